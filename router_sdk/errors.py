@@ -1,0 +1,148 @@
+"""Every error the SDK raises on purpose.
+
+::
+
+    RouterError
+    ├── InvalidInputError (ValueError)      what was passed in is wrong; nothing was stored
+    │   ├── InvalidAgentError
+    │   ├── InvalidTaskError
+    │   ├── InvalidOutcomeError
+    │   ├── InvalidRewardError
+    │   ├── InvalidIdError
+    │   └── InvalidConfigError
+    ├── UnknownAgentError (LookupError)     a name that no agent has or had
+    ├── UnknownDecisionError (LookupError)  an id that the log does not hold
+    ├── NoEligibleAgentError                the filters left nobody to choose from
+    ├── RouterClosedError
+    ├── PluginError
+    │   ├── PluginLoadError                 one plugin could not be imported or registered
+    │   ├── DuplicateNameError              two plugins claim one name
+    │   └── UnknownStrategyError (LookupError)
+    ├── StrategyError
+    │   ├── InvalidProposalError            NaN, unknown agents, or probabilities that do not sum to 1
+    │   └── NotTrainableError               ``fit`` was asked of a strategy that has none
+    └── StoreError
+        ├── StoreUnavailableError           the log could not be written; the caller still has the event
+        ├── SchemaVersionError              the file was written by a newer release
+        └── CorruptArtifactError            a stored file does not match its checksum
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CorruptArtifactError",
+    "DuplicateNameError",
+    "InvalidAgentError",
+    "InvalidConfigError",
+    "InvalidIdError",
+    "InvalidInputError",
+    "InvalidOutcomeError",
+    "InvalidProposalError",
+    "InvalidRewardError",
+    "InvalidTaskError",
+    "NoEligibleAgentError",
+    "NotTrainableError",
+    "PluginError",
+    "PluginLoadError",
+    "RouterClosedError",
+    "RouterError",
+    "SchemaVersionError",
+    "StoreError",
+    "StoreUnavailableError",
+    "StrategyError",
+    "UnknownAgentError",
+    "UnknownDecisionError",
+    "UnknownStrategyError",
+]
+
+
+class RouterError(Exception):
+    """Root of the tree: catch this to catch everything the SDK raises on purpose."""
+
+
+class InvalidInputError(RouterError, ValueError):
+    """An argument is malformed; the message names the field and what would be accepted."""
+
+
+class InvalidAgentError(InvalidInputError):
+    """An agent's record is malformed."""
+
+
+class InvalidTaskError(InvalidInputError):
+    """A task has nothing to route by, or a field of the wrong kind."""
+
+
+class InvalidOutcomeError(InvalidInputError):
+    """An outcome holds a value that is not finite, out of range or of the wrong type."""
+
+
+class InvalidRewardError(InvalidInputError):
+    """A reward function returned something other than a number in [0, 1] or None."""
+
+
+class InvalidIdError(InvalidInputError):
+    """A decision or outcome id does not have the form that the SDK hands out."""
+
+
+class InvalidConfigError(InvalidInputError):
+    """A configuration key is unknown or its value is out of range."""
+
+
+class UnknownAgentError(RouterError, LookupError):
+    """An agent is named that neither this process nor the log knows."""
+
+
+class UnknownDecisionError(RouterError, LookupError):
+    """A decision is asked for that the log does not hold."""
+
+
+class NoEligibleAgentError(RouterError):
+    """Requirements, exclusions and filters left no agent to choose from."""
+
+
+class RouterClosedError(RouterError):
+    """The router was closed; make a new one on the same store."""
+
+
+class PluginError(RouterError):
+    """A plugin is at fault."""
+
+
+class PluginLoadError(PluginError):
+    """A plugin could not be imported or registered; the others are not affected."""
+
+
+class DuplicateNameError(PluginError):
+    """Two plugins registered the same name."""
+
+
+class UnknownStrategyError(PluginError, LookupError):
+    """A strategy is named that no installed plugin registers."""
+
+
+class StrategyError(RouterError):
+    """A strategy misbehaved."""
+
+
+class InvalidProposalError(StrategyError):
+    """A strategy's proposal is not a probability distribution over the agents it was given."""
+
+
+class NotTrainableError(StrategyError):
+    """``fit`` was asked of a strategy that does not implement it."""
+
+
+class StoreError(RouterError):
+    """The log is at fault."""
+
+
+class StoreUnavailableError(StoreError):
+    """The log could not be written in time; nothing was acknowledged, so try again."""
+
+
+class SchemaVersionError(StoreError):
+    """The database was written by a newer release than this one."""
+
+
+class CorruptArtifactError(StoreError):
+    """A stored file is missing or does not match its checksum; it was not loaded."""

@@ -1,0 +1,71 @@
+"""The only extension surface: every hook a plugin may implement. Behaviour lives in the ABCs of ``strategy``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    import typer
+
+    from router_sdk.records import Agent, Decision, Outcome, Task
+    from router_sdk.rewards import RewardFunction
+    from router_sdk.strategy import Encoder, Strategy
+
+PROJECT_NAME = "router_sdk"
+
+hookspec = pluggy.HookspecMarker(PROJECT_NAME)
+hookimpl = pluggy.HookimplMarker(PROJECT_NAME)
+
+
+@hookspec
+def register_strategies() -> Sequence[type[Strategy]]:  # type: ignore[empty-body]
+    """Strategy classes this plugin brings. Keep heavy imports inside the class. Since 0.1."""
+
+
+@hookspec
+def register_encoders() -> Sequence[type[Encoder]]:  # type: ignore[empty-body]
+    """Encoder classes this plugin brings. Keep heavy imports inside the class. Since 0.1."""
+
+
+@hookspec
+def register_rewards() -> Mapping[str, RewardFunction]:  # type: ignore[empty-body]
+    """Reward functions by name, for ``reward="name"`` in the configuration. Since 0.1."""
+
+
+@hookspec
+def register_benchmark_routers() -> Mapping[str, Callable[[Sequence[Agent]], Any]]:  # type: ignore[empty-body]
+    """Routers to compare in ``router bench``, by name: called with the agents, they return a router. Since 0.1."""
+
+
+@hookspec
+def register_commands(cli: typer.Typer) -> None:
+    """Add commands to the ``router`` command line. Since 0.1."""
+
+
+@hookspec
+def filter_agents(task: Task, agents: Sequence[Agent]) -> Collection[str] | None:
+    """Names of the agents that may get this task; None has no opinion. All answers intersect. Since 0.1."""
+
+
+@hookspec(firstresult=True)
+def route(task: Task) -> Decision | None:
+    """Route a task. Implemented by the Router alone; write a wrapper to see or change what passes. Since 0.1."""
+
+
+@hookspec(firstresult=True)
+def record(decision: Decision | str, outcome: Outcome) -> bool | None:
+    """Record an outcome; True once it is on disk. Implemented by the Router alone. Since 0.1."""
+
+
+@hookspec
+def on_decision(decision: Decision) -> None:
+    """A decision was made. One that raises is logged and stops nobody. Since 0.1."""
+
+
+@hookspec
+def on_outcome(decision_id: str, outcome: Outcome) -> None:
+    """An outcome is on disk. One that raises is logged and stops nobody. Since 0.1."""

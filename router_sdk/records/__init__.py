@@ -1,0 +1,30 @@
+"""The records that cross the SDK's boundary, one file each."""
+
+from router_sdk.records.agent import Agent, AgentSet
+from router_sdk.records.decision import Decision, Skipped
+from router_sdk.records.distribution import Distribution, Evidence
+from router_sdk.records.example import Context, Example, TrainingData
+from router_sdk.records.outcome import Outcome, Signals
+from router_sdk.records.record import MAX_TEXT_CHARS, Name, Record, check_name
+from router_sdk.records.task import DEFAULT_TASK_TYPE, FeatureValue, Task
+
+__all__ = [
+    "DEFAULT_TASK_TYPE",
+    "MAX_TEXT_CHARS",
+    "Agent",
+    "AgentSet",
+    "Context",
+    "Decision",
+    "Distribution",
+    "Evidence",
+    "Example",
+    "FeatureValue",
+    "Name",
+    "Outcome",
+    "Record",
+    "Signals",
+    "Skipped",
+    "Task",
+    "TrainingData",
+    "check_name",
+]

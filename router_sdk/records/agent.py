@@ -1,0 +1,97 @@
+"""Who can be chosen: one agent, and an ordered set of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, ClassVar, overload
+
+from pydantic import AliasChoices, Field
+
+from router_sdk.errors import InvalidAgentError
+from router_sdk.records.record import Label, Name, Record, Text
+
+
+class Agent(Record):
+    """A routable agent: an *arm* or *action* in bandit papers.
+
+    Args:
+        name: What decisions call it; printable, at most 200 characters, not a path.
+        description: What it is good at, in a sentence or two.
+        examples: Texts it should get; ``utterances`` is accepted as another name for it.
+        capabilities: What it can do; a task's ``requires`` must be a subset.
+        cost_usd: Expected cost of one call, in US dollars.
+        latency_ms: Expected latency of one call, in milliseconds.
+        success_rate: Prior belief about its success, in [0, 1]; strategies give it a bounded weight.
+        enabled: A disabled agent is known and reported, and gets no traffic.
+        metadata: Anything else; kept, and never interpreted by the core.
+
+    Raises:
+        InvalidAgentError: if a field is malformed or unknown.
+    """
+
+    fault: ClassVar[type[InvalidAgentError]] = InvalidAgentError
+
+    name: Name
+    description: Text = ""
+    examples: tuple[Text, ...] = Field(default=(), validation_alias=AliasChoices("examples", "utterances"))
+    capabilities: frozenset[Label] = frozenset()
+    cost_usd: Annotated[float, Field(ge=0)] | None = None
+    latency_ms: Annotated[float, Field(ge=0)] | None = None
+    success_rate: Annotated[float, Field(ge=0, le=1)] | None = None
+    enabled: bool = True
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+    def __init__(self, name: str, **fields: Any) -> None:
+        super().__init__(name=name, **fields)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+class AgentSet(Sequence[Agent]):
+    """An immutable, ordered set of agents, shared by all the decisions made over it.
+
+    The router interns these, so a strategy may cache by identity or by ``set_id``.
+
+    Attributes:
+        names: The agents' names, in order.
+        index: Name to position.
+        set_id: 63-bit hash of the ordered names, equal in every process.
+    """
+
+    __slots__ = ("_agents", "index", "names", "set_id")
+
+    def __init__(self, agents: Sequence[Agent]) -> None:
+        self._agents = tuple(agents)
+        self.names: tuple[str, ...] = tuple(agent.name for agent in self._agents)
+        self.index: dict[str, int] = {name: i for i, name in enumerate(self.names)}
+        if len(self.index) != len(self.names):
+            twice = sorted({name for name in self.names if self.names.count(name) > 1})
+            raise InvalidAgentError(f"agents: names must be unique, {twice} stand more than once")
+        digest = hashlib.blake2b("\x00".join(self.names).encode(), digest_size=8).digest()
+        self.set_id: int = int.from_bytes(digest) >> 1
+
+    @overload
+    def __getitem__(self, index: int) -> Agent: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Agent, ...]: ...
+    def __getitem__(self, index: int | slice) -> Agent | tuple[Agent, ...]:
+        return self._agents[index]
+
+    def __len__(self) -> int:
+        return len(self._agents)
+
+    def __iter__(self) -> Iterator[Agent]:
+        return iter(self._agents)
+
+    def __contains__(self, item: object) -> bool:
+        return (item.name if isinstance(item, Agent) else item) in self.index
+
+    def __repr__(self) -> str:
+        return f"AgentSet({', '.join(self.names)})"
+
+    def get(self, name: str) -> Agent | None:
+        """The agent of that name, or None."""
+        position = self.index.get(name)
+        return None if position is None else self._agents[position]

@@ -1,0 +1,108 @@
+"""What a decision was sampled from: one strategy's answer after the exploration floor."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Mapping
+from itertools import accumulate
+from types import MappingProxyType
+from typing import Any
+
+from router_sdk.records.agent import AgentSet
+
+Evidence = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+"""Why a strategy answered so; a callable is asked only when somebody wants to know."""
+
+
+class Distribution:
+    """Probabilities over an agent set, ready to sample from and to be logged.
+
+    Built once per proposal and shared by every decision drawn from it: a request only bisects ``cumulative``.
+
+    Attributes:
+        agents: The eligible agents, in the order of ``weights``.
+        weights: Probability of each agent after the floor, shape ``(k,)``, summing to 1.
+        cumulative: Running sums of ``weights``; its last entry is above every draw in [0, 1).
+        favourite: Position of the agent that the strategy itself prefers; -1 where no agent fits.
+        confidence: The favourite's chance before the floor, in [0, 1].
+        scores: The strategy's own scores, on its own scale, or None.
+        strategy: Who answered.
+        model_version: Which fitted version of it, or None.
+        epsilon: The floor that was mixed in.
+    """
+
+    __slots__ = (
+        "_blob",
+        "_probabilities",
+        "_ranking",
+        "agents",
+        "confidence",
+        "cumulative",
+        "epsilon",
+        "evidence",
+        "favourite",
+        "model_version",
+        "scores",
+        "strategy",
+        "weights",
+    )
+
+    def __init__(
+        self,
+        agents: AgentSet,
+        weights: tuple[float, ...],
+        favourite: int,
+        confidence: float | None,
+        scores: Mapping[str, float] | None,
+        evidence: Evidence | None,
+        strategy: str,
+        model_version: int | None,
+        epsilon: float,
+    ) -> None:
+        self.agents = agents
+        self.weights = weights
+        self.cumulative = list(accumulate(weights))
+        if self.cumulative:
+            self.cumulative[-1] = 2.0
+        self.favourite = favourite
+        self.confidence = confidence
+        self.scores = scores
+        self.evidence = evidence
+        self.strategy = strategy
+        self.model_version = model_version
+        self.epsilon = epsilon
+        self._blob: bytes | None = None
+        self._probabilities: Mapping[str, float] | None = None
+        self._ranking: tuple[str, ...] | None = None
+
+    @property
+    def blob(self) -> bytes:
+        """``weights`` as little-endian float32, the form in which they are logged."""
+        if self._blob is None:
+            self._blob = array("f", self.weights).tobytes()
+        return self._blob
+
+    @property
+    def probabilities(self) -> Mapping[str, float]:
+        """Name to probability, read-only."""
+        if self._probabilities is None:
+            self._probabilities = MappingProxyType(dict(zip(self.agents.names, self.weights, strict=True)))
+        return self._probabilities
+
+    @property
+    def ranking(self) -> tuple[str, ...]:
+        """Names, best first: by score where there are scores, else by probability."""
+        if self._ranking is None:
+            key = self.scores if self.scores is not None else self.probabilities
+            self._ranking = tuple(sorted(self.agents.names, key=lambda name: -key.get(name, float("-inf"))))
+        return self._ranking
+
+    def explain(self) -> Mapping[str, Any]:
+        """The strategy's evidence, computed now if it was left for later."""
+        found = self.evidence() if callable(self.evidence) else self.evidence
+        return {} if found is None else found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        scores = None if self.scores is None else dict(self.scores)
+        state = (self.agents, self.weights, self.favourite, self.confidence, scores, dict(self.explain()))
+        return (type(self), (*state, self.strategy, self.model_version, self.epsilon))

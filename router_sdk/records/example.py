@@ -1,0 +1,116 @@
+"""A decision joined with what is known of its outcome: what strategies learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from router_sdk.records.outcome import Signals
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from router_sdk.records.agent import AgentSet
+    from router_sdk.records.task import Task
+
+
+class Context(Protocol):
+    """What was known when the decision was made; loaded for a whole batch at the first question."""
+
+    def task(self, decision_seq: int) -> Task:
+        """The routed task; without its text where privacy or ``forget`` removed it."""
+
+    def vectors(self, decision_seq: int) -> Mapping[str, NDArray[Any]]:
+        """Logged embeddings by encoder tag."""
+
+    def eligible(self, decision_seq: int) -> tuple[str, ...]:
+        """Names of the agents that were eligible."""
+
+    def probabilities(self, decision_seq: int) -> Mapping[str, float]:
+        """Logged probabilities, in float32 precision; empty where somebody else decided."""
+
+
+@dataclass(slots=True)
+class Example:
+    """One revision of one decision's joined outcome.
+
+    Attributes:
+        decision_id: Which decision.
+        seq: Position in the log of the event that made this revision.
+        decision_seq: Position in the log of the decision.
+        revision: 0 for the first thing known, then 1, 2, … for each correction.
+        agent: The agent that acted; None where the decision was "no agent fits".
+        task_type: The task's type.
+        reward: Joined reward of ``agent`` in [0, 1], or None while unknown.
+        previous_reward: What the revision before said, or None.
+        signals: Joined parts of the outcome.
+        previous: Joined parts at the revision before, or None at revision 0.
+        propensity: Probability with which ``agent`` was chosen; None where somebody else chose.
+        at: When this revision arrived, in seconds since the epoch.
+        first_at: When revision 0 arrived.
+        decided_at: When the decision was made.
+        source: ``"routed"`` or ``"observed"``.
+    """
+
+    decision_id: str
+    seq: int
+    decision_seq: int
+    revision: int
+    agent: str | None
+    task_type: str
+    reward: float | None
+    previous_reward: float | None
+    signals: Signals
+    previous: Signals | None
+    propensity: float | None
+    at: float
+    first_at: float
+    decided_at: float
+    source: str
+    context: Context = field(repr=False, compare=False)
+
+    @property
+    def label(self) -> str | None:
+        """The agent that would have been right; with ``labelled``, None means that none would."""
+        return self.signals.correct_agent
+
+    @property
+    def labelled(self) -> bool:
+        """Whether a label is known."""
+        return self.signals.labelled
+
+    @property
+    def task(self) -> Task:
+        """The routed task."""
+        return self.context.task(self.decision_seq)
+
+    @property
+    def vectors(self) -> Mapping[str, NDArray[Any]]:
+        """Embeddings that were made when routing, by encoder tag."""
+        return self.context.vectors(self.decision_seq)
+
+    @property
+    def eligible(self) -> tuple[str, ...]:
+        """Names of the agents that could have been chosen."""
+        return self.context.eligible(self.decision_seq)
+
+    @property
+    def probabilities(self) -> Mapping[str, float]:
+        """The logged distribution, in float32 precision."""
+        return self.context.probabilities(self.decision_seq)
+
+
+@dataclass(slots=True, frozen=True)
+class TrainingData:
+    """What ``Strategy.fit`` is given.
+
+    Attributes:
+        examples: The newest revision of each usable decision, oldest first.
+        agents: The agents to fit for.
+        upto: Position in the log up to which ``examples`` reach; the rest is learnt before serving.
+    """
+
+    examples: Sequence[Example]
+    agents: AgentSet
+    upto: int

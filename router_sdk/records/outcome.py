@@ -1,0 +1,112 @@
+"""What happened after a decision, whole or in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+from pydantic import Field, StrictBool, StrictInt
+
+from router_sdk.errors import InvalidOutcomeError
+from router_sdk.records.record import Label, Name, Record, Text
+
+
+class Signals(NamedTuple):
+    """The numeric skeleton of an outcome: what rewards are made from and what outlives ``forget``."""
+
+    success: bool | None = None
+    quality: float | None = None
+    feedback: float | None = None
+    correct_agent: str | None = None
+    no_agent_fits: bool | None = None
+    latency_ms: float | None = None
+    cost_usd: float | None = None
+    tokens: int | None = None
+    metrics: Mapping[str, float] | None = None
+
+    def updated(self, newer: Signals) -> Signals:
+        """Join a newer part: each field it gives wins, each it leaves open stays.
+
+        ``correct_agent`` and ``no_agent_fits`` are one label, so a newer one replaces both.
+        """
+        old = self
+        if newer.correct_agent is not None or newer.no_agent_fits is not None:
+            old = old._replace(correct_agent=None, no_agent_fits=None)
+        return Signals(*[mine if theirs is None else theirs for mine, theirs in zip(old, newer, strict=True)])
+
+    @property
+    def labelled(self) -> bool:
+        """Whether somebody said which agent would have been right, or that none would."""
+        return self.correct_agent is not None or bool(self.no_agent_fits)
+
+
+class Outcome(Record):
+    """What happened, each part optional. Unknown is not failure: leave out what you do not know.
+
+    Args:
+        success: Whether the agent did what was asked.
+        quality: How well, in [0, 1].
+        feedback: What the user said, from -1 (bad) to 1 (good).
+        feedback_text: The user's words.
+        correct_agent: The label: who would have been right.
+        no_agent_fits: The label for "none of them".
+        response: What the agent answered.
+        latency_ms: Time taken, in milliseconds.
+        cost_usd: Money spent, in US dollars.
+        tokens: Tokens used.
+        metrics: Any further numbers, by name.
+        error: The error that ended the call; implies ``success=False`` unless that is given.
+
+    Raises:
+        InvalidOutcomeError: if a value is not finite, out of range, of the wrong type, or nothing is given.
+    """
+
+    fault: ClassVar[type[InvalidOutcomeError]] = InvalidOutcomeError
+
+    success: StrictBool | None = None
+    quality: Annotated[float, Field(ge=0, le=1, strict=True)] | None = None
+    feedback: Annotated[float, Field(ge=-1, le=1, strict=True)] | None = None
+    feedback_text: Text | None = None
+    correct_agent: Name | None = None
+    no_agent_fits: StrictBool | None = None
+    response: Text | None = None
+    latency_ms: Annotated[float, Field(ge=0, strict=True)] | None = None
+    cost_usd: Annotated[float, Field(ge=0, strict=True)] | None = None
+    tokens: Annotated[StrictInt, Field(ge=0, le=2**53)] | None = None
+    metrics: dict[Label, Annotated[float, Field(strict=True)]] | None = None
+    error: Text | None = None
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**fields)
+        if not self.model_fields_set:
+            raise InvalidOutcomeError("Outcome: give at least one part, such as success=True or quality=0.9")
+        if self.correct_agent is not None and self.no_agent_fits:
+            raise InvalidOutcomeError("Outcome: correct_agent and no_agent_fits=True contradict each other; give one")
+
+    @classmethod
+    def of(cls, value: Outcome | Mapping[str, Any]) -> Outcome:
+        """Turn what a caller passed into an outcome.
+
+        Raises:
+            InvalidOutcomeError: if it is neither an outcome nor a mapping of its fields.
+        """
+        if isinstance(value, Outcome):
+            return value
+        if isinstance(value, Mapping):
+            return cls(**value)
+        raise InvalidOutcomeError(f"Outcome: expected an Outcome or a mapping, got {type(value).__name__}")
+
+    def signals(self) -> Signals:
+        """The parts that rewards, labels and reports are made from."""
+        success = False if self.success is None and self.error is not None else self.success
+        return Signals(
+            success,
+            self.quality,
+            self.feedback,
+            self.correct_agent,
+            self.no_agent_fits,
+            self.latency_ms,
+            self.cost_usd,
+            self.tokens,
+            self.metrics,
+        )

@@ -1,0 +1,68 @@
+"""What is to be routed: the *context* in bandit papers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
+
+from router_sdk.errors import InvalidTaskError
+from router_sdk.records.record import MAX_TEXT_CHARS, Label, Name, Record, Text
+
+FeatureValue = StrictBool | StrictInt | StrictFloat | Annotated[StrictStr, Field(max_length=MAX_TEXT_CHARS)]
+
+DEFAULT_TASK_TYPE = "default"
+
+
+class Task(Record):
+    """One thing to be done. A plain ``str`` is accepted wherever a task is.
+
+    Args:
+        text: What is asked for, in words; at most 1,000,000 characters.
+        task_type: A coarse kind, such as ``"code"``; statistics are kept per type.
+        features: Numbers, booleans and categories that describe the task.
+        session_id: Groups the decisions of one conversation or run.
+        tenant: Whose task it is.
+        requires: Capabilities that an agent must have to be eligible.
+        history: Names of the agents that acted before, oldest first.
+        max_cost_usd: Budget of this task, in US dollars.
+        max_latency_ms: Latency budget of this task, in milliseconds.
+        metadata: Anything else; kept in the log, never interpreted by the core.
+
+    Raises:
+        InvalidTaskError: if text, features and task type are all missing, or a field is malformed.
+    """
+
+    fault: ClassVar[type[InvalidTaskError]] = InvalidTaskError
+
+    text: Text = ""
+    task_type: Name = DEFAULT_TASK_TYPE
+    features: dict[Label, FeatureValue] = Field(default_factory=dict)
+    session_id: Label | None = None
+    tenant: Name | None = None
+    requires: frozenset[Label] = frozenset()
+    history: tuple[Name, ...] = ()
+    max_cost_usd: Annotated[float, Field(ge=0)] | None = None
+    max_latency_ms: Annotated[float, Field(ge=0)] | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+    def __init__(self, text: str = "", **fields: Any) -> None:
+        super().__init__(text=text, **fields)
+        if not self.features and self.task_type == DEFAULT_TASK_TYPE and not self.text.strip():
+            raise InvalidTaskError("Task: give a text, features or a task_type; there is nothing to route by")
+
+    @classmethod
+    def of(cls, value: Task | str | Mapping[str, Any]) -> Task:
+        """Turn what a caller passed into a task.
+
+        Raises:
+            InvalidTaskError: if it is neither a task, a text nor a mapping of a task's fields.
+        """
+        if isinstance(value, Task):
+            return value
+        if isinstance(value, str):
+            return cls(value)
+        if isinstance(value, Mapping):
+            return cls(**value)
+        raise InvalidTaskError(f"Task: expected a Task, a str or a mapping, got {type(value).__name__}")

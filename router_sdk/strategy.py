@@ -1,0 +1,231 @@
+"""What a plugin subclasses: a way to choose, and a way to embed text."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from router_sdk.errors import NotTrainableError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from router_sdk.records import AgentSet, Distribution, Evidence, Example, Task, TrainingData
+
+
+class StrategyConfig(BaseModel):
+    """Base of a strategy's ``Config``: unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    confidence_threshold: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Below this confidence the router treats the proposal as an abstention and asks the next strategy."""
+
+
+class EncoderConfig(BaseModel):
+    """Base of an encoder's ``Config``: unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(slots=True, eq=False)
+class Proposal:
+    """What a strategy returns: the *policy's* distribution π(a | x).
+
+    Build it once and return it again where nothing changed: the router keeps what it derives from a
+    proposal on the proposal itself, so that a request only samples.
+
+    Attributes:
+        probabilities: One entry for each agent that was given and no other, each at least 0, summing to 1.
+        scores: Scores on the strategy's own scale, for the ranking; None ranks by probability.
+        confidence: Calibrated chance of the favourite in [0, 1]; None means its probability.
+        evidence: Why, for ``Decision.explain``; a callable is called only when somebody asks.
+        no_agent_fits: The decision is that nobody should get the task; probabilities are ignored.
+    """
+
+    probabilities: Mapping[str, float]
+    scores: Mapping[str, float] | None = None
+    confidence: float | None = None
+    evidence: Evidence | None = None
+    no_agent_fits: bool = False
+    distribution: Distribution | None = field(default=None, repr=False)
+
+
+class Restriction(NamedTuple):
+    """A hard rule's word: only these agents may be chosen, and why."""
+
+    agents: Collection[str]
+    reason: str
+
+
+class RouteContext(ABC):
+    """What a strategy may know about one request besides the task and the agents.
+
+    Attributes:
+        now: Time of the request, in seconds since the epoch.
+    """
+
+    __slots__ = ("now",)
+    now: float
+
+    @property
+    @abstractmethod
+    def rng(self) -> np.random.Generator:
+        """The router's generator; the same seed and the same requests give the same draws."""
+
+    @property
+    @abstractmethod
+    def history(self) -> tuple[str, ...]:
+        """Agents that acted in this session before, oldest first: the task's own, then the router's memory."""
+
+    @abstractmethod
+    def encode(self, encoder: str) -> NDArray[Any]:
+        """The task's text as that encoder sees it, computed once per request and logged with the decision.
+
+        Raises:
+            KeyError: if no encoder of that name is registered.
+        """
+
+
+@dataclass(slots=True, frozen=True)
+class StrategyServices:
+    """What a strategy gets at construction; nothing is global.
+
+    Attributes:
+        folder: A folder of the strategy's own, for caches; it may be deleted between runs.
+        encoders: Registered encoders by name, made at first use.
+        logger: Where to log.
+        seed: Seed for the strategy's own generator, or None for fresh entropy.
+    """
+
+    folder: Path
+    encoders: Mapping[str, Encoder] = field(default_factory=dict)
+    logger: logging.Logger = field(default_factory=lambda: logging.getLogger("router_sdk.strategy"))
+    seed: int | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class FitContext:
+    """What ``fit`` may use.
+
+    Attributes:
+        folder: An empty temporary folder.
+        device: ``"cpu"``, ``"cuda"``, ``"mps"`` …
+        seed: Seed of everything random in the fit.
+        progress: Called with the share done in [0, 1] and a few words.
+        stopped: Asked often; once True the fit must end within a second.
+    """
+
+    folder: Path
+    device: str = "cpu"
+    seed: int = 0
+    progress: Callable[[float, str], None] = lambda share, words: None
+    stopped: Callable[[], bool] = lambda: False
+
+
+class Encoder(ABC):
+    """Turns texts into vectors (dense) or feature ids (sparse), for any strategy to use.
+
+    Attributes:
+        name: What strategies ask for.
+        precision: Tag of the arithmetic, such as ``"fp32"`` or ``"int8"``; a vector is only comparable with
+            vectors of the same name and precision.
+    """
+
+    name: ClassVar[str]
+    precision: str = "fp32"
+    Config: ClassVar[type[EncoderConfig]] = EncoderConfig
+
+    def __init__(self, config: EncoderConfig) -> None:
+        self.config = config
+
+    @property
+    def tag(self) -> str:
+        """``name:precision``, under which its vectors are logged."""
+        return f"{self.name}:{self.precision}"
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str]) -> Sequence[NDArray[Any]]:
+        """One array per text: a vector of shape ``(d,)``, or feature ids of any length."""
+
+
+class Strategy(ABC):
+    """A way to choose. Subclass it, give it a ``name``, and implement ``propose``.
+
+    ``propose`` is called from many threads and must be pure: read what ``learn`` published, by one reference.
+    ``learn`` and ``prepare`` are called by one thread at a time.
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type[StrategyConfig]] = StrategyConfig
+    needs_text: ClassVar[bool] = False
+    """Whether ``learn`` reads the text of past tasks; a privacy mode that keeps none is then refused."""
+    state_version: ClassVar[int] = 1
+    """Raise it when ``load`` can no longer read what an older ``save`` wrote: the log is then replayed."""
+
+    def __init__(self, config: StrategyConfig, services: StrategyServices) -> None:
+        self.config = config
+        self.services = services
+
+    def prepare(self, agents: AgentSet) -> None:  # noqa: B027
+        """Get ready for these agents. Called off the hot path, at start and whenever the agents change."""
+
+    def restrict(self, task: Task, agents: AgentSet, context: RouteContext) -> Restriction | None:
+        """Narrow who is eligible before anybody proposes; None leaves it as it is. For hard rules only."""
+        return None
+
+    @abstractmethod
+    def propose(self, task: Task, agents: AgentSet, context: RouteContext) -> Proposal | None:
+        """Say with which probability each agent should get the task; None abstains. Pure, thread-safe, no I/O."""
+
+    def propose_batch(
+        self, tasks: Sequence[Task], agents: AgentSet, contexts: Sequence[RouteContext]
+    ) -> list[Proposal | None]:
+        """Propose for many tasks over the same agents; override it where a batch is cheaper than a loop."""
+        return [self.propose(task, agents, context) for task, context in zip(tasks, contexts, strict=True)]
+
+    def learn(self, examples: Sequence[Example]) -> None:  # noqa: B027
+        """Move a little towards what happened, then publish by one assignment.
+
+        ``learn(a + b)`` must equal ``learn(a); learn(b)``, depend on the examples alone and not on the clock.
+        Take an example's ``previous_reward`` back before its ``reward`` is added.
+        """
+
+    def published(self) -> Sequence[tuple[Proposal, AgentSet]]:
+        """Proposals that ``propose`` will return again, with their agents: finished off the hot path."""
+        return ()
+
+    def fit(self, data: TrainingData, context: FitContext) -> Strategy:
+        """Build a new strategy from the log; never touch this one.
+
+        Raises:
+            NotTrainableError: unless the strategy overrides it.
+        """
+        raise NotTrainableError(f"strategy {self.name!r} learns online only; it has no fit")
+
+    def forget_agents(self, names: Collection[str]) -> None:  # noqa: B027
+        """Drop what was learnt of these agents: they were added again with ``fresh=True``."""
+
+    def forget_examples(self, decision_ids: Collection[str]) -> None:  # noqa: B027
+        """Drop memories of these decisions: their payload was erased. Sums and fitted weights may stay."""
+
+    def save(self, folder: Path) -> None:  # noqa: B027
+        """Write the learnt state; JSON, npy and safetensors only, never pickle."""
+
+    def load(self, folder: Path) -> None:  # noqa: B027
+        """Read what ``save`` wrote.
+
+        Raises:
+            CorruptArtifactError: if the state is not valid; the router then replays the log.
+        """
+
+    def report(self) -> Mapping[str, Any]:
+        """What ``status`` should show of the strategy's state."""
+        return {}
