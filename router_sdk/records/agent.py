@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, overload
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, JsonValue
 
 from router_sdk.errors import InvalidAgentError
 from router_sdk.records.record import Label, Name, Record, Text
@@ -40,7 +40,7 @@ class Agent(Record):
     latency_ms: Annotated[float, Field(ge=0)] | None = None
     success_rate: Annotated[float, Field(ge=0, le=1)] | None = None
     enabled: bool = True
-    metadata: dict[str, Any] = Field(default_factory=dict)
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
 
     def __init__(self, name: str, **fields: Any) -> None:
         super().__init__(name=name, **fields)
@@ -56,17 +56,17 @@ class AgentSet(Sequence[Agent]):
 
     Attributes:
         names: The agents' names, in order.
-        index: Name to position.
+        positions: Name to position.
         set_id: 63-bit hash of the ordered names, equal in every process.
     """
 
-    __slots__ = ("_agents", "index", "names", "set_id")
+    __slots__ = ("_agents", "names", "positions", "set_id")
 
     def __init__(self, agents: Sequence[Agent]) -> None:
         self._agents = tuple(agents)
         self.names: tuple[str, ...] = tuple(agent.name for agent in self._agents)
-        self.index: dict[str, int] = {name: i for i, name in enumerate(self.names)}
-        if len(self.index) != len(self.names):
+        self.positions: dict[str, int] = {name: i for i, name in enumerate(self.names)}
+        if len(self.positions) != len(self.names):
             twice = sorted({name for name in self.names if self.names.count(name) > 1})
             raise InvalidAgentError(f"agents: names must be unique, {twice} stand more than once")
         digest = hashlib.blake2b("\x00".join(self.names).encode(), digest_size=8).digest()
@@ -86,12 +86,12 @@ class AgentSet(Sequence[Agent]):
         return iter(self._agents)
 
     def __contains__(self, item: object) -> bool:
-        return (item.name if isinstance(item, Agent) else item) in self.index
+        return (item.name if isinstance(item, Agent) else item) in self.positions
 
     def __repr__(self) -> str:
         return f"AgentSet({', '.join(self.names)})"
 
     def get(self, name: str) -> Agent | None:
         """The agent of that name, or None."""
-        position = self.index.get(name)
+        position = self.positions.get(name)
         return None if position is None else self._agents[position]

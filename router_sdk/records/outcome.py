@@ -32,7 +32,7 @@ class Signals(NamedTuple):
         old = self
         if newer.correct_agent is not None or newer.no_agent_fits is not None:
             old = old._replace(correct_agent=None, no_agent_fits=None)
-        return Signals(*[mine if theirs is None else theirs for mine, theirs in zip(old, newer, strict=True)])
+        return Signals._make(mine if theirs is None else theirs for mine, theirs in zip(old, newer, strict=True))
 
     @property
     def labelled(self) -> bool:

@@ -1,0 +1,208 @@
+"""The marketing-mix scenario: sessions that tune a media model, moved on by three agents.
+
+A session is a small game. Its state is a fitted model (MAPE, R², open business flags, the decay of television
+advertising …). One of three agents acts on it; whether that moves the session on depends on what a hidden
+:class:`~router_sdk.demo.analyst.Analyst` wants at that moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from router_sdk.demo.analyst import AGENT_NAMES, BUSINESS_ANALYST, DATA_SCIENTIST, INDUSTRIES, STAKEHOLDER, Analyst
+from router_sdk.records import Agent, FeatureValue, Outcome, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+
+HELPS_IF_WANTED = 0.94
+HELPS_IF_NOT = 0.10
+
+
+def marketing_mix_agents() -> tuple[Agent, ...]:
+    """The three agents, as an orchestrator would describe them."""
+    return (
+        Agent(
+            DATA_SCIENTIST,
+            description="Refits the media model: lower MAPE, higher R2, adstock and saturation hyperparameters",
+            capabilities={"modelling"},
+            latency_ms=1200.0,
+            cost_usd=0.012,
+        ),
+        Agent(
+            BUSINESS_ANALYST,
+            description="Checks plausibility: business flags, coefficient signs, channel contributions, adstock decay",
+            capabilities={"plausibility"},
+            latency_ms=800.0,
+            cost_usd=0.006,
+        ),
+        Agent(
+            STAKEHOLDER,
+            description="Reviews a good model that raises no flags, and signs it off or asks for more",
+            capabilities={"approval"},
+            latency_ms=400.0,
+            cost_usd=0.002,
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """Where an optimisation session stands before an iteration.
+
+    Attributes:
+        session_id: Names the session.
+        iteration: Counts from 1.
+        mape: Mean absolute percentage error of the current model, in percent.
+        r2: Its coefficient of determination, at most 1.
+        mae: Its mean absolute error, in thousands of the client's currency.
+        business_flags: Open objections to the model's plausibility.
+        tv_adstock_decay: Share of a week's television effect that carries over to the next, in [0, 1].
+        industry: The client's.
+        history: Agents that acted so far, oldest first.
+    """
+
+    session_id: str
+    iteration: int
+    mape: float
+    r2: float
+    mae: float
+    business_flags: int
+    tv_adstock_decay: float
+    industry: str
+    history: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The state in words, as an agent would read it."""
+        last = ", ".join(self.history[-3:]) or "none"
+        return (
+            f"Iteration {self.iteration}: MAPE={self.mape:.1f}%, R2={self.r2:.2f}, MAE={self.mae:.0f}. "
+            f"Last 3 agents: {last}. Business flags: {self.business_flags}. "
+            f"Hyperparameters: tv_adstock_decay={self.tv_adstock_decay:.2f}. Industry: {self.industry}."
+        )
+
+    @property
+    def task_type(self) -> str:
+        """A coarse kind that any orchestrator could name: how good is the fit, and how much is flagged."""
+        if self.mape >= 19.0:
+            return "fit_poor"
+        stage = "fit_fair" if self.mape >= 13.0 else "fit_good" if self.mape >= 8.0 else "review"
+        return stage + ("", "_flagged", "_contested")[min(self.business_flags, 2)]
+
+    @property
+    def features(self) -> dict[str, FeatureValue]:
+        """The state in numbers and categories."""
+        return {
+            "iteration": self.iteration,
+            "mape": round(self.mape, 2),
+            "r2": round(self.r2, 3),
+            "mae": round(self.mae, 1),
+            "business_flags": self.business_flags,
+            "tv_adstock_decay": round(self.tv_adstock_decay, 3),
+            "industry": self.industry,
+        }
+
+    def task(self) -> Task:
+        """What is handed to the router."""
+        return Task(
+            self.text,
+            task_type=self.task_type,
+            features=self.features,
+            session_id=self.session_id,
+            history=self.history[-3:],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One iteration with every agent's potential outcome, so that any choice can be judged on it.
+
+    Attributes:
+        state: Before the turn.
+        preferences: Probability that each agent is the one that the analyst wants to see.
+        wanted: The agent that it turned out to be.
+        outcomes: What each agent would bring about.
+    """
+
+    state: SessionState
+    preferences: Mapping[str, float]
+    wanted: str
+    outcomes: Mapping[str, Outcome]
+
+
+class MarketingMixSession:
+    """One optimisation session, played turn by turn.
+
+    Args:
+        session_id: Names the session.
+        analyst: Who judges it.
+        rng: Source of everything random in it.
+    """
+
+    def __init__(self, session_id: str, analyst: Analyst, rng: np.random.Generator) -> None:
+        self.analyst = analyst
+        self.signed_off = False
+        self._rng = rng
+        mape = 8.0 + 22.0 * rng.beta(2.0, 1.6)
+        industry = tuple(INDUSTRIES)[rng.integers(len(INDUSTRIES))]
+        self.state = self._fitted(
+            SessionState(session_id, 1, mape, 0.0, 0.0, int(rng.integers(0, 3)), rng.uniform(0.15, 0.85), industry)
+        )
+        self._agents = {agent.name: agent for agent in marketing_mix_agents()}
+
+    def turn(self) -> Turn:
+        """Draw what the analyst wants and what each agent would bring about."""
+        preferences = self.analyst.preferences(self.state)
+        draw, wanted = self._rng.random(), AGENT_NAMES[-1]
+        for name, probability in preferences.items():
+            draw -= probability
+            if draw < 0.0:
+                wanted = name
+                break
+        outcomes = {name: self._outcome(name, name == wanted) for name in AGENT_NAMES}
+        return Turn(self.state, preferences, wanted, outcomes)
+
+    def advance(self, agent: str, outcome: Outcome) -> SessionState:
+        """Let ``agent`` act with that outcome, and return the state that follows."""
+        state, rng = self.state, self._rng
+        mape, flags, decay = state.mape * rng.uniform(0.98, 1.04), state.business_flags, state.tv_adstock_decay
+        if outcome.success and agent == DATA_SCIENTIST:
+            mape *= rng.uniform(0.60, 0.80)
+            decay += rng.normal(0.0, 0.12)
+            flags += int(rng.random() < 0.45)
+        elif outcome.success and agent == BUSINESS_ANALYST:
+            flags = max(0, flags - int(rng.integers(1, 3)))
+            decay += 0.6 * (0.5 - decay)
+        elif outcome.success and agent == STAKEHOLDER:
+            self.signed_off = bool(rng.random() < 0.55)
+            flags += int(not self.signed_off and rng.random() < 0.5)
+            mape += 0.0 if self.signed_off else rng.uniform(0.0, 5.0)
+        self.state = self._fitted(
+            replace(
+                state,
+                iteration=state.iteration + 1,
+                mape=min(40.0, max(2.5, mape)),
+                business_flags=min(flags, 4),
+                tv_adstock_decay=min(0.95, max(0.05, decay)),
+                history=(*state.history, agent),
+            )
+        )
+        return self.state
+
+    def _fitted(self, state: SessionState) -> SessionState:
+        """Let R² and MAE follow the MAPE, loosely."""
+        r2 = min(0.99, max(0.05, 1.0 - state.mape / 55.0 + self._rng.normal(0.0, 0.035)))
+        return replace(state, r2=r2, mae=state.mape * 75.0 * self._rng.uniform(0.9, 1.1))
+
+    def _outcome(self, agent: str, wanted: bool) -> Outcome:
+        rng, profile = self._rng, self._agents[agent]
+        success = bool(rng.random() < (HELPS_IF_WANTED if wanted else HELPS_IF_NOT))
+        return Outcome(
+            success=success,
+            quality=round(float(rng.beta(12.0, 2.0) if success else rng.beta(2.0, 6.0)), 3),
+            latency_ms=round(float((profile.latency_ms or 0.0) * rng.lognormal(0.0, 0.3)), 1),
+            cost_usd=round(float((profile.cost_usd or 0.0) * rng.lognormal(0.0, 0.2)), 5),
+        )

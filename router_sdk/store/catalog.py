@@ -1,0 +1,71 @@
+"""Which agents there are: an append-only history of additions and removals, the newest row of a name counts."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from router_sdk.records import Agent
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from router_sdk.store.writer import LogWriter
+
+Status = Literal["active", "removed"]
+
+
+def add_agents(writer: LogWriter, agents: Sequence[Agent], *, fresh: bool = False) -> None:
+    """Log that these agents are there now; those that stand there unchanged already are left alone.
+
+    Args:
+        writer: The log.
+        agents: Whom to add.
+        fresh: Forget what was learnt under these names so far.
+    """
+
+    def work(connection: sqlite3.Connection, seq: int) -> None:
+        for agent in agents:
+            record = _canonical(agent)
+            known = connection.execute(
+                "SELECT status, record FROM agents WHERE name = ? ORDER BY seq DESC LIMIT 1", (agent.name,)
+            ).fetchone()
+            if fresh or known != ("active", record):
+                row = (seq, agent.name, "active", int(fresh), record, time.time())
+                connection.execute("INSERT INTO agents VALUES (?, ?, ?, ?, ?, ?)", row)
+                seq += 1
+
+    writer.transact(work)
+
+
+def _canonical(agent: Agent) -> str:
+    """The record as JSON that is equal for equal agents: sets have no order of their own."""
+    return json.dumps({**agent.model_dump(mode="json"), "capabilities": sorted(agent.capabilities)}, sort_keys=True)
+
+
+def remove_agent(writer: LogWriter, agent: Agent) -> None:
+    """Log that an agent is gone; what was learnt about it stays."""
+
+    def work(connection: sqlite3.Connection, seq: int) -> None:
+        row = (seq, agent.name, "removed", 0, _canonical(agent), time.time())
+        connection.execute("INSERT INTO agents VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    writer.transact(work)
+
+
+def read_agents(connection: sqlite3.Connection) -> dict[str, tuple[Status, Agent]]:
+    """Every agent the log ever knew, by name, in the order in which they were first added."""
+    rows = connection.execute(
+        """SELECT a.name, a.status, a.record FROM agents a
+           JOIN (SELECT name, min(seq) AS first, max(seq) AS newest FROM agents GROUP BY name) n ON n.newest = a.seq
+           ORDER BY n.first"""
+    )
+    return {name: (status, Agent(**json.loads(record))) for name, status, record in rows}
+
+
+def catalog_version(connection: sqlite3.Connection) -> int:
+    """Changes whenever an agent was added or removed."""
+    version: int = connection.execute("SELECT ifnull(max(seq), 0) FROM agents").fetchone()[0]
+    return version

@@ -1,0 +1,111 @@
+"""Opening the database file, and the one way to write to it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import time
+from pathlib import Path
+
+from filelock import lock_descriptor, unlock_descriptor
+
+from router_sdk.errors import StoreUnavailableError
+from router_sdk.store.schema import migrate
+
+_LOCK_POLL_S = 0.0005
+_BUSY_TIMEOUT_S = 30.0
+
+_orphans: list[sqlite3.Connection] = []
+"""Connections inherited through a fork: closing one in the child would checkpoint under the parent's feet."""
+
+
+class ProcessLock:
+    """A file lock around commits and checkpoints: SQLite's own back-off starves writers between processes.
+
+    Not reentrant; hold a thread lock around it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+
+    def acquire(self, timeout_s: float) -> None:
+        """Wait for the lock.
+
+        Raises:
+            StoreUnavailableError: if another process held it for ``timeout_s`` seconds.
+        """
+        if lock_descriptor(self._descriptor, blocking=False):
+            return
+        deadline = time.monotonic() + timeout_s
+        while not lock_descriptor(self._descriptor, blocking=False):
+            if time.monotonic() > deadline:
+                raise StoreUnavailableError(f"another process held the store's lock for {timeout_s:g} s")
+            time.sleep(_LOCK_POLL_S)
+
+    def release(self) -> None:
+        """Let the next process in."""
+        unlock_descriptor(self._descriptor)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self._descriptor)
+
+
+def open_connection(path: Path, *, durable: bool = True) -> sqlite3.Connection:
+    """Open the database in WAL mode, with every commit on disk before it returns.
+
+    ``busy_timeout`` comes first, because switching the journal mode may itself have to wait.
+
+    Args:
+        path: The database file.
+        durable: False gives up durability for speed; for throw-away stores only.
+
+    Raises:
+        StoreUnavailableError: if the file cannot be opened, or is no database.
+    """
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("PRAGMA cache_size = -32000")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        if sys.platform == "darwin":
+            connection.execute("PRAGMA fullfsync = ON")
+    except sqlite3.Error as error:
+        raise StoreUnavailableError(f"cannot open {path.name}: {error}; check the path and its permissions") from error
+    return connection
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Open a connection that only reads: it sees whole commits and never blocks a writer."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S)
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA cache_size = -64000")
+    return connection
+
+
+def initialise(path: Path, lock: ProcessLock, *, durable: bool = True) -> sqlite3.Connection:
+    """Open the writer's connection and migrate, one process at a time.
+
+    Raises:
+        StoreUnavailableError: if the file cannot be opened, or is no database.
+        SchemaVersionError: if a newer release wrote it.
+    """
+    lock.acquire(_BUSY_TIMEOUT_S)
+    try:
+        connection = open_connection(path, durable=durable)
+        try:
+            migrate(connection)
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            raise StoreUnavailableError(f"{path.name} cannot be used as a store: {error}") from error
+        return connection
+    finally:
+        lock.release()
+
+
+def abandon(connection: sqlite3.Connection) -> None:
+    """Keep an inherited connection alive, unused, for as long as this forked process lives."""
+    _orphans.append(connection)

@@ -1,0 +1,72 @@
+"""Decision ⋈ outcomes: the revisions that the parts of one decision's outcome make, in log order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from router_sdk.records import Signals
+
+SIGNAL_COLUMNS = "success, quality, feedback, correct_agent, no_agent_fits, latency_ms, cost_usd, tokens, metrics"
+"""Columns of ``outcomes`` that make up ``Signals``, in its order."""
+
+
+class Part(NamedTuple):
+    """One delivered part of an outcome.
+
+    Attributes:
+        seq: Where it takes effect: its own position, or its decision's if that came later.
+        at: When it arrived, in seconds since the epoch.
+        signals: What it says.
+    """
+
+    seq: int
+    at: float
+    signals: Signals
+
+
+class Revision(NamedTuple):
+    """What was known of a decision from ``seq`` on."""
+
+    number: int
+    seq: int
+    at: float
+    first_at: float
+    signals: Signals
+    previous: Signals | None
+
+
+def signals_of(columns: Sequence[Any]) -> Signals:
+    """Rebuild ``Signals`` from the columns named in ``SIGNAL_COLUMNS``."""
+    success, quality, feedback, label, none_fits, latency_ms, cost_usd, tokens, metrics = columns
+    return Signals(
+        None if success is None else bool(success),
+        quality,
+        feedback,
+        label,
+        None if none_fits is None else bool(none_fits),
+        latency_ms,
+        cost_usd,
+        tokens,
+        None if metrics is None else json.loads(metrics),
+    )
+
+
+def revisions(parts: Sequence[Part]) -> Iterator[Revision]:
+    """Join the parts of one decision in the order in which they take effect.
+
+    Parts that take effect together are one revision; a part that changes nothing is none. So a decision that is
+    told the same ten times has one revision, and any reader of the log, wherever it starts, sees the same ones.
+    """
+    known: Signals | None = None
+    joined: Signals | None = None
+    number = 0
+    for part, following in zip(parts, [*parts[1:], None], strict=True):
+        joined = part.signals if joined is None else joined.updated(part.signals)
+        if following is not None and following.seq == part.seq:
+            continue
+        if joined != known:
+            yield Revision(number, part.seq, part.at, parts[0].at, joined, known)
+            number += 1
+            known = joined

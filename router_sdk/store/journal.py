@@ -1,0 +1,142 @@
+"""What happened to the log's readers and writers: learning events, and letters that could not be delivered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from router_sdk.store.writer import LogWriter
+
+
+@dataclass(frozen=True, slots=True)
+class LearningEvent:
+    """One update of one strategy.
+
+    Attributes:
+        strategy: Who learnt.
+        type: ``"learn"`` for an online update, ``"replay"`` at start, ``"fit"`` for a new version.
+        samples: Examples in it.
+        cursor: Position in the log afterwards.
+        duration_ms: How long it took.
+        batch_size: Examples that the learner read for it.
+        before: Mean reward of the last 100 outcomes before, or None.
+        after: The same afterwards.
+        error: Why it failed, or None.
+        model_version: Fitted version that learnt, or None.
+    """
+
+    strategy: str
+    type: str
+    samples: int
+    cursor: int
+    duration_ms: float
+    batch_size: int
+    before: float | None = None
+    after: float | None = None
+    error: str | None = None
+    model_version: int | None = None
+
+
+def write_learning_events(writer: LogWriter, events: list[LearningEvent]) -> None:
+    """Append what the learner did."""
+    now = time.time()
+    rows = [
+        (
+            now,
+            event.strategy,
+            event.model_version,
+            event.type,
+            "failed" if event.error else "succeeded",
+            event.batch_size,
+            event.samples,
+            event.cursor,
+            event.before,
+            event.after,
+            None if event.before is None or event.after is None else event.after - event.before,
+            event.duration_ms,
+            event.error,
+        )
+        for event in events
+    ]
+
+    def work(connection: sqlite3.Connection, seq: int) -> None:
+        connection.executemany(
+            f"""INSERT INTO learning_events (at, strategy, model_version, type, status, batch_size, samples, cursor,
+                metrics_before, metrics_after, improvement, duration_ms, error) VALUES ({", ".join("?" * 13)})""",
+            rows,
+        )
+
+    writer.transact(work)
+
+
+def learning_totals(connection: sqlite3.Connection) -> dict[str, float]:
+    """Sums over all updates that any process made on this log."""
+    total, failed, duration, samples = connection.execute(
+        """SELECT count(*), ifnull(sum(status = 'failed'), 0), ifnull(avg(duration_ms), 0), ifnull(sum(samples), 0)
+           FROM learning_events WHERE type != 'replay'"""
+    ).fetchone()
+    return {
+        "total_updates": total,
+        "successful_updates": total - failed,
+        "failed_updates": failed,
+        "avg_update_time_ms": duration,
+        "samples_processed": samples,
+    }
+
+
+def write_dead_letters(writer: LogWriter, letters: list[tuple[str, str | None, str, str | None]]) -> None:
+    """Keep what was refused in a batch, with the reason: (kind, decision_id, reason, body) each."""
+    now = time.time()
+
+    def work(connection: sqlite3.Connection, seq: int) -> None:
+        connection.executemany(
+            "INSERT INTO dead_letters (at, kind, decision_id, reason, body) VALUES (?, ?, ?, ?, ?)",
+            [(now, *letter) for letter in letters],
+        )
+
+    if letters:
+        writer.transact(work)
+
+
+def sweep_pending(writer: LogWriter, ttl_s: float) -> int:
+    """Dead-letter outcomes whose decision did not arrive within ``ttl_s`` seconds; each is looked at once.
+
+    The outcome itself stays in the log, and still counts should its decision arrive after all.
+
+    Returns:
+        How many were dead-lettered.
+    """
+
+    def work(connection: sqlite3.Connection, seq: int) -> int:
+        row = connection.execute("SELECT seq FROM positions WHERE name = 'swept'").fetchone()
+        swept = row[0] if row else 0
+        limit = time.time() - ttl_s
+        last = connection.execute("SELECT max(seq) FROM outcomes WHERE seq > ? AND at < ?", (swept, limit)).fetchone()[
+            0
+        ]
+        if last is None:
+            return 0
+        found = connection.execute(
+            """INSERT INTO dead_letters (at, kind, decision_id, reason)
+               SELECT ?, 'outcome', o.decision_id, 'its decision did not arrive within ' || ? || ' s'
+               FROM outcomes o LEFT JOIN decisions d ON d.decision_id = o.decision_id
+               WHERE o.seq > ? AND o.seq <= ? AND o.at < ? AND d.seq IS NULL""",
+            (time.time(), ttl_s, swept, last, limit),
+        ).rowcount
+        connection.execute("INSERT OR REPLACE INTO positions VALUES ('swept', ?)", (last,))
+        return found
+
+    return writer.transact(work)
+
+
+def dead_letters(connection: sqlite3.Connection, limit: int) -> list[Mapping[str, Any]]:
+    """The newest letters, newest first."""
+    rows = connection.execute(
+        "SELECT at, kind, decision_id, reason, body FROM dead_letters ORDER BY id DESC LIMIT ?", (limit,)
+    )
+    return [dict(zip(("at", "kind", "decision_id", "reason", "body"), row, strict=True)) for row in rows]

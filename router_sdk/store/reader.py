@@ -1,0 +1,112 @@
+"""Questions to the log that are asked now and then: one decision, the newest examples, counts."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from router_sdk.errors import UnknownDecisionError
+from router_sdk.records import Agent, AgentSet, Decision, Distribution, Skipped
+from router_sdk.store.connection import abandon, open_reader
+from router_sdk.store.payloads import stored_task
+
+T = TypeVar("T")
+
+_DECISION = """
+SELECT d.decision_id, d.agent, d.at, d.propensity, d.explored, d.source, d.skipped, d.probabilities, d.favourite,
+       d.confidence, d.strategy, d.model_version, d.epsilon, s.names,
+       d.task_type, d.tenant, p.session_id, p.text, p.features, p.context
+FROM decisions d JOIN agent_sets s USING (set_id) LEFT JOIN payloads p ON p.seq = d.seq WHERE d.decision_id = ?"""
+
+
+class LogReader:
+    """One reading connection, shared by this process's threads.
+
+    Args:
+        path: The database file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    def query(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``work`` with the connection, one thread at a time."""
+        with self._lock:
+            if self._connection is None:
+                self._connection = open_reader(self._path)
+            return work(self._connection)
+
+    def decision(self, decision_id: str) -> Decision | None:
+        """A logged decision, or None. Its probabilities have float32 precision; its scores were not kept."""
+        row = self.query(lambda connection: connection.execute(_DECISION, (decision_id,)).fetchone())
+        return None if row is None else _decision(row)
+
+    def known_decision(self, decision_id: str) -> Decision:
+        """A logged decision.
+
+        Raises:
+            UnknownDecisionError: if the log does not hold it.
+        """
+        found = self.decision(decision_id)
+        if found is None:
+            raise UnknownDecisionError(f"the log holds no decision {decision_id}")
+        return found
+
+    def session_decisions(self, session_id: str) -> list[str]:
+        """Ids of a session's decisions, oldest first."""
+        query = """SELECT d.decision_id FROM payloads p JOIN decisions d ON d.seq = p.seq
+                   WHERE p.session_id = ? ORDER BY d.seq"""
+        return [row[0] for row in self.query(lambda connection: connection.execute(query, (session_id,)).fetchall())]
+
+    def counts(self) -> dict[str, int]:
+        """Rows by table, and outcomes that wait for their decision."""
+        tables = ("decisions", "outcomes", "dead_letters", "learning_events", "snapshots")
+
+        def work(connection: sqlite3.Connection) -> dict[str, int]:
+            counted = {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
+            pending = """SELECT count(*) FROM outcomes o
+                         WHERE NOT EXISTS (SELECT 1 FROM decisions d WHERE d.decision_id = o.decision_id)"""
+            return {**counted, "pending": connection.execute(pending).fetchone()[0]}
+
+        return self.query(work)
+
+    def close(self) -> None:
+        """Close the connection; the next question opens another."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def after_fork(self) -> None:
+        """In a child: leave the parent's connection alone."""
+        if self._connection is not None:
+            abandon(self._connection)
+            self._connection = None
+        self._lock = threading.Lock()
+
+
+def _decision(row: tuple[Any, ...]) -> Decision:
+    decision_id, agent, at, propensity, explored, source, skipped, blob, favourite, confidence = row[:10]
+    strategy, model_version, epsilon, names = row[10:14]
+    agents = AgentSet([Agent(name) for name in names.split("\x00")] if names else [])
+    weights = tuple(array("f", blob))
+    drawn = Distribution(agents, weights, favourite, confidence, None, None, strategy, model_version, epsilon)
+    return Decision(
+        decision_id=decision_id,
+        agent=agent,
+        task=stored_task(row[14:]),
+        at=at,
+        propensity=propensity,
+        explored=bool(explored),
+        distribution=drawn,
+        source=source,
+        skipped=tuple(Skipped(*step) for step in json.loads(skipped)) if skipped else (),
+        durable=True,
+    )

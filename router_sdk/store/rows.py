@@ -1,0 +1,102 @@
+"""Records to rows: which columns a decision and an outcome fill."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from router_sdk.records import Decision, Outcome, Task
+    from router_sdk.store.privacy import TextFilter
+
+DECISION_COLUMNS = (
+    "seq, decision_id, at, agent, task_type, tenant, source, propensity, explored, strategy, model_version, "
+    "confidence, epsilon, favourite, set_id, probabilities, skipped"
+)
+OUTCOME_COLUMNS = (
+    "seq, outcome_id, decision_id, at, tenant, success, quality, feedback, correct_agent, no_agent_fits, "
+    "latency_ms, cost_usd, tokens, metrics"
+)
+PAYLOAD_COLUMNS = "seq, session_id, text, features, context, response, feedback_text, error"
+VECTOR_COLUMNS = "seq, encoder, dtype, vector"
+
+_CONTEXT_FIELDS = {"requires", "history", "max_cost_usd", "max_latency_ms", "metadata"}
+
+
+def decision_row(seq: int, decision: Decision) -> tuple[Any, ...]:
+    """A row of ``decisions``, in the order of ``DECISION_COLUMNS``."""
+    drawn, task = decision.distribution, decision.task
+    return (
+        seq,
+        decision.decision_id,
+        decision.at,
+        decision.agent,
+        task.task_type,
+        task.tenant,
+        decision.source,
+        decision.propensity,
+        int(decision.explored),
+        drawn.strategy,
+        drawn.model_version,
+        drawn.confidence,
+        drawn.epsilon,
+        drawn.favourite,
+        drawn.agents.set_id,
+        drawn.blob,
+        json.dumps([list(step) for step in decision.skipped]) if decision.skipped else None,
+    )
+
+
+def task_payload(seq: int, task: Task, keep: TextFilter) -> tuple[Any, ...] | None:
+    """A row of ``payloads`` for a task, or None where there is nothing to keep."""
+    features = json.dumps(_kept_features(task.features, keep)) if task.features else None
+    context = None
+    if not _CONTEXT_FIELDS.isdisjoint(task.model_fields_set):
+        context = task.model_dump_json(include=_CONTEXT_FIELDS, exclude_defaults=True)
+        context = None if context == "{}" else context
+    text = keep(task.text) if task.text else None
+    if text is None and features is None and context is None and task.session_id is None:
+        return None
+    return (seq, task.session_id, text, features, context, None, None, None)
+
+
+def _kept_features(features: Mapping[str, Any], keep: TextFilter) -> dict[str, Any]:
+    """Numbers are kept in every privacy mode; categories are texts and go the way of texts."""
+    return {name: keep(value) if isinstance(value, str) else value for name, value in features.items()}
+
+
+def vector_rows(seq: int, vectors: Mapping[str, NDArray[Any]]) -> list[tuple[Any, ...]]:
+    """Rows of ``vectors``: one per encoder that was asked while routing."""
+    return [(seq, tag, vector.dtype.str, vector.tobytes()) for tag, vector in vectors.items()]
+
+
+def outcome_row(decision_id: str, outcome: Outcome, outcome_id: str | None, tenant: str | None) -> tuple[Any, ...]:
+    """A row of ``outcomes`` without its ``seq``, which only the commit knows."""
+    success, quality, feedback, label, none_fits, latency_ms, cost_usd, tokens, metrics = outcome.signals()
+    return (
+        outcome_id,
+        decision_id,
+        time.time(),
+        tenant,
+        success,
+        quality,
+        feedback,
+        label,
+        none_fits,
+        latency_ms,
+        cost_usd,
+        tokens,
+        json.dumps(metrics) if metrics else None,
+    )
+
+
+def outcome_payload(outcome: Outcome, keep: TextFilter) -> tuple[Any, ...] | None:
+    """A row of ``payloads`` for an outcome without its ``seq``, or None where there is nothing to keep."""
+    if outcome.response is None and outcome.feedback_text is None and outcome.error is None:
+        return None
+    texts = (keep(outcome.response), keep(outcome.feedback_text), keep(outcome.error))
+    return None if texts == (None, None, None) else (None, None, None, None, *texts)

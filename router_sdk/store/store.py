@@ -1,0 +1,99 @@
+"""The log as one object: writer, reader, snapshots and folder of one database file."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from router_sdk.errors import InvalidConfigError
+from router_sdk.store.connection import open_reader
+from router_sdk.store.privacy import PrivacyMode, text_filter
+from router_sdk.store.reader import LogReader
+from router_sdk.store.rows import outcome_payload, outcome_row
+from router_sdk.store.snapshots import Snapshots
+from router_sdk.store.tail import LogTail
+from router_sdk.store.ticket import Entry
+from router_sdk.store.writer import LogWriter
+
+if TYPE_CHECKING:
+    from router_sdk.records import Decision, Outcome
+    from router_sdk.rewards import RewardFunction
+
+IN_MEMORY = ":memory:"
+
+
+class Store:
+    """An open store. ``":memory:"`` is a file in a temporary folder that goes when the store is closed.
+
+    Args:
+        location: Path of the database file, or ``":memory:"``.
+        privacy: What of a text is kept.
+        queue_size: Decisions that may wait for the disk.
+        on_commit: Called after each commit with the number of outcomes in it.
+
+    Attributes:
+        path: The database file.
+        folder: Folder beside it, for snapshots and models.
+        writer: The one way to write.
+        reader: For questions now and then.
+        snapshots: Folded states.
+
+    Raises:
+        StoreUnavailableError: if the file cannot be opened.
+        SchemaVersionError: if a newer release wrote it.
+    """
+
+    def __init__(
+        self,
+        location: str | Path,
+        *,
+        privacy: PrivacyMode = "full",
+        queue_size: int = 100_000,
+        on_commit: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        if str(location) == IN_MEMORY:
+            self._temporary = tempfile.TemporaryDirectory(prefix="router-", ignore_cleanup_errors=True)
+            location = Path(self._temporary.name) / "router.db"
+        elif not str(location):
+            raise InvalidConfigError("store: give a file name, or ':memory:'")
+        self.path = Path(location).expanduser().absolute()
+        self.folder = self.path.with_name(self.path.name + ".artifacts")
+        self._keep = text_filter(privacy, self.folder)
+        durable = self._temporary is None
+        self.writer = LogWriter(self.path, self._keep, queue_size=queue_size, durable=durable, on_commit=on_commit)
+        self.reader = LogReader(self.path)
+        self.snapshots = Snapshots(self.writer, self.folder)
+
+    def entry(
+        self,
+        decision_id: str,
+        outcome: Outcome,
+        *,
+        outcome_id: str | None = None,
+        tenant: str | None = None,
+        decision: Decision | None = None,
+    ) -> Entry:
+        """An outcome as the writer takes it, with its decision where that may not be on disk yet."""
+        row = outcome_row(decision_id, outcome, outcome_id, tenant)
+        return Entry(row, outcome_payload(outcome, self._keep), decision)
+
+    def tail(self, reward: RewardFunction) -> LogTail:
+        """A fresh view of the log for the calling thread; close it with ``LogTail.close``."""
+        return LogTail(open_reader(self.path), reward)
+
+    def close(self) -> None:
+        """Flush and close; a temporary store is deleted."""
+        self.writer.close()
+        self.reader.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def after_fork(self) -> None:
+        """In a child: reopen everything at first use."""
+        self.writer.after_fork()
+        self.reader.after_fork()
+        if self._temporary is not None:
+            self._temporary._finalizer.detach()  # type: ignore[attr-defined]  # the parent's to delete

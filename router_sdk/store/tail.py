@@ -1,0 +1,192 @@
+"""Reading the log from a cursor: what a strategy folds, in commit order and in bounded pieces."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from router_sdk.errors import InvalidRewardError
+from router_sdk.records import Example
+from router_sdk.rewards import RewardFunction, checked_reward
+from router_sdk.store.commit import HEAD
+from router_sdk.store.joining import SIGNAL_COLUMNS, Part, revisions, signals_of
+from router_sdk.store.payloads import PayloadContext
+
+if TYPE_CHECKING:
+    from router_sdk.records import Signals
+
+CHUNK = 2_048
+"""Most log positions in one batch."""
+
+_DECISION = "d.seq, d.decision_id, d.agent, d.task_type, d.propensity, d.at, d.source"
+_SIGNALS = ", ".join(f"o.{column}" for column in SIGNAL_COLUMNS.split(", "))
+
+_OUTCOMES = f"""
+SELECT {_DECISION}, o.seq, o.at,
+       EXISTS (SELECT 1 FROM outcomes p WHERE p.decision_id = o.decision_id AND p.seq < o.seq),
+       {_SIGNALS}
+FROM outcomes o JOIN decisions d ON d.decision_id = o.decision_id
+WHERE o.seq > ? AND o.seq <= ? AND d.seq < o.seq ORDER BY o.seq"""
+
+_LATE_DECISIONS = f"""
+SELECT {_DECISION} FROM decisions d
+WHERE d.seq > ? AND d.seq <= ?
+  AND EXISTS (SELECT 1 FROM outcomes o WHERE o.decision_id = d.decision_id AND o.seq < d.seq)"""
+
+_PARTS = f"SELECT o.seq, o.at, {_SIGNALS} FROM outcomes o WHERE o.decision_id = ? AND o.seq <= ? ORDER BY o.seq"
+
+_CONTROL = """
+SELECT seq, name, NULL FROM agents WHERE seq > ? AND seq <= ? AND fresh = 1
+UNION ALL SELECT seq, NULL, decision_ids FROM forgotten WHERE seq > ? AND seq <= ?
+ORDER BY seq LIMIT 1"""
+
+_log = logging.getLogger(__name__)
+
+
+class Batch(NamedTuple):
+    """A piece of the log.
+
+    Attributes:
+        examples: Revisions that took effect, in order.
+        upto: The cursor after this batch.
+        fresh_agents: Agents whose past no longer counts, from here on.
+        forgotten: Decisions whose payload was erased.
+    """
+
+    examples: list[Example]
+    upto: int
+    fresh_agents: tuple[str, ...] = ()
+    forgotten: tuple[str, ...] = ()
+
+
+class LogTail:
+    """A reader's position-free view of the log; the caller keeps the cursor.
+
+    Args:
+        connection: A reading connection of the caller's thread.
+        reward: Turns joined outcomes into rewards.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, reward: RewardFunction) -> None:
+        self._connection = connection
+        self._reward = reward
+        self._fresh: dict[str, int] = dict(
+            connection.execute("SELECT name, max(seq) FROM agents WHERE fresh = 1 GROUP BY name").fetchall()
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def head(self) -> int:
+        """The newest position in the log."""
+        head: int = self._connection.execute(HEAD).fetchone()[0]
+        return head
+
+    def waiting(self, cursor: int, most: int) -> int:
+        """How many outcomes stand behind the cursor, counted up to ``most``."""
+        query = "SELECT count(*) FROM (SELECT 1 FROM outcomes WHERE seq > ? LIMIT ?)"
+        count: int = self._connection.execute(query, (cursor, most)).fetchone()[0]
+        return count
+
+    def read(self, cursor: int, head: int) -> Batch:
+        """The next piece after ``cursor``, ending at ``head`` or earlier.
+
+        An event that changes what the past means (an agent added afresh, a session forgotten) stands alone.
+        """
+        upto = min(head, cursor + CHUNK)
+        control = self._connection.execute(_CONTROL, (cursor, upto, cursor, upto)).fetchone()
+        if control is not None:
+            seq, name, forgotten = control
+            if seq == cursor + 1:
+                if name is not None:
+                    self._fresh[name] = seq
+                    return Batch([], seq, fresh_agents=(name,))
+                return Batch([], seq, forgotten=tuple(forgotten.split()))
+            upto = seq - 1
+        examples = self._outcomes(cursor, upto)
+        late = self._connection.execute(_LATE_DECISIONS, (cursor, upto)).fetchall()
+        if late:
+            context = PayloadContext(self._connection, [row[0] for row in late])
+            for row in late:
+                examples += self._revised(row, context, cursor, upto)
+            examples.sort(key=attrgetter("seq"))
+        return Batch(examples, upto)
+
+    def _outcomes(self, cursor: int, upto: int) -> list[Example]:
+        rows = self._connection.execute(_OUTCOMES, (cursor, upto)).fetchall()
+        if not rows:
+            return []
+        context = PayloadContext(self._connection, rows)
+        examples: list[Example] = []
+        append, reward_of, fresh = examples.append, self._reward_of, self._fresh
+        for row in rows:
+            decision_seq, decision_id, agent, task_type, propensity, decided_at, source, seq, at, again = row[:10]
+            if again:
+                examples += self._revised(row[:7], context, seq - 1, seq)
+            elif not fresh or self._counts(agent, decision_seq, seq):
+                signals = signals_of(row[10:])
+                append(
+                    Example(
+                        decision_id,
+                        seq,
+                        decision_seq,
+                        0,
+                        agent,
+                        task_type,
+                        reward_of(signals, agent),
+                        None,
+                        signals,
+                        None,
+                        propensity,
+                        at,
+                        at,
+                        decided_at,
+                        source,
+                        context,
+                    )
+                )
+        return examples
+
+    def _revised(self, decision: tuple[Any, ...], context: PayloadContext, cursor: int, upto: int) -> list[Example]:
+        """The revisions of one decision that take effect after ``cursor`` and up to ``upto``."""
+        decision_seq, decision_id, agent, task_type, propensity, decided_at, source = decision
+        parts = [
+            Part(max(seq, decision_seq), at, signals_of(columns))
+            for seq, at, *columns in self._connection.execute(_PARTS, (decision_id, upto))
+        ]
+        return [
+            Example(
+                decision_id,
+                seq,
+                decision_seq,
+                number,
+                agent,
+                task_type,
+                self._reward_of(signals, agent),
+                None if previous is None else self._reward_of(previous, agent),
+                signals,
+                previous,
+                propensity,
+                at,
+                first_at,
+                decided_at,
+                source,
+                context,
+            )
+            for number, seq, at, first_at, signals, previous in revisions(parts)
+            if cursor < seq <= upto and self._counts(agent, decision_seq, seq)
+        ]
+
+    def _counts(self, agent: str | None, decision_seq: int, seq: int) -> bool:
+        """Whether an agent's decision still counts at ``seq``: not if the agent was added afresh in between."""
+        return agent is None or not decision_seq < self._fresh.get(agent, 0) < seq
+
+    def _reward_of(self, signals: Signals, agent: str | None) -> float | None:
+        try:
+            return checked_reward(self._reward, signals, agent)
+        except InvalidRewardError as error:
+            _log.error("an outcome gives no reward: %s", error)
+            return None

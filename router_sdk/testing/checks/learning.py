@@ -1,0 +1,77 @@
+"""What outcomes do to a strategy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from router_sdk.testing.comparison import TOLERANCE, require, require_same
+from router_sdk.testing.examples import make_example
+from router_sdk.testing.trial import LESSONS, Trial
+
+if TYPE_CHECKING:
+    from router_sdk.records import Example, Task
+    from router_sdk.strategy import Proposal
+
+FAILURES = 100
+
+
+def learns_alike_in_any_batches(trial: Trial) -> None:
+    """``learn(a + b)`` equals ``learn(a); learn(b)``, and nothing is learnt from nothing."""
+    whole, halves, singles = trial.prepared(), trial.prepared(), trial.prepared()
+    lessons = trial.lessons()
+    whole.learn(lessons)
+    middle = len(lessons) // 3
+    for batch in (lessons[:middle], [], lessons[middle:]):
+        halves.learn(batch)
+    for lesson in lessons:
+        singles.learn([lesson])
+    answers = trial.ask_all(whole)
+    require_same(answers, trial.ask_all(halves), "one batch against two")
+    require_same(answers, trial.ask_all(singles), "one batch against one example at a time")
+
+
+def leaves_an_agent_that_fails(trial: Trial) -> None:
+    """A hundred failures of its favourite take probability away from it, and it is the favourite no more."""
+    if not trial.learns:
+        return
+    strategy = trial.taught()
+    asked = next((task for task in trial.tasks if _clear(trial.ask(strategy, task))), None)
+    if asked is None:
+        require(not trial.must_answer, "it abstained on every task")
+        return
+    before = trial.ask(strategy, asked)
+    if before is None:
+        return
+    favourite = max(sorted(before.probabilities), key=lambda name: before.probabilities[name])
+    for start in range(0, FAILURES, 10):
+        strategy.learn(_failures(trial, asked, favourite, start))
+    after = trial.ask(strategy, asked)
+    if after is None or after.no_agent_fits:
+        return
+    was, now = before.probabilities[favourite], after.probabilities[favourite]
+    require(
+        now < was - TOLERANCE,
+        f"{FAILURES} failures of {favourite!r} moved its probability from {was:.6f} to {now:.6f}",
+    )
+    best = max(share for name, share in after.probabilities.items() if name != favourite)
+    require(now <= best, f"after {FAILURES} failures {favourite!r} is still the favourite, with {now:.6f}")
+
+
+def _clear(proposal: Proposal | None) -> bool:
+    return proposal is not None and not proposal.no_agent_fits
+
+
+def _failures(trial: Trial, task: Task, agent: str, start: int) -> list[Example]:
+    vectors = {coder.tag: coder.encode([task.text])[0] for coder in trial.encoders.values()}
+    return [
+        make_example(
+            agent,
+            0.0,
+            number=LESSONS + 1 + number,
+            task=task,
+            eligible=trial.agents.names,
+            propensity=0.5,
+            vectors=vectors,
+        )
+        for number in range(start, start + 10)
+    ]

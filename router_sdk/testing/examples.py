@@ -1,0 +1,120 @@
+"""Examples to learn from, without a log behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from router_sdk.records import Example, Signals, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+STRIDE = 10
+"""Places in the log for each numbered decision: its own, its outcome's, and room for corrections."""
+
+
+@dataclass(slots=True, frozen=True)
+class FixedExampleContext:
+    """What was known when one decision was made, given instead of loaded."""
+
+    fixed_task: Task
+    fixed_vectors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    fixed_eligible: tuple[str, ...] = ()
+    fixed_probabilities: Mapping[str, float] = field(default_factory=dict)
+
+    def task(self, decision_seq: int) -> Task:
+        """The routed task."""
+        return self.fixed_task
+
+    def vectors(self, decision_seq: int) -> Mapping[str, NDArray[Any]]:
+        """Logged embeddings by encoder tag."""
+        return self.fixed_vectors
+
+    def eligible(self, decision_seq: int) -> tuple[str, ...]:
+        """Names of the agents that were eligible."""
+        return self.fixed_eligible
+
+    def probabilities(self, decision_seq: int) -> Mapping[str, float]:
+        """The logged distribution."""
+        return self.fixed_probabilities
+
+
+def make_example(
+    agent: str | None,
+    reward: float | None,
+    *,
+    number: int = 1,
+    task: Task | str = "a task",
+    signals: Signals | None = None,
+    propensity: float | None = 0.5,
+    eligible: Sequence[str] = (),
+    probabilities: Mapping[str, float] | None = None,
+    vectors: Mapping[str, NDArray[Any]] | None = None,
+) -> Example:
+    """The first revision of one decision's outcome.
+
+    Args:
+        agent: Who acted; None where the decision was "no agent fits".
+        reward: Its reward in [0, 1], or None while unknown.
+        number: Which decision, from 1; gives the id, the places in the log and the times, in seconds.
+        task: What was routed.
+        signals: Joined parts of the outcome; by default what the reward alone says.
+        propensity: Probability of the choice; None marks it as observed, made by somebody else.
+        eligible: Who could have been chosen; by default ``agent`` alone.
+        probabilities: The logged distribution; by default uniform over ``eligible``, empty where observed.
+        vectors: Logged embeddings by encoder tag.
+    """
+    names = tuple(eligible) or (() if agent is None else (agent,))
+    uniform = {} if propensity is None else dict.fromkeys(names, 1.0 / len(names) if names else 0.0)
+    context = FixedExampleContext(Task.of(task), dict(vectors or {}), names, dict(probabilities or uniform))
+    at = number + 1 / STRIDE
+    return Example(
+        decision_id=f"{number:032x}",
+        seq=STRIDE * number + 1,
+        decision_seq=STRIDE * number,
+        revision=0,
+        agent=agent,
+        task_type=context.fixed_task.task_type,
+        reward=reward,
+        previous_reward=None,
+        signals=_said(reward) if signals is None else signals,
+        previous=None,
+        propensity=propensity,
+        at=at,
+        first_at=at,
+        decided_at=float(number),
+        source="observed" if propensity is None else "routed",
+        context=context,
+    )
+
+
+def revise(
+    example: Example, reward: float | None, *, seq: int | None = None, signals: Signals | None = None
+) -> Example:
+    """The next revision of an example: its outcome was corrected.
+
+    Args:
+        example: The revision before.
+        reward: What is known now.
+        seq: Place of the correction in the log; by default right after the revision before.
+        signals: What the correction says; by default what the reward alone says.
+    """
+    place = example.seq + 1 if seq is None else seq
+    return replace(
+        example,
+        seq=place,
+        revision=example.revision + 1,
+        reward=reward,
+        previous_reward=example.reward,
+        signals=example.signals.updated(_said(reward) if signals is None else signals),
+        previous=example.signals,
+        at=place / STRIDE,
+    )
+
+
+def _said(reward: float | None) -> Signals:
+    """The outcome that has this reward and says nothing else."""
+    return Signals() if reward is None else Signals(success=reward >= 0.5, quality=reward)
