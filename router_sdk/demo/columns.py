@@ -94,7 +94,7 @@ def find_columns(rows: Sequence[Row], file: str, label: str | None = None) -> Co
     shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
     text = next((name for name in TEXT_COLUMNS if name in counts), None)
     if text is None:
-        raise InvalidInputError(f"{file}: needs a column with the task, one of {', '.join(TEXT_COLUMNS)}; it has {shown}")
+        raise InvalidInputError(f"{file}: needs a text to route, in a column {', '.join(TEXT_COLUMNS)}; has {shown}")
     if label is not None and label not in counts:
         raise InvalidInputError(f"{file}: has no column {label!r} for labels; it has {shown}")
     mapping = label is None and SCORES_COLUMN in counts
@@ -105,8 +105,8 @@ def find_columns(rows: Sequence[Row], file: str, label: str | None = None) -> Co
         label = next(iter(labels), None)
         if label is None:
             raise InvalidInputError(
-                f"{file}: has neither labels (a column named {', '.join(LABEL_COLUMNS)}, or the one you name) nor scores "
-                f"(a mapping '{SCORES_COLUMN}', or a column of true/false or [0, 1] per agent); it has {shown}"
+                f"{file}: has neither labels (a column named {', '.join(LABEL_COLUMNS)}, or the one you name) "
+                f"nor scores (a mapping '{SCORES_COLUMN}', or a column of true/false or [0, 1] per agent); has {shown}"
             )
     finer = [name for name in labels if label in LABEL_COLUMNS and labels.index(name) > labels.index(str(label))]
     return Columns(

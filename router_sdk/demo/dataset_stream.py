@@ -38,7 +38,7 @@ def dataset_stream(dataset: Dataset, *, warm_start: int = 20, max_tasks: int = 1
     parts = [_shuffled([row for row in part if id(row) not in taken], rng) for part in (train, held_out)]
     left = sum(len(part) for part in parts)
     if left < 2 * PHASES:
-        raise InvalidInputError(f"{dataset.name}: only {left} tasks are left to play; give more rows or less warm start")
+        raise InvalidInputError(f"{dataset.name}: only {left} tasks left to play; give more rows or less warm start")
     share = min(1.0, max_tasks / left)
     first, second = ([*part[: round(share * len(part))]] for part in parts)
     return Stream(
@@ -92,12 +92,12 @@ def _notes(dataset: Dataset, given: dict[str, list[DatasetRow]], played: int, le
     what = "scores" if dataset.columns.has_scores else f"column “{dataset.columns.label}”"
     notes = [
         f"{dataset.name}: {drawn} in random order (seed {seed}); rewards from {what}. "
-        "The router sees the reward of the agent it chose and nothing else; each task is routed before it is learnt from."
+        "The router sees the reward of the agent it chose alone, and routes each task before it learns from it."
     ]
     if shown := sum(len(rows) for rows in given.values()):
         notes.append(
             f"Warm start: {shown:,} labelled texts, at most {max(len(rows) for rows in given.values())} per agent, "
-            "were given as the agents’ examples and are not in the stream."
+            "were given as the agents' examples and are not in the stream."
         )
     if dataset.bad_lines:
         shown_lines = ", ".join(f"{bad.line} ({bad.reason:.80})" for bad in dataset.bad_lines[:3])

@@ -16,7 +16,6 @@ from router_sdk.errors import InvalidInputError
 from router_sdk.records import Agent, Task
 
 
-
 def is_train(split: str | None) -> bool:
     """Whether rows of this split are there to learn from; rows without one are."""
     return split is None or split.startswith(("train", "oos_train"))
@@ -87,7 +86,7 @@ def read_dataset(
         known = sorted({row.split for row in usable if row.split is not None})
         usable = [row for row in usable if row.split == split]
         if not usable:
-            raise InvalidInputError(f"{path.name}: no rows of split {split!r}; it has {', '.join(known) or 'no splits'}")
+            raise InvalidInputError(f"{path.name}: no rows of split {split!r}; has {', '.join(known) or 'no splits'}")
     usable.sort(key=lambda row: not is_train(row.split))
     fields = read_sidecar(path)
     return Dataset(
@@ -139,7 +138,7 @@ def _dataset_row(row: Row, columns: Columns, names: dict[str, None]) -> DatasetR
             raise InvalidInputError(f"no score for {', '.join(missing[:3])}")
         best = max(rewards, key=rewards.__getitem__)
     elif columns.label not in values:
-        raise InvalidInputError(f"has no {columns.label!r}; write null or \"oos\" where no agent fits")
+        raise InvalidInputError(f'has no {columns.label!r}; write null or "oos" where no agent fits')
     else:
         best = columns.row_label(row)
         rewards = {name: float(name == best) for name in names}

@@ -32,7 +32,9 @@ def read_sidecar(data: Path) -> dict[str, dict[str, Any]]:
     except (ValueError, OSError) as error:
         raise InvalidInputError(f"{path.name}: cannot be read as JSON ({error})") from error
     if not isinstance(found, dict) or not all(isinstance(fields, dict) for fields in found.values()):
-        raise InvalidInputError(f"{path.name}: expected an object of agents, each an object with a description and prices")
+        raise InvalidInputError(
+            f'{path.name}: expected an object with an object per agent, such as {{"name": {{"description": …}}}}'
+        )
     return {name: _agent_fields(fields) for name, fields in found.items()}
 
 

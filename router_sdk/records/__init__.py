@@ -5,7 +5,7 @@ from router_sdk.records.decision import Decision, Skipped
 from router_sdk.records.distribution import Distribution, Evidence
 from router_sdk.records.example import Context, Example, TrainingData
 from router_sdk.records.outcome import Outcome, Signals
-from router_sdk.records.record import MAX_TEXT_CHARS, Name, Record, check_name
+from router_sdk.records.record import MAX_TEXT_CHARS, Name, PrivacyMode, Record, check_name
 from router_sdk.records.task import DEFAULT_TASK_TYPE, FeatureValue, Task
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "FeatureValue",
     "Name",
     "Outcome",
+    "PrivacyMode",
     "Record",
     "Signals",
     "Skipped",

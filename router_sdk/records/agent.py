@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, overload
 
 from pydantic import AliasChoices, Field, JsonValue
@@ -44,6 +44,21 @@ class Agent(Record):
 
     def __init__(self, name: str, **fields: Any) -> None:
         super().__init__(name=name, **fields)
+
+    @classmethod
+    def of(cls, value: Agent | str | Mapping[str, Any]) -> Agent:
+        """Turn what a caller passed into an agent.
+
+        Raises:
+            InvalidAgentError: if it is neither an agent, a name nor a mapping of an agent's fields.
+        """
+        if isinstance(value, Agent):
+            return value
+        if isinstance(value, str):
+            return cls(value)
+        if isinstance(value, Mapping):
+            return cls(**value)
+        raise InvalidAgentError(f"Agent: expected an Agent, a name or a mapping, got {type(value).__name__}")
 
     def __hash__(self) -> int:
         return hash(self.name)

@@ -102,6 +102,10 @@ class Distribution:
         found = self.evidence() if callable(self.evidence) else self.evidence
         return {} if found is None else found
 
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={weight:.3f}" for name, weight in list(self.probabilities.items())[:5])
+        return f"Distribution({self.strategy}: {shown}{', …' if len(self.weights) > 5 else ''})"
+
     def __reduce__(self) -> tuple[Any, ...]:
         scores = None if self.scores is None else dict(self.scores)
         state = (self.agents, self.weights, self.favourite, self.confidence, scores, dict(self.explain()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 
@@ -28,6 +28,9 @@ def check_name(value: str) -> str:
         raise ValueError("must hold printable characters only")
     return value
 
+
+PrivacyMode = Literal["full", "redacted", "hmac", "none"]
+"""What of a text is kept: all, all but what looks personal, a keyed hash, or nothing."""
 
 Name = Annotated[str, StringConstraints(max_length=MAX_NAME_CHARS), AfterValidator(check_name)]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_CHARS)]

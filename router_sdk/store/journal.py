@@ -76,11 +76,13 @@ def write_learning_events(writer: LogWriter, events: list[LearningEvent]) -> Non
 
 def learning_totals(connection: sqlite3.Connection) -> dict[str, float]:
     """Sums over all updates that any process made on this log."""
-    total, failed, duration, samples = connection.execute(
-        """SELECT count(*), ifnull(sum(status = 'failed'), 0), ifnull(avg(duration_ms), 0), ifnull(sum(samples), 0)
+    total, failed, duration, samples, fits = connection.execute(
+        """SELECT count(*), ifnull(sum(status = 'failed'), 0), ifnull(avg(duration_ms), 0), ifnull(sum(samples), 0),
+                  ifnull(sum(type = 'fit' AND status = 'succeeded'), 0)
            FROM learning_events WHERE type != 'replay'"""
     ).fetchone()
     return {
+        "fits": fits,
         "total_updates": total,
         "successful_updates": total - failed,
         "failed_updates": failed,

@@ -8,9 +8,10 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
-PrivacyMode = Literal["full", "redacted", "hmac", "none"]
+if TYPE_CHECKING:
+    from router_sdk.records import PrivacyMode
 
 TextFilter = Callable[[str | None], str | None]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from router_sdk.errors import InvalidConfigError
 from router_sdk.store.connection import open_reader
-from router_sdk.store.privacy import PrivacyMode, text_filter
+from router_sdk.store.privacy import text_filter
 from router_sdk.store.reader import LogReader
 from router_sdk.store.rows import outcome_payload, outcome_row
 from router_sdk.store.snapshots import Snapshots
@@ -18,7 +18,7 @@ from router_sdk.store.ticket import Entry
 from router_sdk.store.writer import LogWriter
 
 if TYPE_CHECKING:
-    from router_sdk.records import Decision, Outcome
+    from router_sdk.records import Decision, Outcome, PrivacyMode
     from router_sdk.rewards import RewardFunction
 
 IN_MEMORY = ":memory:"
@@ -81,7 +81,7 @@ class Store:
         return Entry(row, outcome_payload(outcome, self._keep), decision)
 
     def tail(self, reward: RewardFunction) -> LogTail:
-        """A fresh view of the log for the calling thread; close it with ``LogTail.close``."""
+        """A view of the log with a connection of its own; close it with ``LogTail.close``."""
         return LogTail(open_reader(self.path), reward)
 
     def close(self) -> None:

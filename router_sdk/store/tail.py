@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,6 +43,8 @@ _CONTROL = """
 SELECT seq, name, NULL FROM agents WHERE seq > ? AND seq <= ? AND fresh = 1
 UNION ALL SELECT seq, NULL, decision_ids FROM forgotten WHERE seq > ? AND seq <= ?
 ORDER BY seq LIMIT 1"""
+
+_EVERYTHING = 2**62
 
 _log = logging.getLogger(__name__)
 
@@ -114,6 +118,14 @@ class LogTail:
                 examples += self._revised(row, context, cursor, upto)
             examples.sort(key=attrgetter("seq"))
         return Batch(examples, upto)
+
+    def newest(self, seqs: Sequence[int]) -> list[Example]:
+        """The newest revision of each of these decisions, in log order; those without an outcome are left out."""
+        query = f"SELECT {_DECISION} FROM decisions d WHERE d.seq IN (SELECT value FROM json_each(?)) ORDER BY d.seq"
+        rows = self._connection.execute(query, (json.dumps(list(seqs)),)).fetchall()
+        context = PayloadContext(self._connection, rows)
+        revised = [self._revised(row, context, 0, _EVERYTHING) for row in rows]
+        return [found[-1] for found in revised if found]
 
     def _outcomes(self, cursor: int, upto: int) -> list[Example]:
         rows = self._connection.execute(_OUTCOMES, (cursor, upto)).fetchall()

@@ -48,7 +48,7 @@ def require_valid(proposal: Proposal | None, agents: AgentSet, where: str) -> No
     total = math.fsum(given.values())
     require(abs(total - 1.0) <= TOLERANCE, f"{where}: the probabilities sum to {total!r}, not to 1")
     for name, score in (proposal.scores or {}).items():
-        require(name in agents.index, f"{where}: a score for {name!r}, who was not among the agents")
+        require(name in agents.positions, f"{where}: a score for {name!r}, who was not among the agents")
         require(not math.isnan(score), f"{where}: the score of {name!r} is NaN")
 
 

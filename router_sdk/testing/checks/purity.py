@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from router_sdk.records import Task
 from router_sdk.testing.comparison import require, require_same
+from router_sdk.testing.interleaving import Interleaved
 
 if TYPE_CHECKING:
-    from router_sdk.testing.trial import Trial
+    from router_sdk.strategy import Strategy
+    from router_sdk.testing.trial import Answers, Trial
 
 
 def leaves_its_arguments_alone(trial: Trial) -> None:
@@ -16,26 +19,31 @@ def leaves_its_arguments_alone(trial: Trial) -> None:
     strategy = trial.taught()
     agents_before = [agent.model_dump() for agent in trial.agents]
     for position, task in enumerate(trial.tasks):
-        before = _copy(task)
+        before = task.model_dump()
         strategy.restrict(task, trial.agents, trial.context(task))
         trial.ask(strategy, task)
-        require(_copy(task) == before, f"task {position}: it was changed by being routed")
+        require(task.model_dump() == before, f"task {position}: it was changed by being routed")
     require([agent.model_dump() for agent in trial.agents] == agents_before, "an agent was changed by routing")
 
 
 def keeps_requests_apart(trial: Trial) -> None:
-    """Other people's requests in between change no answer."""
+    """Other people's requests, before or at the same time, change no answer."""
     strategy = trial.taught()
     before = trial.ask_all(strategy)
-    for number, task in enumerate(trial.tasks):
-        other = task.model_copy(update={"session_id": f"other-{number}", "tenant": "other"})
-        context = trial.context(other, history=trial.agents.names)
-        strategy.restrict(other, trial.agents, context)
-        strategy.propose(other, trial.agents, context)
-    stranger = Task("something quite different")
-    strategy.propose(stranger, trial.agents, trial.context(stranger))
-    require_same(before, trial.ask_all(strategy), "after requests of another session")
+    others = Interleaved(strategy, partial(_ask_as_another, trial, strategy))
+    for position, task in enumerate(trial.tasks):
+        answers: Answers = []
+        others.run(lambda given=task, kept=answers: kept.append(trial.ask(strategy, given)))  # type: ignore[misc]
+        require_same(before[position : position + 1], answers, f"task {position} during another session's requests")
+    require_same(before, trial.ask_all(strategy), "after another session's requests")
 
 
-def _copy(task: Task) -> dict[str, Any]:
-    return task.model_dump(mode="python")
+def _ask_as_another(trial: Trial, strategy: Strategy) -> Answers:
+    tasks = [task.model_copy(update={"session_id": "another", "tenant": "another"}) for task in trial.tasks]
+    tasks.append(Task("something quite different", session_id="another", tenant="another"))
+    answers = []
+    for task in tasks:
+        context = trial.context(task, history=trial.agents.names)
+        strategy.restrict(task, trial.agents, context)
+        answers.append(strategy.propose(task, trial.agents, context))
+    return answers

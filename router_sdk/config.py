@@ -1,0 +1,145 @@
+"""Everything that can be set, in one model: keyword arguments, a file, or ``ROUTER_*`` environment variables."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from router_sdk.errors import InvalidConfigError
+from router_sdk.records import Agent, PrivacyMode
+from router_sdk.records.record import describe
+
+
+class RouterConfig(BaseSettings):
+    """How a router behaves. Unknown keys are errors.
+
+    Keyword arguments come before environment variables (``ROUTER_EPSILON=0.05``, lists and mappings as JSON).
+
+    Args:
+        agents: Who can be chosen; None follows what the store knows.
+        strategies: The chain: the first that does not abstain decides. None means those of ``bert``,
+            ``thompson`` and ``heuristic`` that are installed.
+        strategy: Each strategy's own configuration, by its name.
+        encoder: Each encoder's own configuration, by its name.
+        store: SQLite file, or ``":memory:"``.
+        privacy: What of a text is kept: ``full``, ``redacted``, ``hmac`` or ``none``.
+        reward: Name of a registered reward function, or None for ``OutcomeReward``.
+        epsilon: Exploration floor, in [0, 1]: each eligible agent keeps at least ``epsilon / k`` probability.
+        seed: Seed of everything random, or None.
+        learning: Whether this process learns; False serves what was learnt.
+        learn_now: Learn inside ``record`` and wait for it; for tests and offline replays.
+        batch_events: Outcomes that start an update.
+        batch_seconds: Longest that an outcome waits for an update, in seconds.
+        snapshot_seconds: Time between snapshots, in seconds.
+        pending_ttl_seconds: How long an outcome waits for its decision before it is dead-lettered.
+        queue_size: Decisions that may wait for the disk; beyond it they are counted and not logged.
+
+    Raises:
+        InvalidConfigError: from ``RouterConfig.of`` and ``load_config``, if a key or a value is not understood.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="ROUTER_", extra="forbid", frozen=True, allow_inf_nan=False, arbitrary_types_allowed=True
+    )
+
+    agents: tuple[Agent, ...] | None = None
+    strategies: tuple[str, ...] | None = None
+    strategy: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    encoder: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    store: Path = Path("router.db")
+    privacy: PrivacyMode = "full"
+    reward: str | None = None
+    epsilon: float = Field(default=0.02, ge=0.0, le=1.0)
+    seed: int | None = Field(default=None, ge=0)
+    learning: bool = True
+    learn_now: bool = False
+    batch_events: int = Field(default=10, ge=1)
+    batch_seconds: float = Field(default=30.0, gt=0)
+    snapshot_seconds: float = Field(default=300.0, gt=0)
+    pending_ttl_seconds: float = Field(default=7 * 86_400.0, gt=0)
+    queue_size: int = Field(default=100_000, ge=1)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Keyword arguments, then the environment; no dotenv files, no secrets folder."""
+        return init_settings, env_settings
+
+    @classmethod
+    def of(cls, **settings: Any) -> RouterConfig:
+        """Build a configuration from keyword arguments and the environment.
+
+        Raises:
+            InvalidConfigError: if a key is unknown or a value is out of range.
+        """
+        try:
+            return cls(**settings)
+        except ValidationError as error:
+            raise InvalidConfigError(f"configuration: {describe(error)}") from None
+        except ValueError as error:
+            raise InvalidConfigError(f"configuration: {error}") from None
+
+
+def load_config(path: str | Path, **overrides: Any) -> RouterConfig:
+    """Read a configuration from a TOML, YAML or JSON file; keyword arguments come before it.
+
+    Raises:
+        InvalidConfigError: if the file cannot be read or parsed, or says something that is not understood.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidConfigError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        match path.suffix.lower():
+            case ".toml":
+                settings = tomllib.loads(text)
+            case ".json":
+                settings = json.loads(text)
+            case ".yaml" | ".yml":
+                settings = _parse_yaml(text)
+            case other:
+                raise InvalidConfigError(f"{path.name}: {other!r} is no known format; use .toml, .yaml or .json")
+    except ValueError as error:
+        if isinstance(error, InvalidConfigError):
+            raise
+        raise InvalidConfigError(f"{path.name}: {error}") from error
+    if not isinstance(settings, dict):
+        raise InvalidConfigError(f"{path.name}: expected keys and values at the top")
+    return RouterConfig.of(**{**settings, **overrides})
+
+
+def _parse_yaml(text: str) -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise InvalidConfigError("a YAML file needs PyYAML: pip install 'router-sdk[yaml]', or use TOML") from error
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InvalidConfigError(f"not valid YAML: {error}") from error
+
+
+def configure(config: RouterConfig | str | Path | None, settings: dict[str, Any]) -> RouterConfig:
+    """Join a configuration, or the path of one, with settings that come before it.
+
+    Raises:
+        InvalidConfigError: if a key is unknown or a value is out of range.
+    """
+    if config is None:
+        return RouterConfig.of(**settings)
+    if isinstance(config, RouterConfig):
+        return RouterConfig.of(**{**config.model_dump(exclude_unset=True), **settings}) if settings else config
+    return load_config(config, **settings)

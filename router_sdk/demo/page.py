@@ -1,0 +1,151 @@
+"""The report as one self-contained HTML page: inline style and SVG, nothing from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from router_sdk.demo.curve_chart import LINE_CLASSES, learning_curve
+from router_sdk.demo.page_style import STYLE
+from router_sdk.demo.report import BEST_SINGLE, HEURISTIC, ORACLE, ROUTER, DemoReport, Series
+from router_sdk.demo.shares_chart import shares_chart
+from router_sdk.demo.summary import OTHERS
+
+BAND_CLASSES = 7
+
+
+def render_page(report: DemoReport) -> str:
+    """Render the report; the same report gives the same page."""
+    phases = [(phase.name, phase.start, phase.end) for phase in report.phases]
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(report.title)}: who should answer, and how the router learnt it</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<main>
+<p class="eyebrow">{_eyebrow(report)}</p>
+<h1>{escape(headline(report))}</h1>
+<p class="lead">{escape(_lead(report))}</p>
+{_figures(report)}
+<section>
+<h2>Reward as the outcomes come back</h2>
+<p class="sub">Moving average over {report.curve.window:,} tasks; all contenders meet the same stream.</p>
+<div class="scroll">{learning_curve(report)}</div>
+</section>
+<div class="pair">
+<section>
+<h2>Who answered</h2>
+<p class="sub">Share of tasks that each strategy decided</p>
+{shares_chart(report.answered, phases, _classes(report.answered), "Share of tasks by strategy")}
+</section>
+<section>
+<h2>Who got the task</h2>
+<p class="sub">Share of tasks that each agent was given</p>
+{shares_chart(report.chosen, phases, _classes(report.chosen), "Share of tasks by agent")}
+</section>
+</div>
+<section>
+<h2>Reward by phase</h2>
+<p class="sub">Mean reward in [0, 1]. Regret is the reward left lying against the oracle, in sum.</p>
+<div class="scroll">{_table(report)}</div>
+{_verdicts(report)}
+</section>
+<section>
+<h2>How the outcomes came back</h2>
+<p class="sub">Each was joined with its decision and counted once; what never came back is unknown, not a failure.</p>
+<div class="scroll">{_row_table(report.feedback, "Decisions whose outcome came")}</div>
+</section>
+<section class="notes">
+<h2>What to know about these numbers</h2>
+{"".join(f"<p>{escape(note)}</p>" for note in report.notes)}
+</section>
+</main>
+</body>
+</html>
+"""
+
+
+def headline(report: DemoReport) -> str:
+    """The finding in one line: what happened against the heuristic by the end, losses included."""
+    last = report.phases[-1]
+    ours, theirs = last.rewards[ROUTER], last.rewards[HEURISTIC]
+    verdict = next(c.verdict for c in report.comparisons if c.contender == HEURISTIC and c.scope == last.name)
+    if verdict == "even":
+        return f"By the end the router does as well as its rules: reward {ours:.2f} against {theirs:.2f}"
+    words = "ahead of" if verdict == "won" else "behind"
+    return f"By the end the router is {words} its static rules: reward {ours:.2f} against {theirs:.2f}"
+
+
+def _eyebrow(report: DemoReport) -> str:
+    parts = (
+        f"{report.tasks:,} tasks",
+        f"{len(report.agents)} agents",
+        f"seed {report.seed}",
+        f"{report.seconds:.0f} s",
+    )
+    return " · ".join(("Router demonstration", *parts))
+
+
+def _lead(report: DemoReport) -> str:
+    verdict = next(c.verdict for c in report.comparisons if c.contender == BEST_SINGLE and c.scope == "overall")
+    words = {"won": "beat", "lost": "lost against", "even": "did as well as"}[verdict]
+    return (
+        f"{report.title}: {report.tasks:,} tasks went to {len(report.agents)} agents, and their outcomes came back "
+        f"late, in parts, repeated and corrected. Over the whole stream the router {words} the best single agent, "
+        f"{report.single}: reward {report.rewards[ROUTER]:.3f} against {report.rewards[BEST_SINGLE]:.3f}, "
+        f"where the oracle has {report.rewards[ORACLE]:.3f}."
+    )
+
+
+def _figures(report: DemoReport) -> str:
+    last = report.phases[-1]
+    reached = report.rewards[ROUTER] / report.rewards[ORACLE] if report.rewards[ORACLE] else 0.0
+    ours, theirs = report.regret[ROUTER], report.regret[HEURISTIC]
+    last_hint = f"{last.opening:.2f} at its start, {last.closing:.2f} at its end"
+    median = f"{report.route_p50_us:,.0f} <small>µs</small>"
+    figures = (
+        ("Reward in the last phase", f"{last.rewards[ROUTER]:.2f}", last_hint),
+        ("Share of the oracle's reward", f"{reached:.0%}", "over the whole stream"),
+        ("Reward gained on the rules", f"{theirs - ours:+,.0f}", f"regret {ours:,.0f} instead of {theirs:,.0f}"),
+        ("Time of a decision", median, f"median; 99 % within {report.route_p99_us:,.0f} µs"),
+    )
+    cells = (
+        f'<div><dt>{escape(name)}</dt><dd class="value">{value}</dd><dd class="hint">{escape(hint)}</dd></div>'
+        for name, value, hint in figures
+    )
+    return f'<dl class="figures">{"".join(cells)}</dl>'
+
+
+def _table(report: DemoReport) -> str:
+    heads = ["", *(phase.name for phase in report.phases), "overall", "regret"]
+    rows = []
+    for contender in sorted(report.contenders, key=lambda name: -report.rewards[name]):
+        kind = LINE_CLASSES[contender]
+        name = f'<span class="key {kind}"></span>{escape(report.label(contender))}'
+        means = [*(phase.rewards[contender] for phase in report.phases), report.rewards[contender]]
+        cells = [name, *(f"{mean:.3f}" for mean in means), f"{report.regret[contender]:,.0f}"]
+        rows.append(f'<tr class="{kind}">{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>')
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _verdicts(report: DemoReport) -> str:
+    items = (f'<li><b class="{c.verdict}">{c.verdict}</b>{escape(c.sentence)}</li>' for c in report.comparisons)
+    return f'<ul class="verdicts">{"".join(items)}</ul>'
+
+
+def _row_table(counts: Mapping[str, int], name: str) -> str:
+    head = "".join(f"<th>{escape(key)}</th>" for key in ("", *counts))
+    cells = "".join(f"<td>{value:,}</td>" for value in counts.values())
+    return f"<table><thead><tr>{head}</tr></thead><tbody><tr><td>{escape(name)}</td>{cells}</tr></tbody></table>"
+
+
+def _classes(series: Series) -> dict[str, str]:
+    """A colour for each band; the last one is kept for what was folded together."""
+    names: Sequence[str] = list(series.values)
+    last = BAND_CLASSES - 1
+    return {name: f"s{last if name == OTHERS else min(i, last)}" for i, name in enumerate(names)}

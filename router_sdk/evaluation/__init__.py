@@ -1,0 +1,1 @@
+"""Measuring a router: on labelled data, and off the log."""

@@ -1,0 +1,1 @@
+"""Examples in and out: files, labelled data, and a view of the newest."""

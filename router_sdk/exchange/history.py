@@ -1,0 +1,74 @@
+"""A lazy, sliceable view of the joined examples, oldest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, overload
+
+from router_sdk.records import Example
+from router_sdk.store.tail import LogTail
+
+if TYPE_CHECKING:
+    from router_sdk.rewards import RewardFunction
+    from router_sdk.store import Store
+
+_CHUNK = 1_000
+_JOINED = "FROM decisions d WHERE EXISTS (SELECT 1 FROM outcomes o WHERE o.decision_id = d.decision_id)"
+
+
+class History(Sequence[Example]):
+    """Decisions with an outcome, each at its newest revision, in the order in which they were made.
+
+    Nothing is read before it is asked for; ``history[-5:]`` reads five rows from the end.
+
+    Args:
+        store: The log.
+        reward: Turns outcomes into rewards.
+    """
+
+    def __init__(self, store: Store, reward: RewardFunction) -> None:
+        self._store = store
+        self._reward = reward
+
+    def _newest(self, seqs: Sequence[int]) -> list[Example]:
+        return self._store.reader.query(lambda connection: LogTail(connection, self._reward).newest(seqs))
+
+    def _seqs(self, order: str, limit: int, offset: int) -> list[int]:
+        query = f"SELECT d.seq {_JOINED} ORDER BY d.seq {order} LIMIT ? OFFSET ?"
+        return [row[0] for row in self._store.reader.query(lambda c: c.execute(query, (limit, offset)).fetchall())]
+
+    def __len__(self) -> int:
+        count: int = self._store.reader.query(lambda c: c.execute(f"SELECT count(*) {_JOINED}").fetchone())[0]
+        return count
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        if isinstance(index, int):
+            seqs = self._seqs("ASC", 1, index) if index >= 0 else self._seqs("DESC", 1, -index - 1)
+            if not seqs:
+                raise IndexError(f"no example {index}")
+            return self._newest(seqs)[0]
+        if index.start is not None and index.start < 0 and index.stop is None and index.step in (None, 1):
+            return self._newest(self._seqs("DESC", -index.start, 0))
+        start, stop, step = index.indices(len(self))
+        low, high = (start, stop) if step > 0 else (stop + 1, start + 1)
+        found = self._newest(self._seqs("ASC", max(high - low, 0), low))
+        return found[::step]
+
+    def __iter__(self) -> Iterator[Example]:
+        last = 0
+        query = f"SELECT d.seq {_JOINED} AND d.seq > ? ORDER BY d.seq LIMIT {_CHUNK}"
+        while seqs := self._store.reader.query(lambda c, last=last: c.execute(query, (last,)).fetchall()):  # type: ignore[misc]
+            yield from self._newest([row[0] for row in seqs])
+            last = seqs[-1][0]
+
+    def with_responses(self) -> Iterator[tuple[Example, str | None]]:
+        """Every example with what its agent answered, where that was recorded and kept."""
+        query = """SELECT p.response FROM outcomes o JOIN payloads p ON p.seq = o.seq
+                   WHERE o.decision_id = ? AND p.response IS NOT NULL ORDER BY o.seq DESC LIMIT 1"""
+        for example in self:
+            row = self._store.reader.query(lambda c, e=example: c.execute(query, (e.decision_id,)).fetchone())  # type: ignore[misc]
+            yield example, row[0] if row else None

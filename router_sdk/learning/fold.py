@@ -1,0 +1,87 @@
+"""What the learner folds the log into: anything with a state that can be saved, restored and moved on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from router_sdk.store.journal import LearningEvent
+
+if TYPE_CHECKING:
+    from router_sdk.records import Example
+    from router_sdk.store.tail import Batch
+
+
+class Foldable(Protocol):
+    """The part of a strategy that the learner needs; ``Performance`` has it too."""
+
+    def learn(self, examples: Sequence[Example]) -> None:
+        """Move on."""
+
+    def forget_agents(self, names: Collection[str]) -> None:
+        """Drop what was learnt of these agents."""
+
+    def forget_examples(self, decision_ids: Collection[str]) -> None:
+        """Drop memories of these decisions."""
+
+    def save(self, folder: Path) -> None:
+        """Write the state."""
+
+    def load(self, folder: Path) -> None:
+        """Read the state."""
+
+
+class Fold:
+    """A foldable with its place in the log.
+
+    Args:
+        name: Under which its snapshots are kept.
+        state: What is folded into.
+        fingerprint: Everything the state depends on besides the log.
+        journalled: Whether its updates are learning events.
+
+    Attributes:
+        cursor: Position in the log up to which it has learnt.
+        saved: Cursor of its newest snapshot.
+        broken: An update raised: the state may be torn, so it is not saved; a restart replays the log instead.
+    """
+
+    def __init__(self, name: str, state: Foldable, fingerprint: str, *, journalled: bool = True) -> None:
+        self.name = name
+        self.state = state
+        self.fingerprint = fingerprint
+        self.journalled = journalled
+        self.cursor = 0
+        self.saved = 0
+        self.broken = False
+
+    def apply(self, batch: Batch, kind: str) -> LearningEvent | None:
+        """Move on by one batch; what stands before the cursor was learnt already.
+
+        Returns:
+            What happened, or None where there was nothing to learn.
+        """
+        if batch.upto <= self.cursor:
+            return None
+        examples = batch.examples
+        if examples and examples[0].seq <= self.cursor:
+            examples = [example for example in examples if example.seq > self.cursor]
+        started = time.perf_counter()
+        error: str | None = None
+        try:
+            if batch.fresh_agents:
+                self.state.forget_agents(batch.fresh_agents)
+            if batch.forgotten:
+                self.state.forget_examples(batch.forgotten)
+            if examples:
+                self.state.learn(examples)
+        except Exception as fault:
+            error = f"{type(fault).__name__}: {fault}"
+            self.broken = True
+        self.cursor = batch.upto
+        if not examples and error is None:
+            return None
+        duration_ms = (time.perf_counter() - started) * 1_000
+        return LearningEvent(self.name, kind, len(examples), self.cursor, duration_ms, len(batch.examples), error=error)

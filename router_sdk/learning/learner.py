@@ -1,0 +1,274 @@
+"""The one background thread: follows the log, moves the folds on, snapshots them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from router_sdk.errors import RouterClosedError
+from router_sdk.store.commit import HEAD
+from router_sdk.store.journal import LearningEvent, sweep_pending, write_learning_events
+
+if TYPE_CHECKING:
+    from router_sdk.learning.fold import Fold
+    from router_sdk.learning.performance import Performance
+    from router_sdk.rewards import RewardFunction
+    from router_sdk.store import Store
+    from router_sdk.store.tail import Batch
+
+T = TypeVar("T")
+
+_POLL_S = 1.0
+_SWEEP_S = 60.0
+_DUTY = 2.0
+"""After an update the thread rests this many times as long as the update took: requests come first."""
+
+_log = logging.getLogger(__name__)
+
+
+class Learner:
+    """Learns in micro-batches: ``batch_events`` outcomes or ``batch_seconds``, whichever comes first.
+
+    All folding happens on one thread; whoever needs it to happen now waits for that thread.
+
+    Args:
+        store: The log.
+        folds: What to move on; the figures that learning events report come from ``performance``.
+        performance: One of the folds' states.
+        reward: Turns outcomes into rewards.
+        enabled: False restores what was learnt and stays there.
+        batch_events: Outcomes that start an update.
+        batch_seconds: Longest that an outcome waits, in seconds.
+        snapshot_seconds: Time between snapshots, in seconds.
+        pending_ttl_seconds: How long outcomes wait for their decision.
+        after_update: Called on the learner's thread after each update.
+        on_poll: Called on the learner's thread about once a second.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        folds: Sequence[Fold],
+        performance: Performance,
+        reward: RewardFunction,
+        *,
+        enabled: bool,
+        batch_events: int,
+        batch_seconds: float,
+        snapshot_seconds: float,
+        pending_ttl_seconds: float,
+        after_update: Callable[[], None],
+        on_poll: Callable[[], None],
+    ) -> None:
+        self._store, self._folds, self._performance, self._reward = store, folds, performance, reward
+        self._enabled = enabled
+        self._batch_events, self._batch_seconds = batch_events, batch_seconds
+        self._snapshot_seconds, self._pending_ttl_seconds = snapshot_seconds, pending_ttl_seconds
+        self._after_update, self._on_poll = after_update, on_poll
+        self._closed = False
+        self.folding = threading.RLock()
+        self._start()
+        self._tail = store.tail(reward)
+        self._restore()
+
+    def _start(self) -> None:
+        self._wake = threading.Event()
+        self._urgent = threading.Event()
+        self._requests: deque[tuple[Callable[[], object], Future[object]]] = deque()
+        self._recorded = 0
+        self._waiting_since: float | None = None
+        self._thread: threading.Thread | None = None
+        self._thread_lock = threading.Lock()
+
+    # -- called from any thread
+
+    def notify(self, recorded: int) -> None:
+        """Outcomes were committed; called with the commit lock held, so it only counts and wakes."""
+        self._recorded += recorded
+        if self._thread is None or (self._recorded >= self._batch_events and not self._wake.is_set()):
+            self.wake()
+
+    def wake(self) -> None:
+        """Let the thread look around now, starting it at first use."""
+        self._wake.set()
+        if self._thread is None:
+            with self._thread_lock:
+                if self._thread is None and not self._closed:
+                    self._thread = threading.Thread(target=self._run, name="router-learner", daemon=True)
+                    self._thread.start()
+
+    def submit(self, work: Callable[[], T]) -> Future[T]:
+        """Run ``work`` on the learner's thread.
+
+        Raises:
+            RouterClosedError: if the learner was closed.
+        """
+        if self._closed:
+            raise RouterClosedError("the router was closed")
+        future: Future[T] = Future()
+        self._requests.append((work, future))  # type: ignore[arg-type]
+        self._urgent.set()
+        self.wake()
+        return future
+
+    def drain(self) -> None:
+        """Return once everything recorded before the call has been learnt."""
+        self.submit(self._update).result()
+
+    def snapshot(self) -> None:
+        """Return once the folds' states are saved."""
+        self.submit(self._save).result()
+
+    def resave(self) -> None:
+        """Save anew, although nothing was learnt since: the snapshots were discarded."""
+        for fold in self._folds:
+            fold.saved = 0
+        self.snapshot()
+
+    def status(self) -> dict[str, object]:
+        """Where the folds stand, as JSON values."""
+        return {
+            "enabled": self._enabled,
+            "head": self._store.reader.query(lambda connection: connection.execute(HEAD).fetchone()[0]),
+            "cursors": {fold.name: fold.cursor for fold in self._folds},
+            "snapshots": {fold.name: fold.saved for fold in self._folds},
+            "broken": [fold.name for fold in self._folds if fold.broken],
+        }
+
+    def close(self) -> None:
+        """Learn the rest, save, and stop the thread."""
+        if self._closed:
+            return
+        self.wake()
+        last = self.submit(self._finish)
+        self._closed = True
+        last.result()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._tail.close()
+
+    def after_fork(self) -> None:
+        """In a child: a thread and a view of the log of its own, at first use."""
+        self._start()
+        self.folding = threading.RLock()
+        self._tail = self._store.tail(self._reward)
+
+    # -- on the learner's thread
+
+    def _run(self) -> None:
+        next_snapshot = time.monotonic() + self._snapshot_seconds
+        next_sweep = time.monotonic()
+        next_poll = time.monotonic()
+        while not self._closed or self._requests:
+            self._wake.wait(self._timeout())
+            self._wake.clear()
+            started = time.monotonic()
+            self._serve()
+            try:
+                if self._enabled and self._due():
+                    self._update()
+                if time.monotonic() >= next_poll:
+                    self._on_poll()
+                    next_poll = time.monotonic() + _POLL_S
+                if time.monotonic() >= next_snapshot:
+                    self._save()
+                    next_snapshot = time.monotonic() + self._snapshot_seconds
+                if time.monotonic() >= next_sweep:
+                    sweep_pending(self._store.writer, self._pending_ttl_seconds)
+                    next_sweep = time.monotonic() + _SWEEP_S
+            except Exception:
+                _log.exception("the learner goes on after a fault")
+            self._rest(time.monotonic() - started)
+
+    def _timeout(self) -> float:
+        if self._waiting_since is None:
+            return _POLL_S
+        return min(_POLL_S, max(0.0, self._waiting_since + self._batch_seconds - time.monotonic()))
+
+    def _rest(self, worked_s: float) -> None:
+        if not self._closed:
+            self._urgent.wait(min(worked_s * _DUTY, 0.25))
+
+    def _serve(self) -> None:
+        self._urgent.clear()
+        while self._requests:
+            work, future = self._requests.popleft()
+            try:
+                future.set_result(work())
+            except BaseException as error:
+                future.set_exception(error)
+
+    def _due(self) -> bool:
+        """Whether enough outcomes wait, of this process or another, or one has waited long enough."""
+        cursor = min(fold.cursor for fold in self._folds)
+        waiting = self._tail.waiting(cursor, self._batch_events)
+        if not waiting and self._tail.head() <= cursor:
+            self._waiting_since = None
+            return False
+        now = time.monotonic()
+        if self._waiting_since is None:
+            self._waiting_since = now
+        return waiting >= self._batch_events or now - self._waiting_since >= self._batch_seconds
+
+    def _update(self) -> None:
+        """Learn everything up to the head of the log."""
+        self._waiting_since = None
+        self._recorded = 0
+        if not self._enabled:
+            return
+        before = self._performance.score()
+        events = self._fold_to_head("learn")
+        if events:
+            after = self._performance.score()
+            write_learning_events(self._store.writer, [replace(e, before=before, after=after) for e in events])
+
+    def _fold_to_head(self, kind: str) -> list[LearningEvent]:
+        events: list[LearningEvent] = []
+        head = self._tail.head()
+        while (cursor := min(fold.cursor for fold in self._folds)) < head:
+            with self.folding:
+                batch = self._tail.read(cursor, head)
+                events += self._apply(batch, kind)
+            if batch.examples or batch.fresh_agents:
+                self._after_update()
+        return events
+
+    def _apply(self, batch: Batch, kind: str) -> list[LearningEvent]:
+        events = []
+        for fold in self._folds:
+            event = fold.apply(batch, kind)
+            if event is None:
+                continue
+            if event.error:
+                _log.error("strategy %s failed to learn, and goes on: %s", fold.name, event.error)
+            if fold.journalled:
+                events.append(event)
+        return events
+
+    def _restore(self) -> None:
+        """Load each fold's snapshot and replay the rest of the log, on the constructing thread."""
+        for fold in self._folds:
+            fold.cursor = fold.saved = self._store.reader.query(
+                lambda connection, fold=fold: self._store.snapshots.restore(  # type: ignore[misc]
+                    connection, fold.name, fold.fingerprint, fold.state.load
+                )
+            )
+        self._fold_to_head("replay")
+
+    def _save(self) -> None:
+        for fold in self._folds:
+            if fold.cursor > fold.saved and not fold.broken and self._enabled:
+                with self.folding:
+                    self._store.snapshots.save(fold.name, fold.fingerprint, fold.cursor, fold.state.save)
+                fold.saved = fold.cursor
+
+    def _finish(self) -> None:
+        self._update()
+        self._save()

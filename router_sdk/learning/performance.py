@@ -1,0 +1,202 @@
+"""How the agents do, and how the routing does: a fold over the log like any strategy's."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from router_sdk.learning.windows import WINDOW, Running, figures_of, mean_of
+
+if TYPE_CHECKING:
+    from router_sdk.records import Example
+
+_PRIOR_MASS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPerformance:
+    """One agent's report. Means are None where nothing is known.
+
+    Attributes:
+        agent: Its name.
+        rank: 1 for the best score.
+        score: Mean reward of its last 100 executions, shrunk towards 1/2 by two pseudo-executions.
+        executions: Distinct decisions with an outcome.
+        lifetime: Mean ``reward, success, quality, latency_ms, cost_usd`` over all executions.
+        last_100: The same over the newest hundred.
+        ema: Exponential moving averages of the same.
+        task_types: The same four by task type.
+    """
+
+    agent: str
+    rank: int
+    score: float
+    executions: int
+    lifetime: dict[str, float | None]
+    last_100: dict[str, float | None]
+    ema: dict[str, float | None]
+    task_types: dict[str, dict[str, Any]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return asdict(self)
+
+
+class Performance:
+    """Folds examples into figures per agent and task type, and into totals."""
+
+    name = "performance"
+    state_version = 1
+
+    def __init__(self) -> None:
+        self._cells: dict[tuple[str, str], Running] = {}
+        self._labels: Counter[str] = Counter()
+        self._judged: list[float] = [0.0, 0.0, 0.0, 0.0, 0.0]
+        """Examples, with feedback, with positive feedback, with quality, sum of quality."""
+        self._rewards: OrderedDict[str, float] = OrderedDict()
+
+    def learn(self, examples: Sequence[Example]) -> None:
+        """Add new executions, and replace what corrected ones reported before."""
+        cells, rewards = self._cells, self._rewards
+        for example in examples:
+            signals, previous, reward = example.signals, example.previous, example.reward
+            key = (example.agent or "", example.task_type)
+            cell = cells.get(key)
+            if cell is None:
+                cell = cells[key] = Running()
+            figures = figures_of(reward, signals)
+            if previous is None:
+                cell.add(example.decision_id, example.seq, figures)
+                self._judged[0] += 1
+            else:
+                cell.correct(example.decision_id, figures, figures_of(example.previous_reward, previous))
+                self._judge(previous, -1)
+            self._judge(signals, 1)
+            if reward is not None:
+                rewards[example.decision_id] = reward
+                if len(rewards) > 2 * WINDOW:
+                    rewards.popitem(last=False)
+
+    def _judge(self, signals: Any, sign: int) -> None:
+        _, quality, feedback, label, none_fits, *_ = signals
+        if label is not None:
+            self._labels[label] += sign
+        elif none_fits:
+            self._labels[""] += sign
+        if feedback is not None:
+            self._judged[1] += sign
+            self._judged[2] += sign * (feedback > 0)
+        if quality is not None:
+            self._judged[3] += sign
+            self._judged[4] += sign * quality
+
+    # -- reports
+
+    def score(self) -> float | None:
+        """Mean reward of the last 100 outcomes, or None before the first."""
+        newest = list(self._rewards.values())[-WINDOW:]
+        return sum(newest) / len(newest) if newest else None
+
+    def statistics(self) -> dict[str, Any]:
+        """Totals over all agents, see ``Router.statistics``."""
+        total, with_feedback, positive, with_quality, quality = self._judged
+        rewards = list(self._rewards.values())
+        score, before = self.score(), rewards[:-WINDOW][-WINDOW:]
+        earlier = sum(before) / len(before) if before else None
+        return {
+            "total_examples": int(total),
+            "label_distribution": {name or None: count for name, count in self._labels.items() if count},
+            "feedback_rate": with_feedback / total if total else 0.0,
+            "avg_quality_score": quality / with_quality if with_quality else None,
+            "positive_feedback_rate": positive / with_feedback if with_feedback else None,
+            "current_model_score": score,
+            "improvement_rate": (score - earlier) / earlier if score is not None and earlier else None,
+        }
+
+    def agents(self, names: Collection[str], task_type: str | None = None) -> list[AgentPerformance]:
+        """Reports of these agents, best score first.
+
+        Args:
+            names: Whom to report on.
+            task_type: Count this type only; None counts all.
+        """
+        by_agent: dict[str, dict[str, Running]] = {name: {} for name in names}
+        for (name, kind), cell in list(self._cells.items()):
+            if name in by_agent and task_type in (None, kind):
+                by_agent[name][kind] = cell
+        reports = [_report(name, cells) for name, cells in by_agent.items()]
+        reports.sort(key=lambda report: (-report["score"], report["agent"]))
+        return [AgentPerformance(rank=rank, **report) for rank, report in enumerate(reports, start=1)]
+
+    # -- the fold's other duties
+
+    def forget_agents(self, names: Collection[str]) -> None:
+        """Start these agents' figures again."""
+        for key in [key for key in self._cells if key[0] in names]:
+            del self._cells[key]
+
+    def forget_examples(self, decision_ids: Collection[str]) -> None:
+        """Nothing to do: figures are no payload."""
+
+    def save(self, folder: Path) -> None:
+        """Write the figures as JSON."""
+        state = {
+            "cells": [[name, kind, cell.to_json()] for (name, kind), cell in self._cells.items()],
+            "labels": self._labels,
+            "judged": self._judged,
+            "rewards": list(self._rewards.items()),
+        }
+        (folder / "performance.json").write_text(json.dumps(state))
+
+    def load(self, folder: Path) -> None:
+        """Inverse of ``save``."""
+        state = json.loads((folder / "performance.json").read_text())
+        self._cells = {(name, kind): Running.from_json(cell) for name, kind, cell in state["cells"]}
+        self._labels = Counter(state["labels"])
+        self._judged = state["judged"]
+        self._rewards = OrderedDict(state["rewards"])
+
+
+def _report(name: str, cells: dict[str, Running]) -> dict[str, Any]:
+    whole = Running()
+    newest: list[tuple[int, Any]] = []
+    for cell in cells.values():
+        whole.executions += cell.executions
+        whole.sums = [a + b for a, b in zip(whole.sums, cell.sums, strict=True)]
+        whole.counts = [a + b for a, b in zip(whole.counts, cell.counts, strict=True)]
+        newest += list(cell.recent.values())
+    newest = sorted(newest, key=lambda entry: entry[0])[-WINDOW:]
+    rewards = [figures[0] for _, figures in newest if figures[0] is not None]
+    return {
+        "agent": name,
+        "score": (sum(rewards) + _PRIOR_MASS / 2) / (len(rewards) + _PRIOR_MASS),
+        "executions": whole.executions,
+        "lifetime": whole.lifetime(),
+        "last_100": mean_of(figures for _, figures in newest),
+        "ema": _weighted(cells),
+        "task_types": {
+            kind: {
+                "executions": cell.executions,
+                "lifetime": cell.lifetime(),
+                "last_100": mean_of(figures for _, figures in cell.recent.values()),
+                "ema": cell.ema(),
+            }
+            for kind, cell in cells.items()
+        },
+    }
+
+
+def _weighted(cells: dict[str, Running]) -> dict[str, float | None]:
+    """An agent's moving averages: those of its task types, weighted by their share of the last executions."""
+    totals: dict[str, tuple[float, int]] = {}
+    for cell in cells.values():
+        for figure, average in cell.ema().items():
+            total, weight = totals.get(figure, (0.0, 0))
+            if average is not None:
+                total, weight = total + average * len(cell.recent), weight + len(cell.recent)
+            totals[figure] = (total, weight)
+    return {figure: total / weight if weight else None for figure, (total, weight) in totals.items()}

@@ -1,0 +1,111 @@
+"""Running figures of one agent on one task type: lifetime sums, the last hundred, and a moving average."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from router_sdk.records import Signals
+
+FIGURES = ("reward", "success", "quality", "latency_ms", "cost_usd")
+"""What is tracked; None in a place means that it is not known of that execution."""
+
+WINDOW = 100
+SMOOTHING = 0.05
+"""Weight of the newest execution in the exponential moving average."""
+
+Figures = tuple[float | None, ...]
+
+
+def figures_of(reward: float | None, signals: Signals) -> Figures:
+    """The figures of one execution, in the order of ``FIGURES``."""
+    success = signals.success
+    return (
+        reward,
+        None if success is None else float(success),
+        signals.quality,
+        signals.latency_ms,
+        signals.cost_usd,
+    )
+
+
+@dataclass(slots=True)
+class Running:
+    """Figures of many executions, corrections taken into account.
+
+    Attributes:
+        executions: Distinct decisions with an outcome.
+        sums: Lifetime sum per figure.
+        counts: How many executions know the figure.
+        averages: Exponential moving average per figure, first reports only.
+        recent: The newest executions by decision id, with their log position.
+    """
+
+    executions: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0] * len(FIGURES))
+    counts: list[int] = field(default_factory=lambda: [0] * len(FIGURES))
+    averages: list[float | None] = field(default_factory=lambda: [None] * len(FIGURES))
+    recent: OrderedDict[str, tuple[int, Figures]] = field(default_factory=OrderedDict)
+
+    def add(self, decision_id: str, seq: int, figures: Figures) -> None:
+        """Count a new execution."""
+        self.executions += 1
+        sums, counts, averages = self.sums, self.counts, self.averages
+        for i, value in enumerate(figures):
+            if value is not None:
+                sums[i] += value
+                counts[i] += 1
+                average = averages[i]
+                averages[i] = value if average is None else average + SMOOTHING * (value - average)
+        recent = self.recent
+        recent[decision_id] = (seq, figures)
+        if len(recent) > WINDOW:
+            recent.popitem(last=False)
+
+    def correct(self, decision_id: str, figures: Figures, previous: Figures) -> None:
+        """Replace what an execution reported before."""
+        for i, (new, old) in enumerate(zip(figures, previous, strict=True)):
+            if old is not None:
+                self.sums[i] -= old
+                self.counts[i] -= 1
+            if new is not None:
+                self.sums[i] += new
+                self.counts[i] += 1
+                if old is None:
+                    average = self.averages[i]
+                    self.averages[i] = new if average is None else average + SMOOTHING * (new - average)
+        if decision_id in self.recent:
+            self.recent[decision_id] = (self.recent[decision_id][0], figures)
+
+    def lifetime(self) -> dict[str, float | None]:
+        """Mean per figure over all executions."""
+        return {
+            name: total / count if count else None
+            for name, total, count in zip(FIGURES, self.sums, self.counts, strict=True)
+        }
+
+    def ema(self) -> dict[str, float | None]:
+        """Exponential moving average per figure."""
+        return dict(zip(FIGURES, self.averages, strict=True))
+
+    def to_json(self) -> list[Any]:
+        """State as JSON values."""
+        recent = [[decision_id, seq, figures] for decision_id, (seq, figures) in self.recent.items()]
+        return [self.executions, self.sums, self.counts, self.averages, recent]
+
+    @classmethod
+    def from_json(cls, state: list[Any]) -> Running:
+        """Inverse of ``to_json``."""
+        executions, sums, counts, averages, recent = state
+        newest = OrderedDict((decision_id, (seq, tuple(figures))) for decision_id, seq, figures in recent)
+        return cls(executions, sums, counts, averages, newest)
+
+
+def mean_of(executions: Iterable[Figures]) -> dict[str, float | None]:
+    """Mean per figure over some executions, each figure over those that know it."""
+    columns = list(zip(*executions, strict=True)) or [()] * len(FIGURES)
+    known = [[value for value in column if value is not None] for column in columns]
+    return {name: sum(values) / len(values) if values else None for name, values in zip(FIGURES, known, strict=True)}

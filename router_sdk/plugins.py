@@ -1,0 +1,220 @@
+"""Finding plugins: each fault is kept with its plugin, and two claims to one name are an error."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from router_sdk import hookspecs
+from router_sdk.errors import DuplicateNameError, InvalidConfigError, PluginLoadError, UnknownStrategyError
+
+if TYPE_CHECKING:
+    from router_sdk.rewards import RewardFunction
+    from router_sdk.strategy import Encoder, Strategy
+
+ALLOW_VARIABLE = "ROUTER_PLUGINS"
+"""Environment variable: comma-separated entry-point names; where set, no other plugin is loaded."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PluginInfo:
+    """What ``router plugins`` shows of one plugin.
+
+    Attributes:
+        name: Entry point, or the name under which it was registered.
+        distribution: What was installed, with its version, or None.
+        provides: Names of its strategies, encoders and rewards, by kind.
+        error: Why it could not be loaded, or None.
+    """
+
+    name: str
+    distribution: str | None
+    provides: Mapping[str, tuple[str, ...]]
+    error: PluginLoadError | None = None
+
+
+class PluginRegistry:
+    """The plugins of one router; there is no global one.
+
+    Attributes:
+        hook: Calls every plugin's hooks, see ``hookspecs``.
+    """
+
+    def __init__(self) -> None:
+        self._manager = pluggy.PluginManager(hookspecs.PROJECT_NAME)
+        self._manager.add_hookspecs(hookspecs)
+        self._failed: list[PluginInfo] = []
+        self._distributions: dict[str, str] = {}
+        self.hook = self._manager.hook
+
+    @classmethod
+    def load(cls, plugins: Iterable[object] = (), allow: Collection[str] | None = None) -> PluginRegistry:
+        """Discover installed plugins, then register the given objects.
+
+        A plugin that cannot be imported or registered is kept aside with its ``PluginLoadError``.
+
+        Args:
+            plugins: Modules or objects with hook implementations, registered beside the installed ones.
+            allow: Entry points that may be loaded; None takes ``ROUTER_PLUGINS``, and all where that is not set.
+
+        Raises:
+            DuplicateNameError: if two plugins claim the same name.
+            PluginLoadError: if one of the given objects implements an unknown hook.
+        """
+        registry = cls()
+        if allow is None and ALLOW_VARIABLE in os.environ:
+            allow = {name.strip() for name in os.environ[ALLOW_VARIABLE].split(",") if name.strip()}
+        for entry_point in sorted(entry_points(group=hookspecs.PROJECT_NAME), key=lambda found: found.name):
+            if allow is None or entry_point.name in allow:
+                registry._load_entry_point(entry_point)
+        for plugin in plugins:
+            registry.register(plugin)
+        for kind in ("strategies", "encoders", "rewards"):
+            registry._collect(kind)
+        return registry
+
+    def register(self, plugin: object, name: str | None = None) -> None:
+        """Add one module or object with hook implementations.
+
+        Raises:
+            PluginLoadError: if it implements a hook that does not exist, or with the wrong arguments.
+            DuplicateNameError: if a plugin of that name is there already.
+        """
+        name = name or getattr(plugin, "__name__", None) or type(plugin).__name__
+        if self._manager.has_plugin(name):
+            raise DuplicateNameError(f"plugin {name!r} is registered twice")
+        try:
+            self._manager.register(plugin, name)
+            self._manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            if self._manager.has_plugin(name):
+                self._manager.unregister(name=name)
+            raise PluginLoadError(f"plugin {name!r}: {error}") from error
+
+    def unregister(self, plugin: object) -> None:
+        """Take a plugin out again."""
+        self._manager.unregister(plugin)
+
+    def _load_entry_point(self, entry_point: EntryPoint) -> None:
+        source = entry_point.dist
+        distribution = f"{source.name} {source.version}" if source is not None else None
+        try:
+            self.register(entry_point.load(), entry_point.name)
+        except DuplicateNameError:
+            raise
+        except Exception as error:
+            fault = error if isinstance(error, PluginLoadError) else PluginLoadError(f"{type(error).__name__}: {error}")
+            self._failed.append(PluginInfo(entry_point.name, distribution, {}, fault))
+            _log.warning("plugin %s was not loaded: %s", entry_point.name, fault)
+        else:
+            if distribution is not None:
+                self._distributions[entry_point.name] = distribution
+
+    def _collect(self, kind: str) -> dict[str, Any]:
+        """Everything of one kind, by name.
+
+        Raises:
+            DuplicateNameError: if two plugins claim the same name.
+        """
+        found: dict[str, Any] = {}
+        owner: dict[str, str] = {}
+        for plugin, name, value in self._provided(kind):
+            if name in found:
+                raise DuplicateNameError(f"{kind}: {name!r} is brought by both {owner[name]!r} and {plugin!r}")
+            found[name], owner[name] = value, plugin
+        return found
+
+    def _provided(self, kind: str) -> Iterable[tuple[str, str, Any]]:
+        caller = getattr(self.hook, f"register_{kind}")
+        for implementation in caller.get_hookimpls():
+            try:
+                brought = implementation.function()
+                pairs = brought.items() if isinstance(brought, Mapping) else [(value.name, value) for value in brought]
+            except Exception as error:
+                fault = PluginLoadError(f"register_{kind} raised {type(error).__name__}: {error}")
+                self._failed.append(PluginInfo(implementation.plugin_name, None, {}, fault))
+                _log.warning("plugin %s: %s", implementation.plugin_name, fault)
+                continue
+            yield from ((implementation.plugin_name, name, value) for name, value in pairs)
+
+    @property
+    def strategies(self) -> dict[str, type[Strategy]]:
+        """Registered strategy classes by name."""
+        return self._collect("strategies")
+
+    @property
+    def encoders(self) -> dict[str, type[Encoder]]:
+        """Registered encoder classes by name."""
+        return self._collect("encoders")
+
+    def strategy(self, name: str) -> type[Strategy]:
+        """The strategy class of that name.
+
+        Raises:
+            UnknownStrategyError: if no loaded plugin registers it; says which plugins failed to load.
+        """
+        known = self.strategies
+        if name in known:
+            return known[name]
+        failed = "; ".join(f"{info.name} failed to load: {info.error}" for info in self._failed)
+        raise UnknownStrategyError(
+            f"no strategy {name!r}: installed are {sorted(known)}"
+            + (f" ({failed})" if failed else "")
+            + f"; try `pip install router-sdk-{name}`"
+        )
+
+    def reward(self, name: str) -> RewardFunction:
+        """The reward function of that name.
+
+        Raises:
+            InvalidConfigError: if no plugin registers it.
+        """
+        known = self._collect("rewards")
+        if name not in known:
+            raise InvalidConfigError(f"reward: no plugin registers {name!r}; there are {sorted(known)}")
+        found: RewardFunction = known[name]
+        return found
+
+    def implements(self, hook: str) -> bool:
+        """Whether any plugin implements a hook: asked once, so that an unused hook costs the hot path nothing."""
+        return bool(getattr(self.hook, hook).get_hookimpls())
+
+    def notify(self, hook: str, **arguments: Any) -> None:
+        """Call an observer hook; one that raises is logged and does not stop the others."""
+        for implementation in reversed(getattr(self.hook, hook).get_hookimpls()):
+            try:
+                _call(implementation.function, implementation.argnames, **arguments)
+            except Exception:
+                _log.exception("plugin %s: %s raised", implementation.plugin_name, hook)
+
+    def filters(self) -> list[tuple[str, Callable[..., Collection[str] | None]]]:
+        """Implementations of ``filter_agents`` with their plugins' names, last registered first."""
+        found = reversed(self.hook.filter_agents.get_hookimpls())
+        return [(one.plugin_name, partial(_call, one.function, one.argnames)) for one in found]
+
+    def describe(self) -> Sequence[PluginInfo]:
+        """Every plugin, loaded or not, with what it brings."""
+        provides: dict[str, dict[str, tuple[str, ...]]] = {}
+        for kind in ("strategies", "encoders", "rewards"):
+            for plugin, name, _ in self._provided(kind):
+                kinds = provides.setdefault(plugin, {})
+                kinds[kind] = (*kinds.get(kind, ()), name)
+        loaded = [
+            PluginInfo(name, self._distributions.get(name), provides.get(name, {}))
+            for name, _ in self._manager.list_name_plugin()
+        ]
+        return [*loaded, *self._failed]
+
+
+def _call(function: Callable[..., Any], names: Sequence[str], **arguments: Any) -> Any:
+    """Call a hook implementation with those of the arguments that it names, as pluggy does."""
+    return function(*[arguments[name] for name in names])

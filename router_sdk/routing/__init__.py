@@ -1,0 +1,1 @@
+"""One request: who is eligible, who proposes, what is drawn."""

@@ -1,0 +1,79 @@
+"""A strategy's proposal, checked, with the exploration floor mixed in, ready to sample from."""
+
+from __future__ import annotations
+
+import math
+
+from router_sdk.errors import InvalidProposalError
+from router_sdk.records import AgentSet, Distribution
+from router_sdk.strategy import Proposal
+
+_TOLERANCE = 1e-6
+
+
+def finish(
+    proposal: Proposal, agents: AgentSet, epsilon: float, strategy: str, model_version: int | None = None
+) -> Distribution:
+    """Mix ``epsilon / k`` into each agent's probability, and keep the result on the proposal.
+
+    A proposal that was finished for the same agents is not finished again. With one agent there is no floor.
+
+    Raises:
+        InvalidProposalError: if a probability is missing, negative or not finite, names an unknown agent, or if
+            they do not sum to 1 within 1e-6.
+    """
+    done = proposal.distribution
+    if done is not None and done.agents.set_id == agents.set_id:
+        return done
+    names, given = agents.names, proposal.probabilities
+    confidence = proposal.confidence
+    if confidence is not None and not 0.0 <= confidence <= 1.0:
+        raise InvalidProposalError(f"confidence is {confidence!r}; it must lie in [0, 1]")
+    if proposal.no_agent_fits:
+        weights: list[float] = []
+        favourite = -1
+        epsilon = 0.0
+    else:
+        weights, favourite = _checked(given, names)
+        if confidence is None:
+            confidence = min(weights[favourite], 1.0)
+        if len(weights) == 1:
+            epsilon = 0.0
+        if epsilon:
+            floor, kept = epsilon / len(weights), 1.0 - epsilon
+            weights = [floor + kept * weight for weight in weights]
+    finished = Distribution(
+        agents,
+        tuple(weights),
+        favourite,
+        confidence,
+        proposal.scores,
+        proposal.evidence,
+        strategy,
+        model_version,
+        epsilon,
+    )
+    proposal.distribution = finished
+    return finished
+
+
+def _checked(given: object, names: tuple[str, ...]) -> tuple[list[float], int]:
+    try:
+        weights = [float(given[name]) for name in names]  # type: ignore[index]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidProposalError(f"probabilities must give a number to each of {list(names)[:20]}") from error
+    if len(given) != len(names):  # type: ignore[arg-type]
+        unknown = sorted(str(name) for name in set(given) - set(names))[:5]  # type: ignore[call-overload]
+        raise InvalidProposalError(f"probabilities name {unknown}, who are not among the agents")
+    total = math.fsum(weights)
+    if not abs(total - 1.0) <= _TOLERANCE or min(weights) < 0.0:
+        raise InvalidProposalError(f"probabilities must be at least 0 and sum to 1, they sum to {total!r}")
+    weights = [weight / total for weight in weights]
+    return weights, weights.index(max(weights))
+
+
+def uniform(agents: AgentSet) -> Distribution:
+    """What is left when no strategy answers: everybody alike."""
+    share = 1.0 / len(agents)
+    proposal = Proposal(dict.fromkeys(agents.names, share), evidence={"reason": "no strategy had an answer"})
+    return finish(proposal, agents, 0.0, "uniform")

@@ -1,0 +1,128 @@
+"""The agents of this process: its own list, or whatever the store knows; known by name even after they left."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from router_sdk.errors import UnknownAgentError
+from router_sdk.records import Agent
+from router_sdk.routing.eligibility import Roster
+from router_sdk.store.catalog import add_agents, catalog_version, read_agents, remove_agent
+
+if TYPE_CHECKING:
+    from router_sdk.store import Store
+
+
+class Members:
+    """Keeps the published roster in step with additions, removals and health.
+
+    Args:
+        store: Where agents are logged.
+        agents: This process's own; None follows the store.
+
+    Attributes:
+        roster: What requests read, by one reference.
+    """
+
+    def __init__(self, store: Store, agents: Iterable[Agent] | None) -> None:
+        self._store = store
+        self._changed: Callable[[Roster], None] = lambda roster: None
+        self._lock = threading.RLock()
+        self._follows = agents is None
+        self._version = -1
+        own = None if agents is None else list(agents)
+        self.roster = Roster(own or [])
+        if own:
+            add_agents(store.writer, own)
+        self._known = self._read()
+        if own is None:
+            self.roster = Roster(self._active())
+
+    def _read(self) -> dict[str, Agent]:
+        self._version = self._store.reader.query(catalog_version)
+        self._catalog = self._store.reader.query(read_agents)
+        return {name: agent for name, (_, agent) in self._catalog.items()}
+
+    def _active(self) -> list[Agent]:
+        return [agent for status, agent in self._catalog.values() if status == "active"]
+
+    def on_change(self, changed: Callable[[Roster], None]) -> None:
+        """Call ``changed`` with the roster now, and with each new one before it is published."""
+        with self._lock:
+            self._changed = changed
+            changed(self.roster)
+
+    def publish(self, agents: Sequence[Agent], unhealthy: dict[str, float] | None = None) -> None:
+        """Replace the roster; strategies are prepared before requests see it."""
+        with self._lock:
+            roster = Roster(agents, self.roster.unhealthy if unhealthy is None else unhealthy)
+            self._changed(roster)
+            self.roster = roster
+
+    def follow(self) -> None:
+        """Look whether another process changed the agents; in this process's set only where it follows the store."""
+        with self._lock:
+            if self._store.reader.query(catalog_version) != self._version:
+                self._known = self._read()
+                if self._follows:
+                    self.publish(self._active())
+
+    def require_known(self, name: str) -> None:
+        """Check that somebody of that name is or was there.
+
+        Raises:
+            UnknownAgentError: if not, here or in the store.
+        """
+        if name not in self._known:
+            self.follow()
+            if name not in self._known:
+                raise UnknownAgentError(f"no agent is called {name!r}; there are {sorted(self._known)[:20]}")
+
+    def add(self, agent: Agent, *, fresh: bool) -> None:
+        """Add or replace one agent."""
+        with self._lock:
+            add_agents(self._store.writer, [agent], fresh=fresh)
+            self._known = self._read()
+            others = [other for other in self.roster.everyone if other.name != agent.name]
+            self.publish([*others, agent])
+
+    def remove(self, name: str) -> None:
+        """Take one agent out.
+
+        Raises:
+            UnknownAgentError: if nobody of that name is in this process's set.
+        """
+        with self._lock:
+            agent = self.roster.everyone.get(name)
+            if agent is None:
+                raise UnknownAgentError(f"no agent {name!r} to remove; there are {list(self.roster.everyone.names)}")
+            remove_agent(self._store.writer, agent)
+            self._known = self._read()
+            self.publish([other for other in self.roster.everyone if other.name != name])
+
+    def set_health(self, name: str, *, healthy: bool, for_s: float) -> None:
+        """Keep one agent's traffic away for a while, or let it back.
+
+        Raises:
+            UnknownAgentError: if nobody of that name is or was there.
+        """
+        self.require_known(name)
+        with self._lock:
+            unhealthy = {other: until for other, until in self.roster.unhealthy.items() if other != name}
+            if not healthy:
+                unhealthy[name] = time.time() + for_s
+            self.publish(self.roster.everyone, unhealthy)
+
+    def recheck(self) -> Roster:
+        """Let agents back whose time is over."""
+        with self._lock:
+            if time.time() >= self.roster.recheck_at:
+                self.publish(self.roster.everyone)
+            return self.roster
+
+    def after_fork(self) -> None:
+        """In a child: a lock that nobody holds."""
+        self._lock = threading.RLock()

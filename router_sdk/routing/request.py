@@ -1,0 +1,137 @@
+"""What one request carries to the strategies, and where their encoders come from."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from router_sdk.errors import InvalidConfigError
+from router_sdk.records.record import describe
+from router_sdk.strategy import Encoder, RouteContext
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from router_sdk.records import Task
+
+_SESSIONS = 10_000
+_REMEMBERED = 20
+
+
+class Encoders(Mapping[str, Encoder]):
+    """Registered encoders, each made at first use.
+
+    Args:
+        classes: Encoder classes by name.
+        settings: Each encoder's own configuration, by name.
+
+    Raises:
+        InvalidConfigError: if an encoder is configured that is not registered.
+    """
+
+    def __init__(self, classes: Mapping[str, type[Encoder]], settings: Mapping[str, Mapping[str, Any]]) -> None:
+        unknown = sorted(settings.keys() - classes.keys())
+        if unknown:
+            raise InvalidConfigError(f"encoder: {unknown} are not registered; there are {sorted(classes)}")
+        self._classes, self._settings = classes, settings
+        self._made: dict[str, Encoder] = {}
+        self._lock = threading.Lock()
+
+    def __getitem__(self, name: str) -> Encoder:
+        found = self._made.get(name)
+        if found is None:
+            with self._lock:
+                found = self._made.get(name)
+                if found is None:
+                    found = self._made[name] = self._make(name)
+        return found
+
+    def _make(self, name: str) -> Encoder:
+        chosen = self._classes[name]
+        try:
+            return chosen(chosen.Config(**self._settings.get(name, {})))
+        except ValidationError as error:
+            raise InvalidConfigError(f"encoder {name!r}: {describe(error)}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._classes)
+
+    def __len__(self) -> int:
+        return len(self._classes)
+
+
+class Sessions:
+    """The agents that acted last in each of the newest sessions of this process."""
+
+    def __init__(self) -> None:
+        self._agents: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def agents(self, session_id: str | None) -> tuple[str, ...]:
+        """Oldest first; empty for an unknown session."""
+        return () if session_id is None else self._agents.get(session_id, ())
+
+    def remember(self, session_id: str, agent: str) -> None:
+        """Note that an agent was chosen."""
+        with self._lock:
+            acted = self._agents.pop(session_id, ())
+            self._agents[session_id] = (*acted, agent)[-_REMEMBERED:]
+            if len(self._agents) > _SESSIONS:
+                self._agents.popitem(last=False)
+
+    def forget(self, session_id: str) -> None:
+        """Drop one session."""
+        with self._lock:
+            self._agents.pop(session_id, None)
+
+
+class Surroundings:
+    """What all requests of one router share."""
+
+    __slots__ = ("encoders", "rng", "sessions")
+
+    def __init__(self, encoders: Mapping[str, Encoder], sessions: Sessions, rng: np.random.Generator) -> None:
+        self.encoders = encoders
+        self.sessions = sessions
+        self.rng = rng
+
+
+class RequestContext(RouteContext):
+    """The context of one request.
+
+    Attributes:
+        vectors: What was encoded so far, by encoder tag; logged with the decision.
+    """
+
+    __slots__ = ("_shared", "_task", "vectors")
+
+    def __init__(self, shared: Surroundings, task: Task, now: float) -> None:
+        self.now = now
+        self._shared = shared
+        self._task = task
+        self.vectors: dict[str, NDArray[Any]] | None = None
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """The router's generator."""
+        return self._shared.rng
+
+    @property
+    def history(self) -> tuple[str, ...]:
+        """Agents that acted before, oldest first."""
+        return (*self._task.history, *self._shared.sessions.agents(self._task.session_id))
+
+    def encode(self, encoder: str) -> NDArray[Any]:
+        """The task's text as that encoder sees it, computed once per request."""
+        found = self._shared.encoders[encoder]
+        if self.vectors is None:
+            self.vectors = {}
+        vector = self.vectors.get(found.tag)
+        if vector is None:
+            vector = self.vectors[found.tag] = found.encode([self._task.text])[0]
+        return vector
