@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import random
 import time
+import weakref
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +32,7 @@ from router_sdk.routing.request import Encoders, RequestContext, Sessions, Surro
 from router_sdk.store import Store
 from router_sdk.store.erasure import erase_session
 from router_sdk.store.identity import check_id, keyed_id, new_id
+from router_sdk.store.retention import archive_before
 from router_sdk.store.snapshots import fingerprint
 from router_sdk.store.ticket import Entry
 
@@ -75,6 +80,8 @@ class Engine:
             raise
         self._open = True
         survive_forks(self)
+        self._at_exit = partial(_close, weakref.ref(self))
+        atexit.register(self._at_exit)
 
     def _assemble(
         self, agents: Iterable[Agent] | None, strategies: Sequence[StrategySpec] | None, encoders: Encoders
@@ -83,12 +90,18 @@ class Engine:
         chosen = build_strategies(strategies, config, self.plugins, encoders, self.store.folder)
         self.chain = Chain([Stage(strategy) for strategy in chosen], config.epsilon)
         self.performance = Performance()
-        self._seed()
+        self._random = random.Random(config.seed).random
         self._sessions = Sessions()
-        self._shared = Surroundings(encoders, self._sessions, self._rng)
+        self._shared = Surroundings(encoders, self._sessions, np.random.default_rng(config.seed))
         self._unlogged = 0
         self._unlogged_notice = 0.0
         self.members = Members(self.store, agents)
+        self._filters = self.plugins.filters()
+        self._observes_decisions = self.plugins.implements("on_decision")
+        self._observes_outcomes = self.plugins.implements("on_outcome")
+        self._narrows = bool(self._filters or self.chain.rules)
+        self.plugins.register(_Face(self), "router")
+        self.hook = self.plugins.hook
         self.learner = self._learner = Learner(
             self.store,
             self._folds(encoders),
@@ -103,12 +116,7 @@ class Engine:
             on_poll=self.members.follow,
         )
         self.members.on_change(self._prepare)
-        self._filters = self.plugins.filters()
-        self._observes_decisions = self.plugins.implements("on_decision")
-        self._observes_outcomes = self.plugins.implements("on_outcome")
-        self._narrows = bool(self._filters or self.chain.rules)
-        self.plugins.register(_Face(self), "router")
-        self.hook = self.plugins.hook
+        self.learner.wake()
 
     def _folds(self, encoders: Encoders) -> list[Fold]:
         reward = reward_fingerprint(self.reward)
@@ -124,11 +132,6 @@ class Engine:
             for stage in self.chain.stages
         ]
         return [*folds, Fold("performance", self.performance, fingerprint("performance", reward), journalled=False)]
-
-    def _seed(self) -> None:
-        """Generators from the seed; a forked child's differ from its parent's."""
-        self._random = random.Random(self.config.seed).random
-        self._rng = np.random.default_rng(self.config.seed)
 
     def _prepare(self, roster: Roster) -> None:
         with self.learner.folding:
@@ -311,6 +314,13 @@ class Engine:
             "learner": self.learner.status(),
         }
 
+    def archive(self, before: float) -> tuple[int, Path | None]:
+        """Move decisions older than ``before`` out of the log, once what they taught is in a snapshot."""
+        self.store.writer.flush()
+        self.learner.drain()
+        self.learner.resave()
+        return archive_before(self.store.writer, self.store.folder, before, self.learner.saved)
+
     def forget(self, session_id: str) -> int:
         """Erase a session's payload from the log, the strategies' memories and their snapshots."""
         erased = erase_session(self.store.writer, session_id)
@@ -325,6 +335,7 @@ class Engine:
         if not self._open:
             return
         self._open = False
+        atexit.unregister(self._at_exit)
         try:
             self.store.writer.flush()
             self.learner.close()
@@ -345,9 +356,15 @@ class Engine:
             self.store.after_fork()
             self.learner.after_fork()
             self.members.after_fork()
+            self._shared.after_fork()
             self._random = random.Random().random
-            self._rng = np.random.default_rng()
-            self._shared.rng = self._rng
+
+
+def _close(engine: weakref.ref[Engine]) -> None:
+    """Close a router that its program forgot, so that the last decisions are written."""
+    found = engine()
+    if found is not None:
+        found.close()
 
 
 class _Face:

@@ -96,6 +96,11 @@ class Router:
         return self._engine.config
 
     @property
+    def reward(self) -> RewardFunction:
+        """What turns outcomes into rewards."""
+        return self._engine.reward
+
+    @property
     def agents(self) -> tuple[Agent, ...]:
         """This process's agents, in order."""
         return tuple(self._engine.members.roster.everyone)
@@ -367,6 +372,17 @@ class Router:
         """Save the learnt state now, so that the next start has less to replay."""
         self.flush()
         self._engine.learner.snapshot()
+
+    def archive(self, before: float) -> int:
+        """Move decisions made before a time (seconds since the epoch), and their outcomes, to a compressed file.
+
+        What was learnt from them is snapshotted first and stays. Afterwards the past can only be replayed from
+        there: a strategy whose settings change starts from what is left.
+
+        Returns:
+            How many decisions were moved to the ``archive`` folder beside the store.
+        """
+        return self._engine.archive(before)[0]
 
     def forget(self, session_id: str) -> int:
         """Erase what a session said: texts, features, vectors, responses and its id, from the files' raw bytes.

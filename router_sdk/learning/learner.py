@@ -27,7 +27,12 @@ T = TypeVar("T")
 _POLL_S = 1.0
 _SWEEP_S = 60.0
 _DUTY = 2.0
-"""After an update the thread rests this many times as long as the update took: requests come first."""
+"""After a batch the thread rests this many times as long as the batch took: requests come first."""
+_PAUSE_S = 0.005
+"""Shortest time between two updates that nobody waits for."""
+_BATCH = 128
+"""Log positions in an online batch: small, because the thread holds the interpreter lock while it learns."""
+_REPLAY_BATCH = 2_048
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +78,7 @@ class Learner:
         self._after_update, self._on_poll = after_update, on_poll
         self._closed = False
         self.folding = threading.RLock()
+        self._journal: list[LearningEvent] = []
         self._start()
         self._tail = store.tail(reward)
         self._restore()
@@ -119,7 +125,7 @@ class Learner:
 
     def drain(self) -> None:
         """Return once everything recorded before the call has been learnt."""
-        self.submit(self._update).result()
+        self.submit(self._catch_up).result()
 
     def snapshot(self) -> None:
         """Return once the folds' states are saved."""
@@ -130,6 +136,11 @@ class Learner:
         for fold in self._folds:
             fold.saved = 0
         self.snapshot()
+
+    @property
+    def saved(self) -> int:
+        """Position up to which every fold is in a snapshot."""
+        return min(fold.saved for fold in self._folds)
 
     def status(self) -> dict[str, object]:
         """Where the folds stand, as JSON values."""
@@ -157,24 +168,27 @@ class Learner:
     def after_fork(self) -> None:
         """In a child: a thread and a view of the log of its own, at first use."""
         self._start()
+        self._journal = []  # the parent's to write
         self.folding = threading.RLock()
         self._tail = self._store.tail(self._reward)
 
     # -- on the learner's thread
 
     def _run(self) -> None:
+        """Look around whenever woken, at least once a second."""
         next_snapshot = time.monotonic() + self._snapshot_seconds
         next_sweep = time.monotonic()
         next_poll = time.monotonic()
         while not self._closed or self._requests:
             self._wake.wait(self._timeout())
             self._wake.clear()
-            started = time.monotonic()
             self._serve()
             try:
                 if self._enabled and self._due():
                     self._update()
+                    self._urgent.wait(_PAUSE_S)
                 if time.monotonic() >= next_poll:
+                    self._write_journal()
                     self._on_poll()
                     next_poll = time.monotonic() + _POLL_S
                 if time.monotonic() >= next_snapshot:
@@ -185,25 +199,20 @@ class Learner:
                     next_sweep = time.monotonic() + _SWEEP_S
             except Exception:
                 _log.exception("the learner goes on after a fault")
-            self._rest(time.monotonic() - started)
 
     def _timeout(self) -> float:
         if self._waiting_since is None:
             return _POLL_S
         return min(_POLL_S, max(0.0, self._waiting_since + self._batch_seconds - time.monotonic()))
 
-    def _rest(self, worked_s: float) -> None:
-        if not self._closed:
-            self._urgent.wait(min(worked_s * _DUTY, 0.25))
-
     def _serve(self) -> None:
-        self._urgent.clear()
         while self._requests:
             work, future = self._requests.popleft()
             try:
                 future.set_result(work())
             except BaseException as error:
                 future.set_exception(error)
+        self._urgent.clear()
 
     def _due(self) -> bool:
         """Whether enough outcomes wait, of this process or another, or one has waited long enough."""
@@ -224,20 +233,29 @@ class Learner:
         if not self._enabled:
             return
         before = self._performance.score()
-        events = self._fold_to_head("learn")
-        if events:
-            after = self._performance.score()
-            write_learning_events(self._store.writer, [replace(e, before=before, after=after) for e in events])
+        events = self._fold_to_head("learn", _BATCH)
+        after = self._performance.score()
+        self._journal += [replace(event, before=before, after=after) for event in events]
 
-    def _fold_to_head(self, kind: str) -> list[LearningEvent]:
+    def _write_journal(self) -> None:
+        """Write the learning events, many at once: each transaction holds up those who record."""
+        if self._journal:
+            write_learning_events(self._store.writer, self._journal)
+            self._journal = []
+
+    def _fold_to_head(self, kind: str, most: int) -> list[LearningEvent]:
+        """Learn up to where the log ends now, resting between batches unless somebody waits."""
         events: list[LearningEvent] = []
         head = self._tail.head()
         while (cursor := min(fold.cursor for fold in self._folds)) < head:
+            started = time.monotonic()
             with self.folding:
-                batch = self._tail.read(cursor, head)
+                batch = self._tail.read(cursor, head, most)
                 events += self._apply(batch, kind)
             if batch.examples or batch.fresh_agents:
                 self._after_update()
+            if batch.upto < head and not self._closed and kind == "learn":
+                self._urgent.wait((time.monotonic() - started) * _DUTY)
         return events
 
     def _apply(self, batch: Batch, kind: str) -> list[LearningEvent]:
@@ -260,7 +278,7 @@ class Learner:
                     connection, fold.name, fold.fingerprint, fold.state.load
                 )
             )
-        self._fold_to_head("replay")
+        self._fold_to_head("replay", _REPLAY_BATCH)
 
     def _save(self) -> None:
         for fold in self._folds:
@@ -269,6 +287,10 @@ class Learner:
                     self._store.snapshots.save(fold.name, fold.fingerprint, fold.cursor, fold.state.save)
                 fold.saved = fold.cursor
 
-    def _finish(self) -> None:
+    def _catch_up(self) -> None:
         self._update()
+        self._write_journal()
+
+    def _finish(self) -> None:
+        self._catch_up()
         self._save()

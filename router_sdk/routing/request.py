@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from router_sdk.errors import InvalidConfigError
@@ -14,7 +15,6 @@ from router_sdk.records.record import describe
 from router_sdk.strategy import Encoder, RouteContext
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from router_sdk.records import Task
@@ -58,6 +58,10 @@ class Encoders(Mapping[str, Encoder]):
         except ValidationError as error:
             raise InvalidConfigError(f"encoder {name!r}: {describe(error)}") from None
 
+    def after_fork(self) -> None:
+        """In a child: a lock that nobody holds."""
+        self._lock = threading.Lock()
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._classes)
 
@@ -84,6 +88,10 @@ class Sessions:
             if len(self._agents) > _SESSIONS:
                 self._agents.popitem(last=False)
 
+    def after_fork(self) -> None:
+        """In a child: a lock that nobody holds."""
+        self._lock = threading.Lock()
+
     def forget(self, session_id: str) -> None:
         """Drop one session."""
         with self._lock:
@@ -95,10 +103,16 @@ class Surroundings:
 
     __slots__ = ("encoders", "rng", "sessions")
 
-    def __init__(self, encoders: Mapping[str, Encoder], sessions: Sessions, rng: np.random.Generator) -> None:
+    def __init__(self, encoders: Encoders, sessions: Sessions, rng: np.random.Generator) -> None:
         self.encoders = encoders
         self.sessions = sessions
         self.rng = rng
+
+    def after_fork(self) -> None:
+        """In a child: locks that nobody holds, and a generator of its own."""
+        self.encoders.after_fork()
+        self.sessions.after_fork()
+        self.rng = np.random.default_rng()
 
 
 class RequestContext(RouteContext):

@@ -19,9 +19,6 @@ from router_sdk.store.payloads import PayloadContext
 if TYPE_CHECKING:
     from router_sdk.records import Signals
 
-CHUNK = 2_048
-"""Most log positions in one batch."""
-
 _DECISION = "d.seq, d.decision_id, d.agent, d.task_type, d.propensity, d.at, d.source"
 _SIGNALS = ", ".join(f"o.{column}" for column in SIGNAL_COLUMNS.split(", "))
 
@@ -95,12 +92,12 @@ class LogTail:
         count: int = self._connection.execute(query, (cursor, most)).fetchone()[0]
         return count
 
-    def read(self, cursor: int, head: int) -> Batch:
-        """The next piece after ``cursor``, ending at ``head`` or earlier.
+    def read(self, cursor: int, head: int, most: int) -> Batch:
+        """The next piece after ``cursor``, ending at ``head`` or ``most`` positions on.
 
         An event that changes what the past means (an agent added afresh, a session forgotten) stands alone.
         """
-        upto = min(head, cursor + CHUNK)
+        upto = min(head, cursor + most)
         control = self._connection.execute(_CONTROL, (cursor, upto, cursor, upto)).fetchone()
         if control is not None:
             seq, name, forgotten = control

@@ -46,8 +46,9 @@ class Ticket:
         self.done = False
         self.error: RouterError | None = None
         self.follower: Ticket | None = None
-        self._asleep = threading.Lock()
-        self._asleep.acquire()
+        if future is None:
+            self._asleep = threading.Lock()
+            self._asleep.acquire()
 
     def sleep(self) -> None:
         """Block until ``wake``; returns at once if that came first."""

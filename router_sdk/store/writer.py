@@ -76,6 +76,7 @@ class LogWriter:
         self._decisions: deque[Decision] = deque()
         self._commit_lock = threading.Lock()
         self._wanted = threading.Event()
+        self._nudging: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._thread_lock = threading.Lock()
 
@@ -110,9 +111,12 @@ class LogWriter:
     async def aappend(self, entries: Sequence[Entry]) -> None:
         """``append`` for coroutines: the background thread commits, and wakes the event loop once per group."""
         self._check_open()
-        ticket = Ticket(entries, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        ticket = Ticket(entries, loop.create_future())
         self._tickets.append(ticket)
-        self._want()
+        if self._nudging is not loop:
+            self._nudging = loop
+            loop.call_soon(self._nudge)  # once all that are ready now have queued theirs
         assert ticket.future is not None
         await ticket.future
         if ticket.error is not None:
@@ -263,9 +267,14 @@ class LogWriter:
 
     # -- the background thread
 
+    def _nudge(self) -> None:
+        self._nudging = None
+        self._want()
+
     def _want(self) -> None:
         """Ask the background thread to commit, starting it at first use."""
-        self._wanted.set()
+        if not self._wanted.is_set():
+            self._wanted.set()
         if self._thread is None:
             with self._thread_lock:
                 if self._thread is None and not self._closed:
