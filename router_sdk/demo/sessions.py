@@ -22,6 +22,9 @@ RULES: tuple[dict[str, object], ...] = (
 )
 """What a team would write down on day one: right for the analyst that the synthetic data are made with."""
 
+HALF_LIFE_S = 2.0
+"""The demonstration plays months in seconds, so what was learnt must age in seconds too."""
+
 
 def generate_turns(sessions: int, *, strictness: float = 0.0, seed: int = 0) -> Iterator[Turn]:
     """Play whole sessions and yield their turns.
@@ -61,7 +64,7 @@ def marketing_mix_stream(sessions: int, *, strictness: float = 1.0, seed: int = 
                 [_item(turn) for turn in generate_turns(half, strictness=strictness, seed=seed + 1)],
             ),
         ),
-        rules=RULES,
+        strategy={"heuristic": {"rules": RULES}, "thompson": {"half_life_s": HALF_LIFE_S}},
         notes=(
             f"{sessions:,} generated sessions. Their states are fixed in advance, so every contender meets the same "
             "tasks and, for the same choice, the same outcome.",

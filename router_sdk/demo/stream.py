@@ -59,7 +59,7 @@ class Stream:
         title: A few words.
         agents: Who can be chosen.
         phases: The tasks, in order.
-        rules: Static rules for the heuristic strategy, in its configuration's form.
+        strategy: Configuration of each strategy, by its name, that suits this stream.
         notes: Sentences for the report: where the data come from, what was left out and why.
         has_labels: Whether one agent is right for each task; otherwise each agent has its own score.
     """
@@ -67,7 +67,7 @@ class Stream:
     title: str
     agents: tuple[Agent, ...]
     phases: tuple[Phase, ...]
-    rules: tuple[Mapping[str, object], ...] = ()
+    strategy: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     has_labels: bool = True
 

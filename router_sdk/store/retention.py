@@ -41,6 +41,7 @@ def archive_before(writer: LogWriter, folder: Path, before: float, cursor: int) 
         _write(connection, target, scope)
         for table in reversed(_TABLES):
             connection.execute(f"DELETE FROM {table} WHERE {_scope_of(table)}", _bound(table, scope))
+        connection.execute("INSERT OR REPLACE INTO positions VALUES ('archived', ?)", (seq - 1,))
         return count, target
 
     return writer.transact(work)

@@ -4,17 +4,20 @@ from router_sdk.testing.check_strategy import check_strategy
 from router_sdk.testing.contexts import FixedContext
 from router_sdk.testing.encoders import HashedWordsEncoder
 from router_sdk.testing.examples import make_example, revise
+from router_sdk.testing.replay import Replay, replay
 from router_sdk.testing.scenario import many_agents, outcome_stream, sample_agents, sample_tasks
 from router_sdk.testing.services import make_services
 
 __all__ = [
     "FixedContext",
     "HashedWordsEncoder",
+    "Replay",
     "check_strategy",
     "make_example",
     "make_services",
     "many_agents",
     "outcome_stream",
+    "replay",
     "revise",
     "sample_agents",
     "sample_tasks",
