@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOCK_TIMEOUT_S = 30.0
-HEAD = "SELECT max(" + ", ".join(f"ifnull((SELECT max(seq) FROM {table}), 0)" for table in (*EVENT_TABLES, "positions")) + ")"
+HEAD = (
+    "SELECT max("
+    + ", ".join(f"ifnull((SELECT max(seq) FROM {table}), 0)" for table in (*EVENT_TABLES, "positions"))
+    + ")"
+)
 """Reads the newest position in the log."""
 
 

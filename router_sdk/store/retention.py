@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from router_sdk.store.writer import LogWriter
 
-_OLD = "SELECT seq FROM decisions WHERE at < ? AND seq <= ?"
+_OLD = """SELECT seq FROM decisions d WHERE at < ?1 AND seq <= ?2
+    AND NOT EXISTS (SELECT 1 FROM outcomes o WHERE o.decision_id = d.decision_id AND o.seq > ?2)"""
 _OLD_OUTCOMES = f"SELECT o.seq FROM outcomes o JOIN decisions d USING (decision_id) WHERE d.seq IN ({_OLD})"
 _TABLES = ("decisions", "outcomes", "payloads", "vectors")
 
@@ -40,7 +41,7 @@ def archive_before(writer: LogWriter, folder: Path, before: float, cursor: int) 
         target = folder / "archive" / f"{seq:020d}.jsonl.gz"
         _write(connection, target, scope)
         for table in reversed(_TABLES):
-            connection.execute(f"DELETE FROM {table} WHERE {_scope_of(table)}", _bound(table, scope))
+            connection.execute(f"DELETE FROM {table} WHERE {_scope_of(table)}", scope)
         connection.execute("INSERT OR REPLACE INTO positions VALUES ('archived', ?)", (seq - 1,))
         return count, target
 
@@ -55,19 +56,13 @@ def _scope_of(table: str) -> str:
     return f"seq IN ({_OLD} UNION ALL {_OLD_OUTCOMES})"
 
 
-def _bound(table: str, scope: tuple[float, int]) -> tuple[float | int, ...]:
-    return scope if table in ("decisions", "outcomes") else (*scope, *scope)
-
-
 def _write(connection: sqlite3.Connection, target: Path, scope: tuple[float, int]) -> None:
     """Write all rows that go, table by table; on disk before the rows are deleted."""
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(target.name + ".part")
     with gzip.open(draft, "wt", encoding="utf-8") as file:
         for table in _TABLES:
-            cursor = connection.execute(
-                f"SELECT * FROM {table} WHERE {_scope_of(table)} ORDER BY seq", _bound(table, scope)
-            )
+            cursor = connection.execute(f"SELECT * FROM {table} WHERE {_scope_of(table)} ORDER BY seq", scope)
             names = [column[0] for column in cursor.description]
             for row in cursor:
                 file.write(json.dumps({"table": table, **dict(zip(names, map(_plain, row), strict=True))}) + "\n")
