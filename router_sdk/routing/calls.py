@@ -53,9 +53,9 @@ class Call:
             "latency_ms": (time.perf_counter() - self._started) * 1_000,
         }
         if error is not None:
-            fields["error"] = f"{type(error).__name__}: {error}"[:MAX_TEXT_CHARS]
+            fields["error"] = _storable(f"{type(error).__name__}: {error}")
         elif isinstance(self.result, str):
-            fields["response"] = self.result[:MAX_TEXT_CHARS]
+            fields["response"] = _storable(self.result)
         return Outcome(**{**fields, **self._details})
 
     def __enter__(self) -> Call:
@@ -79,3 +79,8 @@ class Call:
     ) -> None:
         if error is None or isinstance(error, Exception):
             await self._router.arecord(self.decision, self._outcome(error))
+
+
+def _storable(text: str) -> str:
+    """A text that the log takes, whatever the agent answered: not too long, and without half surrogate pairs."""
+    return text[:MAX_TEXT_CHARS].encode(errors="replace").decode()

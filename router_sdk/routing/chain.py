@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from router_sdk.records import AgentSet, Distribution, Skipped, Task
+from router_sdk.records.record import blame
 from router_sdk.routing.finishing import finish, uniform
 from router_sdk.strategy import Strategy
 
@@ -50,8 +51,9 @@ class Stage:
         finished = proposal.distribution
         if finished is None or finished.agents.set_id != agents.set_id:
             finished = finish(proposal, agents, epsilon, self.name, self.model_version)
-        if self.threshold and (finished.confidence or 0.0) < self.threshold:
-            return Skipped(self.name, f"confidence {finished.confidence:.3f} is below {self.threshold:g}")
+        confidence = finished.confidence or 0.0
+        if confidence < self.threshold:
+            return Skipped(self.name, f"confidence {confidence:.3f} is below {self.threshold:g}")
         return finished
 
     def failed(self, error: Exception) -> Skipped:
@@ -60,7 +62,7 @@ class Stage:
         _log.log(
             logging.WARNING if self.failures == 1 else logging.DEBUG, "strategy %s failed", self.name, exc_info=error
         )
-        return Skipped(self.name, f"failed: {type(error).__name__}: {error}")
+        return Skipped(self.name, f"failed: {blame(error)}")
 
 
 class Chain:
@@ -71,7 +73,7 @@ class Chain:
     def __init__(self, stages: Sequence[Stage], epsilon: float) -> None:
         self.stages = tuple(stages)
         self.epsilon = epsilon
-        self.rules = tuple(stage.strategy for stage in stages if type(stage.strategy).restrict is not Strategy.restrict)
+        self.rules = tuple(stage for stage in stages if type(stage.strategy).restrict is not Strategy.restrict)
         self._uniform: dict[int, Distribution] = {}
 
     def choose(self, task: Task, agents: AgentSet, context: RequestContext) -> Answer:

@@ -11,8 +11,8 @@ from router_sdk.errors import NoEligibleAgentError
 from router_sdk.records import Agent, AgentSet, Skipped, Task
 
 if TYPE_CHECKING:
+    from router_sdk.routing.chain import Stage
     from router_sdk.routing.request import RequestContext
-    from router_sdk.strategy import Strategy
 
 Filter = Callable[..., Collection[str] | None]
 
@@ -67,12 +67,12 @@ def eligible(
     task: Task,
     exclude: Collection[str],
     filters: Sequence[tuple[str, Filter]],
-    rules: Sequence[Strategy],
+    rules: Sequence[Stage],
     context: RequestContext,
 ) -> tuple[AgentSet, tuple[Skipped, ...]]:
     """Narrow the available agents down for one task; the second value says which hard rules did so.
 
-    A filter or rule that raises is logged and has no say.
+    A filter or rule that raises, or answers nonsense, has no say: it is logged, and a rule's failure is noted.
 
     Raises:
         NoEligibleAgentError: if nobody is left; says which step left nobody.
@@ -85,28 +85,37 @@ def eligible(
         agents = roster.narrowed(agents, capable)
         _require(agents, roster, f"no agent has all of {sorted(task.requires)}")
     if exclude:
-        agents = roster.narrowed(agents, [name for name in agents.names if name not in exclude])
-        _require(agents, roster, f"exclude={sorted(exclude)} leaves nobody")
+        unwanted = (exclude,) if isinstance(exclude, str) else exclude
+        agents = roster.narrowed(agents, [name for name in agents.names if name not in unwanted])
+        _require(agents, roster, f"exclude={sorted(map(str, unwanted))} leaves nobody")
     for plugin, allowed_by in filters:
         try:
-            allowed = allowed_by(task=task, agents=agents)
+            allowed = _names(allowed_by(task=task, agents=agents))
         except Exception:
-            _log.exception("filter_agents of plugin %s raised and is passed over", plugin)
+            _log.exception("filter_agents of plugin %s failed and is passed over", plugin)
             continue
         if allowed is not None:
-            agents = roster.narrowed(agents, frozenset(allowed))
+            agents = roster.narrowed(agents, allowed)
             _require(agents, roster, f"filter_agents of plugin {plugin!r} leaves nobody")
-    for strategy in rules:
+    for stage in rules:
         try:
-            restriction = strategy.restrict(task, agents, context)
-        except Exception:
-            _log.exception("restrict of strategy %s raised and is passed over", strategy.name)
+            names, reason = stage.strategy.restrict(task, agents, context) or (None, "")
+            allowed = _names(names)
+        except Exception as error:
+            notes = (*notes, stage.failed(error))
             continue
-        if restriction is not None:
-            agents = roster.narrowed(agents, frozenset(restriction.agents))
-            _require(agents, roster, f"a hard rule leaves nobody: {restriction.reason}")
-            notes = (*notes, Skipped(strategy.name, f"hard rule: {restriction.reason}"))
+        if allowed is not None:
+            agents = roster.narrowed(agents, allowed)
+            _require(agents, roster, f"a hard rule leaves nobody: {reason}")
+            notes = (*notes, Skipped(stage.name, f"hard rule: {reason}"))
     return agents, notes
+
+
+def _names(answer: Collection[str] | None) -> frozenset[str] | None:
+    """The names that a filter or rule answered; a single one may stand for itself."""
+    if answer is None:
+        return None
+    return frozenset((answer,) if isinstance(answer, str) else answer)
 
 
 def _require(agents: AgentSet, roster: Roster, reason: str) -> None:

@@ -20,15 +20,19 @@ def finish(
 
     Raises:
         InvalidProposalError: if a probability is missing, negative or not finite, names an unknown agent, or if
-            they do not sum to 1 within 1e-6.
+            they do not sum to 1 within 1e-6; or if the confidence is outside [0, 1] or a score not finite.
     """
     done = proposal.distribution
     if done is not None and done.agents.set_id == agents.set_id:
         return done
     names, given = agents.names, proposal.probabilities
     confidence = proposal.confidence
-    if confidence is not None and not 0.0 <= confidence <= 1.0:
-        raise InvalidProposalError(f"confidence is {confidence!r}; it must lie in [0, 1]")
+    if confidence is not None:
+        if not 0.0 <= confidence <= 1.0:
+            raise InvalidProposalError(f"confidence is {confidence!r}; it must lie in [0, 1]")
+        confidence = float(confidence)  # numpy's float32 is no number to the log
+    if proposal.scores is not None and not math.isfinite(sum(proposal.scores.values())):
+        raise InvalidProposalError("scores must be finite numbers")
     if proposal.no_agent_fits:
         weights: list[float] = []
         favourite = -1

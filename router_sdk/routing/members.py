@@ -76,6 +76,8 @@ class Members:
         Raises:
             UnknownAgentError: if not, here or in the store.
         """
+        if not isinstance(name, str):
+            raise UnknownAgentError(f"an agent is named by a text, got {name!r:.60}")
         if name not in self._known:
             self.follow()
             if name not in self._known:
