@@ -5,14 +5,26 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from router_sdk.errors import InvalidConfigError
 from router_sdk.records import Agent, PrivacyMode
 from router_sdk.records.record import describe
+
+
+def _agents(value: Any) -> Any:
+    """Names and mappings are agents too, as in ``Router(agents=...)``."""
+    return [Agent.of(agent) for agent in value] if isinstance(value, (list, tuple)) else value
+
+
+def _file_name(value: Any) -> Any:
+    """An empty name would stand for the folder that the program runs in."""
+    if value == "":
+        raise ValueError("give a file name, or ':memory:'")
+    return value
 
 
 class RouterConfig(BaseSettings):
@@ -47,11 +59,11 @@ class RouterConfig(BaseSettings):
         env_prefix="ROUTER_", extra="forbid", frozen=True, allow_inf_nan=False, arbitrary_types_allowed=True
     )
 
-    agents: tuple[Agent, ...] | None = None
+    agents: Annotated[tuple[Agent, ...] | None, BeforeValidator(_agents)] = None
     strategies: tuple[str, ...] | None = None
     strategy: dict[str, dict[str, Any]] = Field(default_factory=dict)
     encoder: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    store: Path = Path("router.db")
+    store: Annotated[Path, BeforeValidator(_file_name)] = Path("router.db")
     privacy: PrivacyMode = "full"
     reward: str | None = None
     epsilon: float = Field(default=0.02, ge=0.0, le=1.0)
@@ -102,6 +114,8 @@ def load_config(path: str | Path, **overrides: Any) -> RouterConfig:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise InvalidConfigError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidConfigError(f"{path.name}: it must be UTF-8: {error}") from error
     try:
         match path.suffix.lower():
             case ".toml":
@@ -116,8 +130,8 @@ def load_config(path: str | Path, **overrides: Any) -> RouterConfig:
         if isinstance(error, InvalidConfigError):
             raise
         raise InvalidConfigError(f"{path.name}: {error}") from error
-    if not isinstance(settings, dict):
-        raise InvalidConfigError(f"{path.name}: expected keys and values at the top")
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
+        raise InvalidConfigError(f"{path.name}: expected named settings at the top")
     return RouterConfig.of(**{**settings, **overrides})
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 ALLOW_VARIABLE = "ROUTER_PLUGINS"
 """Environment variable: comma-separated entry-point names; where set, no other plugin is loaded."""
 
+ROUTER_PLUGIN = "router"
+"""Under this name the Router registers its own ``route`` and ``record``."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -52,7 +55,7 @@ class PluginRegistry:
     def __init__(self) -> None:
         self._manager = pluggy.PluginManager(hookspecs.PROJECT_NAME)
         self._manager.add_hookspecs(hookspecs)
-        self._failed: list[PluginInfo] = []
+        self._failed: dict[tuple[str, str], PluginInfo] = {}
         self._distributions: dict[str, str] = {}
         self.hook = self._manager.hook
 
@@ -95,10 +98,18 @@ class PluginRegistry:
         try:
             self._manager.register(plugin, name)
             self._manager.check_pending()
-        except pluggy.PluginValidationError as error:
+            self._check_sole()
+        except (pluggy.PluginValidationError, PluginLoadError) as error:
             if self._manager.has_plugin(name):
                 self._manager.unregister(name=name)
             raise PluginLoadError(f"plugin {name!r}: {error}") from error
+
+    def _check_sole(self) -> None:
+        """Refuse a second implementation of what the Router alone does; wrappers are welcome."""
+        for hook in ("route", "record"):
+            for one in getattr(self.hook, hook).get_hookimpls():
+                if not (one.wrapper or one.hookwrapper or one.plugin_name == ROUTER_PLUGIN):
+                    raise PluginLoadError(f"{hook} is implemented by the Router alone; write a wrapper")
 
     def unregister(self, plugin: object) -> None:
         """Take a plugin out again."""
@@ -113,7 +124,7 @@ class PluginRegistry:
             raise
         except Exception as error:
             fault = error if isinstance(error, PluginLoadError) else PluginLoadError(f"{type(error).__name__}: {error}")
-            self._failed.append(PluginInfo(entry_point.name, distribution, {}, fault))
+            self._failed[entry_point.name, "load"] = PluginInfo(entry_point.name, distribution, {}, fault)
             _log.warning("plugin %s was not loaded: %s", entry_point.name, fault)
         else:
             if distribution is not None:
@@ -140,9 +151,11 @@ class PluginRegistry:
                 brought = implementation.function()
                 pairs = brought.items() if isinstance(brought, Mapping) else [(value.name, value) for value in brought]
             except Exception as error:
+                plugin = implementation.plugin_name
                 fault = PluginLoadError(f"register_{kind} raised {type(error).__name__}: {error}")
-                self._failed.append(PluginInfo(implementation.plugin_name, None, {}, fault))
-                _log.warning("plugin %s: %s", implementation.plugin_name, fault)
+                if (plugin, kind) not in self._failed:
+                    _log.warning("plugin %s: %s", plugin, fault)
+                self._failed[plugin, kind] = PluginInfo(plugin, self._distributions.get(plugin), {}, fault)
                 continue
             yield from ((implementation.plugin_name, name, value) for name, value in pairs)
 
@@ -165,7 +178,7 @@ class PluginRegistry:
         known = self.strategies
         if name in known:
             return known[name]
-        failed = "; ".join(f"{info.name} failed to load: {info.error}" for info in self._failed)
+        failed = "; ".join(f"{info.name} failed to load: {info.error}" for info in self._failed.values())
         raise UnknownStrategyError(
             f"no strategy {name!r}: installed are {sorted(known)}"
             + (f" ({failed})" if failed else "")
@@ -212,7 +225,7 @@ class PluginRegistry:
             PluginInfo(name, self._distributions.get(name), provides.get(name, {}))
             for name, _ in self._manager.list_name_plugin()
         ]
-        return [*loaded, *self._failed]
+        return [*loaded, *self._failed.values()]
 
 
 def _call(function: Callable[..., Any], names: Sequence[str], **arguments: Any) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, is_dataclass
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from router_sdk.errors import InvalidConfigError, InvalidRewardError
@@ -86,12 +88,32 @@ class OutcomeReward:
         return None if success is None else 1.0
 
 
-def reward_fingerprint(reward: RewardFunction) -> str:
-    """Name a reward function so that a snapshot made under another one is recognised and replayed."""
-    if isinstance(reward, OutcomeReward):
-        return repr(reward)
-    described: object = getattr(reward, "fingerprint", None) or getattr(reward, "__qualname__", None)
-    return f"{type(reward).__module__}.{described or type(reward).__qualname__}"
+def reward_fingerprint(reward: object) -> str:
+    """Name a reward function so that a snapshot made under another one is recognised and replayed.
+
+    A function is known by its code, defaults and closure, a dataclass by its fields, any other object by its class
+    and its attribute ``fingerprint``; give it one where it has parameters.
+    """
+    if isinstance(reward, FunctionType):
+        closure = [repr(cell.cell_contents) for cell in reward.__closure__ or ()]
+        inside = repr((_code(reward.__code__), reward.__defaults__, reward.__kwdefaults__, closure))
+        return f"{reward.__module__}.{reward.__qualname__}:{hashlib.sha256(inside.encode()).hexdigest()[:16]}"
+    if is_dataclass(reward):
+        described: object = repr(reward)
+    else:
+        described = getattr(reward, "fingerprint", None) or getattr(reward, "__qualname__", "")
+    return f"{type(reward).__module__}.{type(reward).__qualname__}:{described}"
+
+
+def _code(code: CodeType) -> tuple[object, ...]:
+    """What a code object does, without where it stands; sets are sorted, because their order changes by process."""
+
+    def plain(constant: object) -> object:
+        if isinstance(constant, CodeType):
+            return _code(constant)
+        return sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant
+
+    return (code.co_code, code.co_names, tuple(plain(constant) for constant in code.co_consts))
 
 
 def checked_reward(reward: RewardFunction, signals: Signals, agent: str | None) -> float | None:

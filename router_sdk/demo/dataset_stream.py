@@ -13,13 +13,11 @@ from router_sdk.errors import InvalidInputError
 from router_sdk.records import Agent
 
 PHASES = 4
-UNAIDED = (
-    "These tasks have no type, so a context-free strategy could only learn who is right most often. It answers here "
-    "only where it expects more than half of its tasks to succeed; elsewhere the text decides."
+TEXT_FIRST = (
+    "These tasks have no type, so a context-free strategy could only learn who is right most often: the heuristic, which "
+    "reads the text, answers first."
 )
 LISTED_SKILLS = 40
-SURE = 0.5
-"""Expected success below which a strategy that knows nothing but the task type leaves a labelled text to others."""
 
 
 def dataset_stream(dataset: Dataset, *, warm_start: int = 20, max_tasks: int = 10_000, seed: int = 0) -> Stream:
@@ -46,16 +44,16 @@ def dataset_stream(dataset: Dataset, *, warm_start: int = 20, max_tasks: int = 1
     if left < 2 * PHASES:
         raise InvalidInputError(f"{dataset.name}: only {left} tasks left to play; give more rows or less warm start")
     share = min(1.0, max_tasks / left)
-    # One agent is right for each text, and no task type hints at which: knowing who is right most often is no use.
-    unaided = not dataset.columns.has_scores and dataset.columns.task_type is None
+    labelled = not dataset.columns.has_scores
+    text_first = labelled and dataset.columns.task_type is None
     first, second = ([*part[: round(share * len(part))]] for part in parts)
     return Stream(
         title=dataset.name,
         agents=tuple(_described(agent, given.get(agent.name, []), train) for agent in dataset.agents),
         phases=tuple(_phases(first, second)),
-        notes=(*_notes(dataset, given, len(first) + len(second), left, seed), *([UNAIDED] if unaided else [])),
-        strategy={"thompson": {"confidence_threshold": SURE}} if unaided else {},
-        has_labels=not dataset.columns.has_scores,
+        notes=(*_notes(dataset, given, len(first) + len(second), left, seed), *([TEXT_FIRST] if text_first else [])),
+        strategies=("heuristic", "thompson") if text_first else ("thompson", "heuristic"),
+        by_text=labelled,
     )
 
 

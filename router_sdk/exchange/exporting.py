@@ -80,6 +80,8 @@ def export_examples(
     if form not in ("jsonl", "csv", *_CHAT):
         raise InvalidInputError(f"format: {form!r} is unknown; use jsonl, csv, {', '.join(_CHAT)}")
     rows = _rows(examples, form, min_reward)
+    if not path.parent.is_dir() or not path.name:
+        raise InvalidInputError(f"cannot write {str(path)!r}: its folder does not exist")
     draft = path.with_name(path.name + ".part")
     try:
         with draft.open("w", encoding="utf-8", newline="") as file:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from router_sdk.errors import InvalidInputError, RouterError
-from router_sdk.records import Outcome, Task
+from router_sdk.records import MAX_TEXT_CHARS, Outcome, Task
 
 Observation = tuple[Task, str | None, Outcome | None]
 """A task, the agent that acted on it (None: nobody fitted), and what came of it."""
@@ -24,6 +25,10 @@ _BODY_CHARS = 10_000
 _NAMED_ERRORS = 10
 _TASK_FIELDS = frozenset(Task.model_fields)
 _OUTCOME_FIELDS = frozenset(Outcome.model_fields)
+_TEXT_COLUMNS = frozenset(
+    "text task_type session_id tenant agent label correct_agent response feedback_text error".split()
+)
+"""In a CSV file these hold texts, whatever they look like; any other cell is JSON, or a text where it is not."""
 _IGNORED = frozenset({"decision_id", "at", "reward", "propensity", "source"})
 """Written by ``export_examples``; the log makes its own."""
 
@@ -54,34 +59,39 @@ def read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
         raise InvalidInputError(f"{path.name}: expected .jsonl or .csv, with or without .gz")
     try:
         opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8", newline="") as file:
+        # One line that is not UTF-8 must not spoil the others: its bytes become half surrogates, which no record takes.
+        with opener(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             if plain.suffix == ".csv":
+                csv.field_size_limit(max(csv.field_size_limit(), 4 * MAX_TEXT_CHARS))
                 reader = csv.DictReader(file, restkey="")
                 for row in reader:
-                    yield reader.line_num, {key: _cell(value) for key, value in row.items() if value not in ("", None)}
+                    known = {column: cell for column, cell in row.items() if cell not in ("", None)}
+                    yield reader.line_num, {column: _cell(column, cell) for column, cell in known.items()}
                 return
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield number, _parse(line)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
         raise InvalidInputError(f"cannot read {path}: {error}") from error
 
 
 def _parse(line: str) -> Mapping[str, Any] | str:
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return line
     return row if isinstance(row, dict) else line
 
 
-def _cell(value: Any) -> Any:
+def _cell(column: str, value: Any) -> Any:
     """A CSV cell as the value it spells; a text stays a text."""
+    if column in _TEXT_COLUMNS:
+        return value
     if value in ("True", "False"):
         return value == "True"
     try:
         return json.loads(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return value
 
 
@@ -91,20 +101,22 @@ def split_row(row: Mapping[str, Any] | str) -> Observation:
     ``label`` and ``correct_agent`` mean the same; a row that names no agent was answered by its label.
 
     Raises:
-        InvalidInputError: if a column is unknown or a value malformed.
+        InvalidInputError: if a column is unknown, a value malformed, or nothing says who acted.
     """
     if isinstance(row, str):
         raise InvalidInputError("expected one JSON object on the line")
     row = dict(row)
     if "label" in row:
         row["correct_agent"] = row.pop("label")
+    if not {"agent", "correct_agent"} & row.keys() and row.get("no_agent_fits") is not True:
+        raise InvalidInputError("nothing says who acted: give 'agent', 'label' or no_agent_fits=true")
     agent = row.pop("agent", row.get("correct_agent"))
     if agent is not None and not isinstance(agent, str):
         raise InvalidInputError(f"agent: expected a name, got {agent!r}")
     unknown = sorted(str(key) for key in row.keys() - _TASK_FIELDS - _OUTCOME_FIELDS - _IGNORED)
     if unknown:
         raise InvalidInputError(f"columns {unknown} are unknown; rename them, or put them under 'features'")
-    task = Task.of({key: str(value) if key == "text" else value for key, value in row.items() if key in _TASK_FIELDS})
+    task = Task.of({key: value for key, value in row.items() if key in _TASK_FIELDS and value is not None})
     told = {key: value for key, value in row.items() if key in _OUTCOME_FIELDS and value is not None}
     return task, agent, Outcome(**told) if told else None
 
@@ -128,12 +140,14 @@ def import_examples(
     report = ImportReport()
     letters: list[DeadLetter] = []
     group: list[Observation] = []
-    for number, row in read_rows(path):
+    for number, row in _rows_and_fault(path):
         try:
+            if isinstance(row, InvalidInputError):
+                raise row
             observation = split_row(row)
             check(observation)
         except RouterError as error:
-            letters.append(("import", None, f"{path.name}:{number}: {error}", _body(row)))
+            letters.append(("import", None, _plain(f"{path.name}:{number}: {error}"), _body(row)))
             if len(report.errors) < _NAMED_ERRORS:
                 report.errors.append(f"line {number}: {error}")
             continue
@@ -149,5 +163,23 @@ def import_examples(
     return report, letters
 
 
-def _body(row: object) -> str:
-    return (row if isinstance(row, str) else json.dumps(row, default=str))[:_BODY_CHARS]
+def _rows_and_fault(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str | InvalidInputError]]:
+    """``read_rows``, where a file that breaks off after some rows ends in the error as its last row."""
+    number = 0
+    try:
+        for number, row in read_rows(path):
+            yield number, row
+    except InvalidInputError as error:
+        if not number:
+            raise
+        yield number + 1, error
+
+
+def _body(row: object) -> str | None:
+    if isinstance(row, InvalidInputError):
+        return None
+    return _plain((row if isinstance(row, str) else json.dumps(row, default=str))[:_BODY_CHARS])
+
+
+def _plain(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

@@ -17,9 +17,11 @@ def paired(tasks: Sequence[Any], labels: Sequence[Label]) -> list[tuple[Task, La
     """Tasks with their labels.
 
     Raises:
-        InvalidInputError: if there are none, or not as many of one as of the other.
+        InvalidInputError: if there are none, not as many of one as of the other, or if either is a single text.
         InvalidTaskError: if a task is malformed.
     """
+    if isinstance(tasks, str) or isinstance(labels, str):
+        raise InvalidInputError("X and y must be sequences, got a single text")
     if len(tasks) != len(labels) or not len(tasks):
         raise InvalidInputError(f"X and y must be of one length and not empty, got {len(tasks)} and {len(labels)}")
     return [(Task.of(task), label) for task, label in zip(tasks, labels, strict=True)]
@@ -29,7 +31,7 @@ def observations(pairs: Sequence[tuple[Task, Label]]) -> Iterator[Observation]:
     """Each label as an observation: a name, None for "no agent fits", or a score in [0, 1] for each agent."""
     for task, label in pairs:
         if isinstance(label, Mapping):
-            yield from ((task, name, Outcome(quality=float(score))) for name, score in label.items())
+            yield from ((task, name, Outcome(quality=score)) for name, score in label.items())
         elif label is None:
             yield task, None, Outcome(no_agent_fits=True)
         else:

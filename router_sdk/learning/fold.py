@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from router_sdk.records.record import blame
 from router_sdk.store.journal import LearningEvent
 
 if TYPE_CHECKING:
     from router_sdk.records import Example
     from router_sdk.store.tail import Batch
+
+_log = logging.getLogger(__name__)
 
 
 class Foldable(Protocol):
@@ -78,8 +82,9 @@ class Fold:
             if examples:
                 self.state.learn(examples)
         except Exception as fault:
-            error = f"{type(fault).__name__}: {fault}"
+            error = blame(fault)
             self.broken = True
+            _log.exception("%s failed to learn, and goes on", self.name)
         self.cursor = batch.upto
         if not examples and error is None:
             return None

@@ -115,10 +115,11 @@ class Learner:
         Raises:
             RouterClosedError: if the learner was closed.
         """
-        if self._closed:
-            raise RouterClosedError("the router was closed")
         future: Future[T] = Future()
-        self._requests.append((work, future))  # type: ignore[arg-type]
+        with self._thread_lock:
+            if self._closed:
+                raise RouterClosedError("the router was closed; make a new one on the same store")
+            self._requests.append((work, future))  # type: ignore[arg-type]
         self._urgent.set()
         self.wake()
         return future
@@ -154,16 +155,21 @@ class Learner:
 
     def close(self) -> None:
         """Learn the rest, save, and stop the thread."""
-        if self._closed:
-            return
         self.wake()
-        last = self.submit(self._finish)
-        self._closed = True
-        last.result()
+        last: Future[object] = Future()
+        with self._thread_lock:  # whoever asked before is served, whoever asks later is told
+            if self._closed:
+                return
+            self._requests.append((self._finish, last))
+            self._closed = True
+        self._urgent.set()
         self._wake.set()
-        if self._thread is not None:
-            self._thread.join()
-        self._tail.close()
+        try:
+            last.result()
+        finally:
+            if self._thread is not None:
+                self._thread.join()
+            self._tail.close()
 
     def after_fork(self) -> None:
         """In a child: a thread and a view of the log of its own, at first use."""
@@ -262,11 +268,7 @@ class Learner:
         events = []
         for fold in self._folds:
             event = fold.apply(batch, kind)
-            if event is None:
-                continue
-            if event.error:
-                _log.error("strategy %s failed to learn, and goes on: %s", fold.name, event.error)
-            if fold.journalled:
+            if event is not None and fold.journalled:
                 events.append(event)
         return events
 

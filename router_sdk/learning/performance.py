@@ -76,7 +76,7 @@ class Performance:
                 cell.correct(example.decision_id, figures, figures_of(example.previous_reward, previous))
                 self._judge(previous, -1)
             self._judge(signals, 1)
-            if reward is not None:
+            if reward is not None and (example.previous_reward is None or example.decision_id in rewards):
                 rewards[example.decision_id] = reward
                 if len(rewards) > 2 * WINDOW:
                     rewards.popitem(last=False)
@@ -109,7 +109,7 @@ class Performance:
         earlier = sum(before) / len(before) if before else None
         return {
             "total_examples": int(total),
-            "label_distribution": {name or None: count for name, count in self._labels.items() if count},
+            "label_distribution": {name or None: count for name, count in list(self._labels.items()) if count},
             "feedback_rate": with_feedback / total if total else 0.0,
             "avg_quality_score": quality / with_quality if with_quality else None,
             "positive_feedback_rate": positive / with_feedback if with_feedback else None,
@@ -168,7 +168,7 @@ def _report(name: str, cells: dict[str, Running]) -> dict[str, Any]:
         whole.executions += cell.executions
         whole.sums = [a + b for a, b in zip(whole.sums, cell.sums, strict=True)]
         whole.counts = [a + b for a, b in zip(whole.counts, cell.counts, strict=True)]
-        newest += list(cell.recent.values())
+        newest += cell.newest()
     newest = sorted(newest, key=lambda entry: entry[0])[-WINDOW:]
     rewards = [figures[0] for _, figures in newest if figures[0] is not None]
     return {
@@ -182,7 +182,7 @@ def _report(name: str, cells: dict[str, Running]) -> dict[str, Any]:
             kind: {
                 "executions": cell.executions,
                 "lifetime": cell.lifetime(),
-                "last_100": mean_of(figures for _, figures in cell.recent.values()),
+                "last_100": mean_of(figures for _, figures in cell.newest()),
                 "ema": cell.ema(),
             }
             for kind, cell in cells.items()

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, overload
 
-from pydantic import AliasChoices, Field, JsonValue
+from pydantic import AliasChoices, Field
 
 from router_sdk.errors import InvalidAgentError
-from router_sdk.records.record import Label, Name, Record, Text
+from router_sdk.records.record import Label, Metadata, Name, Record, Text
 
 
 class Agent(Record):
@@ -40,7 +40,7 @@ class Agent(Record):
     latency_ms: Annotated[float, Field(ge=0)] | None = None
     success_rate: Annotated[float, Field(ge=0, le=1)] | None = None
     enabled: bool = True
-    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
 
     def __init__(self, name: str, **fields: Any) -> None:
         super().__init__(name=name, **fields)
@@ -57,7 +57,7 @@ class Agent(Record):
         if isinstance(value, str):
             return cls(value)
         if isinstance(value, Mapping):
-            return cls(**value)
+            return cls.from_fields(value)
         raise InvalidAgentError(f"Agent: expected an Agent, a name or a mapping, got {type(value).__name__}")
 
     def __hash__(self) -> int:

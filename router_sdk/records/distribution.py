@@ -21,8 +21,10 @@ class Distribution:
 
     Attributes:
         agents: The eligible agents, in the order of ``weights``.
-        weights: Probability of each agent after the floor, shape ``(k,)``, summing to 1.
-        cumulative: Running sums of ``weights``; its last entry is above every draw in [0, 1).
+        weights: Probability of each agent after the floor, shape ``(k,)``, summing to 1; empty where no agent
+            fits, or somebody else decided.
+        cumulative: Running sums of ``weights``; from the last agent with any weight on above every draw in [0, 1),
+            so that rounding never draws an agent whose weight is 0.
         favourite: Position of the agent that the strategy itself prefers; -1 where no agent fits.
         confidence: The favourite's chance before the floor, in [0, 1].
         scores: The strategy's own scores, on its own scale, or None.
@@ -62,8 +64,10 @@ class Distribution:
         self.agents = agents
         self.weights = weights
         self.cumulative = list(accumulate(weights))
-        if self.cumulative:
-            self.cumulative[-1] = 2.0
+        for position in range(len(weights) - 1, -1, -1):
+            self.cumulative[position] = 2.0
+            if weights[position]:
+                break
         self.favourite = favourite
         self.confidence = confidence
         self.scores = scores
@@ -84,9 +88,10 @@ class Distribution:
 
     @property
     def probabilities(self) -> Mapping[str, float]:
-        """Name to probability, read-only."""
+        """Name to probability, read-only; empty where no agent fits, or somebody else decided."""
         if self._probabilities is None:
-            self._probabilities = MappingProxyType(dict(zip(self.agents.names, self.weights, strict=True)))
+            drawn = zip(self.agents.names, self.weights, strict=True) if self.weights else ()
+            self._probabilities = MappingProxyType(dict(drawn))
         return self._probabilities
 
     @property

@@ -93,7 +93,7 @@ class Outcome(Record):
         if isinstance(value, Outcome):
             return value
         if isinstance(value, Mapping):
-            return cls(**value)
+            return cls.from_fields(value)
         raise InvalidOutcomeError(f"Outcome: expected an Outcome or a mapping, got {type(value).__name__}")
 
     def signals(self) -> Signals:

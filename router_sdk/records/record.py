@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+import json
+import reprlib
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, StringConstraints, ValidationError
 
-from router_sdk.errors import InvalidInputError
+from router_sdk.errors import InvalidInputError, StrategyError
 
 MAX_TEXT_CHARS = 1_000_000
 """Longest text, response or feedback text that is accepted, in characters."""
 
 MAX_NAME_CHARS = 200
+
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = 80
+_SHOWN.maxlevel = 2
 
 
 def check_name(value: str) -> str:
@@ -29,23 +36,45 @@ def check_name(value: str) -> str:
     return value
 
 
+def check_json(value: dict[str, Any]) -> dict[str, Any]:
+    """Return ``value`` if it can be stored as JSON.
+
+    Raises:
+        ValueError: if it holds a number that is not finite, half a surrogate pair, or more than a text may.
+    """
+    try:
+        size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+    except RecursionError:
+        raise ValueError("must not be nested so deeply") from None
+    if size > MAX_TEXT_CHARS:
+        raise ValueError(f"must take at most {MAX_TEXT_CHARS} bytes as JSON, takes {size}")
+    return value
+
+
 PrivacyMode = Literal["full", "redacted", "hmac", "none"]
 """What of a text is kept: all, all but what looks personal, a keyed hash, or nothing."""
 
 Name = Annotated[str, StringConstraints(max_length=MAX_NAME_CHARS), AfterValidator(check_name)]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_CHARS)]
 Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS)]
+Metadata = Annotated[dict[str, JsonValue], AfterValidator(check_json)]
 
 
 def describe(error: ValidationError) -> str:
     """Say in one line per fault what is wrong with which field, without echoing long values."""
     lines = []
     for fault in error.errors(include_url=False):
-        where = ".".join(str(part) for part in fault["loc"]) or "record"
-        given = repr(fault.get("input"))
-        shown = given if len(given) <= 80 else f"{given[:77]}... ({len(given)} characters)"
-        lines.append(f"{where}: {fault['msg']} (got {shown})")
+        where = ".".join(str(part) for part in fault["loc"][:8]) or "record"
+        given = fault.get("input")
+        length = f", {len(given)} characters" if isinstance(given, str) and len(given) > _SHOWN.maxstring else ""
+        lines.append(f"{where}: {fault['msg']} (got {_SHOWN.repr(given)}{length})")
     return "; ".join(lines)
+
+
+def blame(error: Exception) -> str:
+    """Name an error for the log without quoting a foreign one: its message may hold what a user wrote."""
+    kind = type(error).__name__
+    return f"{kind}: {error}" if isinstance(error, StrategyError) else kind
 
 
 class Record(BaseModel):
@@ -59,3 +88,18 @@ class Record(BaseModel):
             super().__init__(**fields)
         except ValidationError as error:
             raise self.fault(f"{type(self).__name__}: {describe(error)}") from None
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[Any, Any]) -> Self:
+        """Build the record from a mapping that nobody has looked at yet.
+
+        Raises:
+            InvalidInputError: the record's own kind of it, if a field is unknown, missing or malformed.
+        """
+        strange = [key for key in fields if not isinstance(key, str)]
+        if strange:
+            raise cls.fault(f"{cls.__name__}: field names are texts, got {strange[0]!r}")
+        missing = [name for name, field in cls.model_fields.items() if field.is_required() and name not in fields]
+        if missing:
+            raise cls.fault(f"{cls.__name__}: {', '.join(missing)} must be given")
+        return cls(**fields)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, JsonValue, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from router_sdk.errors import InvalidTaskError
-from router_sdk.records.record import MAX_TEXT_CHARS, Label, Name, Record, Text
+from router_sdk.records.record import MAX_TEXT_CHARS, Label, Metadata, Name, Record, Text
 
 FeatureValue = StrictBool | StrictInt | StrictFloat | Annotated[StrictStr, Field(max_length=MAX_TEXT_CHARS)]
 
@@ -45,7 +45,7 @@ class Task(Record):
     history: tuple[Name, ...] = ()
     max_cost_usd: Annotated[float, Field(ge=0)] | None = None
     max_latency_ms: Annotated[float, Field(ge=0)] | None = None
-    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
 
     def __init__(self, text: str = "", **fields: Any) -> None:
         super().__init__(text=text, **fields)
@@ -64,5 +64,5 @@ class Task(Record):
         if isinstance(value, str):
             return cls(value)
         if isinstance(value, Mapping):
-            return cls(**value)
+            return cls.from_fields(value)
         raise InvalidTaskError(f"Task: expected a Task, a str or a mapping, got {type(value).__name__}")

@@ -33,6 +33,7 @@ class Members:
         self._lock = threading.RLock()
         self._follows = agents is None
         self._version = -1
+        self._unprepared = False
         own = None if agents is None else list(agents)
         self.roster = Roster(own or [])
         if own:
@@ -65,6 +66,9 @@ class Members:
     def follow(self) -> None:
         """Look whether another process changed the agents; in this process's set only where it follows the store."""
         with self._lock:
+            if self._unprepared:
+                self._unprepared = False
+                self._changed(self.roster)
             if self._store.reader.query(catalog_version) != self._version:
                 self._known = self._read()
                 if self._follows:
@@ -119,11 +123,15 @@ class Members:
             self.publish(self.roster.everyone, unhealthy)
 
     def recheck(self) -> Roster:
-        """Let agents back whose time is over."""
-        with self._lock:
-            if time.time() >= self.roster.recheck_at:
-                self.publish(self.roster.everyone)
-            return self.roster
+        """Let agents back whose time is over. A request asks, so this waits for nobody: ``follow`` prepares later."""
+        if self._lock.acquire(blocking=False):
+            try:
+                if time.time() >= self.roster.recheck_at:
+                    self.roster = Roster(self.roster.everyone, self.roster.unhealthy)
+                    self._unprepared = True
+            finally:
+                self._lock.release()
+        return self.roster
 
     def after_fork(self) -> None:
         """In a child: a lock that nobody holds."""

@@ -1,0 +1,114 @@
+"""What recording is held against: SQLite alone, as fast as it goes with the same table, ids and durability.
+
+Nothing here checks, joins, locks other processes out or learns.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from router_sdk.store.rows import OUTCOME_COLUMNS
+from router_sdk.store.schema import migrate
+
+GROUP = 64
+_COLUMNS = OUTCOME_COLUMNS.count(",") + 1
+_ROW = f"({', '.join('?' * _COLUMNS)})"
+_INSERTS = [f"INSERT INTO outcomes ({OUTCOME_COLUMNS}) VALUES {', '.join([_ROW] * rows)}" for rows in range(GROUP + 1)]
+
+
+def open_bare(path: Path) -> sqlite3.Connection:
+    """A fresh database with the store's schema, in WAL mode with ``synchronous=FULL``."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    migrate(connection)
+    return connection
+
+
+def row(decision_id: str, success: bool) -> tuple[Any, ...]:
+    """An outcome's columns, without its position."""
+    return (None, decision_id, time.time(), None, success, 0.8, None, None, None, 850.0, 0.002, None, None)
+
+
+class SingleCommits:
+    """One caller, one transaction per outcome."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = open_bare(path)
+        self._seq = 0
+
+    def record(self, decision_id: str, success: bool) -> None:
+        """Insert and commit one row."""
+        self._seq += 1
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        execute(_INSERTS[1], (self._seq, *row(decision_id, success)))
+        execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+
+class GroupWriter:
+    """A thread that commits up to 64 outcomes at a time; each caller waits on a lock of its own.
+
+    Args:
+        path: The database file.
+        one_statement: Insert a group by one statement with many rows, rather than by ``executemany``, which hands
+            the interpreter lock back and forth at each row.
+    """
+
+    def __init__(self, path: Path, *, one_statement: bool) -> None:
+        self._connection = open_bare(path)
+        self._one_statement = one_statement
+        self._queue: SimpleQueue[tuple[tuple[Any, ...], threading.Lock] | None] = SimpleQueue()
+        self._seq = 0
+        self._own = threading.local()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def record(self, decision_id: str, success: bool) -> None:
+        """Return when the row is on disk."""
+        try:
+            lock = self._own.lock
+        except AttributeError:
+            lock = self._own.lock = threading.Lock()
+            lock.acquire()
+        self._queue.put((row(decision_id, success), lock))
+        lock.acquire()
+
+    def close(self) -> None:
+        """Stop the thread and close the file."""
+        self._queue.put(None)
+        self._thread.join()
+        self._connection.close()
+
+    def _run(self) -> None:
+        while (first := self._queue.get()) is not None:
+            group = [first]
+            try:
+                while len(group) < GROUP and (another := self._queue.get_nowait()) is not None:
+                    group.append(another)
+            except Empty:
+                pass
+            self._commit([columns for columns, _ in group])
+            for _, lock in group:
+                lock.release()
+
+    def _commit(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        numbered = [(self._seq + i, *columns) for i, columns in enumerate(rows, start=1)]
+        self._seq += len(rows)
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        if self._one_statement:
+            execute(_INSERTS[len(rows)], [value for columns in numbered for value in columns])
+        else:
+            self._connection.executemany(_INSERTS[1], numbered)
+        execute("COMMIT")

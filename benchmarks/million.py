@@ -1,0 +1,186 @@
+"""A million outcomes in the log: how fast they are replayed, and how long a restart takes.
+
+An *event* is one outcome, read from the log in commit order, joined to its decision, turned into an ``Example`` with
+its reward. Each outcome belongs to a decision of its own, so that the log has twice as many positions as events.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from measuring import Figure, in_turn
+from router_sdk_thompson import ThompsonStrategy
+
+from router_sdk import Agent, OutcomeReward, Router, Task
+from router_sdk.records import AgentSet, Example
+from router_sdk.store import Store
+from router_sdk.store.rows import DECISION_COLUMNS, OUTCOME_COLUMNS
+from router_sdk.testing.services import make_services
+
+GROUP = 64
+BATCH = 2_048
+"""Log positions that are read at once."""
+AGENTS = [Agent(f"agent-{i}") for i in range(5)]
+TASK_TYPES = [f"type-{i}" for i in range(20)]
+
+
+def build_log(path: Path, outcomes: int, *, labelled: float = 0.0) -> None:
+    """Fill the store's own tables with ``executemany``, in the order in which a busy router would have.
+
+    Groups of 64 decisions are followed by their 64 outcomes, which tell success, quality, latency and cost. Tasks have
+    a type alone, so that there are no payloads.
+
+    Args:
+        path: A file that does not exist.
+        outcomes: How many.
+        labelled: Share of them that tell the right agent besides.
+    """
+    Store(path).close()
+    everyone = AgentSet(AGENTS)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("INSERT INTO agent_sets VALUES (?, ?)", (everyone.set_id, "\x00".join(everyone.names)))
+        connection.execute("BEGIN IMMEDIATE")
+        rng = random.Random(0)
+        for start in range(0, outcomes, GROUP):
+            size = min(GROUP, outcomes - start)
+            decisions = list(_decisions(rng, start, size, everyone.set_id))
+            told = list(_outcomes(rng, [row[1] for row in decisions], 2 * start + size, labelled))
+            for table, columns, rows in (("decisions", DECISION_COLUMNS, decisions), ("outcomes", OUTCOME_COLUMNS, told)):
+                marks = ", ".join("?" * len(rows[0]))
+                connection.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)
+        connection.execute("COMMIT")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+_EPOCH = 1_700_000_000.0
+_BLOB = b"\xcd\xcc\x4c\x3e" * 5  # 0.2 as float32, for each of five agents
+
+
+def _decisions(rng: random.Random, start: int, size: int, set_id: int) -> Iterator[tuple[Any, ...]]:
+    for i in range(size):
+        at = _EPOCH + start + i
+        decision_id = f"{int(at * 1000):012x}{rng.getrandbits(80):020x}"
+        agent, task_type = AGENTS[rng.randrange(5)].name, TASK_TYPES[rng.randrange(20)]
+        yield (
+            *(2 * start + i + 1, decision_id, at, agent, task_type, None, "routed", 0.2, 0),
+            *("thompson", None, 0.6, 0.02, 0, set_id, _BLOB, None),
+        )
+
+
+def _outcomes(rng: random.Random, decision_ids: list[str], after: int, labelled: float) -> Iterator[tuple[Any, ...]]:
+    for i, decision_id in enumerate(decision_ids, start=1):
+        at = _EPOCH + after + i
+        label = AGENTS[rng.randrange(5)].name if rng.random() < labelled else None
+        success = int(rng.random() < 0.6)
+        yield (
+            *(after + i, None, decision_id, at, None, success, rng.random(), None, label),
+            *(None, 850.0, 0.002, None, None),
+        )
+
+
+def _thompson() -> ThompsonStrategy:
+    strategy = ThompsonStrategy(ThompsonStrategy.Config(), make_services())
+    strategy.prepare(AgentSet(AGENTS))
+    return strategy
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _batches(store: Store) -> Iterator[list[Example]]:
+    """The whole log, a batch at a time, as the learner reads it."""
+    tail = store.tail(OutcomeReward())
+    try:
+        cursor, head = 0, tail.head()
+        while cursor < head:
+            batch = tail.read(cursor, head, BATCH)
+            cursor = batch.upto
+            yield batch.examples
+    finally:
+        tail.close()
+
+
+def _read(store: Store) -> None:
+    for _ in _batches(store):
+        pass
+
+
+def _read_and_learn(store: Store) -> None:
+    strategy = _thompson()
+    for examples in _batches(store):
+        strategy.learn(examples)
+
+
+def _learn(batches: list[list[Example]]) -> None:
+    strategy = _thompson()
+    for examples in batches:
+        strategy.learn(examples)
+
+
+def replay(folder: Path, repeats: int, outcomes: int) -> list[Figure]:
+    """Events a second: reading and learning together, and each alone; then a whole router without a snapshot."""
+    plain, labelled = folder / "plain.db", folder / "labelled.db"
+    few = max(outcomes // 10, 1)
+    build_log(plain, outcomes)
+    build_log(labelled, few, labelled=0.1)
+    whole, part = Store(plain), Store(labelled)
+    try:
+        held = list(islice(_batches(whole), 2 * few // BATCH + 1))
+        seconds = in_turn(
+            (
+                lambda: _timed(lambda: _read_and_learn(whole)),
+                lambda: _timed(lambda: _read(whole)),
+                lambda: _timed(lambda: _learn(held)),
+                lambda: _timed(lambda: _read_and_learn(part)),
+            ),
+            repeats,
+        )
+    finally:
+        whole.close()
+        part.close()
+    counts = (outcomes, outcomes, sum(map(len, held)), few)
+    names = (
+        "replay: read the log and let Thompson learn",
+        "  reading alone",
+        "  learning alone",
+        "  reading and learning, one outcome in ten labelled",
+    )
+    goals = (200_000, None, None, None)
+    return [
+        Figure(name, [count / took for took in times], "events/s", goal, "at least", f"{count:,} events")
+        for name, goal, count, times in zip(names, goals, counts, seconds, strict=True)
+    ]
+
+
+def restart(folder: Path, repeats: int, outcomes: int) -> list[Figure]:
+    """From opening the file to the first decision: once without a snapshot, then with the one that close left."""
+    path = folder / "plain.db"
+    if not path.exists():
+        build_log(path, outcomes)
+
+    def start() -> float:
+        started = time.perf_counter()
+        with Router(AGENTS, ["thompson"], path, seed=0) as router:
+            decision = router.route(Task(task_type=TASK_TYPES[0]))
+            took = time.perf_counter() - started
+        if decision.strategy != "thompson":
+            raise RuntimeError(f"expected thompson to answer, got {decision.strategy}")
+        return took
+
+    first = start()
+    opened = [start() for _ in range(repeats)]
+    return [
+        Figure(f"restart from a snapshot, {outcomes:,} outcomes", opened, "s", 2.0),
+        Figure("  without one: everything is replayed", [first], "s", detail=f"{outcomes / first:,.0f} events/s"),
+    ]

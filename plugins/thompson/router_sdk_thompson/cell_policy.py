@@ -1,0 +1,80 @@
+"""The context-free policy: one proposal per task type and agent set, built when the evidence changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from router_sdk.plugin import Proposal
+from router_sdk_thompson.beta_posterior import BetaPosterior, posterior
+from router_sdk_thompson.envelope import shared_draw
+from router_sdk_thompson.joint_draws import beta_draws
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from router_sdk.plugin import AgentSet
+    from router_sdk_thompson.cells import CellEvidence
+    from router_sdk_thompson.config import ThompsonConfig
+
+
+class CellPolicy:
+    """Turns the evidence of a task type into a proposal.
+
+    Args:
+        config: The strategy's configuration.
+        seed: Seed of the joint draws.
+    """
+
+    def __init__(self, config: ThompsonConfig, seed: int) -> None:
+        self._config = config
+        self._seed = seed
+
+    def propose(self, evidence: CellEvidence, task_type: str, agents: AgentSet) -> Proposal | None:
+        """The proposal for this state of the evidence; None below ``min_evidence``.
+
+        Agents are handled in the order of their names, so that a permutation of them changes nothing.
+        """
+        config = self._config
+        names = sorted(agents.names)
+        tallies = evidence.tally(task_type, names)
+        if sum(here.mass for here, _ in tallies) < config.min_evidence or not names:
+            return None
+        beliefs = [
+            posterior(agents[agents.positions[name]], here, elsewhere, config)
+            for name, (here, elsewhere) in zip(names, tallies, strict=True)
+        ]
+        chances = dict(zip(names, self._chances(beliefs, task_type, evidence.events), strict=True))
+        probabilities = {name: chances[name] for name in agents.names}
+        means = {name: belief.mean for name, belief in zip(names, beliefs, strict=True)}
+        favourite = max(names, key=lambda name: (chances[name], means[name]))
+
+        def explain() -> Mapping[str, Any]:
+            return {"mode": "task_type", "task_type": task_type, "agents": _explained(names, beliefs)}
+
+        return Proposal(probabilities, means, means[favourite], explain)
+
+    def _chances(self, beliefs: list[BetaPosterior], task_type: str, events: int) -> list[float]:
+        sampling = self._config.sampling
+        if sampling == "independent":
+            seed = f"{self._seed}\0{task_type}\0{events}"
+            return beta_draws([belief.alpha for belief in beliefs], [belief.beta for belief in beliefs], seed)
+        means = [belief.mean for belief in beliefs]
+        widths = [belief.width for belief in beliefs]
+        if sampling == "shared":
+            return shared_draw(means, widths)
+        heights = [mean + width * (sampling == "ucb") for mean, width in zip(means, widths, strict=True)]
+        best = max(heights)
+        ties = heights.count(best)
+        return [float(height == best) / ties for height in heights]
+
+
+def _explained(names: list[str], beliefs: list[BetaPosterior]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {
+            "mean": belief.mean,
+            "interval": belief.interval(),
+            "evidence": belief.evidence,
+            "borrowed": belief.borrowed,
+        }
+        for name, belief in zip(names, beliefs, strict=True)
+    }

@@ -1,0 +1,118 @@
+"""Turns feature dicts into vectors; the columns are found, and numbers scaled, while the log is read.
+
+A category gets a column of its own when it first turns up, a number is standardised by the first values seen of it
+and by those alone, so that an old task is encoded tomorrow as it is today. What was never learnt encodes as nothing.
+"""
+
+from __future__ import annotations
+
+from math import isfinite, sqrt
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from router_sdk.plugin import FeatureValue
+
+FIRST_VALUES = 64
+"""Values of a number that settle its scale."""
+MOST_COLUMNS = 512
+"""Beyond these, new categories share columns."""
+FURTHEST = 3.0
+"""Standard deviations beyond which a number is cut off."""
+
+
+class Columns:
+    """An encoder for feature dicts, fitted online.
+
+    Args:
+        first: Columns in front that others fill, such as an embedding.
+
+    Attributes:
+        numbers: 1 for a column that holds numbers and 0 for a category's, shape ``(count,)``; None where all do.
+    """
+
+    def __init__(self, first: int = 0) -> None:
+        self._first = first
+        self._places: dict[str, int] = {}
+        self._scales: dict[str, list[float]] = {}
+        self.numbers: NDArray[np.float64] | None = None
+
+    @property
+    def count(self) -> int:
+        """Columns known so far."""
+        return self._first + min(len(self._places), MOST_COLUMNS)
+
+    def fit(self, features: Mapping[str, FeatureValue]) -> None:
+        """Note columns and scales; called while learning only."""
+        known = len(self._places)
+        for name, value in features.items():
+            if isinstance(value, str):
+                self._place(f"{name}={value}")
+                continue
+            self._place(name)
+            if isinstance(value, bool):
+                continue
+            scale = self._scales.setdefault(name, [0.0, 0.0, 0.0])
+            if scale[0] < FIRST_VALUES:
+                # Welford's running mean and sum of squares.
+                scale[0] += 1.0
+                gap = float(value) - scale[1]
+                scale[1] += gap / scale[0]
+                scale[2] += gap * (float(value) - scale[1])
+        if len(self._places) > known:
+            self._sort()
+
+    def _sort(self) -> None:
+        numbers = np.ones(self.count)
+        for key, place in self._places.items():
+            if "=" in key and key not in self._scales:
+                numbers[self._first + place] = 0.0
+        self.numbers = None if numbers.all() else numbers
+
+    def _place(self, key: str) -> None:
+        if key not in self._places:
+            taken = len(self._places)
+            self._places[key] = taken if taken < MOST_COLUMNS else crc32(key.encode()) % MOST_COLUMNS
+
+    def encode(self, features: Mapping[str, FeatureValue]) -> NDArray[np.float64]:
+        """The vector of one dict, shape ``(count,)``; the columns in front are left at 0."""
+        vector, first = np.zeros(self.count), self._first
+        size = len(vector)
+        for name, value in features.items():
+            key = f"{name}={value}" if isinstance(value, str) else name
+            place = self._places.get(key)
+            if place is None or first + place >= size:
+                continue
+            vector[first + place] += 1.0 if isinstance(value, str) else self._number(name, value)
+        return vector
+
+    def _number(self, name: str, value: float) -> float:
+        scale = self._scales.get(name)
+        if isinstance(value, bool) or scale is None:
+            return float(value)
+        deviation = sqrt(scale[2] / scale[0]) if scale[2] > 0.0 else 1.0
+        return min(max((float(value) - scale[1]) / deviation, -FURTHEST), FURTHEST)
+
+    def state(self) -> dict[str, Any]:
+        """What ``restore`` reads."""
+        return {"first": self._first, "places": self._places, "scales": self._scales}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what ``state`` gave.
+
+        Raises:
+            ValueError: if a scale is not finite.
+        """
+        scales = {str(name): [float(number) for number in scale] for name, scale in state["scales"].items()}
+        if not all(isfinite(number) for scale in scales.values() for number in scale):
+            raise ValueError("scales of the features are not finite")
+        self._first = int(state["first"])
+        self._places = {str(key): int(place) for key, place in state["places"].items()}
+        self._scales = scales
+        self._sort()

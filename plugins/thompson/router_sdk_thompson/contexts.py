@@ -1,0 +1,133 @@
+"""Sends tasks to the posterior that fits what they carry: a text, features, an embedding, or nothing but a type."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from router_sdk.plugin import InvalidConfigError
+from router_sdk_thompson.context_probe import ContextProbe
+from router_sdk_thompson.dense_model import DenseModel
+from router_sdk_thompson.labels import Change, changes
+from router_sdk_thompson.text_features import TEXT_TAG, TextFeatures, text_ids
+from router_sdk_thompson.text_file import load_text, save_text
+from router_sdk_thompson.text_model import TextModel
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from router_sdk.plugin import AgentSet, Example, FeatureValue, Proposal, RouteContext, StrategyServices, Task
+    from router_sdk_thompson.config import ThompsonConfig
+
+NO_FEATURES: Mapping[str, FeatureValue] = {}
+
+
+class Contexts:
+    """The contextual half of the strategy.
+
+    Without a dense encoder a text goes, hashed, to the sparse posterior, and features alone to the dense one; with
+    an encoder both go to the dense one.
+
+    Args:
+        config: The strategy's configuration.
+        services: Encoders and seed.
+
+    Raises:
+        InvalidConfigError: if the configured encoder is not registered.
+    """
+
+    def __init__(self, config: ThompsonConfig, services: StrategyServices) -> None:
+        if config.encoder is not None and config.encoder not in services.encoders:
+            raise InvalidConfigError(f"thompson: encoder {config.encoder!r} is not registered")
+        self._config, self._services = config, services
+        seed = services.seed or 0
+        self._probe = ContextProbe()
+        self.dense = DenseModel(config, seed)
+        self.text = TextModel(config, seed)
+
+    def prepare(self, agents: AgentSet) -> None:
+        """Read the agents' examples."""
+        if self._config.encoder is None:
+            self.text.prepare(agents)
+
+    def learn(self, examples: Sequence[Example]) -> None:
+        """Take in the examples whose tasks carry more than a type."""
+        labels, kind_of = self._config.labels, self._probe.kind
+        for example in examples:
+            signals, previous = example.signals, example.previous
+            labelled = labels != "ignore" and (signals.labelled or (previous is not None and previous.labelled))
+            reward, before, agent = example.reward, example.previous_reward, example.agent
+            if not labelled and (agent is None or reward == before):
+                continue
+            kind = kind_of(example)
+            if not (kind.text or kind.features):
+                continue
+            told = changes(example, labels) if labelled else [Change(str(agent), before, reward)]
+            if told:
+                self._learn(example, told, kind.text, kind.features)
+
+    def _learn(self, example: Example, told: Sequence[Change], has_text: bool, has_features: bool) -> None:
+        vector: NDArray[Any] | None = None
+        if has_text and self._config.encoder is None:
+            ids = example.vectors.get(TEXT_TAG)
+            if ids is None and (text := example.task.text):
+                ids = text_ids(text)
+            if ids is not None:
+                self.text.learn(example, told, ids, example.task.features if has_features else NO_FEATURES)
+                return
+        elif has_text:
+            vector = self._logged_vector(example)
+            if vector is None:
+                return
+        if has_features or vector is not None:
+            self.dense.learn(example, told, example.task, vector)
+
+    def _logged_vector(self, example: Example) -> NDArray[Any] | None:
+        name = self._config.encoder
+        for tag, vector in example.vectors.items():
+            if tag.partition(":")[0] == name:
+                return vector
+        text = example.task.text
+        return self._services.encoders[str(name)].encode([text])[0] if text else None
+
+    def propose(self, task: Task, agents: AgentSet, context: RouteContext) -> Proposal | None:
+        """Probabilities by the posterior that fits the task; None while it knows too little."""
+        encoder, text = self._config.encoder, task.text
+        if encoder is not None:
+            return self.dense.propose(task, agents, context.encode(encoder) if text else None)
+        if not text:
+            return self.dense.propose(task, agents, None)
+        if not self.text.ready:
+            return None
+        try:
+            ids = context.encode(TextFeatures.name)
+        except KeyError:  # The encoder is not registered: then the ids are simply not logged.
+            ids = text_ids(text)
+        return self.text.propose(agents, ids, task.task_type, task.features)
+
+    def forget(self, agents: Collection[str]) -> None:
+        """Drop what is known of these agents."""
+        self.dense.forget(agents)
+        self.text.forget(agents)
+
+    def save(self, folder: Path) -> None:
+        """Write what was learnt."""
+        self._probe.save(folder / "kinds.json")
+        self.dense.save(folder)
+        save_text(self.text, folder)
+
+    def load(self, folder: Path) -> None:
+        """Read what ``save`` wrote.
+
+        Raises:
+            CorruptArtifactError: if it is not valid.
+        """
+        self._probe.load(folder / "kinds.json")
+        self.dense.load(folder)
+        load_text(self.text, folder)
+
+    def report(self) -> dict[str, Any]:
+        """What either posterior has seen."""
+        return {"dense": self.dense.report(), "text": self.text.report()}

@@ -1,0 +1,121 @@
+"""Diagonal Gaussian posteriors over sparse features: adaptive regularisation of weights, one row per agent.
+
+Each agent has a weight and a precision per feature; a rare feature keeps its doubt and moves far, a common one
+settles (AROW: Crammer, Kulesza and Dredze, 2009, here for squared loss). A text's features weigh ``1 / sqrt(n)``.
+The prior, which the agents' examples shape, is kept apart from the evidence.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from router_sdk_thompson.text_features import FEATURES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+LEAST_ROWS = 8
+
+
+class Diagonal:
+    """Weights and precisions of many agents.
+
+    Args:
+        variance: Prior variance of each weight.
+
+    Attributes:
+        rows: Agent name to row.
+        mean: Weights, shape ``(rows, FEATURES)``, float32.
+        precision: What the evidence adds to the prior's precision, same shape.
+    """
+
+    def __init__(self, variance: float) -> None:
+        self.base = 1.0 / variance
+        self.rows: dict[str, int] = {}
+        self._free: list[int] = []
+        self._allocate(LEAST_ROWS)
+
+    def _allocate(self, rows: int) -> None:
+        # Fresh zeros are not in memory until they are written, so a thousand new agents cost nothing.
+        self.mean = np.zeros((rows, FEATURES), dtype=np.float32)
+        self.precision = np.zeros((rows, FEATURES), dtype=np.float32)
+
+    def row(self, agent: str) -> int:
+        """The agent's row; a new one is empty."""
+        found = self.rows.get(agent)
+        if found is None:
+            found = self._free.pop() if self._free else len(self.rows)
+            kept = len(self.mean)
+            if found >= kept:
+                mean, precision = self.mean, self.precision
+                self._allocate(2 * kept)
+                for row in range(kept):
+                    touched = np.flatnonzero(precision[row])
+                    self.mean[row, touched] = mean[row, touched]
+                    self.precision[row, touched] = precision[row, touched]
+            self.rows[agent] = found
+        return found
+
+    def forget(self, agents: Iterable[str]) -> None:
+        """Empty these agents' rows and leave them to newcomers."""
+        for agent in agents:
+            row = self.rows.pop(agent, None)
+            if row is not None:
+                self.mean[row] = self.precision[row] = 0.0
+                self._free.append(row)
+
+    def scores(self, ids: NDArray[np.intp], prior: Diagonal | None, agents: Sequence[str]) -> tuple[list[float], ...]:
+        """Mean and standard deviation of each agent's score at a text with these features."""
+        size = len(ids)
+        mean = np.zeros((len(agents), size), dtype=np.float32)
+        precision = np.full((len(agents), size), self.base, dtype=np.float32)
+        for source in (self,) if prior is None else (self, prior):
+            places = [source.rows.get(agent, -1) for agent in agents]
+            if max(places) < 0:
+                continue
+            if min(places) >= 0:
+                index = np.array(places)[:, None]
+                mean += source.mean[index, ids]
+                precision += source.precision[index, ids]
+            else:
+                held = [place >= 0 for place in places]
+                index = np.array([place for place in places if place >= 0])[:, None]
+                mean[held] += source.mean[index, ids]
+                precision[held] += source.precision[index, ids]
+        means = mean.sum(axis=1) / sqrt(size)
+        np.reciprocal(precision, out=precision)
+        return means.tolist(), np.sqrt(precision.sum(axis=1) / size).tolist()
+
+    def step(
+        self, row: int, ids: NDArray[np.intp], prior: Diagonal | None, prior_row: int, noise: float
+    ) -> tuple[float, float, NDArray[np.float32]]:
+        """Score, its variance and the direction of an update of one agent at these features."""
+        precision = self.precision[row].take(ids)
+        score = float(self.mean[row].take(ids).sum())
+        if prior is not None and prior_row >= 0:
+            precision += prior.precision[prior_row].take(ids)
+            score += float(prior.mean[prior_row].take(ids).sum())
+        precision += self.base
+        np.reciprocal(precision, out=precision)
+        size = len(ids)
+        return score / sqrt(size), float(precision.sum()) / size, precision
+
+    def move(self, row: int, ids: NDArray[np.intp], change: NDArray[np.float32], precision: float) -> None:
+        """Add to the weights of these features, and to their precision."""
+        mean, held = self.mean[row], self.precision[row]
+        mean[ids] += change
+        held[ids] += precision
+
+    def fade(self, rows: Iterable[int], share: float) -> None:
+        """Let what is known count only a share of what it did."""
+        for row in rows:
+            touched = np.flatnonzero(self.precision[row])
+            old = self.precision[row, touched]
+            new = old * share
+            self.mean[row, touched] *= share * (self.base + old) / (self.base + new)
+            self.precision[row, touched] = new

@@ -1,0 +1,81 @@
+"""The posterior over text on disk: what was touched, as npy, and the numbers beside it as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from router_sdk.plugin import CorruptArtifactError
+from router_sdk_thompson.change import ChangeDetector
+from router_sdk_thompson.diagonal import Diagonal
+from router_sdk_thompson.text_features import FEATURES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from router_sdk_thompson.text_model import TextModel
+
+
+def save_text(model: TextModel, folder: Path) -> None:
+    """Write what was learnt; nothing where nothing was."""
+    if not model.events:
+        return
+    names = sorted(model.evidence.rows)
+    state = {
+        "events": model.events,
+        "step": model.clock.step,
+        "agents": names,
+        "residual": model.residual,
+        "observed": model.observed,
+        "rivals": [model.rivals.successes, model.rivals.whims],
+        "detectors": {name: [d.worse, d.better, d.alarms] for name, d in model.detectors.items()},
+    }
+    (folder / "text.json").write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
+    rows = [model.evidence.rows[name] for name in names]
+    mean, precision = model.evidence.mean[rows], model.evidence.precision[rows]
+    touched = np.flatnonzero((mean != 0.0) | (precision != 0.0))
+    np.save(folder / "text_places.npy", touched.astype(np.int64), allow_pickle=False)
+    np.save(folder / "text_mean.npy", mean.ravel()[touched], allow_pickle=False)
+    np.save(folder / "text_precision.npy", precision.ravel()[touched], allow_pickle=False)
+
+
+def load_text(model: TextModel, folder: Path) -> None:
+    """Read what ``save_text`` wrote; ``model`` stays as it was if it is not valid.
+
+    Raises:
+        CorruptArtifactError: if it cannot be read, is not finite, or a precision is negative.
+    """
+    if not (folder / "text.json").exists():
+        return
+    try:
+        state = json.loads((folder / "text.json").read_text(encoding="utf-8"))
+        places, mean, precision = (
+            np.load(folder / f"text_{key}.npy", allow_pickle=False) for key in ("places", "mean", "precision")
+        )
+        names = [str(name) for name in state["agents"]]
+        if not (np.isfinite(mean).all() and np.isfinite(precision).all() and (precision >= 0.0).all()):
+            raise ValueError("posterior is not finite, or a precision is negative")
+        if len({len(places), len(mean), len(precision)}) != 1:
+            raise ValueError("arrays do not fit each other")
+        numbers = [float(state[key]) for key in ("residual", "observed")]
+        successes, whims = (float(number) for number in state["rivals"])
+        if not all(math.isfinite(number) and number >= 0.0 for number in [*numbers, successes, whims]):
+            raise ValueError("sums must be finite and at least 0")
+        detectors = {str(name): ChangeDetector(*each) for name, each in state["detectors"].items()}
+        evidence = Diagonal(1.0 / model.evidence.base)
+        for name in names:
+            evidence.row(name)
+        evidence.mean.ravel()[places] = mean
+        evidence.precision.ravel()[places] = precision
+        if len(places) and (int(places[0]) < 0 or int(places[-1]) >= len(names) * FEATURES):
+            raise ValueError("places are out of range")
+        events, step = int(state["events"]), state["step"]
+    except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
+        raise CorruptArtifactError(f"the posterior over text cannot be used: {error}") from error
+    model.evidence, model.detectors = evidence, detectors
+    model.residual, model.observed = numbers
+    model.rivals.successes, model.rivals.whims = successes, whims
+    model.events, model.clock.step = events, step

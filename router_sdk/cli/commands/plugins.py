@@ -1,0 +1,61 @@
+"""``router plugins``: what is installed, and the start of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from router_sdk.cli.command import command
+from router_sdk.cli.invocation import Invocation
+from router_sdk.cli.scaffold import write_plugin
+from router_sdk.cli.tables import note, table, visible, word
+from router_sdk.plugins import PluginRegistry
+
+app = typer.Typer(no_args_is_help=True, help="List plugins, and write a new one.")
+
+
+@app.command("list")
+@command
+def list_plugins(invocation: Invocation) -> None:
+    """Show the installed plugins and what they bring, and why one could not be loaded."""
+    found = PluginRegistry.load().describe()
+    told = [
+        {
+            "name": info.name,
+            "distribution": info.distribution,
+            "provides": {kind: list(names) for kind, names in info.provides.items()},
+            "error": None if info.error is None else str(info.error),
+        }
+        for info in found
+    ]
+    rows = (
+        [
+            visible(info.name),
+            word(info.distribution),
+            word(info.provides),
+            "loaded" if info.error is None else f"not loaded: {visible(str(info.error))}",
+        ]
+        for info in found
+    )
+    empty = note("No plugins are installed: pip install router-sdk-thompson router-sdk-heuristic")
+    invocation.screen.show(
+        {"plugins": told},
+        lambda: (
+            [table("Plugins", ["plugin", "distribution", "brings", "state"], rows, wide="state")] if found else [empty]
+        ),
+    )
+
+
+@app.command("new")
+@command
+def new(
+    invocation: Invocation,
+    name: Annotated[str, typer.Argument(help="What the strategy will be called, such as nearest.")],
+    folder: Annotated[Path, typer.Option("--in", metavar="FOLDER", help="Where its folder goes.")] = Path(),
+) -> None:
+    """Write the skeleton of a plugin: a distribution that installs, routes, learns and passes its tests."""
+    written = write_plugin(name, folder)
+    following = f"Next: pip install -e {written}, make its strategy.py yours, and let pytest check it."
+    invocation.screen.show({"name": name, "folder": str(written)}, lambda: [f"Wrote {written}.", note(following)])

@@ -1,0 +1,35 @@
+"""``router status``: who answers and why, what was learnt, and what needs attention."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from router_sdk.cli.invocation import Invocation
+from router_sdk.cli.log_view import answered, learning_events, passed
+from router_sdk.cli.status_tables import status_tables
+
+
+def status(
+    invocation: Invocation,
+    last: Annotated[int, typer.Option(min=1, max=1000, help="How many updates and dead letters to show.")] = 5,
+) -> None:
+    """Show agents, who answers and why, what was learnt, and what was refused.
+
+    It learns nothing and changes nothing: what it shows is what a router would start from.
+    """
+    with invocation.router(new=False, learning=False) as router:
+        found = router.status()
+        path = Path(found["store"]["path"])
+        report = {
+            **found,
+            "answered": answered(path),
+            "passed": passed(path),
+            "performance": [one.to_dict() for one in router.agent_performance()],
+            "statistics": router.statistics(),
+            "learning_events": learning_events(path, last),
+            "dead_letters": router.dead_letters(last),
+        }
+    invocation.screen.show(report, lambda: status_tables(report))

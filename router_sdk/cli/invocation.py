@@ -1,0 +1,107 @@
+"""What every command is told, whichever it is: where the store is, what is configured, and how to speak."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from router_sdk.cli.screen import Screen
+from router_sdk.errors import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from router_sdk.config import RouterConfig
+    from router_sdk.router import Router
+
+CONFIG_FILE = Path("router.toml")
+"""Read where it stands in the current folder and no other file is named."""
+
+_PANEL = "Options of every command"
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """One call of the command line. The fields are the options that every command has, see ``command``.
+
+    Attributes:
+        store: The store named on the command line, or None.
+        config_file: The configuration file named on the command line, or None.
+        as_json: Whether a program reads the answer.
+        verbose: Whether to say what is going on, and to show tracebacks.
+        log_file: Where to write the log as well, or None.
+    """
+
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            "--store",
+            metavar="FILE",
+            rich_help_panel=_PANEL,
+            help="The log: a SQLite file. Default: what the configuration says, ROUTER_STORE, or router.db.",
+        ),
+    ] = None
+    config_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            rich_help_panel=_PANEL,
+            help="Configuration in TOML, YAML or JSON. Default: router.toml, where there is one.",
+        ),
+    ] = None
+    as_json: Annotated[
+        bool, typer.Option("--json", rich_help_panel=_PANEL, help="Answer in JSON, for programs; errors too.")
+    ] = False
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", rich_help_panel=_PANEL, help="Say what is going on; show tracebacks.")
+    ] = False
+    log_file: Annotated[
+        Path | None,
+        typer.Option("--log-file", metavar="FILE", rich_help_panel=_PANEL, help="Add the log to this file."),
+    ] = None
+
+    @cached_property
+    def screen(self) -> Screen:
+        """Where the answer goes."""
+        return Screen(as_json=self.as_json)
+
+    @property
+    def config_path(self) -> Path | None:
+        """The configuration file in force, or None."""
+        if self.config_file is None and CONFIG_FILE.is_file():
+            return CONFIG_FILE
+        return self.config_file
+
+    @cached_property
+    def config(self) -> RouterConfig:
+        """The settings in force: the command line's, then the file's, then the environment's.
+
+        Raises:
+            InvalidConfigError: if the file cannot be read, or says something that is not understood.
+        """
+        from router_sdk.config import configure
+
+        return configure(self.config_path, {} if self.store is None else {"store": self.store})
+
+    def router(self, *, new: bool = True, **settings: Any) -> Router:
+        """A router with the settings in force.
+
+        Args:
+            new: Whether a store that does not exist is made.
+            **settings: Settings of this command; they come first.
+
+        Raises:
+            StoreUnavailableError: if the store does not exist and ``new`` is False; says what to do.
+        """
+        from router_sdk.router import Router
+
+        path = self.config.store.expanduser()
+        if not new and not path.is_file():
+            raise StoreUnavailableError(
+                f"there is no store at {path} yet: route a first task (router route 'some text'), name another one "
+                "with --store, or see what it is all about with router demo"
+            )
+        return Router(config=self.config, **settings)

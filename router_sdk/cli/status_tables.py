@@ -1,0 +1,144 @@
+"""The status of a router as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from router_sdk.cli.tables import dollars, milliseconds, moment, note, pairs, share, table, visible, word
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+_REASONS = 3
+
+
+def status_tables(report: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Everything that ``router status`` shows, in order."""
+    yield _store(report)
+    yield _chain(report)
+    if report["performance"]:
+        yield _agents(report)
+    else:
+        yield note("No agents yet: router agents add NAME, or router init for a configuration that lists them.")
+    yield _statistics(report["statistics"])
+    yield from _events(report)
+    yield from _letters(report)
+
+
+def _store(report: Mapping[str, Any]) -> Table:
+    store, learner = report["store"], report["learner"]
+    behind = max((learner["head"] - saved for saved in learner["snapshots"].values()), default=0)
+    told = {
+        "Store": visible(store["path"]),
+        "Privacy": f"texts are kept: {store['privacy']}",
+        "Log": f"{store['decisions']:,} decisions; {store['outcomes']:,} outcomes, {store['pending']:,} of them "
+        "waiting for their decision",
+        "Learnt": f"{behind:,} of {learner['head']:,} events to replay at the next start",
+    }
+    if learner["broken"]:
+        told["Broken"] = f"{word(learner['broken'])}: failed to learn, see the learning events"
+    return pairs(told.items())
+
+
+def _chain(report: Mapping[str, Any]) -> Table:
+    """The strategies in the order in which they are asked, with their share of the newest decisions."""
+    lately = {row["strategy"]: row for row in report["answered"]}
+    chain = [stage["name"] for stage in report["strategies"]]
+    others = [name for name in lately if name not in chain]
+    rows = []
+    for name in [*chain, *others]:
+        row = lately.get(name, {})
+        reasons = [f"{step['reason']} ({step['decisions']:,})" for step in report["passed"] if step["strategy"] == name]
+        rows.append(
+            [
+                visible(name),
+                share(row.get("share")),
+                share(row.get("mean_confidence")),
+                share(row.get("explored")),
+                word(report["learner"]["cursors"].get(name)),
+                visible("; ".join(reasons[:_REASONS])),
+            ]
+        )
+    return table(
+        "Who answers, in the order of the chain",
+        ["strategy", ">answered", ">confident", ">explored", ">learnt to", "why it passed"],
+        rows,
+        wide="why it passed",
+    )
+
+
+def _agents(report: Mapping[str, Any]) -> Table:
+    available = set(report["agents"]["available"])
+    return table(
+        "Agents over their last 100 executions, best first",
+        [">", "agent", ">score", ">runs", ">reward", ">success", ">quality", ">latency", ">cost"],
+        (
+            [
+                word(one["rank"]),
+                visible(one["agent"]) + ("" if one["agent"] in available else " (off)"),
+                word(one["score"]),
+                word(one["executions"]),
+                word(one["last_100"]["reward"]),
+                share(one["last_100"]["success"]),
+                word(one["last_100"]["quality"]),
+                milliseconds(one["last_100"]["latency_ms"]),
+                dollars(one["last_100"]["cost_usd"]),
+            ]
+            for one in report["performance"]
+        ),
+        wide="agent",
+    )
+
+
+def _statistics(found: Mapping[str, Any]) -> Table:
+    labels = {"no agent fits" if name is None else name: count for name, count in found["label_distribution"].items()}
+    improvement = found["improvement_rate"]
+    return pairs(
+        {
+            "Examples": f"{found['total_examples']:,}, {share(found['feedback_rate'])} with feedback "
+            f"(positive: {share(found['positive_feedback_rate'])}), mean quality {word(found['avg_quality_score'])}",
+            "Labels": word(labels),
+            "Reward": f"{word(found['current_model_score'])} over the last 100 outcomes"
+            + ("" if improvement is None else f", {improvement:+.1%} against the 100 before"),
+            "Updates": f"{found['total_updates']:,}, {found['failed_updates']:,} failed, "
+            f"{milliseconds(found['avg_update_time_ms'])} each, {found['samples_processed']:,} samples",
+        }.items(),
+        "What was learnt",
+    )
+
+
+def _events(report: Mapping[str, Any]) -> Iterator[RenderableType]:
+    events = report["learning_events"]
+    if not events:
+        yield note("No updates yet: they follow outcomes, see router record.")
+        return
+    yield table(
+        f"Newest updates, of {report['store']['learning_events']:,}",
+        ["when", "strategy", "type", ">samples", ">took", ">reward", "fault"],
+        (
+            [
+                moment(event["at"]),
+                visible(event["strategy"]),
+                event["type"],
+                word(event["samples"]),
+                milliseconds(event["duration_ms"]),
+                word(event["metrics_after"]),
+                visible(event["error"] or ""),
+            ]
+            for event in events
+        ),
+        wide="fault",
+    )
+
+
+def _letters(report: Mapping[str, Any]) -> Iterator[RenderableType]:
+    letters = report["dead_letters"]
+    if letters:
+        yield table(
+            f"Newest dead letters, of {report['store']['dead_letters']:,}: refused, and why",
+            ["when", "kind", "reason"],
+            ([moment(letter["at"]), letter["kind"], visible(letter["reason"])] for letter in letters),
+            wide="reason",
+        )

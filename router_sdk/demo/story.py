@@ -1,0 +1,144 @@
+"""The main job, end to end: route, take outcomes as they come, learn meanwhile, and see whether it helped."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from router_sdk.demo.contenders import HeuristicAlone
+from router_sdk.demo.dataset_stream import dataset_stream
+from router_sdk.demo.datasets import read_dataset
+from router_sdk.demo.example_memory import ExampleMemory
+from router_sdk.demo.feedback import Delivery, FeedbackLoop
+from router_sdk.demo.report import DemoReport
+from router_sdk.demo.sessions import marketing_mix_stream
+from router_sdk.demo.settings import DemoConfig
+from router_sdk.demo.stream import Phase, Stream
+from router_sdk.demo.summary import Trace, summarise
+from router_sdk.errors import InvalidInputError
+from router_sdk.router import Router
+
+Progress = Callable[[str, float], None]
+"""Called with what is going on and the share of the stream that is done, in [0, 1]."""
+
+REPORT_EVERY = 100
+
+
+def run_demo(config: DemoConfig, progress: Progress = lambda words, share: None) -> DemoReport:
+    """Play the demonstration on a real router, with a store on disk and the asynchronous learner.
+
+    Args:
+        config: What to play.
+        progress: Told how far it is.
+
+    Raises:
+        InvalidInputError: if the data file cannot serve, or ``config.store`` exists already.
+        UnknownStrategyError: if a strategy of the chain is not installed.
+    """
+    started = time.perf_counter()
+    if config.store is not None and config.store.exists():
+        raise InvalidInputError(f"{config.store}: exists already; the demonstration needs a store of its own")
+    progress("preparing the stream", 0.0)
+    stream = load_stream(config)
+    with tempfile.TemporaryDirectory(prefix="router-demo-", ignore_cleanup_errors=True) as folder:
+        story = Story(stream, config, config.store or Path(folder) / "router.db", progress)
+        try:
+            for phase in stream.phases:
+                story.play(phase)
+            return story.report(time.perf_counter() - started)
+        finally:
+            story.close()
+
+
+def load_stream(config: DemoConfig) -> Stream:
+    """The stream that a configuration asks for: a file's tasks, or the scenario's.
+
+    Raises:
+        InvalidInputError: if the data file cannot serve.
+    """
+    if config.data is None:
+        return marketing_mix_stream(config.sessions, strictness=config.strictness, seed=config.seed)
+    dataset = read_dataset(config.data, label=config.label, split=config.split, max_bad_lines=config.max_bad_lines)
+    return dataset_stream(dataset, warm_start=config.warm_start, max_tasks=config.max_tasks, seed=config.seed)
+
+
+class Story:
+    """One router on one stream.
+
+    Args:
+        stream: What is played.
+        config: How.
+        store: The router's SQLite file.
+        progress: Told how far it is.
+    """
+
+    def __init__(self, stream: Stream, config: DemoConfig, store: Path, progress: Progress) -> None:
+        self._stream = stream
+        self._config = config
+        self._progress = progress
+        self._total = sum(len(phase.items) for phase in stream.phases)
+        self._trace = Trace()
+        self._feedback = FeedbackLoop(np.random.default_rng([config.seed, 1]))
+        self._heuristic = HeuristicAlone(stream)
+        self._router = Router(
+            agents=stream.agents,
+            strategies=[(name, stream.strategy.get(name, {})) for name in config.strategies or stream.strategies],
+            store=store,
+            seed=config.seed,
+        )
+        self._memory = ExampleMemory(self._router, config.remember if stream.by_text else 0)
+
+    def play(self, phase: Phase) -> None:
+        """Route a phase's tasks while their outcomes drift in; at its end, wait until all is learnt."""
+        router, trace = self._router, self._trace
+        for item in phase.items:
+            now = len(trace.agents)
+            before = time.perf_counter_ns()
+            decision = router.route(item.task)
+            trace.route_ns.append(time.perf_counter_ns() - before)
+            trace.agents.append(decision.agent)
+            trace.strategies.append(decision.strategy)
+            trace.explored.append(decision.explored)
+            self._feedback.send(decision, item.outcome(decision.agent), now)
+            for delivery in self._feedback.due(now):
+                self._record(delivery)
+            self._memory.refresh(now)
+            if now % REPORT_EVERY == 0:
+                self._progress(phase.name, now / self._total)
+        trace.heuristic += self._heuristic.choices(phase.items)
+        for delivery in self._feedback.due():
+            self._record(delivery)
+        router.flush()
+
+    def report(self, seconds: float) -> DemoReport:
+        """What came of it."""
+        self._progress("summing up", 1.0)
+        statistics = self._router.statistics()
+        return summarise(
+            self._stream,
+            self._trace,
+            seconds=seconds,
+            seed=self._config.seed,
+            events={
+                "decisions": len(self._trace.agents),
+                "outcome messages": self._feedback.messages,
+                "examples": int(statistics["total_examples"]),
+                "updates": int(statistics["total_updates"]),
+            },
+            feedback=self._feedback.kinds,
+            notes=(*self._stream.notes, *self._memory.notes),
+        )
+
+    def close(self) -> None:
+        """Close both routers."""
+        self._heuristic.close()
+        self._router.close()
+
+    def _record(self, delivery: Delivery) -> None:
+        """Record by the decision while the caller has it, by its id when all that is left is a note of it."""
+        decision = delivery.decision
+        self._router.record(decision.decision_id if delivery.late else decision, delivery.outcome)

@@ -1,0 +1,70 @@
+"""What every test may use: a store's path, three agents, a factory of routers, and flags for what takes long."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+from router_sdk import Agent, Router
+
+FLAGS = {
+    "reliability": "kills, power cuts and floods, many times over",
+    "kafka": "needs a Kafka broker",
+    "benchmark": "measures; run it on a quiet machine",
+    "gpu": "needs a GPU",
+}
+
+settings.register_profile("router_sdk", derandomize=True, deadline=None, database=None, max_examples=50)
+settings.load_profile("router_sdk")
+
+
+def pytest_addoption(parser):
+    for flag, meaning in FLAGS.items():
+        parser.addoption(f"--{flag}", action="store_true", help=f"run the tests marked {flag!r} too: {meaning}")
+
+
+def pytest_configure(config):
+    for flag, meaning in FLAGS.items():
+        config.addinivalue_line("markers", f"{flag}: {meaning}; deselected without --{flag}")
+    for variable in [name for name in os.environ if name.startswith("ROUTER_")]:
+        del os.environ[variable]
+
+
+def pytest_collection_modifyitems(config, items):
+    off = {flag for flag in FLAGS if not config.getoption(flag)}
+    left_out = [item for item in items if off & {mark.name for mark in item.iter_markers()}]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture
+def store_path(tmp_path):
+    """A database file that does not exist yet."""
+    return tmp_path / "router.db"
+
+
+@pytest.fixture
+def agents():
+    """Three agents that differ in what they can do."""
+    return [
+        Agent("analyst", description="reads tables and charts", capabilities={"sql"}, cost_usd=0.01),
+        Agent("billing", description="invoices and refunds", examples=["I was charged twice"], capabilities={"refund"}),
+        Agent("coder", description="writes and mends programs", capabilities={"python", "sql"}, latency_ms=900.0),
+    ]
+
+
+@pytest.fixture
+def make_router(store_path, agents):
+    """Build routers that are closed when the test ends: ``make_router(strategies=[...], store=..., **settings)``."""
+    made = []
+
+    def make(strategies, store=None, **settings):
+        settings.setdefault("agents", agents)
+        settings.setdefault("seed", 7)
+        made.append(Router(strategies=strategies, store=store_path if store is None else store, **settings))
+        return made[-1]
+
+    yield make
+    for router in reversed(made):
+        router.close()

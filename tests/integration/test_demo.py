@@ -1,0 +1,111 @@
+import json
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from router_sdk.demo import DemoConfig, DemoReport, render_page, run_demo
+from router_sdk.demo.report import BEST_SINGLE, HEURISTIC, ORACLE, RANDOM, ROUTER
+from router_sdk.errors import InvalidInputError
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[DemoReport, Path]:
+    store = tmp_path_factory.mktemp("demo") / "demo.db"
+    return run_demo(DemoConfig(sessions=500, seed=1, store=store)), store
+
+
+def scored_file(path: Path, rows: int, seed: int = 0) -> Path:
+    """Two task types, each with an agent of its own that is good at it."""
+    rng = np.random.default_rng(seed)
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(rows):
+            kind = ("law", "math")[int(rng.integers(2))]
+            chances = {"lawyer": 0.85 if kind == "law" else 0.3, "teacher": 0.85 if kind == "math" else 0.3}
+            scores = {name: float(rng.random() < chance) for name, chance in chances.items()}
+            row = {"text": f"question {number}", "subject": kind, "scores": scores}
+            file.write(json.dumps(row) + "\n")
+    return path
+
+
+def test_the_routing_improves_as_outcomes_come_back(played: tuple[DemoReport, Path]) -> None:
+    report, _ = played
+    first, last = report.phases
+    assert last.closing > last.opening + 0.02
+    assert last.closing > last.rewards[HEURISTIC] + 0.08
+    assert first.rewards[ROUTER] > first.rewards[HEURISTIC] - 0.08
+    assert report.rewards[ROUTER] > report.rewards[BEST_SINGLE] + 0.05
+    assert report.rewards[ORACLE] > report.rewards[ROUTER] > report.rewards[RANDOM]
+    against = {(c.contender, c.scope): c.verdict for c in report.comparisons}
+    assert against[HEURISTIC, "stricter analyst"] == "won"
+    assert against[BEST_SINGLE, "overall"] == "won"
+
+
+def test_the_heuristic_answers_first_and_thompson_takes_over(played: tuple[DemoReport, Path]) -> None:
+    report, _ = played
+    answered = report.answered.values
+    assert set(answered) == {"thompson", "heuristic"}
+    assert answered["heuristic"][0] > answered["heuristic"][-1]
+    assert report.phases[1].strategies["thompson"] > 0.95
+
+
+def test_every_decision_and_message_is_in_the_log_and_counted_once(played: tuple[DemoReport, Path]) -> None:
+    report, store = played
+    assert set(report.feedback) == {"prompt", "late", "in parts", "repeated", "corrected", "missing"}
+    assert sum(report.feedback.values()) == report.tasks == report.events["decisions"]
+    assert report.events["examples"] == report.tasks - report.feedback["missing"]
+    with sqlite3.connect(store) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert connection.execute("SELECT count(*) FROM decisions").fetchone() == (report.tasks,)
+        assert connection.execute("SELECT count(*) FROM outcomes").fetchone() == (report.events["outcome messages"],)
+    connection.close()
+
+
+def test_the_report_is_json_and_a_page(played: tuple[DemoReport, Path]) -> None:
+    report, _ = played
+    assert json.loads(json.dumps(report.to_dict()))["rewards"][ROUTER] == report.rewards[ROUTER]
+    assert 0.0 < report.route_p50_us < report.route_p99_us
+    assert "stricter analyst" in render_page(report)
+
+
+def test_a_store_that_exists_is_left_alone(tmp_path: Path) -> None:
+    store = tmp_path / "router.db"
+    store.write_text("mine", encoding="utf-8")
+    with pytest.raises(InvalidInputError, match="exists already"):
+        run_demo(DemoConfig(sessions=20, store=store))
+    assert store.read_text(encoding="utf-8") == "mine"
+
+
+def test_a_file_with_scores_is_learnt_by_task_type(tmp_path: Path) -> None:
+    seen: list[float] = []
+    data = scored_file(tmp_path / "models.jsonl", 2_000)
+    report = run_demo(DemoConfig(data=data), progress=lambda words, share: seen.append(share))
+    assert report.title == "models"
+    assert report.rewards[ROUTER] > report.rewards[BEST_SINGLE] + 0.1
+    assert report.phases[-1].rewards[ROUTER] > 0.75
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+
+
+def test_where_all_agents_are_alike_the_router_says_that_it_did_not_win(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    with (tmp_path / "noise.jsonl").open("w", encoding="utf-8") as file:
+        for number in range(600):
+            scores = {name: float(rng.random() < 0.5) for name in ("a", "b", "c")}
+            file.write(json.dumps({"text": f"q {number}", "scores": scores}) + "\n")
+    report = run_demo(DemoConfig(data=tmp_path / "noise.jsonl"))
+    assert [c.verdict for c in report.comparisons if c.contender == BEST_SINGLE and c.scope == "overall"] != ["won"]
+
+
+def test_labelled_texts_are_routed_by_their_examples(tmp_path: Path) -> None:
+    words = {"billing": ["invoice", "refund", "charge"], "travel": ["flight", "hotel", "train"]}
+    rng = np.random.default_rng(0)
+    with (tmp_path / "texts.csv").open("w", encoding="utf-8") as file:
+        file.write("text,intent\n")
+        for number in range(600):
+            name = ("billing", "travel")[int(rng.integers(2))]
+            file.write(f"about my {words[name][int(rng.integers(3))]} number {number},{name}\n")
+    report = run_demo(DemoConfig(data=tmp_path / "texts.csv", warm_start=10))
+    assert report.rewards[ROUTER] > 0.9
+    assert any("20 labelled texts" in note for note in report.notes)

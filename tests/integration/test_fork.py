@@ -1,0 +1,268 @@
+"""Forks of a program that routes: parent and child both go on, and nothing is lost, doubled or mixed up.
+
+Each scenario runs this very file as a program of its own: pytest's process is no place to fork from.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from router_sdk import Outcome, Router, Task
+
+AGENTS = ("billing", "fraud", "sales")
+CHILD_LIMIT_S = 10
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+def open_router(path: str, **settings: Any) -> Router:
+    return Router(agents=AGENTS, strategies=["thompson"], store=path, **{"batch_events": 5, **settings})
+
+
+def in_child(work: Callable[[], object]) -> tuple[int, Any]:
+    """Fork, run ``work`` in the child, and return its exit code and what ``work`` returned."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(CHILD_LIMIT_S)  # a child that hangs dies of it
+        try:
+            os.write(writing, json.dumps(work()).encode())
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        said = pipe.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return code, json.loads(said) if said else None
+
+
+def route_and_record(router: Router, session: str) -> str:
+    decision = router.route(Task("who takes this?", session_id=session))
+    router.record(decision, Outcome(success=True))
+    return decision.decision_id
+
+
+# -- scenarios, each in a process of its own
+
+
+def busy(path: str) -> object:
+    """Fork again and again while six threads route, record and learn."""
+    router, over = open_router(path), threading.Event()
+    mine: list[str] = []
+
+    def work(number: int) -> None:
+        while not over.is_set():
+            mine.append(route_and_record(router, f"parent-{number}"))
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for worker in workers:
+        worker.start()
+    children: list[tuple[int, Any]] = []
+    for turn in range(25):
+        children.append(in_child(lambda turn=turn: [route_and_record(router, f"child-{turn}") for _ in range(3)]))
+        if children[-1][0]:
+            break
+    over.set()
+    for worker in workers:
+        worker.join()
+    router.close()
+    return {"parent": mine, "children": children}
+
+
+def quiet(path: str) -> object:
+    """The child goes on learning from where its parent stood, and closes; the parent goes on."""
+    router = open_router(path)
+    for turn in range(20):
+        route_and_record(router, f"before-{turn}")
+    router.flush()
+
+    def work() -> object:
+        route_and_record(router, "child")
+        router.flush()
+        learnt = router.statistics()["total_examples"]
+        router.close()
+        return learnt
+
+    code, learnt = in_child(work)
+    route_and_record(router, "after")
+    router.flush()
+    return {"code": code, "child": learnt, "parent": router.statistics()["total_examples"]}
+
+
+def randomness(path: str) -> object:
+    """Parent and child draw on from what was one pool of ids and one seeded generator."""
+    router = open_router(path, seed=1)
+    router.route("fills the pool")
+
+    def draw() -> list[list[str]]:
+        decisions = [router.route("next") for _ in range(500)]
+        return [[decision.decision_id for decision in decisions], [decision.agent for decision in decisions]]
+
+    code, child = in_child(draw)
+    return {"code": code, "child": child, "parent": draw()}
+
+
+def by_multiprocessing(path: str) -> object:
+    """The standard library's own way to fork, with children that end as it ends them."""
+    router = open_router(path)
+    route_and_record(router, "before")
+    fork = multiprocessing.get_context("fork")
+    children = [fork.Process(target=route_and_record, args=(router, f"child-{number}")) for number in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(CHILD_LIMIT_S)
+    route_and_record(router, "after")
+    router.close()
+    return [child.exitcode for child in children]
+
+
+def many_at_once(path: str) -> object:
+    """Several threads fork at the same moment, and the interpreter switches between them whenever it can."""
+    router, codes, ready = open_router(path), [], threading.Barrier(4)
+    sys.setswitchinterval(1e-6)
+
+    def fork_some() -> None:
+        for _ in range(5):
+            ready.wait()
+            codes.append(in_child(lambda: route_and_record(router, "child"))[0])
+
+    threads = [threading.Thread(target=fork_some) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    router.flush()
+    router.close()
+    return codes
+
+
+def outlives(path: str) -> object:
+    """The parent closes its router, the last to use the file as far as it knows; the child goes on after that."""
+    router = open_router(path)
+    route_and_record(router, "before")
+    closed, close = os.pipe()
+
+    def work() -> list[str]:
+        os.close(close)
+        recorded = [route_and_record(router, "child")]
+        os.write(ready, b".")
+        os.read(closed, 1)  # until the parent's end of the pipe is closed
+        recorded += [route_and_record(router, "orphan") for _ in range(3)]
+        router.close()
+        return recorded
+
+    started, ready = os.pipe()
+
+    def close_meanwhile() -> None:
+        os.read(started, 1)
+        router.close()
+        os.close(close)
+
+    closing_thread = threading.Thread(target=close_meanwhile)
+    closing_thread.start()
+    code, recorded = in_child(work)
+    closing_thread.join()
+    return {"code": code, "child": recorded}
+
+
+def throw_away(path: str) -> object:
+    """A temporary store belongs to the parent, whatever the child does at its end."""
+    router = open_router(":memory:")
+    route_and_record(router, "before")
+
+    def work() -> None:
+        route_and_record(router, "child")
+        router.close()
+
+    code, _ = in_child(work)
+    route_and_record(router, "after")
+    router.flush()
+    learnt = router.statistics()["total_examples"]
+    router.close()
+    return {"code": code, "learnt": learnt}
+
+
+# -- what they must show
+
+
+def run(scenario: Callable[[str], object], path: object) -> Any:
+    done = subprocess.run(
+        [sys.executable, __file__, scenario.__name__, str(path)], capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Exception ignored" not in done.stderr, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "router.db"
+
+
+def test_children_of_a_busy_program_route_and_record(path) -> None:
+    said = run(busy, path)
+    assert [code for code, _ in said["children"]] == [0] * 25
+    recorded = [*said["parent"], *(each for _, child in said["children"] for each in child)]
+    assert len(set(recorded)) == len(recorded)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        for table in ("decisions", "outcomes"):
+            logged = [row[0] for row in connection.execute(f"SELECT decision_id FROM {table}")]
+            assert sorted(logged) == sorted(recorded)
+    with open_router(path) as router:
+        assert sum(report.executions for report in router.agent_performance()) == len(recorded)
+
+
+def test_a_child_learns_on_from_where_its_parent_stood(path) -> None:
+    assert run(quiet, path) == {"code": 0, "child": 21, "parent": 22}
+
+
+def test_parent_and_child_share_neither_ids_nor_draws(path) -> None:
+    said = run(randomness, path)
+    assert said["code"] == 0
+    (parents_ids, parents_choices), (childs_ids, childs_choices) = said["parent"], said["child"]
+    assert len({*parents_ids, *childs_ids}) == 1_000
+    assert parents_choices != childs_choices
+
+
+def test_multiprocessing_may_fork(path) -> None:
+    assert run(by_multiprocessing, path) == [0, 0, 0]
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM outcomes JOIN decisions USING (decision_id)").fetchone() == (5,)
+
+
+def test_several_threads_may_fork_at_once(path) -> None:
+    assert run(many_at_once, path) == [0] * 20
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM outcomes").fetchone() == (20,)
+
+
+def test_a_child_may_outlive_its_parents_router(path) -> None:
+    said = run(outlives, path)
+    assert said["code"] == 0
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        logged = {row[0] for row in connection.execute("SELECT decision_id FROM outcomes JOIN decisions USING (decision_id)")}
+    assert {*said["child"]} <= logged
+    assert len(logged) == 5
+
+
+def test_a_child_leaves_the_parents_temporary_store_alone(path) -> None:
+    assert run(throw_away, path) == {"code": 0, "learnt": 3}
+
+
+if __name__ == "__main__":
+    json.dump(globals()[sys.argv[1]](sys.argv[2]), sys.stdout)
