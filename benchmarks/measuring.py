@@ -35,7 +35,7 @@ class Figure:
 
     what: str
     values: Sequence[float]
-    unit: str = "×"
+    unit: str = "×"  # noqa: RUF001
     goal: float | None = None
     better: Literal["at most", "at least"] = "at most"
     detail: str = ""
@@ -88,7 +88,7 @@ def show(title: str, figures: Sequence[Figure], conditions: str = "") -> None:
     for figure in figures:
         goal = "" if figure.goal is None else f"{'≤' if figure.better == 'at most' else '≥'} {_shown(figure.goal)}"
         verdict = {None: "", True: "[green]met[/green]", False: "[red]missed[/red]"}[figure.met]
-        spread = f"{_shown(min(figure.values))} – {_shown(max(figure.values))}"
+        spread = f"{_shown(min(figure.values))} .. {_shown(max(figure.values))}"
         table.add_row(figure.what, f"{_shown(figure.median)} {figure.unit}", spread, goal, verdict, figure.detail)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 

@@ -9,19 +9,22 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from measuring import Figure, in_turn
-from router_sdk_thompson import ThompsonStrategy
 
 from router_sdk import Agent, OutcomeReward, Router, Task
+from router_sdk.plugins import PluginRegistry
 from router_sdk.records import AgentSet, Example
 from router_sdk.store import Store
 from router_sdk.store.rows import DECISION_COLUMNS, OUTCOME_COLUMNS
+from router_sdk.store.tail import LogTail
+from router_sdk.strategy import Strategy
 from router_sdk.testing.services import make_services
 
 GROUP = 64
@@ -53,11 +56,15 @@ def build_log(path: Path, outcomes: int, *, labelled: float = 0.0) -> None:
             size = min(GROUP, outcomes - start)
             decisions = list(_decisions(rng, start, size, everyone.set_id))
             told = list(_outcomes(rng, [row[1] for row in decisions], 2 * start + size, labelled))
-            for table, columns, rows in (("decisions", DECISION_COLUMNS, decisions), ("outcomes", OUTCOME_COLUMNS, told)):
-                marks = ", ".join("?" * len(rows[0]))
-                connection.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)
+            _insert(connection, "decisions", DECISION_COLUMNS, decisions)
+            _insert(connection, "outcomes", OUTCOME_COLUMNS, told)
         connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _insert(connection: sqlite3.Connection, table: str, columns: str, rows: list[tuple[Any, ...]]) -> None:
+    marks = ", ".join("?" * len(rows[0]))
+    connection.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)
 
 
 _EPOCH = 1_700_000_000.0
@@ -86,81 +93,69 @@ def _outcomes(rng: random.Random, decision_ids: list[str], after: int, labelled:
         )
 
 
-def _thompson() -> ThompsonStrategy:
-    strategy = ThompsonStrategy(ThompsonStrategy.Config(), make_services())
+def _thompson(**settings: Any) -> Strategy:
+    chosen = PluginRegistry.load().strategy("thompson")
+    strategy = chosen(chosen.Config(**settings), make_services())
     strategy.prepare(AgentSet(AGENTS))
     return strategy
 
 
-def _timed(work: Callable[[], object]) -> float:
+def _batches(tail: LogTail) -> Iterator[list[Example]]:
+    """The whole log, a batch at a time, as the learner reads it when it starts."""
+    cursor, head = 0, tail.head()
+    while cursor < head:
+        batch = tail.read(cursor, head, BATCH)
+        cursor = batch.upto
+        yield batch.examples
+
+
+def _fold(batches: Iterable[list[Example]], strategy: Strategy | None) -> float:
+    """Seconds that it takes to read, and to learn where there is a strategy."""
     started = time.perf_counter()
-    work()
+    for examples in batches:
+        if strategy is not None:
+            strategy.learn(examples)
     return time.perf_counter() - started
 
 
-def _batches(store: Store) -> Iterator[list[Example]]:
-    """The whole log, a batch at a time, as the learner reads it."""
-    tail = store.tail(OutcomeReward())
-    try:
-        cursor, head = 0, tail.head()
-        while cursor < head:
-            batch = tail.read(cursor, head, BATCH)
-            cursor = batch.upto
-            yield batch.examples
-    finally:
-        tail.close()
-
-
-def _read(store: Store) -> None:
-    for _ in _batches(store):
-        pass
-
-
-def _read_and_learn(store: Store) -> None:
-    strategy = _thompson()
-    for examples in _batches(store):
-        strategy.learn(examples)
-
-
-def _learn(batches: list[list[Example]]) -> None:
-    strategy = _thompson()
-    for examples in batches:
-        strategy.learn(examples)
-
-
 def replay(folder: Path, repeats: int, outcomes: int) -> list[Figure]:
-    """Events a second: reading and learning together, and each alone; then a whole router without a snapshot."""
+    """Events a second: reading and learning together, and each alone."""
     plain, labelled = folder / "plain.db", folder / "labelled.db"
     few = max(outcomes // 10, 1)
     build_log(plain, outcomes)
     build_log(labelled, few, labelled=0.1)
-    whole, part = Store(plain), Store(labelled)
-    try:
-        held = list(islice(_batches(whole), 2 * few // BATCH + 1))
-        seconds = in_turn(
+    with closing(Store(plain)) as store, closing(store.tail(OutcomeReward())) as tail:
+        both, bare, reading = in_turn(
             (
-                lambda: _timed(lambda: _read_and_learn(whole)),
-                lambda: _timed(lambda: _read(whole)),
-                lambda: _timed(lambda: _learn(held)),
-                lambda: _timed(lambda: _read_and_learn(part)),
+                lambda: _fold(_batches(tail), _thompson()),
+                lambda: _fold(_batches(tail), _thompson(contextual=False, change_threshold=None)),
+                lambda: _fold(_batches(tail), None),
             ),
             repeats,
         )
-    finally:
-        whole.close()
-        part.close()
-    counts = (outcomes, outcomes, sum(map(len, held)), few)
-    names = (
-        "replay: read the log and let Thompson learn",
-        "  reading alone",
-        "  learning alone",
-        "  reading and learning, one outcome in ten labelled",
-    )
-    goals = (200_000, None, None, None)
+        held = list(islice(_batches(tail), 20))
+        learning = [_fold(held, _thompson()) for _ in range(repeats)]
+    with closing(Store(labelled)) as store, closing(store.tail(OutcomeReward())) as tail:
+        told = [_fold(_batches(tail), _thompson()) for _ in range(repeats)]
     return [
-        Figure(name, [count / took for took in times], "events/s", goal, "at least", f"{count:,} events")
-        for name, goal, count, times in zip(names, goals, counts, seconds, strict=True)
+        _rate("replay: read the log and let Thompson learn", outcomes, both, 200_000),
+        _rate("  Thompson without contexts and change detection", outcomes, bare),
+        _rate("  reading alone", outcomes, reading),
+        _rate("  learning alone", sum(map(len, held)), learning),
+        _rate("  reading and learning, one outcome in ten labelled", few, told),
     ]
+
+
+def _rate(what: str, events: int, seconds: Sequence[float], goal: float | None = None) -> Figure:
+    rates = [events / took for took in seconds]
+    return Figure(
+        what,
+        rates,
+        "events/s",
+        goal,
+        "at least",
+        f"{events:,} events, {1e6 / median(rates):.1f} µs each; {2 * median(rates):,.0f} log positions/s",
+    )
 
 
 def restart(folder: Path, repeats: int, outcomes: int) -> list[Figure]:

@@ -9,11 +9,10 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+from measuring import Figure, conditions, options, scratch, show
 from million import replay, restart
 from processes import four_processes
 from recording import many_callers, one_caller
-
-from measuring import Figure, conditions, options, scratch, show
 
 PARTS = ("callers", "caller", "replay", "restart", "processes")
 

@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from router_sdk import Agent, Router
 
@@ -14,7 +14,14 @@ FLAGS = {
     "gpu": "needs a GPU",
 }
 
-settings.register_profile("router_sdk", derandomize=True, deadline=None, database=None, max_examples=50)
+settings.register_profile(
+    "router_sdk",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    max_examples=50,
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
+)
 settings.load_profile("router_sdk")
 
 

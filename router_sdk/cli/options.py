@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from router_sdk.errors import InvalidInputError
@@ -30,6 +31,17 @@ def typed_pairs(given: Sequence[str], option: str) -> dict[str, Any]:
             raise InvalidInputError(f"{option} {name!r} is given twice")
         found[name] = _typed(value)
     return found
+
+
+def readable(source: str) -> str:
+    """A file that can be read, or ``-``; asked before there is a store.
+
+    Raises:
+        InvalidInputError: if there is no such file.
+    """
+    if source != STDIN and not Path(source).is_file():
+        raise InvalidInputError(f"cannot read {source}: no such file")
+    return source
 
 
 def text_or_stdin(value: str) -> str:

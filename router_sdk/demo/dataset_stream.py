@@ -13,10 +13,6 @@ from router_sdk.errors import InvalidInputError
 from router_sdk.records import Agent
 
 PHASES = 4
-TEXT_FIRST = (
-    "These tasks have no type, so a context-free strategy could only learn who is right most often: the heuristic, which "
-    "reads the text, answers first."
-)
 LISTED_SKILLS = 40
 
 
@@ -44,16 +40,12 @@ def dataset_stream(dataset: Dataset, *, warm_start: int = 20, max_tasks: int = 1
     if left < 2 * PHASES:
         raise InvalidInputError(f"{dataset.name}: only {left} tasks left to play; give more rows or less warm start")
     share = min(1.0, max_tasks / left)
-    labelled = not dataset.columns.has_scores
-    text_first = labelled and dataset.columns.task_type is None
     first, second = ([*part[: round(share * len(part))]] for part in parts)
     return Stream(
         title=dataset.name,
         agents=tuple(_described(agent, given.get(agent.name, []), train) for agent in dataset.agents),
         phases=tuple(_phases(first, second)),
-        notes=(*_notes(dataset, given, len(first) + len(second), left, seed), *([TEXT_FIRST] if text_first else [])),
-        strategies=("heuristic", "thompson") if text_first else ("thompson", "heuristic"),
-        by_text=labelled,
+        notes=tuple(_notes(dataset, given, len(first) + len(second), left, seed)),
     )
 
 

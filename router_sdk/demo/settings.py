@@ -17,13 +17,11 @@ class DemoConfig(BaseModel):
         label: Its label column, where the usual names do not find it.
         split: Play only rows whose ``split`` column says so.
         warm_start: Labelled texts per agent that are given away as examples before the stream starts.
-        remember: Texts that went well which each agent may collect as examples while a labelled file is played; 0
-            leaves the agents as they are.
         max_tasks: Longest stream that is drawn from the file.
         max_bad_lines: Malformed lines that are set aside before the file is refused.
         sessions: Sessions of the scenario, over both of its phases.
         strictness: Of the scenario's second analyst, in [0, 1].
-        strategies: The chain; None takes the one that suits the stream.
+        strategies: The chain.
         seed: Of the stream, the router and the fate of each outcome.
         store: SQLite file to keep, which must not exist yet; None plays in a temporary folder.
     """
@@ -34,11 +32,10 @@ class DemoConfig(BaseModel):
     label: str | None = None
     split: str | None = None
     warm_start: int = Field(default=20, ge=0)
-    remember: int = Field(default=400, ge=0)
     max_tasks: int = Field(default=10_000, ge=1)
     max_bad_lines: int = Field(default=MAX_BAD_LINES, ge=0)
     sessions: int = Field(default=3_000, ge=20)
     strictness: float = Field(default=1.0, ge=0.0, le=1.0)
-    strategies: tuple[str, ...] | None = None
+    strategies: tuple[str, ...] = ("thompson", "heuristic")
     seed: int = Field(default=0, ge=0)
     store: Path | None = None

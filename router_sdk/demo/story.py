@@ -12,7 +12,6 @@ import numpy as np
 from router_sdk.demo.contenders import HeuristicAlone
 from router_sdk.demo.dataset_stream import dataset_stream
 from router_sdk.demo.datasets import read_dataset
-from router_sdk.demo.example_memory import ExampleMemory
 from router_sdk.demo.feedback import Delivery, FeedbackLoop
 from router_sdk.demo.report import DemoReport
 from router_sdk.demo.sessions import marketing_mix_stream
@@ -86,11 +85,10 @@ class Story:
         self._heuristic = HeuristicAlone(stream)
         self._router = Router(
             agents=stream.agents,
-            strategies=[(name, stream.strategy.get(name, {})) for name in config.strategies or stream.strategies],
+            strategies=[(name, stream.strategy.get(name, {})) for name in config.strategies],
             store=store,
             seed=config.seed,
         )
-        self._memory = ExampleMemory(self._router, config.remember if stream.by_text else 0)
 
     def play(self, phase: Phase) -> None:
         """Route a phase's tasks while their outcomes drift in; at its end, wait until all is learnt."""
@@ -106,7 +104,6 @@ class Story:
             self._feedback.send(decision, item.outcome(decision.agent), now)
             for delivery in self._feedback.due(now):
                 self._record(delivery)
-            self._memory.refresh(now)
             if now % REPORT_EVERY == 0:
                 self._progress(phase.name, now / self._total)
         trace.heuristic += self._heuristic.choices(phase.items)
@@ -130,7 +127,7 @@ class Story:
                 "updates": int(statistics["total_updates"]),
             },
             feedback=self._feedback.kinds,
-            notes=(*self._stream.notes, *self._memory.notes),
+            notes=self._stream.notes,
         )
 
     def close(self) -> None:

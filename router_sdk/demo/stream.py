@@ -59,19 +59,15 @@ class Stream:
         title: A few words.
         agents: Who can be chosen.
         phases: The tasks, in order.
-        strategies: The chain that suits this stream.
         strategy: Configuration of each strategy, by its name, that suits this stream.
         notes: Sentences for the report: where the data come from, what was left out and why.
-        by_text: Whether a text's words tell which agent is right, so that texts that went well are worth keeping.
     """
 
     title: str
     agents: tuple[Agent, ...]
     phases: tuple[Phase, ...]
-    strategies: tuple[str, ...] = ("thompson", "heuristic")
     strategy: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    by_text: bool = False
 
     @property
     def items(self) -> list[StreamItem]:

@@ -76,6 +76,7 @@ class LogWriter:
         self._decisions: deque[Decision] = deque()
         self._commit_lock = threading.Lock()
         self._wanted = threading.Event()
+        self._hurry = threading.Event()
         self._nudging: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._thread_lock = threading.Lock()
@@ -177,6 +178,7 @@ class LogWriter:
         if self._closed:
             return
         self._closed = True
+        self._hurry.set()
         self._wanted.set()
         if self._thread is not None:
             self._thread.join()
@@ -261,14 +263,16 @@ class LogWriter:
         except IndexError:
             return
         if first.future is not None:
-            self._want()
+            self._nudge()
         else:
             first.wake()
 
     # -- the background thread
 
     def _nudge(self) -> None:
+        """Coroutines wait: commit at once."""
         self._nudging = None
+        self._hurry.set()
         self._want()
 
     def _want(self) -> None:
@@ -282,18 +286,18 @@ class LogWriter:
                     self._thread.start()
 
     def _run(self) -> None:
-        gather = threading.Event()
         while not self._closed:
             self._wanted.wait()
-            if not self._tickets and not self._closed:
-                gather.wait(_FLUSH_S)  # decisions can wait a little for company; outcomes never do
             self._wanted.clear()
+            if self._decisions and not self._tickets and not self._closed:
+                self._hurry.wait(_FLUSH_S)  # decisions can wait a little for company; outcomes never do
+            self._hurry.clear()
             while self._tickets or self._decisions:
                 with self._commit_lock:
                     written = self._commit_group()
                 if not written:
                     self._wanted.set()
-                    gather.wait(_RETRY_S)
+                    self._hurry.wait(_RETRY_S)
                     break
 
 

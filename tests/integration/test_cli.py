@@ -24,7 +24,9 @@ def router(tmp_path):
 
 
 def test_importing_the_sdk_brings_no_command_line_with_it():
-    code = "import sys, router_sdk; print([m for m in ('typer', 'rich', 'click', 'router_sdk.cli') if m in sys.modules])"
+    code = (
+        "import sys, router_sdk; print([m for m in ('typer', 'rich', 'click', 'router_sdk.cli') if m in sys.modules])"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
@@ -105,7 +107,7 @@ def test_the_bar_moves_on_a_terminal_and_stdout_stays_clean(router):
             env=environment,
         )
         os.close(inner)
-        shown, _ = b"", None
+        shown = b""
         while True:
             try:
                 chunk = os.read(outer, 4096)

@@ -153,29 +153,24 @@ def outlives(path: str) -> object:
     """The parent closes its router, the last to use the file as far as it knows; the child goes on after that."""
     router = open_router(path)
     route_and_record(router, "before")
-    closed, close = os.pipe()
+    fork = multiprocessing.get_context("fork")
+    mine, childs = fork.Pipe()
 
-    def work() -> list[str]:
-        os.close(close)
-        recorded = [route_and_record(router, "child")]
-        os.write(ready, b".")
-        os.read(closed, 1)  # until the parent's end of the pipe is closed
-        recorded += [route_and_record(router, "orphan") for _ in range(3)]
+    def work() -> None:
+        childs.send(route_and_record(router, "child"))
+        childs.recv()
+        for _ in range(3):
+            childs.send(route_and_record(router, "orphan"))
         router.close()
-        return recorded
 
-    started, ready = os.pipe()
-
-    def close_meanwhile() -> None:
-        os.read(started, 1)
-        router.close()
-        os.close(close)
-
-    closing_thread = threading.Thread(target=close_meanwhile)
-    closing_thread.start()
-    code, recorded = in_child(work)
-    closing_thread.join()
-    return {"code": code, "child": recorded}
+    child = fork.Process(target=work)
+    child.start()
+    recorded = [mine.recv()]
+    router.close()
+    mine.send("the parent has closed")
+    recorded += [mine.recv() for _ in range(3)]
+    child.join(CHILD_LIMIT_S)
+    return {"code": child.exitcode, "child": recorded}
 
 
 def throw_away(path: str) -> object:
@@ -212,16 +207,18 @@ def path(tmp_path):
     return tmp_path / "router.db"
 
 
+def logged_in(path, table: str) -> list[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return sorted(row[0] for row in connection.execute(f"SELECT decision_id FROM {table}"))
+
+
 def test_children_of_a_busy_program_route_and_record(path) -> None:
     said = run(busy, path)
     assert [code for code, _ in said["children"]] == [0] * 25
     recorded = [*said["parent"], *(each for _, child in said["children"] for each in child)]
     assert len(set(recorded)) == len(recorded)
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        for table in ("decisions", "outcomes"):
-            logged = [row[0] for row in connection.execute(f"SELECT decision_id FROM {table}")]
-            assert sorted(logged) == sorted(recorded)
+    assert logged_in(path, "decisions") == logged_in(path, "outcomes") == sorted(recorded)
     with open_router(path) as router:
         assert sum(report.executions for report in router.agent_performance()) == len(recorded)
 
@@ -240,23 +237,20 @@ def test_parent_and_child_share_neither_ids_nor_draws(path) -> None:
 
 def test_multiprocessing_may_fork(path) -> None:
     assert run(by_multiprocessing, path) == [0, 0, 0]
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT count(*) FROM outcomes JOIN decisions USING (decision_id)").fetchone() == (5,)
+    assert len(logged_in(path, "outcomes")) == len(logged_in(path, "decisions")) == 5
 
 
 def test_several_threads_may_fork_at_once(path) -> None:
     assert run(many_at_once, path) == [0] * 20
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT count(*) FROM outcomes").fetchone() == (20,)
+    assert len(logged_in(path, "outcomes")) == 20
 
 
 def test_a_child_may_outlive_its_parents_router(path) -> None:
     said = run(outlives, path)
     assert said["code"] == 0
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        logged = {row[0] for row in connection.execute("SELECT decision_id FROM outcomes JOIN decisions USING (decision_id)")}
-    assert {*said["child"]} <= logged
+    logged = logged_in(path, "decisions")
+    assert logged == logged_in(path, "outcomes")
+    assert {*said["child"]} <= {*logged}
     assert len(logged) == 5
 
 

@@ -13,6 +13,7 @@ from router_sdk.plugin import Proposal, Strategy, StrategyConfig
 from router_sdk.testing import make_services
 
 AGENTS = ("billing", "fraud", "sales")
+INVOICE = Task(task_type="invoice")
 CHI_SQUARE_2_DOF = 13.8  # exceeded with a chance of 0.001
 
 
@@ -21,20 +22,12 @@ class Scripted(Strategy):
 
     name = "scripted"
 
-    def __init__(self, answer, tmp_path, learn=None) -> None:
+    def __init__(self, answer, tmp_path) -> None:
         super().__init__(StrategyConfig(), make_services(tmp_path))
-        self.answer, self.taught = answer, learn
+        self.answer = answer
 
     def propose(self, task, agents, context):
         return self.answer(task, agents)
-
-    def learn(self, examples) -> None:
-        if self.taught is not None:
-            self.taught(examples)
-
-
-def evenly(task, agents) -> Proposal:
-    return Proposal({name: 1 / len(agents) for name in agents.names})
 
 
 @pytest.fixture
@@ -107,18 +100,18 @@ def test_what_is_on_disk_is_what_was_drawn_from(path) -> None:
 def test_a_favourite_that_fails_again_and_again_loses_the_traffic(path) -> None:
     with Router(AGENTS, ["thompson"], path, seed=5) as router:
         for _ in range(40):
-            router.observe("a task", "billing", Outcome(success=True))
-            router.observe("a task", "fraud", Outcome(quality=0.6))
+            router.observe(INVOICE, "billing", Outcome(success=True))
+            router.observe(INVOICE, "fraud", Outcome(quality=0.6))
         router.flush()
-        before = router.route("a task").probabilities["billing"]
+        before = router.route(INVOICE).probabilities["billing"]
         for _ in range(120):
-            decision = router.route("a task")
+            decision = router.route(INVOICE)
             router.record(decision, Outcome(success=decision.agent != "billing"))
         router.flush()
         for _ in range(60):
-            router.observe("a task", "billing", Outcome(success=False))
+            router.observe(INVOICE, "billing", Outcome(success=False))
         router.flush()
-        after = router.route("a task").probabilities["billing"]
+        after = router.route(INVOICE).probabilities["billing"]
     assert before > 0.9
     assert after < 0.1
 
@@ -127,13 +120,13 @@ def test_a_choice_without_an_outcome_teaches_nothing(path) -> None:
     with Router(AGENTS, ["thompson"], path, seed=6, batch_events=1) as router:
         for name, quality in zip(AGENTS, (0.9, 0.5, 0.4), strict=True):
             for _ in range(5):
-                router.observe("a task", name, Outcome(quality=quality))
+                router.observe(INVOICE, name, Outcome(quality=quality))
         router.flush()
-        before, learnt = router.route("a task").probabilities, router.status()["strategies"][0]["agents"]
+        before, learnt = router.route(INVOICE).probabilities, router.status()["strategies"][0]["agents"]
         for _ in range(500):
-            router.route("a task")
+            router.route(INVOICE)
         router.flush()
-        assert router.route("a task").probabilities == before
+        assert router.route(INVOICE).probabilities == before
         assert router.status()["strategies"][0]["agents"] == learnt
         assert router.statistics()["total_examples"] == 15
 
@@ -146,7 +139,8 @@ def test_an_acknowledged_outcome_can_be_read_by_anybody_at_once(path) -> None:
         for _ in range(20):
             decision = router.route("a task")
             router.record(decision, Outcome(success=True))
-            assert (count_rows(path, "decisions", decision.decision_id), count_rows(path, "outcomes", decision.decision_id)) == (1, 1)
+            assert count_rows(path, "decisions", decision.decision_id) == 1
+            assert count_rows(path, "outcomes", decision.decision_id) == 1
 
 
 @contextmanager
@@ -189,67 +183,3 @@ def test_decisions_beyond_a_full_queue_say_so_are_counted_and_can_still_be_recor
         router.flush()
         assert count_rows(path, "decisions", unlogged[0].decision_id) == 1
         assert count_rows(path, "decisions", unlogged[1].decision_id) == 0
-
-
-# -- a faulty strategy is passed over, and the decision says so
-
-
-def broken(task, agents):
-    raise RuntimeError("no model")
-
-
-FAULTS = {
-    "raises": broken,
-    "NaN": lambda task, agents: Proposal(dict.fromkeys(agents.names, math.nan)),
-    "infinite": lambda task, agents: Proposal(dict.fromkeys(agents.names, math.inf)),
-    "negative": lambda task, agents: Proposal({"billing": 1.5, "fraud": -0.5, "sales": 0.0}),
-    "sums to 2": lambda task, agents: Proposal({"billing": 1.0, "fraud": 0.5, "sales": 0.5}),
-    "unknown agent": lambda task, agents: Proposal({**dict.fromkeys(agents.names, 0.2), "ghost": 0.4}),
-    "unknown instead": lambda task, agents: Proposal({"billing": 0.5, "fraud": 0.3, "ghost": 0.2}),
-    "nobody": lambda task, agents: Proposal({}),
-    "no numbers": lambda task, agents: Proposal(dict.fromkeys(agents.names, "a third")),
-    "no proposal": lambda task, agents: {"billing": 1.0},
-    "NaN confidence": lambda task, agents: Proposal(dict.fromkeys(agents.names, 1 / 3), confidence=math.nan),
-}
-
-
-class Sound(Scripted):
-    name = "sound"
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("batch", [False, True])
-def test_a_faulty_strategy_is_passed_over_and_the_decision_says_so(tmp_path, path, fault, batch) -> None:
-    chain = [Scripted(FAULTS[fault], tmp_path), Sound(evenly, tmp_path)]
-    with Router(AGENTS, chain, path, seed=0) as router:
-        (decision,) = router.route_batch(["a task"]) if batch else [router.route("a task")]
-        assert decision.strategy == "sound"
-        assert decision.agent in AGENTS
-        assert [step.strategy for step in decision.skipped] == ["scripted"]
-        assert decision.skipped[0].reason.startswith("failed: ")
-        assert router.decision(decision.decision_id).skipped == decision.skipped
-        assert [stage["failures"] for stage in router.status()["strategies"]] == [1, 0]
-
-
-def test_where_every_strategy_fails_everybody_is_drawn_alike(tmp_path) -> None:
-    with Router(AGENTS, [Scripted(broken, tmp_path)], ":memory:", seed=0) as router:
-        decision = router.route(Task("a task"))
-    assert decision.strategy == "uniform"
-    assert decision.probabilities == pytest.approx(dict.fromkeys(AGENTS, 1 / 3))
-
-
-def test_a_strategy_that_cannot_learn_keeps_nobody_else_from_learning(tmp_path, path) -> None:
-    learnt: list[str] = []
-    chain = [
-        Scripted(evenly, tmp_path, learn=lambda examples: 1 / 0),
-        Sound(evenly, tmp_path, learn=lambda examples: learnt.extend(example.decision_id for example in examples)),
-    ]
-    with Router(AGENTS, chain, path, batch_events=1) as router:
-        decision = router.route("a task")
-        router.record(decision, Outcome(success=True))
-        router.flush()
-        assert learnt == [decision.decision_id]
-        statistics = router.statistics()
-        assert (statistics["failed_updates"], statistics["total_examples"]) == (1, 1)
-        assert router.status()["learner"]["broken"] == ["scripted"]
-        assert router.route("another").logged

@@ -38,19 +38,28 @@ class Columns:
     """
 
     def __init__(self, first: int = 0) -> None:
-        self._first = first
+        self.first = first
         self._places: dict[str, int] = {}
         self._scales: dict[str, list[float]] = {}
+        self._seen = 0
         self.numbers: NDArray[np.float64] | None = None
 
     @property
     def count(self) -> int:
         """Columns known so far."""
-        return self._first + min(len(self._places), MOST_COLUMNS)
+        return self.first + min(len(self._places), MOST_COLUMNS)
 
-    def fit(self, features: Mapping[str, FeatureValue]) -> None:
-        """Note columns and scales; called while learning only."""
-        known = len(self._places)
+    def frozen(self) -> Columns:
+        """A copy for requests, which later fitting leaves alone."""
+        twin = Columns(self.first)
+        twin._places = dict(self._places)
+        twin._scales = {name: list(scale) for name, scale in self._scales.items()}
+        twin.numbers = self.numbers
+        return twin
+
+    def fit(self, features: Mapping[str, FeatureValue]) -> bool:
+        """Note columns and scales, while learning only; True where something was new."""
+        before = len(self._places), self._seen
         for name, value in features.items():
             if isinstance(value, str):
                 self._place(f"{name}={value}")
@@ -62,17 +71,19 @@ class Columns:
             if scale[0] < FIRST_VALUES:
                 # Welford's running mean and sum of squares.
                 scale[0] += 1.0
+                self._seen += 1
                 gap = float(value) - scale[1]
                 scale[1] += gap / scale[0]
                 scale[2] += gap * (float(value) - scale[1])
-        if len(self._places) > known:
+        if len(self._places) > before[0]:
             self._sort()
+        return before != (len(self._places), self._seen)
 
     def _sort(self) -> None:
         numbers = np.ones(self.count)
         for key, place in self._places.items():
             if "=" in key and key not in self._scales:
-                numbers[self._first + place] = 0.0
+                numbers[self.first + place] = 0.0
         self.numbers = None if numbers.all() else numbers
 
     def _place(self, key: str) -> None:
@@ -82,7 +93,7 @@ class Columns:
 
     def encode(self, features: Mapping[str, FeatureValue]) -> NDArray[np.float64]:
         """The vector of one dict, shape ``(count,)``; the columns in front are left at 0."""
-        vector, first = np.zeros(self.count), self._first
+        vector, first = np.zeros(self.count), self.first
         size = len(vector)
         for name, value in features.items():
             key = f"{name}={value}" if isinstance(value, str) else name
@@ -101,7 +112,7 @@ class Columns:
 
     def state(self) -> dict[str, Any]:
         """What ``restore`` reads."""
-        return {"first": self._first, "places": self._places, "scales": self._scales}
+        return {"first": self.first, "places": self._places, "scales": self._scales}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what ``state`` gave.
@@ -112,7 +123,7 @@ class Columns:
         scales = {str(name): [float(number) for number in scale] for name, scale in state["scales"].items()}
         if not all(isfinite(number) for scale in scales.values() for number in scale):
             raise ValueError("scales of the features are not finite")
-        self._first = int(state["first"])
+        self.first = int(state["first"])
         self._places = {str(key): int(place) for key, place in state["places"].items()}
         self._scales = scales
         self._sort()

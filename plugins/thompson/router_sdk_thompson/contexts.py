@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.plugin import InvalidConfigError
 from router_sdk_thompson.context_probe import ContextProbe
@@ -18,8 +18,35 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from router_sdk.plugin import AgentSet, Example, FeatureValue, Proposal, RouteContext, StrategyServices, Task
+    from router_sdk.plugin import AgentSet, Example, FeatureValue, RouteContext, StrategyServices, Task
     from router_sdk_thompson.config import ThompsonConfig
+    from router_sdk_thompson.dense_view import DenseView
+    from router_sdk_thompson.proposing import Belief
+    from router_sdk_thompson.text_view import TextView
+
+
+class ContextView(NamedTuple):
+    """One publication of both posteriors."""
+
+    config: ThompsonConfig
+    dense: DenseView | None
+    text: TextView
+
+    def belief(self, task: Task, agents: AgentSet, context: RouteContext) -> Belief | None:
+        """What the posterior that fits the task says; None while it knows too little."""
+        encoder, text = self.config.encoder, task.text
+        if encoder is not None or not text:
+            if self.dense is None:
+                return None
+            return self.dense.belief(task, agents, context.encode(encoder) if text and encoder else None)
+        if not self.text.ready:
+            return None
+        try:
+            ids = context.encode(TextFeatures.name)
+        except KeyError:  # The encoder is not registered: then the ids are simply not logged.
+            ids = text_ids(text)
+        return self.text.belief(agents, ids, task.task_type, task.features)
+
 
 NO_FEATURES: Mapping[str, FeatureValue] = {}
 
@@ -92,20 +119,13 @@ class Contexts:
         text = example.task.text
         return self._services.encoders[str(name)].encode([text])[0] if text else None
 
-    def propose(self, task: Task, agents: AgentSet, context: RouteContext) -> Proposal | None:
-        """Probabilities by the posterior that fits the task; None while it knows too little."""
-        encoder, text = self._config.encoder, task.text
-        if encoder is not None:
-            return self.dense.propose(task, agents, context.encode(encoder) if text else None)
-        if not text:
-            return self.dense.propose(task, agents, None)
-        if not self.text.ready:
-            return None
-        try:
-            ids = context.encode(TextFeatures.name)
-        except KeyError:  # The encoder is not registered: then the ids are simply not logged.
-            ids = text_ids(text)
-        return self.text.propose(agents, ids, task.task_type, task.features)
+    def view(self) -> ContextView:
+        """Publish what was learnt."""
+        return ContextView(self._config, self.dense.view(), self.text.view())
+
+    def intact(self, view: ContextView) -> bool:
+        """Whether what a request read has not been written meanwhile."""
+        return self.text.intact(view.text) and (view.dense is None or self.dense.intact(view.dense))
 
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from router_sdk.plugin import DEFAULT_TASK_TYPE, CorruptArtifactError, Proposal
-from router_sdk_thompson.chances import chances
+from router_sdk.plugin import CorruptArtifactError
 from router_sdk_thompson.change import ChangeDetector
 from router_sdk_thompson.clock import FadingClock
 from router_sdk_thompson.columns import Columns
+from router_sdk_thompson.dense_view import DenseView, Design, described
 from router_sdk_thompson.fourier import FourierFeatures
 from router_sdk_thompson.normal_gamma import NormalGamma
+from router_sdk_thompson.publication import TwoCopies
 from router_sdk_thompson.standing import KEPT
 
 if TYPE_CHECKING:
@@ -23,18 +23,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from router_sdk.plugin import AgentSet, Example, FeatureValue, Task
+    from router_sdk.plugin import Example, FeatureValue, Task
     from router_sdk_thompson.config import ThompsonConfig
     from router_sdk_thompson.labels import Change
-
-TYPE_COLUMN = "task_type"
 
 
 class DenseModel:
     """Normal-inverse-gamma posteriors over what is known of a task.
 
-    A task becomes ``[1, Fourier features, vector]``, where the vector holds the embedding and the columns of the
-    feature dict and has length 1. Fourier features are added where few enough columns are numbers.
+    The vector holds the embedding and the columns of the feature dict; Fourier features are added where few enough
+    columns are numbers.
 
     Args:
         config: The strategy's configuration.
@@ -45,76 +43,73 @@ class DenseModel:
         self._config, self._seed = config, seed
         self._clock = FadingClock(config.half_life_s)
         self._detectors: dict[str, ChangeDetector] = {}
-        self._columns: Columns | None = None
-        self._fourier: FourierFeatures | None = None
-        self._posterior: NormalGamma | None = None
+        self._design: Design | None = None
+        self._frozen: Design | None = None
+        self._posterior = self._empty()
+        self._copies: TwoCopies[NormalGamma] = TwoCopies(self._empty)
         self.events = 0
 
-    def _start(self, vector: NDArray[Any] | None, features: Mapping[str, FeatureValue]) -> NormalGamma:
+    def _start(self, vector: NDArray[Any] | None, features: Mapping[str, FeatureValue]) -> Design:
         config, first = self._config, 0 if vector is None else len(vector)
-        self._columns = Columns(first)
         numbers = first + sum(not isinstance(value, str) for value in features.values())
         wanted = config.fourier_features if 0 < numbers <= config.fourier_columns else 0
-        self._build(wanted)
-        self._posterior = NormalGamma(
-            1 + wanted, config.ridge, config.prior_reward, config.noise_mass, config.noise_guess
-        )
-        return self._posterior
+        self._design = design = Design(Columns(first), self._fourier(wanted))
+        self._posterior = self._empty()
+        return design
 
-    def _build(self, fourier_features: int) -> None:
+    def _fourier(self, count: int) -> FourierFeatures | None:
         config = self._config
-        if fourier_features:
-            self._fourier = FourierFeatures(
-                fourier_features, config.fourier_bandwidth, config.fourier_weight, self._seed
-            )
-
-    def _encode(self, vector: NDArray[Any] | None, features: Mapping[str, FeatureValue], width: int) -> Any:
-        columns, fourier = self._columns, self._fourier
-        if columns is None:
+        if not count:
             return None
-        raw = columns.encode(features)
-        if vector is not None:
-            raw[: len(vector)] = vector
-        length = float(raw @ raw)
-        if length > 0.0:
-            raw /= sqrt(length)
-        x = np.zeros(width)
-        x[0] = 1.0
-        start = 1
-        if fourier is not None:
-            start += fourier.count
-            x[1:start] = fourier.features(raw if columns.numbers is None else raw * columns.numbers[: len(raw)])
-        # Columns that `learn` is just adding are not in the posterior yet.
-        x[start : start + len(raw)] = raw[: width - start]
-        return x
+        return FourierFeatures(count, config.fourier_bandwidth, config.fourier_weight, self._seed)
+
+    def _empty(self) -> NormalGamma:
+        config = self._config
+        return NormalGamma(1, config.ridge, config.prior_reward, config.noise_mass, config.noise_guess)
 
     def learn(self, example: Example, told: Sequence[Change], task: Task, vector: NDArray[Any] | None) -> None:
-        """Take in what one revision says."""
+        """Take in what one revision says; ``view`` publishes it."""
         features = described(task)
+        design = self._start(vector, features) if self._design is None else self._design
         posterior = self._posterior
-        if posterior is None:
-            posterior = self._start(vector, features)
-        columns = self._columns
-        assert columns is not None
-        if example.previous is None:
-            columns.fit(features)
-            if self._fourier is not None:
-                self._fourier.grow(columns.count)
-            posterior.widen(1 + (self._fourier.count if self._fourier is not None else 0) + columns.count)
+        if example.previous is None and (features or not self.events) and design.columns.fit(features):
+            self._frozen = None
+        if posterior.width != design.width:
+            if design.fourier is not None:
+                design.fourier.grow(design.columns.count)
+            posterior.widen(design.width)
+            self._frozen = None
         self.events += 1
         share = self._clock.advance(example.at)
         if share < 1.0:
             posterior.fade(list(posterior.rows), share)
-        x = self._encode(vector, features, posterior.width)
+            self._copies.touch_all(posterior.rows.values())
+        x = design.encode(vector, features)
         weight = self._clock.weight(example.first_at)
         for agent, old, new in told:
             row = posterior.row(agent)
+            self._copies.touch(row, None)
             if old is not None and new is not None:
                 posterior.correct(row, x, old, new, weight)
             elif old is not None:
                 posterior.observe(row, x, old, -weight)
             elif new is not None:
                 self._watch(posterior, agent, posterior.observe(row, x, new, weight))
+
+    def view(self) -> DenseView | None:
+        """Publish what was learnt; None before anything was."""
+        design = self._design
+        if design is None:
+            return None
+        if self._frozen is None:
+            fourier = None if design.fourier is None else design.fourier.frozen()
+            self._frozen = Design(design.columns.frozen(), fourier)
+        mirror = self._copies.publish(self._posterior)
+        return DenseView(self._config, self._frozen, mirror, self.events, self._copies.generation, self._seed)
+
+    def intact(self, view: DenseView) -> bool:
+        """Whether what a request read has not been written meanwhile."""
+        return self._copies.intact(view.generation)
 
     def _watch(self, posterior: NormalGamma, agent: str, surprise: float) -> None:
         threshold = self._config.change_threshold
@@ -125,49 +120,30 @@ class DenseModel:
             detector = self._detectors[agent] = ChangeDetector()
         if detector.surprised(surprise, threshold):
             count = float(posterior.count[posterior.rows[agent]])
+            self._copies.touch(posterior.rows[agent], None)
             posterior.fade([agent], min(1.0, KEPT / max(count, 1.0)))
-
-    def propose(self, task: Task, agents: AgentSet, vector: NDArray[Any] | None) -> Proposal | None:
-        """Probabilities at this task; None below ``min_context_evidence``."""
-        posterior, config = self._posterior, self._config
-        if posterior is None or self.events < config.min_context_evidence:
-            return None
-        names = agents.names
-        x = self._encode(vector, described(task), posterior.width)
-        means, widths = posterior.scores(names, x, config.exploration)
-        seed = "" if config.sampling != "independent" else f"{self._seed}\0{self.events}\0{x.tobytes().hex()}"
-        found = chances(config.sampling, names, means, widths, seed)
-        favourite = max(range(len(names)), key=lambda i: (found[i], means[i]))
-
-        def explain() -> Mapping[str, Any]:
-            counts = [posterior.count.item(posterior.rows[n]) if n in posterior.rows else 0.0 for n in names]
-            return {"mode": "features", "agents": explained(names, means, widths, counts)}
-
-        confidence = min(max(means[favourite], 0.0), 1.0)
-        return Proposal(dict(zip(names, found, strict=True)), dict(zip(names, means, strict=True)), confidence, explain)
 
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""
-        if self._posterior is not None:
-            self._posterior.forget(agents)
+        self._copies.touch_all(self._posterior.rows.values())
+        self._posterior.forget(agents)
         for name in agents:
             self._detectors.pop(name, None)
 
     def report(self) -> dict[str, Any]:
         """How much was learnt, and how wide the features are."""
-        width = 0 if self._posterior is None else self._posterior.width
-        return {"events": self.events, "features": width}
+        return {"events": self.events, "features": self._posterior.width}
 
     def save(self, folder: Path) -> None:
         """Write the posterior; nothing where nothing was learnt."""
-        posterior, columns = self._posterior, self._columns
-        if posterior is None or columns is None:
+        posterior, design = self._posterior, self._design
+        if design is None:
             return
         state = {
             "events": self.events,
             "step": self._clock.step,
-            "columns": columns.state(),
-            "fourier": 0 if self._fourier is None else self._fourier.count,
+            "columns": design.columns.state(),
+            "fourier": 0 if design.fourier is None else design.fourier.count,
             "agents": sorted(posterior.rows),
             "detectors": {name: [d.worse, d.better, d.alarms] for name, d in self._detectors.items()},
         }
@@ -183,7 +159,6 @@ class DenseModel:
         """
         if not (folder / "dense.json").exists():
             return
-        config = self._config
         try:
             state = json.loads((folder / "dense.json").read_text(encoding="utf-8"))
             arrays = {
@@ -192,31 +167,18 @@ class DenseModel:
             }
             columns = Columns()
             columns.restore(state["columns"])
-            posterior = NormalGamma(1, config.ridge, config.prior_reward, config.noise_mass, config.noise_guess)
+            posterior = self._empty()
             posterior.restore([str(name) for name in state["agents"]], arrays)
             detectors = {str(name): ChangeDetector(*each) for name, each in state["detectors"].items()}
-            self._build(int(state["fourier"]))
+            design = Design(columns, self._fourier(int(state["fourier"])))
             events, step = int(state["events"]), state["step"]
         except (OSError, ValueError, KeyError, TypeError, EOFError, np.linalg.LinAlgError) as error:
             raise CorruptArtifactError(f"the posterior over features cannot be used: {error}") from error
-        if self._fourier is not None:
-            self._fourier.grow(columns.count)
-        self._columns, self._posterior, self._detectors = columns, posterior, detectors
+        if design.fourier is not None:
+            design.fourier.grow(columns.count)
+        if posterior.rows and posterior.width != design.width:
+            raise CorruptArtifactError("the posterior over features does not fit its columns")
+        self._design, self._frozen, self._posterior, self._detectors = design, None, posterior, detectors
+        self._copies = TwoCopies(self._empty)
+        self._copies.touch_all(posterior.rows.values())
         self.events, self._clock.step = events, step
-
-
-def described(task: Task) -> Mapping[str, FeatureValue]:
-    """The task's features, its type among them where it has one."""
-    if task.task_type == DEFAULT_TASK_TYPE:
-        return task.features
-    return {**task.features, TYPE_COLUMN: task.task_type}
-
-
-def explained(
-    names: Sequence[str], means: Sequence[float], widths: Sequence[float], counts: Sequence[float]
-) -> dict[str, dict[str, Any]]:
-    """Mean, interval and evidence per agent, for ``Decision.explain``."""
-    return {
-        name: {"mean": mean, "interval": (mean - 1.96 * width, mean + 1.96 * width), "evidence": count}
-        for name, mean, width, count in zip(names, means, widths, counts, strict=True)
-    }

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEAST_ROWS = 8
+FEW = 24
+"""Updates of a row up to which they are mirrored one by one."""
 
 
 class Diagonal:
@@ -32,6 +34,7 @@ class Diagonal:
         rows: Agent name to row.
         mean: Weights, shape ``(rows, FEATURES)``, float32.
         precision: What the evidence adds to the prior's precision, same shape.
+        count: Observations, shape ``(rows,)``.
     """
 
     def __init__(self, variance: float) -> None:
@@ -42,6 +45,7 @@ class Diagonal:
 
     def _allocate(self, rows: int) -> None:
         # Fresh zeros are not in memory until they are written, so a thousand new agents cost nothing.
+        self.count = np.zeros(rows)
         self.mean = np.zeros((rows, FEATURES), dtype=np.float32)
         self.precision = np.zeros((rows, FEATURES), dtype=np.float32)
 
@@ -52,8 +56,9 @@ class Diagonal:
             found = self._free.pop() if self._free else len(self.rows)
             kept = len(self.mean)
             if found >= kept:
-                mean, precision = self.mean, self.precision
+                mean, precision, count = self.mean, self.precision, self.count
                 self._allocate(2 * kept)
+                self.count[:kept] = count
                 for row in range(kept):
                     touched = np.flatnonzero(precision[row])
                     self.mean[row, touched] = mean[row, touched]
@@ -61,12 +66,30 @@ class Diagonal:
             self.rows[agent] = found
         return found
 
+    def catch_up(self, source: Diagonal, touched: dict[int, list[NDArray[np.intp]]]) -> None:
+        """Become like ``source``, which changed in these rows, at these places of them, since the last time."""
+        if len(self.mean) != len(source.mean):
+            self._allocate(len(source.mean))
+            touched = {row: [] for row in range(len(source.mean))}
+        for row, places in touched.items():
+            self.count[row] = source.count[row]
+            if 0 < len(places) <= FEW:
+                for ids in places:
+                    self.mean[row, ids] = source.mean[row, ids]
+                    self.precision[row, ids] = source.precision[row, ids]
+            elif self.mean[row].any() or source.precision[row].any():
+                self.mean[row] = source.mean[row]
+                self.precision[row] = source.precision[row]
+        if self.rows != source.rows:
+            self.rows = dict(source.rows)
+
     def forget(self, agents: Iterable[str]) -> None:
         """Empty these agents' rows and leave them to newcomers."""
         for agent in agents:
             row = self.rows.pop(agent, None)
             if row is not None:
                 self.mean[row] = self.precision[row] = 0.0
+                self.count[row] = 0.0
                 self._free.append(row)
 
     def scores(self, ids: NDArray[np.intp], prior: Diagonal | None, agents: Sequence[str]) -> tuple[list[float], ...]:
@@ -92,7 +115,7 @@ class Diagonal:
         return means.tolist(), np.sqrt(precision.sum(axis=1) / size).tolist()
 
     def step(
-        self, row: int, ids: NDArray[np.intp], prior: Diagonal | None, prior_row: int, noise: float
+        self, row: int, ids: NDArray[np.intp], prior: Diagonal | None, prior_row: int
     ) -> tuple[float, float, NDArray[np.float32]]:
         """Score, its variance and the direction of an update of one agent at these features."""
         precision = self.precision[row].take(ids)
@@ -119,3 +142,9 @@ class Diagonal:
             new = old * share
             self.mean[row, touched] *= share * (self.base + old) / (self.base + new)
             self.precision[row, touched] = new
+            self.count[row] *= share
+
+    def counts(self, agents: Iterable[str]) -> list[float]:
+        """Observations of each agent."""
+        rows, count = self.rows, self.count
+        return [count.item(rows[agent]) if agent in rows else 0.0 for agent in agents]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +41,10 @@ class FourierFeatures:
                 for column in range(known, columns)
             ]
             self._frequencies = np.column_stack([self._frequencies, *fresh])
+
+    def frozen(self) -> FourierFeatures:
+        """A copy for requests, which later growth leaves alone."""
+        return copy(self)  # `grow` replaces the array and never writes to it.
 
     def features(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
         """Features of one vector of at most as many columns as were grown, shape ``(count,)``."""

@@ -162,6 +162,11 @@ class NormalGamma:
                 found_widths.append(alpha * sqrt(variance) if variance > 0.0 else 0.0)
         return found_means, found_widths
 
+    def counts(self, agents: Iterable[str]) -> list[float]:
+        """Observations of each agent."""
+        rows, count = self.rows, self.count
+        return [count.item(rows[agent]) if agent in rows else 0.0 for agent in agents]
+
     def _short_listed(self, x: NDArray[np.float64], alpha: float, used: int) -> tuple[list[float], list[float]]:
         means = self.mean[:used] @ x
         rough = self.spread[:used] @ (x * x)
@@ -171,6 +176,21 @@ class NormalGamma:
         for row in np.argpartition(hopes, used - SHORT_LIST)[used - SHORT_LIST :].tolist():
             variances[row] = float((self.sigma[row] @ x) @ x)
         return means.tolist(), variances
+
+    def catch_up(self, source: NormalGamma, touched: dict[int, list[NDArray[np.intp]]]) -> None:
+        """Become like ``source``, which changed in these rows since the last time."""
+        if self._block.shape != source._block.shape:
+            self.width = source.width
+            self._allocate(len(source.mean))
+            touched = {row: [] for row in range(len(source.mean))}
+        for row in touched:
+            self._block[row] = source._block[row]
+            self.spread[row] = source.spread[row]
+            self.count[row] = source.count[row]
+            self.noise[row] = source.noise[row]
+        if self.rows != source.rows:
+            self.rows = dict(source.rows)
+        self._free = list(source._free)
 
     def fade(self, agents: Iterable[str], share: float) -> None:
         """Let what is known count only a share of what it did; the prior stays whole."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 from router_sdk.plugin import DEFAULT_TASK_TYPE, Strategy, StrategyConfig, StrategyServices
 from router_sdk_thompson.cell_file import load_cells, save_cells
 from router_sdk_thompson.cell_policy import CellPolicy
 from router_sdk_thompson.cells import CellEvidence
 from router_sdk_thompson.config import ThompsonConfig
-from router_sdk_thompson.contexts import Contexts
+from router_sdk_thompson.contexts import Contexts, ContextView
+from router_sdk_thompson.proposing import proposal_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -25,10 +26,19 @@ MOST_REBUILT = 64
 """Pairs that ``learn`` rebuilds, besides those it touched; the others are built when somebody asks."""
 
 
+class Published(NamedTuple):
+    """All that requests read, swapped by one assignment."""
+
+    ready: dict[Key, Proposal | None]
+    sets: dict[int, AgentSet]
+    contexts: ContextView
+
+
 class ThompsonStrategy(Strategy):
     """Thompson sampling over what the log says of each agent.
 
-    A request reads one finished proposal; ``learn`` builds the next ones and swaps the reference.
+    A request for a bare task type reads one finished proposal; one with a text or features asks the newest
+    publication of the posterior that fits it. ``learn`` works on arrays of its own and swaps one reference.
     """
 
     name: ClassVar[str] = "thompson"
@@ -40,65 +50,70 @@ class ThompsonStrategy(Strategy):
         self._policy = CellPolicy(self._settings, services.seed or 0)
         self._evidence = CellEvidence(self._settings)
         self._contexts = Contexts(self._settings, services)
-        self._sets: dict[int, AgentSet] = {}
-        self._published: dict[Key, Proposal | None] = {}
+        self._published = Published({}, {}, self._contexts.view())
 
     def prepare(self, agents: AgentSet) -> None:
-        """Build the proposals of every task type seen so far for these agents."""
+        """Read the agents' examples and build the proposals of every task type seen so far."""
         self._contexts.prepare(agents)
-        self._sets[agents.set_id] = agents
         # The same names may now carry other metadata, so nothing built before is kept.
-        self._published = {
-            (agents.set_id, task_type): self._policy.propose(self._evidence, task_type, agents)
-            for task_type in list(self._evidence.cells)[:MOST_PUBLISHED]
-        }
+        kinds = list(self._evidence.cells)[:MOST_PUBLISHED]
+        ready = {(agents.set_id, kind): self._policy.propose(self._evidence, kind, agents) for kind in kinds}
+        self._published = Published(ready, {agents.set_id: agents}, self._contexts.view())
 
     def propose(self, task: Task, agents: AgentSet, context: RouteContext) -> Proposal | None:
         """What the task's context says, else the finished proposal of its type; None below the minimum of evidence."""
-        if (task.text or task.features) and self._settings.contextual:
-            proposal = self._contexts.propose(task, agents, context)
-            if proposal is not None or task.task_type == DEFAULT_TASK_TYPE:
-                return proposal
-        try:
-            return self._published[agents.set_id, task.task_type]
-        except KeyError:
-            return self._remember(task.task_type, agents)
-
-    def _remember(self, task_type: str, agents: AgentSet) -> Proposal | None:
         published = self._published
+        if (task.text or task.features) and self._settings.contextual:
+            belief = published.contexts.belief(task, agents, context)
+            while not self._contexts.intact(published.contexts):
+                # So slow a request that two publications passed it: what it read may have been written meanwhile.
+                published = self._published
+                belief = published.contexts.belief(task, agents, context)
+            if belief is not None and len(agents):
+                return proposal_of(belief, agents.names, self._settings.sampling)
+            if task.task_type == DEFAULT_TASK_TYPE:
+                return None
+        try:
+            return published.ready[agents.set_id, task.task_type]
+        except KeyError:
+            return self._remember(published, task.task_type, agents)
+
+    def _remember(self, published: Published, task_type: str, agents: AgentSet) -> Proposal | None:
         proposal = self._policy.propose(self._evidence, task_type, agents)
-        if len(published) >= MOST_PUBLISHED:
-            self._sets, self._published = {agents.set_id: agents}, {}
-            published = self._published
-        self._sets[agents.set_id] = agents
-        # Into the snapshot that was read: if `learn` has published another by now, this one is dropped with it.
-        published[agents.set_id, task_type] = proposal
+        if len(published.ready) < MOST_PUBLISHED:
+            # Into the snapshot that was read: if `learn` has published another by now, this one is dropped with it.
+            published.sets[agents.set_id] = agents
+            published.ready[agents.set_id, task_type] = proposal
         return proposal
 
     def learn(self, examples: Sequence[Example]) -> None:
         """Fold the examples into the evidence, and publish the proposals that follow from it."""
-        if touched := self._evidence.fold(examples):
-            self._publish(touched)
+        touched = self._evidence.fold(examples)
         if self._settings.contextual:
             self._contexts.learn(examples)
+        if touched:
+            self._publish(touched)
 
     def _publish(self, touched: Collection[str]) -> None:
         # An observation of one task type shifts what all the others borrow, so no older proposal may stay: the
         # touched types and as many others as are cheap are built now, the rest when somebody asks.
-        sets, room = self._sets, MOST_REBUILT
-        fresh: dict[Key, Proposal | None] = {}
-        for key in sorted(self._published.copy(), key=lambda key: key[1] not in touched):
+        published, room = self._published, MOST_REBUILT
+        sets = published.sets.copy()
+        ready: dict[Key, Proposal | None] = {}
+        for key in sorted(published.ready.copy(), key=lambda key: key[1] not in touched):
             agents = sets.get(key[0])
             if agents is not None and (key[1] in touched or room > 0):
-                fresh[key] = self._policy.propose(self._evidence, key[1], agents)
+                ready[key] = self._policy.propose(self._evidence, key[1], agents)
                 room -= 1
-        self._published = fresh
+        if len(sets) >= MOST_PUBLISHED or len(ready) >= MOST_PUBLISHED:
+            sets, ready = {}, {}
+        self._published = Published(ready, sets, self._contexts.view())
 
     def published(self) -> Sequence[tuple[Proposal, AgentSet]]:
         """The proposals that requests get again, with their agents."""
-        sets = self._sets
-        ready = list(self._published.items())
-        return [(proposal, sets[key[0]]) for key, proposal in ready if proposal is not None and key[0] in sets]
+        published = self._published
+        ready, sets = published.ready.copy(), published.sets
+        return [(proposal, sets[key[0]]) for key, proposal in ready.items() if proposal is not None]
 
     def forget_agents(self, names: Collection[str]) -> None:
         """Drop what was learnt of these agents."""
@@ -123,4 +138,5 @@ class ThompsonStrategy(Strategy):
 
     def report(self) -> Mapping[str, Any]:
         """Evidence per agent, and how much is kept ready."""
-        return {**self._evidence.report(), **self._contexts.report(), "published": len(self._published)}
+        ready = len(self._published.ready)
+        return {**self._evidence.report(), **self._contexts.report(), "published": ready}

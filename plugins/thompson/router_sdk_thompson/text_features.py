@@ -6,6 +6,7 @@ so that a replay does not hash again.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 from zlib import crc32
 
@@ -33,7 +34,7 @@ def text_ids(text: str) -> NDArray[np.uint16]:
     raw = text[:LONGEST].lower().encode()
     words = raw.split()
     ids = {hashed & MASK for hashed in map(crc32, words)}
-    ids.update([crc32(second, crc32(first + b"\0")) & MASK for first, second in zip(words, words[1:], strict=False)])
+    ids.update([crc32(second, crc32(first + b"\0")) & MASK for first, second in pairwise(words)])
     padded = b" %b " % raw
     ids.update(
         [crc32(padded[start : start + GRAM]) & MASK | HALF for start in range(len(padded) - GRAM + 1)],

@@ -28,6 +28,7 @@ def save_text(model: TextModel, folder: Path) -> None:
         "events": model.events,
         "step": model.clock.step,
         "agents": names,
+        "counts": model.evidence.counts(names),
         "residual": model.residual,
         "observed": model.observed,
         "rivals": [model.rivals.successes, model.rivals.whims],
@@ -68,14 +69,16 @@ def load_text(model: TextModel, folder: Path) -> None:
         evidence = Diagonal(1.0 / model.evidence.base)
         for name in names:
             evidence.row(name)
-        evidence.mean.ravel()[places] = mean
-        evidence.precision.ravel()[places] = precision
         if len(places) and (int(places[0]) < 0 or int(places[-1]) >= len(names) * FEATURES):
             raise ValueError("places are out of range")
+        evidence.mean.ravel()[places] = mean
+        evidence.precision.ravel()[places] = precision
+        evidence.count[: len(names)] = [float(count) for count in state["counts"]]
         events, step = int(state["events"]), state["step"]
     except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
         raise CorruptArtifactError(f"the posterior over text cannot be used: {error}") from error
     model.evidence, model.detectors = evidence, detectors
+    model.copies.touch_all(evidence.rows.values())
     model.residual, model.observed = numbers
     model.rivals.successes, model.rivals.whims = successes, whims
     model.events, model.clock.step = events, step

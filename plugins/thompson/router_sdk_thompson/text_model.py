@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from router_sdk.plugin import DEFAULT_TASK_TYPE, Proposal
-from router_sdk_thompson.chances import chances
 from router_sdk_thompson.change import ChangeDetector
 from router_sdk_thompson.clock import FadingClock
-from router_sdk_thompson.dense_model import TYPE_COLUMN, explained
 from router_sdk_thompson.diagonal import Diagonal
+from router_sdk_thompson.publication import TwoCopies
 from router_sdk_thompson.rivals import Rivals
 from router_sdk_thompson.standing import KEPT
-from router_sdk_thompson.text_features import extra_ids
+from router_sdk_thompson.text_view import TextView, with_extras
 from router_sdk_thompson.warm_start import example_prior
 
 if TYPE_CHECKING:
@@ -43,6 +41,7 @@ class TextModel:
         rivals: What a success says of the others.
         residual: Sum of squared residuals.
         events: Revisions learnt from.
+        copies: What requests read.
     """
 
     def __init__(self, config: ThompsonConfig, seed: int) -> None:
@@ -54,19 +53,20 @@ class TextModel:
         self.residual = 0.0
         self.observed = 0.0
         self.events = 0
+        self.copies: TwoCopies[Diagonal] = TwoCopies(self._empty)
         self._prior: Diagonal | None = None
+        self._told: frozenset[tuple[str, tuple[str, ...]]] = frozenset()
+
+    def _empty(self) -> Diagonal:
+        return Diagonal(self._config.text_variance)
 
     def prepare(self, agents: AgentSet) -> None:
         """Read the agents' examples; they are a prior, which evidence then moves."""
+        told = frozenset((agent.name, agent.examples) for agent in agents)
+        if told == self._told:
+            return
+        self._told = told
         self._prior = example_prior(agents, self._config.text_variance, self._seed)
-
-    def _ids(self, ids: NDArray[Any], task_type: str, features: Mapping[str, FeatureValue]) -> NDArray[np.intp]:
-        if task_type == DEFAULT_TASK_TYPE and not features:
-            return ids.astype(np.intp)
-        extra = extra_ids(features)
-        if task_type != DEFAULT_TASK_TYPE:
-            extra += extra_ids({TYPE_COLUMN: task_type})
-        return np.array(sorted({*ids.tolist(), *extra}), dtype=np.intp)
 
     def _noise(self) -> float:
         # The diagonal ignores that features come together and is too sure of itself; the factor makes up for it.
@@ -83,11 +83,12 @@ class TextModel:
         share = self.clock.advance(example.at)
         if share < 1.0:
             self.evidence.fade(self.evidence.rows.values(), share)
+            self.copies.touch_all(self.evidence.rows.values())
             self.residual *= share
             self.observed *= share
         if not len(ids):
             return
-        places = self._ids(ids, example.task_type, features)
+        places = with_extras(ids, example.task_type, features)
         weight = self.clock.weight(example.first_at)
         for agent, old, new in told:
             self._teach(agent, places, old, new, weight)
@@ -102,7 +103,8 @@ class TextModel:
         row = evidence.row(agent)
         noise = self._noise() / weight
         held = -1 if prior is None else prior.rows.get(agent, -1)
-        score, variance, width = evidence.step(row, ids, prior, held, noise)
+        score, variance, width = evidence.step(row, ids, prior, held)
+        self.copies.touch(row, ids)
         gain = 1.0 / (sqrt(len(ids)) * (variance + noise))
         precision = 1.0 / (len(ids) * noise)
         if old is not None and new is not None:
@@ -112,6 +114,7 @@ class TextModel:
             evidence.move(row, ids, width * np.float32(error * gain), precision)
             self.residual += error * error * noise / (variance + noise)
             self.observed += 1.0
+            evidence.count[row] += weight
             self._watch(agent, row, error / sqrt(self._spread() + variance))
         elif old is not None:
             evidence.move(row, ids, width * np.float32((score - old) * gain), 0.0)
@@ -127,7 +130,10 @@ class TextModel:
         names = [name for name in example.eligible if name != example.agent]
         if not names:
             return
-        index = np.array([evidence.row(name) for name in names])[:, None]
+        rows = [evidence.row(name) for name in names]
+        for row in rows:
+            self.copies.touch(row, ids)
+        index = np.array(rows)[:, None]
         mean, precision = evidence.mean[index, ids], evidence.precision[index, ids]
         score, width = mean.sum(axis=1), precision + evidence.base
         if prior is not None and all(name in prior.rows for name in names):
@@ -148,38 +154,21 @@ class TextModel:
         if detector is None:
             detector = self.detectors[agent] = ChangeDetector()
         if detector.surprised(surprise, threshold):
+            self.copies.touch(row, None)
             self.evidence.fade([row], KEPT / (KEPT + self.observed / max(len(self.evidence.rows), 1)))
 
-    @property
-    def ready(self) -> bool:
-        """Whether enough was learnt to answer."""
-        return self.events >= self._config.min_context_evidence
+    def view(self) -> TextView:
+        """Publish what was learnt."""
+        mirror = self.copies.publish(self.evidence)
+        return TextView(self._config, mirror, self._prior, self.events, self.copies.generation, self._seed)
 
-    def propose(
-        self, agents: AgentSet, ids: NDArray[Any], task_type: str, features: Mapping[str, FeatureValue]
-    ) -> Proposal | None:
-        """Probabilities at a text with these features; None below ``min_context_evidence`` or without any."""
-        config = self._config
-        if not self.ready or not len(ids):
-            return None
-        names = agents.names
-        places = self._ids(ids, task_type, features)
-        means, widths = self.evidence.scores(places, self._prior, names)
-        alpha = config.text_exploration
-        widths = [alpha * width for width in widths]
-        seed = "" if config.sampling != "independent" else f"{self._seed}\0{self.events}\0{places.tobytes().hex()}"
-        found = chances(config.sampling, names, means, widths, seed)
-        favourite = max(range(len(names)), key=lambda i: (found[i], means[i]))
-        events = self.events
-
-        def explain() -> Mapping[str, Any]:
-            return {"mode": "text", "agents": explained(names, means, widths, [float(events)] * len(names))}
-
-        confidence = min(max(means[favourite], 0.0), 1.0)
-        return Proposal(dict(zip(names, found, strict=True)), dict(zip(names, means, strict=True)), confidence, explain)
+    def intact(self, view: TextView) -> bool:
+        """Whether what a request read has not been written meanwhile."""
+        return self.copies.intact(view.generation)
 
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""
+        self.copies.touch_all(self.evidence.rows.values())
         self.evidence.forget(agents)
         for name in agents:
             self.detectors.pop(name, None)

@@ -11,10 +11,14 @@ from router_sdk_thompson.diagonal import Diagonal
 from router_sdk_thompson.text_features import text_ids
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from router_sdk.plugin import AgentSet
 
 MOST_EXAMPLES = 4_000
 """Examples that are used in all, evenly over the agents."""
+MOST_RIVALS = 31
+"""Other agents that learn from an example that it is not theirs; where there are more, they are drawn."""
 NOISE = 0.25
 
 
@@ -22,7 +26,7 @@ def example_prior(agents: AgentSet, variance: float, seed: int) -> Diagonal | No
     """Weights learnt from the agents' examples, or None where no two agents have any.
 
     Args:
-        agents: Whose examples.
+        agents: Whose examples; their order does not matter.
         variance: Prior variance of each weight.
         seed: Seed of the order in which they are read.
     """
@@ -33,17 +37,28 @@ def example_prior(agents: AgentSet, variance: float, seed: int) -> Diagonal | No
     each = max(1, MOST_EXAMPLES // len(names))
     lessons = [(place, text) for place, name in enumerate(names) for text in told[name][:each]]
     prior = Diagonal(variance)
-    index = np.array([prior.row(name) for name in names])[:, None]
-    for turn in np.random.default_rng(seed).permutation(len(lessons)):
-        place, text = lessons[turn]
+    rows = np.array([prior.row(name) for name in names])
+    rng = np.random.default_rng(seed)
+    for turn in rng.permutation(len(lessons)):
+        own, text = lessons[turn]
         ids = text_ids(text).astype(np.intp)
-        size = len(ids)
-        if not size:
+        if not len(ids):
             continue
-        width = 1.0 / (prior.base + prior.precision[index, ids])
-        errors = -prior.mean[index, ids].sum(axis=1) / sqrt(size)
-        errors[place] += 1.0
-        gain = errors / (sqrt(size) * (width.sum(axis=1) / size + NOISE))
-        prior.mean[index, ids] += width * gain[:, None]
-        prior.precision[index, ids] += 1.0 / (size * NOISE)
+        others = np.delete(rows, own)
+        if len(others) > MOST_RIVALS:
+            others = rng.choice(others, MOST_RIVALS, replace=False)
+        _teach(prior, np.concatenate(([rows[own]], others)), ids)
     return prior
+
+
+def _teach(prior: Diagonal, rows: NDArray[np.intp], ids: NDArray[np.intp]) -> None:
+    """One example: a success of the first row's agent, and of none of the others."""
+    index, size = rows[:, None], len(ids)
+    held = prior.precision[index, ids]
+    width = 1.0 / (prior.base + held)
+    mean = prior.mean[index, ids]
+    errors = -mean.sum(axis=1) / sqrt(size)
+    errors[0] += 1.0
+    gain = errors / (sqrt(size) * (width.sum(axis=1) / size + NOISE))
+    prior.mean[index, ids] = mean + width * gain[:, None]
+    prior.precision[index, ids] = held + 1.0 / (size * NOISE)

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from router_sdk.cli.invocation import Invocation
+from router_sdk.cli.options import STDIN, readable
 from router_sdk.errors import InvalidInputError
 
 
 def import_file(
     invocation: Invocation,
-    path: Annotated[Path, typer.Argument(help="A JSONL or CSV file, .gz too.")],
+    path: Annotated[str, typer.Argument(help="A JSONL or CSV file, .gz too.")],
 ) -> None:
     """Learn from a file of what was done before.
 
     A line has a task's fields, agent or label, and an outcome's fields; its agents must be known (router
     agents add). A line that is refused becomes a dead letter, and the rest goes on.
     """
+    if path == STDIN:
+        raise InvalidInputError("import reads files; router route and router record read streams with --batch -")
+    source = readable(path)
     with invocation.router() as router, invocation.screen.progress("importing"):
-        report = router.import_examples(path)
+        report = router.import_examples(source)
     for reason in report.errors:
         invocation.screen.refuse({"message": reason}, reason)
-    invocation.screen.show({"path": str(path), **asdict(report)}, lambda: [f"Imported {report.imported:,} lines."])
+    invocation.screen.show({"path": path, **asdict(report)}, lambda: [f"Imported {report.imported:,} lines."])
     if report.rejected:
         total = report.imported + report.rejected
         raise InvalidInputError(f"{report.rejected:,} of {total:,} lines were refused and kept as dead letters")

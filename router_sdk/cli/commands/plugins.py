@@ -34,17 +34,14 @@ def list_plugins(invocation: Invocation) -> None:
         [
             visible(info.name),
             word(info.distribution),
-            word(info.provides),
-            "loaded" if info.error is None else f"not loaded: {visible(str(info.error))}",
+            word(info.provides) if info.error is None else f"not loaded: {visible(str(info.error))}",
         ]
         for info in found
     )
     empty = note("No plugins are installed: pip install router-sdk-thompson router-sdk-heuristic")
     invocation.screen.show(
         {"plugins": told},
-        lambda: (
-            [table("Plugins", ["plugin", "distribution", "brings", "state"], rows, wide="state")] if found else [empty]
-        ),
+        lambda: [table("Plugins", ["plugin", "distribution", "brings"], rows, wide="brings")] if found else [empty],
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from router_sdk.cli.invocation import Invocation
-from router_sdk.cli.options import text_or_stdin, typed_pairs
+from router_sdk.cli.options import readable, text_or_stdin, typed_pairs
 from router_sdk.cli.stream import run_stream
 from router_sdk.cli.tables import note
 from router_sdk.errors import InvalidInputError, UnknownDecisionError
@@ -65,8 +65,10 @@ def record(
     if batch is not None:
         if fields or outcome_id:
             raise InvalidInputError("--batch: the outcomes stand in the file; give no outcome options beside it")
-        _record_stream(invocation, batch)
+        _record_stream(invocation, readable(batch))
     elif session is not None:
+        if outcome_id:
+            raise InvalidInputError("--outcome-id names the message for one decision; a session has many")
         with invocation.router(new=False) as router:
             count = router.record_session(session, Outcome(**fields))
         invocation.screen.show(

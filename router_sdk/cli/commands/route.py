@@ -9,7 +9,7 @@ import typer
 
 from router_sdk.cli.decision_tables import decision_tables
 from router_sdk.cli.invocation import Invocation
-from router_sdk.cli.options import text_or_stdin, typed_pairs
+from router_sdk.cli.options import readable, text_or_stdin, typed_pairs
 from router_sdk.cli.stream import run_stream
 from router_sdk.cli.tables import table, word
 from router_sdk.errors import InvalidInputError
@@ -65,7 +65,7 @@ def route(
     elif task or idempotency_key:
         raise InvalidInputError("--batch: the tasks stand in the file; give no text or task options beside it")
     else:
-        _route_stream(invocation, batch, exclude or [], explain)
+        _route_stream(invocation, readable(batch), exclude or [], explain)
 
 
 def _route_stream(invocation: Invocation, source: str, exclude: list[str], explain: bool) -> None:

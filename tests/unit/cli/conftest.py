@@ -25,14 +25,13 @@ class CommandLine:
 
     def lines(self, *arguments: str, stdin: str | bytes = "", code: int = 0) -> tuple[list[dict], list[dict]]:
         result = self.run(*arguments, "--json", stdin=stdin, code=code)
-        return [json.loads(line) for line in result.stdout.splitlines()], [
-            json.loads(line) for line in result.stderr.splitlines()
-        ]
+        told = [json.loads(line) for line in result.stderr.splitlines()]
+        return [json.loads(line) for line in result.stdout.splitlines()], [line for line in told if "log" not in line]
 
     def fault(self, *arguments: str, code: int) -> dict:
         result = self.run(*arguments, "--json", code=code)
         assert result.stdout == "", "a failed command must not answer"
-        return json.loads(result.stderr)["error"]
+        return json.loads(result.stderr.splitlines()[-1])["error"]
 
 
 @pytest.fixture

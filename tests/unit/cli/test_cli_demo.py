@@ -33,5 +33,5 @@ def test_a_file_of_tasks_is_played_instead(cli):
 def test_what_cannot_work_is_said_before_the_work(cli):
     assert "--out" in cli.fault("demo", "--out", "no/such/folder/page.html", code=2)["message"]
     assert "--config" in cli.fault("demo", "--config", "router.toml", code=2)["message"]
-    assert cli.fault("demo", "--strategies", "nope", code=2)["type"] == "UnknownStrategyError"
+    assert cli.fault("demo", "--rounds", "20", "--strategies", "nope", code=2)["type"] == "UnknownStrategyError"
     assert cli.fault("demo", "--data", "missing.csv", code=2)["exit_code"] == 2

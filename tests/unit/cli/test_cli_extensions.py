@@ -78,7 +78,7 @@ def test_a_plugin_cannot_take_a_built_in_command(cli, install, caplog):
 
 def test_a_plugins_fault_is_one_line_too(cli, install):
     install("greeter", _GREETER)
-    assert cli.fault("fail", code=2)["message"] == "a fault of the plugin"
+    assert "error: a fault of the plugin" in cli.run("fail", code=2).stderr
 
 
 def test_a_broken_plugin_leaves_the_others_and_no_half_command(cli, install, caplog):

@@ -33,7 +33,15 @@ def test_status_says_who_answers_and_why(busy):
 
 def test_people_see_the_same_and_no_escape_sequences(busy):
     shown = busy.run("status").stdout
-    for expected in ("Who answers", "thompson", "abstained", "Agents over", "billing", "Newest updates", "dead letters"):
+    for expected in (
+        "Who answers",
+        "thompson",
+        "abstained",
+        "Agents over",
+        "billing",
+        "Newest updates",
+        "dead letters",
+    ):
         assert expected in shown
     assert "\x1b" not in shown
 

@@ -41,7 +41,8 @@ def test_the_commented_rules_are_understood_once_they_are_not_comments(cli):
     text = path.read_text()
     start = text.index("# rules = [")
     end = text.index("# ]", start) + len("# ]")
-    path.write_text(text[:start] + text[start:end].replace("# ", "") + text[end:])
+    rules = "\n".join(line.removeprefix("# ") for line in text[start:end].splitlines())
+    path.write_text(text[:start] + rules + text[end:])
     decision = cli.json("route", "nothing known", "--feature", "amount=2000", "--explain")
     assert decision["agent"] == "billing"
     assert decision["propensity"] == 1.0

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_sdk import Agent
+from router_sdk import Agent, Task
 from router_sdk.store.catalog import add_agents
 from router_sdk.store.erasure import erase_session
 
@@ -23,7 +23,7 @@ events = st.lists(
 
 def play(log, events):
     """Decisions before, between and after their outcomes; agents added afresh; sessions forgotten."""
-    decisions = [log.decision(agent="ab"[i % 2]) for i in range(5)]
+    decisions = [log.decision(agent="ab"[i % 2], task=Task("x", session_id=f"s{i}")) for i in range(5)]
     for kind, which, value in events:
         if kind == "decide":
             log.decide(decisions[which])

@@ -1,0 +1,85 @@
+"""What requests read of the posterior over vectors: finished, and left alone by what is being learnt."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from router_sdk.plugin import DEFAULT_TASK_TYPE
+from router_sdk_thompson.proposing import Belief
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from router_sdk.plugin import AgentSet, FeatureValue, Task
+    from router_sdk_thompson.columns import Columns
+    from router_sdk_thompson.config import ThompsonConfig
+    from router_sdk_thompson.fourier import FourierFeatures
+    from router_sdk_thompson.normal_gamma import NormalGamma
+
+TYPE_COLUMN = "task_type"
+
+
+class Design(NamedTuple):
+    """How a task becomes ``[1, Fourier features, vector of length 1]``."""
+
+    columns: Columns
+    fourier: FourierFeatures | None
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        return 1 + (0 if self.fourier is None else self.fourier.count) + self.columns.count
+
+    def encode(self, vector: NDArray[Any] | None, features: Mapping[str, FeatureValue]) -> NDArray[np.float64]:
+        """Features of one task, shape ``(width,)``."""
+        columns, fourier = self.columns, self.fourier
+        first = columns.first
+        if vector is not None and len(vector) == first == columns.count and fourier is None:
+            x = np.empty(first + 1)
+            x[0] = 1.0
+            length = float(vector.dot(vector))
+            np.divide(vector, sqrt(length) or 1.0, out=x[1:], dtype=np.float64)
+            return x
+        raw = columns.encode(features)
+        if vector is not None and len(vector) == first:
+            raw[:first] = vector
+        length = float(raw @ raw)
+        if length > 0.0:
+            raw /= sqrt(length)
+        if fourier is None:
+            return np.concatenate(([1.0], raw))
+        numbers = raw if columns.numbers is None else raw * columns.numbers
+        return np.concatenate(([1.0], fourier.features(numbers), raw))
+
+
+class DenseView(NamedTuple):
+    """One publication of the posterior over vectors."""
+
+    config: ThompsonConfig
+    design: Design
+    posterior: NormalGamma
+    events: int
+    generation: int
+    seed: int
+
+    def belief(self, task: Task, agents: AgentSet, vector: NDArray[Any] | None) -> Belief | None:
+        """Mean and width of each agent at this task; None below ``min_context_evidence``."""
+        if self.events < self.config.min_context_evidence:
+            return None
+        posterior, names = self.posterior, agents.names
+        x = self.design.encode(vector, described(task))
+        means, widths = posterior.scores(names, x, self.config.exploration)
+        seed = f"{self.seed}\0{self.events}\0{x.tobytes().hex()}" if self.config.sampling == "independent" else ""
+        return Belief("features", means, widths, posterior.counts(names), seed)
+
+
+def described(task: Task) -> Mapping[str, FeatureValue]:
+    """The task's features, its type among them where it has one."""
+    if task.task_type == DEFAULT_TASK_TYPE:
+        return task.features
+    return {**task.features, TYPE_COLUMN: task.task_type}

@@ -1,0 +1,81 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router_sdk import Outcome, Router
+
+from ..doubles import Counting
+
+SIZE = 13
+
+
+@pytest.fixture(scope="module")
+def router():
+    with Router(agents=["a", "b"], strategies=[Counting], store=":memory:") as made:
+        for i in range(SIZE):
+            made.observe(f"task {i}", "a", Outcome(quality=i / SIZE))
+            made.observe(f"unanswered {i}", "a")
+        yield made
+
+
+def texts(examples):
+    return [example.task.text for example in examples]
+
+
+ALL = [f"task {i}" for i in range(SIZE)]
+bound = st.none() | st.integers(-SIZE - 4, SIZE + 4)
+
+
+@given(bound, bound, st.none() | st.integers(-4, 4).filter(bool))
+def test_it_slices_like_a_list(router, start, stop, step):
+    assert texts(router.examples[start:stop:step]) == ALL[start:stop:step]
+
+
+@given(st.integers(-SIZE - 4, SIZE + 4))
+def test_it_indexes_like_a_list(router, index):
+    try:
+        expected = ALL[index]
+    except IndexError:
+        with pytest.raises(IndexError):
+            router.examples[index]
+    else:
+        assert router.examples[index].task.text == expected
+
+
+def test_it_iterates_counts_and_reverses(router):
+    assert len(router.examples) == SIZE
+    assert texts(router.examples) == ALL
+    assert texts(reversed(router.examples)) == ALL[::-1]
+    assert [example.reward for example in router.examples[:2]] == [0.0, 1 / SIZE]
+
+
+def test_it_shows_the_newest_revision_once(make_router):
+    router = make_router([Counting])
+    decision = router.route("x")
+    for quality in (0.1, 0.2, 0.3):
+        router.record(decision, Outcome(quality=quality))
+    assert [(example.reward, example.revision) for example in router.examples] == [(0.3, 2)]
+
+
+def test_a_fresh_start_of_an_agent_takes_no_example_out_of_the_count(make_router):
+    router = make_router([Counting])
+    decision = router.observe("x", "billing")
+    router.add_agent("billing", fresh=True)
+    router.record(decision, Outcome(quality=0.5))
+    assert len(router.examples) == len(list(router.examples)) == len(router.examples[:])
+
+
+def test_what_was_read_can_be_used_after_the_router_was_closed(make_router):
+    router = make_router([Counting])
+    router.observe("hello", "billing", Outcome(success=True))
+    found = router.examples[-5:]
+    router.close()
+    assert texts(found) == ["hello"]
+    assert found[0].eligible == ("analyst", "billing", "coder")
+
+
+def test_an_empty_log_is_an_empty_sequence(make_router):
+    router = make_router([Counting])
+    assert (len(router.examples), list(router.examples), router.examples[-5:]) == (0, [], [])
+    with pytest.raises(IndexError):
+        router.examples[-1]

@@ -1,0 +1,166 @@
+import json
+import sys
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router_sdk.learning.performance import Performance
+from router_sdk.learning.windows import SMOOTHING, WINDOW
+from router_sdk.records import Example, Signals
+
+parts = st.builds(
+    Signals,
+    success=st.none() | st.booleans(),
+    quality=st.none() | st.sampled_from([0.0, 0.25, 0.5, 1.0]),
+    feedback=st.none() | st.sampled_from([-1.0, 0.0, 1.0]),
+    correct_agent=st.none() | st.sampled_from(["a", "b"]),
+    latency_ms=st.none() | st.sampled_from([100.0, 200.0]),
+)
+told = st.lists(st.tuples(st.integers(0, 5), parts), max_size=30)
+
+
+def example(number, seq, signals, previous=None, *, agent="a", task_type="default", revision=0):
+    return Example(
+        f"{number}",
+        seq,
+        number,
+        revision,
+        agent,
+        task_type,
+        signals.quality,
+        None if previous is None else previous.quality,
+        signals,
+        previous,
+        0.5,
+        0.0,
+        0.0,
+        0.0,
+        "routed",
+        None,
+    )
+
+
+def lessons(told):
+    known, found = {}, []
+    for seq, (number, part) in enumerate(told, start=1):
+        previous, revision = known.get(number, (None, -1))
+        joined = part if previous is None else previous.updated(part)
+        if joined != previous:
+            agent, kind = "ab"[number % 2], ["default", "code"][number % 3 == 0]
+            found.append(example(number, seq, joined, previous, agent=agent, task_type=kind, revision=revision + 1))
+            known[number] = (joined, revision + 1)
+    return found, {number: joined for number, (joined, _) in known.items()}
+
+
+def reported(performance):
+    return performance.statistics(), [report.to_dict() for report in performance.agents(["a", "b", "idle"])]
+
+
+@given(told, st.integers(0, 30), st.booleans())
+def test_batches_and_restarts_do_not_matter(tmp_path_factory, told, cut, restart):
+    stream, _ = lessons(told)
+    whole, pieces = Performance(), Performance()
+    whole.learn(stream)
+    pieces.learn(stream[:cut])
+    if restart:
+        folder = tmp_path_factory.mktemp("figures")
+        pieces.save(folder)
+        pieces = Performance()
+        pieces.load(folder)
+    for one in stream[cut:]:
+        pieces.learn([one])
+    assert reported(pieces) == reported(whole)
+
+
+@given(told)
+def test_figures_are_those_of_the_newest_revisions(told):
+    stream, final = lessons(told)
+    performance = Performance()
+    performance.learn(stream)
+    found = performance.statistics()
+    assert found["total_examples"] == len(final)
+    with_quality = [joined.quality for joined in final.values() if joined.quality is not None]
+    with_feedback = [joined.feedback for joined in final.values() if joined.feedback is not None]
+    if final:
+        assert found["feedback_rate"] == len(with_feedback) / len(final)
+    if with_quality:
+        mean = sum(with_quality) / len(with_quality)
+        assert found["avg_quality_score"] == pytest.approx(mean)
+        assert found["current_model_score"] == pytest.approx(mean)
+    if with_feedback:
+        assert found["positive_feedback_rate"] == sum(value > 0 for value in with_feedback) / len(with_feedback)
+    labels = [joined.correct_agent for joined in final.values() if joined.correct_agent]
+    assert found["label_distribution"] == {name: labels.count(name) for name in sorted(set(labels))} or labels == []
+    for report in performance.agents(["a", "b", "idle"]):
+        mine = [joined for number, joined in final.items() if "ab"[number % 2] == report.agent]
+        assert report.executions == len(mine)
+        known = [joined.latency_ms for joined in mine if joined.latency_ms is not None]
+        expected = pytest.approx(sum(known) / len(known)) if known else None
+        assert report.lifetime["latency_ms"] == report.last_100["latency_ms"] == expected
+        assert sum(kind["executions"] for kind in report.task_types.values()) == len(mine)
+
+
+def test_the_window_holds_the_last_hundred_and_improvement_compares_with_those_before():
+    performance = Performance()
+    performance.learn([example(i, i, Signals(quality=0.4)) for i in range(1, WINDOW + 1)])
+    performance.learn([example(i, i, Signals(quality=0.5)) for i in range(WINDOW + 1, 2 * WINDOW + 1)])
+    assert performance.statistics()["current_model_score"] == pytest.approx(0.5)
+    assert performance.statistics()["improvement_rate"] == pytest.approx(0.25)
+    (report,) = performance.agents(["a"])
+    assert report.last_100["reward"] == pytest.approx(0.5)
+    assert report.lifetime["reward"] == pytest.approx(0.45)
+    assert report.score == pytest.approx((WINDOW * 0.5 + 1) / (WINDOW + 2))
+    ema = 0.4
+    for _ in range(WINDOW):
+        ema += SMOOTHING * (0.5 - ema)
+    assert report.ema["reward"] == pytest.approx(ema)
+
+
+def test_a_correction_of_what_left_the_window_does_not_come_back_into_it():
+    performance = Performance()
+    stream = [example(i, i, Signals(quality=1.0)) for i in range(1, 2 * WINDOW + 11)]
+    performance.learn(stream)
+    performance.learn([example(1, 999, Signals(quality=0.0), Signals(quality=1.0), revision=1)])
+    assert performance.statistics()["current_model_score"] == 1.0
+    (report,) = performance.agents(["a"])
+    assert report.last_100["reward"] == 1.0
+    assert report.lifetime["reward"] == pytest.approx(1 - 1 / len(stream))
+
+
+def test_ranks_go_by_score_and_strangers_are_left_out():
+    performance = Performance()
+    performance.learn([example(1, 1, Signals(quality=0.9)), example(2, 2, Signals(quality=0.1), agent="b")])
+    performance.learn([example(3, 3, Signals(quality=1.0), agent="stranger")])
+    assert [(r.rank, r.agent) for r in performance.agents(["b", "idle", "a"])] == [(1, "a"), (2, "idle"), (3, "b")]
+    assert json.dumps([report.to_dict() for report in performance.agents(["a"], "code")])
+    assert performance.agents(["a"], "code")[0].executions == 0
+
+
+def test_reports_may_be_asked_for_while_the_learner_learns():
+    performance = Performance()
+    errors, stop = [], threading.Event()
+
+    def read():
+        try:
+            while not stop.is_set():
+                performance.agents(["a"])
+                performance.statistics()
+        except RuntimeError as error:
+            errors.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    threads = [threading.Thread(target=read) for _ in range(2)]
+    try:
+        for thread in threads:
+            thread.start()
+        for i in range(1, 1_500):
+            performance.learn([example(i, i, Signals(quality=0.5, correct_agent=f"label{i}"), task_type=f"t{i % 40}")])
+    finally:
+        stop.set()
+        sys.setswitchinterval(interval)
+        for thread in threads:
+            thread.join()
+    assert errors == []

@@ -1,0 +1,68 @@
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from router_sdk.errors import SchemaVersionError, StoreUnavailableError
+from router_sdk.store import Store
+from router_sdk.store.schema import SCHEMA_VERSION, migrate
+
+
+def test_a_missing_folder_is_a_named_error(tmp_path):
+    with pytest.raises(StoreUnavailableError, match=r"router\.db"):
+        Store(tmp_path / "missing" / "router.db")
+
+
+def test_a_file_in_the_way_is_a_named_error(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreUnavailableError, match=r"router\.db"):
+        Store(tmp_path / "file" / "router.db")
+
+
+def test_a_folder_is_no_store_and_nothing_is_left_beside_it(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(StoreUnavailableError, match="folder"):
+        Store(folder)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_what_is_no_database_is_a_named_error_and_stays_as_it_was(store_path):
+    store_path.write_bytes(b"dear diary, " * 1_000)
+    with pytest.raises(StoreUnavailableError, match="database"):
+        Store(store_path)
+    assert store_path.read_bytes() == b"dear diary, " * 1_000
+
+
+def test_a_newer_releases_file_is_refused(open_log, store_path):
+    open_log().close()
+    connection = sqlite3.connect(store_path)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    connection.close()
+    with pytest.raises(SchemaVersionError, match="upgrade"):
+        Store(store_path)
+
+
+def test_a_file_is_migrated_once_and_opened_with_full_durability(log, open_log):
+    connection = log.writer._committer._connection
+    assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert connection.execute("PRAGMA secure_delete").fetchone() == (1,)
+    before = log.query("SELECT sql FROM sqlite_master ORDER BY name")
+    migrate(connection)
+    assert open_log().query("SELECT sql FROM sqlite_master ORDER BY name") == before
+
+
+def test_two_processes_may_create_one_store_at_once(store_path):
+    program = f"from router_sdk.store import Store; Store({str(store_path)!r}).close()"
+    running = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(3)]
+    assert [process.wait(60) for process in running] == [0, 0, 0]
+
+
+def test_memory_leaves_nothing_behind():
+    store = Store(":memory:")
+    assert store.path.exists()
+    store.close()
+    assert not store.path.parent.exists()

@@ -1,0 +1,85 @@
+import json
+
+import pytest
+
+from router_sdk.errors import CorruptArtifactError
+from router_sdk.store.artifacts import MANIFEST, check_artifact, write_artifact
+from router_sdk.store.snapshots import fingerprint
+
+
+def fill(text):
+    return lambda folder: (folder / "state.json").write_text(json.dumps(text)) and None
+
+
+def restored(log, mark="m"):
+    found = []
+    cursor = log.store.reader.query(
+        lambda connection: log.store.snapshots.restore(
+            connection, "s", mark, lambda folder: found.append(json.loads((folder / "state.json").read_text()))
+        )
+    )
+    return cursor, found[-1:] and found[-1]
+
+
+def test_the_newest_snapshot_of_the_same_fingerprint_is_found(log):
+    assert restored(log) == (0, [])
+    log.store.snapshots.save("s", "m", 5, fill("five"))
+    log.store.snapshots.save("s", "m", 9, fill("nine"))
+    assert restored(log) == (9, "nine")
+    assert restored(log, "other") == (0, [])
+    log.store.snapshots.save("s", "m", 12, fill("twelve"))
+    assert len(list((log.store.folder / "snapshots").iterdir())) == 2
+
+
+@pytest.mark.parametrize("damage", ["change", "truncate", "remove", "add", "manifest"])
+def test_a_damaged_snapshot_is_passed_over_for_an_older_one(log, damage, caplog):
+    log.store.snapshots.save("s", "m", 5, fill("five"))
+    log.store.snapshots.save("s", "m", 9, fill("nine"))
+    (newest,) = (log.store.folder / "snapshots").glob("s-9-*")
+    state = newest / "state.json"
+    {
+        "change": lambda: state.write_text('"none"'),
+        "truncate": lambda: state.write_text(""),
+        "remove": state.unlink,
+        "add": lambda: (newest / "extra").touch(),
+        "manifest": lambda: (newest / MANIFEST).write_text("{"),
+    }[damage]()
+    assert restored(log) == (5, "five")
+    assert "trying an older one" in caplog.text
+
+
+def test_a_state_that_cannot_be_read_is_passed_over(log, caplog):
+    log.store.snapshots.save("s", "m", 5, lambda folder: (folder / "state.json").write_text("[1]") and None)
+
+    def load(folder):
+        raise CorruptArtifactError("not a mapping")
+
+    assert log.store.reader.query(lambda c: log.store.snapshots.restore(c, "s", "m", load)) == 0
+
+
+def test_an_artifact_is_there_whole_or_not_at_all(tmp_path):
+    def breaks(folder):
+        (folder / "half").write_text("x")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_artifact(tmp_path / "models" / "one", breaks)
+    assert list((tmp_path / "models").iterdir()) == []
+    write_artifact(tmp_path / "models" / "one", fill("x"))
+    check_artifact(tmp_path / "models" / "one")
+    with pytest.raises(OSError, match="one"):
+        write_artifact(tmp_path / "models" / "one", fill("y"))
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["one"]
+
+
+def test_discarding_leaves_none(log):
+    log.store.snapshots.save("s", "m", 5, fill("five"))
+    log.store.snapshots.discard()
+    assert restored(log) == (0, [])
+    log.store.snapshots.save("s", "m", 6, fill("six"))
+    assert restored(log) == (6, "six")
+
+
+def test_a_fingerprint_keeps_its_parts_apart():
+    assert fingerprint("ab", "c") != fingerprint("a", "bc")
+    assert fingerprint("a", "b") == fingerprint("a", "b")
