@@ -148,6 +148,6 @@ def one_caller(folder: Path, repeats: int, outcomes: int) -> list[Figure]:
         (lambda: contest.router(1), lambda: contest.router_objects(1), contest.single), repeats
     )
     return [
-        _figure("record by id, one caller ÷ raw single commits", ours, baseline, 80),
-        _figure("record by decision, one caller ÷ raw single commits", objects, baseline, 80),
+        _figure("record by id, one caller ÷ single commits", ours, baseline, 80),
+        _figure("record by decision, one caller ÷ single commits", objects, baseline, 80),
     ]

@@ -27,7 +27,8 @@ def main() -> None:
         # Labelled data in and out; None would stand for "no agent fits".
         texts, labels = zip(*LABELLED, strict=True)
         router.fit(texts, labels)
-        print("evaluate:", router.evaluate(["join on two keys", "sort by length"], ["sql", "python"]))
+        result = router.evaluate(["join on two keys", "sort by length"], ["sql", "python"])
+        print(f"evaluate: accuracy {result.accuracy:.2f} over {result.size} tasks")
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ from router_sdk.records import Agent, Decision, Outcome, Task
 from router_sdk.rewards import RewardFunction
 from router_sdk.routing.assembly import StrategySpec
 from router_sdk.routing.calls import Call
+from router_sdk.store.activity import answered, learning_events, passed
 from router_sdk.store.identity import check_id
-from router_sdk.store.journal import dead_letters, learning_totals, write_dead_letters
+from router_sdk.store.journal import dead_letters, learning_totals
 from router_sdk.store.ticket import Entry
 
 if TYPE_CHECKING:
@@ -293,9 +294,26 @@ class Router:
         names = self._engine.members.roster.everyone.names
         return self._engine.performance.agents(names, task_type)[:top_k]
 
-    def status(self) -> dict[str, Any]:
-        """What the parts are doing: store, agents, chain and learner, as JSON values."""
-        return self._engine.status()
+    def status(self, *, last: int = 5) -> dict[str, Any]:
+        """Everything that ``router status`` shows, as JSON values.
+
+        Args:
+            last: How many of the newest updates and dead letters.
+        """
+        reader = self._engine.store.reader
+        return {
+            **self._engine.status(),
+            "answered": reader.query(answered),
+            "passed": reader.query(passed),
+            "performance": [one.to_dict() for one in self.agent_performance()],
+            "statistics": self.statistics(),
+            "learning_events": reader.query(lambda connection: learning_events(connection, last)),
+            "dead_letters": self.dead_letters(last),
+        }
+
+    def dead_letter(self, kind: str, reason: str, *, body: str | None = None) -> None:
+        """Keep what could not be understood or delivered, with the reason; privacy applies to both."""
+        self._engine.store.refuse([(kind, None, reason, body)])
 
     def dead_letters(self, limit: int = 100) -> list[Mapping[str, Any]]:
         """What was refused in batches, and why, newest first."""
@@ -330,7 +348,7 @@ class Router:
             InvalidInputError: if the file cannot be read.
         """
         report, letters = import_examples(Path(path), self._check_observation, self.observe_batch)
-        write_dead_letters(self._writer, letters)
+        self._engine.store.refuse(letters)
         return report
 
     def _check_observation(self, observed: Observation) -> None:

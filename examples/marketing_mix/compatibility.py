@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from router_sdk import Outcome, Router, Task
+from router_sdk.demo.analyst import AGENT_NAMES
 from router_sdk.demo.marketing_mix import SessionState, marketing_mix_agents
 from router_sdk.demo.sessions import RULES, generate_turns
 
@@ -33,7 +34,7 @@ class IterationRecorder:
             actual_agent_used: Who acted now; that it was used does not mean that it was right.
             outcome: Any fields of an :class:`Outcome`.
         """
-        task: Task = SessionState(**state, history=tuple(history)).task()
+        task: Task = SessionState(**state, history=tuple(history)).task(words=False)
         return self._router.observe(task, agent=actual_agent_used, outcome=Outcome(**outcome)).decision_id
 
 
@@ -49,14 +50,14 @@ def main() -> None:
         ) as router,
     ):
         recorder = IterationRecorder(router)
-        for turn in generate_turns(60, strictness=1.0, seed=3):
+        for number, turn in enumerate(generate_turns(100, strictness=1.0, seed=3)):
             fields = {name: getattr(turn.state, name) for name in SessionState.__slots__ if name != "history"}
-            outcome = turn.outcomes[turn.wanted].model_dump(exclude_none=True)
-            recorder.record_iteration(fields, turn.state.history, turn.wanted, outcome)
+            agent = AGENT_NAMES[number % 3]  # whoever was free; whether that was right, the outcome says
+            recorder.record_iteration(fields, turn.state.history, agent, turn.outcomes[agent].model_dump())
         router.flush()
         print(f"recorded {router.statistics()['total_examples']} iterations that somebody else decided")
         state = SessionState("new", 3, 11.0, 0.82, 800.0, 0, 0.5, "CPG", ("business_analyst",))
-        decision = router.route(state.task())
+        decision = router.route(state.task(words=False))
         print(f"{state.text}\n→ {decision.ranking[0]} is the favourite, decided by {decision.strategy}")
 
 

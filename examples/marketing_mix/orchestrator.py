@@ -70,7 +70,7 @@ class Orchestrator:
         records = []
         while not session.signed_off and len(records) < self.max_iterations:
             state = session.state
-            decision = self.router.route(state.task())
+            decision = self.router.route(state.task(words=False))
             agent = decision.agent or decision.ranking[0]
             outcome = session.turn().outcomes[agent]  # here a real orchestrator calls the agent
             self.router.record(decision, outcome)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from router_sdk.cli.options import STDIN
 from router_sdk.errors import InvalidInputError, RouterClosedError, RouterError, StoreError
-from router_sdk.store.journal import write_dead_letters
 
 if TYPE_CHECKING:
     from router_sdk.cli.invocation import Invocation
@@ -118,8 +117,6 @@ def _parsed(line: bytes) -> dict[str, Any]:
 
 def _refuse(invocation: Invocation, router: Router, kind: str, number: int, line: bytes, error: RouterError) -> None:
     text = line.decode("utf-8", errors="replace").rstrip("\r\n")
-    body = text[:_BODY_CHARS] if router.config.privacy == "full" else None
-    letter = (kind, None, f"line {number}: {error}", body)
-    write_dead_letters(router._writer, [letter])
+    router.dead_letter(kind, f"line {number}: {error}", body=text[:_BODY_CHARS])
     fault: Mapping[str, Any] = {"line": number, "type": type(error).__name__, "message": str(error)}
     invocation.screen.refuse(fault, f"line {number}: {error}")

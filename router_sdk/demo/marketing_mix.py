@@ -105,10 +105,15 @@ class SessionState:
             "industry": self.industry,
         }
 
-    def task(self) -> Task:
-        """What is handed to the router."""
+    def task(self, *, words: bool = True) -> Task:
+        """What is handed to the router.
+
+        Args:
+            words: Whether the state's text goes along. It says nothing that the features do not, and a strategy that
+                learns words one by one learns slower from "MAPE=12.3%" than from the number.
+        """
         return Task(
-            self.text,
+            self.text if words else "",
             task_type=self.task_type,
             features=self.features,
             session_id=self.session_id,

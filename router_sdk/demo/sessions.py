@@ -22,9 +22,6 @@ RULES: tuple[dict[str, object], ...] = (
 )
 """What a team would write down on day one: right for the analyst that the synthetic data are made with."""
 
-HALF_LIFE_S = 2.0
-"""The demonstration plays months in seconds, so what was learnt must age in seconds too."""
-
 
 def generate_turns(sessions: int, *, strictness: float = 0.0, seed: int = 0) -> Iterator[Turn]:
     """Play whole sessions and yield their turns.
@@ -64,7 +61,7 @@ def marketing_mix_stream(sessions: int, *, strictness: float = 1.0, seed: int = 
                 [_item(turn) for turn in generate_turns(half, strictness=strictness, seed=seed + 1)],
             ),
         ),
-        strategy={"heuristic": {"rules": RULES}, "thompson": {"half_life_s": HALF_LIFE_S}},
+        strategy={"heuristic": {"rules": RULES}},
         notes=(
             f"{sessions:,} generated sessions. Their states are fixed in advance, so every contender meets the same "
             "tasks and, for the same choice, the same outcome.",
@@ -77,4 +74,4 @@ def _item(turn: Turn) -> StreamItem:
     rewards = {name: reward(outcome.signals(), name) or 0.0 for name, outcome in turn.outcomes.items()}
     # The oracle knows the analyst's mind, not the toss of the coin.
     best = max(turn.preferences, key=turn.preferences.__getitem__)
-    return StreamItem(turn.state.task(), rewards, best, turn.outcomes)
+    return StreamItem(turn.state.task(words=False), rewards, best, turn.outcomes)

@@ -9,6 +9,8 @@ from router_sdk.records import Example
 from router_sdk.store.tail import LogTail
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from router_sdk.rewards import RewardFunction
     from router_sdk.store import Store
 
@@ -31,7 +33,13 @@ class History(Sequence[Example]):
         self._reward = reward
 
     def _newest(self, seqs: Sequence[int]) -> list[Example]:
-        return self._store.reader.query(lambda connection: LogTail(connection, self._reward).newest(seqs))
+        def work(connection: sqlite3.Connection) -> list[Example]:
+            found = LogTail(connection, self._reward).newest(seqs)
+            for example in found[:1]:  # loads what was decided for all of them, while the connection is this thread's
+                _ = example.task, example.vectors, example.eligible
+            return found
+
+        return self._store.reader.query(work)
 
     def _seqs(self, order: str, limit: int, offset: int) -> list[int]:
         query = f"SELECT d.seq {_JOINED} ORDER BY d.seq {order} LIMIT ? OFFSET ?"

@@ -13,12 +13,10 @@ from typing import Any
 
 from router_sdk.errors import InvalidInputError, RouterError
 from router_sdk.records import MAX_TEXT_CHARS, Outcome, Task
+from router_sdk.store.journal import DeadLetter
 
 Observation = tuple[Task, str | None, Outcome | None]
 """A task, the agent that acted on it (None: nobody fitted), and what came of it."""
-
-DeadLetter = tuple[str, str | None, str, str | None]
-"""(kind, decision_id, reason, body)"""
 
 _GROUP = 64
 _BODY_CHARS = 10_000
@@ -26,7 +24,18 @@ _NAMED_ERRORS = 10
 _TASK_FIELDS = frozenset(Task.model_fields)
 _OUTCOME_FIELDS = frozenset(Outcome.model_fields)
 _TEXT_COLUMNS = frozenset(
-    "text task_type session_id tenant agent label correct_agent response feedback_text error".split()
+    [
+        "text",
+        "task_type",
+        "session_id",
+        "tenant",
+        "agent",
+        "label",
+        "correct_agent",
+        "response",
+        "feedback_text",
+        "error",
+    ]
 )
 """In a CSV file these hold texts, whatever they look like; any other cell is JSON, or a text where it is not."""
 _IGNORED = frozenset({"decision_id", "at", "reward", "propensity", "source"})
@@ -72,7 +81,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
                 if line.strip():
                     yield number, _parse(line)
     except (OSError, EOFError, zlib.error, csv.Error) as error:
-        raise InvalidInputError(f"cannot read {path}: {error}") from error
+        raise InvalidInputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _parse(line: str) -> Mapping[str, Any] | str:

@@ -176,6 +176,7 @@ class Learner:
         self._start()
         self._journal = []  # the parent's to write
         self.folding = threading.RLock()
+        self._performance.after_fork()
         self._tail = self._store.tail(self._reward)
 
     # -- on the learner's thread

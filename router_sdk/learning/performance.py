@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
@@ -47,7 +48,10 @@ class AgentPerformance:
 
 
 class Performance:
-    """Folds examples into figures per agent and task type, and into totals."""
+    """Folds examples into figures per agent and task type, and into totals.
+
+    One thread learns while any other may ask for a report.
+    """
 
     name = "performance"
     state_version = 1
@@ -58,9 +62,18 @@ class Performance:
         self._judged: list[float] = [0.0, 0.0, 0.0, 0.0, 0.0]
         """Examples, with feedback, with positive feedback, with quality, sum of quality."""
         self._rewards: OrderedDict[str, float] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def after_fork(self) -> None:
+        """In a child: a lock that nobody holds."""
+        self._lock = threading.Lock()
 
     def learn(self, examples: Sequence[Example]) -> None:
         """Add new executions, and replace what corrected ones reported before."""
+        with self._lock:
+            self._learn(examples)
+
+    def _learn(self, examples: Sequence[Example]) -> None:
         cells, rewards = self._cells, self._rewards
         for example in examples:
             signals, previous, reward = example.signals, example.previous, example.reward
@@ -98,18 +111,21 @@ class Performance:
 
     def score(self) -> float | None:
         """Mean reward of the last 100 outcomes, or None before the first."""
-        newest = list(self._rewards.values())[-WINDOW:]
+        with self._lock:
+            newest = list(self._rewards.values())[-WINDOW:]
         return sum(newest) / len(newest) if newest else None
 
     def statistics(self) -> dict[str, Any]:
         """Totals over all agents, see ``Router.statistics``."""
-        total, with_feedback, positive, with_quality, quality = self._judged
-        rewards = list(self._rewards.values())
-        score, before = self.score(), rewards[:-WINDOW][-WINDOW:]
+        with self._lock:
+            total, with_feedback, positive, with_quality, quality = self._judged
+            labels, rewards = dict(self._labels), list(self._rewards.values())
+        newest, before = rewards[-WINDOW:], rewards[:-WINDOW][-WINDOW:]
+        score = sum(newest) / len(newest) if newest else None
         earlier = sum(before) / len(before) if before else None
         return {
             "total_examples": int(total),
-            "label_distribution": {name or None: count for name, count in list(self._labels.items()) if count},
+            "label_distribution": {name or None: count for name, count in labels.items() if count},
             "feedback_rate": with_feedback / total if total else 0.0,
             "avg_quality_score": quality / with_quality if with_quality else None,
             "positive_feedback_rate": positive / with_feedback if with_feedback else None,
@@ -125,10 +141,11 @@ class Performance:
             task_type: Count this type only; None counts all.
         """
         by_agent: dict[str, dict[str, Running]] = {name: {} for name in names}
-        for (name, kind), cell in list(self._cells.items()):
-            if name in by_agent and task_type in (None, kind):
-                by_agent[name][kind] = cell
-        reports = [_report(name, cells) for name, cells in by_agent.items()]
+        with self._lock:
+            for (name, kind), cell in self._cells.items():
+                if name in by_agent and task_type in (None, kind):
+                    by_agent[name][kind] = cell
+            reports = [_report(name, cells) for name, cells in by_agent.items()]
         reports.sort(key=lambda report: (-report["score"], report["agent"]))
         return [AgentPerformance(rank=rank, **report) for rank, report in enumerate(reports, start=1)]
 
@@ -136,8 +153,9 @@ class Performance:
 
     def forget_agents(self, names: Collection[str]) -> None:
         """Start these agents' figures again."""
-        for key in [key for key in self._cells if key[0] in names]:
-            del self._cells[key]
+        with self._lock:
+            for key in [key for key in self._cells if key[0] in names]:
+                del self._cells[key]
 
     def forget_examples(self, decision_ids: Collection[str]) -> None:
         """Nothing to do: figures are no payload."""
@@ -168,7 +186,7 @@ def _report(name: str, cells: dict[str, Running]) -> dict[str, Any]:
         whole.executions += cell.executions
         whole.sums = [a + b for a, b in zip(whole.sums, cell.sums, strict=True)]
         whole.counts = [a + b for a, b in zip(whole.counts, cell.counts, strict=True)]
-        newest += cell.newest()
+        newest += cell.recent.values()
     newest = sorted(newest, key=lambda entry: entry[0])[-WINDOW:]
     rewards = [figures[0] for _, figures in newest if figures[0] is not None]
     return {
@@ -182,7 +200,7 @@ def _report(name: str, cells: dict[str, Running]) -> dict[str, Any]:
             kind: {
                 "executions": cell.executions,
                 "lifetime": cell.lifetime(),
-                "last_100": mean_of(figures for _, figures in cell.newest()),
+                "last_100": mean_of(figures for _, figures in cell.recent.values()),
                 "ema": cell.ema(),
             }
             for kind, cell in cells.items()

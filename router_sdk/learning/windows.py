@@ -80,10 +80,6 @@ class Running:
         if decision_id in self.recent:
             self.recent[decision_id] = (self.recent[decision_id][0], figures)
 
-    def newest(self) -> list[tuple[int, Figures]]:
-        """A copy of what ``recent`` holds, safe to walk through while the learner goes on."""
-        return list(self.recent.values())
-
     def lifetime(self) -> dict[str, float | None]:
         """Mean per figure over all executions."""
         return {

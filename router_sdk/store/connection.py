@@ -27,7 +27,12 @@ class ProcessLock:
     """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"cannot open the store in {path.parent}: {error.strerror}; make the folder, or choose another"
+            ) from error
 
     def acquire(self, timeout_s: float) -> None:
         """Wait for the lock.

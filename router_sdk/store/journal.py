@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from router_sdk.store.writer import LogWriter
 
 
+DeadLetter = tuple[str, str | None, str, str | None]
+"""(kind, decision_id, reason, body)"""
+
+
 @dataclass(frozen=True, slots=True)
 class LearningEvent:
     """One update of one strategy.
@@ -91,8 +95,8 @@ def learning_totals(connection: sqlite3.Connection) -> dict[str, float]:
     }
 
 
-def write_dead_letters(writer: LogWriter, letters: list[tuple[str, str | None, str, str | None]]) -> None:
-    """Keep what was refused in a batch, with the reason: (kind, decision_id, reason, body) each."""
+def write_dead_letters(writer: LogWriter, letters: list[DeadLetter]) -> None:
+    """Keep what was refused in a batch, with the reason."""
     now = time.time()
 
     def work(connection: sqlite3.Connection, seq: int) -> None:

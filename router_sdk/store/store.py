@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from router_sdk.errors import InvalidConfigError
 from router_sdk.store.connection import open_reader
+from router_sdk.store.journal import DeadLetter, write_dead_letters
 from router_sdk.store.privacy import text_filter
 from router_sdk.store.reader import LogReader
 from router_sdk.store.rows import outcome_payload, outcome_row
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from router_sdk.rewards import RewardFunction
 
 IN_MEMORY = ":memory:"
+
+_QUOTED = re.compile(r" \(got .*|: '.*", re.DOTALL)
 
 
 class Store:
@@ -61,6 +65,7 @@ class Store:
             raise InvalidConfigError("store: give a file name, or ':memory:'")
         self.path = Path(location).expanduser().absolute()
         self.folder = self.path.with_name(self.path.name + ".artifacts")
+        self._privacy = privacy
         self._keep = text_filter(privacy, self.folder)
         durable = self._temporary is None
         self.writer = LogWriter(self.path, self._keep, queue_size=queue_size, durable=durable, on_commit=on_commit)
@@ -79,6 +84,12 @@ class Store:
         """An outcome as the writer takes it, with its decision where that may not be on disk yet."""
         row = outcome_row(decision_id, outcome, outcome_id, tenant)
         return Entry(row, outcome_payload(outcome, self._keep), decision)
+
+    def refuse(self, letters: list[DeadLetter]) -> None:
+        """Keep what could not be delivered; where texts are not kept in full, no body and no quotation."""
+        if self._privacy != "full":
+            letters = [(kind, decision_id, _QUOTED.sub("", reason), None) for kind, decision_id, reason, _ in letters]
+        write_dead_letters(self.writer, letters)
 
     def tail(self, reward: RewardFunction) -> LogTail:
         """A view of the log with a connection of its own; close it with ``LogTail.close``."""

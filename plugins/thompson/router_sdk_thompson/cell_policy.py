@@ -37,7 +37,8 @@ class CellPolicy:
         config = self._config
         names = sorted(agents.names)
         tallies = evidence.tally(task_type, names)
-        if sum(here.mass for here, _ in tallies) < config.min_evidence or not names:
+        # Fading shaves a little off within minutes; that shall not count as an observation less.
+        if round(sum([here.mass for here, _ in tallies]), 1) < config.min_evidence or not names:
             return None
         beliefs = [
             posterior(agents[agents.positions[name]], here, elsewhere, config)

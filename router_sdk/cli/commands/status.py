@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from router_sdk.cli.invocation import Invocation
-from router_sdk.cli.log_view import answered, learning_events, passed
 from router_sdk.cli.status_tables import status_tables
 
 
@@ -21,15 +19,5 @@ def status(
     It learns nothing and changes nothing: what it shows is what a router would start from.
     """
     with invocation.router(new=False, learning=False) as router:
-        found = router.status()
-        path = Path(found["store"]["path"])
-        report = {
-            **found,
-            "answered": answered(path),
-            "passed": passed(path),
-            "performance": [one.to_dict() for one in router.agent_performance()],
-            "statistics": router.statistics(),
-            "learning_events": learning_events(path, last),
-            "dead_letters": router.dead_letters(last),
-        }
+        report = router.status(last=last)
     invocation.screen.show(report, lambda: status_tables(report))

@@ -62,9 +62,8 @@ def test_what_goes_out_comes_in_again(routers, tmp_path_factory, lines, ending):
     one.observe_batch([(entry["task"], entry["agent"], entry["outcome"]) for entry in lines])
     path = tmp_path_factory.mktemp("out") / f"examples.{ending}"
     one.export_examples(path, format=ending)
-    rows = path.read_text(encoding="utf-8", newline="") if ending == "jsonl" else ""
     if ending == "jsonl":
-        path.write_text("".join(rows.splitlines(keepends=True)[before[0] :]), encoding="utf-8", newline="")
+        path.write_bytes(b"\n".join(path.read_bytes().split(b"\n")[before[0] :]))
     else:
         with path.open(encoding="utf-8", newline="") as file:
             records = list(csv.DictReader(file))

@@ -1,11 +1,8 @@
-"""Questions of ``router status`` to the log: who answered lately, why others did not, and what was learnt."""
+"""What happened lately: who answered, why others did not, and what was learnt."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from router_sdk.store.connection import open_reader
 
 if TYPE_CHECKING:
     import sqlite3
@@ -28,9 +25,9 @@ _EVENTS = (
 )
 
 
-def answered(path: Path) -> list[dict[str, Any]]:
+def answered(connection: sqlite3.Connection) -> list[dict[str, Any]]:
     """Who answered the newest decisions: strategy, decisions, share, mean confidence, share explored."""
-    rows = _ask(path, _ANSWERED, RECENT)
+    rows = connection.execute(_ANSWERED, (RECENT,)).fetchall()
     total = sum(row[1] for row in rows)
     return [
         {
@@ -45,21 +42,13 @@ def answered(path: Path) -> list[dict[str, Any]]:
     ]
 
 
-def passed(path: Path) -> list[dict[str, Any]]:
+def passed(connection: sqlite3.Connection) -> list[dict[str, Any]]:
     """Why strategies did not answer the newest decisions, the newest reason first."""
-    rows = _ask(path, _SKIPPED, RECENT)
+    rows = connection.execute(_SKIPPED, (RECENT,)).fetchall()
     return [{"strategy": strategy, "reason": reason, "decisions": count} for strategy, reason, count, _ in rows]
 
 
-def learning_events(path: Path, limit: int) -> list[dict[str, Any]]:
+def learning_events(connection: sqlite3.Connection, limit: int) -> list[dict[str, Any]]:
     """The newest updates of what is learnt, newest first."""
     query = f"SELECT {', '.join(_EVENTS)} FROM learning_events ORDER BY id DESC LIMIT ?"
-    return [dict(zip(_EVENTS, row, strict=True)) for row in _ask(path, query, limit)]
-
-
-def _ask(path: Path, query: str, limit: int) -> list[Any]:
-    connection: sqlite3.Connection = open_reader(path)
-    try:
-        return connection.execute(query, (limit,)).fetchall()
-    finally:
-        connection.close()
+    return [dict(zip(_EVENTS, row, strict=True)) for row in connection.execute(query, (limit,))]
