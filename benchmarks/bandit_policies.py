@@ -171,7 +171,7 @@ class ContextualBandits(Policy):
         except ImportError as error:
             raise MissingError("contextualbandits is not installed") from error
         self.one_hot = np.eye(width)
-        self.bandit = LinUCB(nchoices=arms, alpha=alpha, random_state=seed)
+        self.bandit = LinUCB(nchoices=arms, alpha=alpha, random_state=seed + 1)
         self.bandit.partial_fit(np.zeros((arms, width)), np.arange(arms), np.zeros(arms))
 
     def _row(self, context: Any) -> Any:

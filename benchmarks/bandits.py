@@ -4,7 +4,7 @@ E1 digits, E2 pendigits and E3 mushroom are contextual and stationary; E4 is rou
 feedback and two changes. Every policy sees the same rounds in the same order and the reward of its choice alone.
 Pendigits and mushroom: UCI Machine Learning Repository, CC BY 4.0; digits come with scikit-learn.
 
-    python benchmarks/bandits.py [--quick] [--first-seed 0] [--only E1,E4]
+    python benchmarks/bandits.py [--quick] [--seeds 12] [--alone] [--first-seed 0] [--only E1,E4]
 """
 
 from __future__ import annotations
@@ -156,13 +156,15 @@ EXPERIMENTS = {
 }
 
 
-def run(name: str, seeds: range, out: Callable[[str], None]) -> None:
+def run(name: str, seeds: range, alone: bool) -> None:
     """Play one experiment with every policy that is installed and print the table."""
     experiment = EXPERIMENTS[name]
-    out(f"\n{name}  {experiment.title}; goal {experiment.goal}; seeds {seeds.start}..{seeds.stop - 1}")
-    out(f"{'':34} {'mean':>9} {'worst':>9} {'ratio':>7} {'us/round':>9}")
+    print(f"\n{name}  {experiment.title}; goal {experiment.goal}; seeds {seeds.start}..{seeds.stop - 1}")
+    print(f"{'':34} {'mean':>9} {'worst':>9} {'ratio':>7} {'us/round':>9}")
     reference = None
     for label, make in (ROUTING if name == "E4" else CONTEXTUAL).items():
+        if alone and not label.startswith("thompson"):
+            continue
         found, started, rounds = [], time.perf_counter(), 0
         try:
             for seed in seeds:
@@ -173,18 +175,20 @@ def run(name: str, seeds: range, out: Callable[[str], None]) -> None:
                 found.append(experiment.gauge(problem, chosen))
                 rounds += len(chosen)
         except MissingError as missing:
-            out(f"{label:34} skipped: {missing}")
+            print(f"{label:34} skipped: {missing}")
             continue
         spent = 1e6 * (time.perf_counter() - started) / rounds
         mean, worst = float(np.mean(found)), (min if experiment.higher else max)(found)
         reference = mean if reference is None else reference
-        out(f"{label:34} {mean:9.3f} {worst:9.3f} {mean / reference:7.2f} {spent:9.0f}")
+        print(f"{label:34} {mean:9.3f} {worst:9.3f} {mean / reference:7.2f} {spent:9.0f}", flush=True)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one seed each")
+    parser.add_argument("--seeds", type=int, default=12, help="at most so many seeds each")
+    parser.add_argument("--alone", action="store_true", help="leave the peers out")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--only", default="E1,E2,E3,E4")
     given = parser.parse_args(argv)
@@ -192,8 +196,8 @@ def main(argv: list[str] | None = None) -> None:
         if name in {"E2", "E3"} and not DATA.is_dir():
             print(f"{name} skipped: no data at $ROUTER_BENCH_DATA")
             continue
-        count = 1 if given.quick else EXPERIMENTS[name].seeds
-        run(name, range(given.first_seed, given.first_seed + count), lambda line: print(line, flush=True))
+        count = 1 if given.quick else min(given.seeds, EXPERIMENTS[name].seeds)
+        run(name, range(given.first_seed, given.first_seed + count), given.alone)
 
 
 if __name__ == "__main__":

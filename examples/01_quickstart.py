@@ -24,7 +24,7 @@ def main() -> None:
         router.record(decision, Outcome(success=True, quality=0.9, latency_ms=850, cost_usd=0.002))
 
         # A task can carry a type, features and a session beside its text.
-        task = Task("the page says error 500", task_type="incident", features={"status": 500}, session_id="s-1")
+        task = Task("I cannot sign in, error 500", task_type="incident", features={"status": 500}, session_id="s-1")
         decision = router.route(task)
         router.record(decision, Outcome(success=decision.agent == "support"))
         print(f"{task.text!r} went to {decision.agent}")

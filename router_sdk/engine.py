@@ -265,12 +265,13 @@ class Engine:
             raise InvalidIdError(f"outcome_id: expected a text of 1 to {_MAX_ID_CHARS} characters")
         if outcome.correct_agent is not None:
             self.members.require_known(outcome.correct_agent)
+        signals = outcome.signals()
         if not isinstance(decision, Decision):
-            return self.store.entry(check_id(decision), outcome, outcome_id=outcome_id)
-        checked_reward(self.reward, outcome.signals(), decision.agent)
+            return self.store.entry(check_id(decision), outcome, signals, outcome_id=outcome_id)
+        checked_reward(self.reward, signals, decision.agent)
         carried = None if decision.durable else decision
         return self.store.entry(
-            decision.decision_id, outcome, outcome_id=outcome_id, tenant=decision.task.tenant, decision=carried
+            decision.decision_id, outcome, signals, outcome_id=outcome_id, tenant=decision.task.tenant, decision=carried
         )
 
     def recorded(self, decision_ids: Iterable[str], outcome: Outcome) -> None:

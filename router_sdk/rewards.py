@@ -60,32 +60,31 @@ class OutcomeReward:
 
     def __call__(self, signals: Signals, agent: str | None) -> float | None:
         """The reward of ``agent`` in [0, 1], or None while nothing says how it did."""
-        benefit = self._benefit(signals, agent)
-        if benefit is None or not (self.latency or self.cost):
+        success, quality, feedback, correct_agent, no_agent_fits, latency_ms, cost_usd, *_ = signals
+        if success is False:
+            benefit = 0.0
+        elif quality is not None:
+            benefit = quality if feedback is None else (quality + (feedback + 1.0) / 2.0) / 2.0
+        elif feedback is not None:
+            benefit = (feedback + 1.0) / 2.0
+        elif correct_agent is not None:
+            benefit = 1.0 if correct_agent == agent else 0.0
+        elif no_agent_fits:
+            benefit = 1.0 if agent is None else 0.0
+        elif success is None:
+            return None
+        else:
+            benefit = 1.0
+        if not (self.latency or self.cost):
             return benefit
         total, weight = self.quality * benefit, self.quality
-        if self.latency and signals.latency_ms is not None:
-            total += self.latency * math.exp(-signals.latency_ms / self.latency_scale_ms)
+        if self.latency and latency_ms is not None:
+            total += self.latency * math.exp(-latency_ms / self.latency_scale_ms)
             weight += self.latency
-        if self.cost and signals.cost_usd is not None:
-            total += self.cost * math.exp(-signals.cost_usd / self.cost_scale_usd)
+        if self.cost and cost_usd is not None:
+            total += self.cost * math.exp(-cost_usd / self.cost_scale_usd)
             weight += self.cost
         return total / weight
-
-    @staticmethod
-    def _benefit(signals: Signals, agent: str | None) -> float | None:
-        success, quality, feedback, correct_agent, no_agent_fits, *_ = signals
-        if success is False:
-            return 0.0
-        if quality is not None:
-            return quality if feedback is None else (quality + (feedback + 1.0) / 2.0) / 2.0
-        if feedback is not None:
-            return (feedback + 1.0) / 2.0
-        if correct_agent is not None:
-            return 1.0 if correct_agent == agent else 0.0
-        if no_agent_fits:
-            return 1.0 if agent is None else 0.0
-        return None if success is None else 1.0
 
 
 def reward_fingerprint(reward: object) -> str:

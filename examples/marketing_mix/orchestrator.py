@@ -67,7 +67,7 @@ class Orchestrator:
         """Play one session until it is signed off or given up."""
         self._sessions += 1
         session = MarketingMixSession(f"session-{self._sessions}", self.analyst, self._rng)
-        records = []
+        records: list[IterationRecord] = []
         while not session.signed_off and len(records) < self.max_iterations:
             state = session.state
             decision = self.router.route(state.task(words=False))

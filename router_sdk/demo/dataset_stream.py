@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from router_sdk.demo.datasets import Dataset, DatasetRow, is_train
+from router_sdk.demo.sources import SOURCES
 from router_sdk.demo.stream import Phase, Stream
 from router_sdk.errors import InvalidInputError
 from router_sdk.records import Agent
@@ -41,11 +42,12 @@ def dataset_stream(dataset: Dataset, *, warm_start: int = 20, max_tasks: int = 1
         raise InvalidInputError(f"{dataset.name}: only {left} tasks left to play; give more rows or less warm start")
     share = min(1.0, max_tasks / left)
     first, second = ([*part[: round(share * len(part))]] for part in parts)
+    phases = _phases(first, second)
     return Stream(
         title=dataset.name,
         agents=tuple(_described(agent, given.get(agent.name, []), train) for agent in dataset.agents),
-        phases=tuple(_phases(first, second)),
-        notes=tuple(_notes(dataset, given, len(first) + len(second), left, seed)),
+        phases=tuple(phases),
+        notes=(*_notes(dataset, given, len(first) + len(second), left, seed), *_unfit(phases)),
     )
 
 
@@ -98,7 +100,18 @@ def _notes(dataset: Dataset, given: dict[str, list[DatasetRow]], played: int, le
             f"Warm start: {shown:,} labelled texts, at most {max(len(rows) for rows in given.values())} per agent, "
             "were given as the agents' examples and are not in the stream."
         )
+    if source := SOURCES.get(dataset.name):
+        notes.append(f"Source: {source}.")
     if dataset.bad_lines:
         shown_lines = ", ".join(f"{bad.line} ({bad.reason:.80})" for bad in dataset.bad_lines[:3])
         notes.append(f"{len(dataset.bad_lines)} malformed lines were left out: {shown_lines}.")
     return notes
+
+
+def _unfit(phases: Sequence[Phase]) -> list[str]:
+    """Say where more tasks fit no agent than elsewhere, because the reward falls there for everybody but the oracle."""
+    shares = [sum(item.best is None for item in phase.items) / len(phase.items) for phase in phases]
+    if max(shares) - min(shares) < 0.02:
+        return []
+    listed = ", ".join(f"{share:.0%} in “{phase.name}”" for phase, share in zip(phases, shares, strict=True))
+    return [f"Tasks that fit no agent, on which every choice of one earns nothing: {listed}."]

@@ -58,7 +58,7 @@ class FeedbackLoop:
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
-        self.kinds: Counter[str] = Counter()
+        self.kinds: Counter[str] = Counter(dict.fromkeys(SHARES, 0))
         self.messages = 0
         self._rng = rng
         self._waiting: list[Delivery] = []

@@ -70,14 +70,13 @@ def render_page(report: DemoReport) -> str:
 
 
 def headline(report: DemoReport) -> str:
-    """The finding in one line: what happened against the heuristic by the end, losses included."""
+    """The finding in one line: how the router stood in the last phase, and whether one agent alone was better."""
     last = report.phases[-1]
-    ours, theirs = last.rewards[ROUTER], last.rewards[HEURISTIC]
-    verdict = next(c.verdict for c in report.comparisons if c.contender == HEURISTIC and c.scope == last.name)
-    if verdict == "even":
-        return f"By the end the router does as well as its rules: reward {ours:.2f} against {theirs:.2f}"
-    words = "ahead of" if verdict == "won" else "behind"
-    return f"By the end the router is {words} its static rules: reward {ours:.2f} against {theirs:.2f}"
+    verdicts = {(c.contender, c.scope): c.verdict for c in report.comparisons}
+    words = {"won": "is ahead of", "lost": "is behind", "even": "does as well as"}[verdicts[HEURISTIC, last.name]]
+    rewards = f"reward {last.rewards[ROUTER]:.2f} against {last.rewards[HEURISTIC]:.2f}"
+    but = ", but lost to the best single agent" if verdicts[BEST_SINGLE, "overall"] == "lost" else ""
+    return f"By the end the router {words} the heuristic: {rewards}{but}"
 
 
 def _eyebrow(report: DemoReport) -> str:
@@ -110,7 +109,7 @@ def _figures(report: DemoReport) -> str:
     figures = (
         ("Reward in the last phase", f"{last.rewards[ROUTER]:.2f}", last_hint),
         ("Share of the oracle's reward", f"{reached:.0%}", "over the whole stream"),
-        ("Reward gained on the rules", f"{theirs - ours:+,.0f}", f"regret {ours:,.0f} instead of {theirs:,.0f}"),
+        ("Reward gained on the heuristic", f"{theirs - ours:+,.0f}", f"regret {ours:,.0f} instead of {theirs:,.0f}"),
         ("Time of a decision", median, f"median; 99 % within {report.route_p99_us:,.0f} µs"),
     )
     cells = (

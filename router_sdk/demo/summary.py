@@ -123,9 +123,9 @@ def compared(ours: NDArray[np.float64], theirs: NDArray[np.float64], contender: 
 
 
 def moving_averages(rewards: Mapping[str, NDArray[np.float64]]) -> Series:
-    """Trailing means over a thirtieth of the stream; the first points average over what there is so far."""
+    """Trailing means over a thirtieth of the stream, at least 250 tasks; the first points average what there is."""
     n = len(next(iter(rewards.values())))
-    window = max(min(50, n), n // 30)
+    window = max(n // 30, min(250, max(1, n // 4)))
     ends = np.unique(np.linspace(min(window // 2, n - 1) + 1, n, CURVE_POINTS).astype(int))
     starts = np.maximum(0, ends - window)
     values = {}

@@ -56,13 +56,11 @@ def judge(
         confidences: The favourites' confidences.
 
     Raises:
-        InvalidInputError: if there are no tasks, or lengths differ.
+        InvalidInputError: if there are no tasks, lengths differ, or a score is not in [0, 1].
     """
     if not labels or len(chosen) != len(labels):
         raise InvalidInputError(f"evaluate: X and y must be as long as each other and not empty, y has {len(labels)}")
-    scored: list[dict[str | None, float]] = [
-        dict(label.items()) if isinstance(label, Mapping) else {label: 1.0} for label in labels
-    ]
+    scored = [_scores(label) for label in labels]
     got = [scores.get(name, 0.0) for name, scores in zip(chosen, scored, strict=True)]
     best = [max(scores.values(), default=0.0) for scores in scored]
     fixed = {name: sum(scores.get(name, 0.0) for scores in scored) / len(scored) for name in agents}
@@ -78,6 +76,15 @@ def judge(
         oracle=sum(best) / len(best),
         mean_confidence=sum(known) / len(known) if known else None,
     )
+
+
+def _scores(label: Label) -> dict[str | None, float]:
+    if not isinstance(label, Mapping):
+        return {label: 1.0}
+    for name, score in label.items():
+        if not isinstance(score, (int, float)) or not 0.0 <= score <= 1.0:
+            raise InvalidInputError(f"evaluate: the score of {name!r} must be a number in [0, 1], got {score!r:.60}")
+    return dict(label.items())
 
 
 def _macro_f1(chosen: Sequence[str | None], labels: Sequence[Label]) -> float:

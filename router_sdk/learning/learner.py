@@ -26,12 +26,12 @@ T = TypeVar("T")
 
 _POLL_S = 1.0
 _SWEEP_S = 60.0
-_DUTY = 2.0
+_DUTY = 3.0
 """After a batch the thread rests this many times as long as the batch took: requests come first."""
-_PAUSE_S = 0.005
+_PAUSE_S = 0.02
 """Shortest time between two updates that nobody waits for."""
-_BATCH = 128
-"""Log positions in an online batch: small, because the thread holds the interpreter lock while it learns."""
+_BATCH = 512
+"""Log positions in an online batch: few, because the thread holds the interpreter lock while it learns."""
 _REPLAY_BATCH = 2_048
 
 _log = logging.getLogger(__name__)
@@ -97,7 +97,8 @@ class Learner:
     def notify(self, recorded: int) -> None:
         """Outcomes were committed; called with the commit lock held, so it only counts and wakes."""
         self._recorded += recorded
-        if self._thread is None or (self._recorded >= self._batch_events and not self._wake.is_set()):
+        due = self._enabled and self._recorded >= self._batch_events and not self._wake.is_set()
+        if due or self._thread is None:
             self.wake()
 
     def wake(self) -> None:
@@ -189,6 +190,7 @@ class Learner:
         while not self._closed or self._requests:
             self._wake.wait(self._timeout())
             self._wake.clear()
+            self._recorded = 0
             self._serve()
             try:
                 if self._enabled and self._due():
@@ -236,7 +238,6 @@ class Learner:
     def _update(self) -> None:
         """Learn everything up to the head of the log."""
         self._waiting_since = None
-        self._recorded = 0
         if not self._enabled:
             return
         before = self._performance.score()

@@ -74,7 +74,7 @@ class Committer:
     def _reset(self) -> None:
         self._process_lock = ProcessLock(self._path.with_name(self._path.name + "-lock"))
         self._known_sets: set[int] = set()
-        self._head = self._data_version = -1
+        self._head = -1
 
     def _connect(self) -> sqlite3.Connection:
         if self._closed:
@@ -108,6 +108,7 @@ class Committer:
             connection.execute("COMMIT")
         except BaseException:
             self._head = -1
+            self._known_sets.clear()  # one that was written in this transaction is not there
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
@@ -125,11 +126,9 @@ class Committer:
             self._process_lock.release()
 
     def _next_seq(self, connection: sqlite3.Connection) -> int:
-        """The first free position; read from the tables only where another process wrote in between."""
-        (version,) = connection.execute("PRAGMA data_version").fetchone()
-        if self._head < 0 or version != self._data_version:
+        """The first free position; read from the tables only where another process may have written in between."""
+        if self._head < 0 or self._process_lock.changed_hands:
             (self._head,) = connection.execute(HEAD).fetchone()
-            self._data_version = version
         return self._head + 1
 
     def close(self) -> None:

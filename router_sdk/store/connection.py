@@ -23,10 +23,16 @@ _orphans: list[sqlite3.Connection] = []
 class ProcessLock:
     """A file lock around commits and checkpoints: SQLite's own back-off starves writers between processes.
 
-    Not reentrant; hold a thread lock around it.
+    Not reentrant; hold a thread lock around it. Each holder leaves its stamp in the file, so that the next one sees
+    whether somebody else wrote in between; that costs a tenth of asking SQLite.
+
+    Attributes:
+        changed_hands: Whether another holder had the lock since this one had it last.
     """
 
     def __init__(self, path: Path) -> None:
+        self._stamp = os.urandom(16)
+        self.changed_hands = True
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
         except OSError as error:
@@ -40,13 +46,17 @@ class ProcessLock:
         Raises:
             StoreUnavailableError: if another process held it for ``timeout_s`` seconds.
         """
-        if lock_descriptor(self._descriptor, blocking=False):
-            return
-        deadline = time.monotonic() + timeout_s
-        while not lock_descriptor(self._descriptor, blocking=False):
-            if time.monotonic() > deadline:
-                raise StoreUnavailableError(f"another process held the store's lock for {timeout_s:g} s")
-            time.sleep(_LOCK_POLL_S)
+        if not lock_descriptor(self._descriptor, blocking=False):
+            deadline = time.monotonic() + timeout_s
+            while not lock_descriptor(self._descriptor, blocking=False):
+                if time.monotonic() > deadline:
+                    raise StoreUnavailableError(f"another process held the store's lock for {timeout_s:g} s")
+                time.sleep(_LOCK_POLL_S)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        self.changed_hands = os.read(self._descriptor, 16) != self._stamp
+        if self.changed_hands:
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            os.write(self._descriptor, self._stamp)
 
     def release(self) -> None:
         """Let the next process in."""

@@ -122,10 +122,11 @@ def sweep_pending(writer: LogWriter, ttl_s: float) -> int:
         row = connection.execute("SELECT seq FROM positions WHERE name = 'swept'").fetchone()
         swept = row[0] if row else 0
         limit = time.time() - ttl_s
-        last = connection.execute("SELECT max(seq) FROM outcomes WHERE seq > ? AND at < ?", (swept, limit)).fetchone()[
-            0
-        ]
-        if last is None:
+        query = "SELECT seq FROM outcomes WHERE seq > ? AND at >= ? ORDER BY seq LIMIT 1"
+        young = connection.execute(query, (swept, limit)).fetchone()
+        (newest,) = connection.execute("SELECT ifnull(max(seq), 0) FROM outcomes").fetchone()
+        last = newest if young is None else young[0] - 1
+        if last <= swept:
             return 0
         found = connection.execute(
             """INSERT INTO dead_letters (at, kind, decision_id, reason)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from router_sdk.records import Decision, Outcome, Task
+    from router_sdk.records import Decision, Outcome, Signals, Task
     from router_sdk.store.privacy import TextFilter
 
 DECISION_COLUMNS = (
@@ -74,9 +74,9 @@ def vector_rows(seq: int, vectors: Mapping[str, NDArray[Any]]) -> list[tuple[Any
     return [(seq, tag, vector.dtype.str, vector.tobytes()) for tag, vector in vectors.items()]
 
 
-def outcome_row(decision_id: str, outcome: Outcome, outcome_id: str | None, tenant: str | None) -> tuple[Any, ...]:
+def outcome_row(decision_id: str, signals: Signals, outcome_id: str | None, tenant: str | None) -> tuple[Any, ...]:
     """A row of ``outcomes`` without its ``seq``, which only the commit knows."""
-    success, quality, feedback, label, none_fits, latency_ms, cost_usd, tokens, metrics = outcome.signals()
+    success, quality, feedback, label, none_fits, latency_ms, cost_usd, tokens, metrics = signals
     return (
         outcome_id,
         decision_id,

@@ -20,7 +20,7 @@ from router_sdk.store.ticket import Entry
 from router_sdk.store.writer import LogWriter
 
 if TYPE_CHECKING:
-    from router_sdk.records import Decision, Outcome, PrivacyMode
+    from router_sdk.records import Decision, Outcome, PrivacyMode, Signals
     from router_sdk.rewards import RewardFunction
 
 IN_MEMORY = ":memory:"
@@ -76,13 +76,14 @@ class Store:
         self,
         decision_id: str,
         outcome: Outcome,
+        signals: Signals,
         *,
         outcome_id: str | None = None,
         tenant: str | None = None,
         decision: Decision | None = None,
     ) -> Entry:
         """An outcome as the writer takes it, with its decision where that may not be on disk yet."""
-        row = outcome_row(decision_id, outcome, outcome_id, tenant)
+        row = outcome_row(decision_id, signals, outcome_id, tenant)
         return Entry(row, outcome_payload(outcome, self._keep), decision)
 
     def refuse(self, letters: list[DeadLetter]) -> None:

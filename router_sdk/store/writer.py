@@ -13,7 +13,8 @@ import logging
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -146,13 +147,11 @@ class LogWriter:
 
     def _alone(self, work: Callable[[], T]) -> T:
         self._check_open()
-        with self._commit_lock:
+        with self._committing():
             try:
                 return work()
             except sqlite3.OperationalError as error:
                 raise StoreUnavailableError(f"the log cannot be written: {error}") from error
-            finally:
-                self._wake_leader()
 
     @property
     def waiting(self) -> int:
@@ -166,11 +165,11 @@ class LogWriter:
             StoreUnavailableError: if the log cannot be written; what waits stays queued.
         """
         while self._tickets or self._decisions:
-            with self._commit_lock:
+            with self._committing():
                 written = self._commit_group()
             if not written:
                 raise StoreUnavailableError("the log cannot be written; decisions stay queued")
-        with self._commit_lock:  # a group that another thread took before is on disk once it lets go
+        with self._committing():  # a group that another thread took before is on disk once it lets go
             pass
 
     def close(self) -> None:
@@ -185,7 +184,7 @@ class LogWriter:
         try:
             self.flush()
         finally:
-            with self._commit_lock:
+            with self._committing():
                 self._committer.close()
 
     def after_fork(self) -> None:
@@ -256,8 +255,17 @@ class LogWriter:
             except RuntimeError:
                 _log.warning("an event loop was closed while %d outcomes were being recorded", len(futures))
 
+    @contextmanager
+    def _committing(self) -> Iterator[None]:
+        """Hold the commit lock, however long that takes to get."""
+        try:
+            with self._commit_lock:
+                yield
+        finally:
+            self._wake_leader()
+
     def _wake_leader(self) -> None:
-        """Hand the lead to the first that still waits."""
+        """Hand the lead to the first that still waits: it may have found the lock taken, whoever had it."""
         try:
             first = self._tickets[0]
         except IndexError:
@@ -293,7 +301,7 @@ class LogWriter:
                 self._hurry.wait(_FLUSH_S)  # decisions can wait a little for company; outcomes never do
             self._hurry.clear()
             while self._tickets or self._decisions:
-                with self._commit_lock:
+                with self._committing():
                     written = self._commit_group()
                 if not written:
                     self._wanted.set()

@@ -9,10 +9,23 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 SAYS = {
-    "01_quickstart.py": [r"^billing with probability 0\.\d\d, decided by heuristic$", r"^1\. sales", r"log: 2$"],
+    "01_quickstart.py": [
+        r"^billing with probability 0\.\d\d, decided by heuristic$",
+        r"^1\. sales",
+        r"^'I cannot sign in, error 500' went to support$",
+        r"log: 2$",
+    ],
     "02_late_feedback.py": [r"joined: reward 0\.0, label fraud", r"executions of billing: 1$"],
-    "03_handle.py": [r"^planner took care of 'cancel my trip'$", r"LookupError|no such connection", r"^rewards: \["],
-    "04_observe_and_evaluate.py": [r"source observed, propensity None", r"now thompson answers .* favourite is sql"],
+    "03_handle.py": [
+        r"^planner took care of 'cancel my trip'$",
+        r"failure of planner: no such connection$",
+        r"^rewards: \[",
+    ],
+    "04_observe_and_evaluate.py": [
+        r"source observed, propensity None",
+        r"now thompson answers .* favourite is sql",
+        r"over 2 tasks$",
+    ],
     "marketing_mix/compatibility.py": [r"^recorded \d{3} iterations", r"data_scientist is the favourite.* thompson$"],
 }
 
@@ -49,7 +62,7 @@ def test_an_example_says_what_it_promises_every_time(example: str) -> None:
 def test_the_orchestrator_does_better_when_it_learns() -> None:
     printed = run("marketing_mix/orchestrator.py")
     off, on = (int(share) for share in re.findall(r"(\d+)% of iterations moved on", printed))
-    assert on > off + 8
+    assert on > off + 15
     assert len(re.findall(r"MAPE .* R² .* flags \d  → \w+ \((?:thompson|heuristic)\)", printed)) >= 1
 
 

@@ -80,11 +80,10 @@ def test_parts_on_both_sides_of_their_decision_in_one_batch_count_once(path) -> 
     with open_router(path, batch_events=1_000) as (router, strategy):
         router.record(decision_id, Outcome(success=False))
         router.route("a task", idempotency_key="order-1")
-        router.record(decision_id, Outcome(success=True))
-        router.record(decision_id, Outcome(success=False))
+        router.record(decision_id, Outcome(quality=0.25, success=True))
         assert counts(router, strategy) == (1, 1, 1.0)
         (tally,) = strategy.report()["agents"].values()
-        assert tally["reward"] == 0.0
+        assert tally["reward"] == 0.25
 
 
 part = st.fixed_dictionaries(

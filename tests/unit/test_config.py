@@ -49,9 +49,15 @@ def test_a_router_says_so_too(store_path):
 @pytest.mark.parametrize(
     ("ending", "text"),
     [
-        ("toml", 'epsilon = 0.1\nagents = ["a", {name = "b", capabilities = ["sql"]}]\n[strategy.thompson]\ndraws = 5\n'),
+        (
+            "toml",
+            'epsilon = 0.1\nagents = ["a", {name = "b", capabilities = ["sql"]}]\n[strategy.thompson]\ndraws = 5\n',
+        ),
         ("yaml", "epsilon: 0.1\nagents: [a, {name: b, capabilities: [sql]}]\nstrategy: {thompson: {draws: 5}}\n"),
-        ("json", '{"epsilon": 0.1, "agents": ["a", {"name": "b", "capabilities": ["sql"]}], "strategy": {"thompson": {"draws": 5}}}'),
+        (
+            "json",
+            '{"epsilon": 0.1, "agents": ["a", {"name": "b", "capabilities": ["sql"]}], "strategy": {"thompson": {"draws": 5}}}',
+        ),
     ],
 )
 def test_every_format_says_the_same(tmp_path, ending, text):

@@ -53,7 +53,8 @@ def test_speed_and_cheapness_count_by_their_weight_where_known():
 
 
 @pytest.mark.parametrize(
-    "fields", [{"quality": 0.0}, {"latency": -1.0}, {"cost": float("nan")}, {"latency_scale_ms": 0.0}, {"quality": float("inf")}]
+    "fields",
+    [{"quality": 0.0}, {"latency": -1.0}, {"cost": float("nan")}, {"latency_scale_ms": 0.0}, {"quality": float("inf")}],
 )
 def test_weights_out_of_range_are_refused(fields):
     with pytest.raises(InvalidConfigError):

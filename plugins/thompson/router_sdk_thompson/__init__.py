@@ -1,7 +1,8 @@
 """Thompson sampling: which agent does best is learnt from outcomes, and doubt explores."""
 
 from router_sdk_thompson.config import ThompsonConfig
+from router_sdk_thompson.objectives import Objectives
 from router_sdk_thompson.strategy import ThompsonStrategy
 from router_sdk_thompson.text_features import TextFeatures
 
-__all__ = ["TextFeatures", "ThompsonConfig", "ThompsonStrategy"]
+__all__ = ["Objectives", "TextFeatures", "ThompsonConfig", "ThompsonStrategy"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from router_sdk.plugin import Proposal
 from router_sdk_thompson.beta_posterior import BetaPosterior, posterior
-from router_sdk_thompson.envelope import shared_draw
+from router_sdk_thompson.chances import chances
 from router_sdk_thompson.joint_draws import beta_draws
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from router_sdk.plugin import AgentSet
     from router_sdk_thompson.cells import CellEvidence
     from router_sdk_thompson.config import ThompsonConfig
+    from router_sdk_thompson.ledger import Ledger, Price
 
 
 class CellPolicy:
@@ -29,7 +30,7 @@ class CellPolicy:
         self._config = config
         self._seed = seed
 
-    def propose(self, evidence: CellEvidence, task_type: str, agents: AgentSet) -> Proposal | None:
+    def propose(self, evidence: CellEvidence, ledger: Ledger, task_type: str, agents: AgentSet) -> Proposal | None:
         """The proposal for this state of the evidence; None below ``min_evidence``.
 
         Agents are handled in the order of their names, so that a permutation of them changes nothing.
@@ -44,38 +45,45 @@ class CellPolicy:
             posterior(agents[agents.positions[name]], here, elsewhere, config)
             for name, (here, elsewhere) in zip(names, tallies, strict=True)
         ]
-        chances = dict(zip(names, self._chances(beliefs, task_type, evidence.events), strict=True))
-        probabilities = {name: chances[name] for name in agents.names}
+        shares = self._chances(agents, names, beliefs, f"{task_type}\0{evidence.events}", ledger)
+        found = dict(zip(names, shares, strict=True))
+        probabilities = {name: found[name] for name in agents.names}
         means = {name: belief.mean for name, belief in zip(names, beliefs, strict=True)}
-        favourite = max(names, key=lambda name: (chances[name], means[name]))
+        favourite = max(names, key=lambda name: (found[name], means[name]))
 
         def explain() -> Mapping[str, Any]:
-            return {"mode": "task_type", "task_type": task_type, "agents": _explained(names, beliefs)}
+            return {
+                "mode": "task_type",
+                "task_type": task_type,
+                "agents": _explained(names, beliefs, ledger.prices(agents)),
+            }
 
         return Proposal(probabilities, means, means[favourite], explain)
 
-    def _chances(self, beliefs: list[BetaPosterior], task_type: str, events: int) -> list[float]:
-        sampling = self._config.sampling
-        if sampling == "independent":
-            seed = f"{self._seed}\0{task_type}\0{events}"
+    def _chances(
+        self, agents: AgentSet, names: list[str], beliefs: list[BetaPosterior], state: str, ledger: Ledger
+    ) -> list[float]:
+        sampling, seed = self._config.sampling, f"{self._seed}\0{state}"
+        quality_alone = ledger.quality_alone
+        if sampling == "independent" and quality_alone:
             return beta_draws([belief.alpha for belief in beliefs], [belief.beta for belief in beliefs], seed)
         means = [belief.mean for belief in beliefs]
         widths = [belief.width for belief in beliefs]
-        if sampling == "shared":
-            return shared_draw(means, widths)
-        heights = [mean + width * (sampling == "ucb") for mean, width in zip(means, widths, strict=True)]
-        best = max(heights)
-        ties = heights.count(best)
-        return [float(height == best) / ties for height in heights]
+        if not quality_alone:
+            means, widths = ledger.utility(ledger.prices(agents), names, means, widths)
+        return chances(sampling, names, means, widths, seed)
 
 
-def _explained(names: list[str], beliefs: list[BetaPosterior]) -> dict[str, dict[str, Any]]:
+def _explained(
+    names: list[str], beliefs: list[BetaPosterior], prices: Mapping[str, Price]
+) -> dict[str, dict[str, Any]]:
     return {
         name: {
             "mean": belief.mean,
             "interval": belief.interval(),
             "evidence": belief.evidence,
             "borrowed": belief.borrowed,
+            **prices[name]._asdict(),
         }
         for name, belief in zip(names, beliefs, strict=True)
     }

@@ -9,6 +9,8 @@ from math import sqrt
 
 ALLOWANCE = 0.4
 """Shift, in standard deviations, that is put down to an imperfect posterior."""
+MISFIT = 2.0
+"""How much more surprise it takes where the posterior is linear in features: that is wrong in streaks, unchanged."""
 LEAST_VARIANCE = 0.04
 """Floor under a Bernoulli residual's variance, so that one upset of a sure thing is no alarm."""
 

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from router_sdk.plugin import StrategyConfig
+from router_sdk_thompson.objectives import Objectives
 
 DAY_S = 86_400.0
 
@@ -23,6 +24,8 @@ class ThompsonConfig(StrategyConfig):
     """What a label says of the other agents: that they would have failed, nothing, or the label is not used."""
     min_evidence: float = Field(default=5.0, ge=0.0)
     """Observations of a task type below which the strategy abstains."""
+    objectives: Objectives = Objectives()
+    """What counts besides the reward, and budgets; ``ThompsonStrategy.pursue`` changes it at run time."""
     half_life_s: float | None = Field(default=28 * DAY_S, gt=0.0)
     """Log time after which an observation counts half, in seconds; None never forgets."""
     prior_mean: float = Field(default=0.5, gt=0.0, lt=1.0)
@@ -41,13 +44,13 @@ class ThompsonConfig(StrategyConfig):
     """Dense encoder whose vectors describe a text; None uses sparse hashed features, which need no model."""
     min_context_evidence: float = Field(default=50.0, ge=0.0)
     """Outcomes below which the strategy abstains on tasks with a text or features."""
-    exploration: float = Field(default=1.0, ge=0.0)
+    exploration: float = Field(default=0.9, ge=0.0)
     """Standard deviations that doubt is worth over features and dense vectors."""
     prior_reward: float = Field(default=1.0, ge=0.0, le=1.0)
     """Reward hoped for, over features and dense vectors, of an agent that nothing is known of."""
     ridge: float = Field(default=0.3, gt=0.0)
     """Precision of the prior on the weights."""
-    noise_guess: float = Field(default=0.25, gt=0.0)
+    noise_guess: float = Field(default=0.35, gt=0.0)
     """Guess of the reward's standard deviation around its mean."""
     noise_mass: float = Field(default=5.0, gt=0.0)
     """Observations that the guess is worth."""
@@ -55,9 +58,9 @@ class ThompsonConfig(StrategyConfig):
     """Random Fourier features that are added to few columns; 0 stays linear."""
     fourier_columns: int = Field(default=64, ge=0)
     """Columns of numbers up to which they are added."""
-    fourier_bandwidth: float = Field(default=1.6, gt=0.0)
+    fourier_bandwidth: float = Field(default=1.45, gt=0.0)
     """Standard deviation of their frequencies, for vectors of length 1."""
-    fourier_weight: float = Field(default=1.3, gt=0.0)
+    fourier_weight: float = Field(default=1.4, gt=0.0)
     """Norm of their vector."""
     text_exploration: float = Field(default=0.1, ge=0.0)
     """Standard deviations that doubt is worth over sparse text."""

@@ -51,8 +51,9 @@ class ContextProbe:
         task = example.task
         # Where privacy keeps no text, its vectors still tell that there was one.
         seen = Kind(kind.text or bool(task.text) or bool(example.vectors), kind.features or bool(task.features))
-        if seen != kind:
-            self.kinds[task_type] = seen
+        if seen == kind:
+            return kind
+        self.kinds[task_type] = seen
         return seen
 
     def save(self, path: Path) -> None:

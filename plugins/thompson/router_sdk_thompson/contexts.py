@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.plugin import InvalidConfigError
-from router_sdk_thompson.context_probe import ContextProbe
+from router_sdk_thompson.context_probe import BARE, ContextProbe
 from router_sdk_thompson.dense_model import DenseModel
 from router_sdk_thompson.labels import Change, changes
 from router_sdk_thompson.text_features import TEXT_TAG, TextFeatures, text_ids
@@ -83,15 +83,16 @@ class Contexts:
         """Take in the examples whose tasks carry more than a type."""
         labels, kind_of = self._config.labels, self._probe.kind
         for example in examples:
+            kind = kind_of(example)
+            if kind is BARE:
+                continue
             signals, previous = example.signals, example.previous
             labelled = labels != "ignore" and (signals.labelled or (previous is not None and previous.labelled))
             reward, before, agent = example.reward, example.previous_reward, example.agent
-            if not labelled and (agent is None or reward == before):
-                continue
-            kind = kind_of(example)
-            if not (kind.text or kind.features):
-                continue
-            told = changes(example, labels) if labelled else [Change(str(agent), before, reward)]
+            if labelled:
+                told = changes(example, labels)
+            else:
+                told = [] if agent is None or reward == before else [Change(agent, before, reward)]
             if told:
                 self._learn(example, told, kind.text, kind.features)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from router_sdk.plugin import CorruptArtifactError
-from router_sdk_thompson.change import ChangeDetector
+from router_sdk_thompson.change import MISFIT, ChangeDetector
 from router_sdk_thompson.clock import FadingClock
 from router_sdk_thompson.columns import Columns
 from router_sdk_thompson.dense_view import DenseView, Design, described
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from router_sdk.plugin import Example, FeatureValue, Task
     from router_sdk_thompson.config import ThompsonConfig
     from router_sdk_thompson.labels import Change
+
+MOST_EARLY = 512
+"""Decisions whose features are kept because a scale was settling."""
 
 
 class DenseModel:
@@ -47,6 +50,8 @@ class DenseModel:
         self._frozen: Design | None = None
         self._posterior = self._empty()
         self._copies: TwoCopies[NormalGamma] = TwoCopies(self._empty)
+        # Features as they were when a scale was still settling, by decision, so that a correction finds them again.
+        self._early: dict[str, NDArray[np.float64]] = {}
         self.events = 0
 
     def _start(self, vector: NDArray[Any] | None, features: Mapping[str, FeatureValue]) -> Design:
@@ -72,7 +77,8 @@ class DenseModel:
         features = described(task)
         design = self._start(vector, features) if self._design is None else self._design
         posterior = self._posterior
-        if example.previous is None and (features or not self.events) and design.columns.fit(features):
+        settling = example.previous is None and design.columns.fit(features)
+        if settling:
             self._frozen = None
         if posterior.width != design.width:
             if design.fourier is not None:
@@ -84,7 +90,7 @@ class DenseModel:
         if share < 1.0:
             posterior.fade(list(posterior.rows), share)
             self._copies.touch_all(posterior.rows.values())
-        x = design.encode(vector, features)
+        x = self._features(example, design, vector, features, settling)
         weight = self._clock.weight(example.first_at)
         for agent, old, new in told:
             row = posterior.row(agent)
@@ -95,6 +101,27 @@ class DenseModel:
                 posterior.observe(row, x, old, -weight)
             elif new is not None:
                 self._watch(posterior, agent, posterior.observe(row, x, new, weight))
+
+    def _features(
+        self,
+        example: Example,
+        design: Design,
+        vector: NDArray[Any] | None,
+        features: Mapping[str, FeatureValue],
+        settling: bool,
+    ) -> NDArray[np.float64]:
+        early = self._early.get(example.decision_id)
+        if early is not None and example.previous is not None:
+            return np.pad(early, (0, design.width - len(early)))
+        x = design.encode(vector, features)
+        if settling and len(self._early) < MOST_EARLY:
+            self._early[example.decision_id] = x
+        return x
+
+    def forget_examples(self, decision_ids: Collection[str]) -> None:
+        """Drop what was kept of these decisions; a later correction of one of them is approximate."""
+        for decision_id in decision_ids:
+            self._early.pop(decision_id, None)
 
     def view(self) -> DenseView | None:
         """Publish what was learnt; None before anything was."""
@@ -118,7 +145,7 @@ class DenseModel:
         detector = self._detectors.get(agent)
         if detector is None:
             detector = self._detectors[agent] = ChangeDetector()
-        if detector.surprised(surprise, threshold):
+        if detector.surprised(surprise, MISFIT * threshold):
             count = float(posterior.count[posterior.rows[agent]])
             self._copies.touch(posterior.rows[agent], None)
             posterior.fade([agent], min(1.0, KEPT / max(count, 1.0)))
@@ -144,10 +171,13 @@ class DenseModel:
             "step": self._clock.step,
             "columns": design.columns.state(),
             "fourier": 0 if design.fourier is None else design.fourier.count,
+            "early": list(self._early),
             "agents": sorted(posterior.rows),
             "detectors": {name: [d.worse, d.better, d.alarms] for name, d in self._detectors.items()},
         }
         (folder / "dense.json").write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
+        rows = [np.pad(x, (0, design.width - len(x))) for x in self._early.values()]
+        np.save(folder / "dense_early.npy", np.array(rows).reshape(len(rows), design.width), allow_pickle=False)
         for key, array in posterior.arrays().items():
             np.save(folder / f"dense_{key}.npy", array, allow_pickle=False)
 
@@ -163,8 +193,9 @@ class DenseModel:
             state = json.loads((folder / "dense.json").read_text(encoding="utf-8"))
             arrays = {
                 key: np.load(folder / f"dense_{key}.npy", allow_pickle=False)
-                for key in ("mean", "sigma", "count", "residual")
+                for key in ("mean", "sigma", "count", "residual", "early")
             }
+            early = dict(zip([str(each) for each in state["early"]], arrays["early"], strict=True))
             columns = Columns()
             columns.restore(state["columns"])
             posterior = self._empty()
@@ -181,4 +212,4 @@ class DenseModel:
         self._design, self._frozen, self._posterior, self._detectors = design, None, posterior, detectors
         self._copies = TwoCopies(self._empty)
         self._copies.touch_all(posterior.rows.values())
-        self.events, self._clock.step = events, step
+        self.events, self._clock.step, self._early = events, step, early

@@ -75,7 +75,7 @@ class DenseView(NamedTuple):
         x = self.design.encode(vector, described(task))
         means, widths = posterior.scores(names, x, self.config.exploration)
         seed = f"{self.seed}\0{self.events}\0{x.tobytes().hex()}" if self.config.sampling == "independent" else ""
-        return Belief("features", means, widths, posterior.counts(names), seed)
+        return Belief("features", means, widths, posterior.counts, seed)
 
 
 def described(task: Task) -> Mapping[str, FeatureValue]:

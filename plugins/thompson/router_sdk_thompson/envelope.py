@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT_HALF = sqrt(0.5)
+CERTAIN = 9.0
+"""Beyond it the draw never comes, to the last bit of a float."""
 
 
 def shared_draw(means: Sequence[float], widths: Sequence[float]) -> list[float]:
@@ -29,25 +31,27 @@ def shared_draw(means: Sequence[float], widths: Sequence[float]) -> list[float]:
     Returns:
         ``k`` probabilities that sum to 1.
     """
-    chances = [0.0] * len(means)
     mean = max(means)
     width = max([s for m, s in zip(means, widths, strict=True) if m == mean])
+    chances = [0.0] * len(means)
+    # What starts lower and rises no faster is never the highest; few are left of many.
+    lines = [(m, s, i) for i, (m, s) in enumerate(zip(means, widths, strict=True)) if s > width or m == mean]
     reached = 0.0
     while True:
-        crossing, next_mean, next_width = 9.0, mean, width
-        for m, s in zip(means, widths, strict=True):
-            if s > width:
-                z = (mean - m) / (s - width)
-                if z < crossing or (z == crossing and s > next_width):
-                    crossing, next_mean, next_width = z, m, s
-        last = next_width == width
-        upto = 1.0 if last else erf(crossing * ROOT_HALF)
+        crossing, following = CERTAIN, None
+        for line in lines:
+            rise = line[1] - width
+            if rise > 0.0:
+                z = (mean - line[0]) / rise
+                if z < crossing or (z == crossing and following is not None and line[1] > following[1]):
+                    crossing, following = z, line
+        upto = 1.0 if following is None else erf(crossing * ROOT_HALF)
         if upto > reached:
-            holders = [i for i, m in enumerate(means) if m == mean and widths[i] == width]
+            holders = [i for m, s, i in lines if m == mean and s == width]
             share = (upto - reached) / len(holders)
             for i in holders:
                 chances[i] = share
             reached = upto
-        if last:
+        if following is None:
             return chances
-        mean, width = next_mean, next_width
+        mean, width, _ = following

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 from router_sdk.plugin import DEFAULT_TASK_TYPE, Strategy, StrategyConfig, StrategyServices
+from router_sdk_thompson.budget import within_budget
 from router_sdk_thompson.cell_file import load_cells, save_cells
 from router_sdk_thompson.cell_policy import CellPolicy
 from router_sdk_thompson.cells import CellEvidence
 from router_sdk_thompson.config import ThompsonConfig
 from router_sdk_thompson.contexts import Contexts, ContextView
+from router_sdk_thompson.ledger import Ledger
 from router_sdk_thompson.proposing import proposal_of
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from router_sdk.plugin import AgentSet, Example, Proposal, RouteContext, Task
+    from router_sdk_thompson.objectives import Objectives
 
 Key = tuple[int, str]
 
@@ -49,6 +52,8 @@ class ThompsonStrategy(Strategy):
         self._settings = cast("ThompsonConfig", config)
         self._policy = CellPolicy(self._settings, services.seed or 0)
         self._evidence = CellEvidence(self._settings)
+        self._contextual_too = self._settings.contextual
+        self._ledger = Ledger(self._settings.objectives)
         self._contexts = Contexts(self._settings, services)
         self._published = Published({}, {}, self._contexts.view())
 
@@ -57,29 +62,48 @@ class ThompsonStrategy(Strategy):
         self._contexts.prepare(agents)
         # The same names may now carry other metadata, so nothing built before is kept.
         kinds = list(self._evidence.cells)[:MOST_PUBLISHED]
-        ready = {(agents.set_id, kind): self._policy.propose(self._evidence, kind, agents) for kind in kinds}
+        ready = {
+            (agents.set_id, kind): self._policy.propose(self._evidence, self._ledger, kind, agents) for kind in kinds
+        }
         self._published = Published(ready, {agents.set_id: agents}, self._contexts.view())
 
     def propose(self, task: Task, agents: AgentSet, context: RouteContext) -> Proposal | None:
         """What the task's context says, else the finished proposal of its type; None below the minimum of evidence."""
         published = self._published
-        if (task.text or task.features) and self._settings.contextual:
+        if (task.text or task.features) and self._contextual_too:
+            proposal = self._contextual(published, task, agents, context)
+            if proposal is None and task.task_type != DEFAULT_TASK_TYPE:
+                proposal = self._by_type(published, task.task_type, agents)
+        else:
+            try:
+                proposal = published.ready[agents.set_id, task.task_type]
+            except KeyError:
+                proposal = self._remember(published, task.task_type, agents)
+        if proposal is None or (task.max_cost_usd is None and task.max_latency_ms is None):
+            return proposal
+        return within_budget(proposal, task, self._ledger.prices(agents))
+
+    def _contextual(self, published: Published, task: Task, agents: AgentSet, context: RouteContext) -> Proposal | None:
+        belief = published.contexts.belief(task, agents, context)
+        while not self._contexts.intact(published.contexts):
+            # So slow a request that two publications passed it: what it read may have been written meanwhile.
+            published = self._published
             belief = published.contexts.belief(task, agents, context)
-            while not self._contexts.intact(published.contexts):
-                # So slow a request that two publications passed it: what it read may have been written meanwhile.
-                published = self._published
-                belief = published.contexts.belief(task, agents, context)
-            if belief is not None and len(agents):
-                return proposal_of(belief, agents.names, self._settings.sampling)
-            if task.task_type == DEFAULT_TASK_TYPE:
-                return None
+        if belief is None or not len(agents):
+            return None
+        return proposal_of(belief, agents, self._settings.sampling, self._ledger)
+
+    def _by_type(self, published: Published, task_type: str, agents: AgentSet) -> Proposal | None:
         try:
-            return published.ready[agents.set_id, task.task_type]
+            return published.ready[agents.set_id, task_type]
         except KeyError:
-            return self._remember(published, task.task_type, agents)
+            return self._remember(published, task_type, agents)
+
+    def _build(self, task_type: str, agents: AgentSet) -> Proposal | None:
+        return self._policy.propose(self._evidence, self._ledger, task_type, agents)
 
     def _remember(self, published: Published, task_type: str, agents: AgentSet) -> Proposal | None:
-        proposal = self._policy.propose(self._evidence, task_type, agents)
+        proposal = self._build(task_type, agents)
         if len(published.ready) < MOST_PUBLISHED:
             # Into the snapshot that was read: if `learn` has published another by now, this one is dropped with it.
             published.sets[agents.set_id] = agents
@@ -89,10 +113,18 @@ class ThompsonStrategy(Strategy):
     def learn(self, examples: Sequence[Example]) -> None:
         """Fold the examples into the evidence, and publish the proposals that follow from it."""
         touched = self._evidence.fold(examples)
-        if self._settings.contextual:
+        # A budget's multiplier is shared, so a price that came in shifts what is proposed for every type.
+        if self._ledger.fold(examples) and not self._ledger.quality_alone:
+            touched |= self._evidence.cells.keys()
+        if self._contextual_too:
             self._contexts.learn(examples)
         if touched:
             self._publish(touched)
+
+    def pursue(self, objectives: Objectives) -> None:
+        """Change weights and budgets; what was learnt stays. Call it from the thread that learns."""
+        self._ledger.pursue(objectives)
+        self._publish(set(self._evidence.cells))
 
     def _publish(self, touched: Collection[str]) -> None:
         # An observation of one task type shifts what all the others borrow, so no older proposal may stay: the
@@ -103,7 +135,7 @@ class ThompsonStrategy(Strategy):
         for key in sorted(published.ready.copy(), key=lambda key: key[1] not in touched):
             agents = sets.get(key[0])
             if agents is not None and (key[1] in touched or room > 0):
-                ready[key] = self._policy.propose(self._evidence, key[1], agents)
+                ready[key] = self._build(key[1], agents)
                 room -= 1
         if len(sets) >= MOST_PUBLISHED or len(ready) >= MOST_PUBLISHED:
             sets, ready = {}, {}
@@ -118,12 +150,18 @@ class ThompsonStrategy(Strategy):
     def forget_agents(self, names: Collection[str]) -> None:
         """Drop what was learnt of these agents."""
         self._evidence.forget(names)
+        self._ledger.forget(names)
         self._contexts.forget(names)
         self._publish(set(self._evidence.cells))
+
+    def forget_examples(self, decision_ids: Collection[str]) -> None:
+        """Drop the few features that are kept by decision; sums and weights stay."""
+        self._contexts.dense.forget_examples(decision_ids)
 
     def save(self, folder: Path) -> None:
         """Write the evidence; priors and proposals are derived from it."""
         save_cells(self._evidence, folder / "cells.json")
+        self._ledger.save(folder / "prices.json")
         self._contexts.save(folder)
 
     def load(self, folder: Path) -> None:
@@ -133,6 +171,7 @@ class ThompsonStrategy(Strategy):
             CorruptArtifactError: if it is missing or not valid.
         """
         load_cells(self._evidence, folder / "cells.json")
+        self._ledger.load(folder / "prices.json")
         self._contexts.load(folder)
         self._publish(set(self._evidence.cells))
 

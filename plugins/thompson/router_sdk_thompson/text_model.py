@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from router_sdk_thompson.change import ChangeDetector
+from router_sdk_thompson.change import MISFIT, ChangeDetector
 from router_sdk_thompson.clock import FadingClock
 from router_sdk_thompson.diagonal import Diagonal
 from router_sdk_thompson.publication import TwoCopies
@@ -153,7 +153,7 @@ class TextModel:
         detector = self.detectors.get(agent)
         if detector is None:
             detector = self.detectors[agent] = ChangeDetector()
-        if detector.surprised(surprise, threshold):
+        if detector.surprised(surprise, MISFIT * threshold):
             self.copies.touch(row, None)
             self.evidence.fade([row], KEPT / (KEPT + self.observed / max(len(self.evidence.rows), 1)))
 

@@ -48,8 +48,7 @@ class TextView(NamedTuple):
         seed = ""
         if self.config.sampling == "independent":
             seed = f"{self.seed}\0{self.events}\0{places.tobytes().hex()}"
-        counts = self.evidence.counts(agents.names)
-        return Belief("text", means, [alpha * width for width in widths], counts, seed)
+        return Belief("text", means, [alpha * width for width in widths], self.evidence.counts, seed)
 
 
 def with_extras(ids: NDArray[Any], task_type: str, features: Mapping[str, FeatureValue]) -> NDArray[np.intp]:

@@ -1,11 +1,13 @@
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from router_sdk_thompson import ThompsonConfig, ThompsonStrategy
+
 from router_sdk.plugin import Agent, AgentSet, CorruptArtifactError, Signals, Task
 from router_sdk.testing import FixedContext, make_example, make_services, revise
-from router_sdk_thompson import ThompsonConfig, ThompsonStrategy
 
 AGENTS = AgentSet([Agent("a"), Agent("b"), Agent("c")])
 TASK = Task(task_type="sums")
@@ -136,9 +138,7 @@ def test_a_broken_snapshot_is_refused(tmp_path, bad):
 def test_it_loses_an_agent_that_turns_bad_and_finds_it_again():
     made = strategy(ThompsonConfig())
     rng_rates = {"a": 0.6, "b": 0.9, "c": 0.5}
-    number, traffic = 0, []
-    import numpy as np
-
+    number = 0
     rng = np.random.default_rng(11)
 
     def live(rounds):

@@ -1,6 +1,7 @@
 import pytest
-from router_sdk.testing import HashedWordsEncoder, check_strategy
 from router_sdk_thompson import TextFeatures, ThompsonConfig, ThompsonStrategy
+
+from router_sdk.testing import HashedWordsEncoder, check_strategy
 
 
 def check(config, **more):
@@ -26,7 +27,9 @@ def test_every_reading_of_labels_keeps_the_contract(labels):
 
 
 def test_a_dense_encoder_keeps_the_contract():
-    check(ThompsonConfig(encoder=HashedWordsEncoder.name, min_context_evidence=1), encoders=encoders(HashedWordsEncoder))
+    check(
+        ThompsonConfig(encoder=HashedWordsEncoder.name, min_context_evidence=1), encoders=encoders(HashedWordsEncoder)
+    )
 
 
 def test_task_types_alone_keep_the_contract():

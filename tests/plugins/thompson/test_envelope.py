@@ -5,9 +5,7 @@ from hypothesis import strategies as st
 from router_sdk_thompson.chances import chances
 from router_sdk_thompson.envelope import shared_draw
 
-lines = st.lists(
-    st.tuples(st.floats(0.0, 1.0, width=32), st.floats(0.0, 0.5, width=32)), min_size=1, max_size=12
-)
+lines = st.lists(st.tuples(st.floats(0.0, 1.0, width=32), st.floats(0.0, 0.5, width=32)), min_size=1, max_size=12)
 
 
 def counted(means, widths, draws):

@@ -78,7 +78,7 @@ def test_fading_goes_back_to_the_prior():
     for each in range(50):
         found.observe(found.row("a"), x[each], rewards[each], 1.0)
     found.fade(["a"], 0.5)
-    mean, sigma, residual = exact(x, rewards, np.full(50, 0.5))
+    mean, sigma, _ = exact(x, rewards, np.full(50, 0.5))
     assert found.mean[0] == pytest.approx(mean, abs=1e-9)
     assert found.sigma[0] == pytest.approx(sigma, abs=1e-9)
     found.fade(["a"], 1e-12)

@@ -213,3 +213,5 @@ def test_the_benchmark_sets_work_as_they_are(file: str, agents: int, rows: int, 
     stream = dataset_stream(data)
     assert all(agent.examples for agent in stream.agents) is not scored
     assert all(agent.description for agent in stream.agents)
+    assert any(note.startswith("Source: ") for note in stream.notes)
+    assert any("fit no agent" in note for note in stream.notes) is (file == "clinc150")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_sdk.demo.page import render_page
+from router_sdk.demo.page import headline, render_page
 from router_sdk.demo.report import DemoReport
 from router_sdk.demo.stream import Phase, Stream, StreamItem
 from router_sdk.demo.summary import Trace, summarise
@@ -83,7 +83,7 @@ def test_a_constant_reward_and_a_tiny_stream_can_be_drawn() -> None:
     stream = Stream("tiny", (Agent("a"),), (Phase("only", items),))
     trace = Trace(["a", "a"], ["x", "x"], [False] * 2, [1] * 2, ["a", "a"])
     page = render_page(summarise(stream, trace, seconds=0.1, seed=0, events={}, feedback={}, notes=[]))
-    assert "By the end the router does as well as its rules" in page
+    assert "By the end the router does as well as the heuristic" in page
 
 
 @given(st.lists(st.floats(50.0, 300.0), min_size=1, max_size=10))
@@ -106,3 +106,14 @@ def test_ticks_are_few_even_and_within_the_range(low: float, span: float) -> Non
 def test_long_names_are_cut_in_the_middle() -> None:
     assert shortened("llama-3.1-nemotron-51b-instruct", 17) == "llama-3.1-…struct"
     assert shortened("short", 17) == "short"
+
+
+def test_the_headline_does_not_hide_a_loss() -> None:
+    rng = np.random.default_rng(0)
+    items = [StreamItem(Task("t"), {"good": float(reward), "bad": 0.0}, "good") for reward in rng.random(200)]
+    stream = Stream("set", (Agent("good"), Agent("bad")), (Phase("only", items),))
+    choices: list[str | None] = ["good", "bad"] * 100
+    trace = Trace(choices, ["x"] * 200, [False] * 200, [1] * 200, ["bad"] * 200)
+    report = summarise(stream, trace, seconds=0.1, seed=0, events={}, feedback={}, notes=[])
+    assert headline(report).startswith("By the end the router is ahead of the heuristic")
+    assert headline(report).endswith("but lost to the best single agent")

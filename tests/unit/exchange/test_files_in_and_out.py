@@ -12,7 +12,21 @@ from router_sdk.exchange.importing import read_rows, split_row
 
 from ..doubles import Counting
 
-TRICKY = ["123", "1e5", "true", "True", "null", '"quoted"', "[1]", '{"a": 1}', "NaN", "01", " padded ", "two\nlines", "a,b"]
+TRICKY = [
+    "123",
+    "1e5",
+    "true",
+    "True",
+    "null",
+    '"quoted"',
+    "[1]",
+    '{"a": 1}',
+    "NaN",
+    "01",
+    " padded ",
+    "two\nlines",
+    "a,b",
+]
 text = st.sampled_from(TRICKY) | st.text(st.characters(codec="utf-8", exclude_characters="\r\x00"), min_size=1)
 line = st.fixed_dictionaries(
     {
@@ -120,7 +134,9 @@ def test_a_line_that_is_not_utf8_spoils_no_other(make_router, tmp_path, ending):
         lines = [b'{"text": "one", "agent": "billing"}', b'{"text": "\xff\xfe", "agent": "billing"}']
     else:
         lines = [b"text,agent", b"one,billing", b"\xff\xfe,billing"]
-    path.write_bytes(b"\n".join([*lines, b'{"text": "two", "agent": "billing"}' if ending == "jsonl" else b"two,billing"]))
+    path.write_bytes(
+        b"\n".join([*lines, b'{"text": "two", "agent": "billing"}' if ending == "jsonl" else b"two,billing"])
+    )
     report = router.import_examples(path)
     assert (report.imported, report.rejected) == (2, 1)
 
@@ -189,7 +205,9 @@ def test_the_chat_formats_pair_what_was_asked_with_what_was_answered(answered, t
 
 
 @pytest.mark.parametrize(
-    "target", ["missing/out.jsonl", "file/out.jsonl", "folder", ""], ids=["no folder", "in a file", "a folder", "no name"]
+    "target",
+    ["missing/out.jsonl", "file/out.jsonl", "folder", ""],
+    ids=["no folder", "in a file", "a folder", "no name"],
 )
 def test_an_export_that_cannot_be_written_is_a_named_error_and_leaves_nothing(answered, tmp_path, target, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -9,7 +9,9 @@ from router_sdk.errors import InvalidAgentError
 from router_sdk.records import AgentSet
 
 
-@pytest.mark.parametrize("name", ["", " a", "a ", "../etc/passwd", "a/b", "a\\b", ".hidden", "a\nb", "a\x00b", "x" * 201])
+@pytest.mark.parametrize(
+    "name", ["", " a", "a ", "../etc/passwd", "a/b", "a\\b", ".hidden", "a\nb", "a\x00b", "x" * 201]
+)
 def test_a_name_that_cannot_serve_everywhere_is_refused(name):
     with pytest.raises(InvalidAgentError, match="name"):
         Agent(name)
@@ -66,7 +68,9 @@ def test_a_record_cannot_be_changed():
 def test_a_set_keeps_its_order_and_is_known_by_its_names_alone(names):
     agents = AgentSet([Agent(name) for name in names])
     assert [agent.name for agent in agents] == names == list(agents.names)
-    assert all(agents.get(name).name == name and name in agents and agents[i].name == name for i, name in enumerate(names))
+    assert all(
+        agents.get(name).name == name and name in agents and agents[i].name == name for i, name in enumerate(names)
+    )
     assert agents.get("none") is None
     assert AgentSet([Agent(name, description="other") for name in names]).set_id == agents.set_id
     assert 0 <= agents.set_id < 2**63

@@ -45,7 +45,9 @@ def test_the_next_one_answers_and_the_decision_says_so(answer, reason, batch):
 @pytest.mark.parametrize("confidence", [None, 0.69])
 @pytest.mark.parametrize("nobody", [False, True])
 def test_below_its_threshold_a_strategy_abstains(confidence, nobody, batch):
-    unsure = Fixed(lambda *_: Proposal({"a": 0.6, "b": 0.4}, confidence=confidence, no_agent_fits=nobody), "unsure", 0.7)
+    unsure = Fixed(
+        lambda *_: Proposal({"a": 0.6, "b": 0.4}, confidence=confidence, no_agent_fits=nobody), "unsure", 0.7
+    )
     drawn, skipped = ask(chain_of(unsure, Fixed(ALWAYS_B, "second")), batch)
     assert drawn.strategy == "second"
     assert skipped[0].reason.startswith("confidence 0.")

@@ -19,7 +19,9 @@ ALL = ("alpha", "alp", "beta")
 
 def who(task=None, exclude=(), filters=(), rules=(), roster=None):
     named = [(f"p{i}", one) for i, one in enumerate(filters)]
-    found, notes = eligible(roster or Roster(AGENTS), task or Task("x"), exclude, named, [Stage(rule) for rule in rules], None)
+    found, notes = eligible(
+        roster or Roster(AGENTS), task or Task("x"), exclude, named, [Stage(rule) for rule in rules], None
+    )
     return found.names, [note.reason for note in notes]
 
 

@@ -30,8 +30,14 @@ class Log:
         self.writer.append([Entry(decision=decision)])
         return decision
 
+    def entry(self, decision, outcome_id=None, carried=None, **fields):
+        outcome = Outcome(**fields)
+        return self.store.entry(
+            decision.decision_id, outcome, outcome.signals(), outcome_id=outcome_id, decision=carried
+        )
+
     def tell(self, decision, outcome_id=None, **fields):
-        self.writer.append([self.store.entry(decision.decision_id, Outcome(**fields), outcome_id=outcome_id)])
+        self.writer.append([self.entry(decision, outcome_id, **fields)])
 
     def lessons(self, steps=(), most=10_000):
         """All revisions, read in pieces that end at ``steps`` and hold at most ``most`` positions."""

@@ -1,11 +1,12 @@
 import asyncio
 import sqlite3
 import threading
+import time
 
 import numpy as np
 import pytest
 
-from router_sdk import Agent, Outcome, Task
+from router_sdk import Agent, Task
 from router_sdk.errors import InvalidOutcomeError, RouterClosedError, StoreUnavailableError
 from router_sdk.records import AgentSet
 from router_sdk.store.ticket import Entry
@@ -21,6 +22,13 @@ def in_thread(work):
 
 def count(log, table):
     return log.query(f"SELECT count(*) FROM {table}")[0][0]
+
+
+def wait_for_tickets(log, number):
+    deadline = time.monotonic() + PATIENCE_S
+    while len(log.writer._tickets) < number:
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.001)
 
 
 class Watched:
@@ -89,7 +97,7 @@ def test_many_callers_share_commits_and_each_row_is_there_once(log):
 
 def test_a_bad_row_fails_alone(log):
     good, bad = log.decide(), log.decide()
-    row = log.store.entry(bad.decision_id, Outcome(quality=0.5)).outcome
+    row = log.entry(bad, quality=0.5).outcome
     spoilt = Entry((*row[:5], 7.0, *row[6:]))  # past the records, into the database's own check
     log.writer._commit_lock.acquire()
     errors = []
@@ -102,10 +110,9 @@ def test_a_bad_row_fails_alone(log):
 
     threads = [
         in_thread(lambda: attempt([spoilt])),
-        in_thread(lambda: attempt([log.store.entry(good.decision_id, Outcome(quality=0.5))])),
+        in_thread(lambda: attempt([log.entry(good, quality=0.5)])),
     ]
-    while len(log.writer._tickets) < 2:
-        threading.Event().wait(0.001)
+    wait_for_tickets(log, 2)
     log.writer._commit_lock.release()
     log.writer.flush()
     for thread in threads:
@@ -137,7 +144,7 @@ def test_a_large_group_fits_into_any_sqlite(log):
 def test_a_decision_is_written_once_however_it_comes(log):
     decision = log.decision()
     assert log.writer.offer(decision)
-    log.writer.append([log.store.entry(decision.decision_id, Outcome(success=True), decision=decision)])
+    log.writer.append([log.entry(decision, carried=decision, success=True)])
     log.decide(decision)
     log.writer.flush()
     assert decision.durable
@@ -161,7 +168,7 @@ def test_a_delivery_with_an_id_is_stored_once(log, open_log):
     log.tell(decision, "mine", quality=0.1)
     log.tell(decision, "mine", quality=0.9)
     open_log().tell(decision, "mine", quality=0.8)
-    twice = [log.store.entry(decision.decision_id, Outcome(quality=0.2), outcome_id="theirs")] * 2
+    twice = [log.entry(decision, "theirs", quality=0.2)] * 2
     log.writer.append(twice)
     assert log.query("SELECT outcome_id, quality FROM outcomes") == [("mine", 0.1), ("theirs", 0.2)]
 
@@ -227,8 +234,7 @@ def test_an_interrupted_leader_leaves_nobody_waiting(log, monkeypatch):
             ended.append("stored")
 
     threads = [in_thread(record) for _ in range(2)]
-    while len(log.writer._tickets) < 2:
-        threading.Event().wait(0.001)
+    wait_for_tickets(log, 2)
     lock.lock.release()
     log.writer._wake_leader()
     for thread in threads:
@@ -239,8 +245,8 @@ def test_an_interrupted_leader_leaves_nobody_waiting(log, monkeypatch):
 
 async def test_coroutines_are_woken_and_told_of_errors(log):
     decision = log.decide()
-    row = log.store.entry(decision.decision_id, Outcome(quality=0.5)).outcome
-    good = [log.writer.aappend([log.store.entry(decision.decision_id, Outcome(latency_ms=1.0))]) for _ in range(70)]
+    row = log.entry(decision, quality=0.5).outcome
+    good = [log.writer.aappend([log.entry(decision, latency_ms=1.0)]) for _ in range(70)]
     bad = log.writer.aappend([Entry((*row[:5], 7.0, *row[6:]))])
     told = await asyncio.wait_for(asyncio.gather(*good, bad, return_exceptions=True), PATIENCE_S)
     assert [result for result in told if result is not None] == [told[-1]]
@@ -251,7 +257,7 @@ async def test_coroutines_are_woken_and_told_of_errors(log):
 async def test_a_cancelled_coroutine_disturbs_no_other(log):
     decision = log.decide()
     tasks = [
-        asyncio.create_task(log.writer.aappend([log.store.entry(decision.decision_id, Outcome(latency_ms=1.0))]))
+        asyncio.create_task(log.writer.aappend([log.entry(decision, latency_ms=1.0)]))
         for _ in range(3)
     ]
     await asyncio.sleep(0)

@@ -41,7 +41,9 @@ def test_what_the_log_does_not_hold_is_an_error(log):
         log.store.reader.known_decision(new_id())
 
 
-@pytest.mark.parametrize("value", ["", "x", "A" * 32, "0" * 31, "0" * 33, "0" * 31 + "g", None, 5, b"0" * 32, "0" * 32 + "\n"])
+@pytest.mark.parametrize(
+    "value", ["", "x", "A" * 32, "0" * 31, "0" * 33, "0" * 31 + "g", None, 5, b"0" * 32, "0" * 32 + "\n"]
+)
 def test_a_malformed_id_is_named(value):
     with pytest.raises(InvalidIdError, match="decision_id"):
         check_id(value)

@@ -1,0 +1,44 @@
+"""What is wanted besides quality: speed, cheapness, and budgets. Turned at decision time, without relearning."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Objectives(BaseModel):
+    """Weights and budgets.
+
+    The utility of an agent is the weighted mean of its expected reward, ``exp(-latency_ms / latency_scale_ms)`` and
+    ``exp(-cost_usd / cost_scale_usd)``; what is not known of an agent is left out of its mean.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    quality: float = Field(default=1.0, gt=0.0)
+    """Weight of the reward."""
+    latency: float = Field(default=0.0, ge=0.0)
+    """Weight of speed."""
+    cost: float = Field(default=0.0, ge=0.0)
+    """Weight of cheapness."""
+    latency_scale_ms: float = Field(default=1_000.0, gt=0.0)
+    """Latency at which speed is worth 1/e, in milliseconds."""
+    cost_scale_usd: float = Field(default=0.01, gt=0.0)
+    """Cost at which cheapness is worth 1/e, in US dollars."""
+    max_cost_usd: float | None = Field(default=None, gt=0.0)
+    """Budget per task on average, in US dollars."""
+    max_latency_ms: float | None = Field(default=None, gt=0.0)
+    """Latency per task on average, in milliseconds."""
+
+    @classmethod
+    def traded_off(cls, cost_quality_tradeoff: float) -> Objectives:
+        """One dial: 0 is quality alone, towards 1 cheapness decides.
+
+        Raises:
+            ValueError: if the dial is not in [0, 1).
+        """
+        return cls(quality=1.0 - cost_quality_tradeoff, cost=cost_quality_tradeoff)
+
+    @property
+    def quality_alone(self) -> bool:
+        """Whether nothing but the reward counts."""
+        return not (self.latency or self.cost or self.max_cost_usd or self.max_latency_ms)

@@ -1,0 +1,87 @@
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted(
+    path
+    for folder in ("router_sdk", "plugins", "examples", "benchmarks", "docs")
+    for path in (ROOT / folder).rglob("*.py")
+    if "build" not in path.parts and not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+)
+SHIPPED = [
+    path for path in SOURCES if path.is_relative_to(ROOT / "router_sdk") or path.is_relative_to(ROOT / "plugins")
+]
+
+LONGEST = 300
+BANNED = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
+UNSAFE = {"pickle", "dill", "joblib", "marshal", "shelve", "cloudpickle"}
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def nodes(path, kind):
+    return [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, kind)]
+
+
+def imported(path):
+    for node in nodes(path, (ast.Import, ast.ImportFrom)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+        yield from (name.partition(".")[0] for name in names)
+
+
+def test_there_is_something_to_look_at():
+    assert len(SHIPPED) > 50
+
+
+def test_files_are_short():
+    lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
+    assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
+
+
+def test_names_say_what_a_thing_does():
+    banned = {}
+    for path in SOURCES:
+        words = {word for part in path.relative_to(ROOT).with_suffix("").parts for word in part.lower().split("_")}
+        for node in nodes(path, ast.ClassDef):
+            words |= {word.lower() for word in re.findall(r"[A-Z][a-z]+", node.name)}
+        if words & BANNED:
+            banned[name_of(path)] = words & BANNED
+    assert banned == {}
+
+
+def test_nothing_that_runs_code_when_read_is_imported():
+    assert {name_of(path): found for path in SHIPPED if (found := UNSAFE.intersection(imported(path)))} == {}
+
+
+def test_every_file_says_what_it_is_for():
+    assert [
+        name_of(path) for path in SHIPPED if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    ] == []
+
+
+def test_what_takes_long_is_deselected_without_its_flag(tmp_path):
+    (tmp_path / "test_marked.py").write_text(
+        "import pytest\n"
+        + "".join(
+            f"@pytest.mark.{flag}\ndef test_{flag}(): pass\n" for flag in ("reliability", "kafka", "benchmark", "gpu")
+        )
+        + "def test_always(): pass\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-p", "conftest", "--strict-markers", "-c", os.devnull, "test_marked.py"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+
+    def outcome(*flags):
+        done = subprocess.run(
+            [*command, *flags], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        return done.stdout.splitlines()[-1]
+
+    assert "1 passed, 4 deselected" in outcome()
+    assert "2 passed, 3 deselected" in outcome("--reliability")
+    assert "5 passed" in outcome("--reliability", "--kafka", "--benchmark", "--gpu")

@@ -1,0 +1,76 @@
+import inspect
+import re
+from importlib.resources import files
+
+import router_sdk
+from router_sdk import errors, plugin
+
+
+def test_the_public_names_are_these():
+    assert router_sdk.__all__ == [
+        "Agent",
+        "Decision",
+        "Example",
+        "Outcome",
+        "OutcomeReward",
+        "Proposal",
+        "Router",
+        "RouterConfig",
+        "RouterError",
+        "Strategy",
+        "Task",
+    ]
+    assert all(getattr(router_sdk, name).__doc__ for name in router_sdk.__all__)
+
+
+def test_what_plugin_authors_may_rely_on_is_this():
+    assert plugin.__all__ == [
+        "DEFAULT_TASK_TYPE",
+        "Agent",
+        "AgentSet",
+        "CorruptArtifactError",
+        "Decision",
+        "Encoder",
+        "EncoderConfig",
+        "Example",
+        "FeatureValue",
+        "FitContext",
+        "InvalidConfigError",
+        "NotTrainableError",
+        "Outcome",
+        "Proposal",
+        "Restriction",
+        "RewardFunction",
+        "RouteContext",
+        "Signals",
+        "Strategy",
+        "StrategyConfig",
+        "StrategyServices",
+        "Task",
+        "TrainingData",
+        "hookimpl",
+    ]
+    assert all(hasattr(plugin, name) for name in plugin.__all__)
+
+
+def test_the_package_says_that_it_is_typed():
+    assert files("router_sdk").joinpath("py.typed").is_file()
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    assert not hasattr(router_sdk, "Roter")
+
+
+def test_the_tree_in_the_errors_module_is_the_tree_of_its_classes():
+    classes = {name: kind for name, kind in vars(errors).items() if inspect.isclass(kind)}
+    assert sorted(classes) == sorted(errors.__all__) == list(errors.__all__)
+    drawn, path = {}, []
+    for line in errors.__doc__.splitlines():
+        found = re.match(r"^ {4}([│├└─ ]*)(\w+Error)\b(?: \((\w+)\))?", line)
+        if found:
+            depth = len(found[1]) // 4
+            path[depth:] = [found[2]]
+            drawn[found[2]] = (path[depth - 1] if depth else "Exception", found[3])
+    assert drawn.keys() == classes.keys()
+    for name, (parent, beside) in drawn.items():
+        assert [base.__name__ for base in classes[name].__bases__] == [parent, *([beside] if beside else [])]

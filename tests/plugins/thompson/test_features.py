@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+from router_sdk_thompson import ThompsonConfig, ThompsonStrategy
+from router_sdk_thompson.columns import Columns
+
+from router_sdk.plugin import Agent, AgentSet, CorruptArtifactError, Task
+from router_sdk.testing import FixedContext, make_example, make_services, revise
+
+AGENTS = AgentSet([Agent("small"), Agent("large")])
+
+
+def strategy(**fields):
+    made = ThompsonStrategy(ThompsonConfig(min_context_evidence=0, **fields), make_services(seed=4))
+    made.prepare(AGENTS)
+    return made
+
+
+def ask(made, features):
+    return made.propose(Task(features=features), AGENTS, FixedContext())
+
+
+def stream(count, seed=0):
+    rng = np.random.default_rng(seed)
+    examples = []
+    for number in range(1, count + 1):
+        features = {
+            "length": float(rng.normal(500, 200)),
+            "lang": str(rng.choice(["de", "en"])),
+            "code": bool(number % 2),
+        }
+        agent = AGENTS.names[number % 2]
+        # The small one fails at long texts, the large one at German.
+        good = features["length"] < 500 if agent == "small" else features["lang"] == "en"
+        task = Task(features=features)
+        examples.append(make_example(agent, float(good), number=number, task=task, eligible=AGENTS.names))
+    return examples
+
+
+@pytest.mark.parametrize("fourier", [0, 192])
+def test_numbers_and_categories_tell_the_agents_apart(fourier):
+    made = strategy(fourier_features=fourier)
+    made.learn(stream(800))
+    assert max((p := ask(made, {"length": 200.0, "lang": "de"})).scores, key=p.scores.get) == "small"
+    assert max((p := ask(made, {"length": 800.0, "lang": "en"})).scores, key=p.scores.get) == "large"
+    assert p.evidence()["mode"] == "features"
+    unseen = ask(made, {"length": 800.0, "lang": "fr", "never": 3})
+    assert sum(unseen.probabilities.values()) == pytest.approx(1.0)
+
+
+def test_batches_and_disk_do_not_matter(tmp_path):
+    lessons = stream(120)
+    whole, parts = strategy(), strategy()
+    whole.learn(lessons)
+    for lesson in lessons:
+        parts.learn([lesson])
+    question = {"length": 650.0, "lang": "de", "code": True}
+    assert ask(whole, question).scores == ask(parts, question).scores
+    whole.save(tmp_path)
+    again = strategy()
+    again.load(tmp_path)
+    assert ask(again, question).scores == ask(whole, question).scores
+    fix = [revise(lessons[100], 0.5)]
+    whole.learn(fix)
+    again.learn(fix)
+    assert ask(again, question).scores == ask(whole, question).scores
+    sigma = np.load(tmp_path / "dense_sigma.npy")
+    sigma[0] -= 10.0 * np.eye(len(sigma[0]))
+    np.save(tmp_path / "dense_sigma.npy", sigma)
+    with pytest.raises(CorruptArtifactError):
+        strategy().load(tmp_path)
+
+
+def test_a_correction_equals_never_having_erred():
+    lessons = stream(100)
+    erred, right = strategy(change_threshold=None), strategy(change_threshold=None)
+    wrong = [revise(lesson, 1.0 - lesson.reward) for lesson in lessons]
+    erred.learn(lessons)
+    erred.learn(wrong)
+    for lesson, corrected in zip(lessons, wrong, strict=True):
+        right.learn([lesson, corrected])
+    question = {"length": 650.0, "lang": "de"}
+    assert ask(erred, question).scores == pytest.approx(ask(right, question).scores, abs=1e-6)
+
+
+def test_columns_keep_their_places_and_scales():
+    columns = Columns()
+    for number in range(200):
+        columns.fit({"x": float(number % 10), "kind": "ab"[number % 2]})
+    before = columns.encode({"x": 4.5, "kind": "a"})
+    columns.fit({"x": 1e9, "kind": "c", "new": True})
+    assert columns.encode({"x": 4.5, "kind": "a"})[: len(before)] == pytest.approx(before)
+    assert columns.encode({"kind": "unseen"}).any() == np.False_
+    assert columns.encode({"x": 1e12})[0] == 3.0
+    again = Columns()
+    again.restore(columns.state())
+    assert (again.encode({"x": 2.0, "kind": "b"}) == columns.encode({"x": 2.0, "kind": "b"})).all()

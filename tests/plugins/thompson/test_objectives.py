@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from router_sdk_thompson import Objectives, ThompsonConfig, ThompsonStrategy
+
+from router_sdk.plugin import Agent, AgentSet, Signals, Task
+from router_sdk.testing import FixedContext, make_example, make_services
+
+AGENTS = AgentSet([Agent("good"), Agent("cheap")])
+COST = {"good": 0.05, "cheap": 0.001}
+RATE = {"good": 0.9, "cheap": 0.75}
+TASK = Task(task_type="sums")
+
+
+def strategy(objectives):
+    made = ThompsonStrategy(ThompsonConfig(objectives=objectives, min_evidence=0), make_services())
+    made.prepare(AGENTS)
+    return made
+
+
+def lesson(agent, reward, number):
+    signals = Signals(success=reward > 0, cost_usd=COST[agent], latency_ms=2_000.0 if agent == "good" else 100.0)
+    return make_example(agent, reward, number=number, task=TASK, eligible=AGENTS.names, signals=signals)
+
+
+def taught():
+    made, rng = strategy(Objectives()), np.random.default_rng(0)
+    names = [AGENTS.names[number % 2] for number in range(400)]
+    made.learn([lesson(name, float(rng.random() < RATE[name]), n) for n, name in enumerate(names, 1)])
+    return made
+
+
+def favourite(made, task=TASK):
+    chances = made.propose(task, AGENTS, FixedContext()).probabilities
+    return max(chances, key=chances.get)
+
+
+def test_the_dial_turns_without_relearning():
+    made = taught()
+    assert favourite(made) == "good"
+    made.pursue(Objectives.traded_off(0.5))
+    assert favourite(made) == "cheap"
+    made.pursue(Objectives(latency=2.0))
+    assert favourite(made) == "cheap"
+    made.pursue(Objectives())
+    assert favourite(made) == "good"
+
+
+def test_predicted_latency_and_cost_are_part_of_the_explanation():
+    told = taught().propose(TASK, AGENTS, FixedContext()).evidence()["agents"]["good"]
+    assert told["cost_usd"] == pytest.approx(0.05)
+    assert told["latency_ms"] == pytest.approx(2_000.0, rel=1e-6)
+
+
+def test_a_task_with_a_budget_goes_to_who_keeps_it():
+    made = taught()
+    assert favourite(made, Task(task_type="sums", max_cost_usd=0.01)) == "cheap"
+    assert favourite(made, Task(task_type="sums", max_latency_ms=500.0)) == "cheap"
+    assert favourite(made, Task(task_type="sums", max_cost_usd=0.0001)) == "cheap"
+    assert favourite(made, Task(task_type="sums", max_cost_usd=1.0)) == "good"
+
+
+def test_a_budget_is_kept_on_average_and_used():
+    made, rng, spent = strategy(Objectives(max_cost_usd=0.02)), np.random.default_rng(1), []
+    for number in range(1, 4_001):
+        chances = made.propose(TASK, AGENTS, FixedContext()).probabilities
+        agent = "good" if rng.random() < chances["good"] else "cheap"
+        spent.append(COST[agent])
+        made.learn([lesson(agent, float(rng.random() < RATE[agent]), number)])
+    assert np.mean(spent) <= 0.02 * 1.01
+    assert np.mean(spent[1_000:]) >= 0.02 * 0.9

@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+from router_sdk_thompson import TextFeatures, ThompsonConfig, ThompsonStrategy
+from router_sdk_thompson.rivals import Rivals
+from router_sdk_thompson.text_features import HALF, TEXT_TAG, text_ids
+
+from router_sdk.plugin import Agent, AgentSet, CorruptArtifactError, InvalidConfigError, Signals, Task
+from router_sdk.testing import FixedContext, make_example, make_services, revise
+
+TOPICS = {
+    "billing": ["refund my invoice", "charged twice on my card", "send the invoice again", "refund the payment"],
+    "travel": ["book a flight to rome", "change my hotel booking", "cancel the flight", "hotel near the airport"],
+    "weather": ["will it rain tomorrow", "how cold is it outside", "weather for the weekend", "is it going to snow"],
+}
+ENCODERS = {TextFeatures.name: TextFeatures(TextFeatures.Config())}
+AGENTS = AgentSet([Agent(name) for name in TOPICS])
+
+
+def strategy(agents=AGENTS, **fields):
+    made = ThompsonStrategy(ThompsonConfig(min_context_evidence=0, **fields), make_services(encoders=ENCODERS))
+    made.prepare(agents)
+    return made
+
+
+def ask(made, text, agents=AGENTS, encoders=ENCODERS, **fields):
+    return made.propose(Task(text, **fields), agents, FixedContext(text=text, encoders=encoders))
+
+
+def lesson(text, agent, reward, number, **more):
+    vectors = {TEXT_TAG: text_ids(text)}
+    return make_example(agent, reward, number=number, task=text, eligible=AGENTS.names, vectors=vectors, **more)
+
+
+def taught(rounds=240, **fields):
+    made, rng = strategy(**fields), np.random.default_rng(3)
+    for number in range(1, rounds + 1):
+        topic = list(TOPICS)[rng.integers(3)]
+        text = TOPICS[topic][rng.integers(4)]
+        found = ask(made, text)
+        agent = AGENTS.names[int(rng.choice(3, p=list(found.probabilities.values())))]
+        made.learn([lesson(text, agent, float(agent == topic), number)])
+    return made
+
+
+def test_ids_are_distinct_ascending_and_split_into_words_and_grams():
+    ids = text_ids("Cancel my flight, cancel it")
+    assert ids.dtype == np.uint16
+    assert (np.diff(ids.astype(int)) > 0).all()
+    assert (ids < HALF).sum() == 4 + 4
+    assert text_ids("CANCEL my flight, cancel it").tolist() == ids.tolist()
+    assert text_ids("").tolist() == []
+
+
+def test_it_learns_who_does_what_from_bandit_feedback():
+    made = taught()
+    for topic, texts in TOPICS.items():
+        for text in texts:
+            found = ask(made, text)
+            assert max(found.probabilities, key=found.probabilities.get) == topic
+    told = found.evidence()
+    assert told["mode"] == "text"
+    assert set(told["agents"]) == set(TOPICS)
+
+
+def test_logged_ids_serve_as_well_as_the_text():
+    logged, hashed = strategy(), strategy()
+    first = [lesson(text, topic, 1.0, n) for n, (topic, texts) in enumerate(TOPICS.items(), 1) for text in texts[:1]]
+    logged.learn(first)
+    hashed.learn(
+        [make_example(e.agent, 1.0, number=n, task=e.task, eligible=AGENTS.names) for n, e in enumerate(first, 1)]
+    )
+    text = "refund my hotel"
+    assert ask(logged, text).probabilities == ask(hashed, text).probabilities
+    assert ask(logged, text, encoders={}).probabilities == ask(logged, text).probabilities
+
+
+def test_examples_of_the_agents_are_a_prior_that_evidence_moves():
+    agents = AgentSet([Agent(name, examples=texts) for name, texts in TOPICS.items()])
+    made = strategy(agents)
+    text = "is my flight booked"
+    assert max((found := ask(made, text, agents)).scores, key=found.scores.get) == "travel"
+    made.learn([lesson(text, "travel", 0.0, n) for n in range(1, 40)])
+    made.learn([lesson(text, "billing", 1.0, n) for n in range(40, 80)])
+    assert max((found := ask(made, text, agents)).scores, key=found.scores.get) == "billing"
+    assert max((found := ask(made, "hotel near rome", agents)).scores, key=found.scores.get) == "travel"
+
+
+def test_what_is_saved_comes_back_bit_by_bit(tmp_path):
+    made = taught(120)
+    made.save(tmp_path)
+    again = strategy()
+    again.load(tmp_path)
+    for text in ("refund", "rain in rome"):
+        assert ask(again, text).scores == ask(made, text).scores
+    more = [lesson("rain in rome", "weather", 1.0, 500)]
+    made.learn(more)
+    again.learn(more)
+    assert ask(again, "rain").scores == ask(made, "rain").scores
+    broken = np.load(tmp_path / "text_mean.npy")
+    broken[0] = np.nan
+    np.save(tmp_path / "text_mean.npy", broken)
+    with pytest.raises(CorruptArtifactError):
+        strategy().load(tmp_path)
+
+
+def test_a_correction_moves_the_score_the_other_way():
+    made = strategy()
+    wrong = lesson("refund please", "travel", 1.0, 1)
+    made.learn([wrong])
+    before = ask(made, "refund please").scores["travel"]
+    made.learn([revise(wrong, 0.0, signals=Signals(success=False, quality=0.0))])
+    assert ask(made, "refund please").scores["travel"] < before
+
+
+def test_a_type_below_the_minimum_falls_back_to_its_cells():
+    made = ThompsonStrategy(ThompsonConfig(min_context_evidence=1_000), make_services(encoders=ENCODERS))
+    made.prepare(AGENTS)
+    task = Task("refund", task_type="mail")
+    made.learn([make_example("billing", 1.0, number=n, task=task, eligible=AGENTS.names) for n in range(1, 20)])
+    assert ask(made, "anything", task_type="mail").evidence()["mode"] == "task_type"
+    assert ask(made, "anything") is None
+
+
+def test_where_anybody_often_succeeds_nothing_follows_for_the_others():
+    seldom, often = Rivals(), Rivals()
+    for turn in range(100):
+        seldom.note(0.1, float(turn % 10 == 0))
+        often.note(0.1, float(turn % 2 == 0))
+        often.note(0.9, 0.0)
+    assert seldom.verdict() == pytest.approx(0.1)
+    assert often.verdict() is None
+
+
+def test_an_encoder_that_is_not_registered_is_refused():
+    with pytest.raises(InvalidConfigError, match="nobody"):
+        ThompsonStrategy(ThompsonConfig(encoder="nobody"), make_services())

@@ -1,0 +1,137 @@
+"""One test per hook; a test in ``architecture`` sees to it that none is missing."""
+
+import pytest
+
+from router_sdk import Agent, Outcome
+from router_sdk.errors import PluginLoadError
+from router_sdk.plugin import Encoder, hookimpl
+from router_sdk.plugins import PluginRegistry
+
+from ..doubles import Counting
+
+
+class Words(Encoder):
+    name = "words"
+
+    def encode(self, texts):
+        import numpy as np
+
+        return [np.array([len(text.split())]) for text in texts]
+
+
+def plugin(**hooks):
+    """An object with these functions as its hook implementations."""
+    return type("Plugin", (), {name: staticmethod(hookimpl(function)) for name, function in hooks.items()})()
+
+
+@pytest.fixture
+def routed_with(make_router):
+    def route(strategies=("counting",), **hooks):
+        brings = {"register_strategies": lambda: [Counting], **hooks}
+        return make_router(list(strategies), plugins=[plugin(**brings)])
+
+    return route
+
+
+def test_register_strategies(routed_with):
+    assert routed_with().route("x").strategy == "counting"
+
+
+def test_register_encoders(routed_with):
+    class Encoding(Counting):
+        name = "encoding"
+
+        def propose(self, task, agents, context):
+            context.encode("words")
+            return super().propose(task, agents, context)
+
+    router = routed_with(["encoding"], register_strategies=lambda: [Encoding], register_encoders=lambda: [Words])
+    decision = router.route("three small words")
+    router.record(decision, Outcome(success=True))
+    assert {tag: vector.tolist() for tag, vector in router.examples[-1].vectors.items()} == {"words:fp32": [3]}
+
+
+def test_register_rewards(make_router):
+    rewards = plugin(register_rewards=lambda: {"half": lambda signals, agent: 0.5})
+    router = make_router([Counting], plugins=[rewards], reward="half", learn_now=True)
+    router.observe("x", "billing", Outcome(success=True))
+    assert router.examples[-1].reward == 0.5
+
+
+def test_register_benchmark_routers():
+    registry = PluginRegistry.load([plugin(register_benchmark_routers=lambda: {"first": lambda agents: agents[0]})])
+    (found,) = registry.hook.register_benchmark_routers()
+    assert found["first"]([Agent("a")]).name == "a"
+
+
+def test_register_commands():
+    import typer
+
+    def register_commands(cli):
+        cli.command("hello")(lambda: None)
+
+    cli = typer.Typer()
+    PluginRegistry.load([plugin(register_commands=register_commands)]).hook.register_commands(cli=cli)
+    assert [command.name for command in cli.registered_commands][-1:] == ["hello"]
+
+
+def test_filter_agents(routed_with):
+    router = routed_with(filter_agents=lambda task, agents: {"coder"} if "code" in task.text else None)
+    assert set(router.route("code this").probabilities) == {"coder"}
+    assert len(router.route("anything").probabilities) == 3
+
+
+def test_route(routed_with):
+    router = routed_with()
+    decision = router.hook.route(task="x")
+    router.flush()
+    assert router.decision(decision.decision_id).agent == decision.agent
+
+
+def test_record(routed_with):
+    router = routed_with()
+    assert router.hook.record(decision=router.route("x"), outcome=Outcome(success=True)) is True
+    assert router.examples[-1].reward == 1.0
+
+
+def test_a_wrapper_sees_what_passes_and_a_second_implementation_is_an_error(make_router):
+    seen = []
+
+    class Watching:
+        @hookimpl(wrapper=True)
+        def route(self, task):
+            decision = yield
+            seen.append(decision.agent)
+            return decision
+
+    router = make_router([Counting], plugins=[Watching()])
+    assert router.hook.route(task="x").agent == seen[0]
+    for hook in ({"route": lambda task: None}, {"record": lambda decision, outcome: None}):
+        with pytest.raises(PluginLoadError, match="wrapper"):
+            make_router([Counting], plugins=[plugin(**hook)])
+
+
+def test_on_decision(routed_with):
+    seen = []
+    router = routed_with(on_decision=lambda decision: seen.append(decision))
+    made = [router.route("x"), router.route("x", idempotency_key="k"), *router.route_batch(["x", "y"])]
+    router.route("x", idempotency_key="k")
+    assert seen == made
+
+
+def test_on_outcome(routed_with):
+    seen = []
+    router = routed_with(on_outcome=lambda decision_id, outcome: seen.append((decision_id, outcome.success)))
+    decision = router.route("x")
+    router.record(decision, Outcome(success=True))
+    observed = router.observe("x", "billing", Outcome(success=False))
+    assert seen == [(decision.decision_id, True), (observed.decision_id, False)]
+
+
+def test_an_observer_that_raises_stops_no_request(routed_with, caplog):
+    def broken(**_):
+        raise RuntimeError("observer down")
+
+    router = routed_with(on_decision=lambda decision: broken(), on_outcome=lambda outcome: broken())
+    router.record(router.route("x"), Outcome(success=True))
+    assert [record.exc_info[0] for record in caplog.records] == [RuntimeError, RuntimeError]
