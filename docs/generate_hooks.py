@@ -1,4 +1,4 @@
-"""Write ``hooks.md`` from ``router_sdk.hookspecs``: ``python docs/generate_hooks.py``, or ``--check`` that it is fresh."""
+"""Write ``hooks.md`` from ``router_sdk.hookspecs``; with ``--check`` only say whether it is fresh."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def on_outcome(decision_id, outcome):
 my-plugin = "my_plugin.hooks"
 ```
 
-An object can be given to one router as well: `Router(..., plugins=[my_object])`. A hook that does not exist, an argument
-that it does not have, and a name that is taken are errors; a plugin that cannot be imported is shown by
+An object can be given to one router as well: `Router(..., plugins=[my_object])`. A hook that does not exist, an
+argument that it does not have, and a name that is taken are errors; a plugin that cannot be imported is shown by
 `router plugins` and disturbs no other. Arguments are never given a default, and are only ever added.
 """
 

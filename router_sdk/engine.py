@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from router_sdk.errors import InvalidIdError, NoEligibleAgentError, RouterClosedError
+from router_sdk.errors import NoEligibleAgentError, RouterClosedError
 from router_sdk.hookspecs import hookimpl
 from router_sdk.learning.fold import Fold
 from router_sdk.learning.learner import Learner
@@ -31,7 +31,7 @@ from router_sdk.routing.members import Members
 from router_sdk.routing.request import Encoders, RequestContext, Sessions, Surroundings
 from router_sdk.store import Store
 from router_sdk.store.erasure import erase_session
-from router_sdk.store.identity import check_id, keyed_id, new_id
+from router_sdk.store.identity import check_id, check_key, keyed_id, new_id
 from router_sdk.store.retention import archive_before
 from router_sdk.store.snapshots import fingerprint
 from router_sdk.store.ticket import Entry
@@ -39,7 +39,6 @@ from router_sdk.store.ticket import Entry
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
 
-_MAX_ID_CHARS = 200
 _UNLOGGED_NOTICE_S = 10.0
 
 _log = logging.getLogger(__name__)
@@ -65,7 +64,7 @@ class Engine:
         plugins: Iterable[object],
     ) -> None:
         self.config = config
-        self._open = False
+        self._open = self._frozen = False
         self.plugins = PluginRegistry.load(plugins)
         self.reward = reward or (self.plugins.reward(config.reward) if config.reward else OutcomeReward())
         encoders = Encoders(self.plugins.encoders, config.encoder)
@@ -220,9 +219,7 @@ class Engine:
 
     def decide_once(self, task: Task, exclude: Collection[str], key: str) -> Decision:
         """The decision for an idempotency key: made and written by whoever comes first, in any process."""
-        if not isinstance(key, str) or not 0 < len(key) <= _MAX_ID_CHARS:
-            raise InvalidIdError(f"idempotency_key: expected a text of 1 to {_MAX_ID_CHARS} characters")
-        decision_id = keyed_id(key, task.tenant)
+        decision_id = keyed_id(check_key(key, "idempotency_key"), task.tenant)
         known = self.store.reader.decision(decision_id)
         if known is None:
             made = self.decide(task, exclude, decision_id)
@@ -261,8 +258,8 @@ class Engine:
         """Check an outcome and make it ready for the log."""
         if not self._open:
             raise RouterClosedError("the router was closed; make a new one on the same store")
-        if outcome_id is not None and not (isinstance(outcome_id, str) and 0 < len(outcome_id) <= _MAX_ID_CHARS):
-            raise InvalidIdError(f"outcome_id: expected a text of 1 to {_MAX_ID_CHARS} characters")
+        if outcome_id is not None:
+            check_key(outcome_id, "outcome_id")
         if outcome.correct_agent is not None:
             self.members.require_known(outcome.correct_agent)
         signals = outcome.signals()
@@ -324,7 +321,7 @@ class Engine:
 
     def forget(self, session_id: str) -> int:
         """Erase a session's payload from the log, the strategies' memories and their snapshots."""
-        erased = erase_session(self.store.writer, session_id)
+        erased = erase_session(self.store.writer, check_key(session_id, "session_id"))
         self._sessions.forget(session_id)
         self.learner.drain()
         self.store.snapshots.discard()
@@ -344,16 +341,25 @@ class Engine:
             self.store.close()
 
     def before_fork(self) -> None:
-        """Hold the folding, so that a child gets no half-learnt state."""
-        self.learner.folding.acquire()
+        """Hold what a child must not get half done, and close the connections: SQLite's do not survive a fork."""
+        if self._open:
+            self.members.before_fork()
+            self.learner.before_fork()
+            self.store.before_fork()
+            self._frozen = True
 
     def after_fork_in_parent(self) -> None:
-        """Let the learner go on."""
-        self.learner.folding.release()
+        """Let everything go on."""
+        if self._frozen:
+            self._frozen = False
+            self.store.after_fork_in_parent()
+            self.learner.after_fork_in_parent()
+            self.members.after_fork_in_parent()
 
     def after_fork_in_child(self) -> None:
         """Reopen what cannot be shared: connections, threads, generators."""
-        if self._open:
+        if self._frozen:
+            self._frozen = False
             self.store.after_fork()
             self.learner.after_fork()
             self.members.after_fork()

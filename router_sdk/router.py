@@ -16,12 +16,12 @@ from router_sdk.exchange.history import History
 from router_sdk.exchange.importing import ImportReport, Observation, import_examples
 from router_sdk.exchange.labels import observations, paired
 from router_sdk.learning.performance import AgentPerformance
-from router_sdk.records import Agent, Decision, Outcome, Task
+from router_sdk.records import Agent, Decision, Outcome, Task, agents_of
 from router_sdk.rewards import RewardFunction
 from router_sdk.routing.assembly import StrategySpec
 from router_sdk.routing.calls import Call
 from router_sdk.store.activity import answered, learning_events, passed
-from router_sdk.store.identity import check_id
+from router_sdk.store.identity import check_id, check_key
 from router_sdk.store.journal import dead_letters, learning_totals
 from router_sdk.store.ticket import Entry
 
@@ -85,7 +85,7 @@ class Router:
         if isinstance(reward, str):
             settings["reward"], reward = reward, None
         configured = configure(config, settings)
-        members = configured.agents if agents is None else [Agent.of(agent) for agent in agents]
+        members = configured.agents if agents is None else agents_of(agents)
         chain = configured.strategies if strategies is None else list(strategies)
         self._engine = Engine(configured, members, chain, reward, plugins)
         self._writer = self._engine.store.writer
@@ -197,7 +197,7 @@ class Router:
         """
         outcome = Outcome.of(outcome)
         self._writer.flush()
-        ids = self._engine.store.reader.session_decisions(session_id)
+        ids = self._engine.store.reader.session_decisions(check_key(session_id, "session_id"))
         if not ids:
             raise UnknownDecisionError(f"session {session_id!r} has no decisions in the log")
         entries = [self._engine.entry(decision_id, outcome) for decision_id in ids]

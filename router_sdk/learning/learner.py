@@ -172,6 +172,16 @@ class Learner:
                 self._thread.join()
             self._tail.close()
 
+    def before_fork(self) -> None:
+        """Wait for the update in hand, and close the view of the log."""
+        self.folding.acquire()
+        self._tail.close()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on with a new view."""
+        self._tail = self._store.tail(self._reward)
+        self.folding.release()
+
     def after_fork(self) -> None:
         """In a child: a thread and a view of the log of its own, at first use."""
         self._start()
@@ -193,7 +203,9 @@ class Learner:
             self._recorded = 0
             self._serve()
             try:
-                if self._enabled and self._due():
+                with self.folding:
+                    due = self._enabled and self._due()
+                if due:
                     self._update()
                     self._urgent.wait(_PAUSE_S)
                 if time.monotonic() >= next_poll:
@@ -254,7 +266,8 @@ class Learner:
     def _fold_to_head(self, kind: str, most: int) -> list[LearningEvent]:
         """Learn up to where the log ends now, resting between batches unless somebody waits."""
         events: list[LearningEvent] = []
-        head = self._tail.head()
+        with self.folding:
+            head = self._tail.head()
         while (cursor := min(fold.cursor for fold in self._folds)) < head:
             started = time.monotonic()
             with self.folding:

@@ -1,6 +1,6 @@
 """The records that cross the SDK's boundary, one file each."""
 
-from router_sdk.records.agent import Agent, AgentSet
+from router_sdk.records.agent import Agent, AgentSet, agents_of
 from router_sdk.records.decision import Decision, Skipped
 from router_sdk.records.distribution import Distribution, Evidence
 from router_sdk.records.example import Context, Example, TrainingData
@@ -27,5 +27,6 @@ __all__ = [
     "Skipped",
     "Task",
     "TrainingData",
+    "agents_of",
     "check_name",
 ]

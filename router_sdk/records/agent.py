@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, overload
 
 from pydantic import AliasChoices, Field
@@ -62,6 +62,17 @@ class Agent(Record):
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+
+def agents_of(values: Iterable[Agent | str | Mapping[str, Any]]) -> list[Agent]:
+    """Turn what a caller passed into agents.
+
+    Raises:
+        InvalidAgentError: if it is no list, or one of them is no agent.
+    """
+    if isinstance(values, (str, Mapping)) or not isinstance(values, Iterable):
+        raise InvalidAgentError(f"agents: expected a list of agents, got {type(values).__name__}")
+    return [Agent.of(value) for value in values]
 
 
 class AgentSet(Sequence[Agent]):

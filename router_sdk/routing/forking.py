@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from typing import Protocol
 
@@ -22,6 +23,8 @@ class Forkable(Protocol):
 
 _open: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _held: list[Forkable] = []
+_forking = threading.Lock()
+"""One fork at a time: a second would find routers that are held already."""
 
 
 def survive_forks(router: Forkable) -> None:
@@ -30,6 +33,7 @@ def survive_forks(router: Forkable) -> None:
 
 
 def _before() -> None:
+    _forking.acquire()
     _held.extend(sorted(_open, key=id))
     for router in _held:
         router.before_fork()
@@ -39,12 +43,14 @@ def _in_parent() -> None:
     for router in reversed(_held):
         router.after_fork_in_parent()
     _held.clear()
+    _forking.release()
 
 
 def _in_child() -> None:
     for router in _held:
         router.after_fork_in_child()
     _held.clear()
+    _forking.release()
 
 
 if hasattr(os, "register_at_fork"):

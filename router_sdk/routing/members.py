@@ -133,6 +133,14 @@ class Members:
                 self._lock.release()
         return self.roster
 
+    def before_fork(self) -> None:
+        """Keep the agents as they are."""
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Let them change again."""
+        self._lock.release()
+
     def after_fork(self) -> None:
         """In a child: a lock that nobody holds."""
         self._lock = threading.RLock()

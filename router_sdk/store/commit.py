@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from router_sdk.errors import RouterClosedError
-from router_sdk.store.connection import ProcessLock, abandon, initialise
+from router_sdk.store.connection import ProcessLock, initialise
 from router_sdk.store.rows import (
     DECISION_COLUMNS,
     OUTCOME_COLUMNS,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOCK_TIMEOUT_S = 30.0
+_ROWS = 64
 HEAD = (
     "SELECT max("
     + ", ".join(f"ifnull((SELECT max(seq) FROM {table}), 0)" for table in (*EVENT_TABLES, "positions"))
@@ -46,9 +47,10 @@ def _insert(table: str, columns: str, rows: int) -> str:
 
 
 def insert_rows(connection: sqlite3.Connection, table: str, columns: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert all rows with one statement; no rows, no statement."""
-    if rows:
-        connection.execute(_insert(table, columns, len(rows)), tuple(chain.from_iterable(rows)))
+    """Insert all rows, 64 to a statement: SQLite binds a limited number of values."""
+    for start in range(0, len(rows), _ROWS):
+        part = rows[start : start + _ROWS]
+        connection.execute(_insert(table, columns, len(part)), tuple(chain.from_iterable(part)))
 
 
 class Committer:
@@ -83,11 +85,16 @@ class Committer:
             self._connection = initialise(self._path, self._process_lock, durable=self._durable)
         return self._connection
 
-    def after_fork(self) -> None:
-        """In a child: the parent keeps its connection and its lock; open others at the next use."""
+    def before_fork(self) -> None:
+        """Close the connection: SQLite's file locks are the parent's alone, and a child would believe it had them."""
         if self._connection is not None:
-            abandon(self._connection)
+            self._connection.close()
             self._connection = None
+        self._head = -1
+
+    def after_fork(self) -> None:
+        """In a child: a file lock of its own; the connection is opened at the next use."""
+        self._process_lock.close()
         self._reset()
 
     def transact(self, work: Callable[[sqlite3.Connection, int], T]) -> T:
@@ -120,6 +127,7 @@ class Committer:
         """Run ``work`` outside any transaction while no other process commits; for checkpoints."""
         connection = self._connect()
         self._process_lock.acquire(LOCK_TIMEOUT_S)
+        self._head = -1  # the stamp is ours now, whoever wrote before
         try:
             return work(connection)
         finally:

@@ -16,9 +16,6 @@ from router_sdk.store.schema import migrate
 _LOCK_POLL_S = 0.0005
 _BUSY_TIMEOUT_S = 30.0
 
-_orphans: list[sqlite3.Connection] = []
-"""Connections inherited through a fork: closing one in the child would checkpoint under the parent's feet."""
-
 
 class ProcessLock:
     """A file lock around commits and checkpoints: SQLite's own back-off starves writers between processes.
@@ -52,11 +49,15 @@ class ProcessLock:
                 if time.monotonic() > deadline:
                     raise StoreUnavailableError(f"another process held the store's lock for {timeout_s:g} s")
                 time.sleep(_LOCK_POLL_S)
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        self.changed_hands = os.read(self._descriptor, 16) != self._stamp
-        if self.changed_hands:
+        try:
             os.lseek(self._descriptor, 0, os.SEEK_SET)
-            os.write(self._descriptor, self._stamp)
+            self.changed_hands = os.read(self._descriptor, 16) != self._stamp
+            if self.changed_hands:
+                os.lseek(self._descriptor, 0, os.SEEK_SET)
+                os.write(self._descriptor, self._stamp)
+        except OSError:
+            unlock_descriptor(self._descriptor)
+            raise
 
     def release(self) -> None:
         """Let the next process in."""
@@ -119,8 +120,3 @@ def initialise(path: Path, lock: ProcessLock, *, durable: bool = True) -> sqlite
         return connection
     finally:
         lock.release()
-
-
-def abandon(connection: sqlite3.Connection) -> None:
-    """Keep an inherited connection alive, unused, for as long as this forked process lives."""
-    _orphans.append(connection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from router_sdk.store.writer import LogWriter
 
 _CHECKPOINT_S = 10.0
+_BLANK = """UPDATE payloads SET session_id = NULL, text = NULL, features = NULL, context = NULL, response = NULL,
+            feedback_text = NULL, error = NULL"""
+"""Rows stay where they are: SQLite moves the neighbours of deleted ones, and leaves copies of them behind."""
 
 
 def erase_session(writer: LogWriter, session_id: str) -> list[str]:
@@ -36,13 +40,19 @@ def erase_session(writer: LogWriter, session_id: str) -> list[str]:
             (session_id,),
         ).fetchall()
         for decision_seq, decision_id in decided:
-            connection.execute("DELETE FROM payloads WHERE seq = ?", (decision_seq,))
+            connection.execute(f"{_BLANK} WHERE seq = ?", (decision_seq,))
             connection.execute("DELETE FROM vectors WHERE seq = ?", (decision_seq,))
             connection.execute(
-                "DELETE FROM payloads WHERE seq IN (SELECT seq FROM outcomes WHERE decision_id = ?)", (decision_id,)
+                f"{_BLANK} WHERE seq IN (SELECT seq FROM outcomes WHERE decision_id = ?)", (decision_id,)
             )
             connection.execute("UPDATE dead_letters SET body = NULL WHERE decision_id = ?", (decision_id,))
+        said = json.dumps(session_id)[1:-1]
+        connection.execute(
+            "UPDATE dead_letters SET body = NULL, reason = 'erased' WHERE instr(body, ?) OR instr(body, ?)",
+            (session_id, said),
+        )
         if decided:
+            connection.execute("REINDEX payloads_by_session")
             ids = [decision_id for _, decision_id in decided]
             connection.execute("INSERT INTO forgotten VALUES (?, ?, ?)", (seq, " ".join(ids), time.time()))
             return ids

@@ -12,6 +12,7 @@ from router_sdk.errors import InvalidIdError
 
 _FORM = re.compile(r"[0-9a-f]{32}")
 _POOL = 256
+_MAX_KEY_CHARS = 200
 
 _tails: deque[str] = deque()
 
@@ -35,6 +36,22 @@ def new_id(at: float | None = None) -> str:
 def keyed_id(key: str, tenant: str | None) -> str:
     """The id that stands for a caller's idempotency key."""
     return blake2b(f"{tenant or ''}\x00{key}".encode(), digest_size=16).hexdigest()
+
+
+def check_key(value: object, what: str) -> str:
+    """Return a caller's own key if it can be stored.
+
+    Raises:
+        InvalidIdError: if it is no text of 1 to 200 characters.
+    """
+    if isinstance(value, str) and 0 < len(value) <= _MAX_KEY_CHARS and _storable(value):
+        return value
+    raise InvalidIdError(f"{what}: expected a text of 1 to {_MAX_KEY_CHARS} characters, got {value!r:.60}")
+
+
+def _storable(value: str) -> bool:
+    """Whether the text can be written: half a surrogate pair cannot."""
+    return value.encode(errors="replace").decode() == value
 
 
 def check_id(value: object, what: str = "decision_id") -> str:

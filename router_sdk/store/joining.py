@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from router_sdk.records import Signals
@@ -62,7 +63,7 @@ def revisions(parts: Sequence[Part]) -> Iterator[Revision]:
     known: Signals | None = None
     joined: Signals | None = None
     number = 0
-    for part, following in zip(parts, [*parts[1:], None], strict=True):
+    for part, following in zip_longest(parts, parts[1:]):
         joined = part.signals if joined is None else joined.updated(part.signals)
         if following is not None and following.seq == part.seq:
             continue

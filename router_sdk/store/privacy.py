@@ -10,18 +10,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from router_sdk.errors import StoreUnavailableError
+
 if TYPE_CHECKING:
     from router_sdk.records import PrivacyMode
 
 TextFilter = Callable[[str | None], str | None]
 
 _PERSONAL = (
-    (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "<email>"),
+    (re.compile(r"(?<![\w.+-])[\w.+-]++@[\w-]++(?:\.[\w-]++)+"), "<email>"),
     (re.compile(r"\bhttps?://\S+"), "<url>"),
     (re.compile(r"\b[A-Z]{2}\d{2}(?:[ ]?[A-Z0-9]{4}){3,7}(?:[ ]?[A-Z0-9]{1,3})?\b"), "<iban>"),
     (re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}\b"), "<ip>"),
     (re.compile(r"(?<![\w.])\+?\d[\d ()./-]{6,}\d(?!\w)"), "<number>"),
 )
+
+
+_KEY_BYTES = 32
 
 
 def redact(text: str) -> str:
@@ -39,9 +44,14 @@ def _key(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
-        return path.read_bytes()
+        secret = path.read_bytes()
+        if len(secret) != _KEY_BYTES:
+            raise StoreUnavailableError(
+                f"{path.name} is not whole: another process is writing it (try again), or died doing so (delete it)"
+            ) from None
+        return secret
     with os.fdopen(descriptor, "wb") as file:
-        secret = os.urandom(32)
+        secret = os.urandom(_KEY_BYTES)
         file.write(secret)
     return secret
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from router_sdk.errors import UnknownDecisionError
+from router_sdk.errors import RouterClosedError, UnknownDecisionError
 from router_sdk.records import Agent, AgentSet, Decision, Distribution, Skipped
-from router_sdk.store.connection import abandon, open_reader
+from router_sdk.store.connection import open_reader
 from router_sdk.store.payloads import stored_task
 
 T = TypeVar("T")
@@ -35,10 +35,13 @@ class LogReader:
         self._path = path
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._closed = False
 
     def query(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``work`` with the connection, one thread at a time."""
         with self._lock:
+            if self._closed:
+                raise RouterClosedError("the store was closed; open a new router on it")
             if self._connection is None:
                 self._connection = open_reader(self._path)
             return work(self._connection)
@@ -78,17 +81,27 @@ class LogReader:
         return self.query(work)
 
     def close(self) -> None:
-        """Close the connection; the next question opens another."""
+        """Close for good; later questions raise ``RouterClosedError``."""
+        self._closed = True
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
 
+    def before_fork(self) -> None:
+        """Close the connection, and let nobody open another."""
+        self._disconnect()
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._lock.release()
+
     def after_fork(self) -> None:
-        """In a child: leave the parent's connection alone."""
-        if self._connection is not None:
-            abandon(self._connection)
-            self._connection = None
+        """In a child: a lock that nobody holds."""
         self._lock = threading.Lock()
 
 

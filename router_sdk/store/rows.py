@@ -53,20 +53,26 @@ def decision_row(seq: int, decision: Decision) -> tuple[Any, ...]:
 
 def task_payload(seq: int, task: Task, keep: TextFilter) -> tuple[Any, ...] | None:
     """A row of ``payloads`` for a task, or None where there is nothing to keep."""
-    features = json.dumps(_kept_features(task.features, keep)) if task.features else None
+    features = json.dumps(_kept(task.features, keep)) if task.features else None
     context = None
     if not _CONTEXT_FIELDS.isdisjoint(task.model_fields_set):
-        context = task.model_dump_json(include=_CONTEXT_FIELDS, exclude_defaults=True)
-        context = None if context == "{}" else context
+        fields = task.model_dump(mode="json", include=_CONTEXT_FIELDS, exclude_defaults=True)
+        if "metadata" in fields:
+            fields["metadata"] = _kept(fields["metadata"], keep)
+        context = json.dumps(fields) if fields else None
     text = keep(task.text) if task.text else None
     if text is None and features is None and context is None and task.session_id is None:
         return None
     return (seq, task.session_id, text, features, context, None, None, None)
 
 
-def _kept_features(features: Mapping[str, Any], keep: TextFilter) -> dict[str, Any]:
-    """Numbers are kept in every privacy mode; categories are texts and go the way of texts."""
-    return {name: keep(value) if isinstance(value, str) else value for name, value in features.items()}
+def _kept(value: Any, keep: TextFilter) -> Any:
+    """A JSON value whose texts went the way of all texts; numbers are kept in every privacy mode."""
+    if isinstance(value, str):
+        return keep(value)
+    if isinstance(value, Mapping):
+        return {name: _kept(inner, keep) for name, inner in value.items()}
+    return [_kept(inner, keep) for inner in value] if isinstance(value, list) else value
 
 
 def vector_rows(seq: int, vectors: Mapping[str, NDArray[Any]]) -> list[tuple[Any, ...]]:

@@ -53,6 +53,8 @@ class Snapshots:
         write_artifact(self._folder / name, fill)
 
         def work(connection: sqlite3.Connection, seq: int) -> list[str]:
+            if connection.execute("SELECT 1 FROM forgotten WHERE seq > ? LIMIT 1", (cursor,)).fetchone():
+                return [name]  # it may hold what was forgotten since
             connection.execute(
                 "INSERT INTO snapshots (strategy, cursor, fingerprint, folder, at) VALUES (?, ?, ?, ?, ?)",
                 (strategy, cursor, mark, name, time.time()),

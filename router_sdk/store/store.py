@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from router_sdk.errors import InvalidConfigError
+from router_sdk.errors import InvalidConfigError, StoreUnavailableError
 from router_sdk.store.connection import open_reader
 from router_sdk.store.journal import DeadLetter, write_dead_letters
 from router_sdk.store.privacy import text_filter
@@ -64,6 +64,8 @@ class Store:
         elif not str(location):
             raise InvalidConfigError("store: give a file name, or ':memory:'")
         self.path = Path(location).expanduser().absolute()
+        if self.path.is_dir():
+            raise StoreUnavailableError(f"{self.path} is a folder; name a file in it")
         self.folder = self.path.with_name(self.path.name + ".artifacts")
         self._privacy = privacy
         self._keep = text_filter(privacy, self.folder)
@@ -103,9 +105,20 @@ class Store:
         if self._temporary is not None:
             self._temporary.cleanup()
 
+    def before_fork(self) -> None:
+        """Hold the log still and close its connections."""
+        self.writer.before_fork()
+        self.reader.before_fork()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on; connections are opened again at first use."""
+        self.reader.after_fork_in_parent()
+        self.writer.after_fork_in_parent()
+
     def after_fork(self) -> None:
         """In a child: reopen everything at first use."""
         self.writer.after_fork()
         self.reader.after_fork()
         if self._temporary is not None:
             self._temporary._finalizer.detach()  # type: ignore[attr-defined]  # the parent's to delete
+            self._temporary = None

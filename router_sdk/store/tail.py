@@ -73,9 +73,9 @@ class LogTail:
     def __init__(self, connection: sqlite3.Connection, reward: RewardFunction) -> None:
         self._connection = connection
         self._reward = reward
-        self._fresh: dict[str, int] = dict(
-            connection.execute("SELECT name, max(seq) FROM agents WHERE fresh = 1 GROUP BY name").fetchall()
-        )
+        self._fresh: dict[str, list[int]] = {}
+        for name, seq in connection.execute("SELECT name, seq FROM agents WHERE fresh = 1 ORDER BY seq"):
+            self._fresh.setdefault(name, []).append(seq)
 
     def close(self) -> None:
         """Close the connection."""
@@ -103,7 +103,8 @@ class LogTail:
             seq, name, forgotten = control
             if seq == cursor + 1:
                 if name is not None:
-                    self._fresh[name] = seq
+                    if seq not in self._fresh.setdefault(name, []):
+                        self._fresh[name].append(seq)
                     return Batch([], seq, fresh_agents=(name,))
                 return Batch([], seq, forgotten=tuple(forgotten.split()))
             upto = seq - 1
@@ -112,7 +113,7 @@ class LogTail:
         if late:
             context = PayloadContext(self._connection, [row[0] for row in late])
             for row in late:
-                examples += self._revised(row, context, cursor, upto)
+                examples += self._revised(row, context, row[0] - 1, row[0])
             examples.sort(key=attrgetter("seq"))
         return Batch(examples, upto)
 
@@ -121,7 +122,7 @@ class LogTail:
         query = f"SELECT {_DECISION} FROM decisions d WHERE d.seq IN (SELECT value FROM json_each(?)) ORDER BY d.seq"
         rows = self._connection.execute(query, (json.dumps(list(seqs)),)).fetchall()
         context = PayloadContext(self._connection, rows)
-        revised = [self._revised(row, context, 0, _EVERYTHING) for row in rows]
+        revised = [self._revised(row, context, 0, _EVERYTHING, past=True) for row in rows]
         return [found[-1] for found in revised if found]
 
     def _outcomes(self, cursor: int, upto: int) -> list[Example]:
@@ -159,8 +160,13 @@ class LogTail:
                 )
         return examples
 
-    def _revised(self, decision: tuple[Any, ...], context: PayloadContext, cursor: int, upto: int) -> list[Example]:
-        """The revisions of one decision that take effect after ``cursor`` and up to ``upto``."""
+    def _revised(
+        self, decision: tuple[Any, ...], context: PayloadContext, cursor: int, upto: int, *, past: bool = False
+    ) -> list[Example]:
+        """The revisions of one decision that take effect after ``cursor`` and up to ``upto``.
+
+        With ``past``, those too that count no more since the agent was added afresh.
+        """
         decision_seq, decision_id, agent, task_type, propensity, decided_at, source = decision
         parts = [
             Part(max(seq, decision_seq), at, signals_of(columns))
@@ -186,12 +192,12 @@ class LogTail:
                 context,
             )
             for number, seq, at, first_at, signals, previous in revisions(parts)
-            if cursor < seq <= upto and self._counts(agent, decision_seq, seq)
+            if cursor < seq <= upto and (past or self._counts(agent, decision_seq, seq))
         ]
 
     def _counts(self, agent: str | None, decision_seq: int, seq: int) -> bool:
         """Whether an agent's decision still counts at ``seq``: not if the agent was added afresh in between."""
-        return agent is None or not decision_seq < self._fresh.get(agent, 0) < seq
+        return agent is None or not any(decision_seq < fresh < seq for fresh in self._fresh.get(agent, ()))
 
     def _reward_of(self, signals: Signals, agent: str | None) -> float | None:
         try:

@@ -95,6 +95,15 @@ class LogWriter:
         self._check_open()
         ticket = Ticket(entries)
         self._tickets.append(ticket)
+        try:
+            self._wait_or_lead(ticket)
+        finally:
+            if ticket.follower is not None:
+                ticket.follower.wake()
+        if ticket.error is not None:
+            raise ticket.error
+
+    def _wait_or_lead(self, ticket: Ticket) -> None:
         while not ticket.done:
             if self._commit_lock.acquire(blocking=False):
                 try:
@@ -105,10 +114,6 @@ class LogWriter:
                     self._wake_leader()
             else:
                 ticket.sleep()
-        if ticket.follower is not None:
-            ticket.follower.wake()
-        if ticket.error is not None:
-            raise ticket.error
 
     async def aappend(self, entries: Sequence[Entry]) -> None:
         """``append`` for coroutines: the background thread commits, and wakes the event loop once per group."""
@@ -187,6 +192,16 @@ class LogWriter:
             with self._committing():
                 self._committer.close()
 
+    def before_fork(self) -> None:
+        """Wait for the commit in hand, and close the connection."""
+        self._commit_lock.acquire()
+        self._committer.before_fork()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._commit_lock.release()
+        self._wake_leader()
+
     def after_fork(self) -> None:
         """In a child: leave what waits, the locks and the connection to the parent, and start afresh."""
         self._committer.after_fork()
@@ -223,6 +238,10 @@ class LogWriter:
             error = InvalidOutcomeError(f"the log refused the row: {fault}")
             for decision in decisions:
                 _log.error("the log refused decision %s: %s", decision.decision_id, fault)
+        except BaseException:  # the leader was interrupted: the others of its group must not wait for it
+            self._decisions.extendleft(reversed(decisions))
+            self._settle(tickets, StoreUnavailableError("the commit was interrupted; record it again"))
+            raise
         else:
             for decision in decisions:
                 decision.durable = True
@@ -230,17 +249,16 @@ class LogWriter:
                 if carried is not None:
                     carried.durable = True
             self._on_commit(sum(1 for entry in entries if entry.outcome is not None))
-        for ticket in tickets:
-            ticket.error = error
-        self._settle(tickets)
+        self._settle(tickets, error)
         return written
 
     @staticmethod
-    def _settle(tickets: list[Ticket]) -> None:
+    def _settle(tickets: list[Ticket], error: RouterError | None) -> None:
         """Tell the callers: each woken thread wakes the next, each event loop is called once."""
         loops: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
         follower: Ticket | None = None
         for ticket in reversed(tickets):
+            ticket.error = error
             ticket.follower = follower
             ticket.done = True
             if ticket.future is None:

@@ -56,7 +56,8 @@ def test_a_router_says_so_too(store_path):
         ("yaml", "epsilon: 0.1\nagents: [a, {name: b, capabilities: [sql]}]\nstrategy: {thompson: {draws: 5}}\n"),
         (
             "json",
-            '{"epsilon": 0.1, "agents": ["a", {"name": "b", "capabilities": ["sql"]}], "strategy": {"thompson": {"draws": 5}}}',
+            '{"epsilon": 0.1, "agents": ["a", {"name": "b", "capabilities": ["sql"]}],'
+            ' "strategy": {"thompson": {"draws": 5}}}',
         ),
     ],
 )

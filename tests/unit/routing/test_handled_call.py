@@ -36,7 +36,7 @@ def test_an_exception_is_a_failure_and_goes_on(router):
 def test_whatever_an_agent_says_is_recorded(router, text):
     with router.handle("x") as call:
         call.result = text
-    with pytest.raises(OSError, match="x|half"), router.handle("x"):
+    with pytest.raises(OSError, match=text[:9]), router.handle("x"):
         raise OSError(text)
     assert [example.signals.success for example in router.examples] == [True, False]
 

@@ -256,10 +256,7 @@ async def test_coroutines_are_woken_and_told_of_errors(log):
 
 async def test_a_cancelled_coroutine_disturbs_no_other(log):
     decision = log.decide()
-    tasks = [
-        asyncio.create_task(log.writer.aappend([log.entry(decision, latency_ms=1.0)]))
-        for _ in range(3)
-    ]
+    tasks = [asyncio.create_task(log.writer.aappend([log.entry(decision, latency_ms=1.0)])) for _ in range(3)]
     await asyncio.sleep(0)
     tasks[1].cancel()
     told = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), PATIENCE_S)

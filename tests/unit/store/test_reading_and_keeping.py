@@ -104,7 +104,7 @@ def test_archiving_moves_what_was_learnt_and_only_that(log):
     log.tell(new, quality=0.5)
     moved, path = archive_before(log.writer, log.store.folder, now - 50, cursor)
     assert moved == 1
-    rows = [json.loads(line) for line in gzip.open(path, "rt")]
+    rows = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
     assert {row["table"] for row in rows} == {"decisions", "outcomes", "payloads"}
     assert {row["decision_id"] for row in rows if "decision_id" in row} == {old.decision_id}
     left = {decision_id for (decision_id,) in log.query("SELECT decision_id FROM decisions")}
