@@ -28,8 +28,7 @@ from router_sdk.plugin import hookimpl
 
 
 @hookimpl
-def on_outcome(decision_id, outcome):
-    ...  # take as many of the arguments as are needed, by name
+def on_outcome(decision_id, outcome): ...  # take as many of the arguments as are needed, by name
 ```
 
 ```toml

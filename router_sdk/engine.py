@@ -3,45 +3,37 @@
 from __future__ import annotations
 
 import atexit
-import logging
-import random
 import time
 import weakref
-from bisect import bisect_right
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from router_sdk.errors import NoEligibleAgentError, RouterClosedError
+from router_sdk.deciding import Deciding
+from router_sdk.errors import RouterClosedError
 from router_sdk.hookspecs import hookimpl
 from router_sdk.learning.fold import Fold
 from router_sdk.learning.learner import Learner
 from router_sdk.learning.performance import Performance
 from router_sdk.plugins import PluginRegistry
-from router_sdk.records import Agent, AgentSet, Decision, Distribution, Outcome, Skipped, Task
+from router_sdk.records import Agent, Decision, Distribution, Outcome, Task
 from router_sdk.rewards import OutcomeReward, RewardFunction, checked_reward, reward_fingerprint
 from router_sdk.routing.assembly import StrategySpec, build_strategies
 from router_sdk.routing.chain import Chain, Stage
-from router_sdk.routing.eligibility import Roster, eligible
+from router_sdk.routing.eligibility import Roster
 from router_sdk.routing.forking import survive_forks
 from router_sdk.routing.members import Members
-from router_sdk.routing.request import Encoders, RequestContext, Sessions, Surroundings
+from router_sdk.routing.request import Encoders
 from router_sdk.store import Store
 from router_sdk.store.erasure import erase_session
-from router_sdk.store.identity import check_id, check_key, keyed_id, new_id
+from router_sdk.store.identity import check_id, check_key, new_id
 from router_sdk.store.retention import archive_before
 from router_sdk.store.snapshots import fingerprint
 from router_sdk.store.ticket import Entry
 
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
-
-_UNLOGGED_NOTICE_S = 10.0
-
-_log = logging.getLogger(__name__)
 
 
 class Engine:
@@ -89,16 +81,9 @@ class Engine:
         chosen = build_strategies(strategies, config, self.plugins, encoders, self.store.folder)
         self.chain = Chain([Stage(strategy) for strategy in chosen], config.epsilon)
         self.performance = Performance()
-        self._random = random.Random(config.seed).random
-        self._sessions = Sessions()
-        self._shared = Surroundings(encoders, self._sessions, np.random.default_rng(config.seed))
-        self._unlogged = 0
-        self._unlogged_notice = 0.0
         self.members = Members(self.store, agents)
-        self._filters = self.plugins.filters()
-        self._observes_decisions = self.plugins.implements("on_decision")
-        self._observes_outcomes = self.plugins.implements("on_outcome")
-        self._narrows = bool(self._filters or self.chain.rules)
+        self.deciding = Deciding(self.store, self.members, self.chain, self.plugins, encoders, config.seed)
+        self._observed = self.plugins.implements("on_outcome")
         self.plugins.register(_Face(self), "router")
         self.hook = self.plugins.hook
         self.learner = self._learner = Learner(
@@ -145,113 +130,6 @@ class Engine:
         if self._learner is not None:
             self._learner.notify(outcomes)
 
-    # -- deciding
-
-    def _eligible(self, task: Task, exclude: Collection[str], context: RequestContext) -> tuple[AgentSet, Any]:
-        roster = self.members.roster
-        if context.now >= roster.recheck_at:
-            roster = self.members.recheck()
-        if exclude or self._narrows or task.requires:
-            return eligible(roster, task, exclude, self._filters, self.chain.rules, context)
-        if not roster.available:
-            raise NoEligibleAgentError("no agent is enabled and healthy; add one with add_agent")
-        return roster.available, ()
-
-    def decide(
-        self, task: Task, exclude: Collection[str] = (), decision_id: str | None = None, *, remember: bool = True
-    ) -> Decision:
-        """Choose an agent, without logging it; ``remember`` adds it to the session's history."""
-        if not self._open:
-            raise RouterClosedError("the router was closed; make a new one on the same store")
-        now = time.time()
-        context = RequestContext(self._shared, task, now)
-        agents, notes = self._eligible(task, exclude, context)
-        drawn, skipped = self.chain.choose(task, agents, context)
-        decision = self._draw(task, context, drawn, (*notes, *skipped) if notes else skipped, decision_id)
-        if remember and task.session_id is not None and decision.agent is not None:
-            self._sessions.remember(task.session_id, decision.agent)
-        return decision
-
-    def _draw(
-        self,
-        task: Task,
-        context: RequestContext,
-        drawn: Distribution,
-        skipped: tuple[Skipped, ...],
-        decision_id: str | None = None,
-    ) -> Decision:
-        agent: str | None = None
-        propensity, explored = 1.0, False
-        if drawn.weights:
-            position = bisect_right(drawn.cumulative, self._random())
-            agent = drawn.agents.names[position]
-            propensity = drawn.weights[position]
-            explored = position != drawn.favourite
-        return Decision(
-            decision_id or new_id(context.now),
-            agent,
-            task,
-            context.now,
-            propensity,
-            explored,
-            drawn,
-            "routed",
-            True,
-            skipped,
-            context.vectors,
-        )
-
-    def log(self, decision: Decision) -> Decision:
-        """Queue a decision for the disk and tell the observers; never waits."""
-        if not self.store.writer.offer(decision):
-            decision.logged = False
-            self._count_unlogged()
-        if self._observes_decisions:
-            self.plugins.notify("on_decision", decision=decision)
-        return decision
-
-    def _count_unlogged(self) -> None:
-        self._unlogged += 1
-        now = time.monotonic()
-        if now - self._unlogged_notice > _UNLOGGED_NOTICE_S:
-            self._unlogged_notice = now
-            _log.error("the log's queue is full: %d decisions were not logged so far", self._unlogged)
-
-    def decide_once(self, task: Task, exclude: Collection[str], key: str) -> Decision:
-        """The decision for an idempotency key: made and written by whoever comes first, in any process."""
-        decision_id = keyed_id(check_key(key, "idempotency_key"), task.tenant)
-        known = self.store.reader.decision(decision_id)
-        if known is None:
-            made = self.decide(task, exclude, decision_id)
-            self.store.writer.append((Entry(decision=made),))
-            known = self.store.reader.known_decision(decision_id)
-            if self._observes_decisions:
-                self.plugins.notify("on_decision", decision=known)
-        return known
-
-    def decide_batch(self, tasks: Sequence[Task], exclude: Collection[str]) -> list[Decision]:
-        """Decide for many tasks, those with the same eligible agents together; in the order of ``tasks``."""
-        if not self._open:
-            raise RouterClosedError("the router was closed; make a new one on the same store")
-        now = time.time()
-        contexts = [RequestContext(self._shared, task, now) for task in tasks]
-        groups: dict[int, list[int]] = {}
-        narrowed = []
-        for i, (task, context) in enumerate(zip(tasks, contexts, strict=True)):
-            narrowed.append(self._eligible(task, exclude, context))
-            groups.setdefault(narrowed[i][0].set_id, []).append(i)
-        decisions: dict[int, Decision] = {}
-        for members in groups.values():
-            answers = self.chain.choose_batch(
-                [tasks[i] for i in members], narrowed[members[0]][0], [contexts[i] for i in members]
-            )
-            for i, (drawn, skipped) in zip(members, answers, strict=True):
-                decisions[i] = self._draw(tasks[i], contexts[i], drawn, (*narrowed[i][1], *skipped))
-        for decision in decisions.values():
-            if decision.task.session_id is not None and decision.agent is not None:
-                self._sessions.remember(decision.task.session_id, decision.agent)
-        return [decisions[i] for i in range(len(tasks))]
-
     # -- recording
 
     def entry(self, decision: Decision | str, outcome: Outcome, outcome_id: str | None = None) -> Entry:
@@ -273,7 +151,7 @@ class Engine:
 
     def recorded(self, decision_ids: Iterable[str], outcome: Outcome) -> None:
         """Tell the observers of an outcome on disk, and learn now where that is asked for."""
-        if self._observes_outcomes:
+        if self._observed:
             for decision_id in decision_ids:
                 self.plugins.notify("on_outcome", decision_id=decision_id, outcome=outcome)
         if self.config.learn_now:
@@ -295,7 +173,7 @@ class Engine:
         roster = self.members.roster
         return {
             "store": {"path": str(self.store.path), "privacy": self.config.privacy, **self.store.reader.counts()},
-            "queue": {"waiting": self.store.writer.waiting, "unlogged": self._unlogged},
+            "queue": {"waiting": self.store.writer.waiting, "unlogged": self.deciding.unlogged},
             "agents": {"all": list(roster.everyone.names), "available": list(roster.available.names)},
             "strategies": [
                 {
@@ -322,7 +200,7 @@ class Engine:
     def forget(self, session_id: str) -> int:
         """Erase a session's payload from the log, the strategies' memories and their snapshots."""
         erased = erase_session(self.store.writer, check_key(session_id, "session_id"))
-        self._sessions.forget(session_id)
+        self.deciding.sessions.forget(session_id)
         self.learner.drain()
         self.store.snapshots.discard()
         self.learner.resave()
@@ -333,6 +211,7 @@ class Engine:
         if not self._open:
             return
         self._open = False
+        self.deciding.closed = True
         atexit.unregister(self._at_exit)
         try:
             self.store.writer.flush()
@@ -363,8 +242,7 @@ class Engine:
             self.store.after_fork()
             self.learner.after_fork()
             self.members.after_fork()
-            self._shared.after_fork()
-            self._random = random.Random().random
+            self.deciding.after_fork()
 
 
 def _close(engine: weakref.ref[Engine]) -> None:
@@ -383,7 +261,7 @@ class _Face:
     @hookimpl
     def route(self, task: Task) -> Decision:
         """Route a task."""
-        return self._engine.log(self._engine.decide(Task.of(task)))
+        return self._engine.deciding.log(self._engine.deciding.decide(Task.of(task)))
 
     @hookimpl
     def record(self, decision: Decision | str, outcome: Outcome) -> bool:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+_log = logging.getLogger(__name__)
+
+
 class Foldable(Protocol):
     """The part of a strategy that the learner needs; ``Performance`` has it too."""
 
@@ -90,3 +93,9 @@ class Fold:
             return None
         duration_ms = (time.perf_counter() - started) * 1_000
         return LearningEvent(self.name, kind, len(examples), self.cursor, duration_ms, len(batch.examples), error=error)
+
+
+def apply_all(folds: Sequence[Fold], batch: Batch, kind: str) -> list[LearningEvent]:
+    """Move every fold on by one batch, and return what is to be journalled; one that fails stops no other."""
+    applied = [(fold, fold.apply(batch, kind)) for fold in folds]
+    return [event for fold, event in applied if event is not None and fold.journalled]

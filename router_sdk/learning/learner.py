@@ -12,15 +12,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from router_sdk.errors import RouterClosedError
+from router_sdk.learning.cadence import Every
+from router_sdk.learning.fold import Fold, apply_all
 from router_sdk.store.commit import HEAD
 from router_sdk.store.journal import LearningEvent, sweep_pending, write_learning_events
 
 if TYPE_CHECKING:
-    from router_sdk.learning.fold import Fold
     from router_sdk.learning.performance import Performance
     from router_sdk.rewards import RewardFunction
     from router_sdk.store import Store
-    from router_sdk.store.tail import Batch
 
 T = TypeVar("T")
 
@@ -194,9 +194,8 @@ class Learner:
 
     def _run(self) -> None:
         """Look around whenever woken, at least once a second."""
-        next_snapshot = time.monotonic() + self._snapshot_seconds
-        next_sweep = time.monotonic()
-        next_poll = time.monotonic()
+        poll, sweep = Every(_POLL_S, at_once=True), Every(_SWEEP_S, at_once=True)
+        snapshot = Every(self._snapshot_seconds)
         while not self._closed or self._requests:
             self._wake.wait(self._timeout())
             self._wake.clear()
@@ -208,16 +207,13 @@ class Learner:
                 if due:
                     self._update()
                     self._urgent.wait(_PAUSE_S)
-                if time.monotonic() >= next_poll:
+                if poll.due():
                     self._write_journal()
                     self._on_poll()
-                    next_poll = time.monotonic() + _POLL_S
-                if time.monotonic() >= next_snapshot:
+                if snapshot.due():
                     self._save()
-                    next_snapshot = time.monotonic() + self._snapshot_seconds
-                if time.monotonic() >= next_sweep:
+                if sweep.due():
                     sweep_pending(self._store.writer, self._pending_ttl_seconds)
-                    next_sweep = time.monotonic() + _SWEEP_S
             except Exception:
                 _log.exception("the learner goes on after a fault")
 
@@ -272,19 +268,11 @@ class Learner:
             started = time.monotonic()
             with self.folding:
                 batch = self._tail.read(cursor, head, most)
-                events += self._apply(batch, kind)
+                events += apply_all(self._folds, batch, kind)
             if batch.examples or batch.fresh_agents:
                 self._after_update()
             if batch.upto < head and not self._closed and kind == "learn":
                 self._urgent.wait((time.monotonic() - started) * _DUTY)
-        return events
-
-    def _apply(self, batch: Batch, kind: str) -> list[LearningEvent]:
-        events = []
-        for fold in self._folds:
-            event = fold.apply(batch, kind)
-            if event is not None and fold.journalled:
-                events.append(event)
         return events
 
     def _restore(self) -> None:

@@ -10,7 +10,7 @@ from router_sdk.records import Decision, Outcome, Task
 from router_sdk.records.record import MAX_TEXT_CHARS
 
 if TYPE_CHECKING:
-    from router_sdk.router import Router
+    from router_sdk.serving import Serving
 
 
 class Call:
@@ -24,7 +24,7 @@ class Call:
         result: Put the agent's answer here; a text is recorded as the response.
     """
 
-    def __init__(self, router: Router, task: Task, **options: Any) -> None:
+    def __init__(self, router: Serving, task: Task, **options: Any) -> None:
         self._router = router
         self._options = options
         self._details: dict[str, Any] = {}

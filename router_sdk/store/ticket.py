@@ -1,17 +1,24 @@
-"""One caller's rows on their way to disk."""
+"""One caller's rows on their way to disk, and how the callers of a group hear of it."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
 
     from router_sdk.errors import RouterError
     from router_sdk.records import Decision
+
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 class Entry(NamedTuple):
@@ -58,3 +65,39 @@ class Ticket:
         """Let the sleeping thread go on; waking twice is harmless."""
         with contextlib.suppress(RuntimeError):
             self._asleep.release()
+
+
+def take(queue: deque[T], most: int) -> list[T]:
+    """Remove up to ``most`` entries from the front, while others append."""
+    taken: list[T] = []
+    with contextlib.suppress(IndexError):
+        while len(taken) < most:
+            taken.append(queue.popleft())
+    return taken
+
+
+def settle(tickets: Sequence[Ticket], error: RouterError | None) -> None:
+    """Tell the callers of a group: each woken thread wakes the next, each event loop is called once."""
+    loops: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+    follower: Ticket | None = None
+    for ticket in reversed(tickets):
+        ticket.error = error
+        ticket.follower = follower
+        ticket.done = True
+        if ticket.future is None:
+            follower = ticket
+        else:
+            loops.setdefault(ticket.future.get_loop(), []).append(ticket.future)
+    if follower is not None:
+        follower.wake()
+    for loop, futures in loops.items():
+        try:
+            loop.call_soon_threadsafe(_resolve, futures)
+        except RuntimeError:
+            _log.warning("an event loop was closed while %d outcomes were being recorded", len(futures))
+
+
+def _resolve(futures: Sequence[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from router_sdk.errors import InvalidOutcomeError, RouterClosedError, RouterError, StoreUnavailableError
 from router_sdk.store.commit import Committer
-from router_sdk.store.ticket import Entry, Ticket
+from router_sdk.store.ticket import Entry, Ticket, settle, take
 
 if TYPE_CHECKING:
     from router_sdk.records import Decision
@@ -35,17 +35,6 @@ _FLUSH_S = 0.02
 _RETRY_S = 0.5
 
 _log = logging.getLogger(__name__)
-
-
-def _take(queue: deque[T]) -> list[T]:
-    """Remove up to ``GROUP_SIZE`` entries from the front, while others append."""
-    taken: list[T] = []
-    try:
-        while len(taken) < GROUP_SIZE:
-            taken.append(queue.popleft())
-    except IndexError:
-        pass
-    return taken
 
 
 class LogWriter:
@@ -215,8 +204,8 @@ class LogWriter:
 
     def _commit_group(self) -> bool:
         """Commit what waits, up to the group size; False if the log cannot be written."""
-        tickets = _take(self._tickets)
-        decisions = [decision for decision in _take(self._decisions) if not decision.durable]
+        tickets = take(self._tickets, GROUP_SIZE)
+        decisions = [decision for decision in take(self._decisions, GROUP_SIZE) if not decision.durable]
         return self._commit(tickets, decisions) if tickets or decisions else True
 
     def _commit(self, tickets: list[Ticket], decisions: list[Decision]) -> bool:
@@ -240,7 +229,7 @@ class LogWriter:
                 _log.error("the log refused decision %s: %s", decision.decision_id, fault)
         except BaseException:  # the leader was interrupted: the others of its group must not wait for it
             self._decisions.extendleft(reversed(decisions))
-            self._settle(tickets, StoreUnavailableError("the commit was interrupted; record it again"))
+            settle(tickets, StoreUnavailableError("the commit was interrupted; record it again"))
             raise
         else:
             for decision in decisions:
@@ -249,29 +238,8 @@ class LogWriter:
                 if carried is not None:
                     carried.durable = True
             self._on_commit(sum(1 for entry in entries if entry.outcome is not None))
-        self._settle(tickets, error)
+        settle(tickets, error)
         return written
-
-    @staticmethod
-    def _settle(tickets: list[Ticket], error: RouterError | None) -> None:
-        """Tell the callers: each woken thread wakes the next, each event loop is called once."""
-        loops: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
-        follower: Ticket | None = None
-        for ticket in reversed(tickets):
-            ticket.error = error
-            ticket.follower = follower
-            ticket.done = True
-            if ticket.future is None:
-                follower = ticket
-            else:
-                loops.setdefault(ticket.future.get_loop(), []).append(ticket.future)
-        if follower is not None:
-            follower.wake()
-        for loop, futures in loops.items():
-            try:
-                loop.call_soon_threadsafe(_resolve, futures)
-            except RuntimeError:
-                _log.warning("an event loop was closed while %d outcomes were being recorded", len(futures))
 
     @contextmanager
     def _committing(self) -> Iterator[None]:
@@ -325,9 +293,3 @@ class LogWriter:
                     self._wanted.set()
                     self._hurry.wait(_RETRY_S)
                     break
-
-
-def _resolve(futures: Sequence[asyncio.Future[None]]) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_result(None)

@@ -1,4 +1,3 @@
-# ruff: noqa: D103
 """Run them with ``pytest`` beside an installed ``router-sdk`` and this plugin."""
 
 import pytest
