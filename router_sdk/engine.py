@@ -115,7 +115,15 @@ class Engine:
             )
             for stage in self.chain.stages
         ]
-        return [*folds, Fold("performance", self.performance, fingerprint("performance", reward), journalled=False)]
+        return [
+            *folds,
+            Fold(
+                "performance",
+                self.performance,
+                fingerprint("performance", str(Performance.state_version), reward),
+                journalled=False,
+            ),
+        ]
 
     def _prepare(self, roster: Roster) -> None:
         with self.learner.folding:

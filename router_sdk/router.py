@@ -152,7 +152,7 @@ class Router(Serving):
         """Compare the favourites with labels or scores, see ``fit``; nothing is logged, learnt or explored."""
         pairs = paired(X, y)
         drawn = [self._engine.deciding.decide(task, remember=False).distribution for task, _ in pairs]
-        chosen = [found.ranking[0] if found.weights else None for found in drawn]
+        chosen = [found.agents.names[found.favourite] if found.weights else None for found in drawn]
         names = self._engine.members.roster.everyone.names
         return judge(chosen, [label for _, label in pairs], names, [found.confidence for found in drawn])
 

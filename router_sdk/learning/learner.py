@@ -218,9 +218,8 @@ class Learner:
                 _log.exception("the learner goes on after a fault")
 
     def _timeout(self) -> float:
-        if self._waiting_since is None:
-            return _POLL_S
-        return min(_POLL_S, max(0.0, self._waiting_since + self._batch_seconds - time.monotonic()))
+        waited_from = time.monotonic() if self._waiting_since is None else self._waiting_since
+        return min(_POLL_S, self._batch_seconds, max(0.0, waited_from + self._batch_seconds - time.monotonic()))
 
     def _serve(self) -> None:
         while self._requests:

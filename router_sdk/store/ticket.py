@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_NAP_S = 1.0
+
 _log = logging.getLogger(__name__)
 
 
@@ -58,8 +60,8 @@ class Ticket:
             self._asleep.acquire()
 
     def sleep(self) -> None:
-        """Block until ``wake``; returns at once if that came first."""
-        self._asleep.acquire()
+        """Block until ``wake``, or for a second: who should have woken us may have been interrupted."""
+        self._asleep.acquire(timeout=_NAP_S)
 
     def wake(self) -> None:
         """Let the sleeping thread go on; waking twice is harmless."""
