@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 from router_sdk.errors import InvalidInputError, RouterError
 from router_sdk.records import MAX_TEXT_CHARS, Outcome, Task
 from router_sdk.store.journal import DeadLetter
@@ -86,8 +88,8 @@ def read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
 
 def _parse(line: str) -> Mapping[str, Any] | str:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
+        row = from_json(line)
+    except ValueError:
         return line
     return row if isinstance(row, dict) else line
 
