@@ -88,7 +88,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
 
 def _parse(line: str) -> Mapping[str, Any] | str:
     try:
-        row = from_json(line)
+        row = from_json(line.encode("utf-8", "surrogateescape"))
     except ValueError:
         return line
     return row if isinstance(row, dict) else line
