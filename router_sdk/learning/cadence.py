@@ -1,8 +1,30 @@
-"""What is due how often."""
+"""The learner's pace: what is due how often, how much at a time, and how long to let others go first."""
 
 from __future__ import annotations
 
 import time
+
+POLL_S = 1.0
+"""Longest time between two looks at the log and the agents."""
+SWEEP_S = 60.0
+"""Time between two searches for outcomes whose decision never came."""
+PAUSE_S = 0.1
+"""Shortest time between two updates that nobody waits for."""
+BATCH = 512
+"""Log positions in an online batch: few, because the thread holds the interpreter lock while it learns."""
+REPLAY_BATCH = 2_048
+"""Log positions in a batch at start, when there is nobody to hold up."""
+
+_COURTESY = 8.0
+_LONG_BACKLOG = 100_000
+
+
+def rest_s(worked_s: float, backlog: int) -> float:
+    """How long to rest after a batch, in seconds.
+
+    Requests come first, so the thread takes a ninth of the time; with more than 100,000 positions waiting, half.
+    """
+    return worked_s * (_COURTESY if backlog < _LONG_BACKLOG else 1.0)
 
 
 class Every:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from router_sdk.errors import RouterClosedError
-from router_sdk.learning.cadence import Every
+from router_sdk.learning.cadence import BATCH, PAUSE_S, POLL_S, REPLAY_BATCH, SWEEP_S, Every, rest_s
 from router_sdk.learning.fold import Fold, apply_all
 from router_sdk.store.commit import HEAD
 from router_sdk.store.journal import LearningEvent, sweep_pending, write_learning_events
@@ -23,16 +23,6 @@ if TYPE_CHECKING:
     from router_sdk.store import Store
 
 T = TypeVar("T")
-
-_POLL_S = 1.0
-_SWEEP_S = 60.0
-_DUTY = 3.0
-"""After a batch the thread rests this many times as long as the batch took: requests come first."""
-_PAUSE_S = 0.02
-"""Shortest time between two updates that nobody waits for."""
-_BATCH = 512
-"""Log positions in an online batch: few, because the thread holds the interpreter lock while it learns."""
-_REPLAY_BATCH = 2_048
 
 _log = logging.getLogger(__name__)
 
@@ -194,7 +184,7 @@ class Learner:
 
     def _run(self) -> None:
         """Look around whenever woken, at least once a second."""
-        poll, sweep = Every(_POLL_S, at_once=True), Every(_SWEEP_S, at_once=True)
+        poll, sweep = Every(POLL_S, at_once=True), Every(SWEEP_S, at_once=True)
         snapshot = Every(self._snapshot_seconds)
         while not self._closed or self._requests:
             self._wake.wait(self._timeout())
@@ -206,7 +196,7 @@ class Learner:
                     due = self._enabled and self._due()
                 if due:
                     self._update()
-                    self._urgent.wait(_PAUSE_S)
+                    self._urgent.wait(PAUSE_S)
                 if poll.due():
                     self._write_journal()
                     self._on_poll()
@@ -219,7 +209,7 @@ class Learner:
 
     def _timeout(self) -> float:
         waited_from = time.monotonic() if self._waiting_since is None else self._waiting_since
-        return min(_POLL_S, self._batch_seconds, max(0.0, waited_from + self._batch_seconds - time.monotonic()))
+        return min(POLL_S, self._batch_seconds, max(0.0, waited_from + self._batch_seconds - time.monotonic()))
 
     def _serve(self) -> None:
         while self._requests:
@@ -248,7 +238,7 @@ class Learner:
         if not self._enabled:
             return
         before = self._performance.score()
-        events = self._fold_to_head("learn", _BATCH)
+        events = self._fold_to_head("learn", BATCH)
         after = self._performance.score()
         self._journal += [replace(event, before=before, after=after) for event in events]
 
@@ -271,7 +261,7 @@ class Learner:
             if batch.examples or batch.fresh_agents:
                 self._after_update()
             if batch.upto < head and not self._closed and kind == "learn":
-                self._urgent.wait((time.monotonic() - started) * _DUTY)
+                self._urgent.wait(rest_s(time.monotonic() - started, head - batch.upto))
         return events
 
     def _restore(self) -> None:
@@ -282,7 +272,7 @@ class Learner:
                     connection, fold.name, fold.fingerprint, fold.state.load
                 )
             )
-        self._fold_to_head("replay", _REPLAY_BATCH)
+        self._fold_to_head("replay", REPLAY_BATCH)
 
     def _save(self) -> None:
         for fold in self._folds:
