@@ -15,7 +15,7 @@ from router_sdk.errors import RouterClosedError
 from router_sdk.learning.cadence import BATCH, PAUSE_S, POLL_S, REPLAY_BATCH, SWEEP_S, Every, rest_s
 from router_sdk.learning.fold import Fold, apply_all
 from router_sdk.store.commit import HEAD
-from router_sdk.store.journal import LearningEvent, sweep_pending, write_learning_events
+from router_sdk.store.journal import LearningEvent, merged, sweep_pending, write_learning_events
 
 if TYPE_CHECKING:
     from router_sdk.learning.performance import Performance
@@ -240,7 +240,7 @@ class Learner:
         before = self._performance.score()
         events = self._fold_to_head("learn", BATCH)
         after = self._performance.score()
-        self._journal += [replace(event, before=before, after=after) for event in events]
+        self._journal += [replace(event, before=before, after=after) for event in merged(events)]
 
     def _write_journal(self) -> None:
         """Write the learning events, many at once: each transaction holds up those who record."""

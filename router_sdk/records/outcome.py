@@ -98,7 +98,9 @@ class Outcome(Record):
 
     def signals(self) -> Signals:
         """The parts that rewards, labels and reports are made from."""
-        success = False if self.success is None and self.error is not None else self.success
+        success = self.success
+        if success is None and self.error is not None:
+            success = False
         return Signals(
             success,
             self.quality,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,6 +44,26 @@ class LearningEvent:
     after: float | None = None
     error: str | None = None
     model_version: int | None = None
+
+
+def merged(events: Iterable[LearningEvent]) -> list[LearningEvent]:
+    """One event per strategy and kind: an update may have read the log in several batches."""
+    whole: dict[tuple[str, str], LearningEvent] = {}
+    for event in events:
+        key = (event.strategy, event.type)
+        first = whole.get(key)
+        whole[key] = (
+            event
+            if first is None
+            else replace(
+                event,
+                samples=first.samples + event.samples,
+                batch_size=first.batch_size + event.batch_size,
+                duration_ms=first.duration_ms + event.duration_ms,
+                error=first.error or event.error,
+            )
+        )
+    return list(whole.values())
 
 
 def write_learning_events(writer: LogWriter, events: list[LearningEvent]) -> None:

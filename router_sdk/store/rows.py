@@ -82,22 +82,8 @@ def vector_rows(seq: int, vectors: Mapping[str, NDArray[Any]]) -> list[tuple[Any
 
 def outcome_row(decision_id: str, signals: Signals, outcome_id: str | None, tenant: str | None) -> tuple[Any, ...]:
     """A row of ``outcomes`` without its ``seq``, which only the commit knows."""
-    success, quality, feedback, label, none_fits, latency_ms, cost_usd, tokens, metrics = signals
-    return (
-        outcome_id,
-        decision_id,
-        time.time(),
-        tenant,
-        success,
-        quality,
-        feedback,
-        label,
-        none_fits,
-        latency_ms,
-        cost_usd,
-        tokens,
-        json.dumps(metrics) if metrics else None,
-    )
+    metrics = json.dumps(signals.metrics) if signals.metrics else None
+    return (outcome_id, decision_id, time.time(), tenant, *signals[:-1], metrics)
 
 
 def outcome_payload(outcome: Outcome, keep: TextFilter) -> tuple[Any, ...] | None:
