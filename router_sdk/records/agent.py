@@ -31,6 +31,7 @@ class Agent(Record):
     """
 
     fault: ClassVar[type[InvalidAgentError]] = InvalidAgentError
+    short_form: ClassVar[str] = "name"
 
     name: Name
     description: Text = ""
@@ -44,21 +45,6 @@ class Agent(Record):
 
     def __init__(self, name: str, **fields: Any) -> None:
         super().__init__(name=name, **fields)
-
-    @classmethod
-    def of(cls, value: Agent | str | Mapping[str, Any]) -> Agent:
-        """Turn what a caller passed into an agent.
-
-        Raises:
-            InvalidAgentError: if it is neither an agent, a name nor a mapping of an agent's fields.
-        """
-        if isinstance(value, Agent):
-            return value
-        if isinstance(value, str):
-            return cls(value)
-        if isinstance(value, Mapping):
-            return cls.from_fields(value)
-        raise InvalidAgentError(f"Agent: expected an Agent, a name or a mapping, got {type(value).__name__}")
 
     def __hash__(self) -> int:
         return hash(self.name)

@@ -83,19 +83,6 @@ class Outcome(Record):
         if self.correct_agent is not None and self.no_agent_fits:
             raise InvalidOutcomeError("Outcome: correct_agent and no_agent_fits=True contradict each other; give one")
 
-    @classmethod
-    def of(cls, value: Outcome | Mapping[str, Any]) -> Outcome:
-        """Turn what a caller passed into an outcome.
-
-        Raises:
-            InvalidOutcomeError: if it is neither an outcome nor a mapping of its fields.
-        """
-        if isinstance(value, Outcome):
-            return value
-        if isinstance(value, Mapping):
-            return cls.from_fields(value)
-        raise InvalidOutcomeError(f"Outcome: expected an Outcome or a mapping, got {type(value).__name__}")
-
     def signals(self) -> Signals:
         """The parts that rewards, labels and reports are made from."""
         success = self.success

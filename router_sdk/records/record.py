@@ -78,16 +78,39 @@ def blame(error: Exception) -> str:
 
 
 class Record(BaseModel):
-    """Base of everything a caller hands in. Subclasses name their own error in ``fault``."""
+    """Base of everything a caller hands in. Subclasses name their own error in ``fault``.
+
+    Attributes:
+        fault: What is raised where a field is malformed.
+        short_form: The field that a plain text stands for, if a text will do.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, revalidate_instances="never")
     fault: ClassVar[type[InvalidInputError]] = InvalidInputError
+    short_form: ClassVar[str | None] = None
 
     def __init__(self, **fields: Any) -> None:
         try:
             super().__init__(**fields)
         except ValidationError as error:
             raise self.fault(f"{type(self).__name__}: {describe(error)}") from None
+
+    @classmethod
+    def of(cls, value: object) -> Self:
+        """Turn what a caller passed into this record: the record itself, a mapping of its fields, or the short form.
+
+        Raises:
+            InvalidInputError: the record's own kind of it, if it is none of these or malformed.
+        """
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str) and cls.short_form is not None:
+            return cls(**{cls.short_form: value})
+        if isinstance(value, Mapping):
+            return cls.from_fields(value)
+        short = "" if cls.short_form is None else f", a text as its {cls.short_form}"
+        name = cls.__name__
+        raise cls.fault(f"{name}: expected {name}{short}, or a mapping of its fields, got {type(value).__name__}")
 
     @classmethod
     def from_fields(cls, fields: Mapping[Any, Any]) -> Self:

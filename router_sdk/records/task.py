@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
@@ -35,6 +34,7 @@ class Task(Record):
     """
 
     fault: ClassVar[type[InvalidTaskError]] = InvalidTaskError
+    short_form: ClassVar[str] = "text"
 
     text: Text = ""
     task_type: Name = DEFAULT_TASK_TYPE
@@ -51,18 +51,3 @@ class Task(Record):
         super().__init__(text=text, **fields)
         if not self.features and self.task_type == DEFAULT_TASK_TYPE and not self.text.strip():
             raise InvalidTaskError("Task: give a text, features or a task_type; there is nothing to route by")
-
-    @classmethod
-    def of(cls, value: Task | str | Mapping[str, Any]) -> Task:
-        """Turn what a caller passed into a task.
-
-        Raises:
-            InvalidTaskError: if it is neither a task, a text nor a mapping of a task's fields.
-        """
-        if isinstance(value, Task):
-            return value
-        if isinstance(value, str):
-            return cls(value)
-        if isinstance(value, Mapping):
-            return cls.from_fields(value)
-        raise InvalidTaskError(f"Task: expected a Task, a str or a mapping, got {type(value).__name__}")
