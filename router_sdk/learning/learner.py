@@ -220,9 +220,14 @@ class Learner:
                 future.set_exception(error)
         self._urgent.clear()
 
+    @property
+    def _cursor(self) -> int:
+        """Position up to which every fold has learnt."""
+        return min(fold.cursor for fold in self._folds)
+
     def _due(self) -> bool:
         """Whether enough outcomes wait, of this process or another, or one has waited long enough."""
-        cursor = min(fold.cursor for fold in self._folds)
+        cursor = self._cursor
         waiting = self._tail.waiting(cursor, self._batch_events)
         if not waiting and self._tail.head() <= cursor:
             self._waiting_since = None
@@ -253,7 +258,7 @@ class Learner:
         events: list[LearningEvent] = []
         with self.folding:
             head = self._tail.head()
-        while (cursor := min(fold.cursor for fold in self._folds)) < head:
+        while (cursor := self._cursor) < head:
             started = time.monotonic()
             with self.folding:
                 batch = self._tail.read(cursor, head, most)
