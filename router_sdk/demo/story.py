@@ -26,6 +26,10 @@ Progress = Callable[[str, float], None]
 
 REPORT_EVERY = 100
 
+LEARN_EVERY = 10
+"""Tasks after which the stream waits for the learner. Real agents take seconds, so that a learner keeps up; this stream
+plays hours in seconds, and without a wait it would show how fast the machine is instead of how well the router learns."""
+
 
 def run_demo(config: DemoConfig, progress: Progress = lambda words, share: None) -> DemoReport:
     """Play the demonstration on a real router, with a store on disk and the asynchronous learner.
@@ -104,6 +108,8 @@ class Story:
             self._feedback.send(decision, item.outcome(decision.agent), now)
             for delivery in self._feedback.due(now):
                 self._record(delivery)
+            if now % LEARN_EVERY == LEARN_EVERY - 1:
+                router.flush()
             if now % REPORT_EVERY == 0:
                 self._progress(phase.name, now / self._total)
         trace.heuristic += self._heuristic.choices(phase.items)
