@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -49,6 +49,14 @@ class RouterConfig(BaseSettings):
         batch_seconds: Longest that an outcome waits for an update, in seconds.
         snapshot_seconds: Time between snapshots, in seconds.
         pending_ttl_seconds: How long an outcome waits for its decision before it is dead-lettered.
+        retrain: Whether triggers start fits in this process; by hand it can be done all the same.
+        retrain_interval: Fresh examples that make a fit due.
+        min_examples: Examples that there must be in all before the first.
+        retrain_cooldown_seconds: Shortest time between two fits that a trigger starts, in seconds.
+        fit_executor: Where fits run: ``process`` (a child at the lowest priority), ``thread``, or ``auto``: in a
+            child wherever strategy and reward are known there by name.
+        held_out: Share of the examples that no fit trains on, for the gate, in [0, 0.5].
+        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         queue_size: Decisions that may wait for the disk; beyond it they are counted and not logged.
 
     Raises:
@@ -74,6 +82,13 @@ class RouterConfig(BaseSettings):
     batch_seconds: float = Field(default=30.0, gt=0)
     snapshot_seconds: float = Field(default=300.0, gt=0)
     pending_ttl_seconds: float = Field(default=7 * 86_400.0, gt=0)
+    retrain: bool = True
+    retrain_interval: int = Field(default=10, ge=1)
+    min_examples: int = Field(default=5, ge=1)
+    retrain_cooldown_seconds: float = Field(default=30.0, ge=0)
+    fit_executor: Literal["auto", "process", "thread"] = "auto"
+    held_out: float = Field(default=0.2, ge=0.0, le=0.5)
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     queue_size: int = Field(default=100_000, ge=1)
 
     @classmethod

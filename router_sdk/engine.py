@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from router_sdk.deciding import Deciding
 from router_sdk.errors import RouterClosedError
 from router_sdk.hookspecs import hookimpl
-from router_sdk.learning.fold import Fold
+from router_sdk.learning.fold import Fold, performance_fold, strategy_fold
 from router_sdk.learning.learner import Learner
 from router_sdk.learning.performance import Performance
 from router_sdk.plugins import PluginRegistry
@@ -29,11 +29,15 @@ from router_sdk.store import Store
 from router_sdk.store.erasure import erase_session
 from router_sdk.store.identity import check_id, check_key, new_id
 from router_sdk.store.retention import archive_before
-from router_sdk.store.snapshots import fingerprint
 from router_sdk.store.ticket import Entry
+from router_sdk.training.attempt import FitServices
+from router_sdk.training.promoting import Promoter
+from router_sdk.training.registry import Registry
+from router_sdk.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
+    from router_sdk.records import ModelVersion
 
 
 class Engine:
@@ -69,7 +73,6 @@ class Engine:
         except BaseException:
             self.store.close()
             raise
-        self._open = True
         survive_forks(self)
         self._at_exit = partial(_close, weakref.ref(self))
         atexit.register(self._at_exit)
@@ -79,7 +82,12 @@ class Engine:
     ) -> None:
         config = self.config
         chosen = build_strategies(strategies, config, self.plugins, encoders, self.store.folder)
-        self.chain = Chain([Stage(strategy) for strategy in chosen], config.epsilon)
+        self.registry = Registry(self.store)
+        opened = [self.registry.open(strategy) for strategy in chosen]
+        self.chain = Chain(
+            [Stage(strategy, None if version is None else version.version) for strategy, version in opened],
+            config.epsilon,
+        )
         self.performance = Performance()
         self.members = Members(self.store, agents)
         self.deciding = Deciding(self.store, self.members, self.chain, self.plugins, encoders, config.seed)
@@ -88,7 +96,7 @@ class Engine:
         self.hook = self.plugins.hook
         self.learner = self._learner = Learner(
             self.store,
-            self._folds(encoders),
+            [*self._folds([version for _, version in opened]), performance_fold(self.performance, self.reward)],
             self.performance,
             self.reward,
             enabled=config.learning,
@@ -96,37 +104,40 @@ class Engine:
             batch_seconds=config.batch_seconds,
             snapshot_seconds=config.snapshot_seconds,
             pending_ttl_seconds=config.pending_ttl_seconds,
-            after_update=self.chain.finish_published,
-            on_poll=self.members.follow,
+            after_update=self._updated,
+            on_poll=self._look_around,
         )
+        services = FitServices(self.store, config, self.reward, self.plugins, encoders, self.learner)
+        self.promoter = Promoter(services, self.registry, self.chain, self.members, self._fold_of)
+        self.trainer = Trainer(services, self.registry, self.chain, self.members, self.performance, self.promoter)
         self.members.on_change(self._prepare)
+        self._open = True
         self.learner.wake()
 
-    def _folds(self, encoders: Encoders) -> list[Fold]:
-        reward = reward_fingerprint(self.reward)
+    def _folds(self, versions: Sequence[ModelVersion | None]) -> list[Fold]:
+        folds = []
+        for stage, version in zip(self.chain.stages, versions, strict=True):
+            folds.append(self._fold_of(stage))
+            if version is not None:
+                folds[-1].cursor = folds[-1].saved = version.upto
+        return folds
+
+    def _fold_of(self, stage: Stage) -> Fold:
         encoding = repr(sorted(self.config.encoder.items()))
-        folds = [
-            Fold(
-                stage.name,
-                stage.strategy,
-                fingerprint(
-                    stage.name, str(stage.strategy.state_version), repr(stage.strategy.config), reward, encoding
-                ),
-            )
-            for stage in self.chain.stages
-        ]
-        return [
-            *folds,
-            Fold(
-                "performance",
-                self.performance,
-                fingerprint("performance", str(Performance.state_version), reward),
-                journalled=False,
-            ),
-        ]
+        return strategy_fold(stage.strategy, stage.model_version, reward_fingerprint(self.reward), encoding)
+
+    def _updated(self) -> None:
+        self.chain.finish_published()
+        if self._open:
+            self.trainer.consider()
+
+    def _look_around(self) -> None:
+        self.members.follow()
+        if self._open:
+            self.promoter.follow()
 
     def _prepare(self, roster: Roster) -> None:
-        with self.learner.folding:
+        with self.learner.folding.lock:
             for stage in self.chain.stages:
                 try:
                     stage.strategy.prepare(roster.available)
@@ -196,6 +207,7 @@ class Engine:
             ],
             "epsilon": self.chain.epsilon,
             "learner": self.learner.status(),
+            "fit": None if self.trainer.fit is None else self.trainer.fit.to_dict(),
         }
 
     def archive(self, before: float) -> tuple[int, Path | None]:
@@ -203,7 +215,7 @@ class Engine:
         self.store.writer.flush()
         self.learner.drain()
         self.learner.resave()
-        return archive_before(self.store.writer, self.store.folder, before, self.learner.saved)
+        return archive_before(self.store.writer, self.store.folder, before, self.learner.folding.saved)
 
     def forget(self, session_id: str) -> int:
         """Erase a session's payload from the log, the strategies' memories and their snapshots."""
@@ -211,6 +223,8 @@ class Engine:
         self.deciding.sessions.forget(session_id)
         self.learner.drain()
         self.store.snapshots.discard()
+        for stage in self.chain.stages:
+            self.registry.forget(stage.strategy, erased)
         self.learner.resave()
         return len(erased)
 
@@ -222,6 +236,7 @@ class Engine:
         self.deciding.closed = True
         atexit.unregister(self._at_exit)
         try:
+            self.trainer.close()
             self.store.writer.flush()
             self.learner.close()
         finally:
@@ -251,6 +266,8 @@ class Engine:
             self.learner.after_fork()
             self.members.after_fork()
             self.deciding.after_fork()
+            self.promoter.after_fork()
+            self.trainer.after_fork()
 
 
 def _close(engine: weakref.ref[Engine]) -> None:

@@ -12,6 +12,8 @@
     │   └── InvalidConfigError
     ├── UnknownAgentError (LookupError)     a name that no agent has or had
     ├── UnknownDecisionError (LookupError)  an id that the log does not hold
+    ├── UnknownVersionError (LookupError)   a fitted version that the registry does not hold
+    ├── GateRefusedError                    a version that did not pass the gate shall not serve
     ├── NoEligibleAgentError                the filters left nobody to choose from
     ├── RouterClosedError
     ├── PluginError
@@ -20,7 +22,10 @@
     │   └── UnknownStrategyError (LookupError)
     ├── StrategyError
     │   ├── InvalidProposalError            NaN, unknown agents, or probabilities that do not sum to 1
-    │   └── NotTrainableError               ``fit`` was asked of a strategy that has none
+    │   ├── NotTrainableError               ``fit`` was asked of a strategy that has none
+    │   ├── EncoderUnavailableError         no weights could be found to embed text with
+    │   └── FitError                        a fit failed; what serves is untouched
+    │       └── FitStoppedError             it was told to stop
     └── StoreError
         ├── StoreUnavailableError           the log could not be written; the caller still has the event
         ├── SchemaVersionError              the file was written by a newer release
@@ -32,6 +37,10 @@ from __future__ import annotations
 __all__ = [
     "CorruptArtifactError",
     "DuplicateNameError",
+    "EncoderUnavailableError",
+    "FitError",
+    "FitStoppedError",
+    "GateRefusedError",
     "InvalidAgentError",
     "InvalidConfigError",
     "InvalidIdError",
@@ -53,6 +62,7 @@ __all__ = [
     "UnknownAgentError",
     "UnknownDecisionError",
     "UnknownStrategyError",
+    "UnknownVersionError",
 ]
 
 
@@ -96,6 +106,14 @@ class UnknownDecisionError(RouterError, LookupError):
     """A decision is asked for that the log does not hold."""
 
 
+class UnknownVersionError(RouterError, LookupError):
+    """A fitted version is named that the registry does not hold."""
+
+
+class GateRefusedError(RouterError):
+    """A version is to serve that the gate refused."""
+
+
 class NoEligibleAgentError(RouterError):
     """Requirements, exclusions and filters left no agent to choose from."""
 
@@ -130,6 +148,18 @@ class InvalidProposalError(StrategyError):
 
 class NotTrainableError(StrategyError):
     """``fit`` was asked of a strategy that does not implement it."""
+
+
+class EncoderUnavailableError(StrategyError):
+    """An encoder's weights, or the library that runs them, are not there; the message says how to get them."""
+
+
+class FitError(StrategyError):
+    """A fit failed: out of memory, a loss that is not finite, nothing to learn from … What serves is untouched."""
+
+
+class FitStoppedError(FitError):
+    """A fit was told to stop, and did."""
 
 
 class StoreError(RouterError):

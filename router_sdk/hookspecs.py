@@ -11,9 +11,11 @@ if TYPE_CHECKING:
 
     import typer
 
+    from router_sdk.gate import Check
     from router_sdk.records import Agent, Decision, Outcome, Task
     from router_sdk.rewards import RewardFunction
     from router_sdk.strategy import Encoder, Strategy
+    from router_sdk.triggers import Trigger
 
 PROJECT_NAME = "router_sdk"
 
@@ -34,6 +36,16 @@ def register_encoders() -> Sequence[type[Encoder]]:  # type: ignore[empty-body]
 @hookspec
 def register_rewards() -> Mapping[str, RewardFunction]:  # type: ignore[empty-body]
     """Reward functions by name, for ``reward="name"`` in the configuration. Since 0.1."""
+
+
+@hookspec
+def register_triggers() -> Sequence[Trigger]:  # type: ignore[empty-body]
+    """Triggers that say when it is time to fit, beside the count of fresh examples. Since 0.1."""
+
+
+@hookspec
+def register_checks() -> Sequence[Check]:  # type: ignore[empty-body]
+    """Checks that a fitted candidate must pass before it serves, beside the held-out accuracy. Since 0.1."""
 
 
 @hookspec
@@ -69,3 +81,23 @@ def on_decision(decision: Decision) -> None:
 @hookspec
 def on_outcome(decision_id: str, outcome: Outcome) -> None:
     """An outcome is on disk. One that raises is logged and stops nobody. Since 0.1."""
+
+
+@hookspec
+def on_fit_started(strategy: str, reason: str) -> None:
+    """A fit begins. One that raises is logged and stops nobody. Since 0.1."""
+
+
+@hookspec
+def on_fit_finished(strategy: str, state: str, version: int | None) -> None:
+    """A fit ended: ``promoted``, ``refused``, ``failed`` or ``stopped``. Since 0.1."""
+
+
+@hookspec
+def on_promotion(strategy: str, version: int) -> None:
+    """A fitted version serves from now on. Since 0.1."""
+
+
+@hookspec
+def on_rollback(strategy: str, version: int | None) -> None:
+    """An earlier version serves again; None is the strategy without any fit. Since 0.1."""

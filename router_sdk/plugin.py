@@ -1,6 +1,14 @@
 """What a plugin author imports, and nothing else: stable between minor versions."""
 
-from router_sdk.errors import CorruptArtifactError, InvalidConfigError, NotTrainableError
+from router_sdk.errors import (
+    CorruptArtifactError,
+    EncoderUnavailableError,
+    FitError,
+    FitStoppedError,
+    InvalidConfigError,
+    NotTrainableError,
+)
+from router_sdk.gate import Check, CheckResult, Comparison
 from router_sdk.hookspecs import hookimpl
 from router_sdk.records import (
     DEFAULT_TASK_TYPE,
@@ -14,6 +22,7 @@ from router_sdk.records import (
     Task,
     TrainingData,
 )
+from router_sdk.replay import PrioritizedBuffer, ReplayBuffer, ReplayDraw, ReservoirBuffer
 from router_sdk.rewards import RewardFunction
 from router_sdk.strategy import (
     Encoder,
@@ -26,22 +35,34 @@ from router_sdk.strategy import (
     StrategyConfig,
     StrategyServices,
 )
+from router_sdk.triggers import Activity, Trigger
 
 __all__ = [
     "DEFAULT_TASK_TYPE",
+    "Activity",
     "Agent",
     "AgentSet",
+    "Check",
+    "CheckResult",
+    "Comparison",
     "CorruptArtifactError",
     "Decision",
     "Encoder",
     "EncoderConfig",
+    "EncoderUnavailableError",
     "Example",
     "FeatureValue",
     "FitContext",
+    "FitError",
+    "FitStoppedError",
     "InvalidConfigError",
     "NotTrainableError",
     "Outcome",
+    "PrioritizedBuffer",
     "Proposal",
+    "ReplayBuffer",
+    "ReplayDraw",
+    "ReservoirBuffer",
     "Restriction",
     "RewardFunction",
     "RouteContext",
@@ -51,5 +72,6 @@ __all__ = [
     "StrategyServices",
     "Task",
     "TrainingData",
+    "Trigger",
     "hookimpl",
 ]

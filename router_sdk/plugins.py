@@ -16,14 +16,19 @@ from router_sdk import hookspecs
 from router_sdk.errors import DuplicateNameError, InvalidConfigError, PluginLoadError, UnknownStrategyError
 
 if TYPE_CHECKING:
+    from router_sdk.gate import Check
     from router_sdk.rewards import RewardFunction
     from router_sdk.strategy import Encoder, Strategy
+    from router_sdk.triggers import Trigger
 
 ALLOW_VARIABLE = "ROUTER_PLUGINS"
 """Environment variable: comma-separated entry-point names; where set, no other plugin is loaded."""
 
 ROUTER_PLUGIN = "router"
 """Under this name the Router registers its own ``route`` and ``record``."""
+
+KINDS = ("strategies", "encoders", "rewards", "triggers", "checks")
+"""What plugins bring, each with a hook ``register_…``."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +40,7 @@ class PluginInfo:
     Attributes:
         name: Entry point, or the name under which it was registered.
         distribution: What was installed, with its version, or None.
-        provides: Names of its strategies, encoders and rewards, by kind.
+        provides: Names of what it brings, by kind, see ``KINDS``.
         error: Why it could not be loaded, or None.
     """
 
@@ -81,7 +86,7 @@ class PluginRegistry:
                 registry._load_entry_point(entry_point)
         for plugin in plugins:
             registry.register(plugin)
-        for kind in ("strategies", "encoders", "rewards"):
+        for kind in KINDS:
             registry._collect(kind)
         return registry
 
@@ -169,6 +174,23 @@ class PluginRegistry:
         """Registered encoder classes by name."""
         return self._collect("encoders")
 
+    @property
+    def triggers(self) -> list[Trigger]:
+        """Registered triggers."""
+        return list(self._collect("triggers").values())
+
+    @property
+    def checks(self) -> list[Check]:
+        """Registered checks."""
+        return list(self._collect("checks").values())
+
+    def installed(self, name: str) -> type[Strategy] | None:
+        """The strategy class of that name that an installed plugin brings: another process finds it, too."""
+        for plugin, found, value in self._provided("strategies"):
+            if found == name and plugin in self._distributions:
+                return value  # type: ignore[no-any-return]
+        return None
+
     def strategy(self, name: str) -> type[Strategy]:
         """The strategy class of that name.
 
@@ -217,7 +239,7 @@ class PluginRegistry:
     def describe(self) -> Sequence[PluginInfo]:
         """Every plugin, loaded or not, with what it brings."""
         provides: dict[str, dict[str, tuple[str, ...]]] = {}
-        for kind in ("strategies", "encoders", "rewards"):
+        for kind in KINDS:
             for plugin, name, _ in self._provided(kind):
                 kinds = provides.setdefault(plugin, {})
                 kinds[kind] = (*kinds.get(kind, ()), name)

@@ -12,9 +12,12 @@ from router_sdk.exchange.history import History
 from router_sdk.exchange.importing import ImportReport, Observation, import_examples
 from router_sdk.exchange.labels import observations, paired
 from router_sdk.learning.performance import AgentPerformance
+from router_sdk.pretraining import pretrain
+from router_sdk.records import ModelVersion
 from router_sdk.serving import Ranked, Serving, TaskLike
 from router_sdk.store.activity import answered, learning_events, passed
 from router_sdk.store.journal import dead_letters, learning_totals
+from router_sdk.training.fit import Fit
 
 __all__ = ["Ranked", "Router"]
 
@@ -58,18 +61,21 @@ class Router(Serving):
         reward of the last 100 outcomes) and ``improvement_rate`` (relative to the 100 before).
         """
         totals = self._engine.store.reader.query(learning_totals)
-        retrained = {"retrain_count": totals.pop("fits"), "next_retrain_in": None}
+        retrained = {"retrain_count": totals.pop("fits"), "next_retrain_in": self._engine.trainer.next_in}
         return {**self._engine.performance.statistics(), **retrained, **totals}
 
     def agent_performance(self, *, task_type: str | None = None, top_k: int | None = None) -> list[AgentPerformance]:
-        """Reports of this process's agents, best first, with score and rank.
+        """Reports of this process's agents, best first, with score, rank, and what the strategies expect of each.
 
         Args:
             task_type: Count this type only.
             top_k: How many to recommend; None reports on all.
         """
         names = self._engine.members.roster.everyone.names
-        return self._engine.performance.agents(names, task_type)[:top_k]
+        expected: dict[str, Mapping[str, float]] = {}
+        for stage in reversed(self._engine.chain.stages):  # so that the first in the chain has the last word
+            expected.update(stage.strategy.expected())
+        return self._engine.performance.agents(names, task_type, expected)[:top_k]
 
     def status(self, *, last: int = 5) -> dict[str, Any]:
         """Everything that ``router status`` shows, as JSON values.
@@ -95,6 +101,88 @@ class Router(Serving):
     def dead_letters(self, limit: int = 100) -> list[Mapping[str, Any]]:
         """What was refused in batches, and why, newest first."""
         return self._engine.store.reader.query(lambda connection: dead_letters(connection, limit))
+
+    # -- fitted versions
+
+    def retrain(self, strategy: str | None = None, *, wait: bool = False, **settings: Any) -> Fit:
+        """Fit a new version in the background; it serves once it has passed the gate.
+
+        Args:
+            strategy: Which; None takes the first in the chain that has a fit.
+            wait: Return when the fit has ended.
+            **settings: What of the strategy's configuration to override for this fit, such as ``epochs``,
+                ``learning_rate`` and ``batch_size``.
+
+        Returns:
+            The fit: how far it is, how it ended, and a way to stop it.
+
+        Raises:
+            NotTrainableError: if nothing in the chain has a fit.
+            InvalidConfigError: if a setting is unknown or out of range.
+            FitError: if another fit is running, or with ``wait`` if it failed.
+        """
+        self.flush()
+        fit = self._engine.trainer.retrain(strategy, settings)
+        return fit.wait() if wait else fit
+
+    def pretrain(
+        self,
+        X: Sequence[TaskLike],  # noqa: N803
+        y: Sequence[Label],
+        *,
+        strategy: str | None = None,
+        wait: bool = True,
+        **settings: Any,
+    ) -> Fit:
+        """Fit a first version from made-up or historical examples, without logging them as what happened here.
+
+        It passes the same gate as any fit, against the strategy as it is without any.
+
+        Args:
+            X: Tasks, or texts.
+            y: For each the right agent's name, None for "no agent fits", or a score in [0, 1] per agent.
+            strategy: Which; None takes the first in the chain that has a fit.
+            wait: Return when the fit has ended.
+            **settings: What of the strategy's configuration to override.
+        """
+        return pretrain(self._engine, list(observations(paired(X, y))), strategy, settings, wait=wait)
+
+    @property
+    def fit_in_progress(self) -> Fit | None:
+        """The fit that runs in this process now, whoever started it."""
+        fit = self._engine.trainer.fit
+        return fit if fit is not None and fit.running else None
+
+    def versions(self, strategy: str | None = None) -> list[ModelVersion]:
+        """Fitted versions, oldest first; of one strategy, or of all in the chain."""
+        names = [stage.name for stage in self._engine.chain.stages if strategy in (None, stage.name)]
+        if not names:
+            self._engine.chain.stage(str(strategy))
+        return [version for name in names for version in self._engine.registry.versions(name)]
+
+    def promote(self, strategy: str, version: int, *, reason: str = "by hand", force: bool = False) -> ModelVersion:
+        """Let a version serve, between two requests.
+
+        Args:
+            strategy: Whose.
+            version: Which.
+            reason: For the history.
+            force: Although the gate refused it.
+
+        Raises:
+            UnknownVersionError: if there is none of that number.
+            GateRefusedError: if the gate refused it.
+            CorruptArtifactError: if its files are damaged; what serves goes on.
+        """
+        return self._engine.promoter.promote(strategy, version, reason=reason, force=force)
+
+    def rollback(self, strategy: str) -> int | None:
+        """Let the version before serve again, and return its number; None is the strategy without any fit.
+
+        Raises:
+            UnknownVersionError: if what serves was never fitted.
+        """
+        return self._engine.promoter.rollback(strategy)
 
     # -- files and labels
 

@@ -86,8 +86,11 @@ class RouteContext(ABC):
         """Agents that acted in this session before, oldest first: the task's own, then the router's memory."""
 
     @abstractmethod
-    def encode(self, encoder: str) -> NDArray[Any]:
+    def encode(self, encoder: str | Encoder) -> NDArray[Any]:
         """The task's text as that encoder sees it, computed once per request and logged with the decision.
+
+        Args:
+            encoder: Name of a registered encoder, or an encoder of the strategy's own, such as a fine-tuned one.
 
         Raises:
             KeyError: if no encoder of that name is registered.
@@ -117,17 +120,22 @@ class FitContext:
 
     Attributes:
         folder: An empty temporary folder.
-        device: ``"cpu"``, ``"cuda"``, ``"mps"`` …
+        device: ``"cpu"``, ``"cuda"``, ``"mps"`` …, or ``"auto"`` for the best there is.
         seed: Seed of everything random in the fit.
         progress: Called with the share done in [0, 1] and a few words.
-        stopped: Asked often; once True the fit must end within a second.
+        stopped: Asked often; once True the fit must end within a second, by raising ``FitStoppedError``.
+        checkpoints: A folder that outlives an interrupted fit: what is found there was written by an attempt at
+            this same fit. None means that nothing can be resumed.
+        note: Called with one point of each learning curve, such as ``{"epoch": 1, "loss": .4, "accuracy": .9}``.
     """
 
     folder: Path
-    device: str = "cpu"
+    device: str = "auto"
     seed: int = 0
     progress: Callable[[float, str], None] = lambda share, words: None
     stopped: Callable[[], bool] = lambda: False
+    checkpoints: Path | None = None
+    note: Callable[[Mapping[str, float]], None] = lambda point: None
 
 
 class Encoder(ABC):
@@ -205,8 +213,13 @@ class Strategy(ABC):
     def fit(self, data: TrainingData, context: FitContext) -> Strategy:
         """Build a new strategy from the log; never touch this one.
 
+        The core compares both on ``data.held_out``, lets the new one ``learn`` those, and has it learn what came
+        after ``data.upto`` before it serves.
+
         Raises:
             NotTrainableError: unless the strategy overrides it.
+            FitError: if it failed; the reason is kept, and what serves is untouched.
+            FitStoppedError: if ``context.stopped`` said so.
         """
         raise NotTrainableError(f"strategy {self.name!r} learns online only; it has no fit")
 
@@ -225,6 +238,10 @@ class Strategy(ABC):
         Raises:
             CorruptArtifactError: if the state is not valid; the router then replays the log.
         """
+
+    def expected(self) -> Mapping[str, Mapping[str, float]]:
+        """What an average task may expect of each agent: any of ``quality``, ``latency_ms`` and ``cost_usd``."""
+        return {}
 
     def report(self) -> Mapping[str, Any]:
         """What ``status`` should show of the strategy's state."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from router_sdk.demo.report import BEST_SINGLE, HEURISTIC, ORACLE, RANDOM, ROUTER, DemoReport
-from router_sdk.demo.svg import (
+from router_sdk.evaluation.drawing.svg import (
     Frame,
     drawing,
     kept_apart,
@@ -40,7 +40,7 @@ def learning_curve(report: DemoReport) -> str:
         at = frame.y(value)
         parts.append(f'<line class="grid" x1="{frame.left}" y1="{at:.1f}" x2="{frame.x_end}" y2="{at:.1f}"/>')
         parts.append(text(frame.left - 8, at + 4, f"{value:.2f}".rstrip("0").rstrip("."), "tick", "end"))
-    parts += x_axis(frame, 8)
+    parts += x_axis(frame, 8, "tasks routed")
     parts += phase_marks(frame, [(phase.name, phase.start, phase.end) for phase in report.phases], named=True)
     names = [name for name in LINE_CLASSES if name in curve.values]
     for name in names:

@@ -10,6 +10,7 @@ from router_sdk.demo.page_style import STYLE
 from router_sdk.demo.report import BEST_SINGLE, HEURISTIC, ORACLE, ROUTER, DemoReport, Series
 from router_sdk.demo.shares_chart import shares_chart
 from router_sdk.demo.summary import OTHERS
+from router_sdk.evaluation.drawing.page import figure_list, html_page, html_table
 
 BAND_CLASSES = 7
 
@@ -17,17 +18,11 @@ BAND_CLASSES = 7
 def render_page(report: DemoReport) -> str:
     """Render the report; the same report gives the same page."""
     phases = [(phase.name, phase.start, phase.end) for phase in report.phases]
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(report.title)}: who should answer, and how the router learnt it</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<main>
-<p class="eyebrow">{_eyebrow(report)}</p>
+    title = f"{report.title}: who should answer, and how the router learnt it"
+    return html_page(
+        title,
+        STYLE,
+        f"""<p class="eyebrow">{_eyebrow(report)}</p>
 <h1>{escape(headline(report))}</h1>
 <p class="lead">{escape(_lead(report))}</p>
 {_figures(report)}
@@ -62,11 +57,8 @@ def render_page(report: DemoReport) -> str:
 <section class="notes">
 <h2>What to know about these numbers</h2>
 {"".join(f"<p>{escape(note)}</p>" for note in report.notes)}
-</section>
-</main>
-</body>
-</html>
-"""
+</section>""",
+    )
 
 
 def headline(report: DemoReport) -> str:
@@ -112,11 +104,7 @@ def _figures(report: DemoReport) -> str:
         ("Reward gained on the heuristic", f"{theirs - ours:+,.0f}", f"regret {ours:,.0f} instead of {theirs:,.0f}"),
         ("Time of a decision", median, f"median; 99 % within {report.route_p99_us:,.0f} µs"),
     )
-    cells = (
-        f'<div><dt>{escape(name)}</dt><dd class="value">{value}</dd><dd class="hint">{escape(hint)}</dd></div>'
-        for name, value, hint in figures
-    )
-    return f'<dl class="figures">{"".join(cells)}</dl>'
+    return figure_list(figures)
 
 
 def _table(report: DemoReport) -> str:
@@ -127,9 +115,8 @@ def _table(report: DemoReport) -> str:
         name = f'<span class="key {kind}"></span>{escape(report.label(contender))}'
         means = [*(phase.rewards[contender] for phase in report.phases), report.rewards[contender]]
         cells = [name, *(f"{mean:.3f}" for mean in means), f"{report.regret[contender]:,.0f}"]
-        rows.append(f'<tr class="{kind}">{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>')
-    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        rows.append((kind, cells))
+    return html_table(heads, rows)
 
 
 def _verdicts(report: DemoReport) -> str:
@@ -138,9 +125,7 @@ def _verdicts(report: DemoReport) -> str:
 
 
 def _row_table(counts: Mapping[str, int], name: str) -> str:
-    head = "".join(f"<th>{escape(key)}</th>" for key in ("", *counts))
-    cells = "".join(f"<td>{value:,}</td>" for value in counts.values())
-    return f"<table><thead><tr>{head}</tr></thead><tbody><tr><td>{escape(name)}</td>{cells}</tr></tbody></table>"
+    return html_table(["", *counts], [("", [escape(name), *(f"{value:,}" for value in counts.values())])])
 
 
 def _classes(series: Series) -> dict[str, str]:

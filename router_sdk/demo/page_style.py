@@ -1,128 +1,25 @@
-"""The page's style sheet: one column, system fonts, figures that line up, light and dark."""
+"""What the demonstration's page adds to the shared style: the contenders' colours, phases and bands."""
 
 STYLE = """
-:root {
-  color-scheme: light dark;
-  --paper: #fbfaf8; --card: #ffffff; --ink: #1c1b19; --soft: #5d5a54; --faint: #8b877f;
-  --rule: #e6e2db; --grid: #ece9e3; --wash: #f3f1ec;
-  --router: #1f56d8; --heuristic: #c2611a; --single: #0f8577; --oracle: #6f6a62; --random: #a9a49a;
-  --s0: #3b6fe0; --s1: #e08a3c; --s2: #2fa191; --s3: #b4559b; --s4: #c9a227; --s5: #6d7f96; --s6: #b8b3a8;
-  --good: #0b7a4b; --bad: #b3261e;
-}
+:root { --router: #1f56d8; --heuristic: #c2611a; --single: #0f8577; --oracle: #6f6a62; --random: #a9a49a; }
 @media (prefers-color-scheme: dark) {
-  :root {
-    --paper: #131417; --card: #1a1c20; --ink: #eceae6; --soft: #b0aca4; --faint: #858179;
-    --rule: #2d3036; --grid: #282b30; --wash: #212429;
-    --router: #7ea6ff; --heuristic: #f0a064; --single: #53c6b4; --oracle: #b5b0a7; --random: #7b7870;
-    --s0: #5580dc; --s1: #cb8147; --s2: #3c9f90; --s3: #c071ac; --s4: #c7a63f; --s5: #7c8ea6; --s6: #66635c;
-    --good: #5fcb97; --bad: #ff8a80;
-  }
+  :root { --router: #7ea6ff; --heuristic: #f0a064; --single: #53c6b4; --oracle: #b5b0a7; --random: #7b7870; }
 }
-* { box-sizing: border-box; }
-body {
-  margin: 0; background: var(--paper); color: var(--ink);
-  font: 16px/1.55 -apple-system, BlinkMacSystemFont, "Segoe UI", Inter, Roboto, "Helvetica Neue", Arial, sans-serif;
-  font-feature-settings: "kern", "liga"; -webkit-font-smoothing: antialiased; text-rendering: optimizeLegibility;
-}
-main { max-width: 1040px; margin: 0 auto; padding: 56px 24px 72px; }
-.eyebrow { margin: 0 0 8px; color: var(--faint); font-size: 13px; letter-spacing: .02em; }
-h1 {
-  margin: 0 0 14px; font-size: 34px; line-height: 1.15;
-  font-weight: 650; letter-spacing: -.022em; text-wrap: balance;
-}
-.lead { margin: 0 0 32px; max-width: 66ch; color: var(--soft); font-size: 18px; line-height: 1.5; text-wrap: pretty; }
-h2 { margin: 0 0 2px; font-size: 17px; font-weight: 620; letter-spacing: -.01em; }
-.sub { margin: 0 0 14px; color: var(--soft); font-size: 14px; max-width: 78ch; }
-section {
-  margin: 0 0 20px; padding: 24px 26px;
-  background: var(--card); border: 1px solid var(--rule); border-radius: 12px;
-}
-.figures { display: grid; grid-template-columns: repeat(4, 1fr); margin: 0 0 20px; padding: 0;
-  border: 1px solid var(--rule); border-radius: 12px; background: var(--card); }
-.figures > div { padding: 18px 22px; border-left: 1px solid var(--rule); }
-.figures > div:first-child { border-left: 0; }
-dt { color: var(--soft); font-size: 13px; }
-dd { margin: 0; }
-dd.value {
-  font-size: 28px; line-height: 1.25;
-  font-weight: 620; letter-spacing: -.02em; font-variant-numeric: tabular-nums;
-}
-dd.value small { font-size: 15px; font-weight: 500; color: var(--soft); letter-spacing: 0; }
-dd.hint { color: var(--faint); font-size: 13px; line-height: 1.4; }
-.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 20px; }
-.scroll { overflow-x: auto; }
-svg { display: block; width: 100%; height: auto; overflow: visible; }
-svg text { font-family: inherit; font-size: 12px; fill: var(--soft); font-variant-numeric: tabular-nums; }
-svg .tick { fill: var(--faint); font-size: 11.5px; }
+.router { --hue: var(--router); } .heuristic { --hue: var(--heuristic); } .single { --hue: var(--single); }
+.oracle { --hue: var(--oracle); } .random { --hue: var(--random); }
+svg .label.random { fill: var(--faint); }
+.line.router { stroke-width: 3; }
+.line.oracle { stroke-dasharray: 6 4; }
+.line.random { stroke-width: 1.4; }
 svg .phase-name { fill: var(--soft); font-size: 12px; font-weight: 600; }
-svg .label { font-size: 12.5px; font-weight: 600; }
-.grid { stroke: var(--grid); stroke-width: 1; }
 .grid.over { stroke: var(--card); stroke-opacity: .35; }
-.axis { stroke: var(--faint); stroke-width: 1; stroke-opacity: .6; }
 .phase { stroke: var(--soft); stroke-width: 1; stroke-dasharray: 3 4; }
+.band { fill: var(--hue); stroke: var(--card); stroke-width: .8; }
 .band ~ .phase { stroke: var(--card); stroke-width: 2; stroke-dasharray: none; }
-.leader { stroke: var(--faint); stroke-opacity: .6; fill: none; }
-.line { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
-.line.router { stroke: var(--router); stroke-width: 3; }
-.end.router { fill: var(--router); }
-text.router { fill: var(--router); }
-.line.heuristic { stroke: var(--heuristic); }
-.end.heuristic { fill: var(--heuristic); }
-text.heuristic { fill: var(--heuristic); }
-.line.single { stroke: var(--single); }
-.end.single { fill: var(--single); }
-text.single { fill: var(--single); }
-.line.oracle { stroke: var(--oracle); stroke-dasharray: 6 4; }
-.end.oracle { fill: var(--oracle); }
-text.oracle { fill: var(--oracle); }
-.line.random { stroke: var(--random); stroke-width: 1.4; }
-.end.random { fill: var(--random); }
-text.random { fill: var(--faint); }
-.band { stroke: var(--card); stroke-width: .8; }
-.band.s0 { fill: var(--s0); }
-text.s0 { fill: var(--s0); }
-.band.s1 { fill: var(--s1); }
-text.s1 { fill: var(--s1); }
-.band.s2 { fill: var(--s2); }
-text.s2 { fill: var(--s2); }
-.band.s3 { fill: var(--s3); }
-text.s3 { fill: var(--s3); }
-.band.s4 { fill: var(--s4); }
-text.s4 { fill: var(--s4); }
-.band.s5 { fill: var(--s5); }
-text.s5 { fill: var(--s5); }
-.band.s6 { fill: var(--s6); }
-text.s6 { fill: var(--soft); }
-table { width: 100%; border-collapse: collapse; font-size: 14.5px; font-variant-numeric: tabular-nums; }
-th, td { padding: 9px 12px; text-align: right; border-bottom: 1px solid var(--rule); white-space: nowrap; }
-th:first-child, td:first-child { padding-left: 0; text-align: left; }
-th:last-child, td:last-child { padding-right: 0; }
-thead th { color: var(--soft); font-size: 13px; font-weight: 500; vertical-align: bottom; }
-tbody tr:last-child td { border-bottom: 0; }
 tr.router td { font-weight: 650; background: var(--wash); }
 tr.router td:first-child { box-shadow: -10px 0 0 var(--wash); }
 tr.router td:last-child { box-shadow: 10px 0 0 var(--wash); }
-td .key {
-  display: inline-block; width: 14px; height: 3px;
-  margin-right: 9px; border-radius: 2px; vertical-align: middle;
-}
-.key.router { background: var(--router); }
-.key.heuristic { background: var(--heuristic); }
-.key.single { background: var(--single); }
-.key.oracle { background: var(--oracle); }
-.key.random { background: var(--random); }
-ul.verdicts { margin: 16px 0 0; padding: 0; list-style: none; font-size: 14.5px; }
-ul.verdicts li { padding: 3px 0 3px 54px; position: relative; color: var(--soft); }
-ul.verdicts b { position: absolute; left: 0; font-weight: 620; }
 ul.verdicts .won { color: var(--good); }
 ul.verdicts .lost { color: var(--bad); }
 ul.verdicts .even { color: var(--faint); }
-.notes p { margin: 8px 0 0; max-width: 92ch; color: var(--soft); font-size: 14px; }
-@media (max-width: 760px) {
-  main { padding: 32px 16px 48px; } h1 { font-size: 27px; } section { padding: 18px 16px; }
-  .figures { grid-template-columns: 1fr 1fr; } .figures > div:nth-child(3) { border-left: 0; }
-  .figures > div:nth-child(n + 3) { border-top: 1px solid var(--rule); }
-  .pair { grid-template-columns: 1fr; gap: 0; } .scroll > svg { min-width: 640px; }
-}
-@media print { section, .figures { break-inside: avoid; } }
 """

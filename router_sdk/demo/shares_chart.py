@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from router_sdk.demo.report import Series
-from router_sdk.demo.svg import Frame, drawing, kept_apart, path, phase_marks, shortened, text, x_axis
+from router_sdk.evaluation.drawing.svg import Frame, drawing, kept_apart, path, phase_marks, shortened, text, x_axis
 
 LEAST_LABELLED = 0.005
 """Share over the whole stream below which a band gets no label, in [0, 1]."""
@@ -36,7 +36,7 @@ def shares_chart(series: Series, phases: Sequence[tuple[str, int, int]], classes
         at = frame.y(value)
         parts.append(f'<line class="grid over" x1="{frame.left}" y1="{at:.1f}" x2="{frame.x_end}" y2="{at:.1f}"/>')
         parts.append(text(frame.left - 8, at + 4, f"{value:.0%}", "tick", "end"))
-    parts += x_axis(frame, 4)
+    parts += x_axis(frame, 4, "tasks routed")
     parts += phase_marks(frame, phases, named=len(phases) <= 2)
     for name, middle, at in zip(names, middles, kept_apart(middles, frame.top, frame.y(0.0)), strict=True):
         parts.append(f'<path class="leader" d="{path([(frame.x_end + 3, middle), (frame.x_end + 11, at)])}"/>')

@@ -28,7 +28,7 @@ REPORT_EVERY = 100
 
 LEARN_EVERY = 10
 """Tasks after which the stream waits for the learner. Real agents take seconds, so that a learner keeps up; this stream
-plays hours in seconds, and without a wait it would show how fast the machine is instead of how well the router learns."""
+plays hours in seconds, and would otherwise show how fast the machine is instead of how well the router learns."""
 
 
 def run_demo(config: DemoConfig, progress: Progress = lambda words, share: None) -> DemoReport:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from router_sdk.errors import InvalidInputError
+from router_sdk.evaluation.calibration import expected_calibration_error
+from router_sdk.evaluation.classification import ClassFigures, Confusion, classify
 
 Label = str | None | Mapping[str, float]
 """The agent that would be right, None for "no agent fits", or every agent's score in [0, 1]."""
@@ -25,6 +27,9 @@ class Evaluation:
         best_single_agent: Who that is.
         oracle: Mean of each task's best score.
         mean_confidence: Mean confidence of the favourites, or None.
+        ece: Expected calibration error of these confidences over 15 bins of equal width, or None.
+        report: Precision, recall and F1 of each agent, or None where scores were given.
+        confusion: Who was taken for whom, or None where scores were given.
     """
 
     size: int
@@ -35,6 +40,9 @@ class Evaluation:
     best_single_agent: str | None
     oracle: float
     mean_confidence: float | None
+    ece: float | None = None
+    report: tuple[ClassFigures, ...] | None = None
+    confusion: Confusion | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON values."""
@@ -65,16 +73,22 @@ def judge(
     best = [max(scores.values(), default=0.0) for scores in scored]
     fixed = {name: sum(scores.get(name, 0.0) for scores in scored) / len(scored) for name in agents}
     single = max(fixed, key=lambda name: fixed[name], default=None)
-    known = [confidence for confidence in confidences if confidence is not None]
+    sure = [(given, mine) for given, mine in zip(confidences, got, strict=True) if given is not None]
+    known = [given for given, _ in sure]
+    named = [label for label in labels if not isinstance(label, Mapping)]
+    classes = classify(chosen, named) if len(named) == len(labels) else None
     return Evaluation(
         size=len(labels),
         accuracy=sum(mine >= top for mine, top in zip(got, best, strict=True)) / len(labels),
-        macro_f1=None if any(isinstance(label, Mapping) for label in labels) else _macro_f1(chosen, labels),
+        macro_f1=None if classes is None else classes.macro_f1,
         mean_score=sum(got) / len(got),
         best_single=fixed[single] if single is not None else 0.0,
         best_single_agent=single,
         oracle=sum(best) / len(best),
         mean_confidence=sum(known) / len(known) if known else None,
+        ece=expected_calibration_error(known, [mine for _, mine in sure]),
+        report=None if classes is None else classes.report,
+        confusion=None if classes is None else classes.confusion,
     )
 
 
@@ -85,13 +99,3 @@ def _scores(label: Label) -> dict[str | None, float]:
         if not isinstance(score, (int, float)) or not 0.0 <= score <= 1.0:
             raise InvalidInputError(f"evaluate: the score of {name!r} must be a number in [0, 1], got {score!r:.60}")
     return dict(label.items())
-
-
-def _macro_f1(chosen: Sequence[str | None], labels: Sequence[Label]) -> float:
-    from sklearn.metrics import f1_score
-
-    def named(values: Sequence[object]) -> list[str]:
-        return ["" if value is None else str(value) for value in values]
-
-    score: float = f1_score(named(labels), named(chosen), average="macro", zero_division=0.0)
-    return float(score)

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from router_sdk.records.record import blame
+from router_sdk.rewards import reward_fingerprint
 from router_sdk.store.journal import LearningEvent
+from router_sdk.store.snapshots import fingerprint
 
 if TYPE_CHECKING:
+    from router_sdk.learning.performance import Performance
     from router_sdk.records import Example
+    from router_sdk.rewards import RewardFunction
     from router_sdk.store.tail import Batch
-
-_log = logging.getLogger(__name__)
-
+    from router_sdk.strategy import Strategy
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class Fold:
         state: What is folded into.
         fingerprint: Everything the state depends on besides the log.
         journalled: Whether its updates are learning events.
+        model_version: Fitted version whose state this is, or None.
 
     Attributes:
         cursor: Position in the log up to which it has learnt.
@@ -55,11 +58,20 @@ class Fold:
         broken: An update raised: the state may be torn, so it is not saved; a restart replays the log instead.
     """
 
-    def __init__(self, name: str, state: Foldable, fingerprint: str, *, journalled: bool = True) -> None:
+    def __init__(
+        self,
+        name: str,
+        state: Foldable,
+        fingerprint: str,
+        *,
+        journalled: bool = True,
+        model_version: int | None = None,
+    ) -> None:
         self.name = name
         self.state = state
         self.fingerprint = fingerprint
         self.journalled = journalled
+        self.model_version = model_version
         self.cursor = 0
         self.saved = 0
         self.broken = False
@@ -92,10 +104,32 @@ class Fold:
         if not examples and error is None:
             return None
         duration_ms = (time.perf_counter() - started) * 1_000
-        return LearningEvent(self.name, kind, len(examples), self.cursor, duration_ms, len(batch.examples), error=error)
+        return LearningEvent(
+            self.name,
+            kind,
+            len(examples),
+            self.cursor,
+            duration_ms,
+            len(batch.examples),
+            error=error,
+            model_version=self.model_version,
+        )
 
 
 def apply_all(folds: Sequence[Fold], batch: Batch, kind: str) -> list[LearningEvent]:
     """Move every fold on by one batch, and return what is to be journalled; one that fails stops no other."""
     applied = [(fold, fold.apply(batch, kind)) for fold in folds]
     return [event for fold, event in applied if event is not None and fold.journalled]
+
+
+def strategy_fold(strategy: Strategy, model_version: int | None, *surroundings: str) -> Fold:
+    """The fold of a strategy; its snapshots count as long as its settings and ``surroundings`` stay the same."""
+    version = () if model_version is None else (f"version {model_version}",)
+    mark = fingerprint(strategy.name, str(strategy.state_version), repr(strategy.config), *surroundings, *version)
+    return Fold(strategy.name, strategy, mark, model_version=model_version)
+
+
+def performance_fold(performance: Performance, reward: RewardFunction) -> Fold:
+    """The fold of the performance report."""
+    mark = fingerprint("performance", str(performance.state_version), reward_fingerprint(reward))
+    return Fold("performance", performance, mark, journalled=False)

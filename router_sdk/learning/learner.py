@@ -9,15 +9,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from router_sdk.errors import RouterClosedError
-from router_sdk.learning.cadence import BATCH, PAUSE_S, POLL_S, REPLAY_BATCH, SWEEP_S, Every, rest_s
-from router_sdk.learning.fold import Fold, apply_all
+from router_sdk.learning.cadence import BATCH, PAUSE_S, POLL_S, REPLAY_BATCH, SWEEP_S, Every
+from router_sdk.learning.folding import Folding
 from router_sdk.store.commit import HEAD
 from router_sdk.store.journal import LearningEvent, merged, sweep_pending, write_learning_events
 
 if TYPE_CHECKING:
+    from router_sdk.learning.fold import Fold
     from router_sdk.learning.performance import Performance
     from router_sdk.rewards import RewardFunction
     from router_sdk.store import Store
@@ -44,6 +46,9 @@ class Learner:
         pending_ttl_seconds: How long outcomes wait for their decision.
         after_update: Called on the learner's thread after each update.
         on_poll: Called on the learner's thread about once a second.
+
+    Attributes:
+        folding: What is learnt.
     """
 
     def __init__(
@@ -61,17 +66,16 @@ class Learner:
         after_update: Callable[[], None],
         on_poll: Callable[[], None],
     ) -> None:
-        self._store, self._folds, self._performance, self._reward = store, folds, performance, reward
-        self._enabled = enabled
+        self._store, self._performance, self._enabled = store, performance, enabled
         self._batch_events, self._batch_seconds = batch_events, batch_seconds
         self._snapshot_seconds, self._pending_ttl_seconds = snapshot_seconds, pending_ttl_seconds
         self._after_update, self._on_poll = after_update, on_poll
         self._closed = False
-        self.folding = threading.RLock()
+        self.folding = Folding(store, folds, reward, enabled=enabled)
         self._journal: list[LearningEvent] = []
         self._start()
-        self._tail = store.tail(reward)
-        self._restore()
+        self.folding.restore_all()
+        self.folding.to_head("replay", REPLAY_BATCH, after_update, lambda seconds: None)
 
     def _start(self) -> None:
         self._wake = threading.Event()
@@ -119,29 +123,27 @@ class Learner:
         """Return once everything recorded before the call has been learnt."""
         self.submit(self._catch_up).result()
 
+    def replace(self, fold: Fold, swap: Callable[[], None]) -> None:
+        """Put a fold in the place of the one of its name, and call ``swap`` in between two updates.
+
+        The new one has learnt what the others have by then; requests are served meanwhile.
+        """
+        self.submit(partial(self.replace_here, fold, swap)).result()
+
     def snapshot(self) -> None:
         """Return once the folds' states are saved."""
-        self.submit(self._save).result()
+        self.submit(self.folding.save).result()
 
     def resave(self) -> None:
         """Save anew, although nothing was learnt since: the snapshots were discarded."""
-        for fold in self._folds:
-            fold.saved = 0
-        self.snapshot()
-
-    @property
-    def saved(self) -> int:
-        """Position up to which every fold is in a snapshot."""
-        return min(fold.saved for fold in self._folds)
+        self.submit(partial(self.folding.save, anew=True)).result()
 
     def status(self) -> dict[str, object]:
         """Where the folds stand, as JSON values."""
         return {
             "enabled": self._enabled,
             "head": self._store.reader.query(lambda connection: connection.execute(HEAD).fetchone()[0]),
-            "cursors": {fold.name: fold.cursor for fold in self._folds},
-            "snapshots": {fold.name: fold.saved for fold in self._folds},
-            "broken": [fold.name for fold in self._folds if fold.broken],
+            **self.folding.status(),
         }
 
     def close(self) -> None:
@@ -160,25 +162,24 @@ class Learner:
         finally:
             if self._thread is not None:
                 self._thread.join()
-            self._tail.close()
+            self.folding.close()
 
     def before_fork(self) -> None:
         """Wait for the update in hand, and close the view of the log."""
-        self.folding.acquire()
-        self._tail.close()
+        self.folding.lock.acquire()
+        self.folding.close()
 
     def after_fork_in_parent(self) -> None:
         """Go on with a new view."""
-        self._tail = self._store.tail(self._reward)
-        self.folding.release()
+        self.folding.reopen()
+        self.folding.lock.release()
 
     def after_fork(self) -> None:
         """In a child: a thread and a view of the log of its own, at first use."""
         self._start()
         self._journal = []  # the parent's to write
-        self.folding = threading.RLock()
         self._performance.after_fork()
-        self._tail = self._store.tail(self._reward)
+        self.folding.after_fork()
 
     # -- on the learner's thread
 
@@ -192,7 +193,7 @@ class Learner:
             self._recorded = 0
             self._serve()
             try:
-                with self.folding:
+                with self.folding.lock:
                     due = self._enabled and self._due()
                 if due:
                     self._update()
@@ -201,7 +202,7 @@ class Learner:
                     self._write_journal()
                     self._on_poll()
                 if snapshot.due():
-                    self._save()
+                    self.folding.save()
                 if sweep.due():
                     sweep_pending(self._store.writer, self._pending_ttl_seconds)
             except Exception:
@@ -220,16 +221,11 @@ class Learner:
                 future.set_exception(error)
         self._urgent.clear()
 
-    @property
-    def _cursor(self) -> int:
-        """Position up to which every fold has learnt."""
-        return min(fold.cursor for fold in self._folds)
-
     def _due(self) -> bool:
         """Whether enough outcomes wait, of this process or another, or one has waited long enough."""
-        cursor = self._cursor
-        waiting = self._tail.waiting(cursor, self._batch_events)
-        if not waiting and self._tail.head() <= cursor:
+        cursor, tail = self.folding.cursor, self.folding.tail
+        waiting = tail.waiting(cursor, self._batch_events)
+        if not waiting and tail.head() <= cursor:
             self._waiting_since = None
             return False
         now = time.monotonic()
@@ -243,7 +239,7 @@ class Learner:
         if not self._enabled:
             return
         before = self._performance.score()
-        events = self._fold_to_head("learn", BATCH)
+        events = self.folding.to_head("learn", BATCH, self._after_update, self._rest)
         after = self._performance.score()
         self._journal += [replace(event, before=before, after=after) for event in merged(events)]
 
@@ -253,38 +249,15 @@ class Learner:
             write_learning_events(self._store.writer, self._journal)
             self._journal = []
 
-    def _fold_to_head(self, kind: str, most: int) -> list[LearningEvent]:
-        """Learn up to where the log ends now, resting between batches unless somebody waits."""
-        events: list[LearningEvent] = []
-        with self.folding:
-            head = self._tail.head()
-        while (cursor := self._cursor) < head:
-            started = time.monotonic()
-            with self.folding:
-                batch = self._tail.read(cursor, head, most)
-                events += apply_all(self._folds, batch, kind)
-            if batch.examples or batch.fresh_agents:
-                self._after_update()
-            if batch.upto < head and not self._closed and kind == "learn":
-                self._urgent.wait(rest_s(time.monotonic() - started, head - batch.upto))
-        return events
+    def _rest(self, seconds: float) -> None:
+        """Let requests go first, unless somebody waits for the learner."""
+        if not self._closed:
+            self._urgent.wait(seconds)
 
-    def _restore(self) -> None:
-        """Load each fold's snapshot and replay the rest of the log, on the constructing thread."""
-        for fold in self._folds:
-            fold.cursor = fold.saved = self._store.reader.query(
-                lambda connection, fold=fold: self._store.snapshots.restore(  # type: ignore[misc]
-                    connection, fold.name, fold.fingerprint, fold.state.load
-                )
-            )
-        self._fold_to_head("replay", REPLAY_BATCH)
-
-    def _save(self) -> None:
-        for fold in self._folds:
-            if fold.cursor > fold.saved and not fold.broken and self._enabled:
-                with self.folding:
-                    self._store.snapshots.save(fold.name, fold.fingerprint, fold.cursor, fold.state.save)
-                fold.saved = fold.cursor
+    def replace_here(self, fold: Fold, swap: Callable[[], None]) -> None:
+        """``replace``, for who is on the learner's thread already."""
+        self._journal += self.folding.replace(fold, swap)
+        self._after_update()
 
     def _catch_up(self) -> None:
         self._update()
@@ -292,4 +265,4 @@ class Learner:
 
     def _finish(self) -> None:
         self._catch_up()
-        self._save()
+        self.folding.save()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.learning.windows import WINDOW, Running, figures_of, mean_of
@@ -31,6 +32,7 @@ class AgentPerformance:
         last_100: The same over the newest hundred.
         ema: Exponential moving averages of the same.
         task_types: The same four by task type.
+        expected: What a strategy predicts for an average task: any of ``quality, latency_ms, cost_usd``.
     """
 
     agent: str
@@ -41,6 +43,7 @@ class AgentPerformance:
     last_100: dict[str, float | None]
     ema: dict[str, float | None]
     task_types: dict[str, dict[str, Any]]
+    expected: dict[str, float]
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -133,12 +136,18 @@ class Performance:
             "improvement_rate": (score - earlier) / earlier if score is not None and earlier else None,
         }
 
-    def agents(self, names: Collection[str], task_type: str | None = None) -> list[AgentPerformance]:
+    def agents(
+        self,
+        names: Collection[str],
+        task_type: str | None = None,
+        expected: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
+    ) -> list[AgentPerformance]:
         """Reports of these agents, best score first.
 
         Args:
             names: Whom to report on.
             task_type: Count this type only; None counts all.
+            expected: What strategies predict of them, by name.
         """
         by_agent: dict[str, dict[str, Running]] = {name: {} for name in names}
         with self._lock:
@@ -147,7 +156,10 @@ class Performance:
                     by_agent[name][kind] = cell
             reports = [_report(name, cells) for name, cells in by_agent.items()]
         reports.sort(key=lambda report: (-report["score"], report["agent"]))
-        return [AgentPerformance(rank=rank, **report) for rank, report in enumerate(reports, start=1)]
+        return [
+            AgentPerformance(rank=rank, expected=dict(expected.get(report["agent"], {})), **report)
+            for rank, report in enumerate(reports, start=1)
+        ]
 
     # -- the fold's other duties
 

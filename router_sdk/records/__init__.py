@@ -7,6 +7,7 @@ from router_sdk.records.example import Context, Example, TrainingData
 from router_sdk.records.outcome import Outcome, Signals
 from router_sdk.records.record import MAX_TEXT_CHARS, Name, PrivacyMode, Record, check_name
 from router_sdk.records.task import DEFAULT_TASK_TYPE, FeatureValue, Task
+from router_sdk.records.version import ModelVersion
 
 __all__ = [
     "DEFAULT_TASK_TYPE",
@@ -19,6 +20,7 @@ __all__ = [
     "Evidence",
     "Example",
     "FeatureValue",
+    "ModelVersion",
     "Name",
     "Outcome",
     "PrivacyMode",

@@ -109,8 +109,16 @@ class TrainingData:
         examples: The newest revision of each usable decision, oldest first.
         agents: The agents to fit for.
         upto: Position in the log up to which ``examples`` reach; the rest is learnt before serving.
+        held_out: Examples kept apart, oldest first: for early stopping and calibration, never for gradients. The
+            same decision is held out of every fit.
+        fresh_after: Position in the log up to which the fit before reached: later examples are fresh, earlier ones
+            are there to be replayed.
+        synthetic: Whether the examples come from a generator or a file rather than from what happened here.
     """
 
     examples: Sequence[Example]
     agents: AgentSet
     upto: int
+    held_out: Sequence[Example] = ()
+    fresh_after: int = 0
+    synthetic: bool = False

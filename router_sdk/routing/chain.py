@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from router_sdk.errors import UnknownStrategyError
 from router_sdk.records import AgentSet, Distribution, Skipped, Task
 from router_sdk.records.record import blame
 from router_sdk.routing.finishing import finish, uniform
@@ -66,7 +67,7 @@ class Stage:
 
 
 class Chain:
-    """The stages, in order, and the exploration floor. Immutable but for its counters."""
+    """The stages, in order, and the exploration floor."""
 
     __slots__ = ("_uniform", "epsilon", "rules", "stages")
 
@@ -75,6 +76,24 @@ class Chain:
         self.epsilon = epsilon
         self.rules = tuple(stage for stage in stages if type(stage.strategy).restrict is not Strategy.restrict)
         self._uniform: dict[int, Distribution] = {}
+
+    def stage(self, name: str) -> Stage:
+        """The stage of that name.
+
+        Raises:
+            UnknownStrategyError: if there is none.
+        """
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise UnknownStrategyError(f"the chain has no strategy {name!r}; there are {[one.name for one in self.stages]}")
+
+    def replace(self, stage: Stage) -> None:
+        """Put a stage in the place of the one of its name: a request sees the old chain or the new one."""
+        found = self.stage(stage.name)
+        stage.answers, stage.failures = found.answers, found.failures
+        self.stages = tuple(stage if old is found else old for old in self.stages)
+        self.rules = tuple(stage if old is found else old for old in self.rules)
 
     def choose(self, task: Task, agents: AgentSet, context: RequestContext) -> Answer:
         """Ask one stage after the other."""

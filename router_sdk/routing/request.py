@@ -140,9 +140,9 @@ class RequestContext(RouteContext):
         """Agents that acted before, oldest first."""
         return (*self._task.history, *self._shared.sessions.agents(self._task.session_id))
 
-    def encode(self, encoder: str) -> NDArray[Any]:
+    def encode(self, encoder: str | Encoder) -> NDArray[Any]:
         """The task's text as that encoder sees it, computed once per request."""
-        found = self._shared.encoders[encoder]
+        found = self._shared.encoders[encoder] if isinstance(encoder, str) else encoder
         if self.vectors is None:
             self.vectors = {}
         vector = self.vectors.get(found.tag)

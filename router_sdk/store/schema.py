@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Number of the newest migration, kept in SQLite's ``user_version``: equal means that nothing is to be done."""
 
 _FIRST = """
@@ -131,6 +131,34 @@ CREATE INDEX snapshots_by_strategy ON snapshots (strategy, fingerprint, cursor);
 CREATE TABLE positions (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
 
+_VERSIONS = """
+CREATE TABLE model_versions (
+    strategy TEXT NOT NULL,
+    version INTEGER NOT NULL CHECK (version > 0),
+    at REAL NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('fit', 'pretrain')),
+    parent INTEGER,
+    upto INTEGER NOT NULL,
+    samples INTEGER NOT NULL,
+    passed INTEGER NOT NULL CHECK (passed IN (0, 1)),
+    reason TEXT NOT NULL,
+    folder TEXT NOT NULL,
+    settings TEXT NOT NULL,
+    metrics TEXT NOT NULL,
+    PRIMARY KEY (strategy, version)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE alias_history (
+    token INTEGER PRIMARY KEY,
+    strategy TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    version INTEGER,
+    at REAL NOT NULL,
+    reason TEXT NOT NULL
+) STRICT;
+CREATE INDEX alias_history_by_name ON alias_history (strategy, alias, token);
+"""
+
 EVENT_TABLES = ("decisions", "outcomes", "agents", "forgotten")
 """Tables whose ``seq`` is drawn from the one commit-ordered sequence."""
 
@@ -143,12 +171,20 @@ def migrations() -> Migrations:
 
     @named()
     def m0001_log(db: Database) -> None:
-        for statement in _FIRST.split(";\n"):
-            if statement.strip():
-                db.execute(statement)
-        db.execute("PRAGMA user_version = 1")
+        _execute(db, _FIRST, 1)
+
+    @named()
+    def m0002_versions(db: Database) -> None:
+        _execute(db, _VERSIONS, 2)
 
     return named
+
+
+def _execute(db: Database, statements: str, version: int) -> None:
+    for statement in statements.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+    db.execute(f"PRAGMA user_version = {version}")
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -68,11 +68,14 @@ class Snapshots:
         for folder in self._writer.transact(work):
             shutil.rmtree(self._folder / folder, ignore_errors=True)
 
-    def restore(self, connection: sqlite3.Connection, strategy: str, mark: str, load: Callable[[Path], None]) -> int:
-        """Load the newest usable snapshot and return its cursor; 0 means that there is none: replay the whole log."""
+    def restore(
+        self, connection: sqlite3.Connection, strategy: str, mark: str, load: Callable[[Path], None], after: int = 0
+    ) -> int:
+        """Load the newest usable snapshot beyond ``after`` and return its cursor; 0 means that there is none."""
         rows = connection.execute(
-            "SELECT folder, cursor FROM snapshots WHERE strategy = ? AND fingerprint = ? ORDER BY cursor DESC, id DESC",
-            (strategy, mark),
+            """SELECT folder, cursor FROM snapshots WHERE strategy = ? AND fingerprint = ? AND cursor > ?
+               ORDER BY cursor DESC, id DESC""",
+            (strategy, mark, after),
         ).fetchall()
         for folder, cursor in rows:
             try:

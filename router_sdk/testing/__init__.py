@@ -1,7 +1,7 @@
 """The test kit for plugin authors; it ships in the wheel and imports no test framework."""
 
+from router_sdk.evaluation.fixed_context import FixedContext
 from router_sdk.testing.check_strategy import check_strategy
-from router_sdk.testing.contexts import FixedContext
 from router_sdk.testing.encoders import HashedWordsEncoder
 from router_sdk.testing.examples import make_example, revise
 from router_sdk.testing.replay import Replay, replay

@@ -1,10 +1,14 @@
 """One test per hook; a test in ``architecture`` sees to it that none is missing."""
 
+import threading
+from queue import Queue
+
 import pytest
+from fitted_strategy import Words as Fitted
 
 from router_sdk import Agent, Outcome
 from router_sdk.errors import PluginLoadError
-from router_sdk.plugin import Encoder, hookimpl
+from router_sdk.plugin import Check, CheckResult, Encoder, Trigger, hookimpl
 from router_sdk.plugins import PluginRegistry
 
 from ..doubles import Counting
@@ -135,3 +139,69 @@ def test_an_observer_that_raises_stops_no_request(routed_with, caplog):
     router = routed_with(on_decision=lambda decision: broken(), on_outcome=lambda outcome: broken())
     router.record(router.route("x"), Outcome(success=True))
     assert [record.exc_info[0] for record in caplog.records] == [RuntimeError, RuntimeError]
+
+
+@pytest.fixture
+def fitting(make_router):
+    """A router with a strategy that is fitted by hand, and sixty labelled examples in its log."""
+
+    def make(**hooks):
+        router = make_router([Fitted], plugins=[plugin(**hooks)], retrain=False, fit_executor="thread")
+        agents = ["analyst", "billing", "coder"]
+        texts = [f"{agent} please {number}" for number in range(20) for agent in agents]
+        return router.fit(texts, [text.split()[0] for text in texts])
+
+    return make
+
+
+def test_register_triggers(make_router):
+    class Always(Trigger):
+        name = "always"
+
+        def due(self, activity):
+            return "it is always time" if activity.model_version is None else None
+
+    started = threading.Event()
+    brings = plugin(register_triggers=lambda: [Always()], on_fit_started=lambda reason: started.set())
+    router = make_router([Fitted], plugins=[brings], retrain_interval=10_000, fit_executor="thread")
+    router.observe("x y", "billing", Outcome(correct_agent="billing"))
+    router.flush()
+    assert started.wait(20)
+
+
+def test_register_checks(fitting):
+    class Never(Check):
+        name = "never"
+
+        def compare(self, comparison):
+            return CheckResult(self.name, "fail", f"{comparison.strategy} shall not pass")
+
+    fit = fitting(register_checks=lambda: [Never()]).retrain(wait=True)
+    assert (fit.state, fit.words) == ("refused", "never: fail, words shall not pass")
+
+
+def test_on_fit_started(fitting):
+    seen = []
+    fitting(on_fit_started=lambda strategy, reason: seen.append((strategy, reason))).retrain(wait=True)
+    assert seen == [("words", "by hand")]
+
+
+def test_on_fit_finished(fitting):
+    seen = Queue()
+    hooks = {"on_fit_finished": lambda strategy, state, version: seen.put((strategy, state, version))}
+    fitting(**hooks).retrain(wait=True)
+    assert seen.get(timeout=20) == ("words", "promoted", 1)
+
+
+def test_on_promotion(fitting):
+    seen = []
+    fitting(on_promotion=lambda strategy, version: seen.append((strategy, version))).retrain(wait=True)
+    assert seen == [("words", 1)]
+
+
+def test_on_rollback(fitting):
+    seen = []
+    router = fitting(on_rollback=lambda strategy, version: seen.append((strategy, version)))
+    router.retrain(wait=True)
+    router.rollback("words")
+    assert seen == [("words", None)]

@@ -1,4 +1,4 @@
-"""A route context made of what a test gives it."""
+"""A route context made of what it is given, for requests that nobody made."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class FixedContext(RouteContext):
         history: Agents that acted in the session before, oldest first.
         text: The task's text, which ``encode`` turns into a vector.
         encoders: Encoders by name.
+        vectors: What the text was encoded to before, by encoder tag.
     """
 
     __slots__ = ("_encoders", "_history", "_rng", "_text", "_vectors")
@@ -35,13 +36,14 @@ class FixedContext(RouteContext):
         history: Sequence[str] = (),
         text: str = "",
         encoders: Mapping[str, Encoder] | None = None,
+        vectors: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
         self.now = now
         self._rng = np.random.default_rng(seed)
         self._history = tuple(history)
         self._text = text
-        self._encoders = dict(encoders or {})
-        self._vectors: dict[str, NDArray[Any]] = {}
+        self._encoders = {} if encoders is None else encoders
+        self._vectors = dict(vectors or {})
 
     @property
     def rng(self) -> np.random.Generator:
@@ -53,12 +55,13 @@ class FixedContext(RouteContext):
         """Agents that acted before, oldest first."""
         return self._history
 
-    def encode(self, encoder: str) -> NDArray[Any]:
+    def encode(self, encoder: str | Encoder) -> NDArray[Any]:
         """The text's vector, computed once.
 
         Raises:
             KeyError: if no encoder of that name was given.
         """
-        if encoder not in self._vectors:
-            (self._vectors[encoder],) = self._encoders[encoder].encode([self._text])
-        return self._vectors[encoder]
+        found = self._encoders[encoder] if isinstance(encoder, str) else encoder
+        if found.tag not in self._vectors:
+            (self._vectors[found.tag],) = found.encode([self._text])
+        return self._vectors[found.tag]

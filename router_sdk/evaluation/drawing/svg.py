@@ -100,15 +100,15 @@ def kept_apart(wanted: Sequence[float], low: float, high: float) -> list[float]:
     return placed
 
 
-def x_axis(frame: Frame, ticks: int) -> list[str]:
+def x_axis(frame: Frame, ticks: int, words: str) -> list[str]:
     """Ticks with their numbers, and what they count."""
     bottom = frame.height - frame.bottom
     found = [f'<line class="axis" x1="{frame.left}" y1="{bottom}" x2="{frame.x_end}" y2="{bottom}"/>']
     for value in round_ticks(0, frame.x_max, ticks):
         at = frame.x(value)
         found.append(f'<line class="axis" x1="{at:.1f}" y1="{bottom}" x2="{at:.1f}" y2="{bottom + 4}"/>')
-        found.append(text(at, bottom + 18, f"{value:,.0f}", "tick", "middle"))
-    found.append(text(frame.x_end, bottom + 36, "tasks routed", "tick", "end"))
+        found.append(text(at, bottom + 18, f"{value:,.10g}", "tick", "middle"))
+    found.append(text(frame.x_end, bottom + 36, words, "tick", "end"))
     return found
 
 

@@ -1,0 +1,1 @@
+"""Pages and charts that need nothing from outside: inline style and SVG."""

@@ -1,0 +1,174 @@
+"""A fit's report as one self-contained HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import TYPE_CHECKING
+
+from router_sdk.evaluation.drawing.heat_map import STYLE as HEAT_MAP_STYLE
+from router_sdk.evaluation.drawing.heat_map import grids, heat_map
+from router_sdk.evaluation.drawing.line_chart import line_chart
+from router_sdk.evaluation.drawing.page import figure_list, html_page, html_table
+from router_sdk.evaluation.fit_tables import STYLE as TABLES_STYLE
+from router_sdk.evaluation.fit_tables import UNKNOWN, class_table, forgetting_table, number_of, share_of, summary_table
+
+if TYPE_CHECKING:
+    from router_sdk.evaluation.fit_report import FitReport
+    from router_sdk.evaluation.forgetting import Change
+
+STYLE = (
+    HEAT_MAP_STYLE
+    + TABLES_STYLE
+    + """
+ul.verdicts li { padding-left: 92px; }
+ul.verdicts .pass { color: var(--good); } ul.verdicts .fail { color: var(--bad); }
+ul.verdicts .insufficient { color: var(--faint); }
+h3 { margin: 0 0 6px; font-size: 14px; font-weight: 600; color: var(--soft); }
+section > .pair { gap: 28px; }
+"""
+)
+POSITIONS = ("epoch", "step", "batch")
+"""Keys of a curve's points that say where they stand, the best first."""
+
+
+def render_fit_report(report: FitReport) -> str:
+    """Render the report; the same report gives the same page."""
+    parts = [
+        f'<p class="eyebrow">{escape(_eyebrow(report))}</p>',
+        f"<h1>{escape(headline(report))}</h1>",
+        f'<p class="lead">{escape(_lead(report))}</p>',
+        figure_list(_figures(report)),
+        _section("What the gate said", "", _verdicts(report)),
+        _section(
+            "Before and after", "On the same held-out examples, which neither was fitted on.", summary_table(report)
+        ),
+        _section("Learning curve", "As the fit reported it.", _curves(report)),
+        _section(
+            "Who is taken for whom",
+            "Labelled held-out examples: rows are labels, columns are favourites. The stronger, the larger the share "
+            "of the row.",
+            _confusions(report),
+        ),
+        _section(
+            "What was forgotten, what was learnt",
+            "Share of labelled held-out examples that are right, or mean reward where there are no labels. Old ones "
+            "are from before the last fit, fresh ones since.",
+            forgetting_table(report),
+        ),
+        _section("Agent by agent", "F1 and its parts, before → after.", class_table(report)),
+        _section("How it was fitted", "", _settings(report)),
+    ]
+    return html_page(headline(report), STYLE, "\n".join(filter(None, parts)))
+
+
+def headline(report: FitReport) -> str:
+    """The finding in one line: how right, against what served, and whether it may serve."""
+    name = report.strategy if report.version is None else f"{report.strategy}, version {report.version},"
+    after, before = report.after, report.before
+    if after.accuracy is not None and before.accuracy is not None:
+        found = f"{after.accuracy:.1%} right on held-out examples, {before.accuracy:.1%} before"
+    elif after.value is not None and before.value is not None:
+        found = f"a mean reward of {after.value:.3f} on held-out examples, {before.value:.3f} before"
+    else:
+        found = "no held-out example could be judged"
+    words = {True: "may serve", False: "was refused", None: "was fitted"}[report.passed]
+    return f"{name} {words}: {found}"
+
+
+def _eyebrow(report: FitReport) -> str:
+    kind = "Synthetic fit" if report.synthetic else "Fit"
+    return " · ".join((f"{kind} report", f"{report.examples:,} examples", f"{report.duration_s:,.1f} s"))
+
+
+def _lead(report: FitReport) -> str:
+    after = report.after
+    said = (
+        f"Fitted on {report.examples:,} examples; {report.held_out:,} more were kept apart to compare with what "
+        f"served. Of those {after.n_labelled:,} have a label"
+    )
+    if after.n_matched:
+        said += f", and on {after.n_matched:,} others the favourite is who acted, so that its reward is known"
+    said += "."
+    overall = report.forgetting[0] if report.forgetting else None
+    if overall is not None and overall.old is not None:
+        points = 100 * overall.old.gained
+        kept = "kept what it knew" if abs(points) < 0.05 else f"{'gained' if points > 0 else 'lost'} {abs(points):.1f}"
+        said += f" On old examples it {kept}{'' if abs(points) < 0.05 else ' points'}."
+    return said
+
+
+def _figures(report: FitReport) -> list[tuple[str, str, str]]:
+    before, after = report.before, report.after
+    overall = report.forgetting[0] if report.forgetting else None
+    accuracy = (share_of(after.accuracy), f"{share_of(before.accuracy)} before")
+    if after.accuracy is None:
+        accuracy = (number_of(after.value), f"{number_of(before.value)} before, by rewards")
+    return [
+        ("Right on held-out examples", *accuracy),
+        ("On old examples", *_big(None if overall is None else overall.old)),
+        ("On fresh examples", *_big(None if overall is None else overall.fresh)),
+        ("Calibration error", number_of(after.ece), f"{number_of(before.ece)} before"),
+    ]
+
+
+def _big(change: Change | None) -> tuple[str, str]:
+    return (
+        (UNKNOWN, "none to judge") if change is None else (share_of(change.after), f"{share_of(change.before)} before")
+    )
+
+
+def _verdicts(report: FitReport) -> str:
+    items = (
+        f'<li><b class="{escape(status)}">{escape(status)}</b>{escape(check)}: {escape(reason)}</li>'
+        for check, status, reason in report.verdicts
+    )
+    return f'<ul class="verdicts">{"".join(items)}</ul>' if report.verdicts else ""
+
+
+def _curves(report: FitReport) -> str:
+    points = list(report.curve)
+    if not points:
+        return ""
+    where = next((key for key in POSITIONS if all(key in point for point in points)), "point")
+    positions = [point.get(where, number) for number, point in enumerate(points, start=1)]
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for x, point in zip(positions, points, strict=True):
+        for key, value in point.items():
+            if key not in POSITIONS:
+                curves.setdefault(key, []).append((max(0.0, x), value))
+    losses = {key: curve for key, curve in curves.items() if key.endswith("loss")}
+    shares = {
+        key: curve
+        for key, curve in curves.items()
+        if key not in losses and "rate" not in key and all(0.0 <= y <= 1.0 for _, y in curve)
+    }
+    panels = [
+        f"<div><h3>{name}</h3>{line_chart(found, f'{name} by {where}', where, share=share)}</div>"
+        for name, found, share in (("Loss", losses, False), ("Share", shares, True))
+        if found
+    ]
+    return f'<div class="pair">{"".join(panels)}</div>' if panels else ""
+
+
+def _confusions(report: FitReport) -> str:
+    before, after = report.before.confusion, report.after.confusion
+    if before is None or after is None:
+        return ""
+    drawn = zip(("Before", "After"), grids([before, after]), strict=True)
+    panels = (f"<div><h3>{name}</h3>{heat_map(grid, f'{name}: labels and favourites')}</div>" for name, grid in drawn)
+    return f'<div class="pair">{"".join(panels)}</div>'
+
+
+def _settings(report: FitReport) -> str:
+    settings: Mapping[str, object] = report.settings
+    rows = [("", [escape(str(name)), escape(str(value))]) for name, value in settings.items()]
+    return html_table(["setting", "value"], rows) if rows else ""
+
+
+def _section(name: str, words: str, content: str) -> str:
+    """A section, or nothing where there is nothing to show."""
+    if not content:
+        return ""
+    sub = f'<p class="sub">{escape(words)}</p>' if words else ""
+    return f"<section>\n<h2>{escape(name)}</h2>\n{sub}{content}\n</section>"

@@ -1,0 +1,46 @@
+"""A fitted version of a strategy, as the registry knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """One row of the registry.
+
+    Attributes:
+        strategy: Whose version.
+        version: 1, 2, 3 … for each strategy.
+        at: When it was registered, in seconds since the epoch.
+        kind: ``"fit"`` from what happened here, ``"pretrain"`` from a generator or a file.
+        parent: Version that served when it was made, or None.
+        upto: Position in the log up to which it was trained.
+        samples: Examples that it was trained on.
+        passed: Whether the gate let it through.
+        reason: What decided.
+        settings: What of the strategy's configuration was overridden for this fit.
+        metrics: What the fit measured, as JSON values.
+        folder: Name of its folder among the store's artefacts.
+        aliases: ``"champion"`` where it serves.
+    """
+
+    strategy: str
+    version: int
+    at: float
+    kind: str
+    parent: int | None
+    upto: int
+    samples: int
+    passed: bool
+    reason: str
+    folder: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The version as JSON values."""
+        return {**asdict(self), "aliases": list(self.aliases)}

@@ -1,0 +1,183 @@
+"""One attempt at a fit: what serves is copied, the work is done elsewhere, the result is read.
+
+An attempt that was interrupted, by a stop or by the end of the process, leaves its folder: the next one with the
+same settings on the same version goes on there.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from router_sdk.errors import FitStoppedError
+from router_sdk.training.child import fit_in_child
+from router_sdk.training.registry import twin
+from router_sdk.training.request import BASE, REQUEST, RESULT, SCRATCH, VERSION, FitRequest, portable_reward
+from router_sdk.training.work import FitResult, perform
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from router_sdk.config import RouterConfig
+    from router_sdk.learning.learner import Learner
+    from router_sdk.plugins import PluginRegistry
+    from router_sdk.records import AgentSet
+    from router_sdk.rewards import RewardFunction
+    from router_sdk.routing.chain import Stage
+    from router_sdk.store import Store
+    from router_sdk.strategy import Encoder
+    from router_sdk.training.fit import Fit
+
+_WANTED = "wanted.json"
+
+
+@dataclass(frozen=True, slots=True)
+class FitServices:
+    """What all attempts of a router have in services.
+
+    Attributes:
+        store: The log, and the folder beside it.
+        config: Device, executor, share to hold out, seed, encoders' configurations.
+        reward: Turns outcomes into rewards.
+        plugins: What a child process finds, too.
+        encoders: Registered encoders by name.
+        learner: On whose thread a state is saved.
+    """
+
+    store: Store
+    config: RouterConfig
+    reward: RewardFunction
+    plugins: PluginRegistry
+    encoders: Mapping[str, Encoder]
+    learner: Learner
+
+
+class Attempt:
+    """One attempt.
+
+    Args:
+        services: What it shares with others.
+        stage: What serves.
+        settings: What of its configuration to override.
+        agents: Whom to fit for.
+        fresh_after: Position in the log that the fit before reached.
+        source: Another store, of made-up examples, and the position up to which to read there; then the attempt
+            starts from the strategy as it is without any fit.
+
+    Attributes:
+        kind: ``"fit"``, or ``"pretrain"`` with a ``source``.
+    """
+
+    def __init__(
+        self,
+        services: FitServices,
+        stage: Stage,
+        settings: Mapping[str, Any],
+        agents: AgentSet,
+        fresh_after: int,
+        source: tuple[Path, int] | None = None,
+    ) -> None:
+        self._services, self._stage, self._settings = services, stage, settings
+        self.kind = "fit" if source is None else "pretrain"
+        self._folder = services.store.folder / "fits" / f"{stage.name}-{self.kind}"
+        wanted = {"settings": dict(settings), "parent": stage.model_version}
+        if source is not None or not self._left_over(wanted):
+            shutil.rmtree(self._folder, ignore_errors=True)
+            (self._folder / BASE).mkdir(parents=True)
+            if source is None:
+                upto: int = services.learner.submit(self._copy_serving).result()
+                source = (services.store.path, upto)
+            else:
+                self._copy_unfitted(agents)
+            self._write_request(agents, fresh_after, source, wanted)
+        self._request = FitRequest.read(self._folder / REQUEST)
+
+    @property
+    def upto(self) -> int:
+        """Position in this router's log up to which the version will have learnt."""
+        return self._request.upto if self.kind == "fit" else 0
+
+    def run(self, fit: Fit) -> FitResult:
+        """Do the work, in a child process where everything can be named there, else on this thread.
+
+        Raises:
+            FitError: if it failed; nothing is left of it.
+            FitStoppedError: if it was told to stop; what it checkpointed is left for the next attempt.
+        """
+        for leftover in (SCRATCH, VERSION):
+            shutil.rmtree(self._folder / leftover, ignore_errors=True)
+        try:
+            if self._in_child():
+                fit_in_child(self._folder, self._request.device, fit)
+                return FitResult.read(self._folder / RESULT)
+            return self._here(fit)
+        except FitStoppedError:
+            raise
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+
+    def hand_over(self, folder: Path) -> None:
+        """Move the version's files to where they shall stand, and tidy up."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        (self._folder / VERSION).rename(folder)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    # -- what is copied
+
+    def _left_over(self, wanted: Mapping[str, Any]) -> bool:
+        """Whether an attempt like this one was interrupted."""
+        try:
+            return bool(json.loads((self._folder / _WANTED).read_text(encoding="utf-8")) == wanted)
+        except (OSError, ValueError):
+            return False
+
+    def _copy_serving(self) -> int:
+        with self._services.learner.folding.lock:
+            self._stage.strategy.save(self._folder / BASE)
+            return self._services.learner.folding[self._stage.name].cursor
+
+    def _copy_unfitted(self, agents: AgentSet) -> None:
+        fresh = twin(self._stage.strategy)
+        fresh.prepare(agents)
+        fresh.save(self._folder / BASE)
+
+    def _write_request(
+        self, agents: AgentSet, fresh_after: int, source: tuple[Path, int], wanted: Mapping[str, Any]
+    ) -> None:
+        config, strategy = self._services.config, self._stage.strategy
+        FitRequest(
+            strategy=strategy.name,
+            settings={**strategy.config.model_dump(mode="json", exclude_unset=True), **self._settings},
+            encoders=config.encoder,
+            store=str(source[0]),
+            reward=portable_reward(self._services.reward, config.reward) or {},
+            agents=[agent.model_dump(mode="json") for agent in agents],
+            upto=source[1],
+            fresh_after=fresh_after,
+            held_out=config.held_out,
+            folder=str(self._folder),
+            caches=str(strategy.services.folder),
+            device=config.device,
+            seed=config.seed or 0,
+            synthetic=self.kind == "pretrain",
+        ).write(self._folder / REQUEST)
+        (self._folder / _WANTED).write_text(json.dumps(wanted), encoding="utf-8")  # last: now it can be resumed
+
+    # -- where the work is done
+
+    def _in_child(self) -> bool:
+        executor = self._services.config.fit_executor
+        if executor != "auto":
+            return executor == "process"
+        known = self._services.plugins.installed(self._stage.name)
+        named = portable_reward(self._services.reward, self._services.config.reward) is not None
+        return known is type(self._stage.strategy) and named
+
+    def _here(self, fit: Fit) -> FitResult:
+        strategy = twin(self._stage.strategy, self._settings)
+        services = self._services
+        return perform(self._request, strategy, services.reward, services.encoders, fit.progress, fit.stopped)

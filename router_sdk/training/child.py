@@ -1,0 +1,88 @@
+"""A fit in a child process: never a fork of the user's program, and the results cross as files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from router_sdk.errors import FitError, FitStoppedError
+from router_sdk.training.request import REQUEST
+
+if TYPE_CHECKING:
+    from router_sdk.training.fit import Fit
+
+_LOOK_S = 0.2
+_ERRORS = "errors.txt"
+
+
+def fit_in_child(folder: Path, device: str, fit: Fit) -> None:
+    """Run ``python -m router_sdk.fit_worker`` and return when it has ended well.
+
+    Args:
+        folder: Where the request lies, and where the child leaves its results and complaints.
+        device: See ``FitContext``.
+        fit: Told how far it is, and asked whether to stop.
+
+    Raises:
+        FitStoppedError: if it was told to stop.
+        FitError: if the child failed or was killed.
+    """
+    with (folder / _ERRORS).open("wb") as errors:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "router_sdk.fit_worker", str(folder / REQUEST)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=_environment(device),
+        )
+    watch = threading.Thread(target=_kill_when_stopped, args=(child, fit), name="router-fit-watch", daemon=True)
+    watch.start()
+    assert child.stdout is not None
+    reason = ""
+    with child.stdout as lines:
+        for line in lines:
+            reason = _told(line, fit) or reason
+    code = child.wait()
+    watch.join()
+    if fit.stopped():
+        raise FitStoppedError("stopped")
+    if code != 0:
+        raise FitError(reason or f"the worker ended with {code}: {_last_line(folder / _ERRORS)}")
+
+
+def _told(line: bytes, fit: Fit) -> str | None:
+    """Pass on what the child said; a reason for failing is returned. Libraries may print there, too."""
+    try:
+        message: dict[str, Any] = json.loads(line)
+        if "progress" in message:
+            fit.progress(*message["progress"])
+        return str(message["error"]) if "error" in message else None
+    except (ValueError, TypeError):
+        return None
+
+
+def _kill_when_stopped(child: subprocess.Popen[bytes], fit: Fit) -> None:
+    while child.poll() is None:
+        if fit.stopped():
+            child.kill()  # nothing to tidy up: what counts is written whole and renamed
+            return
+        try:
+            child.wait(_LOOK_S)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _environment(device: str) -> dict[str, str]:
+    """One thread for the linear algebra on a CPU, so that serving keeps its share."""
+    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {**({} if device.startswith("cuda") else one), **os.environ, "TOKENIZERS_PARALLELISM": "false"}
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1][:300] if lines else "it said nothing"

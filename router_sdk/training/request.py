@@ -1,0 +1,82 @@
+"""What a child process is told about a fit: everything by name, as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from router_sdk.rewards import OutcomeReward, RewardFunction
+
+if TYPE_CHECKING:
+    from router_sdk.plugins import PluginRegistry
+
+REQUEST = "request.json"
+BASE = "base"
+"""The state of what serves."""
+SCRATCH = "scratch"
+CHECKPOINTS = "checkpoints"
+VERSION = "version"
+RESULT = "result.json"
+
+
+@dataclass(frozen=True, slots=True)
+class FitRequest:
+    """One fit.
+
+    Attributes:
+        strategy: Registered name of the strategy.
+        settings: Its whole configuration.
+        encoders: Each encoder's own configuration, by name.
+        store: The database file.
+        reward: Name of a registered reward, or the fields of an ``OutcomeReward``.
+        agents: The agents to fit for, as JSON values.
+        upto: Position in the log up to which to read.
+        fresh_after: Position that the fit before reached.
+        held_out: Share of the examples to keep apart.
+        folder: Where the state of what serves lies, and where the results go.
+        caches: The strategy's folder for caches.
+        device: See ``FitContext``.
+        seed: See ``FitContext``.
+        synthetic: Whether the log holds made-up examples.
+    """
+
+    strategy: str
+    settings: Mapping[str, Any]
+    encoders: Mapping[str, Mapping[str, Any]]
+    store: str
+    reward: str | Mapping[str, float]
+    agents: list[dict[str, Any]]
+    upto: int
+    fresh_after: int
+    held_out: float
+    folder: str
+    caches: str
+    device: str
+    seed: int
+    synthetic: bool
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON."""
+        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what ``write`` wrote."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def portable_reward(reward: RewardFunction, name: str | None) -> str | Mapping[str, float] | None:
+    """How a child process can name this reward, or None where it cannot."""
+    if name is not None:
+        return name
+    if type(reward) is OutcomeReward and is_dataclass(reward):
+        return asdict(reward)
+    return None
+
+
+def reward_of(described: str | Mapping[str, float], plugins: PluginRegistry) -> RewardFunction:
+    """The reward that ``portable_reward`` described."""
+    return plugins.reward(described) if isinstance(described, str) else OutcomeReward(**described)

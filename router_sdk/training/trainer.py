@@ -1,0 +1,277 @@
+"""Fits in the background: started by a trigger or by hand, one at a time, never in the way of requests."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from router_sdk.errors import (
+    FitError,
+    FitStoppedError,
+    InvalidConfigError,
+    NotTrainableError,
+    RouterClosedError,
+    RouterError,
+)
+from router_sdk.gate import Comparison, Gate, HeldOutAccuracy
+from router_sdk.records.record import describe
+from router_sdk.store.journal import LearningEvent, write_learning_events
+from router_sdk.store.versions import fits_since, fresh_examples
+from router_sdk.strategy import Strategy
+from router_sdk.training.attempt import Attempt, FitServices
+from router_sdk.training.fit import Fit, FitState
+from router_sdk.triggers import Activity, ExampleCount
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from router_sdk.learning.performance import Performance
+    from router_sdk.records import ModelVersion
+    from router_sdk.routing.chain import Chain, Stage
+    from router_sdk.routing.members import Members
+    from router_sdk.training.promoting import Promoter
+    from router_sdk.training.registry import Registry
+    from router_sdk.training.work import FitResult
+
+_MOST_FRESH = 10_000
+
+_log = logging.getLogger(__name__)
+
+
+class Trainer:
+    """Starts fits, sees them through the gate, and promotes what passed.
+
+    Args:
+        services: What it shares with its attempts.
+        registry: The versions.
+        chain: Who proposes.
+        members: The agents.
+        performance: What is known of the outcomes.
+        promoter: Who puts them into the chain.
+
+    Attributes:
+        fit: The newest fit of this process, or None.
+    """
+
+    def __init__(
+        self,
+        services: FitServices,
+        registry: Registry,
+        chain: Chain,
+        members: Members,
+        performance: Performance,
+        promoter: Promoter,
+    ) -> None:
+        self._services, self._chain, self._members, self._performance = services, chain, members, performance
+        self._registry, self._promoter = registry, promoter
+        config, plugins = services.config, services.plugins
+        self._triggers = [ExampleCount(config.retrain_interval, config.min_examples), *plugins.triggers]
+        self._gate = Gate([HeldOutAccuracy(), *plugins.checks])
+        self._automatic = config.retrain and config.learning and any(map(trainable, chain.stages))
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self.fit: Fit | None = None
+
+    # -- when
+
+    def consider(self) -> None:
+        """Start a fit where a trigger says so. Called on the learner's thread after each update."""
+        if not self._automatic or self._busy:
+            return
+        for stage in filter(trainable, self._chain.stages):
+            activity = self._activity(stage)
+            since = activity.seconds_since_fit
+            if since is not None and 0 <= since < self._services.config.retrain_cooldown_seconds:
+                continue
+            reason = next(filter(None, (trigger.due(activity) for trigger in self._triggers)), None)
+            if reason is not None:
+                self._start(stage, reason, {})
+                return
+
+    def _activity(self, stage: Stage) -> Activity:
+        query = self._services.store.reader.query
+        cursor, at = query(lambda connection: fits_since(connection, stage.name))
+        statistics = self._performance.statistics()
+        score, rate = statistics["current_model_score"], statistics["improvement_rate"]
+        return Activity(
+            strategy=stage.name,
+            examples=statistics["total_examples"],
+            fresh=query(lambda connection: fresh_examples(connection, cursor, _MOST_FRESH)),
+            model_version=stage.model_version,
+            recent_reward=score,
+            earlier_reward=None if rate is None else score / (1.0 + rate),
+            seconds_since_fit=None if at is None else time.time() - at,
+        )
+
+    @property
+    def next_in(self) -> int | None:
+        """Fresh examples until the next fit; None where nothing is fitted by count."""
+        stage = next(filter(trainable, self._chain.stages), None)
+        if stage is None or not self._automatic:
+            return None
+        config, activity = self._services.config, self._activity(stage)
+        return max(config.min_examples - activity.examples, config.retrain_interval - activity.fresh, 0)
+
+    # -- by hand
+
+    def retrain(self, strategy: str | None, settings: Mapping[str, Any], source: tuple[Path, int] | None = None) -> Fit:
+        """Start a fit, see ``Router.retrain``; with ``source``, from the made-up examples of another store."""
+        stages = self._chain.stages
+        stage = next(filter(trainable, stages), None) if strategy is None else self._chain.stage(strategy)
+        if stage is None or not trainable(stage):
+            raise NotTrainableError(
+                f"{strategy or [one.name for one in stages]}: learns online only, there is nothing to fit; "
+                "router-sdk-bert brings a strategy that is fitted"
+            )
+        config = stage.strategy.config
+        try:
+            type(config)(**{**config.model_dump(exclude_unset=True), **settings})
+        except ValidationError as error:
+            raise InvalidConfigError(f"strategy {stage.name!r}: {describe(error)}") from None
+        fit = self._start(stage, "by hand" if source is None else "pre-training", settings, source)
+        if fit is None:
+            if self._closed:
+                raise RouterClosedError("the router was closed; make a new one on the same store")
+            raise FitError("another fit is running: wait for it, or stop it, see Router.fit_in_progress")
+        return fit
+
+    # -- the fit itself
+
+    @property
+    def _busy(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _start(
+        self, stage: Stage, reason: str, settings: Mapping[str, Any], source: tuple[Path, int] | None = None
+    ) -> Fit | None:
+        with self._lock:
+            if self._closed or self._busy:
+                return None
+            self.fit = fit = Fit(stage.name, reason)
+            self._thread = threading.Thread(
+                target=self._run, args=(fit, stage, dict(settings), source), name="router-fit", daemon=True
+            )
+            self._thread.start()
+            return fit
+
+    def _run(self, fit: Fit, stage: Stage, settings: Mapping[str, Any], source: tuple[Path, int] | None) -> None:
+        """See one fit through; whatever happens, what serves goes on."""
+        started = time.monotonic()
+        plugins, store = self._services.plugins, self._services.store
+        plugins.notify("on_fit_started", strategy=stage.name, reason=fit.reason)
+        ending = Ending()
+        try:
+            store.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(store.folder / f"fit-{stage.name}.lock", timeout=0):
+                self._attempt(fit, stage, settings, source, ending)
+        except Timeout:
+            ending.state, ending.words = "stopped", "another process fits this strategy on this store"
+        except FitStoppedError as stop:
+            ending.state, ending.words, ending.upto = "stopped", str(stop), ending.fresh_after
+        except RouterError as fault:
+            ending.state, ending.words = "failed", str(fault)
+        except Exception as fault:
+            _log.exception("the fit of %s failed", stage.name)
+            ending.state, ending.words = "failed", f"{type(fault).__name__}: {fault}"
+        _log.info("fit of %s: %s, %s", stage.name, ending.state, ending.words)
+        self._journal(stage, ending, (time.monotonic() - started) * 1_000)
+        fit.end(ending.state, ending.words, ending.version)
+        number = None if ending.version is None else ending.version.version
+        plugins.notify("on_fit_finished", strategy=stage.name, state=ending.state, version=number)
+
+    def _attempt(
+        self,
+        fit: Fit,
+        stage: Stage,
+        settings: Mapping[str, Any],
+        source: tuple[Path, int] | None,
+        ending: Ending,
+    ) -> None:
+        """Fit, register, and promote what passes the gate."""
+        query = self._services.store.reader.query
+        ending.fresh_after, _ = query(lambda connection: fits_since(connection, stage.name))
+        agents = self._members.roster.everyone
+        attempt = Attempt(self._services, stage, settings, agents, ending.fresh_after, source)
+        ending.upto = attempt.upto
+        result = ending.result = attempt.run(fit)
+        report = self._gate.judge(Comparison(stage.name, result.serving, result.candidate, result.report))
+        folder = self._registry.new_folder(stage.name)
+        attempt.hand_over(folder)
+        ending.version = version = self._registry.add(
+            stage.name,
+            folder,
+            kind=attempt.kind,
+            parent=stage.model_version,
+            upto=attempt.upto,
+            samples=result.samples,
+            report=report,
+            settings=settings,
+            metrics=result.metrics(),
+        )
+        ending.state, ending.words = "refused", report.reason
+        if report.passed:
+            fit.progress(0.98, "bringing it up to date")
+            self._promoter.promote(stage.name, version.version, reason=report.reason)
+            ending.state = "promoted"
+
+    def _journal(self, stage: Stage, ending: Ending, took_ms: float) -> None:
+        result, version = ending.result, ending.version
+        samples = 0 if result is None else result.samples
+        event = LearningEvent(
+            stage.name,
+            "fit",
+            samples,
+            ending.upto,
+            took_ms,
+            samples if result is None else samples + result.held_out,
+            None if result is None else result.serving.value,
+            None if result is None else result.candidate.value,
+            None if ending.state == "promoted" else f"{ending.state}: {ending.words}",
+            None if version is None else version.version,
+        )
+        try:
+            write_learning_events(self._services.store.writer, [event])
+        except RouterError:
+            _log.exception("the end of a fit could not be written down")
+
+    # -- the end
+
+    def close(self) -> None:
+        """Stop what is running; the next fit goes on from its checkpoints."""
+        with self._lock:
+            self._closed = True
+            fit, thread = self.fit, self._thread
+        if fit is not None:
+            fit.stop()
+        if thread is not None:
+            thread.join()
+
+    def after_fork(self) -> None:
+        """In a child: nothing is running."""
+        self._lock = threading.Lock()
+        self._thread = self.fit = None
+
+
+@dataclass(slots=True)
+class Ending:
+    """How a fit ended."""
+
+    state: FitState = "failed"
+    words: str = "it ended without a result"
+    upto: int = 0
+    fresh_after: int = 0
+    result: FitResult | None = None
+    version: ModelVersion | None = None
+
+
+def trainable(stage: Stage) -> bool:
+    """Whether a stage's strategy has a fit."""
+    return type(stage.strategy).fit is not Strategy.fit

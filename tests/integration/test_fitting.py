@@ -1,0 +1,274 @@
+"""From examples over a fit and the gate to what serves, with the real threads and child processes."""
+
+import json
+import os
+import shutil
+import sqlite3
+import sys
+import threading
+from pathlib import Path
+
+import fitted_strategy
+import pytest
+from fitted_strategy import Words
+
+from router_sdk import Agent, Outcome, Router
+from router_sdk.errors import (
+    CorruptArtifactError,
+    FitError,
+    GateRefusedError,
+    InvalidConfigError,
+    NotTrainableError,
+    UnknownVersionError,
+)
+from router_sdk.plugin import hookimpl
+
+AGENTS = [Agent("billing"), Agent("fraud"), Agent("sales")]
+RIGHT = {"refund": "billing", "stolen": "fraud", "offer": "sales"}
+
+
+def open_router(store: Path, **settings) -> Router:
+    options = {"retrain": False, "fit_executor": "thread", "seed": 0, **settings}
+    return Router(agents=AGENTS, strategies=[Words, "heuristic"], store=store, **options)
+
+
+def teach(router: Router, rounds: int = 20, right: dict[str, str] = RIGHT, start: int = 0) -> None:
+    for number in range(start, start + rounds):
+        for word, agent in right.items():
+            router.observe(f"{word} number {number}", agent=agent, outcome=Outcome(correct_agent=agent))
+    router.flush()
+
+
+def fits(store: Path) -> list[tuple]:
+    with sqlite3.connect(store) as connection:
+        rows = connection.execute(
+            "SELECT status, error, model_version, samples, metrics_after FROM learning_events WHERE type = 'fit'"
+        ).fetchall()
+    connection.close()
+    return rows
+
+
+def test_a_fit_passes_the_gate_and_serves(tmp_path: Path) -> None:
+    with open_router(tmp_path / "r.db") as router:
+        teach(router)
+        assert router.route("refund please").strategy != "words"
+        fit = router.retrain(wait=True)
+        assert (fit.state, fit.share) == ("promoted", 1.0)
+        decision = router.route("refund please")
+        assert (decision.strategy, decision.agent, decision.model_version) == ("words", "billing", 1)
+        (version,) = router.versions("words")
+        assert version.passed
+        assert version.aliases == ("champion",)
+        assert version.metrics["candidate"]["value"] == 1.0
+        assert version.metrics["curve"] == [{"epoch": 1, "loss": 0.5}]
+        assert router.statistics()["retrain_count"] == 1
+    assert fits(tmp_path / "r.db") == [("succeeded", None, 1, version.samples, 1.0)]
+
+
+def test_what_was_promoted_serves_after_a_restart_and_in_other_processes(tmp_path: Path) -> None:
+    store = tmp_path / "r.db"
+    with open_router(store) as router, open_router(store) as other:
+        teach(router)
+        router.retrain(wait=True)
+        other._engine.learner.submit(other._engine.promoter.follow).result()
+        assert other.route("offer me").agent == "sales"
+        assert other.route("offer me").model_version == 1
+    with open_router(store) as again:
+        assert again.route("stolen card").agent == "fraud"
+        assert again.route("stolen card").model_version == 1
+
+
+def test_a_worse_candidate_is_refused_and_what_serves_goes_on(tmp_path: Path) -> None:
+    store = tmp_path / "r.db"
+    with open_router(store) as router:
+        teach(router)
+        router.retrain(wait=True)
+        fit = router.retrain(wait=True, mode="worse")
+        assert fit.state == "refused"
+        assert "held_out_accuracy: fail" in fit.words
+        assert router.route("stolen card").model_version == 1
+        with pytest.raises(GateRefusedError, match="force=True"):
+            router.promote("words", 2)
+        assert router.promote("words", 2, force=True).version == 2
+        assert router.route("stolen card").agent == "billing"
+        assert router.rollback("words") == 1
+        assert router.route("stolen card").agent == "fraud"
+        assert router.rollback("words") is None
+        assert router.route("stolen card").strategy != "words"
+        with pytest.raises(UnknownVersionError):
+            router.rollback("words")
+    assert [status for status, *_ in fits(store)] == ["succeeded", "failed"]
+
+
+def test_few_examples_are_insufficient(tmp_path: Path) -> None:
+    with open_router(tmp_path / "r.db") as router:
+        teach(router, rounds=2)
+        fit = router.retrain(wait=True)
+        assert fit.state == "refused"
+        assert "insufficient" in fit.words
+
+
+def test_a_trigger_fits_without_being_asked(tmp_path: Path) -> None:
+    promoted = threading.Event()
+
+    class Observer:
+        seen: list[tuple] = []
+
+        @hookimpl
+        def on_fit_started(self, strategy, reason):
+            self.seen.append(("started", strategy, reason))
+
+        @hookimpl
+        def on_promotion(self, strategy, version):
+            self.seen.append(("promotion", strategy, version))
+            promoted.set()
+
+    settings = {"retrain": True, "retrain_interval": 60, "retrain_cooldown_seconds": 0.0}
+    observer = Observer()
+    router = Router(
+        agents=AGENTS,
+        strategies=[Words],
+        store=tmp_path / "r.db",
+        plugins=[observer],
+        fit_executor="thread",
+        **settings,
+    )
+    with router:
+        teach(router, rounds=10)
+        assert router.statistics()["next_retrain_in"] == 30
+        teach(router, rounds=10, start=10)
+        assert promoted.wait(20)
+        assert router.route("refund").agent == "billing"
+    assert observer.seen[0] == ("started", "words", "60 fresh examples")
+    assert observer.seen[1] == ("promotion", "words", 1)
+
+
+def test_a_failed_fit_leaves_what_serves_and_the_next_one_works(tmp_path: Path) -> None:
+    store = tmp_path / "r.db"
+    with open_router(store) as router:
+        teach(router)
+        router.retrain(wait=True)
+        with pytest.raises(FitError, match="not finite"):
+            router.retrain(wait=True, mode="raise")
+        assert router.route("refund").model_version == 1
+        assert router.retrain(wait=True).state == "promoted"
+        assert router.route("refund").model_version == 2
+    statuses = [(status, error) for status, error, *_ in fits(store)]
+    assert statuses == [("succeeded", None), ("failed", "failed: the loss is not finite"), ("succeeded", None)]
+
+
+def test_a_stopped_fit_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    store = tmp_path / "r.db"
+    router = open_router(store)
+    teach(router)
+    fit = router.retrain(mode="hang")
+    while fit.share < 0.4:
+        assert fit.running
+    with pytest.raises(FitError, match="another fit is running"):
+        router.retrain()
+    router.close()
+    assert fit.state == "stopped"
+    with open_router(store) as again:
+        assert again.retrain(wait=True, mode="hang").state == "promoted"
+
+
+def test_the_candidate_learns_what_came_during_the_fit(tmp_path: Path) -> None:
+    with open_router(tmp_path / "r.db") as router:
+        teach(router)
+        router.retrain(wait=True)
+        teach(router, rounds=3, start=100)
+        served = router._engine.chain.stage("words").strategy
+        assert isinstance(served, Words)
+        assert len(served.memory) == 69
+        assert router.rollback("words") is None
+        back = router._engine.chain.stage("words").strategy
+        assert isinstance(back, Words)
+        assert len(back.memory) == 69
+
+
+def test_a_damaged_version_is_not_loaded(tmp_path: Path) -> None:
+    store = tmp_path / "r.db"
+    with open_router(store) as router:
+        teach(router)
+        router.retrain(wait=True)
+        router.retrain(wait=True)
+        first, second = router.versions("words")
+        shutil.rmtree(tmp_path / "r.db.artifacts" / "snapshots", ignore_errors=True)
+        damaged = tmp_path / "r.db.artifacts" / "versions" / second.folder / "words.json"
+        damaged.write_text(damaged.read_text()[:-10])
+        with pytest.raises(CorruptArtifactError):
+            router.promote("words", 2)
+        assert router.route("refund").agent == "billing"
+    with open_router(store) as again:
+        assert again.route("refund").model_version == first.version
+
+
+def test_forget_reaches_the_versions(tmp_path: Path) -> None:
+    store = tmp_path / "r.db"
+    with open_router(store) as router:
+        teach(router)
+        secret = router.route({"text": "xylophone lessons", "session_id": "s1"})
+        router.record(secret, Outcome(correct_agent="sales"))
+        router.flush()
+        router.retrain(wait=True)
+        router.forget("s1")
+        (version,) = router.versions("words")
+        _, memory = json.loads((tmp_path / "r.db.artifacts" / "versions" / version.folder / "words.json").read_text())
+        assert secret.decision_id not in memory
+        assert len(memory) == 60
+
+
+def test_what_cannot_be_fitted_says_so(tmp_path: Path) -> None:
+    with Router(agents=AGENTS, strategies=["thompson"], store=":memory:") as router:
+        with pytest.raises(NotTrainableError, match="learns online only"):
+            router.retrain()
+        assert router.statistics()["next_retrain_in"] is None
+    with open_router(tmp_path / "r.db") as router:
+        with pytest.raises(InvalidConfigError, match="epochs"):
+            router.retrain(epochs=3)
+        with pytest.raises(UnknownVersionError, match="no version 7"):
+            router.promote("words", 7)
+
+
+def test_pretraining_makes_a_first_version_and_logs_no_decision(tmp_path: Path) -> None:
+    store = tmp_path / "r.db"
+    with open_router(store) as router:
+        texts = [f"{word} number {number}" for number in range(20) for word in RIGHT]
+        fit = router.pretrain(texts, [RIGHT[text.split()[0]] for text in texts])
+        assert fit.state == "promoted"
+        assert router.route("refund me").agent == "billing"
+        (version,) = router.versions()
+        assert (version.kind, version.upto) == ("pretrain", 0)
+        assert router.statistics()["total_examples"] == 0
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The strategy as an installed distribution, so that a child process finds it."""
+    site = tmp_path / "site"
+    (site / "words_plugin").mkdir(parents=True)
+    shutil.copy(fitted_strategy.__file__, site / "words_plugin")
+    info = site / "words-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: words\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[router_sdk]\nwords = words_plugin.fitted_strategy\n")
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_fit_in_a_child_process(tmp_path: Path) -> None:
+    with Router(agents=AGENTS, strategies=["words"], store=tmp_path / "r.db", retrain=False) as router:
+        teach(router)
+        with pytest.raises(FitError, match="the worker ended with 3"):
+            router.retrain(wait=True, mode="die")
+        with pytest.raises(FitError, match="not finite"):
+            router.retrain(wait=True, mode="raise")
+        hanging = router.retrain(mode="hang")
+        while hanging.share < 0.1:
+            assert hanging.running
+        hanging.stop()
+        assert hanging.wait(5).state == "stopped"
+        assert router.retrain(wait=True).state == "promoted"
+        assert router.route("offer").agent == "sales"
+    assert "words_plugin.fitted_strategy" in sys.modules

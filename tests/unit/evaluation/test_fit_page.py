@@ -1,0 +1,123 @@
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from router_sdk.evaluation.classification import Confusion
+from router_sdk.evaluation.drawing.heat_map import UNANSWERED, grids
+from router_sdk.evaluation.drawing.line_chart import line_chart
+from router_sdk.evaluation.fit_page import headline, render_fit_report
+
+VOID = {"meta", "br"}
+CURVE = [{"epoch": float(n), "loss": 1 / n, "held_out_loss": 2 / n, "accuracy": 1 - 1 / n} for n in (1, 2, 3)]
+
+
+class Reader(HTMLParser):
+    """Collects elements and words, and fails where elements do not nest."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen, self.words = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def read(page):
+    reader = Reader()
+    reader.feed(page)
+    assert not reader.open
+    assert not {"script", "link", "img", "iframe", "i"} & set(reader.seen)
+    assert not re.search(r"https?:|url\(|@import|nan|\binf\b", page)
+    return reader
+
+
+def story(scenario, names, count=60):
+    made, rng = scenario(names), np.random.default_rng(0)
+    for _ in range(count):
+        label = names[rng.integers(len(names))]
+        wrong = names[rng.integers(len(names))]
+        made.add(wrong, label if rng.random() < 0.9 else wrong, label=label)
+    return made
+
+
+@pytest.mark.parametrize("names", [("a",), ("a", "b<i>"), tuple(f"agent-{i}" for i in range(77))])
+def test_a_page_is_well_formed_and_needs_nothing_from_outside(scenario, names):
+    report = story(scenario, names).report(300, curve=CURVE, settings={"update": "<lora>"})
+    report = report.judged(True, [("held_out_accuracy", "pass", "5 < 7 & so on")], version=7)
+    found = read(render_fit_report(report))
+    assert found.seen.count("svg") == 4
+    assert "held_out_accuracy: 5 < 7 & so on" in found.words
+    assert {"<lora>", names[0], f"bert, version 7, may serve: {report.after.accuracy:.1%} right"} <= {
+        word.partition(" on held")[0] for word in found.words
+    }
+
+
+def test_a_page_about_nothing_says_so(scenario):
+    page = render_fit_report(scenario("ab").report())
+    found = read(page)
+    assert found.seen.count("svg") == 0
+    assert "bert was fitted: no held-out example could be judged" in found.words
+    assert "Learning curve" not in found.words
+
+
+def test_rewards_alone_make_a_page_too(scenario):
+    made = scenario("ab")
+    made.add("a", "b", acted="a", reward=0.25)
+    made.add("a", "b", acted="b", reward=0.75)
+    report = made.report().judged(False, [("check", "fail", "worse")])
+    assert headline(report) == "bert was refused: a mean reward of 0.750 on held-out examples, 0.250 before"
+    read(render_fit_report(report))
+
+
+def test_losses_and_gains_are_told_apart(scenario):
+    made = scenario("ab")
+    made.add("a", "b", label="a")
+    made.add("a", "b", label="b")
+    page = render_fit_report(made.report(15))
+    assert '<span class="loss">-100.0</span>' in page
+    assert '<span class="gain">+100.0</span>' in page
+    assert "it lost 100.0 points" in page
+
+
+def test_matrices_side_by_side_have_the_same_rows():
+    one = Confusion(("a", "b"), ((3, 1), (0, 2)), (0, 0))
+    other = Confusion(("b", "c", None), ((1, 0, 0), (2, 2, 0), (0, 0, 1)), (0, 4, 0))
+    before, after = grids([one, other])
+    assert before.rows == after.rows == ("a", "b", "c", "no agent fits")
+    assert before.columns == after.columns == (*before.rows, UNANSWERED)
+    assert before.counts[0] == (3, 1, 0, 0, 0)
+    assert after.counts[2] == (0, 2, 2, 0, 4)
+
+
+def test_of_many_classes_those_with_mistakes_are_shown_and_nothing_is_lost():
+    names = tuple(f"c{i:02d}" for i in range(30))
+    counts = np.diag([10] * 30)
+    counts[28, 29] = counts[3, 29] = 5
+    confusion = Confusion(names, tuple(map(tuple, counts.tolist())), (0,) * 30)
+    (grid,) = grids([confusion], most=5)
+    assert grid.rows == ("c00", "c03", "c28", "c29", "26 others")
+    assert np.sum(grid.counts) == 310
+    assert grid.counts[-1] == (0, 0, 0, 0, 260)
+
+
+@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("curve", [[(0.0, 0.0)], [(1.0, 0.5)], [(1.0, 1.0), (40.0, 1.0)], [(0.0, -3.0), (2.0, 900.0)]])
+def test_any_curve_can_be_drawn_inside_its_frame(curve, share):
+    if share and curve[-1][1] > 1:
+        return
+    drawn = line_chart({"a": curve, "b": curve}, "title", "step", share=share)
+    read(drawn)
+    assert all(-1.0 <= float(y) <= 269.0 for y in re.findall(r'cy="([-\d.]+)"', drawn))
