@@ -1,7 +1,9 @@
 """What every test may use: a store's path, three agents, a factory of routers, and flags for what takes long."""
 
 import os
+import shutil
 
+import fitted_strategy
 import pytest
 from hypothesis import Phase, settings
 
@@ -75,3 +77,17 @@ def make_router(store_path, agents):
     yield make
     for router in reversed(made):
         router.close()
+
+
+@pytest.fixture
+def words_installed(tmp_path_factory, monkeypatch):
+    """The strategy ``words`` as an installed distribution, so that other processes find it, too."""
+    site = tmp_path_factory.mktemp("site")
+    (site / "words_plugin").mkdir()
+    shutil.copy(fitted_strategy.__file__, site / "words_plugin")
+    info = site / "words-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: words\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[router_sdk]\nwords = words_plugin.fitted_strategy\n")
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))

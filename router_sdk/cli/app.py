@@ -11,10 +11,24 @@ from typer.core import TyperGroup
 
 from router_sdk import __version__
 from router_sdk.cli.command import command
-from router_sdk.cli.commands import agents, bench, demo, export, importing, init, plugins, record, route, status
+from router_sdk.cli.commands import (
+    agents,
+    bench,
+    demo,
+    export,
+    fitting,
+    importing,
+    init,
+    plugins,
+    record,
+    route,
+    status,
+    versions,
+)
 from router_sdk.cli.faults import BAD_INPUT, OTHER, report_fault
 
 _START, _WORK, _DATA, _EXTEND = "Start", "Route and learn", "Data", "Extend and measure"
+_FIT = "Fit and promote"
 
 
 class RouterGroup(TyperGroup):
@@ -124,6 +138,11 @@ app.command("route", rich_help_panel=_WORK)(command(route.route))
 app.command("record", rich_help_panel=_WORK)(command(record.record))
 app.add_typer(agents.app, name="agents", rich_help_panel=_WORK)
 app.command("status", rich_help_panel=_WORK)(command(status.status))
+app.command("retrain", rich_help_panel=_FIT)(command(fitting.retrain))
+app.command("pretrain", rich_help_panel=_FIT)(command(fitting.pretrain))
+app.command("versions", rich_help_panel=_FIT)(command(versions.versions))
+app.command("promote", rich_help_panel=_FIT)(command(versions.promote))
+app.command("rollback", rich_help_panel=_FIT)(command(versions.rollback))
 app.command("export", rich_help_panel=_DATA)(command(export.export))
 app.command("import", rich_help_panel=_DATA)(command(importing.import_file))
 app.add_typer(plugins.app, name="plugins", rich_help_panel=_EXTEND)

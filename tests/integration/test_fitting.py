@@ -1,14 +1,12 @@
 """From examples over a fit and the gate to what serves, with the real threads and child processes."""
 
 import json
-import os
 import shutil
 import sqlite3
 import sys
 import threading
 from pathlib import Path
 
-import fitted_strategy
 import pytest
 from fitted_strategy import Words
 
@@ -242,21 +240,7 @@ def test_pretraining_makes_a_first_version_and_logs_no_decision(tmp_path: Path) 
         assert router.statistics()["total_examples"] == 0
 
 
-@pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The strategy as an installed distribution, so that a child process finds it."""
-    site = tmp_path / "site"
-    (site / "words_plugin").mkdir(parents=True)
-    shutil.copy(fitted_strategy.__file__, site / "words_plugin")
-    info = site / "words-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: words\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[router_sdk]\nwords = words_plugin.fitted_strategy\n")
-    monkeypatch.syspath_prepend(str(site))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))
-
-
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("words_installed")
 def test_a_fit_in_a_child_process(tmp_path: Path) -> None:
     with Router(agents=AGENTS, strategies=["words"], store=tmp_path / "r.db", retrain=False) as router:
         teach(router)

@@ -1,3 +1,6 @@
+import sys
+import threading
+
 import numpy as np
 import pytest
 from router_sdk_thompson import Objectives, ThompsonConfig, ThompsonStrategy
@@ -68,3 +71,76 @@ def test_a_budget_is_kept_on_average_and_used():
         made.learn([lesson(agent, float(rng.random() < RATE[agent]), number)])
     assert np.mean(spent) <= 0.02 * 1.01
     assert np.mean(spent[1_000:]) >= 0.02 * 0.9
+
+
+TEXT = Task("add these numbers", task_type="sums")
+
+
+@pytest.mark.parametrize("contextual", [True, False])
+def test_objectives_change_from_any_thread_while_others_learn_and_ask(contextual):
+    made = ThompsonStrategy(
+        ThompsonConfig(min_evidence=0, min_context_evidence=0, contextual=contextual), make_services()
+    )
+    made.prepare(AGENTS)
+    rng = np.random.default_rng(5)
+    names = [AGENTS.names[number % 2] for number in range(600)]
+    made.learn([lesson(name, float(rng.random() < RATE[name]), n) for n, name in enumerate(names, 1)])
+    more = [lesson(name, float(rng.random() < RATE[name]), n) for n, name in enumerate(names, 601)]
+    wanted, stop, wrong = Objectives(cost=3.0), threading.Event(), []
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def learn():
+        while not stop.is_set():
+            made.learn([more[0]])
+            made.prepare(AGENTS)
+
+    def ask():
+        while not stop.is_set():
+            for task in (TASK, TEXT):
+                total = sum(made.propose(task, AGENTS, FixedContext(text=task.text)).probabilities.values())
+                if abs(total - 1.0) > 1e-9:
+                    wrong.append(total)
+
+    threads = [threading.Thread(target=each) for each in (learn, ask, ask)]
+    for each in threads:
+        each.start()
+    try:
+        for turn in range(60):
+            made.pursue(Objectives() if turn % 2 else wanted)
+            assert favourite(made) == ("good" if turn % 2 else "cheap")
+    finally:
+        stop.set()
+        for each in threads:
+            each.join()
+        sys.setswitchinterval(interval)
+    assert not wrong
+    made.pursue(wanted)
+    assert favourite(made) == "cheap"
+    assert made._evidence.standings["good"].mass > 0
+
+
+def test_what_is_expected_of_an_average_task():
+    told = taught().expected()
+    assert told["good"]["quality"] == pytest.approx(0.9, abs=0.05)
+    assert told["cheap"]["cost_usd"] == pytest.approx(0.001)
+    assert told["cheap"]["latency_ms"] == pytest.approx(100.0, rel=1e-6)
+    assert set(strategy(Objectives()).expected()["good"]) == {"quality"}
+
+
+@pytest.mark.parametrize(
+    "task", [TASK, Task("add these"), Task("add these", features={"size": 3}), Task(features={"size": 3})]
+)
+def test_every_mode_predicts_latency_and_cost(task):
+    agents = AgentSet([Agent("good", cost_usd=0.04, latency_ms=900.0), Agent("cheap")])
+    made = ThompsonStrategy(ThompsonConfig(min_evidence=0, min_context_evidence=0), make_services())
+    made.prepare(agents)
+    signals = Signals(success=True, cost_usd=0.002, latency_ms=50.0)
+    made.learn(
+        [make_example("cheap", 1.0, number=n, task=task, eligible=agents.names, signals=signals) for n in range(1, 9)]
+    )
+    told = made.propose(task, agents, FixedContext(text=task.text)).evidence()["agents"]
+    assert told["good"]["cost_usd"] == pytest.approx(0.04)
+    assert told["good"]["latency_ms"] == pytest.approx(900.0)
+    assert told["cheap"]["cost_usd"] == pytest.approx(0.002)
+    assert told["cheap"]["latency_ms"] == pytest.approx(50.0)

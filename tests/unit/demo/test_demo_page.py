@@ -11,7 +11,7 @@ from router_sdk.demo.page import headline, render_page
 from router_sdk.demo.report import DemoReport
 from router_sdk.demo.stream import Phase, Stream, StreamItem
 from router_sdk.demo.summary import Trace, summarise
-from router_sdk.demo.svg import LABEL_GAP, kept_apart, round_ticks, shortened
+from router_sdk.evaluation.drawing.svg import LABEL_GAP, kept_apart, round_ticks, shortened
 from router_sdk.records import Agent, Task
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}

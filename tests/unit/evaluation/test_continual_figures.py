@@ -1,4 +1,6 @@
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from router_sdk.evaluation.continual import (
     forward_transfer,
 )
 
+PAGE = Path(__file__).parents[3] / "docs" / "evaluation.md"
 NAN = float("nan")
 R = [[0.9, 0.2, 0.1], [0.95, 0.8, 0.3], [0.6, 0.85, 0.7]]
 
@@ -69,3 +72,8 @@ def test_what_it_is_compared_with_is_checked_too(joint, untrained):
 def test_a_row_of_the_matrix():
     row = accuracy_by_task([1, 0, 1, 1], [0, 0, 2, 2], 4)
     np.testing.assert_array_equal(row, [0.5, NAN, 1.0, NAN])
+
+
+def test_what_the_docs_show_runs():
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(block, "evaluation.md", "exec"), {})

@@ -23,7 +23,7 @@ def test_old_and_fresh_examples_are_told_apart(scenario):
     story.add("a", "a", label="a")
     story.add("a", "b", label="b")
     story.add("a", "b", acted="b", reward=1.0)
-    everybody, a, b = forgetting_table(story.evaluated("before"), story.evaluated("after"), fresh_after=25)
+    everybody, a, b = forgetting_table(story.evaluated("before"), story.evaluated("after"), fresh_after=21)
     assert (everybody.overall, everybody.old, everybody.fresh) == (True, changed(1.0, 0.5, 2.0), changed(0.0, 1.0))
     assert (a.name, a.old, a.fresh) == ("a", changed(1.0, 0.5, 2.0), None)
     assert (b.name, b.old, b.fresh) == ("b", None, changed(0.0, 1.0))

@@ -41,7 +41,7 @@ def test_the_reservoir_is_uniform_over_the_stream(order):
 
 
 def test_the_reservoir_is_uniform_after_a_removal_too():
-    early, late = samples(100), samples(100, start=100)
+    early, late = samples(100), samples(30, start=100)
     counts = Counter()
     for seed in range(600):
         buffer = ReservoirBuffer(20, seed=seed)
@@ -134,8 +134,9 @@ def test_draws_follow_the_priorities_and_weights_undo_them():
     buffer = PrioritizedBuffer(10, alpha=1.0, beta=1.0)
     stream = samples(4)
     buffer.add_samples(stream)
-    buffer.update_priorities([one.decision_id for one in stream], [4.0, 2.0, 1.0, 1.0])
     rng = np.random.default_rng(1)
+    assert len(buffer.sample(3, rng).samples) == 3
+    buffer.update_priorities([one.decision_id for one in stream], [4.0, 2.0, 1.0, 1.0])
     drawn = buffer.sample(8_000, rng)
     counts = Counter(one.decision_id for one in drawn.samples)
     assert [counts[one.decision_id] / 8_000 for one in stream] == pytest.approx([0.5, 0.25, 0.125, 0.125], abs=0.01)

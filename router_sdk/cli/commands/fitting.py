@@ -1,0 +1,136 @@
+"""``router retrain`` and ``router pretrain``: a new version, while you watch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from router_sdk.cli.invocation import Invocation
+from router_sdk.cli.tables import visible, word
+from router_sdk.errors import FitError, InvalidInputError
+
+if TYPE_CHECKING:
+    from router_sdk.evaluation.labelled import Label
+    from router_sdk.records import Agent, Task
+    from router_sdk.training.fit import Fit
+
+_LOOK_S = 0.2
+
+StrategyOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Which strategy; the first in the chain that has a fit.")
+]
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a setting for this fit, such as epochs=3; several times."
+    ),
+]
+
+
+def retrain(invocation: Invocation, strategy: StrategyOption = None, set_: SettingsOption = None) -> None:
+    """Fit a new version from the log. It serves once it has passed the gate.
+
+    Routers that have the store open serve it within seconds, between two requests.
+    """
+    with invocation.router(new=False, retrain=False) as router:
+        fit = _watched(invocation, router.retrain(strategy, **_settings(set_)))
+    _show(invocation, fit)
+
+
+def pretrain(
+    invocation: Invocation,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A JSONL or CSV file (.gz too) of tasks with a label or per-agent scores."),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Its label column, where the usual names do not find it.")
+    ] = None,
+    sessions: Annotated[
+        int, typer.Option(min=20, metavar="N", help="Without a file: generated sessions of the marketing-mix scenario.")
+    ] = 3_000,
+    strategy: StrategyOption = None,
+    set_: SettingsOption = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the generated sessions.")] = 0,
+) -> None:
+    """Fit a first version before anything happened, from generated sessions or from a file.
+
+    What it learns from is not logged as something that happened here. Agents that the file or the scenario names are
+    added to the store, where neither the configuration nor the store has any.
+    """
+    tasks, labels, agents = _generated(sessions, seed) if data is None else _read(data, label)
+    with invocation.router(retrain=False) as router:
+        if not router.agents:
+            for agent in agents:
+                router.add_agent(agent)
+        fit = _watched(invocation, router.pretrain(tasks, labels, strategy=strategy, wait=False, **_settings(set_)))
+    _show(invocation, fit)
+
+
+def _generated(sessions: int, seed: int) -> tuple[list[Task], list[Label], Sequence[Agent]]:
+    from router_sdk.demo.marketing_mix import marketing_mix_agents
+    from router_sdk.demo.sessions import generate_turns
+
+    turns = list(generate_turns(sessions, seed=seed))
+    return [turn.state.task() for turn in turns], [turn.wanted for turn in turns], marketing_mix_agents()
+
+
+def _read(path: Path, label: str | None) -> tuple[list[Task], list[Label], Sequence[Agent]]:
+    from router_sdk.demo.datasets import is_train, read_dataset
+
+    found = read_dataset(path, label=label)
+    rows = [row.item for row in found.rows if is_train(row.split)]
+    labels: list[Label] = [dict(item.rewards) if found.columns.has_scores else item.best for item in rows]
+    return [item.task for item in rows], labels, found.agents
+
+
+def _settings(given: Sequence[str] | None) -> dict[str, Any]:
+    """``KEY=VALUE`` pairs; a value that is JSON is taken as such."""
+    found: dict[str, Any] = {}
+    for pair in given or ():
+        key, equals, value = pair.partition("=")
+        if not (key.isidentifier() and equals):
+            raise InvalidInputError(f"--set {pair!r}: write KEY=VALUE, such as epochs=3")
+        try:
+            found[key] = json.loads(value)
+        except ValueError:
+            found[key] = value
+    return found
+
+
+def _watched(invocation: Invocation, fit: Fit) -> Fit:
+    """Show how far it is until it has ended.
+
+    Raises:
+        FitError: if it failed.
+    """
+    with invocation.screen.progress("starting") as tell:
+        try:
+            while True:
+                try:
+                    return fit.wait(_LOOK_S)
+                except TimeoutError:
+                    tell(fit.words, fit.share)
+        except KeyboardInterrupt:
+            fit.stop()
+            raise
+
+
+def _show(invocation: Invocation, fit: Fit) -> None:
+    version = fit.version
+    if version is None:
+        raise FitError(fit.words)
+    report: Mapping[str, Any] = {"state": fit.state, "reason": fit.words, "version": version.to_dict()}
+    seconds = word(round(version.metrics.get("duration_s", 0.0)))
+    invocation.screen.show(
+        report,
+        lambda: [
+            f"Version {version.version} of {visible(version.strategy)}: {fit.state}.",
+            f"{visible(fit.words)}",
+            f"Fitted on {word(version.samples)} examples in {seconds} s, {word(version.metrics['held_out'])} held out.",
+        ],
+    )

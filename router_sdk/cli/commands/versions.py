@@ -1,0 +1,74 @@
+"""``router versions``, ``promote`` and ``rollback``: what was fitted, and which of it serves."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from router_sdk.cli.invocation import Invocation
+from router_sdk.cli.tables import NOTHING, note, table, visible, word
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+
+    from router_sdk.records import ModelVersion
+
+
+def versions(
+    invocation: Invocation,
+    strategy: Annotated[str | None, typer.Argument(help="Of which strategy; all in the chain.")] = None,
+) -> None:
+    """Show the fitted versions: what they learnt from, what the gate said, and which one serves."""
+    with invocation.router(new=False, learning=False) as router:
+        found = router.versions(strategy)
+    invocation.screen.show({"versions": [version.to_dict() for version in found]}, lambda: [_table(found)])
+
+
+def promote(
+    invocation: Invocation,
+    strategy: Annotated[str, typer.Argument(help="Whose version.")],
+    version: Annotated[int, typer.Argument(min=1, help="Which one.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="For the history.")] = "by hand",
+    force: Annotated[bool, typer.Option("--force", help="Although the gate refused it.")] = False,
+) -> None:
+    """Let a version serve: in this store's routers within seconds, between two requests."""
+    with invocation.router(new=False, retrain=False) as router:
+        router.promote(strategy, version, reason=reason, force=force)
+    invocation.screen.show(
+        {"strategy": strategy, "version": version}, lambda: [f"Version {version} of {visible(strategy)} serves."]
+    )
+
+
+def rollback(invocation: Invocation, strategy: Annotated[str, typer.Argument(help="Whose version.")]) -> None:
+    """Let the version before serve again."""
+    with invocation.router(new=False, retrain=False) as router:
+        number = router.rollback(strategy)
+    what = "The strategy without any fit" if number is None else f"Version {number}"
+    invocation.screen.show(
+        {"strategy": strategy, "version": number}, lambda: [f"{what} of {visible(strategy)} serves again."]
+    )
+
+
+def _table(found: Sequence[ModelVersion]) -> RenderableType:
+    if not found:
+        return note("Nothing was fitted yet: router retrain, or router pretrain before anything happened.")
+    return table(
+        "Fitted versions",
+        ["strategy", ">version", "made", ">examples", "serves", "gate"],
+        (
+            [
+                visible(version.strategy),
+                word(version.version),
+                f"{version.kind} {datetime.fromtimestamp(version.at):%d %b %H:%M}",
+                word(version.samples),
+                "yes" if version.aliases else NOTHING,
+                visible(("" if version.passed else "refused: ") + version.reason),
+            ]
+            for version in found
+        ),
+        wide="gate",
+    )

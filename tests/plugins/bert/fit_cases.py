@@ -1,0 +1,90 @@
+"""A tiny encoder and three agents whose tasks are told apart by their words."""
+
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+import torch
+from router_sdk_bert.encoding.module import load_module
+from router_sdk_bert.encoding.preparation import TextPreparation
+from router_sdk_bert.encoding.tiny import tiny_checkpoint
+from router_sdk_bert.encoding.tokens import TextTokens
+from router_sdk_bert.fitting.fine_tune import FineTune, Lessons, Subject
+from router_sdk_bert.fitting.linear import LinearRows
+from router_sdk_bert.fitting.model import RoutingModel
+from router_sdk_bert.fitting.samples import Sample
+from router_sdk_bert.fitting.settings import FitSettings
+
+from router_sdk.plugin import FitContext
+
+WORDS = {
+    "billing": "bill charge money pay price refund".split(),
+    "code": "crash error code deploy server log".split(),
+    "travel": "flight hotel trip book ticket time".split(),
+}
+NAMES = tuple(WORDS)
+DIMENSION = 32
+
+
+@cache
+def checkpoint():
+    return tiny_checkpoint(Path(mkdtemp(prefix="tiny-bert-")))
+
+
+@cache
+def tokenize():
+    return TextTokens((checkpoint() / "tokenizer.json").read_bytes(), 32, TextPreparation())
+
+
+def rows(names=NAMES, seed=0):
+    weight = np.random.default_rng(seed).normal(0, 0.1, (len(names), DIMENSION)).astype(np.float32)
+    return LinearRows(tuple(names), weight, np.zeros(len(names), np.float32))
+
+
+def model(folder=None, start=None):
+    return RoutingModel(load_module(folder or checkpoint()), start or rows())
+
+
+def encode(texts, folder=None):
+    made = model(folder)
+    with torch.no_grad():
+        return made.embed([tokenize()(text) for text in texts]).numpy()
+
+
+def some(count, names, *, fresh=True, seed=0, first=0, folder=None, **more):
+    """Labelled samples of these agents, in turn."""
+    rng = np.random.default_rng([seed, first])
+    labels = [names[place % len(names)] for place in range(count)]
+    texts = [" ".join(["the", *rng.choice(WORDS[label], 3), "and"]) for label in labels]
+    vectors = encode(texts, folder) if count else []
+    return [
+        Sample(f"{first + place:04d}", text, label, True, fresh=fresh, vector=vector, **more)
+        for place, (text, label, vector) in enumerate(zip(texts, labels, vectors, strict=True))
+    ]
+
+
+def subject(**more):
+    return Subject(checkpoint(), "tiny", tokenize(), **more)
+
+
+def settings(**more):
+    return FitSettings(**{"update": "lora", "strategy": "none", "learning_rate": 1e-3, **more})
+
+
+def lessons(samples=None, held_out=(), names=NAMES, **more):
+    samples = some(24, NAMES) if samples is None else samples
+    return Lessons(samples, held_out, tuple(names), **more)
+
+
+def fine_tune(folder, what=None, how=None, whom=None, **context):
+    """Run one fine-tune; the folder it wrote, the state it left and how it went."""
+    target = folder / "tuned"
+    task = FineTune(whom or subject(), what or lessons(), how or settings(), FitContext(folder, "cpu", **context))
+    return target, *task.run(target)
+
+
+def accuracy(folder, state, samples):
+    scores = state.rows.logits(encode([sample.text for sample in samples], folder))
+    chosen = [state.rows.names[place] for place in scores.argmax(axis=1)]
+    return float(np.mean([name == sample.label for name, sample in zip(chosen, samples, strict=True)]))
