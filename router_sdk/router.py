@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from router_sdk.errors import InvalidInputError
 from router_sdk.evaluation.labelled import Evaluation, Label, judge
+from router_sdk.exchange.asking import most_telling
 from router_sdk.exchange.exporting import ExportFormat, export_examples
 from router_sdk.exchange.history import History
 from router_sdk.exchange.importing import ImportReport, Observation, import_examples
 from router_sdk.exchange.labels import observations, paired
 from router_sdk.learning.performance import AgentPerformance
 from router_sdk.pretraining import pretrain
-from router_sdk.records import ModelVersion
+from router_sdk.records import Decision, ModelVersion
 from router_sdk.serving import Ranked, Serving, TaskLike
 from router_sdk.store.activity import answered, learning_events, passed
 from router_sdk.store.journal import dead_letters, learning_totals
@@ -51,6 +53,17 @@ class Router(Serving):
     def examples(self) -> History:
         """The joined examples, oldest first, read when asked for: ``router.examples[-5:]``."""
         return History(self._engine.store, self._engine.reward)
+
+    def ask_about(self, n: int = 10) -> list[Decision]:
+        """Recent decisions without an outcome, those first whose outcome would teach most.
+
+        Args:
+            n: How many, at least 1.
+        """
+        if n < 1:
+            raise InvalidInputError(f"n: must be at least 1, got {n}")
+        self._writer.flush()
+        return most_telling(self._engine.store, n)
 
     def statistics(self) -> dict[str, Any]:
         """Totals over this log, as far as this process has learnt it.
