@@ -14,7 +14,8 @@ from router_sdk.errors import RouterError
 from router_sdk.plugins import PluginRegistry
 from router_sdk.routing.request import Encoders
 from router_sdk.strategy import StrategyServices
-from router_sdk.training.request import RESULT, FitRequest, reward_of
+from router_sdk.training.reports import write_report
+from router_sdk.training.request import REPORT, FitRequest, reward_of
 from router_sdk.training.work import perform
 
 _NICE = 19
@@ -48,14 +49,14 @@ def work(request: FitRequest) -> None:
     chosen = plugins.strategy(request.strategy)
     services = StrategyServices(folder=Path(request.caches), encoders=encoders, seed=request.seed)
     strategy = chosen(chosen.Config(**request.settings), services)
-    result = perform(
+    report = perform(
         request,
         strategy,
         reward_of(request.reward, plugins),
         encoders,
         lambda share, words: _tell(progress=[share, words]),
     )
-    result.write(Path(request.folder) / RESULT)
+    write_report(report, Path(request.folder) / REPORT)
 
 
 def _tell(**message: object) -> None:

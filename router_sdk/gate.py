@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 Status = Literal["pass", "fail", "insufficient"]
 
@@ -35,13 +35,13 @@ class Comparison:
         strategy: Name of the strategy.
         serving: How what serves did on the held-out examples.
         candidate: How the candidate did on the same.
-        metrics: What else the fit reported, as JSON values.
+        settings: Settings of the fit, and what the candidate says of itself, as JSON values.
     """
 
     strategy: str
     serving: HeldOutScore
     candidate: HeldOutScore
-    metrics: Mapping[str, Any]
+    settings: Mapping[str, Any]
 
 
 class CheckResult(NamedTuple):
@@ -113,11 +113,6 @@ class GateReport:
         """The report as JSON values."""
         return {"passed": self.passed, "results": [result._asdict() for result in self.results]}
 
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """Read what ``to_dict`` wrote."""
-        return cls(tuple(CheckResult(**result) for result in fields["results"]))
-
 
 class Gate:
     """All checks, one after the other; one that raises has failed.
@@ -139,13 +134,3 @@ class Gate:
             return check.compare(comparison)
         except Exception as error:
             return CheckResult(check.name, "fail", f"the check itself failed: {type(error).__name__}: {error}")
-
-
-def score_of(fields: Mapping[str, Any]) -> HeldOutScore:
-    """Read a score that crossed a process boundary as JSON."""
-    return HeldOutScore(**fields)
-
-
-def score_fields(score: HeldOutScore) -> dict[str, Any]:
-    """The score as JSON values."""
-    return asdict(score)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from router_sdk.errors import InvalidInputError
+from router_sdk.evaluation.fit_report import FitReport
 from router_sdk.evaluation.labelled import Evaluation, Label, judge
 from router_sdk.exchange.asking import most_telling
 from router_sdk.exchange.exporting import ExportFormat, export_examples
@@ -172,6 +173,15 @@ class Router(Serving):
         if not names:
             self._engine.chain.stage(str(strategy))
         return [version for name in names for version in self._engine.registry.versions(name)]
+
+    def fit_report(self, strategy: str, version: int) -> FitReport:
+        """What the fit of a version measured: curves, confusion before and after, forgetting.
+
+        Raises:
+            UnknownVersionError: if there is none of that number.
+            CorruptArtifactError: if the report is lost.
+        """
+        return self._engine.registry.report(self._engine.registry.version(strategy, version))
 
     def promote(self, strategy: str, version: int, *, reason: str = "by hand", force: bool = False) -> ModelVersion:
         """Let a version serve, between two requests.

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 from router_sdk.errors import FitStoppedError
 from router_sdk.training.child import fit_in_child
 from router_sdk.training.registry import twin
-from router_sdk.training.request import BASE, REQUEST, RESULT, SCRATCH, VERSION, FitRequest, portable_reward
-from router_sdk.training.work import FitResult, perform
+from router_sdk.training.reports import read_report
+from router_sdk.training.request import BASE, REPORT, REQUEST, SCRATCH, VERSION, FitRequest, portable_reward
+from router_sdk.training.work import perform
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from router_sdk.config import RouterConfig
+    from router_sdk.evaluation.fit_report import FitReport
     from router_sdk.learning.learner import Learner
     from router_sdk.plugins import PluginRegistry
     from router_sdk.records import AgentSet
@@ -100,7 +102,7 @@ class Attempt:
         """Position in this router's log up to which the version will have learnt."""
         return self._request.upto if self.kind == "fit" else 0
 
-    def run(self, fit: Fit) -> FitResult:
+    def run(self, fit: Fit) -> FitReport:
         """Do the work, in a child process where everything can be named there, else on this thread.
 
         Raises:
@@ -112,7 +114,7 @@ class Attempt:
         try:
             if self._in_child():
                 fit_in_child(self._folder, self._request.device, fit)
-                return FitResult.read(self._folder / RESULT)
+                return read_report(self._folder / REPORT)
             return self._here(fit)
         except FitStoppedError:
             raise
@@ -177,7 +179,7 @@ class Attempt:
         named = portable_reward(self._services.reward, self._services.config.reward) is not None
         return known is type(self._stage.strategy) and named
 
-    def _here(self, fit: Fit) -> FitResult:
+    def _here(self, fit: Fit) -> FitReport:
         strategy = twin(self._stage.strategy, self._settings)
         services = self._services
         return perform(self._request, strategy, services.reward, services.encoders, fit.progress, fit.stopped)

@@ -11,10 +11,12 @@ from router_sdk.errors import CorruptArtifactError, UnknownVersionError
 from router_sdk.store.artifacts import check_artifact, write_artifact
 from router_sdk.store.identity import new_id
 from router_sdk.store.versions import add_version, champions, move_version, set_champion, versions
+from router_sdk.training.reports import read_report, write_report
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from router_sdk.evaluation.fit_report import FitReport
     from router_sdk.gate import GateReport
     from router_sdk.records import ModelVersion
     from router_sdk.store import Store
@@ -82,7 +84,7 @@ class Registry:
         parent: int | None,
         upto: int,
         samples: int,
-        report: GateReport,
+        verdict: GateReport,
         settings: Mapping[str, Any],
         metrics: Mapping[str, Any],
     ) -> ModelVersion:
@@ -94,12 +96,27 @@ class Registry:
             parent=parent,
             upto=upto,
             samples=samples,
-            passed=report.passed,
-            reason=report.reason,
+            passed=verdict.passed,
+            reason=verdict.reason,
             folder=folder.name,
             settings=settings,
-            metrics={**metrics, "gate": report.to_dict()},
+            metrics={**metrics, "gate": verdict.to_dict()},
         )
+
+    def keep(self, version: ModelVersion, report: FitReport) -> None:
+        """Keep what the fit measured."""
+        write_report(report, self._report_path(version))
+
+    def report(self, version: ModelVersion) -> FitReport:
+        """What the fit measured.
+
+        Raises:
+            CorruptArtifactError: if it is lost.
+        """
+        return read_report(self._report_path(version))
+
+    def _report_path(self, version: ModelVersion) -> Path:
+        return self._store.folder / "reports" / f"{version.strategy}-{version.version}.json"
 
     def load(self, strategy: Strategy, version: ModelVersion) -> None:
         """Read a version's state into a fresh strategy.

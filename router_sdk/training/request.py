@@ -19,7 +19,7 @@ BASE = "base"
 SCRATCH = "scratch"
 CHECKPOINTS = "checkpoints"
 VERSION = "version"
-RESULT = "result.json"
+REPORT = "report.json"
 
 
 @dataclass(frozen=True, slots=True)

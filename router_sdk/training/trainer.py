@@ -27,18 +27,19 @@ from router_sdk.store.versions import fits_since, fresh_examples
 from router_sdk.strategy import Strategy
 from router_sdk.training.attempt import Attempt, FitServices
 from router_sdk.training.fit import Fit, FitState
+from router_sdk.training.reports import score, summary
 from router_sdk.triggers import Activity, ExampleCount
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from router_sdk.evaluation.fit_report import FitReport
     from router_sdk.learning.performance import Performance
     from router_sdk.records import ModelVersion
     from router_sdk.routing.chain import Chain, Stage
     from router_sdk.routing.members import Members
     from router_sdk.training.promoting import Promoter
     from router_sdk.training.registry import Registry
-    from router_sdk.training.work import FitResult
 
 _MOST_FRESH = 10_000
 
@@ -201,8 +202,9 @@ class Trainer:
         agents = self._members.roster.everyone
         attempt = Attempt(self._services, stage, settings, agents, ending.fresh_after, source)
         ending.upto = attempt.upto
-        result = ending.result = attempt.run(fit)
-        report = self._gate.judge(Comparison(stage.name, result.serving, result.candidate, result.report))
+        report = ending.report = attempt.run(fit)
+        before, after = (score(figures, report.held_out) for figures in (report.before, report.after))
+        verdict = self._gate.judge(Comparison(stage.name, before, after, report.settings))
         folder = self._registry.new_folder(stage.name)
         attempt.hand_over(folder)
         ending.version = version = self._registry.add(
@@ -211,29 +213,29 @@ class Trainer:
             kind=attempt.kind,
             parent=stage.model_version,
             upto=attempt.upto,
-            samples=result.samples,
-            report=report,
+            samples=report.examples,
+            verdict=verdict,
             settings=settings,
-            metrics=result.metrics(),
+            metrics=summary(report),
         )
-        ending.state, ending.words = "refused", report.reason
-        if report.passed:
+        self._registry.keep(version, report.judged(verdict.passed, verdict.results, version.version))
+        ending.state, ending.words = "refused", verdict.reason
+        if verdict.passed:
             fit.progress(0.98, "bringing it up to date")
-            self._promoter.promote(stage.name, version.version, reason=report.reason)
+            self._promoter.promote(stage.name, version.version, reason=verdict.reason)
             ending.state = "promoted"
 
     def _journal(self, stage: Stage, ending: Ending, took_ms: float) -> None:
-        result, version = ending.result, ending.version
-        samples = 0 if result is None else result.samples
+        report, version = ending.report, ending.version
         event = LearningEvent(
             stage.name,
             "fit",
-            samples,
+            0 if report is None else report.examples,
             ending.upto,
             took_ms,
-            samples if result is None else samples + result.held_out,
-            None if result is None else result.serving.value,
-            None if result is None else result.candidate.value,
+            0 if report is None else report.examples + report.held_out,
+            None if report is None else report.before.value,
+            None if report is None else report.after.value,
             None if ending.state == "promoted" else f"{ending.state}: {ending.words}",
             None if version is None else version.version,
         )
@@ -268,7 +270,7 @@ class Ending:
     words: str = "it ended without a result"
     upto: int = 0
     fresh_after: int = 0
-    result: FitResult | None = None
+    report: FitReport | None = None
     version: ModelVersion | None = None
 
 

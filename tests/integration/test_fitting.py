@@ -57,8 +57,10 @@ def test_a_fit_passes_the_gate_and_serves(tmp_path: Path) -> None:
         (version,) = router.versions("words")
         assert version.passed
         assert version.aliases == ("champion",)
-        assert version.metrics["candidate"]["value"] == 1.0
+        assert version.metrics["after"]["value"] == 1.0
         assert version.metrics["curve"] == [{"epoch": 1, "loss": 0.5}]
+        report = router.fit_report("words", 1)
+        assert (report.passed, report.after.accuracy, report.examples) == (True, 1.0, version.samples)
         assert router.statistics()["retrain_count"] == 1
     assert fits(tmp_path / "r.db") == [("succeeded", None, 1, version.samples, 1.0)]
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from router_sdk.cli.invocation import Invocation
 from router_sdk.cli.tables import NOTHING, note, table, visible, word
+from router_sdk.errors import InvalidInputError, UnknownVersionError
+from router_sdk.evaluation.fit_page import render_fit_report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +54,26 @@ def rollback(invocation: Invocation, strategy: Annotated[str, typer.Argument(hel
     invocation.screen.show(
         {"strategy": strategy, "version": number}, lambda: [f"{what} of {visible(strategy)} serves again."]
     )
+
+
+def report(
+    invocation: Invocation,
+    strategy: Annotated[str, typer.Argument(help="Whose version.")],
+    version: Annotated[int | None, typer.Argument(min=1, help="Which one; the newest.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the page goes.")] = None,
+) -> None:
+    """Write a page about a fit: learning curves, confusion before and after, what was forgotten."""
+    with invocation.router(new=False, learning=False) as router:
+        known = router.versions(strategy)
+        if version is None and not known:
+            raise UnknownVersionError(f"strategy {strategy!r} was never fitted; fit it with router retrain")
+        found = router.fit_report(strategy, version or known[-1].version)
+    target = out or Path(f"{strategy}-{found.version}.html")
+    try:
+        target.write_text(render_fit_report(found), encoding="utf-8")
+    except OSError as error:
+        raise InvalidInputError(f"--out {target}: {error.strerror}") from error
+    invocation.screen.show({**found.to_dict(), "page": str(target)}, lambda: [f"The page: {target}"])
 
 
 def _table(found: Sequence[ModelVersion]) -> RenderableType:
