@@ -162,10 +162,9 @@ class Router(Serving):
         return pretrain(self._engine, list(observations(paired(X, y))), strategy, settings, wait=wait)
 
     @property
-    def fit_in_progress(self) -> Fit | None:
-        """The fit that runs in this process now, whoever started it."""
-        fit = self._engine.trainer.fit
-        return fit if fit is not None and fit.running else None
+    def newest_fit(self) -> Fit | None:
+        """The fit that was started last in this process, running or ended."""
+        return self._engine.trainer.fit
 
     def versions(self, strategy: str | None = None) -> list[ModelVersion]:
         """Fitted versions, oldest first; of one strategy, or of all in the chain."""

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from router_sdk.cli.tables import note, pairs, share, table, visible, word
+from router_sdk.cli.tables import milliseconds, note, pairs, share, table, visible, word
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from router_sdk.demo import DemoReport
+    from router_sdk.demo.report import Adaptation
 
 _SHOWN = 8
 _HEADING_CHARS = 10
@@ -45,10 +46,45 @@ def demo_tables(report: DemoReport) -> Iterator[RenderableType]:
             *_shares("given to", [phase.agents for phase in report.phases]),
         ],
     )
+    if report.adaptation is not None and report.adaptation.accuracy:
+        yield from _adaptation(report.adaptation)
     yield pairs(_figures(report), "Along the way")
     yield pairs(((item.verdict, item.sentence) for item in report.comparisons), "What came out")
     for remark in report.notes:
         yield note(remark)
+
+
+def _adaptation(found: Adaptation) -> Iterator[RenderableType]:
+    """The probes at the start, in the middle and at the end; the fits; their cost in time."""
+    looks = next(iter(found.accuracy.values()))
+    shown = sorted({0, len(looks) // 2, len(looks) - 1})
+    yield table(
+        "Accuracy on sessions that nobody learns from",
+        ["", *(f">after {looks[i][0]:,}" for i in shown)],
+        [
+            *([name, *(share(points[i][1]) for i in shown)] for name, points in found.accuracy.items()),
+            ["mean confidence", *(share(found.confidence[i][1]) for i in shown if i < len(found.confidence))],
+        ],
+    )
+    yield table(
+        "Fits in the background",
+        [">after", "ended", ">version", ">took", "the gate"],
+        (
+            [f"{fit.at:,}", fit.state, word(fit.version), f"{fit.seconds:.0f} s", visible(fit.words)]
+            for fit in found.fits
+        ),
+        wide="the gate",
+    )
+    named = (("while no fit ran", found.idle), ("during fits", found.during_fits))
+    yield table(
+        "Time of a decision",
+        ["", ">calls", ">median", ">99 %", ">slowest"],
+        (
+            [name, word(one.calls), *(milliseconds(time / 1e3) for time in (one.p50_us, one.p99_us, one.slowest_us))]
+            for name, one in named
+            if one is not None
+        ),
+    )
 
 
 def _figures(report: DemoReport) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from router_sdk.demo.adaptation_page import adaptation_sections
 from router_sdk.demo.curve_chart import LINE_CLASSES, learning_curve
 from router_sdk.demo.page_style import STYLE
 from router_sdk.demo.report import BEST_SINGLE, HEURISTIC, ORACLE, ROUTER, DemoReport, Series
@@ -49,6 +50,7 @@ def render_page(report: DemoReport) -> str:
 <div class="scroll">{_table(report)}</div>
 {_verdicts(report)}
 </section>
+{adaptation_sections(report)}
 <section>
 <h2>How the outcomes came back</h2>
 <p class="sub">Each was joined with its decision and counted once; what never came back is unknown, not a failure.</p>

@@ -87,6 +87,56 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class FitMark:
+    """One background fit.
+
+    Attributes:
+        at: Tasks played when it ended.
+        reason: Why it was started.
+        state: How it ended.
+        version: What came of it, or None.
+        seconds: How long it took.
+        words: What decided.
+    """
+
+    at: int
+    reason: str
+    state: str
+    version: int | None
+    seconds: float
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Times of some calls of ``route``, in microseconds."""
+
+    calls: int
+    p50_us: float
+    p99_us: float
+    slowest_us: float
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptation:
+    """What the background fits did while the stream went on.
+
+    Attributes:
+        accuracy: Share of probes whose favourite is right, after so many tasks, by kind of session.
+        confidence: Mean confidence on the probes, after so many tasks.
+        fits: The fits, in the order in which they ended.
+        idle: Times of ``route`` while no fit ran, or None.
+        during_fits: Times of ``route`` while one ran, or None.
+    """
+
+    accuracy: Mapping[str, tuple[tuple[int, float], ...]]
+    confidence: tuple[tuple[int, float], ...]
+    fits: tuple[FitMark, ...]
+    idle: Latency | None
+    during_fits: Latency | None
+
+
+@dataclass(frozen=True, slots=True)
 class DemoReport:
     """The whole outcome of one demonstration.
 
@@ -111,6 +161,7 @@ class DemoReport:
         events: Counts of what is in the log.
         feedback: How many outcomes came back in which way.
         notes: What the reader should know.
+        adaptation: What the background fits did, where a strategy is fitted.
     """
 
     title: str
@@ -133,6 +184,7 @@ class DemoReport:
     events: Mapping[str, int]
     feedback: Mapping[str, int]
     notes: tuple[str, ...]
+    adaptation: Adaptation | None = None
 
     def label(self, contender: str) -> str:
         """A contender's name for people; the best single agent is named."""

@@ -20,8 +20,9 @@ class DemoConfig(BaseModel):
         max_tasks: Longest stream that is drawn from the file.
         max_bad_lines: Malformed lines that are set aside before the file is refused.
         sessions: Sessions of the scenario, over both of its phases.
+        past_sessions: Synthetic sessions of the scenario to pre-train on, where a strategy of the chain is fitted.
         strictness: Of the scenario's second analyst, in [0, 1].
-        strategies: The chain.
+        strategies: The chain; None takes those of bert, thompson and heuristic that can serve here.
         seed: Of the stream, the router and the fate of each outcome.
         store: SQLite file to keep, which must not exist yet; None plays in a temporary folder.
     """
@@ -34,8 +35,9 @@ class DemoConfig(BaseModel):
     warm_start: int = Field(default=20, ge=0)
     max_tasks: int = Field(default=10_000, ge=1)
     max_bad_lines: int = Field(default=MAX_BAD_LINES, ge=0)
-    sessions: int = Field(default=1_500, ge=20)
+    sessions: int = Field(default=500, ge=20)
+    past_sessions: int = Field(default=300, ge=0)
     strictness: float = Field(default=1.0, ge=0.0, le=1.0)
-    strategies: tuple[str, ...] = ("thompson", "heuristic")
+    strategies: tuple[str, ...] | None = None
     seed: int = Field(default=0, ge=0)
     store: Path | None = None

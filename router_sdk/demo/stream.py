@@ -51,6 +51,10 @@ class Phase:
     items: Sequence[StreamItem]
 
 
+Probe = tuple[Task, str | None]
+"""A task and the agent that is right for it; None where no agent fits."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stream:
     """What the demonstration plays: agents, phases, and what the reader should know about them.
@@ -60,6 +64,8 @@ class Stream:
         agents: Who can be chosen.
         phases: The tasks, in order.
         strategy: Configuration of each strategy, by its name, that suits this stream.
+        past: Labelled tasks from before, for pre-training; none starts without.
+        probes: Labelled tasks that nobody learns from, by kind: whether the old is forgotten for the new.
         notes: Sentences for the report: where the data come from, what was left out and why.
     """
 
@@ -67,6 +73,8 @@ class Stream:
     agents: tuple[Agent, ...]
     phases: tuple[Phase, ...]
     strategy: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    past: Sequence[Probe] = ()
+    probes: Mapping[str, Sequence[Probe]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property

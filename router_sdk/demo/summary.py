@@ -16,6 +16,7 @@ from router_sdk.demo.report import (
     ORACLE,
     RANDOM,
     ROUTER,
+    Adaptation,
     Comparison,
     DemoReport,
     PhaseReport,
@@ -44,6 +45,7 @@ class Trace:
         explored: Whether another than the favourite was drawn.
         route_ns: Time of each ``route``, in nanoseconds.
         heuristic: Whom the heuristic alone would have chosen.
+        fitting: Whether a fit was running.
     """
 
     agents: list[str | None] = field(default_factory=list)
@@ -51,6 +53,7 @@ class Trace:
     explored: list[bool] = field(default_factory=list)
     route_ns: list[int] = field(default_factory=list)
     heuristic: list[str | None] = field(default_factory=list)
+    fitting: list[bool] = field(default_factory=list)
 
 
 def contender_rewards(
@@ -78,6 +81,7 @@ def summarise(
     events: Mapping[str, int],
     feedback: Mapping[str, int],
     notes: Sequence[str],
+    adaptation: Adaptation | None = None,
 ) -> DemoReport:
     """Turn a trace into the report."""
     items, names = stream.items, [agent.name for agent in stream.agents]
@@ -111,6 +115,7 @@ def summarise(
         events=dict(events),
         feedback=dict(feedback),
         notes=tuple(notes),
+        adaptation=adaptation,
     )
 
 

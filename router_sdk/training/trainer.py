@@ -141,7 +141,7 @@ class Trainer:
         if fit is None:
             if self._closed:
                 raise RouterClosedError("the router was closed; make a new one on the same store")
-            raise FitError("another fit is running: wait for it, or stop it, see Router.fit_in_progress")
+            raise FitError("another fit is running: wait for it, or stop it, see Router.newest_fit")
         return fit
 
     # -- the fit itself

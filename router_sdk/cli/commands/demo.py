@@ -22,11 +22,15 @@ def demo(
         str | None, typer.Option(metavar="COLUMN", help="Its label column, where the usual names do not find it.")
     ] = None,
     strategies: Annotated[
-        str, typer.Option(metavar="NAMES", help="The chain, with commas: the first that does not abstain decides.")
-    ] = "thompson,heuristic",
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="The chain, with commas; without it, those of bert, thompson and heuristic that can serve here.",
+        ),
+    ] = "",
     rounds: Annotated[
         int | None,
-        typer.Option(min=20, metavar="N", help="Sessions of the scenario (3,000), or most tasks of a file (10,000)."),
+        typer.Option(min=20, metavar="N", help="Sessions of the scenario (500), or most tasks of a file (10,000)."),
     ] = None,
     strictness: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="How much the scenario's second analyst differs, 0 to 1.")
@@ -48,7 +52,7 @@ def demo(
     config = DemoConfig(
         data=data,
         label=label,
-        strategies=tuple(name.strip() for name in strategies.split(",") if name.strip()),
+        strategies=tuple(name.strip() for name in strategies.split(",") if name.strip()) or None,
         strictness=strictness,
         seed=seed,
         store=invocation.store,
