@@ -1,13 +1,12 @@
-"""The policies that `bandits.py` compares: the Thompson plugin, and peers at their best known settings."""
+"""The policies that `bandits.py` compares: the Thompson plugin, alone, beside the libraries of `bandit_peers.py`."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bandit_peers import PEERS, CappedCells, Maker, Policy, Uniform
 
 from router_sdk.records import Agent, AgentSet, Example, Signals, Task
 from router_sdk.strategy import Encoder, EncoderConfig, StrategyServices
@@ -19,44 +18,19 @@ ROUND_S = 60.0
 SAID = {0.0: Signals(success=False), 1.0: Signals(success=True)}
 
 
-class MissingError(Exception):
-    """A peer is not installed."""
-
-
-class Policy(ABC):
-    """Chooses an arm for a context and learns from that arm's reward."""
-
-    @abstractmethod
-    def choose(self, context: Any, rng: np.random.Generator) -> int:
-        """The arm to play."""
-
-    @abstractmethod
-    def update(self, context: Any, arm: int, reward: float, then: int, now: int) -> None:
-        """Take in the reward of a choice made in round ``then``."""
-
-
-class Uniform(Policy):
-    """Any arm."""
-
-    def __init__(self, arms: int, width: int, seed: int) -> None:
-        self.arms = arms
-
-    def choose(self, context: Any, rng: np.random.Generator) -> int:
-        """Any arm."""
-        return int(rng.integers(self.arms))
-
-    def update(self, context: Any, arm: int, reward: float, then: int, now: int) -> None:
-        """Nothing to learn."""
-
-
 class GivenVector(Encoder):
-    """Stands for an encoder: the experiment hands the vectors over itself."""
+    """Stands for an encoder: the experiment hands the vectors over itself.
+
+    Attributes:
+        vector: What the next text is encoded as.
+    """
 
     name = "given"
+    vector: Any = None
 
     def encode(self, texts: Any) -> Any:
-        """Never asked."""
-        raise NotImplementedError
+        """The vector of the round."""
+        return [self.vector]
 
 
 class Thompson(Policy):
@@ -77,7 +51,8 @@ class Thompson(Policy):
         from router_sdk_thompson import ThompsonConfig, ThompsonStrategy
 
         self.agents = AgentSet([Agent(f"agent-{arm}") for arm in range(arms)])
-        self.encoders: dict[str, Encoder] = {"given": GivenVector(EncoderConfig())}
+        self.encoder = GivenVector(EncoderConfig())
+        self.encoders: dict[str, Encoder] = {"given": self.encoder}
         # Alone, it has to answer from the first round on.
         alone = {"min_evidence": 0.0, "min_context_evidence": 0.0}
         config = ThompsonConfig(encoder="given", **alone) if contextual else ThompsonConfig(**alone)
@@ -94,9 +69,8 @@ class Thompson(Policy):
         """Sample from the proposal, after the floor."""
         arms = len(self.agents)
         if self.contextual:
-            request = FixedContext(encoders=self.encoders)
-            request._vectors["given"] = context
-            proposal = self.strategy.propose(self.text, self.agents, request)
+            self.encoder.vector = context
+            proposal = self.strategy.propose(self.text, self.agents, FixedContext(encoders=self.encoders))
         else:
             proposal = self.strategy.propose(self.types[context], self.agents, FixedContext())
         shares = np.full(arms, 1.0 / arms) if proposal is None else np.array(list(proposal.probabilities.values()))
@@ -109,7 +83,7 @@ class Thompson(Policy):
     def update(self, context: Any, arm: int, reward: float, then: int, now: int) -> None:
         """Learn, batch by batch."""
         task = self.text if self.contextual else self.types[context]
-        vectors = {"given:fp32": context} if self.contextual else {}
+        vectors = {self.encoder.tag: context} if self.contextual else {}
         at = ROUND_S * (now + 1)
         self.waiting.append(
             Example(
@@ -136,117 +110,6 @@ class Thompson(Policy):
             self.waiting = []
 
 
-class Mabwiser(Policy):
-    """mabwiser's LinTS or LinUCB."""
-
-    def __init__(self, arms: int, width: int, seed: int, kind: str, alpha: float) -> None:
-        try:
-            from mabwiser.mab import MAB, LearningPolicy
-        except ImportError as error:
-            raise MissingError("mabwiser is not installed") from error
-        self.width, self.one_hot = width, np.eye(width)
-        self.bandit = MAB(list(range(arms)), getattr(LearningPolicy, kind)(alpha=alpha), seed=seed)
-        zeros = np.zeros((arms, width + 1))
-        self.bandit.fit(list(range(arms)), [0.0] * arms, zeros)
-
-    def _row(self, context: Any) -> Any:
-        vector = self.one_hot[context] if np.ndim(context) == 0 else context
-        return np.append(vector, 1.0)[None]
-
-    def choose(self, context: Any, rng: np.random.Generator) -> int:
-        """Its prediction."""
-        return int(self.bandit.predict(self._row(context)))
-
-    def update(self, context: Any, arm: int, reward: float, then: int, now: int) -> None:
-        """Its partial fit."""
-        self.bandit.partial_fit([arm], [reward], self._row(context))
-
-
-class ContextualBandits(Policy):
-    """LinUCB of contextualbandits."""
-
-    def __init__(self, arms: int, width: int, seed: int, alpha: float) -> None:
-        try:
-            from contextualbandits.online import LinUCB
-        except ImportError as error:
-            raise MissingError("contextualbandits is not installed") from error
-        self.one_hot = np.eye(width)
-        self.bandit = LinUCB(nchoices=arms, alpha=alpha, random_state=seed + 1)
-        self.bandit.partial_fit(np.zeros((arms, width)), np.arange(arms), np.zeros(arms))
-
-    def _row(self, context: Any) -> Any:
-        return (self.one_hot[context] if np.ndim(context) == 0 else context)[None]
-
-    def choose(self, context: Any, rng: np.random.Generator) -> int:
-        """Its prediction."""
-        return int(self.bandit.predict(self._row(context))[0])
-
-    def update(self, context: Any, arm: int, reward: float, then: int, now: int) -> None:
-        """Its partial fit."""
-        self.bandit.partial_fit(self._row(context), np.array([arm]), np.array([reward]))
-
-
-class VowpalWabbit(Policy):
-    """Vowpal Wabbit's ``cb_explore_adf``, with context and action features crossed."""
-
-    def __init__(self, arms: int, width: int, seed: int, options: str) -> None:
-        try:
-            from vowpalwabbit import Workspace
-        except ImportError as error:
-            raise MissingError("vowpalwabbit is not installed") from error
-        self.arms = arms
-        self.workspace = Workspace(f"--cb_explore_adf {options} -q sa --quiet --random_seed {seed}")
-        self.shares: dict[int, float] = {}
-        self.asked = 0
-
-    def _lines(self, context: Any, arm: int = -1, cost: float = 0.0, share: float = 1.0) -> list[str]:
-        if np.ndim(context) == 0:
-            told = f"type{context}:1"
-        else:
-            told = " ".join([f"{place}:{value:.5g}" for place, value in enumerate(context.tolist()) if value])
-        label = [f"0:{cost}:{share} " if each == arm else "" for each in range(self.arms)]
-        return [f"shared |s {told}", *[f"{label[each]}|a a{each}" for each in range(self.arms)]]
-
-    def choose(self, context: Any, rng: np.random.Generator) -> int:
-        """Sample from its probabilities."""
-        shares = np.array(self.workspace.predict(self._lines(context)))
-        arm = min(int(np.searchsorted(np.cumsum(shares / shares.sum()), rng.random())), self.arms - 1)
-        self.shares[self.asked] = float(shares[arm])
-        self.asked += 1
-        return arm
-
-    def update(self, context: Any, arm: int, reward: float, then: int, now: int) -> None:
-        """Learn the cost, which is the reward's opposite."""
-        self.workspace.learn(self._lines(context, arm, -reward, self.shares.pop(then)))
-
-
-class CappedCells(Policy):
-    """LiteLLM's rule: Beta cells per type and model, frozen once 200 observations were made."""
-
-    def __init__(self, arms: int, width: int, seed: int, cap: int = 200) -> None:
-        self.alpha, self.beta, self.cap = np.ones((width, arms)), np.ones((width, arms)), cap
-
-    def choose(self, context: Any, rng: np.random.Generator) -> int:
-        """Draw from every cell."""
-        return int(rng.beta(self.alpha[context], self.beta[context]).argmax())
-
-    def update(self, context: Any, arm: int, reward: float, then: int, now: int) -> None:
-        """Count, up to the cap."""
-        if self.alpha[context, arm] + self.beta[context, arm] < self.cap:
-            self.alpha[context, arm] += reward
-            self.beta[context, arm] += 1.0 - reward
-
-
-Maker = Callable[[int, int, int], Policy]
-
-PEERS: dict[str, Maker] = {
-    "mabwiser LinTS alpha=.1": lambda arms, width, seed: Mabwiser(arms, width, seed, "LinTS", 0.1),
-    "mabwiser LinUCB alpha=.25": lambda arms, width, seed: Mabwiser(arms, width, seed, "LinUCB", 0.25),
-    "mabwiser LinUCB alpha=1": lambda arms, width, seed: Mabwiser(arms, width, seed, "LinUCB", 1.0),
-    "contextualbandits LinUCB alpha=.25": lambda arms, width, seed: ContextualBandits(arms, width, seed, 0.25),
-    "VW squarecb": lambda arms, width, seed: VowpalWabbit(arms, width, seed, "--squarecb"),
-    "VW cover 5": lambda arms, width, seed: VowpalWabbit(arms, width, seed, "--cover 5"),
-}
 CONTEXTUAL: dict[str, Maker] = {
     "thompson": Thompson,
     "thompson, epsilon .02, batches of 10": lambda arms, width, seed: Thompson(arms, width, seed, 0.02, 10),

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bandit_policies import CONTEXTUAL, ROUTING, MissingError, Policy
+from bandit_peers import MissingError, Policy, installed
+from bandit_policies import CONTEXTUAL, ROUTING
 
 DATA = Path(os.environ.get("ROUTER_BENCH_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 TYPE_SHARES = np.array([0.35, 0.25, 0.15, 0.10, 0.08, 0.05, 0.02])
@@ -192,6 +193,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--only", default="E1,E2,E3,E4")
     given = parser.parse_args(argv)
+    if not given.alone:
+        print(f"peers: {installed()}; the rule of LiteLLM is written out")
     for name in given.only.split(","):
         if name in {"E2", "E3"} and not DATA.is_dir():
             print(f"{name} skipped: no data at $ROUTER_BENCH_DATA")

@@ -1,5 +1,7 @@
 """What a routing decision costs: ``router.route`` against drawing from the posteriors with numpy.
 
+The part ``vectors`` holds the Thompson strategy over vectors and text against the libraries of ``bandit_peers.py``.
+
 Run it: ``python benchmarks/latency.py [--quick]``.
 """
 
@@ -20,11 +22,12 @@ from statistics import median
 
 import numpy as np
 from measuring import Figure, conditions, in_turn, options, percentile, ratios, scratch, show
+from vectors import vectors
 
 from router_sdk import Agent, Outcome, Router, Task
 
 RATE_PER_S = 2_000
-PARTS = ("decision", "recorders", "agents", "import")
+PARTS = ("decision", "recorders", "agents", "import", "vectors")
 TASKS = [Task(task_type=f"type-{i}") for i in range(8)]
 NEVER_IMPORTED = ("torch", "sklearn", "scipy", "sqlite_utils", "fastapi")
 
@@ -213,6 +216,8 @@ def main(argv: list[str] | None = None) -> None:
             figures += many_agents(folder, repeats, ticks)
         if "import" in parts:
             figures += importing(1 if chosen.quick else 3 * repeats)
+        if "vectors" in parts:
+            figures += vectors(repeats, chosen.quick)
         show(f"Latency, paced {RATE_PER_S:,} calls a second", figures, conditions(folder))
 
 

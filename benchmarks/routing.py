@@ -1,11 +1,12 @@
 """Routing real texts with bandit feedback: CLINC150's ten domains as ten agents, and nine models with real outcomes.
 
 Prequential: each text is routed before its reward is learnt, and only the chosen agent's reward is seen. Beside the
-Thompson plugin stand a random choice, the best single agent, the oracle, and logistic regression that is shown the
-right answer after every text (full information, refitted now and then).
+Thompson plugin stand the heuristic plugin, which knows examples or descriptions and learns nothing, a random choice,
+the best single agent, the oracle, and logistic regression that is shown every agent's reward after every text (full
+information, refitted now and then).
 CLINC150: clinc/oos-eval, Larson et al., EMNLP 2019, CC BY 3.0. Nine models: ulab-uiuc/LLMRouter, MIT.
 
-    python benchmarks/routing.py [--quick] [--first-seed 0]
+    python benchmarks/routing.py [--quick] [--first-seed 0] [--only clinc]
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +43,14 @@ class Stream:
         rewards: Reward of every agent, shape ``(n, k)``.
         agents: Names, ``k`` of them.
         examples: Texts that each agent states as its own.
+        descriptions: What each agent is said to be good at.
     """
 
     texts: list[str]
     rewards: Any
     agents: list[str]
     examples: dict[str, list[str]]
+    descriptions: dict[str, str] = field(default_factory=dict)
 
 
 def _rows(name: str) -> list[dict[str, Any]]:
@@ -77,7 +81,9 @@ def nine_models(seed: int) -> Stream:
     names = sorted(rows[0]["scores"])
     order = np.random.default_rng(seed).permutation(len(rows))
     rewards = np.array([[min(max(rows[i]["scores"][name], 0.0), 1.0) for name in names] for i in order])
-    return Stream([rows[i]["text"] for i in order], rewards, names, {})
+    told = json.loads((DATA / "nine_models.agents.json").read_text(encoding="utf-8"))
+    descriptions = {name: told[name]["description"] for name in names if name in told}
+    return Stream([rows[i]["text"] for i in order], rewards, names, {}, descriptions)
 
 
 def thompson(
@@ -134,8 +140,27 @@ def thompson(
     return earned
 
 
-def full_information(stream: Stream, seed: int) -> Any:
-    """Rewards of logistic regression on words and character grams that sees every right answer."""
+def heuristic(stream: Stream, seed: int) -> Any:
+    """Rewards of the heuristic plugin by the agents' examples and descriptions; it draws where it abstains."""
+    from router_sdk_heuristic import HeuristicStrategy
+
+    described, shown = stream.descriptions, stream.examples
+    agents = AgentSet(
+        [Agent(name, description=described.get(name, ""), examples=shown.get(name, [])) for name in stream.agents]
+    )
+    strategy = HeuristicStrategy(HeuristicStrategy.Config(), StrategyServices(Path("unused"), {}, seed=seed))
+    strategy.prepare(agents)
+    rng, count = np.random.default_rng(1_000 + seed), len(agents)
+    earned = np.zeros(len(stream.texts))
+    for turn, text in enumerate(stream.texts):
+        proposal = strategy.propose(Task(text), agents, FixedContext(text=text))
+        shares = np.full(count, 1.0 / count) if proposal is None else np.array(list(proposal.probabilities.values()))
+        earned[turn] = stream.rewards[turn, min(int(np.searchsorted(np.cumsum(shares), rng.random())), count - 1)]
+    return earned
+
+
+def full_information(stream: Stream, seed: int, strength: float = 30.0) -> Any:
+    """Rewards of logistic regressions, one per agent, on words and character grams, that see everybody's reward."""
     from sklearn.feature_extraction.text import HashingVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_union
@@ -144,16 +169,19 @@ def full_information(stream: Stream, seed: int) -> Any:
         HashingVectorizer(ngram_range=(1, 2), n_features=1 << 15),
         HashingVectorizer(analyzer="char_wb", ngram_range=(4, 4), n_features=1 << 15),
     )
-    x, right = union.transform(stream.texts), stream.rewards.argmax(1)
-    earned = np.zeros(len(stream.texts))
-    earned[: REFITS[0]] = stream.rewards[: REFITS[0]].mean(1)
-    for start, stop in zip(REFITS, [*REFITS[1:], len(stream.texts)], strict=True):
-        start, stop = min(start, len(stream.texts)), min(stop, len(stream.texts))
-        if start == stop or len(set(right[:start])) < 2:
+    x, count, earned = union.transform(stream.texts), len(stream.texts), stream.rewards.mean(1)
+    for start, stop in pairwise([*[min(refit, count) for refit in REFITS], count]):
+        if start == stop:
             continue
-        model = LogisticRegression(C=30.0, max_iter=200).fit(x[:start], right[:start])
-        chosen = model.predict(x[start:stop])
-        earned[start:stop] = stream.rewards[np.arange(start, stop), chosen]
+        chances = []
+        for seen in stream.rewards[:start].T:
+            right = seen >= 0.5
+            if right.all() or not right.any():
+                chances.append(np.full(stop - start, seen.mean()))
+                continue
+            model = LogisticRegression(C=strength, max_iter=200, solver="liblinear").fit(x[:start], right)
+            chances.append(model.predict_proba(x[start:stop])[:, 1])
+        earned[start:stop] = stream.rewards[np.arange(start, stop), np.argmax(chances, axis=0)]
     return earned
 
 
@@ -178,6 +206,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one seed")
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--only", default="clinc,nine")
     given = parser.parse_args(argv)
     if not DATA.is_dir():
         print("skipped: no data at $ROUTER_BENCH_DATA")
@@ -195,10 +224,18 @@ def main(argv: list[str] | None = None) -> None:
     more: dict[str, Callable[[Stream, int], Any]] = {
         "thompson, 20 examples per agent": lambda stream, seed: thompson(stream, seed, examples=True),
         "thompson, 20 % of the rewards flipped": lambda stream, seed: thompson(stream, seed, flipped=0.2),
+        "heuristic, 20 examples per agent": heuristic,
         "logistic regression, full information": full_information,
     }
-    report("CLINC150 as ten agents, bandit feedback", clinc, {**routes, **more, **bounds}, seeds)
-    report("nine models, bandit feedback", nine_models, {**routes, **bounds}, seeds)
+    others: dict[str, Callable[[Stream, int], Any]] = {
+        "heuristic, by descriptions": heuristic,
+        # Who answers a question right is far noisier than whose question it is.
+        "logistic regression, full information": lambda stream, seed: full_information(stream, seed, 0.3),
+    }
+    if "clinc" in given.only:
+        report("CLINC150 as ten agents, bandit feedback", clinc, {**routes, **more, **bounds}, seeds)
+    if "nine" in given.only:
+        report("nine models, bandit feedback", nine_models, {**routes, **others, **bounds}, seeds)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from router_sdk.records import Decision, ModelVersion
 from router_sdk.serving import Ranked, Serving, TaskLike
 from router_sdk.store.activity import answered, learning_events, passed
 from router_sdk.store.journal import dead_letters, learning_totals
+from router_sdk.strategy import Strategy
 from router_sdk.training.fit import Fit
 
 __all__ = ["Ranked", "Router"]
@@ -115,6 +116,14 @@ class Router(Serving):
     def dead_letters(self, limit: int = 100) -> list[Mapping[str, Any]]:
         """What was refused in batches, and why, newest first."""
         return self._engine.store.reader.query(lambda connection: dead_letters(connection, limit))
+
+    def strategy(self, name: str) -> Strategy:
+        """The strategy of that name that serves now, for what only it can do.
+
+        Raises:
+            UnknownStrategyError: if the chain has none.
+        """
+        return self._engine.chain.stage(name).strategy
 
     # -- fitted versions
 

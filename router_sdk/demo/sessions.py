@@ -13,6 +13,8 @@ from router_sdk.demo.stream import Phase, Probe, Stream, StreamItem
 from router_sdk.rewards import OutcomeReward
 
 MAX_ITERATIONS = 8
+BERT: dict[str, object] = {"update": "head", "wait_for_encoder": True}
+"""Fits during the stream refit the head, which takes seconds; adapters in the encoder would take minutes on a CPU."""
 PROBES = 100
 """Tasks of each kind that show whether the old is forgotten for the new."""
 FOLLOWS_ANALYST = 0.85
@@ -79,7 +81,7 @@ def marketing_mix_stream(
             ]
             for name, how in (("old sessions", 0.0), ("new sessions", strictness))
         },
-        strategy={"heuristic": {"rules": RULES}},
+        strategy={"heuristic": {"rules": RULES}, **({"bert": BERT} if words else {})},
         notes=(
             f"{sessions:,} generated sessions. Their states are fixed in advance, so every contender meets the same "
             "tasks and, for the same choice, the same outcome.",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from router_sdk.plugin import Agent
     from router_sdk_thompson.cells import Tally
     from router_sdk_thompson.config import ThompsonConfig
+    from router_sdk_thompson.priors import PriorRate
 
 
 class BetaPosterior(NamedTuple):
@@ -46,16 +47,26 @@ class BetaPosterior(NamedTuple):
         return max(0.0, mean - reach), min(1.0, mean + reach)
 
 
-def posterior(agent: Agent, here: Tally, elsewhere: Tally, config: ThompsonConfig) -> BetaPosterior:
-    """Combine the stated rate, the record on other types and the record on this one."""
-    stated = agent.success_rate
-    mass = config.prior_mass if stated is None else config.stated_mass
+def posterior(
+    agent: Agent, here: Tally, lent: Tally, config: ThompsonConfig, known: PriorRate | None = None, most: float = 0.0
+) -> BetaPosterior:
+    """Combine what is assumed, the record on other types and the record on this one.
+
+    Args:
+        agent: Whose ``success_rate`` counts where ``known`` says nothing.
+        here: Its record on this type.
+        lent: Its record on the types that lend.
+        config: Masses of the priors.
+        known: What a table of priors says of it on this type.
+        most: Most that ``lent`` counts for, in observations.
+    """
+    stated = agent.success_rate if known is None else known.rate
+    mass = known.mass if known is not None else config.prior_mass if stated is None else config.stated_mass
     # A stated rate of 0 or 1 must not become a certainty.
     rate = config.prior_mean if stated is None else (0.5 + stated * mass) / (1.0 + mass)
-    borrowed = min(elsewhere.mass, config.borrowed_mass)
+    borrowed = min(lent.mass, most)
     if borrowed > 0.0:
-        lent = elsewhere.mass
-        rate = (rate * mass + elsewhere.reward) / (mass + lent)
+        rate = (rate * mass + lent.reward) / (mass + lent.mass)
         mass = max(mass, borrowed)
     alpha = rate * mass + here.reward
     beta = (1.0 - rate) * mass + here.mass - here.reward

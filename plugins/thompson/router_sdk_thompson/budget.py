@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from router_sdk.plugin import Task
-    from router_sdk_thompson.ledger import Price
+    from router_sdk_thompson.outlook import Price
 
 
 def within_budget(proposal: Proposal, task: Task, prices: Mapping[str, Price]) -> Proposal:

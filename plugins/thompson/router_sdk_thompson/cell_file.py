@@ -36,7 +36,7 @@ def load_cells(evidence: CellEvidence, path: Path) -> None:
     """
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-        standings = {str(name): Standing.restored(each) for name, each in state["standings"].items()}
+        standings = {str(name): Standing.restored(each, evidence.config) for name, each in state["standings"].items()}
         cells: dict[str, dict[str, Cell]] = {
             str(kind): {str(name): [*checked_pair(pair), standings[name]] for name, pair in row.items()}
             for kind, row in state["cells"].items()

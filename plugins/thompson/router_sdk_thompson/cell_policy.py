@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from router_sdk.plugin import Proposal
 from router_sdk_thompson.beta_posterior import BetaPosterior, posterior
+from router_sdk_thompson.cells import NOTHING, Tally
 from router_sdk_thompson.chances import chances
 from router_sdk_thompson.joint_draws import beta_draws
+from router_sdk_thompson.priors import MOST_MASS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from router_sdk.plugin import AgentSet
+    from router_sdk.plugin import Agent, AgentSet
     from router_sdk_thompson.cells import CellEvidence
     from router_sdk_thompson.config import ThompsonConfig
-    from router_sdk_thompson.ledger import Ledger, Price
+    from router_sdk_thompson.outlook import Outlook, Price
 
 
 class CellPolicy:
@@ -30,48 +32,73 @@ class CellPolicy:
         self._config = config
         self._seed = seed
 
-    def propose(self, evidence: CellEvidence, ledger: Ledger, task_type: str, agents: AgentSet) -> Proposal | None:
+    def primed(self, task_type: str) -> bool:
+        """Whether a table of priors, or another type's posterior, says something of this type."""
+        return task_type in self._config.priors or task_type in self._config.inherit
+
+    def beliefs(
+        self, evidence: CellEvidence, task_type: str, agents: AgentSet, names: Sequence[str]
+    ) -> tuple[list[BetaPosterior], float]:
+        """Posteriors of these agents on a task type, and the observations behind them, given priors included."""
+        config = self._config
+        tallies = evidence.tally(task_type, names)
+        known = config.priors.get(task_type, {})
+        inherits = config.inherit.get(task_type)
+        most = config.borrowed_mass
+        if inherits is not None:
+            share, most = inherits.discount, MOST_MASS
+            sources = evidence.tally(inherits.source, names)
+            tallies = [
+                (here, Tally(share * source.mass, share * source.reward) if source.mass > 0.0 else elsewhere)
+                for (here, elsewhere), (source, _) in zip(tallies, sources, strict=True)
+            ]
+        found = [
+            posterior(agents[agents.positions[name]], here, lent, config, known.get(name), most)
+            for name, (here, lent) in zip(names, tallies, strict=True)
+        ]
+        mass = sum([belief.evidence for belief in found]) + sum([known[name].mass for name in names if name in known])
+        if inherits is not None:
+            mass += sum([belief.borrowed for belief in found])
+        return found, mass
+
+    def overall(self, evidence: CellEvidence, agent: Agent) -> float:
+        """Expected reward of an agent over all task types."""
+        ((_, everywhere),) = evidence.tally("", [agent.name])
+        return posterior(agent, everywhere, NOTHING, self._config).mean
+
+    def propose(self, evidence: CellEvidence, outlook: Outlook, task_type: str, agents: AgentSet) -> Proposal | None:
         """The proposal for this state of the evidence; None below ``min_evidence``.
 
         Agents are handled in the order of their names, so that a permutation of them changes nothing.
         """
-        config = self._config
         names = sorted(agents.names)
-        tallies = evidence.tally(task_type, names)
+        beliefs, mass = self.beliefs(evidence, task_type, agents, names)
         # Fading shaves a little off within minutes; that shall not count as an observation less.
-        if round(sum([here.mass for here, _ in tallies]), 1) < config.min_evidence or not names:
+        if round(mass, 1) < self._config.min_evidence or not names:
             return None
-        beliefs = [
-            posterior(agents[agents.positions[name]], here, elsewhere, config)
-            for name, (here, elsewhere) in zip(names, tallies, strict=True)
-        ]
-        shares = self._chances(agents, names, beliefs, f"{task_type}\0{evidence.events}", ledger)
+        means = [belief.mean for belief in beliefs]
+        widths = [belief.width for belief in beliefs]
+        heights = means
+        if not outlook.quality_alone:
+            heights, widths = outlook.utility(agents, names, means, widths)
+        state = f"{self._seed}\0{task_type}\0{evidence.events}"
+        if self._config.sampling == "independent" and outlook.quality_alone:
+            shares = beta_draws([belief.alpha for belief in beliefs], [belief.beta for belief in beliefs], state)
+        else:
+            shares = chances(self._config.sampling, names, heights, widths, state)
         found = dict(zip(names, shares, strict=True))
-        probabilities = {name: found[name] for name in agents.names}
-        means = {name: belief.mean for name, belief in zip(names, beliefs, strict=True)}
-        favourite = max(names, key=lambda name: (found[name], means[name]))
+        favourite = max(range(len(names)), key=lambda place: (shares[place], means[place]))
 
         def explain() -> Mapping[str, Any]:
             return {
                 "mode": "task_type",
                 "task_type": task_type,
-                "agents": _explained(names, beliefs, ledger.prices(agents)),
+                "sampling": self._config.sampling,
+                "agents": _explained(names, beliefs, outlook.prices(agents)),
             }
 
-        return Proposal(probabilities, means, means[favourite], explain)
-
-    def _chances(
-        self, agents: AgentSet, names: list[str], beliefs: list[BetaPosterior], state: str, ledger: Ledger
-    ) -> list[float]:
-        sampling, seed = self._config.sampling, f"{self._seed}\0{state}"
-        quality_alone = ledger.quality_alone
-        if sampling == "independent" and quality_alone:
-            return beta_draws([belief.alpha for belief in beliefs], [belief.beta for belief in beliefs], seed)
-        means = [belief.mean for belief in beliefs]
-        widths = [belief.width for belief in beliefs]
-        if not quality_alone:
-            means, widths = ledger.utility(ledger.prices(agents), names, means, widths)
-        return chances(sampling, names, means, widths, seed)
+        scores = dict(zip(names, heights, strict=True))
+        return Proposal({name: found[name] for name in agents.names}, scores, means[favourite], explain)
 
 
 def _explained(

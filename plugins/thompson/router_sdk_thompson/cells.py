@@ -12,6 +12,7 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk_thompson.change import bernoulli_residual
+from router_sdk_thompson.detection import new_detector, threshold_of
 from router_sdk_thompson.labels import changes
 from router_sdk_thompson.standing import Standing
 
@@ -50,22 +51,25 @@ class CellEvidence:
         standings: Agent to its standing over all task types.
         origin: Log time to which what is stored is scaled, or None before the first event.
         latest: The log's present, in seconds since the epoch.
+        fallen: Agents that proved worse than they were in the newest ``fold``, by the outcome's number.
     """
 
     def __init__(self, config: ThompsonConfig) -> None:
-        self._config = config
+        self.config = config
         self._rate = 0.0 if config.half_life_s is None else 1.0 / config.half_life_s
         self.cells: dict[str, dict[str, Cell]] = {}
         self.standings: dict[str, Standing] = {}
         self.origin: float | None = None
         self.latest = -math.inf
         self.events = 0
+        self.fallen: dict[int, str] = {}
 
     def fold(self, examples: Sequence[Example]) -> set[str]:
         """Add what the examples tell; returns the task types that were touched."""
-        config, cells, rate = self._config, self.cells, self._rate
-        threshold, ignore = config.change_threshold, config.labels == "ignore"
+        config, cells, rate = self.config, self.cells, self._rate
+        threshold, ignore = threshold_of(config), config.labels == "ignore"
         touched: set[str] = set()
+        self.fallen = {}
         weight = 1.0
         for example in examples:
             self.events += 1
@@ -100,11 +104,13 @@ class CellEvidence:
             share = weight
             if standing.changed_event >= 0:
                 share *= standing.weight(self.events, example.at, example.first_at)
-            if threshold is not None and standing.detector.surprised(
-                bernoulli_residual(reward, self._expected(cell, standing, share)), threshold
-            ):
-                self._change(agent_name, standing, example.at, weight)
-                share = weight
+            if threshold is not None:
+                residual = bernoulli_residual(reward, self._expected(cell, standing, share))
+                if standing.detector.surprised(residual, threshold):
+                    self._change(agent_name, standing, example.at, weight)
+                    share = weight
+                    if residual < 0.0:
+                        self.fallen[self.events] = agent_name
             cell[0] += share
             standing.mass += share
             cell[1] += reward * share
@@ -113,7 +119,7 @@ class CellEvidence:
 
     def _expected(self, cell: Cell, standing: Standing, unit: float) -> float:
         """Posterior mean before this outcome, in stored units; the stated prior is left to the policy."""
-        config = self._config
+        config = self.config
         mass = config.prior_mass * unit
         lent = standing.mass - cell[0]
         rate = (config.prior_mean * mass + standing.reward - cell[1]) / (mass + lent)
@@ -157,7 +163,7 @@ class CellEvidence:
     def _cell(self, task_type: str, agent: str) -> Cell:
         standing = self.standings.get(agent)
         if standing is None:
-            standing = self.standings[agent] = Standing()
+            standing = self.standings[agent] = Standing(new_detector(self.config))
         return self.cells.setdefault(task_type, {}).setdefault(agent, [0.0, 0.0, standing])
 
     def _add(self, example: Example, agent: str, mass: float, gain: float) -> None:

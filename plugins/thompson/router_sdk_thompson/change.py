@@ -5,7 +5,8 @@ Two sums per agent, so that it costs next to nothing per outcome, is saved with 
 
 from __future__ import annotations
 
-from math import sqrt
+from math import isfinite, sqrt
+from typing import Any
 
 ALLOWANCE = 0.4
 """Shift, in standard deviations, that is put down to an imperfect posterior."""
@@ -53,3 +54,19 @@ class ChangeDetector:
         self.worse = self.better = 0.0
         self.alarms += 1
         return True
+
+    def state(self) -> list[Any]:
+        """What ``restored`` reads."""
+        return [self.worse, self.better, self.alarms]
+
+    @classmethod
+    def restored(cls, state: list[Any]) -> ChangeDetector:
+        """Read back what ``state`` gave.
+
+        Raises:
+            ValueError: if a sum is not finite.
+        """
+        worse, better, alarms = float(state[0]), float(state[1]), int(state[2])
+        if not (isfinite(worse) and isfinite(better)):
+            raise ValueError("change detection holds numbers that are not finite")
+        return cls(worse, better, alarms)

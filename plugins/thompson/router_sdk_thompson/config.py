@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from router_sdk.plugin import StrategyConfig
 from router_sdk_thompson.objectives import Objectives
+from router_sdk_thompson.priors import Inheritance, PriorTable
 
 DAY_S = 86_400.0
 
 Labels = Literal["exclusive", "independent", "ignore"]
+Likelihood = Literal["gaussian", "logistic"]
 Sampling = Literal["shared", "independent", "ucb", "greedy"]
 
 
@@ -34,29 +36,48 @@ class ThompsonConfig(StrategyConfig):
     """Observations that this assumption is worth."""
     stated_mass: float = Field(default=10.0, gt=0.0, le=100.0)
     """Observations that an agent's stated ``success_rate`` is worth."""
+    priors: PriorTable = {}
+    """Rates believed before any outcome, by task type and agent, or the path of a JSON file with them."""
+    inherit: dict[str, Inheritance] = {}
+    """Task types that start from another type's posterior, discounted, instead of from all the others."""
+
+    @field_validator("inherit")
+    @classmethod
+    def _from_another(cls, inherit: dict[str, Inheritance]) -> dict[str, Inheritance]:
+        for task_type, start in inherit.items():
+            if start.source == task_type:
+                raise ValueError(f"{task_type!r} cannot start from itself")
+        return inherit
+
     borrowed_mass: float = Field(default=20.0, ge=0.0, le=1000.0)
     """Most that an agent's record on other task types counts for on one type, in observations."""
     change_threshold: float | None = Field(default=12.0, gt=0.0)
-    """Surprise, in standard deviations summed, at which an agent counts as changed; None never looks."""
+    """Surprise, in standard deviations summed, at which CUSUM calls an agent changed; None never looks."""
+    change_detector: Literal["cusum", "adwin", "off"] = "cusum"
+    """What watches for change; ``adwin`` needs the extra ``router-sdk-thompson[adwin]`` and is off without it."""
+    adwin_delta: float = Field(default=0.01, gt=0.0, lt=1.0)
+    """Chance of a false alarm that ADWIN puts up with."""
     contextual: bool = True
     """Whether a task's text and features are looked at; False knows task types alone."""
     encoder: str | None = None
     """Dense encoder whose vectors describe a text; None uses sparse hashed features, which need no model."""
     min_context_evidence: float = Field(default=50.0, ge=0.0)
     """Outcomes below which the strategy abstains on tasks with a text or features."""
+    likelihood: Likelihood = "gaussian"
+    """How a reward follows from features and dense vectors: linearly, or as the chance of a success by a logit."""
     exploration: float = Field(default=0.9, ge=0.0)
     """Standard deviations that doubt is worth over features and dense vectors."""
     prior_reward: float = Field(default=1.0, ge=0.0, le=1.0)
     """Reward hoped for, over features and dense vectors, of an agent that nothing is known of."""
-    ridge: float = Field(default=0.3, gt=0.0)
+    ridge: float = Field(default=0.16, gt=0.0)
     """Precision of the prior on the weights."""
-    noise_guess: float = Field(default=0.35, gt=0.0)
+    noise_guess: float = Field(default=0.6, gt=0.0)
     """Guess of the reward's standard deviation around its mean."""
     noise_mass: float = Field(default=5.0, gt=0.0)
     """Observations that the guess is worth."""
     fourier_features: int = Field(default=192, ge=0, le=4096)
     """Random Fourier features that are added to few columns; 0 stays linear."""
-    fourier_columns: int = Field(default=64, ge=0)
+    fourier_columns: int = Field(default=32, ge=0)
     """Columns of numbers up to which they are added."""
     fourier_bandwidth: float = Field(default=1.45, gt=0.0)
     """Standard deviation of their frequencies, for vectors of length 1."""
@@ -68,7 +89,7 @@ class ThompsonConfig(StrategyConfig):
     """Prior variance of a text feature's weight."""
     text_noise_guess: float = Field(default=0.05, gt=0.0)
     """Guess of a reward's variance around its mean, given the text."""
-    text_noise_factor: float = Field(default=20.0, gt=0.0)
+    text_noise_factor: float = Field(default=8.0, gt=0.0)
     """What the noise is multiplied by because features are treated as if they were independent."""
     text_noise_least: float = Field(default=0.1, gt=0.0)
     """Least noise that is assumed."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.plugin import InvalidConfigError
+from router_sdk_thompson.contest import Choice, Contest
 from router_sdk_thompson.context_probe import BARE, ContextProbe
+from router_sdk_thompson.dense_file import load_dense, save_dense
 from router_sdk_thompson.dense_model import DenseModel
 from router_sdk_thompson.labels import Change, changes
 from router_sdk_thompson.text_features import TEXT_TAG, TextFeatures, text_ids
@@ -31,6 +33,7 @@ class ContextView(NamedTuple):
     config: ThompsonConfig
     dense: DenseView | None
     text: TextView
+    choice: Choice
 
     def belief(self, task: Task, agents: AgentSet, context: RouteContext) -> Belief | None:
         """What the posterior that fits the task says; None while it knows too little."""
@@ -41,6 +44,10 @@ class ContextView(NamedTuple):
             return self.dense.belief(task, agents, context.encode(encoder) if text and encoder else None)
         if not self.text.ready:
             return None
+        if task.features and self.dense is not None and self.choice.features(task.task_type):
+            found = self.dense.belief(task, agents, None)
+            if found is not None:
+                return found
         try:
             ids = context.encode(TextFeatures.name)
         except KeyError:  # The encoder is not registered: then the ids are simply not logged.
@@ -48,14 +55,16 @@ class ContextView(NamedTuple):
         return self.text.belief(agents, ids, task.task_type, task.features)
 
 
+WARM_UP = 20
+"""Outcomes that both posteriors learn from before they are compared."""
 NO_FEATURES: Mapping[str, FeatureValue] = {}
 
 
 class Contexts:
     """The contextual half of the strategy.
 
-    Without a dense encoder a text goes, hashed, to the sparse posterior, and features alone to the dense one; with
-    an encoder both go to the dense one.
+    Without a dense encoder a text goes, hashed, to the sparse posterior, and features alone to the dense one; a task
+    with both teaches either, and the one that predicts better answers. With an encoder all go to the dense one.
 
     Args:
         config: The strategy's configuration.
@@ -73,16 +82,25 @@ class Contexts:
         self._probe = ContextProbe()
         self.dense = DenseModel(config, seed)
         self.text = TextModel(config, seed)
+        self._contest = Contest()
 
     def prepare(self, agents: AgentSet) -> None:
         """Read the agents' examples."""
         if self._config.encoder is None:
             self.text.prepare(agents)
 
-    def learn(self, examples: Sequence[Example]) -> None:
-        """Take in the examples whose tasks carry more than a type."""
+    def learn(self, examples: Sequence[Example], known: int, fallen: Mapping[int, str]) -> None:
+        """Take in the examples whose tasks carry more than a type.
+
+        Args:
+            examples: What is new.
+            known: Outcomes before these.
+            fallen: Agents that proved worse than they were, whatever the task, by the outcome's number.
+        """
         labels, kind_of = self._config.labels, self._probe.kind
-        for example in examples:
+        for number, example in enumerate(examples, known + 1):
+            if number in fallen:
+                self.text.unsettle(fallen[number])
             kind = kind_of(example)
             if kind is BARE:
                 continue
@@ -103,7 +121,11 @@ class Contexts:
             if ids is None and (text := example.task.text):
                 ids = text_ids(text)
             if ids is not None:
-                self.text.learn(example, told, ids, example.task.features if has_features else NO_FEATURES)
+                features = example.task.features if has_features else NO_FEATURES
+                if features:
+                    self._compare(example, told, ids)
+                    self.dense.learn(example, told, example.task, None)
+                self.text.learn(example, told, ids, features)
                 return
         elif has_text:
             vector = self._logged_vector(example)
@@ -112,21 +134,32 @@ class Contexts:
         if has_features or vector is not None:
             self.dense.learn(example, told, example.task, vector)
 
+    def _compare(self, example: Example, told: Sequence[Change], ids: NDArray[Any]) -> None:
+        # Their first guesses are their priors, which say nothing of how well they learn.
+        if min(self.dense.events, self.text.events) < WARM_UP:
+            return
+        if len(told) != 1 or told[0].old is not None or told[0].new is None or not len(ids):
+            return
+        agent, reward, task = told[0].agent, told[0].new, example.task
+        by_text = self.text.predicted(agent, ids, task.task_type, task.features)
+        self._contest.note(task.task_type, reward - by_text, reward - self.dense.predicted(agent, task))
+
     def _logged_vector(self, example: Example) -> NDArray[Any] | None:
-        name = self._config.encoder
-        for tag, vector in example.vectors.items():
-            if tag.partition(":")[0] == name:
-                return vector
+        encoder = self._services.encoders[str(self._config.encoder)]
+        vector = example.vectors.get(encoder.tag)
         text = example.task.text
-        return self._services.encoders[str(name)].encode([text])[0] if text else None
+        return encoder.encode([text])[0] if vector is None and text else vector
 
     def view(self) -> ContextView:
         """Publish what was learnt."""
-        return ContextView(self._config, self.dense.view(), self.text.view())
+        return ContextView(self._config, self.dense.view(), self.text.view(), self._contest.choice)
 
     def intact(self, view: ContextView) -> bool:
         """Whether what a request read has not been written meanwhile."""
-        return self.text.intact(view.text) and (view.dense is None or self.dense.intact(view.dense))
+        text, dense = view.text, view.dense
+        return self.text.copies.intact(text.generation) and (
+            dense is None or self.dense.copies.intact(dense.generation)
+        )
 
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""
@@ -136,7 +169,8 @@ class Contexts:
     def save(self, folder: Path) -> None:
         """Write what was learnt."""
         self._probe.save(folder / "kinds.json")
-        self.dense.save(folder)
+        self._contest.save(folder / "contest.json")
+        save_dense(self.dense, folder)
         save_text(self.text, folder)
 
     def load(self, folder: Path) -> None:
@@ -146,9 +180,10 @@ class Contexts:
             CorruptArtifactError: if it is not valid.
         """
         self._probe.load(folder / "kinds.json")
-        self.dense.load(folder)
+        self._contest.load(folder / "contest.json")
+        load_dense(self.dense, folder)
         load_text(self.text, folder)
 
     def report(self) -> dict[str, Any]:
         """What either posterior has seen."""
-        return {"dense": self.dense.report(), "text": self.text.report()}
+        return {"dense": self.dense.report(), "text": self.text.report(), "answers": self._contest.report()}

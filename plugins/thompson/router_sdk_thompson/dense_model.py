@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from router_sdk.plugin import CorruptArtifactError
-from router_sdk_thompson.change import MISFIT, ChangeDetector
+from router_sdk_thompson.change import MISFIT
 from router_sdk_thompson.clock import FadingClock
 from router_sdk_thompson.columns import Columns
 from router_sdk_thompson.dense_view import DenseView, Design, described
+from router_sdk_thompson.detection import Detector, new_detector, threshold_of
 from router_sdk_thompson.fourier import FourierFeatures
+from router_sdk_thompson.logistic import Logistic
 from router_sdk_thompson.normal_gamma import NormalGamma
 from router_sdk_thompson.publication import TwoCopies
+from router_sdk_thompson.restless import Restless
+from router_sdk_thompson.rivals import SELDOM, Rivals
 from router_sdk_thompson.standing import KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 MOST_EARLY = 512
 """Decisions whose features are kept because a scale was settling."""
+LEAST_WHIMS = 10
+"""Choices on a whim before anything is concluded of the agents that were not asked."""
+SUCCESS = 0.5
+"""Reward from which an outcome counts as a success."""
 
 
 class DenseModel:
@@ -40,44 +45,58 @@ class DenseModel:
     Args:
         config: The strategy's configuration.
         seed: Seed of the Fourier features and of joint draws.
+
+    Attributes:
+        design: How tasks become vectors; None before the first.
+        posterior: What was learnt.
+        copies: What requests read of it.
+        early: Features as they were when a scale was still settling, by decision, so that a correction finds them.
+        rivals: What a success says of the others.
+        events: Revisions learnt from.
     """
 
     def __init__(self, config: ThompsonConfig, seed: int) -> None:
-        self._config, self._seed = config, seed
-        self._clock = FadingClock(config.half_life_s)
-        self._detectors: dict[str, ChangeDetector] = {}
-        self._design: Design | None = None
+        self.config, self._seed = config, seed
+        self.clock = FadingClock(config.half_life_s)
+        self.detectors: dict[str, Detector] = {}
+        self.restless = Restless()
+        self.design: Design | None = None
         self._frozen: Design | None = None
-        self._posterior = self._empty()
-        self._copies: TwoCopies[NormalGamma] = TwoCopies(self._empty)
-        # Features as they were when a scale was still settling, by decision, so that a correction finds them again.
-        self._early: dict[str, NDArray[np.float64]] = {}
+        self.posterior = self.empty()
+        self.copies: TwoCopies[NormalGamma] = TwoCopies(self.empty)
+        self.early: dict[str, NDArray[np.float64]] = {}
+        self.rivals = Rivals()
+        self._view: DenseView | None = None
         self.events = 0
 
     def _start(self, vector: NDArray[Any] | None, features: Mapping[str, FeatureValue]) -> Design:
-        config, first = self._config, 0 if vector is None else len(vector)
+        config, first = self.config, 0 if vector is None else len(vector)
         numbers = first + sum(not isinstance(value, str) for value in features.values())
         wanted = config.fourier_features if 0 < numbers <= config.fourier_columns else 0
-        self._design = design = Design(Columns(first), self._fourier(wanted))
-        self._posterior = self._empty()
+        self.design = design = Design(Columns(first), self.fourier(wanted))
+        self.posterior = self.empty()
         return design
 
-    def _fourier(self, count: int) -> FourierFeatures | None:
-        config = self._config
+    def fourier(self, count: int) -> FourierFeatures | None:
+        """So many Fourier features, or None for none."""
+        config = self.config
         if not count:
             return None
         return FourierFeatures(count, config.fourier_bandwidth, config.fourier_weight, self._seed)
 
-    def _empty(self) -> NormalGamma:
-        config = self._config
+    def empty(self) -> NormalGamma:
+        """A posterior of nobody."""
+        config = self.config
+        if config.likelihood == "logistic":
+            return Logistic(1, config.ridge, config.prior_reward)
         return NormalGamma(1, config.ridge, config.prior_reward, config.noise_mass, config.noise_guess)
 
     def learn(self, example: Example, told: Sequence[Change], task: Task, vector: NDArray[Any] | None) -> None:
         """Take in what one revision says; ``view`` publishes it."""
         features = described(task)
-        design = self._start(vector, features) if self._design is None else self._design
-        posterior = self._posterior
-        settling = example.previous is None and design.columns.fit(features)
+        design = self._start(vector, features) if self.design is None else self.design
+        posterior = self.posterior
+        settling = bool(features) and example.previous is None and design.columns.fit(features)
         if settling:
             self._frozen = None
         if posterior.width != design.width:
@@ -86,21 +105,41 @@ class DenseModel:
             posterior.widen(design.width)
             self._frozen = None
         self.events += 1
-        share = self._clock.advance(example.at)
+        share = self.clock.advance(example.at)
         if share < 1.0:
             posterior.fade(list(posterior.rows), share)
-            self._copies.touch_all(posterior.rows.values())
+            self.copies.touch_all(posterior.rows.values())
+        for agent, kept in self.restless.due(self.events):
+            self.copies.touch(posterior.row(agent), None)
+            posterior.fade([agent], kept)
         x = self._features(example, design, vector, features, settling)
-        weight = self._clock.weight(example.first_at)
+        weight = self.clock.weight(example.first_at)
         for agent, old, new in told:
             row = posterior.row(agent)
-            self._copies.touch(row, None)
+            self.copies.touch(row, None)
             if old is not None and new is not None:
                 posterior.correct(row, x, old, new, weight)
             elif old is not None:
                 posterior.observe(row, x, old, -weight)
             elif new is not None:
                 self._watch(posterior, agent, posterior.observe(row, x, new, weight))
+        if example.revision == 0 and len(told) == 1 and (reward := told[0].new) is not None:
+            self.rivals.note(example.propensity, reward)
+            if reward >= SUCCESS and self.rivals.whims >= LEAST_WHIMS:
+                self._teach_rivals(example, x, reward * weight)
+
+    def _teach_rivals(self, example: Example, x: NDArray[np.float64], weight: float) -> None:
+        """Where tasks belong to few agents, tell the others that think this one theirs that it probably is not."""
+        rate, posterior = self.rivals.verdict(), self.posterior
+        weight *= self.config.rival_weight
+        if rate is None or not weight:
+            return
+        expected, rows = posterior.expected(x), posterior.rows
+        for agent in example.eligible:
+            row = rows.get(agent, -1)
+            if agent != example.agent and row >= 0 and expected[row] > SELDOM:
+                self.copies.touch(row, None)
+                posterior.observe(row, x, rate, weight)
 
     def _features(
         self,
@@ -110,106 +149,67 @@ class DenseModel:
         features: Mapping[str, FeatureValue],
         settling: bool,
     ) -> NDArray[np.float64]:
-        early = self._early.get(example.decision_id)
-        if early is not None and example.previous is not None:
+        early = None if example.previous is None else self.early.get(example.decision_id)
+        if early is not None:
             return np.pad(early, (0, design.width - len(early)))
         x = design.encode(vector, features)
-        if settling and len(self._early) < MOST_EARLY:
-            self._early[example.decision_id] = x
+        if settling and len(self.early) < MOST_EARLY:
+            self.early[example.decision_id] = x
         return x
+
+    def predicted(self, agent: str, task: Task) -> float:
+        """Reward expected of an agent at a task's features, before they are learnt."""
+        design, row = self.design, self.posterior.rows.get(agent)
+        if design is None or row is None:
+            return self.config.prior_reward
+        return self.posterior.expected(design.encode(None, described(task)))[row]
 
     def forget_examples(self, decision_ids: Collection[str]) -> None:
         """Drop what was kept of these decisions; a later correction of one of them is approximate."""
         for decision_id in decision_ids:
-            self._early.pop(decision_id, None)
+            self.early.pop(decision_id, None)
 
     def view(self) -> DenseView | None:
-        """Publish what was learnt; None before anything was."""
-        design = self._design
+        """Publish what was learnt, the last publication again where nothing was; None before anything was."""
+        design, view = self.design, self._view
         if design is None:
             return None
+        if view is not None and not self.copies.changed and view.events == self.events and self._frozen is view.design:
+            return view
         if self._frozen is None:
             fourier = None if design.fourier is None else design.fourier.frozen()
             self._frozen = Design(design.columns.frozen(), fourier)
-        mirror = self._copies.publish(self._posterior)
-        return DenseView(self._config, self._frozen, mirror, self.events, self._copies.generation, self._seed)
-
-    def intact(self, view: DenseView) -> bool:
-        """Whether what a request read has not been written meanwhile."""
-        return self._copies.intact(view.generation)
+        mirror = self.copies.publish(self.posterior)
+        self._view = DenseView(self.config, self._frozen, mirror, self.events, self.copies.generation, self._seed)
+        return self._view
 
     def _watch(self, posterior: NormalGamma, agent: str, surprise: float) -> None:
-        threshold = self._config.change_threshold
+        threshold = threshold_of(self.config)
         if threshold is None:
             return
-        detector = self._detectors.get(agent)
+        detector = self.detectors.get(agent)
         if detector is None:
-            detector = self._detectors[agent] = ChangeDetector()
+            detector = self.detectors[agent] = new_detector(self.config)
         if detector.surprised(surprise, MISFIT * threshold):
             count = float(posterior.count[posterior.rows[agent]])
-            self._copies.touch(posterior.rows[agent], None)
+            self.copies.touch(posterior.rows[agent], None)
+            self.restless.note(agent, self.events)
             posterior.fade([agent], min(1.0, KEPT / max(count, 1.0)))
+
+    def replace(self, design: Design, posterior: NormalGamma) -> None:
+        """Go on from what another process learnt."""
+        self.design, self.posterior, self._frozen, self._view = design, posterior, None, None
+        self.copies = TwoCopies(self.empty)
+        self.copies.touch_all(posterior.rows.values())
 
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""
-        self._copies.touch_all(self._posterior.rows.values())
-        self._posterior.forget(agents)
+        self.copies.touch_all(self.posterior.rows.values())
+        self.posterior.forget(agents)
+        self.restless.forget(agents)
         for name in agents:
-            self._detectors.pop(name, None)
+            self.detectors.pop(name, None)
 
     def report(self) -> dict[str, Any]:
         """How much was learnt, and how wide the features are."""
-        return {"events": self.events, "features": self._posterior.width}
-
-    def save(self, folder: Path) -> None:
-        """Write the posterior; nothing where nothing was learnt."""
-        posterior, design = self._posterior, self._design
-        if design is None:
-            return
-        state = {
-            "events": self.events,
-            "step": self._clock.step,
-            "columns": design.columns.state(),
-            "fourier": 0 if design.fourier is None else design.fourier.count,
-            "early": list(self._early),
-            "agents": sorted(posterior.rows),
-            "detectors": {name: [d.worse, d.better, d.alarms] for name, d in self._detectors.items()},
-        }
-        (folder / "dense.json").write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
-        rows = [np.pad(x, (0, design.width - len(x))) for x in self._early.values()]
-        np.save(folder / "dense_early.npy", np.array(rows).reshape(len(rows), design.width), allow_pickle=False)
-        for key, array in posterior.arrays().items():
-            np.save(folder / f"dense_{key}.npy", array, allow_pickle=False)
-
-    def load(self, folder: Path) -> None:
-        """Read what ``save`` wrote.
-
-        Raises:
-            CorruptArtifactError: if it is not valid.
-        """
-        if not (folder / "dense.json").exists():
-            return
-        try:
-            state = json.loads((folder / "dense.json").read_text(encoding="utf-8"))
-            arrays = {
-                key: np.load(folder / f"dense_{key}.npy", allow_pickle=False)
-                for key in ("mean", "sigma", "count", "residual", "early")
-            }
-            early = dict(zip([str(each) for each in state["early"]], arrays["early"], strict=True))
-            columns = Columns()
-            columns.restore(state["columns"])
-            posterior = self._empty()
-            posterior.restore([str(name) for name in state["agents"]], arrays)
-            detectors = {str(name): ChangeDetector(*each) for name, each in state["detectors"].items()}
-            design = Design(columns, self._fourier(int(state["fourier"])))
-            events, step = int(state["events"]), state["step"]
-        except (OSError, ValueError, KeyError, TypeError, EOFError, np.linalg.LinAlgError) as error:
-            raise CorruptArtifactError(f"the posterior over features cannot be used: {error}") from error
-        if design.fourier is not None:
-            design.fourier.grow(columns.count)
-        if posterior.rows and posterior.width != design.width:
-            raise CorruptArtifactError("the posterior over features does not fit its columns")
-        self._design, self._frozen, self._posterior, self._detectors = design, None, posterior, detectors
-        self._copies = TwoCopies(self._empty)
-        self._copies.touch_all(posterior.rows.values())
-        self.events, self._clock.step, self._early = events, step, early
+        return {"events": self.events, "features": self.posterior.width}

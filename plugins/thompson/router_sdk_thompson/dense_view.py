@@ -39,11 +39,10 @@ class Design(NamedTuple):
         """Features of one task, shape ``(width,)``."""
         columns, fourier = self.columns, self.fourier
         first = columns.first
-        if vector is not None and len(vector) == first == columns.count and fourier is None:
+        if fourier is None and vector is not None and len(vector) == first == columns.count:
             x = np.empty(first + 1)
             x[0] = 1.0
-            length = float(vector.dot(vector))
-            np.divide(vector, sqrt(length) or 1.0, out=x[1:], dtype=np.float64)
+            np.divide(vector, sqrt(vector.dot(vector)) or 1.0, x[1:])
             return x
         raw = columns.encode(features)
         if vector is not None and len(vector) == first:
@@ -75,7 +74,7 @@ class DenseView(NamedTuple):
         x = self.design.encode(vector, described(task))
         means, widths = posterior.scores(names, x, self.config.exploration)
         seed = f"{self.seed}\0{self.events}\0{x.tobytes().hex()}" if self.config.sampling == "independent" else ""
-        return Belief("features", means, widths, posterior.counts, seed)
+        return Belief("features", means, widths, posterior.counts, seed, self.config.likelihood == "logistic")
 
 
 def described(task: Task) -> Mapping[str, FeatureValue]:

@@ -31,27 +31,34 @@ def shared_draw(means: Sequence[float], widths: Sequence[float]) -> list[float]:
     Returns:
         ``k`` probabilities that sum to 1.
     """
-    mean = max(means)
-    width = max([s for m, s in zip(means, widths, strict=True) if m == mean])
     chances = [0.0] * len(means)
+    mean = max(means)
+    holders = [means.index(mean)]
+    if means.count(mean) > 1:
+        tied = [i for i, m in enumerate(means) if m == mean]
+        steepest = max([widths[i] for i in tied])
+        holders = [i for i in tied if widths[i] == steepest]
+    width = widths[holders[0]]
     # What starts lower and rises no faster is never the highest; few are left of many.
-    lines = [(m, s, i) for i, (m, s) in enumerate(zip(means, widths, strict=True)) if s > width or m == mean]
+    lines = [(s, means[i], i) for i, s in enumerate(widths) if s > width]
     reached = 0.0
-    while True:
+    while lines:
         crossing, following = CERTAIN, None
         for line in lines:
-            rise = line[1] - width
-            if rise > 0.0:
-                z = (mean - line[0]) / rise
-                if z < crossing or (z == crossing and following is not None and line[1] > following[1]):
-                    crossing, following = z, line
-        upto = 1.0 if following is None else erf(crossing * ROOT_HALF)
+            z = (mean - line[1]) / (line[0] - width)
+            if z < crossing or (z == crossing and following is not None and line[0] > following[0]):
+                crossing, following = z, line
+        if following is None:
+            break
+        upto = erf(crossing * ROOT_HALF)
         if upto > reached:
-            holders = [i for m, s, i in lines if m == mean and s == width]
             share = (upto - reached) / len(holders)
             for i in holders:
                 chances[i] = share
             reached = upto
-        if following is None:
-            return chances
-        mean, width, _ = following
+        width, mean, _ = following
+        holders = [i for s, m, i in lines if s == width and m == mean]
+        lines = [line for line in lines if line[0] > width]
+    for i in holders:
+        chances[i] = (1.0 - reached) / len(holders)
+    return chances

@@ -1,61 +1,59 @@
-"""What the agents cost and how long they take: log-normal latency, mean cost, and the multipliers of the budgets.
-
-A budget's multiplier rises while more is spent than planned and falls while less is (primal-dual: Agrawal and Devanur,
-2014); what was overspent on average is at most the multiplier divided by ``STEP`` times the number of outcomes.
-"""
+"""What the agents cost and how long they take, from the log alone, and the accounts of the budgets."""
 
 from __future__ import annotations
 
 import json
 import math
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from router_sdk.plugin import CorruptArtifactError
+from router_sdk_thompson.meter import Limit, Meter
+from router_sdk_thompson.outlook import Charge, Outlook
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
-    from router_sdk.plugin import Agent, AgentSet, Example, Signals
+    from router_sdk.plugin import Example, Signals
     from router_sdk_thompson.objectives import Objectives
+    from router_sdk_thompson.outlook import Cost, Latency
 
-STEP = 0.02
-HIGHEST = 50.0
-STATED_MASS = 3.0
-"""Observations that a stated cost or latency is worth."""
-
-Sums = list[float]
-"""``[count, sum of log latency, sum of its squares]`` or ``[count, sum of cost]``."""
-
-
-class Price(NamedTuple):
-    """Predicted latency and cost of one agent; None where nothing is known."""
-
-    latency_ms: float | None
-    cost_usd: float | None
+COST, LATENCY = "cost", "latency"
 
 
 class Ledger:
-    """Sums per agent, from the log alone.
+    """Sums per agent and the meters of the budgets.
 
     Args:
-        objectives: Whose budgets the multipliers keep.
+        objectives: Whose budgets are kept. ``pursue`` may be called from any thread, the rest from the one that learns.
     """
 
     def __init__(self, objectives: Objectives) -> None:
-        self.pursue(objectives)
-        self.latency: dict[str, Sums] = {}
-        self.cost: dict[str, Sums] = {}
-        self.multipliers = [0.0, 0.0]
+        self.objectives = objectives
+        self._metered = objectives
+        self._latency: dict[str, Latency] = {}
+        self._cost: dict[str, Cost] = {}
+        self._meters = {key: Meter(limit) for key, limit in limits(objectives).items()}
+        self._outlook: Outlook | None = None
 
     def pursue(self, objectives: Objectives) -> None:
-        """Change what is wanted; what was counted stays."""
+        """Change what is wanted; what was counted stays, and a budget that is new starts with a full purse."""
         self.objectives = objectives
-        self.quality_alone = objectives.quality_alone
+
+    def _settle(self) -> None:
+        """Take over what another thread wants."""
+        wanted = self.objectives
+        if wanted is not self._metered:
+            before, self._metered, self._outlook = self._meters, wanted, None
+            self._meters = {
+                key: before[key] if key in before and before[key].limit == limit else Meter(limit)
+                for key, limit in limits(wanted).items()
+            }
 
     def fold(self, examples: Sequence[Example]) -> bool:
         """Add latencies and costs, corrected ones in place of what they correct; True where there were any."""
+        self._settle()
         found = False
         for example in examples:
             now, before, agent = example.signals, example.previous, example.agent
@@ -65,94 +63,109 @@ class Ledger:
             if before is not None:
                 self._add(agent, before, -1.0)
             self._add(agent, now, 1.0)
-            self._charge(0, now[6], before and before[6], self.objectives.max_cost_usd)
-            self._charge(1, now[5], before and before[5], self.objectives.max_latency_ms)
+            # What somebody else decided was not spent by this router.
+            if self._meters and example.source == "routed":
+                self._charge(COST, now[6], before and before[6], example.at)
+                self._charge(LATENCY, now[5], before and before[5], example.at)
+        if found:
+            self._outlook = None
         return found
 
     def _add(self, agent: str, signals: Signals, sign: float) -> None:
         if signals.latency_ms is not None:
             log = math.log1p(signals.latency_ms)
-            sums = self.latency.setdefault(agent, [0.0, 0.0, 0.0])
-            sums[0] += sign
-            sums[1] += sign * log
-            sums[2] += sign * log * log
+            count, total, square = self._latency.get(agent, (0.0, 0.0, 0.0))
+            self._latency[agent] = (count + sign, total + sign * log, square + sign * log * log)
         if signals.cost_usd is not None:
-            sums = self.cost.setdefault(agent, [0.0, 0.0])
-            sums[0] += sign
-            sums[1] += sign * signals.cost_usd
+            count, total = self._cost.get(agent, (0.0, 0.0))
+            self._cost[agent] = (count + sign, total + sign * signals.cost_usd)
 
-    def _charge(self, which: int, now: float | None, before: float | None, budget: float | None) -> None:
-        if budget is not None and now is not None and before is None:
-            risen = self.multipliers[which] + STEP * (now / budget - 1.0)
-            self.multipliers[which] = min(max(risen, 0.0), HIGHEST)
+    def _charge(self, what: str, now: float | None, before: float | None, at: float) -> None:
+        if now is None:
+            return
+        for (measured, _), meter in self._meters.items():
+            if measured != what:
+                continue
+            if before is None:
+                meter.charge(now, at)
+            elif now != before:
+                meter.correct(now - before)
 
-    def price(self, agent: Agent) -> Price:
-        """What to expect of one agent."""
-        latency = self.latency.get(agent.name, [0.0, 0.0, 0.0])
-        count, log, square = latency
-        if agent.latency_ms is not None:
-            stated = math.log1p(agent.latency_ms)
-            count, log, square = count + STATED_MASS, log + STATED_MASS * stated, square + STATED_MASS * stated**2
-        mean = log / count if count > 0.0 else 0.0
-        spread = max(square / count - mean * mean, 0.0) if count > 0.0 else 0.0
-        expected = math.expm1(min(mean + spread / 2.0, 100.0)) if count > 0.0 else None
-        spent, total = self.cost.get(agent.name, [0.0, 0.0])
-        if agent.cost_usd is not None:
-            spent, total = spent + STATED_MASS, total + STATED_MASS * agent.cost_usd
-        return Price(expected, max(total / spent, 0.0) if spent > 0.0 else None)
+    def view(self) -> Outlook:
+        """Publish what was counted."""
+        self._settle()
+        if self._outlook is None:
+            charges: dict[str, list[Charge]] = {COST: [], LATENCY: []}
+            for (what, _), meter in self._meters.items():
+                charges[what].append(Charge(meter.multiplier, meter.share, meter.room))
+            self._outlook = Outlook(
+                self._metered, dict(self._latency), dict(self._cost), charges[COST], charges[LATENCY]
+            )
+        return self._outlook
 
-    def prices(self, agents: AgentSet) -> dict[str, Price]:
-        """What to expect of each agent."""
-        return {agent.name: self.price(agent) for agent in agents}
-
-    def utility(
-        self, prices: Mapping[str, Price], names: Iterable[str], means: Sequence[float], widths: Sequence[float]
-    ) -> tuple[list[float], list[float]]:
-        """Turn expected rewards and their widths into utilities by weights and multipliers."""
-        wanted, (for_cost, for_latency) = self.objectives, self.multipliers
-        utilities, reaches = [], []
-        for name, mean, width in zip(names, means, widths, strict=True):
-            latency, cost = prices[name]
-            total, weight, charge = wanted.quality * mean, wanted.quality, 0.0
-            if wanted.latency and latency is not None:
-                total += wanted.latency * math.exp(-latency / wanted.latency_scale_ms)
-                weight += wanted.latency
-            if wanted.cost and cost is not None:
-                total += wanted.cost * math.exp(-cost / wanted.cost_scale_usd)
-                weight += wanted.cost
-            if wanted.max_cost_usd is not None and cost is not None:
-                charge += for_cost * cost / wanted.max_cost_usd
-            if wanted.max_latency_ms is not None and latency is not None:
-                charge += for_latency * latency / wanted.max_latency_ms
-            utilities.append(total / weight - charge)
-            reaches.append(width * wanted.quality / weight)
-        return utilities, reaches
+    def prepared(self) -> Outlook:
+        """``view`` for agents whose stated figures may have changed."""
+        self._outlook = None
+        return self.view()
 
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""
         for name in agents:
-            self.latency.pop(name, None)
-            self.cost.pop(name, None)
+            self._latency.pop(name, None)
+            self._cost.pop(name, None)
+        self._outlook = None
+
+    def report(self) -> dict[str, dict[str, float]]:
+        """Where each budget stands: its multiplier, and what may still be spent."""
+        return {
+            f"{what} per {unit}": {"multiplier": meter.multiplier, "left": meter.room}
+            for (what, unit), meter in self._meters.items()
+        }
 
     def save(self, path: Path) -> None:
-        """Write the sums."""
-        state = {"latency": self.latency, "cost": self.cost, "multipliers": self.multipliers}
+        """Write the sums and accounts."""
+        meters = [[*key, meter.state()] for key, meter in self._meters.items()]
+        state = {"latency": self._latency, "cost": self._cost, "meters": meters}
         path.write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
 
     def load(self, path: Path) -> None:
-        """Read what ``save`` wrote.
+        """Read what ``save`` wrote; an account of a budget that is not wanted is left out.
 
         Raises:
             CorruptArtifactError: if it cannot be read or a number is not finite.
         """
         try:
             state = json.loads(path.read_text(encoding="utf-8"))
-            latency = {str(name): [float(number) for number in sums] for name, sums in state["latency"].items()}
-            cost = {str(name): [float(number) for number in sums] for name, sums in state["cost"].items()}
-            multipliers = [float(number) for number in state["multipliers"]]
-            numbers = [*multipliers, *chain(*latency.values(), *cost.values())]
-            if len(multipliers) != 2 or not all(math.isfinite(number) for number in numbers):
+            latency: dict[str, Latency] = {}
+            for name, (count, total, square) in state["latency"].items():
+                latency[str(name)] = (float(count), float(total), float(square))
+            cost: dict[str, Cost] = {}
+            for name, (count, total) in state["cost"].items():
+                cost[str(name)] = (float(count), float(total))
+            if not all(math.isfinite(number) for number in chain(*latency.values(), *cost.values())):
                 raise ValueError("sums must be finite")
+            meters = {(str(what), str(unit)): Meter.restored(each) for what, unit, each in state["meters"]}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorruptArtifactError(f"{path.name} cannot be used: {error}") from error
-        self.latency, self.cost, self.multipliers = latency, cost, multipliers
+        self._latency, self._cost, self._outlook = latency, cost, None
+        self._metered = wanted = self.objectives
+        self._meters = {
+            key: meters[key] if key in meters and meters[key].limit == limit else Meter(limit)
+            for key, limit in limits(wanted).items()
+        }
+
+
+def limits(objectives: Objectives) -> dict[tuple[str, str], Limit]:
+    """The budgets that are wanted, by what they count and per what."""
+    found = {}
+    if objectives.max_cost_usd is not None:
+        found[COST, "task"] = Limit(objectives.max_cost_usd)
+    if objectives.max_latency_ms is not None:
+        found[LATENCY, "task"] = Limit(objectives.max_latency_ms)
+    window = objectives.window
+    if window is not None:
+        if window.max_cost_usd is not None:
+            found[COST, "window"] = Limit(window.max_cost_usd, window.tasks, window.seconds)
+        if window.max_latency_ms is not None:
+            found[LATENCY, "window"] = Limit(window.max_latency_ms, window.tasks, window.seconds)
+    return found

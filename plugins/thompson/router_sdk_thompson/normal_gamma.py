@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from router_sdk_thompson.saved_arrays import checked
+from router_sdk_thompson.short_list import LONG, short_listed
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
 LEAST_ROWS = 4
-SHORT_LIST = 16
-"""Agents whose full variance is computed where there are more than ``LONG``."""
-LONG = 64
 
 
 class NormalGamma:
@@ -38,7 +38,7 @@ class NormalGamma:
         rows: Agent name to row. A removed agent leaves a row that the next new one takes.
         mean: Weights, shape ``(rows, d)``.
         sigma: Covariances before the noise, shape ``(rows, d, d)``.
-        spread: Their diagonals, shape ``(rows, d)``.
+        spread: Their diagonals, shape ``(rows, d)``; kept up where there are more rows than ``LONG``.
         count: Observations, shape ``(rows,)``.
         residual: Sums of squared residuals, shape ``(rows,)``.
         noise: Variance of each agent's reward around its mean.
@@ -49,31 +49,36 @@ class NormalGamma:
         self._kappa, self._guess = kappa, noise**2
         self.rows: dict[str, int] = {}
         self._free: list[int] = []
+        self._version = 0  # Counts changes of `rows`.
+        self._ordered: tuple[Sequence[str], int, list[int], bool] = ((), -1, [], False)
         self._allocate(LEAST_ROWS)
 
     def _allocate(self, rows: int) -> None:
         width = self.width
-        # One block, so that a request needs one matrix-vector product for variances and means together.
+        # One block, so that one matrix-vector product gives variances and means together.
         self._block = np.zeros((rows, width + 1, width))
         self.sigma, self.mean = self._block[:, :width], self._block[:, width]
+        self._step = np.empty((width + 1, width))
         self.spread = np.full((rows, width), 1.0 / self.ridge)
         self.count, self.residual = np.zeros(rows), np.zeros(rows)
-        self.noise = [self._guess] * rows
+        self.noise = np.full(rows, self._guess)
 
     def row(self, agent: str) -> int:
         """The agent's row; a new one is a copy of the prior."""
-        found = self.rows.get(agent)
-        if found is not None:
+        if (found := self.rows.get(agent)) is not None:
             return found
         found = self._free.pop() if self._free else len(self.rows)
         if found >= len(self.mean):
             self._resize(2 * len(self.mean), self.width)
-        self.mean[found] = 0.0
-        self.sigma[found] = np.eye(self.width) / self.ridge
-        self.spread[found] = 1.0 / self.ridge
-        self._settle(found, 0.0, 0.0)
+        self._blank(found)
         self.rows[agent] = found
+        self._version += 1
         return found
+
+    def _blank(self, row: int) -> None:
+        self.mean[row], self.sigma[row] = 0.0, np.eye(self.width) / self.ridge
+        self.spread[row] = 1.0 / self.ridge
+        self._settle(row, 0.0, 0.0)
 
     def _settle(self, row: int, count: float, residual: float) -> None:
         count, residual = max(count, 0.0), max(residual, 0.0)
@@ -81,15 +86,16 @@ class NormalGamma:
         self.noise[row] = (self._kappa * self._guess + residual) / (self._kappa + count)
 
     def _resize(self, rows: int, width: int) -> None:
-        old = (self.mean, self.sigma, self.spread, self.count, self.residual)
-        noise = self.noise
+        old, noise = (self.mean, self.sigma, self.count, self.residual), self.noise
         kept, known = len(self.mean), self.width
         self.width = width
         self._allocate(rows)
         self.sigma[:kept, range(known, width), range(known, width)] = 1.0 / self.ridge
         self.mean[:kept, :known], self.sigma[:kept, :known, :known] = old[0], old[1]
-        self.spread[:kept, :known], self.count[:kept], self.residual[:kept] = old[2], old[3], old[4]
+        self.count[:kept], self.residual[:kept] = old[2], old[3]
         self.noise[:kept] = noise
+        if rows > LONG:
+            self.spread[:] = np.diagonal(self.sigma, axis1=1, axis2=2)
 
     def widen(self, width: int) -> None:
         """Make room for features that turned up later; what is known of the others stays."""
@@ -108,24 +114,24 @@ class NormalGamma:
         Returns:
             The error of the prediction, in its own standard deviations.
         """
-        sigma, mean = self.sigma[row], self.mean[row]
-        reach = sigma @ x
-        scale = 1.0 / weight + float(reach @ x)
+        block, width, step = self._block[row], self.width, self._step
+        moved = block.dot(x)
+        reach, error = moved[:width], reward - self.offset - moved.item(width)
+        scale = 1.0 / weight + float(reach.dot(x))
         if weight < 0.0 and scale > -1e-9:
             return 0.0  # Rounding or forgetting has left less of the observation than is to be taken back.
-        error = reward - self.offset - float(mean @ x)
-        mean += reach * (error / scale)
-        reach /= sqrt(abs(scale))
-        # The same factor on both sides keeps the matrix symmetric to the last bit.
-        step = np.multiply.outer(reach, reach)
-        square = reach * reach
+        moved[width] = -error
+        moved /= sqrt(abs(scale))
+        # Covariance and mean move together, by one outer product; the same factor on both sides of the covariance
+        # keeps it symmetric to the last bit.
+        np.dot(moved[:, None], reach[None], out=step)
         if scale > 0.0:
-            sigma -= step
-            self.spread[row] -= square
+            block -= step
         else:
-            sigma += step
-            self.spread[row] += square
-        surprise = error / sqrt(self.noise[row] * abs(scale))
+            block += step
+        if len(self.spread) > LONG:
+            self.spread[row] = block.diagonal()
+        surprise: float = error / sqrt(self.noise.item(row) * abs(scale))
         self._settle(row, self.count.item(row) + weight, self.residual.item(row) + error * error / scale)
         return surprise
 
@@ -138,44 +144,53 @@ class NormalGamma:
         self.mean[row] += reach * delta
         self._settle(row, self.count.item(row), self.residual.item(row) + change)
 
-    def scores(self, agents: Iterable[str], x: NDArray[np.float64], alpha: float) -> tuple[list[float], list[float]]:
+    def expected(self, x: NDArray[np.float64]) -> list[float]:
+        """Mean reward at ``x`` by row."""
+        found: list[float] = (self.mean[: len(self.rows) + len(self._free)].dot(x) + self.offset).tolist()
+        return found
+
+    def scores(self, agents: Sequence[str], x: NDArray[np.float64], alpha: float) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of each agent's reward at ``x``, the latter times ``alpha``.
 
         Agents beyond a short-list of the most promising get width 0 where there are very many.
         """
-        rows, used, width = self.rows, len(self.rows) + len(self._free), self.width
-        new_mean, new_width = self.offset, alpha * sqrt(self._guess * float(x @ x) / self.ridge)
+        order, straight = self._order(agents)
+        used, width, noise = len(self.rows) + len(self._free), self.width, self.noise
         if used > LONG:
-            means, variances = self._short_listed(x, alpha, used)
+            means, widths = short_listed(self.sigma, self.mean[:used], self.spread[:used], noise[:used], x, alpha)
         elif used:
-            products = (self._block[:used].reshape(used * (width + 1), width) @ x).reshape(used, width + 1)
-            means, variances = products[:, width].tolist(), (products[:, :width] @ x).tolist()
-        found_means, found_widths, noise = [], [], self.noise
-        for agent in agents:
-            row = rows.get(agent)
-            if row is None or row >= used:
-                found_means.append(new_mean)
-                found_widths.append(new_width)
-            else:
-                variance = variances[row] * noise[row]
-                found_means.append(self.offset + means[row])
-                found_widths.append(alpha * sqrt(variance) if variance > 0.0 else 0.0)
-        return found_means, found_widths
+            products = self._block[:used].reshape(-1, width).dot(x).reshape(used, width + 1)
+            means, variances = products[:, width].tolist(), products[:, :width].dot(x).tolist()
+            pairs = zip(variances, noise[:used].tolist(), strict=True)
+            widths = [alpha * sqrt(v * s) if v > 0.0 else 0.0 for v, s in pairs]
+        else:
+            means, widths = [], []
+        offset = self.offset
+        if straight:
+            return [offset + mean for mean in means], widths
+        # The prior answers for an agent without a row; it stands last, where -1 finds it.
+        means.append(0.0)
+        widths.append(alpha * sqrt(self._guess * float(x.dot(x)) / self.ridge))
+        return [offset + means[row] for row in order], [widths[row] for row in order]
+
+    def _order(self, agents: Sequence[str]) -> tuple[list[int], bool]:
+        """The agents' rows, -1 for one without, and whether they are all rows from the first to the last.
+
+        Remembered, since requests mostly ask for the same agents.
+        """
+        asked, known, order, straight = self._ordered
+        version, rows = self._version, self.rows
+        if asked is not agents or known != version:
+            order = [rows.get(agent, -1) for agent in agents]
+            straight = order == list(range(len(rows) + len(self._free)))
+            if isinstance(agents, tuple):
+                self._ordered = (agents, version, order, straight)
+        return order, straight
 
     def counts(self, agents: Iterable[str]) -> list[float]:
         """Observations of each agent."""
         rows, count = self.rows, self.count
         return [count.item(rows[agent]) if agent in rows else 0.0 for agent in agents]
-
-    def _short_listed(self, x: NDArray[np.float64], alpha: float, used: int) -> tuple[list[float], list[float]]:
-        means = self.mean[:used] @ x
-        rough = self.spread[:used] @ (x * x)
-        rough *= self.noise[:used]
-        hopes = means + 2.0 * alpha * np.sqrt(np.maximum(rough, 0.0, out=rough))
-        variances = [0.0] * used
-        for row in np.argpartition(hopes, used - SHORT_LIST)[used - SHORT_LIST :].tolist():
-            variances[row] = float((self.sigma[row] @ x) @ x)
-        return means.tolist(), variances
 
     def catch_up(self, source: NormalGamma, touched: dict[int, list[NDArray[np.intp]]]) -> None:
         """Become like ``source``, which changed in these rows since the last time."""
@@ -185,19 +200,20 @@ class NormalGamma:
             touched = {row: [] for row in range(len(source.mean))}
         for row in touched:
             self._block[row] = source._block[row]
-            self.spread[row] = source.spread[row]
+            if len(self.spread) > LONG:
+                self.spread[row] = source.spread[row]
             self.count[row] = source.count[row]
             self.noise[row] = source.noise[row]
-        if self.rows != source.rows:
+        if self._version != source._version:
             self.rows = dict(source.rows)
+            self._version = source._version
         self._free = list(source._free)
 
     def fade(self, agents: Iterable[str], share: float) -> None:
         """Let what is known count only a share of what it did; the prior stays whole."""
         prior = self.ridge * np.eye(self.width)
         for agent in agents:
-            row = self.rows.get(agent)
-            if row is None:
+            if (row := self.rows.get(agent)) is None:
                 continue
             precision = np.linalg.inv(self.sigma[row])
             moment = share * (precision @ self.mean[row])
@@ -212,9 +228,8 @@ class NormalGamma:
         for agent in agents:
             row = self.rows.pop(agent, None)
             if row is not None:
-                self.mean[row], self.sigma[row] = 0.0, np.eye(self.width) / self.ridge
-                self.spread[row] = 1.0 / self.ridge
-                self._settle(row, 0.0, 0.0)
+                self._version += 1
+                self._blank(row)
                 self._free.append(row)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -233,17 +248,8 @@ class NormalGamma:
         Raises:
             ValueError: if a number is not finite, a count negative, or a covariance not positive definite.
         """
-        mean, sigma, count, residual = (arrays[key] for key in ("mean", "sigma", "count", "residual"))
-        width = mean.shape[1] if mean.ndim == 2 else -1
-        if sigma.shape != (len(names), width, width) or len(mean) != len(names):
-            raise ValueError("arrays do not fit each other")
-        if not all(np.isfinite(array).all() for array in (mean, sigma, count, residual)):
-            raise ValueError("posterior is not finite")
-        if (count < 0).any() or (residual < 0).any():
-            raise ValueError("alpha and beta must be at least 0")
-        for each in sigma:
-            np.linalg.cholesky(each)
-        self.width, self.rows, self._free = width, {}, []
+        mean, sigma, count, residual = checked(len(names), arrays)
+        self.width, self.rows, self._free = mean.shape[1], {}, []
         self._allocate(max(LEAST_ROWS, len(names)))
         for index, name in enumerate(names):
             row = self.row(name)

@@ -2,7 +2,36 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Window(BaseModel):
+    """A budget that starts again: after so many tasks, or after so much time of the log.
+
+    What one window overspent is taken from the next; what it left over is not carried on.
+
+    Raises:
+        ValueError: unless exactly one of ``tasks`` and ``seconds`` is given.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    tasks: int | None = Field(default=None, ge=1)
+    """Outcomes with a known cost or latency in a window."""
+    seconds: float | None = Field(default=None, gt=0.0)
+    """Log time in a window, in seconds; windows start at its multiples since the epoch."""
+    max_cost_usd: float | None = Field(default=None, gt=0.0)
+    """What may be spent in a window in all, in US dollars."""
+    max_latency_ms: float | None = Field(default=None, gt=0.0)
+    """Latencies of a window summed, in milliseconds."""
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> Self:
+        if (self.tasks is None) == (self.seconds is None):
+            raise ValueError("a window is measured in tasks or in seconds; give one of them")
+        return self
 
 
 class Objectives(BaseModel):
@@ -28,6 +57,8 @@ class Objectives(BaseModel):
     """Budget per task on average, in US dollars."""
     max_latency_ms: float | None = Field(default=None, gt=0.0)
     """Latency per task on average, in milliseconds."""
+    window: Window | None = None
+    """Budgets that start again."""
 
     @classmethod
     def traded_off(cls, cost_quality_tradeoff: float) -> Objectives:
@@ -41,4 +72,4 @@ class Objectives(BaseModel):
     @property
     def quality_alone(self) -> bool:
         """Whether nothing but the reward counts."""
-        return not (self.latency or self.cost or self.max_cost_usd or self.max_latency_ms)
+        return not (self.latency or self.cost or self.max_cost_usd or self.max_latency_ms or self.window)

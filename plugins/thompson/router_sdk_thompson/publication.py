@@ -30,16 +30,22 @@ class TwoCopies(Generic[M]):
 
     Args:
         make: Makes an empty mirror.
+
+    Attributes:
+        generation: Number of the newest publication.
+        changed: Whether anything was touched since.
     """
 
     def __init__(self, make: Callable[[], M]) -> None:
         self._mirrors = (make(), make())
         self._touched: tuple[dict[int, list[NDArray[np.intp]]], dict[int, list[NDArray[np.intp]]]] = ({}, {})
         self.generation = 0
+        self.changed = True
         self._writing = 0
 
     def touch(self, row: int, places: NDArray[np.intp] | None) -> None:
         """Note that a row changed, at these places only or, with None, anywhere."""
+        self.changed = True
         for touched in self._touched:
             if places is None:
                 touched[row] = []
@@ -60,6 +66,7 @@ class TwoCopies(Generic[M]):
         mirror, touched = self._mirrors[following & 1], self._touched[following & 1]
         mirror.catch_up(source, touched)
         touched.clear()
+        self.changed = False
         self.generation = following
         return mirror
 

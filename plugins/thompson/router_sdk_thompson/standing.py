@@ -9,9 +9,12 @@ recovered back into play; the cost of asking falls off as ``1 / x``.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from router_sdk_thompson.change import ChangeDetector
+from router_sdk_thompson.detection import Detector, restored_detector
+
+if TYPE_CHECKING:
+    from router_sdk_thompson.config import ThompsonConfig
 
 VOLATILE = 150.0
 CALM = 4.0
@@ -30,6 +33,9 @@ def fading(outcomes: float) -> float:
 class Standing:
     """Totals of one agent, scaled like the cells they sum.
 
+    Args:
+        detector: Watches for change.
+
     Attributes:
         mass: Observations.
         reward: Reward that came of them.
@@ -41,10 +47,10 @@ class Standing:
 
     __slots__ = ("changed_at", "changed_event", "detector", "kept", "mass", "reward")
 
-    def __init__(self) -> None:
+    def __init__(self, detector: Detector) -> None:
         self.mass = 0.0
         self.reward = 0.0
-        self.detector = ChangeDetector()
+        self.detector = detector
         self.changed_event = -1
         self.changed_at = 0.0
         self.kept: list[tuple[float, float]] = []
@@ -82,30 +88,26 @@ class Standing:
 
     def state(self) -> dict[str, Any]:
         """What ``restored`` reads."""
-        detector = self.detector
         return {
             "totals": [self.mass, self.reward],
-            "detector": [detector.worse, detector.better, detector.alarms],
+            "detector": self.detector.state(),
             "changed": [self.changed_event, self.changed_at],
             "kept": self.kept,
         }
 
     @classmethod
-    def restored(cls, state: dict[str, Any]) -> Standing:
+    def restored(cls, state: dict[str, Any], config: ThompsonConfig) -> Standing:
         """Read back what ``state`` gave.
 
         Raises:
             ValueError: if a number is out of range.
         """
-        standing = cls()
+        standing = cls(restored_detector(config, state["detector"]))
         standing.mass, standing.reward = checked_pair(state["totals"])
-        worse, better, alarms = state["detector"]
-        standing.detector = ChangeDetector(float(worse), float(better), int(alarms))
         standing.changed_event, standing.changed_at = int(state["changed"][0]), float(state["changed"][1])
         standing.kept = [(float(when), float(share)) for when, share in state["kept"]]
-        numbers = [standing.detector.worse, standing.detector.better, standing.changed_at, *sum(standing.kept, ())]
-        if not all(math.isfinite(number) for number in numbers):
-            raise ValueError("change detection holds numbers that are not finite")
+        if not all(math.isfinite(number) for number in [standing.changed_at, *sum(standing.kept, ())]):
+            raise ValueError("past changes hold numbers that are not finite")
         return standing
 
 

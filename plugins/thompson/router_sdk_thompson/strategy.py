@@ -11,7 +11,9 @@ from router_sdk_thompson.cell_policy import CellPolicy
 from router_sdk_thompson.cells import CellEvidence
 from router_sdk_thompson.config import ThompsonConfig
 from router_sdk_thompson.contexts import Contexts, ContextView
+from router_sdk_thompson.detection import described_detector
 from router_sdk_thompson.ledger import Ledger
+from router_sdk_thompson.priors import prior_table
 from router_sdk_thompson.proposing import proposal_of
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from router_sdk.plugin import AgentSet, Example, Proposal, RouteContext, Task
     from router_sdk_thompson.objectives import Objectives
+    from router_sdk_thompson.outlook import Outlook
 
 Key = tuple[int, str]
 
@@ -35,6 +38,7 @@ class Published(NamedTuple):
     ready: dict[Key, Proposal | None]
     sets: dict[int, AgentSet]
     contexts: ContextView
+    outlook: Outlook
 
 
 class ThompsonStrategy(Strategy):
@@ -46,6 +50,7 @@ class ThompsonStrategy(Strategy):
 
     name: ClassVar[str] = "thompson"
     Config: ClassVar[type[StrategyConfig]] = ThompsonConfig
+    state_version: ClassVar[int] = 2
 
     def __init__(self, config: StrategyConfig, services: StrategyServices) -> None:
         super().__init__(config, services)
@@ -55,24 +60,25 @@ class ThompsonStrategy(Strategy):
         self._contextual_too = self._settings.contextual
         self._ledger = Ledger(self._settings.objectives)
         self._contexts = Contexts(self._settings, services)
-        self._published = Published({}, {}, self._contexts.view())
+        self._agents: AgentSet | None = None
+        self._turned = self._ledger.view()
+        self._published = Published({}, {}, self._contexts.view(), self._turned)
 
     def prepare(self, agents: AgentSet) -> None:
         """Read the agents' examples and build the proposals of every task type seen so far."""
+        self._agents = agents
         self._contexts.prepare(agents)
         # The same names may now carry other metadata, so nothing built before is kept.
-        kinds = list(self._evidence.cells)[:MOST_PUBLISHED]
-        ready = {
-            (agents.set_id, kind): self._policy.propose(self._evidence, self._ledger, kind, agents) for kind in kinds
-        }
-        self._published = Published(ready, {agents.set_id: agents}, self._contexts.view())
+        outlook, kinds = self._ledger.prepared(), list(self._evidence.cells)[:MOST_PUBLISHED]
+        ready = {(agents.set_id, kind): self._build(kind, agents, outlook) for kind in kinds}
+        self._swap(Published(ready, {agents.set_id: agents}, self._contexts.view(), outlook))
 
     def propose(self, task: Task, agents: AgentSet, context: RouteContext) -> Proposal | None:
         """What the task's context says, else the finished proposal of its type; None below the minimum of evidence."""
         published = self._published
         if (task.text or task.features) and self._contextual_too:
             proposal = self._contextual(published, task, agents, context)
-            if proposal is None and task.task_type != DEFAULT_TASK_TYPE:
+            if proposal is None and (task.task_type != DEFAULT_TASK_TYPE or self._policy.primed(task.task_type)):
                 proposal = self._by_type(published, task.task_type, agents)
         else:
             try:
@@ -81,7 +87,7 @@ class ThompsonStrategy(Strategy):
                 proposal = self._remember(published, task.task_type, agents)
         if proposal is None or (task.max_cost_usd is None and task.max_latency_ms is None):
             return proposal
-        return within_budget(proposal, task, self._ledger.prices(agents))
+        return within_budget(proposal, task, published.outlook.prices(agents))
 
     def _contextual(self, published: Published, task: Task, agents: AgentSet, context: RouteContext) -> Proposal | None:
         belief = published.contexts.belief(task, agents, context)
@@ -91,7 +97,12 @@ class ThompsonStrategy(Strategy):
             belief = published.contexts.belief(task, agents, context)
         if belief is None or not len(agents):
             return None
-        return proposal_of(belief, agents, self._settings.sampling, self._ledger)
+        return proposal_of(belief, agents, self._settings.sampling, self._wanted(published))
+
+    def _wanted(self, published: Published) -> Outlook:
+        """The published prices under the objectives of this moment."""
+        turned = self._turned
+        return turned if turned.objectives is not published.outlook.objectives else published.outlook
 
     def _by_type(self, published: Published, task_type: str, agents: AgentSet) -> Proposal | None:
         try:
@@ -99,47 +110,77 @@ class ThompsonStrategy(Strategy):
         except KeyError:
             return self._remember(published, task_type, agents)
 
-    def _build(self, task_type: str, agents: AgentSet) -> Proposal | None:
-        return self._policy.propose(self._evidence, self._ledger, task_type, agents)
+    def _build(self, task_type: str, agents: AgentSet, outlook: Outlook) -> Proposal | None:
+        return self._policy.propose(self._evidence, outlook, task_type, agents)
 
     def _remember(self, published: Published, task_type: str, agents: AgentSet) -> Proposal | None:
-        proposal = self._build(task_type, agents)
+        key, outlook = (agents.set_id, task_type), self._wanted(published)
+        proposal = self._build(task_type, agents, outlook)
         if len(published.ready) < MOST_PUBLISHED:
             # Into the snapshot that was read: if `learn` has published another by now, this one is dropped with it.
             published.sets[agents.set_id] = agents
-            published.ready[agents.set_id, task_type] = proposal
+            published.ready[key] = proposal
+            if self._wanted(published).objectives is not outlook.objectives:
+                published.ready.pop(key, None)
         return proposal
 
     def learn(self, examples: Sequence[Example]) -> None:
         """Fold the examples into the evidence, and publish the proposals that follow from it."""
+        known = self._evidence.events
         touched = self._evidence.fold(examples)
+        priced = self._ledger.fold(examples)
         # A budget's multiplier is shared, so a price that came in shifts what is proposed for every type.
-        if self._ledger.fold(examples) and not self._ledger.quality_alone:
+        if priced and not self._ledger.objectives.quality_alone:
             touched |= self._evidence.cells.keys()
         if self._contextual_too:
-            self._contexts.learn(examples)
-        if touched:
+            self._contexts.learn(examples, known, self._evidence.fallen)
+        if touched or priced:
             self._publish(touched)
 
     def pursue(self, objectives: Objectives) -> None:
-        """Change weights and budgets; what was learnt stays. Call it from the thread that learns."""
+        """Change weights and budgets from the next request on, from any thread; nothing is learnt anew.
+
+        It lasts as long as this object: what shall outlive the process belongs into the configuration.
+        """
+        published = self._published
         self._ledger.pursue(objectives)
-        self._publish(set(self._evidence.cells))
+        self._turned = published.outlook.pursuing(objectives)
+        # What is being published meanwhile is looked at again by `_swap`, what is being built by `_remember`.
+        self._published.ready.clear()
+
+    def _swap(self, published: Published) -> None:
+        self._published = published
+        if self._turned.objectives is not published.outlook.objectives:
+            published.ready.clear()
 
     def _publish(self, touched: Collection[str]) -> None:
         # An observation of one task type shifts what all the others borrow, so no older proposal may stay: the
         # touched types and as many others as are cheap are built now, the rest when somebody asks.
-        published, room = self._published, MOST_REBUILT
+        published, room, outlook = self._published, MOST_REBUILT, self._ledger.view()
         sets = published.sets.copy()
         ready: dict[Key, Proposal | None] = {}
         for key in sorted(published.ready.copy(), key=lambda key: key[1] not in touched):
             agents = sets.get(key[0])
             if agents is not None and (key[1] in touched or room > 0):
-                ready[key] = self._build(key[1], agents)
+                ready[key] = self._build(key[1], agents, outlook)
                 room -= 1
         if len(sets) >= MOST_PUBLISHED or len(ready) >= MOST_PUBLISHED:
             sets, ready = {}, {}
-        self._published = Published(ready, sets, self._contexts.view())
+        self._swap(Published(ready, sets, self._contexts.view(), outlook))
+
+    def prior_table(self, discount: float, most_mass: float = 100.0) -> dict[str, dict[str, dict[str, float]]]:
+        """What was learnt per task type, as a table that another router's ``priors`` takes.
+
+        Args:
+            discount: What an observation is worth there, in (0, 1].
+            most_mass: Bound on what is said of one agent on one type, in observations.
+
+        Raises:
+            ValueError: if ``discount`` is out of range.
+        """
+        if not 0.0 < discount <= 1.0:
+            raise ValueError(f"discount must be in (0, 1], got {discount}")
+        return prior_table(self._evidence, discount, most_mass)
 
     def published(self) -> Sequence[tuple[Proposal, AgentSet]]:
         """The proposals that requests get again, with their agents."""
@@ -165,17 +206,38 @@ class ThompsonStrategy(Strategy):
         self._contexts.save(folder)
 
     def load(self, folder: Path) -> None:
-        """Read the evidence back.
+        """Read the evidence back, all or nothing: what is replayed over half a state would count twice.
 
         Raises:
             CorruptArtifactError: if it is missing or not valid.
         """
-        load_cells(self._evidence, folder / "cells.json")
+        evidence, contexts = CellEvidence(self._settings), Contexts(self._settings, self.services)
+        load_cells(evidence, folder / "cells.json")
+        contexts.load(folder)
         self._ledger.load(folder / "prices.json")
-        self._contexts.load(folder)
-        self._publish(set(self._evidence.cells))
+        self._evidence, self._contexts = evidence, contexts
+        if self._agents is not None:
+            contexts.prepare(self._agents)
+        self._publish(set(evidence.cells))
+
+    def expected(self) -> Mapping[str, Mapping[str, float]]:
+        """Quality over all task types, latency and cost of an average task, per agent, as far as they are known."""
+        published = self._published
+        agents = {agent.name: agent for each in published.sets.copy().values() for agent in each}
+        found: dict[str, dict[str, float]] = {}
+        for name, agent in agents.items():
+            quality = self._policy.overall(self._evidence, agent)
+            told = {"quality": quality, **published.outlook.price(agent)._asdict()}
+            found[name] = {key: value for key, value in told.items() if value is not None}
+        return found
 
     def report(self) -> Mapping[str, Any]:
         """Evidence per agent, and how much is kept ready."""
         ready = len(self._published.ready)
-        return {**self._evidence.report(), **self._contexts.report(), "published": ready}
+        return {
+            **self._evidence.report(),
+            **self._contexts.report(),
+            "change_detector": described_detector(self._settings),
+            "budgets": self._ledger.report(),
+            "published": ready,
+        }

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from router_sdk.plugin import CorruptArtifactError
-from router_sdk_thompson.change import ChangeDetector
+from router_sdk_thompson.detection import restored_detector
 from router_sdk_thompson.diagonal import Diagonal
+from router_sdk_thompson.restless import Restless
 from router_sdk_thompson.text_features import FEATURES
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def save_text(model: TextModel, folder: Path) -> None:
         "residual": model.residual,
         "observed": model.observed,
         "rivals": [model.rivals.successes, model.rivals.whims],
-        "detectors": {name: [d.worse, d.better, d.alarms] for name, d in model.detectors.items()},
+        "detectors": {name: each.state() for name, each in model.detectors.items()},
+        "restless": model.restless.changed,
     }
     (folder / "text.json").write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
     rows = [model.evidence.rows[name] for name in names]
@@ -65,7 +67,8 @@ def load_text(model: TextModel, folder: Path) -> None:
         successes, whims = (float(number) for number in state["rivals"])
         if not all(math.isfinite(number) and number >= 0.0 for number in [*numbers, successes, whims]):
             raise ValueError("sums must be finite and at least 0")
-        detectors = {str(name): ChangeDetector(*each) for name, each in state["detectors"].items()}
+        detectors = {str(name): restored_detector(model.config, each) for name, each in state["detectors"].items()}
+        restless = Restless.restored(state["restless"])
         evidence = Diagonal(1.0 / model.evidence.base)
         for name in names:
             evidence.row(name)
@@ -77,7 +80,7 @@ def load_text(model: TextModel, folder: Path) -> None:
         events, step = int(state["events"]), state["step"]
     except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
         raise CorruptArtifactError(f"the posterior over text cannot be used: {error}") from error
-    model.evidence, model.detectors = evidence, detectors
+    model.evidence, model.detectors, model.restless = evidence, detectors, restless
     model.copies.touch_all(evidence.rows.values())
     model.residual, model.observed = numbers
     model.rivals.successes, model.rivals.whims = successes, whims

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from router_sdk_thompson.change import MISFIT, ChangeDetector
+from router_sdk_thompson.change import MISFIT
 from router_sdk_thompson.clock import FadingClock
+from router_sdk_thompson.detection import Detector, new_detector, threshold_of
 from router_sdk_thompson.diagonal import Diagonal
 from router_sdk_thompson.publication import TwoCopies
+from router_sdk_thompson.restless import Restless
 from router_sdk_thompson.rivals import Rivals
 from router_sdk_thompson.standing import KEPT
 from router_sdk_thompson.text_view import TextView, with_extras
@@ -45,9 +47,10 @@ class TextModel:
     """
 
     def __init__(self, config: ThompsonConfig, seed: int) -> None:
-        self._config, self._seed = config, seed
+        self.config, self._seed = config, seed
         self.clock = FadingClock(config.half_life_s)
-        self.detectors: dict[str, ChangeDetector] = {}
+        self.detectors: dict[str, Detector] = {}
+        self.restless = Restless()
         self.evidence = Diagonal(config.text_variance)
         self.rivals = Rivals()
         self.residual = 0.0
@@ -55,10 +58,11 @@ class TextModel:
         self.events = 0
         self.copies: TwoCopies[Diagonal] = TwoCopies(self._empty)
         self._prior: Diagonal | None = None
+        self._view: TextView | None = None
         self._told: frozenset[tuple[str, tuple[str, ...]]] = frozenset()
 
     def _empty(self) -> Diagonal:
-        return Diagonal(self._config.text_variance)
+        return Diagonal(self.config.text_variance)
 
     def prepare(self, agents: AgentSet) -> None:
         """Read the agents' examples; they are a prior, which evidence then moves."""
@@ -66,11 +70,11 @@ class TextModel:
         if told == self._told:
             return
         self._told = told
-        self._prior = example_prior(agents, self._config.text_variance, self._seed)
+        self._prior = example_prior(agents, self.config.text_variance, self._seed)
 
     def _noise(self) -> float:
         # The diagonal ignores that features come together and is too sure of itself; the factor makes up for it.
-        config = self._config
+        config = self.config
         guess, mass = config.text_noise_guess, config.noise_mass
         spread = (mass * guess + self.residual) / (mass + self.observed)
         return max(config.text_noise_least, config.text_noise_factor * spread)
@@ -86,6 +90,10 @@ class TextModel:
             self.copies.touch_all(self.evidence.rows.values())
             self.residual *= share
             self.observed *= share
+        for agent, kept in self.restless.due(self.events):
+            row = self.evidence.row(agent)
+            self.copies.touch(row, None)
+            self.evidence.fade([row], kept)
         if not len(ids):
             return
         places = with_extras(ids, example.task_type, features)
@@ -95,8 +103,8 @@ class TextModel:
         if len(told) == 1 and example.revision == 0 and (reward := told[0].new) is not None:
             self.rivals.note(example.propensity, reward)
             rate = self.rivals.verdict() if reward >= SUCCESS else None
-            if rate is not None and self._config.rival_weight:
-                self._teach_rivals(example, places, rate, self._config.rival_weight * reward * weight)
+            if rate is not None and self.config.rival_weight:
+                self._teach_rivals(example, places, rate, self.config.rival_weight * reward * weight)
 
     def _teach(self, agent: str, ids: NDArray[np.intp], old: float | None, new: float | None, weight: float) -> None:
         evidence, prior = self.evidence, self._prior
@@ -121,8 +129,13 @@ class TextModel:
             # A precision below that of the prior would be none.
             evidence.precision[row, ids] = np.maximum(evidence.precision[row, ids] - np.float32(precision), 0.0)
 
+    def predicted(self, agent: str, ids: NDArray[Any], task_type: str, features: Mapping[str, FeatureValue]) -> float:
+        """Reward expected of an agent at a text, before it is learnt."""
+        means, _ = self.evidence.scores(with_extras(ids, task_type, features), self._prior, [agent])
+        return means[0]
+
     def _spread(self) -> float:
-        mass, guess = self._config.noise_mass, self._config.noise_guess**2
+        mass, guess = self.config.noise_mass, self.config.noise_guess**2
         return (mass * guess + self.residual) / (mass + self.observed)
 
     def _teach_rivals(self, example: Example, ids: NDArray[np.intp], rate: float, weight: float) -> None:
@@ -147,29 +160,37 @@ class TextModel:
         evidence.precision[index, ids] = precision + np.float32(1.0 / (size * noise))
 
     def _watch(self, agent: str, row: int, surprise: float) -> None:
-        threshold = self._config.change_threshold
+        threshold = threshold_of(self.config)
         if threshold is None:
             return
         detector = self.detectors.get(agent)
         if detector is None:
-            detector = self.detectors[agent] = ChangeDetector()
+            detector = self.detectors[agent] = new_detector(self.config)
         if detector.surprised(surprise, MISFIT * threshold):
+            self.unsettle(agent)
+
+    def unsettle(self, agent: str) -> None:
+        """An agent is not what it was: let most of its record go, and the rest fade."""
+        row = self.evidence.rows.get(agent)
+        if row is not None:
             self.copies.touch(row, None)
-            self.evidence.fade([row], KEPT / (KEPT + self.observed / max(len(self.evidence.rows), 1)))
+            self.restless.note(agent, self.events)
+            self.evidence.fade([row], KEPT / (KEPT + self.observed / len(self.evidence.rows)))
 
     def view(self) -> TextView:
-        """Publish what was learnt."""
-        mirror = self.copies.publish(self.evidence)
-        return TextView(self._config, mirror, self._prior, self.events, self.copies.generation, self._seed)
-
-    def intact(self, view: TextView) -> bool:
-        """Whether what a request read has not been written meanwhile."""
-        return self.copies.intact(view.generation)
+        """Publish what was learnt, the last publication again where nothing was."""
+        view = self._view
+        if view is None or self.copies.changed or view.events != self.events or view.prior is not self._prior:
+            mirror = self.copies.publish(self.evidence)
+            view = TextView(self.config, mirror, self._prior, self.events, self.copies.generation, self._seed)
+            self._view = view
+        return view
 
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""
         self.copies.touch_all(self.evidence.rows.values())
         self.evidence.forget(agents)
+        self.restless.forget(agents)
         for name in agents:
             self.detectors.pop(name, None)
 

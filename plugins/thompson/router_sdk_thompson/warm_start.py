@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from router_sdk_thompson.diagonal import Diagonal
-from router_sdk_thompson.text_features import text_ids
+from router_sdk_thompson.text_features import FEATURES, text_ids
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,11 +19,22 @@ MOST_EXAMPLES = 4_000
 """Examples that are used in all, evenly over the agents."""
 MOST_RIVALS = 31
 """Other agents that learn from an example that it is not theirs; where there are more, they are drawn."""
-NOISE = 0.25
+PASSES = 6
+"""Times that the examples are gone through; fewer where there are so many that it would take long."""
+LESSONS = 6_000
+COMMON = 0.1
+"""How little a feature that many examples share may move: the noise that its precision is counted with."""
+CLOSENESS = 0.15
+"""Noise of each step: less fits the examples more closely."""
+NOISE = 0.5
+"""Noise at which an example counts as evidence later on: what outcomes will have to outweigh."""
 
 
 def example_prior(agents: AgentSet, variance: float, seed: int) -> Diagonal | None:
     """Weights learnt from the agents' examples, or None where no two agents have any.
+
+    A feature moves the less the more examples share it, which weighs rare words up as an inverse document frequency
+    would.
 
     Args:
         agents: Whose examples; their order does not matter.
@@ -35,30 +46,35 @@ def example_prior(agents: AgentSet, variance: float, seed: int) -> Diagonal | No
         return None
     names = sorted(told)
     each = max(1, MOST_EXAMPLES // len(names))
-    lessons = [(place, text) for place, name in enumerate(names) for text in told[name][:each]]
+    lessons = [
+        (place, text_ids(text).astype(np.intp)) for place, name in enumerate(names) for text in told[name][:each]
+    ]
+    lessons = [(place, ids) for place, ids in lessons if len(ids)]
+    shared = np.zeros(FEATURES)
+    for _, ids in lessons:
+        shared[ids] += 1.0 / len(ids)
     prior = Diagonal(variance)
+    freedom = (1.0 / (prior.base + shared / COMMON)).astype(np.float32)
     rows = np.array([prior.row(name) for name in names])
     rng = np.random.default_rng(seed)
-    for turn in rng.permutation(len(lessons)):
-        own, text = lessons[turn]
-        ids = text_ids(text).astype(np.intp)
-        if not len(ids):
-            continue
-        others = np.delete(rows, own)
-        if len(others) > MOST_RIVALS:
-            others = rng.choice(others, MOST_RIVALS, replace=False)
-        _teach(prior, np.concatenate(([rows[own]], others)), ids)
+    for turn in range(max(1, min(PASSES, LESSONS // max(len(lessons), 1)))):
+        for lesson in rng.permutation(len(lessons)):
+            own, ids = lessons[lesson]
+            others = np.delete(rows, own)
+            if len(others) > MOST_RIVALS:
+                others = rng.choice(others, MOST_RIVALS, replace=False)
+            taught = np.concatenate(([rows[own]], others))
+            _teach(prior, taught, ids, freedom[ids])
+            if turn == 0:
+                prior.precision[taught[:, None], ids] += np.float32(1.0 / (len(ids) * NOISE))
     return prior
 
 
-def _teach(prior: Diagonal, rows: NDArray[np.intp], ids: NDArray[np.intp]) -> None:
+def _teach(prior: Diagonal, rows: NDArray[np.intp], ids: NDArray[np.intp], freedom: NDArray[np.float32]) -> None:
     """One example: a success of the first row's agent, and of none of the others."""
-    index, size = rows[:, None], len(ids)
-    held = prior.precision[index, ids]
-    width = 1.0 / (prior.base + held)
+    index, root = rows[:, None], sqrt(len(ids))
     mean = prior.mean[index, ids]
-    errors = -mean.sum(axis=1) / sqrt(size)
+    errors = -mean.sum(axis=1) / root
     errors[0] += 1.0
-    gain = errors / (sqrt(size) * (width.sum(axis=1) / size + NOISE))
-    prior.mean[index, ids] = mean + width * gain[:, None]
-    prior.precision[index, ids] = held + 1.0 / (size * NOISE)
+    gain = errors / (root * (float(freedom.sum()) / len(ids) + CLOSENESS))
+    prior.mean[index, ids] = mean + freedom * gain[:, None].astype(np.float32)

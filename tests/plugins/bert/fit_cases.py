@@ -10,7 +10,8 @@ from router_sdk_bert.encoding.module import load_module
 from router_sdk_bert.encoding.preparation import TextPreparation
 from router_sdk_bert.encoding.tiny import tiny_checkpoint
 from router_sdk_bert.encoding.tokens import TextTokens
-from router_sdk_bert.fitting.fine_tune import FineTune, Lessons, Subject
+from router_sdk_bert.fitting.fine_tune import FineTune
+from router_sdk_bert.fitting.lessons import Lessons, Subject
 from router_sdk_bert.fitting.linear import LinearRows
 from router_sdk_bert.fitting.model import RoutingModel
 from router_sdk_bert.fitting.samples import Sample
@@ -19,11 +20,16 @@ from router_sdk_bert.fitting.settings import FitSettings
 from router_sdk.plugin import FitContext
 
 WORDS = {
-    "billing": "bill charge money pay price refund".split(),
-    "code": "crash error code deploy server log".split(),
-    "travel": "flight hotel trip book ticket time".split(),
+    "billing": ["bill", "charge", "money", "pay", "price", "refund"],
+    "code": ["crash", "error", "code", "deploy", "server", "log"],
+    "travel": ["flight", "hotel", "trip", "book", "ticket", "time"],
 }
 NAMES = tuple(WORDS)
+LATER = {
+    "billing": ["sql", "table", "query", "test", "update", "program"],
+    "code": ["account", "list", "price", "plan", "type", "user"],
+}
+"""What the first two agents' tasks are about in a second world."""
 DIMENSION = 32
 
 
@@ -52,11 +58,11 @@ def encode(texts, folder=None):
         return made.embed([tokenize()(text) for text in texts]).numpy()
 
 
-def some(count, names, *, fresh=True, seed=0, first=0, folder=None, **more):
+def some(count, names, *, fresh=True, seed=0, first=0, folder=None, words=WORDS, **more):
     """Labelled samples of these agents, in turn."""
     rng = np.random.default_rng([seed, first])
     labels = [names[place % len(names)] for place in range(count)]
-    texts = [" ".join(["the", *rng.choice(WORDS[label], 3), "and"]) for label in labels]
+    texts = [" ".join(["the", *rng.choice(words[label], 3), "and"]) for label in labels]
     vectors = encode(texts, folder) if count else []
     return [
         Sample(f"{first + place:04d}", text, label, True, fresh=fresh, vector=vector, **more)
@@ -88,3 +94,9 @@ def accuracy(folder, state, samples):
     scores = state.rows.logits(encode([sample.text for sample in samples], folder))
     chosen = [state.rows.names[place] for place in scores.argmax(axis=1)]
     return float(np.mean([name == sample.label for name, sample in zip(chosen, samples, strict=True)]))
+
+
+def changed_world():
+    """Two agents whose tasks change: old samples, fresh ones about other things, and a test set of the old kind."""
+    old = some(32, NAMES[:2], fresh=False)
+    return old, some(48, NAMES[:2], first=100, words=LATER), some(60, NAMES[:2], first=500)

@@ -30,11 +30,12 @@ def test_a_trained_head_chooses_as_before(tiny_classifier_folder, exported):
     assert head.labels == ("analyst", "billing", "coder")
     expected = own_logits(tiny_classifier_folder, encoder.tokenize(PROBES))
     found = head.logits(np.stack(encoder.encode(PROBES)))
-    middle = expected.mean(0)  # Random weights prefer one class for every text; this makes the choice a close one.
-    choices, chosen = (expected - middle).argmax(1), (found - middle).argmax(1)
-    assert len(set(choices)) == 3
-    assert (choices == chosen).mean() >= 0.95
-    np.testing.assert_allclose(found, expected, atol=0.1)
+    expected, found = expected - expected.mean(0), found - expected.mean(0)  # Random weights prefer one class for all.
+    best, second = np.sort(expected, axis=1)[:, :-3:-1].T
+    clear = best - second > 0.2
+    assert clear.sum() >= 10
+    assert set(expected[clear].argmax(1)) == {0, 1, 2}
+    assert np.array_equal(expected[clear].argmax(1), found[clear].argmax(1))
 
 
 def test_an_encoder_without_a_head_has_none(tiny_encoder_folder):
@@ -94,7 +95,7 @@ def test_tensors_are_read_without_a_library(tmp_path, dtype):
     assert read_tensor(tmp_path / "x.safetensors", "missing") is None
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff" * 20, b"\x02\0\0\0\0\0\0\0[]"])
+@pytest.mark.parametrize("content", [b"", b"\xff" * 20, b"\x03\0\0\0\0\0\0\0[1]"])
 def test_a_file_that_holds_no_tensors_is_refused(tmp_path, content):
     (tmp_path / "x.safetensors").write_bytes(content)
     with pytest.raises(CorruptArtifactError):

@@ -9,6 +9,7 @@ import pytest
 from router_sdk_bert.encoding import EncoderSettings, TextPreparation, link_encoder, load_encoder
 from router_sdk_bert.encoding.encoder import BertEncoder, BertEncoderConfig
 
+from router_sdk import Outcome
 from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError
 
 TEXTS = ["please refund my order", "write a program that sorts", "", "plan a trip by plane", "refund"] * 8
@@ -175,3 +176,18 @@ def test_the_description_says_what_was_checked(tiny_encoder_folder):
     assert check["passed"]
     assert check["cosine"] > 0.98
     assert (said["pooling"], said["dimension"], said["longest"]) == ("mean", 32, 160)
+
+
+def test_thompson_sampling_can_use_it(tiny_encoder_folder, make_router):
+    pytest.importorskip("router_sdk_thompson")
+    router = make_router(
+        [("thompson", {"encoder": "bert", "min_context_evidence": 0})],
+        agents=["billing", "coder"],
+        encoder={"bert": {"model": str(tiny_encoder_folder)}},
+    )
+    for text, agent in [("please refund my order", "billing"), ("write a program", "coder")] * 40:
+        router.observe(text, agent, Outcome(success=True))
+        router.observe(text, "coder" if agent == "billing" else "billing", Outcome(success=False))
+    router.flush()
+    assert router.rank("please refund my order")[0].agent == "billing"
+    assert router.rank("write a program")[0].agent == "coder"

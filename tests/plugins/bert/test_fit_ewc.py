@@ -1,6 +1,6 @@
 import pytest
 import torch
-from fit_cases import NAMES, encode, fine_tune, lessons, model, settings, some, subject
+from fit_cases import NAMES, accuracy, changed_world, fine_tune, lessons, model, settings, some, subject
 from router_sdk_bert.fitting.adapters import AllWeights, LowRankWeights
 from router_sdk_bert.fitting.continual_state import load_state
 from router_sdk_bert.fitting.ewc import ElasticWeightConsolidation
@@ -17,8 +17,7 @@ def held(update="full", fisher="all ones", ewc_lambda=2.0, **more):
 
 @pytest.mark.parametrize("update", ["full", "lora"])
 def test_nothing_moved_costs_nothing(update):
-    made, consolidation = held(update)
-    assert consolidation.penalty().item() == 0.0
+    assert held(update)[1].penalty().item() == 0.0
 
 
 def test_its_gradient_reaches_the_live_head():
@@ -47,7 +46,6 @@ def test_its_gradient_reaches_the_live_encoder(update):
 
 def test_adapters_are_held_by_what_they_do_to_the_plain_weights():
     made, _ = held("full")
-    wrapped, _ = held("lora")
     moving = LowRankWeights(model(), settings(), seed=0)
     plain = dict(made.body.named_parameters())
     for name, moved in moving.displacement().items():
@@ -95,16 +93,14 @@ def test_information_survives_a_new_agent(tmp_path):
     assert all(float(value.min()) >= 0 for value in grown.fisher.values())
 
 
-@pytest.mark.parametrize("penalty", ["fisher", "l2"])
-def test_it_holds_the_old_answers_where_they_were(tmp_path, penalty):
-    old, new = some(16, NAMES[:2], fresh=False), some(32, NAMES[2:] + NAMES[1:2], first=100)
-    texts, drift = [sample.text for sample in old], {}
-    for ewc_lambda in (0.0, 100.0):
-        folder = tmp_path / str(ewc_lambda)
+@pytest.mark.parametrize(("penalty", "ewc_lambda"), [("fisher", 3e4), ("l2", 300.0)])
+def test_it_remembers_better_than_nothing_does(tmp_path, penalty, ewc_lambda):
+    old, new, test = changed_world()
+    remembered = {}
+    for strategy in ("none", "ewc"):
+        folder = tmp_path / strategy
         folder.mkdir()
-        how = settings(
-            strategy="ewc", update="full", ewc_lambda=ewc_lambda, ewc_penalty=penalty, epochs=6, learning_rate=3e-4
-        )
-        out, _, _ = fine_tune(folder, lessons([*old, *new]), how)
-        drift[ewc_lambda] = float((1 - (encode(texts) * encode(texts, out)).sum(axis=1)).mean())
-    assert drift[100.0] < 0.7 * drift[0.0]
+        how = settings(strategy=strategy, ewc_lambda=ewc_lambda, ewc_penalty=penalty, epochs=6, learning_rate=5e-3)
+        out, state, _ = fine_tune(folder, lessons([*old, *new], names=NAMES[:2]), how)
+        remembered[strategy] = accuracy(out, state, test)
+    assert remembered["ewc"] > remembered["none"] + 0.2

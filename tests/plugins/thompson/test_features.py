@@ -94,3 +94,53 @@ def test_columns_keep_their_places_and_scales():
     again = Columns()
     again.restore(columns.state())
     assert (again.encode({"x": 2.0, "kind": "b"}) == columns.encode({"x": 2.0, "kind": "b"})).all()
+
+
+def one_owner_each(rivals, seed=1, rounds=600):
+    """Bandit feedback on tasks that belong to one of eight agents each; the average reward of the last half."""
+    agents = AgentSet([Agent(f"agent-{place}") for place in range(8)])
+    made = ThompsonStrategy(
+        ThompsonConfig(min_context_evidence=0, fourier_features=0, rival_weight=rivals), make_services(seed=4)
+    )
+    made.prepare(agents)
+    rng, centres, earned = np.random.default_rng(seed), np.random.default_rng(9).normal(size=(8, 12)), []
+    for number in range(1, rounds + 1):
+        owner = int(rng.integers(8))
+        features = {f"x{place}": float(x) for place, x in enumerate(centres[owner] + 0.7 * rng.normal(size=12))}
+        found = made.propose(Task(features=features), agents, FixedContext())
+        shares = [1.0 / 8.0] * 8 if found is None else list(found.probabilities.values())
+        chosen = int(rng.choice(8, p=shares))
+        earned.append(float(chosen == owner))
+        made.learn(
+            [
+                make_example(
+                    agents.names[chosen],
+                    earned[-1],
+                    number=number,
+                    task=Task(features=features),
+                    eligible=agents.names,
+                    propensity=shares[chosen],
+                )
+            ]
+        )
+    return float(np.mean(earned[rounds // 2 :]))
+
+
+def test_where_tasks_belong_to_one_agent_each_a_success_teaches_the_others():
+    with_rivals = np.mean([one_owner_each(0.3, seed) for seed in (1, 2, 3)])
+    without = np.mean([one_owner_each(0.0, seed) for seed in (1, 2, 3)])
+    assert with_rivals > without
+
+
+def test_rivals_are_saved_too(tmp_path):
+    made = strategy()
+    made.learn(stream(120))
+    made._contexts.dense.rivals.note(0.1, 1.0)
+    made.save(tmp_path)
+    again = strategy()
+    again.load(tmp_path)
+    assert vars(again._contexts.dense.rivals) == vars(made._contexts.dense.rivals)
+    state = (tmp_path / "dense.json").read_text().replace('"rivals": [1.0, 1.0]', '"rivals": [1.0, NaN]')
+    (tmp_path / "dense.json").write_text(state)
+    with pytest.raises(CorruptArtifactError):
+        strategy().load(tmp_path)

@@ -109,3 +109,34 @@ def test_the_short_list_of_very_many_agents_holds_the_best():
     hopes = [m + 2 * float(np.sqrt(found.noise[i] * (x @ found.sigma[i] @ x))) for i, m in enumerate(means)]
     assert widths[int(np.argmax(hopes))] > 0.0
     assert sum(width > 0.0 for width in widths) == 16
+
+
+def test_a_crowd_that_grows_past_the_short_list_keeps_its_diagonals():
+    rng = np.random.default_rng(5)
+    found = posterior(6)
+    for turn in range(150):
+        row = found.row(f"agent-{turn}")
+        for _ in range(3):
+            found.observe(row, rng.normal(size=6), float(rng.random()), 1.0)
+    used = len(found.rows)
+    assert found.spread[:used] == pytest.approx(np.diagonal(found.sigma[:used], axis1=1, axis2=2), abs=1e-12)
+
+
+def test_rows_are_looked_up_anew_after_agents_came_and_went():
+    found, x = posterior(), np.array([1.0, 0.5, 0.0, -1.0])
+    names = ("a", "b", "c")
+    found.observe(found.row("a"), x, 0.2, 1.0)
+    before = found.scores(names, x, 1.0)
+    found.observe(found.row("b"), x, 0.9, 1.0)
+    after = found.scores(names, x, 1.0)
+    assert after[0][0] == before[0][0]
+    assert after[0][1] != before[0][1] == before[0][2]
+    found.forget(["a"])
+    assert found.scores(names, x, 1.0)[0][0] == before[0][2]
+
+
+def test_expected_rewards_are_the_means_of_the_scores():
+    found, x = posterior(), np.array([0.3, 0.5, 0.1, -1.0])
+    for place, name in enumerate("abc"):
+        found.observe(found.row(name), x, place / 2, 1.0)
+    assert found.expected(x) == pytest.approx(found.scores(("a", "b", "c"), x, 1.0)[0])

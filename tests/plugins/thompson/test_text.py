@@ -134,3 +134,33 @@ def test_where_anybody_often_succeeds_nothing_follows_for_the_others():
 def test_an_encoder_that_is_not_registered_is_refused():
     with pytest.raises(InvalidConfigError, match="nobody"):
         ThompsonStrategy(ThompsonConfig(encoder="nobody"), make_services())
+
+
+def test_grams_that_differ_in_one_letter_hash_apart_and_spread():
+    words = [f"{a}{b}{c}{d}" for a in "abcdefgh" for b in "ijklmnop" for c in "qrstuvwx" for d in "abcdefgh"]
+    grams = {int(place) for word in words for place in text_ids(word) if place >= HALF}
+    # 4,096 words and two grams with a space on either side of each: of 32,768 places, so many are met by chance.
+    distinct = 4_096 + 2 * 512
+    by_chance = HALF * (1.0 - (1.0 - 1.0 / HALF) ** distinct)
+    assert len(grams) > 0.95 * by_chance
+
+
+def test_texts_shorter_than_a_gram_have_their_words_alone():
+    assert len(text_ids("a")) == 1
+    assert len(text_ids("ab")) == 2
+
+
+def test_rare_words_of_the_examples_count_more_than_those_that_all_share():
+    shown = {"billing": ["please help with my invoice"] * 3, "travel": ["please help with my flight"] * 3}
+    agents = AgentSet([Agent(name, examples=texts) for name, texts in shown.items()])
+    made = strategy(agents)
+    invoice, shared = ask(made, "invoice", agents).scores, ask(made, "please help", agents).scores
+    assert invoice["billing"] - invoice["travel"] > 3.0 * abs(shared["billing"] - shared["travel"])
+
+
+def test_a_request_reads_the_last_publication_while_nothing_is_learnt():
+    made = taught(40)
+    first = made._contexts.text.view()
+    assert made._contexts.text.view() is first
+    made.learn([lesson("refund", "billing", 1.0, 500)])
+    assert made._contexts.text.view() is not first

@@ -1,0 +1,193 @@
+"""The libraries that `bandits.py` and `vectors.py` hold the Thompson plugin against, at their best known settings."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+LIBRARIES = ("vowpalwabbit", "mabwiser", "contextualbandits", "bayesianbandits")
+
+
+def installed() -> str:
+    """One line: which of the libraries are here, in which version, and which are missing."""
+    told = []
+    for name in LIBRARIES:
+        try:
+            told.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            told.append(f"{name} MISSING")
+    return ", ".join(told)
+
+
+class MissingError(Exception):
+    """A peer is not installed."""
+
+
+class Policy(ABC):
+    """Chooses an arm for a context and learns from that arm's reward."""
+
+    @abstractmethod
+    def choose(self, context: Any, rng: np.random.Generator) -> int:
+        """The arm to play."""
+
+    @abstractmethod
+    def update(self, context: Any, arm: int, reward: float, then: int, now: int) -> None:
+        """Take in the reward of a choice made in round ``then``."""
+
+
+class Uniform(Policy):
+    """Any arm."""
+
+    def __init__(self, arms: int, width: int, seed: int) -> None:
+        self.arms = arms
+
+    def choose(self, context: Any, rng: np.random.Generator) -> int:
+        """Any arm."""
+        return int(rng.integers(self.arms))
+
+    def update(self, context: Any, arm: int, reward: float, then: int, now: int) -> None:
+        """Nothing to learn."""
+
+
+class Mabwiser(Policy):
+    """mabwiser's LinTS or LinUCB."""
+
+    def __init__(self, arms: int, width: int, seed: int, kind: str, alpha: float) -> None:
+        try:
+            from mabwiser.mab import MAB, LearningPolicy
+        except ImportError as error:
+            raise MissingError("mabwiser is not installed") from error
+        self.width, self.one_hot = width, np.eye(width)
+        self.bandit = MAB(list(range(arms)), getattr(LearningPolicy, kind)(alpha=alpha), seed=seed)
+        zeros = np.zeros((arms, width + 1))
+        self.bandit.fit(list(range(arms)), [0.0] * arms, zeros)
+
+    def row(self, context: Any) -> Any:
+        """What it is handed: the context and a constant, shape ``(1, width + 1)``."""
+        vector = self.one_hot[context] if np.ndim(context) == 0 else context
+        return np.append(vector, 1.0)[None]
+
+    def choose(self, context: Any, rng: np.random.Generator) -> int:
+        """Its prediction."""
+        return int(self.bandit.predict(self.row(context)))
+
+    def update(self, context: Any, arm: int, reward: float, then: int, now: int) -> None:
+        """Its partial fit."""
+        self.bandit.partial_fit([arm], [reward], self.row(context))
+
+
+class ContextualBandits(Policy):
+    """LinUCB of contextualbandits."""
+
+    def __init__(self, arms: int, width: int, seed: int, alpha: float) -> None:
+        try:
+            from contextualbandits.online import LinUCB
+        except ImportError as error:
+            raise MissingError("contextualbandits is not installed") from error
+        self.one_hot = np.eye(width)
+        self.bandit = LinUCB(nchoices=arms, alpha=alpha, random_state=seed + 1)
+        self.bandit.partial_fit(np.zeros((arms, width)), np.arange(arms), np.zeros(arms))
+
+    def _row(self, context: Any) -> Any:
+        return (self.one_hot[context] if np.ndim(context) == 0 else context)[None]
+
+    def choose(self, context: Any, rng: np.random.Generator) -> int:
+        """Its prediction."""
+        return int(self.bandit.predict(self._row(context))[0])
+
+    def update(self, context: Any, arm: int, reward: float, then: int, now: int) -> None:
+        """Its partial fit."""
+        self.bandit.partial_fit(self._row(context), np.array([arm]), np.array([reward]))
+
+
+class BayesianBandits(Policy):
+    """Thompson sampling of bayesianbandits with its normal-inverse-gamma regression."""
+
+    def __init__(self, arms: int, width: int, seed: int) -> None:
+        try:
+            from bayesianbandits import Arm, ContextualAgent, NormalInverseGammaRegressor, ThompsonSampling
+        except ImportError as error:
+            raise MissingError("bayesianbandits is not installed") from error
+        self.one_hot = np.eye(width)
+        each = [Arm(arm, learner=NormalInverseGammaRegressor()) for arm in range(arms)]
+        self.bandit = ContextualAgent(each, ThompsonSampling(), random_seed=seed)
+
+    def _row(self, context: Any) -> Any:
+        return np.append(self.one_hot[context] if np.ndim(context) == 0 else context, 1.0)[None]
+
+    def choose(self, context: Any, rng: np.random.Generator) -> int:
+        """Its pull."""
+        return int(self.bandit.pull(self._row(context))[0])
+
+    def update(self, context: Any, arm: int, reward: float, then: int, now: int) -> None:
+        """Its update."""
+        self.bandit.select_for_update(arm).update(self._row(context), np.array([reward]))
+
+
+class VowpalWabbit(Policy):
+    """Vowpal Wabbit's ``cb_explore_adf``, with context and action features crossed."""
+
+    def __init__(self, arms: int, width: int, seed: int, options: str) -> None:
+        try:
+            from vowpalwabbit import Workspace
+        except ImportError as error:
+            raise MissingError("vowpalwabbit is not installed") from error
+        self.arms = arms
+        self.workspace = Workspace(f"--cb_explore_adf {options} -q sa --quiet --random_seed {seed}")
+        self.shares: dict[int, float] = {}
+        self.asked = 0
+
+    def lines(self, context: Any, arm: int = -1, cost: float = 0.0, share: float = 1.0) -> list[str]:
+        """Its text format; with an arm, that arm's cost and propensity."""
+        if np.ndim(context) == 0:
+            told = f"type{context}:1"
+        else:
+            told = " ".join([f"{place}:{value:.5g}" for place, value in enumerate(context.tolist()) if value])
+        label = [f"0:{cost}:{share} " if each == arm else "" for each in range(self.arms)]
+        return [f"shared |s {told}", *[f"{label[each]}|a a{each}" for each in range(self.arms)]]
+
+    def choose(self, context: Any, rng: np.random.Generator) -> int:
+        """Sample from its probabilities."""
+        shares = np.array(self.workspace.predict(self.lines(context)))
+        arm = min(int(np.searchsorted(np.cumsum(shares / shares.sum()), rng.random())), self.arms - 1)
+        self.shares[self.asked] = float(shares[arm])
+        self.asked += 1
+        return arm
+
+    def update(self, context: Any, arm: int, reward: float, then: int, now: int) -> None:
+        """Learn the cost, which is the reward's opposite."""
+        self.workspace.learn(self.lines(context, arm, -reward, self.shares.pop(then)))
+
+
+class CappedCells(Policy):
+    """LiteLLM's rule: Beta cells per type and model, frozen once 200 observations were made."""
+
+    def __init__(self, arms: int, width: int, seed: int, cap: int = 200) -> None:
+        self.alpha, self.beta, self.cap = np.ones((width, arms)), np.ones((width, arms)), cap
+
+    def choose(self, context: Any, rng: np.random.Generator) -> int:
+        """Draw from every cell."""
+        return int(rng.beta(self.alpha[context], self.beta[context]).argmax())
+
+    def update(self, context: Any, arm: int, reward: float, then: int, now: int) -> None:
+        """Count, up to the cap."""
+        if self.alpha[context, arm] + self.beta[context, arm] < self.cap:
+            self.alpha[context, arm] += reward
+            self.beta[context, arm] += 1.0 - reward
+
+
+Maker = Callable[[int, int, int], Policy]
+
+PEERS: dict[str, Maker] = {
+    "mabwiser LinTS alpha=.1": lambda arms, width, seed: Mabwiser(arms, width, seed, "LinTS", 0.1),
+    "mabwiser LinUCB alpha=.25": lambda arms, width, seed: Mabwiser(arms, width, seed, "LinUCB", 0.25),
+    "mabwiser LinUCB alpha=1": lambda arms, width, seed: Mabwiser(arms, width, seed, "LinUCB", 1.0),
+    "contextualbandits LinUCB alpha=.25": lambda arms, width, seed: ContextualBandits(arms, width, seed, 0.25),
+    "bayesianbandits TS": BayesianBandits,
+    "VW squarecb": lambda arms, width, seed: VowpalWabbit(arms, width, seed, "--squarecb"),
+    "VW cover 5": lambda arms, width, seed: VowpalWabbit(arms, width, seed, "--cover 5"),
+}

@@ -1,0 +1,145 @@
+"""What a checkpoint folder says of itself: pooling, longest input, labels, and whether it may be read at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from router_sdk.plugin import EncoderUnavailableError
+from router_sdk_bert.encoding.description import DESCRIPTION
+from router_sdk_bert.encoding.sealed_folder import MANIFEST, SealedFolder, sha256
+from router_sdk_bert.encoding.settings import Pooling
+
+HEADS = ("classifier.out_proj", "classifier", "score")
+"""Where sequence classifiers keep their last linear layer."""
+
+_KEPT = {".json", ".txt", ".safetensors", ".model"}
+_POOLING = "1_Pooling/config.json"
+_PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5")
+_UNBOUNDED = 1_000_000
+"""Tokenizers without a limit of their own state an absurdly large one."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder as ``save_pretrained`` writes it.
+
+    Attributes:
+        folder: Where it stands.
+        config: Its ``config.json``.
+        weights: Its safetensors files, in order.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    weights: tuple[Path, ...]
+
+    @property
+    def architecture(self) -> str:
+        """Name of the class that wrote it, such as ``BertModel``; empty if it does not say."""
+        return next(iter(self.config.get("architectures") or ()), "")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights: of the file, or of the files' digests where there are several."""
+        digests = [sha256(path) for path in self.weights]
+        return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+    @property
+    def pooling(self) -> Pooling:
+        """The model's own way from token vectors to one vector.
+
+        What an earlier export noted; else what sentence-transformers noted; else a sequence classifier's own; else
+        the first token, which is what BERT was trained to sum up in.
+        """
+        noted = _json(self.folder / DESCRIPTION).get("pooling")
+        if noted in ("mean", "cls", "classifier"):
+            found: Pooling = noted
+            return found
+        if self.architecture.endswith("ForSequenceClassification"):
+            return "classifier"
+        stated = _json(self.folder / _POOLING)
+        return "mean" if stated.get("pooling_mode_mean_tokens") else "cls"
+
+    @property
+    def longest(self) -> int:
+        """How many tokens the model takes at most."""
+        limits = [_json(self.folder / "tokenizer_config.json").get("model_max_length")]
+        positions = self.config.get("max_position_embeddings")
+        if positions and self.config.get("model_type") in {"roberta", "xlm-roberta", "camembert", "mpnet"}:
+            positions -= self.pad_id + 1  # These count positions from behind the padding token.
+        usable = [int(limit) for limit in (*limits, positions) if limit and limit < _UNBOUNDED]
+        return min(usable, default=512)
+
+    @property
+    def pad_id(self) -> int:
+        """Token that fills up shorter texts in a batch."""
+        return int(self.config.get("pad_token_id") or 0)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes of its head, in the order of the head's rows; empty if it has none."""
+        if not self.architecture.endswith("ForSequenceClassification"):
+            return ()
+        names = self.config.get("id2label") or {}
+        return tuple(str(names[key]) for key in sorted(names, key=int))
+
+    def copy_to(self, folder: Path) -> None:
+        """Copy what a later fit needs.
+
+        Copies, not links: its owner may train on, and write into the very files.
+        """
+        for path in sorted(self.folder.iterdir()):
+            if path.is_file() and path.suffix in _KEPT and path.name not in {DESCRIPTION, MANIFEST}:
+                shutil.copyfile(path, folder / path.name)
+        if (self.folder / _POOLING).is_file():
+            (folder / _POOLING).parent.mkdir(exist_ok=True)
+            shutil.copyfile(self.folder / _POOLING, folder / _POOLING)
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Look at a checkpoint folder; the weights themselves are not read.
+
+    Raises:
+        EncoderUnavailableError: if it is none, or holds its weights in a format that runs code when it is read.
+        CorruptArtifactError: if it carries a manifest and a file does not match.
+    """
+    config = _json(folder / "config.json")
+    if not config:
+        raise EncoderUnavailableError(f"{folder} is no checkpoint: it has no readable config.json")
+    if (folder / MANIFEST).is_file():
+        SealedFolder(folder).verify()
+    weights = _weights(folder)
+    if not weights:
+        pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+        if pickles:
+            raise EncoderUnavailableError(
+                f"{folder} holds its weights as {', '.join(pickles)}: such files can run code when they are read, so "
+                "only safetensors are. Convert it where you trust it: "
+                "AutoModel.from_pretrained(folder).save_pretrained(folder, safe_serialization=True)"
+            )
+        raise EncoderUnavailableError(f"{folder} has no model.safetensors")
+    return Checkpoint(folder, config, weights)
+
+
+def _weights(folder: Path) -> tuple[Path, ...]:
+    single = folder / "model.safetensors"
+    if single.is_file():
+        return (single,)
+    names = _json(folder / "model.safetensors.index.json").get("weight_map", {}).values()
+    # Names come from the file: none of them may lead out of the folder.
+    parts = tuple(folder / Path(name).name for name in sorted(set(names)))
+    return parts if all(part.is_file() for part in parts) else ()
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """A JSON object, empty if there is none that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

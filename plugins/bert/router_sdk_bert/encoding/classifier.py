@@ -1,0 +1,100 @@
+"""The head of a sequence-classification checkpoint: label names and one linear row each."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from router_sdk.plugin import CorruptArtifactError
+from router_sdk_bert.encoding.checkpoint import HEADS, Checkpoint, read_checkpoint
+from router_sdk_bert.encoding.description import DESCRIPTION, read_description
+from router_sdk_bert.encoding.sealed_folder import SealedFolder
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+_LONGEST_HEADER = 100_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A trained head. It sees what the encoder of the same folder makes with ``pooling="classifier"``.
+
+    Attributes:
+        labels: Names of the classes.
+        weight: Shape ``(K, d)``, for vectors as the model makes them.
+        bias: Shape ``(K,)``.
+        norm: Mean length of those vectors; the encoder's are scaled to length 1.
+    """
+
+    labels: tuple[str, ...]
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    norm: float
+
+    def logits(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores of an encoder's normalised vectors, shape ``(n, K)``; the model's own but for each one's length."""
+        found: NDArray[np.float32] = self.norm * (vectors @ self.weight.T) + self.bias
+        return found
+
+
+def read_classifier(folder: Path) -> Classifier | None:
+    """The head that came with the weights of an exported encoder; None if they came without one.
+
+    Neither torch nor safetensors is imported.
+
+    Args:
+        folder: An encoder's ``folder``.
+
+    Raises:
+        CorruptArtifactError: if a file does not match the manifest, or the head does not fit its labels.
+    """
+    description = read_description(SealedFolder(folder).read(DESCRIPTION))
+    if description.pooling != "classifier":
+        return None
+    checkpoint = read_checkpoint(folder)
+    for name in HEADS:
+        weight = _find(checkpoint, f"{name}.weight")
+        if weight is None or weight.ndim != 2:
+            continue
+        bias, labels = _find(checkpoint, f"{name}.bias"), checkpoint.labels
+        if bias is None:
+            bias = np.zeros(len(weight), np.float32)
+        if weight.shape != (len(labels), description.dimension) or bias.shape != (len(labels),):
+            raise CorruptArtifactError(f"{folder.name}: a head of shape {weight.shape} for {len(labels)} labels")
+        return Classifier(labels, weight, bias, description.pooled_norm)
+    return None
+
+
+def _find(checkpoint: Checkpoint, name: str) -> NDArray[np.float32] | None:
+    found = (read_tensor(path, name) for path in checkpoint.weights)
+    return next((tensor for tensor in found if tensor is not None), None)
+
+
+def read_tensor(path: Path, name: str) -> NDArray[np.float32] | None:
+    """One tensor of a safetensors file, in single precision; None if the file has none of that name.
+
+    Raises:
+        CorruptArtifactError: if the file is not valid.
+    """
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header: dict[str, Any] = dict(json.loads(file.read(min(length, _LONGEST_HEADER))))
+            if name not in header:
+                return None
+            entry = header[name]
+            start, end = entry["data_offsets"]
+            file.seek(8 + length + start)
+            stored = np.frombuffer(file.read(end - start), dtype=_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    except (OSError, ValueError, KeyError, TypeError, IndexError, struct.error) as error:
+        raise CorruptArtifactError(f"{path.name}: {name} cannot be read ({error})") from error
+    if entry["dtype"] == "BF16":
+        stored = (stored.astype(np.uint32) << 16).view(np.float32)
+    return stored.astype(np.float32)

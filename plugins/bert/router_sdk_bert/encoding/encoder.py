@@ -1,0 +1,169 @@
+"""The encoder that strategies ask for by the name ``bert``."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from router_sdk.plugin import Encoder, EncoderConfig, EncoderUnavailableError
+from router_sdk_bert.encoding.description import EncoderDescription
+from router_sdk_bert.encoding.opened import Opened, read_opened
+from router_sdk_bert.encoding.opening import open_folder
+from router_sdk_bert.encoding.settings import Backend, EncoderSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+_RETRY_AFTER_S = 60.0
+
+
+class BertEncoderConfig(EncoderConfig, EncoderSettings):
+    """What ``[encoder.bert]`` may say."""
+
+    cache: Path | None = None
+    """Where exported models are kept; None is a folder of the user's, shared by all routers."""
+
+
+class BertEncoder(Encoder):
+    """A transformer's embedding of a text, scaled to length 1.
+
+    Made by its configuration alone it opens, and at the first time exports, its model when it is first used: ask for
+    ``tag`` in ``prepare`` to have that behind you before a request comes.
+
+    Args:
+        config: Which model, and how.
+        opened: What ``load_encoder`` read; None opens the configured model at first use.
+    """
+
+    name: ClassVar[str] = "bert"
+    Config: ClassVar[type[EncoderConfig]] = BertEncoderConfig
+
+    def __init__(self, config: EncoderConfig, opened: Opened | None = None) -> None:
+        super().__init__(config)
+        if not isinstance(config, BertEncoderConfig):
+            raise TypeError(f"expected a BertEncoderConfig, got a {type(config).__name__}")
+        self._settings = config
+        self._known: Opened | None = None
+        self._lock = threading.Lock()
+        self._failed: tuple[float, EncoderUnavailableError] | None = None
+        if opened is not None:
+            self._take(opened)
+
+    def encode(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """One vector of shape ``(d,)`` and length 1 per text, in single precision; may be called from any thread.
+
+        Under int8 a vector depends on its text alone; in the other precisions its last bits depend on the batch.
+
+        Raises:
+            EncoderUnavailableError: if the model was not opened yet, and cannot be.
+        """
+        opened = self._known or self._open()
+        return opened.run([opened.tokens(text) for text in texts])
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids as ``encode`` sees them: prepared, cut, with special tokens. For training on the same input."""
+        opened = self._known or self._open()
+        return [opened.tokens(text) for text in texts]
+
+    @property
+    def tag(self) -> str:
+        """``bert-<digest>:<precision>``: equal only where vectors may be compared."""
+        return (self._known or self._open()).tag
+
+    @property
+    def dimension(self) -> int:
+        """Of the vectors."""
+        return (self._known or self._open()).description.dimension
+
+    @property
+    def folder(self) -> Path:
+        """Where the exported files stand."""
+        return (self._known or self._open()).folder
+
+    @property
+    def backend(self) -> Backend:
+        """What serves."""
+        return (self._known or self._open()).backend
+
+    @property
+    def description(self) -> EncoderDescription:
+        """What the export noted."""
+        return (self._known or self._open()).description
+
+    @property
+    def status(self) -> Mapping[str, Any]:
+        """Which back-end serves, and what the comparison with torch said. Opens nothing."""
+        opened = self._known
+        if opened is None:
+            return {"backend": None, "note": str(self._failed[1]) if self._failed else "not opened yet"}
+        return {
+            "backend": opened.backend,
+            "tag": opened.tag,
+            "model": opened.description.model,
+            "checks": [check.model_dump() for check in opened.description.checks],
+            "note": opened.note,
+        }
+
+    def _open(self) -> Opened:
+        """Open the configured model; for a while after a failure the same error is raised at once."""
+        with self._lock:
+            if self._known is not None:
+                return self._known
+            if self._failed and time.monotonic() - self._failed[0] < _RETRY_AFTER_S:
+                raise self._failed[1]
+            try:
+                return self._take(open_folder(self._settings, self._settings.cache))
+            except EncoderUnavailableError as error:
+                self._failed = (time.monotonic(), error)
+                raise
+
+    def _take(self, opened: Opened) -> Opened:
+        self.precision = opened.run.precision
+        self._known = opened
+        if opened.note:
+            logger.warning("encoder %s: %s", opened.description.model, opened.note)
+        return opened
+
+
+def open_encoder(settings: EncoderSettings, cache: Path | None = None) -> BertEncoder:
+    """An encoder for the configured model, from the cache if it was exported before.
+
+    Then neither torch nor the network is touched. Otherwise the weights are found, a child process exports them, and
+    whoever asks for the same meanwhile waits for it. A cached export that is damaged is made anew.
+
+    Args:
+        settings: Which model, and how.
+        cache: Where exports are kept; None is a folder of the user's, shared by all routers.
+
+    Raises:
+        EncoderUnavailableError: if there are no weights, or what exports them is not installed.
+        CorruptArtifactError: if the weights are not what they should be.
+    """
+    return BertEncoder(_config(settings, cache), open_folder(settings, cache))
+
+
+def load_encoder(folder: Path, settings: EncoderSettings) -> BertEncoder:
+    """Serve from an exported folder; needs onnxruntime and tokenizers alone, unless torch serves.
+
+    Args:
+        folder: What ``export_encoder`` wrote.
+        settings: How texts are cut and prepared, and which back-end is wanted; what the folder does not hold is
+            replaced by what it does, and ``status`` says so.
+
+    Raises:
+        CorruptArtifactError: if a file is missing or is not what was written.
+        EncoderUnavailableError: if a library is missing.
+    """
+    return BertEncoder(_config(settings), read_opened(folder, settings))
+
+
+def _config(settings: EncoderSettings, cache: Path | None = None) -> BertEncoderConfig:
+    chosen = {name: getattr(settings, name) for name in EncoderSettings.model_fields}
+    return BertEncoderConfig(**chosen, cache=cache)

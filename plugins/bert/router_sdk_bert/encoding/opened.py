@@ -1,0 +1,109 @@
+"""Reads an exported folder: every file checked, tokenizer and back-end ready to serve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from router_sdk_bert.encoding.description import (
+    DESCRIPTION,
+    MODEL_FILES,
+    EncoderDescription,
+    Precision,
+    read_description,
+)
+from router_sdk_bert.encoding.onnx_session import OnnxSession
+from router_sdk_bert.encoding.sealed_folder import SealedFolder
+from router_sdk_bert.encoding.settings import Backend, EncoderSettings
+from router_sdk_bert.encoding.tokens import TextTokens
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_TOKENIZER = "tokenizer.json"
+
+
+class Runner(Protocol):
+    """What turns token ids into normalised vectors."""
+
+    precision: Precision
+
+    def __call__(self, tokens: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+        """One vector of shape ``(d,)`` per text."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An exported folder, ready to serve.
+
+    Attributes:
+        folder: Where it stands.
+        description: Its ``encoder.json``.
+        tokens: Texts to ids.
+        run: Ids to vectors.
+        backend: What ``run`` is.
+        tag: Under which its vectors are logged.
+        note: What is not as it was asked for; empty if all is.
+    """
+
+    folder: Path
+    description: EncoderDescription
+    tokens: TextTokens
+    run: Runner
+    backend: Backend
+    tag: str
+    note: str
+
+
+def read_opened(folder: Path, settings: EncoderSettings) -> Opened:
+    """Get an exported folder ready to serve.
+
+    Raises:
+        CorruptArtifactError: if a file is missing or is not what was written.
+        EncoderUnavailableError: if a library is missing.
+    """
+    sealed = SealedFolder(folder)
+    description = read_description(sealed.read(DESCRIPTION))
+    tokens = TextTokens(sealed.read(_TOKENIZER), min(settings.max_tokens, description.longest), settings.preparation)
+    backend = _usable(settings.wanted_backend, description, sealed)
+    run = _runner(backend, description, sealed)
+    run([tokens("a first text is always slow")])
+    return Opened(
+        folder=folder,
+        description=description,
+        tokens=tokens,
+        run=run,
+        backend=backend,
+        tag=description.tag(settings, sealed.digest(_TOKENIZER), run.precision),
+        note=_note(settings.wanted_backend, backend, description),
+    )
+
+
+def _usable(wanted: Backend, description: EncoderDescription, sealed: SealedFolder) -> Backend:
+    if wanted == "torch" or MODEL_FILES[wanted] in sealed:
+        return wanted
+    return description.backend
+
+
+def _runner(backend: Backend, description: EncoderDescription, sealed: SealedFolder) -> Runner:
+    if backend != "torch":
+        return OnnxSession(sealed.read(MODEL_FILES[backend]), "int8" if backend == "onnx-int8" else "fp32")
+    from router_sdk_bert.encoding.module import load_module
+    from router_sdk_bert.encoding.torch_backend import TorchBackend
+
+    return TorchBackend(load_module(sealed.path, description.pooling))
+
+
+def _note(wanted: Backend, backend: Backend, description: EncoderDescription) -> str:
+    if wanted == backend:
+        return ""
+    failed = next((check for check in description.checks if check.backend == wanted and not check.passed), None)
+    if failed is None:
+        return f"{backend} serves: the folder was exported without {wanted}"
+    return (
+        f"{backend} serves: {wanted} agrees with torch on {failed.agreement:.1%} of choices only, "
+        f"with a mean cosine of {failed.cosine:.4f}"
+    )

@@ -1,0 +1,153 @@
+"""One fine-tune of an encoder, from samples to a checkpoint folder; knows nothing of strategies or logs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from router_sdk.plugin import FitError
+from router_sdk_bert.encoding.checkpoint import read_checkpoint
+from router_sdk_bert.encoding.module import load_module
+from router_sdk_bert.fitting.adapters import AllWeights, LowRankWeights, MovingWeights
+from router_sdk_bert.fitting.batches import BatchPlan
+from router_sdk_bert.fitting.checkpoints import Checkpoints, fingerprint_of
+from router_sdk_bert.fitting.consolidating import FisherEstimate
+from router_sdk_bert.fitting.continual_state import ContinualState
+from router_sdk_bert.fitting.devices import choose_device, limited_threads
+from router_sdk_bert.fitting.distillation import Teacher
+from router_sdk_bert.fitting.ewc import ElasticWeightConsolidation
+from router_sdk_bert.fitting.holdout import HeldOut
+from router_sdk_bert.fitting.lessons import Lessons, Subject
+from router_sdk_bert.fitting.limits import Room, limit_gpu
+from router_sdk_bert.fitting.model import RoutingModel
+from router_sdk_bert.fitting.objective import Objective
+from router_sdk_bert.fitting.starting_rows import first_rows, served_rows
+from router_sdk_bert.fitting.stopping import StopWatch
+from router_sdk_bert.fitting.targets import targets_of
+from router_sdk_bert.fitting.training import Training
+from router_sdk_bert.fitting.weights_file import write_checkpoint
+
+if TYPE_CHECKING:
+    import torch
+
+    from router_sdk.plugin import FitContext
+    from router_sdk_bert.fitting.checkpoints import Progress
+    from router_sdk_bert.fitting.linear import LinearRows
+    from router_sdk_bert.fitting.settings import FitSettings
+
+
+class FineTune:
+    """Fine-tunes a copy of an encoder.
+
+    Args:
+        subject: The encoder; it is not touched.
+        lessons: What to learn.
+        settings: How.
+        context: Device, seed, progress, and whether to stop.
+
+    Raises:
+        FitError: if there is nothing to learn, or the device is not there.
+    """
+
+    def __init__(self, subject: Subject, lessons: Lessons, settings: FitSettings, context: FitContext) -> None:
+        self._subject, self._lessons, self._settings, self._context = subject, lessons, settings, context
+        if not lessons.samples:
+            raise FitError("there are no examples to fine-tune the encoder on")
+        self._watch = StopWatch(context.stopped)
+        self._targets = targets_of(lessons.samples, {name: row for row, name in enumerate(lessons.names)})
+        if self._targets.classes() < 2 or (lessons.exclusive and len(lessons.names) < 2):
+            raise FitError("the examples are of one class only; there is nothing to tell apart")
+        self._vectors = lessons.vectors()
+        if not np.isfinite(self._vectors).all():
+            raise FitError("the serving encoder's embeddings are not finite")
+        self._tokens = [subject.tokenize(sample.text) for sample in lessons.samples]
+
+    def run(self, folder: Path) -> tuple[ContinualState, Progress]:
+        """Train, and write the merged encoder into ``folder``, with what the next fine-tune needs.
+
+        Raises:
+            FitError: if a loss is not finite, or memory does not suffice for a single example on the CPU.
+            FitStoppedError: if the context said so.
+        """
+        settings, context = self._settings, self._context
+        with limited_threads(settings.torch_threads):
+            device = choose_device(context.device)
+            limit_gpu(device, settings.gpu_memory_share)
+            state = self._subject.state
+            served = served_rows(self._lessons, None if state is None else state.rows)
+            model = self._model(served)
+            room = Room(device, settings.batch_size, model.to, settings.memory_limit_mb)
+            model.to(device)
+            plain = Objective(self._tokens, self._targets, self._lessons.exclusive)
+            estimate = FisherEstimate(plain, self._lessons, settings, context.seed, room, self._watch.check)
+            fisher = estimate.before(model, state)
+            moving: MovingWeights = (
+                AllWeights(model) if settings.update == "full" else LowRankWeights(model, settings, context.seed)
+            )
+            model.to(room.device)
+            objective = self._objective(model, moving, served, fisher)
+            progress = self._train(model, objective, room)
+            moving.merge()
+            left = ContinualState(model.rows, self._lessons.upto, estimate.after(model, fisher))
+            model.to("cpu")
+            write_checkpoint(read_checkpoint(self._subject.checkpoint), model.body, folder)
+            left.save(folder)
+        return left, progress
+
+    def _model(self, served: LinearRows | None) -> RoutingModel:
+        encoder = load_module(self._subject.checkpoint, self._subject.pooling)
+        if self._settings.gradient_checkpointing:
+            body: Any = encoder.model
+            renamed = getattr(body, "activation_checkpointing_enable", None)  # what transformers 6 calls it
+            (renamed or body.gradient_checkpointing_enable)({"use_reentrant": False})
+        return RoutingModel(encoder, first_rows(self._lessons, served))
+
+    def _objective(
+        self,
+        model: RoutingModel,
+        moving: MovingWeights,
+        served: LinearRows | None,
+        fisher: Mapping[str, torch.Tensor] | None,
+    ) -> Objective:
+        settings, lessons = self._settings, self._lessons
+        teacher = consolidation = None
+        if settings.distils and served is not None:
+            teacher = Teacher(
+                served,
+                self._vectors,
+                lessons.names,
+                temperature=settings.distillation_temperature,
+                exclusive=lessons.exclusive,
+                embedding_weight=settings.distillation_embeddings,
+            )
+        if settings.consolidates and (fisher is not None or settings.ewc_penalty == "l2"):
+            consolidation = ElasticWeightConsolidation(
+                model, moving, settings.ewc_lambda, fisher, held_rows=() if served is None else served.names
+            )
+        return Objective(
+            self._tokens,
+            self._targets,
+            lessons.exclusive,
+            teacher,
+            settings.distillation_weight if teacher is not None else 0.0,
+            consolidation,
+            settings.contrastive_weight,
+        )
+
+    def _train(self, model: RoutingModel, objective: Objective, room: Room) -> Progress:
+        lessons, settings, context = self._lessons, self._settings, self._context
+        held_out = HeldOut(
+            [self._subject.tokenize(sample.text) for sample in lessons.held_out],
+            targets_of(lessons.held_out, {name: row for row, name in enumerate(lessons.names)}),
+            lessons.exclusive,
+        )
+        plan = BatchPlan(lessons.samples, settings, context.seed)
+        print_of_fit = fingerprint_of(
+            settings.model_dump(mode="json"), lessons.samples, context.seed, encoder=self._subject.tag
+        )
+        checkpoints = Checkpoints(context.checkpoints if settings.keep_checkpoints else None, print_of_fit)
+        ids = tuple(sample.decision_id for sample in lessons.samples)
+        return Training(model, objective, plan, held_out, settings, room, self._watch, ids).run(context, checkpoints)

@@ -1,0 +1,222 @@
+"""One fit of the strategy: from the log to a new version, whatever moves in it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from router_sdk.plugin import EncoderUnavailableError, FitError
+from router_sdk_bert.fitting.batches import filled_buffer
+from router_sdk_bert.fitting.choosing import Choice, choose_update
+from router_sdk_bert.fitting.continual_state import load_state, without_rows
+from router_sdk_bert.fitting.lessons import Lessons, Subject
+from router_sdk_bert.fitting.samples import Sample, from_agents, from_examples
+from router_sdk_bert.fitting.stopping import StopWatch
+from router_sdk_bert.head.rows import Row
+
+if TYPE_CHECKING:
+    from router_sdk.plugin import Example, FitContext, TrainingData
+    from router_sdk_bert.encoding import BertEncoder
+    from router_sdk_bert.strategy import BertStrategy
+
+logger = logging.getLogger(__name__)
+
+PIECE = 256
+"""Texts embedded, and examples learnt, between two looks at whether to stop."""
+TRAINED = 0.8
+"""Share of the progress at which the encoder has been trained."""
+
+
+class VersionFit:
+    """One fit.
+
+    Where the encoder moves: fine-tune a copy of it → merge → export → embed the stored texts again → refit the head,
+    which calibrates itself. Where it does not, the head alone is refitted.
+
+    Args:
+        strategy: What serves.
+        data: What happened.
+        context: Device, seed, folders, progress, and whether to stop.
+
+    Raises:
+        FitError: if there is too little to learn from, or no encoder.
+    """
+
+    def __init__(self, strategy: BertStrategy, data: TrainingData, context: FitContext) -> None:
+        self._strategy, self._data, self._context = strategy, data, context
+        self._settings = strategy.settings
+        self._watch = StopWatch(context.stopped)
+        window = self._settings.fit_window
+        self._examples = list(data.examples if window is None else data.examples[-window:])
+        if len(self._examples) < self._settings.fit_min_examples:
+            raise FitError(
+                f"there are {len(self._examples)} examples to learn from, a fit needs {self._settings.fit_min_examples}"
+            )
+        encoder: Any = strategy.encoder
+        if encoder is None:
+            raise FitError("there is no encoder, so nothing can be fitted")
+        self._encoder: BertEncoder = encoder
+        self._folder: Path | None = getattr(encoder, "folder", None)
+        self._state = load_state(self._folder)
+
+    def run(self) -> BertStrategy:
+        """The new version.
+
+        Raises:
+            FitError: if a loss is not finite, memory does not suffice …
+            FitStoppedError: if the context said so.
+        """
+        self._watch.check()
+        samples, gone = self._samples(self._examples)
+        unseen = sum(sample.fresh for sample in samples)
+        choice = choose_update(self._settings, samples, len(self._data.agents), unseen, gone)
+        if self._folder is None and choice.update != "head":
+            choice = Choice("head", "the head alone: the encoder is not one that can be trained")
+        (logger.warning if choice.update == "head" != self._settings.update else logger.info)("fit: %s", choice.reason)
+        self._context.progress(0.0, choice.reason)
+        if choice.update == "head":
+            return self._taught(self._strategy.successor(self._with_keepsakes(samples)), self._keepsakes(samples))
+        encoder, synthetic = self._fine_tuned(samples, choice)
+        return self._taught(self._strategy.successor(encoder), synthetic)
+
+    def _samples(self, examples: Sequence[Example]) -> tuple[list[Sample], int]:
+        seen = 0 if self._state is None else self._state.upto
+        clip = self._settings.propensity_clip
+        return from_examples(
+            examples,
+            self._data.agents,
+            tag=self._encoder.tag,
+            fresh_after=min(self._data.fresh_after, seen),
+            synthetic=self._data.synthetic,
+            weigh=lambda example: _weight(example, clip),
+        )
+
+    def _keepsakes(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Examples of the pre-training: this fit's own, else those handed down, of agents that are still there."""
+        if not self._settings.use_synthetic_data:
+            return []
+        if self._data.synthetic:
+            buffer = filled_buffer(samples, self._settings, self._context.seed)
+            return [replace(sample, fresh=False) for sample in buffer]
+        names = self._data.agents.positions
+        handed_down = () if self._state is None else self._state.synthetic
+        return [one for one in handed_down if {one.label, one.agent} - {None} <= names.keys()]
+
+    def _with_keepsakes(self, samples: Sequence[Sample]) -> BertEncoder | None:
+        """The same encoder in a folder of the version's own, where there is something new to hand on beside it."""
+        if self._folder is None or not self._data.synthetic or not (kept := self._keepsakes(samples)):
+            return None
+        from router_sdk_bert.encoding import link_encoder, load_encoder
+
+        folder = self._context.folder / "encoder"
+        link_encoder(self._folder, folder)
+        state = without_rows(self._encoder.dimension, kept) if self._state is None else self._state
+        replace(state, synthetic=kept).save(folder)
+        return load_encoder(folder, self._settings)
+
+    def _fine_tuned(self, samples: Sequence[Sample], choice: Choice) -> tuple[BertEncoder, list[Sample]]:
+        """A new encoder, and the examples of the pre-training that the head should know, too."""
+        try:
+            from router_sdk_bert.encoding import export_encoder, load_encoder
+            from router_sdk_bert.fitting.fine_tune import FineTune
+        except ImportError as error:
+            raise FitError("fitting needs torch: pip install 'router-sdk-bert[fit]'") from error
+        assert self._folder is not None
+        data, context, settings = self._data, self._context, self._settings
+        kept = self._keepsakes(samples)
+        own = from_agents(data.agents, fresh=self._state is None)
+        held_out, _ = self._samples(data.held_out)
+        lessons = Lessons(
+            samples=self._embedded([*own, *([] if data.synthetic else kept), *samples]),
+            held_out=held_out,
+            names=data.agents.names,
+            exclusive=settings.labels == "exclusive",
+            upto=0 if data.synthetic else data.upto,
+        )
+        subject = Subject(
+            checkpoint=self._folder,
+            tag=self._encoder.tag,
+            tokenize=lambda text: self._encoder.tokenize([text])[0],
+            pooling=self._encoder.description.pooling,
+            state=self._state,
+        )
+        how = settings.model_copy(update={"update": choice.update})
+        shared = replace(context, progress=lambda share, words: context.progress(TRAINED * share, words))
+        checkpoint, folder = context.folder / "checkpoint", context.folder / "encoder"
+        task = FineTune(subject, lessons, how, shared)
+        state, progress = task.run(checkpoint)
+        replace(state, synthetic=kept).save(checkpoint)
+        logger.info("fit: epoch %d of %d was the best", progress.best_epoch, progress.epoch)
+        self._watch.check()
+        context.progress(TRAINED, "exporting the encoder")
+        try:
+            export_encoder(checkpoint, folder, settings)
+            return load_encoder(folder, settings), kept
+        except EncoderUnavailableError as error:
+            raise FitError(f"the fine-tuned encoder cannot be exported: {error}") from error
+
+    def _embedded(self, samples: Sequence[Sample]) -> list[Sample]:
+        """The samples, each with its embedding by the encoder that serves."""
+        missing = [place for place, sample in enumerate(samples) if sample.vector is None]
+        found = list(samples)
+        for part in _pieces(missing):
+            self._watch.check()
+            vectors = self._encoder.encode([samples[place].text for place in part])
+            for place, vector in zip(part, vectors, strict=True):
+                found[place] = replace(samples[place], vector=np.asarray(vector, dtype=np.float32))
+        return found
+
+    def _taught(self, version: BertStrategy, synthetic: Sequence[Sample]) -> BertStrategy:
+        """Let the new version learn everything again, and refit."""
+        version.prepare(self._data.agents)
+        if synthetic and not self._data.synthetic:
+            self._remember(version, synthetic)
+        for done, part in enumerate(_pieces(self._examples)):
+            self._watch.check()
+            share = TRAINED + (1.0 - TRAINED) * done * PIECE / len(self._examples)
+            self._context.progress(share, "refitting the head")
+            version.learn(part)
+        self._watch.check()
+        version.refit()
+        self._context.progress(1.0, "done")
+        return version
+
+    def _remember(self, version: BertStrategy, synthetic: Sequence[Sample]) -> None:
+        encoder = version.encoder
+        assert encoder is not None
+        for part in _pieces(synthetic):
+            self._watch.check()
+            vectors = encoder.encode([sample.text for sample in part])
+            version.head.add([_row(sample, vector) for sample, vector in zip(part, vectors, strict=True)])
+
+
+def _weight(example: Example, clip: float | None) -> float:
+    """What an outcome counts for: as in the head, a reward may be weighed by one over its propensity."""
+    if clip is None or example.labelled or not example.propensity:
+        return 1.0
+    return min(1.0 / example.propensity, clip)
+
+
+def _row(sample: Sample, vector: Any) -> Row:
+    return Row(
+        decision_id=sample.decision_id,
+        seq=0,
+        vector=np.asarray(vector, dtype=np.float32),
+        label=sample.label,
+        labelled=sample.labelled,
+        agent=sample.agent,
+        reward=sample.reward,
+        weight=sample.weight,
+        at=sample.at,
+        synthetic=True,
+    )
+
+
+def _pieces(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), PIECE):
+        yield items[start : start + PIECE]

@@ -1,0 +1,229 @@
+"""The head that keeps nothing but sums: for where neither texts nor their vectors may be stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from router_sdk_bert.head.analytic_file import load_analytic, save_analytic
+from router_sdk_bert.head.analytic_snapshot import AnalyticModel, AnalyticSnapshot
+from router_sdk_bert.head.estimates import Estimates, gather
+from router_sdk_bert.head.names import NOBODY, Names
+from router_sdk_bert.head.prototypes import Prototype, Prototypes
+from router_sdk_bert.head.random_features import RandomFeatures
+from router_sdk_bert.head.ridge_sums import RidgeSums
+from router_sdk_bert.head.shelf import Shelf
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from router_sdk_bert.head.rows import Row
+    from router_sdk_bert.head.settings import HeadConfig
+
+BLOCK = 64
+"""Rows that wait until they are added together."""
+SHARPNESS = np.geomspace(1.0, 100.0, 25)
+"""Inverse temperatures among which the calibration chooses."""
+FADING = 0.999
+"""What an outcome in the calibration still counts for after the next one."""
+DEFAULT_SHARPNESS = 10
+"""Place, among these, of what is used before there is anything to calibrate on."""
+LEAST_SHARE = 0.25
+"""Share of new rows at which it solves again: that takes a second, not milliseconds."""
+
+
+class AnalyticHead:
+    """Ridge regression on random features from running sums. Nothing about a single task is kept for long.
+
+    Up to 64 rows wait to be added together, so that ``add(a + b)`` and ``add(a); add(b)`` make the same sums. What
+    agents say of themselves speaks beside the sums, the less the more was seen.
+
+    Args:
+        config: How outcomes become estimates.
+        seed: Seed of the random features.
+
+    Attributes:
+        names: Codes of all agents that ever came up.
+        sums: Moments of features and of who was right.
+        vector_sums: Sum of the vectors where each agent was right, by code.
+        waiting: Vector and weight of the rows to be added.
+        losses: Discounted log loss at each sharpness.
+        snapshot: What requests read.
+    """
+
+    def __init__(self, config: HeadConfig, seed: int = 0) -> None:
+        self.config, self.seed = config, seed
+        self.names = Names()
+        self.sums: RidgeSums | None = None
+        self.vector_sums: dict[int, NDArray[np.float64]] = {}
+        self.waiting: list[tuple[NDArray[np.float32], float]] = []
+        self.prototypes = Prototypes.of({}, {})
+        self.prepared: tuple[str, ...] = ()
+        self.losses = np.zeros(len(SHARPNESS))
+        self.features: RandomFeatures | None = None
+        self.model: AnalyticModel | None = None
+        self.since_refit = self.refits = 0
+        self.snapshot = self._view()
+
+    def set_agents(
+        self,
+        agents: Iterable[str],
+        told: Mapping[str, Sequence[Prototype]],
+        vector_of: Mapping[str, NDArray[np.float32]],
+    ) -> None:
+        """Say who can be chosen and what they say of themselves."""
+        prepared, prototypes = tuple(sorted(agents)), Prototypes.of(told, vector_of)
+        if prepared != self.prepared or not prototypes.same_as(self.prototypes):
+            self.prepared, self.prototypes = prepared, prototypes
+            self.snapshot = self._view()
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Learn from rows, oldest first; a revision takes back what the one before said."""
+        for row in rows:
+            self._add(row)
+        self.snapshot = self._view()
+
+    def _add(self, row: Row) -> None:
+        if not row.tells and not (row.before is not None and row.before.tells):
+            return
+        features = self._ready(len(row.vector))(row.vector)
+        assert self.sums is not None
+        fresh = row.before is None or not row.before.tells
+        if fresh:
+            self._calibrate(row, features)
+        for told, sign in ((row.before, -1.0), (row, 1.0)):
+            if told is not None and told.tells:
+                self._tell(told, features, sign * row.weight)
+        if fresh:
+            self.waiting.append((row.vector, row.weight))
+            self.since_refit += 1
+        if len(self.waiting) == BLOCK:
+            self._flush()
+        share = max(LEAST_SHARE, self.config.refit_share)
+        if self.since_refit >= max(BLOCK, self.config.refit_interval, share * self.sums.count):
+            self.refit()
+
+    def _ready(self, dimension: int) -> RandomFeatures:
+        if self.features is None:
+            self.features = RandomFeatures(dimension, self.config.analytic_features, self.seed)
+            if self.sums is None:
+                self.sums = RidgeSums.empty(self.config.analytic_features)
+        return self.features
+
+    def _tell(self, row: Row, features: NDArray[np.float32], weight: float) -> None:
+        assert self.sums is not None
+        verdict = row.verdict(exclusive=True)
+        if row.labelled or verdict.right is not None:
+            code = self.names.code(verdict.right)
+            self.sums.tell(code, features, weight * verdict.credit, good=True)
+            told = weight * verdict.credit * row.vector.astype(np.float64)
+            self.vector_sums[code] = self.vector_sums[code] + told if code in self.vector_sums else told
+        if verdict.wrong is not None:
+            self.sums.tell(self.names.code(verdict.wrong), features, weight * verdict.blame, good=False)
+
+    def _calibrate(self, row: Row, features: NDArray[np.float32]) -> None:
+        """Note how well each sharpness would have predicted an outcome that is new."""
+        model = self.model
+        if model is None:
+            return
+        verdict = row.verdict(exclusive=True)
+        right = np.flatnonzero(model.columns == self.names.code(verdict.right))
+        if not len(right):
+            return
+        odds = SHARPNESS[:, None] * (model.weights @ features + model.intercepts).astype(np.float64)
+        odds -= odds.max(axis=1, keepdims=True)
+        chance = np.exp(odds[:, right[0]]) / np.exp(odds).sum(axis=1)
+        failing = np.log(np.maximum(1.0 - chance, 1e-6)) * verdict.blame
+        self.losses = FADING * self.losses - verdict.credit * np.log(np.maximum(chance, 1e-6)) - failing
+
+    def _flush(self) -> None:
+        """Add the rows that wait."""
+        if self.waiting and self.sums is not None and self.features is not None:
+            vectors = np.array([vector for vector, _ in self.waiting], dtype=np.float32)
+            self.sums.add(self.features(vectors), np.array([weight for _, weight in self.waiting], dtype=np.float32))
+            self.waiting = []
+
+    def refit(self) -> None:
+        """Solve again for all that was seen."""
+        self._flush()
+        self.since_refit = 0
+        self.refits += 1
+        if self.sums is None:
+            return
+        names = self.names.listed()
+        about = sorted(
+            (names[code - 1], code) for code in self.sums.good.keys() | self.sums.bad.keys() if code > NOBODY
+        )
+        codes = [code for _, code in about] + ([NOBODY] if NOBODY in self.sums.good else [])
+        if not codes or self.sums.count <= 0.0:
+            self.model = None
+            return
+        weights, intercepts, penalty = self.sums.solve(codes)
+        dimension = len(next(iter(self.vector_sums.values()), np.zeros(1)))
+        means = np.array([self.vector_sums.get(code, np.zeros(dimension)) for code in codes])
+        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
+        columns = np.array(codes, dtype=np.intp)
+        self.model = AnalyticModel(columns, weights, intercepts, means.astype(np.float32), penalty)
+
+    def _view(self) -> AnalyticSnapshot:
+        told = self.prototypes
+        facts = told.facts(self.names, (), exclusive=True)
+        shelf = Shelf(told.vectors, None, np.zeros(len(told), dtype=np.float32), facts)
+        place = int(np.argmin(self.losses)) if self.losses.any() else DEFAULT_SHARPNESS
+        seen = 0.0 if self.sums is None else self.sums.count
+        known = self.names.known()
+        return AnalyticSnapshot(
+            self.config, self.features, self.model, (shelf,), float(SHARPNESS[place]), seen, known, told.texts
+        )
+
+    def predict(self, vectors: NDArray[np.float32], names: Sequence[str]) -> Estimates:
+        """Estimates for many tasks; see ``Head.predict``."""
+        return gather(self.snapshot.estimate, vectors, tuple(names))
+
+    def forget_agents(self, names: Collection[str]) -> None:
+        """Drop what outcomes said of these agents."""
+        for code in [self.names.code(name) for name in names]:
+            self.vector_sums.pop(code, None)
+            if self.sums is not None:
+                self.sums.good.pop(code, None)
+                self.sums.bad.pop(code, None)
+        self.refit()
+        self.snapshot = self._view()
+
+    def forget_examples(self, decision_ids: Collection[str]) -> None:
+        """Sums stay: that is why nothing else is kept."""
+
+    def prototype_vectors(self) -> dict[str, NDArray[np.float32]]:
+        """The embedding of every prototype's text."""
+        return dict(zip(self.prototypes.texts, self.prototypes.vectors, strict=True))
+
+    def restored(self) -> None:
+        """Publish what was read from disk."""
+        self.snapshot = self._view()
+
+    def save(self, folder: Path) -> None:
+        """Write the sums and the newest solution."""
+        save_analytic(self, folder)
+
+    def load(self, folder: Path) -> None:
+        """Read what ``save`` wrote.
+
+        Raises:
+            CorruptArtifactError: if it is not valid.
+        """
+        load_analytic(self, folder)
+
+    def report(self) -> dict[str, Any]:
+        """How much is behind the sums."""
+        return {
+            "stored": 0,
+            "seen": 0.0 if self.sums is None else self.sums.count + len(self.waiting),
+            "prototypes": len(self.prototypes),
+            "refits": self.refits,
+            "penalty": None if self.model is None else self.model.penalty,
+            "sharpness": self.snapshot.sharpness,
+        }

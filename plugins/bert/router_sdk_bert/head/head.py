@@ -1,0 +1,292 @@
+"""Everything learnt on top of vectors: a memory, a model refitted over it, and what watches for change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from router_sdk_bert.head.change import Watch, restarted, watch
+from router_sdk_bert.head.estimates import Estimates, gather
+from router_sdk_bert.head.head_file import load_head, save_head
+from router_sdk_bert.head.memory import Memory
+from router_sdk_bert.head.model import Model, Stock, fit_model
+from router_sdk_bert.head.names import NOBODY, UNKNOWN, Names
+from router_sdk_bert.head.novelty import surroundings
+from router_sdk_bert.head.prototypes import Prototype, Prototypes
+from router_sdk_bert.head.shelf import Shelf, stack_facts
+from router_sdk_bert.head.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from router_sdk_bert.head.rows import Row
+    from router_sdk_bert.head.settings import HeadConfig
+
+KNOWN = 10
+"""Rows about an agent at the last refit from which a task of its that goes elsewhere is a surprise."""
+
+
+class Head:
+    """Estimates of every agent's success, keyed by name. One thread at a time changes it; others read ``snapshot``.
+
+    ``add(a + b)`` leaves exactly what ``add(a); add(b)`` leaves: when to refit follows from counts of rows alone, and
+    a refit starts from nothing, so that it depends on the rows and prototypes and on nothing else.
+
+    Args:
+        config: How outcomes become estimates.
+        seed: Taken for symmetry with other heads; nothing here is random.
+
+    Attributes:
+        names: Codes of all agents that ever came up.
+        memory: The stored rows.
+        watches: What is kept of each agent to notice a change, by code.
+        distrusted: Agents that have changed: what they say of themselves counts for less.
+        snapshot: What requests read.
+    """
+
+    def __init__(self, config: HeadConfig, seed: int = 0) -> None:
+        self.config, self.seed = config, seed
+        self._exclusive = config.labels == "exclusive"
+        self.names = Names()
+        self.memory = Memory(config.memory_size, self.names, exclusive=self._exclusive)
+        self.prototypes = Prototypes.of({}, {})
+        self.prepared: tuple[str, ...] = ()
+        self.watches: dict[int, Watch] = {}
+        self.distrusted: set[str] = set()
+        self.model: Model | None = None
+        self.fitted = np.zeros(0, dtype=np.float32)
+        """Weights of the first rows of the memory at the last refit: those it was made from."""
+        self.known: dict[int, int] = {}
+        """Rows about each agent at the last refit."""
+        self.since_refit = 0
+        self.since_change = 0
+        self.refits = 0
+        self.shelf = self._prototype_shelf(np.zeros(0, dtype=np.float32))
+        self.snapshot = self._view()
+
+    def __len__(self) -> int:
+        return len(self.memory)
+
+    def set_agents(
+        self,
+        agents: Iterable[str],
+        told: Mapping[str, Sequence[Prototype]],
+        vector_of: Mapping[str, NDArray[np.float32]],
+    ) -> None:
+        """Say who can be chosen and what they say of themselves; agents that are left out keep what was learnt.
+
+        Args:
+            agents: Their names.
+            told: Prototypes by agent.
+            vector_of: The embedding of each prototype's text.
+        """
+        prepared, prototypes = tuple(sorted(agents)), Prototypes.of(told, vector_of)
+        if prepared == self.prepared and prototypes.same_as(self.prototypes):
+            return
+        self.prepared, self.prototypes = prepared, prototypes
+        self._fit()
+        self.snapshot = self._view()
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Learn from rows, oldest first; a row of a decision that is stored replaces it."""
+        for row in rows:
+            self._add(row)
+        self.snapshot = self._view()
+
+    def _add(self, row: Row) -> None:
+        before = self.memory.place_of(row.decision_id)
+        if not row.tells:
+            if before is not None:
+                self.memory.drop(before)
+            return
+        changed = before is None and self._watch(row)
+        coarse, density = self._join(row.vector)
+        self.memory.add(row, coarse, density)
+        self.since_refit += 1
+        self.since_change += 1
+        due = max(self.config.refit_interval, self.config.refit_share * min(len(self.memory), self.since_change))
+        if changed or self.since_refit >= due:
+            self.refit()
+
+    def _join(self, vector: NDArray[np.float32]) -> tuple[NDArray[np.float32] | None, float]:
+        """Coarse vector and surroundings of a row that joins after a refit."""
+        model = self.model
+        if model is None:
+            return None, 0.0
+        coarse = None if model.projection is None else vector @ model.projection
+        return coarse, float(surroundings(vector[None], model.references)[0])
+
+    def _watch(self, row: Row) -> bool:
+        """Compare an outcome with what was expected; True where an agent turned out to have changed."""
+        threshold, model = self.config.change_threshold, self.model
+        if threshold is None or model is None or row.synthetic:
+            return False
+        alarm = False
+        for code, expected, success in self._surprises(row, model):
+            now = watch(self.watches.get(code, Watch()), expected, success, row.seq)
+            if now.evidence > threshold:
+                alarm = True
+                self.memory.distrust(code, now.since, self.config.kept_after_change)
+                self.memory.groups.restart(code)
+                name = None if code == NOBODY else self.names.listed()[code - 1]
+                if name is not None:
+                    self.distrusted.add(name)
+                now = restarted(now)
+                self.since_change = 0
+            self.watches[code] = now
+        return alarm
+
+    def _surprises(self, row: Row, model: Model) -> list[tuple[int, float, float]]:
+        """Whom a row tests: code, chance that was expected, and success."""
+        odds = (model.weights @ row.vector + model.intercepts).astype(np.float64)
+        if self.config.labels == "exclusive":
+            chances = np.exp(odds - odds.max())
+            chances /= chances.sum()
+        else:
+            chances = 1.0 / (1.0 + np.exp(-np.clip(odds, -60.0, 60.0)))
+        chance_of = dict(zip(model.columns.tolist(), chances.tolist(), strict=True))
+        if not row.labelled:
+            acted = self.names.code(row.agent)
+            return [(acted, chance_of.get(acted, 1.0), row.reward or 0.0)]
+        right = self.names.code(row.label)
+        favourite = int(model.columns[int(np.argmax(odds))])
+        if favourite == right:
+            return [(right, chance_of[right], 1.0)]
+        if self.known.get(right, 0) < KNOWN or self.config.labels == "independent":
+            # Nobody can be blamed for a task of somebody that the model could not know.
+            return []
+        return [(favourite, chance_of[favourite], 0.0), (right, 1.0, 0.0)]
+
+    def refit(self) -> None:
+        """Fit everything again, over what is stored now."""
+        self.memory.compact()
+        self.fitted = self.memory.weights(self.config.half_life_s)
+        self.known = {code: len(group.places) for code, group in self.memory.groups.by_code.items()}
+        self.since_refit = 0
+        self.refits += 1
+        self._fit()
+
+    def _fit(self) -> None:
+        """Fit over the rows of the last refit and the prototypes of now, then let later rows join again."""
+        memory, count = self.memory, len(self.fitted)
+        own = self.prototypes.facts(self.names, sorted(self.distrusted), exclusive=self._exclusive)
+        facts = stack_facts((own, memory.facts(self.fitted)))
+        if not (facts.weight > 0.0).any():
+            self.model, self.shelf = None, self._prototype_shelf(np.zeros(len(own.weight), dtype=np.float32))
+            return
+        stored = [] if memory.vectors is None or not count else [memory.vectors[:count]]
+        vectors = np.concatenate([*([self.prototypes.vectors] if len(self.prototypes) else []), *stored])
+        marks = np.concatenate((self.prototypes.marks(), memory.columns["mark"][:count]))
+        stock = Stock(vectors, facts, marks, len(self.prototypes), self._columns(), len(self.names))
+        self.model, density = fit_model(stock, self.config)
+        self.shelf = self._prototype_shelf(density[: len(self.prototypes)])
+        self._rejoin(density[len(self.prototypes) :])
+
+    def _columns(self) -> NDArray[np.intp]:
+        """Codes of those who get a row of weights: the agents prepared, and all that stored rows are about."""
+        names = self.names.listed()
+        about = {names[code - 1] for code in self.known if code > NOBODY}
+        codes = [self.names.code(name) for name in sorted(about | set(self.prepared))]
+        return np.array([*codes, *([NOBODY] if self.known.get(NOBODY) else [])], dtype=np.intp)
+
+    def _rejoin(self, density: NDArray[np.float32]) -> None:
+        """Place the stored rows among what the new model was made from."""
+        memory, model = self.memory, self.model
+        if memory.vectors is None or model is None:
+            return
+        count = len(density)
+        surrounding = memory.columns["density"].copy()
+        surrounding[:count] = density
+        coarse = None
+        if model.projection is not None:
+            coarse = np.zeros((len(memory.vectors), model.projection.shape[1]), dtype=np.float32)
+            coarse[:count] = memory.vectors[:count] @ model.projection
+        memory.columns["density"], memory.coarse = surrounding, coarse
+        for place in range(count, memory.used):
+            projected, surrounding[place] = self._join(memory.vectors[place])
+            if coarse is not None and projected is not None:
+                coarse[place] = projected
+
+    def _prototype_shelf(self, density: NDArray[np.float32]) -> Shelf:
+        own = self.prototypes.facts(self.names, sorted(self.distrusted), exclusive=self._exclusive)
+        told = np.array([name in self.distrusted for name in self.prototypes.names], dtype=bool)
+        return Shelf(self.prototypes.vectors, None, density, own._replace(weight=own.weight * ~told))
+
+    def _view(self) -> Snapshot:
+        memory = self.memory
+        shelf = memory.shelf(memory.weights(self.config.half_life_s, as_neighbours=True))
+        return Snapshot(
+            self.config, self.model, (self.shelf, shelf), self.names.known(), memory.ids, self.prototypes.texts
+        )
+
+    def prototype_vectors(self) -> dict[str, NDArray[np.float32]]:
+        """The embedding of every prototype's text."""
+        return dict(zip(self.prototypes.texts, self.prototypes.vectors, strict=True))
+
+    def restored(self, density: NDArray[np.float32]) -> None:
+        """Publish what was read from disk; ``density`` is that of the prototypes."""
+        self.shelf = self._prototype_shelf(density)
+        self.snapshot = self._view()
+
+    def predict(self, vectors: NDArray[np.float32], names: Sequence[str]) -> Estimates:
+        """Estimates for many tasks.
+
+        Args:
+            vectors: Shape ``(n, d)``, float32, each of length 1.
+            names: The agents in question, ``k`` of them.
+        """
+        return gather(self.snapshot.estimate, vectors, tuple(names))
+
+    def forget_agents(self, names: Collection[str]) -> None:
+        """Drop what outcomes said of these agents."""
+        codes = {self.names.code(name) for name in names}
+        columns = self.memory.columns
+        self.memory.drop_where(
+            lambda place: bool({int(columns["right"][place]), int(columns["wrong"][place])} & codes - {UNKNOWN})
+        )
+        for code in codes:
+            self.memory.groups.forget(code)
+            self.memory.lost.pop(code, None)
+            self.watches.pop(code, None)
+        self.distrusted -= set(names)
+        self.refit()
+        self.snapshot = self._view()
+
+    def forget_examples(self, decision_ids: Collection[str]) -> None:
+        """Drop the rows of these decisions, and refit without them."""
+        gone = [place for name in dict.fromkeys(decision_ids) if (place := self.memory.place_of(name)) is not None]
+        for place in gone:
+            self.memory.drop(place)
+        if gone:
+            self.refit()
+            self.snapshot = self._view()
+
+    def save(self, folder: Path) -> None:
+        """Write the head's state; its configuration is kept elsewhere."""
+        save_head(self, folder)
+
+    def load(self, folder: Path) -> None:
+        """Read what ``save`` wrote.
+
+        Raises:
+            CorruptArtifactError: if it is not valid.
+        """
+        load_head(self, folder)
+
+    def report(self) -> dict[str, Any]:
+        """How much is stored, how it is weighed, and who changed."""
+        listed = self.names.listed()
+        rows = {listed[code - 1]: len(group.places) for code, group in self.memory.groups.by_code.items() if code > 0}
+        return {
+            "stored": len(self.memory),
+            "prototypes": len(self.prototypes),
+            "rows": dict(sorted(rows.items())),
+            "refits": self.refits,
+            "blend": None if self.model is None else [round(float(weight), 4) for weight in self.model.blend],
+            "calibrated_on": 0 if self.model is None else self.model.held_out,
+            "changes": {listed[code - 1]: one.alarms for code, one in self.watches.items() if code > 0 and one.alarms},
+        }

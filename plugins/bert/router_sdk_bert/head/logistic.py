@@ -1,0 +1,52 @@
+"""Logistic regression over stored vectors: L-BFGS in whitened coordinates, the same result for the same rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from router_sdk_bert.head.losses import Loss
+    from router_sdk_bert.head.whitening import Whitening
+
+TOLERANCE = 1e-5
+"""Relative fall of the loss below which a fit has converged."""
+
+
+def fit_logistic(
+    whitening: Whitening, loss: Loss, columns: int, steps: int, start: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Weights in whitened coordinates, shape ``(r + 1, columns)``.
+
+    Args:
+        whitening: The rows.
+        loss: What log odds cost.
+        columns: How many log odds there are for each row.
+        steps: Most steps of L-BFGS (Liu and Nocedal, 1989).
+        start: Where to begin; zeros by default.
+    """
+    from scipy.optimize import minimize
+
+    points, penalty = whitening.points, whitening.penalty[:, None]
+    shape = (points.shape[1], columns)
+
+    def cost(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        weights = flat.reshape(shape).astype(np.float32)
+        value, slope = loss(points @ weights)
+        held = penalty * weights
+        value += 0.5 * float((held * weights).sum(dtype=np.float64))
+        return value, (points.T @ slope + held).ravel().astype(np.float64)
+
+    first = np.zeros(shape) if start is None else start
+    found = minimize(
+        cost,
+        first.ravel().astype(np.float64),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": steps, "ftol": TOLERANCE, "gtol": 1e-4},
+    )
+    weights: NDArray[np.float32] = found.x.reshape(shape).astype(np.float32)
+    return weights

@@ -1,0 +1,234 @@
+"""The stored outcomes: appended, dropped by weight, and moved together at a refit, so that readers never wait."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from router_sdk_bert.head.herding import Groups
+from router_sdk_bert.head.names import UNKNOWN
+from router_sdk_bert.head.shelf import Facts, Shelf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from router_sdk_bert.head.names import Names
+    from router_sdk_bert.head.rows import Row
+
+FIRST = 64
+"""Rows for which there is room at first."""
+MOST_RAISED = 8.0
+"""Most that a row about a changed agent counts for: it gets as many tasks as before, though few rows say which."""
+TRUSTED = 0.5
+"""Trust below which a row is no neighbour to anybody."""
+
+COLUMNS: dict[str, type] = {
+    "about": np.int32,
+    "right": np.int32,
+    "credit": np.float32,
+    "wrong": np.int32,
+    "blame": np.float32,
+    "weight": np.float32,
+    "trust": np.float32,
+    "density": np.float32,
+    "at": np.float64,
+    "seq": np.int64,
+    "mark": np.uint32,
+    "alive": np.bool_,
+}
+
+
+class Memory:
+    """Rows of arrays. Places that are in use are never written again but for ``alive`` and ``trust``.
+
+    Args:
+        size: Most rows alive.
+        names: Codes of the agents.
+        exclusive: Whether a success of one agent says that the others would have failed.
+
+    Attributes:
+        ids: Decision of each place.
+        vectors: Shape ``(room, d)``; None before the first row.
+        coarse: Their projections, or None.
+        columns: All else, each of shape ``(room,)``.
+        used: Places in use, alive or not.
+        groups: Who has how many rows alive.
+        latest: Newest arrival, in seconds since the epoch.
+        lost: What the rows counted for that an agent lost when it changed, by its code.
+    """
+
+    def __init__(self, size: int, names: Names, *, exclusive: bool) -> None:
+        self._size, self._names, self._exclusive = size, names, exclusive
+        self.ids: list[str] = []
+        self.vectors: NDArray[np.float32] | None = None
+        self.coarse: NDArray[np.float32] | None = None
+        self.columns: dict[str, NDArray[Any]] = {key: np.zeros(0, dtype=kind) for key, kind in COLUMNS.items()}
+        self.used = 0
+        self.groups = Groups()
+        self.latest = float("-inf")
+        self.lost: dict[int, float] = {}
+        self._place_of: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._place_of)
+
+    def add(self, row: Row, coarse: NDArray[np.float32] | None, density: float) -> int:
+        """Append a row; one of the same decision is dropped, and beyond the size one of the largest group.
+
+        Returns:
+            Its place.
+        """
+        before = self._place_of.get(row.decision_id)
+        at = row.at if before is None else float(self.columns["at"][before])
+        if before is not None:
+            self.drop(before)
+        self._make_room(len(row.vector), coarse)
+        place = self.used
+        assert self.vectors is not None
+        self.vectors[place] = row.vector
+        if self.coarse is not None and coarse is not None:
+            self.coarse[place] = coarse
+        told = self._told(row, at, density)
+        for key, value in told.items():
+            self.columns[key][place] = value
+        self.ids.append(row.decision_id)
+        self.used += 1
+        self._place_of[row.decision_id] = place
+        self.groups.add(int(told["about"]), place, row.vector)
+        self.latest = max(self.latest, at)
+        if len(self) > self._size:
+            self.drop(self.groups.dispensable(self.vectors, self._names.listed()))
+        return place
+
+    def _told(self, row: Row, at: float, density: float) -> dict[str, float]:
+        """What goes into each column."""
+        verdict = row.verdict(exclusive=self._exclusive)
+        acted = UNKNOWN if row.agent is None else self._names.code(row.agent)
+        right = self._names.code(row.label) if row.labelled else acted
+        return {
+            "about": right,
+            "right": right,
+            "credit": verdict.credit,
+            "wrong": UNKNOWN if verdict.wrong is None else self._names.code(verdict.wrong),
+            "blame": verdict.blame,
+            "weight": row.weight,
+            "trust": 1.0,
+            "density": density,
+            "at": at,
+            "seq": row.seq,
+            "mark": zlib.crc32(row.decision_id.encode()),
+            "alive": True,
+        }
+
+    def place_of(self, decision_id: str) -> int | None:
+        """Where a decision's row is, if it is alive."""
+        return self._place_of.get(decision_id)
+
+    def drop(self, place: int) -> None:
+        """Forget one row."""
+        assert self.vectors is not None
+        self.columns["alive"][place] = False
+        del self._place_of[self.ids[place]]
+        self.groups.remove(self.group_of(place), place, self.vectors[place])
+
+    def group_of(self, place: int) -> int:
+        """Code of the agent that a row is about: who was right, else who acted."""
+        return int(self.columns["about"][place])
+
+    def _make_room(self, dimension: int, coarse: NDArray[np.float32] | None) -> None:
+        room = len(self.columns["at"])
+        if self.vectors is None:
+            self.vectors = np.zeros((room, dimension), dtype=np.float32)
+        if self.used < room:
+            return
+        # Whoever reads the old arrays keeps them.
+        more = max(FIRST, room)
+        self.vectors = np.concatenate((self.vectors, np.zeros((more, dimension), dtype=np.float32)))
+        if self.coarse is not None:
+            self.coarse = np.concatenate((self.coarse, np.zeros((more, self.coarse.shape[1]), dtype=np.float32)))
+        self.columns = {key: np.concatenate((old, np.zeros(more, old.dtype))) for key, old in self.columns.items()}
+
+    def compact(self) -> None:
+        """Move the rows that are alive together, into new arrays."""
+        if self.vectors is None:
+            return
+        kept = np.flatnonzero(self.columns["alive"][: self.used])
+        self.ids = [self.ids[place] for place in kept]
+        self.vectors = self.vectors[kept]
+        self.coarse = None if self.coarse is None else self.coarse[kept]
+        self.columns = {key: column[kept] for key, column in self.columns.items()}
+        self.used = len(kept)
+        self._place_of = {decision_id: place for place, decision_id in enumerate(self.ids)}
+        self.groups.move({int(old): new for new, old in enumerate(kept)})
+
+    def restore(self, ids: Sequence[str]) -> None:
+        """Take up columns that were read from disk.
+
+        Raises:
+            ValueError: if they do not belong together.
+        """
+        lengths = {len(column) for column in self.columns.values()} | {len(ids)}
+        if self.vectors is not None:
+            lengths.add(len(self.vectors))
+        if len(lengths) != 1:
+            raise ValueError("columns differ in length")
+        self.ids, self.used = list(ids), len(ids)
+        alive = self.columns["alive"]
+        self._place_of = {decision_id: place for place, decision_id in enumerate(ids) if alive[place]}
+
+    def weights(self, half_life_s: float | None, *, as_neighbours: bool = False) -> NDArray[np.float32]:
+        """What each place counts for now, shape ``(used,)``.
+
+        Args:
+            half_life_s: Log time after which a row counts half.
+            as_neighbours: For who speaks for a task: a row that is hardly trusted, and near, would drown those that
+                are trusted and further off.
+        """
+        column = {key: self.columns[key][: self.used] for key in ("weight", "trust", "alive", "at")}
+        weight: NDArray[np.float32] = column["weight"] * column["trust"] * column["alive"]
+        trusted = column["trust"] >= TRUSTED
+        for code, mass in self.lost.items():
+            own = trusted & (self.columns["about"][: self.used] == code)
+            held = float(weight[own].sum(dtype=np.float64))
+            if 0.0 < held < mass:
+                weight[own] *= np.float32(min(mass / held, MOST_RAISED))
+        if as_neighbours:
+            weight *= trusted
+        if half_life_s is not None and self.used:
+            weight *= np.exp2((column["at"] - self.latest) / half_life_s).astype(np.float32)
+        return weight
+
+    def facts(self, weight: NDArray[np.float32]) -> Facts:
+        """What the first rows say, as many as there are weights."""
+        upto = len(weight)
+        right, credit, wrong, blame = (self.columns[key][:upto] for key in ("right", "credit", "wrong", "blame"))
+        rivalry = np.broadcast_to(np.float32(self._exclusive), upto)
+        return Facts(right, credit, wrong, blame, rivalry, weight)
+
+    def shelf(self, weight: NDArray[np.float32]) -> Shelf:
+        """A view for requests; it stays as it is while rows are added."""
+        vectors = np.zeros((0, 0), dtype=np.float32) if self.vectors is None else self.vectors[: self.used]
+        coarse = None if self.coarse is None else self.coarse[: self.used]
+        return Shelf(vectors, coarse, self.columns["density"][: self.used], self.facts(weight))
+
+    def distrust(self, code: int, before: int, kept: float) -> None:
+        """Let all rows about an agent from before a position count for at most ``kept`` rows together."""
+        alive, trust = self.columns["alive"][: self.used], self.columns["trust"].copy()
+        about = self.columns["about"][: self.used] == code
+        old = about & alive & (self.columns["seq"][: self.used] < before)
+        mass = float((self.columns["weight"][: self.used] * trust[: self.used])[old].sum(dtype=np.float64))
+        if mass > kept:
+            trust[: self.used][old] *= np.float32(kept / mass)
+            self.columns["trust"] = trust
+            self.lost[code] = mass
+
+    def drop_where(self, unwanted: Callable[[int], bool]) -> int:
+        """Forget the rows whose place is unwanted; returns how many."""
+        gone = [place for place in self._place_of.values() if unwanted(place)]
+        for place in gone:
+            self.drop(place)
+        return len(gone)

@@ -1,0 +1,145 @@
+"""One refit: a pure function of the stored rows and the prototypes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from router_sdk_bert.head.blending import DEFAULT, fit_blend
+from router_sdk_bert.head.evidence import TEMPERATURES, count_votes, evidence
+from router_sdk_bert.head.logistic import fit_logistic
+from router_sdk_bert.head.losses import make_loss
+from router_sdk_bert.head.novelty import REFERENCES, surroundings
+from router_sdk_bert.head.search import COARSE, FEW, nearest_of_many
+from router_sdk_bert.head.whitening import whiten
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from router_sdk_bert.head.settings import HeadConfig
+    from router_sdk_bert.head.shelf import Facts
+    from router_sdk_bert.head.whitening import Whitening
+
+HELD_OUT = 5
+"""One row in so many is predicted before it is used."""
+MOST_HELD_OUT = 500
+STEPS = 10
+"""Steps of L-BFGS from nothing."""
+LAST_STEPS = 6
+"""Steps from what was found without the rows held out."""
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Stock:
+    """What a refit is made from: prototypes first, then stored rows.
+
+    Attributes:
+        vectors: Shape ``(n, d)``.
+        facts: What is known of each, the weights at the time of the refit among it.
+        mark: A hash of each row's identity, by which rows are held out.
+        prototypes: How many of the rows are prototypes.
+        columns: Codes of the agents that get a row of weights, in the order of their names.
+        codes: Number of codes in use.
+    """
+
+    vectors: NDArray[np.float32]
+    facts: Facts
+    mark: NDArray[np.uint32]
+    prototypes: int
+    columns: NDArray[np.intp]
+    codes: int
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Model:
+    """What a refit finds.
+
+    Attributes:
+        columns: Codes of the agents, shape ``(k,)``.
+        weights: Shape ``(k, d)``.
+        intercepts: Shape ``(k,)``.
+        blend: Weights of the sources of log odds, shape ``(3,)``.
+        projection: For coarse search, shape ``(d, c)``, or None where there are few rows.
+        references: Rows among which surroundings are looked for, shape ``(r, d)``.
+        held_out: How many outcomes the blend was fitted on.
+    """
+
+    columns: NDArray[np.intp]
+    weights: NDArray[np.float32]
+    intercepts: NDArray[np.float32]
+    blend: NDArray[np.float64]
+    projection: NDArray[np.float32] | None
+    references: NDArray[np.float32]
+    held_out: int
+
+
+def fit_model(stock: Stock, config: HeadConfig) -> tuple[Model, NDArray[np.float32]]:
+    """Refit everything.
+
+    Returns:
+        The model, and the mean distance of each row to its surroundings.
+    """
+    column_of = np.full(stock.codes, -1, dtype=np.intp)
+    column_of[stock.columns] = np.arange(len(stock.columns))
+    weight = stock.facts.weight
+    whitening = whiten(stock.vectors, weight, config.ridge)
+    held = _held_out(stock)
+    seen = weight.copy()
+    seen[held] = 0.0
+    found, blend = None, DEFAULT
+    if seen.any():
+        loss = make_loss(config.labels, stock.facts, column_of, seen)
+        found = fit_logistic(whitening, loss, len(stock.columns), STEPS)
+        sources = _sources(stock, whitening, found, held, seen, config)
+        blend = fit_blend(sources, make_loss(config.labels, stock.facts.take(held), column_of, weight[held]))
+    if found is None or len(held):
+        loss = make_loss(config.labels, stock.facts, column_of, weight)
+        found = fit_logistic(whitening, loss, len(stock.columns), STEPS if found is None else LAST_STEPS, found)
+    weights, intercepts = whitening.back(found)
+    own = np.argsort(stock.mark, kind="stable")[:REFERENCES]
+    references = stock.vectors[own]
+    model = Model(
+        stock.columns, weights, intercepts, blend, _projection(stock.vectors, whitening), references, len(held)
+    )
+    return model, surroundings(stock.vectors, references, own)
+
+
+def _held_out(stock: Stock) -> NDArray[np.intp]:
+    """Places of the rows that are predicted before they are used: always the same ones."""
+    chosen = (stock.mark % HELD_OUT == 0) & (stock.facts.weight > 0.0)
+    chosen[: stock.prototypes] = False
+    places = np.flatnonzero(chosen)
+    return np.sort(places[np.argsort(stock.mark[places], kind="stable")[:MOST_HELD_OUT]])
+
+
+def _sources(
+    stock: Stock,
+    whitening: Whitening,
+    found: NDArray[np.float32],
+    held: NDArray[np.intp],
+    seen: NDArray[np.float32],
+    config: HeadConfig,
+) -> NDArray[np.float64]:
+    """Log odds of the rows held out, by source, from all others; shape ``(3, m, k)``."""
+    shape = (len(TEMPERATURES) + 1, len(held), len(stock.columns))
+    sources = np.zeros(shape)
+    if not len(held):
+        return sources
+    sources[0] = whitening.points[held] @ found
+    cosines, places = nearest_of_many(stock.vectors[held], stock.vectors, seen, config.neighbours)
+    near = stock.facts._replace(weight=seen).take(places)
+    for source, temperature in enumerate(TEMPERATURES, start=1):
+        votes = count_votes(cosines, near, stock.codes, np.full((len(held), 1), temperature))
+        sources[source] = evidence(votes, stock.columns, config.labels)
+    return sources
+
+
+def _projection(vectors: NDArray[np.float32], whitening: Whitening) -> NDArray[np.float32] | None:
+    """Their mean and the directions in which the vectors differ most, for coarse search."""
+    if len(vectors) <= FEW or vectors.shape[1] <= COARSE:
+        return None
+    # The whitening has them in order of variance, each scaled.
+    directions = np.column_stack((whitening.centre, whitening.turn[:, 1 - COARSE :]))
+    return np.ascontiguousarray(np.linalg.qr(directions)[0], dtype=np.float32)

@@ -1,0 +1,123 @@
+"""What one outcome says, beside the vector of its task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from router_sdk.plugin import Example
+
+
+class Verdict(NamedTuple):
+    """What one outcome says, agent by agent.
+
+    Attributes:
+        right: Who was right; None is nobody where there is a label.
+        credit: How right, in [0, 1].
+        wrong: Who failed, or None.
+        blame: How badly, in [0, 1].
+    """
+
+    right: str | None
+    credit: float
+    wrong: str | None
+    blame: float
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Row:
+    """One decision's outcome, ready to learn from.
+
+    Attributes:
+        decision_id: Which decision; a newer row of the same one replaces it.
+        seq: Position in the log.
+        vector: The task's embedding, float32 of shape ``(d,)``, of length 1.
+        label: With ``labelled``, who would have been right; None means that nobody would.
+        labelled: Whether a label is known.
+        agent: Who acted, or None.
+        reward: Reward of ``agent`` in [0, 1], or None while unknown.
+        weight: What the outcome counts for.
+        at: When it first arrived, in seconds since the epoch.
+        synthetic: Whether it was generated rather than observed.
+        before: What the revision before said, for whoever keeps sums and has to take it back.
+    """
+
+    decision_id: str
+    seq: int
+    vector: NDArray[np.float32]
+    label: str | None = None
+    labelled: bool = False
+    agent: str | None = None
+    reward: float | None = None
+    weight: float = 1.0
+    at: float = 0.0
+    synthetic: bool = False
+    before: Row | None = None
+
+    def verdict(self, *, exclusive: bool) -> Verdict:
+        """Who it says was right and who failed.
+
+        With exclusive labels a label says it all; else the agent that acted is judged by its reward as well.
+        """
+        blamed, reward = (self.agent, self.reward) if self.rewarded else (None, 1.0)
+        if self.labelled:
+            beside = not exclusive and blamed is not None and blamed != self.label
+            return Verdict(self.label, 1.0, blamed if beside else None, 1.0 - (reward or 0.0) if beside else 0.0)
+        return Verdict(self.agent, reward or 0.0, blamed, 1.0 - (reward or 0.0))
+
+    @property
+    def rewarded(self) -> bool:
+        """Whether the reward of somebody who acted is known."""
+        return self.agent is not None and self.reward is not None
+
+    @property
+    def tells(self) -> bool:
+        """Whether there is anything to learn from it."""
+        return self.labelled or self.rewarded
+
+
+def row_of(example: Example, vector: NDArray[Any], clip: float | None = None, *, synthetic: bool = False) -> Row:
+    """The row that one revision of an example makes.
+
+    Args:
+        example: What happened.
+        vector: Its task's embedding.
+        clip: Most that one over the propensity may be; None weighs all alike.
+        synthetic: Whether it was generated.
+    """
+    vector = np.ascontiguousarray(vector, dtype=np.float32)
+    weight = 1.0
+    if clip is not None and not example.labelled and example.propensity:
+        weight = min(1.0 / example.propensity, clip)
+    before = None
+    if example.previous is not None:
+        said = example.previous
+        before = Row(
+            example.decision_id,
+            example.seq,
+            vector,
+            said.correct_agent,
+            said.labelled,
+            example.agent,
+            example.previous_reward,
+            weight,
+            example.first_at,
+        )
+    return Row(
+        example.decision_id,
+        example.seq,
+        vector,
+        example.label,
+        example.labelled,
+        example.agent,
+        example.reward,
+        weight,
+        example.first_at,
+        synthetic,
+        before,
+    )

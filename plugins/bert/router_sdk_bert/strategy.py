@@ -1,0 +1,295 @@
+"""The strategy: an encoder, a head that learns from every outcome, and fits in the background."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
+
+import numpy as np
+
+from router_sdk.plugin import CorruptArtifactError, Strategy, StrategyConfig, StrategyServices
+from router_sdk_bert.config import BertConfig
+from router_sdk_bert.encoding import link_encoder, load_encoder, open_encoder
+from router_sdk_bert.head import AnyHead, AnySnapshot, Prototype, make_head, prototypes_of, row_of
+from router_sdk_bert.head.expectations import Expectations
+from router_sdk_bert.head.explaining import attribute_words, nearest_examples
+from router_sdk_bert.head.proposing import proposal_of
+from router_sdk_bert.head.state_file import read_state, write_state
+from router_sdk_bert.opening import EncoderSlot
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from router_sdk.plugin import AgentSet, Encoder, Example, FitContext, Proposal, RouteContext, Task, TrainingData
+    from router_sdk_bert.head import Estimate
+
+BATCH = 64
+"""Texts that are embedded at once while learning."""
+OWN_ENCODER = "encoder"
+"""Folder, in a saved version, of an encoder that was fine-tuned for it."""
+
+
+class Published(NamedTuple):
+    """All that requests read, swapped by one assignment."""
+
+    encoder: Encoder
+    snapshot: AnySnapshot
+
+
+class BertStrategy(Strategy):
+    """Routes by a transformer's embedding of the text.
+
+    A request encodes its text and reads one immutable snapshot. ``learn`` works on the head and publishes the next.
+    Without an encoder the strategy abstains; ``report`` says why.
+    """
+
+    name: ClassVar[str] = "bert"
+    Config: ClassVar[type[StrategyConfig]] = BertConfig
+
+    def __init__(self, config: StrategyConfig, services: StrategyServices) -> None:
+        super().__init__(config, services)
+        self.settings = cast("BertConfig", config)
+        self._seed = services.seed or 0
+        self.head: AnyHead = make_head(self.settings, self._seed)
+        self.expectations = Expectations(self._seed)
+        self._agents: AgentSet | None = None
+        self._vectors: dict[str, NDArray[np.float32]] = {}
+        self._slot = EncoderSlot(self.open, self._adopt, services.logger)
+        self._fine_tuned = False
+        self._missed = False
+        self._lock = threading.RLock()
+        self._published: Published | None = None
+
+    def open(self) -> Encoder:
+        """Open the configured encoder; may take seconds.
+
+        Raises:
+            EncoderUnavailableError: if there are no weights.
+        """
+        return open_encoder(self.settings)
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """The encoder, waited for; None where there is none."""
+        return self._slot.wait()
+
+    def successor(self, encoder: Encoder | None = None, config: StrategyConfig | None = None) -> Self:
+        """A strategy with an empty head, to be prepared and taught.
+
+        Args:
+            encoder: A fine-tuned encoder of its own; None keeps this strategy's.
+            config: Its configuration; None keeps this strategy's.
+        """
+        new = type(self)(self.config if config is None else config, self.services)
+        chosen = self.encoder if encoder is None else encoder
+        if chosen is not None:
+            new._slot.put(chosen)
+        new._fine_tuned = self._fine_tuned or encoder is not None
+        return new
+
+    def prepare(self, agents: AgentSet) -> None:
+        """Read what the agents say of themselves; the first time, begin to open the encoder."""
+        self._agents = agents
+        self.expectations.prepare(agents)
+        if self._slot.encoder is not None:
+            self._adopt(self._slot.encoder)
+            return
+        self._slot.start()
+        if self.settings.wait_for_encoder:
+            self._slot.wait()
+
+    def _adopt(self, encoder: Encoder) -> None:
+        """Embed what the agents say of themselves, and publish."""
+        with self._lock:
+            agents = self._agents
+            if agents is not None:
+                told = {agent.name: prototypes_of(agent, self.settings) for agent in agents}
+                self._embed(encoder, told)
+                self.head.set_agents(agents.names, told, self._vectors)
+            self._published = Published(encoder, self.head.snapshot)
+
+    def _embed(self, encoder: Encoder, told: Mapping[str, Sequence[Prototype]]) -> None:
+        """Know the vectors of these texts, and of no others."""
+        known = self._vectors or self.head.prototype_vectors()
+        texts = dict.fromkeys(one.text for each in told.values() for one in each)
+        missing = [text for text in texts if text not in known]
+        made = dict(zip(missing, _encode(encoder, missing), strict=True))
+        self._vectors = {text: made[text] if text in made else known[text] for text in texts}
+
+    def propose(self, task: Task, agents: AgentSet, context: RouteContext) -> Proposal | None:
+        """What the head makes of the task's embedding; None without a text, an encoder, or anything to judge by."""
+        published = self._published
+        if published is None or not task.text.strip() or not len(agents):
+            return None
+        vector = np.asarray(context.encode(published.encoder), dtype=np.float32)
+        if not vector.any():
+            return None
+        estimate = published.snapshot.estimate(vector, agents.names)
+        if estimate is None:
+            return None
+        evidence = partial(self._evidence, published.snapshot, estimate, vector, agents.names)
+        return proposal_of(estimate, agents.names, self.settings, evidence)
+
+    def _evidence(
+        self, snapshot: AnySnapshot, estimate: Estimate, vector: NDArray[np.float32], names: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """Why: chances, what to expect of each agent, and the nearest stored examples. Made when somebody asks."""
+        return {
+            "chances": dict(zip(names, estimate.chances.tolist(), strict=True)),
+            "no_agent_fits": estimate.nobody,
+            "novelty": estimate.novelty,
+            "doubt": dict(zip(names, estimate.doubt.tolist(), strict=True)),
+            "expected": {name: self.expectations.of(name, vector) for name in names},
+            "nearest": nearest_examples(snapshot, estimate, self.settings.nearest_shown),
+        }
+
+    def attribute(self, text: str, agents: Sequence[str], agent: str) -> list[tuple[str, float]]:
+        """How much each word speaks for an agent, in log odds against the best other one; slow, not for requests.
+
+        Raises:
+            ValueError: if the agent is not among those given, or there is nothing to judge by.
+        """
+        published, names = self._published, tuple(agents)
+        if agent not in names or len(names) < 2:
+            raise ValueError(f"{agent!r} must be one of at least two agents, got {names}")
+        if published is None:
+            raise ValueError("there is no encoder")
+        place = names.index(agent)
+
+        def lead(vector: NDArray[np.float32]) -> float:
+            estimate = published.snapshot.estimate(vector, names)
+            if estimate is None:
+                raise ValueError("there is nothing to judge by yet")
+            return float(estimate.odds[place] - np.delete(estimate.odds, place).max())
+
+        return attribute_words(text, published.encoder.encode, lead)
+
+    def learn(self, examples: Sequence[Example]) -> None:
+        """Add the outcomes to what is stored, refit where it is due, and publish. Waits for the encoder."""
+        encoder = self._slot.wait()
+        if encoder is None:
+            # A state that has missed outcomes is refused when it is loaded, and the log is replayed.
+            self._missed = self._missed or bool(examples)
+            return
+        with self._lock:
+            vectors = self._vectors_of(encoder, examples)
+            rows = []
+            for example, vector in zip(examples, vectors, strict=True):
+                if vector is not None:
+                    self.expectations.learn(example, vector)
+                    rows.append(row_of(example, vector, self.settings.propensity_clip))
+            self.head.add(rows)
+            self._published = Published(encoder, self.head.snapshot)
+
+    def _vectors_of(self, encoder: Encoder, examples: Sequence[Example]) -> list[NDArray[np.float32] | None]:
+        """The embedding of each example: as logged, else made of the text, else None."""
+        found: list[NDArray[np.float32] | None] = [_usable(example.vectors.get(encoder.tag)) for example in examples]
+        texts = {place: examples[place].task.text for place, vector in enumerate(found) if vector is None}
+        told = {place: text for place, text in texts.items() if text.strip()}
+        for place, vector in zip(told, _encode(encoder, list(told.values())), strict=True):
+            found[place] = _usable(vector)
+        return found
+
+    def fit(self, data: TrainingData, context: FitContext) -> Strategy:
+        """A new version, fine-tuned on the log.
+
+        Raises:
+            FitError: if it failed; this strategy is untouched.
+            FitStoppedError: if ``context.stopped`` said so.
+        """
+        from router_sdk_bert.fitting import fit_version
+
+        return fit_version(self, data, context)
+
+    def refit(self) -> None:
+        """Refit the head now rather than when it is due."""
+        with self._lock:
+            self.head.refit()
+            if self._slot.encoder is not None:
+                self._published = Published(self._slot.encoder, self.head.snapshot)
+
+    def forget_agents(self, names: Collection[str]) -> None:
+        """Drop what outcomes said of these agents."""
+        with self._lock:
+            self.head.forget_agents(names)
+            self.expectations.forget(names)
+            self._republish()
+
+    def forget_examples(self, decision_ids: Collection[str]) -> None:
+        """Drop the stored vectors of these decisions and refit without them; sums stay."""
+        with self._lock:
+            self.head.forget_examples(decision_ids)
+            self._republish()
+
+    def _republish(self) -> None:
+        if self._published is not None:
+            self._published = self._published._replace(snapshot=self.head.snapshot)
+
+    def save(self, folder: Path) -> None:
+        """Write the head, what is expected, and the encoder if it was fine-tuned."""
+        with self._lock:
+            encoder = self._slot.encoder
+            self.head.save(folder)
+            names, sums = self.expectations.arrays()
+            facts = {"names": names, "encoder": None if encoder is None else encoder.tag, "complete": not self._missed}
+            write_state(folder, "strategy", {"expectations": sums}, facts)
+            own = getattr(encoder, "folder", None)
+            if self._fine_tuned and own is not None:
+                link_encoder(own, folder / OWN_ENCODER)
+
+    def load(self, folder: Path) -> None:
+        """Read what ``save`` wrote; a fine-tuned encoder comes with it.
+
+        Raises:
+            CorruptArtifactError: if it is not valid, or was learnt on vectors of another encoder.
+        """
+        arrays, facts = read_state(folder, "strategy")
+        if (folder / OWN_ENCODER).is_dir():
+            self._slot.put(load_encoder(folder / OWN_ENCODER, self.settings))
+            self._fine_tuned = True
+        encoder = self._slot.wait()
+        tag = None if encoder is None else encoder.tag
+        if encoder is None or facts.get("encoder") != tag or not facts.get("complete"):
+            raise CorruptArtifactError(f"the state was learnt with encoder {facts.get('encoder')}, this is {tag}")
+        with self._lock:
+            self.head.load(folder)
+            try:
+                self.expectations.restore(facts["names"], arrays["expectations"])
+            except (KeyError, ValueError, TypeError) as error:
+                raise CorruptArtifactError(f"the expectations are malformed: {error}") from error
+            self._vectors = {}
+            self._adopt(encoder)
+
+    def expected(self) -> Mapping[str, Mapping[str, float]]:
+        """What an average task may expect of each agent."""
+        names = () if self._agents is None else self._agents.names
+        return {name: self.expectations.of(name, None) for name in names}
+
+    def report(self) -> Mapping[str, Any]:
+        """The encoder, or why there is none, and what the head has learnt."""
+        encoder, error = self._slot.encoder, self._slot.error
+        if encoder is not None:
+            status = dict(getattr(encoder, "status", {"tag": encoder.tag}))
+        else:
+            status = {"note": str(error) if error is not None else "not open yet"}
+        return {"encoder": status, "fine_tuned": self._fine_tuned, **self.head.report()}
+
+
+def _usable(vector: NDArray[Any] | None) -> NDArray[np.float32] | None:
+    """A vector that says something, in single precision."""
+    if vector is None or not np.isfinite(vector).all() or not np.any(vector):
+        return None
+    return np.asarray(vector, dtype=np.float32)
+
+
+def _encode(encoder: Encoder, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+    """Embeddings of many texts, a batch at a time."""
+    return [
+        np.asarray(vector, dtype=np.float32)
+        for start in range(0, len(texts), BATCH)
+        for vector in encoder.encode(texts[start : start + BATCH])
+    ]

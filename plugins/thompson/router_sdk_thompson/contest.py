@@ -1,0 +1,107 @@
+"""Which posterior answers a task that carries a text and features: the one that has predicted better, by task type.
+
+Both learn from every such task. Before they do, each says what reward it expects of the agent that acted; whose squared
+errors are smaller, recent ones counting most, answers (prequential model selection: Dawid, 1984). It depends on the
+log alone, so that every process chooses alike.
+"""
+
+from __future__ import annotations
+
+import json
+from math import isfinite
+from typing import TYPE_CHECKING, NamedTuple
+
+from router_sdk.plugin import CorruptArtifactError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MEMORY = 500.0
+"""Outcomes after which an error counts 1/e."""
+ENOUGH = 20.0
+"""Outcomes over all types before which the text answers."""
+SHRINK = 100.0
+"""Outcomes that what all types say together is worth in what one of them decides."""
+
+
+Errors = tuple[float, float, float]
+"""Outcomes, squared errors of the text's posterior, and of the features'; recent ones count most."""
+NONE: Errors = (0.0, 0.0, 0.0)
+
+
+class Choice(NamedTuple):
+    """What both were off by, at one moment.
+
+    Attributes:
+        overall: Over all task types.
+        types: By task type.
+    """
+
+    overall: Errors
+    types: dict[str, Errors]
+
+    def features(self, task_type: str) -> bool:
+        """Whether the posterior over features answers."""
+        count, by_text, by_features = self.overall
+        if count < ENOUGH:
+            return False
+        _, text_here, features_here = self.types.get(task_type, NONE)
+        return SHRINK * (by_text - by_features) / count + text_here - features_here > 0.0
+
+
+class Contest:
+    """Squared errors of both posteriors, by task type and over all."""
+
+    def __init__(self) -> None:
+        self._overall = NONE
+        self._types: dict[str, Errors] = {}
+        self._choice: Choice | None = None
+
+    def note(self, task_type: str, text_error: float, features_error: float) -> None:
+        """Take in how far either was off."""
+        squares = text_error * text_error, features_error * features_error
+        self._overall = _joined(self._overall, *squares)
+        self._types[task_type] = _joined(self._types.get(task_type, NONE), *squares)
+        self._choice = None
+
+    @property
+    def choice(self) -> Choice:
+        """Who answers where; never changed, only replaced."""
+        if self._choice is None:
+            self._choice = Choice(self._overall, dict(self._types))
+        return self._choice
+
+    def report(self) -> dict[str, str]:
+        """Who answers on which type."""
+        choice = self.choice
+        return {name: "features" if choice.features(name) else "text" for name in choice.types}
+
+    def save(self, path: Path) -> None:
+        """Write the errors."""
+        path.write_text(json.dumps({"overall": self._overall, "types": self._types}), encoding="utf-8")
+
+    def load(self, path: Path) -> None:
+        """Read what ``save`` wrote.
+
+        Raises:
+            CorruptArtifactError: if it cannot be read or a sum is negative or not finite.
+        """
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+            overall = _checked(state["overall"])
+            types = {str(name): _checked(errors) for name, errors in state["types"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CorruptArtifactError(f"{path.name} cannot be used: {error}") from error
+        self._overall, self._types, self._choice = overall, types, None
+
+
+def _joined(errors: Errors, by_text: float, by_features: float) -> Errors:
+    keep = 1.0 - 1.0 / MEMORY
+    return keep * errors[0] + 1.0, keep * errors[1] + by_text, keep * errors[2] + by_features
+
+
+def _checked(errors: list[float]) -> Errors:
+    count, by_text, by_features = (float(number) for number in errors)
+    if not all(isfinite(number) and number >= 0.0 for number in (count, by_text, by_features)):
+        raise ValueError("errors must be finite and at least 0")
+    return count, by_text, by_features

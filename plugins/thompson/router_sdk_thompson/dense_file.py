@@ -1,0 +1,79 @@
+"""The posterior over vectors on disk: arrays as npy, and what belongs to them as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from router_sdk.plugin import CorruptArtifactError
+from router_sdk_thompson.columns import Columns
+from router_sdk_thompson.dense_view import Design
+from router_sdk_thompson.detection import restored_detector
+from router_sdk_thompson.restless import Restless
+from router_sdk_thompson.rivals import Rivals
+from router_sdk_thompson.standing import checked_pair
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from router_sdk_thompson.dense_model import DenseModel
+
+ARRAYS = ("mean", "sigma", "count", "residual", "early")
+
+
+def save_dense(model: DenseModel, folder: Path) -> None:
+    """Write what was learnt; nothing where nothing was."""
+    posterior, design = model.posterior, model.design
+    if design is None:
+        return
+    state = {
+        "events": model.events,
+        "step": model.clock.step,
+        "columns": design.columns.state(),
+        "fourier": 0 if design.fourier is None else design.fourier.count,
+        "early": list(model.early),
+        "rivals": [model.rivals.whims, model.rivals.successes],
+        "agents": sorted(posterior.rows),
+        "restless": model.restless.changed,
+        "detectors": {name: each.state() for name, each in model.detectors.items()},
+    }
+    (folder / "dense.json").write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
+    rows = [np.pad(x, (0, design.width - len(x))) for x in model.early.values()]
+    np.save(folder / "dense_early.npy", np.array(rows).reshape(len(rows), design.width), allow_pickle=False)
+    for key, array in posterior.arrays().items():
+        np.save(folder / f"dense_{key}.npy", array, allow_pickle=False)
+
+
+def load_dense(model: DenseModel, folder: Path) -> None:
+    """Read what ``save_dense`` wrote; ``model`` stays as it was if it is not valid.
+
+    Raises:
+        CorruptArtifactError: if it cannot be read, is not finite, or a covariance is not positive definite.
+    """
+    if not (folder / "dense.json").exists():
+        return
+    try:
+        state = json.loads((folder / "dense.json").read_text(encoding="utf-8"))
+        arrays = {key: np.load(folder / f"dense_{key}.npy", allow_pickle=False) for key in ARRAYS}
+        early = dict(zip([str(each) for each in state["early"]], arrays["early"], strict=True))
+        columns = Columns()
+        columns.restore(state["columns"])
+        posterior = model.empty()
+        posterior.restore([str(name) for name in state["agents"]], arrays)
+        detectors = {str(name): restored_detector(model.config, each) for name, each in state["detectors"].items()}
+        restless = Restless.restored(state["restless"])
+        design = Design(columns, model.fourier(int(state["fourier"])))
+        events, step = int(state["events"]), state["step"]
+        rivals = Rivals()
+        rivals.whims, rivals.successes = checked_pair(state["rivals"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, np.linalg.LinAlgError) as error:
+        raise CorruptArtifactError(f"the posterior over features cannot be used: {error}") from error
+    if design.fourier is not None:
+        design.fourier.grow(columns.count)
+    if posterior.rows and posterior.width != design.width:
+        raise CorruptArtifactError("the posterior over features does not fit its columns")
+    model.replace(design, posterior)
+    model.detectors, model.restless, model.rivals = detectors, restless, rivals
+    model.events, model.clock.step, model.early = events, step, early

