@@ -1,8 +1,8 @@
 """The transformer's head on real texts: few examples, wrong labels, swapped roles, strangers, classes that come later.
 
-The encoder is the plugin's default and stays as it is; only the head learns. CLINC150's ten domains stand for ten agents
-(or its 150 intents for as many), Banking77's intents for 77. Everything was tuned on validation texts; what is printed
-comes from the test texts, beside the goals.
+The encoder is the plugin's default and stays as it is; only the head learns. CLINC150's ten domains stand for ten
+agents (or its 150 intents for as many), Banking77's intents for 77. Everything was tuned on validation texts; what is
+printed comes from the test texts, beside the goals.
 CLINC150: clinc/oos-eval, Larson et al., EMNLP 2019, CC BY 3.0. Banking77: PolyAI, Casanueva et al. 2020, CC BY 4.0.
 
     python benchmarks/few_shot.py [--quick] [--only few_shot,noise,swap,strangers,classes,analytic,banking,bandit,time]

@@ -59,8 +59,7 @@ class Router(Serving):
     def ask_about(self, n: int = 10) -> list[Decision]:
         """Recent decisions without an outcome, those first whose outcome would teach most.
 
-        Args:
-            n: How many, at least 1.
+        ``n`` says how many, and must be at least 1.
         """
         if n < 1:
             raise InvalidInputError(f"n: must be at least 1, got {n}")
@@ -208,11 +207,7 @@ class Router(Serving):
         return self._engine.promoter.promote(strategy, version, reason=reason, force=force)
 
     def rollback(self, strategy: str) -> int | None:
-        """Let the version before serve again, and return its number; None is the strategy without any fit.
-
-        Raises:
-            UnknownVersionError: if what serves was never fitted.
-        """
+        """Let the version before serve again, and return its number; None is the strategy without any fit."""
         return self._engine.promoter.rollback(strategy)
 
     # -- files and labels

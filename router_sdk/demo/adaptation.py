@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from router_sdk.router import Router
     from router_sdk.training.fit import Fit
 
-LOOKS = 12
+LOOKS = 6
 """How often each phase is interrupted to ask about the probes."""
 
 

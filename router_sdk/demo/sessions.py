@@ -15,7 +15,7 @@ from router_sdk.rewards import OutcomeReward
 MAX_ITERATIONS = 8
 BERT: dict[str, object] = {"update": "head", "wait_for_encoder": True}
 """Fits during the stream refit the head, which takes seconds; adapters in the encoder would take minutes on a CPU."""
-PROBES = 100
+PROBES = 60
 """Tasks of each kind that show whether the old is forgotten for the new."""
 FOLLOWS_ANALYST = 0.85
 """How often the recorded sessions went where the analyst wanted; the other turns took a random agent."""

@@ -30,7 +30,7 @@ Progress = Callable[[str, float], None]
 """Called with what is going on and the share of the stream that is done, in [0, 1]."""
 
 REPORT_EVERY = 100
-RETRAIN_EVERY = 500
+RETRAIN_EVERY = 300
 """Fresh examples that make a fit due: few enough to see some, enough for the gate to judge them."""
 LOOK_S = 0.2
 

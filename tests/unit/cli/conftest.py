@@ -37,7 +37,7 @@ class CommandLine:
 @pytest.fixture
 def cli(tmp_path, monkeypatch) -> CommandLine:
     monkeypatch.chdir(tmp_path)
-    for name in ("ROUTER_STORE", "ROUTER_AGENTS", "ROUTER_STRATEGIES", "ROUTER_PLUGINS"):
+    for name in ("ROUTER_STORE", "ROUTER_AGENTS", "ROUTER_PLUGINS"):
         monkeypatch.delenv(name, raising=False)
     return CommandLine(tmp_path)
 

@@ -4,7 +4,7 @@ from router_sdk import Router
 
 
 def test_the_demo_ends_in_a_table_and_a_page(cli):
-    shown = cli.run("demo", "--rounds", "20", "--out", "page.html").stdout
+    shown = cli.run("demo", "--rounds", "20", "--strategies", "thompson,heuristic", "--out", "page.html").stdout
     for expected in ("oracle", "heuristic", "router", "answered by thompson", "given to", "regret", "page.html"):
         assert expected in shown
     page = (cli.folder / "page.html").read_text()
@@ -25,7 +25,7 @@ def test_a_program_gets_the_report_and_may_keep_the_log(cli):
 def test_a_file_of_tasks_is_played_instead(cli):
     rows = [{"text": f"{word} {i}", "label": word} for i in range(60) for word in ("pay", "crash")]
     (cli.folder / "tasks.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    report = cli.json("demo", "--data", "tasks.jsonl", "--rounds", "50")
+    report = cli.json("demo", "--data", "tasks.jsonl", "--rounds", "50", "--strategies", "thompson,heuristic")
     assert sorted(report["agents"]) == ["crash", "pay"]
     assert report["tasks"] == 50
 

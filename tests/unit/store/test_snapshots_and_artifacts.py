@@ -83,3 +83,14 @@ def test_discarding_leaves_none(log):
 def test_a_fingerprint_keeps_its_parts_apart():
     assert fingerprint("ab", "c") != fingerprint("a", "bc")
     assert fingerprint("a", "b") == fingerprint("a", "b")
+
+
+def test_an_artifact_may_hold_a_folder_with_a_manifest_of_its_own(tmp_path):
+    def nested(folder):
+        write_artifact(folder / "encoder", fill("inner"))
+
+    write_artifact(tmp_path / "version", nested)
+    check_artifact(tmp_path / "version")
+    (tmp_path / "version" / "encoder" / MANIFEST).write_text("{}")
+    with pytest.raises(CorruptArtifactError, match="encoder/manifest.json"):
+        check_artifact(tmp_path / "version")
