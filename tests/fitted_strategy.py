@@ -40,8 +40,7 @@ class Words(Strategy):
         favourite = self.table.get(task.text.split()[0])
         if favourite not in agents.positions:
             return None
-        rest = 0.1 / max(len(agents) - 1, 1)
-        return Proposal({name: 1.0 - rest * (len(agents) - 1) if name == favourite else rest for name in agents.names})
+        return Proposal({name: float(name == favourite) for name in agents.names})
 
     def learn(self, examples: Sequence[Example]) -> None:
         for example in examples:

@@ -7,7 +7,9 @@ from router_sdk import hookspecs
 from router_sdk.plugins import PluginRegistry
 from router_sdk.testing import HashedWordsEncoder, check_strategy
 
-STRATEGIES = PluginRegistry.load().strategies
+OWN_TESTS = {"bert"}
+"""Checked where they have a small model; with the default one it would take minutes."""
+STRATEGIES = PluginRegistry.load().strategies.keys() - OWN_TESTS
 ENCODERS = {"hashed-words": HashedWordsEncoder()}
 
 
@@ -15,7 +17,7 @@ ENCODERS = {"hashed-words": HashedWordsEncoder()}
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
 def test_every_installed_strategy_keeps_the_contract(name):
     """With its default config; what it does once fitted is for its own tests."""
-    check_strategy(STRATEGIES[name], encoders=ENCODERS, must_answer=False)
+    check_strategy(PluginRegistry.load().strategy(name), encoders=ENCODERS, must_answer=False)
 
 
 @pytest.mark.parametrize(

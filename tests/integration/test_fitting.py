@@ -26,7 +26,7 @@ RIGHT = {"refund": "billing", "stolen": "fraud", "offer": "sales"}
 
 
 def open_router(store: Path, **settings) -> Router:
-    options = {"retrain": False, "fit_executor": "thread", "seed": 0, **settings}
+    options = {"retrain": False, "fit_executor": "thread", "epsilon": 0.0, **settings}
     return Router(agents=AGENTS, strategies=[Words, "heuristic"], store=store, **options)
 
 
@@ -123,7 +123,7 @@ def test_a_trigger_fits_without_being_asked(tmp_path: Path) -> None:
             self.seen.append(("promotion", strategy, version))
             promoted.set()
 
-    settings = {"retrain": True, "retrain_interval": 60, "retrain_cooldown_seconds": 0.0}
+    settings = {"epsilon": 0.0, "retrain": True, "retrain_interval": 60, "retrain_cooldown_seconds": 0.0}
     observer = Observer()
     router = Router(
         agents=AGENTS,
@@ -244,7 +244,7 @@ def test_pretraining_makes_a_first_version_and_logs_no_decision(tmp_path: Path) 
 
 @pytest.mark.usefixtures("words_installed")
 def test_a_fit_in_a_child_process(tmp_path: Path) -> None:
-    with Router(agents=AGENTS, strategies=["words"], store=tmp_path / "r.db", retrain=False) as router:
+    with Router(agents=AGENTS, strategies=["words"], store=tmp_path / "r.db", retrain=False, epsilon=0.0) as router:
         teach(router)
         with pytest.raises(FitError, match="the worker ended with 3"):
             router.retrain(wait=True, mode="die")

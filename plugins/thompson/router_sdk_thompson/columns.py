@@ -2,10 +2,12 @@
 
 A category gets a column of its own when it first turns up, a number is standardised by the first values seen of it
 and by those alone, so that an old task is encoded tomorrow as it is today. What was never learnt encodes as nothing.
+Names and categories are kept as digests, for they may hold what somebody asks to have erased.
 """
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from math import isfinite, sqrt
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -23,6 +25,10 @@ FIRST_VALUES = 64
 """Values of a number that settle its scale."""
 MOST_COLUMNS = 512
 """Beyond these, new categories share columns."""
+MOST_REMEMBERED = 10_000
+"""Names and categories whose digest is not computed again."""
+NUMBER, CATEGORY = "n", "c"
+"""What a digest begins with."""
 FURTHEST = 3.0
 """Standard deviations beyond which a number is cut off."""
 
@@ -41,6 +47,7 @@ class Columns:
         self.first = first
         self._places: dict[str, int] = {}
         self._scales: dict[str, list[float]] = {}
+        self._digests: dict[str, str] = {}
         self._seen = 0
         self.numbers: NDArray[np.float64] | None = None
 
@@ -52,7 +59,7 @@ class Columns:
     def frozen(self) -> Columns:
         """A copy for requests, which later fitting leaves alone."""
         twin = Columns(self.first)
-        twin._places = dict(self._places)
+        twin._places, twin._digests = dict(self._places), self._digests
         twin._scales = {name: list(scale) for name, scale in self._scales.items()}
         twin.numbers = self.numbers
         return twin
@@ -61,13 +68,11 @@ class Columns:
         """Note columns and scales, while learning only; True where something was new."""
         before = len(self._places), self._seen
         for name, value in features.items():
-            if isinstance(value, str):
-                self._place(f"{name}={value}")
+            digest = self._digest(name, value)
+            self._place(digest)
+            if isinstance(value, (str, bool)):
                 continue
-            self._place(name)
-            if isinstance(value, bool):
-                continue
-            scale = self._scales.setdefault(name, [0.0, 0.0, 0.0])
+            scale = self._scales.setdefault(digest, [0.0, 0.0, 0.0])
             if scale[0] < FIRST_VALUES:
                 # Welford's running mean and sum of squares.
                 scale[0] += 1.0
@@ -81,30 +86,41 @@ class Columns:
 
     def _sort(self) -> None:
         numbers = np.ones(self.count)
-        for key, place in self._places.items():
-            if "=" in key and key not in self._scales:
+        for digest, place in self._places.items():
+            if digest[0] == CATEGORY:
                 numbers[self.first + place] = 0.0
         self.numbers = None if numbers.all() else numbers
 
-    def _place(self, key: str) -> None:
-        if key not in self._places:
+    def _digest(self, name: str, value: FeatureValue) -> str:
+        """What stands for a number's name, or for a category, and is remembered in this process alone."""
+        key = f"{name}={value}" if isinstance(value, str) else name
+        kind = CATEGORY if isinstance(value, str) else NUMBER
+        digest = self._digests.get(kind + key)
+        if digest is None:
+            digest = kind + blake2b(key.encode(), digest_size=12).hexdigest()
+            if len(self._digests) < MOST_REMEMBERED:
+                self._digests[kind + key] = digest
+        return digest
+
+    def _place(self, digest: str) -> None:
+        if digest not in self._places:
             taken = len(self._places)
-            self._places[key] = taken if taken < MOST_COLUMNS else crc32(key.encode()) % MOST_COLUMNS
+            self._places[digest] = taken if taken < MOST_COLUMNS else crc32(digest.encode()) % MOST_COLUMNS
 
     def encode(self, features: Mapping[str, FeatureValue]) -> NDArray[np.float64]:
         """The vector of one dict, shape ``(count,)``; the columns in front are left at 0."""
         vector, first = np.zeros(self.count), self.first
         size = len(vector)
         for name, value in features.items():
-            key = f"{name}={value}" if isinstance(value, str) else name
-            place = self._places.get(key)
+            digest = self._digest(name, value)
+            place = self._places.get(digest)
             if place is None or first + place >= size:
                 continue
-            vector[first + place] += 1.0 if isinstance(value, str) else self._number(name, value)
+            vector[first + place] += 1.0 if isinstance(value, str) else self._number(digest, value)
         return vector
 
-    def _number(self, name: str, value: float) -> float:
-        scale = self._scales.get(name)
+    def _number(self, digest: str, value: float) -> float:
+        scale = self._scales.get(digest)
         if isinstance(value, bool) or scale is None:
             return float(value)
         deviation = sqrt(scale[2] / scale[0]) if scale[2] > 0.0 else 1.0

@@ -11,6 +11,7 @@ ROWS = [{"text": f"{agent} please {number}", "label": agent} for number in range
 def taught(cli, monkeypatch):
     """A command line with the strategy in its chain and forty labelled examples."""
     monkeypatch.setenv("ROUTER_STRATEGIES", '["words"]')
+    monkeypatch.setenv("ROUTER_EPSILON", "0")
     (cli.folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     cli.run("agents", "add", "billing")
     cli.run("agents", "add", "sales")
@@ -34,6 +35,7 @@ def test_retrain_promote_and_roll_back(taught):
 
 def test_pretrain_from_a_file_brings_the_agents(cli, monkeypatch):
     monkeypatch.setenv("ROUTER_STRATEGIES", '["words"]')
+    monkeypatch.setenv("ROUTER_EPSILON", "0")
     (cli.folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     fitted = cli.json("pretrain", "--data", "rows.jsonl")
     assert (fitted["state"], fitted["version"]["kind"]) == ("promoted", "pretrain")

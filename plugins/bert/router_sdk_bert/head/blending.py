@@ -20,6 +20,8 @@ MASS = 10.0
 """Precision of the belief that these are right."""
 MOST = 10.0
 """Largest weight."""
+TOLERANCE = 1e-6
+"""Relative fall of the loss below which the weights have converged."""
 
 
 def fit_blend(sources: NDArray[np.float64], loss: Loss) -> NDArray[np.float64]:
@@ -34,13 +36,14 @@ def fit_blend(sources: NDArray[np.float64], loss: Loss) -> NDArray[np.float64]:
     if not sources.shape[1]:
         return DEFAULT.copy()
 
-    def cost(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        odds = np.tensordot(weights, sources, axes=1)
-        value, slope = loss(odds.astype(np.float32))
-        away = weights - DEFAULT
-        lift = np.tensordot(sources, slope.astype(np.float64), axes=((1, 2), (0, 1)))
-        return value + 0.5 * MASS * float(away @ away), lift + MASS * away
+    flat = sources.reshape(len(sources), -1)
 
-    found = minimize(cost, DEFAULT, jac=True, method="L-BFGS-B", bounds=[(0.0, MOST)] * len(DEFAULT))
+    def cost(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        value, slope = loss((weights @ flat).astype(np.float32).reshape(sources.shape[1:]))
+        away = weights - DEFAULT
+        return value + 0.5 * MASS * float(away @ away), flat @ slope.ravel().astype(np.float64) + MASS * away
+
+    bounds = [(0.0, MOST)] * len(DEFAULT)
+    found = minimize(cost, DEFAULT, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": TOLERANCE})
     weights: NDArray[np.float64] = found.x
     return weights

@@ -28,7 +28,7 @@ def nearest_examples(snapshot: AnySnapshot, estimate: Estimate, count: int) -> l
     name_of = {code: name for name, code in snapshot.codes.items()}
     told = []
     for rank in range(min(count, len(found.cosines))):
-        shelf, place = (int(number) for number in found.places[rank])
+        shelf, place = int(found.shelf[rank]), int(found.places[rank])
         right, wrong = int(found.facts.right[rank]), int(found.facts.wrong[rank])
         said: dict[str, Any] = {"similarity": round(float(found.cosines[rank]), 4)}
         said |= {"text": snapshot.texts[place]} if shelf == 0 else {"decision_id": snapshot.ids[place]}

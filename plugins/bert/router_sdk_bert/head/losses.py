@@ -51,9 +51,9 @@ class SharedSuccess:
             held = shares[self._rows, self._wrong]
             doubt = np.maximum(1.0 - held, LEAST_DOUBT)
             loss -= float((self._blame * np.log(doubt)).sum(dtype=np.float64))
-            push = self._blame * held / doubt
-            shares *= (self._credit - push)[:, None]
-            shares[self._rows, self._wrong] += push
+            shares *= (self._credit - self._blame * held / doubt)[:, None]
+            # By itself, because the difference above loses it where the failure had seemed impossible.
+            shares[self._rows, self._wrong] = (self._credit + self._blame) * held
         else:
             shares *= self._credit[:, None]
         shares[self._rows, self._right] -= self._credit

@@ -1,7 +1,8 @@
 """How far a task is from everything seen, allowing for how far those things are from each other.
 
 A task's mean distance to its nearest neighbours, less half their own: a local outlier score (Breunig et al., 2000) as a
-difference, which on CLINC150 separates better than the ratio, the distance alone or the energy of the log odds.
+difference, which on CLINC150 separates better than the ratio, the distance alone or the energy of the log odds. What
+the logistic estimate says loudest is taken off, a little: it knows which directions matter.
 """
 
 from __future__ import annotations
@@ -21,14 +22,22 @@ AROUND = 5
 """Neighbours that theirs is measured to."""
 ALLOWANCE = 0.5
 """Share of their own distance that is allowed for."""
+LOUDNESS = 0.02
+"""Distance that one unit of log odds, of the likeliest agent above the mean, makes up for."""
 REFERENCES = 500
 """Rows among which surroundings are looked for."""
 
 
-def novelty(neighbours: Neighbours) -> float:
-    """Novelty of a task: about 0 among what is known, up to 1."""
-    near = neighbours.cosines[:NEAR]
-    return float(1.0 - near.mean(dtype=np.float64) - ALLOWANCE * neighbours.density[:NEAR].mean(dtype=np.float64))
+def novelty(neighbours: Neighbours, odds: NDArray[np.float64]) -> float:
+    """Novelty of a task: from about -0.1 amid what is well known to about 0.8 far from everything.
+
+    Args:
+        neighbours: The stored rows nearest to it.
+        odds: The logistic estimate's log odds of all agents.
+    """
+    distance = 1.0 - neighbours.cosines[:NEAR].mean(dtype=np.float64)
+    usual = neighbours.density[:NEAR].mean(dtype=np.float64)
+    return float(distance - ALLOWANCE * usual - LOUDNESS * (odds.max() - odds.mean()))
 
 
 def surroundings(

@@ -32,23 +32,29 @@ class Neighbours(NamedTuple):
         cosines: Shape ``(k,)``.
         facts: What is known of each.
         density: Mean distance of each to its own surroundings.
-        places: Shelf and place of each, shape ``(k, 2)``.
+        shelf: Number of the shelf that each is on.
+        places: Its place there.
     """
 
     cosines: NDArray[np.float32]
     facts: Facts
     density: NDArray[np.float32]
+    shelf: NDArray[np.intp]
     places: NDArray[np.intp]
 
 
 def best(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
     """Places of the highest scores, highest first, earlier ones first where they are equal."""
-    if count < len(scores):
-        found = np.argpartition(scores, len(scores) - count)[len(scores) - count :]
-        found.sort()
-    else:
-        found = np.arange(len(scores))
-    return found[np.argsort(-scores[found], kind="stable")]
+    found = _highest(scores, count)
+    return found[np.argsort(-scores[found], kind="stable")][:count]
+
+
+def _highest(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    """Places of the highest scores in their own order, and of all that are level with the lowest of those."""
+    if count >= len(scores):
+        return np.arange(len(scores))
+    # Three times as fast as an argpartition.
+    return np.flatnonzero(scores >= np.partition(scores, len(scores) - count)[len(scores) - count])
 
 
 def _shelf_scores(
@@ -56,16 +62,15 @@ def _shelf_scores(
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     if shelf.coarse is None or coarse is None or len(shelf) <= FEW:
         scores = shelf.vectors @ vector
-        scores[shelf.facts.weight <= 0.0] = DROPPED
+        scores[shelf.dropped] = DROPPED
         places = best(scores, count)
         return places, scores[places]
     rough = shelf.coarse @ coarse
-    rough[shelf.facts.weight <= 0.0] = DROPPED
-    kept = min(SHORTLIST * count, len(rough))
-    shortlist = np.argpartition(rough, len(rough) - kept)[len(rough) - kept :]
-    shortlist.sort()
+    rough[shelf.dropped] = DROPPED
+    shortlist = _highest(rough, SHORTLIST * count)
     scores = shelf.vectors[shortlist] @ vector
-    scores[rough[shortlist] == DROPPED] = DROPPED
+    if len(shelf.dropped):
+        scores[rough[shortlist] == DROPPED] = DROPPED
     order = best(scores, count)
     return shortlist[order], scores[order]
 
@@ -82,21 +87,30 @@ def nearest(
         count: How many are wanted.
     """
     coarse = None if projection is None else vector @ projection
-    parts = []
-    for number, shelf in enumerate(shelves):
-        if len(shelf):
-            places, scores = _shelf_scores(shelf, vector, coarse, count)
-            kept = scores > DROPPED
-            if kept.any():
-                parts.append((number, shelf, places[kept], scores[kept]))
-    if not parts:
-        return None
-    cosines = np.concatenate([scores for *_, scores in parts])
-    order = best(cosines, count)
-    facts = stack_facts([shelf.facts.take(places) for _, shelf, places, _ in parts]).take(order)
-    density = np.concatenate([shelf.density[places] for _, shelf, places, _ in parts])[order]
-    where = np.concatenate([np.column_stack((np.full(len(p), number), p)) for number, _, p, _ in parts])[order]
-    return Neighbours(cosines[order], facts, density, where)
+    parts = [
+        _found(number, shelf, *_shelf_scores(shelf, vector, coarse, count))
+        for number, shelf in enumerate(shelves)
+        if len(shelf.dropped) < len(shelf)
+    ]
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    order = best(np.concatenate([part.cosines for part in parts]), count)
+    return Neighbours(
+        np.concatenate([part.cosines for part in parts])[order],
+        stack_facts([part.facts for part in parts]).take(order),
+        np.concatenate([part.density for part in parts])[order],
+        np.concatenate([part.shelf for part in parts])[order],
+        np.concatenate([part.places for part in parts])[order],
+    )
+
+
+def _found(number: int, shelf: Shelf, places: NDArray[np.intp], cosines: NDArray[np.float32]) -> Neighbours:
+    """The rows of one shelf, without those that count for nothing."""
+    if len(shelf.dropped) and cosines[-1] <= DROPPED:
+        kept = cosines > DROPPED
+        places, cosines = places[kept], cosines[kept]
+    where = np.full(len(places), number)
+    return Neighbours(cosines, shelf.facts.take(places), shelf.density[places], where, places)
 
 
 def nearest_of_many(

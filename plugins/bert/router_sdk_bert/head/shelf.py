@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -51,12 +51,17 @@ class Shelf:
         coarse: Their projections, shape ``(n, c)``, or None where there are few.
         density: Mean distance of each row to its own surroundings, shape ``(n,)``.
         facts: What is known of each.
+        dropped: Places of the rows that count for nothing.
     """
 
     vectors: NDArray[np.float32]
     coarse: NDArray[np.float32] | None
     density: NDArray[np.float32]
     facts: Facts
+    dropped: NDArray[np.intp] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dropped", np.flatnonzero(self.facts.weight <= 0.0))
 
     def __len__(self) -> int:
         return len(self.vectors)

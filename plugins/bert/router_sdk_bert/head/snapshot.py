@@ -63,7 +63,8 @@ class Snapshot:
             return None
         codes, columns = self._places_of(names, model)
         found = nearest(self.shelves, vector, model.projection, self.config.neighbours)
-        odds = model.blend[0] * self._logistic(model, vector, columns)
+        logistic = (model.weights @ vector + model.intercepts).astype(np.float64)
+        odds = model.blend[0] * np.where(columns >= 0, logistic[columns], logistic.min())
         if found is not None:
             votes = count_votes(found.cosines[None].repeat(len(WIDTHS), 0), found.facts, len(self.codes), WIDTHS)
             odds += model.blend[1:] @ evidence(votes, codes, self.config.labels)
@@ -74,7 +75,7 @@ class Snapshot:
             chances[:count],
             float(chances[count]) if len(chances) > count else 0.0,
             self._doubt(found, codes[:count]),
-            1.0 if found is None else novelty(found),
+            1.0 if found is None else novelty(found, logistic),
             found,
         )
 
@@ -90,10 +91,6 @@ class Snapshot:
             if len(self._places) < MOST_SETS:
                 self._places[names] = known
         return known
-
-    def _logistic(self, model: Model, vector: NDArray[np.float32], columns: NDArray[np.intp]) -> NDArray[np.float64]:
-        odds = (model.weights @ vector + model.intercepts).astype(np.float64)
-        return np.where(columns >= 0, odds[columns], odds.min())
 
     def _chances(self, odds: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.config.labels == "independent":

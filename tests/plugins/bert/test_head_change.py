@@ -1,0 +1,105 @@
+"""Agents that are no longer what they were: noticed soon, and left soon; and not seen where nothing changed."""
+
+import numpy as np
+import pytest
+from head_cases import NAMES, accuracy, clusters, labelled, new_head, rewarded
+from router_sdk_bert.head.change import Watch, watch
+
+
+def fed(successes, expected=1.0):
+    state, position = Watch(), 0
+    for position, success in enumerate(successes, start=1):
+        state = watch(state, expected, float(success), position)
+    return state
+
+
+def test_evidence_is_the_likelihood_ratio():
+    settled = Watch(good=90.0, seen=100.0)
+    fell = watch(settled, 1.0, 0.0, 7)
+    assert fell.evidence == pytest.approx(np.log(0.55 / 0.1))
+    assert fell.since == 7
+    again = watch(fell, 1.0, 0.0, 8)
+    assert again.since == 7, "the change began with the first failure"
+    rose = watch(settled, 1.0, 1.0, 9)
+    assert (rose.evidence, rose.since) == (0.0, 9)
+
+
+def test_a_fall_is_noticed_within_a_dozen_outcomes():
+    before = fed([True] * 95 + [False] * 5)
+    state, taken = before._replace(evidence=0.0), 0
+    while state.evidence <= 12.0:
+        taken += 1
+        state = watch(state, 0.95, 0.0, 100 + taken)
+    assert taken <= 12
+
+
+@pytest.mark.parametrize("rate", [0.3, 0.6, 0.95])
+def test_a_steady_agent_raises_no_alarm(rate):
+    rng = np.random.default_rng(5)
+    alarms, state = 0, Watch()
+    for position, success in enumerate(rng.random(50_000) < rate):
+        # A model that is far too sure of itself must not raise any either.
+        state = watch(state, 0.99, float(success), position)
+        if state.evidence > 12.0:
+            alarms, state = alarms + 1, Watch()
+    assert alarms == 0
+
+
+def swapped(labels, one="billing", other="coder"):
+    turn = {one: other, other: one}
+    return [turn.get(label, label) for label in labels]
+
+
+def test_two_agents_swap_roles():
+    vectors, right = clusters(1_500)
+    later, then = clusters(300, seed=2)
+    asked, wanted = clusters(300, seed=3)
+    affected = [i for i, label in enumerate(wanted) if label in ("billing", "coder")]
+    turned = [swapped(wanted)[i] for i in affected]
+    reached = {}
+    for threshold in (12.0, None):
+        head = new_head(change_threshold=threshold)
+        head.add(labelled(vectors, right))
+        assert not head.report()["changes"]
+        head.add(labelled(later, swapped(then), first=5_000))
+        reached[threshold] = accuracy(head, asked[affected], turned)
+    assert set(head.report()["changes"]) == set()
+    assert reached[12.0] > 0.85
+    assert reached[None] < 0.4
+
+
+@pytest.mark.parametrize("labels", ["exclusive", "independent"])
+def test_two_hundred_failures_end_any_belief(labels):
+    vectors, right = clusters(1_200)
+    head = new_head(
+        labels=labels, told={name: vectors[[i for i, r in enumerate(right) if r == name][:20]] for name in NAMES}
+    )
+    head.add(labelled(vectors, right))
+    later = [v for v, label in zip(*clusters(2_000, seed=2), strict=True) if label == "billing"][:200]
+    before = head.predict(np.array(later), NAMES).probabilities
+    assert (before.argmax(1) == 0).mean() > 0.9
+    head.add(rewarded(later, ["billing"] * 200, [0.0] * 200, first=5_000))
+    after = head.predict(np.array(later), NAMES).probabilities
+    assert (after.argmax(1) == 0).mean() < 0.02
+    assert (after[:, 0] < after[:, 1:].max(1)).all()
+
+
+def test_what_an_agent_knew_is_kept_where_it_still_holds():
+    vectors, right = clusters(1_000)
+    later = [v for v, label in zip(*clusters(2_000, seed=2), strict=True) if label == "billing"][:60]
+    head = new_head()
+    head.add(labelled(vectors, right))
+    head.add(rewarded(later, ["billing"] * 60, [0.0] * 60, first=5_000))
+    asked, wanted = clusters(300, seed=3)
+    others = [i for i, label in enumerate(wanted) if label != "billing"]
+    assert accuracy(head, asked[others], [wanted[i] for i in others]) > 0.9
+
+
+def test_classes_that_come_later_are_nobodys_fault():
+    vectors, right = clusters(1_200)
+    head = new_head()
+    for names in (NAMES[:2], NAMES[2:]):
+        chosen = [i for i, label in enumerate(right) if label in names]
+        head.add(labelled(vectors[chosen], [right[i] for i in chosen], first=10_000 * (names == NAMES[2:])))
+    assert not head.report()["changes"]
+    assert accuracy(head, *clusters(200, seed=3)) > 0.93
