@@ -92,5 +92,5 @@ def test_an_artifact_may_hold_a_folder_with_a_manifest_of_its_own(tmp_path):
     write_artifact(tmp_path / "version", nested)
     check_artifact(tmp_path / "version")
     (tmp_path / "version" / "encoder" / MANIFEST).write_text("{}")
-    with pytest.raises(CorruptArtifactError, match="encoder/manifest.json"):
+    with pytest.raises(CorruptArtifactError, match=r"encoder/manifest\.json"):
         check_artifact(tmp_path / "version")
