@@ -13,8 +13,9 @@ from router_sdk.demo.stream import Phase, Probe, Stream, StreamItem
 from router_sdk.rewards import OutcomeReward
 
 MAX_ITERATIONS = 8
-BERT: dict[str, object] = {"update": "head", "wait_for_encoder": True}
-"""Fits during the stream refit the head, which takes seconds; adapters in the encoder would take minutes on a CPU."""
+BERT: dict[str, object] = {"update": "head", "wait_for_encoder": True, "confidence_threshold": 0.7}
+"""Fits during the stream refit the head, which takes seconds; adapters in the encoder would take minutes on a CPU.
+Where the transformer is not sure of a state told in words, the bandit knows its numbers."""
 PROBES = 60
 """Tasks of each kind that show whether the old is forgotten for the new."""
 FOLLOWS_ANALYST = 0.85

@@ -35,7 +35,7 @@ class DemoConfig(BaseModel):
     warm_start: int = Field(default=20, ge=0)
     max_tasks: int = Field(default=10_000, ge=1)
     max_bad_lines: int = Field(default=MAX_BAD_LINES, ge=0)
-    sessions: int = Field(default=300, ge=20)
+    sessions: int = Field(default=240, ge=20)
     past_sessions: int = Field(default=100, ge=0)
     strictness: float = Field(default=1.0, ge=0.0, le=1.0)
     strategies: tuple[str, ...] | None = None

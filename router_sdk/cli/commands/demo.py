@@ -30,7 +30,7 @@ def demo(
     ] = "",
     rounds: Annotated[
         int | None,
-        typer.Option(min=20, metavar="N", help="Sessions of the scenario (300), or most tasks of a file (10,000)."),
+        typer.Option(min=20, metavar="N", help="Sessions of the scenario (240), or most tasks of a file (10,000)."),
     ] = None,
     strictness: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="How much the scenario's second analyst differs, 0 to 1.")
