@@ -89,7 +89,7 @@ class ThompsonConfig(StrategyConfig):
     """Prior variance of a text feature's weight."""
     text_noise_guess: float = Field(default=0.05, gt=0.0)
     """Guess of a reward's variance around its mean, given the text."""
-    text_noise_factor: float = Field(default=8.0, gt=0.0)
+    text_noise_factor: float = Field(default=10.0, gt=0.0)
     """What the noise is multiplied by because features are treated as if they were independent."""
     text_noise_least: float = Field(default=0.1, gt=0.0)
     """Least noise that is assumed."""
