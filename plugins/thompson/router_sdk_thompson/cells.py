@@ -51,7 +51,6 @@ class CellEvidence:
         standings: Agent to its standing over all task types.
         origin: Log time to which what is stored is scaled, or None before the first event.
         latest: The log's present, in seconds since the epoch.
-        fallen: Agents that proved worse than they were in the newest ``fold``, by the outcome's number.
     """
 
     def __init__(self, config: ThompsonConfig) -> None:
@@ -62,14 +61,12 @@ class CellEvidence:
         self.origin: float | None = None
         self.latest = -math.inf
         self.events = 0
-        self.fallen: dict[int, str] = {}
 
     def fold(self, examples: Sequence[Example]) -> set[str]:
         """Add what the examples tell; returns the task types that were touched."""
         config, cells, rate = self.config, self.cells, self._rate
         threshold, ignore = threshold_of(config), config.labels == "ignore"
         touched: set[str] = set()
-        self.fallen = {}
         weight = 1.0
         for example in examples:
             self.events += 1
@@ -109,8 +106,6 @@ class CellEvidence:
                 if standing.detector.surprised(residual, threshold):
                     self._change(agent_name, standing, example.at, weight)
                     share = weight
-                    if residual < 0.0:
-                        self.fallen[self.events] = agent_name
             cell[0] += share
             standing.mass += share
             cell[1] += reward * share

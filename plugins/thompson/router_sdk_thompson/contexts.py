@@ -89,18 +89,10 @@ class Contexts:
         if self._config.encoder is None:
             self.text.prepare(agents)
 
-    def learn(self, examples: Sequence[Example], known: int, fallen: Mapping[int, str]) -> None:
-        """Take in the examples whose tasks carry more than a type.
-
-        Args:
-            examples: What is new.
-            known: Outcomes before these.
-            fallen: Agents that proved worse than they were, whatever the task, by the outcome's number.
-        """
+    def learn(self, examples: Sequence[Example]) -> None:
+        """Take in the examples whose tasks carry more than a type."""
         labels, kind_of = self._config.labels, self._probe.kind
-        for number, example in enumerate(examples, known + 1):
-            if number in fallen:
-                self.text.unsettle(fallen[number])
+        for example in examples:
             kind = kind_of(example)
             if kind is BARE:
                 continue

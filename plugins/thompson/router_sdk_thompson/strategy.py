@@ -50,7 +50,7 @@ class ThompsonStrategy(Strategy):
 
     name: ClassVar[str] = "thompson"
     Config: ClassVar[type[StrategyConfig]] = ThompsonConfig
-    state_version: ClassVar[int] = 2
+    state_version: ClassVar[int] = 3
 
     def __init__(self, config: StrategyConfig, services: StrategyServices) -> None:
         super().__init__(config, services)
@@ -126,14 +126,13 @@ class ThompsonStrategy(Strategy):
 
     def learn(self, examples: Sequence[Example]) -> None:
         """Fold the examples into the evidence, and publish the proposals that follow from it."""
-        known = self._evidence.events
         touched = self._evidence.fold(examples)
         priced = self._ledger.fold(examples)
         # A budget's multiplier is shared, so a price that came in shifts what is proposed for every type.
         if priced and not self._ledger.objectives.quality_alone:
             touched |= self._evidence.cells.keys()
         if self._contextual_too:
-            self._contexts.learn(examples, known, self._evidence.fallen)
+            self._contexts.learn(examples)
         if touched or priced:
             self._publish(touched)
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from router_sdk.plugin import CorruptArtifactError
-from router_sdk_thompson.detection import restored_detector
 from router_sdk_thompson.diagonal import Diagonal
 from router_sdk_thompson.restless import Restless
 from router_sdk_thompson.text_features import FEATURES
+from router_sdk_thompson.text_watch import TextWatch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ def save_text(model: TextModel, folder: Path) -> None:
         "residual": model.residual,
         "observed": model.observed,
         "rivals": [model.rivals.successes, model.rivals.whims],
-        "detectors": {name: each.state() for name, each in model.detectors.items()},
+        "watch": model.watch.state(),
         "restless": model.restless.changed,
     }
     (folder / "text.json").write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
@@ -67,7 +67,7 @@ def load_text(model: TextModel, folder: Path) -> None:
         successes, whims = (float(number) for number in state["rivals"])
         if not all(math.isfinite(number) and number >= 0.0 for number in [*numbers, successes, whims]):
             raise ValueError("sums must be finite and at least 0")
-        detectors = {str(name): restored_detector(model.config, each) for name, each in state["detectors"].items()}
+        watch = TextWatch.restored(state["watch"], model.config)
         restless = Restless.restored(state["restless"])
         evidence = Diagonal(1.0 / model.evidence.base)
         for name in names:
@@ -80,7 +80,7 @@ def load_text(model: TextModel, folder: Path) -> None:
         events, step = int(state["events"]), state["step"]
     except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
         raise CorruptArtifactError(f"the posterior over text cannot be used: {error}") from error
-    model.evidence, model.detectors, model.restless = evidence, detectors, restless
+    model.evidence, model.watch, model.restless = evidence, watch, restless
     model.copies.touch_all(evidence.rows.values())
     model.residual, model.observed = numbers
     model.rivals.successes, model.rivals.whims = successes, whims

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from router_sdk_thompson.change import MISFIT
 from router_sdk_thompson.clock import FadingClock
-from router_sdk_thompson.detection import Detector, new_detector, threshold_of
 from router_sdk_thompson.diagonal import Diagonal
 from router_sdk_thompson.publication import TwoCopies
 from router_sdk_thompson.restless import Restless
 from router_sdk_thompson.rivals import Rivals
 from router_sdk_thompson.standing import KEPT
 from router_sdk_thompson.text_view import TextView, with_extras
+from router_sdk_thompson.text_watch import TextWatch
 from router_sdk_thompson.warm_start import example_prior
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ class TextModel:
 
     Attributes:
         evidence: What was learnt from the log.
+        watch: Notices that an agent changed.
         rivals: What a success says of the others.
         residual: Sum of squared residuals.
         events: Revisions learnt from.
@@ -49,7 +49,7 @@ class TextModel:
     def __init__(self, config: ThompsonConfig, seed: int) -> None:
         self.config, self._seed = config, seed
         self.clock = FadingClock(config.half_life_s)
-        self.detectors: dict[str, Detector] = {}
+        self.watch = TextWatch(config)
         self.restless = Restless()
         self.evidence = Diagonal(config.text_variance)
         self.rivals = Rivals()
@@ -123,7 +123,8 @@ class TextModel:
             self.residual += error * error * noise / (variance + noise)
             self.observed += 1.0
             evidence.count[row] += weight
-            self._watch(agent, row, error / sqrt(self._spread() + variance))
+            if self.watch.surprised(agent, new, error / sqrt(self._spread() + variance)):
+                self._unsettle(agent)
         elif old is not None:
             evidence.move(row, ids, width * np.float32((score - old) * gain), 0.0)
             # A precision below that of the prior would be none.
@@ -159,17 +160,7 @@ class TextModel:
         evidence.mean[index, ids] = mean + width * gain[:, None].astype(np.float32)
         evidence.precision[index, ids] = precision + np.float32(1.0 / (size * noise))
 
-    def _watch(self, agent: str, row: int, surprise: float) -> None:
-        threshold = threshold_of(self.config)
-        if threshold is None:
-            return
-        detector = self.detectors.get(agent)
-        if detector is None:
-            detector = self.detectors[agent] = new_detector(self.config)
-        if detector.surprised(surprise, MISFIT * threshold):
-            self.unsettle(agent)
-
-    def unsettle(self, agent: str) -> None:
+    def _unsettle(self, agent: str) -> None:
         """An agent is not what it was: let most of its record go, and the rest fade."""
         row = self.evidence.rows.get(agent)
         if row is not None:
@@ -191,8 +182,7 @@ class TextModel:
         self.copies.touch_all(self.evidence.rows.values())
         self.evidence.forget(agents)
         self.restless.forget(agents)
-        for name in agents:
-            self.detectors.pop(name, None)
+        self.watch.forget(agents)
 
     def report(self) -> dict[str, Any]:
         """How much was learnt, and what is thought of success."""
@@ -200,5 +190,5 @@ class TextModel:
             "events": self.events,
             "noise": self._noise(),
             "rival_rate": self.rivals.verdict(),
-            "changes": {name: detector.alarms for name, detector in self.detectors.items() if detector.alarms},
+            "changes": self.watch.alarms,
         }
