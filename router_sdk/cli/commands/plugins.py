@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from router_sdk.cli.command import command
+from router_sdk.cli.extras import extras_to_install
 from router_sdk.cli.invocation import Invocation
 from router_sdk.cli.scaffold import write_plugin
 from router_sdk.cli.tables import note, table, visible, word
-from router_sdk.plugins import PluginRegistry
+from router_sdk.plugins import PluginInfo, PluginRegistry
 
 app = typer.Typer(no_args_is_help=True, help="List plugins, and write a new one.")
 
@@ -19,30 +21,41 @@ app = typer.Typer(no_args_is_help=True, help="List plugins, and write a new one.
 @app.command("list")
 @command
 def list_plugins(invocation: Invocation) -> None:
-    """Show the installed plugins and what they bring, and why one could not be loaded."""
+    """Show the installed plugins and what they bring, what more can be installed, and why one could not be loaded."""
     found = PluginRegistry.load().describe()
     told = [
         {
             "name": info.name,
             "distribution": info.distribution,
             "provides": {kind: list(names) for kind, names in info.provides.items()},
+            "install": _to_install(info.distribution),
             "error": None if info.error is None else str(info.error),
         }
         for info in found
     ]
-    rows = (
-        [
-            visible(info.name),
-            word(info.distribution),
-            word(info.provides) if info.error is None else f"not loaded: {visible(str(info.error))}",
-        ]
-        for info in found
-    )
+    rows = ([visible(info.name), word(info.distribution), _brings(info)] for info in found)
     empty = note("No plugins are installed: pip install router-sdk-thompson router-sdk-heuristic")
     invocation.screen.show(
         {"plugins": told},
         lambda: [table("Plugins", ["plugin", "distribution", "brings"], rows, wide="brings")] if found else [empty],
     )
+
+
+def _brings(info: PluginInfo) -> str:
+    if info.error is not None:
+        return f"not loaded: {visible(str(info.error))}"
+    return "\n".join([word(info.provides), *(f"more: {visible(told)}" for told in _to_install(info.distribution))])
+
+
+def _to_install(described: str | None) -> list[str]:
+    """A command for each extra that lacks something, of a distribution given with its version."""
+    if described is None:
+        return []
+    name = described.split()[0]
+    try:
+        return [f"pip install '{name}[{extra}]'" for extra in extras_to_install(name)]
+    except PackageNotFoundError:
+        return []
 
 
 @app.command("new")

@@ -50,12 +50,12 @@ def register_commands(cli):
 def install(tmp_path_factory, monkeypatch):
     """Put a distribution with one module and its entry point on the path."""
 
-    def put(name: str, source: str) -> None:
+    def put(name: str, source: str, metadata: str = "") -> None:
         folder = tmp_path_factory.mktemp(name)
         (folder / f"{name}_plugin.py").write_text(source)
         info = folder / f"{name}-1.0.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{metadata}")
         (info / "entry_points.txt").write_text(_ENTRY.format(name=name, module=f"{name}_plugin"))
         monkeypatch.syspath_prepend(folder)
 
@@ -92,6 +92,24 @@ def test_a_broken_plugin_leaves_the_others_and_no_half_command(cli, install, cap
     assert listed["greeter"] is None
     assert "no_such_module_anywhere" in listed["missing"]
     assert "not loaded" in cli.run("plugins", "list").stdout
+
+
+def test_the_list_says_what_more_can_be_installed(cli, install):
+    required = """
+        Requires-Dist: pydantic; extra == "ready"
+        Requires-Dist: pydantic; extra == "fit"
+        Requires-Dist: no-such-library>=2; extra == "fit"
+        Requires-Dist: pydantic>=999; extra == "newer"
+        Requires-Dist: no-such-library; extra == "windows" and sys_platform == "no-such-platform"
+        Provides-Extra: ready
+        Provides-Extra: fit
+        Provides-Extra: newer
+        Provides-Extra: windows
+    """
+    install("greeter", _GREETER, "".join(f"{line.strip()}\n" for line in required.strip().splitlines()))
+    listed = {info["name"]: info["install"] for info in cli.json("plugins", "list")["plugins"]}
+    assert listed["greeter"] == ["pip install 'greeter[fit]'", "pip install 'greeter[newer]'"]
+    assert "pip install 'greeter[fit]'" in cli.run("plugins", "list").stdout
 
 
 def test_new_plugins_are_written_where_they_are_asked_for(cli):
