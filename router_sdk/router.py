@@ -12,7 +12,7 @@ from router_sdk.evaluation.labelled import Evaluation, Label, judge
 from router_sdk.exchange.asking import most_telling
 from router_sdk.exchange.exporting import ExportFormat, export_examples
 from router_sdk.exchange.history import History
-from router_sdk.exchange.importing import ImportReport, Observation, import_examples
+from router_sdk.exchange.importing import ImportReport, MappingLike, Observation, import_examples
 from router_sdk.exchange.labels import observations, paired
 from router_sdk.learning.performance import AgentPerformance
 from router_sdk.pretraining import pretrain
@@ -126,14 +126,13 @@ class Router(Serving):
 
     # -- fitted versions
 
-    def retrain(self, strategy: str | None = None, *, wait: bool = False, **settings: Any) -> Fit:
+    def retrain(self, name: str | None = None, /, *, wait: bool = False, **settings: Any) -> Fit:
         """Fit a new version in the background; it serves once it has passed the gate.
 
         Args:
-            strategy: Which; None takes the first in the chain that has a fit.
+            name: Which strategy; None takes the first in the chain that has a fit.
             wait: Return when the fit has ended.
-            **settings: What of the strategy's configuration to override for this fit, such as ``epochs``,
-                ``learning_rate`` and ``batch_size``.
+            **settings: What of its configuration to override, such as ``epochs``, ``learning_rate``, ``batch_size``.
 
         Returns:
             The fit: how far it is, how it ended, and a way to stop it.
@@ -144,15 +143,16 @@ class Router(Serving):
             FitError: if another fit is running, or with ``wait`` if it failed.
         """
         self.flush()
-        fit = self._engine.trainer.retrain(strategy, settings)
+        fit = self._engine.trainer.retrain(name, settings)
         return fit.wait() if wait else fit
 
     def pretrain(
         self,
         X: Sequence[TaskLike],  # noqa: N803
         y: Sequence[Label],
+        name: str | None = None,
+        /,
         *,
-        strategy: str | None = None,
         wait: bool = True,
         **settings: Any,
     ) -> Fit:
@@ -163,11 +163,11 @@ class Router(Serving):
         Args:
             X: Tasks, or texts.
             y: For each the right agent's name, None for "no agent fits", or a score in [0, 1] per agent.
-            strategy: Which; None takes the first in the chain that has a fit.
+            name: Which strategy; None takes the first in the chain that has a fit.
             wait: Return when the fit has ended.
             **settings: What of the strategy's configuration to override.
         """
-        return pretrain(self._engine, list(observations(paired(X, y))), strategy, settings, wait=wait)
+        return pretrain(self._engine, list(observations(paired(X, y))), name, settings, wait=wait)
 
     @property
     def newest_fit(self) -> Fit | None:
@@ -229,16 +229,16 @@ class Router(Serving):
         self._writer.flush()
         return export_examples(self.examples.with_responses(), Path(path), format, min_reward)
 
-    def import_examples(self, path: str | Path) -> ImportReport:
-        """Log every line of a JSONL or CSV file (``.gz`` too) as an observed decision.
+    def import_examples(self, path: str | Path, *, mapping: MappingLike | None = None) -> ImportReport:
+        """Log each line of a JSONL or CSV file (``.gz`` too) as an observed decision; a bad one is a dead letter.
 
-        A line has a task's fields, ``agent`` or ``label``, and an outcome's fields. A malformed one is reported
-        and becomes a dead letter; the others are imported.
+        A line has a task's fields, ``agent`` or ``label``, and an outcome's fields. In a foreign file ``mapping`` says
+        where they stand: ``{"text": ["title", "details"], "label": "tree", "label_level": "first"}``.
 
         Raises:
-            InvalidInputError: if the file cannot be read.
+            InvalidInputError: if the file cannot be read, or has not the mapping's columns.
         """
-        report, letters = import_examples(Path(path), self._check_observation, self.observe_batch)
+        report, letters = import_examples(Path(path), self._check_observation, self.observe_batch, mapping)
         self._engine.store.refuse(letters)
         return report
 

@@ -12,6 +12,8 @@ from router_sdk.errors import InvalidInputError
 
 TEXT_COLUMNS = ("text", "prompt", "query", "question", "utterance", "task", "input")
 LABEL_COLUMNS = ("agent", "label", "correct_agent", "domain", "category", "intent")
+MAPPED_LABEL = "label"
+"""Where a ``ColumnMapping`` puts the label."""
 OUTRIGHT_LABELS = LABEL_COLUMNS[:3]
 """Names that mean a label even beside numeric columns, which are then features and not scores."""
 TASK_TYPE_COLUMNS = ("task_type", "subject")
@@ -78,34 +80,34 @@ class Columns:
         return f"{label:g}" if isinstance(label, float) else str(label).strip()
 
 
-def find_columns(rows: Sequence[Row], file: str, label: str | None = None) -> Columns:
+def find_columns(rows: Sequence[Row], file: str, *, labelled: bool = False) -> Columns:
     """Tell the columns apart by name and by what they hold.
 
     Args:
         rows: All rows of the file.
         file: Its name, for messages.
-        label: The column with the right agent, where the usual names do not find it.
+        labelled: Whether the column ``label`` was mapped, and so is the label whatever else there is.
 
     Raises:
-        InvalidInputError: if there is no text, no column ``label``, or neither labels nor scores.
+        InvalidInputError: if there is no text, or neither labels nor scores.
     """
     counts = Counter(name for row in rows for name in row.values)
     names = list(counts)
     shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
     text = next((name for name in TEXT_COLUMNS if name in counts), None)
     if text is None:
-        raise InvalidInputError(f"{file}: needs a text to route, in a column {', '.join(TEXT_COLUMNS)}; has {shown}")
-    if label is not None and label not in counts:
-        raise InvalidInputError(f"{file}: has no column {label!r} for labels; it has {shown}")
+        usual = ", ".join(TEXT_COLUMNS)
+        raise InvalidInputError(f"{file}: needs a text to route, in a column {usual}, or in those you map; has {shown}")
+    label = MAPPED_LABEL if labelled else None
     mapping = label is None and SCORES_COLUMN in counts
     labels = [name for name in LABEL_COLUMNS if name in counts and name != text]
-    labelled = label is not None or mapping or any(name in OUTRIGHT_LABELS for name in labels)
-    scores = () if labelled else _score_columns(rows, [name for name in names if name != text])
+    outright = labelled or mapping or any(name in OUTRIGHT_LABELS for name in labels)
+    scores = () if outright else _score_columns(rows, [name for name in names if name != text])
     if label is None and not mapping and not scores:
         label = next(iter(labels), None)
         if label is None:
             raise InvalidInputError(
-                f"{file}: has neither labels (a column named {', '.join(LABEL_COLUMNS)}, or the one you name) "
+                f"{file}: has neither labels (a column named {', '.join(LABEL_COLUMNS)}, or the one you map) "
                 f"nor scores (a mapping '{SCORES_COLUMN}', or a column of true/false or [0, 1] per agent); has {shown}"
             )
     finer = [name for name in labels if label in LABEL_COLUMNS and labels.index(name) > labels.index(str(label))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,8 @@ from router_sdk.demo.sidecar import described_agent, read_sidecar
 from router_sdk.demo.stream import StreamItem
 from router_sdk.demo.table import MAX_BAD_LINES, BadLine, BadLines, Row, read_rows
 from router_sdk.errors import InvalidInputError
+from router_sdk.exchange.importing import MappingLike
+from router_sdk.exchange.mapping import ColumnMapping
 from router_sdk.records import Agent, Task
 
 
@@ -55,7 +57,11 @@ class Dataset:
 
 
 def read_dataset(
-    path: Path, *, label: str | None = None, split: str | None = None, max_bad_lines: int = MAX_BAD_LINES
+    path: Path,
+    *,
+    mapping: MappingLike | None = None,
+    split: str | None = None,
+    max_bad_lines: int = MAX_BAD_LINES,
 ) -> Dataset:
     """Read a data set.
 
@@ -64,20 +70,28 @@ def read_dataset(
 
     Args:
         path: A ``.jsonl`` or ``.csv`` file, gzipped or not.
-        label: The label column, where ``agent``, ``label``, ``correct_agent``, ``domain``, ``category`` and
-            ``intent`` (in this order) do not find the right one.
+        mapping: Where the text and the label stand, as a ``ColumnMapping`` or its fields, where the usual names do
+            not find them: for the label ``agent``, ``label``, ``correct_agent``, ``domain``, ``category`` and
+            ``intent``, in this order.
         split: Keep only rows whose ``split`` column says so.
         max_bad_lines: How many malformed lines are set aside before the file is refused.
 
     Raises:
-        InvalidInputError: if the file cannot be read, holds neither labels nor scores, or too many malformed lines.
+        InvalidInputError: if the file cannot be read, has not the mapping's columns, holds neither labels nor scores,
+            or too many malformed lines.
     """
     bad_lines = BadLines(path, max_bad_lines)
-    rows = list(read_rows(path, bad_lines))
+    mapping = None if mapping is None else ColumnMapping.of(mapping)
+    rows = list(read_rows(path, bad_lines, texts=frozenset() if mapping is None else mapping.columns))
+    labelled = False
+    if mapping is not None and rows:
+        mapping.check_columns(dict.fromkeys(column for row in rows for column in row.values), path.name)
+        rows = list(_mapped(rows, mapping, bad_lines))
+        labelled = mapping.label is not None
     if not rows:
         told = f" ({len(bad_lines.found)} malformed: {bad_lines.found[0].reason})" if bad_lines.found else ""
         raise InvalidInputError(f"{path.name}: holds no usable rows{told}")
-    columns = find_columns(rows, path.name, label)
+    columns = find_columns(rows, path.name, labelled=labelled)
     names = _agent_names(rows, columns)
     if not names:
         raise InvalidInputError(f"{path.name}: no row names an agent in column {columns.label!r}")
@@ -96,6 +110,14 @@ def read_dataset(
         columns=columns,
         bad_lines=tuple(sorted(bad_lines.found)),
     )
+
+
+def _mapped(rows: Iterable[Row], mapping: ColumnMapping, bad_lines: BadLines) -> Iterator[Row]:
+    for row in rows:
+        try:
+            yield Row(row.line, mapping.apply(row.values))
+        except InvalidInputError as error:
+            bad_lines.add(row.line, str(error))
 
 
 def _agent_names(rows: Sequence[Row], columns: Columns) -> dict[str, None]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from router_sdk.demo.table import MAX_BAD_LINES
+from router_sdk.exchange.mapping import ColumnMapping
 
 
 class DemoConfig(BaseModel):
@@ -14,7 +15,7 @@ class DemoConfig(BaseModel):
 
     Args:
         data: A JSONL or CSV file of tasks to play instead of the scenario.
-        label: Its label column, where the usual names do not find it.
+        mapping: Where its text and label stand, where the usual names do not find them.
         split: Play only rows whose ``split`` column says so.
         warm_start: Labelled texts per agent that are given away as examples before the stream starts.
         max_tasks: Longest stream that is drawn from the file.
@@ -30,7 +31,7 @@ class DemoConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     data: Path | None = None
-    label: str | None = None
+    mapping: ColumnMapping | None = None
     split: str | None = None
     warm_start: int = Field(default=20, ge=0)
     max_tasks: int = Field(default=10_000, ge=1)

@@ -85,7 +85,7 @@ def load_stream(config: DemoConfig, *, words: bool) -> Stream:
             past_sessions=config.past_sessions if words else 0,
             words=words,
         )
-    dataset = read_dataset(config.data, label=config.label, split=config.split, max_bad_lines=config.max_bad_lines)
+    dataset = read_dataset(config.data, mapping=config.mapping, split=config.split, max_bad_lines=config.max_bad_lines)
     return dataset_stream(dataset, warm_start=config.warm_start, max_tasks=config.max_tasks, seed=config.seed)
 
 

@@ -58,25 +58,26 @@ class BadLines:
             )
 
 
-def read_rows(path: Path, bad_lines: BadLines) -> Iterator[Row]:
+def read_rows(path: Path, bad_lines: BadLines, texts: frozenset[str] = frozenset()) -> Iterator[Row]:
     """Read a file's rows, setting malformed lines aside.
 
     Args:
         path: ``*.jsonl``, ``*.ndjson`` or ``*.csv``, each also with ``.gz``.
         bad_lines: Where malformed lines go.
+        texts: Columns of a CSV file that hold texts, whatever they look like.
 
     Raises:
         InvalidInputError: if the file is missing, of another kind or damaged, or too many lines are malformed.
     """
-    readers = {".jsonl": _json_rows, ".ndjson": _json_rows, ".csv": _csv_rows}
     suffixes = [suffix.lower() for suffix in path.suffixes]
     zipped = suffixes[-1:] == [".gz"]
     kind = (suffixes[:-1] if zipped else suffixes)[-1:]
-    if not kind or kind[0] not in readers:
+    if not kind or kind[0] not in (".jsonl", ".ndjson", ".csv"):
         raise InvalidInputError(f"{path.name}: expected a .jsonl, .ndjson or .csv file, gzipped (.gz) or not")
     try:
-        with cast("TextIOBase", (gzip.open if zipped else open)(path, "rt", encoding="utf-8", newline="")) as file:
-            yield from readers[kind[0]](file, bad_lines)
+        opener = gzip.open if zipped else open
+        with cast("TextIOBase", opener(path, "rt", encoding="utf-8-sig", newline="")) as file:
+            yield from _csv_rows(file, bad_lines, texts) if kind[0] == ".csv" else _json_rows(file, bad_lines)
     except FileNotFoundError:
         raise InvalidInputError(f"{path}: no such file") from None
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
@@ -98,12 +99,13 @@ def _json_rows(file: TextIOBase, bad_lines: BadLines) -> Iterator[Row]:
             bad_lines.add(number, f"expected a JSON object, got {type(values).__name__}")
 
 
-def _csv_rows(file: TextIOBase, bad_lines: BadLines) -> Iterator[Row]:
+def _csv_rows(file: TextIOBase, bad_lines: BadLines, texts: frozenset[str]) -> Iterator[Row]:
     reader = csv.reader(file)
     header = next(reader, [])
     for cells in reader:
         if len(cells) == len(header):
-            yield Row(reader.line_num, {name: _value(cell) for name, cell in zip(header, cells, strict=True)})
+            named = zip(header, cells, strict=True)
+            yield Row(reader.line_num, {name: cell if name in texts else _value(cell) for name, cell in named})
         elif cells:
             bad_lines.add(reader.line_num, f"expected {len(header)} cells, got {len(cells)}")
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from router_sdk.cli.commands.importing import MapOption, told_mapping
 from router_sdk.cli.demo_tables import demo_tables
 from router_sdk.cli.invocation import Invocation
 from router_sdk.errors import InvalidInputError
@@ -18,9 +19,7 @@ def demo(
         Path | None,
         typer.Option(metavar="FILE", help="Play a JSONL or CSV file of tasks (.gz too) instead of the scenario."),
     ] = None,
-    label: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Its label column, where the usual names do not find it.")
-    ] = None,
+    map_: MapOption = None,
     strategies: Annotated[
         str,
         typer.Option(
@@ -48,10 +47,12 @@ def demo(
 
     if invocation.config_file is not None:
         raise InvalidInputError("--config: the demonstration brings its own agents; use its options instead")
+    if map_ and data is None:
+        raise InvalidInputError("--map: says what the columns of a file mean; name the file with --data")
     length = {} if rounds is None else {"sessions" if data is None else "max_tasks": rounds}
     config = DemoConfig(
         data=data,
-        label=label,
+        mapping=told_mapping(map_),
         strategies=tuple(name.strip() for name in strategies.split(",") if name.strip()) or None,
         strictness=strictness,
         seed=seed,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from router_sdk.cli.commands.importing import MapOption, told_mapping
 from router_sdk.cli.invocation import Invocation
 from router_sdk.cli.tables import visible, word
 from router_sdk.errors import FitError, InvalidInputError
@@ -47,9 +48,7 @@ def pretrain(
         Path | None,
         typer.Option(metavar="FILE", help="A JSONL or CSV file (.gz too) of tasks with a label or per-agent scores."),
     ] = None,
-    label: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Its label column, where the usual names do not find it.")
-    ] = None,
+    map_: MapOption = None,
     sessions: Annotated[
         int, typer.Option(min=20, metavar="N", help="Without a file: generated sessions of the marketing-mix scenario.")
     ] = 3_000,
@@ -62,12 +61,14 @@ def pretrain(
     What it learns from is not logged as something that happened here. Agents that the file or the scenario names are
     added to the store, where neither the configuration nor the store has any.
     """
-    tasks, labels, agents = _generated(sessions, seed) if data is None else _read(data, label)
+    if map_ and data is None:
+        raise InvalidInputError("--map: says what the columns of a file mean; name the file with --data")
+    tasks, labels, agents = _generated(sessions, seed) if data is None else _read(data, map_)
     with invocation.router(retrain=False) as router:
         if not router.agents:
             for agent in agents:
                 router.add_agent(agent)
-        fit = _watched(invocation, router.pretrain(tasks, labels, strategy=strategy, wait=False, **_settings(set_)))
+        fit = _watched(invocation, router.pretrain(tasks, labels, strategy, wait=False, **_settings(set_)))
     _show(invocation, fit)
 
 
@@ -79,10 +80,10 @@ def _generated(sessions: int, seed: int) -> tuple[list[Task], list[Label], Seque
     return [turn.state.task() for turn in turns], [turn.wanted for turn in turns], marketing_mix_agents()
 
 
-def _read(path: Path, label: str | None) -> tuple[list[Task], list[Label], Sequence[Agent]]:
+def _read(path: Path, map_: list[str] | None) -> tuple[list[Task], list[Label], Sequence[Agent]]:
     from router_sdk.demo.datasets import is_train, read_dataset
 
-    found = read_dataset(path, label=label)
+    found = read_dataset(path, mapping=told_mapping(map_))
     rows = [row.item for row in found.rows if is_train(row.split)]
     labels: list[Label] = [dict(item.rewards) if found.columns.has_scores else item.best for item in rows]
     return [item.task for item in rows], labels, found.agents

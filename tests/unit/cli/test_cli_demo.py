@@ -30,6 +30,15 @@ def test_a_file_of_tasks_is_played_instead(cli):
     assert report["tasks"] == 50
 
 
+def test_a_foreign_file_is_played_by_a_mapping(cli):
+    rows = [{"title": f"{word} {i}", "tree": [f"{word} >> more"]} for i in range(60) for word in ("pay", "crash")]
+    (cli.folder / "tasks.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    mapping = ("--map", "text=title", "--map", "label=tree:first")
+    report = cli.json("demo", "--data", "tasks.jsonl", *mapping, "--rounds", "50", "--strategies", "thompson,heuristic")
+    assert sorted(report["agents"]) == ["crash", "pay"]
+    assert "--data" in cli.fault("demo", *mapping, code=2)["message"]
+
+
 def test_what_cannot_work_is_said_before_the_work(cli):
     assert "--out" in cli.fault("demo", "--out", "no/such/folder/page.html", code=2)["message"]
     assert "--config" in cli.fault("demo", "--config", "router.toml", code=2)["message"]

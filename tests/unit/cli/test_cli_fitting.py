@@ -7,11 +7,17 @@ pytestmark = pytest.mark.usefixtures("words_installed")
 ROWS = [{"text": f"{agent} please {number}", "label": agent} for number in range(20) for agent in ("billing", "sales")]
 
 
-@pytest.fixture
-def taught(cli, monkeypatch):
-    """A command line with the strategy in its chain and forty labelled examples."""
+@pytest.fixture(autouse=True)
+def words_alone(monkeypatch):
+    """The strategy is the whole chain, and fits in this process: a child takes seconds to start."""
     monkeypatch.setenv("ROUTER_STRATEGIES", '["words"]')
     monkeypatch.setenv("ROUTER_EPSILON", "0")
+    monkeypatch.setenv("ROUTER_FIT_EXECUTOR", "thread")
+
+
+@pytest.fixture
+def taught(cli):
+    """A command line with forty labelled examples in its store."""
     (cli.folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     cli.run("agents", "add", "billing")
     cli.run("agents", "add", "sales")
@@ -33,9 +39,7 @@ def test_retrain_promote_and_roll_back(taught):
     assert [version["aliases"] for version in taught.json("versions", "words")["versions"]] == [[], []]
 
 
-def test_pretrain_from_a_file_brings_the_agents(cli, monkeypatch):
-    monkeypatch.setenv("ROUTER_STRATEGIES", '["words"]')
-    monkeypatch.setenv("ROUTER_EPSILON", "0")
+def test_pretrain_from_a_file_brings_the_agents(cli):
     (cli.folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     fitted = cli.json("pretrain", "--data", "rows.jsonl")
     assert (fitted["state"], fitted["version"]["kind"]) == ("promoted", "pretrain")
@@ -48,3 +52,38 @@ def test_bad_input_says_what_to_do(taught):
     assert "speed" in taught.fault("retrain", "--set", "speed=3", code=2)["message"]
     assert "not finite" in taught.fault("retrain", "--set", "mode=raise", code=1)["message"]
     assert "no version 9" in taught.fault("promote", "words", "9", code=2)["message"]
+
+
+PRODUCTS = "id,product_name,product_category_tree,details,price\n" + "".join(
+    f'{number},{word} {number},"[""{tree}""]",{number} pieces,{price}\n'
+    for number in range(20)
+    for word, tree, price in (
+        ("phone", "Electronics >> Mobile Phones >> Smartphones", 199),
+        ("sofa", "Furniture >> Living Room", 0.5),
+    )
+)
+MAP = ("--map", "text=product_name,details", "--map", "label=product_category_tree:first")
+
+
+def test_a_product_file_is_learnt_and_imported_by_one_mapping(cli, monkeypatch):
+    monkeypatch.setenv("ROUTER_STRATEGIES", '["words"]')
+    monkeypatch.setenv("ROUTER_EPSILON", "0")
+    (cli.folder / "products.csv").write_text(PRODUCTS)
+    assert cli.json("pretrain", "--data", "products.csv", *MAP)["state"] == "promoted"
+    assert sorted(agent["name"] for agent in cli.json("agents", "list")["agents"]) == ["Electronics", "Furniture"]
+    routed = cli.json("route", "phone with a long battery life")
+    assert (routed["agent"], routed["model_version"]) == ("Electronics", 1)
+    assert cli.json("route", "sofa for three")["agent"] == "Furniture"
+    imported = cli.json("import", "products.csv", *MAP)
+    assert (imported["imported"], imported["rejected"]) == (40, 0)
+    assert cli.json("retrain")["version"]["samples"] > 0
+
+
+def test_a_wrong_mapping_is_refused_alike_by_import_and_pretrain(cli):
+    (cli.folder / "products.csv").write_text(PRODUCTS)
+    for command in (("import", "products.csv"), ("pretrain", "--data", "products.csv")):
+        assert "there are 'id', 'product_name'" in cli.fault(*command, "--map", "text=title", code=2)["message"]
+        assert "write text=COLUMN" in cli.fault(*command, "--map", "title=product_name", code=2)["message"]
+        assert "write text=COLUMN" in cli.fault(*command, "--map", "text=", code=2)["message"]
+        assert "given twice" in cli.fault(*command, "--map", "label=id", "--map", "label=price", code=2)["message"]
+    assert "--data" in cli.fault("pretrain", *MAP, code=2)["message"]

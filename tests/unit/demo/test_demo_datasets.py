@@ -63,9 +63,28 @@ def test_label_columns_in_their_order(tmp_path: Path, row: dict[str, Any], label
 
 def test_another_label_column_can_be_named(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", {"text": "t", "agent": "a", "team": "blue"})
-    assert read_dataset(path, label="team").rows[0].item.best == "blue"
-    with pytest.raises(InvalidInputError, match="no column 'squad'"):
-        read_dataset(path, label="squad")
+    assert read_dataset(path, mapping={"label": "team"}).rows[0].item.best == "blue"
+    with pytest.raises(InvalidInputError, match="in a column 'squad'; there are 'text', 'agent', 'team'"):
+        read_dataset(path, mapping={"label": "squad"})
+
+
+def test_a_mapped_label_comes_before_scores_and_other_labels_and_a_finer_one_stays(tmp_path: Path) -> None:
+    row = {"text": "t", "agent": "x", "correct_agent": "y", "weak": 0.1, "strong": 0.9, "intent": "i", "team": 3}
+    data = read_dataset(write(tmp_path / "x.jsonl", row, {**row, "team": "oos"}), mapping={"label": "team"})
+    assert [agent.name for agent in data.agents] == ["3"]
+    assert [(found.item.best, found.detail) for found in data.rows] == [("3", "i"), (None, "i")]
+
+
+def test_a_line_that_the_mapping_cannot_read_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text('name,tree\nphone,A >> B\n,A >> B\nsofa,C\nchair,a/b >> c\nlamp,"[""D >> E""]"\n')
+    mapping = {"text": "name", "label": "tree", "label_level": "first"}
+    data = read_dataset(tmp_path / "x.csv", mapping=mapping)
+    assert [(row.item.task.text, row.item.best) for row in data.rows] == [("phone", "A"), ("sofa", "C"), ("lamp", "D")]
+    assert [bad.line for bad in data.bad_lines] == [3, 5]
+    with pytest.raises(InvalidInputError, match=r"x\.csv: line 3: no text stands in name"):
+        read_dataset(tmp_path / "x.csv", mapping=mapping, max_bad_lines=0)
+    with pytest.raises(InvalidInputError, match=r"no usable rows .*no level 7"):
+        read_dataset(tmp_path / "x.csv", mapping={**mapping, "label_level": 7})
 
 
 @pytest.mark.parametrize("nobody", [None, "oos", "", "none"])
