@@ -236,7 +236,8 @@ class Strategy(ABC):
         """Read what ``save`` wrote.
 
         Raises:
-            CorruptArtifactError: if the state is not valid; the router then replays the log.
+            CorruptArtifactError: if the state is not valid; the strategy is then as it was, and the router replays
+                the log over it.
         """
 
     def expected(self) -> Mapping[str, Mapping[str, float]]:

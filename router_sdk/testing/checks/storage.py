@@ -46,19 +46,22 @@ def saves_no_pickle(trial: Trial) -> None:
 
 
 def refuses_a_corrupt_state(trial: Trial) -> None:
-    """A file that is cut off or holds rubbish is refused with ``CorruptArtifactError``."""
+    """A file that is cut off or holds rubbish is refused with ``CorruptArtifactError``, and changes nothing."""
     folder = trial.new_folder()
     trial.taught().save(folder)
+    strategy = trial.prepared()
+    strategy.learn(trial.lessons(count=LESSONS // 2))
+    before = trial.ask_all(strategy)
     for path in _files(folder):
         whole = path.read_bytes()
         for damage, content in (("cut in half", whole[: len(whole) // 2]), ("rubbish", b"\x00rubbish\xff" * 8)):
             broken = trial.new_folder() / "state"
             shutil.copytree(folder, broken)
             (broken / path.relative_to(folder)).write_bytes(content)
-            strategy = trial.prepared()
             try:
                 strategy.load(broken)
             except CorruptArtifactError:
+                require_same(before, trial.ask_all(strategy), f"after a load was refused: {path.name}, {damage}")
                 continue
             except Exception as error:
                 raise AssertionError(
