@@ -189,5 +189,9 @@ PEERS: dict[str, Maker] = {
     "contextualbandits LinUCB alpha=.25": lambda arms, width, seed: ContextualBandits(arms, width, seed, 0.25),
     "bayesianbandits TS": BayesianBandits,
     "VW squarecb": lambda arms, width, seed: VowpalWabbit(arms, width, seed, "--squarecb"),
-    "VW cover 5": lambda arms, width, seed: VowpalWabbit(arms, width, seed, "--cover 5"),
+    "VW squarecb gamma_scale=100 l=2": lambda arms, width, seed: VowpalWabbit(
+        arms, width, seed, "--squarecb --gamma_scale 100 -l 2"
+    ),
+    "VW cover 3 nounif": lambda arms, width, seed: VowpalWabbit(arms, width, seed, "--cover 3 --nounif"),
+    "VW first 200": lambda arms, width, seed: VowpalWabbit(arms, width, seed, "--first 200"),
 }
