@@ -48,7 +48,7 @@ def _fits(fits: Sequence[FitMark]) -> str:
                 "" if fit.version is None else str(fit.version),
                 f"{fit.seconds:.0f} s",
                 escape(fit.state),
-                escape(fit.words),
+                f'<span class="words">{escape(fit.words)}</span>',
             ],
         )
         for fit in fits

@@ -68,6 +68,7 @@ svg .label.s6 { fill: var(--soft); }
 .end { fill: var(--hue); }
 table { width: 100%; border-collapse: collapse; font-size: 14.5px; font-variant-numeric: tabular-nums; }
 th, td { padding: 9px 12px; text-align: right; border-bottom: 1px solid var(--rule); white-space: nowrap; }
+.words { display: block; min-width: 18em; text-align: left; white-space: normal; }
 th:first-child, td:first-child { padding-left: 0; text-align: left; }
 th:last-child, td:last-child { padding-right: 0; }
 thead th { color: var(--soft); font-size: 13px; font-weight: 500; vertical-align: bottom; }
