@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from router_sdk.plugin import CorruptArtifactError
-from router_sdk_bert.fitting.linear import SCALE, LinearRows, no_rows
-from router_sdk_bert.fitting.samples import Sample
+from router_sdk_bert.fitting.linear import SCALE, LinearRows
 from router_sdk_bert.fitting.tensor_files import read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ logger = logging.getLogger(__name__)
 
 FILE = "continual"
 FISHER = "fisher/"
-_KEPT_OF_A_SAMPLE = ("decision_id", "text", "label", "labelled", "agent", "reward", "weight", "at")
 
 
 @dataclass(slots=True, frozen=True)
@@ -31,16 +29,12 @@ class ContinualState:
 
     Attributes:
         rows: The linear rows that were trained with the encoder: the next teacher's. Empty where none were.
-        upto: Position in the log up to which the encoder has seen examples.
         fisher: Fisher information of all fits so far by parameter name; empty where it was not asked for. Rows of
             the head are in the order of ``rows.names``.
-        synthetic: Examples of the pre-training, which stand in no log.
     """
 
     rows: LinearRows
-    upto: int = 0
     fisher: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    synthetic: Sequence[Sample] = ()
 
     def save(self, folder: Path) -> None:
         """Write it beside an encoder. Fisher information is kept in bf16: its size matters, not its digits."""
@@ -48,8 +42,7 @@ class ContinualState:
 
         tensors = {f"{FISHER}{name}": value.to(torch.bfloat16) for name, value in self.fisher.items()}
         tensors |= {"weight": torch.as_tensor(self.rows.weight), "bias": torch.as_tensor(self.rows.bias)}
-        kept = [{name: getattr(sample, name) for name in _KEPT_OF_A_SAMPLE} for sample in self.synthetic]
-        write_tensors(folder / FILE, tensors, {"agents": list(self.rows.names), "upto": self.upto, "synthetic": kept})
+        write_tensors(folder / FILE, tensors, {"agents": list(self.rows.names)})
 
 
 def load_state(folder: Path | None) -> ContinualState | None:
@@ -65,8 +58,7 @@ def load_state(folder: Path | None) -> ContinualState | None:
         tensors, facts = read_tensors(folder / FILE)
         rows = LinearRows(tuple(facts["agents"]), tensors["weight"].numpy(), tensors["bias"].numpy())
         fisher = {name.removeprefix(FISHER): value for name, value in tensors.items() if name.startswith(FISHER)}
-        synthetic = [Sample(**fields, fresh=False, synthetic=True) for fields in facts["synthetic"]]
-        return ContinualState(rows, int(facts["upto"]), fisher, synthetic)
+        return ContinualState(rows, fisher)
     except (CorruptArtifactError, KeyError, TypeError) as error:
         logger.warning("what the last fit left cannot be read, so this one starts anew: %s", error)
         return None
@@ -80,8 +72,3 @@ def _of_classifier(folder: Path) -> ContinualState | None:
         return None
     weight = (found.norm / SCALE * found.weight).astype(np.float32)
     return ContinualState(LinearRows(tuple(found.labels), weight, found.bias.astype(np.float32)))
-
-
-def without_rows(dimension: int, synthetic: Sequence[Sample]) -> ContinualState:
-    """The state of a fit that left the encoder alone: it has examples to hand on, and nothing else."""
-    return ContinualState(no_rows(dimension), synthetic=synthetic)

@@ -91,7 +91,7 @@ class FineTune:
             objective = self._objective(model, moving, served, fisher)
             progress = self._train(model, objective, room)
             moving.merge()
-            left = ContinualState(model.rows, self._lessons.upto, estimate.after(model, fisher))
+            left = ContinualState(model.rows, estimate.after(model, fisher))
             model.to("cpu")
             write_checkpoint(read_checkpoint(self._subject.checkpoint), model.body, folder)
             left.save(folder)

@@ -45,14 +45,12 @@ class Lessons:
         held_out: For early stopping only.
         names: Agents, in the order of the head's rows.
         exclusive: Whether at most one agent is right.
-        upto: Position in the log up to which the samples reach.
     """
 
     samples: Sequence[Sample]
     held_out: Sequence[Sample]
     names: tuple[str, ...]
     exclusive: bool = True
-    upto: int = 0
 
     def vectors(self) -> NDArray[np.float32]:
         """The serving encoder's embeddings, shape ``(n, d)``."""

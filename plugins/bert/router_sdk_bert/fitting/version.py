@@ -13,7 +13,8 @@ import numpy as np
 from router_sdk.plugin import EncoderUnavailableError, FitError
 from router_sdk_bert.fitting.batches import filled_buffer
 from router_sdk_bert.fitting.choosing import Choice, choose_update
-from router_sdk_bert.fitting.continual_state import load_state, without_rows
+from router_sdk_bert.fitting.continual_state import load_state
+from router_sdk_bert.fitting.keepsakes import Keepsakes, load_keepsakes
 from router_sdk_bert.fitting.lessons import Lessons, Subject
 from router_sdk_bert.fitting.samples import Sample, from_agents, from_examples
 from router_sdk_bert.fitting.stopping import StopWatch
@@ -55,14 +56,15 @@ class VersionFit:
         self._examples = list(data.examples if window is None else data.examples[-window:])
         if len(self._examples) < self._settings.fit_min_examples:
             raise FitError(
-                f"there are {len(self._examples)} examples to learn from, a fit needs {self._settings.fit_min_examples}"
+                f"there are {len(self._examples)} examples to learn from, where equal ones count once and held-out "
+                f"ones do not; a fit needs {self._settings.fit_min_examples}"
             )
         encoder: Any = strategy.encoder
         if encoder is None:
             raise FitError("there is no encoder, so nothing can be fitted")
         self._encoder: BertEncoder = encoder
         self._folder: Path | None = getattr(encoder, "folder", None)
-        self._state = load_state(self._folder)
+        self._handed_down = load_keepsakes(self._folder)
 
     def run(self) -> BertStrategy:
         """The new version.
@@ -85,13 +87,12 @@ class VersionFit:
         return self._taught(self._strategy.successor(encoder), synthetic)
 
     def _samples(self, examples: Sequence[Example]) -> tuple[list[Sample], int]:
-        seen = 0 if self._state is None else self._state.upto
         clip = self._settings.propensity_clip
         return from_examples(
             examples,
             self._data.agents,
             tag=self._encoder.tag,
-            fresh_after=min(self._data.fresh_after, seen),
+            fresh_after=min(self._data.fresh_after, self._handed_down.upto),
             synthetic=self._data.synthetic,
             weigh=lambda example: _weight(example, clip),
         )
@@ -104,8 +105,7 @@ class VersionFit:
             buffer = filled_buffer(samples, self._settings, self._context.seed)
             return [replace(sample, fresh=False) for sample in buffer]
         names = self._data.agents.positions
-        handed_down = () if self._state is None else self._state.synthetic
-        return [one for one in handed_down if {one.label, one.agent} - {None} <= names.keys()]
+        return [one for one in self._handed_down.synthetic if {one.label, one.agent} - {None} <= names.keys()]
 
     def _with_keepsakes(self, samples: Sequence[Sample]) -> BertEncoder | None:
         """The same encoder in a folder of the version's own, where there is something new to hand on beside it."""
@@ -115,8 +115,7 @@ class VersionFit:
 
         folder = self._context.folder / "encoder"
         link_encoder(self._folder, folder)
-        state = without_rows(self._encoder.dimension, kept) if self._state is None else self._state
-        replace(state, synthetic=kept).save(folder)
+        replace(self._handed_down, synthetic=kept).save(folder)
         return load_encoder(folder, self._settings)
 
     def _fine_tuned(self, samples: Sequence[Sample], choice: Choice) -> tuple[BertEncoder, list[Sample]]:
@@ -124,33 +123,34 @@ class VersionFit:
         try:
             from router_sdk_bert.encoding import export_encoder, load_encoder
             from router_sdk_bert.fitting.fine_tune import FineTune
+
+            state = load_state(self._folder)
         except ImportError as error:
             raise FitError("fitting needs torch: pip install 'router-sdk-bert[fit]'") from error
         assert self._folder is not None
         data, context, settings = self._data, self._context, self._settings
         kept = self._keepsakes(samples)
-        own = from_agents(data.agents, fresh=self._state is None)
+        own = from_agents(data.agents, fresh=state is None)
         held_out, _ = self._samples(data.held_out)
         lessons = Lessons(
             samples=self._embedded([*own, *([] if data.synthetic else kept), *samples]),
             held_out=held_out,
             names=data.agents.names,
             exclusive=settings.labels == "exclusive",
-            upto=0 if data.synthetic else data.upto,
         )
         subject = Subject(
             checkpoint=self._folder,
             tag=self._encoder.tag,
             tokenize=lambda text: self._encoder.tokenize([text])[0],
             pooling=self._encoder.description.pooling,
-            state=self._state,
+            state=state,
         )
         how = settings.model_copy(update={"update": choice.update})
         shared = replace(context, progress=lambda share, words: context.progress(TRAINED * share, words))
         checkpoint, folder = context.folder / "checkpoint", context.folder / "encoder"
         task = FineTune(subject, lessons, how, shared)
-        state, progress = task.run(checkpoint)
-        replace(state, synthetic=kept).save(checkpoint)
+        _, progress = task.run(checkpoint)
+        Keepsakes(0 if data.synthetic else data.upto, kept).save(checkpoint)
         logger.info("fit: epoch %d of %d was the best", progress.best_epoch, progress.epoch)
         self._watch.check()
         context.progress(TRAINED, "exporting the encoder")

@@ -1,0 +1,87 @@
+"""The transformer in a router with its real threads: taught, fine-tuned, restarted, and served without torch."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from router_sdk import Agent, Outcome, Router
+
+AGENTS = [Agent("billing", examples=["I was charged twice"]), Agent("coder", examples=["sort a list"])]
+TEXTS = [("send the invoice again", "billing"), ("refund my order", "billing")]
+TEXTS += [("the program crashes", "coder"), ("write a test for this", "coder")]
+
+WITHOUT_TORCH = """
+import json, sys
+class NotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "transformers", "peft", "onnx", "safetensors", "huggingface_hub"}:
+            raise ModuleNotFoundError(f"no module named {name}")
+sys.meta_path.insert(0, NotInstalled())
+from router_sdk import Agent, Outcome, Router
+from router_sdk.errors import FitError
+store, model = sys.argv[1:]
+agents = [Agent("billing", examples=["I was charged twice"]), Agent("coder", examples=["sort a list"])]
+chain = [("bert", {"model": model, "wait_for_encoder": True}), "thompson"]
+with Router(agents, chain, store, epsilon=0.0, retrain=False, fit_executor="thread") as router:
+    decision = router.route("refund my order")
+    router.record(decision, Outcome(correct_agent="billing"))
+    router.flush()
+    said = {"strategy": decision.strategy, "version": decision.model_version, "chances": decision.explain()["evidence"]}
+    try:
+        router.retrain("bert", wait=True, update="lora")
+    except FitError as error:
+        said["fault"] = str(error)
+    said["head"] = router.retrain("bert", wait=True, update="head").state
+print(json.dumps(said))
+"""
+
+
+@pytest.fixture
+def open_router(tiny_encoder_folder, store_path):
+    def make():
+        settings = {"model": str(tiny_encoder_folder), "wait_for_encoder": True, "epochs": 1}
+        chain = [("bert", settings), "thompson"]
+        return Router(AGENTS, chain, store_path, epsilon=0.0, retrain=False, fit_executor="thread", seed=0)
+
+    return make
+
+
+@pytest.fixture
+def fitted(open_router):
+    """A store with a version whose encoder was fine-tuned, and how that version answers."""
+    with open_router() as router:
+        for number, (text, agent) in enumerate(TEXTS * 10):
+            router.record(router.route(f"{text} {number}"), Outcome(correct_agent=agent))
+        fit = router.retrain("bert", wait=True, update="lora", strategy="hybrid")
+        # Which examples are held out depends on their ids; a tiny model may do worse on a few.
+        router.promote("bert", fit.version.version, force=True)
+        assert router.strategy("bert").report()["fine_tuned"]
+        decision = router.route("refund my order")
+        assert (decision.strategy, decision.model_version) == ("bert", 1)
+        return decision.explain()["evidence"]["chances"]
+
+
+def test_a_fine_tuned_version_survives_a_restart(fitted, open_router):
+    with open_router() as router:
+        decision = router.route("refund my order")
+        assert (decision.strategy, decision.model_version) == ("bert", 1)
+        assert decision.explain()["evidence"]["chances"] == pytest.approx(fitted, abs=1e-6)
+        assert router.rollback("bert") is None
+        assert router.route("refund my order").model_version is None
+
+
+def test_a_saved_version_serves_without_torch_and_a_fit_says_what_it_needs(fitted, store_path, tiny_encoder_folder):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", WITHOUT_TORCH, str(store_path), str(tiny_encoder_folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert (said["strategy"], said["version"]) == ("bert", 1)
+    assert said["chances"]["chances"] == pytest.approx(fitted, abs=1e-6)
+    assert "router-sdk-bert[fit]" in said["fault"]
+    assert said["head"] in ("promoted", "refused")
