@@ -235,7 +235,6 @@ def timing(report: Report, seeds: range) -> None:
         head.refit()
         spent.append(time.perf_counter() - started)
     report.line("refit on 10,000 stored examples, ten agents, s (median)", "<= .5", float(np.median(spent)), digits=3)
-    head.add([])
     snapshot, found, whole = head.snapshot, [], []
     for place in texts.part("test")[:1_000]:
         started = time.perf_counter()

@@ -10,10 +10,11 @@ import numpy as np
 
 from router_sdk.plugin import CorruptArtifactError, Strategy, StrategyConfig, StrategyServices
 from router_sdk_bert.config import BertConfig
+from router_sdk_bert.embedding import embed, vectors_of
 from router_sdk_bert.encoding import link_encoder, load_encoder, open_encoder
 from router_sdk_bert.head import AnyHead, AnySnapshot, Prototype, make_head, prototypes_of, row_of
 from router_sdk_bert.head.expectations import Expectations
-from router_sdk_bert.head.explaining import attribute_words, nearest_examples
+from router_sdk_bert.head.explaining import attribute_words, explain, lead_of
 from router_sdk_bert.head.proposing import proposal_of
 from router_sdk_bert.head.state_file import read_state, write_state
 from router_sdk_bert.opening import EncoderSlot
@@ -25,10 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk.plugin import AgentSet, Encoder, Example, FitContext, Proposal, RouteContext, Task, TrainingData
-    from router_sdk_bert.head import Estimate
 
-BATCH = 64
-"""Texts that are embedded at once while learning."""
 OWN_ENCODER = "encoder"
 """Folder, in a saved version, of an encoder that was fine-tuned for it."""
 
@@ -117,7 +115,7 @@ class BertStrategy(Strategy):
         known = self._vectors or self.head.prototype_vectors()
         texts = dict.fromkeys(one.text for each in told.values() for one in each)
         missing = [text for text in texts if text not in known]
-        made = dict(zip(missing, _encode(encoder, missing), strict=True))
+        made = dict(zip(missing, embed(encoder, missing), strict=True))
         self._vectors = {text: made[text] if text in made else known[text] for text in texts}
 
     def propose(self, task: Task, agents: AgentSet, context: RouteContext) -> Proposal | None:
@@ -131,21 +129,10 @@ class BertStrategy(Strategy):
         estimate = published.snapshot.estimate(vector, agents.names)
         if estimate is None:
             return None
-        evidence = partial(self._evidence, published.snapshot, estimate, vector, agents.names)
+        snapshot, count = published.snapshot, self.settings.nearest_shown
+        expected = partial(self.expectations.of, vector=vector)
+        evidence = partial(explain, snapshot, estimate, expected, agents.names, count)
         return proposal_of(estimate, agents.names, self.settings, evidence)
-
-    def _evidence(
-        self, snapshot: AnySnapshot, estimate: Estimate, vector: NDArray[np.float32], names: tuple[str, ...]
-    ) -> dict[str, Any]:
-        """Why: chances, what to expect of each agent, and the nearest stored examples. Made when somebody asks."""
-        return {
-            "chances": dict(zip(names, estimate.chances.tolist(), strict=True)),
-            "no_agent_fits": estimate.nobody,
-            "novelty": estimate.novelty,
-            "doubt": dict(zip(names, estimate.doubt.tolist(), strict=True)),
-            "expected": {name: self.expectations.of(name, vector) for name in names},
-            "nearest": nearest_examples(snapshot, estimate, self.settings.nearest_shown),
-        }
 
     def attribute(self, text: str, agents: Sequence[str], agent: str) -> list[tuple[str, float]]:
         """How much each word speaks for an agent, in log odds against the best other one; slow, not for requests.
@@ -153,20 +140,10 @@ class BertStrategy(Strategy):
         Raises:
             ValueError: if the agent is not among those given, or there is nothing to judge by.
         """
-        published, names = self._published, tuple(agents)
-        if agent not in names or len(names) < 2:
-            raise ValueError(f"{agent!r} must be one of at least two agents, got {names}")
+        published = self._published
         if published is None:
             raise ValueError("there is no encoder")
-        place = names.index(agent)
-
-        def lead(vector: NDArray[np.float32]) -> float:
-            estimate = published.snapshot.estimate(vector, names)
-            if estimate is None:
-                raise ValueError("there is nothing to judge by yet")
-            return float(estimate.odds[place] - np.delete(estimate.odds, place).max())
-
-        return attribute_words(text, published.encoder.encode, lead)
+        return attribute_words(text, published.encoder.encode, lead_of(published.snapshot, tuple(agents), agent))
 
     def learn(self, examples: Sequence[Example]) -> None:
         """Add the outcomes to what is stored, refit where it is due, and publish. Waits for the encoder."""
@@ -176,7 +153,7 @@ class BertStrategy(Strategy):
             self._missed = self._missed or bool(examples)
             return
         with self._lock:
-            vectors = self._vectors_of(encoder, examples)
+            vectors = vectors_of(encoder, examples)
             rows = []
             for example, vector in zip(examples, vectors, strict=True):
                 if vector is not None:
@@ -184,15 +161,6 @@ class BertStrategy(Strategy):
                     rows.append(row_of(example, vector, self.settings.propensity_clip))
             self.head.add(rows)
             self._published = Published(encoder, self.head.snapshot)
-
-    def _vectors_of(self, encoder: Encoder, examples: Sequence[Example]) -> list[NDArray[np.float32] | None]:
-        """The embedding of each example: as logged, else made of the text, else None."""
-        found: list[NDArray[np.float32] | None] = [_usable(example.vectors.get(encoder.tag)) for example in examples]
-        texts = {place: examples[place].task.text for place, vector in enumerate(found) if vector is None}
-        told = {place: text for place, text in texts.items() if text.strip()}
-        for place, vector in zip(told, _encode(encoder, list(told.values())), strict=True):
-            found[place] = _usable(vector)
-        return found
 
     def fit(self, data: TrainingData, context: FitContext) -> Strategy:
         """A new version, fine-tuned on the log.
@@ -248,20 +216,23 @@ class BertStrategy(Strategy):
             CorruptArtifactError: if it is not valid, or was learnt on vectors of another encoder.
         """
         arrays, facts = read_state(folder, "strategy")
-        if (folder / OWN_ENCODER).is_dir():
-            self._slot.put(load_encoder(folder / OWN_ENCODER, self.settings))
-            self._fine_tuned = True
-        encoder = self._slot.wait()
+        own = (folder / OWN_ENCODER).is_dir()
+        encoder = load_encoder(folder / OWN_ENCODER, self.settings) if own else self._slot.wait()
         tag = None if encoder is None else encoder.tag
         if encoder is None or facts.get("encoder") != tag or not facts.get("complete"):
             raise CorruptArtifactError(f"the state was learnt with encoder {facts.get('encoder')}, this is {tag}")
+        head, expectations = make_head(self.settings, self._seed), Expectations(self._seed)
+        head.load(folder)
+        try:
+            expectations.restore(facts["names"], arrays["expectations"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise CorruptArtifactError(f"the expectations are malformed: {error}") from error
         with self._lock:
-            self.head.load(folder)
-            try:
-                self.expectations.restore(facts["names"], arrays["expectations"])
-            except (KeyError, ValueError, TypeError) as error:
-                raise CorruptArtifactError(f"the expectations are malformed: {error}") from error
-            self._vectors = {}
+            if own:
+                self._slot.put(encoder)
+                self._fine_tuned = True
+            self.head, self.expectations, self._vectors = head, expectations, {}
+            expectations.prepare(self._agents or ())
             self._adopt(encoder)
 
     def expected(self) -> Mapping[str, Mapping[str, float]]:
@@ -277,19 +248,3 @@ class BertStrategy(Strategy):
         else:
             status = {"note": str(error) if error is not None else "not open yet"}
         return {"encoder": status, "fine_tuned": self._fine_tuned, **self.head.report()}
-
-
-def _usable(vector: NDArray[Any] | None) -> NDArray[np.float32] | None:
-    """A vector that says something, in single precision."""
-    if vector is None or not np.isfinite(vector).all() or not np.any(vector):
-        return None
-    return np.asarray(vector, dtype=np.float32)
-
-
-def _encode(encoder: Encoder, texts: Sequence[str]) -> list[NDArray[np.float32]]:
-    """Embeddings of many texts, a batch at a time."""
-    return [
-        np.asarray(vector, dtype=np.float32)
-        for start in range(0, len(texts), BATCH)
-        for vector in encoder.encode(texts[start : start + BATCH])
-    ]

@@ -33,6 +33,22 @@ def clusters(count, *, dimension=32, spread=0.6, seed=0, names=NAMES, per_name=2
     return vectors.astype(np.float32), [names[place % len(names)] for place in which]
 
 
+def neighbours(count, names, *, seed, apart=0.3, dimension=32, spread=0.6):
+    """Unit vectors of agents that come in pairs, each close to its fellow, and whose each is, in random order."""
+    rng = np.random.default_rng(99)
+    centres = np.repeat(rng.normal(size=(len(NAMES) // 2, dimension)), 2, axis=0)
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    aside = rng.normal(size=centres.shape)
+    centres += apart * aside / np.linalg.norm(aside, axis=1, keepdims=True)
+    rng = np.random.default_rng(seed)
+    right = [names[place] for place in rng.integers(len(names), size=count)]
+    vectors = centres[[NAMES.index(name) for name in right]] + spread * rng.normal(size=(count, dimension)) / np.sqrt(
+        dimension
+    )
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors.astype(np.float32), right
+
+
 def labelled(vectors, labels, *, first=0, synthetic=False):
     """Rows that say who was right."""
     return [

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from head_cases import NAMES, accuracy, clusters, labelled, new_head, rewarded
+from head_cases import NAMES, accuracy, clusters, labelled, neighbours, new_head, rewarded
+from router_sdk_bert.head.arrivals import Arrivals
 from router_sdk_bert.head.change import Watch, watch
 
 
@@ -103,3 +104,39 @@ def test_classes_that_come_later_are_nobodys_fault():
         head.add(labelled(vectors[chosen], [right[i] for i in chosen], first=10_000 * (names == NAMES[2:])))
     assert not head.report()["changes"]
     assert accuracy(head, *clusters(200, seed=3)) > 0.93
+
+
+def test_an_agent_whose_tasks_stop_coming_has_not_changed():
+    # The later agents' tasks are close to those of the earlier ones, which fail at some and are asked for no more.
+    head = new_head()
+    head.add(labelled(*neighbours(400, (NAMES[0], NAMES[2]), seed=1)))
+    head.add(labelled(*neighbours(600, (NAMES[1], NAMES[3]), seed=2), first=10_000))
+    assert not head.report()["changes"]
+    assert accuracy(head, *neighbours(400, NAMES, seed=3)) > 0.9
+
+
+def test_an_agent_whose_tasks_all_go_to_another_has_changed():
+    vectors, right = clusters(1_500)
+    later, then = clusters(300, seed=2)
+    head = new_head()
+    head.add(labelled(vectors, right))
+    head.add(labelled(later, ["coder" if label == "billing" else label for label in then], first=5_000))
+    assert "billing" in head.report()["changes"]
+    asked, wanted = clusters(300, seed=3)
+    own = [i for i, label in enumerate(wanted) if label == "billing"]
+    assert accuracy(head, asked[own], ["coder"] * len(own)) > 0.85
+
+
+def test_arrivals_are_compared_with_what_the_model_saw():
+    arrivals, columns, known = Arrivals(), np.array([1, 2, 3]), {1: 100, 2: 100}
+    assert arrivals.ratios(columns, known) == pytest.approx([1.0, 1.0, 1.0])
+    for _ in range(200):
+        arrivals.note(2, 3)
+    gone, come, unseen = arrivals.ratios(columns, known)
+    assert gone < 0.15
+    assert come == pytest.approx(2.0, rel=0.1)
+    assert unseen == 1.0
+    arrivals.note(3, 3)
+    assert arrivals.ratios(columns, known)[2] == pytest.approx(2.0)
+    arrivals.forget(2)
+    assert arrivals.counts[2] == 0.0

@@ -245,3 +245,17 @@ def test_an_agent_can_be_forgotten_and_so_can_a_decision():
     kept = {row.decision_id for row in gone} & set(head.memory.ids)
     assert not kept
     assert len(head) < before
+
+
+@pytest.mark.parametrize("kind", [{}, {"head": "analytic", "analytic_features": 48}], ids=str)
+def test_a_refit_is_what_requests_read_next(kind):
+    vectors, right = clusters(300)
+    head = new_head(refit_interval=1_000, **kind)
+    head.add(labelled(vectors, right))
+    asked = clusters(40, seed=7)[0]
+    before = head.predict(asked, NAMES).probabilities
+    head.refit()
+    published = head.predict(asked, NAMES).probabilities
+    assert not np.allclose(published, before)
+    head.add([])
+    assert np.array_equal(head.predict(asked, NAMES).probabilities, published)

@@ -251,3 +251,19 @@ def test_prior_vectors_of_other_shapes_are_ignored():
     broken = make_example("coder", 1.0, task=Task(features={"a": 1.0}), vectors={encoder.tag: np.full(64, np.nan)})
     strategy.learn([broken])
     assert strategy.report()["stored"] == 0
+
+
+def test_a_fine_tuned_encoder_is_saved_with_what_was_learnt_on_it(tiny_encoder, tmp_path):
+    strategy = prepared().successor(tiny_encoder)
+    strategy.prepare(AGENTS)
+    strategy.learn([make_example("coder", 1.0, number=n + 1, task=f"the build is broken {n}") for n in range(30)])
+    strategy.save(tmp_path / "version")
+    assert (tmp_path / "version" / "encoder").is_dir()
+    again = hashed_bert(make_services())
+    again.load(tmp_path / "version")
+    again.prepare(AGENTS)
+    assert again.encoder.tag == tiny_encoder.tag
+    text = "the build is broken again"
+    assert ask(again, text).scores == ask(strategy, text).scores
+    assert again.report()["fine_tuned"]
+    assert again.successor()._fine_tuned, "a later version of it brings the encoder along, too"

@@ -105,7 +105,7 @@ class AnalyticHead:
             self._flush()
         share = max(LEAST_SHARE, self.config.refit_share)
         if self.since_refit >= max(BLOCK, self.config.refit_interval, share * self.sums.count):
-            self.refit()
+            self._refit()
 
     def _ready(self, dimension: int) -> RandomFeatures:
         if self.features is None:
@@ -148,7 +148,11 @@ class AnalyticHead:
             self.waiting = []
 
     def refit(self) -> None:
-        """Solve again for all that was seen."""
+        """Solve again for all that was seen, and publish that."""
+        self._refit()
+        self.snapshot = self._view()
+
+    def _refit(self) -> None:
         self._flush()
         self.since_refit = 0
         self.refits += 1
@@ -192,7 +196,6 @@ class AnalyticHead:
                 self.sums.good.pop(code, None)
                 self.sums.bad.pop(code, None)
         self.refit()
-        self.snapshot = self._view()
 
     def forget_examples(self, decision_ids: Collection[str]) -> None:
         """Sums stay: that is why nothing else is kept."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from router_sdk_bert.head.shelf import Facts
 
-TEMPERATURES = np.array([0.05, 0.15], dtype=np.float32)
+TEMPERATURES = np.array([0.03, 0.15], dtype=np.float32)
 """Widths, in cosine, within which neighbours count alike: narrow for clean outcomes, wide for noisy ones."""
 DOUBT = 0.2
 """What is not known of an agent, as a share of what its neighbours say."""

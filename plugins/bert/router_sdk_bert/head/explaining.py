@@ -17,6 +17,51 @@ if TYPE_CHECKING:
     from router_sdk_bert.head.making import AnySnapshot
 
 
+def explain(
+    snapshot: AnySnapshot,
+    estimate: Estimate,
+    expected: Callable[[str], dict[str, float]],
+    names: tuple[str, ...],
+    count: int,
+) -> dict[str, Any]:
+    """Why: chances, what to expect of each agent, and the nearest stored examples.
+
+    Args:
+        snapshot: What the estimate was made from.
+        estimate: Of one task.
+        expected: What to expect of an agent on this task.
+        names: The agents in question.
+        count: How many examples to name.
+    """
+    return {
+        "chances": dict(zip(names, estimate.chances.tolist(), strict=True)),
+        "no_agent_fits": estimate.nobody,
+        "novelty": estimate.novelty,
+        "doubt": dict(zip(names, estimate.doubt.tolist(), strict=True)),
+        "expected": {name: expected(name) for name in names},
+        "nearest": nearest_examples(snapshot, estimate, count),
+    }
+
+
+def lead_of(snapshot: AnySnapshot, names: tuple[str, ...], agent: str) -> Callable[[NDArray[np.float32]], float]:
+    """The log odds of an agent above the best other one, as a function of a task's embedding.
+
+    Raises:
+        ValueError: if the agent is not one of several, or, when called, there is nothing to judge by.
+    """
+    if agent not in names or len(names) < 2:
+        raise ValueError(f"{agent!r} must be one of at least two agents, got {names}")
+    place = names.index(agent)
+
+    def lead(vector: NDArray[np.float32]) -> float:
+        estimate = snapshot.estimate(vector, names)
+        if estimate is None:
+            raise ValueError("there is nothing to judge by yet")
+        return float(estimate.odds[place] - np.delete(estimate.odds, place).max())
+
+    return lead
+
+
 def nearest_examples(snapshot: AnySnapshot, estimate: Estimate, count: int) -> list[dict[str, Any]]:
     """The stored outcomes and stated examples nearest to a task, nearest first.
 

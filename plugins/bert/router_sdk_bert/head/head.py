@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from router_sdk_bert.head.change import Watch, restarted, watch
 from router_sdk_bert.head.estimates import Estimates, gather
 from router_sdk_bert.head.head_file import load_head, save_head
+from router_sdk_bert.head.joining import join, rejoin
 from router_sdk_bert.head.memory import Memory
 from router_sdk_bert.head.model import Model, Stock, fit_model
 from router_sdk_bert.head.names import NOBODY, UNKNOWN, Names
-from router_sdk_bert.head.novelty import surroundings
 from router_sdk_bert.head.prototypes import Prototype, Prototypes
 from router_sdk_bert.head.shelf import Shelf, stack_facts
 from router_sdk_bert.head.snapshot import Snapshot
+from router_sdk_bert.head.watching import Watches
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
     from router_sdk_bert.head.rows import Row
     from router_sdk_bert.head.settings import HeadConfig
-
-KNOWN = 10
-"""Rows about an agent at the last refit from which a task of its that goes elsewhere is a surprise."""
 
 
 class Head:
@@ -43,8 +40,10 @@ class Head:
     Attributes:
         names: Codes of all agents that ever came up.
         memory: The stored rows.
-        watches: What is kept of each agent to notice a change, by code.
+        watches: What is kept of each agent to notice a change.
         distrusted: Agents that have changed: what they say of themselves counts for less.
+        fitted: Weights of the rows that the last refit was made from, the first of the memory.
+        known: How many rows about each agent these were, by code.
         snapshot: What requests read.
     """
 
@@ -55,13 +54,11 @@ class Head:
         self.memory = Memory(config.memory_size, self.names, exclusive=self._exclusive)
         self.prototypes = Prototypes.of({}, {})
         self.prepared: tuple[str, ...] = ()
-        self.watches: dict[int, Watch] = {}
+        self.watches = Watches(config)
         self.distrusted: set[str] = set()
         self.model: Model | None = None
         self.fitted = np.zeros(0, dtype=np.float32)
-        """Weights of the first rows of the memory at the last refit: those it was made from."""
         self.known: dict[int, int] = {}
-        """Rows about each agent at the last refit."""
         self.since_refit = 0
         self.since_change = 0
         self.refits = 0
@@ -104,65 +101,31 @@ class Head:
                 self.memory.drop(before)
             return
         changed = before is None and self._watch(row)
-        coarse, density = self._join(row.vector)
+        coarse, density = join(row.vector, self.model)
         self.memory.add(row, coarse, density)
         self.since_refit += 1
         self.since_change += 1
         due = max(self.config.refit_interval, self.config.refit_share * min(len(self.memory), self.since_change))
         if changed or self.since_refit >= due:
-            self.refit()
-
-    def _join(self, vector: NDArray[np.float32]) -> tuple[NDArray[np.float32] | None, float]:
-        """Coarse vector and surroundings of a row that joins after a refit."""
-        model = self.model
-        if model is None:
-            return None, 0.0
-        coarse = None if model.projection is None else vector @ model.projection
-        return coarse, float(surroundings(vector[None], model.references)[0])
+            self._refit()
 
     def _watch(self, row: Row) -> bool:
         """Compare an outcome with what was expected; True where an agent turned out to have changed."""
-        threshold, model = self.config.change_threshold, self.model
-        if threshold is None or model is None or row.synthetic:
-            return False
-        alarm = False
-        for code, expected, success in self._surprises(row, model):
-            now = watch(self.watches.get(code, Watch()), expected, success, row.seq)
-            if now.evidence > threshold:
-                alarm = True
-                self.memory.distrust(code, now.since, self.config.kept_after_change)
-                self.memory.groups.restart(code)
-                name = None if code == NOBODY else self.names.listed()[code - 1]
-                if name is not None:
-                    self.distrusted.add(name)
-                now = restarted(now)
-                self.since_change = 0
-            self.watches[code] = now
-        return alarm
-
-    def _surprises(self, row: Row, model: Model) -> list[tuple[int, float, float]]:
-        """Whom a row tests: code, chance that was expected, and success."""
-        odds = (model.weights @ row.vector + model.intercepts).astype(np.float64)
-        if self.config.labels == "exclusive":
-            chances = np.exp(odds - odds.max())
-            chances /= chances.sum()
-        else:
-            chances = 1.0 / (1.0 + np.exp(-np.clip(odds, -60.0, 60.0)))
-        chance_of = dict(zip(model.columns.tolist(), chances.tolist(), strict=True))
-        if not row.labelled:
-            acted = self.names.code(row.agent)
-            return [(acted, chance_of.get(acted, 1.0), row.reward or 0.0)]
-        right = self.names.code(row.label)
-        favourite = int(model.columns[int(np.argmax(odds))])
-        if favourite == right:
-            return [(right, chance_of[right], 1.0)]
-        if self.known.get(right, 0) < KNOWN or self.config.labels == "independent":
-            # Nobody can be blamed for a task of somebody that the model could not know.
-            return []
-        return [(favourite, chance_of[favourite], 0.0), (right, 1.0, 0.0)]
+        alarms = self.watches.alarms(row, self.model, self.names, self.known)
+        for code, since in alarms.items():
+            self.memory.distrust(code, since, self.config.kept_after_change)
+            self.memory.groups.restart(code)
+            if code != NOBODY:
+                self.distrusted.add(self.names.listed()[code - 1])
+            self.since_change = 0
+        return bool(alarms)
 
     def refit(self) -> None:
-        """Fit everything again, over what is stored now."""
+        """Fit everything again, over what is stored now, and publish that."""
+        self._refit()
+        self.snapshot = self._view()
+
+    def _refit(self) -> None:
         self.memory.compact()
         self.fitted = self.memory.weights(self.config.half_life_s)
         self.known = {code: len(group.places) for code, group in self.memory.groups.by_code.items()}
@@ -184,7 +147,7 @@ class Head:
         stock = Stock(vectors, facts, marks, len(self.prototypes), self._columns(), len(self.names))
         self.model, density = fit_model(stock, self.config)
         self.shelf = self._prototype_shelf(density[: len(self.prototypes)])
-        self._rejoin(density[len(self.prototypes) :])
+        rejoin(memory, self.model, density[len(self.prototypes) :])
 
     def _columns(self) -> NDArray[np.intp]:
         """Codes of those who get a row of weights: the agents prepared, and all that stored rows are about."""
@@ -192,24 +155,6 @@ class Head:
         about = {names[code - 1] for code in self.known if code > NOBODY}
         codes = [self.names.code(name) for name in sorted(about | set(self.prepared))]
         return np.array([*codes, *([NOBODY] if self.known.get(NOBODY) else [])], dtype=np.intp)
-
-    def _rejoin(self, density: NDArray[np.float32]) -> None:
-        """Place the stored rows among what the new model was made from."""
-        memory, model = self.memory, self.model
-        if memory.vectors is None or model is None:
-            return
-        count = len(density)
-        surrounding = memory.columns["density"].copy()
-        surrounding[:count] = density
-        coarse = None
-        if model.projection is not None:
-            coarse = np.zeros((len(memory.vectors), model.projection.shape[1]), dtype=np.float32)
-            coarse[:count] = memory.vectors[:count] @ model.projection
-        memory.columns["density"], memory.coarse = surrounding, coarse
-        for place in range(count, memory.used):
-            projected, surrounding[place] = self._join(memory.vectors[place])
-            if coarse is not None and projected is not None:
-                coarse[place] = projected
 
     def _prototype_shelf(self, density: NDArray[np.float32]) -> Shelf:
         own = self.prototypes.facts(self.names, sorted(self.distrusted), exclusive=self._exclusive)
@@ -251,10 +196,9 @@ class Head:
         for code in codes:
             self.memory.groups.forget(code)
             self.memory.lost.pop(code, None)
-            self.watches.pop(code, None)
+            self.watches.forget(code)
         self.distrusted -= set(names)
         self.refit()
-        self.snapshot = self._view()
 
     def forget_examples(self, decision_ids: Collection[str]) -> None:
         """Drop the rows of these decisions, and refit without them."""
@@ -263,7 +207,6 @@ class Head:
             self.memory.drop(place)
         if gone:
             self.refit()
-            self.snapshot = self._view()
 
     def save(self, folder: Path) -> None:
         """Write the head's state; its configuration is kept elsewhere."""
@@ -281,6 +224,7 @@ class Head:
         """How much is stored, how it is weighed, and who changed."""
         listed = self.names.listed()
         rows = {listed[code - 1]: len(group.places) for code, group in self.memory.groups.by_code.items() if code > 0}
+        changes = {code: one.alarms for code, one in self.watches.by_code.items() if code > NOBODY and one.alarms}
         return {
             "stored": len(self.memory),
             "prototypes": len(self.prototypes),
@@ -288,5 +232,5 @@ class Head:
             "refits": self.refits,
             "blend": None if self.model is None else [round(float(weight), 4) for weight in self.model.blend],
             "calibrated_on": 0 if self.model is None else self.model.held_out,
-            "changes": {listed[code - 1]: one.alarms for code, one in self.watches.items() if code > 0 and one.alarms},
+            "changes": {listed[code - 1]: count for code, count in changes.items()},
         }

@@ -14,6 +14,7 @@ from router_sdk_bert.head.model import Model
 from router_sdk_bert.head.names import Names
 from router_sdk_bert.head.prototypes import Prototypes
 from router_sdk_bert.head.state_file import read_state, write_state
+from router_sdk_bert.head.surface import Axes, Surface
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,9 +30,11 @@ OPTIONAL = ("projection",)
 
 def save_head(head: Head, folder: Path) -> None:
     """Write everything that ``load_head`` needs to go on as if nothing had happened."""
-    memory, arrays = head.memory, {"fitted": head.fitted, "prototypes": head.prototypes.vectors}
+    memory = head.memory
+    arrays: dict[str, NDArray[Any]] = {"fitted": head.fitted, "prototypes": head.prototypes.vectors}
     arrays["prototype_weight"] = head.prototypes.weight
     arrays["prototype_density"] = head.shelf.density
+    arrays["arrivals"] = head.watches.arrivals.counts
     for key, column in memory.columns.items():
         arrays[f"memory.{key}"] = column[: memory.used]
     if memory.vectors is not None:
@@ -43,10 +46,14 @@ def save_head(head: Head, folder: Path) -> None:
         if group.held is not None and group.seen is not None:
             arrays[f"group.{code}"] = np.stack((group.held, group.seen))
     if head.model is not None:
-        for key in ("columns", "weights", "intercepts", "blend", "references", *OPTIONAL):
+        for key in ("columns", "blend", "references", *OPTIONAL):
             value = getattr(head.model, key)
             if value is not None:
                 arrays[f"model.{key}"] = value
+        surface = head.model.surface
+        arrays |= {"surface.weights": surface.weights, "surface.intercepts": surface.intercepts}
+        arrays |= {"surface.turn": surface.axes.turn, "surface.shift": surface.axes.shift}
+        arrays["surface.curvature"] = surface.curvature
     facts = {
         "names": head.names.listed(),
         "ids": memory.ids,
@@ -55,7 +62,7 @@ def save_head(head: Head, folder: Path) -> None:
         "texts": head.prototypes.texts,
         "prototypes_of": head.prototypes.names,
         "prepared": head.prepared,
-        "watches": {str(code): list(one) for code, one in head.watches.items()},
+        "watches": {str(code): list(one) for code, one in head.watches.by_code.items()},
         "distrusted": sorted(head.distrusted),
         "known": {str(code): count for code, count in head.known.items()},
         "lost": {str(code): mass for code, mass in memory.lost.items()},
@@ -79,7 +86,8 @@ def load_head(head: Head, folder: Path) -> None:
             tuple(facts["texts"]), tuple(facts["prototypes_of"]), arrays["prototypes"], arrays["prototype_weight"]
         )
         head.prepared = tuple(facts["prepared"])
-        head.watches = {int(code): Watch(*one) for code, one in facts["watches"].items()}
+        head.watches.by_code = {int(code): Watch(*one) for code, one in facts["watches"].items()}
+        head.watches.arrivals.counts = arrays["arrivals"]
         head.distrusted = set(facts["distrusted"])
         head.known = {int(code): count for code, count in facts["known"].items()}
         head.since_refit, head.since_change, head.refits = facts["counts"]
@@ -110,8 +118,12 @@ def _model(arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Mode
         return None
     return Model(
         arrays["model.columns"].astype(np.intp),
-        arrays["model.weights"],
-        arrays["model.intercepts"],
+        Surface(
+            arrays["surface.weights"],
+            arrays["surface.intercepts"],
+            Axes(arrays["surface.turn"], arrays["surface.shift"]),
+            arrays["surface.curvature"],
+        ),
         arrays["model.blend"],
         arrays.get("model.projection"),
         arrays["model.references"],

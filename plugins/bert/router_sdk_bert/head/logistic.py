@@ -9,20 +9,20 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from router_sdk_bert.head.design import Design
     from router_sdk_bert.head.losses import Loss
-    from router_sdk_bert.head.whitening import Whitening
 
 TOLERANCE = 1e-5
 """Relative fall of the loss below which a fit has converged."""
 
 
 def fit_logistic(
-    whitening: Whitening, loss: Loss, columns: int, steps: int, start: NDArray[np.float32] | None = None
+    design: Design, loss: Loss, columns: int, steps: int, start: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
-    """Weights in whitened coordinates, shape ``(r + 1, columns)``.
+    """Weights of the design's columns, shape ``(c, columns)``.
 
     Args:
-        whitening: The rows.
+        design: The rows.
         loss: What log odds cost.
         columns: How many log odds there are for each row.
         steps: Most steps of L-BFGS (Liu and Nocedal, 1989).
@@ -30,7 +30,7 @@ def fit_logistic(
     """
     from scipy.optimize import minimize
 
-    points, penalty = whitening.points, whitening.penalty[:, None]
+    points, penalty = design.points, design.penalty[:, None]
     shape = (points.shape[1], columns)
 
     def cost(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

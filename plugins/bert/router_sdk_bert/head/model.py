@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from router_sdk_bert.head.blending import DEFAULT, fit_blend
+from router_sdk_bert.head.design import design
 from router_sdk_bert.head.evidence import TEMPERATURES, count_votes, evidence
 from router_sdk_bert.head.logistic import fit_logistic
 from router_sdk_bert.head.losses import make_loss
 from router_sdk_bert.head.novelty import REFERENCES, surroundings
 from router_sdk_bert.head.search import COARSE, FEW, nearest_of_many
-from router_sdk_bert.head.whitening import whiten
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk_bert.head.settings import HeadConfig
     from router_sdk_bert.head.shelf import Facts
+    from router_sdk_bert.head.surface import Surface
     from router_sdk_bert.head.whitening import Whitening
 
 HELD_OUT = 5
@@ -58,8 +59,7 @@ class Model:
 
     Attributes:
         columns: Codes of the agents, shape ``(k,)``.
-        weights: Shape ``(k, d)``.
-        intercepts: Shape ``(k,)``.
+        surface: The logistic estimate.
         blend: Weights of the sources of log odds, shape ``(3,)``.
         projection: For coarse search, shape ``(d, c)``, or None where there are few rows.
         references: Rows among which surroundings are looked for, shape ``(r, d)``.
@@ -67,8 +67,7 @@ class Model:
     """
 
     columns: NDArray[np.intp]
-    weights: NDArray[np.float32]
-    intercepts: NDArray[np.float32]
+    surface: Surface
     blend: NDArray[np.float64]
     projection: NDArray[np.float32] | None
     references: NDArray[np.float32]
@@ -84,25 +83,23 @@ def fit_model(stock: Stock, config: HeadConfig) -> tuple[Model, NDArray[np.float
     column_of = np.full(stock.codes, -1, dtype=np.intp)
     column_of[stock.columns] = np.arange(len(stock.columns))
     weight = stock.facts.weight
-    whitening = whiten(stock.vectors, weight, config.ridge)
+    seen_as = design(stock.vectors, weight, config.ridge, len(stock.columns))
     held = _held_out(stock)
     seen = weight.copy()
     seen[held] = 0.0
     found, blend = None, DEFAULT
     if seen.any():
         loss = make_loss(config.labels, stock.facts, column_of, seen)
-        found = fit_logistic(whitening, loss, len(stock.columns), STEPS)
-        sources = _sources(stock, whitening, found, held, seen, config)
+        found = fit_logistic(seen_as, loss, len(stock.columns), STEPS)
+        sources = _sources(stock, seen_as.points[held] @ found, held, seen, config)
         blend = fit_blend(sources, make_loss(config.labels, stock.facts.take(held), column_of, weight[held]))
     if found is None or len(held):
         loss = make_loss(config.labels, stock.facts, column_of, weight)
-        found = fit_logistic(whitening, loss, len(stock.columns), STEPS if found is None else LAST_STEPS, found)
-    weights, intercepts = whitening.back(found)
+        found = fit_logistic(seen_as, loss, len(stock.columns), STEPS if found is None else LAST_STEPS, found)
     own = np.argsort(stock.mark, kind="stable")[:REFERENCES]
     references = stock.vectors[own]
-    model = Model(
-        stock.columns, weights, intercepts, blend, _projection(stock.vectors, whitening), references, len(held)
-    )
+    projection = _projection(stock.vectors, seen_as.whitening)
+    model = Model(stock.columns, seen_as.back(found), blend, projection, references, len(held))
     return model, surroundings(stock.vectors, references, own)
 
 
@@ -116,8 +113,7 @@ def _held_out(stock: Stock) -> NDArray[np.intp]:
 
 def _sources(
     stock: Stock,
-    whitening: Whitening,
-    found: NDArray[np.float32],
+    logistic: NDArray[np.float32],
     held: NDArray[np.intp],
     seen: NDArray[np.float32],
     config: HeadConfig,
@@ -127,7 +123,7 @@ def _sources(
     sources = np.zeros(shape)
     if not len(held):
         return sources
-    sources[0] = whitening.points[held] @ found
+    sources[0] = logistic
     cosines, places = nearest_of_many(stock.vectors[held], stock.vectors, seen, config.neighbours)
     near = stock.facts._replace(weight=seen).take(places)
     for source, temperature in enumerate(TEMPERATURES, start=1):

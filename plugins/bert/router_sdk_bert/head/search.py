@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from router_sdk_bert.head.shelf import Facts, Shelf
 
-COARSE = 64
+COARSE = 48
 """Columns of the projection."""
 FEW = 2_000
 """Rows up to which every one is compared exactly."""

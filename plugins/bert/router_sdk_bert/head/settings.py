@@ -39,7 +39,7 @@ class HeadConfig(BaseModel):
     labels: Literal["exclusive", "independent"] = "exclusive"
     memory_size: int = Field(default=10_000, ge=1, le=1_000_000)
     neighbours: int = Field(default=32, ge=1, le=1_000)
-    ridge: float = Field(default=0.1, gt=0.0)
+    ridge: float = Field(default=0.05, gt=0.0)
     refit_interval: int = Field(default=20, ge=1)
     refit_share: float = Field(default=0.1, ge=0.0, le=10.0)
     half_life_s: float | None = Field(default=90 * DAY_S, gt=0.0)

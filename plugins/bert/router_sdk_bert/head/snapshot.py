@@ -63,7 +63,7 @@ class Snapshot:
             return None
         codes, columns = self._places_of(names, model)
         found = nearest(self.shelves, vector, model.projection, self.config.neighbours)
-        logistic = (model.weights @ vector + model.intercepts).astype(np.float64)
+        logistic = model.surface.odds(vector)
         odds = model.blend[0] * np.where(columns >= 0, logistic[columns], logistic.min())
         if found is not None:
             votes = count_votes(found.cosines[None].repeat(len(WIDTHS), 0), found.facts, len(self.codes), WIDTHS)
