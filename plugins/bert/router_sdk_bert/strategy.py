@@ -12,12 +12,13 @@ from router_sdk.plugin import CorruptArtifactError, Strategy, StrategyConfig, St
 from router_sdk_bert.config import BertConfig
 from router_sdk_bert.embedding import embed, vectors_of
 from router_sdk_bert.encoding import link_encoder, load_encoder, open_encoder
-from router_sdk_bert.head import AnyHead, AnySnapshot, Prototype, make_head, prototypes_of, row_of
+from router_sdk_bert.head import AnyHead, AnySnapshot, Head, Prototype, make_head, prototypes_of, row_of
 from router_sdk_bert.head.expectations import Expectations
 from router_sdk_bert.head.explaining import attribute_words, explain, lead_of
 from router_sdk_bert.head.proposing import proposal_of
 from router_sdk_bert.head.state_file import read_state, write_state
 from router_sdk_bert.opening import EncoderSlot
+from router_sdk_bert.trained_head import trained_with
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -107,6 +108,8 @@ class BertStrategy(Strategy):
             if agents is not None:
                 told = {agent.name: prototypes_of(agent, self.settings) for agent in agents}
                 self._embed(encoder, told)
+                if isinstance(self.head, Head):
+                    self.head.trained = trained_with(encoder)
                 self.head.set_agents(agents.names, told, self._vectors)
             self._published = Published(encoder, self.head.snapshot)
 

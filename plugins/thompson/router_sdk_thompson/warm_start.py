@@ -26,7 +26,7 @@ COMMON = 0.1
 """How little a feature that many examples share may move: the noise that its precision is counted with."""
 CLOSENESS = 0.15
 """Noise of each step: less fits the examples more closely."""
-NOISE = 0.5
+NOISE = 0.25
 """Noise at which an example counts as evidence later on: what outcomes will have to outweigh."""
 
 

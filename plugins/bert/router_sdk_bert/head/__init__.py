@@ -6,6 +6,7 @@ from router_sdk_bert.head.making import AnyHead, AnySnapshot, make_head
 from router_sdk_bert.head.prototypes import Prototype, prototypes_of
 from router_sdk_bert.head.rows import Row, row_of
 from router_sdk_bert.head.settings import HeadConfig
+from router_sdk_bert.head.trained_rows import TrainedRows
 
 __all__ = [
     "AnyHead",
@@ -16,6 +17,7 @@ __all__ = [
     "HeadConfig",
     "Prototype",
     "Row",
+    "TrainedRows",
     "make_head",
     "prototypes_of",
     "row_of",

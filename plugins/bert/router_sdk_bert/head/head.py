@@ -10,7 +10,7 @@ from router_sdk_bert.head.estimates import Estimates, gather
 from router_sdk_bert.head.head_file import load_head, save_head
 from router_sdk_bert.head.joining import join, rejoin
 from router_sdk_bert.head.memory import Memory
-from router_sdk_bert.head.model import Model, Stock, fit_model
+from router_sdk_bert.head.model import Model, Stock, fit_model, untaught_model
 from router_sdk_bert.head.names import NOBODY, UNKNOWN, Names
 from router_sdk_bert.head.prototypes import Prototype, Prototypes
 from router_sdk_bert.head.shelf import Shelf, stack_facts
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from router_sdk_bert.head.rows import Row
     from router_sdk_bert.head.settings import HeadConfig
+    from router_sdk_bert.head.trained_rows import TrainedRows
 
 
 class Head:
@@ -44,6 +45,7 @@ class Head:
         distrusted: Agents that have changed: what they say of themselves counts for less.
         fitted: Weights of the rows that the last refit was made from, the first of the memory.
         known: How many rows about each agent these were, by code.
+        trained: Rows that the encoder came with; to be set before the agents are.
         snapshot: What requests read.
     """
 
@@ -56,6 +58,7 @@ class Head:
         self.prepared: tuple[str, ...] = ()
         self.watches = Watches(config)
         self.distrusted: set[str] = set()
+        self.trained: TrainedRows | None = None
         self.model: Model | None = None
         self.fitted = np.zeros(0, dtype=np.float32)
         self.known: dict[int, int] = {}
@@ -138,13 +141,17 @@ class Head:
         memory, count = self.memory, len(self.fitted)
         own = self.prototypes.facts(self.names, sorted(self.distrusted), exclusive=self._exclusive)
         facts = stack_facts((own, memory.facts(self.fitted)))
+        columns = self._columns()
+        names = [None, *self.names.listed()]
+        base = None if self.trained is None else self.trained.of([names[code] for code in columns])
         if not (facts.weight > 0.0).any():
-            self.model, self.shelf = None, self._prototype_shelf(np.zeros(len(own.weight), dtype=np.float32))
+            self.model = None if base is None else untaught_model(columns, base)
+            self.shelf = self._prototype_shelf(np.zeros(len(own.weight), dtype=np.float32))
             return
         stored = [] if memory.vectors is None or not count else [memory.vectors[:count]]
         vectors = np.concatenate([*([self.prototypes.vectors] if len(self.prototypes) else []), *stored])
         marks = np.concatenate((self.prototypes.marks(), memory.columns["mark"][:count]))
-        stock = Stock(vectors, facts, marks, len(self.prototypes), self._columns(), len(self.names))
+        stock = Stock(vectors, facts, marks, len(self.prototypes), columns, len(self.names), base)
         self.model, density = fit_model(stock, self.config)
         self.shelf = self._prototype_shelf(density[: len(self.prototypes)])
         rejoin(memory, self.model, density[len(self.prototypes) :])

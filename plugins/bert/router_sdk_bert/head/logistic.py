@@ -17,25 +17,26 @@ TOLERANCE = 1e-5
 
 
 def fit_logistic(
-    design: Design, loss: Loss, columns: int, steps: int, start: NDArray[np.float32] | None = None
+    design: Design, loss: Loss, base: NDArray[np.float32], steps: int, start: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
     """Weights of the design's columns, shape ``(c, columns)``.
 
     Args:
         design: The rows.
         loss: What log odds cost.
-        columns: How many log odds there are for each row.
+        base: Log odds that the fitted ones are added to, shape ``(n, columns)``; weights are drawn to 0, hence log odds
+            to these.
         steps: Most steps of L-BFGS (Liu and Nocedal, 1989).
         start: Where to begin; zeros by default.
     """
     from scipy.optimize import minimize
 
     points, penalty = design.points, design.penalty[:, None]
-    shape = (points.shape[1], columns)
+    shape = (points.shape[1], base.shape[1])
 
     def cost(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         weights = flat.reshape(shape).astype(np.float32)
-        value, slope = loss(points @ weights)
+        value, slope = loss(base + points @ weights)
         held = penalty * weights
         value += 0.5 * float((held * weights).sum(dtype=np.float64))
         return value, (points.T @ slope + held).ravel().astype(np.float64)

@@ -14,15 +14,18 @@ from router_sdk_bert.head.logistic import fit_logistic
 from router_sdk_bert.head.losses import make_loss
 from router_sdk_bert.head.novelty import REFERENCES, surroundings
 from router_sdk_bert.head.search import COARSE, FEW, nearest_of_many
+from router_sdk_bert.head.surface import Axes, Surface
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk_bert.head.settings import HeadConfig
     from router_sdk_bert.head.shelf import Facts
-    from router_sdk_bert.head.surface import Surface
+    from router_sdk_bert.head.trained_rows import TrainedRows
     from router_sdk_bert.head.whitening import Whitening
 
+ALONE = np.array([1.0, 0.0, 0.0])
+"""Weights of the sources while trained rows are the only one."""
 HELD_OUT = 5
 """One row in so many is predicted before it is used."""
 MOST_HELD_OUT = 500
@@ -43,6 +46,7 @@ class Stock:
         prototypes: How many of the rows are prototypes.
         columns: Codes of the agents that get a row of weights, in the order of their names.
         codes: Number of codes in use.
+        base: Rows of these agents that were trained elsewhere, in the order of the columns; None where none were.
     """
 
     vectors: NDArray[np.float32]
@@ -51,6 +55,7 @@ class Stock:
     prototypes: int
     columns: NDArray[np.intp]
     codes: int
+    base: TrainedRows | None = None
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -88,19 +93,33 @@ def fit_model(stock: Stock, config: HeadConfig) -> tuple[Model, NDArray[np.float
     seen = weight.copy()
     seen[held] = 0.0
     found, blend = None, DEFAULT
+    base = np.zeros((len(weight), len(stock.columns)), dtype=np.float32)
+    if stock.base is not None:
+        base = stock.base.odds(stock.vectors)
     if seen.any():
         loss = make_loss(config.labels, stock.facts, column_of, seen)
-        found = fit_logistic(seen_as, loss, len(stock.columns), STEPS)
-        sources = _sources(stock, seen_as.points[held] @ found, held, seen, config)
+        found = fit_logistic(seen_as, loss, base, STEPS)
+        sources = _sources(stock, base[held] + seen_as.points[held] @ found, held, seen, config)
         blend = fit_blend(sources, make_loss(config.labels, stock.facts.take(held), column_of, weight[held]))
     if found is None or len(held):
         loss = make_loss(config.labels, stock.facts, column_of, weight)
-        found = fit_logistic(seen_as, loss, len(stock.columns), STEPS if found is None else LAST_STEPS, found)
+        found = fit_logistic(seen_as, loss, base, STEPS if found is None else LAST_STEPS, found)
     own = np.argsort(stock.mark, kind="stable")[:REFERENCES]
     references = stock.vectors[own]
     projection = _projection(stock.vectors, seen_as.whitening)
-    model = Model(stock.columns, seen_as.back(found), blend, projection, references, len(held))
+    surface = seen_as.back(found)
+    if stock.base is not None:
+        surface = stock.base.added_to(surface)
+    model = Model(stock.columns, surface, blend, projection, references, len(held))
     return model, surroundings(stock.vectors, references, own)
+
+
+def untaught_model(columns: NDArray[np.intp], base: TrainedRows) -> Model:
+    """What there is before the first row: the trained rows alone."""
+    dimension = base.weights.shape[1]
+    none = Axes(np.zeros((dimension, 0), dtype=np.float32), np.zeros(0, dtype=np.float32))
+    surface = Surface(base.weights, base.intercepts, none, np.zeros((len(columns), 0), dtype=np.float32))
+    return Model(columns, surface, ALONE, None, np.zeros((0, dimension), dtype=np.float32), 0)
 
 
 def _held_out(stock: Stock) -> NDArray[np.intp]:
