@@ -81,6 +81,15 @@ class Serving:
 
     # -- route
 
+    def warm_up(self) -> None:
+        """Wait until every strategy has opened what it needs, such as a model, or cannot.
+
+        ``route`` never waits: until then the next strategy in the chain answers. Call this before the first request of
+        a short-lived process, or before a service says that it is ready.
+        """
+        for stage in self._engine.chain.stages:
+            stage.strategy.warm_up()
+
     def route(self, task: TaskLike, *, exclude: Collection[str] = (), idempotency_key: str | None = None) -> Decision:
         """Choose an agent for a task. Does no I/O and never waits, unless an idempotency key is given.
 

@@ -185,6 +185,9 @@ class Strategy(ABC):
     def prepare(self, agents: AgentSet) -> None:  # noqa: B027
         """Get ready for these agents. Called off the hot path, at start and whenever the agents change."""
 
+    def warm_up(self) -> None:  # noqa: B027
+        """Wait for what ``prepare`` began in the background, such as opening a model, or until it has failed."""
+
     def restrict(self, task: Task, agents: AgentSet, context: RouteContext) -> Restriction | None:
         """Narrow who is eligible before anybody proposes; None leaves it as it is. For hard rules only."""
         return None

@@ -101,6 +101,10 @@ class BertStrategy(Strategy):
         if self.settings.wait_for_encoder:
             self._slot.wait()
 
+    def warm_up(self) -> None:
+        """Wait for the encoder, or for the reason why there is none."""
+        self._slot.wait()
+
     def _adopt(self, encoder: Encoder) -> None:
         """Embed what the agents say of themselves, and publish."""
         with self._lock:
@@ -221,9 +225,9 @@ class BertStrategy(Strategy):
         arrays, facts = read_state(folder, "strategy")
         own = (folder / OWN_ENCODER).is_dir()
         encoder = load_encoder(folder / OWN_ENCODER, self.settings) if own else self._slot.wait()
-        tag = None if encoder is None else encoder.tag
-        if encoder is None or facts.get("encoder") != tag or not facts.get("complete"):
-            raise CorruptArtifactError(f"the state was learnt with encoder {facts.get('encoder')}, this is {tag}")
+        tag, learnt_with = None if encoder is None else encoder.tag, facts.get("encoder")
+        if not facts.get("complete") or learnt_with not in (None, tag):
+            raise CorruptArtifactError(f"the state was learnt with encoder {learnt_with}, this is {tag}")
         head, expectations = make_head(self.settings, self._seed), Expectations(self._seed)
         head.load(folder)
         try:
@@ -231,12 +235,12 @@ class BertStrategy(Strategy):
         except (KeyError, ValueError, TypeError) as error:
             raise CorruptArtifactError(f"the expectations are malformed: {error}") from error
         with self._lock:
-            if own:
-                self._slot.put(encoder)
-                self._fine_tuned = True
             self.head, self.expectations, self._vectors = head, expectations, {}
+            self._fine_tuned = self._fine_tuned or own
             expectations.prepare(self._agents or ())
-            self._adopt(encoder)
+            if encoder is not None:
+                self._slot.put(encoder)
+                self._adopt(encoder)
 
     def expected(self) -> Mapping[str, Mapping[str, float]]:
         """What an average task may expect of each agent."""

@@ -60,6 +60,7 @@ def route(
     task = {name: value for name, value in fields.items() if value}
     if batch is None:
         with invocation.router() as router:
+            router.warm_up()
             decision = router.route(task, exclude=exclude or (), idempotency_key=idempotency_key)
         invocation.screen.show(_told(decision, explain), lambda: decision_tables(decision, explain=explain))
     elif task or idempotency_key:
@@ -71,6 +72,7 @@ def route(
 def _route_stream(invocation: Invocation, source: str, exclude: list[str], explain: bool) -> None:
     chosen: Counter[tuple[str | None, str]] = Counter()
     with invocation.router() as router:
+        router.warm_up()
 
         def carry_out(row: dict[str, Any]) -> dict[str, Any]:
             key, barred = row.pop("idempotency_key", None), row.pop("exclude", [])

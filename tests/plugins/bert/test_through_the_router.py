@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+import threading
 
 import pytest
+from router_sdk_bert.strategy import BertStrategy
 
 from router_sdk import Agent, Outcome, Router
 
@@ -85,3 +87,26 @@ def test_a_saved_version_serves_without_torch_and_a_fit_says_what_it_needs(fitte
     assert said["chances"]["chances"] == pytest.approx(fitted, abs=1e-6)
     assert "router-sdk-bert[fit]" in said["fault"]
     assert said["head"] in ("promoted", "refused")
+
+
+def test_a_version_can_be_made_before_the_encoder_was_opened(tiny_encoder_folder, store_path, monkeypatch):
+    opened = threading.Event()
+    open_encoder = BertStrategy.open
+
+    def slowly(self):
+        opened.wait()
+        return open_encoder(self)
+
+    monkeypatch.setattr(BertStrategy, "open", slowly)
+    chain = [("bert", {"model": str(tiny_encoder_folder), "update": "head"}), "thompson"]
+    with Router(AGENTS, chain, store_path, epsilon=0.0, retrain=False, fit_executor="thread", seed=0) as router:
+        texts = [f"{text} {number}" for number, (text, _) in enumerate(TEXTS * 10)]
+        labels = [label for _, label in TEXTS * 10]
+        assert router.route("refund my order").strategy != "bert", "it answers once it is open"
+        fit = router.pretrain(texts, labels, wait=False)
+        opened.set()
+        assert fit.wait().version.version == 1
+        router.promote("bert", 1, force=True)
+        router.warm_up()
+        decision = router.route("refund my order")
+        assert (decision.strategy, decision.model_version) == ("bert", 1)
