@@ -188,11 +188,7 @@ class Stored(Contestant):
     def learn(self, places: Places) -> None:
         """Store them, and refit."""
         self._head.add(self._rows(places))
-        self._refit()
-
-    def _refit(self) -> None:
         self._head.refit()
-        self._head.snapshot = self._head._view()
 
     def _rows(self, places: Places) -> list[Row]:
         vectors, labels = self._embed(places), self._stream.labels[places]
@@ -251,7 +247,7 @@ class FineTuned(Stored):
         self._embed = Embedder(target, self._stream.texts)
         self._head = Head(self._config)
         self._head.add(self._rows(np.concatenate((old, places))))
-        self._refit()
+        self._head.refit()
 
     def _samples(self, places: Places, *, fresh: bool) -> list[Sample]:
         vectors = self._embed(places) if len(places) else []
