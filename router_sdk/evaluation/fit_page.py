@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -161,9 +161,25 @@ def _confusions(report: FitReport) -> str:
 
 
 def _settings(report: FitReport) -> str:
-    settings: Mapping[str, object] = report.settings
-    rows = [("", [escape(str(name)), escape(str(value))]) for name, value in settings.items()]
+    rows = [
+        ("", [escape(name), f'<span class="words">{escape(value)}</span>'])
+        for name, value in _flat(report.settings.items())
+    ]
     return html_table(["setting", "value"], rows) if rows else ""
+
+
+def _flat(items: Iterable[tuple[object, object]], above: str = "") -> Iterator[tuple[str, str]]:
+    """Nested values one by one, each named by the way to it."""
+    for name, value in items:
+        path = f"{above}{name}"
+        if isinstance(value, Mapping):
+            yield from _flat(value.items(), f"{path} · ")
+        elif isinstance(value, (list, tuple)) and any(isinstance(part, Mapping) for part in value):
+            yield from _flat(enumerate(value, 1), f"{path} · ")
+        elif isinstance(value, (list, tuple)):
+            yield path, ", ".join(map(str, value))
+        else:
+            yield path, str(value)
 
 
 def _section(name: str, words: str, content: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from router_sdk.rewards import RewardFunction
     from router_sdk.strategy import Encoder, Strategy
     from router_sdk.training.request import FitRequest
+
+_MOST_STEPS = 50
+"""Of what the fit said while it ran, so many lines stand in its report."""
 
 
 def perform(
@@ -63,18 +66,24 @@ def perform(
             synthetic=request.synthetic,
         )
         curve: list[dict[str, float]] = []
+        steps: dict[str, None] = {}
+
+        def told(share: float, words: str) -> None:
+            steps.setdefault(words)
+            progress(0.05 + 0.8 * share, words)
+
         for name in (SCRATCH, CHECKPOINTS):
             (folder / name).mkdir(exist_ok=True)
         context = FitContext(
             folder=folder / SCRATCH,
             device=request.device,
             seed=request.seed,
-            progress=lambda share, words: progress(0.05 + 0.8 * share, words),
+            progress=told,
             stopped=stopped,
             checkpoints=folder / CHECKPOINTS,
             note=lambda point: curve.append(dict(point)),
         )
-        return _make_version(strategy, data, context, encoders, folder / VERSION, progress, curve)
+        return _make_version(strategy, data, context, encoders, folder / VERSION, progress, curve, steps)
     finally:
         tail.close()
 
@@ -87,6 +96,7 @@ def _make_version(
     folder: Path,
     progress: Callable[[float, str], None],
     curve: list[dict[str, float]],
+    steps: Collection[str],
 ) -> FitReport:
     """What serves has learnt the held-out examples already, as it learns from every outcome.
 
@@ -109,5 +119,9 @@ def _make_version(
         after,
         duration_s=time.monotonic() - started,
         curve=curve,
-        settings={**candidate.config.model_dump(mode="json", exclude_unset=True), **candidate.report()},
+        settings={
+            **candidate.config.model_dump(mode="json", exclude_unset=True),
+            **candidate.report(),
+            "steps": list(steps)[:_MOST_STEPS],
+        },
     )

@@ -53,13 +53,17 @@ def story(scenario, names, count=60):
     return made
 
 
+NESTED = {"encoder": {"backend": "onnx", "checks": [{"cosine": 0.99}]}, "blend": [0.5, 1.0]}
+
+
 @pytest.mark.parametrize("names", [("a",), ("a", "b<i>"), tuple(f"agent-{i}" for i in range(77))])
 def test_a_page_is_well_formed_and_needs_nothing_from_outside(scenario, names):
-    report = story(scenario, names).report(300, curve=CURVE, settings={"update": "<lora>"})
+    report = story(scenario, names).report(300, curve=CURVE, settings={"update": "<lora>", **NESTED})
     report = report.judged(True, [("held_out_accuracy", "pass", "5 < 7 & so on")], version=7)
     found = read(render_fit_report(report))
     assert found.seen.count("svg") == 4
     assert "held_out_accuracy: 5 < 7 & so on" in found.words
+    assert {"encoder · backend", "onnx", "encoder · checks · 1 · cosine", "0.99", "blend", "0.5, 1.0"} <= {*found.words}
     assert {"<lora>", names[0], f"bert, version 7, may serve: {report.after.accuracy:.1%} right"} <= {
         word.partition(" on held")[0] for word in found.words
     }
