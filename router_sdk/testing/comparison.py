@@ -32,11 +32,12 @@ def require_valid(proposal: Proposal | None, agents: AgentSet, where: str) -> No
     """
     if proposal is None:
         return
-    require(isinstance(proposal, Proposal), f"{where}: propose must return a Proposal or None, got {proposal!r}")
+    require(isinstance(proposal, Proposal), f"{where}: propose must return a Proposal or None, got {_kind(proposal)}")
     confidence = proposal.confidence
     require(confidence is None or 0.0 <= confidence <= 1.0, f"{where}: confidence {confidence!r} is not within 0 to 1")
     evidence = proposal.evidence() if callable(proposal.evidence) else proposal.evidence
-    require(evidence is None or isinstance(evidence, Mapping), f"{where}: evidence must be a mapping, got {evidence!r}")
+    known = evidence is None or isinstance(evidence, Mapping)
+    require(known, f"{where}: evidence must be a mapping, got {_kind(evidence)}")
     if proposal.no_agent_fits:
         return
     given = proposal.probabilities
@@ -102,3 +103,8 @@ def _shown(proposal: Proposal | None) -> str:
 def _some(names: Sequence[str] | set[str]) -> str:
     shown = sorted(names)[:3]
     return ", ".join(repr(name) for name in shown) + (" …" if len(names) > 3 else "")
+
+
+def _kind(value: object) -> str:
+    # Not its repr: that of arrays takes longer than the check.
+    return type(value).__name__
