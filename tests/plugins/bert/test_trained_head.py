@@ -55,6 +55,16 @@ def test_an_agent_that_it_was_not_trained_for_stands_at_the_average(fresh):
     np.testing.assert_allclose(found[:, names.index("newcomer")], found[:, known].mean(1), atol=1e-4)
 
 
+def test_one_outcome_counts_at_once(fresh):
+    strategy = fresh()
+    text = PROBES[0]
+    favourite = max(ask(strategy, text).scores.items(), key=lambda pair: pair[1])[0]
+    better = next(name for name in NAMES if name != favourite)
+    before = ask(strategy, text).scores[better]
+    strategy.learn([make_example(better, 1.0, number=1, task=text, signals=Signals(correct_agent=better))])
+    assert ask(strategy, text).scores[better] > before + 0.1
+
+
 def test_outcomes_outweigh_what_it_was_trained_on(fresh):
     strategy = fresh()
     favourite = max(ask(strategy, PROBES[0]).scores.items(), key=lambda pair: pair[1])[0]

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from router_sdk_bert.head.trained_rows import TrainedRows
     from router_sdk_bert.head.whitening import Whitening
 
-ALONE = np.array([1.0, 0.0, 0.0])
-"""Weights of the sources while trained rows are the only one."""
+UNTAUGHT = np.array([1.0, *DEFAULT[1:]])
+"""Weights of the sources before a refit: trained rows as they are, and the neighbours that outcomes become at once."""
 HELD_OUT = 5
 """One row in so many is predicted before it is used."""
 MOST_HELD_OUT = 500
@@ -119,7 +119,7 @@ def untaught_model(columns: NDArray[np.intp], base: TrainedRows) -> Model:
     dimension = base.weights.shape[1]
     none = Axes(np.zeros((dimension, 0), dtype=np.float32), np.zeros(0, dtype=np.float32))
     surface = Surface(base.weights, base.intercepts, none, np.zeros((len(columns), 0), dtype=np.float32))
-    return Model(columns, surface, ALONE, None, np.zeros((0, dimension), dtype=np.float32), 0)
+    return Model(columns, surface, UNTAUGHT, None, np.zeros((0, dimension), dtype=np.float32), 0)
 
 
 def _held_out(stock: Stock) -> NDArray[np.intp]:
