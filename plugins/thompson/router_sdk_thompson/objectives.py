@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -43,6 +43,8 @@ class Objectives(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    cost_quality_tradeoff: float | None = Field(default=None, ge=0.0, lt=1.0)
+    """One dial in place of the weights of quality and cost: 0 is quality alone, towards 1 cheapness decides."""
     quality: float = Field(default=1.0, gt=0.0)
     """Weight of the reward."""
     latency: float = Field(default=0.0, ge=0.0)
@@ -60,14 +62,16 @@ class Objectives(BaseModel):
     window: Window | None = None
     """Budgets that start again."""
 
+    @model_validator(mode="before")
     @classmethod
-    def traded_off(cls, cost_quality_tradeoff: float) -> Objectives:
-        """One dial: 0 is quality alone, towards 1 cheapness decides.
-
-        Raises:
-            ValueError: if the dial is not in [0, 1).
-        """
-        return cls(quality=1.0 - cost_quality_tradeoff, cost=cost_quality_tradeoff)
+    def _one_dial(cls, given: Any) -> Any:
+        dial = given.get("cost_quality_tradeoff") if isinstance(given, dict) else None
+        if not isinstance(dial, (int, float)) or not 0.0 <= dial < 1.0:
+            return given  # the field itself says what is wrong
+        weights = {"quality": 1.0 - dial, "cost": dial}
+        if any(given.get(name, weight) != weight for name, weight in weights.items()):
+            raise ValueError("give cost_quality_tradeoff, or the weights quality and cost, not both")
+        return {**given, **weights}
 
     @property
     def quality_alone(self) -> bool:

@@ -40,7 +40,7 @@ def favourite(made, task=TASK):
 def test_the_dial_turns_without_relearning():
     made = taught()
     assert favourite(made) == "good"
-    made.pursue(Objectives.traded_off(0.5))
+    made.pursue(Objectives(cost_quality_tradeoff=0.5))
     assert favourite(made) == "cheap"
     made.pursue(Objectives(latency=2.0))
     assert favourite(made) == "cheap"
@@ -144,3 +144,20 @@ def test_every_mode_predicts_latency_and_cost(task):
     assert told["good"]["latency_ms"] == pytest.approx(900.0)
     assert told["cheap"]["cost_usd"] == pytest.approx(0.002)
     assert told["cheap"]["latency_ms"] == pytest.approx(50.0)
+
+
+def test_one_dial_stands_for_two_weights():
+    dialled = ThompsonConfig(objectives={"cost_quality_tradeoff": 0.25}).objectives
+    assert (dialled.quality, dialled.cost) == (0.75, 0.25)
+    assert not dialled.quality_alone
+    assert Objectives(cost_quality_tradeoff=0.0).quality_alone
+    assert Objectives(**dialled.model_dump(exclude_unset=True)) == dialled
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"cost_quality_tradeoff": 1.0}, {"cost_quality_tradeoff": "dear"}, {"cost_quality_tradeoff": 0.1, "cost": 1}],
+)
+def test_a_dial_that_says_nothing_clear_is_refused(wrong):
+    with pytest.raises(ValueError, match="cost_quality_tradeoff"):
+        ThompsonConfig(objectives=wrong)
