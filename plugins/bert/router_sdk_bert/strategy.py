@@ -119,7 +119,7 @@ class BertStrategy(Strategy):
 
     def _embed(self, encoder: Encoder, told: Mapping[str, Sequence[Prototype]]) -> None:
         """Know the vectors of these texts, and of no others."""
-        known = self._vectors or self.head.prototype_vectors()
+        known = self._vectors or self.head.prototypes.vector_of()
         texts = dict.fromkeys(one.text for each in told.values() for one in each)
         missing = [text for text in texts if text not in known]
         made = dict(zip(missing, embed(encoder, missing), strict=True))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from router_sdk.cli.commands.importing import MapOption, told_mapping
+from router_sdk.cli.commands.importing import MapOption, mapping_of_data
 from router_sdk.cli.demo_tables import demo_tables
 from router_sdk.cli.invocation import Invocation
 from router_sdk.errors import InvalidInputError
@@ -47,12 +47,10 @@ def demo(
 
     if invocation.config_file is not None:
         raise InvalidInputError("--config: the demonstration brings its own agents; use its options instead")
-    if map_ and data is None:
-        raise InvalidInputError("--map: says what the columns of a file mean; name the file with --data")
     length = {} if rounds is None else {"sessions" if data is None else "max_tasks": rounds}
     config = DemoConfig(
         data=data,
-        mapping=told_mapping(map_),
+        mapping=mapping_of_data(map_, data),
         strategies=tuple(name.strip() for name in strategies.split(",") if name.strip()) or None,
         strictness=strictness,
         seed=seed,

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from router_sdk.cli.commands.importing import MapOption, told_mapping
+from router_sdk.cli.commands.importing import MapOption, mapping_of_data
 from router_sdk.cli.invocation import Invocation
 from router_sdk.cli.tables import visible, word
 from router_sdk.errors import FitError, InvalidInputError
 
 if TYPE_CHECKING:
     from router_sdk.evaluation.labelled import Label
+    from router_sdk.exchange.mapping import ColumnMapping
     from router_sdk.records import Agent, Task
     from router_sdk.training.fit import Fit
 
@@ -61,9 +62,8 @@ def pretrain(
     What it learns from is not logged as something that happened here. Agents that the file or the scenario names are
     added to the store, where neither the configuration nor the store has any.
     """
-    if map_ and data is None:
-        raise InvalidInputError("--map: says what the columns of a file mean; name the file with --data")
-    tasks, labels, agents = _generated(sessions, seed) if data is None else _read(data, map_)
+    mapping = mapping_of_data(map_, data)
+    tasks, labels, agents = _generated(sessions, seed) if data is None else _read(data, mapping)
     with invocation.router(retrain=False) as router:
         if not router.agents:
             for agent in agents:
@@ -80,10 +80,10 @@ def _generated(sessions: int, seed: int) -> tuple[list[Task], list[Label], Seque
     return [turn.state.task() for turn in turns], [turn.wanted for turn in turns], marketing_mix_agents()
 
 
-def _read(path: Path, map_: list[str] | None) -> tuple[list[Task], list[Label], Sequence[Agent]]:
+def _read(path: Path, mapping: ColumnMapping | None) -> tuple[list[Task], list[Label], Sequence[Agent]]:
     from router_sdk.demo.datasets import is_train, read_dataset
 
-    found = read_dataset(path, mapping=told_mapping(map_))
+    found = read_dataset(path, mapping=mapping)
     rows = [row.item for row in found.rows if is_train(row.split)]
     labels: list[Label] = [dict(item.rewards) if found.columns.has_scores else item.best for item in rows]
     return [item.task for item in rows], labels, found.agents

@@ -12,6 +12,8 @@ from router_sdk.cli.options import STDIN, readable
 from router_sdk.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from router_sdk.exchange.mapping import ColumnMapping
 
 MapOption = Annotated[
@@ -58,3 +60,14 @@ def told_mapping(pairs: list[str] | None) -> ColumnMapping | None:
     from router_sdk.exchange.mapping import ColumnMapping
 
     return ColumnMapping.parse(pairs) if pairs else None
+
+
+def mapping_of_data(pairs: list[str] | None, data: Path | None) -> ColumnMapping | None:
+    """``told_mapping`` for a command whose file is an option.
+
+    Raises:
+        InvalidInputError: if there is no file, or the mapping is malformed.
+    """
+    if pairs and data is None:
+        raise InvalidInputError("--map: says what the columns of a file mean; name the file with --data")
+    return told_mapping(pairs)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,7 +24,7 @@ app = typer.Typer(no_args_is_help=True, help="List plugins, and write a new one.
 def list_plugins(invocation: Invocation) -> None:
     """Show the installed plugins and what they bring, what more can be installed, and why one could not be loaded."""
     found = PluginRegistry.load().describe()
-    told = [
+    told: list[dict[str, Any]] = [
         {
             "name": info.name,
             "distribution": info.distribution,
@@ -33,7 +34,10 @@ def list_plugins(invocation: Invocation) -> None:
         }
         for info in found
     ]
-    rows = ([visible(info.name), word(info.distribution), _brings(info)] for info in found)
+    rows = (
+        [visible(info.name), word(info.distribution), _brings(info, one["install"])]
+        for info, one in zip(found, told, strict=True)
+    )
     empty = note("No plugins are installed: pip install router-sdk-thompson router-sdk-heuristic")
     invocation.screen.show(
         {"plugins": told},
@@ -41,10 +45,10 @@ def list_plugins(invocation: Invocation) -> None:
     )
 
 
-def _brings(info: PluginInfo) -> str:
+def _brings(info: PluginInfo, install: Sequence[str]) -> str:
     if info.error is not None:
         return f"not loaded: {visible(str(info.error))}"
-    return "\n".join([word(info.provides), *(f"more: {visible(told)}" for told in _to_install(info.distribution))])
+    return "\n".join([word(info.provides), *(f"more: {visible(line)}" for line in install)])
 
 
 def _to_install(described: str | None) -> list[str]:

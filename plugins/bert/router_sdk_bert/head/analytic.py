@@ -200,10 +200,6 @@ class AnalyticHead:
     def forget_examples(self, decision_ids: Collection[str]) -> None:
         """Sums stay: that is why nothing else is kept."""
 
-    def prototype_vectors(self) -> dict[str, NDArray[np.float32]]:
-        """The embedding of every prototype's text."""
-        return dict(zip(self.prototypes.texts, self.prototypes.vectors, strict=True))
-
     def restored(self) -> None:
         """Publish what was read from disk."""
         self.snapshot = self._view()

@@ -175,10 +175,6 @@ class Head:
             self.config, self.model, (self.shelf, shelf), self.names.known(), memory.ids, self.prototypes.texts
         )
 
-    def prototype_vectors(self) -> dict[str, NDArray[np.float32]]:
-        """The embedding of every prototype's text."""
-        return dict(zip(self.prototypes.texts, self.prototypes.vectors, strict=True))
-
     def restored(self, density: NDArray[np.float32]) -> None:
         """Publish what was read from disk; ``density`` is that of the prototypes."""
         self.shelf = self._prototype_shelf(density)

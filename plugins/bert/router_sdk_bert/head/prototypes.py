@@ -75,6 +75,10 @@ class Prototypes(NamedTuple):
         """Whether both say the same of the same agents."""
         return self.texts == other.texts and self.names == other.names and np.array_equal(self.weight, other.weight)
 
+    def vector_of(self) -> dict[str, NDArray[np.float32]]:
+        """The embedding of every text."""
+        return dict(zip(self.texts, self.vectors, strict=True))
+
     def marks(self) -> NDArray[np.uint32]:
         """A hash of each text."""
         return np.array([zlib.crc32(text.encode()) for text in self.texts], dtype=np.uint32)
