@@ -40,26 +40,22 @@ class Columns:
         first: Columns in front that others fill, such as an embedding.
 
     Attributes:
+        count: Columns known so far.
         numbers: 1 for a column that holds numbers and 0 for a category's, shape ``(count,)``; None where all do.
     """
 
     def __init__(self, first: int = 0) -> None:
-        self.first = first
+        self.first = self.count = first
         self._places: dict[str, int] = {}
         self._scales: dict[str, list[float]] = {}
         self._digests: dict[str, str] = {}
         self._seen = 0
         self.numbers: NDArray[np.float64] | None = None
 
-    @property
-    def count(self) -> int:
-        """Columns known so far."""
-        return self.first + min(len(self._places), MOST_COLUMNS)
-
     def frozen(self) -> Columns:
         """A copy for requests, which later fitting leaves alone."""
         twin = Columns(self.first)
-        twin._places, twin._digests = dict(self._places), self._digests
+        twin.count, twin._places, twin._digests = self.count, dict(self._places), self._digests
         twin._scales = {name: list(scale) for name, scale in self._scales.items()}
         twin.numbers = self.numbers
         return twin
@@ -85,6 +81,7 @@ class Columns:
         return before != (len(self._places), self._seen)
 
     def _sort(self) -> None:
+        self.count = self.first + min(len(self._places), MOST_COLUMNS)
         numbers = np.ones(self.count)
         for digest, place in self._places.items():
             if digest[0] == CATEGORY:

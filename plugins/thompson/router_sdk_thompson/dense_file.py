@@ -35,7 +35,7 @@ def save_dense(model: DenseModel, folder: Path) -> None:
         "fourier": 0 if design.fourier is None else design.fourier.count,
         "early": list(model.early),
         "rivals": [model.rivals.whims, model.rivals.successes],
-        "agents": sorted(posterior.rows),
+        "agents": posterior.names(),
         "restless": model.restless.changed,
         "detectors": {name: each.state() for name, each in model.detectors.items()},
     }

@@ -15,6 +15,7 @@ from router_sdk_thompson.fourier import FourierFeatures
 from router_sdk_thompson.logistic import Logistic
 from router_sdk_thompson.normal_gamma import NormalGamma
 from router_sdk_thompson.publication import TwoCopies
+from router_sdk_thompson.reading import Reading
 from router_sdk_thompson.restless import Restless
 from router_sdk_thompson.rivals import SELDOM, Rivals
 from router_sdk_thompson.standing import KEPT
@@ -63,7 +64,7 @@ class DenseModel:
         self.design: Design | None = None
         self._frozen: Design | None = None
         self.posterior = self.empty()
-        self.copies: TwoCopies[NormalGamma] = TwoCopies(self.empty)
+        self.copies: TwoCopies[Reading] = TwoCopies(self.posterior.reading)
         self.early: dict[str, NDArray[np.float64]] = {}
         self.rivals = Rivals()
         self._view: DenseView | None = None
@@ -191,7 +192,7 @@ class DenseModel:
         if detector is None:
             detector = self.detectors[agent] = new_detector(self.config)
         if detector.surprised(surprise, MISFIT * threshold):
-            count = float(posterior.count[posterior.rows[agent]])
+            count = posterior.count[posterior.rows[agent]]
             self.copies.touch(posterior.rows[agent], None)
             self.restless.note(agent, self.events)
             posterior.fade([agent], min(1.0, KEPT / max(count, 1.0)))
@@ -199,7 +200,7 @@ class DenseModel:
     def replace(self, design: Design, posterior: NormalGamma) -> None:
         """Go on from what another process learnt."""
         self.design, self.posterior, self._frozen, self._view = design, posterior, None, None
-        self.copies = TwoCopies(self.empty)
+        self.copies = TwoCopies(posterior.reading)
         self.copies.touch_all(posterior.rows.values())
 
     def forget(self, agents: Collection[str]) -> None:

@@ -13,13 +13,13 @@ from router_sdk_thompson.proposing import Belief
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
     from router_sdk.plugin import AgentSet, FeatureValue, Task
     from router_sdk_thompson.columns import Columns
     from router_sdk_thompson.config import ThompsonConfig
     from router_sdk_thompson.fourier import FourierFeatures
-    from router_sdk_thompson.normal_gamma import NormalGamma
+    from router_sdk_thompson.reading import Reading
 
 TYPE_COLUMN = "task_type"
 
@@ -35,12 +35,14 @@ class Design(NamedTuple):
         """Number of features."""
         return 1 + (0 if self.fourier is None else self.fourier.count) + self.columns.count
 
-    def encode(self, vector: NDArray[Any] | None, features: Mapping[str, FeatureValue]) -> NDArray[np.float64]:
+    def encode(
+        self, vector: NDArray[Any] | None, features: Mapping[str, FeatureValue], dtype: DTypeLike = np.float64
+    ) -> NDArray[Any]:
         """Features of one task, shape ``(width,)``."""
         columns, fourier = self.columns, self.fourier
         first = columns.first
         if fourier is None and vector is not None and len(vector) == first == columns.count:
-            x = np.empty(first + 1)
+            x = np.empty(first + 1, dtype)
             x[0] = 1.0
             np.divide(vector, sqrt(vector.dot(vector)) or 1.0, x[1:])
             return x
@@ -51,9 +53,9 @@ class Design(NamedTuple):
         if length > 0.0:
             raw /= sqrt(length)
         if fourier is None:
-            return np.concatenate(([1.0], raw))
+            return np.concatenate(([1.0], raw), dtype=dtype)
         numbers = raw if columns.numbers is None else raw * columns.numbers
-        return np.concatenate(([1.0], fourier.features(numbers), raw))
+        return np.concatenate(([1.0], fourier.features(numbers), raw), dtype=dtype)
 
 
 class DenseView(NamedTuple):
@@ -61,7 +63,7 @@ class DenseView(NamedTuple):
 
     config: ThompsonConfig
     design: Design
-    posterior: NormalGamma
+    posterior: Reading
     events: int
     generation: int
     seed: int
@@ -71,7 +73,7 @@ class DenseView(NamedTuple):
         if self.events < self.config.min_context_evidence:
             return None
         posterior, names = self.posterior, agents.names
-        x = self.design.encode(vector, described(task))
+        x = self.design.encode(vector, described(task), np.float32)
         means, widths = posterior.scores(names, x, self.config.exploration)
         seed = f"{self.seed}\0{self.events}\0{x.tobytes().hex()}" if self.config.sampling == "independent" else ""
         return Belief("features", means, widths, posterior.counts, seed, self.config.likelihood == "logistic")

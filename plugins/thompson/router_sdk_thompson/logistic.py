@@ -15,11 +15,10 @@ import numpy as np
 
 from router_sdk_thompson.change import bernoulli_residual
 from router_sdk_thompson.normal_gamma import NormalGamma
+from router_sdk_thompson.outer import add_outer
 from router_sdk_thompson.short_list import LONG
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
 SURE = 0.9
@@ -45,7 +44,7 @@ class Logistic(NormalGamma):
 
     def __init__(self, width: int, ridge: float, hope: float) -> None:
         hope = min(max(hope, 1.0 - SURE), SURE)
-        super().__init__(width, LOOSER * ridge, log(hope / (1.0 - hope)), 1.0, 1.0)
+        super().__init__(width, LOOSER * ridge, log(hope / (1.0 - hope)), 1.0, 1.0, CLOSER)
 
     def _settle(self, row: int, count: float, residual: float) -> None:
         # A logit has no noise to learn: the Bernoulli's variance is in the likelihood.
@@ -66,7 +65,7 @@ class Logistic(NormalGamma):
         else:
             settled, narrowed = _removed(logit, variance, reward, -weight, float(x @ x) / self.ridge)
         self._move(row, reach, variance, settled - logit, narrowed)
-        self._settle(row, self.count.item(row) + weight, 0.0)
+        self._settle(row, self.count[row] + weight, 0.0)
         return surprise
 
     def correct(self, row: int, x: NDArray[np.float64], old: float, new: float, weight: float) -> None:
@@ -82,10 +81,6 @@ class Logistic(NormalGamma):
         """Reward at ``x`` by row, at the logit's mean."""
         return [sigmoid(logit) for logit in super().expected(x)]
 
-    def scores(self, agents: Sequence[str], x: NDArray[np.float64], alpha: float) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each agent's logit at ``x``, the latter times ``alpha``."""
-        return super().scores(agents, x, CLOSER * alpha)
-
     def _along(self, row: int, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, float]:
         reach = self.sigma[row] @ x
         return reach, self.offset + float(self.mean[row] @ x), float(reach @ x)
@@ -96,8 +91,7 @@ class Logistic(NormalGamma):
         reach /= variance
         reach *= sqrt(abs(narrowed - variance))
         # The same factor on both sides keeps the matrix symmetric to the last bit.
-        step = np.multiply.outer(reach, reach)
-        self.sigma[row] += -step if narrowed < variance else step
+        add_outer(self.sigma[row], -1.0 if narrowed < variance else 1.0, reach, reach)
         if len(self.spread) > LONG:
             self.spread[row] = self.sigma[row].diagonal()
 

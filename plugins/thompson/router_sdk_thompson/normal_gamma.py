@@ -1,4 +1,4 @@
-"""Bayesian linear regression per agent: normal-inverse-gamma posteriors in contiguous float64 arrays.
+"""Bayesian linear regression per agent: updates of normal-inverse-gamma posteriors in contiguous float64 arrays.
 
 The prior is ``N(0, I / ridge)`` around an offset, the noise of each agent is shrunk towards a common guess with
 ``kappa`` pseudo-observations. Updates are Sherman-Morrison steps, O(d²); a score needs one matrix-vector product.
@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from router_sdk_thompson.outer import add_outer
+from router_sdk_thompson.reading import LEAST_ROWS, Reading
 from router_sdk_thompson.saved_arrays import checked
-from router_sdk_thompson.short_list import LONG, short_listed
+from router_sdk_thompson.short_list import LONG
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
-LEAST_ROWS = 4
 
-
-class NormalGamma:
+class NormalGamma(Reading):
     """Posteriors of many agents over one space of ``d`` features.
 
     Args:
@@ -33,35 +33,25 @@ class NormalGamma:
         offset: Reward expected of an agent that nothing is known of.
         kappa: Pseudo-observations behind the guess of the noise.
         noise: Guess of the noise's standard deviation.
+        closer: Share of the asked-for standard deviations that counts in scores.
 
     Attributes:
-        rows: Agent name to row. A removed agent leaves a row that the next new one takes.
-        mean: Weights, shape ``(rows, d)``.
-        sigma: Covariances before the noise, shape ``(rows, d, d)``.
-        spread: Their diagonals, shape ``(rows, d)``; kept up where there are more rows than ``LONG``.
-        count: Observations, shape ``(rows,)``.
-        residual: Sums of squared residuals, shape ``(rows,)``.
-        noise: Variance of each agent's reward around its mean.
+        residual: Sums of squared residuals by row.
     """
 
-    def __init__(self, width: int, ridge: float, offset: float, kappa: float, noise: float) -> None:
-        self.width, self.ridge, self.offset = width, ridge, offset
-        self._kappa, self._guess = kappa, noise**2
-        self.rows: dict[str, int] = {}
-        self._free: list[int] = []
-        self._version = 0  # Counts changes of `rows`.
-        self._ordered: tuple[Sequence[str], int, list[int], bool] = ((), -1, [], False)
-        self._allocate(LEAST_ROWS)
+    def __init__(
+        self, width: int, ridge: float, offset: float, kappa: float, noise: float, closer: float = 1.0
+    ) -> None:
+        self._kappa = kappa
+        super().__init__(width, ridge, offset, noise**2, closer, np.float64)
 
-    def _allocate(self, rows: int) -> None:
-        width = self.width
-        # One block, so that one matrix-vector product gives variances and means together.
-        self._block = np.zeros((rows, width + 1, width))
-        self.sigma, self.mean = self._block[:, :width], self._block[:, width]
-        self._step = np.empty((width + 1, width))
-        self.spread = np.full((rows, width), 1.0 / self.ridge)
-        self.count, self.residual = np.zeros(rows), np.zeros(rows)
-        self.noise = np.full(rows, self._guess)
+    def reading(self) -> Reading:
+        """An empty copy for requests, which ``catch_up`` fills."""
+        return Reading(self.width, self.ridge, self.offset, self.guess, self.closer)
+
+    def _allocate(self, rows: int, width: int) -> None:
+        super()._allocate(rows, width)
+        self.residual = [0.0] * rows
 
     def row(self, agent: str) -> int:
         """The agent's row; a new one is a copy of the prior."""
@@ -83,17 +73,15 @@ class NormalGamma:
     def _settle(self, row: int, count: float, residual: float) -> None:
         count, residual = max(count, 0.0), max(residual, 0.0)
         self.count[row], self.residual[row] = count, residual
-        self.noise[row] = (self._kappa * self._guess + residual) / (self._kappa + count)
+        self.noise[row] = (self._kappa * self.guess + residual) / (self._kappa + count)
 
     def _resize(self, rows: int, width: int) -> None:
-        old, noise = (self.mean, self.sigma, self.count, self.residual), self.noise
-        kept, known = len(self.mean), self.width
-        self.width = width
-        self._allocate(rows)
+        mean, sigma, numbers = self.mean, self.sigma, (self.count, self.residual, self.noise)
+        kept, known = len(mean), self.width
+        self._allocate(rows, width)
         self.sigma[:kept, range(known, width), range(known, width)] = 1.0 / self.ridge
-        self.mean[:kept, :known], self.sigma[:kept, :known, :known] = old[0], old[1]
-        self.count[:kept], self.residual[:kept] = old[2], old[3]
-        self.noise[:kept] = noise
+        self.mean[:kept, :known], self.sigma[:kept, :known, :known] = mean, sigma
+        self.count[:kept], self.residual[:kept], self.noise[:kept] = numbers
         if rows > LONG:
             self.spread[:] = np.diagonal(self.sigma, axis1=1, axis2=2)
 
@@ -114,7 +102,7 @@ class NormalGamma:
         Returns:
             The error of the prediction, in its own standard deviations.
         """
-        block, width, step = self._block[row], self.width, self._step
+        block, width = self._block[row], self.width
         moved = block.dot(x)
         reach, error = moved[:width], reward - self.offset - moved.item(width)
         scale = 1.0 / weight + float(reach.dot(x))
@@ -122,17 +110,13 @@ class NormalGamma:
             return 0.0  # Rounding or forgetting has left less of the observation than is to be taken back.
         moved[width] = -error
         moved /= sqrt(abs(scale))
-        # Covariance and mean move together, by one outer product; the same factor on both sides of the covariance
-        # keeps it symmetric to the last bit.
-        np.dot(moved[:, None], reach[None], out=step)
-        if scale > 0.0:
-            block -= step
-        else:
-            block += step
+        # Covariance and mean move together; the same factor on both sides of the covariance keeps it symmetric to the
+        # last bit.
+        add_outer(block, -1.0 if scale > 0.0 else 1.0, moved, reach)
         if len(self.spread) > LONG:
             self.spread[row] = block.diagonal()
-        surprise: float = error / sqrt(self.noise.item(row) * abs(scale))
-        self._settle(row, self.count.item(row) + weight, self.residual.item(row) + error * error / scale)
+        surprise: float = error / sqrt(self.noise[row] * abs(scale))
+        self._settle(row, self.count[row] + weight, self.residual[row] + error * error / scale)
         return surprise
 
     def correct(self, row: int, x: NDArray[np.float64], old: float, new: float, weight: float) -> None:
@@ -142,72 +126,7 @@ class NormalGamma:
         fit = float(self.mean[row] @ x) + self.offset
         change = weight * ((new - fit) ** 2 - (old - fit) ** 2) - delta * delta * float(reach @ x)
         self.mean[row] += reach * delta
-        self._settle(row, self.count.item(row), self.residual.item(row) + change)
-
-    def expected(self, x: NDArray[np.float64]) -> list[float]:
-        """Mean reward at ``x`` by row."""
-        found: list[float] = (self.mean[: len(self.rows) + len(self._free)].dot(x) + self.offset).tolist()
-        return found
-
-    def scores(self, agents: Sequence[str], x: NDArray[np.float64], alpha: float) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each agent's reward at ``x``, the latter times ``alpha``.
-
-        Agents beyond a short-list of the most promising get width 0 where there are very many.
-        """
-        order, straight = self._order(agents)
-        used, width, noise = len(self.rows) + len(self._free), self.width, self.noise
-        if used > LONG:
-            means, widths = short_listed(self.sigma, self.mean[:used], self.spread[:used], noise[:used], x, alpha)
-        elif used:
-            products = self._block[:used].reshape(-1, width).dot(x).reshape(used, width + 1)
-            means, variances = products[:, width].tolist(), products[:, :width].dot(x).tolist()
-            pairs = zip(variances, noise[:used].tolist(), strict=True)
-            widths = [alpha * sqrt(v * s) if v > 0.0 else 0.0 for v, s in pairs]
-        else:
-            means, widths = [], []
-        offset = self.offset
-        if straight:
-            return [offset + mean for mean in means], widths
-        # The prior answers for an agent without a row; it stands last, where -1 finds it.
-        means.append(0.0)
-        widths.append(alpha * sqrt(self._guess * float(x.dot(x)) / self.ridge))
-        return [offset + means[row] for row in order], [widths[row] for row in order]
-
-    def _order(self, agents: Sequence[str]) -> tuple[list[int], bool]:
-        """The agents' rows, -1 for one without, and whether they are all rows from the first to the last.
-
-        Remembered, since requests mostly ask for the same agents.
-        """
-        asked, known, order, straight = self._ordered
-        version, rows = self._version, self.rows
-        if asked is not agents or known != version:
-            order = [rows.get(agent, -1) for agent in agents]
-            straight = order == list(range(len(rows) + len(self._free)))
-            if isinstance(agents, tuple):
-                self._ordered = (agents, version, order, straight)
-        return order, straight
-
-    def counts(self, agents: Iterable[str]) -> list[float]:
-        """Observations of each agent."""
-        rows, count = self.rows, self.count
-        return [count.item(rows[agent]) if agent in rows else 0.0 for agent in agents]
-
-    def catch_up(self, source: NormalGamma, touched: dict[int, list[NDArray[np.intp]]]) -> None:
-        """Become like ``source``, which changed in these rows since the last time."""
-        if self._block.shape != source._block.shape:
-            self.width = source.width
-            self._allocate(len(source.mean))
-            touched = {row: [] for row in range(len(source.mean))}
-        for row in touched:
-            self._block[row] = source._block[row]
-            if len(self.spread) > LONG:
-                self.spread[row] = source.spread[row]
-            self.count[row] = source.count[row]
-            self.noise[row] = source.noise[row]
-        if self._version != source._version:
-            self.rows = dict(source.rows)
-            self._version = source._version
-        self._free = list(source._free)
+        self._settle(row, self.count[row], self.residual[row] + change)
 
     def fade(self, agents: Iterable[str], share: float) -> None:
         """Let what is known count only a share of what it did; the prior stays whole."""
@@ -221,7 +140,7 @@ class NormalGamma:
             self.sigma[row] = (faded + faded.T) / 2.0
             self.spread[row] = np.diagonal(self.sigma[row])
             self.mean[row] = self.sigma[row] @ moment
-            self._settle(row, self.count.item(row) * share, self.residual.item(row) * share)
+            self._settle(row, self.count[row] * share, self.residual[row] * share)
 
     def forget(self, agents: Iterable[str]) -> None:
         """Turn these agents' rows into the prior and leave them to newcomers."""
@@ -232,14 +151,18 @@ class NormalGamma:
                 self._blank(row)
                 self._free.append(row)
 
+    def names(self) -> list[str]:
+        """The agents in the order of their rows: read back like that, products are summed as they were, bit by bit."""
+        return sorted(self.rows, key=self.rows.__getitem__)
+
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What is to be saved, in the order of the agents' names, holes left out."""
-        order = [self.rows[name] for name in sorted(self.rows)]
+        """What is to be saved, in the order of ``names``, holes left out."""
+        order = sorted(self.rows.values())
         return {
             "mean": self.mean[order],
             "sigma": self.sigma[order],
-            "count": self.count[order],
-            "residual": self.residual[order],
+            "count": np.array([self.count[row] for row in order]),
+            "residual": np.array([self.residual[row] for row in order]),
         }
 
     def restore(self, names: list[str], arrays: dict[str, NDArray[Any]]) -> None:
@@ -249,8 +172,8 @@ class NormalGamma:
             ValueError: if a number is not finite, a count negative, or a covariance not positive definite.
         """
         mean, sigma, count, residual = checked(len(names), arrays)
-        self.width, self.rows, self._free = mean.shape[1], {}, []
-        self._allocate(max(LEAST_ROWS, len(names)))
+        self.rows, self._free = {}, []
+        self._allocate(max(LEAST_ROWS, len(names)), mean.shape[1])
         for index, name in enumerate(names):
             row = self.row(name)
             self.mean[row], self.sigma[row] = mean[index], sigma[index]
