@@ -1,6 +1,11 @@
 """What every test may use: a store's path, three agents, a factory of routers, and flags for what takes long."""
 
 import os
+
+# Read when numpy and torch are loaded; the workers share the processors already.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import shutil
 
 import fitted_strategy
@@ -30,6 +35,12 @@ settings.load_profile("router_sdk")
 def pytest_addoption(parser):
     for flag, meaning in FLAGS.items():
         parser.addoption(f"--{flag}", action="store_true", help=f"run the tests marked {flag!r} too: {meaning}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    if config.getoption("benchmark") or config.getoption("reliability"):
+        config.option.numprocesses = 0  # What is measured, and what is killed, has the machine to itself.
 
 
 def pytest_configure(config):

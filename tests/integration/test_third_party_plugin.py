@@ -98,7 +98,8 @@ def test_it_is_found_keeps_the_contract_and_routes(fresh_python, tmp_path):
 
 def test_its_own_tests_pass():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(EXAMPLE), str(ROOT)])}
-    run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", EXAMPLE / "tests", cwd=ROOT, env=environment)
+    options = ("-q", "-n", "0", "-p", "no:cacheprovider")
+    run(sys.executable, "-m", "pytest", *options, EXAMPLE / "tests", cwd=ROOT, env=environment)
 
 
 def test_it_imports_nothing_of_the_core_but_what_plugins_may():
