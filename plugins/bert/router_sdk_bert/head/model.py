@@ -9,7 +9,7 @@ import numpy as np
 
 from router_sdk_bert.head.blending import DEFAULT, fit_blend
 from router_sdk_bert.head.design import design
-from router_sdk_bert.head.evidence import TEMPERATURES, count_votes, evidence
+from router_sdk_bert.head.evidence import WIDTHS, count_votes, evidence
 from router_sdk_bert.head.logistic import fit_logistic
 from router_sdk_bert.head.losses import make_loss
 from router_sdk_bert.head.novelty import REFERENCES, surroundings
@@ -33,6 +33,8 @@ STEPS = 10
 """Steps of L-BFGS from nothing."""
 LAST_STEPS = 6
 """Steps from what was found without the rows held out."""
+MANY = 150
+"""Agents among which a fit takes twice these steps: it converges the later, the more log odds it has to find."""
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -98,12 +100,12 @@ def fit_model(stock: Stock, config: HeadConfig) -> tuple[Model, NDArray[np.float
         base = stock.base.odds(stock.vectors)
     if seen.any():
         loss = make_loss(config.labels, stock.facts, column_of, seen)
-        found = fit_logistic(seen_as, loss, base, STEPS)
+        found = fit_logistic(seen_as, loss, base, _steps(STEPS, stock))
         sources = _sources(stock, base[held] + seen_as.points[held] @ found, held, seen, config)
         blend = fit_blend(sources, make_loss(config.labels, stock.facts.take(held), column_of, weight[held]))
     if found is None or len(held):
         loss = make_loss(config.labels, stock.facts, column_of, weight)
-        found = fit_logistic(seen_as, loss, base, STEPS if found is None else LAST_STEPS, found)
+        found = fit_logistic(seen_as, loss, base, _steps(STEPS if found is None else LAST_STEPS, stock), found)
     own = np.argsort(stock.mark, kind="stable")[:REFERENCES]
     references = stock.vectors[own]
     projection = _projection(stock.vectors, seen_as.whitening)
@@ -112,6 +114,10 @@ def fit_model(stock: Stock, config: HeadConfig) -> tuple[Model, NDArray[np.float
         surface = stock.base.added_to(surface)
     model = Model(stock.columns, surface, blend, projection, references, len(held))
     return model, surroundings(stock.vectors, references, own)
+
+
+def _steps(steps: int, stock: Stock) -> int:
+    return steps + steps * len(stock.columns) // MANY
 
 
 def untaught_model(columns: NDArray[np.intp], base: TrainedRows) -> Model:
@@ -138,16 +144,16 @@ def _sources(
     config: HeadConfig,
 ) -> NDArray[np.float64]:
     """Log odds of the rows held out, by source, from all others; shape ``(3, m, k)``."""
-    shape = (len(TEMPERATURES) + 1, len(held), len(stock.columns))
+    shape = (len(WIDTHS) + 1, len(held), len(stock.columns))
     sources = np.zeros(shape)
     if not len(held):
         return sources
     sources[0] = logistic
     cosines, places = nearest_of_many(stock.vectors[held], stock.vectors, seen, config.neighbours)
-    near = stock.facts._replace(weight=seen).take(places)
-    for source, temperature in enumerate(TEMPERATURES, start=1):
-        votes = count_votes(cosines, near, stock.codes, np.full((len(held), 1), temperature))
-        sources[source] = evidence(votes, stock.columns, config.labels)
+    facts = stock.facts._replace(weight=seen)
+    for row, near in enumerate(places):
+        votes = count_votes(cosines[row], facts.take(near), stock.columns)
+        sources[1:, row] = evidence(votes, config.labels)
     return sources
 
 
