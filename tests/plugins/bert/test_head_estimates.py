@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from head_cases import NAMES, clusters, labelled, new_head
 from router_sdk_bert.head.blending import DEFAULT, fit_blend
-from router_sdk_bert.head.evidence import count_votes, evidence
+from router_sdk_bert.head.evidence import WIDTHS, count_votes, evidence
 from router_sdk_bert.head.losses import OwnSuccess, SharedSuccess
 from router_sdk_bert.head.search import FEW, nearest
-from router_sdk_bert.head.shelf import Facts, Shelf
+from router_sdk_bert.head.shelf import Facts, Shelf, Shelves
 
 
 def facts_of(right, credit, wrong, blame, rivalry=1.0, weight=None):
@@ -57,21 +57,29 @@ def test_a_failure_that_seemed_impossible_has_a_finite_slope():
 
 
 def test_votes_by_hand():
-    cosines = np.array([[0.9, 0.9, 0.9, 0.9]], dtype=np.float32)
+    cosines = np.array([0.9, 0.9, 0.9, 0.9], dtype=np.float32)
     told = facts_of([1, 1, 2, -1], [1.0, 1.0, 1.0, 0.0], [-1, -1, -1, 3], [0.0, 0.0, 0.0, 1.0])
-    votes = count_votes(cosines, told, 4, np.array([[0.1]], dtype=np.float32))
-    np.testing.assert_allclose(votes.good[0], [0.0, 0.5, 0.25, 0.0], atol=1e-6)
-    np.testing.assert_allclose(votes.bad[0], [0.75, 0.25, 0.5, 1.0], atol=1e-6)
-    said = evidence(votes, np.array([1, 2, 3]), "exclusive")[0]
-    assert said[0] > said[1] > said[2]
+    votes = count_votes(cosines, told, np.array([0, 1, 2, 3, -1]))
+    np.testing.assert_allclose(votes.good, [[0.0, 0.5, 0.25, 0.0, 0.0]] * 2, atol=1e-6)
+    np.testing.assert_allclose(votes.bad, [[0.75, 0.25, 0.5, 1.0, 0.0]] * 2, atol=1e-6)
+    np.testing.assert_allclose(votes.mass, 4.0 * np.exp(-0.1 / WIDTHS), rtol=1e-5)
+    said = evidence(votes, "exclusive")[0]
+    assert said[1] > said[2] > said[4] > said[3]
 
 
 def test_nearer_neighbours_count_more_and_dropped_ones_not_at_all():
-    cosines = np.array([[0.9, 0.8, 0.7]], dtype=np.float32)
+    cosines = np.array([0.9, 0.8, 0.7], dtype=np.float32)
     told = facts_of([1, 2, 3], [1.0] * 3, [-1] * 3, [0.0] * 3, weight=[1.0, 1.0, 0.0])
-    votes = count_votes(cosines, told, 4, np.array([[0.1]], dtype=np.float32))
-    assert votes.good[0, 1] / votes.good[0, 2] == pytest.approx(np.e, rel=1e-4)
-    assert votes.good[0, 3] == 0.0
+    votes = count_votes(cosines, told, np.arange(4))
+    np.testing.assert_allclose(np.log(votes.good[:, 1] / votes.good[:, 2]), 0.1 / WIDTHS[:, 0], rtol=1e-4)
+    assert not votes.good[:, 3].any()
+
+
+def test_neighbours_that_count_for_nothing_say_nothing():
+    votes = count_votes(
+        np.array([0.9], dtype=np.float32), facts_of([1], [1.0], [-1], [0.0], weight=[0.0]), np.arange(3)
+    )
+    assert not np.any(np.concatenate(votes, axis=1))
 
 
 def shelf_of(vectors, weight=None, projection=None):
@@ -86,11 +94,13 @@ def test_search_is_exact_where_there_are_few():
     weight = np.ones(300)
     weight[::3] = 0.0
     asked = clusters(1, seed=5)[0][0]
-    found = nearest((shelf_of(vectors[:100], weight[:100]), shelf_of(vectors[100:], weight[100:])), asked, None, 10)
+    shelves = Shelves((shelf_of(vectors[:100], weight[:100]), shelf_of(vectors[100:], weight[100:])))
+    found = nearest(shelves, asked, None, 10)
     cosines = vectors @ asked
     cosines[::3] = -1.0
     order = np.argsort(-cosines)[:10]
-    np.testing.assert_array_equal(found.shelf * 100 + found.places, order)
+    np.testing.assert_array_equal(found.places, order)
+    np.testing.assert_array_equal(found.facts.right, order % 5)
 
 
 def test_coarse_search_finds_nearly_all_of_the_nearest():
@@ -99,11 +109,11 @@ def test_coarse_search_finds_nearly_all_of_the_nearest():
     exact, coarse = shelf_of(vectors), shelf_of(vectors, projection=projection)
     hits = []
     for asked in clusters(40, dimension=256, spread=1.0, seed=5)[0]:
-        one = nearest((exact,), asked, None, 32).places
-        other = nearest((coarse,), asked, projection, 32).places
+        one = nearest(Shelves((exact,)), asked, None, 32).places
+        other = nearest(Shelves((coarse,)), asked, projection, 32).places
         hits.append(len(set(one) & set(other)) / 32)
     assert np.mean(hits) > 0.6
-    assert nearest((shelf_of(vectors[:0]),), vectors[0], None, 5) is None
+    assert nearest(Shelves((shelf_of(vectors[:0]),)), vectors[0], None, 5) is None
 
 
 def test_the_blend_follows_the_source_that_is_right():

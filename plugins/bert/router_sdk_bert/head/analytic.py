@@ -13,7 +13,7 @@ from router_sdk_bert.head.names import NOBODY, Names
 from router_sdk_bert.head.prototypes import Prototype, Prototypes
 from router_sdk_bert.head.random_features import RandomFeatures
 from router_sdk_bert.head.ridge_sums import RidgeSums
-from router_sdk_bert.head.shelf import Shelf
+from router_sdk_bert.head.shelf import Shelf, Shelves
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -181,7 +181,7 @@ class AnalyticHead:
         seen = 0.0 if self.sums is None else self.sums.count
         known = self.names.known()
         return AnalyticSnapshot(
-            self.config, self.features, self.model, (shelf,), float(SHARPNESS[place]), seen, known, told.texts
+            self.config, self.features, self.model, Shelves((shelf,)), float(SHARPNESS[place]), seen, known, told.texts
         )
 
     def predict(self, vectors: NDArray[np.float32], names: Sequence[str]) -> Estimates:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from router_sdk_bert.head.estimates import Estimate
-from router_sdk_bert.head.evidence import TEMPERATURES, count_votes, evidence
+from router_sdk_bert.head.evidence import count_votes, evidence
 from router_sdk_bert.head.names import NOBODY, UNKNOWN
 from router_sdk_bert.head.search import nearest
 
@@ -19,12 +19,11 @@ if TYPE_CHECKING:
 
     from router_sdk_bert.head.random_features import RandomFeatures
     from router_sdk_bert.head.settings import HeadConfig
-    from router_sdk_bert.head.shelf import Shelf
+    from router_sdk_bert.head.shelf import Shelves
 
 PROTOTYPE_MASS = 10.0
 """Outcomes after which, for each prototype, its word counts half."""
 MOST_SETS = 256
-WIDTH = TEMPERATURES[:1, None]
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -65,7 +64,7 @@ class AnalyticSnapshot:
     config: HeadConfig
     features: RandomFeatures | None
     model: AnalyticModel | None
-    shelves: tuple[Shelf]
+    shelves: Shelves
     sharpness: float
     count: float
     codes: Mapping[str | None, int]
@@ -86,8 +85,8 @@ class AnalyticSnapshot:
             nearness = float((model.means @ vector).max())
         if found is not None:
             mass = PROTOTYPE_MASS * len(self.texts)
-            votes = count_votes(found.cosines[None], found.facts, len(self.codes), WIDTH)
-            odds = odds + mass / (mass + self.count) * evidence(votes, codes, "exclusive")[0]
+            votes = count_votes(found.cosines, found.facts, codes)
+            odds = odds + mass / (mass + self.count) * evidence(votes, "exclusive")[0]
             nearness = max(nearness, float(found.cosines[0]))
         chances = np.exp(odds - odds.max())
         chances /= chances.sum()

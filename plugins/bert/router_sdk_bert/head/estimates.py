@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
     from router_sdk_bert.head.search import Neighbours
 
 
-@dataclass(slots=True, frozen=True, eq=False)
-class Estimate:
+class Estimate(NamedTuple):
     """What is thought of one task.
 
     Attributes:

@@ -73,10 +73,10 @@ def nearest_examples(snapshot: AnySnapshot, estimate: Estimate, count: int) -> l
     name_of = {code: name for name, code in snapshot.codes.items()}
     told = []
     for rank in range(min(count, len(found.cosines))):
-        shelf, place = int(found.shelf[rank]), int(found.places[rank])
+        stored = int(found.places[rank]) - len(snapshot.texts)
         right, wrong = int(found.facts.right[rank]), int(found.facts.wrong[rank])
         said: dict[str, Any] = {"similarity": round(float(found.cosines[rank]), 4)}
-        said |= {"text": snapshot.texts[place]} if shelf == 0 else {"decision_id": snapshot.ids[place]}
+        said |= {"text": snapshot.texts[stored]} if stored < 0 else {"decision_id": snapshot.ids[stored]}
         said["agent"] = name_of.get(right if right >= NOBODY else wrong)
         said["success"] = round(float(found.facts.credit[rank]), 4)
         told.append(said)

@@ -47,6 +47,8 @@ def shares(estimate: NDArray[np.float64], doubt: NDArray[np.float64]) -> NDArray
 
 def _steepest(estimate: NDArray[np.float64], doubt: NDArray[np.float64], among: NDArray[np.intp]) -> NDArray[np.intp]:
     """Of the agents that are level, those with the most doubt, and of these the ones with the best estimate."""
+    if len(among) == 1:
+        return among
     found = among[doubt[among] >= doubt[among].max() - ALIKE]
     level: NDArray[np.intp] = found[estimate[found] >= estimate[found].max() - ALIKE]
     return level

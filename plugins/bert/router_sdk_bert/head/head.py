@@ -13,7 +13,7 @@ from router_sdk_bert.head.memory import Memory
 from router_sdk_bert.head.model import Model, Stock, fit_model, untaught_model
 from router_sdk_bert.head.names import NOBODY, UNKNOWN, Names
 from router_sdk_bert.head.prototypes import Prototype, Prototypes
-from router_sdk_bert.head.shelf import Shelf, stack_facts
+from router_sdk_bert.head.shelf import Shelf, Shelves, stack_facts
 from router_sdk_bert.head.snapshot import Snapshot
 from router_sdk_bert.head.watching import Watches
 
@@ -172,7 +172,7 @@ class Head:
         memory = self.memory
         shelf = memory.shelf(memory.weights(self.config.half_life_s, as_neighbours=True))
         return Snapshot(
-            self.config, self.model, (self.shelf, shelf), self.names.known(), memory.ids, self.prototypes.texts
+            self.config, self.model, Shelves((self.shelf, shelf)), self.names.known(), memory.ids, self.prototypes.texts
         )
 
     def restored(self, density: NDArray[np.float32]) -> None:

@@ -35,9 +35,10 @@ def novelty(neighbours: Neighbours, odds: NDArray[np.float64]) -> float:
         neighbours: The stored rows nearest to it.
         odds: The logistic estimate's log odds of all agents.
     """
-    distance = 1.0 - neighbours.cosines[:NEAR].mean(dtype=np.float64)
-    usual = neighbours.density[:NEAR].mean(dtype=np.float64)
-    return float(distance - ALLOWANCE * usual - LOUDNESS * (odds.max() - odds.mean()))
+    usual = neighbours.cosines[:NEAR] + ALLOWANCE * neighbours.density[:NEAR]
+    # Sums, because numpy's means take three times as long.
+    loudest = odds.max() - odds.sum() / len(odds)
+    return float(1.0 - usual.sum() / len(usual) - LOUDNESS * loudest)
 
 
 def surroundings(

@@ -6,14 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from router_sdk_bert.head.shelf import stack_facts
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
-    from router_sdk_bert.head.shelf import Facts, Shelf
+    from router_sdk_bert.head.shelf import Facts, Shelf, Shelves
 
 COARSE = 48
 """Columns of the projection."""
@@ -32,21 +28,13 @@ class Neighbours(NamedTuple):
         cosines: Shape ``(k,)``.
         facts: What is known of each.
         density: Mean distance of each to its own surroundings.
-        shelf: Number of the shelf that each is on.
-        places: Its place there.
+        places: Where each is, counted through all shelves.
     """
 
     cosines: NDArray[np.float32]
     facts: Facts
     density: NDArray[np.float32]
-    shelf: NDArray[np.intp]
     places: NDArray[np.intp]
-
-
-def best(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
-    """Places of the highest scores, highest first, earlier ones first where they are equal."""
-    found = _highest(scores, count)
-    return found[np.argsort(-scores[found], kind="stable")][:count]
 
 
 def _highest(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
@@ -54,31 +42,32 @@ def _highest(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
     if count >= len(scores):
         return np.arange(len(scores))
     # Three times as fast as an argpartition.
-    return np.flatnonzero(scores >= np.partition(scores, len(scores) - count)[len(scores) - count])
+    places: NDArray[np.intp] = (scores >= np.partition(scores, -count)[-count]).nonzero()[0]
+    return places
 
 
-def _shelf_scores(
+def _candidates(
     shelf: Shelf, vector: NDArray[np.float32], coarse: NDArray[np.float32] | None, count: int
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Places of rows among which the nearest are, in the shelf's order, and their cosines."""
     if shelf.coarse is None or coarse is None or len(shelf) <= FEW:
         scores = shelf.vectors @ vector
         scores[shelf.dropped] = DROPPED
-        places = best(scores, count)
+        places = _highest(scores, count)
         return places, scores[places]
     rough = shelf.coarse @ coarse
     rough[shelf.dropped] = DROPPED
-    shortlist = _highest(rough, SHORTLIST * count)
-    scores = shelf.vectors[shortlist] @ vector
+    places = _highest(rough, SHORTLIST * count)
+    scores = shelf.vectors.take(places, axis=0) @ vector
     if len(shelf.dropped):
-        scores[rough[shortlist] == DROPPED] = DROPPED
-    order = best(scores, count)
-    return shortlist[order], scores[order]
+        scores[rough[places] == DROPPED] = DROPPED
+    return places, scores
 
 
 def nearest(
-    shelves: Sequence[Shelf], vector: NDArray[np.float32], projection: NDArray[np.float32] | None, count: int
+    shelves: Shelves, vector: NDArray[np.float32], projection: NDArray[np.float32] | None, count: int
 ) -> Neighbours | None:
-    """The nearest rows of several shelves, or None where all are empty.
+    """The nearest rows, the first of those that are equally near; None where all shelves are empty.
 
     Args:
         shelves: Where to look.
@@ -87,30 +76,22 @@ def nearest(
         count: How many are wanted.
     """
     coarse = None if projection is None else vector @ projection
-    parts = [
-        _found(number, shelf, *_shelf_scores(shelf, vector, coarse, count))
-        for number, shelf in enumerate(shelves)
-        if len(shelf.dropped) < len(shelf)
-    ]
-    if len(parts) < 2:
-        return parts[0] if parts else None
-    order = best(np.concatenate([part.cosines for part in parts]), count)
-    return Neighbours(
-        np.concatenate([part.cosines for part in parts])[order],
-        stack_facts([part.facts for part in parts]).take(order),
-        np.concatenate([part.density for part in parts])[order],
-        np.concatenate([part.shelf for part in parts])[order],
-        np.concatenate([part.places for part in parts])[order],
-    )
-
-
-def _found(number: int, shelf: Shelf, places: NDArray[np.intp], cosines: NDArray[np.float32]) -> Neighbours:
-    """The rows of one shelf, without those that count for nothing."""
-    if len(shelf.dropped) and cosines[-1] <= DROPPED:
-        kept = cosines > DROPPED
-        places, cosines = places[kept], cosines[kept]
-    where = np.full(len(places), number)
-    return Neighbours(cosines, shelf.facts.take(places), shelf.density[places], where, places)
+    start, places, cosines = 0, [], []
+    for shelf in shelves.blocks:
+        if len(shelf.dropped) < len(shelf):
+            found, scores = _candidates(shelf, vector, coarse, count)
+            places.append(found + start)
+            cosines.append(scores)
+        start += len(shelf)
+    if not places:
+        return None
+    scores = np.concatenate(cosines)
+    order = (-scores).argsort(kind="stable")[:count]
+    chosen, where = scores[order], np.concatenate(places)[order]
+    if chosen[-1] <= DROPPED:
+        kept = chosen > DROPPED
+        chosen, where = chosen[kept], where[kept]
+    return Neighbours(chosen, shelves.facts.take(where), shelves.density[where], where)
 
 
 def nearest_of_many(

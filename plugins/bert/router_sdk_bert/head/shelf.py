@@ -1,4 +1,4 @@
-"""A block of stored vectors with what is known of each; immutable once requests read it."""
+"""Blocks of stored vectors with what is known of each; immutable once requests read them."""
 
 from __future__ import annotations
 
@@ -65,3 +65,22 @@ class Shelf:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Shelves:
+    """Blocks that are searched together; their rows are counted through.
+
+    Attributes:
+        blocks: The blocks, in order.
+        facts: What is known of all their rows.
+        density: Mean distance of each to its own surroundings.
+    """
+
+    blocks: tuple[Shelf, ...]
+    facts: Facts = field(init=False)
+    density: NDArray[np.float32] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "facts", stack_facts([block.facts for block in self.blocks]))
+        object.__setattr__(self, "density", np.concatenate([block.density for block in self.blocks]))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from router_sdk_bert.head.estimates import Estimate
-from router_sdk_bert.head.evidence import TEMPERATURES, count_votes, evidence
+from router_sdk_bert.head.evidence import count_votes, evidence
 from router_sdk_bert.head.names import NOBODY, UNKNOWN
 from router_sdk_bert.head.novelty import novelty
 from router_sdk_bert.head.search import nearest
@@ -19,15 +19,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk_bert.head.model import Model
-    from router_sdk_bert.head.search import Neighbours
     from router_sdk_bert.head.settings import HeadConfig
-    from router_sdk_bert.head.shelf import Shelf
+    from router_sdk_bert.head.shelf import Shelves
 
-NEAR_COSINE = 0.15
-"""Distance, in cosine, at which an outcome counts for one in e of what it counts for at no distance."""
 MOST_SETS = 256
 """Sets of agents whose places are kept ready."""
-WIDTHS = TEMPERATURES[:, None]
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -45,11 +41,11 @@ class Snapshot:
 
     config: HeadConfig
     model: Model | None
-    shelves: tuple[Shelf, Shelf]
+    shelves: Shelves
     codes: Mapping[str | None, int]
     ids: Sequence[str]
     texts: Sequence[str]
-    _places: dict[tuple[str, ...], tuple[NDArray[np.intp], NDArray[np.intp]]] = field(default_factory=dict)
+    _places: dict[tuple[str, ...], tuple[NDArray[np.intp], ...]] = field(default_factory=dict)
 
     def estimate(self, vector: NDArray[np.float32], names: tuple[str, ...]) -> Estimate | None:
         """What is thought of one task; None where nothing is known to judge by.
@@ -61,33 +57,41 @@ class Snapshot:
         model = self.model
         if model is None:
             return None
-        codes, columns = self._places_of(names, model)
+        codes, columns, strangers = self._places_of(names, model)
         found = nearest(self.shelves, vector, model.projection, self.config.neighbours)
         logistic = model.surface.odds(vector)
-        odds = model.blend[0] * np.where(columns >= 0, logistic[columns], logistic.min())
+        odds = model.blend[0] * logistic[columns]
+        if len(strangers):
+            odds[strangers] = model.blend[0] * logistic.min()
+        seen = np.zeros(len(codes))
         if found is not None:
-            votes = count_votes(found.cosines[None].repeat(len(WIDTHS), 0), found.facts, len(self.codes), WIDTHS)
-            odds += model.blend[1:] @ evidence(votes, codes, self.config.labels)
+            votes = count_votes(found.cosines, found.facts, codes)
+            odds += model.blend[1:] @ evidence(votes, self.config.labels)
+            seen = (votes.mass * (votes.good + votes.bad))[-1]
         chances = self._chances(odds)
         count = len(names)
         return Estimate(
             odds[:count],
             chances[:count],
             float(chances[count]) if len(chances) > count else 0.0,
-            self._doubt(found, codes[:count]),
+            # Doubt falls with the square root of how much was seen of an agent nearby.
+            self.config.exploration / np.sqrt(1.0 + seen[:count]),
             1.0 if found is None else novelty(found, logistic),
             found,
         )
 
-    def _places_of(self, names: tuple[str, ...], model: Model) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Codes, and columns of the model, of the agents and of nobody if that is known; -1 for strangers."""
+    def _places_of(self, names: tuple[str, ...], model: Model) -> tuple[NDArray[np.intp], ...]:
+        """Codes, and columns of the model, of the agents and of nobody if that is known; -1 for strangers.
+
+        Third comes where the strangers are.
+        """
         known = self._places.get(names)
         if known is None:
             asked = (*names, None) if NOBODY in model.columns else names
             codes = np.array([self.codes.get(name, UNKNOWN) for name in asked], dtype=np.intp)
             column_of = {int(code): column for column, code in enumerate(model.columns)}
             columns = np.array([column_of.get(int(code), -1) for code in codes], dtype=np.intp)
-            known = codes, columns
+            known = codes, columns, np.flatnonzero(columns < 0)
             if len(self._places) < MOST_SETS:
                 self._places[names] = known
         return known
@@ -98,15 +102,3 @@ class Snapshot:
         shares: NDArray[np.float64] = np.exp(odds - odds.max())
         shares /= shares.sum()
         return shares
-
-    def _doubt(self, found: Neighbours | None, codes: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Doubt falls with the square root of how much was seen of an agent nearby."""
-        if found is None:
-            return np.full(len(codes), self.config.exploration)
-        facts = found.facts
-        near = np.exp((found.cosines.astype(np.float64) - 1.0) / NEAR_COSINE) * facts.weight
-        of_all = near * facts.credit * facts.rivalry
-        own = near * (facts.credit + facts.blame) - of_all
-        who = np.maximum(np.where(facts.right >= NOBODY, facts.right, facts.wrong), NOBODY)
-        seen = np.bincount(who, own, minlength=len(self.codes)) + of_all.sum()
-        return self.config.exploration / np.sqrt(1.0 + np.where(codes >= NOBODY, seen[codes], 0.0))
