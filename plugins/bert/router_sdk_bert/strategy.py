@@ -48,6 +48,7 @@ class BertStrategy(Strategy):
 
     name: ClassVar[str] = "bert"
     Config: ClassVar[type[StrategyConfig]] = BertConfig
+    state_version: ClassVar[int] = 2
 
     def __init__(self, config: StrategyConfig, services: StrategyServices) -> None:
         super().__init__(config, services)

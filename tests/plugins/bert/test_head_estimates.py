@@ -6,7 +6,7 @@ from head_cases import NAMES, clusters, labelled, new_head
 from router_sdk_bert.head.blending import DEFAULT, fit_blend
 from router_sdk_bert.head.evidence import WIDTHS, count_votes, evidence
 from router_sdk_bert.head.losses import OwnSuccess, SharedSuccess
-from router_sdk_bert.head.search import FEW, nearest
+from router_sdk_bert.head.search import FEW, coarse_of, nearest
 from router_sdk_bert.head.shelf import Facts, Shelf, Shelves
 
 
@@ -85,7 +85,7 @@ def test_neighbours_that_count_for_nothing_say_nothing():
 def shelf_of(vectors, weight=None, projection=None):
     count = len(vectors)
     told = facts_of(np.arange(count) % 5, np.ones(count), np.full(count, -1), np.zeros(count), weight=weight)
-    coarse = None if projection is None else vectors @ projection
+    coarse = None if projection is None else coarse_of(vectors, projection)
     return Shelf(vectors, coarse, np.zeros(count, dtype=np.float32), told)
 
 

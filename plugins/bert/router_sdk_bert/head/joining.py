@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from router_sdk_bert.head.novelty import surroundings
+from router_sdk_bert.head.search import coarse_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +20,7 @@ def join(vector: NDArray[np.float32], model: Model | None) -> tuple[NDArray[np.f
     """Coarse vector and density of one row that the model was not made from."""
     if model is None:
         return None, 0.0
-    coarse = None if model.projection is None else vector @ model.projection
+    coarse = None if model.projection is None else coarse_of(vector, model.projection)
     return coarse, float(surroundings(vector[None], model.references)[0])
 
 
@@ -36,8 +37,8 @@ def rejoin(memory: Memory, model: Model, density: NDArray[np.float32]) -> None:
     count, densities, coarse = len(density), memory.columns["density"].copy(), None
     densities[:count] = density
     if model.projection is not None:
-        coarse = np.zeros((len(memory.vectors), model.projection.shape[1]), dtype=np.float32)
-        coarse[:count] = memory.vectors[:count] @ model.projection
+        coarse = np.zeros((len(memory.vectors), model.projection.shape[1] + 1), dtype=np.float32)
+        coarse[:count] = coarse_of(memory.vectors[:count], model.projection)
     for place in range(count, memory.used):
         projected, densities[place] = join(memory.vectors[place], model)
         if coarse is not None and projected is not None:

@@ -53,7 +53,7 @@ class Memory:
     Attributes:
         ids: Decision of each place.
         vectors: Shape ``(room, d)``; None before the first row.
-        coarse: Their projections, or None.
+        coarse: What ``coarse_of`` makes of them, or None.
         columns: All else, each of shape ``(room,)``.
         used: Places in use, alive or not.
         groups: Who has how many rows alive.

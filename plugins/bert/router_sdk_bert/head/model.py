@@ -162,5 +162,5 @@ def _projection(vectors: NDArray[np.float32], whitening: Whitening) -> NDArray[n
     if len(vectors) <= FEW or vectors.shape[1] <= COARSE:
         return None
     # The whitening has them in order of variance, each scaled.
-    directions = np.column_stack((whitening.centre, whitening.turn[:, 1 - COARSE :]))
+    directions = np.column_stack((whitening.centre, whitening.turn[:, 2 - COARSE :]))
     return np.ascontiguousarray(np.linalg.qr(directions)[0], dtype=np.float32)

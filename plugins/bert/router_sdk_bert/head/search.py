@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from router_sdk_bert.head.shelf import Facts, Shelf, Shelves
 
 COARSE = 48
-"""Columns of the projection."""
+"""Columns of a coarse vector."""
+ASIDE = np.float32(0.2)
+"""Cosine that is assumed between what the projection leaves out of two vectors."""
 FEW = 2_000
 """Rows up to which every one is compared exactly."""
 SHORTLIST = 6
@@ -46,6 +48,22 @@ def _highest(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
     return places
 
 
+def coarse_of(vectors: NDArray[np.float32], projection: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A projection, and in one more column what it leaves out, so that coarse products estimate cosines.
+
+    Args:
+        vectors: Shape ``(n, d)`` or ``(d,)``, of length 1.
+        projection: Shape ``(d, c)``, with orthogonal columns of length 1.
+
+    Returns:
+        Shape ``(n, c + 1)`` or ``(c + 1,)``.
+    """
+    found = np.empty((*vectors.shape[:-1], projection.shape[1] + 1), dtype=np.float32)
+    inside = np.matmul(vectors, projection, out=found[..., :-1])
+    found[..., -1] = np.sqrt(ASIDE * np.maximum(1.0 - np.square(inside).sum(axis=-1), 0.0))
+    return found
+
+
 def _candidates(
     shelf: Shelf, vector: NDArray[np.float32], coarse: NDArray[np.float32] | None, count: int
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
@@ -72,10 +90,10 @@ def nearest(
     Args:
         shelves: Where to look.
         vector: Shape ``(d,)``, of length 1.
-        projection: Shape ``(d, c)``, under which the shelves' coarse vectors were made.
+        projection: Shape ``(d, c)``, by which the shelves' coarse vectors were made.
         count: How many are wanted.
     """
-    coarse = None if projection is None else vector @ projection
+    coarse = None if projection is None else coarse_of(vector, projection)
     start, places, cosines = 0, [], []
     for shelf in shelves.blocks:
         if len(shelf.dropped) < len(shelf):

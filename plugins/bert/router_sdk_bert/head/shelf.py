@@ -48,7 +48,7 @@ class Shelf:
 
     Attributes:
         vectors: Shape ``(n, d)``, float32, each of length 1.
-        coarse: Their projections, shape ``(n, c)``, or None where there are few.
+        coarse: What ``coarse_of`` makes of them, shape ``(n, c + 1)``, or None where there are few.
         density: Mean distance of each row to its own surroundings, shape ``(n,)``.
         facts: What is known of each.
         dropped: Places of the rows that count for nothing.
