@@ -238,7 +238,8 @@ def test_it_learns_through_a_router(tmp_path, monkeypatch):
         for number in range(60):
             decision = router.route(f"translate page {number} into french")
             router.record(decision, Outcome(success=decision.agent == "sales"))
-        router.flush()
+            if number % 10 == 9:
+                router.flush()  # On a fast machine the learner would else hear of nothing before the last.
         decision = router.route("translate page 12 into french")
         assert decision.strategy == "bert"
         assert max(decision.probabilities.items(), key=lambda x: x[1])[0] == "sales"
