@@ -175,6 +175,8 @@ def posterior_alone(repeats: int, calls: int) -> list[Figure]:
     points /= np.sqrt((points * points).sum(axis=1, keepdims=True))
     for turn in range(TAUGHT):
         posterior.observe(posterior.row(names[turn % 5]), points[turn], rewards[turn], 1.0)
+    reading, asked = posterior.reading(), points.astype(np.float32)
+    reading.catch_up(posterior, {row: [] for row in range(5)})
     turns, learnt = count(), count()
 
     def learn() -> None:
@@ -182,7 +184,7 @@ def posterior_alone(repeats: int, calls: int) -> list[Figure]:
         posterior.observe(turn % 5, points[turn], rewards[turn], 1.0)
 
     peer = mabwiser(5, 64)
-    contestants = (lambda: shared_draw(*posterior.scores(names, points[next(turns) % 512], 0.9)), peer.decide)
+    contestants = (lambda: shared_draw(*reading.scores(names, asked[next(turns) % 512], 0.9)), peer.decide)
     deciding = in_turn([block(call, calls) for call in contestants], repeats)
     learning = in_turn([block(call, calls) for call in (learn, peer.learn)], repeats)
     return [
