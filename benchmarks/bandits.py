@@ -1,7 +1,8 @@
-"""Experiments E1 to E4: what a bandit earns, beside the libraries people use, all in one run.
+"""Experiments E1 to E5: what a bandit earns, beside the libraries people use, all in one run.
 
 E1 digits, E2 pendigits and E3 mushroom are contextual and stationary; E4 is routing by task type with delayed
-feedback and two changes. Every policy sees the same rounds in the same order and the reward of its choice alone.
+feedback and two changes; E5 is what linear policies are made for. Every policy sees the same rounds in the same order
+and the reward of its choice alone.
 Pendigits and mushroom: UCI Machine Learning Repository, CC BY 4.0; digits come with scikit-learn.
 
     python benchmarks/bandits.py [--quick] [--seeds 12] [--alone] [--first-seed 0] [--only E1,E4]
@@ -106,6 +107,16 @@ def routing(seed: int) -> Problem:
     return Problem(types, rewards, expected, rng.geometric(1.0 / 30.0, rounds))
 
 
+def linear(seed: int) -> Problem:
+    """E5: 20 features, ten arms of which several often succeed, 3,000 rounds; the logit of a success is linear."""
+    rng, rounds = np.random.default_rng(900 + seed), 3_000
+    x = rng.normal(size=(rounds, 20)) / np.sqrt(20.0)
+    logits = x @ rng.normal(0.0, 2.0, (20, 10)) + rng.normal(0.0, 0.5, 10)
+    expected = 1.0 / (1.0 + np.exp(-logits))
+    rewards = (rng.random(expected.shape) < expected).astype(float)
+    return Problem(x, rewards, expected, np.zeros(rounds, int))
+
+
 def play(problem: Problem, policy: Policy, seed: int) -> Iterator[int]:
     """The policy's choices, round by round; it learns when rewards arrive."""
     rng = np.random.default_rng(seed)
@@ -154,6 +165,7 @@ EXPERIMENTS = {
     "E2": Experiment("pendigits, average reward", pendigits, 3, average_reward, True, ">= .94"),
     "E3": Experiment("mushroom, regret in % of uniform's", mushroom, 12, share_of_uniform, False, "<= 6, each <= 9"),
     "E4": Experiment("routing under drift, regret", routing, 12, regret, False, "<= 240"),
+    "E5": Experiment("linear, regret in % of uniform's", linear, 4, share_of_uniform, False, "none"),
 }
 
 
@@ -191,7 +203,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=12, help="at most so many seeds each")
     parser.add_argument("--alone", action="store_true", help="leave the peers out")
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--only", default="E1,E2,E3,E4")
+    parser.add_argument("--only", default="E1,E2,E3,E4,E5")
     given = parser.parse_args(argv)
     if not given.alone:
         print(f"peers: {installed()}; the rule of LiteLLM is written out")

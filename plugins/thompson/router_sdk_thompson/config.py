@@ -81,7 +81,7 @@ class ThompsonConfig(StrategyConfig):
     """Columns of numbers up to which they are added."""
     fourier_bandwidth: float = Field(default=1.45, gt=0.0)
     """Standard deviation of their frequencies, for vectors of length 1."""
-    fourier_weight: float = Field(default=1.4, gt=0.0)
+    fourier_weight: float = Field(default=0.7, gt=0.0)
     """Norm of their vector."""
     text_exploration: float = Field(default=0.1, ge=0.0)
     """Standard deviations that doubt is worth over sparse text."""
