@@ -1,8 +1,8 @@
-"""Which posterior answers a task that carries a text and features: the one that has predicted better, by task type.
+"""Which of two posteriors answers a task that both learn from: the one that has predicted better, by task type.
 
-Both learn from every such task. Before they do, each says what reward it expects of the agent that acted; whose squared
-errors are smaller, recent ones counting most, answers (prequential model selection: Dawid, 1984). It depends on the
-log alone, so that every process chooses alike.
+Before they learn from an outcome, each says what reward it expects of the agent that acted; whose squared errors are
+smaller, recent ones counting most, answers (prequential model selection: Dawid, 1984). It depends on the log alone, so
+that every process chooses alike.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 MEMORY = 500.0
 """Outcomes after which an error counts 1/e."""
 ENOUGH = 20.0
-"""Outcomes over all types before which the text answers."""
+"""Outcomes over all types before which the first answers."""
 SHRINK = 100.0
 """Outcomes that what all types say together is worth in what one of them decides."""
 
 
 Errors = tuple[float, float, float]
-"""Outcomes, squared errors of the text's posterior, and of the features'; recent ones count most."""
+"""Outcomes, squared errors of the first, and of the second; recent ones count most."""
 NONE: Errors = (0.0, 0.0, 0.0)
 
 
@@ -40,13 +40,13 @@ class Choice(NamedTuple):
     overall: Errors
     types: dict[str, Errors]
 
-    def features(self, task_type: str) -> bool:
-        """Whether the posterior over features answers."""
-        count, by_text, by_features = self.overall
+    def second(self, task_type: str) -> bool:
+        """Whether the second answers."""
+        count, first, second = self.overall
         if count < ENOUGH:
             return False
-        _, text_here, features_here = self.types.get(task_type, NONE)
-        return SHRINK * (by_text - by_features) / count + text_here - features_here > 0.0
+        _, first_here, second_here = self.types.get(task_type, NONE)
+        return SHRINK * (first - second) / count + first_here - second_here > 0.0
 
 
 class Contest:
@@ -57,9 +57,9 @@ class Contest:
         self._types: dict[str, Errors] = {}
         self._choice: Choice | None = None
 
-    def note(self, task_type: str, text_error: float, features_error: float) -> None:
+    def note(self, task_type: str, first_error: float, second_error: float) -> None:
         """Take in how far either was off."""
-        squares = text_error * text_error, features_error * features_error
+        squares = first_error * first_error, second_error * second_error
         self._overall = _joined(self._overall, *squares)
         self._types[task_type] = _joined(self._types.get(task_type, NONE), *squares)
         self._choice = None
@@ -70,11 +70,6 @@ class Contest:
         if self._choice is None:
             self._choice = Choice(self._overall, dict(self._types))
         return self._choice
-
-    def report(self) -> dict[str, str]:
-        """Who answers on which type."""
-        choice = self.choice
-        return {name: "features" if choice.features(name) else "text" for name in choice.types}
 
     def save(self, path: Path) -> None:
         """Write the errors."""
@@ -95,13 +90,13 @@ class Contest:
         self._overall, self._types, self._choice = overall, types, None
 
 
-def _joined(errors: Errors, by_text: float, by_features: float) -> Errors:
+def _joined(errors: Errors, first: float, second: float) -> Errors:
     keep = 1.0 - 1.0 / MEMORY
-    return keep * errors[0] + 1.0, keep * errors[1] + by_text, keep * errors[2] + by_features
+    return keep * errors[0] + 1.0, keep * errors[1] + first, keep * errors[2] + second
 
 
 def _checked(errors: list[float]) -> Errors:
-    count, by_text, by_features = (float(number) for number in errors)
-    if not all(isfinite(number) and number >= 0.0 for number in (count, by_text, by_features)):
+    count, first, second = (float(number) for number in errors)
+    if not all(isfinite(number) and number >= 0.0 for number in (count, first, second)):
         raise ValueError("errors must be finite and at least 0")
-    return count, by_text, by_features
+    return count, first, second

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from router_sdk.plugin import InvalidConfigError
 from router_sdk_thompson.contest import Choice, Contest
 from router_sdk_thompson.context_probe import BARE, ContextProbe
-from router_sdk_thompson.dense_file import load_dense, save_dense
-from router_sdk_thompson.dense_model import DenseModel
-from router_sdk_thompson.labels import Change, changes
+from router_sdk_thompson.dense_pair import WARM_UP, DensePair
+from router_sdk_thompson.labels import Change, changes, first_reward
 from router_sdk_thompson.text_features import TEXT_TAG, TextFeatures, text_ids
 from router_sdk_thompson.text_file import load_text, save_text
 from router_sdk_thompson.text_model import TextModel
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from router_sdk.plugin import AgentSet, Example, FeatureValue, RouteContext, StrategyServices, Task
     from router_sdk_thompson.config import ThompsonConfig
-    from router_sdk_thompson.dense_view import DenseView
+    from router_sdk_thompson.dense_pair import PairView
     from router_sdk_thompson.proposing import Belief
     from router_sdk_thompson.text_view import TextView
 
@@ -31,7 +30,7 @@ class ContextView(NamedTuple):
     """One publication of both posteriors."""
 
     config: ThompsonConfig
-    dense: DenseView | None
+    dense: PairView | None
     text: TextView
     choice: Choice
 
@@ -44,7 +43,7 @@ class ContextView(NamedTuple):
             return self.dense.belief(task, agents, context.encode(encoder) if text and encoder else None)
         if not self.text.ready:
             return None
-        if task.features and self.dense is not None and self.choice.features(task.task_type):
+        if task.features and self.dense is not None and self.choice.second(task.task_type):
             found = self.dense.belief(task, agents, None)
             if found is not None:
                 return found
@@ -55,8 +54,6 @@ class ContextView(NamedTuple):
         return self.text.belief(agents, ids, task.task_type, task.features)
 
 
-WARM_UP = 20
-"""Outcomes that both posteriors learn from before they are compared."""
 NO_FEATURES: Mapping[str, FeatureValue] = {}
 
 
@@ -80,7 +77,7 @@ class Contexts:
         self._config, self._services = config, services
         seed = services.seed or 0
         self._probe = ContextProbe()
-        self.dense = DenseModel(config, seed)
+        self.dense = DensePair(config, seed)
         self.text = TextModel(config, seed)
         self._contest = Contest()
 
@@ -127,12 +124,12 @@ class Contexts:
             self.dense.learn(example, told, example.task, vector)
 
     def _compare(self, example: Example, told: Sequence[Change], ids: NDArray[Any]) -> None:
-        # Their first guesses are their priors, which say nothing of how well they learn.
         if min(self.dense.events, self.text.events) < WARM_UP:
             return
-        if len(told) != 1 or told[0].old is not None or told[0].new is None or not len(ids):
+        found, task = first_reward(told), example.task
+        if found is None or not len(ids):
             return
-        agent, reward, task = told[0].agent, told[0].new, example.task
+        agent, reward = found
         by_text = self.text.predicted(agent, ids, task.task_type, task.features)
         self._contest.note(task.task_type, reward - by_text, reward - self.dense.predicted(agent, task))
 
@@ -149,9 +146,7 @@ class Contexts:
     def intact(self, view: ContextView) -> bool:
         """Whether what a request read has not been written meanwhile."""
         text, dense = view.text, view.dense
-        return self.text.copies.intact(text.generation) and (
-            dense is None or self.dense.copies.intact(dense.generation)
-        )
+        return self.text.copies.intact(text.generation) and (dense is None or self.dense.intact(dense))
 
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""
@@ -162,7 +157,7 @@ class Contexts:
         """Write what was learnt."""
         self._probe.save(folder / "kinds.json")
         self._contest.save(folder / "contest.json")
-        save_dense(self.dense, folder)
+        self.dense.save(folder)
         save_text(self.text, folder)
 
     def load(self, folder: Path) -> None:
@@ -173,9 +168,11 @@ class Contexts:
         """
         self._probe.load(folder / "kinds.json")
         self._contest.load(folder / "contest.json")
-        load_dense(self.dense, folder)
+        self.dense.load(folder)
         load_text(self.text, folder)
 
     def report(self) -> dict[str, Any]:
         """What either posterior has seen."""
-        return {"dense": self.dense.report(), "text": self.text.report(), "answers": self._contest.report()}
+        choice = self._contest.choice
+        answers = {name: "features" if choice.second(name) else "text" for name in choice.types}
+        return {"dense": self.dense.report(), "text": self.text.report(), "answers": answers}

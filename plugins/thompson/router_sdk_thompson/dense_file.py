@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 ARRAYS = ("mean", "sigma", "count", "residual", "early")
 
 
-def save_dense(model: DenseModel, folder: Path) -> None:
-    """Write what was learnt; nothing where nothing was."""
+def save_dense(model: DenseModel, folder: Path, stem: str) -> None:
+    """Write what was learnt, in files whose names begin with ``stem``; nothing where nothing was."""
     posterior, design = model.posterior, model.design
     if design is None:
         return
@@ -39,24 +39,24 @@ def save_dense(model: DenseModel, folder: Path) -> None:
         "restless": model.restless.changed,
         "detectors": {name: each.state() for name, each in model.detectors.items()},
     }
-    (folder / "dense.json").write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
+    (folder / f"{stem}.json").write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
     rows = [np.pad(x, (0, design.width - len(x))) for x in model.early.values()]
-    np.save(folder / "dense_early.npy", np.array(rows).reshape(len(rows), design.width), allow_pickle=False)
+    np.save(folder / f"{stem}_early.npy", np.array(rows).reshape(len(rows), design.width), allow_pickle=False)
     for key, array in posterior.arrays().items():
-        np.save(folder / f"dense_{key}.npy", array, allow_pickle=False)
+        np.save(folder / f"{stem}_{key}.npy", array, allow_pickle=False)
 
 
-def load_dense(model: DenseModel, folder: Path) -> None:
+def load_dense(model: DenseModel, folder: Path, stem: str) -> None:
     """Read what ``save_dense`` wrote; ``model`` stays as it was if it is not valid.
 
     Raises:
         CorruptArtifactError: if it cannot be read, is not finite, or a covariance is not positive definite.
     """
-    if not (folder / "dense.json").exists():
+    if not (folder / f"{stem}.json").exists():
         return
     try:
-        state = json.loads((folder / "dense.json").read_text(encoding="utf-8"))
-        arrays = {key: np.load(folder / f"dense_{key}.npy", allow_pickle=False) for key in ARRAYS}
+        state = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))
+        arrays = {key: np.load(folder / f"{stem}_{key}.npy", allow_pickle=False) for key in ARRAYS}
         early = dict(zip([str(each) for each in state["early"]], arrays["early"], strict=True))
         columns = Columns()
         columns.restore(state["columns"])

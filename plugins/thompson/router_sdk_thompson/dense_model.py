@@ -158,12 +158,12 @@ class DenseModel:
             self.early[example.decision_id] = x
         return x
 
-    def predicted(self, agent: str, task: Task) -> float:
+    def predicted(self, agent: str, task: Task, vector: NDArray[Any] | None) -> float:
         """Reward expected of an agent at a task's features, before they are learnt."""
         design, row = self.design, self.posterior.rows.get(agent)
         if design is None or row is None:
             return self.config.prior_reward
-        return self.posterior.expected(design.encode(None, described(task)))[row]
+        return self.posterior.expected(design.encode(vector, described(task)))[row]
 
     def forget_examples(self, decision_ids: Collection[str]) -> None:
         """Drop what was kept of these decisions; a later correction of one of them is approximate."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from router_sdk.plugin import Example, Signals
     from router_sdk_thompson.config import Labels
 
@@ -49,3 +51,10 @@ def changes(example: Example, labels: Labels) -> list[Change]:
         for agent in sorted(before.keys() | after.keys())
         if before.get(agent) != after.get(agent)
     ]
+
+
+def first_reward(told: Sequence[Change]) -> tuple[str, float] | None:
+    """Agent and reward of an outcome that is new and says something of one agent alone."""
+    if len(told) != 1 or told[0].old is not None or told[0].new is None:
+        return None
+    return told[0].agent, told[0].new

@@ -103,7 +103,7 @@ def assert_all_sound(made, agents, mode):
     for name, told in made.report()["agents"].items():
         assert told["mass"] >= told["reward"] - 1e-9 >= -1e-9, name
     contexts = made._contexts
-    assert_sound(contexts.dense.posterior)
+    assert_sound(contexts.dense.curved.posterior)
     evidence = contexts.text.evidence
     for array in (evidence.mean, evidence.precision, evidence.count):
         assert np.isfinite(array).all()
