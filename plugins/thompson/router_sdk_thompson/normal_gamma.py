@@ -128,6 +128,11 @@ class NormalGamma(Reading):
         self.mean[row] += reach * delta
         self._settle(row, self.count[row], self.residual[row] + change)
 
+    def expected(self, x: NDArray[np.float64]) -> list[float]:
+        """Mean reward at ``x`` by row."""
+        found: list[float] = (self.mean[: len(self.rows) + len(self._free)].dot(x) + self.offset).tolist()
+        return found
+
     def fade(self, agents: Iterable[str], share: float) -> None:
         """Let what is known count only a share of what it did; the prior stays whole."""
         prior = self.ridge * np.eye(self.width)

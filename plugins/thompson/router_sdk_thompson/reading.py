@@ -66,11 +66,6 @@ class Reading:
         self.count, self.noise = [0.0] * rows, [self.guess] * rows
         self._asked: tuple[Sequence[str], int, list[int], bool, int, NDArray[Any]] = ((), -1, [], False, 0, self._block)
 
-    def expected(self, x: NDArray[Any]) -> list[float]:
-        """Mean score at ``x`` by row."""
-        found: list[float] = (self.mean[: len(self.rows) + len(self._free)].dot(x) + self.offset).tolist()
-        return found
-
     def scores(self, agents: Sequence[str], x: NDArray[Any], alpha: float) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of each agent's score at ``x``, the latter times ``alpha``.
 

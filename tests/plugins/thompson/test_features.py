@@ -70,16 +70,21 @@ def test_batches_and_disk_do_not_matter(tmp_path):
         strategy().load(tmp_path)
 
 
-def test_a_correction_equals_never_having_erred():
+@pytest.mark.parametrize("fourier", [0, 16])
+def test_a_correction_equals_never_having_erred(fourier):
     lessons = stream(100)
-    erred, right = strategy(change_threshold=None), strategy(change_threshold=None)
+    erred, right = (strategy(change_threshold=None, fourier_features=fourier) for _ in range(2))
     wrong = [revise(lesson, 1.0 - lesson.reward) for lesson in lessons]
     erred.learn(lessons)
     erred.learn(wrong)
     for lesson, corrected in zip(lessons, wrong, strict=True):
         right.learn([lesson, corrected])
-    task = Task(features={"length": 650.0, "lang": "de"})
+    question = {"length": 650.0, "lang": "de"}
+    if not fourier:
+        assert ask(erred, question).scores == pytest.approx(ask(right, question).scores, abs=1e-6)
+        return
     # Which of the two posteriors answers was settled before the correction, when their predictions differed.
+    task = Task(features=question)
     for kind in ("curved", "straight"):
         one, other = (getattr(made._contexts.dense.view(), kind) for made in (erred, right))
         here, there = one.belief(task, AGENTS, None), other.belief(task, AGENTS, None)

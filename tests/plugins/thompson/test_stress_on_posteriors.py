@@ -104,6 +104,7 @@ def assert_all_sound(made, agents, mode):
         assert told["mass"] >= told["reward"] - 1e-9 >= -1e-9, name
     contexts = made._contexts
     assert_sound(contexts.dense.curved.posterior)
+    assert_sound(contexts.dense.straight.posterior)
     evidence = contexts.text.evidence
     for array in (evidence.mean, evidence.precision, evidence.count):
         assert np.isfinite(array).all()
