@@ -90,7 +90,7 @@ class Logistic(NormalGamma):
         self.mean[row] += reach * (change / variance)
         reach /= variance
         reach *= sqrt(abs(narrowed - variance))
-        # The same factor on both sides keeps the matrix symmetric to the last bit.
+        # The same factor on both sides keeps the matrix symmetric to rounding.
         add_outer(self.sigma[row], -1.0 if narrowed < variance else 1.0, reach, reach)
         if len(self.spread) > LONG:
             self.spread[row] = self.sigma[row].diagonal()

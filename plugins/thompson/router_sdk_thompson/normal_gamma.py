@@ -110,8 +110,8 @@ class NormalGamma(Reading):
             return 0.0  # Rounding or forgetting has left less of the observation than is to be taken back.
         moved[width] = -error
         moved /= sqrt(abs(scale))
-        # Covariance and mean move together; the same factor on both sides of the covariance keeps it symmetric to the
-        # last bit.
+        # Covariance and mean move together; the same factor on both sides of the covariance keeps it symmetric
+        # to rounding.
         add_outer(block, -1.0 if scale > 0.0 else 1.0, moved, reach)
         if len(self.spread) > LONG:
             self.spread[row] = block.diagonal()

@@ -14,7 +14,8 @@ def add_outer(matrix: NDArray[Any], factor: float, left: NDArray[Any], right: ND
 
     Args:
         matrix: Contiguous float64 of shape ``(m, n)``; any other would be copied, and the sum lost with the copy.
-        factor: 1 or -1, so that a symmetric product stays symmetric to the last bit.
+        factor: 1 or -1, so that a symmetric product stays symmetric to rounding. (Not to the last bit: OpenBLAS's
+            kernels differ in where they fuse multiply and add, some at the edges of a matrix only.)
         left: Shape ``(m,)``.
         right: Shape ``(n,)``.
     """

@@ -35,7 +35,8 @@ def assert_sound(posterior):
     assert min(posterior.residual) >= 0.0
     for row in used:
         sigma = posterior.sigma[row]
-        assert (sigma == sigma.T).all()
+        # BLAS kernels differ in where they fuse multiply and add, so equal factors give symmetry to rounding only.
+        assert np.abs(sigma - sigma.T).max() <= 1e-12 * np.abs(sigma).max()
         assert np.linalg.eigvalsh(sigma).min() > 0.0
 
 
