@@ -33,7 +33,8 @@ def open_bare(path: Path) -> sqlite3.Connection:
 
 def row(decision_id: str, success: bool) -> tuple[Any, ...]:
     """An outcome's columns, without its position."""
-    return (None, decision_id, time.time(), None, success, 0.8, None, None, None, 850.0, 0.002, None, None)
+    known = (None, decision_id, time.time(), None, success, 0.8, None, None, None, 850.0, 0.002)
+    return (*known, *[None] * (_COLUMNS - 1 - len(known)))
 
 
 class SingleCommits:

@@ -79,6 +79,7 @@ def _decisions(rng: random.Random, start: int, size: int, set_id: int) -> Iterat
         yield (
             *(2 * start + i + 1, decision_id, at, agent, task_type, None, "routed", 0.2, 0),
             *("thompson", None, 0.6, 0.02, 0, set_id, _BLOB, None),
+            *(None, None, None, None, None),
         )
 
 
@@ -90,6 +91,7 @@ def _outcomes(rng: random.Random, decision_ids: list[str], after: int, labelled:
         yield (
             *(after + i, None, decision_id, at, None, success, rng.random(), None, label),
             *(None, 850.0, 0.002, None, None),
+            *(None, None, None),
         )
 
 

@@ -44,6 +44,7 @@ class RouterConfig(BaseSettings):
         epsilon: Exploration floor, in [0, 1]: each eligible agent keeps at least ``epsilon / k`` probability.
         seed: Seed of everything random, or None.
         learning: Whether this process learns; False serves what was learnt.
+        read_only: Whether the store is only looked at: nothing in it or beside it is changed, nothing learnt or logged.
         learn_now: Learn inside ``record`` and wait for it; for tests and offline replays.
         batch_events: Outcomes that start an update.
         batch_seconds: Longest that an outcome waits for an update, in seconds.
@@ -56,6 +57,13 @@ class RouterConfig(BaseSettings):
         fit_executor: Where fits run: ``process`` (a child at the lowest priority), ``thread``, or ``auto``: in a
             child wherever strategy and reward are known there by name.
         held_out: Share of the examples that no fit trains on, for the gate, in [0, 0.5].
+        keep_versions: Fitted versions of a strategy whose files are kept, beside those that serve or a rollback needs.
+        keep_versions_days: Younger ones are kept too, in days; None keeps none for its age.
+        retention_days: Decisions older than so many days are archived, about once an hour; None keeps them.
+        retention_mb: The oldest decisions are archived once the log takes so many megabytes; None lets it grow.
+        store_timeout_seconds: Longest that ``record`` waits for a store that another process keeps locked.
+        handle_sigterm: Whether SIGTERM, where the program has no handler of its own, closes routers before it ends the
+            process.
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         queue_size: Decisions that may wait for the disk; beyond it they are counted and not logged.
 
@@ -77,6 +85,7 @@ class RouterConfig(BaseSettings):
     epsilon: float = Field(default=0.02, ge=0.0, le=1.0)
     seed: int | None = Field(default=None, ge=0)
     learning: bool = True
+    read_only: bool = False
     learn_now: bool = False
     batch_events: int = Field(default=10, ge=1)
     batch_seconds: float = Field(default=30.0, gt=0)
@@ -88,8 +97,24 @@ class RouterConfig(BaseSettings):
     retrain_cooldown_seconds: float = Field(default=30.0, ge=0)
     fit_executor: Literal["auto", "process", "thread"] = "auto"
     held_out: float = Field(default=0.2, ge=0.0, le=0.5)
+    keep_versions: int = Field(default=5, ge=1)
+    keep_versions_days: float | None = Field(default=None, ge=0)
+    retention_days: float | None = Field(default=None, gt=0)
+    retention_mb: float | None = Field(default=None, gt=0)
+    store_timeout_seconds: float = Field(default=30.0, gt=0)
+    handle_sigterm: bool = True
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     queue_size: int = Field(default=100_000, ge=1)
+
+    @property
+    def learns(self) -> bool:
+        """Whether this process learns."""
+        return self.learning and not self.read_only
+
+    @property
+    def keep_versions_s(self) -> float | None:
+        """``keep_versions_days`` in seconds."""
+        return None if self.keep_versions_days is None else 86_400.0 * self.keep_versions_days
 
     @classmethod
     def settings_customise_sources(

@@ -6,8 +6,8 @@ import logging
 import random
 import time
 from bisect import bisect_right
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,9 +18,11 @@ from router_sdk.routing.eligibility import eligible
 from router_sdk.routing.members import Members
 from router_sdk.routing.request import Encoders, RequestContext, Sessions, Surroundings
 from router_sdk.store.identity import check_key, keyed_id, new_id
-from router_sdk.store.ticket import Entry
+from router_sdk.store.rows import Entry
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from router_sdk.plugins import PluginRegistry
     from router_sdk.store import Store
 
@@ -57,7 +59,7 @@ class Deciding:
         self._store, self._members, self._chain, self._plugins = store, members, chain, plugins
         self._random = random.Random(seed).random
         self.sessions = Sessions()
-        self._shared = Surroundings(encoders, self.sessions, np.random.default_rng(seed))
+        self._shared = Surroundings(encoders, self.sessions, store.privacy, np.random.default_rng(seed))
         self._filters = plugins.filters()
         self._observed = plugins.implements("on_decision")
         self._narrows = bool(self._filters or chain.rules)
@@ -171,6 +173,16 @@ class Deciding:
             if decision.task.session_id is not None and decision.agent is not None:
                 self.sessions.remember(decision.task.session_id, decision.agent)
         return [decisions[i] for i in range(len(tasks))]
+
+    def vectors(self, task: Task) -> Mapping[str, NDArray[Any]] | None:
+        """What the strategies' encoders make of a task's text, by encoder tag."""
+        context = RequestContext(self._shared, task, time.time())
+        for stage in self._chain.stages:
+            try:
+                stage.strategy.propose(task, self._members.roster.everyone, context)
+            except Exception as error:
+                stage.failed(error)
+        return context.vectors
 
     def after_fork(self) -> None:
         """In a child: generators and locks of its own."""

@@ -2,42 +2,43 @@
 
 from __future__ import annotations
 
-import atexit
+import logging
+import threading
 import time
-import weakref
 from collections.abc import Iterable, Sequence
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.deciding import Deciding
 from router_sdk.errors import RouterClosedError
+from router_sdk.exchange.intake import Intake
 from router_sdk.hookspecs import hookimpl
 from router_sdk.learning.fold import Fold, performance_fold, strategy_fold
 from router_sdk.learning.learner import Learner
 from router_sdk.learning.performance import Performance
+from router_sdk.lifetime import unwatch, watch
 from router_sdk.plugins import PluginRegistry
 from router_sdk.records import Agent, Decision, Distribution, Outcome, Task
 from router_sdk.rewards import OutcomeReward, RewardFunction, checked_reward, reward_fingerprint
-from router_sdk.routing.assembly import StrategySpec, build_strategies
+from router_sdk.routing.assembly import StrategySpec, Workshop
 from router_sdk.routing.chain import Chain, Stage
 from router_sdk.routing.eligibility import Roster
-from router_sdk.routing.forking import survive_forks
 from router_sdk.routing.members import Members
 from router_sdk.routing.request import Encoders
 from router_sdk.store import Store
-from router_sdk.store.erasure import erase_session
 from router_sdk.store.identity import check_id, check_key, new_id
-from router_sdk.store.retention import archive_before
-from router_sdk.store.ticket import Entry
+from router_sdk.store.rows import Entry
 from router_sdk.training.attempt import FitServices
 from router_sdk.training.promoting import Promoter
 from router_sdk.training.registry import Registry
 from router_sdk.training.trainer import Trainer
+from router_sdk.upkeep import Upkeep
+from router_sdk.waiting import held_here
 
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
     from router_sdk.records import ModelVersion
+
+_log = logging.getLogger(__name__)
 
 
 class Engine:
@@ -60,12 +61,17 @@ class Engine:
         plugins: Iterable[object],
     ) -> None:
         self.config = config
-        self._open = self._frozen = False
+        self._open = self._frozen = self._dropped = False
         self.plugins = PluginRegistry.load(plugins)
         self.reward = reward or (self.plugins.reward(config.reward) if config.reward else OutcomeReward())
         encoders = Encoders(self.plugins.encoders, config.encoder)
         self.store = Store(
-            config.store, privacy=config.privacy, queue_size=config.queue_size, on_commit=self._committed
+            config.store,
+            privacy=config.privacy,
+            queue_size=config.queue_size,
+            on_commit=self._committed,
+            read_only=config.read_only,
+            timeout_s=config.store_timeout_seconds,
         )
         self._learner: Learner | None = None
         try:
@@ -73,15 +79,15 @@ class Engine:
         except BaseException:
             self.store.close()
             raise
-        survive_forks(self)
-        self._at_exit = partial(_close, weakref.ref(self))
-        atexit.register(self._at_exit)
+        watch(self, sigterm=config.handle_sigterm)
 
     def _assemble(
         self, agents: Iterable[Agent] | None, strategies: Sequence[StrategySpec] | None, encoders: Encoders
     ) -> None:
         config = self.config
-        chosen = build_strategies(strategies, config, self.plugins, encoders, self.store.folder)
+        keep = None if config.read_only else self.store.parts.keep
+        self._workshop = Workshop(config, self.plugins, encoders, self.store.folder, keep)
+        chosen = self._workshop.chain(strategies)
         self.registry = Registry(self.store)
         opened = [self.registry.open(strategy) for strategy in chosen]
         self.chain = Chain(
@@ -99,7 +105,7 @@ class Engine:
             [*self._folds([version for _, version in opened]), performance_fold(self.performance, self.reward)],
             self.performance,
             self.reward,
-            enabled=config.learning,
+            enabled=config.learns,
             batch_events=config.batch_events,
             batch_seconds=config.batch_seconds,
             snapshot_seconds=config.snapshot_seconds,
@@ -110,6 +116,19 @@ class Engine:
         services = FitServices(self.store, config, self.reward, self.plugins, encoders, self.learner)
         self.promoter = Promoter(services, self.registry, self.chain, self.members, self._fold_of)
         self.trainer = Trainer(services, self.registry, self.chain, self.members, self.performance, self.promoter)
+        self.intake = Intake(self.store, self.observation, self.entry, self.recorded)
+        self.upkeep = Upkeep(
+            self.store,
+            config,
+            self.chain,
+            self.deciding.sessions,
+            self.learner,
+            self.registry,
+            self.promoter,
+            self.trainer,
+            self._workshop.installed,
+            self.intake.go_on,
+        )
         self.members.on_change(self._prepare)
         self._open = True
         self.learner.wake()
@@ -132,9 +151,15 @@ class Engine:
             self.trainer.consider()
 
     def _look_around(self) -> None:
+        """About once a second, on the learner's thread."""
         self.members.follow()
-        if self._open:
+        if self._dropped:
+            threading.Thread(target=self.close, name="router-dropped").start()
+        elif self._open:
             self.promoter.follow()
+            self.trainer.consider()
+            if not self.config.read_only:
+                self.upkeep.look()
 
     def _prepare(self, roster: Roster) -> None:
         with self.learner.folding.lock:
@@ -157,12 +182,13 @@ class Engine:
             raise RouterClosedError("the router was closed; make a new one on the same store")
         if outcome_id is not None:
             check_key(outcome_id, "outcome_id")
-        if outcome.correct_agent is not None:
-            self.members.require_known(outcome.correct_agent)
+        for name in (outcome.correct_agent, outcome.agent):
+            if name is not None:
+                self.members.require_known(name)
         signals = outcome.signals()
         if not isinstance(decision, Decision):
             return self.store.entry(check_id(decision), outcome, signals, outcome_id=outcome_id)
-        checked_reward(self.reward, signals, decision.agent)
+        checked_reward(self.reward, signals, signals.agent or decision.agent)
         carried = None if decision.durable else decision
         return self.store.entry(
             decision.decision_id, outcome, signals, outcome_id=outcome_id, tenant=decision.task.tenant, decision=carried
@@ -176,14 +202,16 @@ class Engine:
         if self.config.learn_now:
             self.learner.drain()
 
-    def observation(self, task: Task, agent: str | None, at: float | None = None) -> Decision:
+    def observation(
+        self, task: Task, agent: str | None, at: float | None = None, decision_id: str | None = None
+    ) -> Decision:
         """A decision that somebody else made."""
         if agent is not None:
             self.members.require_known(agent)
         everyone = self.members.roster.everyone
         drawn = Distribution(everyone, (), -1, None, None, None, "observed", None, 0.0)
         moment = time.time() if at is None else at
-        return Decision(new_id(moment), agent, task, moment, None, False, drawn, "observed")
+        return Decision(decision_id or new_id(moment), agent, task, moment, None, False, drawn, "observed")
 
     # -- status, the end, and forks
 
@@ -198,6 +226,8 @@ class Engine:
                 {
                     "name": stage.name,
                     "model_version": stage.model_version,
+                    "pinned": self.registry.champion(stage.name).pinned,
+                    "behind": self.promoter.behind.get(stage.name),
                     "confidence_threshold": stage.threshold,
                     "answers": stage.answers,
                     "failures": stage.failures,
@@ -208,38 +238,54 @@ class Engine:
             "epsilon": self.chain.epsilon,
             "learner": self.learner.status(),
             "fit": None if self.trainer.fit is None else self.trainer.fit.to_dict(),
+            "upkeep": self.upkeep.status(),
         }
 
-    def archive(self, before: float) -> tuple[int, Path | None]:
-        """Move decisions older than ``before`` out of the log, once what they taught is in a snapshot."""
-        self.store.writer.flush()
-        self.learner.drain()
-        self.learner.resave()
-        return archive_before(self.store.writer, self.store.folder, before, self.learner.folding.saved)
+    def warm_up(self) -> dict[str, str]:
+        """Wait for every strategy; those that cannot get ready, and why."""
+        told = {stage.name: stage.strategy.warm_up() for stage in self.chain.stages}
+        failed = {name: reason for name, reason in told.items() if reason is not None}
+        for name, reason in failed.items():
+            _log.warning("strategy %s is not ready: %s", name, reason)
+        return failed
 
-    def forget(self, session_id: str) -> int:
-        """Erase a session's payload from the log, the strategies' memories and their snapshots."""
-        erased = erase_session(self.store.writer, check_key(session_id, "session_id"))
-        self.deciding.sessions.forget(session_id)
-        self.learner.drain()
-        self.store.snapshots.discard()
-        for stage in self.chain.stages:
-            self.registry.forget(stage.strategy, erased)
-        self.learner.resave()
-        return len(erased)
+    def drop(self) -> bool:
+        """Nobody holds the router any more: close it, on another thread, since this is the garbage collector's.
 
-    def close(self) -> None:
-        """Learn and write the rest, snapshot, and stop the threads. Closing twice is harmless."""
+        Returns:
+            Whether it was open.
+        """
+        if self._open:
+            self._dropped = True
+            self.learner.wake()
+        return self._dropped
+
+    def close(self, *, hurry: bool = False) -> None:
+        """Learn and write the rest, snapshot, and stop the threads. Closing twice is harmless.
+
+        A signal handler may call it, whatever it interrupted: where that holds a lock that our threads may wait for,
+        what is queued is written, and the rest is left to the next start.
+        """
         if not self._open:
             return
         self._open = False
         self.deciding.closed = True
-        atexit.unregister(self._at_exit)
+        unwatch(self)
+        interrupted = any(
+            map(held_here, (self.members.lock, self.learner.folding.lock, self.store.reader.lock, self.promoter.lock))
+        )
+        if interrupted:
+            self.store.writer.close()
+            return
         try:
+            self.upkeep.close()
             self.trainer.close()
             self.store.writer.flush()
-            self.learner.close()
+            self.learner.close(hurry=hurry)
+            self.upkeep.leave()
         finally:
+            for stage in self.chain.stages:
+                stage.strategy.close()
             self.store.close()
 
     def before_fork(self) -> None:
@@ -268,13 +314,9 @@ class Engine:
             self.deciding.after_fork()
             self.promoter.after_fork()
             self.trainer.after_fork()
-
-
-def _close(engine: weakref.ref[Engine]) -> None:
-    """Close a router that its program forgot, so that the last decisions are written."""
-    found = engine()
-    if found is not None:
-        found.close()
+            self.upkeep.after_fork()
+            for stage in self.chain.stages:
+                stage.strategy.after_fork()
 
 
 class _Face:

@@ -14,6 +14,7 @@
     ├── UnknownDecisionError (LookupError)  an id that the log does not hold
     ├── UnknownVersionError (LookupError)   a fitted version that the registry does not hold
     ├── GateRefusedError                    a version that did not pass the gate shall not serve
+    ├── ChampionMovedError                  another version came to serve while this one was made
     ├── NoEligibleAgentError                the filters left nobody to choose from
     ├── RouterClosedError
     ├── PluginError
@@ -25,9 +26,12 @@
     │   ├── NotTrainableError               ``fit`` was asked of a strategy that has none
     │   ├── EncoderUnavailableError         no weights could be found to embed text with
     │   └── FitError                        a fit failed; what serves is untouched
-    │       └── FitStoppedError             it was told to stop
+    │       ├── FitStoppedError             it was told to stop
+    │       └── TooFewExamplesError         nothing could have judged its result, so it was not begun
     └── StoreError
         ├── StoreUnavailableError           the log could not be written; the caller still has the event
+        │   ├── StoreBusyError              another process kept the store locked for too long
+        │   └── NotAStoreError              the file is there, and is something else
         ├── SchemaVersionError              the file was written by a newer release
         └── CorruptArtifactError            a stored file does not match its checksum
 """
@@ -35,6 +39,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "ChampionMovedError",
     "CorruptArtifactError",
     "DuplicateNameError",
     "EncoderUnavailableError",
@@ -50,15 +55,18 @@ __all__ = [
     "InvalidRewardError",
     "InvalidTaskError",
     "NoEligibleAgentError",
+    "NotAStoreError",
     "NotTrainableError",
     "PluginError",
     "PluginLoadError",
     "RouterClosedError",
     "RouterError",
     "SchemaVersionError",
+    "StoreBusyError",
     "StoreError",
     "StoreUnavailableError",
     "StrategyError",
+    "TooFewExamplesError",
     "UnknownAgentError",
     "UnknownDecisionError",
     "UnknownStrategyError",
@@ -114,6 +122,10 @@ class GateRefusedError(RouterError):
     """A version is to serve that the gate refused."""
 
 
+class ChampionMovedError(RouterError):
+    """What serves was changed while a candidate was made, so that it was judged against something else."""
+
+
 class NoEligibleAgentError(RouterError):
     """Requirements, exclusions and filters left no agent to choose from."""
 
@@ -155,11 +167,24 @@ class EncoderUnavailableError(StrategyError):
 
 
 class FitError(StrategyError):
-    """A fit failed: out of memory, a loss that is not finite, nothing to learn from … What serves is untouched."""
+    """A fit failed: out of memory, a loss that is not finite, nothing to learn from … What serves is untouched.
+
+    Args:
+        words: Why.
+        logged: Why, for the log, where ``words`` may quote what people wrote.
+    """
+
+    def __init__(self, words: str, logged: str | None = None) -> None:
+        super().__init__(words)
+        self.logged = words if logged is None else logged
 
 
 class FitStoppedError(FitError):
     """A fit was told to stop, and did."""
+
+
+class TooFewExamplesError(FitError):
+    """There are too few examples to judge a candidate by, so none was made."""
 
 
 class StoreError(RouterError):
@@ -168,6 +193,14 @@ class StoreError(RouterError):
 
 class StoreUnavailableError(StoreError):
     """The log could not be written in time; nothing was acknowledged, so try again."""
+
+
+class StoreBusyError(StoreUnavailableError):
+    """Another process kept the store locked for too long; nothing was acknowledged, so try again."""
+
+
+class NotAStoreError(StoreUnavailableError):
+    """The file is not a store of this SDK, and was left as it was."""
 
 
 class SchemaVersionError(StoreError):

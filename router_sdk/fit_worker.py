@@ -10,10 +10,12 @@ import threading
 import time
 from pathlib import Path
 
-from router_sdk.errors import RouterError
+from router_sdk.errors import FitError, RouterError, TooFewExamplesError
 from router_sdk.plugins import PluginRegistry
+from router_sdk.records.record import blame
 from router_sdk.routing.request import Encoders
 from router_sdk.strategy import StrategyServices
+from router_sdk.training.child import TOO_FEW
 from router_sdk.training.reports import write_report
 from router_sdk.training.request import REPORT, FitRequest, reward_of
 from router_sdk.training.work import perform
@@ -28,12 +30,15 @@ def main(path: Path) -> int:
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     try:
         work(FitRequest.read(path))
+    except TooFewExamplesError as error:
+        _tell(error=str(error))
+        return TOO_FEW
     except RouterError as error:
-        _tell(error=f"{type(error).__name__}: {error}")
+        _tell(error=str(error), logged=error.logged if isinstance(error, FitError) else str(error))
         return 1
     except Exception as error:
         logging.getLogger(__name__).exception("the fit failed")
-        _tell(error=f"{type(error).__name__}: {error}")
+        _tell(error=f"{type(error).__name__}: {error}", logged=blame(error))
         return 1
     return 0
 

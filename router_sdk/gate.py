@@ -36,12 +36,14 @@ class Comparison:
         serving: How what serves did on the held-out examples.
         candidate: How the candidate did on the same.
         settings: Settings of the fit, and what the candidate says of itself, as JSON values.
+        unchanged: Whether the candidate was made from the very examples from which what serves was made.
     """
 
     strategy: str
     serving: HeldOutScore
     candidate: HeldOutScore
     settings: Mapping[str, Any]
+    unchanged: bool = False
 
 
 class CheckResult(NamedTuple):
@@ -57,9 +59,11 @@ class Check(ABC):
 
     Attributes:
         name: What reports call it.
+        needs: Examples that it takes to say anything; where there are fewer, nothing is fitted.
     """
 
     name: str
+    needs: int = 0
 
     @abstractmethod
     def compare(self, comparison: Comparison) -> CheckResult:
@@ -67,7 +71,7 @@ class Check(ABC):
 
 
 class HeldOutAccuracy(Check):
-    """The candidate must do as well on held-out examples as what serves.
+    """The candidate must do as well on held-out examples as what serves; on the same examples again, better.
 
     Args:
         minimum: Fewer judged examples than this are insufficient.
@@ -78,6 +82,7 @@ class HeldOutAccuracy(Check):
 
     def __init__(self, minimum: int = 5, tolerance: float = 0.01) -> None:
         self.minimum, self.tolerance = minimum, tolerance
+        self.needs = minimum
 
     def compare(self, comparison: Comparison) -> CheckResult:
         """Compare the two values."""
@@ -88,6 +93,8 @@ class HeldOutAccuracy(Check):
         if before.value is None:
             return CheckResult(self.name, "pass", f"{after.value:.3f}; what serves had no answer")
         words = f"{after.value:.3f} against {before.value:.3f} of what serves, on {after.judged:.0f} held-out examples"
+        if comparison.unchanged and after.value <= before.value:
+            return CheckResult(self.name, "fail", f"{words}, and from the same examples: nothing is gained")
         return CheckResult(self.name, "pass" if after.value >= before.value - self.tolerance else "fail", words)
 
 
@@ -119,10 +126,14 @@ class Gate:
 
     Args:
         checks: Which.
+
+    Attributes:
+        needs: Examples that it takes for all of them to say something.
     """
 
     def __init__(self, checks: Sequence[Check]) -> None:
         self._checks = tuple(checks)
+        self.needs = max((check.needs for check in self._checks), default=0)
 
     def judge(self, comparison: Comparison) -> GateReport:
         """Ask every check."""

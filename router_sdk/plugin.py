@@ -7,6 +7,7 @@ from router_sdk.errors import (
     FitStoppedError,
     InvalidConfigError,
     NotTrainableError,
+    TooFewExamplesError,
 )
 from router_sdk.gate import Check, CheckResult, Comparison
 from router_sdk.hookspecs import hookimpl
@@ -28,6 +29,7 @@ from router_sdk.strategy import (
     Encoder,
     EncoderConfig,
     FitContext,
+    Kept,
     Proposal,
     Restriction,
     RouteContext,
@@ -56,6 +58,7 @@ __all__ = [
     "FitError",
     "FitStoppedError",
     "InvalidConfigError",
+    "Kept",
     "NotTrainableError",
     "Outcome",
     "PrioritizedBuffer",
@@ -71,6 +74,7 @@ __all__ = [
     "StrategyConfig",
     "StrategyServices",
     "Task",
+    "TooFewExamplesError",
     "TrainingData",
     "Trigger",
     "hookimpl",

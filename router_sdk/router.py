@@ -12,13 +12,14 @@ from router_sdk.evaluation.labelled import Evaluation, Label, judge
 from router_sdk.exchange.asking import most_telling
 from router_sdk.exchange.exporting import ExportFormat, export_examples
 from router_sdk.exchange.history import History
-from router_sdk.exchange.importing import ImportReport, MappingLike, Observation, import_examples
+from router_sdk.exchange.importing import ImportReport, MappingLike, Observation
 from router_sdk.exchange.labels import observations, paired
 from router_sdk.learning.performance import AgentPerformance
 from router_sdk.pretraining import pretrain
 from router_sdk.records import Decision, ModelVersion
 from router_sdk.serving import Ranked, Serving, TaskLike
 from router_sdk.store.activity import answered, learning_events, passed
+from router_sdk.store.identity import check_key
 from router_sdk.store.journal import dead_letters, learning_totals
 from router_sdk.strategy import Strategy
 from router_sdk.training.fit import Fit
@@ -75,8 +76,7 @@ class Router(Serving):
         reward of the last 100 outcomes) and ``improvement_rate`` (relative to the 100 before).
         """
         totals = self._engine.store.reader.query(learning_totals)
-        retrained = {"retrain_count": totals.pop("fits"), "next_retrain_in": self._engine.trainer.next_in}
-        return {**self._engine.performance.statistics(), **retrained, **totals}
+        return {**self._engine.performance.statistics(), **totals, "next_retrain_in": self._engine.trainer.next_in}
 
     def agent_performance(self, *, task_type: str | None = None, top_k: int | None = None) -> list[AgentPerformance]:
         """Reports of this process's agents, best first, with score, rank, and what the strategies expect of each.
@@ -190,25 +190,50 @@ class Router(Serving):
         """
         return self._engine.registry.report(self._engine.registry.version(strategy, version))
 
-    def promote(self, strategy: str, version: int, *, reason: str = "by hand", force: bool = False) -> ModelVersion:
-        """Let a version serve, between two requests.
+    def promote(
+        self, strategy: str, version: int, *, reason: str = "by hand", force: bool = False, pin: bool = True
+    ) -> ModelVersion:
+        """Let a version serve, between two requests, until a person says otherwise.
 
         Args:
             strategy: Whose.
             version: Which.
             reason: For the history.
             force: Although the gate refused it.
+            pin: False lets the next fit that passes the gate replace it.
 
         Raises:
-            UnknownVersionError: if there is none of that number.
+            UnknownVersionError: if there is none of that number, or its files were given up.
             GateRefusedError: if the gate refused it.
             CorruptArtifactError: if its files are damaged; what serves goes on.
         """
-        return self._engine.promoter.promote(strategy, version, reason=reason, force=force)
+        return self._engine.promoter.promote(strategy, version, reason=reason, force=force, pin=pin)
 
     def rollback(self, strategy: str) -> int | None:
-        """Let the version before serve again, and return its number; None is the strategy without any fit."""
+        """Let the version before serve again, and return its number; None is the strategy without any fit.
+
+        It stays until a person says otherwise: no fit replaces it before ``unpin``.
+        """
         return self._engine.promoter.rollback(strategy)
+
+    def pin(self, strategy: str, version: int | None = None) -> int | None:
+        """Keep what serves, whatever fits come to, until ``unpin``, ``promote`` or ``rollback``.
+
+        Args:
+            strategy: Whose.
+            version: Which version is to serve and stay; None keeps the one that serves.
+
+        Returns:
+            The version that serves; None is the strategy without any fit.
+
+        Raises:
+            UnknownVersionError: if there is none of that number.
+        """
+        return self._engine.promoter.pin(strategy, version)
+
+    def unpin(self, strategy: str) -> None:
+        """Let fits that pass the gate replace what serves again."""
+        self._engine.promoter.unpin(strategy)
 
     # -- files and labels
 
@@ -227,7 +252,8 @@ class Router(Serving):
             min_reward: Leave out what was rewarded less.
         """
         self._writer.flush()
-        return export_examples(self.examples.with_responses(), Path(path), format, min_reward)
+        lists = self._engine.store.exports
+        return export_examples(self.examples.with_responses(), Path(path), format, min_reward, lists)
 
     def import_examples(self, path: str | Path, *, mapping: MappingLike | None = None) -> ImportReport:
         """Log each line of a JSONL or CSV file (``.gz`` too) as an observed decision; a bad one is a dead letter.
@@ -238,9 +264,7 @@ class Router(Serving):
         Raises:
             InvalidInputError: if the file cannot be read, or has not the mapping's columns.
         """
-        report, letters = import_examples(Path(path), self._check_observation, self.observe_batch, mapping)
-        self._engine.store.refuse(letters)
-        return report
+        return self._engine.intake.import_file(Path(path), mapping)
 
     def _check_observation(self, observed: Observation) -> None:
         task, agent, outcome = observed
@@ -284,7 +308,7 @@ class Router(Serving):
         Returns:
             How many decisions were moved to the ``archive`` folder beside the store.
         """
-        return self._engine.archive(before)[0]
+        return self._engine.upkeep.archive(before)[0]
 
     def forget(self, session_id: str) -> int:
         """Erase what a session said: texts, features, vectors, responses and its id, from the files' raw bytes.
@@ -295,6 +319,7 @@ class Router(Serving):
             How many decisions were touched.
 
         Raises:
-            StoreUnavailableError: if another process's reader keeps old pages; call again.
+            StoreUnavailableError: if a reader keeps old pages, or another process is at work on the store's files; the
+                log itself is erased then, and the rest is done as soon as it can be.
         """
-        return self._engine.forget(session_id)
+        return self._engine.upkeep.forget(check_key(session_id, "session_id"))

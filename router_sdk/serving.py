@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
+import weakref
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +18,7 @@ from router_sdk.rewards import RewardFunction
 from router_sdk.routing.assembly import StrategySpec
 from router_sdk.routing.calls import Call
 from router_sdk.store.identity import check_id, check_key
-from router_sdk.store.ticket import Entry
+from router_sdk.store.rows import Entry
 
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
@@ -61,6 +63,7 @@ class Serving:
         members = configured.agents if agents is None else agents_of(agents)
         chain = configured.strategies if strategies is None else list(strategies)
         self._engine = Engine(configured, members, chain, reward, plugins)
+        weakref.finalize(self, _dropped, self._engine).atexit = False
         self._writer = self._engine.store.writer
         self.hook = self._engine.hook
 
@@ -81,14 +84,16 @@ class Serving:
 
     # -- route
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> dict[str, str]:
         """Wait until every strategy has opened what it needs, such as a model, or cannot.
 
         ``route`` never waits: until then the next strategy in the chain answers. Call this before the first request of
         a short-lived process, or before a service says that it is ready.
+
+        Returns:
+            Strategies that cannot get ready, and why; empty where all are.
         """
-        for stage in self._engine.chain.stages:
-            stage.strategy.warm_up()
+        return self._engine.warm_up()
 
     def route(self, task: TaskLike, *, exclude: Collection[str] = (), idempotency_key: str | None = None) -> Decision:
         """Choose an agent for a task. Does no I/O and never waits, unless an idempotency key is given.
@@ -179,7 +184,8 @@ class Serving:
         """
         outcome = Outcome.of(outcome)
         self._writer.flush()
-        ids = self._engine.store.reader.session_decisions(check_key(session_id, "session_id"))
+        store = self._engine.store
+        ids = store.reader.session_decisions(store.privacy.session(check_key(session_id, "session_id")))
         if not ids:
             raise UnknownDecisionError(f"session {session_id!r} has no decisions in the log")
         entries = [self._engine.entry(decision_id, outcome) for decision_id in ids]
@@ -265,6 +271,12 @@ class Serving:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _dropped(engine: Engine) -> None:
+    """The garbage collector found a router that nobody closed."""
+    if engine.drop():
+        warnings.warn(f"a router on {engine.store.path} was dropped without close()", ResourceWarning, stacklevel=2)
 
 
 def _id_of(decision: Decision | str) -> str:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from router_sdk.records import AgentSet, Distribution, Evidence, Example, Task, TrainingData
+    from router_sdk.records import AgentSet, Distribution, Evidence, Example, FeatureValue, Task, TrainingData
 
 
 class StrategyConfig(BaseModel):
@@ -85,6 +85,13 @@ class RouteContext(ABC):
     def history(self) -> tuple[str, ...]:
         """Agents that acted in this session before, oldest first: the task's own, then the router's memory."""
 
+    def kept(self, features: Mapping[str, FeatureValue]) -> Mapping[str, FeatureValue]:
+        """Features under the names and values by which the log keeps them, and ``Example.task`` shows them.
+
+        Some privacy modes hash names and texts. A strategy that learns of features looks them up like this.
+        """
+        return features
+
     @abstractmethod
     def encode(self, encoder: str | Encoder) -> NDArray[Any]:
         """The task's text as that encoder sees it, computed once per request and logged with the decision.
@@ -106,12 +113,30 @@ class StrategyServices:
         encoders: Registered encoders by name, made at first use.
         logger: Where to log.
         seed: Seed for the strategy's own generator, or None for fresh entropy.
+        keep: Gives a folder that was written whole and never again, such as a fine-tuned encoder that ``load`` finds in
+            a saved state, a place that lasts while the returned object is held: saved states come and go.
     """
 
     folder: Path
     encoders: Mapping[str, Encoder] = field(default_factory=dict)
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("router_sdk.strategy"))
     seed: int | None = None
+    keep: Callable[[Path], Kept] = lambda folder: _Lasting(folder)
+
+
+class Kept(Protocol):
+    """A folder that lasts while this object is held."""
+
+    @property
+    def path(self) -> Path:
+        """Where it stands; never written to."""
+
+
+@dataclass(slots=True, frozen=True)
+class _Lasting:
+    """A folder that nobody will delete."""
+
+    path: Path
 
 
 @dataclass(slots=True, frozen=True)
@@ -177,6 +202,8 @@ class Strategy(ABC):
     """Whether ``learn`` reads the text of past tasks; a privacy mode that keeps none is then refused."""
     state_version: ClassVar[int] = 1
     """Raise it when ``load`` can no longer read what an older ``save`` wrote: the log is then replayed."""
+    fine_tuned: bool = False
+    """Whether the fit that made this object moved an encoder, rather than a head on top of one."""
 
     def __init__(self, config: StrategyConfig, services: StrategyServices) -> None:
         self.config = config
@@ -185,8 +212,9 @@ class Strategy(ABC):
     def prepare(self, agents: AgentSet) -> None:  # noqa: B027
         """Get ready for these agents. Called off the hot path, at start and whenever the agents change."""
 
-    def warm_up(self) -> None:  # noqa: B027
-        """Wait for what ``prepare`` began in the background, such as opening a model, or until it has failed."""
+    def warm_up(self) -> str | None:
+        """Wait for what ``prepare`` began in the background, such as opening a model; why it failed, if it did."""
+        return None
 
     def restrict(self, task: Task, agents: AgentSet, context: RouteContext) -> Restriction | None:
         """Narrow who is eligible before anybody proposes; None leaves it as it is. For hard rules only."""
@@ -242,6 +270,12 @@ class Strategy(ABC):
             CorruptArtifactError: if the state is not valid; the strategy is then as it was, and the router replays
                 the log over it.
         """
+
+    def after_fork(self) -> None:  # noqa: B027
+        """In a forked child: locks that nobody holds, and what a thread of the parent had begun is begun again."""
+
+    def close(self) -> None:  # noqa: B027
+        """End what was begun in the background, within two seconds: the router is closed, or another version serves."""
 
     def expected(self) -> Mapping[str, Mapping[str, float]]:
         """What an average task may expect of each agent: any of ``quality``, ``latency_ms`` and ``cost_usd``."""

@@ -59,7 +59,7 @@ class Words(Strategy):
         if self.config.mode == "die":
             import os
 
-            os._exit(3)
+            os._exit(7)
         if self.config.mode == "hang":
             assert context.checkpoints is not None
             attempts = len(list(context.checkpoints.iterdir()))

@@ -86,11 +86,12 @@ class Invocation:
 
         return configure(self.config_path, {} if self.store is None else {"store": self.store})
 
-    def router(self, *, new: bool = True, **settings: Any) -> Router:
+    def router(self, *, new: bool = True, brief: bool = True, **settings: Any) -> Router:
         """A router with the settings in force.
 
         Args:
             new: Whether a store that does not exist is made.
+            brief: Whether the command ends in a moment: then no trigger starts a fit that it would not see end.
             **settings: Settings of this command; they come first.
 
         Raises:
@@ -104,4 +105,6 @@ class Invocation:
                 f"there is no store at {path} yet: route a first task (router route 'some text'), name another one "
                 "with --store, or see what it is all about with router demo"
             )
+        if brief:
+            settings.setdefault("retrain", False)
         return Router(config=self.config, **settings)

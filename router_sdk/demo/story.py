@@ -121,7 +121,6 @@ class Story:
         self._total = sum(len(phase.items) for phase in stream.phases)
         self._trace = Trace()
         self._feedback = FeedbackLoop(np.random.default_rng([config.seed, 1]))
-        self._heuristic = HeuristicAlone(stream)
         self._router = Router(
             agents=stream.agents,
             strategies=[(name, stream.strategy.get(name, {})) for name in chain],
@@ -130,6 +129,7 @@ class Story:
             retrain_interval=RETRAIN_EVERY,
             retrain_cooldown_seconds=0.0,
         )
+        self._heuristic = HeuristicAlone(stream)
         self._watch = Watch(self._router, stream.probes if needs_words(chain) else {})
 
     def pretrain(self) -> None:

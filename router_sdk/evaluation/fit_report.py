@@ -104,6 +104,9 @@ class FitReport:
         verdicts: What each check said.
         synthetic: Whether the examples came from a generator or a file.
         settings: What the fit was told that a reader may want to know, such as mode and learning rate.
+        fine_tuned: Whether an encoder was moved; False where a head alone was fitted.
+        data_hash: Equal for fits from equal examples.
+        folds: In how many parts the examples judged in turn; 1 is one held-out share.
     """
 
     strategy: str
@@ -119,6 +122,9 @@ class FitReport:
     verdicts: tuple[Verdict, ...] = ()
     synthetic: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
+    fine_tuned: bool = False
+    data_hash: str = ""
+    folds: int = 1
 
     def judged(self, passed: bool, verdicts: Iterable[Sequence[str]], version: int | None = None) -> Self:
         """The report with the gate's word: for each check its name, status and reason."""
@@ -151,6 +157,9 @@ def fit_report(
     duration_s: float,
     curve: Iterable[Mapping[str, float]] = (),
     settings: Mapping[str, Any] | None = None,
+    fine_tuned: bool = False,
+    data_hash: str = "",
+    folds: int = 1,
 ) -> FitReport:
     """Sum a fit up; the gate's word and the version come later, see ``FitReport.judged``.
 
@@ -162,6 +171,9 @@ def fit_report(
         duration_s: How long it took, in seconds.
         curve: What the fit told ``FitContext.note``; numbers that are not finite are left out.
         settings: What to show of the fit's settings.
+        fine_tuned: Whether an encoder was moved.
+        data_hash: Of the examples.
+        folds: In how many parts they judged in turn.
     """
     return FitReport(
         strategy=strategy,
@@ -174,4 +186,7 @@ def fit_report(
         curve=tuple({name: float(value) for name, value in point.items() if math.isfinite(value)} for point in curve),
         synthetic=data.synthetic,
         settings=dict(settings or {}),
+        fine_tuned=fine_tuned,
+        data_hash=data_hash,
+        folds=folds,
     )

@@ -1,14 +1,23 @@
-"""Examples out: JSON lines, CSV, and the chat formats that fine-tuning tools read."""
+"""Examples out: JSON lines, CSV, and the chat formats that fine-tuning tools read.
+
+Beside the store stands a list of each export: where it was written, and of which decisions its lines are, so that what
+is forgotten later can be taken out there, too.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
+import logging
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from router_sdk.errors import InvalidInputError
+from router_sdk.store.artifacts import write_private
 
 if TYPE_CHECKING:
     from router_sdk.records import Example
@@ -16,6 +25,8 @@ if TYPE_CHECKING:
 ExportFormat = Literal["jsonl", "csv", "chatml", "alpaca", "completion"]
 
 Row = dict[str, Any]
+
+_log = logging.getLogger(__name__)
 
 
 def _plain(example: Example, response: str | None) -> Row:
@@ -59,9 +70,13 @@ _CSV_COLUMNS = (
 
 
 def export_examples(
-    examples: Iterable[tuple[Example, str | None]], path: Path, form: ExportFormat, min_reward: float | None
+    examples: Iterable[tuple[Example, str | None]],
+    path: Path,
+    form: ExportFormat,
+    min_reward: float | None,
+    lists: Path | None = None,
 ) -> int:
-    """Write examples with their responses to a file; it appears whole or not at all.
+    """Write examples with their responses to a file; it appears whole or not at all, for its owner alone.
 
     The chat formats pair a task's text with the agent's response, so examples without either are left out.
 
@@ -70,6 +85,7 @@ def export_examples(
         path: Where to.
         form: Which format.
         min_reward: Leave out what was rewarded less, or not at all; None keeps all.
+        lists: Folder of the lists of exports; None makes none, for a file that is gone in a moment.
 
     Returns:
         How many were written.
@@ -79,46 +95,116 @@ def export_examples(
     """
     if form not in ("jsonl", "csv", *_CHAT):
         raise InvalidInputError(f"format: {form!r} is unknown; use jsonl, csv, {', '.join(_CHAT)}")
-    rows = _rows(examples, form, min_reward)
     if not path.parent.is_dir() or not path.name:
         raise InvalidInputError(f"cannot write {str(path)!r}: its folder does not exist")
+    ids: list[str] = []
+    rows = _rows(examples, form, min_reward, ids)
+    with _replacing(path) as file:
+        if form == "csv":
+            _write_csv(file, rows)
+        else:
+            _write_lines(file, rows)
+    if lists is not None:
+        _list(lists, path, form, ids)
+    return len(ids)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[TextIO]:
+    """A file to write that takes its place once it is whole."""
     draft = path.with_name(path.name + ".part")
     try:
-        with draft.open("w", encoding="utf-8", newline="") as file:
-            written = _write_csv(file, rows) if form == "csv" else _write_lines(file, rows)
+        draft.unlink(missing_ok=True)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            yield file
         draft.replace(path)
     except OSError as error:
         raise InvalidInputError(f"cannot write {path}: {error.strerror}") from error
     finally:
         draft.unlink(missing_ok=True)
-    return written
 
 
 def _rows(
-    examples: Iterable[tuple[Example, str | None]], form: ExportFormat, min_reward: float | None
+    examples: Iterable[tuple[Example, str | None]], form: ExportFormat, min_reward: float | None, ids: list[str]
 ) -> Iterator[Row]:
+    """The rows; the decision of each is added to ``ids``."""
     for example, response in examples:
         if min_reward is not None and (example.reward is None or example.reward < min_reward):
             continue
         if form not in _CHAT:
+            ids.append(example.decision_id)
             yield _plain(example, response)
         elif response and example.task.text:
+            ids.append(example.decision_id)
             yield _CHAT[form](example, response)
 
 
-def _write_lines(file: TextIO, rows: Iterable[Row]) -> int:
-    written = 0
+def _write_lines(file: TextIO, rows: Iterable[Row]) -> None:
     for row in rows:
         file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        written += 1
-    return written
 
 
-def _write_csv(file: TextIO, rows: Iterable[Row]) -> int:
+def _write_csv(file: TextIO, rows: Iterable[Row]) -> None:
     writer = csv.DictWriter(file, _CSV_COLUMNS)
     writer.writeheader()
-    written = 0
     for row in rows:
         writer.writerow({k: json.dumps(v) if isinstance(v, dict) else v for k, v in row.items()})
-        written += 1
-    return written
+
+
+# -- what is forgotten is taken out
+
+
+def _list(lists: Path, path: Path, form: str, ids: list[str]) -> None:
+    """Note where an export is, and of which decision each of its lines."""
+    place = str(path.absolute())
+    name = sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    try:
+        write_private(lists / f"{name}.json", json.dumps({"path": place, "format": form, "decisions": ids}))
+    except OSError as error:  # such as a store on a medium that is read-only
+        _log.warning("the export is not listed beside the store, so that forget will not reach it: %s", error)
+
+
+def erase_from_exports(lists: Path, decision_ids: Collection[str]) -> None:
+    """Take these decisions' lines out of the listed exports that are still where they were written.
+
+    Args:
+        lists: Folder of the lists of exports.
+        decision_ids: What was forgotten.
+
+    Raises:
+        InvalidInputError: if an export is there and cannot be written.
+    """
+    gone = set(decision_ids)
+    for note in sorted(lists.glob("*.json")):
+        try:
+            told = json.loads(note.read_text(encoding="utf-8"))
+            path, form, ids = Path(told["path"]), told["format"], list(told["decisions"])
+        except (OSError, ValueError, KeyError, TypeError):
+            _log.warning("%s is no list of an export", note.name)
+            continue
+        if not path.is_file():
+            note.unlink(missing_ok=True)
+        elif not gone.isdisjoint(ids):
+            _take_out(path, ids, gone) if form != "csv" else _take_out_of_csv(path, gone)
+            _list(lists, path, form, [one for one in ids if one not in gone])
+
+
+def _take_out(path: Path, ids: list[str], gone: Collection[str]) -> None:
+    with path.open(encoding="utf-8", newline="\n") as source:
+        lines = source.readlines()
+    if len(lines) != len(ids):
+        _log.warning("%s was changed since it was written; what was forgotten is not taken out of it", path)
+        return
+    with _replacing(path) as file:
+        file.writelines(line for line, decision_id in zip(lines, ids, strict=True) if decision_id not in gone)
+
+
+def _take_out_of_csv(path: Path, gone: Collection[str]) -> None:
+    with path.open(encoding="utf-8", newline="") as source, _replacing(path) as file:
+        reader = csv.reader(source)
+        writer = csv.writer(file)
+        header = next(reader, [])
+        place = header.index("decision_id") if "decision_id" in header else None
+        writer.writerow(header)
+        writer.writerows(row for row in reader if place is None or not row or row[place] not in gone)

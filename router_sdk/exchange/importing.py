@@ -21,6 +21,9 @@ from router_sdk.store.journal import DeadLetter
 Observation = tuple[Task, str | None, Outcome | None]
 """A task, the agent that acted on it (None: nobody fitted), and what came of it."""
 
+Numbered = tuple[int, Observation]
+"""An observation with the number of its line."""
+
 MappingLike = ColumnMapping | Mapping[str, Any]
 """What the columns of a foreign file mean, or the fields of such a record."""
 
@@ -156,8 +159,8 @@ def _known(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def import_examples(
     path: Path,
-    check: Callable[[Observation], None],
-    observe: Callable[[Sequence[Observation]], object],
+    check: Callable[[Numbered], object],
+    observe: Callable[[Sequence[Numbered]], object],
     mapping: MappingLike | None = None,
 ) -> tuple[ImportReport, list[DeadLetter]]:
     """Read every line of a file and hand it on as an observed decision with its outcome, 64 at a time.
@@ -182,12 +185,12 @@ def import_examples(
         _look_for_columns(path, mapping)
     report = ImportReport()
     letters: list[DeadLetter] = []
-    group: list[Observation] = []
+    group: list[Numbered] = []
     for number, row in _rows_and_fault(path, texts):
         try:
             if isinstance(row, InvalidInputError):
                 raise row
-            observation = split_row(row, mapping)
+            observation = (number, split_row(row, mapping))
             check(observation)
         except RouterError as error:
             letters.append(("import", None, _plain(f"{path.name}:{number}: {error}"), _body(row)))

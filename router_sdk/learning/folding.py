@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from router_sdk.rewards import RewardFunction
     from router_sdk.store import Store
     from router_sdk.store.journal import LearningEvent
+
+_log = logging.getLogger(__name__)
 
 
 class Folding:
@@ -48,11 +51,15 @@ class Folding:
     def __getitem__(self, name: str) -> Fold:
         return next(fold for fold in self._folds if fold.name == name)
 
+    def saved_cursors(self) -> dict[str, int]:
+        """Position up to which each fold's state is in a snapshot."""
+        return {fold.name: fold.saved for fold in self._folds}
+
     def status(self) -> dict[str, object]:
         """Where the folds stand, as JSON values."""
         return {
             "cursors": {fold.name: fold.cursor for fold in self._folds},
-            "snapshots": {fold.name: fold.saved for fold in self._folds},
+            "snapshots": self.saved_cursors(),
             "broken": [fold.name for fold in self._folds if fold.broken],
         }
 
@@ -88,11 +95,7 @@ class Folding:
 
     def restore(self, fold: Fold) -> None:
         """Load a fold's newest snapshot, if that is newer than where it stands."""
-        found = self._store.reader.query(
-            lambda connection: self._store.snapshots.restore(
-                connection, fold.name, fold.fingerprint, fold.state.load, fold.cursor
-            )
-        )
+        found = self._store.snapshots.restore(fold.name, fold.fingerprint, fold.state.load, fold.cursor)
         if found:
             fold.cursor = fold.saved = found
 
@@ -105,16 +108,23 @@ class Folding:
                 batch = self.tail.read(fold.cursor, replaced.cursor, BATCH)
                 events += apply_all([fold], batch, "replay")
         with self.lock:
+            swap()  # where it raises, everything is as it was
             self._folds = tuple(fold if old is replaced else old for old in self._folds)
-            swap()
         return events
 
     def save(self, *, anew: bool = False) -> None:
         """Snapshot every fold that has learnt since its last one; ``anew``: those that have not, too."""
+        faults = []
         for fold in self._folds:
             if anew:
                 fold.saved = 0
-            self._save(fold)
+            try:
+                self._save(fold)
+            except Exception as fault:  # the others are saved all the same
+                _log.exception("the state of %s is not saved", fold.name)
+                faults.append(fault)
+        if faults:
+            raise faults[0]
 
     def _save(self, fold: Fold) -> None:
         if fold.cursor > fold.saved and not fold.broken and self._enabled:

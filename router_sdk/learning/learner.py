@@ -7,7 +7,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING, TypeVar
 from router_sdk.errors import RouterClosedError
 from router_sdk.learning.cadence import BATCH, PAUSE_S, POLL_S, REPLAY_BATCH, SWEEP_S, Every
 from router_sdk.learning.folding import Folding
-from router_sdk.store.commit import HEAD
 from router_sdk.store.journal import LearningEvent, merged, sweep_pending, write_learning_events
+from router_sdk.store.transaction import HEAD
+from router_sdk.waiting import Bell, Promise
 
 if TYPE_CHECKING:
     from router_sdk.learning.fold import Fold
@@ -78,46 +78,47 @@ class Learner:
         self.folding.to_head("replay", REPLAY_BATCH, after_update, lambda seconds: None)
 
     def _start(self) -> None:
-        self._wake = threading.Event()
-        self._urgent = threading.Event()
-        self._requests: deque[tuple[Callable[[], object], Future[object]]] = deque()
+        self._bell = Bell()
+        self._urgent = Bell()
+        """Rung for who waits for the thread: it cuts the thread's rests short."""
+        self._requests: deque[tuple[Callable[[], object], Promise[object]]] = deque()
         self._recorded = 0
         self._waiting_since: float | None = None
         self._thread: threading.Thread | None = None
-        self._thread_lock = threading.Lock()
+        self._thread_lock = threading.RLock()
 
     # -- called from any thread
 
     def notify(self, recorded: int) -> None:
-        """Outcomes were committed; called with the commit lock held, so it only counts and wakes."""
+        """Outcomes were committed; called on the writer's thread, so it only counts and wakes."""
         self._recorded += recorded
-        due = self._enabled and self._recorded >= self._batch_events and not self._wake.is_set()
-        if due or self._thread is None:
+        if (self._enabled and self._recorded >= self._batch_events) or self._thread is None:
+            self._recorded = 0
             self.wake()
 
     def wake(self) -> None:
         """Let the thread look around now, starting it at first use."""
-        self._wake.set()
+        self._bell.ring()
         if self._thread is None:
             with self._thread_lock:
                 if self._thread is None and not self._closed:
                     self._thread = threading.Thread(target=self._run, name="router-learner", daemon=True)
                     self._thread.start()
 
-    def submit(self, work: Callable[[], T]) -> Future[T]:
+    def submit(self, work: Callable[[], T]) -> Promise[T]:
         """Run ``work`` on the learner's thread.
 
         Raises:
             RouterClosedError: if the learner was closed.
         """
-        future: Future[T] = Future()
+        promise: Promise[T] = Promise()
         with self._thread_lock:
             if self._closed:
                 raise RouterClosedError("the router was closed; make a new one on the same store")
-            self._requests.append((work, future))  # type: ignore[arg-type]
-        self._urgent.set()
+            self._requests.append((work, promise))  # type: ignore[arg-type]
+        self._urgent.ring()
         self.wake()
-        return future
+        return promise
 
     def drain(self) -> None:
         """Return once everything recorded before the call has been learnt."""
@@ -146,17 +147,17 @@ class Learner:
             **self.folding.status(),
         }
 
-    def close(self) -> None:
-        """Learn the rest, save, and stop the thread."""
+    def close(self, *, hurry: bool = False) -> None:
+        """Learn the rest, save, and stop the thread; in a hurry the rest is left to the next start."""
         self.wake()
-        last: Future[object] = Future()
+        last: Promise[object] = Promise()
         with self._thread_lock:  # whoever asked before is served, whoever asks later is told
             if self._closed:
                 return
-            self._requests.append((self._finish, last))
+            self._requests.append((self.folding.save if hurry else self._finish, last))
             self._closed = True
-        self._urgent.set()
-        self._wake.set()
+        self._urgent.ring()
+        self._bell.ring()
         try:
             last.result()
         finally:
@@ -188,22 +189,20 @@ class Learner:
         poll, sweep = Every(POLL_S, at_once=True), Every(SWEEP_S, at_once=True)
         snapshot = Every(self._snapshot_seconds)
         while not self._closed or self._requests:
-            self._wake.wait(self._timeout())
-            self._wake.clear()
-            self._recorded = 0
+            self._bell.wait(self._timeout())
             self._serve()
             try:
                 with self.folding.lock:
                     due = self._enabled and self._due()
                 if due:
                     self._update()
-                    self._urgent.wait(PAUSE_S)
+                    self._rest(PAUSE_S)
                 if poll.due():
                     self._write_journal()
                     self._on_poll()
                 if snapshot.due():
                     self.folding.save()
-                if sweep.due():
+                if sweep.due() and not self._store.read_only:
                     sweep_pending(self._store.writer, self._pending_ttl_seconds)
             except Exception:
                 _log.exception("the learner goes on after a fault")
@@ -214,12 +213,8 @@ class Learner:
 
     def _serve(self) -> None:
         while self._requests:
-            work, future = self._requests.popleft()
-            try:
-                future.set_result(work())
-            except BaseException as error:
-                future.set_exception(error)
-        self._urgent.clear()
+            work, promise = self._requests.popleft()
+            promise.run(work)
 
     def _due(self) -> bool:
         """Whether enough outcomes wait, of this process or another, or one has waited long enough."""
@@ -251,7 +246,7 @@ class Learner:
 
     def _rest(self, seconds: float) -> None:
         """Let requests go first, unless somebody waits for the learner."""
-        if not self._closed:
+        if not (self._closed or self._requests):
             self._urgent.wait(seconds)
 
     def replace_here(self, fold: Fold, swap: Callable[[], None]) -> None:

@@ -64,6 +64,7 @@ class Performance:
         self._labels: Counter[str] = Counter()
         self._judged: list[float] = [0.0, 0.0, 0.0, 0.0, 0.0]
         """Examples, with feedback, with positive feedback, with quality, sum of quality."""
+        self._processed = self._usable = 0
         self._rewards: OrderedDict[str, float] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -85,12 +86,20 @@ class Performance:
             if cell is None:
                 cell = cells[key] = Running()
             figures = figures_of(reward, signals)
+            self._usable += reward is not None or signals.labelled
             if previous is None:
                 cell.add(example.decision_id, example.seq, figures)
                 self._judged[0] += 1
             else:
-                cell.correct(example.decision_id, figures, figures_of(example.previous_reward, previous))
+                self._usable -= example.previous_reward is not None or previous.labelled
                 self._judge(previous, -1)
+                before = figures_of(example.previous_reward, previous)
+                if example.withdrawn:
+                    cell.withdraw(example.decision_id, before)
+                    self._judged[0] -= 1
+                    continue
+                cell.correct(example.decision_id, figures, before)
+            self._processed += 1
             self._judge(signals, 1)
             if reward is not None and (example.previous_reward is None or example.decision_id in rewards):
                 rewards[example.decision_id] = reward
@@ -111,6 +120,11 @@ class Performance:
             self._judged[4] += sign * quality
 
     # -- reports
+
+    @property
+    def usable(self) -> int:
+        """Examples of which somebody said how they went: what a fit can learn from and be judged by."""
+        return self._usable
 
     def score(self) -> float | None:
         """Mean reward of the last 100 outcomes, or None before the first."""
@@ -134,6 +148,7 @@ class Performance:
             "positive_feedback_rate": positive / with_feedback if with_feedback else None,
             "current_model_score": score,
             "improvement_rate": (score - earlier) / earlier if score is not None and earlier else None,
+            "samples_processed": self._processed,
         }
 
     def agents(
@@ -178,6 +193,7 @@ class Performance:
             "cells": [[name, kind, cell.to_json()] for (name, kind), cell in self._cells.items()],
             "labels": self._labels,
             "judged": self._judged,
+            "counts": [self._processed, self._usable],
             "rewards": list(self._rewards.items()),
         }
         (folder / "performance.json").write_text(json.dumps(state))
@@ -188,6 +204,8 @@ class Performance:
         self._cells = {(name, kind): Running.from_json(cell) for name, kind, cell in state["cells"]}
         self._labels = Counter(state["labels"])
         self._judged = state["judged"]
+        # A state of an earlier release counted examples alone.
+        self._processed, self._usable = state.get("counts", [int(self._judged[0])] * 2)
         self._rewards = OrderedDict(state["rewards"])
 
 

@@ -80,6 +80,15 @@ class Running:
         if decision_id in self.recent:
             self.recent[decision_id] = (self.recent[decision_id][0], figures)
 
+    def withdraw(self, decision_id: str, previous: Figures) -> None:
+        """Take back an execution that turned out to be somebody else's; the moving averages have moved."""
+        self.executions -= 1
+        for i, old in enumerate(previous):
+            if old is not None:
+                self.sums[i] -= old
+                self.counts[i] -= 1
+        self.recent.pop(decision_id, None)
+
     def lifetime(self) -> dict[str, float | None]:
         """Mean per figure over all executions."""
         return {

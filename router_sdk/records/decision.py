@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from router_sdk.records.distribution import Distribution
     from router_sdk.records.task import Task
 
-Source = Literal["routed", "observed"]
+Source = Literal["routed", "observed", "kept", "shadow"]
 
 
 class Skipped(NamedTuple):
@@ -33,9 +33,13 @@ class Decision:
         at: When, in seconds since the epoch.
         propensity: The probability with which ``agent`` was chosen; None where somebody else chose.
         explored: Whether another agent than the strategy's favourite was drawn.
-        source: ``"routed"`` by this router, or ``"observed"`` where somebody else decided.
+        source: ``"routed"`` by this router, ``"observed"`` where somebody else decided, ``"kept"`` from a step before,
+            or ``"shadow"`` where another decision was acted on.
         logged: False when the log's queue was full and the decision could not be kept.
         skipped: Strategies that abstained or failed before one answered.
+        session_propensity: The probability with which the session's choices so far were made, where that is known.
+        arm: Of an experiment, or None.
+        arm_probability: With which the task came to that arm.
     """
 
     decision_id: str
@@ -50,6 +54,9 @@ class Decision:
     skipped: tuple[Skipped, ...] = ()
     vectors: Mapping[str, NDArray[Any]] | None = None
     durable: bool = False
+    session_propensity: float | None = None
+    arm: str | None = None
+    arm_probability: float | None = None
 
     @property
     def strategy(self) -> str:

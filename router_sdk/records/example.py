@@ -21,6 +21,9 @@ class Context(Protocol):
     def task(self, decision_seq: int) -> Task:
         """The routed task; without its text where privacy or ``forget`` removed it."""
 
+    def hashes(self, decision_seq: int) -> tuple[str | None, str | None]:
+        """Equal for texts that differ in form alone, and for equal tasks; None where nothing of them is kept."""
+
     def vectors(self, decision_seq: int) -> Mapping[str, NDArray[Any]]:
         """Logged embeddings by encoder tag."""
 
@@ -40,17 +43,17 @@ class Example:
         seq: Position in the log of the event that made this revision.
         decision_seq: Position in the log of the decision.
         revision: 0 for the first thing known, then 1, 2, … for each correction.
-        agent: The agent that acted; None where the decision was "no agent fits".
+        agent: The agent that acted, whomever the decision named; None where it was "no agent fits".
         task_type: The task's type.
         reward: Joined reward of ``agent`` in [0, 1], or None while unknown.
         previous_reward: What the revision before said, or None.
         signals: Joined parts of the outcome.
         previous: Joined parts at the revision before, or None at revision 0.
-        propensity: Probability with which ``agent`` was chosen; None where somebody else chose.
+        propensity: Probability with which ``agent`` was chosen; None where somebody else chose, or another one ran.
         at: When this revision arrived, in seconds since the epoch.
         first_at: When revision 0 arrived.
         decided_at: When the decision was made.
-        source: ``"routed"`` or ``"observed"``.
+        source: ``"routed"``, or ``"observed"`` where somebody else decided, or another agent ran than was chosen.
     """
 
     decision_id: str
@@ -71,6 +74,11 @@ class Example:
     context: Context = field(repr=False, compare=False)
 
     @property
+    def withdrawn(self) -> bool:
+        """Whether it takes back what was said of ``agent``, because another one turned out to have acted."""
+        return self.previous is not None and self.signals == Signals()
+
+    @property
     def label(self) -> str | None:
         """The agent that would have been right; with ``labelled``, None means that none would."""
         return self.signals.correct_agent
@@ -84,6 +92,16 @@ class Example:
     def task(self) -> Task:
         """The routed task."""
         return self.context.task(self.decision_seq)
+
+    @property
+    def context_hash(self) -> str | None:
+        """Equal for texts that differ in case, white space or Unicode form alone; None where there is none."""
+        return self.context.hashes(self.decision_seq)[0]
+
+    @property
+    def dedupe_hash(self) -> str | None:
+        """Equal for equal tasks; None where nothing of the task is kept."""
+        return self.context.hashes(self.decision_seq)[1]
 
     @property
     def vectors(self) -> Mapping[str, NDArray[Any]]:

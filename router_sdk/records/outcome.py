@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, StrictBool, StrictInt
 
 from router_sdk.errors import InvalidOutcomeError
 from router_sdk.records.record import Label, Name, Record, Text
+
+Origin = Literal["user", "tool", "judge", "signal", "horizon", "import"]
+"""Who said what came of a decision."""
+
+_SOURCES = {"origin", "actor"}
 
 
 class Signals(NamedTuple):
@@ -23,6 +28,7 @@ class Signals(NamedTuple):
     cost_usd: float | None = None
     tokens: int | None = None
     metrics: Mapping[str, float] | None = None
+    agent: str | None = None
 
     def updated(self, newer: Signals) -> Signals:
         """Join a newer part: each field it gives wins, each it leaves open stays.
@@ -56,6 +62,9 @@ class Outcome(Record):
         tokens: Tokens used.
         metrics: Any further numbers, by name.
         error: The error that ended the call; implies ``success=False`` unless that is given.
+        agent: Who really ran. Where it is not whom the decision named, the outcome is learnt as one that was observed.
+        origin: Who says so: ``user, tool, judge, signal, horizon`` (nothing came for so long) or ``import``.
+        actor: Which of them, such as a judge's model or a reviewer's number.
 
     Raises:
         InvalidOutcomeError: if a value is not finite, out of range, of the wrong type, or nothing is given.
@@ -75,10 +84,13 @@ class Outcome(Record):
     tokens: Annotated[StrictInt, Field(ge=0, le=2**53)] | None = None
     metrics: dict[Label, Annotated[float, Field(strict=True)]] | None = None
     error: Text | None = None
+    agent: Name | None = None
+    origin: Origin | None = None
+    actor: Label | None = None
 
     def __init__(self, **fields: Any) -> None:
         super().__init__(**fields)
-        if not self.model_fields_set:
+        if self.model_fields_set <= _SOURCES:
             raise InvalidOutcomeError("Outcome: give at least one part, such as success=True or quality=0.9")
         if self.correct_agent is not None and self.no_agent_fits:
             raise InvalidOutcomeError("Outcome: correct_agent and no_agent_fits=True contradict each other; give one")
@@ -98,4 +110,5 @@ class Outcome(Record):
             self.cost_usd,
             self.tokens,
             self.metrics,
+            self.agent,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, StringConstraints
 
 from router_sdk.errors import InvalidTaskError
 from router_sdk.records.record import MAX_TEXT_CHARS, Label, Metadata, Name, Record, Text
@@ -28,6 +28,8 @@ class Task(Record):
         max_cost_usd: Budget of this task, in US dollars.
         max_latency_ms: Latency budget of this task, in milliseconds.
         metadata: Anything else; kept in the log, never interpreted by the core.
+        step: Which step of its session this is, from 0.
+        parent_decision_id: The decision that led to this task.
 
     Raises:
         InvalidTaskError: if text, features and task type are all missing, or a field is malformed.
@@ -46,6 +48,8 @@ class Task(Record):
     max_cost_usd: Annotated[float, Field(ge=0)] | None = None
     max_latency_ms: Annotated[float, Field(ge=0)] | None = None
     metadata: Metadata = Field(default_factory=dict)
+    step: Annotated[StrictInt, Field(ge=0, le=2**53)] | None = None
+    parent_decision_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")] | None = None
 
     def __init__(self, text: str = "", **fields: Any) -> None:
         super().__init__(text=text, **fields)

@@ -24,7 +24,10 @@ class ModelVersion:
         settings: What of the strategy's configuration was overridden for this fit.
         metrics: What the fit measured, as JSON values.
         folder: Name of its folder among the store's artefacts.
-        aliases: ``"champion"`` where it serves.
+        fine_tuned: Whether the fit moved an encoder; False where a head alone was fitted.
+        data_hash: Equal for versions that were fitted on the same examples with the same settings.
+        pruned_at: When its files were given up, in seconds since the epoch; None while they are there.
+        aliases: ``"champion"`` where it serves, and ``"pinned"`` where a person said so.
     """
 
     strategy: str
@@ -39,6 +42,9 @@ class ModelVersion:
     folder: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    fine_tuned: bool = False
+    data_hash: str | None = None
+    pruned_at: float | None = None
     aliases: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from router_sdk.errors import DuplicateNameError, InvalidConfigError
+from router_sdk.errors import CorruptArtifactError, DuplicateNameError, InvalidConfigError, UnknownStrategyError
 from router_sdk.records.record import describe
-from router_sdk.strategy import Encoder, Strategy, StrategyServices
+from router_sdk.store.artifacts import plain_name
+from router_sdk.strategy import Encoder, Kept, Strategy, StrategyServices
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,70 +26,99 @@ FIRST_PARTY = ("bert", "thompson", "heuristic")
 """The default chain: those of these that are installed."""
 
 
-def build_strategies(
-    specs: Sequence[StrategySpec] | None,
-    config: RouterConfig,
-    registry: PluginRegistry,
-    encoders: Mapping[str, Encoder],
-    folder: Path,
-) -> list[Strategy]:
-    """Make the strategies of a chain, in order.
+class Workshop:
+    """Makes the strategies of one router.
 
-    Raises:
-        UnknownStrategyError: if a name is not registered.
-        InvalidConfigError: if a strategy's configuration is not understood, configures a strategy that is not in
-            the chain, or the privacy mode keeps it from learning.
-        DuplicateNameError: if two strategies have one name.
+    Args:
+        config: Settings.
+        plugins: What is registered.
+        encoders: What strategies may ask for.
+        folder: The store's folder for artefacts.
+        keep: See ``StrategyServices``; None leaves folders where they are.
     """
-    if specs is None:
-        specs = [name for name in FIRST_PARTY if name in registry.strategies]
-    if not specs:
-        raise InvalidConfigError(
-            "strategies: the chain is empty; install some (pip install router-sdk-thompson router-sdk-heuristic) "
-            "or pass a Strategy"
-        )
-    made = [_build(spec, config, registry, encoders, folder) for spec in specs]
-    names = [strategy.name for strategy in made]
-    if len(set(names)) != len(names):
-        raise DuplicateNameError(f"strategies: names must be unique in the chain, got {names}")
-    unused = sorted(config.strategy.keys() - set(names))
-    if unused:
-        raise InvalidConfigError(f"strategy: {unused} are configured but not in the chain {names}")
-    for strategy in made:
-        if strategy.needs_text and config.privacy in ("hmac", "none"):
+
+    def __init__(
+        self,
+        config: RouterConfig,
+        plugins: PluginRegistry,
+        encoders: Mapping[str, Encoder],
+        folder: Path,
+        keep: Callable[[Path], Kept] | None,
+    ) -> None:
+        self._config, self._plugins, self._encoders, self._folder, self._keep = config, plugins, encoders, folder, keep
+
+    def chain(self, specs: Sequence[StrategySpec] | None) -> list[Strategy]:
+        """Make the strategies of a chain, in order.
+
+        Raises:
+            UnknownStrategyError: if a name is not registered.
+            InvalidConfigError: if a strategy's configuration is not understood, configures a strategy that is not in
+                the chain, its name could lead out of the store's folder, or the privacy mode keeps it from learning.
+            DuplicateNameError: if two strategies have one name.
+        """
+        if specs is None:
+            specs = [name for name in FIRST_PARTY if name in self._plugins.strategies]
+        if not specs:
             raise InvalidConfigError(
-                f"privacy={config.privacy!r} keeps no text, and strategy {strategy.name!r} learns from past texts; "
-                "use privacy='full' or 'redacted', or leave it out of the chain"
+                "strategies: the chain is empty; install some (pip install router-sdk-thompson router-sdk-heuristic) "
+                "or pass a Strategy"
             )
-    return made
+        made = [self._make(spec) for spec in specs]
+        names = [strategy.name for strategy in made]
+        if len(set(names)) != len(names):
+            raise DuplicateNameError(f"strategies: names must be unique in the chain, got {names}")
+        unused = sorted(self._config.strategy.keys() - set(names))
+        if unused:
+            raise InvalidConfigError(f"strategy: {unused} are configured but not in the chain {names}")
+        privacy = self._config.privacy
+        for strategy in made:
+            if strategy.needs_text and privacy in ("hmac", "none"):
+                raise InvalidConfigError(
+                    f"privacy={privacy!r} keeps no text, and strategy {strategy.name!r} learns from past texts; "
+                    "use privacy='full' or 'redacted', or leave it out of the chain"
+                )
+        return made
+
+    def installed(self, name: str) -> Strategy | None:
+        """A strategy that an installed plugin brings, as configured; None where none does."""
+        try:
+            return self._make(name)
+        except (UnknownStrategyError, InvalidConfigError):
+            return None
+
+    def _make(self, spec: StrategySpec) -> Strategy:
+        if isinstance(spec, Strategy):
+            _check_name(spec.name)
+            return spec
+        settings: Mapping[str, Any] = {}
+        if isinstance(spec, tuple):
+            spec, settings = spec
+        if isinstance(spec, str):
+            chosen = self._plugins.strategy(spec)
+        elif isinstance(spec, type) and issubclass(spec, Strategy):
+            chosen = spec
+        else:
+            raise InvalidConfigError(f"strategies: {spec!r} is neither a name, a Strategy class nor a Strategy")
+        _check_name(chosen.name)
+        try:
+            own = chosen.Config(**{**self._config.strategy.get(chosen.name, {}), **settings})
+        except ValidationError as error:
+            raise InvalidConfigError(f"strategy {chosen.name!r}: {describe(error)}") from None
+        services = StrategyServices(
+            folder=self._folder / "strategies" / chosen.name,
+            encoders=self._encoders,
+            logger=logging.getLogger(f"router_sdk.strategy.{chosen.name}"),
+            seed=self._config.seed,
+            **({} if self._keep is None else {"keep": self._keep}),
+        )
+        return chosen(own, services)
 
 
-def _build(
-    spec: StrategySpec,
-    config: RouterConfig,
-    registry: PluginRegistry,
-    encoders: Mapping[str, Encoder],
-    folder: Path,
-) -> Strategy:
-    if isinstance(spec, Strategy):
-        return spec
-    settings: Mapping[str, Any] = {}
-    if isinstance(spec, tuple):
-        spec, settings = spec
-    if isinstance(spec, str):
-        chosen = registry.strategy(spec)
-    elif isinstance(spec, type) and issubclass(spec, Strategy):
-        chosen = spec
-    else:
-        raise InvalidConfigError(f"strategies: {spec!r} is neither a name, a Strategy class nor a Strategy")
+def _check_name(name: object) -> None:
+    """Files and folders are called after strategies."""
     try:
-        own = chosen.Config(**{**config.strategy.get(chosen.name, {}), **settings})
-    except ValidationError as error:
-        raise InvalidConfigError(f"strategy {chosen.name!r}: {describe(error)}") from None
-    services = StrategyServices(
-        folder=folder / "strategies" / chosen.name,
-        encoders=encoders,
-        logger=logging.getLogger(f"router_sdk.strategy.{chosen.name}"),
-        seed=config.seed,
-    )
-    return chosen(own, services)
+        plain_name(name)
+    except CorruptArtifactError:
+        raise InvalidConfigError(
+            f"strategies: {name!r:.80} cannot be a strategy's name: use letters, digits, '_', '-' and '.'"
+        ) from None

@@ -30,13 +30,13 @@ class Members:
     def __init__(self, store: Store, agents: Iterable[Agent] | None) -> None:
         self._store = store
         self._changed: Callable[[Roster], None] = lambda roster: None
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._follows = agents is None
         self._version = -1
         self._unprepared = False
         own = None if agents is None else list(agents)
         self.roster = Roster(own or [])
-        if own:
+        if own and not store.read_only:
             add_agents(store.writer, own)
         self._known = self._read()
         if own is None:
@@ -52,20 +52,20 @@ class Members:
 
     def on_change(self, changed: Callable[[Roster], None]) -> None:
         """Call ``changed`` with the roster now, and with each new one before it is published."""
-        with self._lock:
+        with self.lock:
             self._changed = changed
             changed(self.roster)
 
     def publish(self, agents: Sequence[Agent], unhealthy: dict[str, float] | None = None) -> None:
         """Replace the roster; strategies are prepared before requests see it."""
-        with self._lock:
+        with self.lock:
             roster = Roster(agents, self.roster.unhealthy if unhealthy is None else unhealthy)
             self._changed(roster)
             self.roster = roster
 
     def follow(self) -> None:
         """Look whether another process changed the agents; in this process's set only where it follows the store."""
-        with self._lock:
+        with self.lock:
             if self._unprepared:
                 self._unprepared = False
                 self._changed(self.roster)
@@ -89,7 +89,7 @@ class Members:
 
     def add(self, agent: Agent, *, fresh: bool) -> None:
         """Add or replace one agent."""
-        with self._lock:
+        with self.lock:
             add_agents(self._store.writer, [agent], fresh=fresh)
             self._known = self._read()
             others = [other for other in self.roster.everyone if other.name != agent.name]
@@ -101,7 +101,7 @@ class Members:
         Raises:
             UnknownAgentError: if nobody of that name is in this process's set.
         """
-        with self._lock:
+        with self.lock:
             agent = self.roster.everyone.get(name)
             if agent is None:
                 raise UnknownAgentError(f"no agent {name!r} to remove; there are {list(self.roster.everyone.names)}")
@@ -116,7 +116,7 @@ class Members:
             UnknownAgentError: if nobody of that name is or was there.
         """
         self.require_known(name)
-        with self._lock:
+        with self.lock:
             unhealthy = {other: until for other, until in self.roster.unhealthy.items() if other != name}
             if not healthy:
                 unhealthy[name] = time.time() + for_s
@@ -124,23 +124,23 @@ class Members:
 
     def recheck(self) -> Roster:
         """Let agents back whose time is over. A request asks, so this waits for nobody: ``follow`` prepares later."""
-        if self._lock.acquire(blocking=False):
+        if self.lock.acquire(blocking=False):
             try:
                 if time.time() >= self.roster.recheck_at:
                     self.roster = Roster(self.roster.everyone, self.roster.unhealthy)
                     self._unprepared = True
             finally:
-                self._lock.release()
+                self.lock.release()
         return self.roster
 
     def before_fork(self) -> None:
         """Keep the agents as they are."""
-        self._lock.acquire()
+        self.lock.acquire()
 
     def after_fork_in_parent(self) -> None:
         """Let them change again."""
-        self._lock.release()
+        self.lock.release()
 
     def after_fork(self) -> None:
         """In a child: a lock that nobody holds."""
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()

@@ -17,7 +17,8 @@ from router_sdk.strategy import Encoder, RouteContext
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from router_sdk.records import Task
+    from router_sdk.records import FeatureValue, Task
+    from router_sdk.store.privacy import Privacy
 
 _SESSIONS = 10_000
 _REMEMBERED = 20
@@ -40,7 +41,7 @@ class Encoders(Mapping[str, Encoder]):
             raise InvalidConfigError(f"encoder: {unknown} are not registered; there are {sorted(classes)}")
         self._classes, self._settings = classes, settings
         self._made: dict[str, Encoder] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __getitem__(self, name: str) -> Encoder:
         found = self._made.get(name)
@@ -60,7 +61,7 @@ class Encoders(Mapping[str, Encoder]):
 
     def after_fork(self) -> None:
         """In a child: a lock that nobody holds."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._classes)
@@ -74,7 +75,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self._agents: OrderedDict[str, tuple[str, ...]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def agents(self, session_id: str | None) -> tuple[str, ...]:
         """Oldest first; empty for an unknown session."""
@@ -90,7 +91,7 @@ class Sessions:
 
     def after_fork(self) -> None:
         """In a child: a lock that nobody holds."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def forget(self, session_id: str) -> None:
         """Drop one session."""
@@ -101,10 +102,11 @@ class Sessions:
 class Surroundings:
     """What all requests of one router share."""
 
-    __slots__ = ("encoders", "rng", "sessions")
+    __slots__ = ("encoders", "privacy", "rng", "sessions")
 
-    def __init__(self, encoders: Encoders, sessions: Sessions, rng: np.random.Generator) -> None:
+    def __init__(self, encoders: Encoders, sessions: Sessions, privacy: Privacy, rng: np.random.Generator) -> None:
         self.encoders = encoders
+        self.privacy = privacy
         self.sessions = sessions
         self.rng = rng
 
@@ -139,6 +141,10 @@ class RequestContext(RouteContext):
     def history(self) -> tuple[str, ...]:
         """Agents that acted before, oldest first."""
         return (*self._task.history, *self._shared.sessions.agents(self._task.session_id))
+
+    def kept(self, features: Mapping[str, FeatureValue]) -> Mapping[str, FeatureValue]:
+        """Features under the names and values by which the log keeps them."""
+        return self._shared.privacy.features(features)
 
     def encode(self, encoder: str | Encoder) -> NDArray[Any]:
         """The task's text as that encoder sees it, computed once per request."""

@@ -21,7 +21,7 @@ FROM (SELECT seq, skipped FROM decisions WHERE source = 'routed' AND skipped IS 
 
 _EVENTS = (
     *("at", "strategy", "model_version", "type", "status", "batch_size", "samples", "cursor"),
-    *("metrics_before", "metrics_after", "improvement", "duration_ms", "error"),
+    *("metrics_before", "metrics_after", "improvement", "duration_ms", "error", "reason", "fine_tuned"),
 )
 
 

@@ -1,26 +1,84 @@
-"""Folders beside the database: written whole or not at all, and checked before they are read."""
+"""Folders beside the database: written whole or not at all, checked before they are read, and shared without copies.
+
+Names of folders come from tables, and tables from files that anybody may have written: a name that could lead elsewhere
+leads nowhere.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from router_sdk.errors import CorruptArtifactError
+from router_sdk.store.connection import private_folder
 
 MANIFEST = "manifest.json"
+DRAFT = ".draft-"
+"""How the name of a folder begins that is being written."""
+DAMAGED = "damaged"
+"""Folder of what was set aside."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9][\w.+-]{0,200}")
+_LARGE_BYTES = 1 << 20
+_DAMAGED_KEPT = 5
+_ABANDONED_S = 3_600.0
+
+_log = logging.getLogger(__name__)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def plain_name(name: object) -> str:
+    """A name that can stand for a file or folder, and for nothing outside the folder it is looked for in.
+
+    Raises:
+        CorruptArtifactError: if it is none.
+    """
+    if isinstance(name, str) and _PLAIN.fullmatch(name) and not name.endswith("."):
+        return name
+    raise CorruptArtifactError(f"{name!r:.80} is no name of a folder beside the store")
 
 
-def _sync(path: Path) -> None:
+def entry(folder: Path, name: object) -> Path:
+    """The entry of that name in a folder.
+
+    Raises:
+        CorruptArtifactError: if the name could lead elsewhere, or a symbolic link of that name does.
+    """
+    found = folder / plain_name(name)
+    if found.is_symlink():
+        raise CorruptArtifactError(f"{found.name} is a symbolic link; nothing beside the store is one")
+    return found
+
+
+class _Digests:
+    """SHA-256 of files; of large ones, which are written once and then shared by many folders, it is remembered."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int, int, int], str] = {}
+
+    def __call__(self, path: Path) -> str:
+        with path.open("rb") as file:
+            state = os.fstat(file.fileno())
+            key = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
+            found = self._known.get(key)
+            if found is None:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+                if state.st_size >= _LARGE_BYTES:
+                    self._known[key] = found
+            return found
+
+
+sha256 = _Digests()
+
+
+def sync(path: Path) -> None:
     """Push a file, or a folder's entries, to the disk."""
     if os.name == "nt" and path.is_dir():
         return
@@ -31,6 +89,33 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def files_in(folder: Path) -> list[Path]:
+    """Every file below a folder, in order.
+
+    Raises:
+        CorruptArtifactError: if there is a symbolic link among them.
+    """
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            raise CorruptArtifactError(f"{folder.name}: {path.name} is a symbolic link")
+        if path.is_file():
+            found.append(path)
+    return found
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that its owner alone can read; it is there whole or not at all."""
+    descriptor, name = tempfile.mkstemp(prefix=DRAFT, dir=private_folder(path.parent))
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
 def write_artifact(folder: Path, fill: Callable[[Path], None]) -> None:
     """Let ``fill`` write into a temporary folder, then put it in place with a manifest of checksums.
 
@@ -38,17 +123,21 @@ def write_artifact(folder: Path, fill: Callable[[Path], None]) -> None:
         folder: Where it shall stand; must not exist.
         fill: Writes the files; if it raises, nothing is left behind.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
+    private_folder(folder.parent)
+    draft = Path(tempfile.mkdtemp(prefix=DRAFT, dir=folder.parent))
     try:
         fill(draft)
-        files = sorted(path for path in draft.rglob("*") if path.is_file())
-        checksums = {path.relative_to(draft).as_posix(): _sha256(path) for path in files}
+        files = files_in(draft)
+        checksums = {path.relative_to(draft).as_posix(): sha256(path) for path in files}
         (draft / MANIFEST).write_text(json.dumps({"sha256": checksums}, indent=1))
-        for path in [*files, draft / MANIFEST, draft]:
-            _sync(path)
+        for path in (*files, draft / MANIFEST):
+            path.chmod(0o600)
+            sync(path)
+        for path in (*(inner for inner in draft.rglob("*") if inner.is_dir()), draft):
+            path.chmod(0o700)
+            sync(path)
         draft.rename(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
@@ -58,17 +147,60 @@ def check_artifact(folder: Path) -> None:
     """Compare every file with the manifest.
 
     Raises:
-        CorruptArtifactError: if a file is missing, added or changed.
+        CorruptArtifactError: if a file is missing, added or changed, or the manifest is none.
     """
     try:
-        expected: dict[str, str] = json.loads((folder / MANIFEST).read_text())["sha256"]
-        found = {
-            path.relative_to(folder).as_posix(): _sha256(path)
-            for path in folder.rglob("*")
-            if path.is_file() and path != folder / MANIFEST
-        }
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        expected = json.loads((folder / MANIFEST).read_text())["sha256"]
+        if not isinstance(expected, dict):
+            raise TypeError("it names no files")
+        found = {path.relative_to(folder).as_posix(): sha256(path) for path in files_in(folder)}
+        del found[MANIFEST]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptArtifactError(f"{folder.name}: the manifest cannot be read ({error})") from error
     if found != expected:
         wrong = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
-        raise CorruptArtifactError(f"{folder.name}: {', '.join(wrong)} do not match the manifest")
+        raise CorruptArtifactError(f"{folder.name}: {', '.join(wrong)[:300]} do not match the manifest")
+
+
+def set_aside(folder: Path, root: Path) -> None:
+    """Move a damaged folder out of the way, where a person can look at it; the newest five are kept."""
+    if not folder.exists():
+        return
+    aside = private_folder(root / DAMAGED)
+    target = aside / f"{folder.parent.name}-{folder.name}-{time.time_ns()}"
+    try:
+        folder.rename(target)
+    except OSError as error:
+        _log.warning("%s is damaged and cannot be set aside: %s", folder.name, error)
+        return
+    _log.error("%s is damaged, and was set aside as %s", folder.name, target)
+    for old in sorted(aside.iterdir(), key=lambda path: path.stat().st_mtime)[:-_DAMAGED_KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_strangers(folder: Path, known: Collection[str]) -> list[str]:
+    """Delete what a killed process left in a folder: drafts, and folders that no table knows.
+
+    What is younger than an hour is left: another process may be about to say whose it is.
+
+    Args:
+        folder: Of snapshots, or of versions.
+        known: Names of those that tables know.
+
+    Returns:
+        The names of what was deleted.
+    """
+    gone = []
+    try:
+        entries = list(folder.iterdir())
+    except OSError:
+        return []
+    for path in entries:
+        try:
+            old = time.time() - path.lstat().st_mtime > _ABANDONED_S
+        except OSError:
+            continue
+        if old and path.name not in known:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() and not path.is_symlink() else path.unlink()
+            gone.append(path.name)
+    return gone

@@ -12,7 +12,7 @@ from router_sdk.records import Agent
 if TYPE_CHECKING:
     import sqlite3
 
-    from router_sdk.store.writer import LogWriter
+    from router_sdk.store.group_commit import LogWriter
 
 Status = Literal["active", "removed"]
 

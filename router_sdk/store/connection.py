@@ -1,63 +1,214 @@
-"""Opening the database file, and the one way to write to it."""
+"""The database file: found, claimed, opened, locked, and watched while it is open."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import sys
 import time
 from pathlib import Path
 
 from filelock import lock_descriptor, unlock_descriptor
 
-from router_sdk.errors import StoreUnavailableError
-from router_sdk.store.schema import migrate
+from router_sdk.errors import NotAStoreError, SchemaVersionError, StoreBusyError, StoreUnavailableError
+from router_sdk.store.schema import APPLICATION_ID, SCHEMA_VERSION, is_store, migrate, newer
 
 _LOCK_POLL_S = 0.0005
-_BUSY_TIMEOUT_S = 30.0
+_OPENING_S = 30.0
+_READING_S = 30.0
+BUSY_S = 0.05
+"""How long SQLite itself waits for a lock that the file lock does not guard; who commits tries again."""
+
+_TICK_S = 0.1
+_PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
+
+
+def private_folder(folder: Path) -> Path:
+    """Make a folder that its owner alone can enter, with what leads to it; one that is there is left as it is."""
+    if not folder.is_dir():
+        private_folder(folder.parent)
+        folder.mkdir(mode=_PRIVATE_FOLDER, exist_ok=True)
+    return folder
+
+
+def make_private(path: Path) -> None:
+    """Let nobody but its owner read a file or enter a folder, if it is ours and there."""
+    try:
+        found = path.stat()
+        if found.st_mode & 0o077 and found.st_uid == getattr(os, "geteuid", lambda: found.st_uid)():
+            path.chmod(_PRIVATE_FOLDER if stat.S_ISDIR(found.st_mode) else _PRIVATE_FILE)
+    except OSError:
+        return
+
+
+class DatabaseFile:
+    """The one file behind a name: found through symbolic links, made for its owner alone, and known by its inode.
+
+    A name can come to lead elsewhere while a file is open: it is deleted, moved, replaced. What is committed then is in
+    nobody's reach, so ``check`` comes between a commit and its acknowledgement.
+
+    Nothing here opens the file: closing it again would release SQLite's locks on it, which are the process's.
+
+    Args:
+        location: Any name of the file.
+
+    Attributes:
+        path: Its real name.
+    """
+
+    def __init__(self, location: Path) -> None:
+        self.path = location.expanduser().absolute()
+        try:
+            self.path = self.path.resolve()
+        except (OSError, RuntimeError) as error:
+            raise StoreUnavailableError(f"cannot open {self.path}: {error}") from error
+        self._wal = self.path.with_name(self.path.name + "-wal")
+        self._identity: _Identity | None = None
+        self._wal_identity: _Identity | None = None
+        self._beside = str(self.path.parent)
+        self._seen: tuple[int, ...] | None = None
+
+    def claim(self) -> None:
+        """Make the file if nobody has, and remember which one it is.
+
+        Raises:
+            NotAStoreError: if it is no regular file.
+            StoreUnavailableError: if it cannot be made, is not the file that was open before, or has a second name,
+                beside which SQLite would keep a second write-ahead log.
+        """
+        if self._identity is not None:
+            self.check()
+            return
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _PRIVATE_FILE))
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"cannot open the store {self.path}: {error.strerror}; make the folder, or choose another"
+            ) from error
+        self.look()
+        self._identity = _identity(self.path)
+        for beside in ("", "-wal", "-shm", "-lock", ".artifacts"):  # an earlier release let others read them
+            make_private(self.path.with_name(self.path.name + beside))
+
+    def look(self) -> None:
+        """Look whether there is a file that can be a store.
+
+        Raises:
+            NotAStoreError: if it is no regular file.
+            StoreUnavailableError: if it is not there, or has a second name.
+        """
+        try:
+            found = os.stat(self.path)
+        except OSError as error:
+            raise StoreUnavailableError(f"cannot open {self.path}: {error.strerror}") from error
+        if not stat.S_ISREG(found.st_mode):
+            raise NotAStoreError(f"{self.path.name} is no database; name another file")
+        if found.st_nlink > 1:
+            raise StoreUnavailableError(
+                f"{self.path.name} has {found.st_nlink} names (hard links), and SQLite would keep a log beside each; "
+                "use a symbolic link"
+            )
+
+    def opened(self) -> None:
+        """Remember which write-ahead log goes with the open connection."""
+        self._wal_identity = _identity(self._wal)
+        self._seen = None
+
+    def closed(self) -> None:
+        """The next connection may have another write-ahead log."""
+        self._wal_identity = None
+
+    def check(self) -> bool:
+        """Look whether the name still leads to the file that was opened.
+
+        Only a change of the folder can have led it elsewhere, and only then are the files themselves looked at: on
+        Linux from 6.13 on, asking for the times of a file between two writes makes the second one, and its way to the
+        disk, half as slow again.
+
+        Returns:
+            Whether anything in the folder was made, renamed or deleted since the last check.
+
+        Raises:
+            StoreUnavailableError: if the file is out of reach; nothing may be acknowledged then.
+        """
+        try:
+            found = os.stat(self._beside)
+        except OSError:
+            found = None
+        folder = None if found is None else (found.st_dev, found.st_ino, found.st_mtime_ns)
+        if folder is not None and folder == self._seen:
+            return False
+        if _identity(self.path) != self._identity:
+            raise StoreUnavailableError(
+                f"{self.path} is not the file any more that was opened: it was deleted, moved or replaced; put it "
+                "back, or open a new router"
+            )
+        if self._wal_identity is not None and _identity(self._wal) != self._wal_identity:
+            raise StoreUnavailableError(
+                f"{self._wal.name} was deleted while the store is open; close every router on it and open new ones"
+            )
+        # A change in the same tick of the file system's clock would leave the time as it is.
+        settled = found is not None and time.time() - found.st_mtime > _TICK_S
+        self._seen = folder if settled else None
+        return True
+
+
+_Identity = tuple[int, int]
+
+
+def _identity(path: Path) -> _Identity | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 class ProcessLock:
     """A file lock around commits and checkpoints: SQLite's own back-off starves writers between processes.
 
-    Not reentrant; hold a thread lock around it. Each holder leaves its stamp in the file, so that the next one sees
-    whether somebody else wrote in between; that costs a tenth of asking SQLite.
+    It makes waiting fair and does no more: what is right rests on SQLite's own locks, so that a lock file that somebody
+    deletes costs patience and no data. Not reentrant; one thread at a time.
 
-    Attributes:
-        changed_hands: Whether another holder had the lock since this one had it last.
+    Args:
+        path: The lock file.
     """
 
     def __init__(self, path: Path) -> None:
-        self._stamp = os.urandom(16)
-        self.changed_hands = True
-        try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-        except OSError as error:
-            raise StoreUnavailableError(
-                f"cannot open the store in {path.parent}: {error.strerror}; make the folder, or choose another"
-            ) from error
+        self._path = path
+        self._descriptor = -1
 
-    def acquire(self, timeout_s: float) -> None:
-        """Wait for the lock.
+    def renew(self) -> None:
+        """Something in the folder was changed: the name may lead to another file by now, or to none."""
+        if self._descriptor >= 0:
+            here = os.fstat(self._descriptor)
+            if _identity(self._path) != (here.st_dev, here.st_ino):
+                self.close()
+
+    def acquire(self, deadline: float) -> None:
+        """Wait for the lock, until a time of the monotonic clock.
 
         Raises:
-            StoreUnavailableError: if another process held it for ``timeout_s`` seconds.
+            StoreBusyError: if another process held it for so long.
+            StoreUnavailableError: if the lock file cannot be opened.
         """
-        if not lock_descriptor(self._descriptor, blocking=False):
-            deadline = time.monotonic() + timeout_s
-            while not lock_descriptor(self._descriptor, blocking=False):
-                if time.monotonic() > deadline:
-                    raise StoreUnavailableError(f"another process held the store's lock for {timeout_s:g} s")
-                time.sleep(_LOCK_POLL_S)
+        if self._descriptor < 0:
+            self._open()
+        while not lock_descriptor(self._descriptor, blocking=False):
+            if time.monotonic() >= deadline:
+                raise StoreBusyError("another process keeps the store locked; try again")
+            time.sleep(_LOCK_POLL_S)
+
+    def _open(self) -> None:
         try:
-            os.lseek(self._descriptor, 0, os.SEEK_SET)
-            self.changed_hands = os.read(self._descriptor, 16) != self._stamp
-            if self.changed_hands:
-                os.lseek(self._descriptor, 0, os.SEEK_SET)
-                os.write(self._descriptor, self._stamp)
-        except OSError:
-            unlock_descriptor(self._descriptor)
-            raise
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), _PRIVATE_FILE)
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"cannot open the store in {self._path.parent}: {error.strerror}; make the folder, or choose another"
+            ) from error
 
     def release(self) -> None:
         """Let the next process in."""
@@ -65,58 +216,121 @@ class ProcessLock:
 
     def close(self) -> None:
         """Close the descriptor."""
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
-def open_connection(path: Path, *, durable: bool = True) -> sqlite3.Connection:
-    """Open the database in WAL mode, with every commit on disk before it returns.
+def _connect(path: Path, mode: str, timeout_s: float) -> sqlite3.Connection:
+    """A connection to a file that is there: SQLite would make one where it is not."""
+    return sqlite3.connect(
+        f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=timeout_s
+    )
 
-    ``busy_timeout`` comes first, because switching the journal mode may itself have to wait.
 
-    Args:
-        path: The database file.
-        durable: False gives up durability for speed; for throw-away stores only.
-
-    Raises:
-        StoreUnavailableError: if the file cannot be opened, or is no database.
-    """
-    try:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
-        connection.execute("PRAGMA secure_delete = ON")
-        connection.execute("PRAGMA cache_size = -32000")
-        connection.execute("PRAGMA temp_store = MEMORY")
-        if sys.platform == "darwin":
-            connection.execute("PRAGMA fullfsync = ON")
-    except sqlite3.Error as error:
-        raise StoreUnavailableError(f"cannot open {path.name}: {error}; check the path and its permissions") from error
-    return connection
+def unusable(path: Path, error: sqlite3.Error) -> StoreUnavailableError:
+    """What to raise where SQLite cannot open a file."""
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+        return NotAStoreError(f"{path.name} is no database; name another file")
+    return StoreUnavailableError(f"cannot open {path} as a store: {error}")
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
-    """Open a connection that only reads: it sees whole commits and never blocks a writer."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S)
-    connection.execute("PRAGMA query_only = ON")
-    connection.execute("PRAGMA cache_size = -64000")
+    """Open a connection that only reads: it sees whole commits and never blocks a writer.
+
+    Raises:
+        StoreUnavailableError: if there is no such file.
+    """
+    try:
+        connection = _connect(path, "rw", _READING_S)
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA cache_size = -64000")
+    except sqlite3.Error as error:
+        raise unusable(path, error) from error
     return connection
 
 
-def initialise(path: Path, lock: ProcessLock, *, durable: bool = True) -> sqlite3.Connection:
-    """Open the writer's connection and migrate, one process at a time.
+def open_looker(path: Path) -> sqlite3.Connection:
+    """Open a store to look: nothing in it is changed, not even where that would be needed to use it.
 
     Raises:
-        StoreUnavailableError: if the file cannot be opened, or is no database.
+        NotAStoreError: if it is not a store.
+        StoreUnavailableError: if it is not there, or of a release whose tables only a writer brings up to date.
         SchemaVersionError: if a newer release wrote it.
     """
-    lock.acquire(_BUSY_TIMEOUT_S)
+    file = DatabaseFile(path)
+    file.look()
     try:
-        connection = open_connection(path, durable=durable)
+        connection = _connect(file.path, "ro", _READING_S)
         try:
-            migrate(connection)
-        except sqlite3.DatabaseError as error:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        except sqlite3.OperationalError:  # a medium that is read-only has no room for SQLite's own side files
             connection.close()
-            raise StoreUnavailableError(f"{path.name} cannot be used as a store: {error}") from error
+            connection = _connect(file.path, "ro&immutable=1", _READING_S)
+        connection.execute("PRAGMA query_only = ON")
+        ours = is_store(connection)
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.Error as error:
+        raise unusable(file.path, error) from error
+    if ours and version == SCHEMA_VERSION:
+        return connection
+    connection.close()
+    if not ours:
+        raise NotAStoreError(f"{file.path.name} is the database of another program")
+    if version > SCHEMA_VERSION:
+        raise SchemaVersionError(newer(version))
+    raise StoreUnavailableError(
+        f"{file.path.name} is of an earlier release, and nothing is changed by looking: open a router on it once"
+    )
+
+
+def open_writer(file: DatabaseFile, lock: ProcessLock, *, durable: bool = True) -> sqlite3.Connection:
+    """Open the writer's connection in WAL mode, every commit on disk before it returns, and migrate the file.
+
+    One process at a time does so.
+
+    Args:
+        file: Which.
+        lock: Held meanwhile.
+        durable: False gives up durability for speed; for throw-away stores only.
+
+    Raises:
+        StoreUnavailableError: if the file cannot be opened.
+        NotAStoreError: if it is something else.
+        SchemaVersionError: if a newer release wrote it.
+    """
+    lock.acquire(time.monotonic() + _OPENING_S)
+    try:
+        file.claim()
+        try:
+            connection = _connect(file.path, "rw", _OPENING_S)
+            try:
+                _set_up(connection, file.path, durable=durable)
+                migrate(connection)
+                connection.execute(f"PRAGMA busy_timeout = {int(BUSY_S * 1_000)}")
+            except BaseException:
+                connection.close()
+                raise
+        except sqlite3.Error as error:
+            raise unusable(file.path, error) from error
+        file.opened()
         return connection
     finally:
         lock.release()
+
+
+def _set_up(connection: sqlite3.Connection, path: Path, *, durable: bool) -> None:
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    (owner,) = connection.execute("PRAGMA application_id").fetchone()
+    if owner not in (0, APPLICATION_ID) or (tables and not is_store(connection)):
+        raise NotAStoreError(f"{path.name} is the database of another program; name another file")
+    if not tables:  # before there is a first page, or never
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
+    connection.execute("PRAGMA secure_delete = ON")
+    connection.execute("PRAGMA cache_size = -32000")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    if sys.platform == "darwin":
+        connection.execute("PRAGMA fullfsync = ON")

@@ -1,44 +1,69 @@
-"""``forget``: erase what a session said, keep the numbers, and prove it in the raw bytes."""
+"""``forget``: erase what a session said, keep the numbers, and prove it in the raw bytes.
+
+The tables are erased in one transaction, which also logs what is left to do elsewhere: side files, snapshots, versions,
+archives, exports. Whoever has the store open goes on there until all of it is done.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.errors import StoreUnavailableError
+from router_sdk.store.intents import add_intent
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterable
 
-    from router_sdk.store.writer import LogWriter
+    from router_sdk.store.group_commit import LogWriter
+    from router_sdk.store.privacy import Privacy
 
 _CHECKPOINT_S = 10.0
 _BLANK = """UPDATE payloads SET session_id = NULL, text = NULL, features = NULL, context = NULL, response = NULL,
-            feedback_text = NULL, error = NULL"""
+            feedback_text = NULL, error = NULL, context_hash = NULL, dedupe_hash = NULL"""
 """Rows stay where they are: SQLite moves the neighbours of deleted ones, and leaves copies of them behind."""
 
 
-def erase_session(writer: LogWriter, session_id: str) -> list[str]:
+class Erasure(NamedTuple):
+    """What a ``forget`` has begun.
+
+    Attributes:
+        seq: Position of its event in the log; what stands before it may hold what was erased.
+        decisions: Whose payload is gone.
+        sessions: Under what the session was kept: its id, or a keyed hash of it.
+    """
+
+    seq: int
+    decisions: tuple[str, ...]
+    sessions: tuple[str, ...]
+
+    @classmethod
+    def of(cls, body: dict[str, Any]) -> Erasure:
+        """Read an intent's body."""
+        return cls(int(body["seq"]), tuple(body["decisions"]), tuple(body["sessions"]))
+
+
+def erase_session(writer: LogWriter, session_id: str, privacy: Privacy) -> tuple[int, Erasure]:
     """Erase texts, features, vectors, responses and the session's id; log a ``forget`` event for its decisions.
 
-    Probabilities, rewards and labels stay. Deleted cells are overwritten (``secure_delete``), and the write-ahead
-    log is emptied before this returns.
+    Probabilities, rewards and labels stay. Deleted cells are overwritten (``secure_delete``).
 
     Returns:
-        The decisions whose payload was erased.
-
-    Raises:
-        StoreUnavailableError: if a reader in another process keeps the write-ahead log from being emptied.
+        The intent to go on with in other places, and what it is about.
     """
     writer.flush()
+    sessions = tuple(dict.fromkeys((session_id, privacy.session(session_id) or session_id)))
 
-    def work(connection: sqlite3.Connection, seq: int) -> list[str]:
+    def work(connection: sqlite3.Connection, seq: int) -> tuple[int, Erasure]:
+        marks = ", ".join("?" * len(sessions))
         decided = connection.execute(
-            """SELECT d.seq, d.decision_id FROM payloads p JOIN decisions d ON d.seq = p.seq
-               WHERE p.session_id = ? ORDER BY d.seq""",
-            (session_id,),
+            f"""SELECT d.seq, d.decision_id FROM payloads p JOIN decisions d ON d.seq = p.seq
+                WHERE p.session_id IN ({marks}) ORDER BY d.seq""",
+            sessions,
         ).fetchall()
+        ids = [decision_id for _, decision_id in decided]
         for decision_seq, decision_id in decided:
             connection.execute(f"{_BLANK} WHERE seq = ?", (decision_seq,))
             connection.execute("DELETE FROM vectors WHERE seq = ?", (decision_seq,))
@@ -46,32 +71,59 @@ def erase_session(writer: LogWriter, session_id: str) -> list[str]:
                 f"{_BLANK} WHERE seq IN (SELECT seq FROM outcomes WHERE decision_id = ?)", (decision_id,)
             )
             connection.execute("UPDATE dead_letters SET body = NULL WHERE decision_id = ?", (decision_id,))
-        said = json.dumps(session_id)[1:-1]
+        taught = connection.execute(
+            f"SELECT decision_id FROM pretraining WHERE session_id IN ({marks})", sessions
+        ).fetchall()
+        connection.execute(f"DELETE FROM pretraining WHERE session_id IN ({marks})", sessions)
+        ids += [decision_id for (decision_id,) in taught]
+        _erase_letters(connection, session_id)
+        connection.executemany("INSERT OR IGNORE INTO forgotten_decisions VALUES (?)", [(each,) for each in ids])
+        if ids:
+            connection.execute("REINDEX payloads_by_session")
+            connection.execute("INSERT INTO forgotten VALUES (?, ?, ?)", (seq, " ".join(ids), time.time()))
+        erasure = Erasure(seq, tuple(ids), sessions)
+        return add_intent(connection, "forget", erasure._asdict()), erasure
+
+    return writer.transact(work)
+
+
+def _erase_letters(connection: sqlite3.Connection, session_id: str) -> None:
+    """Letters that quote the session's id, as it is or as JSON spells it."""
+    said = json.dumps(session_id)[1:-1]
+    for column in ("body", "reason"):
         connection.execute(
-            "UPDATE dead_letters SET body = NULL, reason = 'erased' WHERE instr(body, ?) OR instr(body, ?)",
+            f"UPDATE dead_letters SET body = NULL, reason = 'erased' WHERE instr({column}, ?) OR instr({column}, ?)",
             (session_id, said),
         )
-        if decided:
-            connection.execute("REINDEX payloads_by_session")
-            ids = [decision_id for _, decision_id in decided]
-            connection.execute("INSERT INTO forgotten VALUES (?, ?, ?)", (seq, " ".join(ids), time.time()))
-            return ids
-        return []
-
-    erased = writer.transact(work)
-    writer.exclusive(_empty_wal)
-    return erased
 
 
-def _empty_wal(connection: sqlite3.Connection) -> None:
-    deadline = time.monotonic() + _CHECKPOINT_S
-    while True:
-        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if not busy:
-            return
+def add_to_erasure(writer: LogWriter, intent: int, erasure: Erasure, decision_ids: Iterable[str]) -> Erasure:
+    """Decisions of the session that were found elsewhere, such as in an archive: they are forgotten, too."""
+    more = [decision_id for decision_id in decision_ids if decision_id not in erasure.decisions]
+    if not more:
+        return erasure
+
+    def work(connection: sqlite3.Connection, seq: int) -> Erasure:
+        grown = Erasure(seq, (*erasure.decisions, *more), erasure.sessions)
+        connection.executemany("INSERT OR IGNORE INTO forgotten_decisions VALUES (?)", [(each,) for each in more])
+        connection.execute("INSERT INTO forgotten VALUES (?, ?, ?)", (seq, " ".join(more), time.time()))
+        connection.execute("UPDATE intents SET body = ? WHERE id = ?", (json.dumps(grown._asdict()), intent))
+        return grown
+
+    return writer.transact(work)
+
+
+def empty_write_ahead_log(writer: LogWriter, patience_s: float = _CHECKPOINT_S) -> None:
+    """Return once no erased page is left in the write-ahead log; nobody's ``record`` waits for that.
+
+    Raises:
+        StoreUnavailableError: if a reader keeps old pages for too long.
+    """
+    deadline = time.monotonic() + patience_s
+    while not writer.checkpoint():
         if time.monotonic() > deadline:
             raise StoreUnavailableError(
                 "the session's payload is erased, but a reader keeps old pages in the write-ahead log; "
-                "close other readers and call forget again"
+                "it is emptied once that reader is gone"
             )
-        time.sleep(0.01)
+        time.sleep(0.02)

@@ -9,8 +9,13 @@ from typing import Any, NamedTuple
 
 from router_sdk.records import Signals
 
-SIGNAL_COLUMNS = "success, quality, feedback, correct_agent, no_agent_fits, latency_ms, cost_usd, tokens, metrics"
+SIGNAL_COLUMNS = (
+    "success, quality, feedback, correct_agent, no_agent_fits, latency_ms, cost_usd, tokens, metrics, agent"
+)
 """Columns of ``outcomes`` that make up ``Signals``, in its order."""
+
+NOTHING = Signals()
+"""What is known of an agent once it turns out that another one ran."""
 
 
 class Part(NamedTuple):
@@ -40,7 +45,7 @@ class Revision(NamedTuple):
 
 def signals_of(columns: Sequence[Any]) -> Signals:
     """Rebuild ``Signals`` from the columns named in ``SIGNAL_COLUMNS``."""
-    success, quality, feedback, label, none_fits, latency_ms, cost_usd, tokens, metrics = columns
+    success, quality, feedback, label, none_fits, latency_ms, cost_usd, tokens, metrics, agent = columns
     return Signals(
         None if success is None else bool(success),
         quality,
@@ -51,6 +56,7 @@ def signals_of(columns: Sequence[Any]) -> Signals:
         cost_usd,
         tokens,
         None if metrics is None else json.loads(metrics),
+        agent,
     )
 
 

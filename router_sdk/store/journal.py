@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from router_sdk.store.intents import finish_intent
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from router_sdk.store.writer import LogWriter
+    from router_sdk.store.group_commit import LogWriter
 
 
 DeadLetter = tuple[str, str | None, str, str | None]
@@ -23,15 +25,18 @@ class LearningEvent:
 
     Attributes:
         strategy: Who learnt.
-        type: ``"learn"`` for an online update, ``"replay"`` at start, ``"fit"`` for a new version.
+        type: ``"learn"`` for an online update, ``"replay"`` at start, ``"fit"`` for an attempt at a new version.
         samples: Examples in it.
         cursor: Position in the log afterwards.
         duration_ms: How long it took.
         batch_size: Examples that the learner read for it.
         before: Mean reward of the last 100 outcomes before, or None.
         after: The same afterwards.
-        error: Why it failed, or None.
+        error: Why it failed, was refused or was stopped, or None.
         model_version: Fitted version that learnt, or None.
+        status: How it ended; None goes by ``error``.
+        reason: Why a fit was begun.
+        fine_tuned: Whether a fit moved an encoder; None where nothing was fitted.
     """
 
     strategy: str
@@ -44,6 +49,9 @@ class LearningEvent:
     after: float | None = None
     error: str | None = None
     model_version: int | None = None
+    status: Literal["succeeded", "failed", "refused", "stopped"] | None = None
+    reason: str | None = None
+    fine_tuned: bool | None = None
 
 
 def merged(events: Iterable[LearningEvent]) -> list[LearningEvent]:
@@ -75,7 +83,7 @@ def write_learning_events(writer: LogWriter, events: list[LearningEvent]) -> Non
             event.strategy,
             event.model_version,
             event.type,
-            "failed" if event.error else "succeeded",
+            event.status or ("failed" if event.error else "succeeded"),
             event.batch_size,
             event.samples,
             event.cursor,
@@ -84,6 +92,8 @@ def write_learning_events(writer: LogWriter, events: list[LearningEvent]) -> Non
             None if event.before is None or event.after is None else event.after - event.before,
             event.duration_ms,
             event.error,
+            event.reason,
+            None if event.fine_tuned is None else int(event.fine_tuned),
         )
         for event in events
     ]
@@ -91,7 +101,8 @@ def write_learning_events(writer: LogWriter, events: list[LearningEvent]) -> Non
     def work(connection: sqlite3.Connection, seq: int) -> None:
         connection.executemany(
             f"""INSERT INTO learning_events (at, strategy, model_version, type, status, batch_size, samples, cursor,
-                metrics_before, metrics_after, improvement, duration_ms, error) VALUES ({", ".join("?" * 13)})""",
+                metrics_before, metrics_after, improvement, duration_ms, error, reason, fine_tuned)
+                VALUES ({", ".join("?" * 15)})""",
             rows,
         )
 
@@ -99,24 +110,31 @@ def write_learning_events(writer: LogWriter, events: list[LearningEvent]) -> Non
 
 
 def learning_totals(connection: sqlite3.Connection) -> dict[str, float]:
-    """Sums over all updates that any process made on this log."""
-    total, failed, duration, samples, fits = connection.execute(
-        """SELECT count(*), ifnull(sum(status = 'failed'), 0), ifnull(avg(duration_ms), 0), ifnull(sum(samples), 0),
-                  ifnull(sum(type = 'fit' AND status = 'succeeded'), 0)
-           FROM learning_events WHERE type != 'replay'"""
+    """Sums over all updates, and apart from them over all fits, that any process made on this log."""
+    total, failed, duration = connection.execute(
+        """SELECT count(*), ifnull(sum(status = 'failed'), 0), ifnull(avg(duration_ms), 0)
+           FROM learning_events WHERE type = 'learn'"""
+    ).fetchone()
+    fits, encoders, refused, broken, took = connection.execute(
+        """SELECT ifnull(sum(status = 'succeeded'), 0), ifnull(sum(status = 'succeeded' AND fine_tuned), 0),
+                  ifnull(sum(status = 'refused'), 0), ifnull(sum(status = 'failed'), 0), ifnull(avg(duration_ms), 0)
+           FROM learning_events WHERE type = 'fit'"""
     ).fetchone()
     return {
-        "fits": fits,
         "total_updates": total,
         "successful_updates": total - failed,
         "failed_updates": failed,
         "avg_update_time_ms": duration,
-        "samples_processed": samples,
+        "retrain_count": fits,
+        "encoder_retrain_count": encoders,
+        "refused_fits": refused,
+        "failed_fits": broken,
+        "avg_fit_time_ms": took,
     }
 
 
-def write_dead_letters(writer: LogWriter, letters: list[DeadLetter]) -> None:
-    """Keep what was refused in a batch, with the reason."""
+def write_dead_letters(writer: LogWriter, letters: list[DeadLetter], intent: int | None = None) -> None:
+    """Keep what was refused in a batch, with the reason, and note that an intent is finished with that."""
     now = time.time()
 
     def work(connection: sqlite3.Connection, seq: int) -> None:
@@ -124,8 +142,10 @@ def write_dead_letters(writer: LogWriter, letters: list[DeadLetter]) -> None:
             "INSERT INTO dead_letters (at, kind, decision_id, reason, body) VALUES (?, ?, ?, ?, ?)",
             [(now, *letter) for letter in letters],
         )
+        if intent is not None:
+            finish_intent(connection, intent)
 
-    if letters:
+    if letters or intent is not None:
         writer.transact(work)
 
 

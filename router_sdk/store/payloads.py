@@ -18,13 +18,19 @@ if TYPE_CHECKING:
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
+TASK_COLUMNS = "d.task_type, d.tenant, d.step, d.parent_decision_id, p.session_id, p.text, p.features, p.context"
+"""What ``stored_task`` needs of ``decisions d LEFT JOIN payloads p``."""
+
+
 def stored_task(row: Sequence[Any]) -> Task:
-    """Rebuild a task from (task_type, tenant, session_id, text, features, context).
+    """Rebuild a task from ``TASK_COLUMNS``.
 
     It may hold less than a task that can be routed: privacy and ``forget`` remove texts.
     """
-    task_type, tenant, session_id, text, features, context = row
+    task_type, tenant, step, parent, session_id, text, features, context = row
     fields: dict[str, Any] = {"text": text or "", "task_type": task_type, "tenant": tenant, "session_id": session_id}
+    if step is not None or parent is not None:
+        fields |= {"step": step, "parent_decision_id": parent}
     if features:
         fields["features"] = json.loads(features)
     if context:
@@ -54,10 +60,15 @@ class PayloadContext:
 
     @cached_property
     def _tasks(self) -> dict[int, Task]:
-        query = """SELECT d.seq, d.task_type, d.tenant, p.session_id, p.text, p.features, p.context
-                   FROM decisions d LEFT JOIN payloads p ON p.seq = d.seq
-                   WHERE d.seq IN (SELECT value FROM json_each(?))"""
+        query = f"""SELECT d.seq, {TASK_COLUMNS} FROM decisions d LEFT JOIN payloads p ON p.seq = d.seq
+                    WHERE d.seq IN (SELECT value FROM json_each(?))"""
         return {seq: stored_task(rest) for seq, *rest in self._connection.execute(query, (self._seqs,))}
+
+    @cached_property
+    def _hashes(self) -> dict[int, tuple[str | None, str | None]]:
+        query = """SELECT seq, context_hash, dedupe_hash FROM payloads
+                   WHERE seq IN (SELECT value FROM json_each(?))"""
+        return {seq: (about, same) for seq, about, same in self._connection.execute(query, (self._seqs,))}
 
     @cached_property
     def _vectors(self) -> dict[int, dict[str, NDArray[Any]]]:
@@ -86,6 +97,10 @@ class PayloadContext:
     def task(self, decision_seq: int) -> Task:
         """The routed task; without its text where privacy or ``forget`` removed it."""
         return self._tasks[decision_seq]
+
+    def hashes(self, decision_seq: int) -> tuple[str | None, str | None]:
+        """Its ``context_hash``, equal for texts that differ in form alone, and its ``dedupe_hash``, for equal tasks."""
+        return self._hashes.get(decision_seq, (None, None))
 
     def vectors(self, decision_seq: int) -> Mapping[str, NDArray[Any]]:
         """Logged embeddings by encoder tag."""

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 import re
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Mapping
+from hashlib import blake2b, sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import StoreUnavailableError
+from router_sdk.store.connection import private_folder
 
 if TYPE_CHECKING:
     from router_sdk.records import PrivacyMode
-
-TextFilter = Callable[[str | None], str | None]
 
 _PERSONAL = (
     (re.compile(r"(?<![\w.+-])[\w.+-]++@[\w-]++(?:\.[\w-]++)+"), "<email>"),
@@ -25,7 +25,7 @@ _PERSONAL = (
     (re.compile(r"(?<![\w.])\+?\d[\d ()./-]{6,}\d(?!\w)"), "<number>"),
 )
 
-
+_QUOTED = re.compile(r" \(got .*|: '.*|'[^']*'|\"[^\"]*\"", re.DOTALL)
 _KEY_BYTES = 32
 
 
@@ -56,20 +56,97 @@ def _key(path: Path) -> bytes:
     return secret
 
 
-def text_filter(mode: PrivacyMode, folder: Path) -> TextFilter:
-    """How texts are changed before they are stored.
+def normalised(text: str) -> str:
+    """A text without what does not make it another one: Unicode form, case, and how much white space there is."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return " ".join(text.casefold().split())
+
+
+class Privacy:
+    """What may be kept of what people wrote.
+
+    ========  =====================  ====================  ==========
+    mode      texts                  names of features     sessions
+    ========  =====================  ====================  ==========
+    full      as they are            as they are           as they are
+    redacted  see ``redact``         see ``redact``        as they are
+    hmac      a keyed hash           a keyed hash          a keyed hash
+    none      nothing                a keyed hash          a keyed hash
+    ========  =====================  ====================  ==========
+
+    Numbers are kept in every mode. The hash is an HMAC with SHA-256 under a secret in the store's folder: equal things
+    stay equal, so that they can be counted, grouped and forgotten.
 
     Args:
-        mode: ``full`` keeps them; ``redacted`` see ``redact``; ``hmac`` keeps a SHA-256 HMAC under a secret in
-            ``folder``, so that equal texts can still be counted; ``none`` keeps nothing.
+        mode: Which.
         folder: The store's own folder.
+        make: Whether to make the secret where there is none; else nothing can be found under it, nor is there anything.
+
+    Attributes:
+        changes: Whether anything is kept otherwise than it came.
+        hides_texts: Whether no text can be read any more.
     """
-    if mode == "full":
-        return lambda text: text
-    if mode == "redacted":
-        return lambda text: None if text is None else redact(text)
-    if mode == "none":
-        return lambda text: None
-    folder.mkdir(parents=True, exist_ok=True)
-    secret = _key(folder / "privacy.key")
-    return lambda text: None if text is None else hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
+
+    def __init__(self, mode: PrivacyMode, folder: Path, *, make: bool = True) -> None:
+        self.mode: PrivacyMode = mode
+        self._secret = b""
+        if mode != "full" and (make or (folder / "privacy.key").exists()):
+            self._secret = _key(private_folder(folder) / "privacy.key")
+        self.changes = mode != "full"
+        self.hides_texts = mode in ("hmac", "none")
+
+    def text(self, text: str | None) -> str | None:
+        """What is kept of a text."""
+        if text is None or self.mode == "full":
+            return text
+        if self.mode == "redacted":
+            return redact(text)
+        return self._hash(text) if self.mode == "hmac" else None
+
+    def name(self, name: str) -> str:
+        """What is kept of the name of a feature or of a field of metadata."""
+        if self.mode == "full":
+            return name
+        return redact(name) if self.mode == "redacted" else self._hash(name)[:16]
+
+    def session(self, session_id: str | None) -> str | None:
+        """What is kept of a session's id, and what it is found by."""
+        if session_id is None or self.mode in ("full", "redacted"):
+            return session_id
+        return self._hash(session_id)[:32]
+
+    def features(self, features: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Features as the log keeps them, and as strategies that learn from it must look them up."""
+        return self.value(features) if features and self.changes else features
+
+    def value(self, value: Any) -> Any:
+        """A JSON value of which texts and names are kept as this mode keeps them."""
+        if not self.changes:
+            return value
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            kept = {self.name(name): self.value(inner) for name, inner in value.items()}
+            return {name: inner for name, inner in kept.items() if inner is not None}
+        return [self.value(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+    def reason(self, words: str) -> str:
+        """Why something was refused, without quoting it where texts are not kept as they are."""
+        return _QUOTED.sub("", words) if self.changes else words
+
+    def fingerprint(self, text: str) -> str | None:
+        """Equal for texts that differ in form alone, see ``normalised``; None where nothing of a text is kept."""
+        if self.mode == "none":
+            return None
+        return blake2b(normalised(text).encode("utf-8", "replace"), digest_size=16, key=self._secret).hexdigest()
+
+    def digest(self, *parts: str) -> str | None:
+        """Equal for equal parts; None where nothing of a text is kept."""
+        if self.mode == "none":
+            return None
+        whole = "\x00".join(parts).encode("utf-8", "replace")
+        return blake2b(whole, digest_size=16, key=self._secret).hexdigest()
+
+    def _hash(self, text: str) -> str:
+        return hmac.new(self._secret, text.encode("utf-8", "replace"), sha256).hexdigest()

@@ -7,20 +7,18 @@ import sqlite3
 import threading
 from array import array
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 from router_sdk.errors import RouterClosedError, UnknownDecisionError
 from router_sdk.records import Agent, AgentSet, Decision, Distribution, Skipped
-from router_sdk.store.connection import open_reader
-from router_sdk.store.payloads import stored_task
+from router_sdk.store.payloads import TASK_COLUMNS, stored_task
 
 T = TypeVar("T")
 
-_DECISION = """
+_DECISION = f"""
 SELECT d.decision_id, d.agent, d.at, d.propensity, d.explored, d.source, d.skipped, d.probabilities, d.favourite,
-       d.confidence, d.strategy, d.model_version, d.epsilon, s.names,
-       d.task_type, d.tenant, p.session_id, p.text, p.features, p.context
+       d.confidence, d.strategy, d.model_version, d.epsilon, s.names, d.session_propensity, d.arm, d.arm_probability,
+       {TASK_COLUMNS}
 FROM decisions d JOIN agent_sets s USING (set_id) LEFT JOIN payloads p ON p.seq = d.seq WHERE d.decision_id = ?"""
 
 
@@ -28,22 +26,22 @@ class LogReader:
     """One reading connection, shared by this process's threads.
 
     Args:
-        path: The database file.
+        open_connection: Opens one.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
+    def __init__(self, open_connection: Callable[[], sqlite3.Connection]) -> None:
+        self._open = open_connection
+        self.lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._closed = False
 
     def query(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``work`` with the connection, one thread at a time."""
-        with self._lock:
+        with self.lock:
             if self._closed:
                 raise RouterClosedError("the store was closed; open a new router on it")
             if self._connection is None:
-                self._connection = open_reader(self._path)
+                self._connection = self._open()
             return work(self._connection)
 
     def decision(self, decision_id: str) -> Decision | None:
@@ -62,7 +60,7 @@ class LogReader:
             raise UnknownDecisionError(f"the log holds no decision {decision_id}")
         return found
 
-    def session_decisions(self, session_id: str) -> list[str]:
+    def session_decisions(self, session_id: str | None) -> list[str]:
         """Ids of a session's decisions, oldest first."""
         query = """SELECT d.decision_id FROM payloads p JOIN decisions d ON d.seq = p.seq
                    WHERE p.session_id = ? ORDER BY d.seq"""
@@ -86,7 +84,7 @@ class LogReader:
         self._disconnect()
 
     def _disconnect(self) -> None:
-        with self._lock:
+        with self.lock:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
@@ -94,27 +92,27 @@ class LogReader:
     def before_fork(self) -> None:
         """Close the connection, and let nobody open another."""
         self._disconnect()
-        self._lock.acquire()
+        self.lock.acquire()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
-        self._lock.release()
+        self.lock.release()
 
     def after_fork(self) -> None:
         """In a child: a lock that nobody holds."""
-        self._lock = threading.Lock()
+        self.lock = threading.RLock()
 
 
 def _decision(row: tuple[Any, ...]) -> Decision:
     decision_id, agent, at, propensity, explored, source, skipped, blob, favourite, confidence = row[:10]
-    strategy, model_version, epsilon, names = row[10:14]
+    strategy, model_version, epsilon, names, session_propensity, arm, arm_probability = row[10:17]
     agents = AgentSet([Agent(name) for name in names.split("\x00")] if names else [])
     weights = tuple(array("f", blob))
     drawn = Distribution(agents, weights, favourite, confidence, None, None, strategy, model_version, epsilon)
     return Decision(
         decision_id=decision_id,
         agent=agent,
-        task=stored_task(row[14:]),
+        task=stored_task(row[17:]),
         at=at,
         propensity=propensity,
         explored=bool(explored),
@@ -122,4 +120,7 @@ def _decision(row: tuple[Any, ...]) -> Decision:
         source=source,
         skipped=tuple(Skipped(*step) for step in json.loads(skipped)) if skipped else (),
         durable=True,
+        session_propensity=session_propensity,
+        arm=arm,
+        arm_probability=arm_probability,
     )

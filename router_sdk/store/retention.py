@@ -1,76 +1,220 @@
-"""Keeping the log short: old decisions go to an archive file, what was learnt from them stays in a snapshot."""
+"""Keeping the log short: old decisions go to an archive file, what was learnt from them stays in a snapshot.
+
+An archive is written in small pieces: a piece is on disk, as one member of a compressed file, before its rows are
+deleted in a transaction that also notes how long the file is. Whoever is cut off leaves at most one member that counts
+twice, which who goes on cuts away.
+"""
 
 from __future__ import annotations
 
 import gzip
 import json
 import os
+import shutil
 import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from router_sdk.errors import CorruptArtifactError
+from router_sdk.store.artifacts import DRAFT, entry, sync
+from router_sdk.store.connection import private_folder
+from router_sdk.store.intents import add_intent, continue_intent, finish_intent, read_intent
+
 if TYPE_CHECKING:
-    from router_sdk.store.writer import LogWriter
+    from router_sdk.store.group_commit import LogWriter
+    from router_sdk.store.intents import Intent
 
-_OLD = """SELECT seq FROM decisions d WHERE at < ?1 AND seq <= ?2
-    AND NOT EXISTS (SELECT 1 FROM outcomes o WHERE o.decision_id = d.decision_id AND o.seq > ?2)"""
-_OLD_OUTCOMES = f"SELECT o.seq FROM outcomes o JOIN decisions d USING (decision_id) WHERE d.seq IN ({_OLD})"
+PIECE = 256
+"""Decisions that go in one transaction."""
+_PAGES = 256
+"""Free pages that are given back to the file system with each piece."""
 _TABLES = ("decisions", "outcomes", "payloads", "vectors")
+_OUTCOMES = "SELECT o.seq FROM outcomes o JOIN decisions d USING (decision_id) WHERE d.seq IN ({seqs})"
+_OLD = """SELECT d.seq FROM decisions d WHERE d.seq > ? AND d.seq <= ? AND d.at < ?
+    AND NOT EXISTS (SELECT 1 FROM outcomes o WHERE o.decision_id = d.decision_id AND o.seq > ?)
+    ORDER BY d.seq LIMIT ?"""
 
 
-def archive_before(writer: LogWriter, folder: Path, before: float, cursor: int) -> tuple[int, Path | None]:
-    """Move decisions older than ``before``, with their outcomes, into a compressed JSON-lines file.
+def begin_archive(writer: LogWriter, before: float, cursor: int) -> int:
+    """Log that decisions made before a time are to go, up to a position, and return the intent.
+
+    Args:
+        writer: The log.
+        before: Seconds since the epoch.
+        cursor: Position up to which every consumer's state is in a snapshot; nothing behind it is moved.
+    """
+
+    def work(connection: sqlite3.Connection, seq: int) -> int:
+        body = {"before": before, "upto": cursor, "after": 0, "file": f"{seq:020d}.jsonl.gz", "bytes": 0, "count": 0}
+        return add_intent(connection, "archive", body)
+
+    return writer.transact(work)
+
+
+def go_on_archiving(
+    writer: LogWriter, folder: Path, intent: Intent, rest: Callable[[], bool] = lambda: True
+) -> tuple[int, Path | None]:
+    """Move what is to be moved, a piece at a time; others commit in between.
 
     A correction that arrives for an archived decision later finds no decision and ends as a dead letter.
 
     Args:
         writer: The log.
         folder: The store's folder for artefacts.
-        before: Seconds since the epoch.
-        cursor: Position up to which every fold's state is in a snapshot; nothing behind it is moved.
+        intent: What ``begin_archive`` logged.
+        rest: Called between two pieces; False leaves the rest to whoever comes next.
 
     Returns:
         How many decisions were moved, and the file; nothing to move, no file.
     """
+    target = entry(private_folder(folder / "archive"), intent.body["file"])
+    moved: dict[str, Any] = {"count": 0}
 
-    def work(connection: sqlite3.Connection, seq: int) -> tuple[int, Path | None]:
-        scope = (before, cursor)
-        count = connection.execute(f"SELECT count(*) FROM ({_OLD})", scope).fetchone()[0]
-        if not count:
-            return 0, None
-        target = folder / "archive" / f"{seq:020d}.jsonl.gz"
-        _write(connection, target, scope)
+    def piece(connection: sqlite3.Connection, seq: int) -> bool:
+        """Move one; False where there is none left, or somebody else has finished."""
+        told = read_intent(connection, intent.number)
+        if told is None:
+            return False
+        moved.update(told)
+        scope = (told["after"], told["upto"], told["before"], told["upto"], PIECE)
+        seqs = [found for (found,) in connection.execute(_OLD, scope)]
+        if not seqs:
+            finish_intent(connection, intent.number)
+            return False
+        size = _append(connection, target, int(told["bytes"]), seqs)
         for table in reversed(_TABLES):
-            connection.execute(f"DELETE FROM {table} WHERE {_scope_of(table)}", scope)
-        connection.execute("INSERT OR REPLACE INTO positions VALUES ('archived', ?)", (seq - 1,))
-        return count, target
+            connection.execute(f"DELETE FROM {table} WHERE {_scope_of(table)}", (json.dumps(seqs),))
+        highest = "SELECT max(ifnull((SELECT seq FROM positions WHERE name = 'archived'), 0), ?)"
+        connection.execute(f"INSERT OR REPLACE INTO positions VALUES ('archived', ({highest}))", (seq - 1,))
+        connection.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
+        moved.update(after=seqs[-1], bytes=size, count=told["count"] + len(seqs))
+        continue_intent(connection, intent.number, moved)
+        return True
 
-    return writer.transact(work)
+    while writer.transact(piece) and rest():
+        pass
+    return (moved["count"], target) if moved["count"] else (0, None)
 
 
 def _scope_of(table: str) -> str:
+    seqs = "SELECT value FROM json_each(?1)"
     if table == "decisions":
-        return f"seq IN ({_OLD})"
+        return f"seq IN ({seqs})"
     if table == "outcomes":
-        return f"seq IN ({_OLD_OUTCOMES})"
-    return f"seq IN ({_OLD} UNION ALL {_OLD_OUTCOMES})"
+        return f"seq IN ({_OUTCOMES.format(seqs=seqs)})"
+    return f"seq IN ({seqs} UNION ALL {_OUTCOMES.format(seqs=seqs)})"
 
 
-def _write(connection: sqlite3.Connection, target: Path, scope: tuple[float, int]) -> None:
-    """Write all rows that go, table by table; on disk before the rows are deleted."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(target.name + ".part")
-    with gzip.open(draft, "wt", encoding="utf-8") as file:
-        for table in _TABLES:
-            cursor = connection.execute(f"SELECT * FROM {table} WHERE {_scope_of(table)} ORDER BY seq", scope)
-            names = [column[0] for column in cursor.description]
-            for row in cursor:
-                file.write(json.dumps({"table": table, **dict(zip(names, map(_plain, row), strict=True))}) + "\n")
-    descriptor = os.open(draft, os.O_RDWR)
-    os.fsync(descriptor)
-    os.close(descriptor)
-    draft.replace(target)
+def _append(connection: sqlite3.Connection, target: Path, size: int, seqs: list[int]) -> int:
+    """Add the rows of these decisions as one member, on disk before this returns; the file's new length.
+
+    What lies beyond the length that the log knows was written by somebody who was cut off, and is still in the log.
+    """
+    new = not target.exists()
+    with os.fdopen(os.open(target, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+        file.truncate(size)
+        file.seek(size)
+        with gzip.open(file, "wt", encoding="utf-8") as member:
+            for table in _TABLES:
+                query = f"SELECT * FROM {table} WHERE {_scope_of(table)} ORDER BY seq"
+                cursor = connection.execute(query, (json.dumps(seqs),))
+                names = [column[0] for column in cursor.description]
+                for row in cursor:
+                    line = {"table": table, **dict(zip(names, map(_plain, row), strict=True))}
+                    member.write(json.dumps(line) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+        size = os.fstat(file.fileno()).st_size
+    if new:
+        sync(target.parent)
+    return size
 
 
 def _plain(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else value
+
+
+# -- erasure in archives
+
+
+def archives(folder: Path) -> list[Path]:
+    """The archive files beside a store."""
+    return sorted((folder / "archive").glob("*.jsonl.gz"))
+
+
+def archived_decisions(path: Path, sessions: Collection[str]) -> list[str]:
+    """Ids of a session's decisions in an archive."""
+    wanted: set[int] = set()
+    ids: dict[int, str] = {}
+    for row in _lines(path):
+        if row.get("table") == "payloads" and row.get("session_id") in sessions:
+            wanted.add(row["seq"])
+        elif row.get("table") == "decisions":
+            ids[row["seq"]] = row["decision_id"]
+    return [ids[seq] for seq in sorted(wanted) if seq in ids]
+
+
+def erase_from_archive(path: Path, decision_ids: Collection[str]) -> bool:
+    """Write an archive anew without the payload of these decisions; whether there was any."""
+    gone = set(decision_ids)
+    seqs = {row["seq"] for row in _lines(path) if row.get("decision_id") in gone}
+    if not seqs:
+        return False
+    descriptor, name = tempfile.mkstemp(prefix=DRAFT, dir=path.parent)
+    draft = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file, gzip.open(file, "wt", encoding="utf-8") as member:
+            for row in _lines(path):
+                if row.get("seq") in seqs and row.get("table") in ("payloads", "vectors"):
+                    continue
+                member.write(json.dumps(row) + "\n")
+        sync(draft)
+        draft.replace(path)
+        sync(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+    return True
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of an archive.
+
+    Raises:
+        CorruptArtifactError: if it cannot be read.
+    """
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            for line in file:
+                yield json.loads(line)
+    except (OSError, EOFError, ValueError) as error:
+        raise CorruptArtifactError(f"{path.name} cannot be read: {error}") from error
+
+
+# -- how much there is
+
+
+def log_bytes(connection: sqlite3.Connection) -> int:
+    """Space that the log's rows take in the database file, in bytes."""
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    return int((pages - free) * size)
+
+
+def before_of_size(connection: sqlite3.Connection, most: int) -> float | None:
+    """Which decisions must go for the log to fit into so many bytes: those before this time; None where it fits."""
+    size = log_bytes(connection)
+    if size <= most:
+        return None
+    (count,) = connection.execute("SELECT count(*) FROM decisions").fetchone()
+    query = "SELECT at FROM decisions ORDER BY at LIMIT 1 OFFSET ?"
+    row = connection.execute(query, (int(count * (1.0 - most / size)),)).fetchone()
+    return time.time() if row is None else float(row[0])
+
+
+def free_space(folder: Path) -> int:
+    """Bytes that are free where the store lies."""
+    return shutil.disk_usage(folder).free

@@ -5,26 +5,41 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk.records import Decision, Outcome, Signals, Task
-    from router_sdk.store.privacy import TextFilter
+    from router_sdk.store.privacy import Privacy
 
 DECISION_COLUMNS = (
     "seq, decision_id, at, agent, task_type, tenant, source, propensity, explored, strategy, model_version, "
-    "confidence, epsilon, favourite, set_id, probabilities, skipped"
+    "confidence, epsilon, favourite, set_id, probabilities, skipped, step, parent_decision_id, session_propensity, "
+    "arm, arm_probability"
 )
 OUTCOME_COLUMNS = (
     "seq, outcome_id, decision_id, at, tenant, success, quality, feedback, correct_agent, no_agent_fits, "
-    "latency_ms, cost_usd, tokens, metrics"
+    "latency_ms, cost_usd, tokens, metrics, agent, origin, actor"
 )
-PAYLOAD_COLUMNS = "seq, session_id, text, features, context, response, feedback_text, error"
+PAYLOAD_COLUMNS = "seq, session_id, text, features, context, response, feedback_text, error, context_hash, dedupe_hash"
 VECTOR_COLUMNS = "seq, encoder, dtype, vector"
 
 _CONTEXT_FIELDS = {"requires", "history", "max_cost_usd", "max_latency_ms", "metadata"}
+
+
+class Entry(NamedTuple):
+    """An outcome, a decision that must be there with it, or both.
+
+    Attributes:
+        outcome: A row of ``outcomes`` without its ``seq``.
+        payload: A row of ``payloads`` for the outcome, without its ``seq``.
+        decision: Written first, unless the log already holds it.
+    """
+
+    outcome: tuple[Any, ...] | None = None
+    payload: tuple[Any, ...] | None = None
+    decision: Decision | None = None
 
 
 def decision_row(seq: int, decision: Decision) -> tuple[Any, ...]:
@@ -48,31 +63,32 @@ def decision_row(seq: int, decision: Decision) -> tuple[Any, ...]:
         drawn.agents.set_id,
         drawn.blob,
         json.dumps([list(step) for step in decision.skipped]) if decision.skipped else None,
+        task.step,
+        task.parent_decision_id,
+        decision.session_propensity,
+        decision.arm,
+        decision.arm_probability,
     )
 
 
-def task_payload(seq: int, task: Task, keep: TextFilter) -> tuple[Any, ...] | None:
-    """A row of ``payloads`` for a task, or None where there is nothing to keep."""
-    features = json.dumps(_kept(task.features, keep)) if task.features else None
+def task_payload(seq: int, task: Task, privacy: Privacy) -> tuple[Any, ...] | None:
+    """A row of ``payloads`` for a task, or None where there is nothing to keep.
+
+    ``context_hash`` is equal for texts that differ in form alone, ``dedupe_hash`` for equal tasks.
+    """
+    features = json.dumps(privacy.features(task.features)) if task.features else None
     context = None
     if not _CONTEXT_FIELDS.isdisjoint(task.model_fields_set):
         fields = task.model_dump(mode="json", include=_CONTEXT_FIELDS, exclude_defaults=True)
         if "metadata" in fields:
-            fields["metadata"] = _kept(fields["metadata"], keep)
+            fields["metadata"] = privacy.value(fields["metadata"])
         context = json.dumps(fields) if fields else None
-    text = keep(task.text) if task.text else None
+    text = privacy.text(task.text) if task.text else None
     if text is None and features is None and context is None and task.session_id is None:
         return None
-    return (seq, task.session_id, text, features, context, None, None, None)
-
-
-def _kept(value: Any, keep: TextFilter) -> Any:
-    """A JSON value whose texts went the way of all texts; numbers are kept in every privacy mode."""
-    if isinstance(value, str):
-        return keep(value)
-    if isinstance(value, Mapping):
-        return {name: _kept(inner, keep) for name, inner in value.items()}
-    return [_kept(inner, keep) for inner in value] if isinstance(value, list) else value
+    about = privacy.fingerprint(task.text) if task.text else None
+    same = privacy.digest(task.text, features or "", task.task_type)
+    return (seq, privacy.session(task.session_id), text, features, context, None, None, None, about, same)
 
 
 def vector_rows(seq: int, vectors: Mapping[str, NDArray[Any]]) -> list[tuple[Any, ...]]:
@@ -80,15 +96,18 @@ def vector_rows(seq: int, vectors: Mapping[str, NDArray[Any]]) -> list[tuple[Any
     return [(seq, tag, vector.dtype.str, vector.tobytes()) for tag, vector in vectors.items()]
 
 
-def outcome_row(decision_id: str, signals: Signals, outcome_id: str | None, tenant: str | None) -> tuple[Any, ...]:
+def outcome_row(
+    decision_id: str, outcome: Outcome, signals: Signals, outcome_id: str | None, tenant: str | None
+) -> tuple[Any, ...]:
     """A row of ``outcomes`` without its ``seq``, which only the commit knows."""
     metrics = json.dumps(signals.metrics) if signals.metrics else None
-    return (outcome_id, decision_id, time.time(), tenant, *signals[:-1], metrics)
+    told = (signals.agent, outcome.origin, outcome.actor)
+    return (outcome_id, decision_id, time.time(), tenant, *signals[:8], metrics, *told)
 
 
-def outcome_payload(outcome: Outcome, keep: TextFilter) -> tuple[Any, ...] | None:
+def outcome_payload(outcome: Outcome, privacy: Privacy) -> tuple[Any, ...] | None:
     """A row of ``payloads`` for an outcome without its ``seq``, or None where there is nothing to keep."""
     if outcome.response is None and outcome.feedback_text is None and outcome.error is None:
         return None
-    texts = (keep(outcome.response), keep(outcome.feedback_text), keep(outcome.error))
-    return None if texts == (None, None, None) else (None, None, None, None, *texts)
+    texts = (privacy.text(outcome.response), privacy.text(outcome.feedback_text), privacy.text(outcome.error))
+    return None if texts == (None, None, None) else (None, None, None, None, *texts, None, None)

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
     from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Number of the newest migration, kept in SQLite's ``user_version``: equal means that nothing is to be done."""
+
+APPLICATION_ID = 0x52534447
+"""SQLite's ``application_id`` of a store; files from before there was one are known by their tables."""
 
 _FIRST = """
 CREATE TABLE agents (
@@ -159,6 +162,101 @@ CREATE TABLE alias_history (
 CREATE INDEX alias_history_by_name ON alias_history (strategy, alias, token);
 """
 
+_ORDER = """
+ALTER TABLE decisions RENAME TO decisions_2;
+CREATE TABLE decisions (
+    seq INTEGER PRIMARY KEY,
+    decision_id TEXT NOT NULL UNIQUE,
+    at REAL NOT NULL,
+    agent TEXT,
+    task_type TEXT NOT NULL,
+    tenant TEXT,
+    source TEXT NOT NULL CHECK (source IN ('routed', 'observed', 'kept', 'shadow')),
+    propensity REAL CHECK (propensity > 0 AND propensity <= 1),
+    explored INTEGER NOT NULL CHECK (explored IN (0, 1)),
+    strategy TEXT NOT NULL,
+    model_version INTEGER,
+    confidence REAL CHECK (confidence BETWEEN 0 AND 1),
+    epsilon REAL NOT NULL,
+    favourite INTEGER NOT NULL,
+    set_id INTEGER NOT NULL,
+    probabilities BLOB NOT NULL,
+    skipped TEXT,
+    step INTEGER CHECK (step >= 0),
+    parent_decision_id TEXT,
+    session_propensity REAL CHECK (session_propensity > 0 AND session_propensity <= 1),
+    arm TEXT,
+    arm_probability REAL CHECK (arm_probability > 0 AND arm_probability <= 1)
+) STRICT;
+INSERT INTO decisions (seq, decision_id, at, agent, task_type, tenant, source, propensity, explored, strategy,
+    model_version, confidence, epsilon, favourite, set_id, probabilities, skipped)
+SELECT seq, decision_id, at, agent, task_type, tenant, source, propensity, explored, strategy,
+    model_version, confidence, epsilon, favourite, set_id, probabilities, skipped FROM decisions_2;
+DROP TABLE decisions_2;
+
+ALTER TABLE outcomes ADD COLUMN origin TEXT
+    CHECK (origin IN ('user', 'tool', 'judge', 'signal', 'horizon', 'import'));
+ALTER TABLE outcomes ADD COLUMN actor TEXT;
+ALTER TABLE outcomes ADD COLUMN agent TEXT;
+ALTER TABLE payloads ADD COLUMN context_hash TEXT;
+ALTER TABLE payloads ADD COLUMN dedupe_hash TEXT;
+
+ALTER TABLE learning_events RENAME TO learning_events_2;
+CREATE TABLE learning_events (
+    id INTEGER PRIMARY KEY,
+    at REAL NOT NULL,
+    strategy TEXT NOT NULL,
+    model_version INTEGER,
+    type TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('succeeded', 'failed', 'refused', 'stopped')),
+    batch_size INTEGER NOT NULL,
+    samples INTEGER NOT NULL,
+    cursor INTEGER NOT NULL,
+    metrics_before REAL,
+    metrics_after REAL,
+    improvement REAL,
+    duration_ms REAL NOT NULL,
+    error TEXT,
+    reason TEXT,
+    fine_tuned INTEGER CHECK (fine_tuned IN (0, 1))
+) STRICT;
+INSERT INTO learning_events (id, at, strategy, model_version, type, status, batch_size, samples, cursor,
+    metrics_before, metrics_after, improvement, duration_ms, error)
+SELECT id, at, strategy, model_version, type,
+    CASE WHEN error LIKE 'refused: %' THEN 'refused' WHEN error LIKE 'stopped: %' THEN 'stopped' ELSE status END,
+    batch_size, samples, cursor, metrics_before, metrics_after, improvement, duration_ms, error
+FROM learning_events_2;
+DROP TABLE learning_events_2;
+
+ALTER TABLE model_versions ADD COLUMN fine_tuned INTEGER CHECK (fine_tuned IN (0, 1));
+ALTER TABLE model_versions ADD COLUMN data_hash TEXT;
+ALTER TABLE model_versions ADD COLUMN pruned_at REAL;
+ALTER TABLE alias_history ADD COLUMN held INTEGER NOT NULL DEFAULT 0 CHECK (held IN (0, 1));
+
+CREATE TABLE intents (
+    id INTEGER PRIMARY KEY,
+    at REAL NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('forget', 'archive', 'promote', 'import')),
+    body TEXT NOT NULL
+) STRICT;
+CREATE TABLE consumers (
+    name TEXT NOT NULL,
+    process TEXT NOT NULL,
+    cursor INTEGER NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (name, process)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE forgotten_decisions (decision_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE pretraining (
+    decision_id TEXT PRIMARY KEY,
+    session_id TEXT,
+    context_hash TEXT
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pretraining_by_session ON pretraining (session_id) WHERE session_id IS NOT NULL;
+CREATE INDEX pretraining_by_context ON pretraining (context_hash) WHERE context_hash IS NOT NULL;
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID
+"""
+
 EVENT_TABLES = ("decisions", "outcomes", "agents", "forgotten")
 """Tables whose ``seq`` is drawn from the one commit-ordered sequence."""
 
@@ -177,6 +275,15 @@ def migrations() -> Migrations:
     def m0002_versions(db: Database) -> None:
         _execute(db, _VERSIONS, 2)
 
+    @named()
+    def m0003_order(db: Database) -> None:
+        _execute(db, _ORDER, 3)
+        forgotten = db.execute("SELECT decision_ids FROM forgotten").fetchall()
+        ids = [(decision_id,) for (joined,) in forgotten for decision_id in joined.split()]
+        db.conn.executemany("INSERT OR IGNORE INTO forgotten_decisions VALUES (?)", ids)
+        db.execute("INSERT INTO meta VALUES ('store_id', lower(hex(randomblob(16))))")
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
     return named
 
 
@@ -187,6 +294,23 @@ def _execute(db: Database, statements: str, version: int) -> None:
     db.execute(f"PRAGMA user_version = {version}")
 
 
+_TABLES = {"agents", "agent_sets", "decisions", "outcomes", "payloads", "vectors", "forgotten", "positions"}
+
+
+def is_store(connection: sqlite3.Connection) -> bool:
+    """Whether a database is a store: by its ``application_id``, or from before there was one, by its tables."""
+    (owner,) = connection.execute("PRAGMA application_id").fetchone()
+    if owner == 0:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        return tables >= _TABLES
+    return bool(owner == APPLICATION_ID)
+
+
+def newer(version: int) -> str:
+    """What to say of a file that a newer release wrote."""
+    return f"the store has schema {version}, this release knows {SCHEMA_VERSION}: upgrade router-sdk to open it"
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring a database to the newest schema; does nothing, and imports nothing, where it already is.
 
@@ -195,9 +319,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > SCHEMA_VERSION:
-        raise SchemaVersionError(
-            f"the store has schema {version}, this release knows {SCHEMA_VERSION}: upgrade router-sdk to open it"
-        )
+        raise SchemaVersionError(newer(version))
     if version < SCHEMA_VERSION:
         from sqlite_utils import Database
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from router_sdk.errors import CorruptArtifactError
-from router_sdk.store.artifacts import check_artifact, write_artifact
+from router_sdk.store.artifacts import check_artifact, entry, plain_name, remove_strangers, set_aside, write_artifact
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from router_sdk.store.writer import LogWriter
+    from router_sdk.store.group_commit import LogWriter
+    from router_sdk.store.reader import LogReader
 
 _KEEP = 2
 _log = logging.getLogger(__name__)
@@ -33,11 +34,13 @@ class Snapshots:
 
     Args:
         writer: Where the rows are written.
+        reader: Where they are read.
         folder: The store's folder for artefacts.
     """
 
-    def __init__(self, writer: LogWriter, folder: Path) -> None:
-        self._writer = writer
+    def __init__(self, writer: LogWriter, reader: LogReader, folder: Path) -> None:
+        self._writer, self._reader = writer, reader
+        self._root = folder
         self._folder = folder / "snapshots"
 
     def save(self, strategy: str, mark: str, cursor: int, fill: Callable[[Path], None]) -> None:
@@ -49,7 +52,7 @@ class Snapshots:
             cursor: Position in the log up to which it has learnt.
             fill: Writes the state into the folder it is given.
         """
-        name = f"{strategy}-{cursor}-{secrets.token_hex(4)}"
+        name = plain_name(f"{strategy}-{cursor}-{secrets.token_hex(4)}")
         write_artifact(self._folder / name, fill)
 
         def work(connection: sqlite3.Connection, seq: int) -> list[str]:
@@ -65,33 +68,48 @@ class Snapshots:
             connection.executemany("DELETE FROM snapshots WHERE folder = ?", old)
             return [folder for (folder,) in old]
 
-        for folder in self._writer.transact(work):
-            shutil.rmtree(self._folder / folder, ignore_errors=True)
+        for old in self._writer.transact(work):
+            self._delete(old)
 
-    def restore(
-        self, connection: sqlite3.Connection, strategy: str, mark: str, load: Callable[[Path], None], after: int = 0
-    ) -> int:
+    def restore(self, strategy: str, mark: str, load: Callable[[Path], None], after: int = 0) -> int:
         """Load the newest usable snapshot beyond ``after`` and return its cursor; 0 means that there is none."""
-        rows = connection.execute(
-            """SELECT folder, cursor FROM snapshots WHERE strategy = ? AND fingerprint = ? AND cursor > ?
-               ORDER BY cursor DESC, id DESC""",
-            (strategy, mark, after),
-        ).fetchall()
-        for folder, cursor in rows:
+        query = """SELECT folder, cursor FROM snapshots WHERE strategy = ? AND fingerprint = ? AND cursor > ?
+                   ORDER BY cursor DESC, id DESC"""
+        rows = self._reader.query(lambda connection: connection.execute(query, (strategy, mark, after)).fetchall())
+        for name, cursor in rows:
             try:
-                check_artifact(self._folder / folder)
-                load(self._folder / folder)
+                folder = entry(self._folder, name)
+                try:
+                    check_artifact(folder)
+                except CorruptArtifactError:
+                    set_aside(folder, self._root)
+                    raise
+                load(folder)
             except (CorruptArtifactError, OSError, ValueError, KeyError, TypeError) as error:
-                _log.warning("snapshot %s of %s is not usable, trying an older one: %s", folder, strategy, error)
+                _log.warning("snapshot %.80s of %s is not usable, trying an older one: %s", name, strategy, error)
             else:
                 return int(cursor)
         return 0
 
-    def discard(self) -> None:
-        """Delete every snapshot: they may hold what a session asked to have erased."""
+    def discard(self, before: int) -> None:
+        """Delete every snapshot that stands before a position: it may hold what was asked to be erased there."""
 
-        def work(connection: sqlite3.Connection, seq: int) -> None:
-            connection.execute("DELETE FROM snapshots")
+        def work(connection: sqlite3.Connection, seq: int) -> list[str]:
+            old = connection.execute("SELECT folder FROM snapshots WHERE cursor < ?", (before,)).fetchall()
+            connection.execute("DELETE FROM snapshots WHERE cursor < ?", (before,))
+            return [folder for (folder,) in old]
 
-        self._writer.transact(work)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        for old in self._writer.transact(work):
+            self._delete(old)
+
+    def _delete(self, name: str) -> None:
+        try:
+            shutil.rmtree(entry(self._folder, name), ignore_errors=True)
+        except CorruptArtifactError as error:
+            _log.warning("a snapshot is not deleted: %s", error)
+
+    def tidy(self) -> None:
+        """Delete what killed processes left."""
+        query = "SELECT folder FROM snapshots"
+        known = self._reader.query(lambda connection: {name for (name,) in connection.execute(query)})
+        remove_strangers(self._folder, known)

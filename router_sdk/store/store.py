@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from router_sdk.errors import InvalidConfigError, StoreUnavailableError
-from router_sdk.store.connection import open_reader
+from router_sdk.store.connection import DatabaseFile, open_looker, open_reader
+from router_sdk.store.group_commit import TIMEOUT_S, LogWriter
 from router_sdk.store.journal import DeadLetter, write_dead_letters
-from router_sdk.store.privacy import text_filter
+from router_sdk.store.kept_folders import KeptFolders
+from router_sdk.store.no_writer import NoWriter
+from router_sdk.store.privacy import Privacy
 from router_sdk.store.reader import LogReader
-from router_sdk.store.rows import outcome_payload, outcome_row
+from router_sdk.store.rows import Entry, outcome_payload, outcome_row
 from router_sdk.store.snapshots import Snapshots
 from router_sdk.store.tail import LogTail
-from router_sdk.store.ticket import Entry
-from router_sdk.store.writer import LogWriter
 
 if TYPE_CHECKING:
     from router_sdk.records import Decision, Outcome, PrivacyMode, Signals
@@ -25,24 +25,28 @@ if TYPE_CHECKING:
 
 IN_MEMORY = ":memory:"
 
-_QUOTED = re.compile(r" \(got .*|: '.*", re.DOTALL)
-
 
 class Store:
     """An open store. ``":memory:"`` is a file in a temporary folder that goes when the store is closed.
 
     Args:
         location: Path of the database file, or ``":memory:"``.
-        privacy: What of a text is kept.
+        privacy: What of a text is kept: a mode, or that of another store with its secret.
         queue_size: Decisions that may wait for the disk.
         on_commit: Called after each commit with the number of outcomes in it.
+        read_only: Whether nothing may be changed, neither in the file nor beside it.
+        timeout_s: Longest that a caller waits for a store that another process keeps locked, in seconds.
 
     Attributes:
-        path: The database file.
+        path: The database file, by its real name.
+        privacy: What of a text is kept.
+        read_only: Whether nothing may be changed.
         folder: Folder beside it, for snapshots and models.
         writer: The one way to write.
         reader: For questions now and then.
         snapshots: Folded states.
+        parts: What processes serve from.
+        exports: Folder of lists of what was exported where.
 
     Raises:
         StoreUnavailableError: if the file cannot be opened.
@@ -53,9 +57,11 @@ class Store:
         self,
         location: str | Path,
         *,
-        privacy: PrivacyMode = "full",
+        privacy: PrivacyMode | Privacy = "full",
         queue_size: int = 100_000,
         on_commit: Callable[[int], None] = lambda count: None,
+        read_only: bool = False,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         if str(location) == IN_MEMORY:
@@ -63,16 +69,32 @@ class Store:
             location = Path(self._temporary.name) / "router.db"
         elif not str(location):
             raise InvalidConfigError("store: give a file name, or ':memory:'")
-        self.path = Path(location).expanduser().absolute()
+        file = DatabaseFile(Path(location))
+        self.path = file.path
         if self.path.is_dir():
             raise StoreUnavailableError(f"{self.path} is a folder; name a file in it")
         self.folder = self.path.with_name(self.path.name + ".artifacts")
-        self._privacy = privacy
-        self._keep = text_filter(privacy, self.folder)
-        durable = self._temporary is None
-        self.writer = LogWriter(self.path, self._keep, queue_size=queue_size, durable=durable, on_commit=on_commit)
-        self.reader = LogReader(self.path)
-        self.snapshots = Snapshots(self.writer, self.folder)
+        self._open = open_looker if read_only else open_reader
+        self.read_only = read_only
+        if not read_only:
+            file.claim()  # before anything is put beside it
+        self.privacy = privacy if isinstance(privacy, Privacy) else Privacy(privacy, self.folder, make=not read_only)
+        if read_only:
+            self._open(self.path).close()
+            self.writer: LogWriter = NoWriter()
+        else:
+            self.writer = LogWriter(
+                file,
+                self.privacy,
+                queue_size=queue_size,
+                durable=self._temporary is None,
+                on_commit=on_commit,
+                timeout_s=timeout_s,
+            )
+        self.reader = LogReader(lambda: self._open(self.path))
+        self.snapshots = Snapshots(self.writer, self.reader, self.folder)
+        self.parts = KeptFolders(self.folder)
+        self.exports = self.folder / "exports"
 
     def entry(
         self,
@@ -85,18 +107,24 @@ class Store:
         decision: Decision | None = None,
     ) -> Entry:
         """An outcome as the writer takes it, with its decision where that may not be on disk yet."""
-        row = outcome_row(decision_id, signals, outcome_id, tenant)
-        return Entry(row, outcome_payload(outcome, self._keep), decision)
+        row = outcome_row(decision_id, outcome, signals, outcome_id, tenant)
+        return Entry(row, outcome_payload(outcome, self.privacy), decision)
 
-    def refuse(self, letters: list[DeadLetter]) -> None:
-        """Keep what could not be delivered; where texts are not kept in full, no body and no quotation."""
-        if self._privacy != "full":
-            letters = [(kind, decision_id, _QUOTED.sub("", reason), None) for kind, decision_id, reason, _ in letters]
-        write_dead_letters(self.writer, letters)
+    def refuse(self, letters: list[DeadLetter], intent: int | None = None) -> None:
+        """Keep what could not be delivered; where texts are not kept in full, no body and no quotation.
+
+        Args:
+            letters: What.
+            intent: What is finished with that.
+        """
+        if self.privacy.changes:
+            reason = self.privacy.reason
+            letters = [(kind, decision_id, reason(words), None) for kind, decision_id, words, _ in letters]
+        write_dead_letters(self.writer, letters, intent)
 
     def tail(self, reward: RewardFunction) -> LogTail:
         """A view of the log with a connection of its own; close it with ``LogTail.close``."""
-        return LogTail(open_reader(self.path), reward)
+        return LogTail(self._open(self.path), reward)
 
     def close(self) -> None:
         """Flush and close; a temporary store is deleted."""

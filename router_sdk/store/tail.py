@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from router_sdk.errors import InvalidRewardError
 from router_sdk.records import Example
 from router_sdk.rewards import RewardFunction, checked_reward
-from router_sdk.store.commit import HEAD
-from router_sdk.store.joining import SIGNAL_COLUMNS, Part, revisions, signals_of
+from router_sdk.store.joining import NOTHING, SIGNAL_COLUMNS, Part, revisions, signals_of
 from router_sdk.store.payloads import PayloadContext
+from router_sdk.store.transaction import HEAD
 
 if TYPE_CHECKING:
     from router_sdk.records import Signals
@@ -136,8 +136,11 @@ class LogTail:
             decision_seq, decision_id, agent, task_type, propensity, decided_at, source, seq, at, again = row[:10]
             if again:
                 examples += self._revised(row[:7], context, seq - 1, seq)
-            elif not fresh or self._counts(agent, decision_seq, seq):
-                signals = signals_of(row[10:])
+                continue
+            signals = signals_of(row[10:])
+            if signals.agent is not None and signals.agent != agent:
+                agent, propensity, source = signals.agent, None, "observed"
+            if not fresh or self._counts(agent, decision_seq, seq):
                 append(
                     Example(
                         decision_id,
@@ -167,33 +170,44 @@ class LogTail:
 
         With ``past``, those too that count no more since the agent was added afresh.
         """
-        decision_seq, decision_id, agent, task_type, propensity, decided_at, source = decision
+        decision_seq, decision_id, chosen, task_type, propensity, decided_at, source = decision
         parts = [
             Part(max(seq, decision_seq), at, signals_of(columns))
             for seq, at, *columns in self._connection.execute(_PARTS, (decision_id, upto))
         ]
-        return [
-            Example(
-                decision_id,
-                seq,
-                decision_seq,
-                number,
-                agent,
-                task_type,
-                self._reward_of(signals, agent),
-                None if previous is None else self._reward_of(previous, agent),
-                signals,
-                previous,
-                propensity,
-                at,
-                first_at,
-                decided_at,
-                source,
-                context,
-            )
-            for number, seq, at, first_at, signals, previous in revisions(parts)
-            if cursor < seq <= upto and (past or self._counts(agent, decision_seq, seq))
-        ]
+        found: list[Example] = []
+        agent, drawn = chosen, True
+        for number, seq, at, first_at, signals, previous in revisions(parts):
+            ran = chosen if signals.agent is None else signals.agent
+            steps: list[tuple[str | None, bool, int, Signals, Signals | None]] = [
+                (ran, ran == chosen, number, signals, previous)
+            ]
+            if previous is not None and ran != agent:  # what was learnt of the one is taken back before the other
+                steps = [(agent, drawn, number, NOTHING, previous), (ran, ran == chosen, 0, signals, None)]
+            agent, drawn = ran, ran == chosen
+            found += [
+                Example(
+                    decision_id,
+                    seq,
+                    decision_seq,
+                    revision,
+                    who,
+                    task_type,
+                    None if now is NOTHING else self._reward_of(now, who),
+                    None if before is None else self._reward_of(before, who),
+                    now,
+                    before,
+                    propensity if own else None,
+                    at,
+                    first_at,
+                    decided_at,
+                    source if own else "observed",
+                    context,
+                )
+                for who, own, revision, now, before in steps
+                if cursor < seq <= upto and (past or self._counts(who, decision_seq, seq))
+            ]
+        return found
 
     def _counts(self, agent: str | None, decision_seq: int, seq: int) -> bool:
         """Whether an agent's decision still counts at ``seq``: not if the agent was added afresh in between."""

@@ -4,69 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+from router_sdk.waiting import Promise
 
 if TYPE_CHECKING:
     import asyncio
 
     from router_sdk.errors import RouterError
-    from router_sdk.records import Decision
-
+    from router_sdk.store.rows import Entry
 
 T = TypeVar("T")
-
-_NAP_S = 1.0
 
 _log = logging.getLogger(__name__)
 
 
-class Entry(NamedTuple):
-    """An outcome, a decision that must be there with it, or both.
-
-    Attributes:
-        outcome: A row of ``outcomes`` without its ``seq``.
-        payload: A row of ``payloads`` for the outcome, without its ``seq``.
-        decision: Written first, unless the log already holds it.
-    """
-
-    outcome: tuple[Any, ...] | None = None
-    payload: tuple[Any, ...] | None = None
-    decision: Decision | None = None
-
-
-class Ticket:
-    """What one caller wants on disk in one transaction, and how to tell it.
+class Ticket(Promise[None]):
+    """What one caller wants on disk in one transaction.
 
     Attributes:
         entries: The rows.
-        done: Whether the ticket was settled, well or with ``error``.
-        follower: The next sleeper of the same group: each woken caller wakes one other.
+        deadline: When to give up on a store that is locked, by the monotonic clock.
         future: Of the coroutine that waits, or None where a thread does.
+        follower: The next sleeper of the same group: each woken caller wakes one other.
     """
 
-    __slots__ = ("_asleep", "done", "entries", "error", "follower", "future")
+    __slots__ = ("deadline", "entries", "follower", "future")
 
-    def __init__(self, entries: Sequence[Entry], future: asyncio.Future[None] | None = None) -> None:
-        self.entries = entries
-        self.future = future
-        self.done = False
-        self.error: RouterError | None = None
+    def __init__(self, entries: Sequence[Entry], deadline: float, future: asyncio.Future[None] | None = None) -> None:
+        super().__init__()
+        self.entries, self.deadline, self.future = entries, deadline, future
         self.follower: Ticket | None = None
-        if future is None:
-            self._asleep = threading.Lock()
-            self._asleep.acquire()
 
-    def sleep(self) -> None:
-        """Block until ``wake``, or for a second: who should have woken us may have been interrupted."""
-        self._asleep.acquire(timeout=_NAP_S)
-
-    def wake(self) -> None:
-        """Let the sleeping thread go on; waking twice is harmless."""
-        with contextlib.suppress(RuntimeError):
-            self._asleep.release()
+    def settle(self, error: RouterError | None, follower: Ticket | None) -> None:
+        """Note how it went, and wake nobody yet."""
+        self._error, self.follower, self.done = error, follower, True
 
 
 def take(queue: deque[T], most: int) -> list[T]:
@@ -83,9 +57,7 @@ def settle(tickets: Sequence[Ticket], error: RouterError | None) -> None:
     loops: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
     follower: Ticket | None = None
     for ticket in reversed(tickets):
-        ticket.error = error
-        ticket.follower = follower
-        ticket.done = True
+        ticket.settle(error, follower)
         if ticket.future is None:
             follower = ticket
         else:

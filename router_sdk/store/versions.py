@@ -1,23 +1,52 @@
-"""The registry: fitted versions, and an append-only history of which one carried which alias when."""
+"""The registry: fitted versions, and an append-only history of which one served when, who said so, and for how long."""
 
 from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from router_sdk.errors import ChampionMovedError
 from router_sdk.records import ModelVersion
+from router_sdk.store.intents import add_intent, finish_intent
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
 
-    from router_sdk.store.writer import LogWriter
+    from router_sdk.store.group_commit import LogWriter
 
 CHAMPION = "champion"
 """Alias of the version that serves."""
+PINNED = "pinned"
+"""Alias of a champion that a person chose: nothing but a person changes it."""
 
-_COLUMNS = "strategy, version, at, kind, parent, upto, samples, passed, reason, folder, settings, metrics"
+_COLUMNS = (
+    "strategy, version, at, kind, parent, upto, samples, passed, reason, folder, settings, metrics, fine_tuned, "
+    "data_hash, pruned_at"
+)
+
+
+class Champion(NamedTuple):
+    """One entry of the history.
+
+    Attributes:
+        version: What serves from there on; None is the strategy as it is without any fit.
+        pinned: Whether a person chose it.
+        token: Position in the history: a later one fences off an earlier one.
+        at: When, in seconds since the epoch.
+        reason: Why.
+    """
+
+    version: int | None
+    pinned: bool
+    token: int
+    at: float
+    reason: str
+
+
+NEVER = Champion(None, False, 0, 0.0, "nothing was ever promoted")
+"""What serves before the first entry."""
 
 
 def add_version(
@@ -33,24 +62,37 @@ def add_version(
     folder: str,
     settings: Mapping[str, Any],
     metrics: Mapping[str, Any],
-) -> ModelVersion:
-    """Register a fitted version under the strategy's next number."""
+    fine_tuned: bool,
+    data_hash: str,
+    promote_after: int | None = None,
+) -> tuple[ModelVersion, int | None]:
+    """Register a fitted version under the strategy's next number, with the fields of ``ModelVersion``.
 
-    def work(connection: sqlite3.Connection, seq: int) -> int:
+    Where it shall serve, ``promote_after`` is the history's token that it was judged against. The intent is logged with
+    the version, so that whoever comes next promotes it should this process end before it does.
+
+    Returns:
+        The version, and the intent to promote it.
+    """
+    at = time.time()
+
+    def work(connection: sqlite3.Connection, seq: int) -> tuple[int, int | None]:
         query = "SELECT ifnull(max(version), 0) + 1 FROM model_versions WHERE strategy = ?"
         number: int = connection.execute(query, (strategy,)).fetchone()[0]
         connection.execute(
-            f"INSERT INTO model_versions ({_COLUMNS}) VALUES ({', '.join('?' * 12)})",
+            f"INSERT INTO model_versions ({_COLUMNS}) VALUES ({', '.join('?' * 15)})",
             (
                 *(strategy, number, at, kind, parent, upto, samples, int(passed), reason, folder),
-                *(json.dumps(dict(settings)), json.dumps(dict(metrics))),
+                *(json.dumps(dict(settings)), json.dumps(dict(metrics)), int(fine_tuned), data_hash, None),
             ),
         )
-        return number
+        if promote_after is None:
+            return number, None
+        wanted = {"strategy": strategy, "version": number, "after": promote_after, "reason": reason}
+        return number, add_intent(connection, "promote", wanted)
 
-    at = time.time()
-    number = writer.transact(work)
-    return ModelVersion(
+    number, intent = writer.transact(work)
+    version = ModelVersion(
         strategy,
         number,
         at,
@@ -63,7 +105,10 @@ def add_version(
         folder=folder,
         settings=settings,
         metrics=metrics,
+        fine_tuned=fine_tuned,
+        data_hash=data_hash,
     )
+    return version, intent
 
 
 def versions(connection: sqlite3.Connection, strategy: str) -> list[ModelVersion]:
@@ -75,42 +120,130 @@ def versions(connection: sqlite3.Connection, strategy: str) -> list[ModelVersion
     found = []
     for row in rows:
         fields = dict(zip(_COLUMNS.split(", "), row, strict=True))
-        fields["passed"] = bool(fields["passed"])
+        for name in ("passed", "fine_tuned"):
+            fields[name] = bool(fields[name])
         for name in ("settings", "metrics"):
             fields[name] = json.loads(fields[name])
-        found.append(ModelVersion(**fields, aliases=(CHAMPION,) if fields["version"] == serving else ()))
+        aliases: tuple[str, ...] = ()
+        if fields["version"] == serving.version:
+            aliases = (CHAMPION, PINNED) if serving.pinned else (CHAMPION,)
+        found.append(ModelVersion(**fields, aliases=aliases))
     return found
 
 
-def set_champion(writer: LogWriter, strategy: str, version: int | None, reason: str) -> int:
-    """Note that a version serves from now on, None for what was never fitted; return the history's token."""
+def set_champion(
+    writer: LogWriter,
+    strategy: str,
+    version: int | None,
+    reason: str,
+    *,
+    pinned: bool,
+    after: int | None = None,
+    intent: int | None = None,
+) -> int:
+    """Note that a version serves from now on, None for what was never fitted; return the history's token.
 
-    def work(connection: sqlite3.Connection, seq: int) -> int:
-        row = (strategy, CHAMPION, version, time.time(), reason)
-        query = "INSERT INTO alias_history (strategy, alias, version, at, reason) VALUES (?, ?, ?, ?, ?)"
-        token = connection.execute(query, row).lastrowid
-        assert token is not None
-        return token
+    Args:
+        writer: The log.
+        strategy: Whose.
+        version: Which.
+        reason: For the history.
+        pinned: Whether nothing but a person may change it.
+        after: The token that must still be the strategy's newest; None asks nobody.
+        intent: What this fulfils.
 
-    return writer.transact(work)
+    Raises:
+        ChampionMovedError: if somebody else moved the alias since.
+    """
+
+    def work(connection: sqlite3.Connection, seq: int) -> int | None:
+        if intent is not None:
+            finish_intent(connection, intent)
+        if after is not None and champion(connection, strategy).token != after:
+            return None
+        row = (strategy, CHAMPION, version, time.time(), reason, int(pinned))
+        query = "INSERT INTO alias_history (strategy, alias, version, at, reason, held) VALUES (?, ?, ?, ?, ?, ?)"
+        return connection.execute(query, row).lastrowid
+
+    token = writer.transact(work)
+    if token is None:
+        raise ChampionMovedError(
+            f"what serves of {strategy!r} was changed while version {version} was made; it stays a candidate"
+        )
+    return token
 
 
-def champion(connection: sqlite3.Connection, strategy: str) -> int | None:
-    """The version that serves, or None."""
+def champion(connection: sqlite3.Connection, strategy: str) -> Champion:
+    """What serves."""
     found = champions(connection, strategy, 1)
-    return found[0] if found else None
+    return found[0] if found else NEVER
 
 
-def champions(connection: sqlite3.Connection, strategy: str, limit: int = -1) -> list[int | None]:
-    """What served, newest first; None stands for what was never fitted."""
-    query = "SELECT version FROM alias_history WHERE strategy = ? AND alias = ? ORDER BY token DESC LIMIT ?"
-    return [row[0] for row in connection.execute(query, (strategy, CHAMPION, limit))]
+def champions(connection: sqlite3.Connection, strategy: str, limit: int = -1) -> list[Champion]:
+    """What served, newest first."""
+    query = """SELECT version, held, token, at, reason FROM alias_history WHERE strategy = ? AND alias = ?
+               ORDER BY token DESC LIMIT ?"""
+    rows = connection.execute(query, (strategy, CHAMPION, limit))
+    return [Champion(version, bool(pinned), token, at, reason) for version, pinned, token, at, reason in rows]
+
+
+def before(history: list[Champion], number: int | None) -> int | None:
+    """What served when a version first came.
+
+    Args:
+        history: Newest first.
+        number: Which; must be in it.
+    """
+    served = [None, *(entry.version for entry in reversed(history))]
+    return served[served.index(number, 1) - 1]
 
 
 def alias_token(connection: sqlite3.Connection) -> int:
     """The history's newest token: it changes whenever another version serves."""
     token: int = connection.execute("SELECT ifnull(max(token), 0) FROM alias_history").fetchone()[0]
     return token
+
+
+def prune_versions(writer: LogWriter, strategy: str, keep: int, keep_s: float | None) -> list[str]:
+    """Give up old versions; their rows and reports stay.
+
+    What serves, what was ever rolled back to, and what a rollback would go to are kept whatever their age.
+
+    Args:
+        writer: The log.
+        strategy: Whose.
+        keep: Of the newest, how many are kept.
+        keep_s: Those that are younger are kept too, in seconds; None keeps none for its age.
+
+    Returns:
+        Names of the folders that nothing needs any more.
+    """
+
+    def work(connection: sqlite3.Connection, seq: int) -> list[str]:
+        history = champions(connection, strategy)
+        needed: set[int | None] = {entry.version for entry in history if entry.reason.startswith(ROLLBACK)}
+        if history:
+            needed |= {history[0].version, before(history, history[0].version)}
+        rows = connection.execute(
+            """SELECT version, at, folder FROM model_versions WHERE strategy = ? AND pruned_at IS NULL
+               ORDER BY version DESC LIMIT -1 OFFSET ?""",
+            (strategy, keep),
+        ).fetchall()
+        now = time.time()
+        old = [
+            (number, folder)
+            for number, at, folder in rows
+            if number not in needed and (keep_s is None or now - at > keep_s)
+        ]
+        query = "UPDATE model_versions SET pruned_at = ? WHERE strategy = ? AND version = ?"
+        connection.executemany(query, [(now, strategy, number) for number, _ in old])
+        return [folder for _, folder in old]
+
+    return writer.transact(work)
+
+
+ROLLBACK = "rollback"
+"""How the reason of a rollback begins."""
 
 
 def fits_since(connection: sqlite3.Connection, strategy: str) -> tuple[int, float | None]:

@@ -29,6 +29,11 @@ class FixedExampleContext:
         """The routed task."""
         return self.fixed_task
 
+    def hashes(self, decision_seq: int) -> tuple[str | None, str | None]:
+        """Its text, and all of it that makes it a task, as they are."""
+        task = self.fixed_task
+        return task.text or None, f"{task.text} {dict(task.features)} {task.task_type}"
+
     def vectors(self, decision_seq: int) -> Mapping[str, NDArray[Any]]:
         """Logged embeddings by encoder tag."""
         return self.fixed_vectors

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import FitStoppedError
+from router_sdk.store.artifacts import entry
+from router_sdk.store.connection import private_folder
+from router_sdk.store.pretraining import copy_pretraining
 from router_sdk.training.child import fit_in_child
 from router_sdk.training.registry import twin
 from router_sdk.training.reports import read_report
@@ -20,8 +24,6 @@ from router_sdk.training.request import BASE, REPORT, REQUEST, SCRATCH, VERSION,
 from router_sdk.training.work import perform
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from router_sdk.config import RouterConfig
     from router_sdk.evaluation.fit_report import FitReport
     from router_sdk.learning.learner import Learner
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
     from router_sdk.strategy import Encoder
     from router_sdk.training.fit import Fit
 
+Source = Callable[[Path], int]
+
+SOURCE = "source.db"
+"""The store of made-up examples, in the attempt's folder."""
 _WANTED = "wanted.json"
 
 
@@ -66,8 +72,9 @@ class Attempt:
         settings: What of its configuration to override.
         agents: Whom to fit for.
         fresh_after: Position in the log that the fit before reached.
-        source: Another store, of made-up examples, and the position up to which to read there; then the attempt
-            starts from the strategy as it is without any fit.
+        needed: Examples that the gate needs to judge a candidate.
+        source: Writes made-up examples into a store of their own and returns the position up to which to read there;
+            then the attempt starts from the strategy as it is without any fit.
 
     Attributes:
         kind: ``"fit"``, or ``"pretrain"`` with a ``source``.
@@ -80,22 +87,26 @@ class Attempt:
         settings: Mapping[str, Any],
         agents: AgentSet,
         fresh_after: int,
-        source: tuple[Path, int] | None = None,
+        needed: int,
+        source: Source | None = None,
     ) -> None:
         self._services, self._stage, self._settings = services, stage, settings
         self.kind = "fit" if source is None else "pretrain"
-        self._folder = services.store.folder / "fits" / f"{stage.name}-{self.kind}"
+        self._folder = entry(services.store.folder / "fits", f"{stage.name}-{self.kind}")
         wanted = {"settings": dict(settings), "parent": stage.model_version}
-        if source is not None or not self._left_over(wanted):
+        left_over = None if source is not None else self._left_over(wanted)
+        if left_over is None:
             shutil.rmtree(self._folder, ignore_errors=True)
-            (self._folder / BASE).mkdir(parents=True)
+            private_folder(self._folder / BASE)
             if source is None:
                 upto: int = services.learner.submit(self._copy_serving).result()
-                source = (services.store.path, upto)
+                where = services.store.path
             else:
                 self._copy_unfitted(agents)
-            self._write_request(agents, fresh_after, source, wanted)
-        self._request = FitRequest.read(self._folder / REQUEST)
+                where = self._folder / SOURCE
+                upto = source(where)
+            left_over = self._write_request(agents, fresh_after, needed, (where, upto), wanted)
+        self._request = left_over
 
     @property
     def upto(self) -> int:
@@ -122,20 +133,32 @@ class Attempt:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
 
+    def note_pretraining(self) -> None:
+        """Log of which decisions a pre-training was: they can be forgotten, and told from what happens later."""
+        if self.kind == "pretrain":
+            copy_pretraining(self._services.store.writer, self._folder / SOURCE)
+
     def hand_over(self, folder: Path) -> None:
-        """Move the version's files to where they shall stand, and tidy up."""
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        """Move the version's files to where they shall stand."""
+        private_folder(folder.parent)
         (self._folder / VERSION).rename(folder)
+
+    def tidy(self) -> None:
+        """Nothing of it is needed any more."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     # -- what is copied
 
-    def _left_over(self, wanted: Mapping[str, Any]) -> bool:
-        """Whether an attempt like this one was interrupted."""
+    def _left_over(self, wanted: Mapping[str, Any]) -> FitRequest | None:
+        """What an attempt like this one was told before it was interrupted; None where there was none."""
         try:
-            return bool(json.loads((self._folder / _WANTED).read_text(encoding="utf-8")) == wanted)
-        except (OSError, ValueError):
-            return False
+            if json.loads((self._folder / _WANTED).read_text(encoding="utf-8")) != wanted:
+                return None
+            request = FitRequest.read(self._folder / REQUEST)
+        except (OSError, ValueError, TypeError):
+            return None
+        here = Path(request.folder) == self._folder and Path(request.store) == self._services.store.path
+        return request if here and (self._folder / BASE).is_dir() else None
 
     def _copy_serving(self) -> int:
         with self._services.learner.folding.lock:
@@ -148,10 +171,15 @@ class Attempt:
         fresh.save(self._folder / BASE)
 
     def _write_request(
-        self, agents: AgentSet, fresh_after: int, source: tuple[Path, int], wanted: Mapping[str, Any]
-    ) -> None:
+        self,
+        agents: AgentSet,
+        fresh_after: int,
+        needed: int,
+        source: tuple[Path, int],
+        wanted: Mapping[str, Any],
+    ) -> FitRequest:
         config, strategy = self._services.config, self._stage.strategy
-        FitRequest(
+        request = FitRequest(
             strategy=strategy.name,
             settings={**strategy.config.model_dump(mode="json", exclude_unset=True), **self._settings},
             encoders=config.encoder,
@@ -161,13 +189,16 @@ class Attempt:
             upto=source[1],
             fresh_after=fresh_after,
             held_out=config.held_out,
+            needed=needed,
             folder=str(self._folder),
             caches=str(strategy.services.folder),
             device=config.device,
             seed=config.seed or 0,
             synthetic=self.kind == "pretrain",
-        ).write(self._folder / REQUEST)
+        )
+        request.write(self._folder / REQUEST)
         (self._folder / _WANTED).write_text(json.dumps(wanted), encoding="utf-8")  # last: now it can be resumed
+        return request
 
     # -- where the work is done
 

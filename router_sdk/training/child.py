@@ -10,18 +10,22 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.errors import FitError, FitStoppedError
+from router_sdk.errors import FitError, FitStoppedError, TooFewExamplesError
 from router_sdk.training.request import REQUEST
 
 if TYPE_CHECKING:
     from router_sdk.training.fit import Fit
 
+TOO_FEW = 3
+"""Exit status of a worker that had nothing to judge a candidate by."""
 _LOOK_S = 0.2
 _ERRORS = "errors.txt"
 
 
 def fit_in_child(folder: Path, device: str, fit: Fit) -> None:
-    """Run ``python -m router_sdk.fit_worker`` and return when it has ended well.
+    """Run ``python -P -m router_sdk.fit_worker`` and return when it has ended well.
+
+    With ``-P`` it imports nothing from the folder that the program happens to run in.
 
     Args:
         folder: Where the request lies, and where the child leaves its results and complaints.
@@ -34,7 +38,7 @@ def fit_in_child(folder: Path, device: str, fit: Fit) -> None:
     """
     with (folder / _ERRORS).open("wb") as errors:
         child = subprocess.Popen(
-            [sys.executable, "-m", "router_sdk.fit_worker", str(folder / REQUEST)],
+            [sys.executable, "-P", "-m", "router_sdk.fit_worker", str(folder / REQUEST)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -43,27 +47,30 @@ def fit_in_child(folder: Path, device: str, fit: Fit) -> None:
     watch = threading.Thread(target=_kill_when_stopped, args=(child, fit), name="router-fit-watch", daemon=True)
     watch.start()
     assert child.stdout is not None
-    reason = ""
+    told: dict[str, Any] = {}
     with child.stdout as lines:
         for line in lines:
-            reason = _told(line, fit) or reason
+            told |= _told(line, fit)
     code = child.wait()
     watch.join()
     if fit.stopped():
         raise FitStoppedError("stopped")
+    if code == TOO_FEW:
+        raise TooFewExamplesError(told.get("error", "insufficient"))
     if code != 0:
-        raise FitError(reason or f"the worker ended with {code}: {_last_line(folder / _ERRORS)}")
+        ended = f"the worker ended with {code}"
+        raise FitError(told.get("error") or f"{ended}: {_last_line(folder / _ERRORS)}", told.get("logged") or ended)
 
 
-def _told(line: bytes, fit: Fit) -> str | None:
-    """Pass on what the child said; a reason for failing is returned. Libraries may print there, too."""
+def _told(line: bytes, fit: Fit) -> dict[str, str]:
+    """Pass on what the child said; reasons for failing are returned. Libraries may print there, too."""
     try:
         message: dict[str, Any] = json.loads(line)
         if "progress" in message:
             fit.progress(*message["progress"])
-        return str(message["error"]) if "error" in message else None
+        return {name: str(message[name]) for name in ("error", "logged") if name in message}
     except (ValueError, TypeError):
-        return None
+        return {}
 
 
 def _kill_when_stopped(child: subprocess.Popen[bytes], fit: Fit) -> None:

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from router_sdk.errors import FitError
+from router_sdk.waiting import Promise
 
 if TYPE_CHECKING:
     from router_sdk.records import ModelVersion
 
-FitState = Literal["running", "promoted", "refused", "failed", "stopped"]
+FitState = Literal["running", "promoted", "held", "refused", "failed", "stopped"]
 
 
 class Fit:
@@ -21,7 +22,8 @@ class Fit:
     Attributes:
         strategy: Whose.
         reason: Why it was started.
-        state: ``"running"``, then ``"promoted"``, ``"refused"`` by the gate, ``"failed"`` or ``"stopped"``.
+        state: ``"running"``, then ``"promoted"``, ``"held"`` (it passed the gate, and what serves is pinned, or was
+            changed meanwhile), ``"refused"`` by the gate, ``"failed"`` or ``"stopped"``.
         share: Share done, in [0, 1].
         words: What is going on, or why it ended as it did.
         version: What came of it, where it got that far.
@@ -35,10 +37,10 @@ class Fit:
         self.words = "starting"
         self.version: ModelVersion | None = None
         self.started = time.time()
-        self._stop = threading.Event()
-        self._done = threading.Event()
+        self._stop = False
+        self._done: Promise[None] = Promise()
         self._at_end: list[Callable[[], object]] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def wait(self, timeout: float | None = None) -> Fit:
         """Return once it has ended.
@@ -55,16 +57,16 @@ class Fit:
 
     def stop(self) -> None:
         """Ask it to stop; what it checkpointed is used by the next fit of the same data."""
-        self._stop.set()
+        self._stop = True
 
     def stopped(self) -> bool:
         """Whether it was asked to stop."""
-        return self._stop.is_set()
+        return self._stop
 
     @property
     def running(self) -> bool:
         """Whether it goes on."""
-        return not self._done.is_set()
+        return not self._done.done
 
     def progress(self, share: float, words: str) -> None:
         """Note how far it is."""
@@ -75,7 +77,7 @@ class Fit:
         self.state, self.words, self.version = state, words, version
         self.share = 1.0 if version is not None else self.share
         with self._lock:
-            self._done.set()
+            self._done.keep(None)
             waiting, self._at_end = self._at_end, []
         for work in waiting:
             work()

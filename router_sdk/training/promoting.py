@@ -1,15 +1,20 @@
-"""Which version serves: one reference is swapped between two requests, here and in every process on the store."""
+"""Which version serves: one reference is swapped between two requests, here and in every process on the store.
+
+The log is asked first and told first: the alias moves in the log and the reference here in one step, so that this
+process never serves what the log does not say, and a step that fails changes nothing.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from router_sdk.errors import GateRefusedError, RouterError, UnknownVersionError
+from router_sdk.errors import GateRefusedError, RouterError
 from router_sdk.routing.chain import Chain, Stage
-from router_sdk.store.versions import alias_token
+from router_sdk.store.versions import ROLLBACK, alias_token
 from router_sdk.training.registry import Registry, twin
 
 if TYPE_CHECKING:
@@ -17,6 +22,9 @@ if TYPE_CHECKING:
     from router_sdk.records import ModelVersion
     from router_sdk.routing.members import Members
     from router_sdk.training.attempt import FitServices
+
+BY_HAND = "by hand"
+_LONGEST_PAUSE_S = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +38,9 @@ class Promoter:
         chain: Who proposes.
         members: The agents.
         fold_of: Makes the fold of a stage.
+
+    Attributes:
+        behind: For each strategy that cannot serve here what the log says it should: why.
     """
 
     def __init__(
@@ -42,20 +53,27 @@ class Promoter:
     ) -> None:
         self._store, self._learner, self._plugins = services.store, services.learner, services.plugins
         self._registry, self._chain, self._members, self._fold_of = registry, chain, members, fold_of
-        self._token = self._store.reader.query(alias_token)
-        self._lock = threading.RLock()
+        self._token = -1
+        self._again_at, self._pause_s = 0.0, 0.0
+        self.lock = threading.RLock()
+        self.behind: dict[str, str] = {}
 
-    def promote(self, strategy: str, number: int, *, reason: str = "by hand", force: bool = False) -> ModelVersion:
-        """Let a version serve.
+    # -- by hand
+
+    def promote(
+        self, strategy: str, number: int, *, reason: str = BY_HAND, force: bool = False, pin: bool = True
+    ) -> ModelVersion:
+        """Let a version serve because a person says so.
 
         Args:
             strategy: Whose.
             number: Which version.
             reason: For the history.
             force: Although the gate refused it.
+            pin: Whether it stays until a person says otherwise; False lets the next fit replace it.
 
         Raises:
-            UnknownVersionError: if there is none of that number.
+            UnknownVersionError: if there is none of that number, or its files were given up.
             GateRefusedError: if the gate refused it.
             CorruptArtifactError: if its files are damaged; what serves goes on.
         """
@@ -64,69 +82,144 @@ class Promoter:
             raise GateRefusedError(
                 f"version {number} of {strategy!r} was refused ({version.reason}); force=True lets it serve anyway"
             )
-        self._serve(strategy, version, reason if version.passed else f"{reason}, against the gate")
+        self._serve(strategy, version, reason if version.passed else f"{reason}, against the gate", pinned=pin)
         self._plugins.notify("on_promotion", strategy=strategy, version=number)
         return version
 
     def rollback(self, strategy: str) -> int | None:
-        """Let the version before serve again; None where that is the strategy as it is without any fit.
+        """Let the version before serve again, and stay; None where that is the strategy as it is without any fit.
 
         Raises:
             UnknownVersionError: if what serves was never fitted.
         """
-        current = self._chain.stage(strategy).model_version
-        served = self._registry.champions(strategy)[::-1]
-        if current is None or current not in served:
-            raise UnknownVersionError(f"no fitted version of {strategy!r} serves: there is nothing to go back from")
-        number = [None, *served][served.index(current)]  # what served when the current one first came
+        current = self._registry.champion(strategy).version
+        number = self._registry.previous(strategy, current)
         version = None if number is None else self._registry.version(strategy, number)
-        self._serve(strategy, version, f"rollback from {current}")
+        self._serve(strategy, version, f"{ROLLBACK} from {current}", pinned=True)
         self._plugins.notify("on_rollback", strategy=strategy, version=number)
         return number
 
+    def pin(self, strategy: str, number: int | None) -> int | None:
+        """Keep what serves, or let another version serve and keep that, until ``unpin``.
+
+        Raises:
+            UnknownVersionError: if there is none of that number.
+        """
+        current = self._registry.champion(strategy).version
+        if number is not None and number != current:
+            return self.promote(strategy, number, reason="pinned by hand").version
+        self._chain.stage(strategy)
+        self._registry.crown(strategy, current, "pinned by hand", pinned=True)
+        return current
+
+    def unpin(self, strategy: str) -> None:
+        """Let fits replace what serves again."""
+        self._chain.stage(strategy)
+        current = self._registry.champion(strategy)
+        if current.pinned:
+            self._registry.crown(strategy, current.version, "unpinned by hand", pinned=False)
+
+    # -- by itself
+
+    def promote_fitted(self, strategy: str, number: int, reason: str, *, after: int, intent: int) -> None:
+        """Let a version serve that has just passed the gate.
+
+        Args:
+            strategy: Whose.
+            number: Which version.
+            reason: For the history.
+            after: The history's token that it was judged against.
+            intent: What this fulfils.
+
+        Raises:
+            ChampionMovedError: if what serves was changed since.
+        """
+        version = self._registry.version(strategy, number)
+        self._serve(strategy, version, reason, pinned=False, after=after, intent=intent)
+        self._plugins.notify("on_promotion", strategy=strategy, version=number)
+
     def follow(self) -> None:
-        """Serve what another process promoted. Called on the learner's thread."""
-        token = self._store.reader.query(alias_token)
-        if token == self._token or not self._lock.acquire(blocking=False):
+        """Serve what the log says, should another process have moved an alias. Called on the learner's thread.
+
+        What cannot be served now is tried again, after a pause that grows to a minute.
+        """
+        now = time.monotonic()
+        if now < self._again_at or not self.lock.acquire(blocking=False):
             return
         try:
-            self._token = token
+            token = self._store.reader.query(alias_token)
+            if token == self._token and not self.behind:
+                return
+            self.behind = {}
             for stage in self._chain.stages:
-                served = self._registry.champions(stage.name)
-                if served and served[0] != stage.model_version:
-                    number = served[0]
-                    version = None if number is None else self._registry.version(stage.name, number)
-                    self._swap(stage, version, self._learner.replace_here)
-        except RouterError:
-            _log.exception("what another process promoted cannot be served here")
+                self._follow(stage)
+            self._token = token
+            self._pause_s = min(_LONGEST_PAUSE_S, max(1.0, 2.0 * self._pause_s)) if self.behind else 0.0
+            self._again_at = now + self._pause_s
         finally:
-            self._lock.release()
+            self.lock.release()
 
-    def _serve(self, strategy: str, version: ModelVersion | None, reason: str) -> None:
-        with self._lock:
-            self._swap(self._chain.stage(strategy), version, self._learner.replace)
-            self._registry.crown(strategy, None if version is None else version.version, reason)
-            self._token = self._store.reader.query(alias_token)
+    def _follow(self, stage: Stage) -> None:
+        wanted = self._registry.champion(stage.name)
+        if wanted.token == 0 or wanted.version == stage.model_version:
+            return
+        try:
+            version = None if wanted.version is None else self._registry.version(stage.name, wanted.version)
+            self._swap(stage, version, self._learner.replace_here)
+        except (RouterError, OSError) as error:
+            self.behind[stage.name] = f"version {wanted.version} cannot be served here: {error}"
+            _log.error("%s: %s", stage.name, self.behind[stage.name])
+
+    # -- the swap
+
+    def _serve(
+        self,
+        strategy: str,
+        version: ModelVersion | None,
+        reason: str,
+        *,
+        pinned: bool,
+        after: int | None = None,
+        intent: int | None = None,
+    ) -> None:
+        number = None if version is None else version.version
+
+        def tell() -> None:
+            self._registry.crown(strategy, number, reason, pinned=pinned, after=after, intent=intent)
+
+        with self.lock:
+            self._swap(self._chain.stage(strategy), version, self._learner.replace, tell)
+            self.behind.pop(strategy, None)
 
     def _swap(
-        self, stage: Stage, version: ModelVersion | None, replace: Callable[[Fold, Callable[[], None]], None]
+        self,
+        stage: Stage,
+        version: ModelVersion | None,
+        replace: Callable[[Fold, Callable[[], None]], None],
+        tell: Callable[[], None] = lambda: None,
     ) -> None:
-        """Load a version aside, bring it up to date, and put it into the chain in one step."""
+        """Load a version aside, bring it up to date, and put it into the chain and the log in one step."""
         strategy = twin(stage.strategy)
         fresh = Stage(strategy, None if version is None else version.version)
         fold = self._fold_of(fresh)
-        if version is not None:
-            self._registry.load(strategy, version)
-            fold.cursor = fold.saved = version.upto
-        self._learner.folding.restore(fold)
-        strategy.prepare(self._members.roster.available)
-
-        def swap() -> None:
+        try:
+            if version is not None:
+                self._registry.load(strategy, version)
+                fold.cursor = fold.saved = version.upto
+            self._learner.folding.restore(fold)
             strategy.prepare(self._members.roster.available)
-            self._chain.replace(fresh)
 
-        replace(fold, swap)
+            def swap() -> None:
+                strategy.prepare(self._members.roster.available)
+                tell()
+                self._chain.replace(fresh)
+
+            replace(fold, swap)
+        except BaseException:
+            strategy.close()
+            raise
+        stage.strategy.close()
 
     def after_fork(self) -> None:
         """In a child: a lock that nobody holds."""
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()

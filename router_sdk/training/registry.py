@@ -1,16 +1,27 @@
-"""Fitted versions on disk: registered, found, checked, loaded."""
+"""Fitted versions on disk: registered, found, checked, loaded, and given up when nothing needs them."""
 
 from __future__ import annotations
 
 import logging
 import shutil
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import CorruptArtifactError, UnknownVersionError
-from router_sdk.store.artifacts import check_artifact, write_artifact
+from router_sdk.store.artifacts import check_artifact, entry, remove_strangers, set_aside, write_artifact
 from router_sdk.store.identity import new_id
-from router_sdk.store.versions import add_version, champions, move_version, set_champion, versions
+from router_sdk.store.versions import (
+    Champion,
+    add_version,
+    before,
+    champion,
+    champions,
+    move_version,
+    prune_versions,
+    set_champion,
+    versions,
+)
 from router_sdk.training.reports import read_report, write_report
 
 if TYPE_CHECKING:
@@ -47,6 +58,12 @@ class Registry:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._folder = store.folder / "versions"
+
+    def strategies(self) -> list[str]:
+        """Names of the strategies that have versions with files."""
+        query = "SELECT DISTINCT strategy FROM model_versions WHERE pruned_at IS NULL ORDER BY strategy"
+        return self._store.reader.query(lambda connection: [name for (name,) in connection.execute(query)])
 
     def versions(self, strategy: str) -> list[ModelVersion]:
         """A strategy's versions, oldest first."""
@@ -63,49 +80,71 @@ class Registry:
             raise UnknownVersionError(f"strategy {strategy!r} has no version {number}; there are {sorted(known)}")
         return known[number]
 
-    def champions(self, strategy: str) -> list[int | None]:
-        """What served, newest first; None stands for what was never fitted."""
-        return self._store.reader.query(lambda connection: champions(connection, strategy))
+    def champion(self, strategy: str) -> Champion:
+        """What serves, by the log."""
+        return self._store.reader.query(lambda connection: champion(connection, strategy))
 
-    def crown(self, strategy: str, number: int | None, reason: str) -> None:
-        """Note that a version serves from now on."""
-        set_champion(self._store.writer, strategy, number, reason)
+    def previous(self, strategy: str, number: int | None) -> int | None:
+        """What served when a version first came; None stands for what was never fitted.
+
+        Raises:
+            UnknownVersionError: if it never served.
+        """
+        history = self._store.reader.query(lambda connection: champions(connection, strategy))
+        if number is None or number not in {entry.version for entry in history}:
+            raise UnknownVersionError(f"no fitted version of {strategy!r} serves: there is nothing to go back from")
+        return before(history, number)
+
+    def crown(
+        self,
+        strategy: str,
+        number: int | None,
+        reason: str,
+        *,
+        pinned: bool,
+        after: int | None = None,
+        intent: int | None = None,
+    ) -> int:
+        """Note that a version serves from now on, see ``set_champion``."""
+        return set_champion(self._store.writer, strategy, number, reason, pinned=pinned, after=after, intent=intent)
 
     def new_folder(self, strategy: str) -> Path:
         """Where a version to be made shall stand."""
-        return self._store.folder / "versions" / f"{strategy}-{new_id()}"
+        return entry(self._folder, f"{strategy}-{new_id()}")
 
     def add(
         self,
         strategy: str,
         folder: Path,
+        report: FitReport,
+        verdict: GateReport,
         *,
         kind: str,
         parent: int | None,
         upto: int,
-        samples: int,
-        verdict: GateReport,
         settings: Mapping[str, Any],
         metrics: Mapping[str, Any],
-    ) -> ModelVersion:
-        """Register what a fit left in ``folder``."""
-        return add_version(
+        promote_after: int | None,
+    ) -> tuple[ModelVersion, int | None]:
+        """Register what a fit left in ``folder``, with its report, see ``add_version``."""
+        version, intent = add_version(
             self._store.writer,
             strategy,
             kind=kind,
             parent=parent,
             upto=upto,
-            samples=samples,
+            samples=report.examples,
             passed=verdict.passed,
             reason=verdict.reason,
             folder=folder.name,
             settings=settings,
             metrics={**metrics, "gate": verdict.to_dict()},
+            fine_tuned=report.fine_tuned,
+            data_hash=report.data_hash,
+            promote_after=promote_after if verdict.passed else None,
         )
-
-    def keep(self, version: ModelVersion, report: FitReport) -> None:
-        """Keep what the fit measured."""
-        write_report(report, self._report_path(version))
+        write_report(report.judged(verdict.passed, verdict.results, version.version), self._report_path(version))
+        return version, intent
 
     def report(self, version: ModelVersion) -> FitReport:
         """What the fit measured.
@@ -116,52 +155,86 @@ class Registry:
         return read_report(self._report_path(version))
 
     def _report_path(self, version: ModelVersion) -> Path:
-        return self._store.folder / "reports" / f"{version.strategy}-{version.version}.json"
+        return entry(self._store.folder / "reports", f"{version.strategy}-{version.version}.json")
 
     def load(self, strategy: Strategy, version: ModelVersion) -> None:
         """Read a version's state into a fresh strategy.
 
         Raises:
+            UnknownVersionError: if its files were given up.
             CorruptArtifactError: if a file is missing or does not match its checksum.
         """
-        folder = self._store.folder / "versions" / version.folder
-        check_artifact(folder)
+        if version.pruned_at is not None:
+            raise UnknownVersionError(
+                f"the files of version {version.version} of {version.strategy!r} were given up on "
+                f"{datetime.fromtimestamp(version.pruned_at):%d %b %Y}; keep_versions says how many are kept"
+            )
+        folder = entry(self._folder, version.folder)
+        try:
+            check_artifact(folder)
+        except CorruptArtifactError:
+            set_aside(folder, self._store.folder)
+            raise
         try:
             strategy.load(folder)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CorruptArtifactError(f"{folder.name}: cannot be loaded: {error}") from error
 
     def open(self, strategy: Strategy) -> tuple[Strategy, ModelVersion | None]:
-        """Load the version that serves; where it is damaged, the newest that is not.
+        """Load the version that serves; where it is damaged, the newest of those that served before and is not.
 
         Returns:
             The strategy, and its version; the strategy as it came, and None, where nothing was fitted or all is lost.
         """
-        known = {version.version: version for version in self.versions(strategy.name)}
-        for number in self.champions(strategy.name):
-            if number is None:
+        name = strategy.name
+        known = {version.version: version for version in self.versions(name)}
+        for one in self._store.reader.query(lambda connection: champions(connection, name)):
+            if one.version is None:
                 break
             try:
-                self.load(strategy, known[number])
-            except CorruptArtifactError as error:
-                _log.error("version %d of %s is not loaded: %s", number, strategy.name, error)
+                self.load(strategy, known[one.version])
+            except (CorruptArtifactError, UnknownVersionError, KeyError) as error:
+                _log.error("version %d of %s is not loaded: %s", one.version, name, error)
+                strategy.close()
                 strategy = twin(strategy)
             else:
-                return strategy, known[number]
+                return strategy, known[one.version]
         return strategy, None
 
     def forget(self, strategy: Strategy, decision_ids: Collection[str]) -> None:
-        """Write a strategy's versions anew without their memories of these decisions."""
+        """Write a strategy's versions anew without their memories of these decisions.
+
+        A version that cannot be read any more is deleted: nobody could say what it remembers.
+        """
         for version in self.versions(strategy.name):
+            if version.pruned_at is not None:
+                continue
             fresh = twin(strategy)
-            old = self._store.folder / "versions" / version.folder
             try:
-                self.load(fresh, version)
-            except CorruptArtifactError as error:
-                _log.warning("version %d of %s is damaged, and deleted: %s", version.version, strategy.name, error)
-            else:
-                fresh.forget_examples(decision_ids)
-                folder = self.new_folder(strategy.name)
-                write_artifact(folder, fresh.save)
-                move_version(self._store.writer, version, folder.name)
-            shutil.rmtree(old, ignore_errors=True)
+                old = entry(self._folder, version.folder)
+                try:
+                    self.load(fresh, version)
+                except CorruptArtifactError as error:
+                    _log.warning("version %d of %s is damaged, and deleted: %s", version.version, strategy.name, error)
+                else:
+                    fresh.forget_examples(decision_ids)
+                    folder = self.new_folder(strategy.name)
+                    write_artifact(folder, fresh.save)
+                    move_version(self._store.writer, version, folder.name)
+                shutil.rmtree(old, ignore_errors=True)
+            finally:
+                fresh.close()
+
+    def prune(self, strategy: str, keep: int, keep_s: float | None) -> int:
+        """Give up old versions that nothing needs, see ``prune_versions``; how many."""
+        gone = prune_versions(self._store.writer, strategy, keep, keep_s)
+        for name in gone:
+            shutil.rmtree(entry(self._folder, name), ignore_errors=True)
+        return len(gone)
+
+    def tidy(self) -> None:
+        """Delete what killed fits left, and parts that nobody serves from."""
+        query = "SELECT folder FROM model_versions WHERE pruned_at IS NULL"
+        known = self._store.reader.query(lambda connection: {name for (name,) in connection.execute(query)})
+        remove_strangers(self._folder, known)
+        self._store.parts.sweep()

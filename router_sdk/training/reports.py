@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from router_sdk.errors import CorruptArtifactError
 from router_sdk.evaluation.fit_report import FitReport, HeldOutFigures
 from router_sdk.gate import HeldOutScore
+from router_sdk.store.artifacts import write_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 
 def write_report(report: FitReport, path: Path) -> None:
     """Write a report."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report.to_dict()), encoding="utf-8")
+    write_private(path, json.dumps(report.to_dict()))
 
 
 def read_report(path: Path) -> FitReport:

@@ -36,6 +36,7 @@ class FitRequest:
         upto: Position in the log up to which to read.
         fresh_after: Position that the fit before reached.
         held_out: Share of the examples to keep apart.
+        needed: Examples that the gate needs to judge a candidate.
         folder: Where the state of what serves lies, and where the results go.
         caches: The strategy's folder for caches.
         device: See ``FitContext``.
@@ -52,6 +53,7 @@ class FitRequest:
     upto: int
     fresh_after: int
     held_out: float
+    needed: int
     folder: str
     caches: str
     device: str

@@ -1,12 +1,22 @@
-"""From the log to what a fit may see: filtered, without duplicates, a part of it held out."""
+"""From the log to what a fit may see: filtered, without duplicates, and divided into what it learns and what judges it.
+
+What judges a candidate must be new to it and to what serves alike, in this fit and in every later one. So the side of
+an example is a function of its group alone: of its session, or where there is none, of its text in whatever spelling.
+Texts that come in several groups have a side of their own, and an example counts only where both sides are one; the
+others are learnt afterwards.
+"""
 
 from __future__ import annotations
 
-import json
+import hashlib
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING
 from zlib import crc32
 
+from router_sdk.errors import TooFewExamplesError
 from router_sdk.records import AgentSet, Example, TrainingData
 
 if TYPE_CHECKING:
@@ -16,33 +26,120 @@ MOST_EXAMPLES = 50_000
 """Newest decisions that a fit is given."""
 MOST_HELD_OUT = 1_000
 """Newest decisions that are held out; older ones are trained on again."""
+FOLDS = 10
+"""Most parts of a cross-validation."""
 
 _PIECE = 2_048
 
 
-def training_data(
+@dataclass(frozen=True, slots=True)
+class Division:
+    """One way to judge: a candidate is made from ``data`` and judged on what that holds out.
+
+    Attributes:
+        data: Both sides.
+        unlearn: Decisions that what serves has learnt and must forget before it is judged beside the candidate: those
+            held out, and every other one of the same session or text.
+        texts: Their ``context_hash``es, for what was learnt of them elsewhere.
+    """
+
+    data: TrainingData
+    unlearn: Sequence[str]
+    texts: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What one fit works with.
+
+    Attributes:
+        divisions: One; where examples are few, up to ten, each with another part held out.
+        whole: What the version is made from: the one division's data, or everything.
+        left_over: Examples that the version learns once it is made, oldest first.
+        data_hash: Equal for equal examples, whatever their division.
+    """
+
+    divisions: Sequence[Division]
+    whole: TrainingData
+    left_over: Sequence[Example]
+    data_hash: str
+
+    @property
+    def cross_validated(self) -> bool:
+        """Whether every example judges in turn."""
+        return len(self.divisions) > 1
+
+
+def select(
     tail: LogTail,
     agents: AgentSet,
     upto: int,
     *,
     fresh_after: int = 0,
     held_out: float = 0.2,
+    needed: int = 0,
     synthetic: bool = False,
-) -> TrainingData:
-    """Read the log up to a position.
+) -> Selection:
+    """Read the log up to a position, and divide it.
 
     Left out are decisions of which nothing is known that could be learnt from, decisions whose session was
-    forgotten, and of equal tasks with equal labels all but the newest.
+    forgotten, and of equal tasks with equal labels all but the newest. Where the held-out share is too small to judge
+    anything by, all examples judge in turn: cross-validation in ten parts (Stone, "Cross-Validatory Choice and
+    Assessment of Statistical Predictions", JRSS B 1974).
 
     Args:
         tail: The log.
         agents: Whom to fit for.
         upto: Position in the log.
         fresh_after: Position that the fit before reached.
-        held_out: Share to keep apart, in [0, 1); chosen by a hash of the decision's id, so that a decision is held
-            out of every fit or of none.
+        held_out: Share of the groups to keep apart, in [0, 1).
+        needed: Examples that it takes to judge a candidate; 0 judges by whatever there is.
         synthetic: Whether the log holds made-up examples.
+
+    Raises:
+        TooFewExamplesError: if nothing could judge a candidate.
     """
+    known = newest_examples(tail, upto)
+    usable = without_duplicates([one for one in known if one.labelled or one.reward is not None])
+    if len(usable) < needed:
+        raise TooFewExamplesError(
+            f"insufficient: {len(usable)} examples say how somebody did, and it takes {needed} to judge a candidate"
+        )
+    whole = TrainingData(usable, agents, upto, (), fresh_after, synthetic)
+    digest = _hash_of(usable)
+    sides = _sides(known, held_out)
+    apart = [one for one in usable if sides[one.decision_id] is True]
+    if needed and len(apart) < 2 * needed:
+        divisions = _cross_validation(whole, known)
+        if not divisions:
+            raise TooFewExamplesError("insufficient: all examples are of one session, or of one text")
+        return Selection(divisions, whole, (), digest)
+    if len(apart) > MOST_HELD_OUT:
+        _take_back(sides, apart[:-MOST_HELD_OUT], apart[-MOST_HELD_OUT:])
+    data = replace(
+        whole,
+        examples=[one for one in usable if sides[one.decision_id] is False],
+        held_out=[one for one in usable if sides[one.decision_id] is True],
+    )
+    unlearn = [one for one in known if sides[one.decision_id] is not False]
+    left_over = sorted((one for one in usable if sides[one.decision_id] is not False), key=attrgetter("seq"))
+    return Selection((_division(data, unlearn),), data, left_over, digest)
+
+
+def _take_back(sides: dict[str, bool | None], older: Sequence[Example], newer: Sequence[Example]) -> None:
+    """Learn from the older of what could be held out, but not where the newer is of the same session or text."""
+    groups = {_group(one) for one in newer} | {f"text {one.context_hash}" for one in newer}
+    for one in older:
+        sides[one.decision_id] = None if {_group(one), f"text {one.context_hash}"} & groups else False
+
+
+def _division(data: TrainingData, unlearn: Sequence[Example]) -> Division:
+    texts = {one.context_hash for one in unlearn if one.context_hash is not None}
+    return Division(data, [one.decision_id for one in unlearn], sorted(texts))
+
+
+def newest_examples(tail: LogTail, upto: int) -> list[Example]:
+    """The newest revision of every decision up to a position, in the order of the decisions."""
     newest: dict[str, Example] = {}
     cursor = 0
     while cursor < upto:
@@ -57,34 +154,98 @@ def training_data(
         while len(newest) > MOST_EXAMPLES:
             del newest[next(iter(newest))]
         cursor = batch.upto
-    usable = [example for example in newest.values() if example.labelled or example.reward is not None]
-    usable = sorted(_without_duplicates(usable), key=lambda example: example.decision_seq)
-    kept_apart = [example for example in usable if is_held_out(example.decision_id, held_out)][-MOST_HELD_OUT:]
-    apart = {example.decision_id for example in kept_apart}
-    return TrainingData(
-        examples=[example for example in usable if example.decision_id not in apart],
-        agents=agents,
-        upto=upto,
-        held_out=kept_apart,
-        fresh_after=fresh_after,
-        synthetic=synthetic,
-    )
+    return sorted(newest.values(), key=attrgetter("decision_seq"))
 
 
-def is_held_out(decision_id: str, share: float) -> bool:
-    """Whether a decision belongs to the held-out share: the same answer in every process and every fit."""
-    return crc32(decision_id.encode()) % 10_000 < share * 10_000
-
-
-def _without_duplicates(examples: Sequence[Example]) -> list[Example]:
+def without_duplicates(examples: Sequence[Example]) -> list[Example]:
     """Of labelled examples with the same task and the same label, the newest; rewards are evidence each."""
-    seen: set[tuple[str, str, str | None]] = set()
+    seen: set[tuple[str, str | None]] = set()
     kept = []
     for example in reversed(examples):
-        if example.labelled and (task := example.task).text:
-            key = (task.text, json.dumps(task.features, sort_keys=True), example.label)
-            if key in seen:
+        if example.labelled and (same := example.dedupe_hash) is not None and example.task.text:
+            if (same, example.label) in seen:
                 continue
-            seen.add(key)
+            seen.add((same, example.label))
         kept.append(example)
-    return kept
+    return kept[::-1]
+
+
+# -- groups and sides
+
+
+def _group(example: Example) -> str:
+    """Examples of one session belong together, and without a session those of one text."""
+    session, text = example.task.session_id, example.context_hash
+    if session is not None:
+        return f"session {session}"
+    return example.decision_id if text is None else f"text {text}"
+
+
+def is_held_out(group: str, share: float) -> bool:
+    """Whether a group belongs to the held-out share: the same answer in every process and every fit."""
+    return crc32(group.encode()) % 10_000 < share * 10_000
+
+
+def _sides(examples: Sequence[Example], share: float) -> dict[str, bool | None]:
+    """For each decision whether it is held out; None where its text comes on the other side, too."""
+    groups = {one.decision_id: _group(one) for one in examples}
+    homes: dict[str, set[str]] = {}
+    for one in examples:
+        if one.context_hash is not None:
+            homes.setdefault(one.context_hash, set()).add(groups[one.decision_id])
+    sides: dict[str, bool | None] = {}
+    for one in examples:
+        side = is_held_out(groups[one.decision_id], share)
+        text = one.context_hash
+        straddles = text is not None and len(homes[text]) > 1 and is_held_out(f"text {text}", share) != side
+        sides[one.decision_id] = None if straddles else side
+    return sides
+
+
+def _cross_validation(whole: TrainingData, known: Sequence[Example]) -> list[Division]:
+    """The data with each part held out in turn; groups that share a text stay together."""
+    joined = _joined(known)
+    sizes = dict.fromkeys(range(FOLDS), 0)
+    part_of: dict[str, int] = {}
+    count = Counter(joined[one.decision_id] for one in whole.examples)
+    for group, size in sorted(count.items(), key=lambda each: (-each[1], crc32(each[0].encode()))):
+        smallest = min(sizes, key=lambda part: (sizes[part], part))  # the largest group first, into the smallest part
+        part_of[group], sizes[smallest] = smallest, sizes[smallest] + size
+
+    def part(example: Example) -> int | None:
+        return part_of.get(joined[example.decision_id])
+
+    return [
+        _division(
+            replace(
+                whole,
+                examples=[one for one in whole.examples if part(one) != number],
+                held_out=[one for one in whole.examples if part(one) == number],
+            ),
+            [one for one in known if part(one) == number],
+        )
+        for number, size in sizes.items()
+        if 0 < size < len(whole.examples)
+    ]
+
+
+def _joined(examples: Sequence[Example]) -> dict[str, str]:
+    """For each decision the name of its group, where groups with a text in common are one (union-find)."""
+    parent: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        while parent.setdefault(key, key) != key:
+            key = parent[key]
+        return key
+
+    for one in examples:
+        if one.context_hash is not None:
+            parent[root(_group(one))] = root(f"text {one.context_hash}")
+    return {one.decision_id: root(_group(one)) for one in examples}
+
+
+def _hash_of(examples: Sequence[Example]) -> str:
+    whole = hashlib.sha256()
+    for example in examples:
+        whole.update(f"{example.decision_id} {example.seq}\n".encode())
+    return whole.hexdigest()[:32]

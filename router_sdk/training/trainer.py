@@ -13,26 +13,28 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from router_sdk.errors import (
+    ChampionMovedError,
     FitError,
     FitStoppedError,
     InvalidConfigError,
     NotTrainableError,
     RouterClosedError,
     RouterError,
+    TooFewExamplesError,
 )
 from router_sdk.gate import Comparison, Gate, HeldOutAccuracy
-from router_sdk.records.record import describe
+from router_sdk.records.record import blame, describe
+from router_sdk.store.artifacts import entry
+from router_sdk.store.connection import private_folder
 from router_sdk.store.journal import LearningEvent, write_learning_events
 from router_sdk.store.versions import fits_since, fresh_examples
 from router_sdk.strategy import Strategy
-from router_sdk.training.attempt import Attempt, FitServices
+from router_sdk.training.attempt import Attempt, FitServices, Source
 from router_sdk.training.fit import Fit, FitState
 from router_sdk.training.reports import score, summary
 from router_sdk.triggers import Activity, ExampleCount
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from router_sdk.evaluation.fit_report import FitReport
     from router_sdk.learning.performance import Performance
     from router_sdk.records import ModelVersion
@@ -42,6 +44,18 @@ if TYPE_CHECKING:
     from router_sdk.training.registry import Registry
 
 _MOST_FRESH = 10_000
+_PAUSE_S = 2.0
+"""How long nothing is begun after a fit was interrupted."""
+_TAKEN_S = 5.0
+"""How long to let another process have the strategy that it fits."""
+
+_STATUS: Mapping[FitState, Any] = {
+    "promoted": "succeeded",
+    "held": "refused",
+    "refused": "refused",
+    "stopped": "stopped",
+    "failed": "failed",
+}
 
 _log = logging.getLogger(__name__)
 
@@ -75,25 +89,32 @@ class Trainer:
         config, plugins = services.config, services.plugins
         self._triggers = [ExampleCount(config.retrain_interval, config.min_examples), *plugins.triggers]
         self._gate = Gate([HeldOutAccuracy(), *plugins.checks])
-        self._automatic = config.retrain and config.learning and any(map(trainable, chain.stages))
-        self._lock = threading.Lock()
+        self._automatic = config.retrain and config.learns and any(map(trainable, chain.stages))
+        self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._not_before = 0.0
         self.fit: Fit | None = None
 
     # -- when
 
     def consider(self) -> None:
-        """Start a fit where a trigger says so. Called on the learner's thread after each update."""
-        if not self._automatic or self._busy:
+        """Start a fit where a trigger says so, and the gate could judge its result.
+
+        Called on the learner's thread after each update and about once a second, so that a fit that became due while
+        another one ran, or by the clock alone, starts without an outcome.
+        """
+        if not self._automatic or self._busy or time.monotonic() < self._not_before:
             return
         for stage in filter(trainable, self._chain.stages):
+            if self._registry.champion(stage.name).pinned:
+                continue
             activity = self._activity(stage)
             since = activity.seconds_since_fit
             if since is not None and 0 <= since < self._services.config.retrain_cooldown_seconds:
                 continue
             reason = next(filter(None, (trigger.due(activity) for trigger in self._triggers)), None)
-            if reason is not None:
+            if reason is not None and self._performance.usable >= self._gate.needs:
                 self._start(stage, reason, {})
                 return
 
@@ -123,8 +144,8 @@ class Trainer:
 
     # -- by hand
 
-    def retrain(self, strategy: str | None, settings: Mapping[str, Any], source: tuple[Path, int] | None = None) -> Fit:
-        """Start a fit, see ``Router.retrain``; with ``source``, from the made-up examples of another store."""
+    def retrain(self, strategy: str | None, settings: Mapping[str, Any], source: Source | None = None) -> Fit:
+        """Start a fit, see ``Router.retrain``; with ``source``, from the made-up examples that it writes."""
         stages = self._chain.stages
         stage = next(filter(trainable, stages), None) if strategy is None else self._chain.stage(strategy)
         if stage is None or not trainable(stage):
@@ -151,7 +172,7 @@ class Trainer:
         return self._thread is not None and self._thread.is_alive()
 
     def _start(
-        self, stage: Stage, reason: str, settings: Mapping[str, Any], source: tuple[Path, int] | None = None
+        self, stage: Stage, reason: str, settings: Mapping[str, Any], source: Source | None = None
     ) -> Fit | None:
         with self._lock:
             if self._closed or self._busy:
@@ -163,69 +184,90 @@ class Trainer:
             self._thread.start()
             return fit
 
-    def _run(self, fit: Fit, stage: Stage, settings: Mapping[str, Any], source: tuple[Path, int] | None) -> None:
+    def _run(self, fit: Fit, stage: Stage, settings: Mapping[str, Any], source: Source | None) -> None:
         """See one fit through; whatever happens, what serves goes on."""
         started = time.monotonic()
-        plugins, store = self._services.plugins, self._services.store
+        plugins = self._services.plugins
         plugins.notify("on_fit_started", strategy=stage.name, reason=fit.reason)
         ending = Ending()
         try:
-            store.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(store.folder / f"fit-{stage.name}.lock", timeout=0):
+            with self.alone(stage.name):
                 self._attempt(fit, stage, settings, source, ending)
         except Timeout:
-            ending.state, ending.words = "stopped", "another process fits this strategy on this store"
+            ending.state, ending.words, ending.noted = "stopped", "another process fits this strategy", False
+            self._not_before = time.monotonic() + _TAKEN_S
+        except TooFewExamplesError as fault:
+            ending.end("refused", str(fault))
         except FitStoppedError as stop:
-            ending.state, ending.words, ending.upto = "stopped", str(stop), ending.fresh_after
+            ending.end("stopped", str(stop))
+            ending.upto = ending.fresh_after
+        except ChampionMovedError as fault:
+            ending.end("held", str(fault))
+        except FitError as fault:
+            ending.end("failed", str(fault), fault.logged)
         except RouterError as fault:
-            ending.state, ending.words = "failed", str(fault)
+            ending.end("failed", str(fault))
         except Exception as fault:
             _log.exception("the fit of %s failed", stage.name)
-            ending.state, ending.words = "failed", f"{type(fault).__name__}: {fault}"
+            ending.end("failed", f"{type(fault).__name__}: {fault}", blame(fault))
         _log.info("fit of %s: %s, %s", stage.name, ending.state, ending.words)
-        self._journal(stage, ending, (time.monotonic() - started) * 1_000)
+        if ending.noted:
+            self._journal(fit, stage, ending, (time.monotonic() - started) * 1_000)
         fit.end(ending.state, ending.words, ending.version)
         number = None if ending.version is None else ending.version.version
         plugins.notify("on_fit_finished", strategy=stage.name, state=ending.state, version=number)
 
+    def alone(self, strategy: str) -> FileLock:
+        """Held by the process that fits a strategy, or finishes what a fit of it left.
+
+        Entering it raises ``filelock.Timeout`` where another process holds it.
+        """
+        return FileLock(entry(private_folder(self._services.store.folder), f"fit-{strategy}.lock"), timeout=0)
+
     def _attempt(
-        self,
-        fit: Fit,
-        stage: Stage,
-        settings: Mapping[str, Any],
-        source: tuple[Path, int] | None,
-        ending: Ending,
+        self, fit: Fit, stage: Stage, settings: Mapping[str, Any], source: Source | None, ending: Ending
     ) -> None:
         """Fit, register, and promote what passes the gate."""
         query = self._services.store.reader.query
         ending.fresh_after, _ = query(lambda connection: fits_since(connection, stage.name))
+        champion = self._registry.champion(stage.name)
         agents = self._members.roster.everyone
-        attempt = Attempt(self._services, stage, settings, agents, ending.fresh_after, source)
+        needed = self._gate.needs
+        attempt = Attempt(self._services, stage, settings, agents, ending.fresh_after, needed, source)
         ending.upto = attempt.upto
         report = ending.report = attempt.run(fit)
+        parent = None if champion.version is None else self._registry.version(stage.name, champion.version)
         before, after = (score(figures, report.held_out) for figures in (report.before, report.after))
-        verdict = self._gate.judge(Comparison(stage.name, before, after, report.settings))
+        unchanged = parent is not None and parent.data_hash == report.data_hash
+        verdict = self._gate.judge(Comparison(stage.name, before, after, report.settings, unchanged))
+        attempt.note_pretraining()
         folder = self._registry.new_folder(stage.name)
         attempt.hand_over(folder)
-        ending.version = version = self._registry.add(
+        ending.version, intent = self._registry.add(
             stage.name,
             folder,
+            report,
+            verdict,
             kind=attempt.kind,
             parent=stage.model_version,
             upto=attempt.upto,
-            samples=report.examples,
-            verdict=verdict,
             settings=settings,
             metrics=summary(report),
+            promote_after=None if champion.pinned else champion.token,
         )
-        self._registry.keep(version, report.judged(verdict.passed, verdict.results, version.version))
-        ending.state, ending.words = "refused", verdict.reason
-        if verdict.passed:
+        attempt.tidy()
+        ending.end("refused", verdict.reason)
+        if intent is not None:
             fit.progress(0.98, "bringing it up to date")
-            self._promoter.promote(stage.name, version.version, reason=verdict.reason)
-            ending.state = "promoted"
+            number = ending.version.version
+            self._promoter.promote_fitted(stage.name, number, verdict.reason, after=champion.token, intent=intent)
+            ending.end("promoted", verdict.reason)
+        elif verdict.passed:
+            serving = "the strategy without any fit" if champion.version is None else f"version {champion.version}"
+            ending.end("held", f"it passed the gate ({verdict.reason}), but a person pinned {serving}; see unpin")
+        self._registry.prune(stage.name, self._services.config.keep_versions, self._services.config.keep_versions_s)
 
-    def _journal(self, stage: Stage, ending: Ending, took_ms: float) -> None:
+    def _journal(self, fit: Fit, stage: Stage, ending: Ending, took_ms: float) -> None:
         report, version = ending.report, ending.version
         event = LearningEvent(
             stage.name,
@@ -236,8 +278,11 @@ class Trainer:
             0 if report is None else report.examples + report.held_out,
             None if report is None else report.before.value,
             None if report is None else report.after.value,
-            None if ending.state == "promoted" else f"{ending.state}: {ending.words}",
+            None if ending.state == "promoted" else f"{ending.state}: {ending.said}",
             None if version is None else version.version,
+            _STATUS[ending.state],
+            fit.reason,
+            None if report is None else report.fine_tuned,
         )
         try:
             write_learning_events(self._services.store.writer, [event])
@@ -246,32 +291,51 @@ class Trainer:
 
     # -- the end
 
+    def interrupt(self) -> None:
+        """Stop what is running, and return once it has ended; it may be begun again."""
+        with self._lock:
+            fit, thread = self.fit, self._thread
+            self._not_before = time.monotonic() + _PAUSE_S
+        if fit is not None:
+            fit.stop()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
     def close(self) -> None:
         """Stop what is running; the next fit goes on from its checkpoints."""
         with self._lock:
             self._closed = True
-            fit, thread = self.fit, self._thread
-        if fit is not None:
-            fit.stop()
-        if thread is not None:
-            thread.join()
+        self.interrupt()
 
     def after_fork(self) -> None:
         """In a child: nothing is running."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._thread = self.fit = None
 
 
 @dataclass(slots=True)
 class Ending:
-    """How a fit ended."""
+    """How a fit ended.
+
+    Attributes:
+        state: In which state.
+        words: Why, for who waits for it.
+        said: Why, for the log: without the words of a foreign error, which may quote what people wrote.
+        noted: Whether it is an attempt that counts.
+    """
 
     state: FitState = "failed"
     words: str = "it ended without a result"
+    said: str = "it ended without a result"
+    noted: bool = True
     upto: int = 0
     fresh_after: int = 0
     report: FitReport | None = None
     version: ModelVersion | None = None
+
+    def end(self, state: FitState, words: str, said: str | None = None) -> None:
+        """Note it."""
+        self.state, self.words, self.said = state, words, words if said is None else said
 
 
 def trainable(stage: Stage) -> bool:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 import time
-from collections.abc import Callable, Collection, Mapping
-from operator import attrgetter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from router_sdk.evaluation.fit_report import FitReport, fit_report
-from router_sdk.evaluation.held_out import held_out_evaluation
+from router_sdk.evaluation.held_out import HeldOut, held_out_evaluation, summarised
 from router_sdk.records import Agent, AgentSet
 from router_sdk.store.artifacts import write_artifact
 from router_sdk.store.connection import open_reader
 from router_sdk.store.tail import LogTail
 from router_sdk.strategy import FitContext
+from router_sdk.training.registry import twin
 from router_sdk.training.request import BASE, CHECKPOINTS, SCRATCH, VERSION
-from router_sdk.training.selection import training_data
+from router_sdk.training.selection import select
 
 if TYPE_CHECKING:
-    from router_sdk.records import TrainingData
     from router_sdk.rewards import RewardFunction
     from router_sdk.strategy import Encoder, Strategy
     from router_sdk.training.request import FitRequest
+    from router_sdk.training.selection import Division
 
 _MOST_STEPS = 50
 """Of what the fit said while it ran, so many lines stand in its report."""
@@ -40,88 +43,138 @@ def perform(
 
     Args:
         request: What to do.
-        strategy: A fresh one; it takes the state of what serves.
+        strategy: A fresh one, of which more are made; they take the state of what serves.
         reward: Turns outcomes into rewards.
         encoders: Registered encoders by name.
         progress: Told how far it is.
         stopped: Asked whether to stop.
 
     Raises:
+        TooFewExamplesError: if nothing could judge the candidate; nothing was fitted then.
         FitError: if the fit failed.
         FitStoppedError: if it was told to stop.
     """
-    folder = Path(request.folder)
-    agents = AgentSet([Agent.from_fields(fields) for fields in request.agents])
-    strategy.load(folder / BASE)
-    strategy.prepare(agents)
-    progress(0.02, "reading the log")
-    tail = LogTail(open_reader(Path(request.store)), reward)
+    connection = open_reader(Path(request.store))
     try:
-        data = training_data(
+        return _Work(request, strategy, connection, encoders, progress, stopped).run(LogTail(connection, reward))
+    finally:
+        connection.close()
+
+
+class _Work:
+    """One fit: candidates are judged beside what serves, and the version is the candidate or is made from everything.
+
+    What serves has learnt what judges, as it learns from every outcome. So a copy of it forgets that before it is
+    judged, and afterwards the version learns it, too.
+    """
+
+    def __init__(
+        self,
+        request: FitRequest,
+        strategy: Strategy,
+        connection: sqlite3.Connection,
+        encoders: Mapping[str, Encoder],
+        progress: Callable[[float, str], None],
+        stopped: Callable[[], bool],
+    ) -> None:
+        self._request, self._strategy, self._connection, self._encoders = request, strategy, connection, encoders
+        self._progress, self._stopped = progress, stopped
+        self._folder = Path(request.folder)
+        self._agents = AgentSet([Agent.from_fields(fields) for fields in request.agents])
+        self._curve: list[dict[str, float]] = []
+        self._steps: dict[str, None] = {}
+
+    def run(self, tail: LogTail) -> FitReport:
+        """Do it."""
+        started, request = time.monotonic(), self._request
+        self._progress(0.02, "reading the log")
+        selection = select(
             tail,
-            agents,
+            self._agents,
             request.upto,
             fresh_after=request.fresh_after,
             held_out=request.held_out,
+            needed=request.needed,
             synthetic=request.synthetic,
         )
-        curve: list[dict[str, float]] = []
-        steps: dict[str, None] = {}
+        rounds = len(selection.divisions) + selection.cross_validated
+        version: Strategy | None = None
+        before, after = [], []
+        for number, division in enumerate(selection.divisions):
+            serving, version = self._serving(), None
+            version = serving.fit(division.data, self._context(number, rounds))
+            version.prepare(self._agents)
+            self._progress(0.05 + 0.85 * (number + 0.9) / rounds, "comparing with what serves")
+            before.append(self._judged(self._without(serving, division), division))
+            after.append(self._judged(version, division))
+        if selection.cross_validated or version is None:
+            version = self._serving().fit(selection.whole, self._context(rounds - 1, rounds))
+            version.prepare(self._agents)
+        version.learn(selection.left_over)
+        self._progress(0.97, "saving")
+        write_artifact(self._folder / VERSION, version.save)
+        judged = [one for division in selection.divisions for one in division.data.held_out]
+        return fit_report(
+            version.name,
+            replace(selection.whole, held_out=judged),
+            _pooled(before),
+            _pooled(after),
+            duration_s=time.monotonic() - started,
+            curve=self._curve,
+            settings={
+                **version.config.model_dump(mode="json", exclude_unset=True),
+                **version.report(),
+                "steps": list(self._steps)[:_MOST_STEPS],
+            },
+            fine_tuned=version.fine_tuned,
+            data_hash=selection.data_hash,
+            folds=len(selection.divisions),
+        )
+
+    def _serving(self) -> Strategy:
+        """A copy of what serves."""
+        copy = twin(self._strategy)
+        copy.load(self._folder / BASE)
+        copy.prepare(self._agents)
+        return copy
+
+    def _without(self, serving: Strategy, division: Division) -> Strategy:
+        """What serves, without what judges: of this log, and of pre-trainings with the same texts."""
+        query = "SELECT decision_id FROM pretraining WHERE context_hash IN (SELECT value FROM json_each(?))"
+        taught = [row[0] for row in self._connection.execute(query, (json.dumps(list(division.texts)),))]
+        serving.forget_examples([*division.unlearn, *taught])
+        return serving
+
+    def _judged(self, strategy: Strategy, division: Division) -> HeldOut:
+        return held_out_evaluation(strategy, division.data.held_out, self._agents, self._encoders)
+
+    def _context(self, number: int, rounds: int) -> FitContext:
+        """What one of several fits may use: folders of its own, and its share of the progress."""
 
         def told(share: float, words: str) -> None:
-            steps.setdefault(words)
-            progress(0.05 + 0.8 * share, words)
+            self._steps.setdefault(words)
+            self._progress(0.05 + 0.85 * (number + 0.9 * share) / rounds, words)
 
-        for name in (SCRATCH, CHECKPOINTS):
-            (folder / name).mkdir(exist_ok=True)
-        context = FitContext(
-            folder=folder / SCRATCH,
-            device=request.device,
-            seed=request.seed,
+        def note(point: Mapping[str, float]) -> None:
+            if number == rounds - 1:  # the one that serves
+                self._curve.append(dict(point))
+
+        own = "" if rounds == 1 else f"part-{number}"
+        folders = [self._folder / name / own for name in (SCRATCH, CHECKPOINTS)]
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        return FitContext(
+            folder=folders[0],
+            device=self._request.device,
+            seed=self._request.seed,
             progress=told,
-            stopped=stopped,
-            checkpoints=folder / CHECKPOINTS,
-            note=lambda point: curve.append(dict(point)),
+            stopped=self._stopped,
+            checkpoints=folders[1],
+            note=note,
         )
-        return _make_version(strategy, data, context, encoders, folder / VERSION, progress, curve, steps)
-    finally:
-        tail.close()
 
 
-def _make_version(
-    serving: Strategy,
-    data: TrainingData,
-    context: FitContext,
-    encoders: Mapping[str, Encoder],
-    folder: Path,
-    progress: Callable[[float, str], None],
-    curve: list[dict[str, float]],
-    steps: Collection[str],
-) -> FitReport:
-    """What serves has learnt the held-out examples already, as it learns from every outcome.
-
-    So its memories of them are dropped before it is judged. Afterwards the candidate learns them too.
-    """
-    started = time.monotonic()
-    candidate = serving.fit(data, context)
-    candidate.prepare(data.agents)
-    progress(0.9, "comparing with what serves")
-    serving.forget_examples([example.decision_id for example in data.held_out])
-    before = held_out_evaluation(serving, data.held_out, data.agents, encoders)
-    after = held_out_evaluation(candidate, data.held_out, data.agents, encoders)
-    candidate.learn(sorted(data.held_out, key=attrgetter("seq")))
-    progress(0.97, "saving")
-    write_artifact(folder, candidate.save)
-    return fit_report(
-        candidate.name,
-        data,
-        before,
-        after,
-        duration_s=time.monotonic() - started,
-        curve=curve,
-        settings={
-            **candidate.config.model_dump(mode="json", exclude_unset=True),
-            **candidate.report(),
-            "steps": list(steps)[:_MOST_STEPS],
-        },
-    )
+def _pooled(parts: Sequence[HeldOut]) -> HeldOut:
+    """The figures over all parts of a cross-validation."""
+    answers = [answer for part in parts for answer in part.answers]
+    return summarised(answers, sum(part.failed for part in parts))

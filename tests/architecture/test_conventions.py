@@ -16,7 +16,7 @@ SHIPPED = [
     path for path in SOURCES if path.is_relative_to(ROOT / "router_sdk") or path.is_relative_to(ROOT / "plugins")
 ]
 
-LONGEST = 300
+LONGEST = 400
 BANNED = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 UNSAFE = {"pickle", "dill", "joblib", "marshal", "shelve", "cloudpickle"}
 

@@ -97,15 +97,21 @@ def test_a_worse_candidate_is_refused_and_what_serves_goes_on(tmp_path: Path) ->
         assert router.route("stolen card").strategy != "words"
         with pytest.raises(UnknownVersionError):
             router.rollback("words")
-    assert [status for status, *_ in fits(store)] == ["succeeded", "failed"]
+    assert [status for status, *_ in fits(store)] == ["succeeded", "refused"]
 
 
 def test_few_examples_are_insufficient(tmp_path: Path) -> None:
     with open_router(tmp_path / "r.db") as router:
-        teach(router, rounds=2)
+        teach(router, rounds=1)
         fit = router.retrain(wait=True)
         assert fit.state == "refused"
-        assert "insufficient" in fit.words
+        assert "insufficient: 3 examples" in fit.words
+        assert fit.version is None  # nothing was fitted
+        teach(router, rounds=1, start=1)
+        fit = router.retrain(wait=True)
+        assert fit.state == "promoted"  # every one of six judged in turn
+        assert router.fit_report("words", 1).folds == 6
+        assert router.fit_report("words", 1).held_out == 6
 
 
 def test_a_trigger_fits_without_being_asked(tmp_path: Path) -> None:
@@ -151,6 +157,7 @@ def test_a_failed_fit_leaves_what_serves_and_the_next_one_works(tmp_path: Path) 
         with pytest.raises(FitError, match="not finite"):
             router.retrain(wait=True, mode="raise")
         assert router.route("refund").model_version == 1
+        teach(router, rounds=1, start=20)
         assert router.retrain(wait=True).state == "promoted"
         assert router.route("refund").model_version == 2
     statuses = [(status, error) for status, error, *_ in fits(store)]
@@ -191,6 +198,7 @@ def test_a_damaged_version_is_not_loaded(tmp_path: Path) -> None:
     with open_router(store) as router:
         teach(router)
         router.retrain(wait=True)
+        teach(router, rounds=1, start=20)
         router.retrain(wait=True)
         first, second = router.versions("words")
         shutil.rmtree(tmp_path / "r.db.artifacts" / "snapshots", ignore_errors=True)
@@ -246,7 +254,7 @@ def test_pretraining_makes_a_first_version_and_logs_no_decision(tmp_path: Path) 
 def test_a_fit_in_a_child_process(tmp_path: Path) -> None:
     with Router(agents=AGENTS, strategies=["words"], store=tmp_path / "r.db", retrain=False, epsilon=0.0) as router:
         teach(router)
-        with pytest.raises(FitError, match="the worker ended with 3"):
+        with pytest.raises(FitError, match="the worker ended with 7"):
             router.retrain(wait=True, mode="die")
         with pytest.raises(FitError, match="not finite"):
             router.retrain(wait=True, mode="raise")

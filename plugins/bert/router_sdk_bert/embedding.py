@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from router_sdk.plugin import EncoderUnavailableError
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -17,13 +19,21 @@ BATCH = 64
 """Texts that are embedded at once."""
 
 
-def embed(encoder: Encoder, texts: Sequence[str]) -> list[NDArray[np.float32]]:
-    """Embeddings of many texts, a batch at a time."""
-    return [
-        np.asarray(vector, dtype=np.float32)
-        for start in range(0, len(texts), BATCH)
-        for vector in encoder.encode(texts[start : start + BATCH])
-    ]
+def embed(
+    encoder: Encoder, texts: Sequence[str], stopped: Callable[[], bool] = lambda: False
+) -> list[NDArray[np.float32]]:
+    """Embeddings of many texts, a batch at a time.
+
+    Raises:
+        EncoderUnavailableError: if it was stopped between two batches.
+    """
+    found: list[NDArray[np.float32]] = []
+    for start in range(0, len(texts), BATCH):
+        if stopped():
+            raise EncoderUnavailableError("nobody needs the encoder any more")
+        vectors = encoder.encode(texts[start : start + BATCH])
+        found += [np.asarray(vector, dtype=np.float32) for vector in vectors]
+    return found
 
 
 def vectors_of(encoder: Encoder, examples: Sequence[Example]) -> list[NDArray[np.float32] | None]:

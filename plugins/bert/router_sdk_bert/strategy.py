@@ -12,6 +12,8 @@ from router_sdk.plugin import CorruptArtifactError, Strategy, StrategyConfig, St
 from router_sdk_bert.config import BertConfig
 from router_sdk_bert.embedding import embed, vectors_of
 from router_sdk_bert.encoding import link_encoder, load_encoder, open_encoder
+from router_sdk_bert.fitting.carried_state import FILE, OLD_FILE, CarriedState, load_carried
+from router_sdk_bert.forking import no_fork
 from router_sdk_bert.head import AnyHead, AnySnapshot, Head, Prototype, make_head, prototypes_of, row_of
 from router_sdk_bert.head.expectations import Expectations
 from router_sdk_bert.head.explaining import attribute_words, explain, lead_of
@@ -21,7 +23,7 @@ from router_sdk_bert.opening import EncoderSlot
 from router_sdk_bert.trained_head import trained_with
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 OWN_ENCODER = "encoder"
 """Folder, in a saved version, of an encoder that was fine-tuned for it."""
+_OLD_VERSION = 2
+"""Of states that carried what they carry beside the encoder."""
 
 
 class Published(NamedTuple):
@@ -44,11 +48,17 @@ class BertStrategy(Strategy):
 
     A request encodes its text and reads one immutable snapshot. ``learn`` works on the head and publishes the next.
     Without an encoder the strategy abstains; ``report`` says why.
+
+    Attributes:
+        head: What is learnt on top of the encoder.
+        expectations: What else is known of the agents.
+        carried: What a fit hands on to the next.
+        fine_tuned: Whether the fit that made this object moved the encoder.
     """
 
     name: ClassVar[str] = "bert"
     Config: ClassVar[type[StrategyConfig]] = BertConfig
-    state_version: ClassVar[int] = 2
+    state_version: ClassVar[int] = 3
 
     def __init__(self, config: StrategyConfig, services: StrategyServices) -> None:
         super().__init__(config, services)
@@ -56,21 +66,23 @@ class BertStrategy(Strategy):
         self._seed = services.seed or 0
         self.head: AnyHead = make_head(self.settings, self._seed)
         self.expectations = Expectations(self._seed)
+        self.carried = CarriedState()
+        self.fine_tuned = False
         self._agents: AgentSet | None = None
         self._vectors: dict[str, NDArray[np.float32]] = {}
-        self._slot = EncoderSlot(self.open, self._adopt, services.logger)
-        self._fine_tuned = False
+        self._slot = EncoderSlot(self.open, self._adopt_opened, services.logger)
+        self._own_encoder = False
         self._missed = False
         self._lock = threading.RLock()
         self._published: Published | None = None
 
     def open(self) -> Encoder:
-        """Open the configured encoder; may take seconds.
+        """Open the configured encoder; may take long, and is given up once the strategy is closed.
 
         Raises:
-            EncoderUnavailableError: if there are no weights.
+            EncoderUnavailableError: if there are no weights, or it was given up.
         """
-        return open_encoder(self.settings)
+        return open_encoder(self.settings, stopped=self._slot.stopped)
 
     @property
     def encoder(self) -> Encoder | None:
@@ -88,7 +100,7 @@ class BertStrategy(Strategy):
         chosen = self.encoder if encoder is None else encoder
         if chosen is not None:
             new._slot.put(chosen)
-        new._fine_tuned = self._fine_tuned or encoder is not None
+        new._own_encoder = self._own_encoder or encoder is not None
         return new
 
     def prepare(self, agents: AgentSet) -> None:
@@ -102,28 +114,53 @@ class BertStrategy(Strategy):
         if self.settings.wait_for_encoder:
             self._slot.wait()
 
-    def warm_up(self) -> None:
-        """Wait for the encoder, or for the reason why there is none."""
+    def warm_up(self) -> str | None:
+        """Wait for the encoder; why there is none, if there is none."""
         self._slot.wait()
+        return self._slot.reason
 
-    def _adopt(self, encoder: Encoder) -> None:
-        """Embed what the agents say of themselves, and publish."""
+    def after_fork(self) -> None:
+        """In a forked child: locks that nobody holds, and the encoder is opened if the parent was about to."""
+        self._lock = threading.RLock()
+        self._slot.after_fork()
+
+    def close(self) -> None:
+        """Give up opening the encoder; what was published serves on."""
+        self._slot.close()
+
+    def _adopt_opened(self, encoder: Encoder) -> None:
+        with self._lock:
+            if self._slot.encoder is not None:
+                return  # A state was loaded meanwhile that has an encoder of its own.
+            agents = self._agents
+            self._adopt(encoder, self._slot.stopped)
+            self._slot.put(encoder)
+            if self._agents is not agents:  # Whoever changed them found no encoder yet.
+                self._adopt(encoder, self._slot.stopped)
+
+    def _adopt(self, encoder: Encoder, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Embed what the agents say of themselves, and publish.
+
+        Raises:
+            EncoderUnavailableError: if it was given up.
+        """
         with self._lock:
             agents = self._agents
             if agents is not None:
                 told = {agent.name: prototypes_of(agent, self.settings) for agent in agents}
-                self._embed(encoder, told)
-                if isinstance(self.head, Head):
-                    self.head.trained = trained_with(encoder)
-                self.head.set_agents(agents.names, told, self._vectors)
+                self._embed(encoder, told, stopped)
+                with no_fork():
+                    if isinstance(self.head, Head):
+                        self.head.trained = trained_with(encoder)
+                    self.head.set_agents(agents.names, told, self._vectors)
             self._published = Published(encoder, self.head.snapshot)
 
-    def _embed(self, encoder: Encoder, told: Mapping[str, Sequence[Prototype]]) -> None:
+    def _embed(self, encoder: Encoder, told: Mapping[str, Sequence[Prototype]], stopped: Callable[[], bool]) -> None:
         """Know the vectors of these texts, and of no others."""
         known = self._vectors or self.head.prototypes.vector_of()
         texts = dict.fromkeys(one.text for each in told.values() for one in each)
         missing = [text for text in texts if text not in known]
-        made = dict(zip(missing, embed(encoder, missing), strict=True))
+        made = dict(zip(missing, embed(encoder, missing, stopped), strict=True))
         self._vectors = {text: made[text] if text in made else known[text] for text in texts}
 
     def propose(self, task: Task, agents: AgentSet, context: RouteContext) -> Proposal | None:
@@ -196,8 +233,9 @@ class BertStrategy(Strategy):
             self._republish()
 
     def forget_examples(self, decision_ids: Collection[str]) -> None:
-        """Drop the stored vectors of these decisions and refit without them; sums stay."""
+        """Drop the stored vectors and carried texts of these decisions and refit without them; sums stay."""
         with self._lock:
+            self.carried = self.carried.without(decision_ids)
             self.head.forget_examples(decision_ids)
             self._republish()
 
@@ -206,42 +244,58 @@ class BertStrategy(Strategy):
             self._published = self._published._replace(snapshot=self.head.snapshot)
 
     def save(self, folder: Path) -> None:
-        """Write the head, what is expected, and the encoder if it was fine-tuned."""
+        """Write the head, what is expected, what is carried on, and the encoder if it was fine-tuned."""
         with self._lock:
             encoder = self._slot.encoder
             self.head.save(folder)
             names, sums = self.expectations.arrays()
-            facts = {"names": names, "encoder": None if encoder is None else encoder.tag, "complete": not self._missed}
+            facts = {
+                "state_version": self.state_version,
+                "names": names,
+                "encoder": None if encoder is None else encoder.tag,
+                "complete": not self._missed,
+                "fine_tuned": self.fine_tuned,
+            }
             write_state(folder, "strategy", {"expectations": sums}, facts)
+            self.carried.save(folder)
             own = getattr(encoder, "folder", None)
-            if self._fine_tuned and own is not None:
-                link_encoder(own, folder / OWN_ENCODER)
+            if self._own_encoder and own is not None:
+                link_encoder(own, folder / OWN_ENCODER, without=[OLD_FILE])
 
     def load(self, folder: Path) -> None:
-        """Read what ``save`` wrote; a fine-tuned encoder comes with it.
+        """Read what ``save`` wrote; a fine-tuned encoder comes with it, and the folder may go afterwards.
 
         Raises:
             CorruptArtifactError: if it is not valid, or was learnt on vectors of another encoder.
         """
         arrays, facts = read_state(folder, "strategy")
+        carried = _carried(folder, facts.get("state_version", 2))
         own = (folder / OWN_ENCODER).is_dir()
-        encoder = load_encoder(folder / OWN_ENCODER, self.settings) if own else self._slot.wait()
+        encoder = self._kept_encoder(folder / OWN_ENCODER) if own else self._slot.wait()
         tag, learnt_with = None if encoder is None else encoder.tag, facts.get("encoder")
         if not facts.get("complete") or learnt_with not in (None, tag):
             raise CorruptArtifactError(f"the state was learnt with encoder {learnt_with}, this is {tag}")
         head, expectations = make_head(self.settings, self._seed), Expectations(self._seed)
         head.load(folder)
+        if encoder is not None and head.dimension not in (None, len(embed(encoder, ["a"])[0])):
+            raise CorruptArtifactError(f"the state is of vectors with {head.dimension} dimensions")
         try:
             expectations.restore(facts["names"], arrays["expectations"])
         except (KeyError, ValueError, TypeError) as error:
             raise CorruptArtifactError(f"the expectations are malformed: {error}") from error
         with self._lock:
             self.head, self.expectations, self._vectors = head, expectations, {}
-            self._fine_tuned = self._fine_tuned or own
+            self.carried, self.fine_tuned = carried, bool(facts.get("fine_tuned"))
+            self._own_encoder = self._own_encoder or own
             expectations.prepare(self._agents or ())
             if encoder is not None:
                 self._slot.put(encoder)
                 self._adopt(encoder)
+
+    def _kept_encoder(self, folder: Path) -> Encoder:
+        """An encoder of this strategy's own, in a place that lasts for as long as it is used."""
+        kept = self.services.keep(folder)
+        return load_encoder(kept.path, self.settings, kept)
 
     def expected(self) -> Mapping[str, Mapping[str, float]]:
         """What an average task may expect of each agent."""
@@ -250,9 +304,23 @@ class BertStrategy(Strategy):
 
     def report(self) -> Mapping[str, Any]:
         """The encoder, or why there is none, and what the head has learnt."""
-        encoder, error = self._slot.encoder, self._slot.error
+        encoder = self._slot.encoder
         if encoder is not None:
             status = dict(getattr(encoder, "status", {"tag": encoder.tag}))
         else:
-            status = {"note": str(error) if error is not None else "not open yet"}
-        return {"encoder": status, "fine_tuned": self._fine_tuned, **self.head.report()}
+            status = {"note": self._slot.reason}
+        return {"encoder": status, "fine_tuned": self._own_encoder, **self.head.report()}
+
+
+def _carried(folder: Path, state_version: object) -> CarriedState:
+    """What a state carries, also one that an earlier release saved.
+
+    Raises:
+        CorruptArtifactError: if it cannot be read.
+    """
+    if state_version == BertStrategy.state_version:
+        return load_carried(folder / FILE)
+    if state_version != _OLD_VERSION:
+        raise CorruptArtifactError(f"the state has version {state_version}, this release reads {_OLD_VERSION} and up")
+    old = folder / OWN_ENCODER / OLD_FILE
+    return load_carried(old) if old.is_file() else CarriedState()

@@ -77,6 +77,8 @@ class ThompsonStrategy(Strategy):
         """What the task's context says, else the finished proposal of its type; None below the minimum of evidence."""
         published = self._published
         if (task.text or task.features) and self._contextual_too:
+            if task.features and (kept := context.kept(task.features)) is not task.features:
+                task = task.model_copy(update={"features": kept})
             proposal = self._contextual(published, task, agents, context)
             if proposal is None and (task.task_type != DEFAULT_TASK_TYPE or self._policy.primed(task.task_type)):
                 proposal = self._by_type(published, task.task_type, agents)

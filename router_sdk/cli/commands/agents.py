@@ -28,7 +28,7 @@ def list_agents(invocation: Invocation) -> None:
     if listed is not None:
         source = _lister(invocation)
     else:
-        with invocation.router(new=False, learning=False) as router:
+        with invocation.router(new=False, read_only=True) as router:
             listed = router.agents
     invocation.screen.show(
         {"source": source, "agents": [agent.model_dump(mode="json") for agent in listed]},

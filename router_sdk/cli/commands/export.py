@@ -31,7 +31,7 @@ def export(
 ) -> None:
     """Write the joined examples to a file: decisions with what came of them."""
     with (
-        invocation.router(new=False, learning=False) as router,
+        invocation.router(new=False, read_only=True) as router,
         invocation.screen.progress("exporting"),
     ):
         if path == STDIN:

@@ -38,7 +38,7 @@ def retrain(invocation: Invocation, strategy: StrategyOption = None, set_: Setti
 
     Routers that have the store open serve it within seconds, between two requests.
     """
-    with invocation.router(new=False, retrain=False) as router:
+    with invocation.router(new=False) as router:
         fit = _watched(invocation, router.retrain(strategy, **_settings(set_)))
     _show(invocation, fit)
 
@@ -64,7 +64,7 @@ def pretrain(
     """
     mapping = mapping_of_data(map_, data)
     tasks, labels, agents = _generated(sessions, seed) if data is None else _read(data, mapping)
-    with invocation.router(retrain=False) as router:
+    with invocation.router() as router:
         if not router.agents:
             for agent in agents:
                 router.add_agent(agent)

@@ -92,7 +92,7 @@ def _record_one(invocation: Invocation, decision_id: str, outcome: Outcome, outc
 
 
 def _record_stream(invocation: Invocation, source: str) -> None:
-    with invocation.router(new=False) as router:
+    with invocation.router(new=False, brief=False) as router:
 
         def carry_out(row: dict[str, Any]) -> dict[str, Any]:
             decision_id, outcome_id = row.pop("decision_id", None), row.pop("outcome_id", None)

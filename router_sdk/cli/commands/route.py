@@ -71,7 +71,7 @@ def route(
 
 def _route_stream(invocation: Invocation, source: str, exclude: list[str], explain: bool) -> None:
     chosen: Counter[tuple[str | None, str]] = Counter()
-    with invocation.router() as router:
+    with invocation.router(brief=False) as router:
         router.warm_up()
 
         def carry_out(row: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,6 @@ def status(
 
     It learns nothing and changes nothing: what it shows is what a router would start from.
     """
-    with invocation.router(new=False, learning=False) as router:
+    with invocation.router(new=False, read_only=True) as router:
         report = router.status(last=last)
     invocation.screen.show(report, lambda: status_tables(report))

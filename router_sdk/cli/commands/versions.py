@@ -26,7 +26,7 @@ def versions(
     strategy: Annotated[str | None, typer.Argument(help="Of which strategy; all in the chain.")] = None,
 ) -> None:
     """Show the fitted versions: what they learnt from, what the gate said, and which one serves."""
-    with invocation.router(new=False, learning=False) as router:
+    with invocation.router(new=False, read_only=True) as router:
         found = router.versions(strategy)
     invocation.screen.show({"versions": [version.to_dict() for version in found]}, lambda: [_table(found)])
 
@@ -39,7 +39,7 @@ def promote(
     force: Annotated[bool, typer.Option("--force", help="Although the gate refused it.")] = False,
 ) -> None:
     """Let a version serve: in this store's routers within seconds, between two requests."""
-    with invocation.router(new=False, retrain=False) as router:
+    with invocation.router(new=False) as router:
         router.promote(strategy, version, reason=reason, force=force)
     invocation.screen.show(
         {"strategy": strategy, "version": version}, lambda: [f"Version {version} of {visible(strategy)} serves."]
@@ -48,7 +48,7 @@ def promote(
 
 def rollback(invocation: Invocation, strategy: Annotated[str, typer.Argument(help="Whose version.")]) -> None:
     """Let the version before serve again."""
-    with invocation.router(new=False, retrain=False) as router:
+    with invocation.router(new=False) as router:
         number = router.rollback(strategy)
     what = "The strategy without any fit" if number is None else f"Version {number}"
     invocation.screen.show(
@@ -63,7 +63,7 @@ def report(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the page goes.")] = None,
 ) -> None:
     """Write a page about a fit: learning curves, confusion before and after, what was forgotten."""
-    with invocation.router(new=False, learning=False) as router:
+    with invocation.router(new=False, read_only=True) as router:
         known = router.versions(strategy)
         if version is None and not known:
             raise UnknownVersionError(f"strategy {strategy!r} was never fitted; fit it with router retrain")

@@ -166,7 +166,7 @@ def test_a_checkpoint_from_before_tokenizer_files(checkpoint, export):
 
 
 def test_a_killed_export_leaves_no_folder(checkpoint, tmp_path):
-    request = {"checkpoint": str(checkpoint), "folder": str(tmp_path / "encoder"), "settings": {}}
+    request = {"folder": str(tmp_path / "encoder"), "settings": {"model": str(checkpoint)}}
     child = subprocess.Popen([sys.executable, "-m", "router_sdk_bert.encoding.export_child"], stdin=subprocess.PIPE)
     child.stdin.write(json.dumps(request).encode())
     child.stdin.close()

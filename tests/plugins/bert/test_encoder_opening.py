@@ -2,6 +2,7 @@ import logging
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from router_sdk_bert.encoding import (
     EncoderSettings,
     load_encoder,
     open_encoder,
+    opening,
     weights,
 )
 from router_sdk_bert.encoding.opening import cache_key, default_cache
@@ -144,6 +146,46 @@ def test_a_failed_export_says_why_and_leaves_nothing(tiny_checkpoint_folder, tmp
     with pytest.raises(EncoderUnavailableError, match="cannot be exported"):
         open_encoder(EncoderSettings(model=str(checkpoint)), tmp_path / "cache")
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.suffix != ".lock" and path.is_file()]
+
+
+@pytest.mark.parametrize("on_the_path", [False, True])
+def test_an_export_imports_nothing_from_the_current_folder(tiny_checkpoint_folder, tmp_path, monkeypatch, on_the_path):
+    here, ran = tmp_path / "here", tmp_path / "ran"
+    here.mkdir()
+    for name in ("json", "torch", "pathlib", "numpy", "router_sdk"):
+        (here / f"{name}.py").write_text(f"open({str(ran)!r}, 'a').write({name!r})")
+    monkeypatch.chdir(here)
+    if on_the_path:  # As it is where a program was started as ``python -m program``, or stands there.
+        monkeypatch.setattr(sys, "path", [str(here), *sys.path])
+    assert open_encoder(EncoderSettings(model=str(tiny_checkpoint_folder)), tmp_path / "cache").encode(["x"])
+    assert not ran.exists()
+
+
+def test_a_program_that_stands_where_the_packages_are_exports_too(monkeypatch):
+    import router_sdk_bert
+
+    home = os.path.dirname(os.path.dirname(router_sdk_bert.__file__))
+    monkeypatch.chdir(home)
+    monkeypatch.setattr(sys, "path", ["", home, *sys.path])
+    entries = opening._import_path().split(os.pathsep)
+    assert "" not in entries
+    assert entries.index(home) > max(entries.index(path) for path in sys.path if path not in ("", home))
+
+
+def test_an_error_of_the_child_names_what_is_missing(tmp_path):
+    with pytest.raises(EncoderUnavailableError, match=r"^model='\./no/such/folder' is neither a folder"):
+        open_encoder(EncoderSettings(model="./no/such/folder"), tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_the_cache_is_its_owners_alone(tiny_checkpoint_folder, tmp_path):
+    before = os.umask(0o022)
+    try:
+        open_encoder(EncoderSettings(model=str(tiny_checkpoint_folder)), tmp_path / "new" / "cache")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "new", *(tmp_path / "new").rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
 
 def test_an_exported_folder_is_a_model_too(tiny_encoder_folder, tiny_encoder, tmp_path):

@@ -1,82 +1,20 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
-from tempfile import mkdtemp
 
 import numpy as np
 import pytest
-from fit_cases import LATER, NAMES, WORDS, checkpoint
-from router_sdk_bert.config import BertConfig
-from router_sdk_bert.encoding import EncoderSettings, export_encoder
+from fit_cases import LATER, NAMES, WORDS
 from router_sdk_bert.fitting.continual_state import load_state
-from router_sdk_bert.fitting.keepsakes import load_keepsakes
-from router_sdk_bert.strategy import BertStrategy
+from version_cases import ask, chosen, context, data, make_serving, told, with_config
 
-from router_sdk.plugin import Agent, AgentSet, FitContext, FitError, FitStoppedError, Signals, Task, TrainingData
-from router_sdk.testing import FixedContext, make_example, make_services
-
-AGENTS = AgentSet([Agent(name, examples=[" ".join(WORDS[name][:2])]) for name in NAMES])
-
-
-@pytest.fixture(scope="module")
-def exported():
-    folder = Path(mkdtemp(prefix="tiny-encoder-")) / "encoder"
-    export_encoder(checkpoint(), folder, EncoderSettings(model=str(checkpoint()), backend="onnx"))
-    return folder
+from router_sdk.plugin import Agent, AgentSet, FitError, FitStoppedError, Signals, Task, TrainingData
+from router_sdk.testing import make_example
 
 
 @pytest.fixture
-def serving(exported):
-    return make_serving(exported)
-
-
-def make_serving(exported, **more):
-    settings = {"backend": "onnx", "epochs": 4, "learning_rate": 2e-3, "wait_for_encoder": True, **more}
-    made = BertStrategy(BertConfig(model=str(exported), **settings), make_services())
-    made.prepare(AGENTS)
-    return made
-
-
-def told(count, *, first=1, names=NAMES, words=WORDS, text=None, tag=None):
-    rng = np.random.default_rng(first)
-    found = []
-    for number in range(first, first + count):
-        name = names[number % len(names)]
-        said = text if text is not None else " ".join(["the", *rng.choice(words[name], 3)])
-        task = Task(said) if said else Task(task_type="no text")
-        found.append(
-            make_example(name, 1.0, number=number, task=task, signals=Signals(correct_agent=name), eligible=NAMES)
-        )
-    return found
-
-
-def data(examples=None, held_out=(), **more):
-    examples = told(60) if examples is None else examples
-    upto = max((one.seq for one in [*examples, *held_out]), default=0)
-    return TrainingData(examples, AGENTS, upto, held_out, **more)
-
-
-def context(folder, **more):
-    folder.mkdir(parents=True, exist_ok=True)
-    return FitContext(folder, "cpu", **more)
-
-
-def with_config(served, **more):
-    config = type(served.config)(**{**served.config.model_dump(exclude_unset=True), **more})
-    made = type(served)(config, served.services)
-    made.prepare(AGENTS)
-    return made
-
-
-def chosen(strategy, examples):
-    """Share of examples that go to the right agent."""
-    right = 0
-    for example in examples:
-        seen = FixedContext(text=example.task.text)
-        probabilities = strategy.propose(example.task, AGENTS, seen).probabilities
-        right += max(probabilities, key=probabilities.get) == example.label
-    return right / len(examples)
+def serving():
+    return make_serving()
 
 
 @pytest.mark.parametrize("update", ["lora", "full"])
@@ -90,25 +28,23 @@ def test_a_new_encoder_is_exported_and_everything_learnt_again(serving, tmp_path
     assert version.report()["stored"] == 60
     state = load_state(version.encoder.folder)
     assert set(state.rows.names) == set(NAMES)
-    assert load_keepsakes(version.encoder.folder).upto == max(one.seq for one in told(12, first=300))
+    assert version.carried.upto == max(one.seq for one in told(12, first=300))
 
 
-def test_a_version_survives_save_and_load(serving, exported, tmp_path):
+def test_a_version_survives_save_and_load(serving, tmp_path):
     version = with_config(serving, update="lora").fit(data(), context(tmp_path / "fit"))
     (tmp_path / "saved").mkdir()
     version.save(tmp_path / "saved")
-    again = make_serving(exported)
+    again = make_serving()
     again.load(tmp_path / "saved")
     assert again.encoder.tag == version.encoder.tag
     for example in told(5, first=500):
-        one, other = (
-            each.propose(example.task, AGENTS, FixedContext(text=example.task.text)) for each in (version, again)
-        )
+        one, other = (ask(each, example.task.text) for each in (version, again))
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)
     assert load_state(again.encoder.folder).rows.names == NAMES
 
 
-def test_the_next_fit_starts_from_what_the_last_one_left(serving, exported, tmp_path):
+def test_the_next_fit_starts_from_what_the_last_one_left(serving, tmp_path):
     first = with_config(serving, update="lora", strategy="hybrid").fit(data(), context(tmp_path / "a"))
     assert load_state(first.encoder.folder).fisher
     later = told(40, first=200)
@@ -166,14 +102,14 @@ def test_too_little_to_learn_from_is_an_error(serving, tmp_path):
 
 def test_one_class_only_fails_where_the_encoder_was_asked_for_and_serves_on(serving, tmp_path):
     serving.learn(told(30))
-    before = serving.propose(Task("pay the bill"), AGENTS, FixedContext(text="pay the bill")).probabilities
+    before = ask(serving, "pay the bill").probabilities
     one = told(30, names=NAMES[:1])
     silent = TrainingData(one, AgentSet([Agent(name) for name in NAMES]), one[-1].seq)
     with pytest.raises(FitError, match="one class"):
         with_config(serving, update="lora").fit(silent, context(tmp_path / "a"))
     version = with_config(serving, update="auto", lora_examples=1, lora_fresh=1).fit(silent, context(tmp_path / "b"))
     assert version.encoder.tag == serving.encoder.tag
-    after = serving.propose(Task("pay the bill"), AGENTS, FixedContext(text="pay the bill")).probabilities
+    after = ask(serving, "pay the bill").probabilities
     assert before == after
 
 
@@ -194,7 +130,7 @@ def test_what_pretraining_taught_outlives_later_fits(serving, tmp_path, first):
     made_up = told(45, first=1000)
     started = with_config(serving, update=first)
     version = started.fit(data(made_up, synthetic=True), context(tmp_path / "a"))
-    assert len(load_keepsakes(version.encoder.folder).synthetic) == 45
+    assert len(version.carried.synthetic) == 45
     (tmp_path / "saved").mkdir()
     version.save(tmp_path / "saved")
     for update in ("head", "lora"):
@@ -204,7 +140,7 @@ def test_what_pretraining_taught_outlives_later_fits(serving, tmp_path, first):
         again = served.fit(data(real), context(tmp_path / update))
         assert again.report()["stored"] == 24 + 45
         assert chosen(again, told(30, first=500)) >= 0.6
-        assert len(load_keepsakes(again.encoder.folder).synthetic) == 45
+        assert len(again.carried.synthetic) == 45
     without = with_config(serving, update="head", use_synthetic_data=False)
     without.load(tmp_path / "saved")
     assert without.fit(data(told(24)), context(tmp_path / "c")).report()["stored"] == 24

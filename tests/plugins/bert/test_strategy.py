@@ -112,6 +112,47 @@ def test_opening_keeps_nobody_waiting_but_the_learner():
     assert ask(strategy, "I was charged twice") is not None
 
 
+def test_agents_that_change_while_the_first_are_embedded_are_those_that_count():
+    begun, go_on = threading.Event(), threading.Event()
+
+    class SlowWords(HashedWordsEncoder):
+        def encode(self, texts):
+            begun.set()
+            assert go_on.wait(10)
+            return super().encode(texts)
+
+    class Embedding(HashedBert):
+        def open(self):
+            return SlowWords()
+
+    strategy = Embedding(BertConfig(), make_services())
+    strategy.prepare(AGENTS)
+    assert begun.wait(10)
+    more = AgentSet([*AGENTS, Agent("cook", examples=["boil an egg"])])
+    strategy.prepare(more)
+    go_on.set()
+    assert strategy.warm_up() is None
+    scores = ask(strategy, "boil an egg", more).scores
+    assert max(scores, key=scores.get) == "cook"
+
+
+def test_an_encoder_that_comes_with_a_state_is_not_replaced_by_one_that_opens_later(tiny_encoder, tmp_path):
+    version = prepared().successor(tiny_encoder)
+    version.prepare(AGENTS)
+    version.save(tmp_path)
+    Slow.gate = threading.Event()
+    strategy = Slow(BertConfig(), make_services())
+    strategy.prepare(AGENTS)
+    strategy.load(tmp_path)
+    assert strategy.warm_up() is None, "it waits no longer than need be"
+    Slow.gate.set()
+    for thread in threading.enumerate():
+        if thread.name == "router-bert-encoder":
+            thread.join(10)
+    assert strategy.encoder.tag == tiny_encoder.tag
+    assert ask(strategy, "I was charged twice").scores == ask(version, "I was charged twice").scores
+
+
 def test_a_state_of_another_encoder_is_refused(tmp_path):
     class Wider(HashedBert):
         def open(self):
@@ -125,6 +166,20 @@ def test_a_state_of_another_encoder_is_refused(tmp_path):
     other = Wider(BertConfig(wait_for_encoder=True), make_services())
     other.prepare(AGENTS)
     with pytest.raises(CorruptArtifactError, match="int8"):
+        other.load(tmp_path)
+
+
+def test_a_state_of_vectors_of_another_width_is_refused(tmp_path):
+    class Narrower(HashedBert):
+        def open(self):
+            return HashedWordsEncoder(HashedWordsConfig(dimensions=32))
+
+    strategy = prepared()
+    strategy.save(tmp_path)
+    other = Narrower(BertConfig(wait_for_encoder=True), make_services())
+    other.prepare(AGENTS)
+    assert other.encoder.tag == strategy.encoder.tag, "the tag alone does not tell"
+    with pytest.raises(CorruptArtifactError, match="64 dimensions"):
         other.load(tmp_path)
 
 
@@ -267,4 +322,7 @@ def test_a_fine_tuned_encoder_is_saved_with_what_was_learnt_on_it(tiny_encoder, 
     text = "the build is broken again"
     assert ask(again, text).scores == ask(strategy, text).scores
     assert again.report()["fine_tuned"]
-    assert again.successor()._fine_tuned, "a later version of it brings the encoder along, too"
+    later = again.successor()
+    later.prepare(AGENTS)
+    later.save(tmp_path / "later")
+    assert (tmp_path / "later" / "encoder").is_dir(), "a later version of it brings the encoder along, too"

@@ -1,11 +1,11 @@
 import threading
 import time
-from concurrent.futures import Future
 
 import pytest
 
 from router_sdk import Outcome, Task
 from router_sdk.errors import RouterClosedError
+from router_sdk.waiting import Promise
 
 from ..doubles import Counting, Stubborn, build
 
@@ -160,7 +160,7 @@ def test_a_request_that_meets_the_end_is_never_forgotten(make_router):
     learner = router._engine.learner
     made, go_on = threading.Event(), threading.Event()
 
-    class Slow(Future):
+    class Slow(Promise):
         def __init__(self):
             super().__init__()
             if threading.current_thread() is asking:
@@ -177,12 +177,12 @@ def test_a_request_that_meets_the_end_is_never_forgotten(make_router):
             ended.append("told")
 
     asking = threading.Thread(target=ask, daemon=True)
-    module = __import__(type(learner).__module__, fromlist=["Future"])
-    module.Future, original = Slow, module.Future
+    module = __import__(type(learner).__module__, fromlist=["Promise"])
+    module.Promise, original = Slow, module.Promise
     try:
         asking.start()
         assert made.wait(PATIENCE_S)
-        module.Future = original
+        module.Promise = original
         closing = threading.Thread(target=router.close, daemon=True)
         closing.start()
         closing.join(1.0)
@@ -190,7 +190,7 @@ def test_a_request_that_meets_the_end_is_never_forgotten(make_router):
         asking.join(3.0)
         assert ended != []
     finally:
-        module.Future = original
+        module.Promise = original
         go_on.set()
 
 

@@ -164,7 +164,9 @@ def test_register_triggers(make_router):
     started = threading.Event()
     brings = plugin(register_triggers=lambda: [Always()], on_fit_started=lambda reason: started.set())
     router = make_router([Fitted], plugins=[brings], retrain_interval=10_000, fit_executor="thread")
-    router.observe("x y", "billing", Outcome(correct_agent="billing"))
+    for number in range(5):  # as many as it takes to judge what comes of it
+        assert not started.is_set()
+        router.observe(f"x {number}", "billing", Outcome(correct_agent="billing"))
     router.flush()
     assert started.wait(20)
 

@@ -66,7 +66,7 @@ def test_parts_and_corrections_are_one_outcome(router):
 
 def test_feedback_before_its_decision_is_joined_when_that_arrives(make_router):
     one, other = make_router([Counting], agents=["a"]), make_router([Counting], agents=["a"])
-    with one._engine.store.writer._commit_lock:
+    with one._engine.store.writer._busy:
         decision = one.route("x")
         for _ in range(10):
             other.record(decision.decision_id, Outcome(quality=0.5))

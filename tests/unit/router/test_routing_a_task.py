@@ -164,7 +164,7 @@ def test_the_sessions_agents_are_the_strategys_to_see(make_router):
 def test_a_full_queue_is_answered_counted_and_made_good_with_the_outcome(make_router, caplog):
     router = make_router([Counting], queue_size=1)
     writer = router._engine.store.writer
-    with writer._commit_lock:
+    with writer._busy:
         decisions = [router.route("x") for _ in range(3)]
     assert [decision.logged for decision in decisions] == [True, False, False]
     assert router.status()["queue"]["unlogged"] == 2

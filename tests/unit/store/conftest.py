@@ -1,4 +1,5 @@
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -6,8 +7,11 @@ from router_sdk import Agent, Decision, Outcome, OutcomeReward, Task
 from router_sdk.records import AgentSet
 from router_sdk.routing.finishing import uniform
 from router_sdk.store import Store
+from router_sdk.store.erasure import empty_write_ahead_log, erase_session
 from router_sdk.store.identity import new_id
-from router_sdk.store.ticket import Entry
+from router_sdk.store.intents import finish_intent, pending_intents
+from router_sdk.store.retention import begin_archive, go_on_archiving
+from router_sdk.store.rows import Entry
 
 AGENTS = AgentSet([Agent("a"), Agent("b")])
 
@@ -38,6 +42,25 @@ class Log:
 
     def tell(self, decision, outcome_id=None, **fields):
         self.writer.append([self.entry(decision, outcome_id, **fields)])
+
+    def forget(self, session):
+        """Erase a session from the log's files; the ids of its decisions."""
+        intent, erasure = erase_session(self.writer, session, self.store.privacy)
+        empty_write_ahead_log(self.writer)
+        self.writer.transact(lambda connection, seq: finish_intent(connection, intent))
+        return list(erasure.decisions)
+
+    def archive(self, before, cursor):
+        """Move decisions made before a time, that stand before a position, to a file."""
+        number = begin_archive(self.writer, before, cursor)
+        (intent,) = (one for one in self.store.reader.query(pending_intents) if one.number == number)
+        return go_on_archiving(self.writer, self.store.folder, intent)
+
+    @contextmanager
+    def held(self):
+        """While the writer's thread stands still."""
+        with self.writer._busy:
+            yield
 
     def lessons(self, steps=(), most=10_000):
         """All revisions, read in pieces that end at ``steps`` and hold at most ``most`` positions."""

@@ -1,15 +1,17 @@
 import asyncio
+import signal
 import sqlite3
 import threading
 import time
+from contextlib import closing
 
 import numpy as np
 import pytest
 
 from router_sdk import Agent, Task
-from router_sdk.errors import InvalidOutcomeError, RouterClosedError, StoreUnavailableError
+from router_sdk.errors import InvalidOutcomeError, RouterClosedError, StoreBusyError, StoreUnavailableError
 from router_sdk.records import AgentSet
-from router_sdk.store.ticket import Entry
+from router_sdk.store.rows import Entry
 
 PATIENCE_S = 10.0
 
@@ -31,53 +33,25 @@ def wait_for_tickets(log, number):
         threading.Event().wait(0.001)
 
 
-class Watched:
-    """The commit lock, telling when somebody was turned away; ``hold`` runs with the lock held."""
-
-    def __init__(self, lock):
-        self.lock, self.hold = lock, None
-        self.refused = threading.Event()
-
-    def acquire(self, blocking=True):
-        got = self.lock.acquire(blocking)
-        if not got:
-            self.refused.set()
-        return got
-
-    def release(self):
-        self.lock.release()
-
-    def __enter__(self):
-        self.lock.acquire()
-        if self.hold:
-            self.hold()
-
-    def __exit__(self, *fault):
-        self.lock.release()
-
-
-@pytest.mark.parametrize("other", ["flush", "transact", "exclusive"])
-def test_nobody_sleeps_on_when_the_lock_was_held_by_something_else(log, other):
-    """A caller that finds the lock taken is woken once it is free, whoever held it."""
+@pytest.mark.parametrize("other", ["flush", "transact"])
+def test_who_records_while_something_else_is_done_needs_no_second_nudge(log, other):
     decision = log.decide()
-    lock = log.writer._commit_lock = Watched(log.writer._commit_lock)
-    recorders = []
+    begun, go_on = threading.Event(), threading.Event()
 
-    def hold():
-        lock.hold = None
-        recorders.append(in_thread(lambda: log.tell(decision, success=True)))
-        assert lock.refused.wait(PATIENCE_S)
+    def slow(connection, seq):
+        begun.set()
+        assert go_on.wait(PATIENCE_S)
 
-    lock.hold = hold
-    {
-        "flush": log.writer.flush,
-        "transact": lambda: log.writer.transact(lambda connection, seq: None),
-        "exclusive": lambda: log.writer.exclusive(lambda connection: None),
-    }[other]()
-    recorders[0].join(2.0)
-    asleep = recorders[0].is_alive()
-    log.writer.flush()  # lets the sleeper go
-    assert not asleep
+    job = in_thread(lambda: log.writer.transact(slow))
+    assert begun.wait(PATIENCE_S)
+    recorder = in_thread(lambda: log.tell(decision, success=True))
+    wait_for_tickets(log, 1)
+    go_on.set()
+    {"flush": log.writer.flush, "transact": lambda: log.writer.transact(lambda connection, seq: None)}[other]()
+    for thread in (job, recorder):
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+    assert count(log, "outcomes") == 1
 
 
 def test_many_callers_share_commits_and_each_row_is_there_once(log):
@@ -99,7 +73,6 @@ def test_a_bad_row_fails_alone(log):
     good, bad = log.decide(), log.decide()
     row = log.entry(bad, quality=0.5).outcome
     spoilt = Entry((*row[:5], 7.0, *row[6:]))  # past the records, into the database's own check
-    log.writer._commit_lock.acquire()
     errors = []
 
     def attempt(entries):
@@ -108,12 +81,12 @@ def test_a_bad_row_fails_alone(log):
         except InvalidOutcomeError as error:
             errors.append(error)
 
-    threads = [
-        in_thread(lambda: attempt([spoilt])),
-        in_thread(lambda: attempt([log.entry(good, quality=0.5)])),
-    ]
-    wait_for_tickets(log, 2)
-    log.writer._commit_lock.release()
+    with log.held():
+        threads = [
+            in_thread(lambda: attempt([spoilt])),
+            in_thread(lambda: attempt([log.entry(good, quality=0.5)])),
+        ]
+        wait_for_tickets(log, 2)
     log.writer.flush()
     for thread in threads:
         thread.join(PATIENCE_S)
@@ -137,7 +110,7 @@ def test_a_large_group_fits_into_any_sqlite(log):
     """64 callers with 64 rows each: more values than a default build of SQLite binds in one statement."""
     log.writer._committer._connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 32_766)
     entries = [Entry(decision=log.decision()) for _ in range(64 * 64)]
-    log.writer._committer.insert(entries, [])
+    log.writer._committer.insert(entries, [], time.monotonic() + PATIENCE_S)
     assert count(log, "decisions") == 64 * 64
 
 
@@ -154,10 +127,9 @@ def test_a_decision_is_written_once_however_it_comes(log):
 def test_two_routers_in_one_process_may_both_write_one_decision(log, open_log, caplog):
     other = open_log()
     decision = log.decision()
-    log.writer._commit_lock.acquire()
-    log.writer.offer(decision)
-    other.decide(decision)
-    log.writer._commit_lock.release()
+    with log.held():
+        log.writer.offer(decision)
+        other.decide(decision)
     log.writer.flush()
     assert count(log, "decisions") == 1
     assert "refused" not in caplog.text
@@ -175,11 +147,10 @@ def test_a_delivery_with_an_id_is_stored_once(log, open_log):
 
 def test_a_full_queue_refuses_and_takes_again_once_written(open_log):
     log = open_log(queue_size=2)
-    log.writer._commit_lock.acquire()
-    first = [log.decision() for _ in range(3)]
-    assert [log.writer.offer(decision) for decision in first] == [True, True, False]
-    assert log.writer.waiting == 2
-    log.writer._commit_lock.release()
+    with log.held():
+        first = [log.decision() for _ in range(3)]
+        assert [log.writer.offer(decision) for decision in first] == [True, True, False]
+        assert log.writer.waiting == 2
     log.writer.flush()
     assert log.writer.offer(first[2])
     log.writer.flush()
@@ -192,7 +163,7 @@ def test_what_cannot_be_written_is_said_and_decisions_stay_queued(log, monkeypat
     log.writer.flush()
     transact = log.writer._committer.transact
 
-    def full(work):
+    def full(work, deadline):
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(log.writer._committer, "transact", full)
@@ -207,40 +178,132 @@ def test_what_cannot_be_written_is_said_and_decisions_stay_queued(log, monkeypat
     assert (count(log, "decisions"), count(log, "outcomes")) == (2, 0)
 
 
-def test_an_interrupted_leader_leaves_nobody_waiting(log, monkeypatch):
+class InterruptionError(Exception):
+    pass
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers")
+def test_a_caller_that_is_interrupted_disturbs_no_other(log, monkeypatch):
     decision = log.decide()
-    insert = log.writer._committer.insert
-    calls = []
 
-    def interrupted(entries, decisions):
-        calls.append(len(entries))
-        if len(calls) == 1:
-            raise KeyboardInterrupt
-        insert(entries, decisions)
+    def interrupt(*_):
+        raise InterruptionError
 
-    monkeypatch.setattr(log.writer._committer, "insert", interrupted)
-    lock = log.writer._commit_lock = Watched(log.writer._commit_lock)
-    lock.lock.acquire()
-    ended = []
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with log.held():
+            other = in_thread(lambda: log.tell(decision, success=True))
+            wait_for_tickets(log, 1)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(InterruptionError):
+                log.tell(decision, quality=0.5)
+            after = in_thread(lambda: log.tell(decision, latency_ms=1.0))
+            wait_for_tickets(log, 3)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    for thread in (other, after):
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+    log.writer.flush()
+    assert count(log, "outcomes") == 3  # the interrupted one was handed over: it is stored, and nobody was told so
+
+
+def tell_for_ever(log, decision):
+    while True:
+        log.tell(decision, success=True)
+
+
+def test_a_signal_handler_may_record_and_close_whatever_it_interrupted(log, open_log):
+    decision = log.decide()
+    done = []
+
+    def handler(*_):
+        log.tell(decision, quality=0.5)
+        log.writer.close()
+        done.append(True)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        with pytest.raises(RouterClosedError):
+            tell_for_ever(log, decision)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    assert done == [True]
+    assert count(open_log(), "outcomes") > 1
+
+
+@pytest.mark.parametrize("callers", [1, 200])
+def test_a_store_that_stays_locked_is_waited_for_once_however_many_wait(open_log, callers):
+    """Each has a time of its own, and they pass together."""
+    log = open_log(timeout_s=0.3)
+    decision = log.decide()
+    told = []
 
     def record():
-        try:
+        started = time.monotonic()
+        with pytest.raises(StoreBusyError, match="locked"):
             log.tell(decision, success=True)
-        except StoreUnavailableError:
-            ended.append("told")
-        except KeyboardInterrupt:
-            ended.append("interrupted")
-        else:
-            ended.append("stored")
+        told.append(time.monotonic() - started)
 
-    threads = [in_thread(record) for _ in range(2)]
-    wait_for_tickets(log, 2)
-    lock.lock.release()
-    log.writer._wake_leader()
-    for thread in threads:
-        thread.join(3.0)
-    assert "interrupted" in ended
-    assert len(ended) == 2, "the other caller of the interrupted group never hears of it"
+    with closing(sqlite3.connect(log.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        threads = [in_thread(record) for _ in range(callers)]
+        for thread in threads:
+            thread.join(PATIENCE_S)
+        other.execute("ROLLBACK")
+    assert len(told) == callers
+    assert min(told) > 0.25
+    assert max(told) < 1.5
+    log.tell(decision, success=True)
+    assert count(log, "outcomes") == 1
+
+
+def test_a_lock_file_that_is_deleted_costs_no_outcome(log, open_log):
+    """Two writers, each sure to be alone: order comes from the database, not from files beside it."""
+    other, decisions = open_log(), [log.decide() for _ in range(20)]
+    for number, decision in enumerate(decisions):
+        log.path.with_name(log.path.name + "-lock").unlink(missing_ok=True)
+        (log, other)[number % 2].tell(decision, success=True)
+    seqs = [seq for (seq,) in log.query("SELECT seq FROM outcomes UNION ALL SELECT seq FROM decisions")]
+    assert sorted(seqs) == list(range(1, 41))
+    assert len(log.lessons()) == 20
+
+
+def test_a_store_through_a_symbolic_link_is_the_same_store(log, open_log, tmp_path):
+    link = tmp_path / "elsewhere.db"
+    link.symlink_to(log.path)
+    other = open_log(path=link)
+    assert (other.store.path, other.store.folder) == (log.store.path, log.store.folder)
+    for _ in range(5):
+        other.tell(log.decide(), success=True)
+        log.tell(other.decide(), success=True)
+    assert len(log.lessons()) == 10
+
+
+@pytest.mark.parametrize("what", ["deleted", "replaced", "moved", "log deleted"])
+def test_nothing_is_acknowledged_into_a_file_that_is_out_of_reach(open_log, tmp_path, what):
+    log = open_log()
+    decision = log.decide()
+    wal = log.path.with_name(log.path.name + "-wal")
+    if what == "replaced":
+        stranger = open_log(path=tmp_path / "stranger.db")
+        stranger.close()
+        (tmp_path / "stranger.db").replace(log.path)
+    elif what == "moved":
+        log.path.rename(tmp_path / "moved.db")
+    elif what == "log deleted":
+        wal.unlink()
+    else:
+        for path in (log.path, wal):
+            path.unlink()
+    for _ in range(3):
+        with pytest.raises(StoreUnavailableError, match="deleted"):
+            log.tell(decision, success=True)
+    if what == "moved":
+        (tmp_path / "moved.db").rename(log.path)
+        log.tell(decision, success=True)
 
 
 async def test_coroutines_are_woken_and_told_of_errors(log):

@@ -4,7 +4,6 @@ from hypothesis import strategies as st
 
 from router_sdk import Agent, Task
 from router_sdk.store.catalog import add_agents
-from router_sdk.store.erasure import erase_session
 
 from .conftest import Log
 
@@ -34,7 +33,7 @@ def play(log, events):
         elif kind == "fresh":
             add_agents(log.writer, [Agent("ab"[which])], fresh=True)
         else:
-            erase_session(log.writer, f"s{which}")
+            log.forget(f"s{which}")
     return decisions
 
 

@@ -10,7 +10,6 @@ from router_sdk.records import Skipped
 from router_sdk.store.catalog import add_agents, catalog_version, read_agents, remove_agent
 from router_sdk.store.identity import check_id, keyed_id, new_id
 from router_sdk.store.journal import dead_letters, sweep_pending
-from router_sdk.store.retention import archive_before
 
 
 def test_a_decision_comes_back_as_it_was(log):
@@ -102,7 +101,7 @@ def test_archiving_moves_what_was_learnt_and_only_that(log):
     cursor = log.tail.head()
     log.tell(unlearnt, quality=0.5)
     log.tell(new, quality=0.5)
-    moved, path = archive_before(log.writer, log.store.folder, now - 50, cursor)
+    moved, path = log.archive(now - 50, cursor)
     assert moved == 1
     rows = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
     assert {row["table"] for row in rows} == {"decisions", "outcomes", "payloads"}
@@ -113,13 +112,13 @@ def test_archiving_moves_what_was_learnt_and_only_that(log):
     head = log.tail.head()
     log.tell(new, quality=0.7)
     assert log.tail.head() == head + 1
-    assert archive_before(log.writer, log.store.folder, 0.0, cursor) == (0, None)
+    assert log.archive(0.0, cursor) == (0, None)
 
 
 def test_the_sequence_goes_on_after_everything_was_archived(log, open_log):
     log.tell(log.decide(at=1.0), quality=0.5)
     head = log.tail.head()
-    archive_before(log.writer, log.store.folder, 2.0, head)
+    log.archive(2.0, head)
     other = open_log()
     other.tell(other.decide(), quality=0.5)
     assert [seq for (seq,) in log.query("SELECT seq FROM outcomes")] == [head + 2]

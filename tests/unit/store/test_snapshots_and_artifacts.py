@@ -13,10 +13,8 @@ def fill(text):
 
 def restored(log, mark="m"):
     found = []
-    cursor = log.store.reader.query(
-        lambda connection: log.store.snapshots.restore(
-            connection, "s", mark, lambda folder: found.append(json.loads((folder / "state.json").read_text()))
-        )
+    cursor = log.store.snapshots.restore(
+        "s", mark, lambda folder: found.append(json.loads((folder / "state.json").read_text()))
     )
     return cursor, found[-1:] and found[-1]
 
@@ -54,7 +52,7 @@ def test_a_state_that_cannot_be_read_is_passed_over(log, caplog):
     def load(folder):
         raise CorruptArtifactError("not a mapping")
 
-    assert log.store.reader.query(lambda c: log.store.snapshots.restore(c, "s", "m", load)) == 0
+    assert log.store.snapshots.restore("s", "m", load) == 0
 
 
 def test_an_artifact_is_there_whole_or_not_at_all(tmp_path):
@@ -74,7 +72,7 @@ def test_an_artifact_is_there_whole_or_not_at_all(tmp_path):
 
 def test_discarding_leaves_none(log):
     log.store.snapshots.save("s", "m", 5, fill("five"))
-    log.store.snapshots.discard()
+    log.store.snapshots.discard(6)
     assert restored(log) == (0, [])
     log.store.snapshots.save("s", "m", 6, fill("six"))
     assert restored(log) == (6, "six")

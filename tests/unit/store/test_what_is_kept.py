@@ -4,8 +4,7 @@ import pytest
 
 from router_sdk import Task
 from router_sdk.errors import StoreUnavailableError
-from router_sdk.store.erasure import erase_session
-from router_sdk.store.privacy import redact, text_filter
+from router_sdk.store.privacy import Privacy, redact
 
 SECRET = "corvid-nebula-71"
 
@@ -26,7 +25,8 @@ def test_a_mode_that_keeps_no_text_keeps_none_anywhere(open_log, mode):
     log.tell(decision, response=f"response {SECRET}", feedback_text=SECRET, error=SECRET, success=True)
     assert SECRET.encode() not in log.bytes()
     (example,) = log.tail.read(0, log.tail.head(), 10).examples
-    assert example.task.features["mape"] == 12.3
+    assert 12.3 in example.task.features.values()
+    assert example.task.features == log.store.privacy.features(everything(SECRET).features)
 
 
 def test_a_keyed_hash_tells_equal_texts_from_others_and_is_one_per_store(open_log, tmp_path):
@@ -36,15 +36,15 @@ def test_a_keyed_hash_tells_equal_texts_from_others_and_is_one_per_store(open_lo
     kept = [text for (text,) in log.query("SELECT text FROM payloads ORDER BY seq")]
     assert kept[0] == kept[2] != kept[1]
     assert len(kept[0]) == 64
-    assert text_filter("hmac", log.store.folder)("one") == kept[0]
-    assert text_filter("hmac", tmp_path / "other")("one") != kept[0]
+    assert Privacy("hmac", log.store.folder).text("one") == kept[0]
+    assert Privacy("hmac", tmp_path / "other").text("one") != kept[0]
 
 
 def test_a_key_that_was_never_written_is_not_used(tmp_path):
     """Another process stands between creating the file and writing it, or died there."""
     (tmp_path / "privacy.key").touch()
     with pytest.raises(StoreUnavailableError, match=r"privacy\.key"):
-        text_filter("hmac", tmp_path)
+        Privacy("hmac", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_forgetting_leaves_no_byte(log, open_log):
     log.tell(gone, response=f"response {SECRET}", success=True)
     log.tell(kept, success=True)
     assert SECRET.encode() in log.bytes()
-    assert erase_session(log.writer, "s1") == [gone.decision_id]
+    assert log.forget("s1") == [gone.decision_id]
     assert SECRET.encode() not in log.bytes()
     assert b"s1" not in b"".join(str(row).encode() for row in log.query("SELECT session_id FROM payloads"))
     skeleton = log.store.reader.decision(gone.decision_id)
@@ -86,4 +86,4 @@ def test_forgetting_leaves_no_byte(log, open_log):
     assert log.store.reader.decision(kept.decision_id).task.text == "kept"
     batch = log.tail.read(log.tail.head() - 1, log.tail.head(), 10)
     assert batch.forgotten == (gone.decision_id,)
-    assert erase_session(log.writer, "s1") == erase_session(log.writer, "never") == []
+    assert log.forget("s1") == log.forget("never") == []

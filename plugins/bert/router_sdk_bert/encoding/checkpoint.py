@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from router_sdk.plugin import EncoderUnavailableError
+from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError
 from router_sdk_bert.encoding.description import DESCRIPTION
 from router_sdk_bert.encoding.sealed_folder import MANIFEST, SealedFolder, sha256
 from router_sdk_bert.encoding.settings import Pooling
+from router_sdk_bert.json_object import read_object
 
 HEADS = ("classifier.out_proj", "classifier", "score")
 """Where sequence classifiers keep their last linear layer."""
@@ -20,6 +20,8 @@ HEADS = ("classifier.out_proj", "classifier", "score")
 _KEPT = {".json", ".txt", ".safetensors", ".model"}
 _POOLING = "1_Pooling/config.json"
 _PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5")
+_LEFT_BEHIND = {DESCRIPTION, MANIFEST, "keepsakes.json"}
+"""What belongs to one export and not to the next; the last an earlier release kept texts in."""
 _UNBOUNDED = 1_000_000
 """Tokenizers without a limit of their own state an absurdly large one."""
 
@@ -41,7 +43,8 @@ class Checkpoint:
     @property
     def architecture(self) -> str:
         """Name of the class that wrote it, such as ``BertModel``; empty if it does not say."""
-        return next(iter(self.config.get("architectures") or ()), "")
+        stated = self.config.get("architectures")
+        return str(stated[0]) if isinstance(stated, list) and stated else ""
 
     @property
     def digest(self) -> str:
@@ -68,24 +71,25 @@ class Checkpoint:
     @property
     def longest(self) -> int:
         """How many tokens the model takes at most."""
-        limits = [_json(self.folder / "tokenizer_config.json").get("model_max_length")]
-        positions = self.config.get("max_position_embeddings")
-        if positions and self.config.get("model_type") in {"roberta", "xlm-roberta", "camembert", "mpnet"}:
+        stated = _number(_json(self.folder / "tokenizer_config.json").get("model_max_length"))
+        positions = _number(self.config.get("max_position_embeddings"))
+        if self.config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet"):
             positions -= self.pad_id + 1  # These count positions from behind the padding token.
-        usable = [int(limit) for limit in (*limits, positions) if limit and limit < _UNBOUNDED]
-        return min(usable, default=512)
+        return min((limit for limit in (stated, positions) if limit > 0), default=512)
 
     @property
     def pad_id(self) -> int:
         """Token that fills up shorter texts in a batch."""
-        return int(self.config.get("pad_token_id") or 0)
+        return max(_number(self.config.get("pad_token_id")), 0)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the classes of its head, in the order of the head's rows; empty if it has none."""
         if not self.architecture.endswith("ForSequenceClassification"):
             return ()
-        names = self.config.get("id2label") or {}
+        names = self.config.get("id2label")
+        if not isinstance(names, dict) or not all(key.isdecimal() and len(key) < 9 for key in names):
+            return ()
         return tuple(str(names[key]) for key in sorted(names, key=int))
 
     def copy_to(self, folder: Path) -> None:
@@ -94,7 +98,7 @@ class Checkpoint:
         Copies, not links: its owner may train on, and write into the very files.
         """
         for path in sorted(self.folder.iterdir()):
-            if path.is_file() and path.suffix in _KEPT and path.name not in {DESCRIPTION, MANIFEST}:
+            if path.is_file() and path.suffix in _KEPT and path.name not in _LEFT_BEHIND:
                 shutil.copyfile(path, folder / path.name)
         if (self.folder / _POOLING).is_file():
             (folder / _POOLING).parent.mkdir(exist_ok=True)
@@ -106,13 +110,13 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
     Raises:
         EncoderUnavailableError: if it is none, or holds its weights in a format that runs code when it is read.
-        CorruptArtifactError: if it carries a manifest and a file does not match.
+        CorruptArtifactError: if it carries a manifest and a file does not match, or is not named there.
     """
+    if (folder / MANIFEST).is_file():
+        _verify(SealedFolder(folder))
     config = _json(folder / "config.json")
     if not config:
         raise EncoderUnavailableError(f"{folder} is no checkpoint: it has no readable config.json")
-    if (folder / MANIFEST).is_file():
-        SealedFolder(folder).verify()
     weights = _weights(folder)
     if not weights:
         pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
@@ -126,20 +130,34 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(folder, config, weights)
 
 
+def _verify(sealed: SealedFolder) -> None:
+    """See that all that a library may read of the folder is what was written there."""
+    sealed.verify()
+    for path in sealed.path.rglob("*"):
+        name = path.relative_to(sealed.path).as_posix()
+        if name != MANIFEST and name not in sealed and (path.is_symlink() or path.suffix in _KEPT):
+            raise CorruptArtifactError(f"{sealed.path.name}: {name} is not in the manifest")
+
+
 def _weights(folder: Path) -> tuple[Path, ...]:
     single = folder / "model.safetensors"
     if single.is_file():
         return (single,)
-    names = _json(folder / "model.safetensors.index.json").get("weight_map", {}).values()
+    stated = _json(folder / "model.safetensors.index.json").get("weight_map")
+    names = {str(name) for name in stated.values()} if isinstance(stated, dict) else set()
     # Names come from the file: none of them may lead out of the folder.
-    parts = tuple(folder / Path(name).name for name in sorted(set(names)))
+    parts = tuple(folder / Path(name).name for name in sorted(names))
     return parts if all(part.is_file() for part in parts) else ()
 
 
 def _json(path: Path) -> dict[str, Any]:
     """A JSON object, empty if there is none that can be read."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path)
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+
+
+def _number(stated: Any) -> int:
+    """A number as it was stated; 0 where none was, or one beyond all bounds."""
+    return int(stated) if isinstance(stated, (int, float)) and abs(stated) < _UNBOUNDED else 0

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from router_sdk.plugin import CorruptArtifactError
+from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError
 from router_sdk_bert.encoding.checkpoint import HEADS, Checkpoint, read_checkpoint
 from router_sdk_bert.encoding.description import DESCRIPTION, read_description
 from router_sdk_bert.encoding.sealed_folder import SealedFolder
+from router_sdk_bert.tensor_layout import read_layout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,7 +57,10 @@ def read_classifier(folder: Path) -> Classifier | None:
     description = read_description(SealedFolder(folder).read(DESCRIPTION))
     if description.pooling != "classifier":
         return None
-    checkpoint = read_checkpoint(folder)
+    try:
+        checkpoint = read_checkpoint(folder)
+    except EncoderUnavailableError as error:
+        raise CorruptArtifactError(f"{folder.name}: {error}") from error
     for name in HEADS:
         weight = _find(checkpoint, f"{name}.weight")
         if weight is None or weight.ndim != 2:
@@ -68,6 +70,8 @@ def read_classifier(folder: Path) -> Classifier | None:
             bias = np.zeros(len(weight), np.float32)
         if weight.shape != (len(labels), description.dimension) or bias.shape != (len(labels),):
             raise CorruptArtifactError(f"{folder.name}: a head of shape {weight.shape} for {len(labels)} labels")
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            raise CorruptArtifactError(f"{folder.name}: the head's weights are not finite")
         return Classifier(labels, weight, bias, description.pooled_norm)
     return None
 
@@ -85,16 +89,16 @@ def read_tensor(path: Path, name: str) -> NDArray[np.float32] | None:
     """
     try:
         with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header: dict[str, Any] = dict(json.loads(file.read(min(length, _LONGEST_HEADER))))
-            if name not in header:
+            length = int.from_bytes(file.read(8), "little")
+            behind = 8 + length
+            layout = read_layout(file.read(min(length, _LONGEST_HEADER)), path.stat().st_size - behind)
+            if name not in layout:
                 return None
-            entry = header[name]
-            start, end = entry["data_offsets"]
-            file.seek(8 + length + start)
-            stored = np.frombuffer(file.read(end - start), dtype=_DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    except (OSError, ValueError, KeyError, TypeError, IndexError, struct.error) as error:
+            found = layout[name]
+            file.seek(behind + found.start)
+            stored = np.frombuffer(file.read(found.end - found.start), _DTYPES[found.kind]).reshape(found.shape)
+    except (OSError, ValueError, KeyError) as error:
         raise CorruptArtifactError(f"{path.name}: {name} cannot be read ({error})") from error
-    if entry["dtype"] == "BF16":
+    if found.kind == "BF16":
         stored = (stored.astype(np.uint32) << 16).view(np.float32)
     return stored.astype(np.float32)

@@ -30,7 +30,7 @@ class BackendCheck(BaseModel):
         passed: Whether it may serve.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     backend: Backend
     cosine: float

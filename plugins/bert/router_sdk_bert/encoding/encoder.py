@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakSet
 
 from router_sdk.plugin import Encoder, EncoderConfig, EncoderUnavailableError
 from router_sdk_bert.encoding.description import EncoderDescription
 from router_sdk_bert.encoding.opened import Opened, read_opened
-from router_sdk_bert.encoding.opening import open_folder
+from router_sdk_bert.encoding.opening import Stopped, open_folder
 from router_sdk_bert.encoding.settings import Backend, EncoderSettings
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from router_sdk.plugin import Kept
 
 logger = logging.getLogger(__name__)
 
@@ -40,21 +44,28 @@ class BertEncoder(Encoder):
     Args:
         config: Which model, and how.
         opened: What ``load_encoder`` read; None opens the configured model at first use.
+        kept: What makes its folder last for as long as somebody uses the encoder.
     """
 
     name: ClassVar[str] = "bert"
     Config: ClassVar[type[EncoderConfig]] = BertEncoderConfig
 
-    def __init__(self, config: EncoderConfig, opened: Opened | None = None) -> None:
+    def __init__(self, config: EncoderConfig, opened: Opened | None = None, kept: Kept | None = None) -> None:
         super().__init__(config)
         if not isinstance(config, BertEncoderConfig):
             raise TypeError(f"expected a BertEncoderConfig, got a {type(config).__name__}")
         self._settings = config
         self._known: Opened | None = None
-        self._lock = threading.Lock()
+        self._kept = kept
         self._failed: tuple[float, EncoderUnavailableError] | None = None
+        self.after_fork()
+        _made.add(self)
         if opened is not None:
             self._take(opened)
+
+    def after_fork(self) -> None:
+        """A lock that nobody holds."""
+        self._lock = threading.RLock()
 
     def encode(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
         """One vector of shape ``(d,)`` and length 1 per text, in single precision; may be called from any thread.
@@ -132,36 +143,51 @@ class BertEncoder(Encoder):
         return opened
 
 
-def open_encoder(settings: EncoderSettings, cache: Path | None = None) -> BertEncoder:
+_made: WeakSet[BertEncoder] = WeakSet()
+
+
+def _in_child() -> None:
+    for encoder in list(_made):
+        encoder.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
+
+
+def open_encoder(settings: EncoderSettings, cache: Path | None = None, stopped: Stopped = lambda: False) -> BertEncoder:
     """An encoder for the configured model, from the cache if it was exported before.
 
-    Then neither torch nor the network is touched. Otherwise the weights are found, a child process exports them, and
+    Then neither torch nor the network is touched. Otherwise a child process finds the weights and exports them, and
     whoever asks for the same meanwhile waits for it. A cached export that is damaged is made anew.
 
     Args:
         settings: Which model, and how.
         cache: Where exports are kept; None is a folder of the user's, shared by all routers.
+        stopped: Asked often; once True the wait for an export is given up, and one that is being made is ended.
 
     Raises:
-        EncoderUnavailableError: if there are no weights, or what exports them is not installed.
-        CorruptArtifactError: if the weights are not what they should be.
+        EncoderUnavailableError: if there are no weights, they are not what they should be, what exports them is not
+            installed, or it was given up.
+        CorruptArtifactError: if the model is an exported folder that is damaged.
     """
-    return BertEncoder(_config(settings, cache), open_folder(settings, cache))
+    return BertEncoder(_config(settings, cache), open_folder(settings, cache, stopped))
 
 
-def load_encoder(folder: Path, settings: EncoderSettings) -> BertEncoder:
+def load_encoder(folder: Path, settings: EncoderSettings, kept: Kept | None = None) -> BertEncoder:
     """Serve from an exported folder; needs onnxruntime and tokenizers alone, unless torch serves.
 
     Args:
         folder: What ``export_encoder`` wrote.
         settings: How texts are cut and prepared, and which back-end is wanted; what the folder does not hold is
             replaced by what it does, and ``status`` says so.
+        kept: What makes the folder last; it is held for as long as the encoder is.
 
     Raises:
         CorruptArtifactError: if a file is missing or is not what was written.
         EncoderUnavailableError: if a library is missing.
     """
-    return BertEncoder(_config(settings), read_opened(folder, settings))
+    return BertEncoder(_config(settings), read_opened(folder, settings), kept)
 
 
 def _config(settings: EncoderSettings, cache: Path | None = None) -> BertEncoderConfig:

@@ -1,4 +1,7 @@
-"""``python -m router_sdk_bert.encoding.export_child``: exports one checkpoint, as asked on stdin."""
+"""``python -m router_sdk_bert.encoding.export_child``: finds one model's weights and exports them, as asked on stdin.
+
+In a process of its own, that can be ended at any moment: downloads and exports take as long as they like.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ import json
 import os
 import sys
 from pathlib import Path
+
+NO_WEIGHTS = 3
+"""Exit code where there is nothing to export."""
 
 
 def main() -> int:
@@ -16,14 +22,26 @@ def main() -> int:
     from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError
     from router_sdk_bert.encoding.exporting import export_encoder
     from router_sdk_bert.encoding.settings import EncoderSettings
+    from router_sdk_bert.encoding.weights import find_weights
 
     request = json.load(sys.stdin)
+    settings = EncoderSettings(**request["settings"])
     try:
-        export_encoder(Path(request["checkpoint"]), Path(request["folder"]), EncoderSettings(**request["settings"]))
+        weights = find_weights(settings)
+    except EncoderUnavailableError as error:
+        return _failed(error, NO_WEIGHTS)
+    except (CorruptArtifactError, OSError) as error:
+        return _failed(error, 1)
+    try:
+        export_encoder(weights, Path(request["folder"]), settings)
     except (EncoderUnavailableError, CorruptArtifactError, OSError, MemoryError) as error:
-        sys.stderr.write(f"\n{' '.join(str(error).split()) or type(error).__name__}\n")
-        return 1
+        return _failed(error, 1)
     return 0
+
+
+def _failed(error: Exception, code: int) -> int:
+    sys.stderr.write(f"\n{' '.join(str(error).split()) or type(error).__name__}\n")
+    return code
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def load_module(folder: Path, pooling: Pooling | None = None, *, attention: str 
             model: Any = kind.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, **chosen
             )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except Exception as error:  # What the library raises depends on what is wrong with the files.
         raise EncoderUnavailableError(f"{folder} cannot be loaded: {error}") from error
     if pooling == "classifier":
         _behead(model, checkpoint)

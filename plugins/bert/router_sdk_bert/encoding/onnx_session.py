@@ -9,6 +9,7 @@ import numpy as np
 
 from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError
 from router_sdk_bert.encoding.description import Precision
+from router_sdk_bert.forking import no_fork
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,18 +36,8 @@ class OnnxSession:
     """
 
     def __init__(self, content: bytes, precision: Precision) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise EncoderUnavailableError("onnxruntime is not installed: pip install router-sdk-bert") from error
-        options = onnxruntime.SessionOptions()
-        # More threads would answer sooner on an idle machine, and far later on a busy one.
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self._session: Any = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # The library's own exceptions share no base but Exception.
-            raise CorruptArtifactError(f"the ONNX model cannot be read: {error}") from error
+        with no_fork():
+            self._session = _session_of(content)
         self.precision = precision
         self._batch = 1 if precision == "int8" else _BATCH
 
@@ -63,6 +54,21 @@ class OnnxSession:
     def _run(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         found: NDArray[np.float32] = self._session.run([_OUTPUT], {_INPUT: np.array(tokens, dtype=np.int64)})[0]
         return found
+
+
+def _session_of(content: bytes) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EncoderUnavailableError("onnxruntime is not installed: pip install router-sdk-bert") from error
+    options = onnxruntime.SessionOptions()
+    # More threads would answer sooner on an idle machine, and far later on a busy one.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # The library's own exceptions share no base but Exception.
+        raise CorruptArtifactError(f"the ONNX model cannot be read: {error}") from error
 
 
 def _of_one_length(tokens: Sequence[Sequence[int]], size: int) -> list[list[int]]:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
+from router_sdk.plugin import CorruptArtifactError
 from router_sdk_bert.encoding.description import (
     DESCRIPTION,
     MODEL_FILES,
@@ -18,12 +21,13 @@ from router_sdk_bert.encoding.onnx_session import OnnxSession
 from router_sdk_bert.encoding.sealed_folder import SealedFolder
 from router_sdk_bert.encoding.settings import Backend, EncoderSettings
 from router_sdk_bert.encoding.tokens import TextTokens
+from router_sdk_bert.forking import no_fork
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 _TOKENIZER = "tokenizer.json"
+_FIRST = "a first text is always slow"
 
 
 class Runner(Protocol):
@@ -59,20 +63,24 @@ class Opened:
 
 
 def read_opened(folder: Path, settings: EncoderSettings) -> Opened:
-    """Get an exported folder ready to serve.
+    """Get an exported folder ready to serve. A fork waits until it is: see ``forking``.
 
     Raises:
-        CorruptArtifactError: if a file is missing or is not what was written.
+        CorruptArtifactError: if a file is missing, is not what was written, or makes nothing of a text.
         EncoderUnavailableError: if a library is missing.
     """
-    sealed = SealedFolder(folder)
+    with no_fork():
+        return _read(SealedFolder(folder), settings)
+
+
+def _read(sealed: SealedFolder, settings: EncoderSettings) -> Opened:
     description = read_description(sealed.read(DESCRIPTION))
     tokens = TextTokens(sealed.read(_TOKENIZER), min(settings.max_tokens, description.longest), settings.preparation)
     backend = _usable(settings.wanted_backend, description, sealed)
     run = _runner(backend, description, sealed)
-    run([tokens("a first text is always slow")])
+    _try(run, tokens, description.dimension)
     return Opened(
-        folder=folder,
+        folder=sealed.path,
         description=description,
         tokens=tokens,
         run=run,
@@ -95,6 +103,16 @@ def _runner(backend: Backend, description: EncoderDescription, sealed: SealedFol
     from router_sdk_bert.encoding.torch_backend import TorchBackend
 
     return TorchBackend(load_module(sealed.path, description.pooling))
+
+
+def _try(run: Runner, tokens: TextTokens, dimension: int) -> None:
+    """See that a text becomes a vector: the files are whole, but somebody else may have written them."""
+    try:
+        (vector,) = run([tokens(_FIRST)])
+    except Exception as error:  # The libraries' own exceptions share no base but Exception.
+        raise CorruptArtifactError(f"the encoder makes nothing of a text: {error}") from error
+    if vector.shape != (dimension,) or not np.isfinite(vector).all():
+        raise CorruptArtifactError(f"the encoder makes vectors of shape {vector.shape} that are not what it states")
 
 
 def _note(wanted: Backend, backend: Backend, description: EncoderDescription) -> str:

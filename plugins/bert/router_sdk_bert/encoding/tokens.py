@@ -31,11 +31,11 @@ class TextTokens:
 
         try:
             self._tokenizer: Any = Tokenizer.from_str(content.decode())
+            self._tokenizer.no_padding()
+            self._tokenizer.no_truncation()
+            special = self._tokenizer.encode("a").special_tokens_mask
         except Exception as error:  # The library raises bare Exceptions.
             raise CorruptArtifactError(f"tokenizer.json is not valid: {error}") from error
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
-        special = self._tokenizer.encode("a").special_tokens_mask
         before = special.index(0) if 0 in special else len(special)
         after = special[::-1].index(0) if 0 in special else 0
         room = max(max_tokens - before - after, 2)

@@ -56,10 +56,13 @@ def load_state(folder: Path | None) -> ContinualState | None:
         return _of_classifier(folder)
     try:
         tensors, facts = read_tensors(folder / FILE)
-        rows = LinearRows(tuple(facts["agents"]), tensors["weight"].numpy(), tensors["bias"].numpy())
+        names = tuple(str(name) for name in facts["agents"])
+        rows = LinearRows(names, tensors["weight"].numpy(), tensors["bias"].numpy())
+        if rows.weight.ndim != 2 or rows.bias.shape != (len(names),) or len(rows.weight) != len(names):
+            raise ValueError("the rows do not fit their names")
         fisher = {name.removeprefix(FISHER): value for name, value in tensors.items() if name.startswith(FISHER)}
         return ContinualState(rows, fisher)
-    except (CorruptArtifactError, KeyError, TypeError) as error:
+    except (CorruptArtifactError, KeyError, TypeError, ValueError) as error:
         logger.warning("what the last fit left cannot be read, so this one starts anew: %s", error)
         return None
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.plugin import CorruptArtifactError
+from router_sdk_bert.json_object import read_object
+from router_sdk_bert.private_files import private_folder, write_private
 
 if TYPE_CHECKING:
     import torch
@@ -22,36 +23,30 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mappin
     """
     from safetensors.torch import save
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     content = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
-    _replace(path.with_suffix(".safetensors"), content)
+    write_private(path.with_suffix(".safetensors"), content, durably=True)
     record = {"sha256": hashlib.sha256(content).hexdigest(), **facts}
-    _replace(path.with_suffix(".json"), json.dumps(record, indent=1, allow_nan=False).encode())
+    write_private(path.with_suffix(".json"), json.dumps(record, indent=1, allow_nan=False).encode(), durably=True)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Read what ``write_tensors`` wrote.
 
     Raises:
-        CorruptArtifactError: if a file is missing, is no JSON, or does not match its checksum.
+        CorruptArtifactError: if a file is missing, is not what it should be, or does not match its checksum.
     """
     from safetensors.torch import load
 
     try:
-        facts = json.loads(path.with_suffix(".json").read_bytes())
+        facts = read_object(path.with_suffix(".json"))
         content = path.with_suffix(".safetensors").read_bytes()
         expected = facts.pop("sha256")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise CorruptArtifactError(f"{path.name}: {error}") from error
     if hashlib.sha256(content).hexdigest() != expected:
         raise CorruptArtifactError(f"{path.name}: the tensors do not match their checksum")
-    return load(content), facts
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        return load(content), facts
+    except Exception as error:  # The library's own exception shares no base with others.
+        raise CorruptArtifactError(f"{path.name}: the tensors cannot be read: {error}") from error

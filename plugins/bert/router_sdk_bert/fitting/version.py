@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from router_sdk.plugin import EncoderUnavailableError, FitError
+from router_sdk.plugin import EncoderUnavailableError, FitError, TooFewExamplesError
 from router_sdk_bert.fitting.batches import filled_buffer
+from router_sdk_bert.fitting.carried_state import CarriedState
 from router_sdk_bert.fitting.choosing import Choice, choose_update
 from router_sdk_bert.fitting.continual_state import load_state
-from router_sdk_bert.fitting.keepsakes import Keepsakes, load_keepsakes
 from router_sdk_bert.fitting.lessons import Lessons, Subject
 from router_sdk_bert.fitting.samples import Sample, from_agents, from_examples
 from router_sdk_bert.fitting.stopping import StopWatch
@@ -55,7 +55,7 @@ class VersionFit:
         window = self._settings.fit_window
         self._examples = list(data.examples if window is None else data.examples[-window:])
         if len(self._examples) < self._settings.fit_min_examples:
-            raise FitError(
+            raise TooFewExamplesError(
                 f"there are {len(self._examples)} examples to learn from, where equal ones count once and held-out "
                 f"ones do not; a fit needs {self._settings.fit_min_examples}"
             )
@@ -64,7 +64,7 @@ class VersionFit:
             raise FitError("there is no encoder, so nothing can be fitted")
         self._encoder: BertEncoder = encoder
         self._folder: Path | None = getattr(encoder, "folder", None)
-        self._handed_down = load_keepsakes(self._folder)
+        self._handed_down: CarriedState = strategy.carried
 
     def run(self) -> BertStrategy:
         """The new version.
@@ -81,10 +81,15 @@ class VersionFit:
             choice = Choice("head", "the head alone: the encoder is not one that can be trained")
         (logger.warning if choice.update == "head" != self._settings.update else logger.info)("fit: %s", choice.reason)
         self._context.progress(0.0, choice.reason)
+        carried = self._carried(samples)
         if choice.update == "head":
-            return self._taught(self._strategy.successor(self._with_keepsakes(samples)), self._keepsakes(samples))
-        encoder, synthetic = self._fine_tuned(samples, choice)
-        return self._taught(self._strategy.successor(encoder), synthetic)
+            version = self._strategy.successor()
+        else:
+            version = self._strategy.successor(self._moved_encoder(samples, carried, choice))
+            version.fine_tuned = True
+            carried = replace(carried, upto=0 if self._data.synthetic else self._data.upto)
+        version.carried = carried
+        return self._taught(version)
 
     def _samples(self, examples: Sequence[Example]) -> tuple[list[Sample], int]:
         clip = self._settings.propensity_clip
@@ -97,29 +102,23 @@ class VersionFit:
             weigh=lambda example: _weight(example, clip),
         )
 
-    def _keepsakes(self, samples: Sequence[Sample]) -> list[Sample]:
-        """Examples of the pre-training: this fit's own, else those handed down, of agents that are still there."""
+    def _carried(self, samples: Sequence[Sample]) -> CarriedState:
+        """What is handed on while the encoder stays: of a pre-training its own examples, else those handed down."""
         if not self._settings.use_synthetic_data:
-            return []
+            return self._handed_down.with_synthetic(())
+        if not self._data.synthetic:
+            return self._handed_down
+        buffer = filled_buffer(samples, self._settings, self._context.seed)
+        return self._handed_down.with_synthetic(list(buffer))
+
+    def _of_old(self, carried: CarriedState) -> list[Sample]:
+        """Carried examples to learn from beside the log, of agents that are still there; none in a pre-training."""
         if self._data.synthetic:
-            buffer = filled_buffer(samples, self._settings, self._context.seed)
-            return [replace(sample, fresh=False) for sample in buffer]
+            return []
         names = self._data.agents.positions
-        return [one for one in self._handed_down.synthetic if {one.label, one.agent} - {None} <= names.keys()]
+        return [one for one in carried.synthetic if {one.label, one.agent} - {None} <= names.keys()]
 
-    def _with_keepsakes(self, samples: Sequence[Sample]) -> BertEncoder | None:
-        """The same encoder in a folder of the version's own, where there is something new to hand on beside it."""
-        if self._folder is None or not self._data.synthetic or not (kept := self._keepsakes(samples)):
-            return None
-        from router_sdk_bert.encoding import link_encoder, load_encoder
-
-        folder = self._context.folder / "encoder"
-        link_encoder(self._folder, folder)
-        replace(self._handed_down, synthetic=kept).save(folder)
-        return load_encoder(folder, self._settings)
-
-    def _fine_tuned(self, samples: Sequence[Sample], choice: Choice) -> tuple[BertEncoder, list[Sample]]:
-        """A new encoder, and the examples of the pre-training that the head should know, too."""
+    def _moved_encoder(self, samples: Sequence[Sample], carried: CarriedState, choice: Choice) -> BertEncoder:
         try:
             from router_sdk_bert.encoding import export_encoder, load_encoder
             from router_sdk_bert.fitting.fine_tune import FineTune
@@ -129,11 +128,10 @@ class VersionFit:
             raise FitError("fitting needs torch: pip install 'router-sdk-bert[fit]'") from error
         assert self._folder is not None
         data, context, settings = self._data, self._context, self._settings
-        kept = self._keepsakes(samples)
         own = from_agents(data.agents, fresh=state is None)
         held_out, _ = self._samples(data.held_out)
         lessons = Lessons(
-            samples=self._embedded([*own, *([] if data.synthetic else kept), *samples]),
+            samples=self._embedded([*own, *self._of_old(carried), *samples]),
             held_out=held_out,
             names=data.agents.names,
             exclusive=settings.labels == "exclusive",
@@ -150,13 +148,13 @@ class VersionFit:
         checkpoint, folder = context.folder / "checkpoint", context.folder / "encoder"
         task = FineTune(subject, lessons, how, shared)
         _, progress = task.run(checkpoint)
-        Keepsakes(0 if data.synthetic else data.upto, kept).save(checkpoint)
         logger.info("fit: epoch %d of %d was the best", progress.best_epoch, progress.epoch)
         self._watch.check()
         context.progress(TRAINED, "exporting the encoder")
         try:
             export_encoder(checkpoint, folder, settings)
-            return load_encoder(folder, settings), kept
+            kept = self._strategy.services.keep(folder)
+            return load_encoder(kept.path, settings, kept)
         except EncoderUnavailableError as error:
             raise FitError(f"the fine-tuned encoder cannot be exported: {error}") from error
 
@@ -171,11 +169,10 @@ class VersionFit:
                 found[place] = replace(samples[place], vector=np.asarray(vector, dtype=np.float32))
         return found
 
-    def _taught(self, version: BertStrategy, synthetic: Sequence[Sample]) -> BertStrategy:
+    def _taught(self, version: BertStrategy) -> BertStrategy:
         """Let the new version learn everything again, and refit."""
         version.prepare(self._data.agents)
-        if synthetic and not self._data.synthetic:
-            self._remember(version, synthetic)
+        self._remember(version, self._of_old(version.carried))
         for done, part in enumerate(_pieces(self._examples)):
             self._watch.check()
             share = TRAINED + (1.0 - TRAINED) * done * PIECE / len(self._examples)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from router_sdk_bert.encoding.checkpoint import Checkpoint
+from router_sdk_bert.private_files import private_folder
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +24,7 @@ def write_checkpoint(source: Checkpoint, body: torch.nn.Module, folder: Path) ->
     """
     from safetensors.torch import save_model
 
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     source.copy_to(folder)
     for path in (*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")):
         path.unlink()

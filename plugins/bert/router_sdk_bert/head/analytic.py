@@ -69,6 +69,13 @@ class AnalyticHead:
         self.since_refit = self.refits = 0
         self.snapshot = self._view()
 
+    @property
+    def dimension(self) -> int | None:
+        """Of the vectors that it knows; None before the first."""
+        if self.features is not None:
+            return self.features.dimension
+        return self.prototypes.vectors.shape[1] if len(self.prototypes) else None
+
     def set_agents(
         self,
         agents: Iterable[str],
@@ -198,7 +205,10 @@ class AnalyticHead:
         self.refit()
 
     def forget_examples(self, decision_ids: Collection[str]) -> None:
-        """Sums stay: that is why nothing else is kept."""
+        """Sums stay, and rows that wait become part of them now: nobody could tell whose they are."""
+        if decision_ids and self.waiting:
+            self._flush()
+            self.snapshot = self._view()
 
     def restored(self) -> None:
         """Publish what was read from disk."""

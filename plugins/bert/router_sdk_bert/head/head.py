@@ -71,6 +71,14 @@ class Head:
     def __len__(self) -> int:
         return len(self.memory)
 
+    @property
+    def dimension(self) -> int | None:
+        """Of the vectors that it knows; None before the first."""
+        held = [self.prototypes.vectors] if len(self.prototypes) else []
+        held += [] if self.memory.vectors is None else [self.memory.vectors]
+        held += [] if self.model is None else [self.model.surface.weights]
+        return held[0].shape[1] if held else None
+
     def set_agents(
         self,
         agents: Iterable[str],
@@ -205,10 +213,12 @@ class Head:
 
     def forget_examples(self, decision_ids: Collection[str]) -> None:
         """Drop the rows of these decisions, and refit without them."""
-        gone = [place for name in dict.fromkeys(decision_ids) if (place := self.memory.place_of(name)) is not None]
-        for place in gone:
-            self.memory.drop(place)
-        if gone:
+        named = set(decision_ids).intersection(self.memory.ids)
+        for name in sorted(named):
+            place = self.memory.place_of(name)
+            if place is not None:
+                self.memory.drop(place)
+        if named:  # A row that was dropped before is still there until rows are moved together.
             self.refit()
 
     def save(self, folder: Path) -> None:

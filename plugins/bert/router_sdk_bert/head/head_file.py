@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from router_sdk.plugin import CorruptArtifactError
 from router_sdk_bert.head.change import Watch
+from router_sdk_bert.head.evidence import WIDTHS
 from router_sdk_bert.head.herding import Group
 from router_sdk_bert.head.memory import COLUMNS, Memory
 from router_sdk_bert.head.model import Model
-from router_sdk_bert.head.names import Names
-from router_sdk_bert.head.prototypes import Prototypes
-from router_sdk_bert.head.state_file import read_state, write_state
+from router_sdk_bert.head.names import NOBODY, UNKNOWN, Names
+from router_sdk_bert.head.prototypes import read_prototypes
+from router_sdk_bert.head.state_file import array_of, read_state, write_state
 from router_sdk_bert.head.surface import Axes, Surface
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -25,7 +28,32 @@ if TYPE_CHECKING:
     from router_sdk_bert.head.head import Head
 
 STEM = "head"
-OPTIONAL = ("projection",)
+
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0.0)]
+ANY, NOT_NEGATIVE, SHARE = (-math.inf, math.inf), (0.0, math.inf), (0.0, 1.0)
+RANGES = {"credit": SHARE, "blame": SHARE, "trust": SHARE, "weight": NOT_NEGATIVE}
+"""Of the columns that have one."""
+
+
+class HeadFacts(BaseModel):
+    """What stands beside the arrays; agents by their codes where not by name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+    names: tuple[str, ...]
+    ids: tuple[str, ...]
+    latest: float | None
+    groups: dict[int, tuple[tuple[Count, ...], Count]]
+    texts: tuple[str, ...]
+    prototypes_of: tuple[str, ...]
+    prepared: tuple[str, ...]
+    watches: dict[int, tuple[Amount, int, Amount, Annotated[float, Field(gt=0.0)], Count]]
+    distrusted: tuple[str, ...]
+    known: dict[int, Count]
+    lost: dict[int, Amount]
+    counts: tuple[Count, Count, Count]
+    held_out: Count | None
 
 
 def save_head(head: Head, folder: Path) -> None:
@@ -46,7 +74,7 @@ def save_head(head: Head, folder: Path) -> None:
         if group.held is not None and group.seen is not None:
             arrays[f"group.{code}"] = np.stack((group.held, group.seen))
     if head.model is not None:
-        for key in ("columns", "blend", "references", *OPTIONAL):
+        for key in ("columns", "blend", "references", "projection"):
             value = getattr(head.model, key)
             if value is not None:
                 arrays[f"model.{key}"] = value
@@ -54,22 +82,22 @@ def save_head(head: Head, folder: Path) -> None:
         arrays |= {"surface.weights": surface.weights, "surface.intercepts": surface.intercepts}
         arrays |= {"surface.turn": surface.axes.turn, "surface.shift": surface.axes.shift}
         arrays["surface.curvature"] = surface.curvature
-    facts = {
-        "names": head.names.listed(),
-        "ids": memory.ids,
-        "latest": memory.latest if memory.used else None,
-        "groups": {str(code): [list(group.places), group.count] for code, group in groups.items()},
-        "texts": head.prototypes.texts,
-        "prototypes_of": head.prototypes.names,
-        "prepared": head.prepared,
-        "watches": {str(code): list(one) for code, one in head.watches.by_code.items()},
-        "distrusted": sorted(head.distrusted),
-        "known": {str(code): count for code, count in head.known.items()},
-        "lost": {str(code): mass for code, mass in memory.lost.items()},
-        "counts": [head.since_refit, head.since_change, head.refits],
-        "held_out": None if head.model is None else head.model.held_out,
-    }
-    write_state(folder, STEM, arrays, facts)
+    facts = HeadFacts(
+        names=tuple(head.names.listed()),
+        ids=tuple(memory.ids),
+        latest=memory.latest if memory.used else None,
+        groups={code: (tuple(group.places), group.count) for code, group in groups.items()},
+        texts=head.prototypes.texts,
+        prototypes_of=head.prototypes.names,
+        prepared=head.prepared,
+        watches={code: tuple(one) for code, one in head.watches.by_code.items()},
+        distrusted=tuple(sorted(head.distrusted)),
+        known=head.known,
+        lost=memory.lost,
+        counts=(head.since_refit, head.since_change, head.refits),
+        held_out=None if head.model is None else head.model.held_out,
+    )
+    write_state(folder, STEM, arrays, facts.model_dump(mode="json"))
 
 
 def load_head(head: Head, folder: Path) -> None:
@@ -78,54 +106,94 @@ def load_head(head: Head, folder: Path) -> None:
     Raises:
         CorruptArtifactError: if a file is missing, or is not what was written.
     """
-    arrays, facts = read_state(folder, STEM)
+    arrays, told = read_state(folder, STEM)
     try:
-        head.names = Names(facts["names"])
-        head.memory = _memory(head, arrays, facts)
-        head.prototypes = Prototypes(
-            tuple(facts["texts"]), tuple(facts["prototypes_of"]), arrays["prototypes"], arrays["prototype_weight"]
-        )
-        head.prepared = tuple(facts["prepared"])
-        head.watches.by_code = {int(code): Watch(*one) for code, one in facts["watches"].items()}
-        head.watches.arrivals.counts = arrays["arrivals"]
-        head.distrusted = set(facts["distrusted"])
-        head.known = {int(code): count for code, count in facts["known"].items()}
-        head.since_refit, head.since_change, head.refits = facts["counts"]
-        head.fitted = arrays["fitted"]
-        head.model = _model(arrays, facts)
-        head.restored(arrays["prototype_density"])
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise CorruptArtifactError(f"{STEM} is incomplete: {type(error).__name__}: {error}") from error
+        facts = HeadFacts(**told)
+        head.names = Names(facts.names)
+        _check_codes(len(head.names), facts.groups, facts.watches, facts.known, facts.lost)
+        dimension = _dimension(arrays)
+        head.memory = _memory(head, arrays, facts, dimension)
+        head.prototypes = read_prototypes(arrays, facts.texts, facts.prototypes_of, dimension)
+        head.prepared = facts.prepared
+        head.watches.by_code = {code: Watch(*one) for code, one in facts.watches.items()}
+        head.watches.arrivals.counts = array_of(arrays, "arrivals", np.float64, (None,), NOT_NEGATIVE)
+        head.distrusted = set(facts.distrusted)
+        head.known = facts.known
+        head.since_refit, head.since_change, head.refits = facts.counts
+        head.fitted = array_of(arrays, "fitted", np.float32, (None,), NOT_NEGATIVE)
+        head.model = _model(arrays, facts, len(head.names), dimension)
+        density = array_of(arrays, "prototype_density", np.float32, (len(facts.texts),))
+        _check_together(head)
+        head.restored(density)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptArtifactError(f"{STEM} is malformed: {type(error).__name__}: {error}") from error
 
 
-def _memory(head: Head, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Memory:
+def _check_codes(known: int, *listed: Iterable[int]) -> None:
+    if any(not NOBODY <= code < known for codes in listed for code in codes):
+        raise ValueError("an agent's code stands for nobody that is named")
+
+
+def _dimension(arrays: Mapping[str, NDArray[Any]]) -> int | None:
+    """Dimensions of the vectors, as the first array says that holds some; None where none does."""
+    found = [arrays[name] for name in ("surface.weights", "memory.vectors", "prototypes") if name in arrays]
+    return next((array.shape[1] for array in found if array.ndim == 2 and array.shape[1]), None)
+
+
+def _memory(head: Head, arrays: Mapping[str, NDArray[Any]], facts: HeadFacts, dimension: int | None) -> Memory:
     memory = Memory(head.config.memory_size, head.names, exclusive=head.config.labels == "exclusive")
-    memory.columns = {key: arrays[f"memory.{key}"] for key in COLUMNS}
-    memory.vectors, memory.coarse = arrays.get("memory.vectors"), arrays.get("memory.coarse")
-    if facts["latest"] is not None:
-        memory.latest = float(facts["latest"])
-    memory.lost = {int(code): float(mass) for code, mass in facts["lost"].items()}
-    for code, (places, count) in facts["groups"].items():
-        sums = arrays.get(f"group.{code}")
-        held, seen = (None, None) if sums is None else (sums[0].copy(), sums[1].copy())
-        memory.groups.by_code[int(code)] = Group(dict.fromkeys(places), held, seen, count)
-    memory.restore(facts["ids"])
+    used, codes = len(facts.ids), (UNKNOWN, len(head.names) - 1)
+    ranges: dict[str, tuple[float, float]] = {**RANGES, "about": codes, "right": codes, "wrong": codes}
+    if facts.latest is not None:
+        memory.latest = facts.latest
+        ranges["at"] = (-math.inf, facts.latest)
+    memory.columns = {
+        key: array_of(arrays, f"memory.{key}", kind, (used,), ranges.get(key, ANY)) for key, kind in COLUMNS.items()
+    }
+    if used and facts.latest is None:
+        raise ValueError("nothing says when the newest row came")
+    if "memory.vectors" in arrays or used:
+        memory.vectors = array_of(arrays, "memory.vectors", np.float32, (used, dimension))
+    if "memory.coarse" in arrays:
+        memory.coarse = array_of(arrays, "memory.coarse", np.float32, (used, None))
+    memory.lost = dict(facts.lost)
+    for code, (places, count) in facts.groups.items():
+        held = seen = None
+        if count < len(places):
+            raise ValueError("a group holds more than it has seen")
+        if f"group.{code}" in arrays or places:
+            held, seen = (sums.copy() for sums in array_of(arrays, f"group.{code}", np.float64, (2, dimension)))
+        memory.groups.by_code[code] = Group(dict.fromkeys(places), held, seen, count)
+    memory.restore(facts.ids)
     return memory
 
 
-def _model(arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Model | None:
-    if facts["held_out"] is None:
+def _model(arrays: Mapping[str, NDArray[Any]], facts: HeadFacts, codes: int, dimension: int | None) -> Model | None:
+    if facts.held_out is None:
         return None
-    return Model(
-        arrays["model.columns"].astype(np.intp),
-        Surface(
-            arrays["surface.weights"],
-            arrays["surface.intercepts"],
-            Axes(arrays["surface.turn"], arrays["surface.shift"]),
-            arrays["surface.curvature"],
-        ),
-        arrays["model.blend"],
-        arrays.get("model.projection"),
-        arrays["model.references"],
-        int(facts["held_out"]),
+    columns = array_of(arrays, "model.columns", np.int64, (None,))
+    _check_codes(codes, columns.tolist())
+    agents, shift = len(columns), array_of(arrays, "surface.shift", np.float32, (None,))
+    products = len(shift) * (len(shift) + 1) // 2
+    turn = array_of(arrays, "surface.turn", np.float32, (dimension, len(shift)))
+    surface = Surface(
+        array_of(arrays, "surface.weights", np.float32, (agents, dimension)),
+        array_of(arrays, "surface.intercepts", np.float32, (agents,)),
+        Axes(turn, shift),
+        array_of(arrays, "surface.curvature", np.float32, (agents, products)),
     )
+    projection = None
+    if "model.projection" in arrays:
+        projection = array_of(arrays, "model.projection", np.float32, (dimension, None))
+    blend = array_of(arrays, "model.blend", np.float64, (1 + len(WIDTHS),), NOT_NEGATIVE)
+    references = array_of(arrays, "model.references", np.float32, (None, dimension))
+    return Model(columns.astype(np.intp), surface, blend, projection, references, facts.held_out)
+
+
+def _check_together(head: Head) -> None:
+    """See that memory and model fit each other."""
+    projection, coarse = None if head.model is None else head.model.projection, head.memory.coarse
+    if len(head.fitted) > head.memory.used:
+        raise ValueError("the last refit was made from more rows than there are")
+    if coarse is not None and (projection is None or coarse.shape[1] != projection.shape[1] + 1):
+        raise ValueError("coarse vectors were made by another projection")

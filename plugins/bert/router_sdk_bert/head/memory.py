@@ -177,8 +177,11 @@ class Memory:
         if len(lengths) != 1:
             raise ValueError("columns differ in length")
         self.ids, self.used = list(ids), len(ids)
-        alive = self.columns["alive"]
+        alive, about = self.columns["alive"], self.columns["about"]
         self._place_of = {decision_id: place for place, decision_id in enumerate(ids) if alive[place]}
+        grouped = {place: code for code, group in self.groups.by_code.items() for place in group.places}
+        if grouped != {place: int(about[place]) for place in self._place_of.values()} or len(grouped) != alive.sum():
+            raise ValueError("the groups are not those of the rows alive")
 
     def weights(self, half_life_s: float | None, *, as_neighbours: bool = False) -> NDArray[np.float32]:
         """What each place counts for now, shape ``(used,)``.

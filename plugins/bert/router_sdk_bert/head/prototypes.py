@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import zlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from router_sdk_bert.head.names import UNKNOWN
 from router_sdk_bert.head.shelf import Facts
+from router_sdk_bert.head.state_file import array_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -94,3 +96,19 @@ class Prototypes(NamedTuple):
         none, zero = np.full(len(codes), UNKNOWN, dtype=np.int32), np.zeros(len(codes), dtype=np.float32)
         spared = zero + np.float32(1.0 if exclusive else OWN_RIVALRY)
         return Facts(codes, zero + np.float32(1.0), none, zero, spared, weight)
+
+
+def read_prototypes(
+    arrays: Mapping[str, NDArray[Any]], texts: tuple[str, ...], names: tuple[str, ...], dimension: int | None
+) -> Prototypes:
+    """Prototypes of which the arrays were read from disk.
+
+    Raises:
+        KeyError: if an array is missing.
+        ValueError: if they do not fit each other.
+    """
+    if len(names) != len(texts):
+        raise ValueError("there are more prototypes than names, or fewer")
+    vectors = array_of(arrays, "prototypes", np.float32, (len(texts), dimension if texts else None))
+    weight = array_of(arrays, "prototype_weight", np.float32, (len(texts),), (0.0, math.inf))
+    return Prototypes(texts, names, vectors, weight)

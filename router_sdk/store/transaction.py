@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from router_sdk.errors import RouterClosedError
-from router_sdk.store.connection import ProcessLock, initialise
+from router_sdk.errors import RouterClosedError, StoreBusyError
+from router_sdk.store.connection import BUSY_S, ProcessLock, open_writer
 from router_sdk.store.rows import (
     DECISION_COLUMNS,
     OUTCOME_COLUMNS,
@@ -24,12 +24,12 @@ from router_sdk.store.schema import EVENT_TABLES
 
 if TYPE_CHECKING:
     from router_sdk.records import AgentSet, Decision
-    from router_sdk.store.privacy import TextFilter
-    from router_sdk.store.ticket import Entry
+    from router_sdk.store.connection import DatabaseFile
+    from router_sdk.store.privacy import Privacy
+    from router_sdk.store.rows import Entry
 
 T = TypeVar("T")
 
-LOCK_TIMEOUT_S = 30.0
 _ROWS = 64
 HEAD = (
     "SELECT max("
@@ -54,11 +54,11 @@ def insert_rows(connection: sqlite3.Connection, table: str, columns: str, rows: 
 
 
 class Committer:
-    """The writer's connection. Every method is called with the writer's commit lock held.
+    """The writer's connection. Every method is called on the writer's thread, or while that stands still for a fork.
 
     Args:
-        path: The database file.
-        keep: What of a text may be stored.
+        file: The database file.
+        privacy: What of a text may be stored.
         durable: False gives up durability for speed; for throw-away stores only.
 
     Raises:
@@ -66,93 +66,127 @@ class Committer:
         SchemaVersionError: if a newer release wrote it.
     """
 
-    def __init__(self, path: Path, keep: TextFilter, *, durable: bool) -> None:
-        self._path, self._keep, self._durable = path, keep, durable
+    def __init__(self, file: DatabaseFile, privacy: Privacy, *, durable: bool) -> None:
+        self._file, self._privacy, self._durable = file, privacy, durable
+        self._lock = ProcessLock(file.path.with_name(file.path.name + "-lock"))
         self._connection: sqlite3.Connection | None = None
         self._closed = False
-        self._reset()
+        self._forget()
         self._connect()
 
-    def _reset(self) -> None:
-        self._process_lock = ProcessLock(self._path.with_name(self._path.name + "-lock"))
+    def _forget(self) -> None:
+        """What is known of the file, is known of a connection and a moment."""
         self._known_sets: set[int] = set()
-        self._head = -1
+        self._head, self._data_version = -1, -1
 
     def _connect(self) -> sqlite3.Connection:
         if self._closed:
             raise RouterClosedError("the store was closed; open a new router on it")
         if self._connection is None:
-            self._connection = initialise(self._path, self._process_lock, durable=self._durable)
+            self._connection = open_writer(self._file, self._lock, durable=self._durable)
         return self._connection
 
     def before_fork(self) -> None:
         """Close the connection: SQLite's file locks are the parent's alone, and a child would believe it had them."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        self._head = -1
+        self._disconnect()
 
     def after_fork(self) -> None:
         """In a child: a file lock of its own; the connection is opened at the next use."""
-        self._process_lock.close()
-        self._reset()
+        self._lock.close()
 
-    def transact(self, work: Callable[[sqlite3.Connection, int], T]) -> T:
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+            self._file.closed()
+        self._forget()
+
+    def transact(self, work: Callable[[sqlite3.Connection, int], T], deadline: float) -> T:
         """Run ``work(connection, next_seq)`` in one durable transaction, alone on the machine.
 
         It takes its lock at once: a transaction that reads first and writes later defeats ``busy_timeout``.
 
+        Args:
+            work: Writes the rows.
+            deadline: When to give up on a store that is locked, by the monotonic clock.
+
         Raises:
-            StoreUnavailableError: if another process does not let go of the lock.
+            StoreBusyError: if another process does not let go of the lock in time.
+            StoreUnavailableError: if the file is not the one any more that was opened.
         """
         connection = self._connect()
-        self._process_lock.acquire(LOCK_TIMEOUT_S)
+        self._lock.acquire(deadline)
+        moved = False
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin(connection, deadline)
             seq = self._next_seq(connection)
             self._head = -1  # unknown from here on, unless the work knows how much of the sequence it used
             result = work(connection, seq)
             connection.execute("COMMIT")
+            moved = self._file.check()  # before anybody is told that it is on disk
         except BaseException:
-            self._head = -1
-            self._known_sets.clear()  # one that was written in this transaction is not there
+            self._forget()  # what was written in this transaction is not there
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
         finally:
-            self._process_lock.release()
+            self._lock.release()
+        if moved:
+            self._lock.renew()
         return result
 
-    def exclusive(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``work`` outside any transaction while no other process commits; for checkpoints."""
-        connection = self._connect()
-        self._process_lock.acquire(LOCK_TIMEOUT_S)
-        self._head = -1  # the stamp is ours now, whoever wrote before
-        try:
-            return work(connection)
-        finally:
-            self._process_lock.release()
+    @staticmethod
+    def _begin(connection: sqlite3.Connection, deadline: float) -> None:
+        """Take SQLite's own lock, which other programs may hold, and routers whose lock file was deleted."""
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                if time.monotonic() >= deadline:
+                    raise StoreBusyError("another program keeps the store's database locked; try again") from error
+            else:
+                return
 
     def _next_seq(self, connection: sqlite3.Connection) -> int:
-        """The first free position; read from the tables only where another process may have written in between."""
-        if self._head < 0 or self._process_lock.changed_hands:
+        """The first free position; read from the tables only where another connection committed in between."""
+        (version,) = connection.execute("PRAGMA data_version").fetchone()
+        if self._head < 0 or version != self._data_version:
             (self._head,) = connection.execute(HEAD).fetchone()
+            self._data_version = version
         return self._head + 1
+
+    def checkpoint(self, deadline: float) -> bool:
+        """Move the write-ahead log's pages into the database and empty it; False if a reader still needs them.
+
+        SQLite waits for readers with its write lock held, so it is not let wait; what can be moved beside others'
+        commits is moved first.
+        """
+        connection = self._connect()
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        self._lock.acquire(deadline)
+        try:
+            connection.execute("PRAGMA busy_timeout = 0")
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {int(BUSY_S * 1_000)}")
+            self._lock.release()
+        return not busy
 
     def close(self) -> None:
         """Close the connection and the lock."""
         self._closed = True
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        self._process_lock.close()
+        self._disconnect()
+        self._lock.close()
 
     # -- one group
 
-    def insert(self, entries: Sequence[Entry], decisions: Sequence[Decision]) -> None:
+    def insert(self, entries: Sequence[Entry], decisions: Sequence[Decision], deadline: float) -> None:
         """Commit decisions and entries as one group: decisions first, so that their outcomes find them.
 
         Raises:
+            StoreBusyError: if another process does not let go of the lock in time.
             sqlite3.IntegrityError: if a row is refused; nothing of the group is stored.
         """
 
@@ -161,7 +195,7 @@ class Committer:
             seq = self._insert_decisions(connection, seq, [*decisions, *self._missing(connection, carried)])
             self._head = self._insert_outcomes(connection, seq, entries) - 1
 
-        self.transact(work)
+        self.transact(work, deadline)
 
     @staticmethod
     def _missing(connection: sqlite3.Connection, carried: Sequence[Decision]) -> list[Decision]:
@@ -181,7 +215,7 @@ class Committer:
             if decision.distribution.agents.set_id not in self._known_sets:
                 self._insert_set(connection, decision.distribution.agents)
             rows.append(decision_row(seq, decision))
-            payload = task_payload(seq, decision.task, self._keep)
+            payload = task_payload(seq, decision.task, self._privacy)
             if payload is not None:
                 payloads.append(payload)
             if decision.vectors:
@@ -211,9 +245,15 @@ class Committer:
                     continue
                 seen.add(outcome_id)
             rows.append((seq, *outcome))
-            if payload is not None:
+            if payload is not None and not _forgotten(connection, outcome[1]):
                 payloads.append((seq, *payload))
             seq += 1
         insert_rows(connection, "outcomes", OUTCOME_COLUMNS, rows)
         insert_rows(connection, "payloads", PAYLOAD_COLUMNS, payloads)
         return seq
+
+
+def _forgotten(connection: sqlite3.Connection, decision_id: str) -> bool:
+    """Whether a decision was forgotten: what is said of it later is not kept either, beside the numbers."""
+    query = "SELECT 1 FROM forgotten_decisions WHERE decision_id = ?"
+    return connection.execute(query, (decision_id,)).fetchone() is not None

@@ -1,0 +1,359 @@
+"""Group commit: one thread writes; whoever wants something on disk hands it over and sleeps.
+
+What waits is committed together, up to 64 outcomes and 64 decisions in one transaction, so that many callers share the
+time that the disk takes. Decisions made by ``route`` wait in a second, bounded queue and ride along. Since callers hold
+nothing, an exception or a signal in one leaves nothing locked or half done, and a signal handler may itself record, or
+close the router, whatever it interrupted.
+
+One caller alone spares itself the two changes of thread, a fifth of the time: it commits itself, unless a signal
+handler of the program could come in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from router_sdk.errors import (
+    InvalidOutcomeError,
+    RouterClosedError,
+    RouterError,
+    StoreBusyError,
+    StoreUnavailableError,
+)
+from router_sdk.store.rows import Entry
+from router_sdk.store.ticket import Ticket, settle, take
+from router_sdk.store.transaction import Committer
+from router_sdk.waiting import Bell, Promise, committing, may_be_interrupted
+
+if TYPE_CHECKING:
+    from router_sdk.records import Decision
+    from router_sdk.store.connection import DatabaseFile
+    from router_sdk.store.privacy import Privacy
+
+T = TypeVar("T")
+
+GROUP_SIZE = 64
+"""Most outcomes, and most decisions, in one transaction."""
+TIMEOUT_S = 30.0
+"""Longest that a caller waits for a store that another process keeps locked."""
+
+_COMPANY_S = 0.02
+_RETRY_S = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+class LogWriter:
+    """The only writer of this process to the log.
+
+    Args:
+        file: The database file.
+        privacy: What of a text may be stored.
+        queue_size: Decisions that may wait; beyond it ``offer`` refuses.
+        durable: False gives up durability for speed; for throw-away stores only.
+        on_commit: Called after each commit with the number of outcomes in it.
+        timeout_s: Longest that a caller waits for a locked store, in seconds.
+
+    Raises:
+        StoreUnavailableError: if the file cannot be opened.
+        SchemaVersionError: if a newer release wrote it.
+    """
+
+    def __init__(
+        self,
+        file: DatabaseFile,
+        privacy: Privacy,
+        *,
+        queue_size: int,
+        durable: bool,
+        on_commit: Callable[[int], None],
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self._queue_size, self._on_commit, self._timeout_s = queue_size, on_commit, timeout_s
+        self._committer = Committer(file, privacy, durable=durable)
+        self._closed = False
+        self._start()
+
+    def _start(self) -> None:
+        """Fresh queues and no thread: at construction, and in a forked child."""
+        self._tickets: deque[Ticket] = deque()
+        self._decisions: deque[Decision] = deque()
+        self._jobs: deque[tuple[Callable[[float], object], float, Promise[object]]] = deque()
+        self._bell = Bell()
+        self._rung = self._ended = self._crowded = False
+        self._leader = 0
+        self._nudging: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._starting = threading.RLock()
+        self._busy = threading.Lock()
+        """Held by who writes: the thread, or a caller alone; and around a fork."""
+
+    # -- callers
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Return once every entry is on disk, all in one transaction.
+
+        Raises:
+            StoreUnavailableError: if the log could not be written; nothing of it is stored.
+            InvalidOutcomeError: if the database refused a row; nothing of it is stored.
+            RouterClosedError: if the store was closed.
+        """
+        ticket = Ticket(entries, time.monotonic() + self._timeout_s)
+        if self._alone():
+            self._commit_here(ticket)
+        else:
+            self._queue(ticket)
+            self._ring()
+            try:
+                ticket.wait()
+            finally:
+                if ticket.follower is not None:
+                    ticket.follower.wake()
+        if ticket.error is not None:
+            raise ticket.error
+
+    def _alone(self) -> bool:
+        """Whether the caller may commit itself: nobody else writes, waits or did lately, and nothing can come between.
+
+        Raises:
+            StoreUnavailableError: where a finalizer calls, in the midst of a commit of its own thread.
+        """
+        if self._leader == threading.get_ident():
+            raise StoreUnavailableError("record was called by a finalizer, from within record; record it again later")
+        idle = not (self._crowded or self._tickets or self._jobs or self._closed or self._busy.locked())
+        return idle and not may_be_interrupted()
+
+    def _commit_here(self, ticket: Ticket) -> None:
+        with self._busy:  # leaves no moment in which an exception could find the lock taken and not guarded
+            me = threading.get_ident()
+            section = committing if me == threading.main_thread().ident else nullcontext()
+            try:
+                self._leader = me
+                with section:
+                    decisions = [one for one in take(self._decisions, GROUP_SIZE) if not one.durable]
+                    self._commit([ticket], decisions, ticket.deadline)
+            finally:
+                self._leader = 0
+
+    async def aappend(self, entries: Sequence[Entry]) -> None:
+        """``append`` for coroutines: the event loop is woken once per group."""
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        ticket = Ticket(entries, time.monotonic() + self._timeout_s, future)
+        self._queue(ticket)
+        if self._nudging is not loop:
+            self._nudging = loop
+            loop.call_soon(self._nudge)  # once all that are ready now have queued theirs
+        await future
+        if ticket.error is not None:
+            raise ticket.error
+
+    def _queue(self, ticket: Ticket) -> None:
+        if self._closed:
+            raise RouterClosedError(_CLOSED)
+        self._tickets.append(ticket)
+        if self._ended:  # the thread may not have seen it
+            self._refuse_the_rest()
+
+    def _nudge(self) -> None:
+        self._nudging = None
+        self._ring()
+
+    def offer(self, decision: Decision) -> bool:
+        """Queue a decision without waiting; False if the queue is full and the decision was not taken."""
+        if len(self._decisions) >= self._queue_size:
+            return False
+        self._decisions.append(decision)
+        if not self._rung:
+            self._ring()
+        return True
+
+    def transact(self, work: Callable[[sqlite3.Connection, int], T]) -> T:
+        """Run ``work(connection, next_seq)`` on the writer's thread, in a write transaction of its own.
+
+        Raises:
+            StoreUnavailableError: if the log cannot be written.
+        """
+        return self._do(lambda deadline: self._committer.transact(work, deadline))
+
+    def checkpoint(self) -> bool:
+        """Empty the write-ahead log, so that nothing erased is left in it; False if a reader still needs it.
+
+        It never waits for readers: the store is locked meanwhile. Ask again.
+        """
+        return self._do(self._committer.checkpoint)
+
+    def _do(self, work: Callable[[float], T]) -> T:
+        if threading.current_thread() is self._thread:
+            return work(time.monotonic() + self._timeout_s)
+        if self._closed:
+            raise RouterClosedError(_CLOSED)
+        promise: Promise[T] = Promise()
+        self._jobs.append((work, time.monotonic() + self._timeout_s, promise))  # type: ignore[arg-type]
+        if self._ended:
+            self._refuse_the_rest()
+        self._ring()
+        try:
+            return promise.result()
+        except (sqlite3.OperationalError, OSError) as error:
+            raise StoreUnavailableError(f"the log cannot be written: {error}") from error
+
+    @property
+    def waiting(self) -> int:
+        """Decisions that are not on disk yet."""
+        return len(self._decisions)
+
+    def flush(self) -> None:
+        """Return once everything queued before the call is on disk.
+
+        Raises:
+            StoreUnavailableError: if the log cannot be written; what waits stays queued.
+        """
+        if self._tickets or self._decisions or self._busy.locked():
+            self._do(self._write_all)
+
+    def close(self) -> None:
+        """Flush, stop the thread and close the file. Later calls raise ``RouterClosedError``."""
+        with self._starting:
+            if self._closed:
+                return
+            self._closed = True
+        promise: Promise[None] = Promise()
+        self._jobs.append((self._finish, time.monotonic() + self._timeout_s, promise))  # type: ignore[arg-type]
+        self._ring()
+        thread = self._thread
+        if thread is not None:
+            thread.join()
+        promise.result()
+
+    # -- forks
+
+    def before_fork(self) -> None:
+        """Wait for the commit in hand, and close the connection."""
+        self._busy.acquire()
+        self._committer.before_fork()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._busy.release()
+
+    def after_fork(self) -> None:
+        """In a child: leave what waits, the locks and the connection to the parent, and start afresh."""
+        self._committer.after_fork()
+        self._start()
+
+    # -- the thread
+
+    def _ring(self) -> None:
+        """Let the thread look around, starting it at first use."""
+        self._rung = True
+        self._bell.ring()
+        if self._thread is None:
+            with self._starting:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="router-log", daemon=True)
+                    self._thread.start()
+
+    def _run(self) -> None:
+        retry: float | None = None
+        while not self._ended:
+            self._bell.wait(retry)
+            if self._decisions and not (self._tickets or self._jobs):
+                self._bell.wait(_COMPANY_S)  # decisions can wait a little for company; outcomes never do
+            self._rung = False  # before the queues are read: whoever comes later rings again
+            with self._busy:
+                try:
+                    retry = None if self._serve() else _RETRY_S
+                except Exception:
+                    _log.exception("the writer goes on after a fault")
+        self._refuse_the_rest()
+
+    def _serve(self) -> bool:
+        """Commit what waits, and do what was asked for; False if the log cannot be written."""
+        while self._tickets or self._decisions or self._jobs:
+            written = self._commit_group(time.monotonic() + self._timeout_s)
+            if self._jobs:
+                work, deadline, promise = self._jobs.popleft()
+                promise.run(partial(work, deadline))
+            elif not written and not self._tickets:
+                return False
+        return True
+
+    def _write_all(self, deadline: float) -> None:
+        while self._tickets or self._decisions:
+            if not self._commit_group(deadline):
+                raise StoreUnavailableError("the log cannot be written; decisions stay queued")
+
+    def _finish(self, deadline: float) -> None:
+        """The last thing that the thread does."""
+        try:
+            self._write_all(deadline)
+        finally:
+            self._ended = True
+            self._committer.close()
+
+    def _refuse_the_rest(self) -> None:
+        closed = RouterClosedError(_CLOSED)
+        settle(take(self._tickets, len(self._tickets)), closed)
+        for _, _, promise in take(self._jobs, len(self._jobs)):
+            promise.fail(closed)
+
+    def _commit_group(self, deadline: float) -> bool:
+        """Commit what waits, up to the group size; False if the log cannot be written."""
+        tickets = take(self._tickets, GROUP_SIZE)
+        self._crowded = len(tickets) > 1
+        decisions = [decision for decision in take(self._decisions, GROUP_SIZE) if not decision.durable]
+        if not (tickets or decisions):
+            return True
+        return self._commit(tickets, decisions, min([deadline, *(ticket.deadline for ticket in tickets)]))
+
+    def _commit(self, tickets: list[Ticket], decisions: list[Decision], deadline: float) -> bool:
+        entries = [entry for ticket in tickets for entry in ticket.entries]
+        written = False
+        error: RouterError | None = None
+        try:
+            self._committer.insert(entries, decisions, deadline)
+        except StoreBusyError as fault:  # who came later may wait longer
+            self._decisions.extendleft(reversed(decisions))
+            late = [ticket for ticket in tickets if ticket.deadline <= time.monotonic()]
+            self._tickets.extendleft(reversed([ticket for ticket in tickets if ticket not in late]))
+            tickets, error = late, fault
+        except (RouterError, sqlite3.OperationalError, OSError) as fault:
+            self._decisions.extendleft(reversed(decisions))
+            error = StoreUnavailableError(f"the log cannot be written: {fault}; record it again later")
+        except Exception as fault:
+            if len(tickets) + len(decisions) > 1:  # one row spoilt the group: commit the others without it
+                return all(
+                    [self._commit([ticket], [], deadline) for ticket in tickets]
+                    + [self._commit([], [decision], deadline) for decision in decisions]
+                )
+            written, error = True, InvalidOutcomeError(f"the log refused the row: {fault}")
+            for decision in decisions:
+                _log.error("the log refused decision %s: %s", decision.decision_id, fault)
+        except BaseException:  # a caller that commits itself was interrupted, before or after they were on disk
+            again = [Entry(decision=decision) for decision in decisions]
+            self._tickets.appendleft(Ticket(again, time.monotonic() + self._timeout_s))
+            raise
+        else:
+            written = True
+            for decision in decisions:
+                decision.durable = True
+            for entry in entries:
+                if entry.decision is not None:
+                    entry.decision.durable = True
+        settle(tickets, error)
+        if written and error is None:
+            self._on_commit(sum(1 for entry in entries if entry.outcome is not None))
+        return written
+
+
+_CLOSED = "the store was closed; open a new router on it"

@@ -1,0 +1,59 @@
+"""What takes more than one transaction: logged before it begins, and finished by whoever comes next if cut off."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping
+
+Kind = Literal["forget", "archive", "promote", "import"]
+
+
+class Intent(NamedTuple):
+    """One of them.
+
+    Attributes:
+        number: Its id.
+        kind: What is to be done.
+        at: Since when, in seconds since the epoch.
+        body: What it takes to go on, as JSON values.
+    """
+
+    number: int
+    kind: Kind
+    at: float
+    body: dict[str, Any]
+
+
+def add_intent(connection: sqlite3.Connection, kind: Kind, body: Mapping[str, Any]) -> int:
+    """Log what is about to be done, in the transaction of its first step, and return its id."""
+    row = (time.time(), kind, json.dumps(dict(body)))
+    number = connection.execute("INSERT INTO intents (at, kind, body) VALUES (?, ?, ?)", row).lastrowid
+    assert number is not None
+    return number
+
+
+def read_intent(connection: sqlite3.Connection, number: int) -> dict[str, Any] | None:
+    """How far it is, in the transaction of the next step; None where it is done."""
+    row = connection.execute("SELECT body FROM intents WHERE id = ?", (number,)).fetchone()
+    return None if row is None else json.loads(row[0])
+
+
+def continue_intent(connection: sqlite3.Connection, number: int, body: Mapping[str, Any]) -> None:
+    """Log how far it is, in the transaction of the step that came so far."""
+    connection.execute("UPDATE intents SET body = ? WHERE id = ?", (json.dumps(dict(body)), number))
+
+
+def finish_intent(connection: sqlite3.Connection, number: int) -> None:
+    """It is done, in the transaction of its last step."""
+    connection.execute("DELETE FROM intents WHERE id = ?", (number,))
+
+
+def pending_intents(connection: sqlite3.Connection) -> list[Intent]:
+    """What is not done, oldest first."""
+    rows = connection.execute("SELECT id, kind, at, body FROM intents ORDER BY id").fetchall()
+    return [Intent(number, kind, at, json.loads(body)) for number, kind, at, body in rows]

@@ -1,0 +1,299 @@
+"""What a store needs from time to time, from whoever has it open.
+
+Intents are finished, old decisions archived, and what killed processes left is tidied away.
+
+An intent that is cut off (a killed process, a disk that is full, a reader that keeps old pages) stays in the log. Every
+process that has the store open looks for such intents about once a second, and one of them goes on: file locks, which
+the operating system takes from a process that ends, say who is at work.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from router_sdk.errors import ChampionMovedError, StoreError, StoreUnavailableError, UnknownVersionError
+from router_sdk.exchange.exporting import erase_from_exports
+from router_sdk.learning.cadence import Every
+from router_sdk.store.connection import private_folder
+from router_sdk.store.consumers import low_water, note_consumers
+from router_sdk.store.erasure import Erasure, add_to_erasure, empty_write_ahead_log, erase_session
+from router_sdk.store.identity import new_id
+from router_sdk.store.intents import Intent, continue_intent, finish_intent, pending_intents
+from router_sdk.store.retention import (
+    archived_decisions,
+    archives,
+    before_of_size,
+    begin_archive,
+    erase_from_archive,
+    go_on_archiving,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from router_sdk.config import RouterConfig
+    from router_sdk.learning.learner import Learner
+    from router_sdk.routing.chain import Chain
+    from router_sdk.routing.request import Sessions
+    from router_sdk.store import Store
+    from router_sdk.strategy import Strategy
+    from router_sdk.training.promoting import Promoter
+    from router_sdk.training.registry import Registry
+    from router_sdk.training.trainer import Trainer
+
+_HEARTBEAT_S = 60.0
+_RETENTION_S = 3_600.0
+_DAY_S = 86_400.0
+_MB = 1_000_000
+
+_log = logging.getLogger(__name__)
+
+
+class Upkeep:
+    """The keeper of one router's store.
+
+    Args:
+        store: The log, and the folder beside it.
+        config: Retention.
+        chain: Whose versions and memories are reached by ``forget``.
+        sessions: The process's memory of who acted in which session.
+        learner: Who saves the folds.
+        registry: The versions.
+        promoter: Who lets a version serve.
+        trainer: Who fits.
+        strategy_of: Makes a strategy that is not in the chain, for its versions; None where it is not installed.
+        go_on_importing: Finishes an import that was cut off.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        config: RouterConfig,
+        chain: Chain,
+        sessions: Sessions,
+        learner: Learner,
+        registry: Registry,
+        promoter: Promoter,
+        trainer: Trainer,
+        strategy_of: Callable[[str], Strategy | None],
+        go_on_importing: Callable[[Intent], None],
+    ) -> None:
+        self._store, self._config, self._chain, self._sessions = store, config, chain, sessions
+        self._learner, self._registry, self._promoter, self._trainer = learner, registry, promoter, trainer
+        self._strategy_of, self._go_on_importing = strategy_of, go_on_importing
+        self._closed = False
+        self._start()
+
+    def _start(self) -> None:
+        self._process = new_id()
+        self._lock = threading.RLock()
+        self._thread: threading.Thread | None = None
+        self._tidied = False
+        self._heartbeat = Every(_HEARTBEAT_S, at_once=True)
+        self._retention = Every(_RETENTION_S, at_once=True)
+        self._again_at, self._pause_s = 0.0, 1.0
+
+    # -- about once a second, on the learner's thread
+
+    def look(self) -> None:
+        """Say that this process is there, and begin in the background whatever is due."""
+        if self._heartbeat.due():
+            note_consumers(self._store.writer, self._process, self._learner.folding.saved_cursors())
+        with self._lock:
+            if self._closed or (self._thread is not None and self._thread.is_alive()):
+                return
+            now = time.monotonic()
+            pending = now >= self._again_at and bool(self._pending())
+            keeps_less = self._config.retention_days is not None or self._config.retention_mb is not None
+            retention = keeps_less and self._retention.due()
+            if pending or retention or not self._tidied:
+                self._thread = threading.Thread(target=self._work, args=(retention,), name="router-upkeep", daemon=True)
+                self._thread.start()
+
+    def _pending(self) -> list[Intent]:
+        return self._store.reader.query(pending_intents)
+
+    def _work(self, retention: bool) -> None:
+        done = True
+        for work in (self._tidy, self._retain if retention else None, self._settle):
+            try:
+                if work is not None and not self._closed:
+                    work()
+            except Exception as error:
+                done = False
+                _log.warning("the store's upkeep is tried again: %s: %s", type(error).__name__, error)
+        self._pause_s = 1.0 if done else min(60.0, 2.0 * self._pause_s)
+        self._again_at = time.monotonic() + self._pause_s
+
+    def _tidy(self) -> None:
+        """Delete what killed processes left."""
+        if not self._tidied:
+            self._tidied = True
+            self._store.snapshots.tidy()
+            self._registry.tidy()
+
+    def _retain(self) -> None:
+        config = self._config
+        if config.retention_days is not None:
+            self.archive(time.time() - config.retention_days * _DAY_S)
+        if config.retention_mb is not None:
+            most = int(config.retention_mb * _MB)
+            before = self._store.reader.query(lambda connection: before_of_size(connection, most))
+            if before is not None:
+                self.archive(before)
+
+    def _settle(self) -> None:
+        """Finish what was cut off, oldest first."""
+        for intent in self._pending():
+            try:
+                self._finish(intent)
+            except Timeout:
+                continue  # it is not cut off: who logged it is at work
+
+    def _finish(self, intent: Intent) -> None:
+        if intent.kind == "forget":
+            with self._alone(timeout_s=0.0):
+                self._erase_elsewhere(intent.number, Erasure.of(intent.body))
+        elif intent.kind == "archive":
+            with self._alone(timeout_s=0.0):
+                go_on_archiving(self._store.writer, self._store.folder, intent, self._may_go_on)
+        elif intent.kind == "promote":
+            self._promote(intent)
+        else:
+            self._go_on_importing(intent)
+
+    def _may_go_on(self) -> bool:
+        return not self._closed
+
+    @contextmanager
+    def _alone(self, timeout_s: float) -> Iterator[None]:
+        """One process at a time erases or archives; raises ``filelock.Timeout`` after so many seconds."""
+        with FileLock(private_folder(self._store.folder) / "upkeep.lock", timeout=timeout_s):
+            yield
+
+    # -- forget
+
+    def forget(self, session_id: str) -> int:
+        """Erase a session's payload wherever it is, see ``Router.forget``."""
+        intent, erasure = erase_session(self._store.writer, session_id, self._store.privacy)
+        self._sessions.forget(session_id)
+        try:
+            with self._alone(timeout_s=self._config.store_timeout_seconds):
+                erasure = self._erase_elsewhere(intent, erasure)
+        except Timeout as error:
+            raise StoreUnavailableError(
+                "the session's payload is erased from the log; another process is at work on the other files, and "
+                "erases it there, too"
+            ) from error
+        return len(erasure.decisions)
+
+    def _erase_elsewhere(self, intent: int, erasure: Erasure) -> Erasure:
+        """Go on where the tables end. Every step may be done again."""
+        store = self._store
+        for archive in archives(store.folder):
+            erasure = add_to_erasure(store.writer, intent, erasure, archived_decisions(archive, erasure.sessions))
+            erase_from_archive(archive, erasure.decisions)
+        erase_from_exports(store.exports, erasure.decisions)
+        if erasure.decisions:
+            self._erase_fits()
+            self._learner.drain()
+            store.snapshots.discard(erasure.seq)
+            self._erase_versions(erasure)
+            self._learner.resave()
+        nameless = erasure._replace(sessions=())._asdict()  # what is left to do is to empty the write-ahead log
+        store.writer.transact(lambda connection, seq: continue_intent(connection, intent, nameless))
+        empty_write_ahead_log(store.writer)
+        store.writer.transact(lambda connection, seq: finish_intent(connection, intent))
+        return erasure
+
+    def _erase_fits(self) -> None:
+        """Copies that fits made of what serves, and of texts: a running one is stopped, an interrupted one deleted."""
+        self._trainer.interrupt()
+        fits = self._store.folder / "fits"
+        for folder in sorted(fits.iterdir()) if fits.is_dir() else ():
+            try:
+                with self._trainer.alone(folder.name.rsplit("-", 1)[0]):
+                    shutil.rmtree(folder, ignore_errors=True)
+            except Timeout as error:
+                raise StoreUnavailableError(
+                    f"{folder.name} runs in another process, and holds copies until it ends; they are deleted then"
+                ) from error
+
+    def _erase_versions(self, erasure: Erasure) -> None:
+        chained = {stage.name: stage.strategy for stage in self._chain.stages}
+        for name in self._registry.strategies():
+            strategy = chained.get(name) or self._strategy_of(name)
+            if strategy is None:
+                raise StoreUnavailableError(
+                    f"versions of {name!r} may remember what was erased, and it is not installed here: a process "
+                    "where it is finishes this"
+                )
+            self._registry.forget(strategy, erasure.decisions)
+        self._store.parts.sweep()
+
+    # -- archive
+
+    def archive(self, before: float) -> tuple[int, Path | None]:
+        """Move decisions older than ``before`` out of the log, once what they taught is in a snapshot everywhere."""
+        self._store.writer.flush()
+        self._learner.drain()
+        self._learner.resave()
+        note_consumers(self._store.writer, self._process, self._learner.folding.saved_cursors())
+        cursor = self._learner.folding.saved
+        others = self._store.reader.query(lambda connection: low_water(connection, self._process))
+        cursor = cursor if others is None else min(cursor, others)
+        try:
+            with self._alone(timeout_s=self._config.store_timeout_seconds):
+                number = begin_archive(self._store.writer, before, cursor)
+                (intent,) = (one for one in self._pending() if one.number == number)
+                return go_on_archiving(self._store.writer, self._store.folder, intent, self._may_go_on)
+        except Timeout as error:
+            raise StoreUnavailableError("another process erases or archives; try again") from error
+
+    # -- promote
+
+    def _promote(self, intent: Intent) -> None:
+        """Let a version serve that passed the gate before its process ended."""
+        told = intent.body
+        name, number, after = str(told["strategy"]), int(told["version"]), int(told["after"])
+        with self._trainer.alone(name):
+            if intent.number not in {one.number for one in self._pending()}:
+                return
+            try:
+                self._promoter.promote_fitted(name, number, str(told["reason"]), after=after, intent=intent.number)
+            except (ChampionMovedError, UnknownVersionError) as error:
+                _log.info("version %d of %s stays a candidate: %s", number, name, error)
+                self._store.writer.transact(lambda connection, seq: finish_intent(connection, intent.number))
+
+    # -- the end
+
+    def status(self) -> dict[str, object]:
+        """What is not finished, as JSON values."""
+        return {"unfinished": [{"kind": one.kind, "since": one.at} for one in self._pending()]}
+
+    def leave(self) -> None:
+        """This process reads the log no more."""
+        try:
+            note_consumers(self._store.writer, self._process, {})
+        except StoreError as error:  # in an hour nobody will expect it back
+            _log.debug("the end is not noted: %s", error)
+
+    def close(self) -> None:
+        """Stop between two steps; what is left is left to whoever comes next."""
+        self._closed = True
+        with self._lock:
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def after_fork(self) -> None:
+        """In a child: another process, with nothing running."""
+        self._start()
