@@ -19,9 +19,16 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from router_sdk.errors import ChampionMovedError, StoreError, StoreUnavailableError, UnknownVersionError
+from router_sdk.errors import (
+    ChampionMovedError,
+    CorruptArtifactError,
+    StoreError,
+    StoreUnavailableError,
+    UnknownVersionError,
+)
 from router_sdk.exchange.exporting import erase_from_exports
 from router_sdk.learning.cadence import Every
+from router_sdk.learning.performance import PERFORMANCE
 from router_sdk.store.connection import private_folder
 from router_sdk.store.consumers import low_water, note_consumers
 from router_sdk.store.erasure import Erasure, add_to_erasure, empty_write_ahead_log, erase_session
@@ -35,6 +42,7 @@ from router_sdk.store.retention import (
     erase_from_archive,
     go_on_archiving,
 )
+from router_sdk.training.registry import twin
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -187,7 +195,10 @@ class Upkeep:
         self._sessions.forget(session_id)
         try:
             with self._alone(timeout_s=self._config.store_timeout_seconds):
-                erasure = self._erase_elsewhere(intent, erasure)
+                for one in self._pending():  # in order: each leaves lists of exports for the next
+                    if one.kind == "forget":
+                        found = self._erase_elsewhere(one.number, Erasure.of(one.body))
+                        erasure = found if one.number == intent else erasure
         except Timeout as error:
             raise StoreUnavailableError(
                 "the session's payload is erased from the log; another process is at work on the other files, and "
@@ -204,10 +215,10 @@ class Upkeep:
         erase_from_exports(store.exports, erasure.decisions)
         if erasure.decisions:
             self._erase_fits()
-            self._learner.drain()
-            store.snapshots.discard(erasure.seq)
             self._erase_versions(erasure)
+            self._learner.drain()
             self._learner.resave()
+            self._erase_snapshots(erasure)
         nameless = erasure._replace(sessions=())._asdict()  # what is left to do is to empty the write-ahead log
         store.writer.transact(lambda connection, seq: continue_intent(connection, intent, nameless))
         empty_write_ahead_log(store.writer)
@@ -228,9 +239,8 @@ class Upkeep:
                 ) from error
 
     def _erase_versions(self, erasure: Erasure) -> None:
-        chained = {stage.name: stage.strategy for stage in self._chain.stages}
         for name in self._registry.strategies():
-            strategy = chained.get(name) or self._strategy_of(name)
+            strategy = self._named(name)
             if strategy is None:
                 raise StoreUnavailableError(
                     f"versions of {name!r} may remember what was erased, and it is not installed here: a process "
@@ -238,6 +248,39 @@ class Upkeep:
                 )
             self._registry.forget(strategy, erasure.decisions)
         self._store.parts.sweep()
+
+    def _erase_snapshots(self, erasure: Erasure) -> None:
+        """This process's states were saved anew before the old ones go, which may be all that is left of what was archived.
+
+        For the same reason those of strategies that others run are written anew, where they are installed.
+        """
+        snapshots, mine = self._store.snapshots, self._learner.folding.fingerprints()
+        old = [one for one in snapshots.before(erasure.seq) if one.strategy != PERFORMANCE]  # which are numbers alone
+        gone = []
+        for one in old:
+            strategy = None if one.fingerprint in mine else self._named(one.strategy)
+            if strategy is None:
+                gone.append(one)
+                continue
+            fresh = twin(strategy)
+
+            def fill(folder: Path, fresh: Strategy = fresh) -> None:
+                fresh.forget_examples(erasure.decisions)
+                fresh.save(folder)
+
+            try:
+                snapshots.rewrite(one, fresh.load, fill)
+            except (CorruptArtifactError, OSError, ValueError, KeyError, TypeError) as error:
+                _log.warning("a snapshot of %s cannot be read, and is deleted: %s", one.strategy, error)
+                gone.append(one)
+            finally:
+                fresh.close()
+        snapshots.discard(gone)
+
+    def _named(self, name: str) -> Strategy | None:
+        """The strategy of that name, in the chain or as an installed plugin brings it."""
+        chained = {stage.name: stage.strategy for stage in self._chain.stages}
+        return chained.get(name) or self._strategy_of(name)
 
     # -- archive
 

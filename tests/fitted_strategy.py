@@ -51,8 +51,12 @@ class Words(Strategy):
         for decision_id in decision_ids:
             self.memory.pop(decision_id, None)
 
+    def before_fit(self) -> None:
+        """A test may wait here."""
+
     def fit(self, data: TrainingData, context: FitContext) -> Strategy:
         context.progress(0.5, "counting words")
+        self.before_fit()
         context.note({"epoch": 1, "loss": 0.5})
         if self.config.mode == "raise":
             raise FitError("the loss is not finite")

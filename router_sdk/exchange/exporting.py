@@ -193,6 +193,8 @@ def erase_from_exports(lists: Path, decision_ids: Collection[str]) -> None:
 def _take_out(path: Path, ids: list[str], gone: Collection[str]) -> None:
     with path.open(encoding="utf-8", newline="\n") as source:
         lines = source.readlines()
+    if len(lines) == sum(one not in gone for one in ids):
+        return  # it was taken out, and the list not yet written
     if len(lines) != len(ids):
         _log.warning("%s was changed since it was written; what was forgotten is not taken out of it", path)
         return

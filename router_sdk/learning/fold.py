@@ -131,5 +131,5 @@ def strategy_fold(strategy: Strategy, model_version: int | None, *surroundings: 
 
 def performance_fold(performance: Performance, reward: RewardFunction) -> Fold:
     """The fold of the performance report."""
-    mark = fingerprint("performance", str(performance.state_version), reward_fingerprint(reward))
-    return Fold("performance", performance, mark, journalled=False)
+    mark = fingerprint(performance.name, str(performance.state_version), reward_fingerprint(reward))
+    return Fold(performance.name, performance, mark, journalled=False)

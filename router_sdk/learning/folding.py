@@ -51,6 +51,10 @@ class Folding:
     def __getitem__(self, name: str) -> Fold:
         return next(fold for fold in self._folds if fold.name == name)
 
+    def fingerprints(self) -> set[str]:
+        """Of the folds, under which their states are saved."""
+        return {fold.fingerprint for fold in self._folds}
+
     def saved_cursors(self) -> dict[str, int]:
         """Position up to which each fold's state is in a snapshot."""
         return {fold.name: fold.saved for fold in self._folds}

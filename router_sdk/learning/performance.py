@@ -16,6 +16,8 @@ from router_sdk.learning.windows import WINDOW, Running, figures_of, mean_of
 if TYPE_CHECKING:
     from router_sdk.records import Example
 
+PERFORMANCE = "performance"
+"""Name of its fold; no strategy may have it."""
 _PRIOR_MASS = 2.0
 
 
@@ -56,7 +58,7 @@ class Performance:
     One thread learns while any other may ask for a report.
     """
 
-    name = "performance"
+    name = PERFORMANCE
     state_version = 1
 
     def __init__(self) -> None:

@@ -24,6 +24,7 @@ StrategySpec = str | tuple[str, Mapping[str, Any]] | type[Strategy] | Strategy
 
 FIRST_PARTY = ("bert", "thompson", "heuristic")
 """The default chain: those of these that are installed."""
+_TAKEN = "performance"
 
 
 class Workshop:
@@ -117,8 +118,10 @@ class Workshop:
 def _check_name(name: object) -> None:
     """Files and folders are called after strategies."""
     try:
-        plain_name(name)
+        plain = plain_name(name)
     except CorruptArtifactError:
         raise InvalidConfigError(
             f"strategies: {name!r:.80} cannot be a strategy's name: use letters, digits, '_', '-' and '.'"
         ) from None
+    if plain == _TAKEN:
+        raise InvalidConfigError(f"strategies: {plain!r} cannot be a strategy's name: a report is called so")

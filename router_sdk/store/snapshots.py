@@ -7,9 +7,9 @@ import logging
 import secrets
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from router_sdk.errors import CorruptArtifactError
 from router_sdk.store.artifacts import check_artifact, entry, plain_name, remove_strangers, set_aside, write_artifact
@@ -27,6 +27,15 @@ _log = logging.getLogger(__name__)
 def fingerprint(*parts: str) -> str:
     """Condense everything that a state depends on besides the log."""
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:32]
+
+
+class Snapshot(NamedTuple):
+    """One row: whose state, what else it depends on, up to where in the log, and in which folder."""
+
+    strategy: str
+    fingerprint: str
+    cursor: int
+    folder: str
 
 
 class Snapshots:
@@ -91,16 +100,40 @@ class Snapshots:
                 return int(cursor)
         return 0
 
-    def discard(self, before: int) -> None:
-        """Delete every snapshot that stands before a position: it may hold what was asked to be erased there."""
+    def before(self, cursor: int) -> list[Snapshot]:
+        """Every snapshot that stands before a position: it may hold what was asked to be erased there."""
+        query = "SELECT strategy, fingerprint, cursor, folder FROM snapshots WHERE cursor < ? ORDER BY id"
+        rows = self._reader.query(lambda connection: connection.execute(query, (cursor,)).fetchall())
+        return [Snapshot(*row) for row in rows]
 
-        def work(connection: sqlite3.Connection, seq: int) -> list[str]:
-            old = connection.execute("SELECT folder FROM snapshots WHERE cursor < ?", (before,)).fetchall()
-            connection.execute("DELETE FROM snapshots WHERE cursor < ?", (before,))
-            return [folder for (folder,) in old]
+    def rewrite(self, old: Snapshot, load: Callable[[Path], None], fill: Callable[[Path], None]) -> None:
+        """Put another state, made from a snapshot's, in its place.
 
-        for old in self._writer.transact(work):
-            self._delete(old)
+        Raises:
+            CorruptArtifactError: if it cannot be read.
+        """
+        source = entry(self._folder, old.folder)
+        check_artifact(source)
+        load(source)
+        name = plain_name(f"{old.strategy}-{old.cursor}-{secrets.token_hex(4)}")
+        write_artifact(self._folder / name, fill)
+
+        def work(connection: sqlite3.Connection, seq: int) -> None:
+            connection.execute("UPDATE snapshots SET folder = ? WHERE folder = ?", (name, old.folder))
+
+        self._writer.transact(work)
+        self._delete(old.folder)
+
+    def discard(self, old: Sequence[Snapshot]) -> None:
+        """Delete these."""
+        names = [(one.folder,) for one in old]
+
+        def work(connection: sqlite3.Connection, seq: int) -> None:
+            connection.executemany("DELETE FROM snapshots WHERE folder = ?", names)
+
+        self._writer.transact(work)
+        for (name,) in names:
+            self._delete(name)
 
     def _delete(self, name: str) -> None:
         try:

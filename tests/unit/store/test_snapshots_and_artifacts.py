@@ -72,7 +72,7 @@ def test_an_artifact_is_there_whole_or_not_at_all(tmp_path):
 
 def test_discarding_leaves_none(log):
     log.store.snapshots.save("s", "m", 5, fill("five"))
-    log.store.snapshots.discard(6)
+    log.store.snapshots.discard(log.store.snapshots.before(6))
     assert restored(log) == (0, [])
     log.store.snapshots.save("s", "m", 6, fill("six"))
     assert restored(log) == (6, "six")
