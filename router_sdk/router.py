@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,10 +18,12 @@ from router_sdk.exchange.history import History
 from router_sdk.exchange.importing import ImportReport, MappingLike, Observation
 from router_sdk.exchange.labels import observations, paired
 from router_sdk.learning.performance import AgentPerformance
+from router_sdk.learning.verification import verify_replay
 from router_sdk.pretraining import pretrain
 from router_sdk.records import Decision, ModelVersion
 from router_sdk.serving import Ranked, Serving, TaskLike
 from router_sdk.store.activity import answered, learning_events, passed
+from router_sdk.store.backup import BackupReport, backup
 from router_sdk.store.identity import check_key
 from router_sdk.store.journal import dead_letters, learning_totals
 from router_sdk.strategy import Strategy
@@ -299,16 +304,45 @@ class Router(Serving):
         self.flush()
         self._engine.learner.snapshot()
 
-    def archive(self, before: float) -> int:
-        """Move decisions made before a time (seconds since the epoch), and their outcomes, to a compressed file.
+    def archive(self, before: float | None = None, *, older_than: timedelta | None = None) -> int:
+        """Move old decisions, and their outcomes, to a compressed file.
 
         What was learnt from them is snapshotted first and stays. Afterwards the past can only be replayed from
         there: a strategy whose settings change starts from what is left.
 
+        Args:
+            before: Those that were made before a time, in seconds since the epoch.
+            older_than: Or those of a greater age; give one of the two.
+
         Returns:
             How many decisions were moved to the ``archive`` folder beside the store.
         """
+        if older_than is not None and older_than < timedelta(0):
+            raise InvalidInputError(f"older_than: must not be negative, got {older_than}")
+        if older_than is not None and before is None:
+            before = time.time() - older_than.total_seconds()
+        elif before is None or older_than is not None:
+            raise InvalidInputError("archive: give a time as before, or an age as older_than, one of the two")
         return self._engine.upkeep.archive(before)[0]
+
+    def backup(self, target: str | Path, *, verify: bool = True) -> BackupReport:
+        """Copy the log, the versions and what was learnt to a folder, as they are now, while others go on writing.
+
+        ``router restore`` puts them back. A backup holds the texts that the store holds, and ``forget`` does not reach
+        into it.
+
+        Args:
+            target: A folder that does not exist yet, or is empty.
+            verify: Replay the copied log, and compare what it gives with what was learnt.
+
+        Raises:
+            InvalidInputError: if the target is something else.
+            StoreUnavailableError: if something cannot be read or written; nothing is left of the backup then.
+            CorruptArtifactError: if the copy is not what it should be.
+        """
+        self._writer.flush()
+        replay = partial(verify_replay, reward=self.reward)
+        return backup(self._engine.store, Path(target), replay if verify else None)
 
     def forget(self, session_id: str) -> int:
         """Erase what a session said: texts, features, vectors, responses and its id, from the files' raw bytes.

@@ -195,8 +195,10 @@ class Upkeep:
         self._sessions.forget(session_id)
         try:
             with self._alone(timeout_s=self._config.store_timeout_seconds):
-                for one in self._pending():  # in order: each leaves lists of exports for the next
-                    if one.kind == "forget":
+                for one in self._pending():  # in order: each works on files that the one before has left whole
+                    if one.kind == "archive":
+                        go_on_archiving(self._store.writer, self._store.folder, one)
+                    elif one.kind == "forget":
                         found = self._erase_elsewhere(one.number, Erasure.of(one.body))
                         erasure = found if one.number == intent else erasure
         except Timeout as error:
@@ -214,9 +216,10 @@ class Upkeep:
             erase_from_archive(archive, erasure.decisions)
         erase_from_exports(store.exports, erasure.decisions)
         if erasure.decisions:
-            self._erase_fits()
+            self._learner.drain()  # what serves has forgotten: what is copied from now on holds nothing of it
+        self._erase_fits(all_of_them=bool(erasure.decisions))
+        if erasure.decisions:
             self._erase_versions(erasure)
-            self._learner.drain()
             self._learner.resave()
             self._erase_snapshots(erasure)
         nameless = erasure._replace(sessions=())._asdict()  # what is left to do is to empty the write-ahead log
@@ -225,11 +228,16 @@ class Upkeep:
         store.writer.transact(lambda connection, seq: finish_intent(connection, intent))
         return erasure
 
-    def _erase_fits(self) -> None:
-        """Copies that fits made of what serves, and of texts: a running one is stopped, an interrupted one deleted."""
-        self._trainer.interrupt()
+    def _erase_fits(self, *, all_of_them: bool) -> None:
+        """Copies that fits made of what serves, and of texts: a running one is stopped, an interrupted one deleted.
+
+        Of a pre-training nobody but itself knows yet what it is taught.
+        """
         fits = self._store.folder / "fits"
-        for folder in sorted(fits.iterdir()) if fits.is_dir() else ():
+        folders = sorted(fits.glob("*" if all_of_them else "*-pretrain"))
+        if folders:
+            self._trainer.interrupt()
+        for folder in folders:
             try:
                 with self._trainer.alone(folder.name.rsplit("-", 1)[0]):
                     shutil.rmtree(folder, ignore_errors=True)
@@ -250,7 +258,7 @@ class Upkeep:
         self._store.parts.sweep()
 
     def _erase_snapshots(self, erasure: Erasure) -> None:
-        """This process's states were saved anew before the old ones go, which may be all that is left of what was archived.
+        """This process saved its states anew before the old ones go, which may be all that is left of an archived past.
 
         For the same reason those of strategies that others run are written anew, where they are installed.
         """

@@ -126,7 +126,11 @@ class Told:
         return [fit.state, fit.words]
 
     def pretrain(self, name, session, secret):
-        tasks = [Task(f"{WORDS[agent]} {secret} {n}", session_id=session) for n in range(10) for agent in AGENTS]
+        tasks = [
+            Task(f"{WORDS[agent]} {secret if n % 2 else ''} {n}", session_id=session if n % 2 else None)
+            for n in range(10)
+            for agent in AGENTS
+        ]
         return self.router.pretrain(tasks, [agent for _ in range(10) for agent in AGENTS], name).state
 
     def promote(self, name, number):

@@ -19,6 +19,8 @@ from router_sdk.cli.commands import (
     fitting,
     importing,
     init,
+    keeping,
+    pinning,
     plugins,
     record,
     route,
@@ -144,7 +146,13 @@ app.command("versions", rich_help_panel=_FIT)(command(versions.versions))
 app.command("report", rich_help_panel=_FIT)(command(versions.report))
 app.command("promote", rich_help_panel=_FIT)(command(versions.promote))
 app.command("rollback", rich_help_panel=_FIT)(command(versions.rollback))
+app.command("pin", rich_help_panel=_FIT)(command(pinning.pin))
+app.command("unpin", rich_help_panel=_FIT)(command(pinning.unpin))
 app.command("export", rich_help_panel=_DATA)(command(export.export))
 app.command("import", rich_help_panel=_DATA)(command(importing.import_file))
+app.command("snapshot", rich_help_panel=_DATA)(command(keeping.snapshot))
+app.command("archive", rich_help_panel=_DATA)(command(keeping.archive))
+app.command("backup", rich_help_panel=_DATA)(command(keeping.backup))
+app.command("restore", rich_help_panel=_DATA)(command(keeping.restore))
 app.add_typer(plugins.app, name="plugins", rich_help_panel=_EXTEND)
 app.command("bench", rich_help_panel=_EXTEND, context_settings={"ignore_unknown_options": True})(command(bench.bench))

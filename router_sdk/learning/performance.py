@@ -59,7 +59,7 @@ class Performance:
     """
 
     name = PERFORMANCE
-    state_version = 1
+    state_version = 2
 
     def __init__(self) -> None:
         self._cells: dict[tuple[str, str], Running] = {}
@@ -206,8 +206,7 @@ class Performance:
         self._cells = {(name, kind): Running.from_json(cell) for name, kind, cell in state["cells"]}
         self._labels = Counter(state["labels"])
         self._judged = state["judged"]
-        # A state of an earlier release counted examples alone.
-        self._processed, self._usable = state.get("counts", [int(self._judged[0])] * 2)
+        self._processed, self._usable = state["counts"]
         self._rewards = OrderedDict(state["rewards"])
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from router_sdk.errors import CorruptArtifactError
-from router_sdk.store.connection import private_folder
+from router_sdk.store.connection import disk, private_folder
 
 MANIFEST = "manifest.json"
 DRAFT = ".draft-"
@@ -105,15 +105,20 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that its owner alone can read; it is there whole or not at all."""
-    descriptor, name = tempfile.mkstemp(prefix=DRAFT, dir=private_folder(path.parent))
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    """Write a file that its owner alone can read; it is there whole or not at all.
+
+    Raises:
+        StoreUnavailableError: if it cannot be written.
+    """
+    with disk(path.name):
+        descriptor, name = tempfile.mkstemp(prefix=DRAFT, dir=private_folder(path.parent))
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
 
 
 def write_artifact(folder: Path, fill: Callable[[Path], None]) -> None:
@@ -122,25 +127,33 @@ def write_artifact(folder: Path, fill: Callable[[Path], None]) -> None:
     Args:
         folder: Where it shall stand; must not exist.
         fill: Writes the files; if it raises, nothing is left behind.
+
+    Raises:
+        StoreUnavailableError: if it cannot be written.
     """
-    private_folder(folder.parent)
-    draft = Path(tempfile.mkdtemp(prefix=DRAFT, dir=folder.parent))
-    try:
-        fill(draft)
-        files = files_in(draft)
-        checksums = {path.relative_to(draft).as_posix(): sha256(path) for path in files}
-        (draft / MANIFEST).write_text(json.dumps({"sha256": checksums}, indent=1))
-        for path in (*files, draft / MANIFEST):
-            path.chmod(0o600)
-            sync(path)
-        for path in (*(inner for inner in draft.rglob("*") if inner.is_dir()), draft):
-            path.chmod(0o700)
-            sync(path)
-        draft.rename(folder)
-        sync(folder.parent)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+    with disk(folder.name):
+        draft = Path(tempfile.mkdtemp(prefix=DRAFT, dir=private_folder(folder.parent)))
+        try:
+            fill(draft)
+            _seal(draft)
+            draft.rename(folder)
+            sync(folder.parent)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+
+
+def _seal(draft: Path) -> None:
+    """Write the manifest, and push everything to the disk, for its owner's eyes alone."""
+    files = files_in(draft)
+    checksums = {path.relative_to(draft).as_posix(): sha256(path) for path in files}
+    (draft / MANIFEST).write_text(json.dumps({"sha256": checksums}, indent=1))
+    for path in (*files, draft / MANIFEST):
+        path.chmod(0o600)
+        sync(path)
+    for path in (*(inner for inner in draft.rglob("*") if inner.is_dir()), draft):
+        path.chmod(0o700)
+        sync(path)
 
 
 def check_artifact(folder: Path) -> None:

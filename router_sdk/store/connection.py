@@ -7,6 +7,8 @@ import sqlite3
 import stat
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import lock_descriptor, unlock_descriptor
@@ -24,11 +26,32 @@ _TICK_S = 0.1
 _PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
 
 
+@contextmanager
+def disk(what: str) -> Iterator[None]:
+    """While something is written to disk: what the system says of it is raised as an error of ours.
+
+    Args:
+        what: For the message, such as the name of a folder.
+
+    Raises:
+        StoreUnavailableError: where it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailableError(f"{what} cannot be written: {error.strerror or error}; try again later") from error
+
+
 def private_folder(folder: Path) -> Path:
-    """Make a folder that its owner alone can enter, with what leads to it; one that is there is left as it is."""
+    """Make a folder that its owner alone can enter, with what leads to it; one that is there is left as it is.
+
+    Raises:
+        StoreUnavailableError: if it cannot be made.
+    """
     if not folder.is_dir():
         private_folder(folder.parent)
-        folder.mkdir(mode=_PRIVATE_FOLDER, exist_ok=True)
+        with disk(folder.name):
+            folder.mkdir(mode=_PRIVATE_FOLDER, exist_ok=True)
     return folder
 
 
@@ -264,8 +287,10 @@ def open_looker(path: Path) -> sqlite3.Connection:
         connection = _connect(file.path, "ro", _READING_S)
         try:
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        except sqlite3.OperationalError:  # a medium that is read-only has no room for SQLite's own side files
+        except sqlite3.OperationalError as error:  # a read-only medium has no room for SQLite's own side files
             connection.close()
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+                raise
             connection = _connect(file.path, "ro&immutable=1", _READING_S)
         connection.execute("PRAGMA query_only = ON")
         ours = is_store(connection)

@@ -8,12 +8,12 @@ however it ends.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
 import sys
 import tempfile
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,6 @@ class KeptFolders:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "parts"
-        self._lock = threading.RLock()
 
     def keep(self, source: Path) -> KeptFolder:
         """A lasting place for what stands in a folder now.
@@ -78,12 +77,10 @@ class KeptFolders:
             source: Written whole and never again.
         """
         name = _digest(source)
-        with self._lock:
-            while True:
-                place = self._place(source, name)
-                held = self._hold(place)
-                if held is not None:
-                    return held
+        while True:
+            held = self._hold(self._place(source, name))
+            if held is not None:
+                return held
 
     def _place(self, source: Path, name: str) -> Path:
         place = private_folder(self._folder) / name
@@ -92,9 +89,9 @@ class KeptFolders:
             try:
                 link_folder(source, draft)
                 draft.rename(place)
-            except OSError:
+            except OSError as error:
                 shutil.rmtree(draft, ignore_errors=True)
-                if not place.is_dir():  # else somebody was faster
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # else somebody was faster
                     raise
         return place
 
@@ -118,10 +115,9 @@ class KeptFolders:
 
     def sweep(self) -> None:
         """Delete the parts that no process serves from; snapshots and versions have links of their own."""
-        with self._lock:
-            for place in self._folder.iterdir() if self._folder.is_dir() else ():
-                if not place.name.startswith(DRAFT):
-                    self._delete(place)
+        for place in self._folder.iterdir() if self._folder.is_dir() else ():
+            if not place.name.startswith(DRAFT):
+                self._delete(place)
 
     @staticmethod
     def _delete(place: Path) -> None:

@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Any
 from router_sdk.errors import CorruptArtifactError
 from router_sdk.store.artifacts import DRAFT, entry, sync
 from router_sdk.store.connection import private_folder
+from router_sdk.store.identity import new_id
 from router_sdk.store.intents import add_intent, continue_intent, finish_intent, read_intent
 
 if TYPE_CHECKING:
     from router_sdk.store.group_commit import LogWriter
-    from router_sdk.store.intents import Intent
+    from router_sdk.store.identity import new_id
+from router_sdk.store.intents import Intent
 
 PIECE = 256
 """Decisions that go in one transaction."""
@@ -46,9 +48,10 @@ def begin_archive(writer: LogWriter, before: float, cursor: int) -> int:
         before: Seconds since the epoch.
         cursor: Position up to which every consumer's state is in a snapshot; nothing behind it is moved.
     """
+    name = f"{new_id()}.jsonl.gz"  # the position would not do: it is the same until something is logged
 
     def work(connection: sqlite3.Connection, seq: int) -> int:
-        body = {"before": before, "upto": cursor, "after": 0, "file": f"{seq:020d}.jsonl.gz", "bytes": 0, "count": 0}
+        body = {"before": before, "upto": cursor, "after": 0, "file": name, "bytes": 0, "count": 0}
         return add_intent(connection, "archive", body)
 
     return writer.transact(work)

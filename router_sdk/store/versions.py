@@ -64,19 +64,23 @@ def add_version(
     metrics: Mapping[str, Any],
     fine_tuned: bool,
     data_hash: str,
+    unless_forgotten_after: int,
     promote_after: int | None = None,
-) -> tuple[ModelVersion, int | None]:
+) -> tuple[ModelVersion, int | None] | None:
     """Register a fitted version under the strategy's next number, with the fields of ``ModelVersion``.
 
+    It is not, where a session was forgotten after the position ``unless_forgotten_after``: it may remember it.
     Where it shall serve, ``promote_after`` is the history's token that it was judged against. The intent is logged with
     the version, so that whoever comes next promotes it should this process end before it does.
 
     Returns:
-        The version, and the intent to promote it.
+        The version, and the intent to promote it; None where it was not registered.
     """
     at = time.time()
 
-    def work(connection: sqlite3.Connection, seq: int) -> tuple[int, int | None]:
+    def work(connection: sqlite3.Connection, seq: int) -> tuple[int, int | None] | None:
+        if forgotten_after(connection, unless_forgotten_after):
+            return None
         query = "SELECT ifnull(max(version), 0) + 1 FROM model_versions WHERE strategy = ?"
         number: int = connection.execute(query, (strategy,)).fetchone()[0]
         connection.execute(
@@ -91,7 +95,10 @@ def add_version(
         wanted = {"strategy": strategy, "version": number, "after": promote_after, "reason": reason}
         return number, add_intent(connection, "promote", wanted)
 
-    number, intent = writer.transact(work)
+    found = writer.transact(work)
+    if found is None:
+        return None
+    number, intent = found
     version = ModelVersion(
         strategy,
         number,
@@ -109,6 +116,12 @@ def add_version(
         data_hash=data_hash,
     )
     return version, intent
+
+
+def forgotten_after(connection: sqlite3.Connection, position: int) -> dict[int, list[str]]:
+    """Decisions that were forgotten after a position in the log, by the position of the event."""
+    rows = connection.execute("SELECT seq, decision_ids FROM forgotten WHERE seq > ? ORDER BY seq", (position,))
+    return {seq: ids.split() for seq, ids in rows}
 
 
 def versions(connection: sqlite3.Connection, strategy: str) -> list[ModelVersion]:

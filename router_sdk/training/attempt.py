@@ -17,6 +17,8 @@ from router_sdk.errors import FitStoppedError
 from router_sdk.store.artifacts import entry
 from router_sdk.store.connection import private_folder
 from router_sdk.store.pretraining import copy_pretraining
+from router_sdk.store.transaction import HEAD
+from router_sdk.store.versions import forgotten_after
 from router_sdk.training.child import fit_in_child
 from router_sdk.training.registry import twin
 from router_sdk.training.reports import read_report
@@ -78,6 +80,7 @@ class Attempt:
 
     Attributes:
         kind: ``"fit"``, or ``"pretrain"`` with a ``source``.
+        began: Position in this router's log from which on a session that is forgotten may be remembered by the result.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Attempt:
     ) -> None:
         self._services, self._stage, self._settings = services, stage, settings
         self.kind = "fit" if source is None else "pretrain"
+        self.began: int = services.store.reader.query(lambda connection: connection.execute(HEAD).fetchone()[0])
         self._folder = entry(services.store.folder / "fits", f"{stage.name}-{self.kind}")
         wanted = {"settings": dict(settings), "parent": stage.model_version}
         left_over = None if source is not None else self._left_over(wanted)
@@ -99,14 +103,15 @@ class Attempt:
             shutil.rmtree(self._folder, ignore_errors=True)
             private_folder(self._folder / BASE)
             if source is None:
-                upto: int = services.learner.submit(self._copy_serving).result()
-                where = services.store.path
+                where, upto = services.store.path, self._copied()
             else:
                 self._copy_unfitted(agents)
                 where = self._folder / SOURCE
                 upto = source(where)
             left_over = self._write_request(agents, fresh_after, needed, (where, upto), wanted)
         self._request = left_over
+        if self.kind == "fit":
+            self.began = self._request.upto
 
     @property
     def upto(self) -> int:
@@ -148,6 +153,22 @@ class Attempt:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     # -- what is copied
+
+    def _copied(self) -> int:
+        """Copy what serves, without what it has not yet forgotten, and return how far it has learnt.
+
+        Who forgets a session looks for such copies once that is logged; so whoever copies looks afterwards.
+        """
+        upto: int = self._services.learner.submit(self._copy_serving).result()
+        missed = self._services.store.reader.query(lambda connection: forgotten_after(connection, upto))
+        if missed:
+            copy = twin(self._stage.strategy)
+            copy.load(self._folder / BASE)
+            copy.forget_examples([decision_id for ids in missed.values() for decision_id in ids])
+            shutil.rmtree(self._folder / BASE)
+            copy.save(private_folder(self._folder / BASE))
+            copy.close()
+        return upto
 
     def _left_over(self, wanted: Mapping[str, Any]) -> FitRequest | None:
         """What an attempt like this one was told before it was interrupted; None where there was none."""

@@ -124,10 +124,11 @@ class Registry:
         upto: int,
         settings: Mapping[str, Any],
         metrics: Mapping[str, Any],
+        unless_forgotten_after: int,
         promote_after: int | None,
-    ) -> tuple[ModelVersion, int | None]:
+    ) -> tuple[ModelVersion, int | None] | None:
         """Register what a fit left in ``folder``, with its report, see ``add_version``."""
-        version, intent = add_version(
+        added = add_version(
             self._store.writer,
             strategy,
             kind=kind,
@@ -141,10 +142,13 @@ class Registry:
             metrics={**metrics, "gate": verdict.to_dict()},
             fine_tuned=report.fine_tuned,
             data_hash=report.data_hash,
+            unless_forgotten_after=unless_forgotten_after,
             promote_after=promote_after if verdict.passed else None,
         )
-        write_report(report.judged(verdict.passed, verdict.results, version.version), self._report_path(version))
-        return version, intent
+        if added is not None:
+            version, _ = added
+            write_report(report.judged(verdict.passed, verdict.results, version.version), self._report_path(version))
+        return added
 
     def report(self, version: ModelVersion) -> FitReport:
         """What the fit measured.
@@ -171,10 +175,14 @@ class Registry:
             )
         folder = entry(self._folder, version.folder)
         try:
-            check_artifact(folder)
+            self._read(strategy, folder)
         except CorruptArtifactError:
             set_aside(folder, self._store.folder)
             raise
+
+    @staticmethod
+    def _read(strategy: Strategy, folder: Path) -> None:
+        check_artifact(folder)
         try:
             strategy.load(folder)
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -209,21 +217,30 @@ class Registry:
         for version in self.versions(strategy.name):
             if version.pruned_at is not None:
                 continue
-            fresh = twin(strategy)
             try:
                 old = entry(self._folder, version.folder)
-                try:
-                    self.load(fresh, version)
-                except CorruptArtifactError as error:
-                    _log.warning("version %d of %s is damaged, and deleted: %s", version.version, strategy.name, error)
-                else:
-                    fresh.forget_examples(decision_ids)
-                    folder = self.new_folder(strategy.name)
-                    write_artifact(folder, fresh.save)
-                    move_version(self._store.writer, version, folder.name)
-                shutil.rmtree(old, ignore_errors=True)
-            finally:
-                fresh.close()
+                folder = self.forgetting(strategy, old, decision_ids)
+            except CorruptArtifactError as error:
+                _log.warning("version %d of %s is damaged, and deleted: %s", version.version, strategy.name, error)
+            else:
+                move_version(self._store.writer, version, folder.name)
+            shutil.rmtree(old, ignore_errors=True)
+
+    def forgetting(self, strategy: Strategy, folder: Path, decision_ids: Collection[str]) -> Path:
+        """A new folder with the state that stands in another one, without its memories of these decisions.
+
+        Raises:
+            CorruptArtifactError: if the state cannot be read.
+        """
+        fresh = twin(strategy)
+        try:
+            self._read(fresh, folder)
+            fresh.forget_examples(decision_ids)
+            new = self.new_folder(strategy.name)
+            write_artifact(new, fresh.save)
+            return new
+        finally:
+            fresh.close()
 
     def prune(self, strategy: str, keep: int, keep_s: float | None) -> int:
         """Give up old versions that nothing needs, see ``prune_versions``; how many."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ from router_sdk.records.record import blame, describe
 from router_sdk.store.artifacts import entry
 from router_sdk.store.connection import private_folder
 from router_sdk.store.journal import LearningEvent, write_learning_events
-from router_sdk.store.versions import fits_since, fresh_examples
+from router_sdk.store.versions import fits_since, forgotten_after, fresh_examples
 from router_sdk.strategy import Strategy
 from router_sdk.training.attempt import Attempt, FitServices, Source
 from router_sdk.training.fit import Fit, FitState
@@ -35,6 +36,8 @@ from router_sdk.training.reports import score, summary
 from router_sdk.triggers import Activity, ExampleCount
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from router_sdk.evaluation.fit_report import FitReport
     from router_sdk.learning.performance import Performance
     from router_sdk.records import ModelVersion
@@ -243,18 +246,24 @@ class Trainer:
         attempt.note_pretraining()
         folder = self._registry.new_folder(stage.name)
         attempt.hand_over(folder)
-        ending.version, intent = self._registry.add(
-            stage.name,
-            folder,
-            report,
-            verdict,
-            kind=attempt.kind,
-            parent=stage.model_version,
-            upto=attempt.upto,
-            settings=settings,
-            metrics=summary(report),
-            promote_after=None if champion.pinned else champion.token,
-        )
+        while True:
+            known, folder = self._without_forgotten(stage, folder, attempt.began)
+            added = self._registry.add(
+                stage.name,
+                folder,
+                report,
+                verdict,
+                kind=attempt.kind,
+                parent=stage.model_version,
+                upto=attempt.upto,
+                settings=settings,
+                metrics=summary(report),
+                unless_forgotten_after=known,
+                promote_after=None if champion.pinned else champion.token,
+            )
+            if added is not None:
+                break
+        ending.version, intent = added
         attempt.tidy()
         ending.end("refused", verdict.reason)
         if intent is not None:
@@ -266,6 +275,16 @@ class Trainer:
             serving = "the strategy without any fit" if champion.version is None else f"version {champion.version}"
             ending.end("held", f"it passed the gate ({verdict.reason}), but a person pinned {serving}; see unpin")
         self._registry.prune(stage.name, self._services.config.keep_versions, self._services.config.keep_versions_s)
+
+    def _without_forgotten(self, stage: Stage, folder: Path, began: int) -> tuple[int, Path]:
+        """The new version's folder without what was forgotten while it was made, and the position of the newest."""
+        missed = self._services.store.reader.query(lambda connection: forgotten_after(connection, began))
+        if not missed:
+            return began, folder
+        ids = [decision_id for each in missed.values() for decision_id in each]
+        new = self._registry.forgetting(stage.strategy, folder, ids)
+        shutil.rmtree(folder, ignore_errors=True)
+        return max(missed), new
 
     def _journal(self, fit: Fit, stage: Stage, ending: Ending, took_ms: float) -> None:
         report, version = ending.report, ending.version

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from router_sdk.errors import CorruptArtifactError
+from router_sdk.errors import CorruptArtifactError, StoreUnavailableError
 from router_sdk.store.artifacts import MANIFEST, check_artifact, write_artifact
 from router_sdk.store.snapshots import fingerprint
 
@@ -65,7 +65,7 @@ def test_an_artifact_is_there_whole_or_not_at_all(tmp_path):
     assert list((tmp_path / "models").iterdir()) == []
     write_artifact(tmp_path / "models" / "one", fill("x"))
     check_artifact(tmp_path / "models" / "one")
-    with pytest.raises(OSError, match="one"):
+    with pytest.raises(StoreUnavailableError, match="one"):
         write_artifact(tmp_path / "models" / "one", fill("y"))
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["one"]
 
