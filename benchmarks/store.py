@@ -9,12 +9,13 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+from beside import beside
 from measuring import Figure, conditions, options, scratch, show
 from million import replay, restart
 from processes import four_processes
 from recording import many_callers, one_caller
 
-PARTS = ("callers", "caller", "replay", "restart", "processes")
+PARTS = ("callers", "caller", "replay", "restart", "processes", "beside")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -34,6 +35,8 @@ def main(argv: list[str] | None = None) -> None:
             figures += restart(folder, repeats, outcomes)
         if "processes" in parts:
             figures += four_processes(folder, repeats, 0.3 if quick else 3.0)
+        if "beside" in parts:
+            figures += beside(folder, 5_000 if quick else 500_000, 1.0 if quick else 30.0)
         show("The store, files on disk, privacy full, learner running", figures, conditions(folder))
 
 

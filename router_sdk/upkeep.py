@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
 _HEARTBEAT_S = 60.0
 _RETENTION_S = 3_600.0
+_COURTESY_S = 0.005
 _DAY_S = 86_400.0
 _MB = 1_000_000
 
@@ -102,6 +103,7 @@ class Upkeep:
 
     def _start(self) -> None:
         self._process = new_id()
+        self._noted: dict[str, int] = {}
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._tidied = False
@@ -113,8 +115,10 @@ class Upkeep:
 
     def look(self) -> None:
         """Say that this process is there, and begin in the background whatever is due."""
-        if self._heartbeat.due():
-            note_consumers(self._store.writer, self._process, self._learner.folding.saved_cursors())
+        cursors = self._learner.folding.saved_cursors()
+        if self._heartbeat.due() or cursors != self._noted:
+            note_consumers(self._store.writer, self._process, cursors)
+            self._noted = cursors
         with self._lock:
             if self._closed or (self._thread is not None and self._thread.is_alive()):
                 return
@@ -179,6 +183,8 @@ class Upkeep:
             self._go_on_importing(intent)
 
     def _may_go_on(self) -> bool:
+        """Between two pieces of an archive: who records goes first."""
+        time.sleep(_COURTESY_S)
         return not self._closed
 
     @contextmanager

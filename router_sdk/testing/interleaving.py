@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,12 @@ if TYPE_CHECKING:
 
 MOMENTS = 200
 """Lines at which requests are made, at most."""
-PATIENCE_S = 1.0
+_LOOK_S = 0.25
+_IDLE_LOOKS = 8
+"""So many looks in a row at which a request has done nothing mean that it waits."""
+_IDLE_S = 0.002
+"""Processor time below which it has done nothing: at any load a thread that can run gets a multiple."""
+_LONGEST_S = 60.0
 
 
 class Interleaved:
@@ -41,20 +48,44 @@ class Interleaved:
                 return None
             if event == "line" and len(seen) < MOMENTS and not self.waited:
                 seen.append(pool.submit(self._ask))
-                try:
-                    seen[-1].exception(PATIENCE_S)
-                except TimeoutError:
-                    self.waited = True
+                self.waited = not _answered(seen[-1], worker.result())
             return at_line
 
         tracing = sys.gettrace()
         with ThreadPoolExecutor(1) as pool:
+            worker = pool.submit(threading.get_ident)
             sys.settrace(at_line)
             try:
                 action()
             finally:
                 sys.settrace(tracing)
         return [request.result() for request in seen]
+
+
+def _answered(request: Future[Answers], thread: int) -> bool:
+    """Whether a request is answered without waiting for who asks.
+
+    On a busy machine an answer may take seconds, so time alone says nothing. What tells a request that waits is that
+    its thread does nothing while others get the processor.
+    """
+    idle, before, deadline = 0, _worked_s(thread), time.monotonic() + _LONGEST_S
+    while idle < _IDLE_LOOKS and time.monotonic() < deadline:
+        try:
+            request.exception(_LOOK_S)
+        except TimeoutError:
+            now = _worked_s(thread)
+            idle = idle + 1 if now - before < _IDLE_S else 0
+            before = now
+        else:
+            return True
+    return request.done()
+
+
+def _worked_s(thread: int) -> float:
+    """Processor time that a thread has had, in seconds; 0 where the system does not tell."""
+    if sys.platform in ("win32", "darwin"):
+        return 0.0
+    return time.clock_gettime(time.pthread_getcpuclockid(thread))
 
 
 def _package(module: str) -> str:

@@ -319,3 +319,23 @@ def test_updates_fits_and_refusals_are_counted_apart_and_outcomes_once(store, ta
         }
         assert counted == {"retrain_count": 1, "refused_fits": 2, "failed_fits": 1, "encoder_retrain_count": 0}
         assert after["avg_fit_time_ms"] > 0.0
+
+
+# -- what others have still to read
+
+
+def test_nothing_is_archived_that_another_process_has_still_to_save(store, taught):
+    with open_router(store) as router, open_router(store) as other:
+        other._engine.learner.submit(other._engine.upkeep.look).result()
+        taught(router, 5)
+        assert router.archive(2e9) == 0  # the other has saved nothing of it
+        other.snapshot()
+        other._engine.learner.submit(other._engine.upkeep.look).result()
+        taught(router, 1)
+        assert router.archive(2e9) == 15  # and of the newest three nothing yet
+        other.close()
+        assert router.archive(2e9) == 3
+        assert router.statistics()["total_examples"] == 18
+    with open_router(store) as router:
+        assert router.statistics()["total_examples"] == 18
+        assert router.status()["store"]["decisions"] == 0
