@@ -137,7 +137,7 @@ class Deciding:
         now = time.monotonic()
         if now - self._unlogged_notice > _UNLOGGED_NOTICE_S:
             self._unlogged_notice = now
-            _log.error("the log's queue is full: %d decisions were not logged so far", self.unlogged)
+            _log.error("the log's queue is full, or closed: %d decisions were not logged so far", self.unlogged)
 
     def decide_once(self, task: Task, exclude: Collection[str], key: str) -> Decision:
         """The decision for an idempotency key: made and written by whoever comes first, in any process."""

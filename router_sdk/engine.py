@@ -6,6 +6,8 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.deciding import Deciding
@@ -61,7 +63,7 @@ class Engine:
         plugins: Iterable[object],
     ) -> None:
         self.config = config
-        self._open = self._frozen = self._dropped = False
+        self._open = self._closed = self._frozen = self._dropped = False
         self.plugins = PluginRegistry.load(plugins)
         self.reward = reward or (self.plugins.reward(config.reward) if config.reward else OutcomeReward())
         encoders = Encoders(self.plugins.encoders, config.encoder)
@@ -128,6 +130,10 @@ class Engine:
             self.trainer,
             self._workshop.installed,
             self.intake.go_on,
+        )
+        self._lock_holders = (
+            *(self.members, self.store.reader, self.learner.folding, self.performance, encoders),
+            *(self.deciding.sessions, self.promoter, self.trainer, self.upkeep),
         )
         self.members.on_change(self._prepare)
         self._open = True
@@ -263,30 +269,46 @@ class Engine:
     def close(self, *, hurry: bool = False) -> None:
         """Learn and write the rest, snapshot, and stop the threads. Closing twice is harmless.
 
-        A signal handler may call it, whatever it interrupted: where that holds a lock that our threads may wait for,
-        what is queued is written, and the rest is left to the next start.
+        A signal handler may call it, whatever it interrupted, ``close`` itself among it: each step may be taken again,
+        and who was cut short may call it again for the rest. Where the handler interrupts what holds a lock that our
+        threads may wait for, what is queued is written, and the rest is left to the next call, or the next start.
         """
-        if not self._open:
+        if self._closed:
             return
         self._open = False
         self.deciding.closed = True
-        unwatch(self)
-        interrupted = any(
-            map(held_here, (self.members.lock, self.learner.folding.lock, self.store.reader.lock, self.promoter.lock))
-        )
-        if interrupted:
+        if any(held_here(holder.lock) for holder in self._lock_holders):
             self.store.writer.close()
             return
-        try:
-            self.upkeep.close()
-            self.trainer.close()
-            self.store.writer.flush()
-            self.learner.close(hurry=hurry)
-            self.upkeep.leave()
-        finally:
-            for stage in self.chain.stages:
+        error: Exception | None = None
+        for step in (
+            self.upkeep.close,
+            self.trainer.close,
+            self.store.writer.flush,
+            partial(self.learner.close, hurry=hurry, impatient=self._close_strategies),
+            self.upkeep.leave,
+            self._close_strategies,
+            self.store.close,
+        ):
+            try:
+                step()
+            except RouterClosedError:  # somebody was faster
+                continue
+            except Exception as fault:
+                error = error or fault
+                with suppress(Exception):  # whatever would wait for the log is told at once
+                    self.store.writer.close()
+        self._closed = True
+        unwatch(self)
+        if error is not None:
+            raise error
+
+    def _close_strategies(self) -> None:
+        for stage in self.chain.stages:
+            try:
                 stage.strategy.close()
-            self.store.close()
+            except Exception:
+                _log.exception("strategy %s could not be closed", stage.name)
 
     def before_fork(self) -> None:
         """Hold what a child must not get half done, and close the connections: SQLite's do not survive a fork."""

@@ -25,6 +25,7 @@ _NICE = 19
 
 def main(path: Path) -> int:
     """Do what the request says; the exit status is 0 if the result was written."""
+    os.umask(0o077)  # whatever a strategy writes on its way is its owner's alone
     if hasattr(os, "nice"):
         os.nice(_NICE)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()

@@ -19,7 +19,7 @@ from functools import partial
 from types import FrameType
 from typing import Protocol
 
-from router_sdk.waiting import committing, ours
+from router_sdk.waiting import Section, committing, held_here, ours
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +42,8 @@ class Living(Protocol):
 
 _open: weakref.WeakSet[Living] = weakref.WeakSet()
 _held: list[Living] = []
+_ending = Section()
+"""While all routers are closed."""
 _forking = threading.Lock()
 """One fork at a time: a second would find routers that are held already."""
 
@@ -69,11 +71,15 @@ def unwatch(router: Living) -> None:
 
 def close_all(*, hurry: bool = False) -> None:
     """Close every router that is open in this process; one that fails keeps no other from it."""
-    for router in sorted(_open, key=id):
-        try:
-            router.close(hurry=hurry)
-        except Exception:
-            _log.exception("a router could not be closed at the end of the process")
+    try:
+        with _ending.lock:
+            for router in sorted(_open, key=id):
+                try:
+                    router.close(hurry=hurry)
+                except Exception:
+                    _log.exception("a router could not be closed at the end of the process")
+    finally:
+        _ending.left()
 
 
 atexit.register(close_all)
@@ -81,9 +87,10 @@ atexit.register(close_all)
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     """Close, then end as a process without a handler ends."""
-    if committing.inside:
-        committing.postponed = partial(os.kill, os.getpid(), number)
-        return
+    for section in (committing, _ending):
+        if held_here(section.lock):
+            section.postponed = partial(os.kill, os.getpid(), number)
+            return
     close_all(hurry=True)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.kill(os.getpid(), number)

@@ -275,7 +275,10 @@ class Strategy(ABC):
         """In a forked child: locks that nobody holds, and what a thread of the parent had begun is begun again."""
 
     def close(self) -> None:  # noqa: B027
-        """End what was begun in the background, within two seconds: the router is closed, or another version serves."""
+        """End what was begun in the background, within two seconds: the router is closed, or another version serves.
+
+        ``learn`` may be waiting for it on another thread, and is then to come to its end. Closing twice is harmless.
+        """
 
     def expected(self) -> Mapping[str, Mapping[str, float]]:
         """What an average task may expect of each agent: any of ``quality``, ``latency_ms`` and ``cost_usd``."""

@@ -29,7 +29,7 @@ from router_sdk.errors import (
 from router_sdk.exchange.exporting import erase_from_exports
 from router_sdk.learning.cadence import Every
 from router_sdk.learning.performance import PERFORMANCE
-from router_sdk.store.connection import private_folder
+from router_sdk.store.connection import PRIVATE_FILE, private_folder
 from router_sdk.store.consumers import low_water, note_consumers
 from router_sdk.store.erasure import Erasure, add_to_erasure, empty_write_ahead_log, erase_session
 from router_sdk.store.identity import new_id
@@ -104,7 +104,7 @@ class Upkeep:
     def _start(self) -> None:
         self._process = new_id()
         self._noted: dict[str, int] = {}
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._tidied = False
         self._heartbeat = Every(_HEARTBEAT_S, at_once=True)
@@ -119,7 +119,7 @@ class Upkeep:
         if self._heartbeat.due() or cursors != self._noted:
             note_consumers(self._store.writer, self._process, cursors)
             self._noted = cursors
-        with self._lock:
+        with self.lock:
             if self._closed or (self._thread is not None and self._thread.is_alive()):
                 return
             now = time.monotonic()
@@ -170,17 +170,23 @@ class Upkeep:
             except Timeout:
                 continue  # it is not cut off: who logged it is at work
 
+    def _give_up(self, intent: Intent, error: Exception) -> None:
+        """Nobody could ever finish it, and what comes after it waits; nothing is lost by leaving it."""
+        _log.error("%s, logged at %.0f, is given up: %s", intent.kind, intent.at, error)
+        self._store.writer.transact(lambda connection, seq: finish_intent(connection, intent.number))
+
     def _finish(self, intent: Intent) -> None:
         if intent.kind == "forget":
             with self._alone(timeout_s=0.0):
                 self._erase_elsewhere(intent.number, Erasure.of(intent.body))
         elif intent.kind == "archive":
             with self._alone(timeout_s=0.0):
-                go_on_archiving(self._store.writer, self._store.folder, intent, self._may_go_on)
-        elif intent.kind == "promote":
-            self._promote(intent)
+                self._go_on_archiving(intent)
         else:
-            self._go_on_importing(intent)
+            try:
+                self._promote(intent) if intent.kind == "promote" else self._go_on_importing(intent)
+            except CorruptArtifactError as error:
+                self._give_up(intent, error)
 
     def _may_go_on(self) -> bool:
         """Between two pieces of an archive: who records goes first."""
@@ -190,7 +196,7 @@ class Upkeep:
     @contextmanager
     def _alone(self, timeout_s: float) -> Iterator[None]:
         """One process at a time erases or archives; raises ``filelock.Timeout`` after so many seconds."""
-        with FileLock(private_folder(self._store.folder) / "upkeep.lock", timeout=timeout_s):
+        with FileLock(private_folder(self._store.folder) / "upkeep.lock", timeout_s, PRIVATE_FILE):
             yield
 
     # -- forget
@@ -203,7 +209,7 @@ class Upkeep:
             with self._alone(timeout_s=self._config.store_timeout_seconds):
                 for one in self._pending():  # in order: each works on files that the one before has left whole
                     if one.kind == "archive":
-                        go_on_archiving(self._store.writer, self._store.folder, one)
+                        self._go_on_archiving(one, lambda: True)
                     elif one.kind == "forget":
                         found = self._erase_elsewhere(one.number, Erasure.of(one.body))
                         erasure = found if one.number == intent else erasure
@@ -311,9 +317,16 @@ class Upkeep:
             with self._alone(timeout_s=self._config.store_timeout_seconds):
                 number = begin_archive(self._store.writer, before, cursor)
                 (intent,) = (one for one in self._pending() if one.number == number)
-                return go_on_archiving(self._store.writer, self._store.folder, intent, self._may_go_on)
+                return self._go_on_archiving(intent)
         except Timeout as error:
             raise StoreUnavailableError("another process erases or archives; try again") from error
+
+    def _go_on_archiving(self, intent: Intent, rest: Callable[[], bool] | None = None) -> tuple[int, Path | None]:
+        try:
+            return go_on_archiving(self._store.writer, self._store.folder, intent, rest or self._may_go_on)
+        except CorruptArtifactError as error:  # its file's name leads elsewhere
+            self._give_up(intent, error)
+            return 0, None
 
     # -- promote
 
@@ -346,7 +359,7 @@ class Upkeep:
     def close(self) -> None:
         """Stop between two steps; what is left is left to whoever comes next."""
         self._closed = True
-        with self._lock:
+        with self.lock:
             thread = self._thread
         if thread is not None:
             thread.join()

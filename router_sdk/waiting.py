@@ -7,9 +7,11 @@ itself. What is here is made of one primitive lock, which is never held across a
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -30,25 +32,33 @@ def held_here(lock: threading.RLock) -> bool:
     return held
 
 
+def take(queue: deque[T], most: int) -> list[T]:
+    """Remove up to ``most`` entries from the front, while others append."""
+    taken: list[T] = []
+    with contextlib.suppress(IndexError):
+        while len(taken) < most:
+            taken.append(queue.popleft())
+    return taken
+
+
 class Section:
     """Code on the main thread that our own signal handler lets come to its end first.
 
+    It holds ``lock``, which no exception can leave taken, and calls ``left`` when it does not any more.
+
     Attributes:
-        inside: Whether the main thread is in it.
-        postponed: What to do once it has left it.
+        lock: Taken first of all, and given back last.
+        postponed: What a handler wants done afterwards.
     """
 
-    __slots__ = ("inside", "postponed")
+    __slots__ = ("lock", "postponed")
 
     def __init__(self) -> None:
-        self.inside = False
+        self.lock = threading.RLock()
         self.postponed: Callable[[], object] | None = None
 
-    def __enter__(self) -> None:
-        self.inside = True
-
-    def __exit__(self, *fault: object) -> None:
-        self.inside = False
+    def left(self) -> None:
+        """Do what was postponed."""
         work, self.postponed = self.postponed, None
         if work is not None:
             work()

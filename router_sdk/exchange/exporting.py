@@ -16,7 +16,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from router_sdk.errors import InvalidInputError
+from pydantic_core import from_json
+
+from router_sdk.errors import InvalidInputError, StoreUnavailableError
 from router_sdk.store.artifacts import write_private
 
 if TYPE_CHECKING:
@@ -61,6 +63,12 @@ def _completion(example: Example, response: str) -> Row:
 
 
 _CHAT: dict[str, Callable[[Example, str], Row]] = {"chatml": _chatml, "alpaca": _alpaca, "completion": _completion}
+
+_CHAT_KEYS = {
+    "chatml": {"messages", "score", "agent"},
+    "alpaca": {"instruction", "input", "output", "score"},
+    "completion": {"prompt", "completion", "score"},
+}
 
 _CSV_COLUMNS = (
     *("decision_id", "at", "text", "task_type", "features", "session_id", "agent", "reward", "propensity", "source"),
@@ -161,52 +169,70 @@ def _list(lists: Path, path: Path, form: str, ids: list[str]) -> None:
     name = sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     try:
         write_private(lists / f"{name}.json", json.dumps({"path": place, "format": form, "decisions": ids}))
-    except OSError as error:  # such as a store on a medium that is read-only
+    except (OSError, StoreUnavailableError) as error:  # such as a store on a medium that is read-only
         _log.warning("the export is not listed beside the store, so that forget will not reach it: %s", error)
 
 
 def erase_from_exports(lists: Path, decision_ids: Collection[str]) -> None:
-    """Take these decisions' lines out of the listed exports that are still where they were written.
+    """Take these decisions' lines out of the listed exports that are still where and what they were written.
+
+    A list is a file that anybody may have written: what is no export by its own words is left as it is.
 
     Args:
         lists: Folder of the lists of exports.
         decision_ids: What was forgotten.
 
     Raises:
-        InvalidInputError: if an export is there and cannot be written.
+        InvalidInputError: if an export is there and cannot be read or written.
     """
     gone = set(decision_ids)
     for note in sorted(lists.glob("*.json")):
         try:
             told = json.loads(note.read_text(encoding="utf-8"))
-            path, form, ids = Path(told["path"]), told["format"], list(told["decisions"])
-        except (OSError, ValueError, KeyError, TypeError):
+            path, form, ids = Path(told["path"]), str(told["format"]), [str(one) for one in told["decisions"]]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             _log.warning("%s is no list of an export", note.name)
             continue
         if not path.is_file():
             note.unlink(missing_ok=True)
         elif not gone.isdisjoint(ids):
-            _take_out(path, ids, gone) if form != "csv" else _take_out_of_csv(path, gone)
+            try:
+                _take_out_of_csv(path, gone) if form == "csv" else _take_out(path, form, ids, gone)
+            except InvalidInputError:
+                raise
+            except OSError as error:
+                raise InvalidInputError(f"cannot read {path}: {error.strerror}") from error
+            except (ValueError, LookupError, csv.Error) as error:
+                words = "%s was changed since it was written; what was forgotten is not taken out of it: %s"
+                _log.warning(words, path, error)
             _list(lists, path, form, [one for one in ids if one not in gone])
 
 
-def _take_out(path: Path, ids: list[str], gone: Collection[str]) -> None:
+def _take_out(path: Path, form: str, ids: list[str], gone: Collection[str]) -> None:
     with path.open(encoding="utf-8", newline="\n") as source:
         lines = source.readlines()
     if len(lines) == sum(one not in gone for one in ids):
         return  # it was taken out, and the list not yet written
-    if len(lines) != len(ids):
-        _log.warning("%s was changed since it was written; what was forgotten is not taken out of it", path)
-        return
+    if not all(_is_line(form, *pair) for pair in zip(lines, ids, strict=True)):
+        raise ValueError("its lines are others")
     with _replacing(path) as file:
         file.writelines(line for line, decision_id in zip(lines, ids, strict=True) if decision_id not in gone)
 
 
+def _is_line(form: str, line: str, decision_id: str) -> bool:
+    """Whether a line can be an export's, of that decision."""
+    row = from_json(line)
+    if not isinstance(row, dict):
+        return False
+    return row.get("decision_id") == decision_id if form == "jsonl" else row.keys() == _CHAT_KEYS[form]
+
+
 def _take_out_of_csv(path: Path, gone: Collection[str]) -> None:
-    with path.open(encoding="utf-8", newline="") as source, _replacing(path) as file:
+    with path.open(encoding="utf-8", newline="") as source:
         reader = csv.reader(source)
-        writer = csv.writer(file)
         header = next(reader, [])
-        place = header.index("decision_id") if "decision_id" in header else None
-        writer.writerow(header)
-        writer.writerows(row for row in reader if place is None or not row or row[place] not in gone)
+        place = header.index("decision_id")
+        with _replacing(path) as file:
+            writer = csv.writer(file)
+            writer.writerow(header)
+            writer.writerows(row for row in reader if not row or row[place] not in gone)

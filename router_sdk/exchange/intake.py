@@ -19,7 +19,7 @@ from router_sdk.errors import InvalidInputError, StoreUnavailableError
 from router_sdk.exchange.importing import ImportReport, MappingLike, Numbered, import_examples
 from router_sdk.exchange.mapping import ColumnMapping
 from router_sdk.store.artifacts import entry
-from router_sdk.store.connection import private_folder
+from router_sdk.store.connection import PRIVATE_FILE, private_folder
 from router_sdk.store.identity import new_id
 from router_sdk.store.intents import Intent, add_intent, finish_intent, pending_intents
 from router_sdk.store.rows import Entry
@@ -97,7 +97,7 @@ class Intake:
     def _lock(self, key: object) -> Iterator[None]:
         """Held by who is at work on an import."""
         path = entry(private_folder(self._store.folder), f"import-{key}.lock")
-        with FileLock(path, timeout=0):
+        with FileLock(path, 0, PRIVATE_FILE):
             yield
         path.unlink(missing_ok=True)
 

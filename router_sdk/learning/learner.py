@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -16,7 +17,7 @@ from router_sdk.learning.cadence import BATCH, PAUSE_S, POLL_S, REPLAY_BATCH, SW
 from router_sdk.learning.folding import Folding
 from router_sdk.store.journal import LearningEvent, merged, sweep_pending, write_learning_events
 from router_sdk.store.transaction import HEAD
-from router_sdk.waiting import Bell, Promise
+from router_sdk.waiting import Bell, Promise, take
 
 if TYPE_CHECKING:
     from router_sdk.learning.fold import Fold
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from router_sdk.store import Store
 
 T = TypeVar("T")
+
+_PATIENCE_S = 0.5
+"""How long ``close`` waits before it suspects that a strategy is waiting for something that takes long."""
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +88,7 @@ class Learner:
         self._requests: deque[tuple[Callable[[], object], Promise[object]]] = deque()
         self._recorded = 0
         self._waiting_since: float | None = None
+        self._ended = False
         self._thread: threading.Thread | None = None
         self._thread_lock = threading.RLock()
 
@@ -111,11 +116,12 @@ class Learner:
         Raises:
             RouterClosedError: if the learner was closed.
         """
+        if self._closed:
+            raise RouterClosedError(_CLOSED)
         promise: Promise[T] = Promise()
-        with self._thread_lock:
-            if self._closed:
-                raise RouterClosedError("the router was closed; make a new one on the same store")
-            self._requests.append((work, promise))  # type: ignore[arg-type]
+        self._requests.append((work, promise))  # type: ignore[arg-type]
+        if self._ended:  # the thread may not have seen it
+            self._refuse_the_rest()
         self._urgent.ring()
         self.wake()
         return promise
@@ -147,19 +153,28 @@ class Learner:
             **self.folding.status(),
         }
 
-    def close(self, *, hurry: bool = False) -> None:
-        """Learn the rest, save, and stop the thread; in a hurry the rest is left to the next start."""
+    def close(self, *, hurry: bool = False, impatient: Callable[[], object] = lambda: None) -> None:
+        """Learn the rest, save, and stop the thread; in a hurry the rest is left to the next start.
+
+        Whoever calls it while another one is at it, or after it was cut short, waits for the same.
+
+        Args:
+            hurry: Whether to learn nothing more.
+            impatient: Called where that takes a while, to end what a strategy that learns may be waiting for.
+        """
         self.wake()
         last: Promise[object] = Promise()
-        with self._thread_lock:  # whoever asked before is served, whoever asks later is told
-            if self._closed:
-                return
-            self._requests.append((self.folding.save if hurry else self._finish, last))
-            self._closed = True
+        self._requests.append((self.folding.save if hurry else self._finish, last))
+        self._closed = True
+        if self._ended:
+            self._refuse_the_rest()
         self._urgent.ring()
         self._bell.ring()
         try:
-            last.result()
+            with suppress(RouterClosedError):  # somebody was faster, or has closed the log before
+                if not last.wait(_PATIENCE_S):
+                    impatient()
+                last.result()
         finally:
             if self._thread is not None:
                 self._thread.join()
@@ -206,6 +221,8 @@ class Learner:
                     sweep_pending(self._store.writer, self._pending_ttl_seconds)
             except Exception:
                 _log.exception("the learner goes on after a fault")
+        self._ended = True
+        self._refuse_the_rest()
 
     def _timeout(self) -> float:
         waited_from = time.monotonic() if self._waiting_since is None else self._waiting_since
@@ -215,6 +232,11 @@ class Learner:
         while self._requests:
             work, promise = self._requests.popleft()
             promise.run(work)
+
+    def _refuse_the_rest(self) -> None:
+        """Whoever asked before the end was served, whoever asks later is told."""
+        for _, promise in take(self._requests, len(self._requests)):
+            promise.fail(RouterClosedError(_CLOSED))
 
     def _due(self) -> bool:
         """Whether enough outcomes wait, of this process or another, or one has waited long enough."""
@@ -261,3 +283,6 @@ class Learner:
     def _finish(self) -> None:
         self._catch_up()
         self.folding.save()
+
+
+_CLOSED = "the router was closed; make a new one on the same store"

@@ -68,15 +68,15 @@ class Performance:
         """Examples, with feedback, with positive feedback, with quality, sum of quality."""
         self._processed = self._usable = 0
         self._rewards: OrderedDict[str, float] = OrderedDict()
-        self._lock = threading.Lock()
+        self.lock = threading.RLock()
 
     def after_fork(self) -> None:
         """In a child: a lock that nobody holds."""
-        self._lock = threading.Lock()
+        self.lock = threading.RLock()
 
     def learn(self, examples: Sequence[Example]) -> None:
         """Add new executions, and replace what corrected ones reported before."""
-        with self._lock:
+        with self.lock:
             self._learn(examples)
 
     def _learn(self, examples: Sequence[Example]) -> None:
@@ -130,13 +130,13 @@ class Performance:
 
     def score(self) -> float | None:
         """Mean reward of the last 100 outcomes, or None before the first."""
-        with self._lock:
+        with self.lock:
             newest = list(self._rewards.values())[-WINDOW:]
         return sum(newest) / len(newest) if newest else None
 
     def statistics(self) -> dict[str, Any]:
         """Totals over all agents, see ``Router.statistics``."""
-        with self._lock:
+        with self.lock:
             total, with_feedback, positive, with_quality, quality = self._judged
             labels, rewards = dict(self._labels), list(self._rewards.values())
         newest, before = rewards[-WINDOW:], rewards[:-WINDOW][-WINDOW:]
@@ -167,7 +167,7 @@ class Performance:
             expected: What strategies predict of them, by name.
         """
         by_agent: dict[str, dict[str, Running]] = {name: {} for name in names}
-        with self._lock:
+        with self.lock:
             for (name, kind), cell in self._cells.items():
                 if name in by_agent and task_type in (None, kind):
                     by_agent[name][kind] = cell
@@ -182,7 +182,7 @@ class Performance:
 
     def forget_agents(self, names: Collection[str]) -> None:
         """Start these agents' figures again."""
-        with self._lock:
+        with self.lock:
             for key in [key for key in self._cells if key[0] in names]:
                 del self._cells[key]
 

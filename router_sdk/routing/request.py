@@ -41,12 +41,12 @@ class Encoders(Mapping[str, Encoder]):
             raise InvalidConfigError(f"encoder: {unknown} are not registered; there are {sorted(classes)}")
         self._classes, self._settings = classes, settings
         self._made: dict[str, Encoder] = {}
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     def __getitem__(self, name: str) -> Encoder:
         found = self._made.get(name)
         if found is None:
-            with self._lock:
+            with self.lock:
                 found = self._made.get(name)
                 if found is None:
                     found = self._made[name] = self._make(name)
@@ -61,7 +61,7 @@ class Encoders(Mapping[str, Encoder]):
 
     def after_fork(self) -> None:
         """In a child: a lock that nobody holds."""
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._classes)
@@ -75,7 +75,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self._agents: OrderedDict[str, tuple[str, ...]] = OrderedDict()
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     def agents(self, session_id: str | None) -> tuple[str, ...]:
         """Oldest first; empty for an unknown session."""
@@ -83,7 +83,7 @@ class Sessions:
 
     def remember(self, session_id: str, agent: str) -> None:
         """Note that an agent was chosen."""
-        with self._lock:
+        with self.lock:
             acted = self._agents.pop(session_id, ())
             self._agents[session_id] = (*acted, agent)[-_REMEMBERED:]
             if len(self._agents) > _SESSIONS:
@@ -91,11 +91,11 @@ class Sessions:
 
     def after_fork(self) -> None:
         """In a child: a lock that nobody holds."""
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     def forget(self, session_id: str) -> None:
         """Drop one session."""
-        with self._lock:
+        with self.lock:
             self._agents.pop(session_id, None)
 
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from router_sdk.errors import CorruptArtifactError
+from router_sdk.errors import CorruptArtifactError, StoreUnavailableError
 from router_sdk.store.connection import disk, private_folder
 
 MANIFEST = "manifest.json"
@@ -28,6 +28,7 @@ DAMAGED = "damaged"
 
 _PLAIN = re.compile(r"[A-Za-z0-9][\w.+-]{0,200}")
 _LARGE_BYTES = 1 << 20
+_MANIFEST_BYTES = 1 << 24
 _DAMAGED_KEPT = 5
 _ABANDONED_S = 3_600.0
 
@@ -163,7 +164,10 @@ def check_artifact(folder: Path) -> None:
         CorruptArtifactError: if a file is missing, added or changed, or the manifest is none.
     """
     try:
-        expected = json.loads((folder / MANIFEST).read_text())["sha256"]
+        manifest = folder / MANIFEST
+        if not manifest.is_file() or manifest.stat().st_size > _MANIFEST_BYTES:
+            raise TypeError("there is none of a size to be read")
+        expected = json.loads(manifest.read_text())["sha256"]
         if not isinstance(expected, dict):
             raise TypeError("it names no files")
         found = {path.relative_to(folder).as_posix(): sha256(path) for path in files_in(folder)}
@@ -175,20 +179,43 @@ def check_artifact(folder: Path) -> None:
         raise CorruptArtifactError(f"{folder.name}: {', '.join(wrong)[:300]} do not match the manifest")
 
 
+def read_state(folder: Path, load: Callable[[Path], None]) -> None:
+    """Let ``load`` read what a folder holds, whose files are as they were written.
+
+    Raises:
+        CorruptArtifactError: if it cannot, whatever it raises.
+    """
+    try:
+        load(folder)
+    except CorruptArtifactError:
+        raise
+    except Exception as error:
+        raise CorruptArtifactError(f"{folder.name}: cannot be loaded: {type(error).__name__}: {error}") from error
+
+
 def set_aside(folder: Path, root: Path) -> None:
     """Move a damaged folder out of the way, where a person can look at it; the newest five are kept."""
     if not folder.exists():
         return
-    aside = private_folder(root / DAMAGED)
+    aside = root / DAMAGED
     target = aside / f"{folder.parent.name}-{folder.name}-{time.time_ns()}"
     try:
+        private_folder(aside)
         folder.rename(target)
-    except OSError as error:
+    except (OSError, StoreUnavailableError) as error:
         _log.warning("%s is damaged and cannot be set aside: %s", folder.name, error)
         return
     _log.error("%s is damaged, and was set aside as %s", folder.name, target)
-    for old in sorted(aside.iterdir(), key=lambda path: path.stat().st_mtime)[:-_DAMAGED_KEPT]:
+    for old in sorted(aside.iterdir(), key=lambda path: path.lstat().st_mtime)[:-_DAMAGED_KEPT]:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def remove(folder: Path, name: object) -> None:
+    """Delete the entry of that name from a folder; where the name could lead elsewhere, nothing."""
+    try:
+        shutil.rmtree(entry(folder, name), ignore_errors=True)
+    except CorruptArtifactError as error:
+        _log.warning("nothing is deleted: %s", error)
 
 
 def remove_strangers(folder: Path, known: Collection[str]) -> list[str]:

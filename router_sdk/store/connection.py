@@ -8,7 +8,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from filelock import lock_descriptor, unlock_descriptor
@@ -23,7 +23,9 @@ BUSY_S = 0.05
 """How long SQLite itself waits for a lock that the file lock does not guard; who commits tries again."""
 
 _TICK_S = 0.1
-_PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
+PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
+_BESIDE = ("-wal", "-shm", "-journal", "-lock", ".artifacts")
+"""What stands beside a database is called like it, with one of these added."""
 
 
 @contextmanager
@@ -60,7 +62,7 @@ def make_private(path: Path) -> None:
     try:
         found = path.stat()
         if found.st_mode & 0o077 and found.st_uid == getattr(os, "geteuid", lambda: found.st_uid)():
-            path.chmod(_PRIVATE_FOLDER if stat.S_ISDIR(found.st_mode) else _PRIVATE_FILE)
+            path.chmod(_PRIVATE_FOLDER if stat.S_ISDIR(found.st_mode) else PRIVATE_FILE)
     except OSError:
         return
 
@@ -71,7 +73,7 @@ class DatabaseFile:
     A name can come to lead elsewhere while a file is open: it is deleted, moved, replaced. What is committed then is in
     nobody's reach, so ``check`` comes between a commit and its acknowledgement.
 
-    Nothing here opens the file: closing it again would release SQLite's locks on it, which are the process's.
+    SQLite alone opens the file: closing it otherwise would release SQLite's locks on it, which are the process's.
 
     Args:
         location: Any name of the file.
@@ -96,15 +98,15 @@ class DatabaseFile:
         """Make the file if nobody has, and remember which one it is.
 
         Raises:
-            NotAStoreError: if it is no regular file.
-            StoreUnavailableError: if it cannot be made, is not the file that was open before, or has a second name,
-                beside which SQLite would keep a second write-ahead log.
+            NotAStoreError: if it is something else than a store; it is left as it was.
+            StoreUnavailableError: if it cannot be made, is not the file that was open before, has a second name,
+                beside which SQLite would keep a second write-ahead log, or what stands beside it is elsewhere.
         """
         if self._identity is not None:
             self.check()
             return
         try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _PRIVATE_FILE))
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
         except FileExistsError:
             pass
         except OSError as error:
@@ -113,15 +115,15 @@ class DatabaseFile:
             ) from error
         self.look()
         self._identity = _identity(self.path)
-        for beside in ("", "-wal", "-shm", "-lock", ".artifacts"):  # an earlier release let others read them
+        for beside in ("", *_BESIDE):  # an earlier release let others read them
             make_private(self.path.with_name(self.path.name + beside))
 
     def look(self) -> None:
-        """Look whether there is a file that can be a store.
+        """Look whether there is a file that can be a store; nothing is made or changed by that.
 
         Raises:
-            NotAStoreError: if it is no regular file.
-            StoreUnavailableError: if it is not there, or has a second name.
+            NotAStoreError: if it is something else.
+            StoreUnavailableError: if it is not there, has a second name, or what stands beside it is elsewhere.
         """
         try:
             found = os.stat(self.path)
@@ -134,6 +136,23 @@ class DatabaseFile:
                 f"{self.path.name} has {found.st_nlink} names (hard links), and SQLite would keep a log beside each; "
                 "use a symbolic link"
             )
+        *files, folder = (self.path.with_name(self.path.name + beside) for beside in _BESIDE)
+        for beside in (*files, *folder.glob("*")):
+            if beside.is_symlink():
+                raise StoreUnavailableError(f"{beside} is a symbolic link; what belongs to a store stands beside it")
+        try:  # what is in the file itself, past every lock and log
+            with closing(_connect(self.path, "ro&immutable=1", 0.0)) as connection:
+                owned = _owned(connection, self.path)
+            if not owned and self.has_log():  # which may hold all there is
+                with closing(_connect(self.path, "ro", BUSY_S)) as connection:
+                    _owned(connection, self.path)
+        except sqlite3.Error as error:  # else somebody writes, and whoever opens it looks again
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+                raise unusable(self.path, error) from error
+
+    def has_log(self) -> bool:
+        """Whether there is a write-ahead log: of a process that has the file open, or that died."""
+        return self._wal.exists()
 
     def opened(self) -> None:
         """Remember which write-ahead log goes with the open connection."""
@@ -182,6 +201,20 @@ class DatabaseFile:
 _Identity = tuple[int, int]
 
 
+def _owned(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether a database is a store; False where it is as empty as a file that is about to be one.
+
+    Raises:
+        NotAStoreError: if it is another program's.
+    """
+    if is_store(connection):
+        return True
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if tables or connection.execute("PRAGMA application_id").fetchone() != (0,):
+        raise NotAStoreError(f"{path.name} is the database of another program; name another file")
+    return False
+
+
 def _identity(path: Path) -> _Identity | None:
     try:
         found = os.stat(path)
@@ -227,7 +260,7 @@ class ProcessLock:
 
     def _open(self) -> None:
         try:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), _PRIVATE_FILE)
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), PRIVATE_FILE)
         except OSError as error:
             raise StoreUnavailableError(
                 f"cannot open the store in {self._path.parent}: {error.strerror}; make the folder, or choose another"
@@ -284,7 +317,8 @@ def open_looker(path: Path) -> sqlite3.Connection:
     file = DatabaseFile(path)
     file.look()
     try:
-        connection = _connect(file.path, "ro", _READING_S)
+        # Who may write takes SQLite's side files away again, but would write back a log that a dead process left.
+        connection = _connect(file.path, "ro" if file.has_log() else "rw", _READING_S)
         try:
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         except sqlite3.OperationalError as error:  # a read-only medium has no room for SQLite's own side files
@@ -345,11 +379,7 @@ def open_writer(file: DatabaseFile, lock: ProcessLock, *, durable: bool = True) 
 
 
 def _set_up(connection: sqlite3.Connection, path: Path, *, durable: bool) -> None:
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    (owner,) = connection.execute("PRAGMA application_id").fetchone()
-    if owner not in (0, APPLICATION_ID) or (tables and not is_store(connection)):
-        raise NotAStoreError(f"{path.name} is the database of another program; name another file")
-    if not tables:  # before there is a first page, or never
+    if not _owned(connection, path):  # before there is a first page, or never
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute("PRAGMA journal_mode = WAL")

@@ -18,7 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -30,9 +30,9 @@ from router_sdk.errors import (
     StoreUnavailableError,
 )
 from router_sdk.store.rows import Entry
-from router_sdk.store.ticket import Ticket, settle, take
+from router_sdk.store.ticket import Ticket, settle
 from router_sdk.store.transaction import Committer
-from router_sdk.waiting import Bell, Promise, committing, may_be_interrupted
+from router_sdk.waiting import Bell, Promise, committing, may_be_interrupted, take
 
 if TYPE_CHECKING:
     from router_sdk.records import Decision
@@ -91,6 +91,8 @@ class LogWriter:
         self._bell = Bell()
         self._rung = self._ended = self._crowded = False
         self._leader = 0
+        self._unsure = False
+        """Whether a caller that commits itself was interrupted, before or after what is queued was on disk."""
         self._nudging: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._starting = threading.RLock()
@@ -116,8 +118,7 @@ class LogWriter:
             try:
                 ticket.wait()
             finally:
-                if ticket.follower is not None:
-                    ticket.follower.wake()
+                ticket.leave()
         if ticket.error is not None:
             raise ticket.error
 
@@ -133,16 +134,19 @@ class LogWriter:
         return idle and not may_be_interrupted()
 
     def _commit_here(self, ticket: Ticket) -> None:
-        with self._busy:  # leaves no moment in which an exception could find the lock taken and not guarded
-            me = threading.get_ident()
-            section = committing if me == threading.main_thread().ident else nullcontext()
-            try:
-                self._leader = me
-                with section:
-                    decisions = [one for one in take(self._decisions, GROUP_SIZE) if not one.durable]
-                    self._commit([ticket], decisions, ticket.deadline)
-            finally:
-                self._leader = 0
+        me = threading.get_ident()
+        main = me == threading.main_thread().ident
+        try:
+            # Locks leave no moment in which an exception could find them taken and not guarded.
+            with committing.lock if main else nullcontext(), self._busy:
+                try:
+                    self._leader = me
+                    self._commit([ticket], self._first_decisions(), ticket.deadline)
+                finally:
+                    self._leader = 0
+        finally:
+            if main:
+                committing.left()
 
     async def aappend(self, entries: Sequence[Entry]) -> None:
         """``append`` for coroutines: the event loop is woken once per group."""
@@ -169,10 +173,16 @@ class LogWriter:
         self._ring()
 
     def offer(self, decision: Decision) -> bool:
-        """Queue a decision without waiting; False if the queue is full and the decision was not taken."""
+        """Queue a decision without waiting; False if the queue is full, or closed, and the decision was not taken."""
         if len(self._decisions) >= self._queue_size:
             return False
         self._decisions.append(decision)
+        if self._ended:  # the thread may have taken it all the same
+            try:
+                self._decisions.remove(decision)
+            except ValueError:
+                return True
+            return False
         if not self._rung:
             self._ring()
         return True
@@ -222,18 +232,21 @@ class LogWriter:
             self._do(self._write_all)
 
     def close(self) -> None:
-        """Flush, stop the thread and close the file. Later calls raise ``RouterClosedError``."""
-        with self._starting:
-            if self._closed:
-                return
-            self._closed = True
+        """Flush, stop the thread and close the file. Later calls raise ``RouterClosedError``.
+
+        Whoever calls it while another one is at it, or after it was cut short, waits for the same.
+        """
+        if self._ended and self._closed:
+            return
+        self._closed = True
         promise: Promise[None] = Promise()
         self._jobs.append((self._finish, time.monotonic() + self._timeout_s, promise))  # type: ignore[arg-type]
         self._ring()
-        thread = self._thread
-        if thread is not None:
-            thread.join()
-        promise.result()
+        if self._thread is not None:
+            self._thread.join()
+            self._refuse_the_rest()
+        with suppress(RouterClosedError):  # somebody was faster
+            promise.result()
 
     # -- forks
 
@@ -295,7 +308,11 @@ class LogWriter:
 
     def _finish(self, deadline: float) -> None:
         """The last thing that the thread does."""
+        if self._ended:
+            return
         try:
+            self._write_all(deadline)
+            self._ended = True  # whoever queues a decision from now on looks whether it was taken
             self._write_all(deadline)
         finally:
             self._ended = True
@@ -311,24 +328,34 @@ class LogWriter:
         """Commit what waits, up to the group size; False if the log cannot be written."""
         tickets = take(self._tickets, GROUP_SIZE)
         self._crowded = len(tickets) > 1
-        decisions = [decision for decision in take(self._decisions, GROUP_SIZE) if not decision.durable]
+        decisions = self._first_decisions()
         if not (tickets or decisions):
             return True
         return self._commit(tickets, decisions, min([deadline, *(ticket.deadline for ticket in tickets)]))
 
+    def _first_decisions(self) -> list[Decision]:
+        """What of the decisions to commit next; it stays queued until it is on disk, whatever interrupts us."""
+        self._drop_durable()
+        queued = [self._decisions[i] for i in range(min(len(self._decisions), GROUP_SIZE))]
+        return [decision for decision in queued if not decision.durable]
+
+    def _drop_durable(self) -> None:
+        while self._decisions and self._decisions[0].durable:
+            self._decisions.popleft()
+
     def _commit(self, tickets: list[Ticket], decisions: list[Decision], deadline: float) -> bool:
         entries = [entry for ticket in tickets for entry in ticket.entries]
+        unsure, self._unsure = self._unsure, True
+        carried = [Entry(decision=decision) for decision in decisions] if unsure else []
         written = False
         error: RouterError | None = None
         try:
-            self._committer.insert(entries, decisions, deadline)
+            self._committer.insert([*entries, *carried], () if unsure else decisions, deadline)
         except StoreBusyError as fault:  # who came later may wait longer
-            self._decisions.extendleft(reversed(decisions))
             late = [ticket for ticket in tickets if ticket.deadline <= time.monotonic()]
             self._tickets.extendleft(reversed([ticket for ticket in tickets if ticket not in late]))
             tickets, error = late, fault
         except (RouterError, sqlite3.OperationalError, OSError) as fault:
-            self._decisions.extendleft(reversed(decisions))
             error = StoreUnavailableError(f"the log cannot be written: {fault}; record it again later")
         except Exception as fault:
             if len(tickets) + len(decisions) > 1:  # one row spoilt the group: commit the others without it
@@ -339,10 +366,7 @@ class LogWriter:
             written, error = True, InvalidOutcomeError(f"the log refused the row: {fault}")
             for decision in decisions:
                 _log.error("the log refused decision %s: %s", decision.decision_id, fault)
-        except BaseException:  # a caller that commits itself was interrupted, before or after they were on disk
-            again = [Entry(decision=decision) for decision in decisions]
-            self._tickets.appendleft(Ticket(again, time.monotonic() + self._timeout_s))
-            raise
+                self._decisions.remove(decision)
         else:
             written = True
             for decision in decisions:
@@ -350,6 +374,8 @@ class LogWriter:
             for entry in entries:
                 if entry.decision is not None:
                     entry.decision.durable = True
+            self._drop_durable()
+        self._unsure = unsure and not (written and decisions)
         settle(tickets, error)
         if written and error is None:
             self._on_commit(sum(1 for entry in entries if entry.outcome is not None))

@@ -44,7 +44,7 @@ def _key(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
-        secret = path.read_bytes()
+        secret = path.read_bytes() if path.is_file() else b""
         if len(secret) != _KEY_BYTES:
             raise StoreUnavailableError(
                 f"{path.name} is not whole: another process is writing it (try again), or died doing so (delete it)"

@@ -26,8 +26,7 @@ from router_sdk.store.intents import add_intent, continue_intent, finish_intent,
 
 if TYPE_CHECKING:
     from router_sdk.store.group_commit import LogWriter
-    from router_sdk.store.identity import new_id
-from router_sdk.store.intents import Intent
+    from router_sdk.store.intents import Intent
 
 PIECE = 256
 """Decisions that go in one transaction."""

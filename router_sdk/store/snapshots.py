@@ -5,14 +5,22 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from router_sdk.errors import CorruptArtifactError
-from router_sdk.store.artifacts import check_artifact, entry, plain_name, remove_strangers, set_aside, write_artifact
+from router_sdk.store.artifacts import (
+    check_artifact,
+    entry,
+    plain_name,
+    read_state,
+    remove,
+    remove_strangers,
+    set_aside,
+    write_artifact,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -45,10 +53,11 @@ class Snapshots:
         writer: Where the rows are written.
         reader: Where they are read.
         folder: The store's folder for artefacts.
+        read_only: Whether nothing may be changed; then what is damaged stays where it is.
     """
 
-    def __init__(self, writer: LogWriter, reader: LogReader, folder: Path) -> None:
-        self._writer, self._reader = writer, reader
+    def __init__(self, writer: LogWriter, reader: LogReader, folder: Path, *, read_only: bool = False) -> None:
+        self._writer, self._reader, self._read_only = writer, reader, read_only
         self._root = folder
         self._folder = folder / "snapshots"
 
@@ -78,7 +87,7 @@ class Snapshots:
             return [folder for (folder,) in old]
 
         for old in self._writer.transact(work):
-            self._delete(old)
+            remove(self._folder, old)
 
     def restore(self, strategy: str, mark: str, load: Callable[[Path], None], after: int = 0) -> int:
         """Load the newest usable snapshot beyond ``after`` and return its cursor; 0 means that there is none."""
@@ -91,10 +100,11 @@ class Snapshots:
                 try:
                     check_artifact(folder)
                 except CorruptArtifactError:
-                    set_aside(folder, self._root)
+                    if not self._read_only:
+                        set_aside(folder, self._root)
                     raise
-                load(folder)
-            except (CorruptArtifactError, OSError, ValueError, KeyError, TypeError) as error:
+                read_state(folder, load)
+            except CorruptArtifactError as error:
                 _log.warning("snapshot %.80s of %s is not usable, trying an older one: %s", name, strategy, error)
             else:
                 return int(cursor)
@@ -114,7 +124,7 @@ class Snapshots:
         """
         source = entry(self._folder, old.folder)
         check_artifact(source)
-        load(source)
+        read_state(source, load)
         name = plain_name(f"{old.strategy}-{old.cursor}-{secrets.token_hex(4)}")
         write_artifact(self._folder / name, fill)
 
@@ -122,7 +132,7 @@ class Snapshots:
             connection.execute("UPDATE snapshots SET folder = ? WHERE folder = ?", (name, old.folder))
 
         self._writer.transact(work)
-        self._delete(old.folder)
+        remove(self._folder, old.folder)
 
     def discard(self, old: Sequence[Snapshot]) -> None:
         """Delete these."""
@@ -133,13 +143,7 @@ class Snapshots:
 
         self._writer.transact(work)
         for (name,) in names:
-            self._delete(name)
-
-    def _delete(self, name: str) -> None:
-        try:
-            shutil.rmtree(entry(self._folder, name), ignore_errors=True)
-        except CorruptArtifactError as error:
-            _log.warning("a snapshot is not deleted: %s", error)
+            remove(self._folder, name)
 
     def tidy(self) -> None:
         """Delete what killed processes left."""

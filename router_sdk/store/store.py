@@ -92,7 +92,7 @@ class Store:
                 timeout_s=timeout_s,
             )
         self.reader = LogReader(lambda: self._open(self.path))
-        self.snapshots = Snapshots(self.writer, self.reader, self.folder)
+        self.snapshots = Snapshots(self.writer, self.reader, self.folder, read_only=read_only)
         self.parts = KeptFolders(self.folder)
         self.exports = self.folder / "exports"
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,27 +27,26 @@ class Ticket(Promise[None]):
         deadline: When to give up on a store that is locked, by the monotonic clock.
         future: Of the coroutine that waits, or None where a thread does.
         follower: The next sleeper of the same group: each woken caller wakes one other.
+        left: Whether nobody sleeps on it any more: the caller was interrupted, or is done.
     """
 
-    __slots__ = ("deadline", "entries", "follower", "future")
+    __slots__ = ("deadline", "entries", "follower", "future", "left")
 
     def __init__(self, entries: Sequence[Entry], deadline: float, future: asyncio.Future[None] | None = None) -> None:
         super().__init__()
         self.entries, self.deadline, self.future = entries, deadline, future
         self.follower: Ticket | None = None
+        self.left = False
 
     def settle(self, error: RouterError | None, follower: Ticket | None) -> None:
         """Note how it went, and wake nobody yet."""
         self._error, self.follower, self.done = error, follower, True
 
-
-def take(queue: deque[T], most: int) -> list[T]:
-    """Remove up to ``most`` entries from the front, while others append."""
-    taken: list[T] = []
-    with contextlib.suppress(IndexError):
-        while len(taken) < most:
-            taken.append(queue.popleft())
-    return taken
+    def leave(self) -> None:
+        """The caller sleeps no more. It wakes the next one; where that is not known yet, who settles passes it over."""
+        self.left = True
+        if self.follower is not None:
+            self.follower.wake()
 
 
 def settle(tickets: Sequence[Ticket], error: RouterError | None) -> None:
@@ -59,7 +56,7 @@ def settle(tickets: Sequence[Ticket], error: RouterError | None) -> None:
     for ticket in reversed(tickets):
         ticket.settle(error, follower)
         if ticket.future is None:
-            follower = ticket
+            follower = follower if ticket.left else ticket
         else:
             loops.setdefault(ticket.future.get_loop(), []).append(ticket.future)
     if follower is not None:

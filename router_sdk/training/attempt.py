@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.errors import FitStoppedError
-from router_sdk.store.artifacts import entry
-from router_sdk.store.connection import private_folder
+from router_sdk.errors import CorruptArtifactError, FitStoppedError
+from router_sdk.store.artifacts import entry, files_in, write_private
+from router_sdk.store.connection import make_private, private_folder
 from router_sdk.store.pretraining import copy_pretraining
 from router_sdk.store.transaction import HEAD
 from router_sdk.store.versions import forgotten_after
@@ -176,10 +176,13 @@ class Attempt:
             if json.loads((self._folder / _WANTED).read_text(encoding="utf-8")) != wanted:
                 return None
             request = FitRequest.read(self._folder / REQUEST)
-        except (OSError, ValueError, TypeError):
+            files_in(self._folder)  # none of them leads elsewhere
+        except (OSError, ValueError, TypeError, RecursionError, CorruptArtifactError):
             return None
-        here = Path(request.folder) == self._folder and Path(request.store) == self._services.store.path
-        return request if here and (self._folder / BASE).is_dir() else None
+        strategy = self._stage.strategy
+        told = (request.strategy, request.folder, request.store, request.caches)
+        here = (strategy.name, *map(str, (self._folder, self._services.store.path, strategy.services.folder)))
+        return request if told == here and (self._folder / BASE).is_dir() else None
 
     def _copy_serving(self) -> int:
         with self._services.learner.folding.lock:
@@ -218,7 +221,9 @@ class Attempt:
             synthetic=self.kind == "pretrain",
         )
         request.write(self._folder / REQUEST)
-        (self._folder / _WANTED).write_text(json.dumps(wanted), encoding="utf-8")  # last: now it can be resumed
+        for path in self._folder.rglob("*"):
+            make_private(path)
+        write_private(self._folder / _WANTED, json.dumps(wanted))  # last: now it can be resumed
         return request
 
     # -- where the work is done

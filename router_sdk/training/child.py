@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import FitError, FitStoppedError, TooFewExamplesError
+from router_sdk.store.connection import PRIVATE_FILE
 from router_sdk.training.request import REQUEST
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def fit_in_child(folder: Path, device: str, fit: Fit) -> None:
         FitStoppedError: if it was told to stop.
         FitError: if the child failed or was killed.
     """
-    with (folder / _ERRORS).open("wb") as errors:
+    with open(folder / _ERRORS, "wb", opener=lambda path, flags: os.open(path, flags, PRIVATE_FILE)) as errors:
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", "router_sdk.fit_worker", str(folder / REQUEST)],
             stdin=subprocess.DEVNULL,
@@ -87,7 +88,13 @@ def _kill_when_stopped(child: subprocess.Popen[bytes], fit: Fit) -> None:
 def _environment(device: str) -> dict[str, str]:
     """One thread for the linear algebra on a CPU, so that serving keeps its share."""
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**({} if device.startswith("cuda") else one), **os.environ, "TOKENIZERS_PARALLELISM": "false"}
+    return {
+        **({} if device.startswith("cuda") else one),
+        **os.environ,
+        "TOKENIZERS_PARALLELISM": "false",
+        # An empty entry, which a script leaves that adds to a variable that was not set, is the current folder.
+        "PYTHONPATH": os.pathsep.join(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))),
+    }
 
 
 def _last_line(path: Path) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from router_sdk.errors import FitError
-from router_sdk.waiting import Promise
+from router_sdk.waiting import Promise, take
 
 if TYPE_CHECKING:
     from router_sdk.records import ModelVersion
@@ -39,8 +39,7 @@ class Fit:
         self.started = time.time()
         self._stop = False
         self._done: Promise[None] = Promise()
-        self._at_end: list[Callable[[], object]] = []
-        self._lock = threading.RLock()
+        self._at_end: deque[Callable[[], object]] = deque()
 
     def wait(self, timeout: float | None = None) -> Fit:
         """Return once it has ended.
@@ -76,19 +75,18 @@ class Fit:
         """Note how it ended."""
         self.state, self.words, self.version = state, words, version
         self.share = 1.0 if version is not None else self.share
-        with self._lock:
-            self._done.keep(None)
-            waiting, self._at_end = self._at_end, []
-        for work in waiting:
-            work()
+        self._done.keep(None)
+        self._tell()
 
     def at_end(self, work: Callable[[], object]) -> None:
         """Call ``work`` when the fit has ended, at once if it has."""
-        with self._lock:
-            if self.running:
-                self._at_end.append(work)
-                return
-        work()
+        self._at_end.append(work)
+        if not self.running:
+            self._tell()
+
+    def _tell(self) -> None:
+        for work in take(self._at_end, len(self._at_end)):
+            work()
 
     def to_dict(self) -> dict[str, object]:
         """How it stands, as JSON values."""

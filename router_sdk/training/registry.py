@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import CorruptArtifactError, UnknownVersionError
-from router_sdk.store.artifacts import check_artifact, entry, remove_strangers, set_aside, write_artifact
+from router_sdk.store.artifacts import (
+    check_artifact,
+    entry,
+    read_state,
+    remove,
+    remove_strangers,
+    set_aside,
+    write_artifact,
+)
 from router_sdk.store.identity import new_id
 from router_sdk.store.versions import (
     Champion,
@@ -177,16 +184,14 @@ class Registry:
         try:
             self._read(strategy, folder)
         except CorruptArtifactError:
-            set_aside(folder, self._store.folder)
+            if not self._store.read_only:
+                set_aside(folder, self._store.folder)
             raise
 
     @staticmethod
     def _read(strategy: Strategy, folder: Path) -> None:
         check_artifact(folder)
-        try:
-            strategy.load(folder)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CorruptArtifactError(f"{folder.name}: cannot be loaded: {error}") from error
+        read_state(folder, strategy.load)
 
     def open(self, strategy: Strategy) -> tuple[Strategy, ModelVersion | None]:
         """Load the version that serves; where it is damaged, the newest of those that served before and is not.
@@ -218,13 +223,12 @@ class Registry:
             if version.pruned_at is not None:
                 continue
             try:
-                old = entry(self._folder, version.folder)
-                folder = self.forgetting(strategy, old, decision_ids)
+                folder = self.forgetting(strategy, entry(self._folder, version.folder), decision_ids)
             except CorruptArtifactError as error:
                 _log.warning("version %d of %s is damaged, and deleted: %s", version.version, strategy.name, error)
             else:
                 move_version(self._store.writer, version, folder.name)
-            shutil.rmtree(old, ignore_errors=True)
+            remove(self._folder, version.folder)
 
     def forgetting(self, strategy: Strategy, folder: Path, decision_ids: Collection[str]) -> Path:
         """A new folder with the state that stands in another one, without its memories of these decisions.
@@ -246,7 +250,7 @@ class Registry:
         """Give up old versions that nothing needs, see ``prune_versions``; how many."""
         gone = prune_versions(self._store.writer, strategy, keep, keep_s)
         for name in gone:
-            shutil.rmtree(entry(self._folder, name), ignore_errors=True)
+            remove(self._folder, name)
         return len(gone)
 
     def tidy(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from router_sdk.rewards import OutcomeReward, RewardFunction
+from router_sdk.store.artifacts import write_private
 
 if TYPE_CHECKING:
     from router_sdk.plugins import PluginRegistry
@@ -62,7 +63,7 @@ class FitRequest:
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
-        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        write_private(path, json.dumps(asdict(self)))
 
     @classmethod
     def read(cls, path: Path) -> Self:

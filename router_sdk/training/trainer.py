@@ -26,7 +26,7 @@ from router_sdk.errors import (
 from router_sdk.gate import Comparison, Gate, HeldOutAccuracy
 from router_sdk.records.record import blame, describe
 from router_sdk.store.artifacts import entry
-from router_sdk.store.connection import private_folder
+from router_sdk.store.connection import PRIVATE_FILE, private_folder
 from router_sdk.store.journal import LearningEvent, write_learning_events
 from router_sdk.store.versions import fits_since, forgotten_after, fresh_examples
 from router_sdk.strategy import Strategy
@@ -93,7 +93,7 @@ class Trainer:
         self._triggers = [ExampleCount(config.retrain_interval, config.min_examples), *plugins.triggers]
         self._gate = Gate([HeldOutAccuracy(), *plugins.checks])
         self._automatic = config.retrain and config.learns and any(map(trainable, chain.stages))
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._closed = False
         self._not_before = 0.0
@@ -177,7 +177,7 @@ class Trainer:
     def _start(
         self, stage: Stage, reason: str, settings: Mapping[str, Any], source: Source | None = None
     ) -> Fit | None:
-        with self._lock:
+        with self.lock:
             if self._closed or self._busy:
                 return None
             self.fit = fit = Fit(stage.name, reason)
@@ -225,7 +225,8 @@ class Trainer:
 
         Entering it raises ``filelock.Timeout`` where another process holds it.
         """
-        return FileLock(entry(private_folder(self._services.store.folder), f"fit-{strategy}.lock"), timeout=0)
+        path = entry(private_folder(self._services.store.folder), f"fit-{strategy}.lock")
+        return FileLock(path, 0, PRIVATE_FILE)
 
     def _attempt(
         self, fit: Fit, stage: Stage, settings: Mapping[str, Any], source: Source | None, ending: Ending
@@ -312,7 +313,7 @@ class Trainer:
 
     def interrupt(self) -> None:
         """Stop what is running, and return once it has ended; it may be begun again."""
-        with self._lock:
+        with self.lock:
             fit, thread = self.fit, self._thread
             self._not_before = time.monotonic() + _PAUSE_S
         if fit is not None:
@@ -322,13 +323,13 @@ class Trainer:
 
     def close(self) -> None:
         """Stop what is running; the next fit goes on from its checkpoints."""
-        with self._lock:
+        with self.lock:
             self._closed = True
         self.interrupt()
 
     def after_fork(self) -> None:
         """In a child: nothing is running."""
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._thread = self.fit = None
 
 

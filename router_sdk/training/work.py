@@ -14,7 +14,7 @@ from router_sdk.evaluation.fit_report import FitReport, fit_report
 from router_sdk.evaluation.held_out import HeldOut, held_out_evaluation, summarised
 from router_sdk.records import Agent, AgentSet
 from router_sdk.store.artifacts import write_artifact
-from router_sdk.store.connection import open_reader
+from router_sdk.store.connection import open_reader, private_folder
 from router_sdk.store.tail import LogTail
 from router_sdk.strategy import FitContext
 from router_sdk.training.registry import twin
@@ -162,7 +162,7 @@ class _Work:
         own = "" if rounds == 1 else f"part-{number}"
         folders = [self._folder / name / own for name in (SCRATCH, CHECKPOINTS)]
         for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
+            private_folder(folder)
         return FitContext(
             folder=folders[0],
             device=self._request.device,

@@ -73,7 +73,8 @@ def test_what_takes_long_is_deselected_without_its_flag(tmp_path):
         )
         + "def test_always(): pass\n"
     )
-    command = [sys.executable, "-m", "pytest", "-p", "conftest", "--strict-markers", "-c", os.devnull, "test_marked.py"]
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    command = [sys.executable, "-m", "pytest", "-p", "conftest", "--strict-markers", "test_marked.py"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
 
     def outcome(*flags):

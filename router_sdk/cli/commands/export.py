@@ -12,7 +12,7 @@ import typer
 
 from router_sdk.cli.invocation import Invocation
 from router_sdk.cli.options import STDIN
-from router_sdk.exchange.exporting import ExportFormat
+from router_sdk.exchange.exporting import ExportFormat, export_examples
 
 if TYPE_CHECKING:
     from router_sdk.router import Router
@@ -46,6 +46,6 @@ def export(
 def _to_stdout(router: Router, form: ExportFormat, min_reward: float | None) -> None:
     with tempfile.TemporaryDirectory(prefix="router-export-") as folder:
         draft = Path(folder) / "examples"
-        router.export_examples(draft, format=form, min_reward=min_reward)
+        export_examples(router.examples.with_responses(), draft, form, min_reward)
         with draft.open(encoding="utf-8", newline="") as file:
             shutil.copyfileobj(file, sys.stdout)

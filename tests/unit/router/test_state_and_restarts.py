@@ -141,7 +141,7 @@ def test_many_threads_route_and_record_while_agents_come_and_go(make_router):
 def test_a_forked_child_routes_records_and_learns_beside_its_parent(make_router):
     router = make_router([Counting])
     feed(router, 5)
-    locks = [router._engine.deciding.sessions._lock, router._engine.performance._lock]
+    locks = [router._engine.deciding.sessions.lock, router._engine.performance.lock]
     for lock in locks:  # another thread of the parent stands in there at the moment of the fork
         lock.acquire()
     child = os.fork()

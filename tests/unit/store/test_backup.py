@@ -46,7 +46,7 @@ def save_snapshot(log, cursor=5, name="tally"):
 def fit_version(log, folder="tally-one"):
     write_artifact(log.store.folder / "versions" / folder, lambda inner: (inner / "weights").write_bytes(b"w") and None)
     fields = {"kind": "fit", "parent": None, "upto": 1, "samples": 1, "passed": True, "reason": "it passed"}
-    settings = {"settings": {}, "metrics": {}, "fine_tuned": False, "data_hash": "d"}
+    settings = {"settings": {}, "metrics": {}, "fine_tuned": False, "data_hash": "d", "unless_forgotten_after": 0}
     add_version(log.writer, "tally", folder=folder, **fields, **settings)
     reports = log.store.folder / "reports"
     reports.mkdir(exist_ok=True)

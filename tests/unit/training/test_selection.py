@@ -1,4 +1,4 @@
-"""What a fit learns from and what judges it: equal texts and sessions are on one side, in this fit and in later ones."""
+"""What a fit learns from and what judges it: equal texts and sessions are on one side, in this and in later fits."""
 
 from collections import Counter
 

@@ -14,7 +14,7 @@ from router_sdk_bert.encoding.agreement import compare
 from router_sdk_bert.encoding.checkpoint import Checkpoint, read_checkpoint
 from router_sdk_bert.encoding.description import DESCRIPTION, MODEL_FILES, BackendCheck, EncoderDescription
 from router_sdk_bert.encoding.module import EncoderModule, load_module
-from router_sdk_bert.encoding.onnx_session import OnnxSession
+from router_sdk_bert.encoding.onnx_session import OnnxSession, runtime
 from router_sdk_bert.encoding.probes import PROBES
 from router_sdk_bert.encoding.sealed_folder import write_sealed
 from router_sdk_bert.encoding.settings import Backend, EncoderSettings
@@ -136,9 +136,9 @@ def _trace(module: EncoderModule, path: Path) -> None:
 
 def _quantise(plain: Path, path: Path) -> None:
     """Dynamic int8, one scale per output channel: a sixth of the error of one scale per matrix."""
+    onnxruntime = runtime()
     try:
         import onnx
-        import onnxruntime
         from onnxruntime.quantization import QuantType, quantize_dynamic
     except ImportError as error:
         raise EncoderUnavailableError("int8 needs onnx: pip install 'router-sdk-bert[fit]'") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -56,11 +57,25 @@ class OnnxSession:
         return found
 
 
-def _session_of(content: bytes) -> Any:
+def runtime() -> Any:
+    """onnxruntime, without the usage data that it would report.
+
+    Its builds for Linux and macOS start a thread for that when they are imported, from 1.29 on; a forked child, which
+    has not got the thread, does not come to its end. It stays off unless ``ORT_DISABLE_TELEMETRY`` says otherwise.
+
+    Raises:
+        EncoderUnavailableError: if it is not installed.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:
         raise EncoderUnavailableError("onnxruntime is not installed: pip install router-sdk-bert") from error
+    return onnxruntime
+
+
+def _session_of(content: bytes) -> Any:
+    onnxruntime = runtime()
     options = onnxruntime.SessionOptions()
     # More threads would answer sooner on an idle machine, and far later on a busy one.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
