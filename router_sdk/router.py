@@ -75,10 +75,12 @@ class Router(Serving):
     def statistics(self) -> dict[str, Any]:
         """Totals over this log, as far as this process has learnt it.
 
-        Keys: ``total_examples, retrain_count, label_distribution, next_retrain_in, feedback_rate`` (share of
-        examples with explicit feedback), ``avg_quality_score, positive_feedback_rate, total_updates,
-        successful_updates, failed_updates, avg_update_time_ms, samples_processed, current_model_score`` (mean
-        reward of the last 100 outcomes) and ``improvement_rate`` (relative to the 100 before).
+        Keys: ``total_examples, label_distribution, feedback_rate`` (share of examples with explicit feedback),
+        ``avg_quality_score, positive_feedback_rate, current_model_score`` (mean reward of the last 100 outcomes),
+        ``improvement_rate`` (relative to the 100 before), ``samples_processed`` (outcomes that were learnt, each once);
+        of updates ``total_updates, successful_updates, failed_updates, avg_update_time_ms``; of fits ``retrain_count``
+        (their version came to serve), ``encoder_retrain_count`` (and had moved an encoder), ``refused_fits,
+        failed_fits, avg_fit_time_ms`` and ``next_retrain_in``.
         """
         totals = self._engine.store.reader.query(learning_totals)
         return {**self._engine.performance.statistics(), **totals, "next_retrain_in": self._engine.trainer.next_in}

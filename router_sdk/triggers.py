@@ -30,7 +30,7 @@ class Activity:
 
 
 class Trigger(ABC):
-    """Says when it is time to fit. Asked on the learner's thread after each update: be quick.
+    """Says when it is time to fit. Asked on the learner's thread after each update, and about once a second: be quick.
 
     Attributes:
         name: What reports call it.

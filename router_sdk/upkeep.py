@@ -209,7 +209,7 @@ class Upkeep:
             with self._alone(timeout_s=self._config.store_timeout_seconds):
                 for one in self._pending():  # in order: each works on files that the one before has left whole
                     if one.kind == "archive":
-                        self._go_on_archiving(one, lambda: True)
+                        self._go_on_archiving(one, lambda: self._may_go_on() or True)
                     elif one.kind == "forget":
                         found = self._erase_elsewhere(one.number, Erasure.of(one.body))
                         erasure = found if one.number == intent else erasure

@@ -39,12 +39,18 @@ def _store(report: Mapping[str, Any]) -> Table:
     }
     if learner["broken"]:
         told["Broken"] = f"{word(learner['broken'])}: failed to learn, see the learning events"
+    if report["upkeep"]["unfinished"]:
+        told["Unfinished"] = "; ".join(
+            f"{word(one['kind'])} of {moment(one['since'])}, goes on when a router next has the store open"
+            for one in report["upkeep"]["unfinished"]
+        )
     return pairs(told.items())
 
 
 def _chain(report: Mapping[str, Any]) -> Table:
     """The strategies in the order in which they are asked, with their share of the newest decisions."""
     lately = {row["strategy"]: row for row in report["answered"]}
+    serving = {stage["name"]: _version(stage) for stage in report["strategies"]}
     chain = [stage["name"] for stage in report["strategies"]]
     others = [name for name in lately if name not in chain]
     rows = []
@@ -53,7 +59,7 @@ def _chain(report: Mapping[str, Any]) -> Table:
         reasons = [f"{step['reason']} ({step['decisions']:,})" for step in report["passed"] if step["strategy"] == name]
         rows.append(
             [
-                visible(name),
+                visible(name) + serving.get(name, ""),
                 share(row.get("share")),
                 share(row.get("mean_confidence")),
                 share(row.get("explored")),
@@ -67,6 +73,13 @@ def _chain(report: Mapping[str, Any]) -> Table:
         rows,
         wide="why it passed",
     )
+
+
+def _version(stage: Mapping[str, Any]) -> str:
+    """Which fitted version serves, if one does, and whether a person chose it."""
+    version = "" if stage["model_version"] is None else f" v{stage['model_version']}"
+    marks = [mark for mark in ("pinned", "behind") if stage[mark]]
+    return version + (f" ({', '.join(marks)})" if marks else "")
 
 
 def _agents(report: Mapping[str, Any]) -> Table:
@@ -104,6 +117,8 @@ def _statistics(found: Mapping[str, Any]) -> Table:
             + ("" if improvement is None else f", {improvement:+.1%} against the 100 before"),
             "Updates": f"{found['total_updates']:,}, {found['failed_updates']:,} failed, "
             f"{milliseconds(found['avg_update_time_ms'])} each, {found['samples_processed']:,} samples",
+            "Fits": f"{found['retrain_count']:,} came to serve, {found['encoder_retrain_count']:,} of them moved an "
+            f"encoder, {found['refused_fits']:,} refused, {found['failed_fits']:,} failed",
         }.items(),
         "What was learnt",
     )

@@ -25,7 +25,7 @@ class ModelVersion:
         metrics: What the fit measured, as JSON values.
         folder: Name of its folder among the store's artefacts.
         fine_tuned: Whether the fit moved an encoder; False where a head alone was fitted.
-        data_hash: Equal for versions that were fitted on the same examples with the same settings.
+        data_hash: Equal for versions that were fitted on the same examples.
         pruned_at: When its files were given up, in seconds since the epoch; None while they are there.
         aliases: ``"champion"`` where it serves, and ``"pinned"`` where a person said so.
     """

@@ -159,6 +159,23 @@ def waited_for(model):
     return in_child(lambda: opened_again(strategies[0]))
 
 
+def threads_of_onnxruntime():
+    """How many threads importing it starts, and what the child of a fork ends with that ends like any program."""
+    from router_sdk_bert.encoding.onnx_session import runtime
+
+    before = threads_now()
+    runtime()
+    started = threads_now() - before
+    child = os.fork()
+    if child == 0:
+        sys.exit(0)
+    return [started, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])]
+
+
+def threads_now():
+    return len(os.listdir("/proc/self/task"))
+
+
 def encoder_held(model):
     """Fork while a thread opens an encoder that strategies share."""
     from router_sdk_bert.encoding import BertEncoder, BertEncoderConfig
@@ -230,6 +247,11 @@ def test_an_encoder_of_its_own_opens_in_the_child(tiny_encoder_folder):
 
 def test_what_is_open_serves_in_both(tiny_encoder_folder):
     assert run(opened_before, tiny_encoder_folder) == [[0, SERVES], SERVES]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="only Linux counts threads there")
+def test_onnxruntime_reports_nothing_and_a_forked_child_ends():
+    assert run(threads_of_onnxruntime) == [0, 0]
 
 
 if __name__ == "__main__":

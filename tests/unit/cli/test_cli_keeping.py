@@ -7,6 +7,7 @@ import pytest
 from router_sdk import Outcome, Router, Task
 from router_sdk.store import Store
 from router_sdk.store.consumers import note_consumers
+from router_sdk.store.intents import add_intent
 
 
 @pytest.fixture
@@ -37,6 +38,13 @@ def test_snapshot_says_what_is_not_saved(kept, monkeypatch):
     with Router(store=kept.store) as router:
         router.observe("another", agent="billing", outcome=Outcome(success=True))
     assert "Not saved up to event" in kept.run("snapshot").stdout
+
+
+def test_status_says_what_was_cut_off(kept):
+    assert "Unfinished" not in kept.run("status").stdout
+    with closing(Store(kept.store)) as store:
+        store.writer.transact(lambda connection, seq: add_intent(connection, "forget", {"ids": []}))
+    assert "Unfinished  forget of 20" in kept.run("status").stdout
 
 
 @pytest.mark.parametrize("age", ["0h", "0d", "0.0w"])
@@ -166,6 +174,8 @@ def test_pin_a_version_and_let_it_go(cli, monkeypatch):
     cli.run("rollback", "words")
     assert "Version 1 of words serves, and stays." in cli.run("pin", "words", "1").stdout
     assert cli.json("status")["strategies"][0]["pinned"]
+    assert "words v1 (pinned)" in cli.run("status").stdout
+    assert "1 came to serve, 0 of them moved an encoder, 0 refused" in cli.run("status").stdout
     assert "that passes the gate" in cli.run("unpin", "words").stdout
     assert "no version 9" in cli.fault("pin", "words", "9", code=2)["message"]
     assert cli.fault("unpin", "nobody", code=2)["type"] == "UnknownStrategyError"
