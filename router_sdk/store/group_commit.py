@@ -91,6 +91,7 @@ class LogWriter:
         self._bell = Bell()
         self._rung = self._ended = self._crowded = False
         self._leader = 0
+        self._trouble = ""
         self._unsure = False
         """Whether a caller that commits itself was interrupted, before or after what is queued was on disk."""
         self._nudging: asyncio.AbstractEventLoop | None = None
@@ -304,7 +305,7 @@ class LogWriter:
     def _write_all(self, deadline: float) -> None:
         while self._tickets or self._decisions:
             if not self._commit_group(deadline):
-                raise StoreUnavailableError("the log cannot be written; decisions stay queued")
+                raise StoreUnavailableError(f"decisions stay queued: {self._trouble}")
 
     def _finish(self, deadline: float) -> None:
         """The last thing that the thread does."""
@@ -355,8 +356,10 @@ class LogWriter:
             late = [ticket for ticket in tickets if ticket.deadline <= time.monotonic()]
             self._tickets.extendleft(reversed([ticket for ticket in tickets if ticket not in late]))
             tickets, error = late, fault
+            self._trouble = str(fault)
         except (RouterError, sqlite3.OperationalError, OSError) as fault:
-            error = StoreUnavailableError(f"the log cannot be written: {fault}; record it again later")
+            self._trouble = f"the log cannot be written: {fault}"
+            error = StoreUnavailableError(f"{self._trouble}; record it again later")
         except Exception as fault:
             if len(tickets) + len(decisions) > 1:  # one row spoilt the group: commit the others without it
                 return all(

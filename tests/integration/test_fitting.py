@@ -19,7 +19,7 @@ from router_sdk.errors import (
     NotTrainableError,
     UnknownVersionError,
 )
-from router_sdk.plugin import hookimpl
+from router_sdk.plugin import Proposal, hookimpl
 
 AGENTS = [Agent("billing"), Agent("fraud"), Agent("sales")]
 RIGHT = {"refund": "billing", "stolen": "fraud", "offer": "sales"}
@@ -147,6 +147,63 @@ def test_a_trigger_fits_without_being_asked(tmp_path: Path) -> None:
         assert router.route("refund").agent == "billing"
     assert observer.seen[0] == ("started", "words", "60 fresh examples")
     assert observer.seen[1] == ("promotion", "words", 1)
+
+
+def test_a_trigger_waits_out_the_cooldown(tmp_path: Path) -> None:
+    def open_it(cooldown_s: float) -> Router:
+        automatic = {"retrain": True, "retrain_interval": 60, "retrain_cooldown_seconds": cooldown_s}
+        return open_router(tmp_path / "r.db", **automatic)
+
+    def consider(router: Router) -> None:
+        router._engine.learner.submit(router._engine.trainer.consider).result()
+
+    with open_it(3600.0) as router:
+        teach(router, rounds=20)
+        consider(router)
+        router.newest_fit.wait(20)
+        teach(router, rounds=20, start=20)
+        consider(router)
+        router._engine.trainer._not_before = 0.0  # the pause after any fit is another matter
+        consider(router)
+        assert [version.version for version in router.versions("words")] == [1]
+    with open_it(0.0) as router:
+        consider(router)
+        router.newest_fit.wait(20)
+        assert [version.version for version in router.versions("words")] == [1, 2]
+
+
+class Remembers(Words):
+    """Knows what it was taught word by word, and nothing else."""
+
+    name = "remembers"
+
+    def propose(self, task, agents, context):
+        known = dict(self.memory.values())
+        return (
+            Proposal({name: float(name == known[task.text]) for name in agents.names}) if task.text in known else None
+        )
+
+    def learn(self, examples):
+        for example in examples:
+            if example.label is not None:
+                self.memory[example.decision_id] = (example.task.text, example.label)
+
+    def fit(self, data, context):
+        fitted = type(self)(self.config, self.services)
+        fitted.learn(data.examples)
+        return fitted
+
+
+@pytest.mark.parametrize("rounds", [4, 40])  # few judge in turn, of many a share
+def test_what_serves_has_forgotten_what_judges_it(tmp_path: Path, rounds: int) -> None:
+    settings = {"retrain": False, "fit_executor": "thread", "epsilon": 0.0}
+    with Router(agents=AGENTS, strategies=[Remembers], store=tmp_path / "r.db", **settings) as router:
+        teach(router, rounds)
+        assert router.route("refund number 1").strategy == "remembers"
+        router.retrain(wait=True)
+        (version,) = router.versions("remembers")
+        assert [version.metrics[side]["value"] for side in ("before", "after")] == [0.0, 0.0]
+        assert router.route("refund number 1").strategy == "remembers"
 
 
 def test_a_failed_fit_leaves_what_serves_and_the_next_one_works(tmp_path: Path) -> None:
