@@ -205,11 +205,15 @@ def durations_and_lines(copy: Path, jobs: int) -> dict[str, dict]:
 
 
 def covering(tests: dict[str, dict], mutant: dict, slow: float, budget: float) -> list[str]:
-    """The tests that execute the mutant's line, or near it (a statement may begin above), the quick ones first."""
+    """The tests that execute the mutant's line, or near it (a statement may begin above), the quick ones first.
+
+    What runs when a module is imported is no test's: there they are those that execute anything else in the file.
+    """
     room = mutant["path"].split("/")[1].removesuffix(".py")
     near = set(range(mutant["line"] - 6, mutant["line"] + 1))
     exact = {name for name, entry in tests.items() if mutant["line"] in entry["lines"].get(mutant["path"], ())}
     names = exact or {name for name, entry in tests.items() if near & set(entry["lines"].get(mutant["path"], ()))}
+    names = names or {name for name, entry in tests.items() if mutant["path"] in entry["lines"]}
     quick = sorted(
         (name for name in names if tests[name]["seconds"] <= slow),
         key=lambda name: (f"unit/{room}" not in name, tests[name]["seconds"]),
