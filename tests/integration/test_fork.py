@@ -3,19 +3,16 @@
 Each scenario runs this very file as a program of its own: pytest's process is no place to fork from.
 """
 
-import json
 import multiprocessing
 import os
-import signal
 import sqlite3
-import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
 import pytest
+from programs import in_child, main, run
 
 from router_sdk import Outcome, Router, Task
 
@@ -27,25 +24,6 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has
 
 def open_router(path: str, **settings: Any) -> Router:
     return Router(agents=AGENTS, strategies=["thompson"], store=path, **{"batch_events": 5, **settings})
-
-
-def in_child(work: Callable[[], object]) -> tuple[int, Any]:
-    """Fork, run ``work`` in the child, and return its exit code and what ``work`` returned."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        signal.alarm(CHILD_LIMIT_S)  # a child that hangs dies of it
-        try:
-            os.write(writing, json.dumps(work()).encode())
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-            os._exit(1)
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        said = pipe.read()
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return code, json.loads(said) if said else None
 
 
 def route_and_record(router: Router, session: str) -> str:
@@ -98,7 +76,9 @@ def quiet(path: str) -> object:
     code, learnt = in_child(work)
     route_and_record(router, "after")
     router.flush()
-    return {"code": code, "child": learnt, "parent": router.statistics()["total_examples"]}
+    known = router.statistics()["total_examples"]
+    router.close()
+    return {"code": code, "child": learnt, "parent": known}
 
 
 def randomness(path: str) -> object:
@@ -111,7 +91,9 @@ def randomness(path: str) -> object:
         return [[decision.decision_id for decision in decisions], [decision.agent for decision in decisions]]
 
     code, child = in_child(draw)
-    return {"code": code, "child": child, "parent": draw()}
+    drawn = draw()
+    router.close()
+    return {"code": code, "child": child, "parent": drawn}
 
 
 def by_multiprocessing(path: str) -> object:
@@ -193,15 +175,6 @@ def throw_away(path: str) -> object:
 # -- what they must show
 
 
-def run(scenario: Callable[[str], object], path: object) -> Any:
-    done = subprocess.run(
-        [sys.executable, __file__, scenario.__name__, str(path)], capture_output=True, text=True, timeout=30
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Exception ignored" not in done.stderr, done.stderr
-    return json.loads(done.stdout)
-
-
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "router.db"
@@ -260,4 +233,4 @@ def test_a_child_leaves_the_parents_temporary_store_alone(path) -> None:
 
 
 if __name__ == "__main__":
-    json.dump(globals()[sys.argv[1]](sys.argv[2]), sys.stdout)
+    main(globals())

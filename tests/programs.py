@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 LIMIT_S = 60
 
@@ -14,8 +15,7 @@ def run(scenario, *arguments, expected=0):
     done = subprocess.run(
         [
             sys.executable,
-            "-W",
-            "error",
+            *("-W", "error", "-W", "ignore:This process:DeprecationWarning"),  # from 3.12 on: a fork beside threads
             sys.modules[scenario.__module__].__file__,
             scenario.__name__,
             *map(str, arguments),
@@ -24,6 +24,7 @@ def run(scenario, *arguments, expected=0):
         text=True,
         timeout=LIMIT_S,
         check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])},
     )
     assert done.returncode == expected, done.stderr
     assert "Exception ignored" not in done.stderr, done.stderr
