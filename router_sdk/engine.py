@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from router_sdk.deciding import Deciding
 from router_sdk.errors import RouterClosedError
 from router_sdk.exchange.intake import Intake
+from router_sdk.forking import no_fork
 from router_sdk.hookspecs import hookimpl
 from router_sdk.learning.fold import Fold, performance_fold, strategy_fold
 from router_sdk.learning.learner import Learner
@@ -67,21 +68,22 @@ class Engine:
         self.plugins = PluginRegistry.load(plugins)
         self.reward = reward or (self.plugins.reward(config.reward) if config.reward else OutcomeReward())
         encoders = Encoders(self.plugins.encoders, config.encoder)
-        self.store = Store(
-            config.store,
-            privacy=config.privacy,
-            queue_size=config.queue_size,
-            on_commit=self._committed,
-            read_only=config.read_only,
-            timeout_s=config.store_timeout_seconds,
-        )
-        self._learner: Learner | None = None
-        try:
-            self._assemble(agents, strategies, encoders)
-        except BaseException:
-            self.store.close()
-            raise
-        watch(self, sigterm=config.handle_sigterm)
+        with no_fork():  # from here on it closes its connections before a fork itself
+            self.store = Store(
+                config.store,
+                privacy=config.privacy,
+                queue_size=config.queue_size,
+                on_commit=self._committed,
+                read_only=config.read_only,
+                timeout_s=config.store_timeout_seconds,
+            )
+            self._learner: Learner | None = None
+            try:
+                self._assemble(agents, strategies, encoders)
+            except BaseException:
+                self.store.close()
+                raise
+            watch(self, sigterm=config.handle_sigterm)
 
     def _assemble(
         self, agents: Iterable[Agent] | None, strategies: Sequence[StrategySpec] | None, encoders: Encoders

@@ -19,6 +19,7 @@ from functools import partial
 from types import FrameType
 from typing import Protocol
 
+import router_sdk.forking  # noqa: F401  # its hook is called after ours: whom we wait for may still begin something
 from router_sdk.waiting import Section, committing, held_here, ours
 
 _log = logging.getLogger(__name__)

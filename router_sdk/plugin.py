@@ -9,6 +9,7 @@ from router_sdk.errors import (
     NotTrainableError,
     TooFewExamplesError,
 )
+from router_sdk.forking import no_fork
 from router_sdk.gate import Check, CheckResult, Comparison
 from router_sdk.hookspecs import hookimpl
 from router_sdk.records import (
@@ -78,4 +79,5 @@ __all__ = [
     "TrainingData",
     "Trigger",
     "hookimpl",
+    "no_fork",
 ]

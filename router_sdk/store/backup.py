@@ -24,6 +24,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from router_sdk.errors import CorruptArtifactError, InvalidInputError, StoreUnavailableError
+from router_sdk.forking import no_fork
 from router_sdk.store.artifacts import check_artifact, entry, files_in, sha256, sync, write_private
 from router_sdk.store.connection import make_private, open_looker, open_reader, private_folder
 from router_sdk.store.intents import pending_intents
@@ -188,8 +189,11 @@ def _copy_log(store: Store, copy: Path) -> None:
     not there after 8 s and 3,306 new starts in steps of 100 pages.
     """
     os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    source = open_looker(store.path) if store.read_only else open_reader(store.path)
-    with closing(source), closing(sqlite3.connect(copy, isolation_level=None)) as target:
+    with (
+        no_fork(),
+        closing(open_looker(store.path) if store.read_only else open_reader(store.path)) as source,
+        closing(sqlite3.connect(copy, isolation_level=None)) as target,
+    ):
         target.execute("PRAGMA synchronous = OFF")  # it is synced as a whole
         source.execute("SELECT 1 FROM sqlite_schema").fetchone()  # a fault is raised here; a copy would try on forever
         source.backup(target, pages=-1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from router_sdk.forking import no_fork
 from router_sdk.store.connection import open_reader
 
 if TYPE_CHECKING:
@@ -23,13 +25,10 @@ def copy_pretraining(writer: LogWriter, source: Path) -> None:
         writer: The log.
         source: The store that they were written to, in the same privacy mode.
     """
-    connection = open_reader(source)
-    try:
+    with no_fork(), closing(open_reader(source)) as connection:
         query = """SELECT d.decision_id, p.session_id, p.context_hash
                    FROM decisions d LEFT JOIN payloads p ON p.seq = d.seq ORDER BY d.seq"""
         rows = connection.execute(query).fetchall()
-    finally:
-        connection.close()
     for start in range(0, len(rows), _PIECE):
         _write(writer, rows[start : start + _PIECE])
 

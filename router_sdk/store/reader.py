@@ -91,8 +91,8 @@ class LogReader:
 
     def before_fork(self) -> None:
         """Close the connection, and let nobody open another."""
-        self._disconnect()
         self.lock.acquire()
+        self._disconnect()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""

@@ -92,7 +92,8 @@ def go_on_archiving(
             connection.execute(f"DELETE FROM {table} WHERE {_scope_of(table)}", (json.dumps(seqs),))
         highest = "SELECT max(ifnull((SELECT seq FROM positions WHERE name = 'archived'), 0), ?)"
         connection.execute(f"INSERT OR REPLACE INTO positions VALUES ('archived', ({highest}))", (seq - 1,))
-        connection.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
+        for _ in range(_PAGES):  # one by one: Python 3.11 ends a statement without columns after its first step
+            connection.execute("PRAGMA incremental_vacuum(1)").fetchall()
         moved.update(after=seqs[-1], bytes=size, count=told["count"] + len(seqs))
         continue_intent(connection, intent.number, moved)
         return True

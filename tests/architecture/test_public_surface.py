@@ -63,6 +63,7 @@ def test_what_plugin_authors_may_rely_on_is_this():
         "TrainingData",
         "Trigger",
         "hookimpl",
+        "no_fork",
     ]
     assert all(hasattr(plugin, name) for name in plugin.__all__)
 

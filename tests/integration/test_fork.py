@@ -15,6 +15,7 @@ import pytest
 from programs import in_child, main, run
 
 from router_sdk import Outcome, Router, Task
+from router_sdk.plugin import no_fork
 
 AGENTS = ("billing", "fraud", "sales")
 CHILD_LIMIT_S = 10
@@ -172,6 +173,28 @@ def throw_away(path: str) -> object:
     return {"code": code, "learnt": learnt}
 
 
+def held_back(path: str) -> object:
+    """A fork waits for what another thread must not have cut in two, and not for its own."""
+    inside, go_on = threading.Event(), threading.Event()
+    order = []
+
+    def work() -> None:
+        with no_fork(), no_fork():
+            inside.set()
+            go_on.wait()
+            order.append("the block ends")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    inside.wait()
+    threading.Timer(0.2, go_on.set).start()
+    codes = [in_child(lambda: order.append("in a child") or order)]
+    order.append("the fork")
+    with no_fork():
+        codes.append(in_child(lambda: None))
+    return {"order": order, "codes": codes}
+
+
 # -- what they must show
 
 
@@ -230,6 +253,12 @@ def test_a_child_may_outlive_its_parents_router(path) -> None:
 
 def test_a_child_leaves_the_parents_temporary_store_alone(path) -> None:
     assert run(throw_away, path) == {"code": 0, "learnt": 3}
+
+
+def test_a_fork_waits_for_what_a_child_must_not_inherit_half(path):
+    said = run(held_back, path)
+    assert said["order"] == ["the block ends", "the fork"]
+    assert said["codes"] == [[0, ["the block ends", "in a child"]], [0, None]]
 
 
 if __name__ == "__main__":

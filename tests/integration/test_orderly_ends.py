@@ -292,29 +292,41 @@ def test_a_store_that_is_deleted_acknowledges_nothing_and_closes(path: Path) -> 
 def test_no_connection_is_opened_while_a_fork_closes_them(path: Path) -> None:
     """SQLite's locks do not survive a fork: what is open then is a store that loses what is written to it."""
     open_router(path).close()
-    opened, threads = [], []
-
-    class Connection(sqlite3.Connection):
-        def close(self) -> None:
-            super().close()
-            threads.append(threading.Thread(target=reader.query, args=(lambda connection: None,)))
-            threads[-1].start()
-            threads[-1].join(0.2)
+    opened: list[sqlite3.Connection] = []
 
     def connect() -> sqlite3.Connection:
-        opened.append(sqlite3.connect(path, factory=Connection, check_same_thread=False))
+        opened.append(sqlite3.connect(path, check_same_thread=False))
         return opened[-1]
 
+    class Handed:
+        """A lock that whoever waits for it gets before its holder takes it again."""
+
+        def __init__(self) -> None:
+            self.lock = threading.RLock()
+            self.acquire, self.release = self.lock.acquire, self.lock.release
+
+        def __enter__(self) -> None:
+            self.lock.acquire()
+
+        def __exit__(self, *fault: object) -> None:
+            self.lock.release()
+            if threading.current_thread() is threading.main_thread() and waiting.is_alive():
+                waiting.join(0.2)
+
     reader = LogReader(connect)
+    waiting = threading.Thread(target=reader.query, args=(lambda connection: None,))
     reader.query(lambda connection: None)
-    reader.before_fork()
+    reader.lock = Handed()
+    with reader.lock.lock:
+        waiting.start()
+        reader.before_fork()
     try:
         assert len(opened) == 1
     finally:
         reader.after_fork_in_parent()
-        threads[0].join(LIMIT_S)
+        waiting.join(LIMIT_S)
         for connection in opened:
-            sqlite3.Connection.close(connection)
+            connection.close()
 
 
 if __name__ == "__main__":

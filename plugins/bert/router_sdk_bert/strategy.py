@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
 
 import numpy as np
 
-from router_sdk.plugin import CorruptArtifactError, Strategy, StrategyConfig, StrategyServices
+from router_sdk.plugin import CorruptArtifactError, Strategy, StrategyConfig, StrategyServices, no_fork
 from router_sdk_bert.config import BertConfig
 from router_sdk_bert.embedding import embed, vectors_of
 from router_sdk_bert.encoding import link_encoder, load_encoder, open_encoder
 from router_sdk_bert.fitting.carried_state import FILE, OLD_FILE, CarriedState, load_carried
-from router_sdk_bert.forking import no_fork
 from router_sdk_bert.head import AnyHead, AnySnapshot, Head, Prototype, make_head, prototypes_of, row_of
 from router_sdk_bert.head.expectations import Expectations
 from router_sdk_bert.head.explaining import attribute_words, explain, lead_of

@@ -150,9 +150,8 @@ def half_made(model, what):
 
 def waited_for(model):
     """A fork that waits for a learner that waits for the encoder."""
-    strategies = []
-    os.register_at_fork(before=lambda: strategies[0].warm_up())  # Before the plugin's own, so it is called after it.
-    strategies.append(strategy_of(model))
+    strategies = [strategy_of(model)]
+    os.register_at_fork(before=lambda: strategies[0].warm_up())  # As a router's, which is called before ``no_fork``'s.
     strategies[0].prepare(agents())
     assert strategies[0].begun.wait(LONG_S)
     threading.Timer(0.2, strategies[0].go_on.set).start()

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError
+from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError, no_fork
 from router_sdk_bert.encoding.description import Precision
-from router_sdk_bert.forking import no_fork
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

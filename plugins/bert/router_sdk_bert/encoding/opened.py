@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from router_sdk.plugin import CorruptArtifactError
+from router_sdk.plugin import CorruptArtifactError, no_fork
 from router_sdk_bert.encoding.description import (
     DESCRIPTION,
     MODEL_FILES,
@@ -21,7 +21,6 @@ from router_sdk_bert.encoding.onnx_session import OnnxSession
 from router_sdk_bert.encoding.sealed_folder import SealedFolder
 from router_sdk_bert.encoding.settings import Backend, EncoderSettings
 from router_sdk_bert.encoding.tokens import TextTokens
-from router_sdk_bert.forking import no_fork
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,7 +62,7 @@ class Opened:
 
 
 def read_opened(folder: Path, settings: EncoderSettings) -> Opened:
-    """Get an exported folder ready to serve. A fork waits until it is: see ``forking``.
+    """Get an exported folder ready to serve. A fork waits until it is.
 
     Raises:
         CorruptArtifactError: if a file is missing, is not what was written, or makes nothing of a text.
