@@ -206,8 +206,13 @@ def set_aside(folder: Path, root: Path) -> None:
         _log.warning("%s is damaged and cannot be set aside: %s", folder.name, error)
         return
     _log.error("%s is damaged, and was set aside as %s", folder.name, target)
-    for old in sorted(aside.iterdir(), key=lambda path: path.lstat().st_mtime)[:-_DAMAGED_KEPT]:
+    for old in sorted(aside.iterdir(), key=_set_aside_at)[:-_DAMAGED_KEPT]:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _set_aside_at(path: Path) -> int:
+    told = path.name.rpartition("-")[2]
+    return int(told) if told.isdecimal() else 0
 
 
 def remove(folder: Path, name: object) -> None:
@@ -241,6 +246,7 @@ def remove_strangers(folder: Path, known: Collection[str]) -> list[str]:
         except OSError:
             continue
         if old and path.name not in known:
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() and not path.is_symlink() else path.unlink()
+            whole = path.is_dir() and not path.is_symlink()
+            shutil.rmtree(path, ignore_errors=True) if whole else path.unlink(missing_ok=True)
             gone.append(path.name)
     return gone

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from router_sdk.store.artifacts import DRAFT, files_in, sha256
+from router_sdk.store.artifacts import DRAFT, files_in, remove_strangers, sha256
 from router_sdk.store.connection import private_folder
 
 if sys.platform != "win32":
@@ -115,9 +115,11 @@ class KeptFolders:
 
     def sweep(self) -> None:
         """Delete the parts that no process serves from; snapshots and versions have links of their own."""
-        for place in self._folder.iterdir() if self._folder.is_dir() else ():
-            if not place.name.startswith(DRAFT):
-                self._delete(place)
+        found = list(self._folder.iterdir()) if self._folder.is_dir() else []
+        parts = {place.name: place for place in found if not place.name.startswith(DRAFT)}
+        for place in parts.values():
+            self._delete(place)
+        remove_strangers(self._folder, parts)
 
     @staticmethod
     def _delete(place: Path) -> None:

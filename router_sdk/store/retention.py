@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import os
-import shutil
 import sqlite3
 import tempfile
 import time
@@ -192,7 +192,10 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             for line in file:
-                yield json.loads(line)
+                row = json.loads(line)
+                if not (isinstance(row, dict) and "seq" in row):
+                    raise ValueError("one of its lines is no row")
+                yield row
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise CorruptArtifactError(f"{path.name} cannot be read: {error}") from error
 
@@ -215,10 +218,5 @@ def before_of_size(connection: sqlite3.Connection, most: int) -> float | None:
         return None
     (count,) = connection.execute("SELECT count(*) FROM decisions").fetchone()
     query = "SELECT at FROM decisions ORDER BY at LIMIT 1 OFFSET ?"
-    row = connection.execute(query, (int(count * (1.0 - most / size)),)).fetchone()
+    row = connection.execute(query, (math.ceil(count * (1.0 - most / size)),)).fetchone()
     return time.time() if row is None else float(row[0])
-
-
-def free_space(folder: Path) -> int:
-    """Bytes that are free where the store lies."""
-    return shutil.disk_usage(folder).free

@@ -3,9 +3,7 @@ import json
 import math
 import os
 import re
-import shutil
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +18,6 @@ from router_sdk.store.retention import (
     before_of_size,
     begin_archive,
     erase_from_archive,
-    free_space,
     go_on_archiving,
     log_bytes,
 )
@@ -200,7 +197,9 @@ def test_the_file_is_its_owners_and_its_folder_is_synced_once(log, monkeypatch):
     synced, flushed = [], []
     monkeypatch.setattr(retention, "sync", synced.append)
     fsync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino) or fsync(descriptor))
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino) or fsync(descriptor)
+    )
     fill(log, 5)
     _, path = log.archive(2.0, 5)
     assert path.stat().st_mode & 0o777 == 0o600
@@ -221,8 +220,7 @@ def test_with_each_piece_256_pages_are_given_back(log, monkeypatch):
 
     before, _ = pages()
     found = []
-    log_intent = begun(log, 2.0, 51)
-    go_on(log, log_intent, lambda: bool(found.append(pages())))
+    go_on(log, begun(log, 2.0, 51), lambda: bool(found.append(pages())))
     assert before - found[0][0] == 256
     assert found[0][1] > 200
 
@@ -377,12 +375,11 @@ def test_as_many_of_the_oldest_go_as_take_the_space_that_is_too_much(log):
     size = log.store.reader.query(log_bytes)
     assert size % 16 == 0
     assert before(size + 1) is before(size) is None
-    assert before(size - 1) == before(size * 3 // 4 + 1) == 10.0
-    assert before(size * 3 // 4) == before(size // 2 + 1) == 20.0
-    assert before(size // 2) == 30.0
-    assert before(size // 4) == before(1) == 40.0
+    assert before(size - 1) == before(size * 3 // 4 + 1) == before(size * 3 // 4) == 20.0
+    assert before(size * 3 // 4 - 1) == before(size // 2) == 30.0
+    assert before(size // 4) == 40.0
     started = time.time()
-    assert started <= before(0) <= time.time()
+    assert started <= before(size // 4 - 1) <= before(0) <= time.time()
     assert log.archive(before(size // 2), 4)[0] == 2
 
 
@@ -391,7 +388,9 @@ def test_a_log_without_decisions_that_is_too_large_has_none_to_spare(log):
     assert started <= log.store.reader.query(lambda connection: before_of_size(connection, 1)) <= time.time()
 
 
-def test_free_space_is_what_the_system_says_of_the_folder(tmp_path, monkeypatch):
-    known = {tmp_path: SimpleNamespace(total=100, used=93, free=7)}
-    monkeypatch.setattr(shutil, "disk_usage", known.__getitem__)
-    assert free_space(tmp_path) == 7
+@pytest.mark.parametrize("line", ["[1]", "7", '{"table": "decisions"}'])
+def test_a_line_that_is_no_row_is_damage(tmp_path, line):
+    path = tmp_path / "archive.jsonl.gz"
+    path.write_bytes(gzip.compress(f"{line}\n".encode()))
+    with pytest.raises(CorruptArtifactError, match="no row"):
+        archived_decisions(path, ["s"])
