@@ -50,8 +50,8 @@ def test_of_a_session_the_numbers_are_left(log, monkeypatch):
         assert cells == (before[seq] if seq in (3, 4) else [None] * 9)
     assert None not in before[3][:4]
     assert before[4][4:7] == ["other"] * 3
-    assert log.query("SELECT seq FROM vectors") == [(3,)]
-    assert log.query("SELECT quality FROM outcomes") == [(0.5,)] * 3
+    assert log.query("SELECT seq FROM vectors ORDER BY seq") == [(3,)]
+    assert log.query("SELECT quality FROM outcomes ORDER BY seq") == [(0.5,)] * 3
     gone = f"{mine.decision_id} {later.decision_id}"
     assert log.query("SELECT seq, decision_ids, at FROM forgotten") == [(7, gone, 77.0)]
     ids = {decision_id for (decision_id,) in log.query("SELECT decision_id FROM forgotten_decisions")}
@@ -67,7 +67,8 @@ def test_what_is_said_later_of_a_forgotten_decision_is_not_kept_either(log):
     erase(log)
     log.tell(gone, response="later", quality=0.25)
     log.tell(kept, response="later", quality=0.75)
-    told = "SELECT o.quality, p.response FROM outcomes o LEFT JOIN payloads p ON p.seq = o.seq WHERE o.seq > 5"
+    told = """SELECT o.quality, p.response FROM outcomes o LEFT JOIN payloads p ON p.seq = o.seq
+              WHERE o.seq > 5 ORDER BY o.seq"""
     assert log.query(told) == [(0.25, None), (0.75, "later")]
 
 
@@ -76,7 +77,7 @@ def test_a_session_that_is_not_there_makes_no_event_and_is_looked_for_elsewhere(
     number, erasure = erase(log, "never")
     assert erasure == Erasure(3, (), ("never",))
     assert log.tail.head() == 2
-    assert log.query("SELECT count(*) FROM forgotten") == log.query("SELECT count(*) FROM forgotten_decisions")
+    assert log.query("SELECT 1 FROM forgotten") == log.query("SELECT 1 FROM forgotten_decisions") == []
     assert [intent.number for intent in log.store.reader.query(pending_intents)] == [number]
     assert None not in payloads(log)[1][:4]
 
@@ -112,6 +113,7 @@ def test_letters_lose_their_body_with_the_decision_and_all_where_they_quote_the_
         ("outcome", None, 'no sé"1 here', "body"),
         ("outcome", None, r"no s\u00e9\"1 here", None),
         ("outcome", None, "of sé alone", "sé 1"),
+        ("outcome", None, r"no s\u00e9\"2", r"no t\u00e9\"1"),
     ]
     write_dead_letters(log.writer, letters)
     erase(log, 'sé"1')
@@ -123,6 +125,7 @@ def test_letters_lose_their_body_with_the_decision_and_all_where_they_quote_the_
         ("erased", None),
         ("erased", None),
         ("of sé alone", "sé 1"),
+        (r"no s\u00e9\"2", r"no t\u00e9\"1"),
     ]
 
 
@@ -229,7 +232,9 @@ def test_of_made_up_examples_ids_sessions_and_hashes_are_remembered(open_log, tm
     monkeypatch.setattr(log.writer, "transact", lambda work: calls.append(1) or transact(work))
     copy_pretraining(log.writer, source.path)
     privacy = log.store.privacy
-    expected = [(d.decision_id, t.session_id, privacy.fingerprint(t.text)) for d, t in zip(decisions, tasks)]
+    expected = [
+        (d.decision_id, t.session_id, privacy.fingerprint(t.text)) for d, t in zip(decisions, tasks, strict=False)
+    ]
     assert taught(log) == sorted([*expected, (decisions[4].decision_id, None, None), ("kept", "s9", None)])
     assert len(calls) == -(-5 // piece)
 

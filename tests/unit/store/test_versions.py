@@ -32,6 +32,12 @@ NOW = 1_000.0
 
 
 @pytest.fixture
+def log(open_log):
+    """Nothing here is about the disk."""
+    return open_log(":memory:")
+
+
+@pytest.fixture
 def clock(monkeypatch):
     now = SimpleNamespace(value=NOW)
     monkeypatch.setattr(registry, "time", SimpleNamespace(time=lambda: now.value))
@@ -271,3 +277,11 @@ def test_a_version_may_move_alone(log):
     assert [version.folder for version in ask(log, versions, "s")] == ["elsewhere", "s-2"]
     assert [version.folder for version in ask(log, versions, "other")] == ["other-1", "other-2"]
     assert ask(log, versions, "s")[0] == replace(first, folder="elsewhere")
+
+
+def test_a_version_serves_whatever_its_number(log):
+    add(log)
+    log.writer.transact(lambda connection, seq: connection.execute("UPDATE model_versions SET version = 999") and None)
+    serve(log, 999)
+    assert [version.aliases for version in ask(log, versions, "s")] == [("champion",)]
+    assert add(log)[0].version == 1_000
