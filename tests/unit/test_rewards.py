@@ -50,6 +50,12 @@ def test_speed_and_cheapness_count_by_their_weight_where_known():
     assert reward(Signals(quality=1.0), "a") == 1.0
     slow = reward(Signals(quality=1.0, latency_ms=1_000.0), "a")
     assert slow == pytest.approx((1 + 0.36788) / 2, abs=1e-4)
+    dear = reward(Signals(quality=1.0, cost_usd=reward.cost_scale_usd), "a")
+    assert dear == pytest.approx((1 + 2 * 0.36788) / 3, abs=1e-4)
+    both = reward(Signals(quality=0.0, latency_ms=1_000.0, cost_usd=reward.cost_scale_usd), "a")
+    assert both == pytest.approx((0.36788 + 2 * 0.36788) / 4, abs=1e-4)
+    assert OutcomeReward(cost=1.0)(Signals(quality=1.0, latency_ms=1e9), "a") == 1.0
+    assert OutcomeReward(latency=1.0)(Signals(quality=1.0, cost_usd=1e9), "a") == 1.0
 
 
 @pytest.mark.parametrize(

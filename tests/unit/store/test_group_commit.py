@@ -106,6 +106,43 @@ def test_after_a_refused_decision_others_over_the_same_agents_can_be_read(log):
     assert found.probabilities == {"new": 0.5, "newer": 0.5}
 
 
+def test_a_queued_decision_that_is_refused_keeps_no_other_from_disk(log, caplog):
+    bad, good = log.decision(), log.decision()
+    bad.vectors = {"encoder": "no array"}
+    with log.held():
+        assert [log.writer.offer(one) for one in (bad, good)] == [True, True]
+    log.writer.flush()
+    assert log.query("SELECT decision_id FROM decisions") == [(good.decision_id,)]
+    assert (log.writer.waiting, good.durable, bad.durable) == (0, True, False)
+    assert f"refused decision {bad.decision_id}" in caplog.text
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_caller_that_is_interrupted_loses_nothing_that_was_queued(log, monkeypatch, caplog, written):
+    """It commits itself, so that the interrupt comes before or after what waits is on disk."""
+    insert = log.writer._committer.insert
+
+    def interrupted(entries, decisions, deadline):
+        monkeypatch.setattr(log.writer._committer, "insert", insert)
+        if written:
+            insert(entries, decisions, deadline)
+        raise KeyboardInterrupt
+
+    told, queued = log.decide(), [log.decision() for _ in range(3)]
+    log.writer.flush()
+    monkeypatch.setattr(log.writer, "_ring", lambda: None)  # the thread stays asleep
+    assert all(log.writer.offer(one) for one in queued)
+    monkeypatch.setattr(log.writer._committer, "insert", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        log.tell(told, quality=0.5)
+    assert log.writer.waiting == 3
+    monkeypatch.undo()
+    log.writer.flush()
+    assert (count(log, "decisions"), count(log, "outcomes"), log.writer.waiting) == (4, int(written), 0)
+    assert all(one.durable for one in queued)
+    assert "refused" not in caplog.text
+
+
 def test_a_large_group_fits_into_any_sqlite(log):
     """64 callers with 64 rows each: more values than a default build of SQLite binds in one statement."""
     log.writer._committer._connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 32_766)
