@@ -299,7 +299,7 @@ class Engine:
             except Exception as fault:
                 error = error or fault
                 with suppress(Exception):  # whatever would wait for the log is told at once
-                    self.store.writer.close()
+                    self.store.writer.close(patient=False)
         self._closed = True
         unwatch(self)
         if error is not None:

@@ -13,7 +13,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from router_sdk.errors import (
 from router_sdk.exchange.exporting import erase_from_exports
 from router_sdk.learning.cadence import Every
 from router_sdk.learning.performance import PERFORMANCE
+from router_sdk.store.artifacts import DAMAGED, clear
 from router_sdk.store.connection import PRIVATE_FILE, private_folder
 from router_sdk.store.consumers import low_water, note_consumers
 from router_sdk.store.erasure import Erasure, add_to_erasure, empty_write_ahead_log, erase_session
@@ -60,10 +61,22 @@ if TYPE_CHECKING:
 _HEARTBEAT_S = 60.0
 _RETENTION_S = 3_600.0
 _COURTESY_S = 0.005
+_WRITING_S = 2.0
+"""How long forget waits for who is writing a state."""
+_KILLED_S = 60.0
+"""Who takes longer was killed."""
 _DAY_S = 86_400.0
 _MB = 1_000_000
 
 _log = logging.getLogger(__name__)
+
+
+class StillWritingError(StoreUnavailableError):
+    """A process is writing a state, or was when it was killed: what no table names is deleted in a minute."""
+
+    def __init__(self, erasure: Erasure, left: Sequence[str]) -> None:
+        super().__init__(f"{', '.join(left)[:200]} may be half written; forget goes on in a minute")
+        self.erasure = erasure
 
 
 class Upkeep:
@@ -211,7 +224,11 @@ class Upkeep:
                     if one.kind == "archive":
                         self._go_on_archiving(one, lambda: self._may_go_on() or True)
                     elif one.kind == "forget":
-                        found = self._erase_elsewhere(one.number, Erasure.of(one.body))
+                        try:
+                            found = self._erase_elsewhere(one.number, Erasure.of(one.body))
+                        except StillWritingError as error:
+                            _log.warning("%s", error)
+                            found = error.erasure
                         erasure = found if one.number == intent else erasure
         except Timeout as error:
             raise StoreUnavailableError(
@@ -234,6 +251,7 @@ class Upkeep:
             self._erase_versions(erasure)
             self._learner.resave()
             self._erase_snapshots(erasure)
+            self._erase_strangers(erasure)
         nameless = erasure._replace(sessions=())._asdict()  # what is left to do is to empty the write-ahead log
         store.writer.transact(lambda connection, seq: continue_intent(connection, intent, nameless))
         empty_write_ahead_log(store.writer)
@@ -296,6 +314,15 @@ class Upkeep:
             finally:
                 fresh.close()
         snapshots.discard(gone)
+
+    def _erase_strangers(self, erasure: Erasure) -> None:
+        """What no table names may hold it, too: damaged states, and what a killed process was writing."""
+        clear(self._store.folder / DAMAGED)
+        deadline = time.monotonic() + _WRITING_S
+        while left := self._store.snapshots.tidy(older_than_s=_KILLED_S) + self._registry.tidy(older_than_s=_KILLED_S):
+            if time.monotonic() > deadline:
+                raise StillWritingError(erasure, left)
+            time.sleep(_COURTESY_S)
 
     def _named(self, name: str) -> Strategy | None:
         """The strategy of that name, in the chain or as an installed plugin brings it."""

@@ -105,13 +105,16 @@ def export_examples(
         raise InvalidInputError(f"format: {form!r} is unknown; use jsonl, csv, {', '.join(_CHAT)}")
     if not path.parent.is_dir() or not path.name:
         raise InvalidInputError(f"cannot write {str(path)!r}: its folder does not exist")
+    if path.is_dir():
+        raise InvalidInputError(f"cannot write {path}: it is a folder")
     ids: list[str] = []
     rows = _rows(examples, form, min_reward, ids)
     with _replacing(path) as file:
-        if form == "csv":
-            _write_csv(file, rows)
-        else:
-            _write_lines(file, rows)
+        if lists is not None:
+            _list(lists, path, form, ids, draft=True)  # before there is anything that forget would have to find
+        _write_csv(file, rows) if form == "csv" else _write_lines(file, rows)
+        if lists is not None:
+            _list(lists, path, form, ids, draft=True)
     if lists is not None:
         _list(lists, path, form, ids)
     return len(ids)
@@ -120,7 +123,7 @@ def export_examples(
 @contextmanager
 def _replacing(path: Path) -> Iterator[TextIO]:
     """A file to write that takes its place once it is whole."""
-    draft = path.with_name(path.name + ".part")
+    draft = _draft_of(path)
     try:
         draft.unlink(missing_ok=True)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -131,6 +134,10 @@ def _replacing(path: Path) -> Iterator[TextIO]:
         raise InvalidInputError(f"cannot write {path}: {error.strerror}") from error
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _draft_of(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
 
 
 def _rows(
@@ -163,12 +170,15 @@ def _write_csv(file: TextIO, rows: Iterable[Row]) -> None:
 # -- what is forgotten is taken out
 
 
-def _list(lists: Path, path: Path, form: str, ids: list[str]) -> None:
-    """Note where an export is, and of which decision each of its lines."""
+def _list(lists: Path, path: Path, form: str, ids: list[str], *, draft: bool = False) -> None:
+    """Note where an export is, and of which decision each of its lines; of a draft beside what it replaces."""
     place = str(path.absolute())
     name = sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    own, other = (lists / f"{name}{'-draft' if of_draft else ''}.json" for of_draft in (draft, True))
     try:
-        write_private(lists / f"{name}.json", json.dumps({"path": place, "format": form, "decisions": ids}))
+        write_private(own, json.dumps({"path": place, "format": form, "decisions": ids}))
+        if not draft:
+            other.unlink(missing_ok=True)
     except (OSError, StoreUnavailableError) as error:  # such as a store on a medium that is read-only
         _log.warning("the export is not listed beside the store, so that forget will not reach it: %s", error)
 
@@ -193,6 +203,8 @@ def erase_from_exports(lists: Path, decision_ids: Collection[str]) -> None:
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             _log.warning("%s is no list of an export", note.name)
             continue
+        if gone:
+            _draft_of(path).unlink(missing_ok=True)  # of a killed process; who is writing it is told to begin again
         if not path.is_file():
             note.unlink(missing_ok=True)
         elif not gone.isdisjoint(ids):

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from router_sdk.errors import RouterClosedError
 from router_sdk.learning.cadence import BATCH, rest_s
 from router_sdk.learning.fold import Fold, apply_all
 
@@ -118,12 +119,14 @@ class Folding:
 
     def save(self, *, anew: bool = False) -> None:
         """Snapshot every fold that has learnt since its last one; ``anew``: those that have not, too."""
-        faults = []
+        faults: list[Exception] = []
         for fold in self._folds:
             if anew:
                 fold.saved = 0
             try:
                 self._save(fold)
+            except RouterClosedError as fault:  # the next start learns it from the log
+                faults.append(fault)
             except Exception as fault:  # the others are saved all the same
                 _log.exception("the state of %s is not saved", fold.name)
                 faults.append(fault)

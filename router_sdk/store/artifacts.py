@@ -223,14 +223,26 @@ def remove(folder: Path, name: object) -> None:
         _log.warning("nothing is deleted: %s", error)
 
 
-def remove_strangers(folder: Path, known: Collection[str]) -> list[str]:
+def clear(folder: Path) -> None:
+    """Delete what stands in a folder."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def strangers(folder: Path, known: Collection[str]) -> list[str]:
+    """Names in a folder that no table knows."""
+    return sorted(path.name for path in folder.iterdir() if path.name not in known) if folder.is_dir() else []
+
+
+def remove_strangers(folder: Path, known: Collection[str], older_than_s: float = _ABANDONED_S) -> list[str]:
     """Delete what a killed process left in a folder: drafts, and folders that no table knows.
 
-    What is younger than an hour is left: another process may be about to say whose it is.
+    What is younger is left: another process may be about to say whose it is.
 
     Args:
         folder: Of snapshots, or of versions.
         known: Names of those that tables know.
+        older_than_s: Age in seconds.
 
     Returns:
         The names of what was deleted.
@@ -242,7 +254,7 @@ def remove_strangers(folder: Path, known: Collection[str]) -> list[str]:
         return []
     for path in entries:
         try:
-            old = time.time() - path.lstat().st_mtime > _ABANDONED_S
+            old = time.time() - path.lstat().st_mtime > older_than_s
         except OSError:
             continue
         if old and path.name not in known:

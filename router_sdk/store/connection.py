@@ -23,6 +23,8 @@ BUSY_S = 0.05
 """How long SQLite itself waits for a lock that the file lock does not guard; who commits tries again."""
 
 _TICK_S = 0.1
+_HEADER_BYTES = 100
+"""Of a database; SQLite takes a file of one byte for an empty one."""
 PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
 _BESIDE = ("-wal", "-shm", "-journal", "-lock", ".artifacts")
 """What stands beside a database is called like it, with one of these added."""
@@ -83,11 +85,11 @@ class DatabaseFile:
     """
 
     def __init__(self, location: Path) -> None:
-        self.path = location.expanduser().absolute()
         try:
-            self.path = self.path.resolve()
-        except (OSError, RuntimeError) as error:
-            raise StoreUnavailableError(f"cannot open {self.path}: {error}") from error
+            self.path = location.expanduser().absolute().resolve()
+            self.path.with_name(self.path.name + ".artifacts").exists()
+        except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a home of nobody's, a NUL, a long name
+            raise StoreUnavailableError(f"cannot open {str(location)!r}: {error}") from error
         self._wal = self.path.with_name(self.path.name + "-wal")
         self._identity: _Identity | None = None
         self._wal_identity: _Identity | None = None
@@ -129,7 +131,7 @@ class DatabaseFile:
             found = os.stat(self.path)
         except OSError as error:
             raise StoreUnavailableError(f"cannot open {self.path}: {error.strerror}") from error
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(found.st_mode) or 0 < found.st_size < _HEADER_BYTES:
             raise NotAStoreError(f"{self.path.name} is no database; name another file")
         if found.st_nlink > 1:
             raise StoreUnavailableError(

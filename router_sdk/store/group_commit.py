@@ -90,10 +90,9 @@ class LogWriter:
         self._jobs: deque[tuple[Callable[[float], object], float, Promise[object]]] = deque()
         self._bell = Bell()
         self._rung = self._ended = self._crowded = False
-        self._leader = 0
+        self._leader = self._forker = 0
         self._trouble = ""
-        self._unsure = False
-        """Whether a caller that commits itself was interrupted, before or after what is queued was on disk."""
+        self._unsure = False  # whether a caller was interrupted, before or after what is queued was on disk
         self._nudging: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._starting = threading.RLock()
@@ -117,6 +116,7 @@ class LogWriter:
             self._queue(ticket)
             self._ring()
             try:
+                self._serve_here()
                 ticket.wait()
             finally:
                 ticket.leave()
@@ -179,11 +179,9 @@ class LogWriter:
             return False
         self._decisions.append(decision)
         if self._ended:  # the thread may have taken it all the same
-            try:
+            with suppress(ValueError):
                 self._decisions.remove(decision)
-            except ValueError:
-                return True
-            return False
+                return False
         if not self._rung:
             self._ring()
         return True
@@ -213,6 +211,7 @@ class LogWriter:
         if self._ended:
             self._refuse_the_rest()
         self._ring()
+        self._serve_here()
         try:
             return promise.result()
         except (sqlite3.OperationalError, OSError) as error:
@@ -232,7 +231,7 @@ class LogWriter:
         if self._tickets or self._decisions or self._busy.locked():
             self._do(self._write_all)
 
-    def close(self) -> None:
+    def close(self, *, patient: bool = True) -> None:
         """Flush, stop the thread and close the file. Later calls raise ``RouterClosedError``.
 
         Whoever calls it while another one is at it, or after it was cut short, waits for the same.
@@ -241,9 +240,10 @@ class LogWriter:
             return
         self._closed = True
         promise: Promise[None] = Promise()
-        self._jobs.append((self._finish, time.monotonic() + self._timeout_s, promise))  # type: ignore[arg-type]
+        deadline = time.monotonic() + (self._timeout_s if patient else 0.0)
+        self._jobs.append((self._finish, deadline, promise))  # type: ignore[arg-type]
         self._ring()
-        if self._thread is not None:
+        if not self._serve_here() and self._thread is not None:
             self._thread.join()
             self._refuse_the_rest()
         with suppress(RouterClosedError):  # somebody was faster
@@ -254,11 +254,22 @@ class LogWriter:
     def before_fork(self) -> None:
         """Wait for the commit in hand, and close the connection."""
         self._busy.acquire()
+        self._forker = threading.get_ident()
         self._committer.before_fork()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
+        self._forker = 0
         self._busy.release()
+
+    def _serve_here(self) -> bool:
+        """Do what waits, where a signal handler calls in the midst of a fork: before that is over, nobody else can."""
+        if self._forker != threading.get_ident():
+            return False
+        self._serve()
+        if not self._ended:
+            self._committer.before_fork()
+        return True
 
     def after_fork(self) -> None:
         """In a child: leave what waits, the locks and the connection to the parent, and start afresh."""

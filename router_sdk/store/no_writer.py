@@ -54,7 +54,7 @@ class NoWriter(LogWriter):
     def flush(self) -> None:
         """Nothing is to be written."""
 
-    def close(self) -> None:
+    def close(self, *, patient: bool = True) -> None:
         """Nothing is open."""
 
     def before_fork(self) -> None:

@@ -19,6 +19,7 @@ from router_sdk.store.artifacts import (
     remove,
     remove_strangers,
     set_aside,
+    strangers,
     write_artifact,
 )
 
@@ -145,8 +146,9 @@ class Snapshots:
         for (name,) in names:
             remove(self._folder, name)
 
-    def tidy(self) -> None:
-        """Delete what killed processes left."""
+    def tidy(self, **age: float) -> list[str]:
+        """Delete what killed processes left, see ``remove_strangers``; the names of what somebody may be writing."""
         query = "SELECT folder FROM snapshots"
         known = self._reader.query(lambda connection: {name for (name,) in connection.execute(query)})
-        remove_strangers(self._folder, known)
+        remove_strangers(self._folder, known, **age)
+        return strangers(self._folder, known)

@@ -15,6 +15,7 @@ from router_sdk.store.artifacts import (
     remove,
     remove_strangers,
     set_aside,
+    strangers,
     write_artifact,
 )
 from router_sdk.store.identity import new_id
@@ -253,9 +254,10 @@ class Registry:
             remove(self._folder, name)
         return len(gone)
 
-    def tidy(self) -> None:
-        """Delete what killed fits left, and parts that nobody serves from."""
+    def tidy(self, **age: float) -> list[str]:
+        """Delete what killed fits left, and parts that nobody serves from; see ``Snapshots.tidy``."""
         query = "SELECT folder FROM model_versions WHERE pruned_at IS NULL"
         known = self._store.reader.query(lambda connection: {name for (name,) in connection.execute(query)})
-        remove_strangers(self._folder, known)
+        remove_strangers(self._folder, known, **age)
         self._store.parts.sweep()
+        return strangers(self._folder, known)
