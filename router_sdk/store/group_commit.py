@@ -32,7 +32,7 @@ from router_sdk.errors import (
 from router_sdk.store.rows import Entry
 from router_sdk.store.ticket import Ticket, settle
 from router_sdk.store.transaction import Committer
-from router_sdk.waiting import Bell, Promise, committing, may_be_interrupted, take
+from router_sdk.waiting import Bell, Promise, committing, held_here, may_be_interrupted, take
 
 if TYPE_CHECKING:
     from router_sdk.records import Decision
@@ -89,15 +89,14 @@ class LogWriter:
         self._decisions: deque[Decision] = deque()
         self._jobs: deque[tuple[Callable[[float], object], float, Promise[object]]] = deque()
         self._bell = Bell()
-        self._rung = self._ended = self._crowded = False
-        self._leader = self._forker = 0
+        self._rung = self._ended = self._crowded = self._at_work = False
+        self._leader = 0
         self._trouble = ""
         self._unsure = False  # whether a caller was interrupted, before or after what is queued was on disk
         self._nudging: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._starting = threading.RLock()
-        self._busy = threading.Lock()
-        """Held by who writes: the thread, or a caller alone; and around a fork."""
+        self._busy = threading.RLock()  # held by who writes: the thread, or a caller alone; and around a fork
 
     # -- callers
 
@@ -131,7 +130,7 @@ class LogWriter:
         """
         if self._leader == threading.get_ident():
             raise StoreUnavailableError("record was called by a finalizer, from within record; record it again later")
-        idle = not (self._crowded or self._tickets or self._jobs or self._closed or self._busy.locked())
+        idle = not (self._crowded or self._tickets or self._jobs or self._closed or self._at_work)
         return idle and not may_be_interrupted()
 
     def _commit_here(self, ticket: Ticket) -> None:
@@ -141,10 +140,10 @@ class LogWriter:
             # Locks leave no moment in which an exception could find them taken and not guarded.
             with committing.lock if main else nullcontext(), self._busy:
                 try:
-                    self._leader = me
+                    self._leader, self._at_work = me, True
                     self._commit([ticket], self._first_decisions(), ticket.deadline)
                 finally:
-                    self._leader = 0
+                    self._leader, self._at_work = 0, False
         finally:
             if main:
                 committing.left()
@@ -228,7 +227,7 @@ class LogWriter:
         Raises:
             StoreUnavailableError: if the log cannot be written; what waits stays queued.
         """
-        if self._tickets or self._decisions or self._busy.locked():
+        if self._tickets or self._decisions or self._at_work:
             self._do(self._write_all)
 
     def close(self, *, patient: bool = True) -> None:
@@ -254,17 +253,17 @@ class LogWriter:
     def before_fork(self) -> None:
         """Wait for the commit in hand, and close the connection."""
         self._busy.acquire()
-        self._forker = threading.get_ident()
+        self._at_work = True
         self._committer.before_fork()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
-        self._forker = 0
+        self._at_work = False
         self._busy.release()
 
     def _serve_here(self) -> bool:
         """Do what waits, where a signal handler calls in the midst of a fork: before that is over, nobody else can."""
-        if self._forker != threading.get_ident():
+        if not held_here(self._busy) or self._leader == threading.get_ident():
             return False
         self._serve()
         if not self._ended:
@@ -296,10 +295,12 @@ class LogWriter:
                 self._bell.wait(_COMPANY_S)  # decisions can wait a little for company; outcomes never do
             self._rung = False  # before the queues are read: whoever comes later rings again
             with self._busy:
+                self._at_work = True
                 try:
                     retry = None if self._serve() else _RETRY_S
                 except Exception:
                     _log.exception("the writer goes on after a fault")
+                self._at_work = False
         self._refuse_the_rest()
 
     def _serve(self) -> bool:

@@ -95,11 +95,11 @@ class Committer:
         self._lock.close()
 
     def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-            self._file.closed()
+        connection, self._connection = self._connection, None  # a signal handler in between opens its own
+        self._file.closed()
         self._forget()
+        if connection is not None:
+            connection.close()
 
     def transact(self, work: Callable[[sqlite3.Connection, int], T], deadline: float) -> T:
         """Run ``work(connection, next_seq)`` in one durable transaction, alone on the machine.

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 from fitted_strategy import Words
 from killable import Living, bytes_beside
 
-from router_sdk import Agent, Outcome, Router, Task
+from router_sdk import Agent, Outcome, Router, Task, upkeep
 from router_sdk.errors import FitError, StoreUnavailableError
+from router_sdk.exchange import exporting
 
 AGENTS = [Agent("billing"), Agent("fraud"), Agent("sales")]
 RIGHT = {"refund": "billing", "stolen": "fraud", "offer": "sales"}
@@ -366,3 +368,70 @@ def test_what_is_forgotten_while_a_version_is_made_is_not_in_it(store, monkeypat
             for path, content in bytes_beside(store.parent)
             if ids[0].encode() in content and path.name == "words.json"
         ] == []
+
+
+# -- what processes left that were killed
+
+
+@pytest.fixture
+def leftovers(store):
+    """What no table names: a snapshot and a version that were whole, one half written, and a damaged one."""
+    with open_router(store) as router:
+        tell(router)
+        teach(router)
+        router.retrain(wait=True)
+    folder, places = Path(f"{store}.artifacts"), []
+    for place in (
+        "snapshots/words-1-abc",
+        "snapshots/.draft-abc",
+        "versions/words-abc",
+        "damaged/versions-words-abc-1",
+    ):
+        places.append(folder / place)
+        places[-1].mkdir(parents=True)
+        (places[-1] / "words.json").write_text(SECRET)
+    return places
+
+
+def test_what_killed_processes_left_is_reached_once_nobody_can_be_writing_it(store, leftovers, monkeypatch):
+    monkeypatch.setattr(upkeep, "_KILLED_S", 60.0)
+    monkeypatch.setattr(upkeep, "_WRITING_S", 0.1)
+    *young, damaged = leftovers
+    with open_router(store) as router:
+        router.forget(SESSION)
+        assert not damaged.exists()
+        assert [one["kind"] for one in router.status()["upkeep"]["unfinished"]] == ["forget"]
+        assert all(place.exists() for place in young)  # a living process may say in a moment whose they are
+        for place in young:
+            os.utime(place, (0.0, 0.0))
+        router._engine.upkeep._settle()
+        assert router.status()["upkeep"]["unfinished"] == []
+    assert not any(place.exists() for place in leftovers)
+    assert_gone(store)
+
+
+@pytest.mark.parametrize("step", ["while it was written", "before it was listed"])
+def test_exports_of_killed_processes_are_reached(store, tmp_path, monkeypatch, step):
+    class Killed(BaseException):
+        pass
+
+    path = tmp_path / "out.jsonl"
+    with open_router(store) as router:
+        tell(router)
+        router.export_examples(path)
+
+        def die(*arguments, draft=False, **more):
+            if draft == (step == "while it was written"):
+                raise Killed
+            return listed(*arguments, draft=draft, **more)
+
+        listed = exporting._list
+        monkeypatch.setattr(exporting, "_list", die)
+        with suppress(Killed):
+            router.export_examples(path)
+        monkeypatch.undo()
+        path.with_name("out.jsonl.part").write_text(SECRET)  # which a killed process cannot clear away
+        assert SECRET in path.read_text()
+        router.forget(SESSION)
+    assert SECRET not in path.read_text()
+    assert [one.name for one in tmp_path.glob("out*")] == ["out.jsonl"]

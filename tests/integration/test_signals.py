@@ -211,6 +211,20 @@ def interrupted_while_closing(path: str, turns: str, seed: str) -> None:
         assert [one.name for one in threading.enumerate() if one.name.startswith("router-")] == []
 
 
+def forking(path: str, turns: str, seed: str) -> None:
+    """A handler of the program's own records while the main thread is in the midst of a fork, or closes at last."""
+    router = open_router(path)
+    signal.signal(signal.SIGALRM, lambda *told: record(router, route(router)))
+    for chance in watched(int(turns), seed):
+        signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 0.002))
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+    signal.setitimer(signal.ITIMER_REAL, 0.0)
+    router.close()
+
+
 def cancelled(path: str) -> None:
     """An asyncio program that SIGINT cancels while many of its coroutines record."""
     router = open_router(path)
@@ -291,6 +305,11 @@ def test_keyboard_interrupts_leave_a_router_that_works(path: Path, request: pyte
 def test_a_keyboard_interrupt_may_cut_close_short(path: Path, request: pytest.FixtureRequest) -> None:
     turns = 300 if request.config.getoption("--reliability", default=False) else 15
     check(path, run(interrupted_while_closing, path, turns, "c"))
+
+
+def test_a_signal_handler_may_record_in_the_midst_of_a_fork(path: Path, request: pytest.FixtureRequest) -> None:
+    turns = 5_000 if request.config.getoption("--reliability", default=False) else 200
+    check(path, run(forking, path, turns, "d"))
 
 
 def test_a_coroutine_that_is_cancelled_by_sigint(path: Path) -> None:

@@ -1,3 +1,4 @@
+import threading
 import time
 from contextlib import contextmanager
 
@@ -58,9 +59,24 @@ class Log:
 
     @contextmanager
     def held(self):
-        """While the writer's thread stands still."""
-        with self.writer._busy:
+        """While the writer's thread stands still: another one holds what it needs."""
+        holding, go_on = threading.Event(), threading.Event()
+
+        def hold():
+            with self.writer._busy:
+                self.writer._at_work = True
+                holding.set()
+                go_on.wait()
+                self.writer._at_work = False
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        holding.wait()
+        try:
             yield
+        finally:
+            go_on.set()
+            thread.join()
 
     def lessons(self, steps=(), most=10_000):
         """All revisions, read in pieces that end at ``steps`` and hold at most ``most`` positions."""

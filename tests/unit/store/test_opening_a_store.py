@@ -1,6 +1,8 @@
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,20 @@ def test_a_file_in_the_way_is_a_named_error(tmp_path):
         Store(tmp_path / "file" / "router.db")
 
 
+@pytest.mark.parametrize("name", ["x" * 250, "nul\0.db", "~nobody-of-that-name/router.db"])
+def test_a_name_that_no_file_can_have_is_a_named_error(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreUnavailableError, match="cannot open"):
+        Store(Path(name))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_is_looked_at_has_nothing_waiting(open_log, store_path):
+    open_log().close()
+    with closing(Store(store_path, read_only=True)) as store:
+        assert store.writer.waiting == 0
+
+
 def test_a_folder_is_no_store_and_nothing_is_left_beside_it(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -28,11 +44,12 @@ def test_a_folder_is_no_store_and_nothing_is_left_beside_it(tmp_path):
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_what_is_no_database_is_a_named_error_and_stays_as_it_was(store_path):
-    store_path.write_bytes(b"dear diary, " * 1_000)
+@pytest.mark.parametrize("content", [b"x", b"dear diary", b"dear diary, " * 1_000])
+def test_what_is_no_database_is_a_named_error_and_stays_as_it_was(store_path, content):
+    store_path.write_bytes(content)
     with pytest.raises(StoreUnavailableError, match="database"):
         Store(store_path)
-    assert store_path.read_bytes() == b"dear diary, " * 1_000
+    assert store_path.read_bytes() == content
 
 
 def test_a_newer_releases_file_is_refused(open_log, store_path):
