@@ -227,6 +227,7 @@ def forking(path: str, turns: str, seed: str) -> None:
 
 def cancelled(path: str) -> None:
     """An asyncio program that SIGINT cancels while many of its coroutines record."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started with it ignored
     router = open_router(path)
 
     async def call() -> None:
