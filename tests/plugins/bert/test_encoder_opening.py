@@ -148,6 +148,7 @@ def test_a_failed_export_says_why_and_leaves_nothing(tiny_checkpoint_folder, tmp
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.suffix != ".lock" and path.is_file()]
 
 
+@pytest.mark.reliability  # two exports of ten seconds
 @pytest.mark.parametrize("on_the_path", [False, True])
 def test_an_export_imports_nothing_from_the_current_folder(tiny_checkpoint_folder, tmp_path, monkeypatch, on_the_path):
     here, ran = tmp_path / "here", tmp_path / "ran"
