@@ -226,7 +226,15 @@ def remove(folder: Path, name: object) -> None:
 def clear(folder: Path) -> None:
     """Delete what stands in a folder."""
     for path in folder.iterdir() if folder.is_dir() else ():
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() and not path.is_symlink() else path.unlink()
+        _delete(path)
+
+
+def _delete(path: Path) -> None:
+    """Delete a folder with what it holds, or a file or a link; another process may be faster."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def strangers(folder: Path, known: Collection[str]) -> list[str]:
@@ -258,7 +266,6 @@ def remove_strangers(folder: Path, known: Collection[str], older_than_s: float =
         except OSError:
             continue
         if old and path.name not in known:
-            whole = path.is_dir() and not path.is_symlink()
-            shutil.rmtree(path, ignore_errors=True) if whole else path.unlink(missing_ok=True)
+            _delete(path)
             gone.append(path.name)
     return gone

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from router_sdk.waiting import Promise
 
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from router_sdk.errors import RouterError
     from router_sdk.store.rows import Entry
-
-T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
