@@ -39,6 +39,9 @@ def _store(report: Mapping[str, Any]) -> Table:
     }
     if learner["broken"]:
         told["Broken"] = f"{word(learner['broken'])}: failed to learn, see the learning events"
+    behind_the_log = [f"{stage['name']}: {stage['behind']}" for stage in report["strategies"] if stage["behind"]]
+    if behind_the_log:
+        told["Behind"] = visible("; ".join(behind_the_log))
     if report["upkeep"]["unfinished"]:
         told["Unfinished"] = "; ".join(
             f"{word(one['kind'])} of {moment(one['since'])}, goes on when a router next has the store open"

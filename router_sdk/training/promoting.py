@@ -167,7 +167,8 @@ class Promoter:
             version = None if wanted.version is None else self._registry.version(stage.name, wanted.version)
             self._swap(stage, version, self._learner.replace_here)
         except (RouterError, OSError) as error:
-            self.behind[stage.name] = f"version {wanted.version} cannot be served here: {error}"
+            remedy = "promote another version, or roll back" + ("; it is pinned, no fit replaces it" * wanted.pinned)
+            self.behind[stage.name] = f"version {wanted.version} cannot be served here: {error}; {remedy}"
             _log.error("%s: %s", stage.name, self.behind[stage.name])
 
     # -- the swap
