@@ -13,6 +13,7 @@ import numpy as np
 
 from router_sdk.errors import NoEligibleAgentError, RouterClosedError
 from router_sdk.records import AgentSet, Decision, Distribution, Skipped, Task
+from router_sdk.records.plain import plain
 from router_sdk.routing.chain import Chain
 from router_sdk.routing.eligibility import eligible
 from router_sdk.routing.members import Members
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from router_sdk.plugins import PluginRegistry
     from router_sdk.store import Store
 
+NOBODY: tuple[str, ...] = ()
 _UNLOGGED_NOTICE_S = 10.0
 
 _log = logging.getLogger(__name__)
@@ -73,6 +75,8 @@ class Deciding:
         roster = self._members.roster
         if context.now >= roster.recheck_at:
             roster = self._members.recheck()
+        if exclude is not NOBODY:
+            exclude = plain(exclude)  # an array of numpy's is neither true nor false
         if exclude or self._narrows or task.requires:
             return eligible(roster, task, exclude, self._filters, self._chain.rules, context)
         if not roster.available:
@@ -80,7 +84,7 @@ class Deciding:
         return roster.available, ()
 
     def decide(
-        self, task: Task, exclude: Collection[str] = (), decision_id: str | None = None, *, remember: bool = True
+        self, task: Task, exclude: Collection[str] = NOBODY, decision_id: str | None = None, *, remember: bool = True
     ) -> Decision:
         """Choose an agent, without logging it; ``remember`` adds it to the session's history."""
         if self.closed:

@@ -21,6 +21,7 @@ from router_sdk.learning.performance import Performance
 from router_sdk.lifetime import unwatch, watch
 from router_sdk.plugins import PluginRegistry
 from router_sdk.records import Agent, Decision, Distribution, Outcome, Task
+from router_sdk.records.plain import plain, told
 from router_sdk.rewards import OutcomeReward, RewardFunction, checked_reward, reward_fingerprint
 from router_sdk.routing.assembly import StrategySpec, Workshop
 from router_sdk.routing.chain import Chain, Stage
@@ -214,6 +215,7 @@ class Engine:
         self, task: Task, agent: str | None, at: float | None = None, decision_id: str | None = None
     ) -> Decision:
         """A decision that somebody else made."""
+        agent = plain(agent)
         if agent is not None:
             self.members.require_known(agent)
         everyone = self.members.roster.everyone
@@ -239,7 +241,7 @@ class Engine:
                     "confidence_threshold": stage.threshold,
                     "answers": stage.answers,
                     "failures": stage.failures,
-                    **dict(stage.strategy.report()),
+                    **told(stage.strategy.report()),
                 }
                 for stage in self.chain.stages
             ],

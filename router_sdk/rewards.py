@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import astuple, dataclass, is_dataclass
+from inspect import CO_VARARGS
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from router_sdk.errors import InvalidConfigError, InvalidRewardError
+from router_sdk.records.plain import plain
 
 if TYPE_CHECKING:
     from router_sdk.records import Signals
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 class RewardFunction(Protocol):
     """Maps the joined parts of an outcome to the chosen agent's reward.
 
-    A plain function with this signature serves too. It must depend on nothing but its arguments, because the
-    log is replayed through it.
+    A plain function with this signature serves too, or one that takes the signals alone. It must depend on nothing
+    but its arguments, because the log is replayed through it.
     """
 
     def __call__(self, signals: Signals, agent: str | None) -> float | None:
@@ -115,6 +117,14 @@ def _code(code: CodeType) -> tuple[object, ...]:
     return (code.co_code, code.co_names, tuple(plain(constant) for constant in code.co_consts))
 
 
+def _ask(reward: RewardFunction, signals: Signals, agent: str | None) -> object:
+    if isinstance(reward, FunctionType):
+        code = reward.__code__
+        if code.co_argcount == 1 and not code.co_flags & CO_VARARGS:
+            return reward(signals)
+    return reward(signals, agent)
+
+
 def checked_reward(reward: RewardFunction, signals: Signals, agent: str | None) -> float | None:
     """Apply a reward function and hold it to its promise.
 
@@ -122,7 +132,7 @@ def checked_reward(reward: RewardFunction, signals: Signals, agent: str | None) 
         InvalidRewardError: if it raises, or returns NaN, an infinity, a number outside [0, 1] or no number.
     """
     try:
-        value = reward(signals, agent)
+        value = plain(_ask(reward, signals, agent))
     except Exception as error:
         raise InvalidRewardError(f"reward function raised {type(error).__name__}: {error}") from error
     if value is None:

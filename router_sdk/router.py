@@ -21,6 +21,7 @@ from router_sdk.learning.performance import AgentPerformance
 from router_sdk.learning.verification import verify_replay
 from router_sdk.pretraining import pretrain
 from router_sdk.records import Decision, ModelVersion
+from router_sdk.records.plain import plain
 from router_sdk.serving import Ranked, Serving, TaskLike
 from router_sdk.store.activity import answered, learning_events, passed
 from router_sdk.store.backup import BackupReport, backup
@@ -75,12 +76,13 @@ class Router(Serving):
     def statistics(self) -> dict[str, Any]:
         """Totals over this log, as far as this process has learnt it.
 
-        Keys: ``total_examples, label_distribution, feedback_rate`` (share of examples with explicit feedback),
-        ``avg_quality_score, positive_feedback_rate, current_model_score`` (mean reward of the last 100 outcomes),
-        ``improvement_rate`` (relative to the 100 before), ``samples_processed`` (outcomes that were learnt, each once);
-        of updates ``total_updates, successful_updates, failed_updates, avg_update_time_ms``; of fits ``retrain_count``
-        (their version came to serve), ``encoder_retrain_count`` (and had moved an encoder), ``refused_fits,
-        failed_fits, avg_fit_time_ms`` and ``next_retrain_in``.
+        Keys: ``total_examples, label_distribution`` (labels by agent), ``no_agent_fits`` (labels that say so),
+        ``feedback_rate`` (share of examples with explicit feedback), ``avg_quality_score, positive_feedback_rate,
+        current_model_score`` (mean reward of the last 100 outcomes), ``improvement_rate`` (relative to the 100 before),
+        ``samples_processed`` (outcomes that were learnt, each once); of updates ``total_updates, successful_updates,
+        failed_updates, avg_update_time_ms``; of fits ``retrain_count`` (their version came to serve),
+        ``encoder_retrain_count`` (and had moved an encoder), ``refused_fits, failed_fits, avg_fit_time_ms`` and
+        ``next_retrain_in``.
         """
         totals = self._engine.store.reader.query(learning_totals)
         return {**self._engine.performance.statistics(), **totals, "next_retrain_in": self._engine.trainer.next_in}
@@ -111,7 +113,7 @@ class Router(Serving):
             "passed": reader.query(passed),
             "performance": [one.to_dict() for one in self.agent_performance()],
             "statistics": self.statistics(),
-            "learning_events": reader.query(lambda connection: learning_events(connection, last)),
+            "learning_events": reader.query(lambda connection: learning_events(connection, plain(last))),
             "dead_letters": self.dead_letters(last),
         }
 
@@ -121,7 +123,7 @@ class Router(Serving):
 
     def dead_letters(self, limit: int = 100) -> list[Mapping[str, Any]]:
         """What was refused in batches, and why, newest first."""
-        return self._engine.store.reader.query(lambda connection: dead_letters(connection, limit))
+        return self._engine.store.reader.query(lambda connection: dead_letters(connection, plain(limit)))
 
     def strategy(self, name: str) -> Strategy:
         """The strategy of that name that serves now, for what only it can do.

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from router_sdk.engine import Engine
-from router_sdk.errors import UnknownDecisionError
+from router_sdk.errors import InvalidInputError, UnknownDecisionError
 from router_sdk.exchange.importing import Observation
 from router_sdk.records import Agent, Decision, Outcome, Task, agents_of
 from router_sdk.rewards import RewardFunction
@@ -133,7 +133,17 @@ class Serving:
         """Eligible agents, best first; nothing is logged and nothing explored.
 
         Empty where the strategy says that no agent fits.
+
+        Args:
+            task: What is to be done.
+            top_k: How many, at least 1; None takes all.
+            exclude: Names that must not be among them.
+
+        Raises:
+            InvalidInputError: if ``top_k`` is no such number.
         """
+        if top_k is not None and not (hasattr(top_k, "__index__") and top_k > 0):
+            raise InvalidInputError(f"top_k: must be a whole number of at least 1, got {top_k!r:.60}")
         drawn = self._engine.deciding.decide(Task.of(task), exclude, remember=False).distribution
         if not drawn.weights:
             return []

@@ -109,7 +109,8 @@ def _agents(report: Mapping[str, Any]) -> Table:
 
 
 def _statistics(found: Mapping[str, Any]) -> Table:
-    labels = {"no agent fits" if name is None else name: count for name, count in found["label_distribution"].items()}
+    nobody = {"no agent fits": found["no_agent_fits"]} if found["no_agent_fits"] else {}
+    labels = {**found["label_distribution"], **nobody}
     improvement = found["improvement_rate"]
     return pairs(
         {

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.learning.windows import WINDOW, Running, figures_of, mean_of
+from router_sdk.records.plain import told
 
 if TYPE_CHECKING:
     from router_sdk.records import Example
@@ -144,7 +145,8 @@ class Performance:
         earlier = sum(before) / len(before) if before else None
         return {
             "total_examples": int(total),
-            "label_distribution": {name or None: count for name, count in labels.items() if count},
+            "label_distribution": {name: count for name, count in labels.items() if name and count},
+            "no_agent_fits": labels.get("", 0),
             "feedback_rate": with_feedback / total if total else 0.0,
             "avg_quality_score": quality / with_quality if with_quality else None,
             "positive_feedback_rate": positive / with_feedback if with_feedback else None,
@@ -174,7 +176,7 @@ class Performance:
             reports = [_report(name, cells) for name, cells in by_agent.items()]
         reports.sort(key=lambda report: (-report["score"], report["agent"]))
         return [
-            AgentPerformance(rank=rank, expected=dict(expected.get(report["agent"], {})), **report)
+            AgentPerformance(rank=rank, expected=told(expected.get(report["agent"], {})), **report)
             for rank, report in enumerate(reports, start=1)
         ]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, overload
+from typing import Any, ClassVar, overload
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, StrictBool
 
 from router_sdk.errors import InvalidAgentError
-from router_sdk.records.record import Label, Metadata, Name, Record, Text
+from router_sdk.records.record import Amount, Label, Metadata, Name, Record, Share, Text
 
 
 class Agent(Record):
@@ -37,10 +37,10 @@ class Agent(Record):
     description: Text = ""
     examples: tuple[Text, ...] = Field(default=(), validation_alias=AliasChoices("examples", "utterances"))
     capabilities: frozenset[Label] = frozenset()
-    cost_usd: Annotated[float, Field(ge=0)] | None = None
-    latency_ms: Annotated[float, Field(ge=0)] | None = None
-    success_rate: Annotated[float, Field(ge=0, le=1)] | None = None
-    enabled: bool = True
+    cost_usd: Amount | None = None
+    latency_ms: Amount | None = None
+    success_rate: Share | None = None
+    enabled: StrictBool = True
     metadata: Metadata = Field(default_factory=dict)
 
     def __init__(self, name: str, **fields: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field, StrictBool, StrictInt
 
 from router_sdk.errors import InvalidOutcomeError
-from router_sdk.records.record import Label, Name, Record, Text
+from router_sdk.records.record import Amount, Exact, Label, Name, Record, Share, Text
 
 Origin = Literal["user", "tool", "judge", "signal", "horizon", "import"]
 """Who said what came of a decision."""
@@ -73,16 +73,16 @@ class Outcome(Record):
     fault: ClassVar[type[InvalidOutcomeError]] = InvalidOutcomeError
 
     success: StrictBool | None = None
-    quality: Annotated[float, Field(ge=0, le=1, strict=True)] | None = None
-    feedback: Annotated[float, Field(ge=-1, le=1, strict=True)] | None = None
+    quality: Share | None = None
+    feedback: Annotated[float, Field(strict=True, ge=-1, le=1), Exact] | None = None
     feedback_text: Text | None = None
     correct_agent: Name | None = None
     no_agent_fits: StrictBool | None = None
     response: Text | None = None
-    latency_ms: Annotated[float, Field(ge=0, strict=True)] | None = None
-    cost_usd: Annotated[float, Field(ge=0, strict=True)] | None = None
+    latency_ms: Amount | None = None
+    cost_usd: Amount | None = None
     tokens: Annotated[StrictInt, Field(ge=0, le=2**53)] | None = None
-    metrics: dict[Label, Annotated[float, Field(strict=True)]] | None = None
+    metrics: dict[Label, Annotated[float, Field(strict=True), Exact]] | None = None
     error: Text | None = None
     agent: Name | None = None
     origin: Origin | None = None
@@ -90,7 +90,7 @@ class Outcome(Record):
 
     def __init__(self, **fields: Any) -> None:
         super().__init__(**fields)
-        if self.model_fields_set <= _SOURCES:
+        if all(getattr(self, name) in (None, {}) for name in self.model_fields_set - _SOURCES):
             raise InvalidOutcomeError("Outcome: give at least one part, such as success=True or quality=0.9")
         if self.correct_agent is not None and self.no_agent_fits:
             raise InvalidOutcomeError("Outcome: correct_agent and no_agent_fits=True contradict each other; give one")

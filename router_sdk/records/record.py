@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import json
+import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+)
+from pydantic_core import CoreSchema, core_schema
 
 from router_sdk.errors import InvalidInputError, StrategyError
+from router_sdk.records.plain import INTEGERS, exact, plain
 
 MAX_TEXT_CHARS = 1_000_000
 """Longest text, response or feedback text that is accepted, in characters."""
 
 MAX_NAME_CHARS = 200
+
+_LONG = re.compile(r"\d{19}")
 
 _SHOWN = reprlib.Repr()
 _SHOWN.maxstring = _SHOWN.maxother = 80
@@ -40,23 +55,52 @@ def check_json(value: dict[str, Any]) -> dict[str, Any]:
     """Return ``value`` if it can be stored as JSON.
 
     Raises:
-        ValueError: if it holds a number that is not finite, half a surrogate pair, or more than a text may.
+        ValueError: if it holds a number that is not finite, an integer that does not fit into 64 bits, half a surrogate
+            pair, or more than a text may.
     """
     try:
-        size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+        written = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except RecursionError:
         raise ValueError("must not be nested so deeply") from None
+    if _LONG.search(written):
+        _check_integers(value)
+    size = len(written.encode())
     if size > MAX_TEXT_CHARS:
         raise ValueError(f"must take at most {MAX_TEXT_CHARS} bytes as JSON, takes {size}")
     return value
 
 
+def _check_integers(value: Any) -> None:
+    if isinstance(value, int) and value not in INTEGERS:
+        raise ValueError("must hold integers of 64 bits at most; write longer ones as text")
+    if isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_integers(inner)
+
+
 PrivacyMode = Literal["full", "redacted", "hmac", "none"]
 """What of a text is kept: all, all but what looks personal, a keyed hash, or nothing."""
 
-Name = Annotated[str, StringConstraints(max_length=MAX_NAME_CHARS), AfterValidator(check_name)]
-Label = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_CHARS)]
-Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS)]
+
+class _Real:
+    """A float among other kinds of value, checked without a call of Python; what only converts to one is none."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        number = core_schema.float_schema(strict=True, allow_inf_nan=False)
+        own = core_schema.chain_schema([core_schema.is_instance_schema(float), number])
+        return core_schema.json_or_python_schema(json_schema=number, python_schema=own)
+
+
+Name = Annotated[str, StringConstraints(strict=True, max_length=MAX_NAME_CHARS), AfterValidator(check_name)]
+Label = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=MAX_NAME_CHARS)]
+Text = Annotated[str, StringConstraints(strict=True, max_length=MAX_TEXT_CHARS)]
+Exact = BeforeValidator(exact)
+"""Put it behind a number's own constraints: what is given is the number that is kept."""
+Amount = Annotated[float, Field(strict=True, ge=0), Exact]
+"""A price, a duration or a budget."""
+Share = Annotated[float, Field(strict=True, ge=0, le=1), Exact]
+Real = Annotated[float, _Real]
 Metadata = Annotated[dict[str, JsonValue], AfterValidator(check_json)]
 
 
@@ -77,6 +121,21 @@ def blame(error: Exception) -> str:
     return f"{kind}: {error}" if isinstance(error, StrategyError) else kind
 
 
+def _plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with values of Python's own types, see ``plain``.
+
+    Raises:
+        ValueError: naming the field of a number that would lose digits.
+    """
+    found = {}
+    for name, value in fields.items():
+        try:
+            found[name] = plain(value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return found
+
+
 class Record(BaseModel):
     """Base of everything a caller hands in. Subclasses name their own error in ``fault``.
 
@@ -91,9 +150,16 @@ class Record(BaseModel):
 
     def __init__(self, **fields: Any) -> None:
         try:
-            super().__init__(**fields)
+            try:
+                super().__init__(**fields)
+            except ValidationError:  # so that what is plain already does not pay for what is not
+                if any(isinstance(value, Iterator) for value in fields.values()):  # it cannot be read twice
+                    raise
+                super().__init__(**_plain_fields(fields))
         except ValidationError as error:
             raise self.fault(f"{type(self).__name__}: {describe(error)}") from None
+        except ValueError as error:
+            raise self.fault(f"{type(self).__name__}: {error}") from None
 
     @classmethod
     def of(cls, value: object) -> Self:
@@ -111,6 +177,19 @@ class Record(BaseModel):
         short = "" if cls.short_form is None else f", a text as its {cls.short_form}"
         name = cls.__name__
         raise cls.fault(f"{name}: expected {name}{short}, or a mapping of its fields, got {type(value).__name__}")
+
+    @classmethod
+    def kept(cls, fields: Any) -> Self:
+        """The record from what was kept of it, which may be less than a caller must give: each field is checked.
+
+        Raises:
+            ValidationError: if a field is unknown or malformed.
+        """
+        if isinstance(fields, cls):
+            return fields
+        made = cls.__new__(cls)
+        cls.__pydantic_validator__.validate_python(fields, self_instance=made)
+        return made
 
     @classmethod
     def from_fields(cls, fields: Mapping[Any, Any]) -> Self:

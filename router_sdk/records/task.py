@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, StringConstraints
+from pydantic import Field, StrictBool, StrictInt, StringConstraints, WrapValidator
 
 from router_sdk.errors import InvalidTaskError
-from router_sdk.records.record import MAX_TEXT_CHARS, Label, Metadata, Name, Record, Text
+from router_sdk.records.record import Amount, Label, Metadata, Name, Real, Record, Text
 
-FeatureValue = StrictBool | StrictInt | StrictFloat | Annotated[StrictStr, Field(max_length=MAX_TEXT_CHARS)]
+FeatureValue = StrictBool | Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | Real | Text
 
 DEFAULT_TASK_TYPE = "default"
 
@@ -45,13 +45,17 @@ class Task(Record):
     tenant: Name | None = None
     requires: frozenset[Label] = frozenset()
     history: tuple[Name, ...] = ()
-    max_cost_usd: Annotated[float, Field(ge=0)] | None = None
-    max_latency_ms: Annotated[float, Field(ge=0)] | None = None
+    max_cost_usd: Amount | None = None
+    max_latency_ms: Amount | None = None
     metadata: Metadata = Field(default_factory=dict)
     step: Annotated[StrictInt, Field(ge=0, le=2**53)] | None = None
-    parent_decision_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")] | None = None
+    parent_decision_id: Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{32}$")] | None = None
 
     def __init__(self, text: str = "", **fields: Any) -> None:
         super().__init__(text=text, **fields)
         if not self.features and self.task_type == DEFAULT_TASK_TYPE and not self.text.strip():
             raise InvalidTaskError("Task: give a text, features or a task_type; there is nothing to route by")
+
+
+TaskAsKept = Annotated[Task, WrapValidator(lambda fields, check: Task.kept(fields))]
+"""A task as a field: with less than can be routed where privacy or ``forget`` removed it."""

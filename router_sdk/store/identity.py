@@ -45,7 +45,7 @@ def check_key(value: object, what: str) -> str:
         InvalidIdError: if it is no text of 1 to 200 characters.
     """
     if isinstance(value, str) and 0 < len(value) <= _MAX_KEY_CHARS and _storable(value):
-        return value
+        return str.__str__(value)
     raise InvalidIdError(f"{what}: expected a text of 1 to {_MAX_KEY_CHARS} characters, got {value!r:.60}")
 
 
@@ -61,7 +61,7 @@ def check_id(value: object, what: str = "decision_id") -> str:
         InvalidIdError: if it has not.
     """
     if isinstance(value, str) and _FORM.fullmatch(value):
-        return value
+        return str.__str__(value)
     shown = repr(value)[:60]
     raise InvalidIdError(f"{what}: expected the 32 hexadecimal digits that route() returned, got {shown}")
 

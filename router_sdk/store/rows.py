@@ -100,7 +100,7 @@ def outcome_row(
     decision_id: str, outcome: Outcome, signals: Signals, outcome_id: str | None, tenant: str | None
 ) -> tuple[Any, ...]:
     """A row of ``outcomes`` without its ``seq``, which only the commit knows."""
-    metrics = json.dumps(signals.metrics) if signals.metrics else None
+    metrics = None if signals.metrics is None else json.dumps(signals.metrics)
     told = (signals.agent, outcome.origin, outcome.actor)
     return (outcome_id, decision_id, time.time(), tenant, *signals[:8], metrics, *told)
 

@@ -87,6 +87,8 @@ def learnt(router, tally):
     """What a release knows of its log, as JSON values."""
     router.flush()
     figures = router.statistics()
+    if figures.pop("no_agent_fits", 0):  # once it stood among the labels, under None
+        figures["label_distribution"]["null"] = 1
     reports = {report.agent: report.to_dict() for report in router.agent_performance()}
     for report in reports.values():
         del report["rank"]  # of agents that are there in this process
