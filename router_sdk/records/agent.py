@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, overload
 from pydantic import AliasChoices, Field
 
 from router_sdk.errors import InvalidAgentError
+from router_sdk.records.bounds import MAX_COST_USD, MAX_LATENCY_MS
 from router_sdk.records.record import Label, Metadata, Name, Record, Text
 
 
@@ -20,8 +21,8 @@ class Agent(Record):
         description: What it is good at, in a sentence or two.
         examples: Texts it should get; ``utterances`` is accepted as another name for it.
         capabilities: What it can do; a task's ``requires`` must be a subset.
-        cost_usd: Expected cost of one call, in US dollars.
-        latency_ms: Expected latency of one call, in milliseconds.
+        cost_usd: Expected cost of one call, in US dollars, at most 1e9.
+        latency_ms: Expected latency of one call, in milliseconds, at most 1e12.
         success_rate: Prior belief about its success, in [0, 1]; strategies give it a bounded weight.
         enabled: A disabled agent is known and reported, and gets no traffic.
         metadata: Anything else; kept, and never interpreted by the core.
@@ -37,8 +38,8 @@ class Agent(Record):
     description: Text = ""
     examples: tuple[Text, ...] = Field(default=(), validation_alias=AliasChoices("examples", "utterances"))
     capabilities: frozenset[Label] = frozenset()
-    cost_usd: Annotated[float, Field(ge=0)] | None = None
-    latency_ms: Annotated[float, Field(ge=0)] | None = None
+    cost_usd: Annotated[float, Field(ge=0, le=MAX_COST_USD)] | None = None
+    latency_ms: Annotated[float, Field(ge=0, le=MAX_LATENCY_MS)] | None = None
     success_rate: Annotated[float, Field(ge=0, le=1)] | None = None
     enabled: bool = True
     metadata: Metadata = Field(default_factory=dict)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field, StrictBool, StrictInt
 
 from router_sdk.errors import InvalidOutcomeError
+from router_sdk.records.bounds import MAX_COST_USD, MAX_LATENCY_MS, MAX_NUMBER, MAX_TOKENS
 from router_sdk.records.record import Label, Name, Record, Text
 
 Origin = Literal["user", "tool", "judge", "signal", "horizon", "import"]
@@ -57,10 +58,10 @@ class Outcome(Record):
         correct_agent: The label: who would have been right.
         no_agent_fits: The label for "none of them".
         response: What the agent answered.
-        latency_ms: Time taken, in milliseconds.
-        cost_usd: Money spent, in US dollars.
-        tokens: Tokens used.
-        metrics: Any further numbers, by name.
+        latency_ms: Time taken, in milliseconds, at most 1e12.
+        cost_usd: Money spent, in US dollars, at most 1e9.
+        tokens: Tokens used, at most 2**53.
+        metrics: Any further numbers, by name, between -1e30 and 1e30.
         error: The error that ended the call; implies ``success=False`` unless that is given.
         agent: Who really ran. Where it is not whom the decision named, the outcome is learnt as one that was observed.
         origin: Who says so: ``user, tool, judge, signal, horizon`` (nothing came for so long) or ``import``.
@@ -79,10 +80,10 @@ class Outcome(Record):
     correct_agent: Name | None = None
     no_agent_fits: StrictBool | None = None
     response: Text | None = None
-    latency_ms: Annotated[float, Field(ge=0, strict=True)] | None = None
-    cost_usd: Annotated[float, Field(ge=0, strict=True)] | None = None
-    tokens: Annotated[StrictInt, Field(ge=0, le=2**53)] | None = None
-    metrics: dict[Label, Annotated[float, Field(strict=True)]] | None = None
+    latency_ms: Annotated[float, Field(ge=0, le=MAX_LATENCY_MS, strict=True)] | None = None
+    cost_usd: Annotated[float, Field(ge=0, le=MAX_COST_USD, strict=True)] | None = None
+    tokens: Annotated[StrictInt, Field(ge=0, le=MAX_TOKENS)] | None = None
+    metrics: dict[Label, Annotated[float, Field(ge=-MAX_NUMBER, le=MAX_NUMBER, strict=True)]] | None = None
     error: Text | None = None
     agent: Name | None = None
     origin: Origin | None = None

@@ -16,7 +16,17 @@ MAX_TEXT_CHARS = 1_000_000
 
 MAX_NAME_CHARS = 200
 
-_SHOWN = reprlib.Repr()
+
+class _Short(reprlib.Repr):
+    """Shows the beginning and the end of what is long."""
+
+    def repr_int(self, value: int, level: int) -> str:
+        """Python writes no integer of more than 4,300 digits."""
+        bits = value.bit_length()
+        return f"an integer of {bits} bits" if bits > 1_000 else super().repr_int(value, level)
+
+
+_SHOWN = _Short()
 _SHOWN.maxstring = _SHOWN.maxother = 80
 _SHOWN.maxlevel = 2
 

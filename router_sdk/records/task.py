@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, StringConstraints
+from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt, StrictStr, StringConstraints
 
 from router_sdk.errors import InvalidTaskError
+from router_sdk.records.bounds import check_magnitude
 from router_sdk.records.record import MAX_TEXT_CHARS, Label, Metadata, Name, Record, Text
 
-FeatureValue = StrictBool | StrictInt | StrictFloat | Annotated[StrictStr, Field(max_length=MAX_TEXT_CHARS)]
+FeatureValue = Annotated[
+    StrictBool | StrictInt | StrictFloat | Annotated[StrictStr, Field(max_length=MAX_TEXT_CHARS)],
+    AfterValidator(check_magnitude),
+]
 
 DEFAULT_TASK_TYPE = "default"
 
@@ -20,7 +24,7 @@ class Task(Record):
     Args:
         text: What is asked for, in words; at most 1,000,000 characters.
         task_type: A coarse kind, such as ``"code"``; statistics are kept per type.
-        features: Numbers, booleans and categories that describe the task.
+        features: Numbers between -1e30 and 1e30, booleans and categories that describe the task.
         session_id: Groups the decisions of one conversation or run.
         tenant: Whose task it is.
         requires: Capabilities that an agent must have to be eligible.
