@@ -168,7 +168,7 @@ class Serving:
             outcome_id: Your own id of this delivery: a second one with the same id is not stored.
 
         Raises:
-            InvalidOutcomeError: if a value is not finite or out of range.
+            InvalidOutcomeError: if a value is not finite or out of range, or the decision has 1,000 outcomes already.
             InvalidIdError: if an id is malformed.
             UnknownAgentError: if the label names nobody known.
             StoreUnavailableError: if it could not be written; nothing of it is stored.

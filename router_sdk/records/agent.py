@@ -9,7 +9,7 @@ from typing import Any, ClassVar, overload
 from pydantic import AliasChoices, Field, StrictBool
 
 from router_sdk.errors import InvalidAgentError
-from router_sdk.records.record import Amount, Label, Metadata, Name, Record, Share, Text
+from router_sdk.records.record import Cost, Label, Latency, Metadata, Name, Record, Share, Text
 
 
 class Agent(Record):
@@ -20,8 +20,8 @@ class Agent(Record):
         description: What it is good at, in a sentence or two.
         examples: Texts it should get; ``utterances`` is accepted as another name for it.
         capabilities: What it can do; a task's ``requires`` must be a subset.
-        cost_usd: Expected cost of one call, in US dollars.
-        latency_ms: Expected latency of one call, in milliseconds.
+        cost_usd: Expected cost of one call, in US dollars, at most 1e9.
+        latency_ms: Expected latency of one call, in milliseconds, at most 1e12.
         success_rate: Prior belief about its success, in [0, 1]; strategies give it a bounded weight.
         enabled: A disabled agent is known and reported, and gets no traffic.
         metadata: Anything else; kept, and never interpreted by the core.
@@ -37,8 +37,8 @@ class Agent(Record):
     description: Text = ""
     examples: tuple[Text, ...] = Field(default=(), validation_alias=AliasChoices("examples", "utterances"))
     capabilities: frozenset[Label] = frozenset()
-    cost_usd: Amount | None = None
-    latency_ms: Amount | None = None
+    cost_usd: Cost | None = None
+    latency_ms: Latency | None = None
     success_rate: Share | None = None
     enabled: StrictBool = True
     metadata: Metadata = Field(default_factory=dict)

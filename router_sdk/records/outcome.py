@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field, StrictBool, StrictInt
 
 from router_sdk.errors import InvalidOutcomeError
-from router_sdk.records.record import Amount, Exact, Label, Name, Record, Share, Text
+from router_sdk.records.bounds import MAX_TOKENS
+from router_sdk.records.record import Cost, Label, Latency, Name, Number, Record, Share, Text
 
 Origin = Literal["user", "tool", "judge", "signal", "horizon", "import"]
 """Who said what came of a decision."""
@@ -57,10 +58,10 @@ class Outcome(Record):
         correct_agent: The label: who would have been right.
         no_agent_fits: The label for "none of them".
         response: What the agent answered.
-        latency_ms: Time taken, in milliseconds.
-        cost_usd: Money spent, in US dollars.
-        tokens: Tokens used.
-        metrics: Any further numbers, by name.
+        latency_ms: Time taken, in milliseconds, at most 1e12.
+        cost_usd: Money spent, in US dollars, at most 1e9.
+        tokens: Tokens used, at most 2**53.
+        metrics: Any further numbers, by name, between -1e30 and 1e30.
         error: The error that ended the call; implies ``success=False`` unless that is given.
         agent: Who really ran. Where it is not whom the decision named, the outcome is learnt as one that was observed.
         origin: Who says so: ``user, tool, judge, signal, horizon`` (nothing came for so long) or ``import``.
@@ -79,10 +80,10 @@ class Outcome(Record):
     correct_agent: Name | None = None
     no_agent_fits: StrictBool | None = None
     response: Text | None = None
-    latency_ms: Amount | None = None
-    cost_usd: Amount | None = None
-    tokens: Annotated[StrictInt, Field(ge=0, le=2**53)] | None = None
-    metrics: dict[Label, Annotated[float, Field(strict=True), Exact]] | None = None
+    latency_ms: Latency | None = None
+    cost_usd: Cost | None = None
+    tokens: Annotated[StrictInt, Field(ge=0, le=MAX_TOKENS)] | None = None
+    metrics: dict[Label, Number] | None = None
     error: Text | None = None
     agent: Name | None = None
     origin: Origin | None = None

@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from router_sdk.errors import InvalidInputError, StrategyError
+from router_sdk.records.bounds import MAX_COST_USD, MAX_LATENCY_MS, MAX_NUMBER
 from router_sdk.records.plain import INTEGERS, exact, plain
 
 MAX_TEXT_CHARS = 1_000_000
@@ -31,7 +32,17 @@ MAX_NAME_CHARS = 200
 
 _LONG = re.compile(r"\d{19}")
 
-_SHOWN = reprlib.Repr()
+
+class _Short(reprlib.Repr):
+    """Shows the beginning and the end of what is long."""
+
+    def repr_int(self, value: int, level: int) -> str:
+        """Python writes no integer of more than 4,300 digits."""
+        bits = value.bit_length()
+        return f"an integer of {bits} bits" if bits > 1_000 else super().repr_int(value, level)
+
+
+_SHOWN = _Short()
 _SHOWN.maxstring = _SHOWN.maxother = 80
 _SHOWN.maxlevel = 2
 
@@ -87,7 +98,7 @@ class _Real:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        number = core_schema.float_schema(strict=True, allow_inf_nan=False)
+        number = core_schema.float_schema(strict=True, allow_inf_nan=False, ge=-MAX_NUMBER, le=MAX_NUMBER)
         own = core_schema.chain_schema([core_schema.is_instance_schema(float), number])
         return core_schema.json_or_python_schema(json_schema=number, python_schema=own)
 
@@ -97,8 +108,9 @@ Label = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=M
 Text = Annotated[str, StringConstraints(strict=True, max_length=MAX_TEXT_CHARS)]
 Exact = BeforeValidator(exact)
 """Put it behind a number's own constraints: what is given is the number that is kept."""
-Amount = Annotated[float, Field(strict=True, ge=0), Exact]
-"""A price, a duration or a budget."""
+Cost = Annotated[float, Field(strict=True, ge=0, le=MAX_COST_USD), Exact]
+Latency = Annotated[float, Field(strict=True, ge=0, le=MAX_LATENCY_MS), Exact]
+Number = Annotated[float, Field(strict=True, ge=-MAX_NUMBER, le=MAX_NUMBER), Exact]
 Share = Annotated[float, Field(strict=True, ge=0, le=1), Exact]
 Real = Annotated[float, _Real]
 Metadata = Annotated[dict[str, JsonValue], AfterValidator(check_json)]

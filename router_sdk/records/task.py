@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, StrictBool, StrictInt, StringConstraints, WrapValidator
 
 from router_sdk.errors import InvalidTaskError
-from router_sdk.records.record import Amount, Label, Metadata, Name, Real, Record, Text
+from router_sdk.records.record import Cost, Label, Latency, Metadata, Name, Real, Record, Text
 
 FeatureValue = StrictBool | Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | Real | Text
 
@@ -20,7 +20,7 @@ class Task(Record):
     Args:
         text: What is asked for, in words; at most 1,000,000 characters.
         task_type: A coarse kind, such as ``"code"``; statistics are kept per type.
-        features: Numbers, booleans and categories that describe the task.
+        features: Numbers between -1e30 and 1e30, booleans and categories that describe the task.
         session_id: Groups the decisions of one conversation or run.
         tenant: Whose task it is.
         requires: Capabilities that an agent must have to be eligible.
@@ -45,8 +45,8 @@ class Task(Record):
     tenant: Name | None = None
     requires: frozenset[Label] = frozenset()
     history: tuple[Name, ...] = ()
-    max_cost_usd: Amount | None = None
-    max_latency_ms: Amount | None = None
+    max_cost_usd: Cost | None = None
+    max_latency_ms: Latency | None = None
     metadata: Metadata = Field(default_factory=dict)
     step: Annotated[StrictInt, Field(ge=0, le=2**53)] | None = None
     parent_decision_id: Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{32}$")] | None = None

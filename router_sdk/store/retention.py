@@ -24,6 +24,7 @@ from router_sdk.store.artifacts import DRAFT, entry, sync
 from router_sdk.store.connection import private_folder
 from router_sdk.store.identity import new_id
 from router_sdk.store.intents import add_intent, continue_intent, finish_intent, read_intent
+from router_sdk.store.log_time import note_log_time
 
 if TYPE_CHECKING:
     from router_sdk.store.group_commit import LogWriter
@@ -87,6 +88,7 @@ def go_on_archiving(
         if not seqs:
             finish_intent(connection, intent.number)
             return False
+        note_log_time(connection)
         size = _append(connection, target, int(told["bytes"]), seqs)
         for table in reversed(_TABLES):
             connection.execute(f"DELETE FROM {table} WHERE {_scope_of(table)}", (json.dumps(seqs),))

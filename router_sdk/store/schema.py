@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Number of the newest migration, kept in SQLite's ``user_version``: equal means that nothing is to be done."""
 
 APPLICATION_ID = 0x52534447
@@ -257,6 +257,19 @@ CREATE INDEX pretraining_by_context ON pretraining (context_hash) WHERE context_
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID
 """
 
+MOST_OUTCOMES = 1_000
+"""Most outcomes that one decision takes."""
+
+_BOUNDS = f"""
+ALTER TABLE outcomes ADD COLUMN logged_at REAL;
+UPDATE outcomes SET logged_at = known.newest
+FROM (SELECT seq, max(at) OVER (ORDER BY seq) AS newest FROM outcomes) AS known WHERE known.seq = outcomes.seq;
+CREATE TRIGGER outcomes_of_a_decision BEFORE INSERT ON outcomes
+WHEN (SELECT count(*) FROM outcomes WHERE decision_id = NEW.decision_id) >= {MOST_OUTCOMES}
+BEGIN SELECT RAISE(ABORT, 'its decision has {MOST_OUTCOMES:,} outcomes, the most there may be'); END
+"""
+"""What was learnt of earlier rows went by their own times, the newest so far."""
+
 EVENT_TABLES = ("decisions", "outcomes", "agents", "forgotten")
 """Tables whose ``seq`` is drawn from the one commit-ordered sequence."""
 
@@ -283,6 +296,10 @@ def migrations() -> Migrations:
         db.conn.executemany("INSERT OR IGNORE INTO forgotten_decisions VALUES (?)", ids)
         db.execute("INSERT INTO meta VALUES ('store_id', lower(hex(randomblob(16))))")
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+    @named()
+    def m0004_bounds(db: Database) -> None:
+        _execute(db, _BOUNDS, 4)
 
     return named
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from router_sdk.errors import RouterClosedError, StoreBusyError
 from router_sdk.store.connection import BUSY_S, ProcessLock, open_writer
+from router_sdk.store.log_time import LogClock
 from router_sdk.store.rows import (
     DECISION_COLUMNS,
     OUTCOME_COLUMNS,
@@ -69,6 +70,7 @@ class Committer:
     def __init__(self, file: DatabaseFile, privacy: Privacy, *, durable: bool) -> None:
         self._file, self._privacy, self._durable = file, privacy, durable
         self._lock = ProcessLock(file.path.with_name(file.path.name + "-lock"))
+        self._clock = LogClock()
         self._connection: sqlite3.Connection | None = None
         self._closed = False
         self._forget()
@@ -154,6 +156,7 @@ class Committer:
         (version,) = connection.execute("PRAGMA data_version").fetchone()
         if self._head < 0 or version != self._data_version:
             (self._head,) = connection.execute(HEAD).fetchone()
+            self._clock.read(connection)
             self._data_version = version
         return self._head + 1
 
@@ -193,7 +196,9 @@ class Committer:
         def work(connection: sqlite3.Connection, seq: int) -> None:
             carried = [entry.decision for entry in entries if entry.decision is not None]
             seq = self._insert_decisions(connection, seq, [*decisions, *self._missing(connection, carried)])
+            self._clock.look()
             self._head = self._insert_outcomes(connection, seq, entries) - 1
+            self._clock.note(connection)
 
         self.transact(work, deadline)
 
@@ -231,8 +236,7 @@ class Committer:
         connection.execute("INSERT OR IGNORE INTO agent_sets VALUES (?, ?)", (agents.set_id, names))
         self._known_sets.add(agents.set_id)
 
-    @staticmethod
-    def _insert_outcomes(connection: sqlite3.Connection, seq: int, entries: Sequence[Entry]) -> int:
+    def _insert_outcomes(self, connection: sqlite3.Connection, seq: int, entries: Sequence[Entry]) -> int:
         rows, payloads = [], []
         seen: set[str] = set()
         for outcome, payload, _ in entries:
@@ -244,11 +248,11 @@ class Committer:
                 if found or outcome_id in seen:
                     continue
                 seen.add(outcome_id)
-            rows.append((seq, *outcome))
+            rows.append((seq, *outcome, self._clock.stamp(outcome[2])))
             if payload is not None and not _forgotten(connection, outcome[1]):
                 payloads.append((seq, *payload))
             seq += 1
-        insert_rows(connection, "outcomes", OUTCOME_COLUMNS, rows)
+        insert_rows(connection, "outcomes", f"{OUTCOME_COLUMNS}, logged_at", rows)
         insert_rows(connection, "payloads", PAYLOAD_COLUMNS, payloads)
         return seq
 
