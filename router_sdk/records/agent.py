@@ -20,8 +20,8 @@ class Agent(Record):
         description: What it is good at, in a sentence or two.
         examples: Texts it should get; ``utterances`` is accepted as another name for it.
         capabilities: What it can do; a task's ``requires`` must be a subset.
-        cost_usd: Expected cost of one call, in US dollars.
-        latency_ms: Expected latency of one call, in milliseconds.
+        cost_usd: Expected cost of one call, in US dollars; None is unknown, which is not free.
+        latency_ms: Expected latency of one call, in milliseconds; None is unknown.
         success_rate: Prior belief about its success, in [0, 1]; strategies give it a bounded weight.
         enabled: A disabled agent is known and reported, and gets no traffic.
         metadata: Anything else; kept, and never interpreted by the core.

@@ -25,8 +25,10 @@ class Task(Record):
         tenant: Whose task it is.
         requires: Capabilities that an agent must have to be eligible.
         history: Names of the agents that acted before, oldest first.
-        max_cost_usd: Budget of this task, in US dollars.
-        max_latency_ms: Latency budget of this task, in milliseconds.
+        max_cost_usd: Most that an agent may cost to be eligible, in US dollars: by its stated ``cost_usd``, or without
+            one by the mean of what outcomes said. An agent of which neither is known is eligible only where none is
+            known to keep the limit.
+        max_latency_ms: Most that an agent may take, in milliseconds, likewise by its ``latency_ms``.
         metadata: Anything else; kept in the log, never interpreted by the core.
         step: Which step of its session this is, from 0.
         parent_decision_id: The decision that led to this task.
