@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field, StrictBool, StrictInt
 
 from router_sdk.errors import InvalidOutcomeError
-from router_sdk.records.record import Label, Name, Record, Text
+from router_sdk.records.record import MAX_ITEMS, Label, Name, Record, Text
 
 Origin = Literal["user", "tool", "judge", "signal", "horizon", "import"]
 """Who said what came of a decision."""
@@ -53,21 +53,23 @@ class Outcome(Record):
         success: Whether the agent did what was asked.
         quality: How well, in [0, 1].
         feedback: What the user said, from -1 (bad) to 1 (good).
-        feedback_text: The user's words.
+        feedback_text: The user's words; at most 1,000,000 characters.
         correct_agent: The label: who would have been right.
         no_agent_fits: The label for "none of them".
-        response: What the agent answered.
+        response: What the agent answered; at most 1,000,000 characters.
         latency_ms: Time taken, in milliseconds.
         cost_usd: Money spent, in US dollars.
         tokens: Tokens used.
-        metrics: Any further numbers, by name.
-        error: The error that ended the call; implies ``success=False`` unless that is given.
+        metrics: Any further numbers, by name; at most 10,000, with 200 characters to a name.
+        error: The error that ended the call; implies ``success=False`` unless that is given. At most 1,000,000
+            characters.
         agent: Who really ran. Where it is not whom the decision named, the outcome is learnt as one that was observed.
         origin: Who says so: ``user, tool, judge, signal, horizon`` (nothing came for so long) or ``import``.
-        actor: Which of them, such as a judge's model or a reviewer's number.
+        actor: Which of them, such as a judge's model or a reviewer's number; at most 200 characters.
 
     Raises:
-        InvalidOutcomeError: if a value is not finite, out of range, of the wrong type, or nothing is given.
+        InvalidOutcomeError: if a value is not finite, out of range, too large or of the wrong type, or nothing is
+            given; says which field, and what it may hold.
     """
 
     fault: ClassVar[type[InvalidOutcomeError]] = InvalidOutcomeError
@@ -82,7 +84,7 @@ class Outcome(Record):
     latency_ms: Annotated[float, Field(ge=0, strict=True)] | None = None
     cost_usd: Annotated[float, Field(ge=0, strict=True)] | None = None
     tokens: Annotated[StrictInt, Field(ge=0, le=2**53)] | None = None
-    metrics: dict[Label, Annotated[float, Field(strict=True)]] | None = None
+    metrics: Annotated[dict[Label, Annotated[float, Field(strict=True)]], Field(max_length=MAX_ITEMS)] | None = None
     error: Text | None = None
     agent: Name | None = None
     origin: Origin | None = None
