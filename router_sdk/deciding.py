@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from router_sdk.errors import NoEligibleAgentError, RouterClosedError
-from router_sdk.records import AgentSet, Decision, Distribution, Skipped, Task
+from router_sdk.errors import InvalidInputError, RouterClosedError, UnknownAgentError
+from router_sdk.records import Decision, Distribution, Skipped, Task
 from router_sdk.records.plain import plain
 from router_sdk.routing.chain import Chain
-from router_sdk.routing.eligibility import eligible
+from router_sdk.routing.eligibility import Eligible, Roster, eligible
+from router_sdk.routing.limits import Limits
 from router_sdk.routing.members import Members
 from router_sdk.routing.request import Encoders, RequestContext, Sessions, Surroundings
 from router_sdk.store.identity import check_key, keyed_id, new_id
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk.plugins import PluginRegistry
+    from router_sdk.routing.limits import Measured
     from router_sdk.store import Store
 
 NOBODY: tuple[str, ...] = ()
@@ -42,6 +44,7 @@ class Deciding:
         chain: Who proposes.
         plugins: Filters and observers.
         encoders: What strategies may ask for.
+        measured: What agents cost and took so far, for tasks that set limits.
         seed: Seed of the draws, or None.
 
     Attributes:
@@ -56,6 +59,7 @@ class Deciding:
         chain: Chain,
         plugins: PluginRegistry,
         encoders: Encoders,
+        measured: Measured,
         seed: int | None,
     ) -> None:
         self._store, self._members, self._chain, self._plugins = store, members, chain, plugins
@@ -65,23 +69,41 @@ class Deciding:
         self._filters = plugins.filters()
         self._observed = plugins.implements("on_decision")
         self._narrows = bool(self._filters or chain.rules)
+        self._limits = Limits(measured)
         self._unlogged_notice = 0.0
         self.unlogged = 0
         self.closed = False
 
-    def _eligible(
-        self, task: Task, exclude: Collection[str], context: RequestContext
-    ) -> tuple[AgentSet, tuple[Skipped, ...]]:
+    def _eligible(self, task: Task, exclude: Collection[str], context: RequestContext) -> Eligible:
         roster = self._members.roster
         if context.now >= roster.recheck_at:
             roster = self._members.recheck()
         if exclude is not NOBODY:
             exclude = plain(exclude)  # an array of numpy's is neither true nor false
-        if exclude or self._narrows or task.requires:
-            return eligible(roster, task, exclude, self._filters, self._chain.rules, context)
-        if not roster.available:
-            raise NoEligibleAgentError("no agent is enabled and healthy; add one with add_agent")
-        return roster.available, ()
+        limited = task.max_cost_usd is not None or task.max_latency_ms is not None
+        if exclude or limited or task.requires or self._narrows or not roster.available:
+            unwanted = self._known(exclude, roster) if exclude else ()
+            return eligible(roster, task, unwanted, self._limits, self._filters, self._chain.rules, context)
+        return Eligible(roster.available, (), roster.absent)
+
+    def _known(self, exclude: Collection[str], roster: Roster) -> Collection[str]:
+        """The names in ``exclude``, each of somebody who is or was there: a name that is mistyped excludes nobody.
+
+        Raises:
+            InvalidInputError: if it is no collection of names.
+            UnknownAgentError: if nobody of a name is or was there; the store is asked before that is said.
+        """
+        try:
+            unwanted = frozenset((exclude,) if isinstance(exclude, str) else exclude)
+        except TypeError:
+            raise InvalidInputError(f"exclude: expected agents' names, got {exclude!r:.80}") from None
+        for name in unwanted:
+            if name not in roster.everyone.positions:
+                try:
+                    self._members.require_known(name)
+                except UnknownAgentError as error:
+                    raise UnknownAgentError(f"exclude: {error}") from None
+        return unwanted
 
     def decide(
         self, task: Task, exclude: Collection[str] = NOBODY, decision_id: str | None = None, *, remember: bool = True
@@ -91,9 +113,9 @@ class Deciding:
             raise RouterClosedError("the router was closed; make a new one on the same store")
         now = time.time()
         context = RequestContext(self._shared, task, now)
-        agents, notes = self._eligible(task, exclude, context)
+        agents, notes, excluded = self._eligible(task, exclude, context)
         drawn, skipped = self._chain.choose(task, agents, context)
-        decision = self._draw(task, context, drawn, (*notes, *skipped) if notes else skipped, decision_id)
+        decision = self._draw(task, context, drawn, (*notes, *skipped) if notes else skipped, excluded, decision_id)
         if remember and task.session_id is not None and decision.agent is not None:
             self.sessions.remember(task.session_id, decision.agent)
         return decision
@@ -104,6 +126,7 @@ class Deciding:
         context: RequestContext,
         drawn: Distribution,
         skipped: tuple[Skipped, ...],
+        excluded: Mapping[str, str],
         decision_id: str | None = None,
     ) -> Decision:
         agent: str | None = None
@@ -125,6 +148,7 @@ class Deciding:
             True,
             skipped,
             context.vectors,
+            excluded=excluded,
         )
 
     def log(self, decision: Decision) -> Decision:
@@ -165,14 +189,15 @@ class Deciding:
         narrowed = []
         for i, (task, context) in enumerate(zip(tasks, contexts, strict=True)):
             narrowed.append(self._eligible(task, exclude, context))
-            groups.setdefault(narrowed[i][0].set_id, []).append(i)
+            groups.setdefault(narrowed[i].agents.set_id, []).append(i)
         decisions: dict[int, Decision] = {}
         for members in groups.values():
             answers = self._chain.choose_batch(
-                [tasks[i] for i in members], narrowed[members[0]][0], [contexts[i] for i in members]
+                [tasks[i] for i in members], narrowed[members[0]].agents, [contexts[i] for i in members]
             )
             for i, (drawn, skipped) in zip(members, answers, strict=True):
-                decisions[i] = self._draw(tasks[i], contexts[i], drawn, (*narrowed[i][1], *skipped))
+                _, notes, excluded = narrowed[i]
+                decisions[i] = self._draw(tasks[i], contexts[i], drawn, (*notes, *skipped), excluded)
         for decision in decisions.values():
             if decision.task.session_id is not None and decision.agent is not None:
                 self.sessions.remember(decision.task.session_id, decision.agent)

@@ -101,7 +101,8 @@ class Engine:
         )
         self.performance = Performance()
         self.members = Members(self.store, agents)
-        self.deciding = Deciding(self.store, self.members, self.chain, self.plugins, encoders, config.seed)
+        measured = self.performance.spending.mean
+        self.deciding = Deciding(self.store, self.members, self.chain, self.plugins, encoders, measured, config.seed)
         self._observed = self.plugins.implements("on_outcome")
         self.plugins.register(_Face(self), "router")
         self.hook = self.plugins.hook

@@ -127,7 +127,7 @@ class ChampionMovedError(RouterError):
 
 
 class NoEligibleAgentError(RouterError):
-    """Requirements, exclusions and filters left no agent to choose from."""
+    """Requirements, exclusions, limits and filters left no agent to choose from; the message says which of them."""
 
 
 class RouterClosedError(RouterError):

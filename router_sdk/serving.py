@@ -98,15 +98,21 @@ class Serving:
     def route(self, task: TaskLike, *, exclude: Collection[str] = (), idempotency_key: str | None = None) -> Decision:
         """Choose an agent for a task. Does no I/O and never waits, unless an idempotency key is given.
 
+        Who may be chosen is narrowed in this order: enabled and healthy agents, the task's ``requires``, ``exclude``,
+        its ``max_cost_usd`` and ``max_latency_ms``, plugins' ``filter_agents``, hard rules of strategies. Among those
+        left the chain decides, and the exploration floor is theirs alone. ``Decision.excluded`` says why the others
+        are not among them.
+
         Args:
             task: What is to be done.
-            exclude: Names that must not be chosen.
+            exclude: Names that must not be chosen; each of an agent that is or was there, here or in the store.
             idempotency_key: The same key gives the same decision, in every process on this store; it is looked
                 up on disk, and a new decision is on disk before this returns.
 
         Raises:
             InvalidTaskError: if there is nothing to route by.
-            NoEligibleAgentError: if nobody is left to choose from.
+            UnknownAgentError: if a name in ``exclude`` is nobody's; the store is asked before that is said.
+            NoEligibleAgentError: if nobody is left to choose from; says which step left nobody.
             RouterClosedError: after ``close``.
         """
         if not isinstance(task, Task):

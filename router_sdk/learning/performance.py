@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from router_sdk.learning.spending import Spending
 from router_sdk.learning.windows import WINDOW, Running, figures_of, mean_of
 from router_sdk.records.plain import told
 
@@ -57,6 +58,9 @@ class Performance:
     """Folds examples into figures per agent and task type, and into totals.
 
     One thread learns while any other may ask for a report.
+
+    Attributes:
+        spending: What each agent cost and took on average.
     """
 
     name = PERFORMANCE
@@ -69,6 +73,7 @@ class Performance:
         """Examples, with feedback, with positive feedback, with quality, sum of quality."""
         self._processed = self._usable = 0
         self._rewards: OrderedDict[str, float] = OrderedDict()
+        self.spending = Spending()
         self.lock = threading.RLock()
 
     def after_fork(self) -> None:
@@ -92,6 +97,7 @@ class Performance:
             self._usable += reward is not None or signals.labelled
             if previous is None:
                 cell.add(example.decision_id, example.seq, figures)
+                self.spending.note(key[0], figures)
                 self._judged[0] += 1
             else:
                 self._usable -= example.previous_reward is not None or previous.labelled
@@ -99,9 +105,11 @@ class Performance:
                 before = figures_of(example.previous_reward, previous)
                 if example.withdrawn:
                     cell.withdraw(example.decision_id, before)
+                    self.spending.note(key[0], None, before)
                     self._judged[0] -= 1
                     continue
                 cell.correct(example.decision_id, figures, before)
+                self.spending.note(key[0], figures, before)
             self._processed += 1
             self._judge(signals, 1)
             if reward is not None and (example.previous_reward is None or example.decision_id in rewards):
@@ -187,6 +195,7 @@ class Performance:
         with self.lock:
             for key in [key for key in self._cells if key[0] in names]:
                 del self._cells[key]
+            self.spending.forget(names)
 
     def forget_examples(self, decision_ids: Collection[str]) -> None:
         """Nothing to do: figures are no payload."""
@@ -206,6 +215,7 @@ class Performance:
         """Inverse of ``save``."""
         state = json.loads((folder / "performance.json").read_text())
         self._cells = {(name, kind): Running.from_json(cell) for name, kind, cell in state["cells"]}
+        self.spending.restore((name, cell) for (name, _), cell in self._cells.items())
         self._labels = Counter(state["labels"])
         self._judged = state["judged"]
         self._processed, self._usable = state["counts"]

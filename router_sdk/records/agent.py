@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, overload
+from typing import Annotated, Any, ClassVar, overload
 
 from pydantic import AliasChoices, Field, StrictBool
 
 from router_sdk.errors import InvalidAgentError
-from router_sdk.records.record import Cost, Label, Latency, Metadata, Name, Record, Share, Text
+from router_sdk.records.record import MAX_ITEMS, Cost, Label, Latency, Metadata, Name, Record, Share, Text
 
 
 class Agent(Record):
@@ -17,17 +17,18 @@ class Agent(Record):
 
     Args:
         name: What decisions call it; printable, at most 200 characters, not a path.
-        description: What it is good at, in a sentence or two.
-        examples: Texts it should get; ``utterances`` is accepted as another name for it.
-        capabilities: What it can do; a task's ``requires`` must be a subset.
-        cost_usd: Expected cost of one call, in US dollars, at most 1e9.
-        latency_ms: Expected latency of one call, in milliseconds, at most 1e12.
+        description: What it is good at, in a sentence or two; at most 1,000,000 characters.
+        examples: Texts it should get, at most 10,000 of 1,000,000 characters each; ``utterances`` is accepted as
+            another name for it.
+        capabilities: What it can do, at most 10,000 of 200 characters each; a task's ``requires`` must be a subset.
+        cost_usd: Expected cost of one call, in US dollars, at most 1e9; None is unknown, which is not free.
+        latency_ms: Expected latency of one call, in milliseconds, at most 1e12; None is unknown.
         success_rate: Prior belief about its success, in [0, 1]; strategies give it a bounded weight.
         enabled: A disabled agent is known and reported, and gets no traffic.
-        metadata: Anything else; kept, and never interpreted by the core.
+        metadata: Anything else, up to 1,000,000 bytes as JSON; kept, and never interpreted by the core.
 
     Raises:
-        InvalidAgentError: if a field is malformed or unknown.
+        InvalidAgentError: if a field is malformed, unknown or too large.
     """
 
     fault: ClassVar[type[InvalidAgentError]] = InvalidAgentError
@@ -35,8 +36,10 @@ class Agent(Record):
 
     name: Name
     description: Text = ""
-    examples: tuple[Text, ...] = Field(default=(), validation_alias=AliasChoices("examples", "utterances"))
-    capabilities: frozenset[Label] = frozenset()
+    examples: tuple[Text, ...] = Field(
+        default=(), max_length=MAX_ITEMS, validation_alias=AliasChoices("examples", "utterances")
+    )
+    capabilities: Annotated[frozenset[Label], Field(max_length=MAX_ITEMS)] = frozenset()
     cost_usd: Cost | None = None
     latency_ms: Latency | None = None
     success_rate: Share | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
@@ -67,6 +67,9 @@ class Decision:
         session_propensity: The probability with which the session's choices so far were made, where that is known.
         arm: Of an experiment, or None.
         arm_probability: With which the task came to that arm.
+        excluded: Agents that were not eligible, by name, and why: disabled, unhealthy, without what the task requires,
+            excluded by the caller, beyond a limit of the task, or left out by a plugin or a hard rule. A decision that
+            is read from the log names at most 256 of them.
     """
 
     decision_id: str
@@ -84,6 +87,7 @@ class Decision:
     session_propensity: float | None = None
     arm: str | None = None
     arm_probability: float | None = None
+    excluded: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def strategy(self) -> str:
@@ -116,7 +120,7 @@ class Decision:
         return self.distribution.scores
 
     def explain(self) -> dict[str, Any]:
-        """Say who answered, why, what was drawn, and who was asked before, as JSON values."""
+        """Say who answered, why, what was drawn, who was asked before, and who was not eligible, as JSON values."""
         return {
             "decision_id": self.decision_id,
             "agent": self.agent,
@@ -129,6 +133,7 @@ class Decision:
             "probabilities": dict(self.probabilities),
             "evidence": dict(self.distribution.explain()),
             "skipped": [step._asdict() for step in self.skipped],
+            "excluded": dict(self.excluded),
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -258,6 +263,7 @@ class _Travelling(BaseModel):
     session_propensity: _Chance | None = None
     arm: str | None = None
     arm_probability: _Chance | None = None
+    excluded: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

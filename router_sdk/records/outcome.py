@@ -9,7 +9,7 @@ from pydantic import Field, StrictBool, StrictInt
 
 from router_sdk.errors import InvalidOutcomeError
 from router_sdk.records.bounds import MAX_TOKENS
-from router_sdk.records.record import Cost, Label, Latency, Name, Number, Record, Share, Text
+from router_sdk.records.record import MAX_ITEMS, Cost, Label, Latency, Name, Number, Record, Share, Text
 
 Origin = Literal["user", "tool", "judge", "signal", "horizon", "import"]
 """Who said what came of a decision."""
@@ -54,21 +54,23 @@ class Outcome(Record):
         success: Whether the agent did what was asked.
         quality: How well, in [0, 1].
         feedback: What the user said, from -1 (bad) to 1 (good).
-        feedback_text: The user's words.
+        feedback_text: The user's words; at most 1,000,000 characters.
         correct_agent: The label: who would have been right.
         no_agent_fits: The label for "none of them".
-        response: What the agent answered.
+        response: What the agent answered; at most 1,000,000 characters.
         latency_ms: Time taken, in milliseconds, at most 1e12.
         cost_usd: Money spent, in US dollars, at most 1e9.
         tokens: Tokens used, at most 2**53.
-        metrics: Any further numbers, by name, between -1e30 and 1e30.
-        error: The error that ended the call; implies ``success=False`` unless that is given.
+        metrics: Any further numbers, by name, between -1e30 and 1e30; at most 10,000, with 200 characters to a name.
+        error: The error that ended the call; implies ``success=False`` unless that is given. At most 1,000,000
+            characters.
         agent: Who really ran. Where it is not whom the decision named, the outcome is learnt as one that was observed.
         origin: Who says so: ``user, tool, judge, signal, horizon`` (nothing came for so long) or ``import``.
-        actor: Which of them, such as a judge's model or a reviewer's number.
+        actor: Which of them, such as a judge's model or a reviewer's number; at most 200 characters.
 
     Raises:
-        InvalidOutcomeError: if a value is not finite, out of range, of the wrong type, or nothing is given.
+        InvalidOutcomeError: if a value is not finite, out of range, too large or of the wrong type, or nothing is
+            given; says which field, and what it may hold.
     """
 
     fault: ClassVar[type[InvalidOutcomeError]] = InvalidOutcomeError
@@ -83,7 +85,7 @@ class Outcome(Record):
     latency_ms: Latency | None = None
     cost_usd: Cost | None = None
     tokens: Annotated[StrictInt, Field(ge=0, le=MAX_TOKENS)] | None = None
-    metrics: dict[Label, Number] | None = None
+    metrics: Annotated[dict[Label, Number], Field(max_length=MAX_ITEMS)] | None = None
     error: Text | None = None
     agent: Name | None = None
     origin: Origin | None = None

@@ -30,6 +30,9 @@ MAX_TEXT_CHARS = 1_000_000
 
 MAX_NAME_CHARS = 200
 
+MAX_ITEMS = 10_000
+"""Most features, metrics, examples, capabilities or past agents that one record holds."""
+
 _LONG = re.compile(r"\d{19}")
 
 
@@ -120,7 +123,7 @@ def describe(error: ValidationError) -> str:
     """Say in one line per fault what is wrong with which field, without echoing long values."""
     lines = []
     for fault in error.errors(include_url=False):
-        where = ".".join(str(part) for part in fault["loc"][:8]) or "record"
+        where = ".".join(str(part)[:MAX_NAME_CHARS] for part in fault["loc"][:8]) or "record"
         given = fault.get("input")
         length = f", {len(given)} characters" if isinstance(given, str) and len(given) > _SHOWN.maxstring else ""
         lines.append(f"{where}: {fault['msg']} (got {_SHOWN.repr(given)}{length})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from router_sdk.errors import UnknownStrategyError
@@ -15,6 +16,9 @@ from router_sdk.strategy import Strategy
 if TYPE_CHECKING:
     from router_sdk.routing.request import RequestContext
     from router_sdk.strategy import Proposal
+
+_UNIFORM = 64
+"""Sets of agents, those asked for last, for which the answer of an empty chain is kept."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,13 +73,13 @@ class Stage:
 class Chain:
     """The stages, in order, and the exploration floor."""
 
-    __slots__ = ("_uniform", "epsilon", "rules", "stages")
+    __slots__ = ("_nobody", "epsilon", "rules", "stages")
 
     def __init__(self, stages: Sequence[Stage], epsilon: float) -> None:
         self.stages = tuple(stages)
         self.epsilon = epsilon
         self.rules = tuple(stage for stage in stages if type(stage.strategy).restrict is not Strategy.restrict)
-        self._uniform: dict[int, Distribution] = {}
+        self._nobody = lru_cache(_UNIFORM)(uniform)
 
     def stage(self, name: str) -> Stage:
         """The stage of that name.
@@ -137,12 +141,6 @@ class Chain:
                 else:
                     skipped[i] = (*skipped[i], verdict)
         return [answers.get(i) or (self._nobody(agents), skipped[i]) for i in range(len(tasks))]
-
-    def _nobody(self, agents: AgentSet) -> Distribution:
-        found = self._uniform.get(agents.set_id)
-        if found is None or found.agents is not agents:
-            found = self._uniform[agents.set_id] = uniform(agents)
-        return found
 
     def finish_published(self) -> None:
         """Finish what the strategies published, so that no request has to. Off the hot path."""

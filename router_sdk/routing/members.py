@@ -85,7 +85,7 @@ class Members:
         if name not in self._known:
             self.follow()
             if name not in self._known:
-                raise UnknownAgentError(f"no agent is called {name!r}; there are {sorted(self._known)[:20]}")
+                raise UnknownAgentError(f"no agent is called {name!r:.210}; there are {sorted(self._known)[:20]}")
 
     def add(self, agent: Agent, *, fresh: bool) -> None:
         """Add or replace one agent."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
 from array import array
@@ -10,8 +9,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from router_sdk.errors import RouterClosedError, UnknownDecisionError
-from router_sdk.records import Agent, AgentSet, Decision, Distribution, Skipped
+from router_sdk.records import Agent, AgentSet, Decision, Distribution
 from router_sdk.store.payloads import TASK_COLUMNS, stored_task
+from router_sdk.store.rows import read_notes
 
 T = TypeVar("T")
 
@@ -104,10 +104,11 @@ class LogReader:
 
 
 def _decision(row: tuple[Any, ...]) -> Decision:
-    decision_id, agent, at, propensity, explored, source, skipped, blob, favourite, confidence = row[:10]
+    decision_id, agent, at, propensity, explored, source, notes, blob, favourite, confidence = row[:10]
     strategy, model_version, epsilon, names, session_propensity, arm, arm_probability = row[10:17]
     agents = AgentSet([Agent(name) for name in names.split("\x00")] if names else [])
     weights = tuple(array("f", blob))
+    skipped, excluded = read_notes(notes)
     drawn = Distribution(agents, weights, favourite, confidence, None, None, strategy, model_version, epsilon)
     return Decision(
         decision_id=decision_id,
@@ -118,9 +119,10 @@ def _decision(row: tuple[Any, ...]) -> Decision:
         explored=bool(explored),
         distribution=drawn,
         source=source,
-        skipped=tuple(Skipped(*step) for step in json.loads(skipped)) if skipped else (),
+        skipped=skipped,
         durable=True,
         session_propensity=session_propensity,
         arm=arm,
         arm_probability=arm_probability,
+        excluded=excluded,
     )

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ROWS = 64
+_KNOWN_SETS = 16_384
+"""Sets of agents that are known to stand in the log; beyond these all are written once more, which changes nothing."""
 HEAD = (
     "SELECT max("
     + ", ".join(f"ifnull((SELECT max(seq) FROM {table}), 0)" for table in (*EVENT_TABLES, "positions"))
@@ -234,6 +236,8 @@ class Committer:
     def _insert_set(self, connection: sqlite3.Connection, agents: AgentSet) -> None:
         names = "\x00".join(agents.names)
         connection.execute("INSERT OR IGNORE INTO agent_sets VALUES (?, ?)", (agents.set_id, names))
+        if len(self._known_sets) >= _KNOWN_SETS:
+            self._known_sets.clear()
         self._known_sets.add(agents.set_id)
 
     def _insert_outcomes(self, connection: sqlite3.Connection, seq: int, entries: Sequence[Entry]) -> int:

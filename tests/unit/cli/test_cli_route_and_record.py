@@ -39,6 +39,20 @@ def test_requirements_and_exclusions_hold(desk):
     assert desk.json("route", "the app crashes", "--require", "refunds")["agent"] == "billing"
     assert desk.json("route", "the app crashes", "--exclude", "technical")["agent"] == "billing"
     assert desk.fault("route", "x", "--require", "flying", code=1)["type"] == "NoEligibleAgentError"
+    assert desk.fault("route", "x", "--exclude", "tecnical", code=2)["type"] == "UnknownAgentError"
+
+
+def test_limits_hold_and_people_see_who_was_left_out(desk):
+    desk.run("agents", "add", "technical", "--cost-usd", "2.5", "--latency-ms", "40")
+    desk.run("agents", "add", "billing", "--cost-usd", "0", "--latency-ms", "900")
+    assert desk.json("route", "the app crashes", "--max-cost-usd", "0")["agent"] == "billing"
+    told = desk.json("route", "I was charged twice", "--max-latency-ms", "40")
+    assert (told["agent"], told["excluded"]) == ("technical", {"billing": "beyond max_latency_ms"})
+    shown = desk.run("route", "x", "--max-cost-usd", "1").stdout
+    assert "technical (beyond max_cost_usd)" in " ".join(shown.split())
+    fault = desk.fault("route", "x", "--max-cost-usd", "1", "--max-latency-ms", "5", code=1)
+    assert fault["type"] == "NoEligibleAgentError"
+    assert "max_latency_ms=5 leaves nobody" in fault["message"]
 
 
 def test_one_key_is_one_decision(desk):
