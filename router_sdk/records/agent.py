@@ -9,14 +9,15 @@ from typing import Annotated, Any, ClassVar, overload
 from pydantic import AliasChoices, Field
 
 from router_sdk.errors import InvalidAgentError
-from router_sdk.records.record import Label, Metadata, Name, Record, Text
+from router_sdk.records.record import AgentName, Label, Metadata, Record, Text
 
 
 class Agent(Record):
     """A routable agent: an *arm* or *action* in bandit papers.
 
     Args:
-        name: What decisions call it; printable, at most 200 characters, not a path.
+        name: What decisions call it, such as ``billing`` or ``openai/gpt-5``; printable, at most 200 characters, not a
+            path. It is kept in Unicode's form NFC.
         description: What it is good at, in a sentence or two.
         examples: Texts it should get; ``utterances`` is accepted as another name for it.
         capabilities: What it can do; a task's ``requires`` must be a subset.
@@ -33,7 +34,7 @@ class Agent(Record):
     fault: ClassVar[type[InvalidAgentError]] = InvalidAgentError
     short_form: ClassVar[str] = "name"
 
-    name: Name
+    name: AgentName
     description: Text = ""
     examples: tuple[Text, ...] = Field(default=(), validation_alias=AliasChoices("examples", "utterances"))
     capabilities: frozenset[Label] = frozenset()

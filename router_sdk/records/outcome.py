@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field, StrictBool, StrictInt
 
 from router_sdk.errors import InvalidOutcomeError
-from router_sdk.records.record import Label, Name, Record, Text
+from router_sdk.records.record import AgentName, Label, Labels, Record, Text
 
 Origin = Literal["user", "tool", "judge", "signal", "horizon", "import"]
 """Who said what came of a decision."""
@@ -76,15 +76,15 @@ class Outcome(Record):
     quality: Annotated[float, Field(ge=0, le=1, strict=True)] | None = None
     feedback: Annotated[float, Field(ge=-1, le=1, strict=True)] | None = None
     feedback_text: Text | None = None
-    correct_agent: Name | None = None
+    correct_agent: AgentName | None = None
     no_agent_fits: StrictBool | None = None
     response: Text | None = None
     latency_ms: Annotated[float, Field(ge=0, strict=True)] | None = None
     cost_usd: Annotated[float, Field(ge=0, strict=True)] | None = None
     tokens: Annotated[StrictInt, Field(ge=0, le=2**53)] | None = None
-    metrics: dict[Label, Annotated[float, Field(strict=True)]] | None = None
+    metrics: Annotated[dict[Label, Annotated[float, Field(strict=True)]], Labels] | None = None
     error: Text | None = None
-    agent: Name | None = None
+    agent: AgentName | None = None
     origin: Origin | None = None
     actor: Label | None = None
 

@@ -7,9 +7,18 @@ import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+)
 
 from router_sdk.errors import InvalidInputError, StrategyError
+from router_sdk.spelling import normal
 
 MAX_TEXT_CHARS = 1_000_000
 """Longest text, response or feedback text that is accepted, in characters."""
@@ -21,19 +30,30 @@ _SHOWN.maxstring = _SHOWN.maxother = 80
 _SHOWN.maxlevel = 2
 
 
+def check_agent_name(value: str) -> str:
+    """Return ``value`` if it can serve as an agent's name in tables and logs; ``openai/gpt-5`` and ``a:b`` can.
+
+    Raises:
+        ValueError: if it is blank, could lead to another folder, or holds control characters.
+    """
+    if not value or value != value.strip():
+        raise ValueError("must not be empty or start or end with white space")
+    if "\\" in value or any(not part or part.startswith(".") for part in value.split("/")):
+        raise ValueError("must not look like a path: leave out '\\', a leading '.', and '/' but between two words")
+    if not value.isprintable():
+        raise ValueError("must hold printable characters only")
+    return value
+
+
 def check_name(value: str) -> str:
     """Return ``value`` if it can serve as a name in files, tables and logs.
 
     Raises:
         ValueError: if it is blank, looks like a path, or holds control characters.
     """
-    if not value or value != value.strip():
-        raise ValueError("must not be empty or start or end with white space")
-    if value.startswith(".") or "/" in value or "\\" in value:
+    if "/" in value:
         raise ValueError("must not look like a path: leave out '/', '\\' and a leading '.'")
-    if not value.isprintable():
-        raise ValueError("must hold printable characters only")
-    return value
+    return check_agent_name(value)
 
 
 def check_json(value: dict[str, Any]) -> dict[str, Any]:
@@ -54,8 +74,33 @@ def check_json(value: dict[str, Any]) -> dict[str, Any]:
 PrivacyMode = Literal["full", "redacted", "hmac", "none"]
 """What of a text is kept: all, all but what looks personal, a keyed hash, or nothing."""
 
-Name = Annotated[str, StringConstraints(max_length=MAX_NAME_CHARS), AfterValidator(check_name)]
-Label = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_CHARS)]
+
+def _spelled(value: Any) -> Any:
+    return normal(value) if isinstance(value, str) else value
+
+
+def _apart(value: Any) -> Any:
+    """Two names that differ in their Unicode form alone are one name."""
+    if isinstance(value, Mapping):
+        spelled: dict[Any, Any] = {}
+        for name in value:
+            if spelled.setdefault(_spelled(name), name) is not name:
+                raise ValueError(f"{name!r:.80} stands twice, in two Unicode forms")
+    return value
+
+
+Name = Annotated[
+    str, StringConstraints(max_length=MAX_NAME_CHARS), AfterValidator(check_name), BeforeValidator(_spelled)
+]
+"""What people call something, in Unicode's form NFC."""
+AgentName = Annotated[
+    str, StringConstraints(max_length=MAX_NAME_CHARS), AfterValidator(check_agent_name), BeforeValidator(_spelled)
+]
+"""The name of an agent, which may be a model's, such as ``openai/gpt-5``; in Unicode's form NFC."""
+Label = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_CHARS), BeforeValidator(_spelled)]
+"""A name that may hold any character, in Unicode's form NFC."""
+Labels = BeforeValidator(_apart)
+"""Beside a mapping by ``Label``: no two of its keys are one name."""
 Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS)]
 Metadata = Annotated[dict[str, JsonValue], AfterValidator(check_json)]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, StringConstraints
 
 from router_sdk.errors import InvalidTaskError
-from router_sdk.records.record import MAX_TEXT_CHARS, Label, Metadata, Name, Record, Text
+from router_sdk.records.record import MAX_TEXT_CHARS, AgentName, Label, Labels, Metadata, Name, Record, Text
 
 FeatureValue = StrictBool | StrictInt | StrictFloat | Annotated[StrictStr, Field(max_length=MAX_TEXT_CHARS)]
 
@@ -16,6 +16,8 @@ DEFAULT_TASK_TYPE = "default"
 
 class Task(Record):
     """One thing to be done. A plain ``str`` is accepted wherever a task is.
+
+    Names and ids are kept in Unicode's form NFC, texts and the values of features as they are.
 
     Args:
         text: What is asked for, in words; at most 1,000,000 characters.
@@ -40,11 +42,11 @@ class Task(Record):
 
     text: Text = ""
     task_type: Name = DEFAULT_TASK_TYPE
-    features: dict[Label, FeatureValue] = Field(default_factory=dict)
+    features: Annotated[dict[Label, FeatureValue], Labels] = Field(default_factory=dict)
     session_id: Label | None = None
     tenant: Name | None = None
     requires: frozenset[Label] = frozenset()
-    history: tuple[Name, ...] = ()
+    history: tuple[AgentName, ...] = ()
     max_cost_usd: Annotated[float, Field(ge=0)] | None = None
     max_latency_ms: Annotated[float, Field(ge=0)] | None = None
     metadata: Metadata = Field(default_factory=dict)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from router_sdk.errors import NoEligibleAgentError
 from router_sdk.records import Agent, AgentSet, Skipped, Task
+from router_sdk.spelling import normal
 
 if TYPE_CHECKING:
     from router_sdk.routing.chain import Stage
@@ -85,7 +86,7 @@ def eligible(
         agents = roster.narrowed(agents, capable)
         _require(agents, roster, f"no agent has all of {sorted(task.requires)}")
     if exclude:
-        unwanted = (exclude,) if isinstance(exclude, str) else exclude
+        unwanted = _names(exclude) or ()
         agents = roster.narrowed(agents, [name for name in agents.names if name not in unwanted])
         _require(agents, roster, f"exclude={sorted(map(str, unwanted))} leaves nobody")
     for plugin, allowed_by in filters:
@@ -115,7 +116,8 @@ def _names(answer: Collection[str] | None) -> frozenset[str] | None:
     """The names that a filter or rule answered; a single one may stand for itself."""
     if answer is None:
         return None
-    return frozenset((answer,) if isinstance(answer, str) else answer)
+    names = (answer,) if isinstance(answer, str) else answer
+    return frozenset(normal(name) if isinstance(name, str) else name for name in names)
 
 
 def _require(agents: AgentSet, roster: Roster, reason: str) -> None:

@@ -25,7 +25,7 @@ from .doubles import Counting
         {"store": 5},
         {"store": ""},
         {"agents": [{"description": "nameless"}]},
-        {"agents": [{"name": "a/b"}]},
+        {"agents": [{"name": "a/../b"}]},
         {"agents": [5]},
         {"strategies": "thompson"},
         {"strategy": {"thompson": 1}},
