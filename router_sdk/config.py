@@ -1,15 +1,17 @@
-"""Everything that can be set, in one model: keyword arguments, a file, or ``ROUTER_*`` environment variables."""
+"""Everything that can be set, in one model: keyword arguments, ``ROUTER_*`` environment variables, or a file."""
 
 from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from router_sdk.environment import check_environment
 from router_sdk.errors import InvalidConfigError
 from router_sdk.records import Agent, PrivacyMode
 from router_sdk.records.record import describe
@@ -30,7 +32,9 @@ def _file_name(value: Any) -> Any:
 class RouterConfig(BaseSettings):
     """How a router behaves. Unknown keys are errors.
 
-    Keyword arguments come before environment variables (``ROUTER_EPSILON=0.05``, lists and mappings as JSON).
+    Keyword arguments come before environment variables (``ROUTER_EPSILON=0.05``, lists and mappings as JSON), and those
+    before a file. ``strategy`` and ``encoder`` are joined key by key, everything else is replaced as a whole.
+    Variables that begin with ``ROUTER_`` and set nothing are errors.
 
     Args:
         agents: Who can be chosen; None follows what the store knows.
@@ -126,16 +130,19 @@ class RouterConfig(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Keyword arguments, then the environment; no dotenv files, no secrets folder."""
+        check_environment(settings_cls.model_fields)
         return init_settings, env_settings
 
     @classmethod
-    def of(cls, **settings: Any) -> RouterConfig:
-        """Build a configuration from keyword arguments and the environment.
+    def of(cls, file: Mapping[str, Any] | None = None, /, **settings: Any) -> RouterConfig:
+        """Build a configuration from keyword arguments, the environment, and what a file says, in this order.
 
         Raises:
             InvalidConfigError: if a key is unknown or a value is out of range.
         """
         try:
+            if file is not None:
+                settings = _joined(_joined(file, EnvSettingsSource(cls)()), settings)
             return cls(**settings)
         except ValidationError as error:
             raise InvalidConfigError(f"configuration: {describe(error)}") from None
@@ -144,7 +151,7 @@ class RouterConfig(BaseSettings):
 
 
 def load_config(path: str | Path, **overrides: Any) -> RouterConfig:
-    """Read a configuration from a TOML, YAML or JSON file; keyword arguments come before it.
+    """Read a configuration from a TOML, YAML or JSON file; keyword arguments and the environment come before it.
 
     Raises:
         InvalidConfigError: if the file cannot be read or parsed, or says something that is not understood.
@@ -172,7 +179,17 @@ def load_config(path: str | Path, **overrides: Any) -> RouterConfig:
         raise InvalidConfigError(f"{path.name}: {error}") from error
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         raise InvalidConfigError(f"{path.name}: expected named settings at the top")
-    return RouterConfig.of(**{**settings, **overrides})
+    return RouterConfig.of(settings, **overrides)
+
+
+def _joined(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of which the latter come first; mappings are joined key by key."""
+    joined = dict(below)
+    for name, value in above.items():
+        under = joined.get(name)
+        both = isinstance(value, Mapping) and isinstance(under, Mapping)
+        joined[name] = _joined(under, value) if both else value  # type: ignore[arg-type]
+    return joined
 
 
 def _parse_yaml(text: str) -> Any:
@@ -195,5 +212,5 @@ def configure(config: RouterConfig | str | Path | None, settings: dict[str, Any]
     if config is None:
         return RouterConfig.of(**settings)
     if isinstance(config, RouterConfig):
-        return RouterConfig.of(**{**config.model_dump(exclude_unset=True), **settings}) if settings else config
+        return RouterConfig.of(**_joined(config.model_dump(exclude_unset=True), settings)) if settings else config
     return load_config(config, **settings)

@@ -94,16 +94,14 @@ class Deciding:
             UnknownAgentError: if nobody of a name is or was there; the store is asked before that is said.
         """
         try:
-            unwanted = frozenset((exclude,) if isinstance(exclude, str) else exclude)
+            names = frozenset((exclude,) if isinstance(exclude, str) else exclude)
         except TypeError:
             raise InvalidInputError(f"exclude: expected agents' names, got {exclude!r:.80}") from None
-        for name in unwanted:
-            if name not in roster.everyone.positions:
-                try:
-                    self._members.require_known(name)
-                except UnknownAgentError as error:
-                    raise UnknownAgentError(f"exclude: {error}") from None
-        return unwanted
+        try:
+            there = roster.everyone.positions
+            return {name if name in there else self._members.require_known(name) for name in names}
+        except UnknownAgentError as error:
+            raise UnknownAgentError(f"exclude: {error}") from None
 
     def decide(
         self, task: Task, exclude: Collection[str] = NOBODY, decision_id: str | None = None, *, remember: bool = True

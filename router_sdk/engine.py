@@ -191,7 +191,7 @@ class Engine:
         if not self._open:
             raise RouterClosedError("the router was closed; make a new one on the same store")
         if outcome_id is not None:
-            check_key(outcome_id, "outcome_id")
+            outcome_id = check_key(outcome_id, "outcome_id")
         for name in (outcome.correct_agent, outcome.agent):
             if name is not None:
                 self.members.require_known(name)
@@ -218,7 +218,7 @@ class Engine:
         """A decision that somebody else made."""
         agent = plain(agent)
         if agent is not None:
-            self.members.require_known(agent)
+            agent = self.members.require_known(agent)
         everyone = self.members.roster.everyone
         drawn = Distribution(everyone, (), -1, None, None, None, "observed", None, 0.0)
         moment = time.time() if at is None else at

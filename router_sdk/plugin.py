@@ -26,6 +26,7 @@ from router_sdk.records import (
 )
 from router_sdk.replay import PrioritizedBuffer, ReplayBuffer, ReplayDraw, ReservoirBuffer
 from router_sdk.rewards import RewardFunction
+from router_sdk.spelling import folded, normal, phrase_pattern, unspaced_pairs, words
 from router_sdk.strategy import (
     Encoder,
     EncoderConfig,
@@ -78,6 +79,11 @@ __all__ = [
     "TooFewExamplesError",
     "TrainingData",
     "Trigger",
+    "folded",
     "hookimpl",
     "no_fork",
+    "normal",
+    "phrase_pattern",
+    "unspaced_pairs",
+    "words",
 ]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from router_sdk import hookspecs
+from router_sdk.environment import ALLOW_VARIABLE
 from router_sdk.errors import DuplicateNameError, InvalidConfigError, PluginLoadError, UnknownStrategyError
 
 if TYPE_CHECKING:
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from router_sdk.rewards import RewardFunction
     from router_sdk.strategy import Encoder, Strategy
     from router_sdk.triggers import Trigger
-
-ALLOW_VARIABLE = "ROUTER_PLUGINS"
-"""Environment variable: comma-separated entry-point names; where set, no other plugin is loaded."""
 
 ROUTER_PLUGIN = "router"
 """Under this name the Router registers its own ``route`` and ``record``."""

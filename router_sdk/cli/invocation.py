@@ -40,7 +40,7 @@ class Invocation:
             "--store",
             metavar="FILE",
             rich_help_panel=_PANEL,
-            help="The log: a SQLite file. Default: what the configuration says, ROUTER_STORE, or router.db.",
+            help="The log: a SQLite file. Default: ROUTER_STORE, what the configuration says, or router.db.",
         ),
     ] = None
     config_file: Annotated[
@@ -77,7 +77,7 @@ class Invocation:
 
     @cached_property
     def config(self) -> RouterConfig:
-        """The settings in force: the command line's, then the file's, then the environment's.
+        """The settings in force: the command line's, then the environment's, then the file's.
 
         Raises:
             InvalidConfigError: if the file cannot be read, or says something that is not understood.

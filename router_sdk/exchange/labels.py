@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import InvalidInputError
 from router_sdk.records import Outcome, Task
+from router_sdk.spelling import normal
 
 if TYPE_CHECKING:
     from router_sdk.evaluation.labelled import Label
@@ -24,7 +25,17 @@ def paired(tasks: Sequence[Any], labels: Sequence[Label]) -> list[tuple[Task, La
         raise InvalidInputError("X and y must be sequences, got a single text")
     if len(tasks) != len(labels) or not len(tasks):
         raise InvalidInputError(f"X and y must be of one length and not empty, got {len(tasks)} and {len(labels)}")
-    return [(Task.of(task), label) for task, label in zip(tasks, labels, strict=True)]
+    return [(Task.of(task), _spelled(label)) for task, label in zip(tasks, labels, strict=True)]
+
+
+def _spelled(label: Label) -> Label:
+    """A label with its names as they are kept."""
+    if isinstance(label, Mapping):
+        spelled = {normal(name): score for name, score in label.items()}
+        if len(spelled) < len(label):
+            raise InvalidInputError(f"y: a name stands twice in {list(label)!r:.200}, in two Unicode forms")
+        return spelled
+    return normal(label) if isinstance(label, str) else label
 
 
 def observations(pairs: Sequence[tuple[Task, Label]]) -> Iterator[Observation]:

@@ -5,7 +5,7 @@ from router_sdk.records.decision import Decision, Skipped
 from router_sdk.records.distribution import Distribution, Evidence
 from router_sdk.records.example import Context, Example, TrainingData
 from router_sdk.records.outcome import Outcome, Signals
-from router_sdk.records.record import MAX_TEXT_CHARS, Name, PrivacyMode, Record, check_name
+from router_sdk.records.record import MAX_TEXT_CHARS, Name, PrivacyMode, Record
 from router_sdk.records.task import DEFAULT_TASK_TYPE, FeatureValue, Task
 from router_sdk.records.version import ModelVersion
 
@@ -30,5 +30,4 @@ __all__ = [
     "Task",
     "TrainingData",
     "agents_of",
-    "check_name",
 ]

@@ -9,14 +9,15 @@ from typing import Annotated, Any, ClassVar, overload
 from pydantic import AliasChoices, Field, StrictBool
 
 from router_sdk.errors import InvalidAgentError
-from router_sdk.records.record import MAX_ITEMS, Cost, Label, Latency, Metadata, Name, Record, Share, Text
+from router_sdk.records.record import MAX_ITEMS, AgentName, Cost, Label, Latency, Metadata, Record, Share, Text
 
 
 class Agent(Record):
     """A routable agent: an *arm* or *action* in bandit papers.
 
     Args:
-        name: What decisions call it; printable, at most 200 characters, not a path.
+        name: What decisions call it, such as ``billing`` or ``openai/gpt-5``; printable, at most 200 characters, not a
+            path. It is kept in Unicode's form NFC.
         description: What it is good at, in a sentence or two; at most 1,000,000 characters.
         examples: Texts it should get, at most 10,000 of 1,000,000 characters each; ``utterances`` is accepted as
             another name for it.
@@ -34,7 +35,7 @@ class Agent(Record):
     fault: ClassVar[type[InvalidAgentError]] = InvalidAgentError
     short_form: ClassVar[str] = "name"
 
-    name: Name
+    name: AgentName
     description: Text = ""
     examples: tuple[Text, ...] = Field(
         default=(), max_length=MAX_ITEMS, validation_alias=AliasChoices("examples", "utterances")

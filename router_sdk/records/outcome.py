@@ -9,7 +9,19 @@ from pydantic import Field, StrictBool, StrictInt
 
 from router_sdk.errors import InvalidOutcomeError
 from router_sdk.records.bounds import MAX_TOKENS
-from router_sdk.records.record import MAX_ITEMS, Cost, Label, Latency, Name, Number, Record, Share, Text
+from router_sdk.records.record import (
+    MAX_ITEMS,
+    AgentName,
+    Cost,
+    Exact,
+    Label,
+    Labels,
+    Latency,
+    Number,
+    Record,
+    Share,
+    Text,
+)
 
 Origin = Literal["user", "tool", "judge", "signal", "horizon", "import"]
 """Who said what came of a decision."""
@@ -79,15 +91,15 @@ class Outcome(Record):
     quality: Share | None = None
     feedback: Annotated[float, Field(strict=True, ge=-1, le=1), Exact] | None = None
     feedback_text: Text | None = None
-    correct_agent: Name | None = None
+    correct_agent: AgentName | None = None
     no_agent_fits: StrictBool | None = None
     response: Text | None = None
     latency_ms: Latency | None = None
     cost_usd: Cost | None = None
     tokens: Annotated[StrictInt, Field(ge=0, le=MAX_TOKENS)] | None = None
-    metrics: Annotated[dict[Label, Number], Field(max_length=MAX_ITEMS)] | None = None
+    metrics: Annotated[dict[Label, Number], Field(max_length=MAX_ITEMS), Labels] | None = None
     error: Text | None = None
-    agent: Name | None = None
+    agent: AgentName | None = None
     origin: Origin | None = None
     actor: Label | None = None
 

@@ -24,6 +24,7 @@ from pydantic_core import CoreSchema, core_schema
 from router_sdk.errors import InvalidInputError, StrategyError
 from router_sdk.records.bounds import MAX_COST_USD, MAX_LATENCY_MS, MAX_NUMBER
 from router_sdk.records.plain import INTEGERS, exact, plain
+from router_sdk.spelling import normal
 
 MAX_TEXT_CHARS = 1_000_000
 """Longest text, response or feedback text that is accepted, in characters."""
@@ -50,19 +51,30 @@ _SHOWN.maxstring = _SHOWN.maxother = 80
 _SHOWN.maxlevel = 2
 
 
+def check_agent_name(value: str) -> str:
+    """Return ``value`` if it can serve as an agent's name in tables and logs; ``openai/gpt-5`` and ``a:b`` can.
+
+    Raises:
+        ValueError: if it is blank, could lead to another folder, or holds control characters.
+    """
+    if not value or value != value.strip():
+        raise ValueError("must not be empty or start or end with white space")
+    if "\\" in value or any(not part or part.startswith(".") for part in value.split("/")):
+        raise ValueError("must not look like a path: leave out '\\', a leading '.', and '/' but between two words")
+    if not value.isprintable():
+        raise ValueError("must hold printable characters only")
+    return value
+
+
 def check_name(value: str) -> str:
     """Return ``value`` if it can serve as a name in files, tables and logs.
 
     Raises:
         ValueError: if it is blank, looks like a path, or holds control characters.
     """
-    if not value or value != value.strip():
-        raise ValueError("must not be empty or start or end with white space")
-    if value.startswith(".") or "/" in value or "\\" in value:
+    if "/" in value:
         raise ValueError("must not look like a path: leave out '/', '\\' and a leading '.'")
-    if not value.isprintable():
-        raise ValueError("must hold printable characters only")
-    return value
+    return check_agent_name(value)
 
 
 def check_json(value: dict[str, Any]) -> dict[str, Any]:
@@ -106,8 +118,31 @@ class _Real:
         return core_schema.json_or_python_schema(json_schema=number, python_schema=own)
 
 
-Name = Annotated[str, StringConstraints(strict=True, max_length=MAX_NAME_CHARS), AfterValidator(check_name)]
-Label = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=MAX_NAME_CHARS)]
+def _spelled(value: Any) -> Any:
+    return normal(value) if isinstance(value, str) else value
+
+
+def _apart(value: Any) -> Any:
+    """Two names that differ in their Unicode form alone are one name."""
+    if isinstance(value, Mapping):
+        spelled: dict[Any, Any] = {}
+        for name in value:
+            if spelled.setdefault(_spelled(name), name) is not name:
+                raise ValueError(f"{name!r:.80} stands twice, in two Unicode forms")
+    return value
+
+
+_Name = StringConstraints(strict=True, max_length=MAX_NAME_CHARS)
+Name = Annotated[str, _Name, AfterValidator(check_name), BeforeValidator(_spelled)]
+"""What people call something, in Unicode's form NFC."""
+AgentName = Annotated[str, _Name, AfterValidator(check_agent_name), BeforeValidator(_spelled)]
+"""The name of an agent, which may be a model's, such as ``openai/gpt-5``; in Unicode's form NFC."""
+Label = Annotated[
+    str, StringConstraints(strict=True, min_length=1, max_length=MAX_NAME_CHARS), BeforeValidator(_spelled)
+]
+"""A name that may hold any character, in Unicode's form NFC."""
+Labels = BeforeValidator(_apart)
+"""Beside a mapping by ``Label``: no two of its keys are one name."""
 Text = Annotated[str, StringConstraints(strict=True, max_length=MAX_TEXT_CHARS)]
 Exact = BeforeValidator(exact)
 """Put it behind a number's own constraints: what is given is the number that is kept."""

@@ -10,8 +10,10 @@ from router_sdk.errors import InvalidTaskError
 from router_sdk.records.record import (
     MAX_ITEMS,
     MAX_TEXT_CHARS,
+    AgentName,
     Cost,
     Label,
+    Labels,
     Latency,
     Metadata,
     Name,
@@ -37,11 +39,13 @@ def check_features(features: dict[str, FeatureValue]) -> dict[str, FeatureValue]
     return features
 
 
-Features = Annotated[dict[Label, FeatureValue], Field(max_length=MAX_ITEMS), AfterValidator(check_features)]
+Features = Annotated[dict[Label, FeatureValue], Field(max_length=MAX_ITEMS), AfterValidator(check_features), Labels]
 
 
 class Task(Record):
     """One thing to be done. A plain ``str`` is accepted wherever a task is.
+
+    Names and ids are kept in Unicode's form NFC, texts and the values of features as they are.
 
     Args:
         text: What is asked for, in words; at most 1,000,000 characters.
@@ -74,7 +78,7 @@ class Task(Record):
     session_id: Label | None = None
     tenant: Name | None = None
     requires: Annotated[frozenset[Label], Field(max_length=MAX_ITEMS)] = frozenset()
-    history: Annotated[tuple[Name, ...], Field(max_length=MAX_ITEMS)] = ()
+    history: Annotated[tuple[AgentName, ...], Field(max_length=MAX_ITEMS)] = ()
     max_cost_usd: Cost | None = None
     max_latency_ms: Latency | None = None
     metadata: Metadata = Field(default_factory=dict)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from router_sdk.errors import NoEligibleAgentError
 from router_sdk.records import Agent, AgentSet, Skipped, Task
+from router_sdk.spelling import normal
 
 if TYPE_CHECKING:
     from router_sdk.routing.chain import Stage
@@ -178,4 +179,5 @@ def _names(answer: Collection[str] | None) -> frozenset[str] | None:
     """The names that a filter or rule answered; a single one may stand for itself."""
     if answer is None:
         return None
-    return frozenset((answer,) if isinstance(answer, str) else answer)
+    names = (answer,) if isinstance(answer, str) else answer
+    return frozenset(normal(name) if isinstance(name, str) else name for name in names)

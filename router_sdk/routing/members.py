@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from router_sdk.errors import UnknownAgentError
 from router_sdk.records import Agent
 from router_sdk.routing.eligibility import Roster
+from router_sdk.spelling import normal
 from router_sdk.store.catalog import add_agents, catalog_version, read_agents, remove_agent
 
 if TYPE_CHECKING:
@@ -74,18 +75,20 @@ class Members:
                 if self._follows:
                     self.publish(self._active())
 
-    def require_known(self, name: str) -> None:
-        """Check that somebody of that name is or was there.
+    def require_known(self, name: str) -> str:
+        """The name as it is kept, of somebody who is or was there.
 
         Raises:
             UnknownAgentError: if not, here or in the store.
         """
         if not isinstance(name, str):
             raise UnknownAgentError(f"an agent is named by a text, got {name!r:.60}")
+        name = normal(name)
         if name not in self._known:
             self.follow()
             if name not in self._known:
                 raise UnknownAgentError(f"no agent is called {name!r:.210}; there are {sorted(self._known)[:20]}")
+        return name
 
     def add(self, agent: Agent, *, fresh: bool) -> None:
         """Add or replace one agent."""
@@ -102,12 +105,12 @@ class Members:
             UnknownAgentError: if nobody of that name is in this process's set.
         """
         with self.lock:
-            agent = self.roster.everyone.get(name)
+            agent = self.roster.everyone.get(normal(name) if isinstance(name, str) else name)
             if agent is None:
                 raise UnknownAgentError(f"no agent {name!r} to remove; there are {list(self.roster.everyone.names)}")
             remove_agent(self._store.writer, agent)
             self._known = self._read()
-            self.publish([other for other in self.roster.everyone if other.name != name])
+            self.publish([other for other in self.roster.everyone if other is not agent])
 
     def set_health(self, name: str, *, healthy: bool, for_s: float) -> None:
         """Keep one agent's traffic away for a while, or let it back.
@@ -115,7 +118,7 @@ class Members:
         Raises:
             UnknownAgentError: if nobody of that name is or was there.
         """
-        self.require_known(name)
+        name = self.require_known(name)
         with self.lock:
             unhealthy = {other: until for other, until in self.roster.unhealthy.items() if other != name}
             if not healthy:

@@ -58,11 +58,12 @@ def remove_agent(writer: LogWriter, agent: Agent) -> None:
 def read_agents(connection: sqlite3.Connection) -> dict[str, tuple[Status, Agent]]:
     """Every agent the log ever knew, by name, in the order in which they were first added."""
     rows = connection.execute(
-        """SELECT a.name, a.status, a.record FROM agents a
+        """SELECT a.status, a.record FROM agents a
            JOIN (SELECT name, min(seq) AS first, max(seq) AS newest FROM agents GROUP BY name) n ON n.newest = a.seq
            ORDER BY n.first"""
     )
-    return {name: (status, Agent(**json.loads(record))) for name, status, record in rows}
+    agents = ((status, Agent(**json.loads(record))) for status, record in rows)
+    return {agent.name: (status, agent) for status, agent in agents}
 
 
 def catalog_version(connection: sqlite3.Connection) -> int:

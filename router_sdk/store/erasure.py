@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+import unicodedata
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.errors import StoreUnavailableError
@@ -54,7 +55,9 @@ def erase_session(writer: LogWriter, session_id: str, privacy: Privacy) -> tuple
         The intent to go on with in other places, and what it is about.
     """
     writer.flush()
-    sessions = tuple(dict.fromkeys((session_id, privacy.session(session_id) or session_id)))
+    # Earlier releases kept ids, and dead letters quote lines, in the Unicode form in which they came.
+    spelled = dict.fromkeys((session_id, unicodedata.normalize("NFD", session_id)))
+    sessions = tuple(dict.fromkeys((*spelled, privacy.session(session_id) or session_id)))
 
     def work(connection: sqlite3.Connection, seq: int) -> tuple[int, Erasure]:
         marks = ", ".join("?" * len(sessions))
@@ -76,7 +79,8 @@ def erase_session(writer: LogWriter, session_id: str, privacy: Privacy) -> tuple
         ).fetchall()
         connection.execute(f"DELETE FROM pretraining WHERE session_id IN ({marks})", sessions)
         ids += [decision_id for (decision_id,) in taught]
-        _erase_letters(connection, session_id)
+        for each in spelled:
+            _erase_letters(connection, each)
         connection.executemany("INSERT OR IGNORE INTO forgotten_decisions VALUES (?)", [(each,) for each in ids])
         if ids:
             connection.execute("REINDEX payloads_by_session")

@@ -9,6 +9,7 @@ from collections import deque
 from hashlib import blake2b
 
 from router_sdk.errors import InvalidIdError
+from router_sdk.spelling import normal
 
 _FORM = re.compile(r"[0-9a-f]{32}")
 _POOL = 256
@@ -39,13 +40,14 @@ def keyed_id(key: str, tenant: str | None) -> str:
 
 
 def check_key(value: object, what: str) -> str:
-    """Return a caller's own key if it can be stored.
+    """Return a caller's own key as it is kept, in Unicode's form NFC.
 
     Raises:
         InvalidIdError: if it is no text of 1 to 200 characters.
     """
-    if isinstance(value, str) and 0 < len(value) <= _MAX_KEY_CHARS and _storable(value):
-        return str.__str__(value)
+    key = normal(str.__str__(value)) if isinstance(value, str) else ""
+    if 0 < len(key) <= _MAX_KEY_CHARS and _storable(key):
+        return key
     raise InvalidIdError(f"{what}: expected a text of 1 to {_MAX_KEY_CHARS} characters, got {value!r:.60}")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import StoreUnavailableError
+from router_sdk.spelling import normal
 from router_sdk.store.connection import private_folder
 
 if TYPE_CHECKING:
@@ -145,8 +146,8 @@ class Privacy:
         """Equal for equal parts; None where nothing of a text is kept."""
         if self.mode == "none":
             return None
-        whole = "\x00".join(parts).encode("utf-8", "replace")
+        whole = normal("\x00".join(parts)).encode("utf-8", "replace")
         return blake2b(whole, digest_size=16, key=self._secret).hexdigest()
 
     def _hash(self, text: str) -> str:
-        return hmac.new(self._secret, text.encode("utf-8", "replace"), sha256).hexdigest()
+        return hmac.new(self._secret, normal(text).encode("utf-8", "replace"), sha256).hexdigest()

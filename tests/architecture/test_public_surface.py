@@ -62,8 +62,13 @@ def test_what_plugin_authors_may_rely_on_is_this():
         "TooFewExamplesError",
         "TrainingData",
         "Trigger",
+        "folded",
         "hookimpl",
         "no_fork",
+        "normal",
+        "phrase_pattern",
+        "unspaced_pairs",
+        "words",
     ]
     assert all(hasattr(plugin, name) for name in plugin.__all__)
 

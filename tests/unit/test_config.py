@@ -1,8 +1,11 @@
 import json
+import re
+from pathlib import Path
 
 import pytest
 
-from router_sdk import Agent, Router, RouterConfig
+import router_sdk
+from router_sdk import Agent, Router, RouterConfig, environment
 from router_sdk.config import configure, load_config
 from router_sdk.errors import InvalidAgentError, InvalidConfigError
 
@@ -25,7 +28,7 @@ from .doubles import Counting
         {"store": 5},
         {"store": ""},
         {"agents": [{"description": "nameless"}]},
-        {"agents": [{"name": "a/b"}]},
+        {"agents": [{"name": "a/../b"}]},
         {"agents": [5]},
         {"strategies": "thompson"},
         {"strategy": {"thompson": 1}},
@@ -99,19 +102,85 @@ def test_a_file_that_cannot_be_read_is_a_named_error(tmp_path):
             load_config(path)
 
 
-def test_the_environment_is_read_and_comes_after_arguments(monkeypatch):
-    monkeypatch.setenv("ROUTER_EPSILON", "0.25")
+@pytest.mark.parametrize("argument", [None, 0.1])
+@pytest.mark.parametrize("variable", [None, 0.2])
+@pytest.mark.parametrize("file", [None, 0.3])
+def test_arguments_come_before_the_environment_and_that_before_a_file(tmp_path, monkeypatch, argument, variable, file):
+    path = tmp_path / "router.json"
+    path.write_text(json.dumps({} if file is None else {"epsilon": file}))
+    if variable is not None:
+        monkeypatch.setenv("ROUTER_EPSILON", str(variable))
+    given = {} if argument is None else {"epsilon": argument}
+    expected = next((value for value in (argument, variable, file) if value is not None), 0.02)
+    assert configure(path, given).epsilon == expected
+    if file is None:
+        assert configure(None, given).epsilon == expected
+
+
+def test_settings_of_strategies_are_joined_key_by_key(tmp_path, monkeypatch):
+    path = tmp_path / "router.toml"
+    path.write_text("[strategy.words]\na = 1\nb = 1\nc = 1\n[strategy.others]\na = 1\n")
+    monkeypatch.setenv("ROUTER_STRATEGY", '{"words": {"b": 2, "c": 2}}')
+    joined = configure(path, {"strategy": {"words": {"c": 3}, "third": {}}})
+    assert joined.strategy == {"words": {"a": 1, "b": 2, "c": 3}, "others": {"a": 1}, "third": {}}
+    assert configure(joined, {"strategy": {"third": {"x": 1}}}).strategy == {**joined.strategy, "third": {"x": 1}}
+
+
+def test_a_list_is_replaced_as_a_whole(tmp_path, monkeypatch):
+    path = tmp_path / "router.toml"
+    path.write_text('agents = ["a", "b"]\nstrategies = ["x"]\n')
+    monkeypatch.setenv("ROUTER_AGENTS", '["openai/gpt-5"]')
     monkeypatch.setenv("ROUTER_STRATEGIES", '["heuristic"]')
-    assert RouterConfig.of().epsilon == 0.25
-    assert RouterConfig.of().strategies == ("heuristic",)
-    assert RouterConfig.of(epsilon=0.5).epsilon == 0.5
+    assert configure(path, {}).agents == (Agent("openai/gpt-5"),)
+    assert configure(path, {}).strategies == ("heuristic",)
 
 
-@pytest.mark.parametrize(("variable", "value"), [("ROUTER_EPSILON", "much"), ("ROUTER_STRATEGIES", "[not json")])
-def test_a_malformed_variable_is_a_named_error(monkeypatch, variable, value):
+@pytest.mark.parametrize(
+    ("variable", "value", "complaint"),
+    [
+        ("ROUTER_EPSILON", "much", "epsilon"),
+        ("ROUTER_STRATEGIES", "[not json", "strategies"),
+        ("ROUTER_EPSILOM", "0.1", "did you mean ROUTER_EPSILON"),
+        ("router_epsilom", "0.1", "did you mean ROUTER_EPSILON"),
+        ("ROUTER_PRIVCY", "none", "did you mean ROUTER_PRIVACY"),
+        ("ROUTER_PLUGIN", "x", "did you mean ROUTER_PLUGINS"),
+        ("ROUTER_ZZZ", "x", "no such setting"),
+        ("ROUTER_PRIVACY__MODE", "none", "nested variables are not read; give all of it in ROUTER_PRIVACY"),
+        ("ROUTER_STRATEGY__THOMPSON__DRAWS", "5", "ROUTER_STRATEGY, lists and mappings as JSON"),
+        ("ROUTER_PRIVACY", "", "ROUTER_PRIVACY is empty"),
+        ("ROUTER_SEED", " ", "ROUTER_SEED is empty"),
+        ("ROUTER_REWARD", "", "ROUTER_REWARD is empty"),
+        ("ROUTER_STORE", "", "ROUTER_STORE is empty"),
+    ],
+)
+def test_a_variable_that_would_be_passed_over_is_a_named_error(tmp_path, monkeypatch, variable, value, complaint):
     monkeypatch.setenv(variable, value)
-    with pytest.raises(InvalidConfigError):
-        RouterConfig.of()
+    path = tmp_path / "router.json"
+    path.write_text("{}")
+    for load in (RouterConfig.of, lambda: load_config(path)):
+        with pytest.raises(InvalidConfigError, match=complaint):
+            load()
+
+
+def test_variables_that_others_read_are_left_alone(monkeypatch):
+    monkeypatch.setenv("ROUTER_PLUGINS", "")
+    monkeypatch.setenv("ROUTER_BENCH_DATA", "/data")
+    monkeypatch.setenv("ROUTER_TEST_ANYTHING", "x")
+    monkeypatch.setenv("ROUTER_SERVICE_HOST", "10.0.0.1")  # a service called router in Kubernetes
+    monkeypatch.setenv("ROUTER_SERVICE_PORT_HTTP", "80")
+    monkeypatch.setenv("ROUTER_PORT", "tcp://10.0.0.1:80")
+    monkeypatch.setenv("ROUTER_PORT_80_TCP_ADDR", "10.0.0.1")
+    monkeypatch.setenv("ROUTER_ADMIN_SERVICE_PORT", "80")
+    monkeypatch.setenv("ROUTERS", "x")
+    assert RouterConfig.of() == RouterConfig.of(strategies=("thompson", "heuristic"))
+
+
+def test_every_variable_that_the_product_reads_is_on_the_list():
+    root = Path(router_sdk.__file__).parents[1]
+    sources = [path for folder in ("router_sdk", "benchmarks", "plugins") for path in (root / folder).rglob("*.py")]
+    named = {name for path in sources for name in re.findall(r"\bROUTER_[A-Z_]*[A-Z]\b", path.read_text("utf-8"))}
+    settings = {f"ROUTER_{name.upper()}" for name in RouterConfig.model_fields}
+    assert named - settings - {"ROUTER_PLUGIN"} == environment._OTHERS  # a name of its own in plugins.py, no variable
 
 
 def test_settings_come_before_a_configuration_and_a_file(tmp_path):

@@ -14,8 +14,8 @@ from pydantic import (
     model_validator,
 )
 
-from router_sdk.plugin import AgentSet, RouteContext, StrategyConfig, Task
-from router_sdk_heuristic.patterns import keyword_pattern, parse_regex
+from router_sdk.plugin import AgentSet, RouteContext, StrategyConfig, Task, normal
+from router_sdk_heuristic.patterns import Keywords, Regex
 from router_sdk_heuristic.predicate import parse_predicate
 
 RuleFunction = Callable[[Task, AgentSet, RouteContext], str | Collection[str] | None]
@@ -40,6 +40,8 @@ def _qualified_name(function: object) -> str:
 
 Text = Annotated[str, Field(min_length=1)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_several)]
+Name = Annotated[Text, AfterValidator(normal)]
+Names = Annotated[tuple[Name, ...], BeforeValidator(_several)]
 
 
 class Rule(BaseModel):
@@ -49,7 +51,8 @@ class Rule(BaseModel):
         name: What explanations call it; by default its place in the list.
         agents: Who gets the task, one name or several (``agent`` is accepted too).
         function: A Python function that names the agents instead.
-        keywords: Words or phrases, of which one must stand in the text, as whole words, in any case.
+        keywords: Words or phrases, of which one must stand in the text, as whole words, in any case and Unicode form;
+            inside a run of characters where a script puts no spaces between words.
         regex: Regular expression that must match somewhere in the text; ``(?i)`` ignores case.
         when: Condition on the task's features, such as ``mape > 15 and region == "EU"``.
         task_type: The task's type.
@@ -64,16 +67,16 @@ class Rule(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: Text | None = None
-    agents: Texts = Field(default=(), validation_alias=AliasChoices("agents", "agent"))
+    agents: Names = Field(default=(), validation_alias=AliasChoices("agents", "agent"))
     function: Annotated[RuleFunction, PlainSerializer(_qualified_name, return_type=str)] | None = None
     keywords: Texts = ()
-    regex: Annotated[str, _checked_by(parse_regex)] | None = None
+    regex: Annotated[str, _checked_by(Regex)] | None = None
     when: Annotated[str, _checked_by(parse_predicate)] | None = None
-    task_type: Text | None = None
-    capability: Text | None = None
-    after: Texts = ()
-    seen: Texts = ()
-    unseen: Texts = ()
+    task_type: Name | None = None
+    capability: Name | None = None
+    after: Names = ()
+    seen: Names = ()
+    unseen: Names = ()
     hard: bool = False
     weight: float = Field(default=0.9, gt=0.0, le=1.0)
 
@@ -85,7 +88,7 @@ class Rule(BaseModel):
         if self.function is None and not any((*conditions, self.after, self.seen, self.unseen)):
             raise ValueError("a rule needs a condition; for an agent that gets what is left, set default_agent")
         if self.keywords:
-            keyword_pattern(self.keywords)
+            Keywords(self.keywords)
         return self
 
 
@@ -104,7 +107,7 @@ class HeuristicConfig(StrategyConfig):
     """
 
     rules: tuple[Rule, ...] = ()
-    default_agent: Text | None = None
+    default_agent: Name | None = None
     default_weight: float = Field(default=0.5, gt=0.0, le=1.0)
     capability_weight: float = Field(default=0.5, ge=0.0, le=1.0)
     temperature: float = Field(default=0.04, ge=0.005)

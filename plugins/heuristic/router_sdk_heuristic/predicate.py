@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from router_sdk.plugin import normal
+
 if TYPE_CHECKING:
     from router_sdk.plugin import FeatureValue
 
@@ -52,7 +54,7 @@ class Comparison:
             return False
         if _kind(found) is not _kind(self.value):
             return self.operator == "!="
-        return _OPERATORS[self.operator](found, self.value)
+        return _OPERATORS[self.operator](normal(found) if isinstance(found, str) else found, self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +71,13 @@ class Predicate:
 def parse_predicate(text: str) -> Predicate:
     """Read ``name operator value``, joined by ``and``.
 
-    Operators are ``== != < <= > >=``; values are numbers, ``true``, ``false`` and quoted texts.
+    Operators are ``== != < <= > >=``; values are numbers, ``true``, ``false`` and quoted texts. Names and texts are
+    compared in Unicode's form NFC.
 
     Raises:
         ValueError: if it cannot be read; says where.
     """
-    tokens = _tokens(text)
+    tokens = _tokens(normal(text))
     comparisons = []
     for start in range(0, max(len(tokens), 1), 4):
         comparisons.append(_comparison(text, tokens[start : start + 3]))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from router_sdk_heuristic.patterns import keyword_pattern, parse_regex
+from router_sdk.plugin import normal
+from router_sdk_heuristic.patterns import Keywords, Regex
 from router_sdk_heuristic.predicate import parse_predicate
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class RuleMatcher:
         if named is None:
             return None
         reasons.append(f"function {getattr(self.rule.function, '__name__', 'without a name')}")
-        return (named,) if isinstance(named, str) else tuple(named), ", ".join(reasons)
+        names = (named,) if isinstance(named, str) else named
+        return tuple(normal(name) for name in names), ", ".join(reasons)
 
 
 def _conditions(rule: Rule) -> tuple[Condition, ...]:
@@ -92,15 +94,15 @@ def _history(after: tuple[str, ...], seen: frozenset[str], unseen: frozenset[str
 
 
 def _keywords(keywords: tuple[str, ...]) -> Condition:
-    pattern = keyword_pattern(keywords)
+    wanted = Keywords(keywords)
 
     def holds(task: Task, context: RouteContext) -> str | None:
-        found = pattern.search(task.text)
-        return None if found is None else f"keyword {' '.join(found[0].lower().split())!r}"
+        found = wanted.found_in(task.text)
+        return None if found is None else f"keyword {' '.join(found.split())!r}"
 
     return holds
 
 
 def _regex(text: str) -> Condition:
-    pattern = parse_regex(text)
-    return lambda task, context: f"regex {text!r}" if pattern.search(task.text) else None
+    wanted = Regex(text)
+    return lambda task, context: f"regex {text!r}" if wanted.stands_in(task.text) else None

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from router_sdk.plugin import folded, words
+
 if TYPE_CHECKING:
     from router_sdk.plugin import Agent, AgentSet
 
@@ -20,8 +22,6 @@ Integers = NDArray[np.intp]
 _NEAREST_WEIGHT = 0.3
 """Weight of the nearest document against the centroid of all: the best of eight values between 0 and 1 on held-out
 training rows of Banking77 and validation rows of CLINC150, with 5 to 50 examples an agent."""
-
-_WORD = r"(?u)\b\w+\b"
 
 
 class Nearest(NamedTuple):
@@ -97,8 +97,8 @@ class TextIndex:
         documents = tuple(document for own in texts for document in own)
         starts = np.cumsum([0, *(len(own) for own in texts[:-1])], dtype=np.intp)
         fitted = [
-            *_fit(documents, analyzer="word", token_pattern=_WORD),
-            *_fit(documents, analyzer="char_wb", ngram_range=(3, 4)),
+            *_fit(documents, analyzer=_words),
+            *_fit(documents, analyzer="char_wb", ngram_range=(3, 4), preprocessor=folded),
         ]
         if not fitted:
             nothing = np.zeros(0, dtype=np.intp)
@@ -157,8 +157,12 @@ class TextIndex:
 
 def _documents(agent: Agent) -> Sequence[str]:
     """An agent's profile, then its examples; never empty."""
-    words = [agent.name.replace("_", " ").replace("-", " "), agent.description, *sorted(agent.capabilities)]
-    return [" ".join(word for word in words if word), *agent.examples]
+    said = [agent.name.replace("_", " ").replace("-", " "), agent.description, *sorted(agent.capabilities)]
+    return [" ".join(part for part in said if part), *agent.examples]
+
+
+def _words(text: str) -> list[str]:
+    return words(folded(text))
 
 
 def _fit(documents: Sequence[str], **settings: Any) -> list[tuple[Any, Any]]:

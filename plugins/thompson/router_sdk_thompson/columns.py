@@ -14,6 +14,8 @@ from zlib import crc32
 
 import numpy as np
 
+from router_sdk.plugin import normal
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -90,7 +92,7 @@ class Columns:
 
     def _digest(self, name: str, value: FeatureValue) -> str:
         """What stands for a number's name, or for a category, and is remembered in this process alone."""
-        key = f"{name}={value}" if isinstance(value, str) else name
+        key = normal(f"{name}={value}" if isinstance(value, str) else name)
         kind = CATEGORY if isinstance(value, str) else NUMBER
         digest = self._digests.get(kind + key)
         if digest is None:

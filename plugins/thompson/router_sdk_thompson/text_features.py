@@ -2,7 +2,8 @@
 
 Half of the 2**16 ids belong to words and pairs, half to character grams. Words and pairs are hashed by crc32; a gram
 of four bytes is a 32-bit number as it stands, which one multiplication hashes (Knuth, 1973, section 6.4), so that all
-grams of a text take a few array operations. The router logs the ids with the decision: a replay does not hash again.
+grams of a text take a few array operations. Where a script puts no spaces between words, pairs of characters count as
+words, too. The router logs the ids with the decision: a replay does not hash again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from zlib import crc32
 
 import numpy as np
 
-from router_sdk.plugin import Encoder
+from router_sdk.plugin import Encoder, normal, unspaced_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,11 +37,13 @@ LONGEST = 4_000
 
 def text_ids(text: str) -> NDArray[np.uint16]:
     """Distinct feature ids of a text, ascending."""
-    raw = text[:LONGEST].lower().encode()
+    shown = normal(text[: 2 * LONGEST].lower())[:LONGEST]  # letters and their marks may stand apart
+    raw = shown.encode()
     words = raw.split()
     hashed = [*map(crc32, words)]
     # A pair is the second word's hash, started from the first one's.
     hashed += map(crc32, words[1:], hashed)
+    hashed += [crc32(pair.encode()) for pair in unspaced_pairs(shown)]
     padded = b" %b " % raw
     grams = max(len(padded) - GRAM + 1, 0)
     ids = np.empty(grams + len(hashed), dtype=np.uint32)
@@ -63,7 +66,7 @@ def extra_ids(features: Mapping[str, FeatureValue]) -> list[int]:
             told = str(value)
         else:
             told = f"{'-' if value < 0 else ''}{round(2.0 * float(np.log2(1.0 + abs(value))))}"
-        ids.append(crc32(f"\0{name}={told}".encode()) & MASK)
+        ids.append(crc32(f"\0{normal(name)}={normal(told)}".encode()) & MASK)
     return ids
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -86,7 +87,7 @@ def remove(invocation: Invocation, name: Annotated[str, typer.Argument(help="Who
 
 def _lister(invocation: Invocation) -> str:
     path = invocation.config_path
-    return "ROUTER_AGENTS" if path is None else str(path)
+    return "ROUTER_AGENTS" if path is None or "ROUTER_AGENTS" in os.environ else str(path)
 
 
 def _refuse_configured(invocation: Invocation, instead: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING
 
-from router_sdk.records import check_name
+from router_sdk.errors import CorruptArtifactError
+from router_sdk.store.artifacts import plain_name
 from router_sdk.strategy import Strategy, StrategyConfig
 from router_sdk.testing.comparison import require
 
@@ -19,9 +20,9 @@ def declares_what_the_router_calls(trial: Trial) -> None:
     name = getattr(kind, "name", None)
     require(isinstance(name, str), "its class has no name")
     try:
-        check_name(str(name))
-    except ValueError as error:
-        raise AssertionError(f"its name {name!r} cannot serve: {error}") from None
+        plain_name(name)
+    except CorruptArtifactError as error:
+        raise AssertionError(f"its name cannot serve: {error}") from None
     require(issubclass(kind.Config, StrategyConfig), "its Config does not derive from StrategyConfig")
     for method, promised in inspect.getmembers(Strategy, inspect.isfunction):
         if not method.startswith("_"):

@@ -1,8 +1,12 @@
 import json
+import unicodedata
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 from router_sdk_heuristic import HeuristicConfig, Rule
+from router_sdk_heuristic.patterns import _forms
 from router_sdk_heuristic.rule_matcher import RuleMatcher
 
 from router_sdk.plugin import Agent, AgentSet, Task
@@ -100,3 +104,53 @@ def test_a_config_can_be_written_down_and_read_again():
 def test_a_function_is_written_down_by_its_name():
     dumped = HeuristicConfig(rules=[Rule(function=test_history)]).model_dump_json()
     assert "test_history" in dumped
+
+
+LETTERS = st.characters(categories=["L"])
+WORDS = st.text(LETTERS, min_size=1, max_size=10)
+
+
+@given(
+    WORDS,
+    st.lists(WORDS, max_size=3),
+    st.sampled_from(["NFC", "NFD"]),
+    st.sampled_from(["NFC", "NFD"]),
+    st.sampled_from([str, str.upper, str.lower, str.casefold, str.swapcase]),
+    st.sampled_from([" ", "\n", "\u3000", "\u00a0\t"]),
+)
+def test_a_keyword_stands_in_every_text_that_has_it_as_its_own_word(word, others, mine, theirs, case, space):
+    text = unicodedata.normalize(theirs, space.join([*others, case(word), *others]))
+    keyword = unicodedata.normalize(mine, word)
+    assert match(Rule(agent="a", keywords=keyword, hard=True), text) == (("a",), f"keyword {keyword!r}")
+
+
+@pytest.mark.parametrize("conditions", [{"keywords": "café"}, {"regex": "caf."}, {"regex": "café$"}])
+@pytest.mark.parametrize("written", ["NFC", "NFD"])
+@pytest.mark.parametrize("read", ["NFC", "NFD"])
+def test_a_rule_holds_in_either_form(conditions, written, read):
+    given = {key: unicodedata.normalize(written, value) for key, value in conditions.items()}
+    assert match(Rule(agent="a", **given), unicodedata.normalize(read, "the café"))
+
+
+@pytest.mark.parametrize("read", ["NFC", "NFD"])
+def test_features_names_and_agents_in_a_rule_are_compared_in_one_form(read):
+    rule = Rule(
+        agent="cafe\u0301", when='ville == "Orle\u0301ans"', task_type="re\u0301clamation", after="cre\u0301dit"
+    )
+    task = Task(
+        features={unicodedata.normalize(read, "ville"): unicodedata.normalize(read, "Orléans")},
+        task_type=unicodedata.normalize(read, "réclamation"),
+    )
+    found = RuleMatcher(rule, 1).match(
+        task, AGENTS, FixedContext(text="", history=Task("x", history=["crédit"]).history)
+    )
+    assert found[0] == ("café",)
+
+
+def test_one_task_is_folded_once_for_many_rules():
+    _forms.cache_clear()
+    matchers = [RuleMatcher(Rule(agent="a", keywords=f"mot{number}"), number) for number in range(20)]
+    before = _forms.cache_info().misses
+    for matcher in matchers:
+        matcher.match(Task("où est le mot3 ?"), AGENTS, FixedContext(text=""))
+    assert _forms.cache_info().misses == before + 1

@@ -163,7 +163,7 @@ BAD = {
     "no text": ({"product_name": " ", "details": None}, "no text stands in product_name, details"),
     "no label": ({"tree": None}, "give 'agent', 'tree'"),
     "no tree": ({"tree": "[]"}, "no level first"),
-    "a path": ({"tree": "a/b"}, "must not look like a path"),
+    "a path": ({"tree": "../b"}, "must not look like a path"),
     "a long name": ({"tree": "a" * 300}, "at most 200 characters"),
     "unknown": ({"tree": "Cars >> Wheels"}, "Cars"),
 }

@@ -10,11 +10,41 @@ from router_sdk.records import AgentSet
 
 
 @pytest.mark.parametrize(
-    "name", ["", " a", "a ", "../etc/passwd", "a/b", "a\\b", ".hidden", "a\nb", "a\x00b", "x" * 201]
+    "name",
+    [
+        "",
+        " a",
+        "a ",
+        "../etc/passwd",
+        "/a",
+        "a/",
+        "a//b",
+        "a/../b",
+        "a/.b",
+        "a\\b",
+        ".hidden",
+        "a\nb",
+        "a\x00b",
+        "x" * 201,
+    ],
 )
 def test_a_name_that_cannot_serve_everywhere_is_refused(name):
     with pytest.raises(InvalidAgentError, match="name"):
         Agent(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["openai/gpt-5", "ft:gpt-4o:org::id", "@cf/meta/llama-3.1", "models/a.b", "客服", "x y"]
+)
+def test_names_as_models_have_them_can_serve(name):
+    assert Agent(name).name == name
+
+
+def test_a_name_has_one_unicode_form_and_is_measured_in_it():
+    assert Agent("cafe\u0301") == Agent("café")
+    assert Agent("e\u0301" * 200, capabilities=["re\u0301gler", "régler"]).capabilities == {"régler"}
+    with pytest.raises(InvalidAgentError, match="unique"):
+        AgentSet([Agent("café"), Agent("cafe\u0301")])
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ signals = st.builds(
         {"metrics": {"mape": float("nan")}},
         {"metrics": {"mape": "low"}},
         {"metrics": [1]},
-        {"correct_agent": "a/b"},
+        {"correct_agent": "../a"},
         {"correct_agent": 3},
         {"response": "x" * 1_000_001},
         {"response": "\ud83d"},

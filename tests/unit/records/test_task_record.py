@@ -58,7 +58,7 @@ def test_features_or_a_type_are_enough(fields):
         {"text": "x", "session_id": 7},
         {"text": "x", "session_id": "s" * 201},
         {"text": "x", "requires": 3},
-        {"text": "x", "history": ["a/b"]},
+        {"text": "x", "history": ["a/../b"]},
         {"text": "x", "max_cost_usd": -0.1},
         {"text": "x", "max_latency_ms": float("inf")},
         {"text": "x", "metadata": {"deep": "\udfff"}},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from router_sdk.plugin import CorruptArtifactError
+from router_sdk.plugin import CorruptArtifactError, normal
 from router_sdk_bert.encoding.preparation import TextPreparation
 
 _CHARS_PER_TOKEN = 16
@@ -45,7 +45,8 @@ class TextTokens:
         self._prepare = None if preparation == TextPreparation() else preparation
 
     def __call__(self, text: str) -> list[int]:
-        """Ids of a text, special tokens included; at most ``max_tokens``, at least the special ones."""
+        """Ids of a text in any Unicode form, at most ``max_tokens``, and at least the special ones."""
+        text = normal(text)
         if self._prepare is not None:
             text = self._prepare(text)
         if len(text) > self._chars:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from router_sdk.plugin import normal
 from router_sdk_bert.head.names import UNKNOWN
 from router_sdk_bert.head.shelf import Facts
 from router_sdk_bert.head.state_file import array_of
@@ -36,10 +37,10 @@ class Prototype(NamedTuple):
 
 def prototypes_of(agent: Agent, config: HeadConfig) -> tuple[Prototype, ...]:
     """The texts of one agent, each once."""
-    said = {text: config.example_weight for text in agent.examples if text.strip()}
+    said = {normal(text): config.example_weight for text in agent.examples if text.strip()}
     for text in (agent.description, *sorted(agent.capabilities)):
         if text.strip():
-            said.setdefault(text, config.description_weight)
+            said.setdefault(normal(text), config.description_weight)
     return tuple(Prototype(text, weight) for text, weight in said.items() if weight > 0.0)
 
 
