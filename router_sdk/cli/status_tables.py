@@ -108,10 +108,12 @@ def _agents(report: Mapping[str, Any]) -> Table:
 def _statistics(found: Mapping[str, Any]) -> Table:
     labels = {"no agent fits" if name is None else name: count for name, count in found["label_distribution"].items()}
     improvement = found["improvement_rate"]
+    silent = found["taught_nothing"]
     return pairs(
         {
             "Examples": f"{found['total_examples']:,}, {share(found['feedback_rate'])} with feedback "
-            f"(positive: {share(found['positive_feedback_rate'])}), mean quality {word(found['avg_quality_score'])}",
+            f"(positive: {share(found['positive_feedback_rate'])}), mean quality {word(found['avg_quality_score'])}"
+            + (f"; {silent:,} taught nothing, because they do not say how it went" if silent else ""),
             "Labels": word(labels),
             "Reward": f"{word(found['current_model_score'])} over the last 100 outcomes"
             + ("" if improvement is None else f", {improvement:+.1%} against the 100 before"),

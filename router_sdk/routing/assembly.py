@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from pydantic import ValidationError
 
@@ -25,6 +26,8 @@ StrategySpec = str | tuple[str, Mapping[str, Any]] | type[Strategy] | Strategy
 FIRST_PARTY = ("bert", "thompson", "heuristic")
 """The default chain: those of these that are installed."""
 _TAKEN = "performance"
+_IN_USE: WeakValueDictionary[int, Strategy] = WeakValueDictionary()
+"""Strategies that a router was made with, by their address."""
 
 
 class Workshop:
@@ -54,7 +57,8 @@ class Workshop:
         Raises:
             UnknownStrategyError: if a name is not registered.
             InvalidConfigError: if a strategy's configuration is not understood, configures a strategy that is not in
-                the chain, its name could lead out of the store's folder, or the privacy mode keeps it from learning.
+                the chain, its name could lead out of the store's folder, the privacy mode keeps it from learning, or
+                a finished object has been in a router before, open or closed.
             DuplicateNameError: if two strategies have one name.
         """
         if specs is None:
@@ -78,6 +82,7 @@ class Workshop:
                     f"privacy={privacy!r} keeps no text, and strategy {strategy.name!r} learns from past texts; "
                     "use privacy='full' or 'redacted', or leave it out of the chain"
                 )
+        _IN_USE.update((id(strategy), strategy) for strategy in made)
         return made
 
     def installed(self, name: str) -> Strategy | None:
@@ -90,6 +95,11 @@ class Workshop:
     def _make(self, spec: StrategySpec) -> Strategy:
         if isinstance(spec, Strategy):
             _check_name(spec.name)
+            if _IN_USE.get(id(spec)) is spec:
+                raise InvalidConfigError(
+                    f"strategies: this object of strategy {spec.name!r} has been in a router already, and holds what "
+                    "it learnt there; make a second one, or pass its class or its name: each router then makes its own"
+                )
             return spec
         settings: Mapping[str, Any] = {}
         if isinstance(spec, tuple):
