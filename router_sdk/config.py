@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from router_sdk.errors import InvalidConfigError
+from router_sdk.neighbours import in_our_words
 from router_sdk.records import Agent, PrivacyMode
 from router_sdk.records.record import Label, describe
 from router_sdk.rewards import MetricGoal
@@ -142,7 +143,7 @@ class RouterConfig(BaseSettings):
         try:
             return cls(**settings)
         except ValidationError as error:
-            raise InvalidConfigError(f"configuration: {describe(error)}") from None
+            raise InvalidConfigError(f"configuration: {describe(error)}{in_our_words(error)}") from None
         except ValueError as error:
             raise InvalidConfigError(f"configuration: {error}") from None
 

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 from pydantic import ValidationError
 
 from router_sdk.errors import CorruptArtifactError, DuplicateNameError, InvalidConfigError, UnknownStrategyError
+from router_sdk.neighbours import in_our_words
 from router_sdk.records.record import describe
 from router_sdk.store.artifacts import plain_name
 from router_sdk.strategy import Encoder, Kept, Strategy, StrategyServices
@@ -114,7 +115,7 @@ class Workshop:
         try:
             own = chosen.Config(**{**self._config.strategy.get(chosen.name, {}), **settings})
         except ValidationError as error:
-            raise InvalidConfigError(f"strategy {chosen.name!r}: {describe(error)}") from None
+            raise InvalidConfigError(f"strategy {chosen.name!r}: {describe(error)}{in_our_words(error)}") from None
         services = StrategyServices(
             folder=self._folder / "strategies" / chosen.name,
             encoders=self._encoders,
