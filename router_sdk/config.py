@@ -13,8 +13,10 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from router_sdk.environment import check_environment
 from router_sdk.errors import InvalidConfigError
+from router_sdk.neighbours import in_our_words
 from router_sdk.records import Agent, PrivacyMode
-from router_sdk.records.record import describe
+from router_sdk.records.record import Label, describe
+from router_sdk.rewards import MetricGoal
 
 
 def _agents(value: Any) -> Any:
@@ -45,6 +47,8 @@ class RouterConfig(BaseSettings):
         store: SQLite file, or ``":memory:"``.
         privacy: What of a text is kept: ``full``, ``redacted``, ``hmac`` or ``none``.
         reward: Name of a registered reward function, or None for ``OutcomeReward``.
+        reward_metrics: What the default reward makes of ``Outcome.metrics``, by name, see ``MetricGoal``: ``{"mape":
+            {"goal": "min", "low": 5.0, "high": 30.0, "weight": 1.0}}``. Metrics that are not named teach nothing.
         epsilon: Exploration floor, in [0, 1]: each eligible agent keeps at least ``epsilon / k`` probability.
         seed: Seed of everything random, or None.
         learning: Whether this process learns; False serves what was learnt.
@@ -86,6 +90,7 @@ class RouterConfig(BaseSettings):
     store: Annotated[Path, BeforeValidator(_file_name)] = Path("router.db")
     privacy: PrivacyMode = "full"
     reward: str | None = None
+    reward_metrics: dict[Label, MetricGoal] = Field(default_factory=dict)
     epsilon: float = Field(default=0.02, ge=0.0, le=1.0)
     seed: int | None = Field(default=None, ge=0)
     learning: bool = True
@@ -145,7 +150,7 @@ class RouterConfig(BaseSettings):
                 settings = _joined(_joined(file, EnvSettingsSource(cls)()), settings)
             return cls(**settings)
         except ValidationError as error:
-            raise InvalidConfigError(f"configuration: {describe(error)}") from None
+            raise InvalidConfigError(f"configuration: {describe(error)}{in_our_words(error)}") from None
         except ValueError as error:
             raise InvalidConfigError(f"configuration: {error}") from None
 

@@ -22,7 +22,7 @@ from router_sdk.lifetime import unwatch, watch
 from router_sdk.plugins import PluginRegistry
 from router_sdk.records import Agent, Decision, Distribution, Outcome, Task
 from router_sdk.records.plain import plain, told
-from router_sdk.rewards import OutcomeReward, RewardFunction, checked_reward, reward_fingerprint
+from router_sdk.rewards import OutcomeReward, RewardFunction, RewardMark, checked_reward, reward_name, with_metrics
 from router_sdk.routing.assembly import StrategySpec, Workshop
 from router_sdk.routing.chain import Chain, Stage
 from router_sdk.routing.eligibility import Roster
@@ -43,6 +43,15 @@ if TYPE_CHECKING:
     from router_sdk.records import ModelVersion
 
 _log = logging.getLogger(__name__)
+
+_UNKNOWN_REWARD = (
+    "whether the reward %s is the one that the store was learnt with cannot be known (%s): each start replays the log, "
+    "and what was archived is not learnt again; give it an attribute 'fingerprint', a text that changes when it does"
+)
+_METRICS_ALONE = (
+    "outcomes that hold metrics alone (%s) teach nothing; report success, quality or feedback beside them, or state "
+    'what is good: reward_metrics={"%s": {"goal": "min", "low": 0.0, "high": 1.0}}'
+)
 
 
 class Engine:
@@ -65,9 +74,13 @@ class Engine:
         plugins: Iterable[object],
     ) -> None:
         self.config = config
-        self._open = self._closed = self._frozen = self._dropped = False
+        self._open = self._closed = self._frozen = self._dropped = self._hinted = False
         self.plugins = PluginRegistry.load(plugins)
-        self.reward = reward or (self.plugins.reward(config.reward) if config.reward else OutcomeReward())
+        given = reward or (self.plugins.reward(config.reward) if config.reward else OutcomeReward())
+        self.reward = with_metrics(given, config.reward_metrics)
+        self._reward_mark = RewardMark(self.reward)
+        if self._reward_mark.unknown is not None:
+            _log.warning(_UNKNOWN_REWARD, reward_name(self.reward), self._reward_mark.unknown)
         encoders = Encoders(self.plugins.encoders, config.encoder)
         with no_fork():  # from here on it closes its connections before a fork itself
             self.store = Store(
@@ -153,7 +166,7 @@ class Engine:
 
     def _fold_of(self, stage: Stage) -> Fold:
         encoding = repr(sorted(self.config.encoder.items()))
-        return strategy_fold(stage.strategy, stage.model_version, reward_fingerprint(self.reward), encoding)
+        return strategy_fold(stage.strategy, stage.model_version, self._reward_mark.text, encoding)
 
     def _updated(self) -> None:
         self.chain.finish_published()
@@ -196,6 +209,9 @@ class Engine:
             if name is not None:
                 self.members.require_known(name)
         signals = outcome.signals()
+        if not self._hinted and isinstance(self.reward, OutcomeReward) and (names := self.reward.unstated(signals)):
+            self._hinted = True
+            _log.warning(_METRICS_ALONE, ", ".join(names), names[0])
         if not isinstance(decision, Decision):
             return self.store.entry(check_id(decision), outcome, signals, outcome_id=outcome_id)
         checked_reward(self.reward, signals, signals.agent or decision.agent)

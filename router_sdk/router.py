@@ -42,7 +42,8 @@ class Router(Serving):
         agents: Who can be chosen: ``Agent`` records, names, or mappings of an agent's fields. None follows
             what the store knows.
         strategies: The chain; the first that does not abstain decides. Names, ``(name, settings)`` pairs,
-            ``Strategy`` classes or objects. None takes those of bert, thompson and heuristic that are installed.
+            ``Strategy`` classes or objects, each object for one router. None takes those of bert, thompson and
+            heuristic that are installed.
         store: SQLite file on a local disk, or ``":memory:"``; the default is ``router.db``.
         config: A ``RouterConfig``, or the path of a TOML, YAML or JSON file.
         reward: Turns outcomes into rewards; the default is ``OutcomeReward()``.
@@ -79,9 +80,10 @@ class Router(Serving):
         Keys: ``total_examples, label_distribution`` (labels by agent), ``no_agent_fits`` (labels that say so),
         ``feedback_rate`` (share of examples with explicit feedback), ``avg_quality_score, positive_feedback_rate,
         current_model_score`` (mean reward of the last 100 outcomes), ``improvement_rate`` (relative to the 100 before),
-        ``samples_processed`` (outcomes that were learnt, each once); of updates ``total_updates, successful_updates,
-        failed_updates, avg_update_time_ms``; of fits ``retrain_count`` (their version came to serve),
-        ``encoder_retrain_count`` (and had moved an encoder), ``refused_fits, failed_fits, avg_fit_time_ms`` and
+        ``samples_processed`` (outcomes that were learnt, each once), ``taught_nothing`` (examples of which nothing says
+        how they went); of updates ``total_updates, successful_updates, failed_updates, avg_update_time_ms``; of fits
+        ``retrain_count`` (their version came to serve), ``encoder_retrain_count`` (and had moved an encoder),
+        ``refused_fits, failed_fits, avg_fit_time_ms`` and
         ``next_retrain_in``.
         """
         totals = self._engine.store.reader.query(learning_totals)

@@ -112,10 +112,12 @@ def _statistics(found: Mapping[str, Any]) -> Table:
     nobody = {"no agent fits": found["no_agent_fits"]} if found["no_agent_fits"] else {}
     labels = {**found["label_distribution"], **nobody}
     improvement = found["improvement_rate"]
+    silent = found["taught_nothing"]
     return pairs(
         {
             "Examples": f"{found['total_examples']:,}, {share(found['feedback_rate'])} with feedback "
-            f"(positive: {share(found['positive_feedback_rate'])}), mean quality {word(found['avg_quality_score'])}",
+            f"(positive: {share(found['positive_feedback_rate'])}), mean quality {word(found['avg_quality_score'])}"
+            + (f"; {silent:,} taught nothing, because they do not say how it went" if silent else ""),
             "Labels": word(labels),
             "Reward": f"{word(found['current_model_score'])} over the last 100 outcomes"
             + ("" if improvement is None else f", {improvement:+.1%} against the 100 before"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from router_sdk.records.record import blame
-from router_sdk.rewards import reward_fingerprint
+from router_sdk.rewards import RewardMark
 from router_sdk.store.journal import LearningEvent
 from router_sdk.store.snapshots import fingerprint
 
@@ -131,5 +131,5 @@ def strategy_fold(strategy: Strategy, model_version: int | None, *surroundings: 
 
 def performance_fold(performance: Performance, reward: RewardFunction) -> Fold:
     """The fold of the performance report."""
-    mark = fingerprint(performance.name, str(performance.state_version), reward_fingerprint(reward))
+    mark = fingerprint(performance.name, str(performance.state_version), RewardMark(reward).text)
     return Fold(performance.name, performance, mark, journalled=False)

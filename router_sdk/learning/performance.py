@@ -148,6 +148,7 @@ class Performance:
         with self.lock:
             total, with_feedback, positive, with_quality, quality = self._judged
             labels, rewards = dict(self._labels), list(self._rewards.values())
+            silent = int(total) - self._usable
         newest, before = rewards[-WINDOW:], rewards[:-WINDOW][-WINDOW:]
         score = sum(newest) / len(newest) if newest else None
         earlier = sum(before) / len(before) if before else None
@@ -161,6 +162,7 @@ class Performance:
             "current_model_score": score,
             "improvement_rate": (score - earlier) / earlier if score is not None and earlier else None,
             "samples_processed": self._processed,
+            "taught_nothing": silent,
         }
 
     def agents(

@@ -24,6 +24,7 @@ from router_sdk.errors import (
     TooFewExamplesError,
 )
 from router_sdk.gate import Comparison, Gate, HeldOutAccuracy
+from router_sdk.neighbours import in_our_words
 from router_sdk.records.record import blame, describe
 from router_sdk.store.artifacts import entry
 from router_sdk.store.connection import PRIVATE_FILE, private_folder
@@ -160,7 +161,7 @@ class Trainer:
         try:
             type(config)(**{**config.model_dump(exclude_unset=True), **settings})
         except ValidationError as error:
-            raise InvalidConfigError(f"strategy {stage.name!r}: {describe(error)}") from None
+            raise InvalidConfigError(f"strategy {stage.name!r}: {describe(error)}{in_our_words(error)}") from None
         fit = self._start(stage, "by hand" if source is None else "pre-training", settings, source)
         if fit is None:
             if self._closed:
