@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.deciding import Deciding
-from router_sdk.errors import RouterClosedError
+from router_sdk.errors import RouterClosedError, WrongTenantError
 from router_sdk.exchange.intake import Intake
 from router_sdk.forking import no_fork
 from router_sdk.hookspecs import hookimpl
@@ -28,7 +28,7 @@ from router_sdk.routing.eligibility import Roster
 from router_sdk.routing.members import Members
 from router_sdk.routing.request import Encoders
 from router_sdk.store import Store
-from router_sdk.store.identity import check_id, check_key, new_id
+from router_sdk.store.identity import check_id, check_key, check_tenant, new_id
 from router_sdk.store.rows import Entry
 from router_sdk.training.attempt import FitServices
 from router_sdk.training.promoting import Promoter
@@ -184,8 +184,13 @@ class Engine:
 
     # -- recording
 
-    def entry(self, decision: Decision | str, outcome: Outcome, outcome_id: str | None = None) -> Entry:
-        """Check an outcome and make it ready for the log."""
+    def entry(
+        self, decision: Decision | str, outcome: Outcome, outcome_id: str | None = None, tenant: str | None = None
+    ) -> Entry:
+        """Check an outcome, and whose decision it is about where a tenant is given, and make it ready for the log.
+
+        With a tenant and an id it reads the log.
+        """
         if not self._open:
             raise RouterClosedError("the router was closed; make a new one on the same store")
         if outcome_id is not None:
@@ -194,13 +199,29 @@ class Engine:
             if name is not None:
                 self.members.require_known(name)
         signals = outcome.signals()
+        if tenant is not None:
+            self.require_tenant(decision, tenant)
         if not isinstance(decision, Decision):
-            return self.store.entry(check_id(decision), outcome, signals, outcome_id=outcome_id)
+            return self.store.entry(check_id(decision), outcome, signals, outcome_id=outcome_id, tenant=tenant)
         checked_reward(self.reward, signals, signals.agent or decision.agent)
         carried = None if decision.durable else decision
         return self.store.entry(
             decision.decision_id, outcome, signals, outcome_id=outcome_id, tenant=decision.task.tenant, decision=carried
         )
+
+    def require_tenant(self, decision: Decision | str, tenant: str) -> None:
+        """Check that a decision is a tenant's; one that is not logged yet is looked at again when it is.
+
+        Raises:
+            WrongTenantError: if it is another's.
+        """
+        tenant = check_tenant(tenant) or ""
+        if isinstance(decision, Decision):
+            if decision.task.tenant != tenant:
+                raise WrongTenantError(f"decision {decision.decision_id} is not one of tenant {tenant!r}")
+        elif not self.store.reader.require_tenant(check_id(decision), tenant):
+            self.store.writer.flush()
+            self.store.reader.require_tenant(decision, tenant)
 
     def recorded(self, decision_ids: Iterable[str], outcome: Outcome) -> None:
         """Tell the observers of an outcome on disk, and learn now where that is asked for."""

@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from router_sdk.errors import RouterClosedError, UnknownDecisionError
+from router_sdk.errors import RouterClosedError, UnknownDecisionError, WrongTenantError
 from router_sdk.records import Agent, AgentSet, Decision, Distribution, Skipped
 from router_sdk.store.payloads import TASK_COLUMNS, stored_task
 
@@ -60,11 +60,24 @@ class LogReader:
             raise UnknownDecisionError(f"the log holds no decision {decision_id}")
         return found
 
-    def session_decisions(self, session_id: str | None) -> list[str]:
-        """Ids of a session's decisions, oldest first."""
+    def require_tenant(self, decision_id: str, tenant: str) -> bool:
+        """Check whose decision it is, and say whether the log holds it.
+
+        Raises:
+            WrongTenantError: if it is another tenant's.
+        """
+        query = "SELECT tenant FROM decisions WHERE decision_id = ?"
+        row = self.query(lambda connection: connection.execute(query, (decision_id,)).fetchone())
+        if row is not None and row[0] != tenant:
+            raise WrongTenantError(f"decision {decision_id} is not one of tenant {tenant!r}")
+        return row is not None
+
+    def session_decisions(self, session_id: str | None, tenant: str | None = None) -> list[str]:
+        """Ids of the decisions of a tenant's session, oldest first."""
         query = """SELECT d.decision_id FROM payloads p JOIN decisions d ON d.seq = p.seq
-                   WHERE p.session_id = ? ORDER BY d.seq"""
-        return [row[0] for row in self.query(lambda connection: connection.execute(query, (session_id,)).fetchall())]
+                   WHERE p.session_id = ? AND d.tenant IS ? ORDER BY d.seq"""
+        rows = self.query(lambda connection: connection.execute(query, (session_id, tenant)).fetchall())
+        return [decision_id for (decision_id,) in rows]
 
     def counts(self) -> dict[str, int]:
         """Rows by table, and outcomes that wait for their decision."""

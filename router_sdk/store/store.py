@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from router_sdk.errors import InvalidConfigError, StoreUnavailableError
 from router_sdk.store.connection import DatabaseFile, open_looker, open_reader
 from router_sdk.store.group_commit import TIMEOUT_S, LogWriter
+from router_sdk.store.idempotency import IdempotencyKeys
 from router_sdk.store.journal import DeadLetter, write_dead_letters
 from router_sdk.store.kept_folders import KeptFolders
 from router_sdk.store.no_writer import NoWriter
@@ -44,6 +45,7 @@ class Store:
         folder: Folder beside it, for snapshots and models.
         writer: The one way to write.
         reader: For questions now and then.
+        keys: Which decisions idempotency keys stand for.
         snapshots: Folded states.
         parts: What processes serve from.
         exports: Folder of lists of what was exported where.
@@ -92,6 +94,7 @@ class Store:
                 timeout_s=timeout_s,
             )
         self.reader = LogReader(lambda: self._open(self.path))
+        self.keys = IdempotencyKeys(self.reader, self.privacy)
         self.snapshots = Snapshots(self.writer, self.reader, self.folder, read_only=read_only)
         self.parts = KeptFolders(self.folder)
         self.exports = self.folder / "exports"

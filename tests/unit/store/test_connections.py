@@ -25,7 +25,7 @@ from router_sdk.store.connection import (
     open_writer,
     private_folder,
 )
-from router_sdk.store.schema import APPLICATION_ID
+from router_sdk.store.schema import APPLICATION_ID, SCHEMA_VERSION
 
 LONG_AGO = 1_000.0
 
@@ -363,7 +363,7 @@ def test_a_writer_writes_what_stays(store_path, durable, synchronous):
         names = ("synchronous", "journal_mode", "secure_delete", "cache_size", "temp_store", "busy_timeout")
         assert [pragma(writer, name) for name in names] == [synchronous, "wal", 1, -32_000, 2, 50]
         names = ("auto_vacuum", "application_id", "user_version")
-        assert [pragma(writer, name) for name in names] == [2, APPLICATION_ID, 3]
+        assert [pragma(writer, name) for name in names] == [2, APPLICATION_ID, SCHEMA_VERSION]
         assert writer.isolation_level is None
         (other := ProcessLock(beside(store_path, "-lock"))).acquire(0.0)  # the lock was for opening
         other.close()
