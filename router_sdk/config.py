@@ -40,6 +40,10 @@ class RouterConfig(BaseSettings):
         encoder: Each encoder's own configuration, by its name.
         store: SQLite file, or ``":memory:"``.
         privacy: What of a text is kept: ``full``, ``redacted``, ``hmac`` or ``none``.
+        tenancy: What tenants share of what is learnt: ``shared`` (all of it), ``separate`` (nothing: each has a state
+            of its own, and nothing is fitted), or ``prior`` (each starts from what all have taught, and its own
+            outcomes take over). See docs/tenants.md.
+        most_tenants: How many tenants have a state of their own in memory, those that were taught last.
         reward: Name of a registered reward function, or None for ``OutcomeReward``.
         epsilon: Exploration floor, in [0, 1]: each eligible agent keeps at least ``epsilon / k`` probability.
         seed: Seed of everything random, or None.
@@ -81,6 +85,8 @@ class RouterConfig(BaseSettings):
     encoder: dict[str, dict[str, Any]] = Field(default_factory=dict)
     store: Annotated[Path, BeforeValidator(_file_name)] = Path("router.db")
     privacy: PrivacyMode = "full"
+    tenancy: Literal["shared", "separate", "prior"] = "shared"
+    most_tenants: int = Field(default=100, ge=1)
     reward: str | None = None
     epsilon: float = Field(default=0.02, ge=0.0, le=1.0)
     seed: int | None = Field(default=None, ge=0)
@@ -110,6 +116,11 @@ class RouterConfig(BaseSettings):
     def learns(self) -> bool:
         """Whether this process learns."""
         return self.learning and not self.read_only
+
+    @property
+    def fits(self) -> bool:
+        """Whether there can be fitted versions: they are made of all tenants' examples."""
+        return self.tenancy != "separate"
 
     @property
     def keep_versions_s(self) -> float | None:

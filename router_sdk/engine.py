@@ -11,13 +11,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.deciding import Deciding
-from router_sdk.errors import RouterClosedError, WrongTenantError
+from router_sdk.errors import RouterClosedError
 from router_sdk.exchange.intake import Intake
 from router_sdk.forking import no_fork
 from router_sdk.hookspecs import hookimpl
-from router_sdk.learning.fold import Fold, performance_fold, strategy_fold
+from router_sdk.learning.fold import Fold, performance_fold, strategy_fold, tenants_fold
 from router_sdk.learning.learner import Learner
 from router_sdk.learning.performance import Performance
+from router_sdk.learning.tenant_states import TenantStates
 from router_sdk.lifetime import unwatch, watch
 from router_sdk.plugins import PluginRegistry
 from router_sdk.records import Agent, Decision, Distribution, Outcome, Task
@@ -26,13 +27,14 @@ from router_sdk.routing.assembly import StrategySpec, Workshop
 from router_sdk.routing.chain import Chain, Stage
 from router_sdk.routing.eligibility import Roster
 from router_sdk.routing.members import Members
+from router_sdk.routing.pooling import TAKEOVER, Tenants
 from router_sdk.routing.request import Encoders
 from router_sdk.store import Store
-from router_sdk.store.identity import check_id, check_key, check_tenant, new_id
+from router_sdk.store.identity import check_id, check_key, new_id
 from router_sdk.store.rows import Entry
 from router_sdk.training.attempt import FitServices
 from router_sdk.training.promoting import Promoter
-from router_sdk.training.registry import Registry
+from router_sdk.training.registry import Registry, twin
 from router_sdk.training.trainer import Trainer
 from router_sdk.upkeep import Upkeep
 from router_sdk.waiting import held_here
@@ -40,6 +42,7 @@ from router_sdk.waiting import held_here
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
     from router_sdk.records import ModelVersion
+    from router_sdk.strategy import Strategy
 
 _log = logging.getLogger(__name__)
 
@@ -93,11 +96,8 @@ class Engine:
         self._workshop = Workshop(config, self.plugins, encoders, self.store.folder, keep)
         chosen = self._workshop.chain(strategies)
         self.registry = Registry(self.store)
-        opened = [self.registry.open(strategy) for strategy in chosen]
-        self.chain = Chain(
-            [Stage(strategy, None if version is None else version.version) for strategy, version in opened],
-            config.epsilon,
-        )
+        opened = [self.registry.open(strategy) if config.fits else (strategy, None) for strategy in chosen]
+        self.chain = Chain([self._stage(*each) for each in opened], config.epsilon)
         self.performance = Performance()
         self.members = Members(self.store, agents)
         self.deciding = Deciding(self.store, self.members, self.chain, self.plugins, encoders, config.seed)
@@ -141,17 +141,31 @@ class Engine:
         self._open = True
         self.learner.wake()
 
+    def _stage(self, strategy: Strategy, version: ModelVersion | None) -> Stage:
+        tenants = None
+        if self.config.tenancy != "shared":
+            states = TenantStates(partial(twin, strategy), self.config.most_tenants)
+            tenants = Tenants(states, strategy, TAKEOVER[self.config.tenancy])
+        return Stage(strategy, None if version is None else version.version, tenants)
+
     def _folds(self, versions: Sequence[ModelVersion | None]) -> list[Fold]:
         folds = []
         for stage, version in zip(self.chain.stages, versions, strict=True):
-            folds.append(self._fold_of(stage))
+            if self.config.fits:  # else nobody may learn from all of them together
+                folds.append(self._fold_of(stage))
             if version is not None:
                 folds[-1].cursor = folds[-1].saved = version.upto
+            if stage.tenants is not None:
+                states, alone = stage.tenants.states, not self.config.fits
+                folds.append(tenants_fold(stage.strategy, states, *self._surroundings(), journalled=alone))
         return folds
 
+    def _surroundings(self) -> tuple[str, str]:
+        """What states depend on besides the log and their strategy's settings."""
+        return reward_fingerprint(self.reward), repr(sorted(self.config.encoder.items()))
+
     def _fold_of(self, stage: Stage) -> Fold:
-        encoding = repr(sorted(self.config.encoder.items()))
-        return strategy_fold(stage.strategy, stage.model_version, reward_fingerprint(self.reward), encoding)
+        return strategy_fold(stage.strategy, stage.model_version, *self._surroundings())
 
     def _updated(self) -> None:
         self.chain.finish_published()
@@ -173,7 +187,7 @@ class Engine:
         with self.learner.folding.lock:
             for stage in self.chain.stages:
                 try:
-                    stage.strategy.prepare(roster.available)
+                    stage.prepare(roster.available)
                 except Exception as error:
                     stage.failed(error)
             self.chain.finish_published()
@@ -200,7 +214,7 @@ class Engine:
                 self.members.require_known(name)
         signals = outcome.signals()
         if tenant is not None:
-            self.require_tenant(decision, tenant)
+            tenant = self.store.require_tenant(decision, tenant)
         if not isinstance(decision, Decision):
             return self.store.entry(check_id(decision), outcome, signals, outcome_id=outcome_id, tenant=tenant)
         checked_reward(self.reward, signals, signals.agent or decision.agent)
@@ -208,20 +222,6 @@ class Engine:
         return self.store.entry(
             decision.decision_id, outcome, signals, outcome_id=outcome_id, tenant=decision.task.tenant, decision=carried
         )
-
-    def require_tenant(self, decision: Decision | str, tenant: str) -> None:
-        """Check that a decision is a tenant's; one that is not logged yet is looked at again when it is.
-
-        Raises:
-            WrongTenantError: if it is another's.
-        """
-        tenant = check_tenant(tenant) or ""
-        if isinstance(decision, Decision):
-            if decision.task.tenant != tenant:
-                raise WrongTenantError(f"decision {decision.decision_id} is not one of tenant {tenant!r}")
-        elif not self.store.reader.require_tenant(check_id(decision), tenant):
-            self.store.writer.flush()
-            self.store.reader.require_tenant(decision, tenant)
 
     def recorded(self, decision_ids: Iterable[str], outcome: Outcome) -> None:
         """Tell the observers of an outcome on disk, and learn now where that is asked for."""
@@ -260,6 +260,7 @@ class Engine:
                     "confidence_threshold": stage.threshold,
                     "answers": stage.answers,
                     "failures": stage.failures,
+                    **({} if stage.tenants is None else {"tenants": stage.tenants.states.report()}),
                     **dict(stage.strategy.report()),
                 }
                 for stage in self.chain.stages
@@ -327,11 +328,11 @@ class Engine:
             raise error
 
     def _close_strategies(self) -> None:
-        for stage in self.chain.stages:
+        for strategy in (strategy for stage in self.chain.stages for strategy in stage.strategies):
             try:
-                stage.strategy.close()
+                strategy.close()
             except Exception:
-                _log.exception("strategy %s could not be closed", stage.name)
+                _log.exception("strategy %s could not be closed", strategy.name)
 
     def before_fork(self) -> None:
         """Hold what a child must not get half done, and close the connections: SQLite's do not survive a fork."""
@@ -361,7 +362,8 @@ class Engine:
             self.trainer.after_fork()
             self.upkeep.after_fork()
             for stage in self.chain.stages:
-                stage.strategy.after_fork()
+                for strategy in stage.strategies:
+                    strategy.after_fork()
 
 
 class _Face:

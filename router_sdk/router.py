@@ -145,7 +145,7 @@ class Router(Serving):
             The fit: how far it is, how it ended, and a way to stop it.
 
         Raises:
-            NotTrainableError: if nothing in the chain has a fit.
+            NotTrainableError: if nothing in the chain has a fit, or with ``tenancy="separate"``.
             InvalidConfigError: if a setting is unknown or out of range.
             FitError: if another fit is running, or with ``wait`` if it failed.
         """

@@ -267,7 +267,7 @@ class Serving:
         self._writer.flush()
         found = self._engine.store.reader.known_decision(check_id(decision_id))
         if tenant is not None:
-            self._engine.require_tenant(found, tenant)
+            self._engine.store.require_tenant(found, tenant)
         return found
 
     # -- agents

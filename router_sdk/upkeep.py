@@ -358,7 +358,9 @@ class Upkeep:
     # -- promote
 
     def _promote(self, intent: Intent) -> None:
-        """Let a version serve that passed the gate before its process ended."""
+        """Let a version serve that passed the gate before its process ended, unless none serves here."""
+        if not self._config.fits:
+            return
         told = intent.body
         name, number, after = str(told["strategy"]), int(told["version"]), int(told["after"])
         with self._trainer.alone(name):

@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from router_sdk.errors import RouterClosedError, UnknownDecisionError, WrongTenantError
+from router_sdk.errors import RouterClosedError, UnknownDecisionError
 from router_sdk.records import Agent, AgentSet, Decision, Distribution, Skipped
 from router_sdk.store.payloads import TASK_COLUMNS, stored_task
 
@@ -60,17 +60,11 @@ class LogReader:
             raise UnknownDecisionError(f"the log holds no decision {decision_id}")
         return found
 
-    def require_tenant(self, decision_id: str, tenant: str) -> bool:
-        """Check whose decision it is, and say whether the log holds it.
-
-        Raises:
-            WrongTenantError: if it is another tenant's.
-        """
+    def tenants(self, decision_id: str) -> list[str | None]:
+        """Whose decision it is; nobody's, where the log does not hold it."""
         query = "SELECT tenant FROM decisions WHERE decision_id = ?"
-        row = self.query(lambda connection: connection.execute(query, (decision_id,)).fetchone())
-        if row is not None and row[0] != tenant:
-            raise WrongTenantError(f"decision {decision_id} is not one of tenant {tenant!r}")
-        return row is not None
+        rows = self.query(lambda connection: connection.execute(query, (decision_id,)).fetchall())
+        return [tenant for (tenant,) in rows]
 
     def session_decisions(self, session_id: str | None, tenant: str | None = None) -> list[str]:
         """Ids of the decisions of a tenant's session, oldest first."""
