@@ -34,7 +34,7 @@ from router_sdk.store.identity import check_id, check_key, new_id
 from router_sdk.store.rows import Entry
 from router_sdk.training.attempt import FitServices
 from router_sdk.training.promoting import Promoter
-from router_sdk.training.registry import Registry, twin
+from router_sdk.training.registry import Registry
 from router_sdk.training.trainer import Trainer
 from router_sdk.upkeep import Upkeep
 from router_sdk.waiting import held_here
@@ -144,7 +144,7 @@ class Engine:
     def _stage(self, strategy: Strategy, version: ModelVersion | None) -> Stage:
         tenants = None
         if self.config.tenancy != "shared":
-            states = TenantStates(partial(twin, strategy), self.config.most_tenants)
+            states = TenantStates(strategy, self.config.most_tenants, alone=not self.config.fits)
             tenants = Tenants(states, strategy, TAKEOVER[self.config.tenancy])
         return Stage(strategy, None if version is None else version.version, tenants)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -60,10 +60,12 @@ class TenantStates:
     Read by requests and changed by the learner's thread. Decisions without a tenant are those of one tenant more.
 
     Args:
-        make: Makes a strategy that was taught nothing.
+        strategy: Whose; it may have been taught something, and been fitted.
         most: How many tenants have a state; of more, the one goes whose last outcome is the longest ago.
+        alone: Whether that strategy itself is taught nothing, and states can be made after it.
 
     Attributes:
+        root: What states are made after: a strategy that is taught nothing.
         most: How many tenants have a state.
         given_up: How often one went.
 
@@ -71,13 +73,15 @@ class TenantStates:
         InvalidConfigError: if the strategy cannot be made a second time.
     """
 
-    def __init__(self, make: Callable[[], Strategy], most: int) -> None:
-        self._make, self.most = make, most
+    def __init__(self, strategy: Strategy, most: int, *, alone: bool) -> None:
+        self.most, self.given_up = most, 0
         self._states: OrderedDict[str | None, TenantState] = OrderedDict()
         self._agents: AgentSet | None = None
-        self.given_up = 0
         try:
-            make().close()
+            root = type(strategy)(strategy.config, strategy.services)
+            if alone:
+                root.close()
+            self.root = strategy if alone else root
         except TypeError as error:
             raise InvalidConfigError(
                 "tenancy: a state for each tenant takes a strategy that can be made again from its configuration and "
@@ -99,7 +103,7 @@ class TenantStates:
             strategy.prepare(agents)
 
     def _fresh(self) -> Strategy:
-        strategy = self._make()
+        strategy = self.root.untaught()
         if self._agents is not None:
             strategy.prepare(self._agents)
         return strategy

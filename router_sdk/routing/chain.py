@@ -50,13 +50,18 @@ class Stage:
 
     @property
     def strategies(self) -> tuple[Strategy, ...]:
-        """The strategy, and the tenants' states of it."""
-        return (self.strategy,) if self.tenants is None else (self.strategy, *self.tenants.states.strategies())
+        """The strategy, what the tenants' states are made after, and these."""
+        if self.tenants is None:
+            return (self.strategy,)
+        root = self.tenants.states.root
+        return (self.strategy, *(() if root is self.strategy else (root,)), *self.tenants.states.strategies())
 
     def prepare(self, agents: AgentSet) -> None:
         """Get all of them ready for these agents."""
         self.strategy.prepare(agents)
         if self.tenants is not None:
+            if self.tenants.states.root is not self.strategy:
+                self.tenants.states.root.prepare(agents)
             self.tenants.states.prepare(agents)
 
     def judge(self, proposal: Proposal | None, agents: AgentSet, epsilon: float) -> Distribution | Skipped:

@@ -15,7 +15,7 @@ from router_sdk.records import AgentSet, Signals
 from router_sdk.strategy import StrategyServices
 from router_sdk.testing.examples import make_example, revise
 
-from ..doubles import Counting, Fixed
+from ..doubles import Counting
 
 TENANTS = (None, "acme", "globex", "initech")
 
@@ -37,13 +37,20 @@ class Watched(Counting):
         self.closed = True
 
 
+class Closed(Watched):
+    """Cannot be made from its configuration and services alone."""
+
+    def __init__(self, config, services, secret):
+        super().__init__(config, services)
+
+
 def made(folder, kind=Watched):
     return kind(kind.Config(), StrategyServices(folder=folder))
 
 
 @pytest.fixture
 def make_states(tmp_path):
-    return lambda most=100: TenantStates(lambda: made(tmp_path), most)
+    return lambda most=100: TenantStates(made(tmp_path), most, alone=True)
 
 
 def history(steps):
@@ -80,7 +87,7 @@ def taught(states):
 @given(steps=steps)
 def test_a_state_holds_what_its_tenants_outcomes_alone_teach(tmp_path_factory, steps):
     folder, lessons = tmp_path_factory.mktemp("states"), history(steps)
-    states = TenantStates(lambda: made(folder), 100)
+    states = TenantStates(made(folder), 100, alone=True)
     states.learn(lessons)
     for tenant in TENANTS:
         own = [one for one in lessons if one.task.tenant == tenant]
@@ -96,14 +103,14 @@ def test_a_state_holds_what_its_tenants_outcomes_alone_teach(tmp_path_factory, s
 def test_it_depends_neither_on_batches_nor_on_restarts(tmp_path_factory, steps, cuts, most):
     """With fewer places than tenants, too: who goes, goes by the log alone."""
     folder, lessons = tmp_path_factory.mktemp("states"), history(steps)
-    at_once, cut = (TenantStates(lambda: made(folder), most) for _ in range(2))
+    at_once, cut = (TenantStates(made(folder), most, alone=True) for _ in range(2))
     at_once.learn(lessons)
     edges = [0, *sorted(cuts), len(lessons)]
     for number, (start, end) in enumerate(pairwise(edges)):
         cut.learn(lessons[start:end])
         (saved := folder / str(number)).mkdir()
         cut.save(saved)
-        cut = TenantStates(lambda: made(folder), most)
+        cut = TenantStates(made(folder), most, alone=True)
         cut.load(saved)
     assert taught(cut) == taught(at_once)
     assert cut.report() == at_once.report()
@@ -113,7 +120,7 @@ def test_it_depends_neither_on_batches_nor_on_restarts(tmp_path_factory, steps, 
 @given(steps=steps, most=st.integers(1, 3))
 def test_no_state_takes_back_what_it_was_not_taught(tmp_path_factory, steps, most):
     folder = tmp_path_factory.mktemp("states")
-    states = TenantStates(lambda: made(folder), most)
+    states = TenantStates(made(folder), most, alone=True)
     for lesson in history(steps):
         states.learn([lesson])
         for state in states._states.values():
@@ -200,6 +207,19 @@ def test_states_that_are_not_valid_leave_all_as_it_was(make_states, tmp_path, da
     assert not any(strategy.closed for strategy in states.strategies())
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_states_are_made_after_a_strategy_that_is_taught_nothing(tmp_path, alone):
+    strategy = made(tmp_path)
+    if not alone:
+        strategy.learn([told(1, "acme")])
+    states = TenantStates(strategy, 2, alone=alone)
+    assert (states.root is strategy) == alone
+    assert (states.root.lessons, states.root.closed) == ([], False)
+    states.root.untaught = lambda: made(tmp_path, kind=Counting)
+    states.learn([told(2, "acme")])
+    assert type(states.of("acme").strategy) is Counting
+
+
 def test_a_strategy_that_cannot_be_made_twice_is_refused():
     with pytest.raises(InvalidConfigError, match=r"tenancy: .*made again"):
-        TenantStates(lambda: Fixed(None, None, None, None, None), 1)
+        TenantStates(Closed(Closed.Config(), None, "secret"), 1, alone=True)
