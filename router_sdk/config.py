@@ -46,6 +46,10 @@ class RouterConfig(BaseSettings):
         encoder: Each encoder's own configuration, by its name.
         store: SQLite file, or ``":memory:"``.
         privacy: What of a text is kept: ``full``, ``redacted``, ``hmac`` or ``none``.
+        tenancy: What tenants share of what is learnt: ``shared`` (all of it), ``separate`` (nothing: each has a state
+            of its own, and nothing is fitted), or ``prior`` (each starts from what all have taught, and its own
+            outcomes take over). See docs/tenants.md.
+        most_tenants: How many tenants have a state of their own in memory, those that were taught last.
         reward: Name of a registered reward function, or None for ``OutcomeReward``.
         reward_metrics: What the default reward makes of ``Outcome.metrics``, by name, see ``MetricGoal``: ``{"mape":
             {"goal": "min", "low": 5.0, "high": 30.0, "weight": 1.0}}``. Metrics that are not named teach nothing.
@@ -89,6 +93,8 @@ class RouterConfig(BaseSettings):
     encoder: dict[str, dict[str, Any]] = Field(default_factory=dict)
     store: Annotated[Path, BeforeValidator(_file_name)] = Path("router.db")
     privacy: PrivacyMode = "full"
+    tenancy: Literal["shared", "separate", "prior"] = "shared"
+    most_tenants: int = Field(default=100, ge=1)
     reward: str | None = None
     reward_metrics: dict[Label, MetricGoal] = Field(default_factory=dict)
     epsilon: float = Field(default=0.02, ge=0.0, le=1.0)
@@ -119,6 +125,11 @@ class RouterConfig(BaseSettings):
     def learns(self) -> bool:
         """Whether this process learns."""
         return self.learning and not self.read_only
+
+    @property
+    def fits(self) -> bool:
+        """Whether there can be fitted versions: they are made of all tenants' examples."""
+        return self.tenancy != "separate"
 
     @property
     def keep_versions_s(self) -> float | None:

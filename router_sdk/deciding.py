@@ -19,7 +19,7 @@ from router_sdk.routing.eligibility import Eligible, Roster, eligible
 from router_sdk.routing.limits import Limits
 from router_sdk.routing.members import Members
 from router_sdk.routing.request import Encoders, RequestContext, Sessions, Surroundings
-from router_sdk.store.identity import check_key, keyed_id, new_id
+from router_sdk.store.identity import check_key, new_id
 from router_sdk.store.rows import Entry
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ class Deciding:
         agents, notes, excluded = self._eligible(task, exclude, context)
         drawn, skipped = self._chain.choose(task, agents, context)
         decision = self._draw(task, context, drawn, (*notes, *skipped) if notes else skipped, excluded, decision_id)
-        if remember and task.session_id is not None and decision.agent is not None:
-            self.sessions.remember(task.session_id, decision.agent)
+        if remember:
+            self.sessions.remember(decision)
         return decision
 
     def _draw(
@@ -166,8 +166,13 @@ class Deciding:
             _log.error("the log's queue is full, or closed: %d decisions were not logged so far", self.unlogged)
 
     def decide_once(self, task: Task, exclude: Collection[str], key: str) -> Decision:
-        """The decision for an idempotency key: made and written by whoever comes first, in any process."""
-        decision_id = keyed_id(check_key(key, "idempotency_key"), task.tenant)
+        """The decision for a tenant's idempotency key: made and written by whoever comes first, in any process.
+
+        Raises:
+            IdempotencyConflictError: if the key was given for another task, see ``IdempotencyKeys.check``.
+        """
+        keys = self._store.keys
+        decision_id = keys.decision_id(check_key(key, "idempotency_key"), task.tenant)
         known = self._store.reader.decision(decision_id)
         if known is None:
             made = self.decide(task, exclude, decision_id)
@@ -175,6 +180,7 @@ class Deciding:
             known = self._store.reader.known_decision(decision_id)
             if self._observed:
                 self._plugins.notify("on_decision", decision=known)
+        keys.check(key, task)
         return known
 
     def decide_batch(self, tasks: Sequence[Task], exclude: Collection[str]) -> list[Decision]:
@@ -197,8 +203,7 @@ class Deciding:
                 _, notes, excluded = narrowed[i]
                 decisions[i] = self._draw(tasks[i], contexts[i], drawn, (*notes, *skipped), excluded)
         for decision in decisions.values():
-            if decision.task.session_id is not None and decision.agent is not None:
-                self.sessions.remember(decision.task.session_id, decision.agent)
+            self.sessions.remember(decision)
         return [decisions[i] for i in range(len(tasks))]
 
     def vectors(self, task: Task) -> Mapping[str, NDArray[Any]] | None:

@@ -15,9 +15,10 @@ from router_sdk.errors import RouterClosedError
 from router_sdk.exchange.intake import Intake
 from router_sdk.forking import no_fork
 from router_sdk.hookspecs import hookimpl
-from router_sdk.learning.fold import Fold, performance_fold, strategy_fold
+from router_sdk.learning.fold import Fold, performance_fold, strategy_fold, tenants_fold
 from router_sdk.learning.learner import Learner
 from router_sdk.learning.performance import Performance
+from router_sdk.learning.tenant_states import TenantStates
 from router_sdk.lifetime import unwatch, watch
 from router_sdk.plugins import PluginRegistry
 from router_sdk.records import Agent, Decision, Distribution, Outcome, Task
@@ -27,6 +28,7 @@ from router_sdk.routing.assembly import StrategySpec, Workshop
 from router_sdk.routing.chain import Chain, Stage
 from router_sdk.routing.eligibility import Roster
 from router_sdk.routing.members import Members
+from router_sdk.routing.pooling import TAKEOVER, Tenants
 from router_sdk.routing.request import Encoders
 from router_sdk.store import Store
 from router_sdk.store.identity import check_id, check_key, new_id
@@ -41,6 +43,7 @@ from router_sdk.waiting import held_here
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
     from router_sdk.records import ModelVersion
+    from router_sdk.strategy import Strategy
 
 _log = logging.getLogger(__name__)
 
@@ -107,11 +110,8 @@ class Engine:
         self._workshop = Workshop(config, self.plugins, encoders, self.store.folder, keep)
         chosen = self._workshop.chain(strategies)
         self.registry = Registry(self.store)
-        opened = [self.registry.open(strategy) for strategy in chosen]
-        self.chain = Chain(
-            [Stage(strategy, None if version is None else version.version) for strategy, version in opened],
-            config.epsilon,
-        )
+        opened = [self.registry.open(strategy) if config.fits else (strategy, None) for strategy in chosen]
+        self.chain = Chain([self._stage(*each) for each in opened], config.epsilon)
         self.performance = Performance()
         self.members = Members(self.store, agents)
         measured = self.performance.spending.mean
@@ -156,17 +156,31 @@ class Engine:
         self._open = True
         self.learner.wake()
 
+    def _stage(self, strategy: Strategy, version: ModelVersion | None) -> Stage:
+        tenants = None
+        if self.config.tenancy != "shared":
+            states = TenantStates(strategy, self.config.most_tenants, alone=not self.config.fits)
+            tenants = Tenants(states, strategy, TAKEOVER[self.config.tenancy])
+        return Stage(strategy, None if version is None else version.version, tenants)
+
     def _folds(self, versions: Sequence[ModelVersion | None]) -> list[Fold]:
         folds = []
         for stage, version in zip(self.chain.stages, versions, strict=True):
-            folds.append(self._fold_of(stage))
+            if self.config.fits:  # else nobody may learn from all of them together
+                folds.append(self._fold_of(stage))
             if version is not None:
                 folds[-1].cursor = folds[-1].saved = version.upto
+            if stage.tenants is not None:
+                states, alone = stage.tenants.states, not self.config.fits
+                folds.append(tenants_fold(stage.strategy, states, *self._surroundings(), journalled=alone))
         return folds
 
+    def _surroundings(self) -> tuple[str, str]:
+        """What states depend on besides the log and their strategy's settings."""
+        return self._reward_mark.text, repr(sorted(self.config.encoder.items()))
+
     def _fold_of(self, stage: Stage) -> Fold:
-        encoding = repr(sorted(self.config.encoder.items()))
-        return strategy_fold(stage.strategy, stage.model_version, self._reward_mark.text, encoding)
+        return strategy_fold(stage.strategy, stage.model_version, *self._surroundings())
 
     def _updated(self) -> None:
         self.chain.finish_published()
@@ -188,7 +202,7 @@ class Engine:
         with self.learner.folding.lock:
             for stage in self.chain.stages:
                 try:
-                    stage.strategy.prepare(roster.available)
+                    stage.prepare(roster.available)
                 except Exception as error:
                     stage.failed(error)
             self.chain.finish_published()
@@ -199,8 +213,13 @@ class Engine:
 
     # -- recording
 
-    def entry(self, decision: Decision | str, outcome: Outcome, outcome_id: str | None = None) -> Entry:
-        """Check an outcome and make it ready for the log."""
+    def entry(
+        self, decision: Decision | str, outcome: Outcome, outcome_id: str | None = None, tenant: str | None = None
+    ) -> Entry:
+        """Check an outcome, and whose decision it is about where a tenant is given, and make it ready for the log.
+
+        With a tenant and an id it reads the log.
+        """
         if not self._open:
             raise RouterClosedError("the router was closed; make a new one on the same store")
         if outcome_id is not None:
@@ -212,8 +231,10 @@ class Engine:
         if not self._hinted and isinstance(self.reward, OutcomeReward) and (names := self.reward.unstated(signals)):
             self._hinted = True
             _log.warning(_METRICS_ALONE, ", ".join(names), names[0])
+        if tenant is not None:
+            tenant = self.store.require_tenant(decision, tenant)
         if not isinstance(decision, Decision):
-            return self.store.entry(check_id(decision), outcome, signals, outcome_id=outcome_id)
+            return self.store.entry(check_id(decision), outcome, signals, outcome_id=outcome_id, tenant=tenant)
         checked_reward(self.reward, signals, signals.agent or decision.agent)
         carried = None if decision.durable else decision
         return self.store.entry(
@@ -258,6 +279,7 @@ class Engine:
                     "confidence_threshold": stage.threshold,
                     "answers": stage.answers,
                     "failures": stage.failures,
+                    **({} if stage.tenants is None else {"tenants": stage.tenants.states.report()}),
                     **told(stage.strategy.report()),
                 }
                 for stage in self.chain.stages
@@ -325,11 +347,11 @@ class Engine:
             raise error
 
     def _close_strategies(self) -> None:
-        for stage in self.chain.stages:
+        for strategy in (strategy for stage in self.chain.stages for strategy in stage.strategies):
             try:
-                stage.strategy.close()
+                strategy.close()
             except Exception:
-                _log.exception("strategy %s could not be closed", stage.name)
+                _log.exception("strategy %s could not be closed", strategy.name)
 
     def before_fork(self) -> None:
         """Hold what a child must not get half done, and close the connections: SQLite's do not survive a fork."""
@@ -359,7 +381,8 @@ class Engine:
             self.trainer.after_fork()
             self.upkeep.after_fork()
             for stage in self.chain.stages:
-                stage.strategy.after_fork()
+                for strategy in stage.strategies:
+                    strategy.after_fork()
 
 
 class _Face:

@@ -25,7 +25,7 @@ from router_sdk.records.plain import plain
 from router_sdk.serving import Ranked, Serving, TaskLike
 from router_sdk.store.activity import answered, learning_events, passed
 from router_sdk.store.backup import BackupReport, backup
-from router_sdk.store.identity import check_key
+from router_sdk.store.identity import check_key, check_tenant
 from router_sdk.store.journal import dead_letters, learning_totals
 from router_sdk.strategy import Strategy
 from router_sdk.training.fit import Fit
@@ -149,7 +149,7 @@ class Router(Serving):
             The fit: how far it is, how it ended, and a way to stop it.
 
         Raises:
-            NotTrainableError: if nothing in the chain has a fit.
+            NotTrainableError: if nothing in the chain has a fit, or with ``tenancy="separate"``.
             InvalidConfigError: if a setting is unknown or out of range.
             FitError: if another fit is running, or with ``wait`` if it failed.
         """
@@ -350,10 +350,14 @@ class Router(Serving):
         replay = partial(verify_replay, reward=self.reward)
         return backup(self._engine.store, Path(target), replay if verify else None)
 
-    def forget(self, session_id: str) -> int:
+    def forget(self, session_id: str, *, tenant: str | None = None) -> int:
         """Erase what a session said: texts, features, vectors, responses and its id, from the files' raw bytes.
 
         Probabilities, rewards and labels stay; sums and fitted weights are not unlearnt.
+
+        Args:
+            session_id: Which.
+            tenant: Whose session; None is that of tasks without a tenant.
 
         Returns:
             How many decisions were touched.
@@ -362,4 +366,4 @@ class Router(Serving):
             StoreUnavailableError: if a reader keeps old pages, or another process is at work on the store's files; the
                 log itself is erased then, and the rest is done as soon as it can be.
         """
-        return self._engine.upkeep.forget(check_key(session_id, "session_id"))
+        return self._engine.upkeep.forget(check_key(session_id, "session_id"), check_tenant(tenant))

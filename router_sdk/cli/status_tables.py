@@ -56,6 +56,7 @@ def _chain(report: Mapping[str, Any]) -> Table:
     serving = {stage["name"]: _version(stage) for stage in report["strategies"]}
     chain = [stage["name"] for stage in report["strategies"]]
     others = [name for name in lately if name not in chain]
+    cursors = report["learner"]["cursors"]
     rows = []
     for name in [*chain, *others]:
         row = lately.get(name, {})
@@ -66,7 +67,7 @@ def _chain(report: Mapping[str, Any]) -> Table:
                 share(row.get("share")),
                 share(row.get("mean_confidence")),
                 share(row.get("explored")),
-                word(report["learner"]["cursors"].get(name)),
+                word(cursors.get(name, cursors.get(f"{name}.tenants"))),
                 visible("; ".join(reasons[:_REASONS])),
             ]
         )

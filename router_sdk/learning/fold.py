@@ -15,6 +15,7 @@ from router_sdk.store.snapshots import fingerprint
 
 if TYPE_CHECKING:
     from router_sdk.learning.performance import Performance
+    from router_sdk.learning.tenant_states import TenantStates
     from router_sdk.records import Example
     from router_sdk.rewards import RewardFunction
     from router_sdk.store.tail import Batch
@@ -127,6 +128,12 @@ def strategy_fold(strategy: Strategy, model_version: int | None, *surroundings: 
     version = () if model_version is None else (f"version {model_version}",)
     mark = fingerprint(strategy.name, str(strategy.state_version), repr(strategy.config), *surroundings, *version)
     return Fold(strategy.name, strategy, mark, model_version=model_version)
+
+
+def tenants_fold(strategy: Strategy, states: TenantStates, *surroundings: str, journalled: bool) -> Fold:
+    """The fold of the tenants' states of a strategy, which are never fitted."""
+    mark = fingerprint(strategy_fold(strategy, None, *surroundings).fingerprint, "tenants", str(states.most))
+    return Fold(f"{strategy.name}.tenants", states, mark, journalled=journalled)
 
 
 def performance_fold(performance: Performance, reward: RewardFunction) -> Fold:

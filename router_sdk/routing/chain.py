@@ -14,6 +14,7 @@ from router_sdk.routing.finishing import finish, uniform
 from router_sdk.strategy import Strategy
 
 if TYPE_CHECKING:
+    from router_sdk.routing.pooling import Tenants
     from router_sdk.routing.request import RequestContext
     from router_sdk.strategy import Proposal
 
@@ -30,20 +31,42 @@ class Stage:
 
     Attributes:
         strategy: Who proposes.
+        tenants: Who proposes for whom, where tenants do not share all that is learnt.
+        proposer: One of the two.
         model_version: Which fitted version, or None.
         failures: How often it raised or proposed nonsense.
         answers: How often it decided.
     """
 
-    __slots__ = ("_abstained", "answers", "failures", "model_version", "name", "strategy", "threshold")
+    __slots__ = (
+        *("_abstained", "answers", "failures", "model_version", "name", "proposer", "strategy", "tenants"),
+        "threshold",
+    )
 
-    def __init__(self, strategy: Strategy, model_version: int | None = None) -> None:
-        self.strategy = strategy
+    def __init__(self, strategy: Strategy, model_version: int | None = None, tenants: Tenants | None = None) -> None:
+        self.strategy, self.tenants = strategy, tenants
+        self.proposer: Strategy | Tenants = strategy if tenants is None else tenants
         self.name = strategy.name
         self.threshold = strategy.config.confidence_threshold
         self.model_version = model_version
         self.failures = self.answers = 0
         self._abstained = Skipped(self.name, "abstained")
+
+    @property
+    def strategies(self) -> tuple[Strategy, ...]:
+        """The strategy, what the tenants' states are made after, and these."""
+        if self.tenants is None:
+            return (self.strategy,)
+        root = self.tenants.states.root
+        return (self.strategy, *(() if root is self.strategy else (root,)), *self.tenants.states.strategies())
+
+    def prepare(self, agents: AgentSet) -> None:
+        """Get all of them ready for these agents."""
+        self.strategy.prepare(agents)
+        if self.tenants is not None:
+            if self.tenants.states.root is not self.strategy:
+                self.tenants.states.root.prepare(agents)
+            self.tenants.states.prepare(agents)
 
     def judge(self, proposal: Proposal | None, agents: AgentSet, epsilon: float) -> Distribution | Skipped:
         """The finished distribution, or why it does not count.
@@ -96,6 +119,8 @@ class Chain:
         """Put a stage in the place of the one of its name: a request sees the old chain or the new one."""
         found = self.stage(stage.name)
         stage.answers, stage.failures = found.answers, found.failures
+        if found.tenants is not None:
+            stage.tenants = stage.proposer = found.tenants.beside(stage.strategy)
         self.stages = tuple(stage if old is found else old for old in self.stages)
         self.rules = tuple(stage if old is found else old for old in self.rules)
 
@@ -105,7 +130,7 @@ class Chain:
         for stage in self.stages:
             verdict: Distribution | Skipped
             try:
-                verdict = stage.judge(stage.strategy.propose(task, agents, context), agents, self.epsilon)
+                verdict = stage.judge(stage.proposer.propose(task, agents, context), agents, self.epsilon)
             except Exception as error:
                 verdict = stage.failed(error)
             if isinstance(verdict, Distribution):
@@ -121,7 +146,7 @@ class Chain:
         for stage in self.stages:
             left = [i for i in range(len(tasks)) if i not in answers]
             try:
-                proposals = stage.strategy.propose_batch([tasks[i] for i in left], agents, [contexts[i] for i in left])
+                proposals = stage.proposer.propose_batch([tasks[i] for i in left], agents, [contexts[i] for i in left])
                 if len(proposals) != len(left):
                     raise ValueError(f"propose_batch gave {len(proposals)} answers for {len(left)} tasks")
             except Exception as error:
@@ -146,7 +171,8 @@ class Chain:
         """Finish what the strategies published, so that no request has to. Off the hot path."""
         for stage in self.stages:
             try:
-                for proposal, agents in stage.strategy.published():
-                    finish(proposal, agents, self.epsilon, stage.name, stage.model_version)
+                for strategy in stage.strategies:
+                    for proposal, agents in strategy.published():
+                        finish(proposal, agents, self.epsilon, stage.name, stage.model_version)
             except Exception as error:
                 stage.failed(error)

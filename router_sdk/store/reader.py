@@ -60,11 +60,18 @@ class LogReader:
             raise UnknownDecisionError(f"the log holds no decision {decision_id}")
         return found
 
-    def session_decisions(self, session_id: str | None) -> list[str]:
-        """Ids of a session's decisions, oldest first."""
+    def tenants(self, decision_id: str) -> list[str | None]:
+        """Whose decision it is; nobody's, where the log does not hold it."""
+        query = "SELECT tenant FROM decisions WHERE decision_id = ?"
+        rows = self.query(lambda connection: connection.execute(query, (decision_id,)).fetchall())
+        return [tenant for (tenant,) in rows]
+
+    def session_decisions(self, session_id: str | None, tenant: str | None = None) -> list[str]:
+        """Ids of the decisions of a tenant's session, oldest first."""
         query = """SELECT d.decision_id FROM payloads p JOIN decisions d ON d.seq = p.seq
-                   WHERE p.session_id = ? ORDER BY d.seq"""
-        return [row[0] for row in self.query(lambda connection: connection.execute(query, (session_id,)).fetchall())]
+                   WHERE p.session_id = ? AND d.tenant IS ? ORDER BY d.seq"""
+        rows = self.query(lambda connection: connection.execute(query, (session_id, tenant)).fetchall())
+        return [decision_id for (decision_id,) in rows]
 
     def counts(self) -> dict[str, int]:
         """Rows by table, and outcomes that wait for their decision."""

@@ -270,6 +270,16 @@ BEGIN SELECT RAISE(ABORT, 'its decision has {MOST_OUTCOMES:,} outcomes, the most
 """
 """What was learnt of earlier rows went by their own times, the newest so far."""
 
+_TENANTS = """
+DROP INDEX outcomes_by_id;
+CREATE INDEX outcomes_by_id ON outcomes (outcome_id, decision_id) WHERE outcome_id IS NOT NULL;
+ALTER TABLE pretraining ADD COLUMN tenant TEXT;
+UPDATE pretraining SET tenant = '';
+INSERT INTO meta VALUES ('store_secret', lower(hex(randomblob(32))))
+"""
+"""An outcome's id is a name of its decision's tenant, so that no index can hold it unique. Of a pre-training that an
+earlier release noted nobody knows the tenant, which the empty name says."""
+
 EVENT_TABLES = ("decisions", "outcomes", "agents", "forgotten")
 """Tables whose ``seq`` is drawn from the one commit-ordered sequence."""
 
@@ -298,8 +308,9 @@ def migrations() -> Migrations:
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
     @named()
-    def m0004_bounds(db: Database) -> None:
+    def m0004_bounds_and_tenants(db: Database) -> None:
         _execute(db, _BOUNDS, 4)
+        _execute(db, _TENANTS, 4)
 
     return named
 

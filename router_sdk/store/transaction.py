@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -231,6 +232,8 @@ class Committer:
         insert_rows(connection, "decisions", DECISION_COLUMNS, rows)
         insert_rows(connection, "payloads", PAYLOAD_COLUMNS, payloads)
         insert_rows(connection, "vectors", VECTOR_COLUMNS, vectors)
+        if unique:
+            _refuse_foreign_outcomes(connection, list(unique))
         return seq
 
     def _insert_set(self, connection: sqlite3.Connection, agents: AgentSet) -> None:
@@ -242,23 +245,57 @@ class Committer:
 
     def _insert_outcomes(self, connection: sqlite3.Connection, seq: int, entries: Sequence[Entry]) -> int:
         rows, payloads = [], []
-        seen: set[str] = set()
+        seen: set[tuple[str, ...]] = set()
         for outcome, payload, _ in entries:
             if outcome is None:
                 continue
-            outcome_id = outcome[0]
+            outcome_id, decision_id = outcome[:2]
             if outcome_id is not None:
-                found = connection.execute("SELECT 1 FROM outcomes WHERE outcome_id = ?", (outcome_id,)).fetchone()
-                if found or outcome_id in seen:
+                delivery = (outcome_id, *_owner(connection, decision_id))
+                if delivery in seen or connection.execute(_DELIVERED, (outcome_id, decision_id)).fetchone():
                     continue
-                seen.add(outcome_id)
+                seen.add(delivery)
             rows.append((seq, *outcome, self._clock.stamp(outcome[2])))
-            if payload is not None and not _forgotten(connection, outcome[1]):
+            if payload is not None and not _forgotten(connection, decision_id):
                 payloads.append((seq, *payload))
             seq += 1
         insert_rows(connection, "outcomes", f"{OUTCOME_COLUMNS}, logged_at", rows)
         insert_rows(connection, "payloads", PAYLOAD_COLUMNS, payloads)
         return seq
+
+
+_DELIVERED = """
+SELECT 1 FROM outcomes o WHERE o.outcome_id = ?1 AND (o.decision_id = ?2 OR EXISTS (
+    SELECT 1 FROM decisions theirs JOIN decisions ours ON ours.tenant IS theirs.tenant
+    WHERE theirs.decision_id = o.decision_id AND ours.decision_id = ?2))"""
+"""Whether a tenant's outcome of that id is there. An outcome is its decision's tenant's; before its decision comes
+nobody knows whose it is, and only the same decision's is the same."""
+
+
+def _owner(connection: sqlite3.Connection, decision_id: str) -> tuple[str, ...]:
+    """What tells the outcomes of one tenant from another's: its name, or of a decision that is not there, its id."""
+    row = connection.execute("SELECT tenant FROM decisions WHERE decision_id = ?", (decision_id,)).fetchone()
+    return ("decision", decision_id) if row is None else ("tenant", row[0] or "")
+
+
+_FOREIGN = """
+SELECT o.seq FROM decisions d JOIN outcomes o ON o.decision_id = d.decision_id
+WHERE d.decision_id IN (SELECT value FROM json_each(?)) AND o.tenant IS NOT NULL AND o.tenant IS NOT d.tenant"""
+
+
+def _refuse_foreign_outcomes(connection: sqlite3.Connection, decision_ids: list[str]) -> None:
+    """Outcomes that came before these decisions, for another tenant: they are dead letters now."""
+    seqs = json.dumps([seq for (seq,) in connection.execute(_FOREIGN, (json.dumps(decision_ids),))])
+    if seqs == "[]":
+        return
+    chosen = "seq IN (SELECT value FROM json_each(?))"
+    connection.execute(
+        f"""INSERT INTO dead_letters (at, kind, decision_id, reason)
+            SELECT ?, 'outcome', decision_id, 'its decision is another tenant''s' FROM outcomes WHERE {chosen}""",
+        (time.time(), seqs),
+    )
+    connection.execute(f"DELETE FROM payloads WHERE {chosen}", (seqs,))
+    connection.execute(f"DELETE FROM outcomes WHERE {chosen}", (seqs,))
 
 
 def _forgotten(connection: sqlite3.Connection, decision_id: str) -> bool:

@@ -33,6 +33,7 @@ from router_sdk.store.versions import fits_since, forgotten_after, fresh_example
 from router_sdk.strategy import Strategy
 from router_sdk.training.attempt import Attempt, FitServices, Source
 from router_sdk.training.fit import Fit, FitState
+from router_sdk.training.promoting import SEPARATE
 from router_sdk.training.reports import score, summary
 from router_sdk.triggers import Activity, ExampleCount
 
@@ -93,7 +94,7 @@ class Trainer:
         config, plugins = services.config, services.plugins
         self._triggers = [ExampleCount(config.retrain_interval, config.min_examples), *plugins.triggers]
         self._gate = Gate([HeldOutAccuracy(), *plugins.checks])
-        self._automatic = config.retrain and config.learns and any(map(trainable, chain.stages))
+        self._automatic = config.retrain and config.learns and config.fits and any(map(trainable, chain.stages))
         self.lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -150,6 +151,8 @@ class Trainer:
 
     def retrain(self, strategy: str | None, settings: Mapping[str, Any], source: Source | None = None) -> Fit:
         """Start a fit, see ``Router.retrain``; with ``source``, from the made-up examples that it writes."""
+        if not self._services.config.fits:
+            raise NotTrainableError(SEPARATE)
         stages = self._chain.stages
         stage = next(filter(trainable, stages), None) if strategy is None else self._chain.stage(strategy)
         if stage is None or not trainable(stage):

@@ -68,6 +68,27 @@ def test_an_outcome_for_a_whole_session(desk):
     assert desk.fault("record", "--session", "unknown", "--success", code=2)["type"] == "UnknownDecisionError"
 
 
+def test_names_are_their_tenants(desk):
+    of_acme, of_globex = (
+        desk.json("route", "hello", "--session", "1", "--tenant", name, "--idempotency-key", "k")["decision_id"]
+        for name in ("acme", "globex")
+    )
+    assert of_acme != of_globex
+    assert desk.fault("record", of_acme, "--success", "--tenant", "globex", code=2)["type"] == "WrongTenantError"
+    assert desk.json("record", of_acme, "--success", "--tenant", "acme")["pending"] is False
+    assert desk.json("record", "--session", "1", "--success", "--tenant", "globex")["recorded"] == 1
+    assert desk.fault("record", "--session", "1", "--success", code=2)["type"] == "UnknownDecisionError"
+    assert desk.fault("route", "bye", "--tenant", "acme", "--idempotency-key", "k", code=2)["type"] == (
+        "IdempotencyConflictError"
+    )
+    lines = [{"decision_id": of_acme, "success": True, "tenant": name} for name in ("acme", "globex")]
+    told = desk.run("record", "--batch", "-", stdin="\n".join(map(json.dumps, lines)), code=2)
+    assert "is not one of tenant" in told.stderr
+    assert desk.json("forget", "1", "--tenant", "acme") == {"session_id": "1", "tenant": "acme", "forgotten": 1}
+    assert desk.json("forget", "1")["forgotten"] == 0
+    assert "Erased what 1 decisions of 1 said" in desk.run("forget", "1", "--tenant", "globex").stdout
+
+
 def test_an_outcome_without_its_decision_waits_and_says_so(desk):
     stranger = "01a1faf5ccbe15e893b4025c516b6792"
     assert desk.json("record", stranger, "--success")["pending"] is True
