@@ -112,6 +112,7 @@ class Engine:
         self.registry = Registry(self.store)
         opened = [self.registry.open(strategy) if config.fits else (strategy, None) for strategy in chosen]
         self.chain = Chain([self._stage(*each) for each in opened], config.epsilon)
+        self._workshop.claim(chosen)
         self.performance = Performance()
         self.members = Members(self.store, agents)
         measured = self.performance.spending.mean
