@@ -9,7 +9,7 @@ from typing import Any, ClassVar, overload
 from pydantic import AliasChoices, Field, StrictBool
 
 from router_sdk.errors import InvalidAgentError
-from router_sdk.records.record import Amount, Label, Metadata, Name, Record, Share, Text
+from router_sdk.records.record import Amount, Labels, Metadata, Name, Record, Share, Text
 
 
 class Agent(Record):
@@ -36,7 +36,7 @@ class Agent(Record):
     name: Name
     description: Text = ""
     examples: tuple[Text, ...] = Field(default=(), validation_alias=AliasChoices("examples", "utterances"))
-    capabilities: frozenset[Label] = frozenset()
+    capabilities: Labels = frozenset()
     cost_usd: Amount | None = None
     latency_ms: Amount | None = None
     success_rate: Share | None = None

@@ -16,6 +16,8 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     JsonValue,
+    PlainSerializer,
+    StrictStr,
     StringConstraints,
     ValidationError,
 )
@@ -94,6 +96,8 @@ class _Real:
 
 Name = Annotated[str, StringConstraints(strict=True, max_length=MAX_NAME_CHARS), AfterValidator(check_name)]
 Label = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=MAX_NAME_CHARS)]
+Labels = Annotated[frozenset[Label], PlainSerializer(sorted, return_type=list[str], when_used="json")]
+"""A set, written in an order that is the same in every process."""
 Text = Annotated[str, StringConstraints(strict=True, max_length=MAX_TEXT_CHARS)]
 Exact = BeforeValidator(exact)
 """Put it behind a number's own constraints: what is given is the number that is kept."""
@@ -101,7 +105,7 @@ Amount = Annotated[float, Field(strict=True, ge=0), Exact]
 """A price, a duration or a budget."""
 Share = Annotated[float, Field(strict=True, ge=0, le=1), Exact]
 Real = Annotated[float, _Real]
-Metadata = Annotated[dict[str, JsonValue], AfterValidator(check_json)]
+Metadata = Annotated[dict[StrictStr, JsonValue], AfterValidator(check_json)]
 
 
 def describe(error: ValidationError) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, StrictBool, StrictInt, StringConstraints, WrapValidator
 
 from router_sdk.errors import InvalidTaskError
-from router_sdk.records.record import Amount, Label, Metadata, Name, Real, Record, Text
+from router_sdk.records.record import Amount, Label, Labels, Metadata, Name, Real, Record, Text
 
 FeatureValue = StrictBool | Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | Real | Text
 
@@ -43,7 +43,7 @@ class Task(Record):
     features: dict[Label, FeatureValue] = Field(default_factory=dict)
     session_id: Label | None = None
     tenant: Name | None = None
-    requires: frozenset[Label] = frozenset()
+    requires: Labels = frozenset()
     history: tuple[Name, ...] = ()
     max_cost_usd: Amount | None = None
     max_latency_ms: Amount | None = None
