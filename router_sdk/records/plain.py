@@ -52,7 +52,7 @@ def _listed(value: Any) -> Any:
 
 
 def _kind(value: Any) -> str:
-    """numpy's letter for what a value is; types of other libraries have none, and are numbers."""
+    """The letter by which numpy knows a type of value; types of other libraries have none, and are numbers."""
     kind: str = getattr(getattr(value, "dtype", None), "kind", "f")
     return kind
 

@@ -20,6 +20,7 @@ from pydantic import (
     StrictStr,
     StringConstraints,
     ValidationError,
+    WithJsonSchema,
 )
 from pydantic_core import CoreSchema, core_schema
 
@@ -96,7 +97,11 @@ class _Real:
 
 Name = Annotated[str, StringConstraints(strict=True, max_length=MAX_NAME_CHARS), AfterValidator(check_name)]
 Label = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=MAX_NAME_CHARS)]
-Labels = Annotated[frozenset[Label], PlainSerializer(sorted, return_type=list[str], when_used="json")]
+Labels = Annotated[
+    frozenset[Label],
+    PlainSerializer(sorted, when_used="json"),
+    WithJsonSchema({"type": "array", "items": {"type": "string", "minLength": 1}, "uniqueItems": True}),
+]
 """A set, written in an order that is the same in every process."""
 Text = Annotated[str, StringConstraints(strict=True, max_length=MAX_TEXT_CHARS)]
 Exact = BeforeValidator(exact)
