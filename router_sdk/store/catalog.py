@@ -41,8 +41,8 @@ def add_agents(writer: LogWriter, agents: Sequence[Agent], *, fresh: bool = Fals
 
 
 def _canonical(agent: Agent) -> str:
-    """The record as JSON that is equal for equal agents: sets have no order of their own."""
-    return json.dumps({**agent.model_dump(mode="json"), "capabilities": sorted(agent.capabilities)}, sort_keys=True)
+    """The record as JSON that is equal for equal agents."""
+    return json.dumps(agent.model_dump(mode="json"), sort_keys=True)
 
 
 def remove_agent(writer: LogWriter, agent: Agent) -> None:
