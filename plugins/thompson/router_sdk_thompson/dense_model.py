@@ -74,7 +74,7 @@ class DenseModel:
     def _start(self, vector: NDArray[Any] | None, features: Mapping[str, FeatureValue], agents: int) -> Design:
         config, first = self.config, 0 if vector is None else len(vector)
         numbers = first + sum(not isinstance(value, str) for value in features.values())
-        wanted = min(config.fourier_features, widest(agents) // 2) if 0 < numbers <= config.fourier_columns else 0
+        wanted = min(config.fourier_features, 2 * widest(agents) // 3) if 0 < numbers <= config.fourier_columns else 0
         self.design = design = Design(Columns(first), self.fourier(wanted))
         self.posterior = self.empty()
         return design

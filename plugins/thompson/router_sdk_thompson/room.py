@@ -12,9 +12,9 @@ from math import isqrt
 from typing import NamedTuple
 
 LEAST_ROWS = 4
-MOST_BYTES = 128_000_000
-"""What the covariances of one space of features may take, in double precision. Requests read two copies in single
-precision, which take as much again."""
+MOST_BYTES = 152_000_000
+"""What the covariances of one space of features may take, in double precision: those of 128 agents over an embedding of
+384 do. Requests read two copies in single precision, which take as much again."""
 _DOUBLED = 128
 _NUMBER = 8
 _FEWEST = 8
