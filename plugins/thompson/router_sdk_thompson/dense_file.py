@@ -33,6 +33,7 @@ def save_dense(model: DenseModel, folder: Path, stem: str) -> None:
         "step": model.clock.step,
         "columns": design.columns.state(),
         "fourier": 0 if design.fourier is None else design.fourier.count,
+        "drawn": 0 if design.fourier is None else design.fourier.drawn,
         "early": list(model.early),
         "rivals": [model.rivals.whims, model.rivals.successes],
         "agents": posterior.names(),
@@ -64,7 +65,9 @@ def load_dense(model: DenseModel, folder: Path, stem: str) -> None:
         posterior.restore([str(name) for name in state["agents"]], arrays)
         detectors = {str(name): restored_detector(model.config, each) for name, each in state["detectors"].items()}
         restless = Restless.restored(state["restless"])
-        design = Design(columns, model.fourier(int(state["fourier"])))
+        design = Design(columns, model.fourier(int(state.get("drawn", state["fourier"]))))
+        if design.fourier is not None:
+            design.fourier.keep(int(state["fourier"]))
         events, step = int(state["events"]), state["step"]
         rivals = Rivals()
         rivals.whims, rivals.successes = checked_pair(state["rivals"])
