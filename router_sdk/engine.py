@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.deciding import Deciding
-from router_sdk.errors import RouterClosedError
+from router_sdk.errors import RouterClosedError, StrategyError
 from router_sdk.exchange.intake import Intake
 from router_sdk.forking import no_fork
 from router_sdk.hookspecs import hookimpl
@@ -32,7 +32,7 @@ from router_sdk.store.identity import check_id, check_key, new_id
 from router_sdk.store.rows import Entry
 from router_sdk.training.attempt import FitServices
 from router_sdk.training.promoting import Promoter
-from router_sdk.training.registry import Registry
+from router_sdk.training.registry import Registry, twin
 from router_sdk.training.trainer import Trainer
 from router_sdk.upkeep import Upkeep
 from router_sdk.waiting import held_here
@@ -40,6 +40,7 @@ from router_sdk.waiting import held_here
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
     from router_sdk.records import ModelVersion
+    from router_sdk.strategy import Strategy
 
 _log = logging.getLogger(__name__)
 
@@ -146,12 +147,31 @@ class Engine:
         for stage, version in zip(self.chain.stages, versions, strict=True):
             folds.append(self._fold_of(stage))
             if version is not None:
-                folds[-1].cursor = folds[-1].saved = version.upto
+                folds[-1].begin_at(version.upto)
         return folds
 
     def _fold_of(self, stage: Stage) -> Fold:
         encoding = repr(sorted(self.config.encoder.items()))
-        return strategy_fold(stage.strategy, stage.model_version, reward_fingerprint(self.reward), encoding)
+        begin = partial(self._begun_again, stage)
+        return strategy_fold(stage.strategy, stage.model_version, begin, reward_fingerprint(self.reward), encoding)
+
+    def _begun_again(self, stage: Stage) -> Strategy:
+        """A strategy like a stage's that has learnt nothing since its version was fitted.
+
+        Raises:
+            StrategyError: if it is made of something else than a configuration and services.
+        """
+        strategy = twin(stage.strategy)
+        try:
+            if strategy.config is not stage.strategy.config or strategy.services is not stage.strategy.services:
+                raise StrategyError("its constructor takes something else than a configuration and services")
+            if stage.model_version is not None:
+                self.registry.load(strategy, self.registry.version(stage.name, stage.model_version))
+            strategy.prepare(self.members.roster.available)
+        except BaseException:
+            strategy.close()
+            raise
+        return strategy
 
     def _updated(self) -> None:
         self.chain.finish_published()

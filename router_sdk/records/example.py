@@ -50,8 +50,8 @@ class Example:
         signals: Joined parts of the outcome.
         previous: Joined parts at the revision before, or None at revision 0.
         propensity: Probability with which ``agent`` was chosen; None where somebody else chose, or another one ran.
-        at: The log's time when this revision took effect, in seconds since the epoch: never back from one example to the
-            next, and no single clock carries it far away.
+        at: The log's time when this revision took effect, in seconds since the epoch: it never goes back from one
+            example to the next, and no single clock carries it far away.
         first_at: The same of revision 0.
         decided_at: When the decision was made, by the clock of the process that made it.
         source: ``"routed"``, or ``"observed"`` where somebody else decided, or another agent ran than was chosen.
