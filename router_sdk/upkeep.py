@@ -308,8 +308,8 @@ class Upkeep:
 
             try:
                 snapshots.rewrite(one, fresh.load, fill)
-            except (CorruptArtifactError, OSError, ValueError, KeyError, TypeError) as error:
-                _log.warning("a snapshot of %s cannot be read, and is deleted: %s", one.strategy, error)
+            except Exception as error:  # whatever a strategy raises, nothing of what was erased is left
+                _log.warning("a snapshot of %s cannot be written anew, and is deleted: %s", one.strategy, error)
                 gone.append(one)
             finally:
                 fresh.close()

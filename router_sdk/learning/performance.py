@@ -211,17 +211,21 @@ class Performance:
             "counts": [self._processed, self._usable],
             "rewards": list(self._rewards.items()),
         }
-        (folder / "performance.json").write_text(json.dumps(state))
+        (folder / "performance.json").write_text(json.dumps(state, allow_nan=False))
 
     def load(self, folder: Path) -> None:
         """Inverse of ``save``."""
         state = json.loads((folder / "performance.json").read_text())
-        self._cells = {(name, kind): Running.from_json(cell) for name, kind, cell in state["cells"]}
-        self.spending.restore((name, cell) for (name, _), cell in self._cells.items())
-        self._labels = Counter(state["labels"])
-        self._judged = state["judged"]
-        self._processed, self._usable = state["counts"]
-        self._rewards = OrderedDict(state["rewards"])
+        with self.lock:
+            self._cells = {(name, kind): Running.from_json(cell) for name, kind, cell in state["cells"]}
+            self.spending.restore((name, cell) for (name, _), cell in self._cells.items())
+            self._labels = Counter(state["labels"])
+            self._judged = state["judged"]
+            self._processed, self._usable = state["counts"]
+            self._rewards = OrderedDict(state["rewards"])
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def _report(name: str, cells: dict[str, Running]) -> dict[str, Any]:

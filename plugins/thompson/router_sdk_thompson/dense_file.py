@@ -13,6 +13,7 @@ from router_sdk_thompson.dense_view import Design
 from router_sdk_thompson.detection import restored_detector
 from router_sdk_thompson.restless import Restless
 from router_sdk_thompson.rivals import Rivals
+from router_sdk_thompson.saved_arrays import save_array
 from router_sdk_thompson.standing import checked_pair
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ def save_dense(model: DenseModel, folder: Path, stem: str) -> None:
     }
     (folder / f"{stem}.json").write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
     rows = [np.pad(x, (0, design.width - len(x))) for x in model.early.values()]
-    np.save(folder / f"{stem}_early.npy", np.array(rows).reshape(len(rows), design.width), allow_pickle=False)
+    save_array(folder / f"{stem}_early.npy", np.array(rows).reshape(len(rows), design.width))
     for key, array in posterior.arrays().items():
-        np.save(folder / f"{stem}_{key}.npy", array, allow_pickle=False)
+        save_array(folder / f"{stem}_{key}.npy", array)
 
 
 def load_dense(model: DenseModel, folder: Path, stem: str) -> None:

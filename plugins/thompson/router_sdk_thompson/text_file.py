@@ -11,6 +11,7 @@ import numpy as np
 from router_sdk.plugin import CorruptArtifactError
 from router_sdk_thompson.diagonal import Diagonal
 from router_sdk_thompson.restless import Restless
+from router_sdk_thompson.saved_arrays import save_array
 from router_sdk_thompson.text_features import FEATURES
 from router_sdk_thompson.text_watch import TextWatch
 
@@ -40,9 +41,9 @@ def save_text(model: TextModel, folder: Path) -> None:
     rows = [model.evidence.rows[name] for name in names]
     mean, precision = model.evidence.mean[rows], model.evidence.precision[rows]
     touched = np.flatnonzero((mean != 0.0) | (precision != 0.0))
-    np.save(folder / "text_places.npy", touched.astype(np.int64), allow_pickle=False)
-    np.save(folder / "text_mean.npy", mean.ravel()[touched], allow_pickle=False)
-    np.save(folder / "text_precision.npy", precision.ravel()[touched], allow_pickle=False)
+    save_array(folder / "text_places.npy", touched.astype(np.int64))
+    save_array(folder / "text_mean.npy", mean.ravel()[touched])
+    save_array(folder / "text_precision.npy", precision.ravel()[touched])
 
 
 def load_text(model: TextModel, folder: Path) -> None:
