@@ -107,8 +107,8 @@ class Serving:
 
         Raises:
             InvalidTaskError: if there is nothing to route by.
-            IdempotencyConflictError: if the key was given before, for another task. Texts are compared with every
-                privacy mode but ``none``; of a forgotten session nothing is compared.
+            IdempotencyConflictError: if the key was given before, for another task. With ``privacy="none"`` texts are
+                compared within this process alone; of a forgotten session nothing is compared.
             NoEligibleAgentError: if nobody is left to choose from.
             RouterClosedError: after ``close``.
         """
