@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from router_sdk.records.record import blame
+from router_sdk.rewards import RewardMark
 from router_sdk.store.journal import LearningEvent
 from router_sdk.store.snapshots import fingerprint
 
