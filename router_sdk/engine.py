@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from router_sdk.deciding import Deciding
 from router_sdk.errors import RouterClosedError
+from router_sdk.exchange.door import Door
 from router_sdk.exchange.intake import Intake
 from router_sdk.forking import no_fork
 from router_sdk.hookspecs import hookimpl
@@ -120,7 +121,9 @@ class Engine:
         services = FitServices(self.store, config, self.reward, self.plugins, encoders, self.learner)
         self.promoter = Promoter(services, self.registry, self.chain, self.members, self._fold_of)
         self.trainer = Trainer(services, self.registry, self.chain, self.members, self.performance, self.promoter)
-        self.intake = Intake(self.store, self.observation, self.entry, self.recorded)
+        members = self.members
+        door = Door(self.observation, self.entry, members.strangers, members.welcome, self._imported)
+        self.intake = Intake(self.store, door)
         self.upkeep = Upkeep(
             self.store,
             config,
@@ -184,8 +187,10 @@ class Engine:
 
     # -- recording
 
-    def entry(self, decision: Decision | str, outcome: Outcome, outcome_id: str | None = None) -> Entry:
-        """Check an outcome and make it ready for the log."""
+    def entry(
+        self, decision: Decision | str, outcome: Outcome, outcome_id: str | None = None, *, at: float | None = None
+    ) -> Entry:
+        """Check an outcome and make it ready for the log, as said now, or at a time."""
         if not self._open:
             raise RouterClosedError("the router was closed; make a new one on the same store")
         if outcome_id is not None:
@@ -195,11 +200,12 @@ class Engine:
                 self.members.require_known(name)
         signals = outcome.signals()
         if not isinstance(decision, Decision):
-            return self.store.entry(check_id(decision), outcome, signals, outcome_id=outcome_id)
+            return self.store.entry(check_id(decision), outcome, signals, outcome_id=outcome_id, at=at)
         checked_reward(self.reward, signals, signals.agent or decision.agent)
         carried = None if decision.durable else decision
+        tenant = decision.task.tenant
         return self.store.entry(
-            decision.decision_id, outcome, signals, outcome_id=outcome_id, tenant=decision.task.tenant, decision=carried
+            decision.decision_id, outcome, signals, outcome_id=outcome_id, tenant=tenant, decision=carried, at=at
         )
 
     def recorded(self, decision_ids: Iterable[str], outcome: Outcome) -> None:
@@ -207,6 +213,14 @@ class Engine:
         if self._observed:
             for decision_id in decision_ids:
                 self.plugins.notify("on_outcome", decision_id=decision_id, outcome=outcome)
+        if self.config.learn_now:
+            self.learner.drain()
+
+    def _imported(self, told: Sequence[tuple[str, Outcome]]) -> None:
+        if self._observed:
+            for decision_id, outcome in told:
+                self.plugins.notify("on_outcome", decision_id=decision_id, outcome=outcome)
+        self.learner.notify(len(told))
         if self.config.learn_now:
             self.learner.drain()
 

@@ -245,7 +245,7 @@ class Committer:
                     continue
                 seen.add(outcome_id)
             rows.append((seq, *outcome))
-            if payload is not None and not _forgotten(connection, outcome[1]):
+            if payload is not None and not forgotten(connection, outcome[1]):
                 payloads.append((seq, *payload))
             seq += 1
         insert_rows(connection, "outcomes", OUTCOME_COLUMNS, rows)
@@ -253,7 +253,7 @@ class Committer:
         return seq
 
 
-def _forgotten(connection: sqlite3.Connection, decision_id: str) -> bool:
+def forgotten(connection: sqlite3.Connection, decision_id: str) -> bool:
     """Whether a decision was forgotten: what is said of it later is not kept either, beside the numbers."""
     query = "SELECT 1 FROM forgotten_decisions WHERE decision_id = ?"
     return connection.execute(query, (decision_id,)).fetchone() is not None
