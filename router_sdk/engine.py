@@ -216,11 +216,11 @@ class Engine:
         if self.config.learn_now:
             self.learner.drain()
 
-    def _imported(self, told: Sequence[tuple[str, Outcome]]) -> None:
+    def _imported(self, count: int, told: Iterable[tuple[str, Outcome]]) -> None:
         if self._observed:
             for decision_id, outcome in told:
                 self.plugins.notify("on_outcome", decision_id=decision_id, outcome=outcome)
-        self.learner.notify(len(told))
+        self.learner.notify(count)
         if self.config.learn_now:
             self.learner.drain()
 

@@ -43,7 +43,7 @@ class _Event(NamedTuple):
 
     number: int
     event: Decision | CopiedPart | FreshStart
-    outcome: Outcome | None
+    said: Mapping[str, Any] | None
 
 
 class CopiedLines:
@@ -141,19 +141,19 @@ class CopiedLines:
         for one, verdict in zip(events, told, strict=True):
             if verdict is True:
                 brought.add((one.number,))
-                if isinstance(one.event, CopiedPart) and one.outcome is not None:
-                    recorded.append((one.event.row[1], one.outcome))
+                if isinstance(one.event, CopiedPart) and one.said is not None:
+                    recorded.append((one.event.row[1], one.said))
             elif verdict is not False:
                 self._refusals.add(one.number, None, verdict)
         assert self._aside is not None
         self._aside.executemany("UPDATE lines SET brought = 1 WHERE number = ?", brought)
-        self._door.recorded(recorded)
+        self._door.recorded(len(recorded), ((id_, Outcome.model_construct(**said)) for id_, said in recorded))
 
 
 def _event(number: int, part: str | None, body: str) -> _Event:
     if part is not None:
         row, payload, nth, said = json.loads(part)
         copy = CopiedPart(tuple(row), None if payload is None else tuple(payload), nth)
-        return _Event(number, copy, Outcome.model_construct(**said))
+        return _Event(number, copy, said)
     row = json.loads(body)
     return _Event(number, read_fresh(row) if FRESH in row else read_line(row).decision, None)

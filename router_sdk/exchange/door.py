@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -38,11 +38,12 @@ class Door:
         check: Makes an entry of a decision, an outcome, that outcome's id, and when it came.
         strangers: Who of some names is no agent, and never was.
         welcome: Makes agents of names.
-        recorded: Told the ids of decisions whose outcomes are on disk, and the outcomes.
+        recorded: Told how many outcomes are on disk now, and asked for none where nobody observes: the ids of their
+            decisions, and the outcomes.
     """
 
     observe: Observe
     check: Check
     strangers: Callable[[Iterable[str]], list[str]]
     welcome: Callable[[Collection[str]], None]
-    recorded: Callable[[Sequence[tuple[str, Outcome]]], None]
+    recorded: Callable[[int, Iterable[tuple[str, Outcome]]], None]

@@ -118,7 +118,7 @@ def export_examples(
     if path.is_dir():
         raise InvalidInputError(f"cannot write {path}: it is a folder")
     ids: list[str] = []
-    rows = _chats(history, form, options, ids, lists) if form in CHAT else _everything(history, form, options, ids)
+    rows = _chats(history, form, options, ids, lists) if form in CHAT else _everything(history, options, ids)
     with replacing(path) as file:
         if lists is not None:
             note_export(lists, path, form, ids, draft=True)  # before there is anything that forget would have to find
@@ -134,13 +134,13 @@ def _plain(logged: LoggedDecision, example: Example | None) -> Row:
     return line_of(logged, example)
 
 
-def _everything(history: History, form: str, options: ExportOptions, ids: list[str]) -> Iterator[Row]:
+def _everything(history: History, options: ExportOptions, ids: list[str]) -> Iterator[Row]:
     """The rows of a format that holds everything; the decision of each is added to ``ids``."""
     for logged, example in history.logged(unanswered=options.unanswered):
         if options.passes(example):
             ids.append(logged.decision.decision_id)
             yield _plain(logged, example)
-    for start in history.fresh_starts() if form == "jsonl" else ():
+    for start in history.fresh_starts():
         ids.append("")
         yield fresh_line(start)
 

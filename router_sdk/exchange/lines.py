@@ -34,7 +34,7 @@ _DECIDED = ("propensity", "explored", "source", "skipped", "session_propensity",
 _JOINED = ("success", "quality", "feedback", "correct_agent", "no_agent_fits", "latency_ms", "cost_usd", "tokens")
 COLUMNS = (
     *("decision_id", "position", "at", *TASK_FIELDS, "agent", *_DRAWN, *_DECIDED, "reward", "ran", *_JOINED),
-    *("metrics", "response", "vectors", "parts"),
+    *("metrics", "response", "vectors", "parts", FRESH),
 )
 """What a line may have, in this order."""
 FOR_PEOPLE = frozenset({"reward", "ran"})

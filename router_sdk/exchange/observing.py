@@ -95,7 +95,8 @@ class ObservedLines:
         if new:
             self._store.writer.append([one.entry for one in new])
             self._report.imported += len(new)
-            self._door.recorded([(one.decision.decision_id, one.outcome) for one in new if one.outcome is not None])
+            told = [(one.decision.decision_id, one.outcome) for one in new if one.outcome is not None]
+            self._door.recorded(len(told), told)
 
     def _ready(self, line: _Line) -> _Ready:
         (task, agent, outcome), at, own = line.read
