@@ -38,7 +38,6 @@ _READ = {
     "latency_ms": number,
     "cost_usd": number,
     "tokens": whole,
-    "step": whole,
 }
 """How foreign spellings of these are read."""
 
@@ -141,14 +140,32 @@ def split_row(row: Mapping[str, Any] | str, mapping: ColumnMapping | None = None
     return _observation(dict(row), "label")
 
 
+def read_task(row: Mapping[str, Any] | str, mapping: ColumnMapping | None) -> tuple[Task, str | None]:
+    """The task of a row, and its id where a mapping says which that is; all else is left alone.
+
+    Raises:
+        InvalidInputError: if a value is malformed, or there is nothing to route by.
+    """
+    if isinstance(row, str):
+        raise InvalidInputError("expected one JSON object on the line")
+    known = row if mapping is None else mapping.apply(row)
+    key = None if mapping is None else known.get("id")
+    return _task(known), None if key is None else str(key)
+
+
+def _task(row: Mapping[str, Any]) -> Task:
+    fields = {name: value for name in TASK_FIELDS if (value := row.get(name)) is not None}
+    if "step" in fields:
+        fields["step"] = whole(fields["step"], "step")
+    return Task.of({name: value for name, value in fields.items() if value is not None})
+
+
 def _observation(row: dict[str, Any], label: str) -> Observation:
     if "label" in row:
         row["correct_agent"] = row.pop("label")
     told = {name: value for name in OUTCOME_FIELDS if (value := row.get(name)) is not None and name != "agent"}
-    fields = {name: value for name in TASK_FIELDS if (value := row.get(name)) is not None}
-    for found in (told, fields):
-        for name in found.keys() & _READ.keys():
-            found[name] = _READ[name](found[name], name)  # type: ignore[operator]
+    for name in told.keys() & _READ.keys():
+        told[name] = _READ[name](told[name], name)  # type: ignore[operator]
     told = {name: value for name, value in told.items() if value is not None}
     if not {"agent", "correct_agent"} & row.keys() and not told.get("no_agent_fits"):
         raise InvalidInputError(
@@ -160,8 +177,7 @@ def _observation(row: dict[str, Any], label: str) -> Observation:
     unknown = sorted(str(key) for key in row.keys() - {*TASK_FIELDS, *OUTCOME_FIELDS, *_IGNORED})
     if unknown:
         raise InvalidInputError(f"columns {unknown} are unknown; rename or map them, or put them under 'features'")
-    task = Task.of({name: value for name, value in fields.items() if value is not None})
-    return task, agent, Outcome(**told) if told else None
+    return _task(row), agent, Outcome(**told) if told else None
 
 
 def _known(row: Mapping[str, Any]) -> dict[str, Any]:
