@@ -13,24 +13,27 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.exchange.lines import FRESH, dumped, read_fresh, read_line
 from router_sdk.exchange.observing import GROUP
-from router_sdk.records import Decision, Outcome
-from router_sdk.store.copying import CopiedPart, FreshStart, numbered, write_copies
+from router_sdk.records import Outcome
+from router_sdk.store.copying import CopiedDecision, CopiedPart, Event, numbered, write_copies
+from router_sdk.store.rows import DECISION_COLUMNS
 
 if TYPE_CHECKING:
     from router_sdk.exchange.door import Door
     from router_sdk.exchange.importing import ImportReport, Refusals
     from router_sdk.exchange.newcomers import Newcomers
+    from router_sdk.records import Decision
     from router_sdk.store import Store
     from router_sdk.store.retention import ArchivedIds
 
 _ASIDE = (
-    "CREATE TABLE lines (number INTEGER PRIMARY KEY, body TEXT NOT NULL, brought INTEGER NOT NULL DEFAULT 0)",
-    "CREATE TABLE events (position INTEGER NOT NULL, number INTEGER NOT NULL, part TEXT)",
+    "CREATE TABLE lines (number INTEGER PRIMARY KEY, brought INTEGER NOT NULL DEFAULT 0)",
+    "CREATE TABLE events (position INTEGER NOT NULL, number INTEGER NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL)",
     "CREATE INDEX events_in_order ON events (position)",
 )
-_IN_ORDER = "SELECT e.number, e.part, l.body FROM events e JOIN lines l USING (number) ORDER BY e.position, e.rowid"
+_IN_ORDER = "SELECT number, kind, body FROM events ORDER BY position, rowid"
 _TENANT = 3
 """Where an outcome's row, without its ``seq``, has its tenant."""
+_PROBABILITIES = DECISION_COLUMNS.removeprefix("seq, ").split(", ").index("probabilities")
 
 
 def is_exported(row: Mapping[str, Any]) -> bool:
@@ -42,7 +45,7 @@ class _Event(NamedTuple):
     """One on its way into the log, the number of its line, and what it says where it is a part."""
 
     number: int
-    event: Decision | CopiedPart | FreshStart
+    event: Event
     said: Mapping[str, Any] | None
 
 
@@ -83,17 +86,19 @@ class CopiedLines:
             start = read_fresh(row)
             self._newcomers.welcome([start.agent.name])
             self._newcomers.check([start.agent.name])
-            self._set_aside(number, row, [(start.position, number, None)])
+            self._set_aside(number, [(start.position, number, "fresh", dumped(row))])
             return
         logged = read_line(row)
         decision, parts = logged.decision, logged.parts
-        self._newcomers.welcome(decision.distribution.agents.names)
-        acted = {decision.agent, *(name for part in parts for name in (part.outcome.agent, part.outcome.correct_agent))}
-        self._newcomers.check(name for name in acted if name is not None)
+        told = [decision.agent, *(name for one in parts for name in (one.outcome.agent, one.outcome.correct_agent))]
+        named = [name for name in told if name is not None]
+        self._newcomers.welcome([*decision.distribution.agents.names, *named])
+        self._newcomers.check(named)
         if self._archived.among([decision.decision_id]) or ("parts" not in row and self._is_there(decision)):
             self._report.known += 1
             return
-        events: list[tuple[int, int, str | None]] = [(logged.position, number, None)]
+        copied = CopiedDecision.of(decision, self._store.privacy)
+        events = [(logged.position, number, "decision", _dumped(copied))]
         rows, payloads = [], []
         for part in parts:
             entry = self._door.check(decision, part.outcome, part.outcome_id, at=part.at)
@@ -102,17 +107,17 @@ class CopiedLines:
             payloads.append(entry.payload)
         for part, copy in zip(parts, map(CopiedPart, rows, payloads, numbered(rows)), strict=True):
             said = part.outcome.model_dump(exclude_none=True)
-            events.append((part.position, number, json.dumps([*copy, said])))
-        self._set_aside(number, {**row, "parts": []}, events)
+            events.append((part.position, number, "part", dumped([*copy, said])))
+        self._set_aside(number, events)
 
-    def _set_aside(self, number: int, row: Mapping[str, Any], events: Iterable[tuple[int, int, str | None]]) -> None:
+    def _set_aside(self, number: int, events: Iterable[tuple[int, int, str, str]]) -> None:
         if self._aside is None:
             self._aside = sqlite3.connect("", isolation_level=None)  # a file without a name, in bounded memory
             self._aside.execute("BEGIN")
             for statement in _ASIDE:
                 self._aside.execute(statement)
-        self._aside.execute("INSERT INTO lines (number, body) VALUES (?, ?)", (number, dumped(row)))
-        self._aside.executemany("INSERT INTO events VALUES (?, ?, ?)", events)
+        self._aside.execute("INSERT INTO lines (number) VALUES (?)", (number,))
+        self._aside.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", events)
 
     def _is_there(self, decision: Decision) -> bool:
         return self._store.reader.decision(decision.decision_id) is not None
@@ -136,7 +141,7 @@ class CopiedLines:
             self._aside = None
 
     def _write(self, events: list[_Event]) -> None:
-        told = write_copies(self._store.writer, self._store.privacy, [one.event for one in events])
+        told = write_copies(self._store.writer, [one.event for one in events])
         brought, recorded = set(), []
         for one, verdict in zip(events, told, strict=True):
             if verdict is True:
@@ -150,10 +155,17 @@ class CopiedLines:
         self._door.recorded(len(recorded), ((id_, Outcome.model_construct(**said)) for id_, said in recorded))
 
 
-def _event(number: int, part: str | None, body: str) -> _Event:
-    if part is not None:
-        row, payload, nth, said = json.loads(part)
-        copy = CopiedPart(tuple(row), None if payload is None else tuple(payload), nth)
-        return _Event(number, copy, said)
-    row = json.loads(body)
-    return _Event(number, read_fresh(row) if FRESH in row else read_line(row).decision, None)
+def _dumped(copied: CopiedDecision) -> str:
+    return json.dumps(copied, default=bytes.hex, ensure_ascii=False)
+
+
+def _event(number: int, kind: str, body: str) -> _Event:
+    if kind == "fresh":
+        return _Event(number, read_fresh(json.loads(body)), None)
+    if kind == "part":
+        row, payload, nth, said = json.loads(body)
+        return _Event(number, CopiedPart(tuple(row), payload, nth), said)
+    row, payload, vectors, (set_id, names) = json.loads(body)
+    row[_PROBABILITIES] = bytes.fromhex(row[_PROBABILITIES])
+    found = tuple((encoder, dtype, bytes.fromhex(vector)) for encoder, dtype, vector in vectors)
+    return _Event(number, CopiedDecision(tuple(row), payload, found, (set_id, tuple(names))), None)

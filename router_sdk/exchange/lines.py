@@ -305,6 +305,6 @@ def _vectors(given: object) -> Mapping[str, Any] | None:
     return found
 
 
-def dumped(row: Mapping[str, Any]) -> str:
-    """A row as one line of JSON."""
+def dumped(row: Mapping[str, Any] | list[Any]) -> str:
+    """Values as one line of JSON."""
     return json.dumps(row, ensure_ascii=False)

@@ -118,6 +118,35 @@ def read_fresh_starts(connection: sqlite3.Connection) -> list[FreshStart]:
 # -- into another log
 
 
+class CopiedDecision(NamedTuple):
+    """A decision on its way into a log.
+
+    Attributes:
+        row: Of ``decisions``, without its ``seq``.
+        payload: Of ``payloads``, without its ``seq``, or None.
+        vectors: Of ``vectors``, without their ``seq``.
+        agents: The set of agents that it names: its id, and the names.
+    """
+
+    row: tuple[Any, ...]
+    payload: tuple[Any, ...] | None
+    vectors: tuple[tuple[Any, ...], ...]
+    agents: tuple[int, tuple[str, ...]]
+
+    @classmethod
+    def of(cls, decision: Decision, privacy: Privacy) -> CopiedDecision:
+        """What is stored of a decision."""
+        payload = task_payload(0, decision.task, privacy)
+        vectors = vector_rows(0, decision.vectors) if decision.vectors else []
+        agents = decision.distribution.agents
+        return cls(
+            decision_row(0, decision)[1:],
+            None if payload is None else payload[1:],
+            tuple(row[1:] for row in vectors),
+            (agents.set_id, agents.names),
+        )
+
+
 class CopiedPart(NamedTuple):
     """A part on its way into a log.
 
@@ -156,14 +185,14 @@ class _Rows:
     agents: list[tuple[Any, ...]] = field(default_factory=list)
 
 
-def write_copies(
-    writer: LogWriter, privacy: Privacy, events: Sequence[Decision | CopiedPart | FreshStart]
-) -> list[bool | str]:
+Event = CopiedDecision | CopiedPart | FreshStart
+
+
+def write_copies(writer: LogWriter, events: Sequence[Event]) -> list[bool | str]:
     """Write events in their order, all in one transaction; what the log holds already is not written again.
 
     Args:
         writer: The log.
-        privacy: What of a text may be stored.
         events: In the order of the log that they come from.
 
     Returns:
@@ -181,7 +210,7 @@ def write_copies(
             verdict = known.misses(event)
             told.append(verdict)
             if verdict is True:
-                _add(connection, rows, seq, event, privacy, known)
+                _add(connection, rows, seq, event, known)
                 seq += 1
         insert_rows(connection, "decisions", DECISION_COLUMNS, rows.decisions)
         insert_rows(connection, "outcomes", OUTCOME_COLUMNS, rows.outcomes)
@@ -193,14 +222,7 @@ def write_copies(
     return writer.transact(work)
 
 
-def _add(
-    connection: sqlite3.Connection,
-    rows: _Rows,
-    seq: int,
-    event: Decision | CopiedPart | FreshStart,
-    privacy: Privacy,
-    known: _Known,
-) -> None:
+def _add(connection: sqlite3.Connection, rows: _Rows, seq: int, event: Event, known: _Known) -> None:
     if isinstance(event, CopiedPart):
         rows.outcomes.append((seq, *event.row))
         if event.payload is not None and not forgotten(connection, event.row[1]):
@@ -209,15 +231,12 @@ def _add(
         status, record = known.record(event.agent)
         rows.agents.append((seq, event.agent.name, status, 1, record, event.at))
     else:
-        agents = event.distribution.agents
-        connection.execute("INSERT OR IGNORE INTO agent_sets VALUES (?, ?)", (agents.set_id, "\x00".join(agents.names)))
-        rows.decisions.append(decision_row(seq, event))
-        if not forgotten(connection, event.decision_id):
-            payload = task_payload(seq, event.task, privacy)
-            if payload is not None:
-                rows.payloads.append(payload)
-            if event.vectors:
-                rows.vectors += vector_rows(seq, event.vectors)
+        set_id, names = event.agents
+        connection.execute("INSERT OR IGNORE INTO agent_sets VALUES (?, ?)", (set_id, "\x00".join(names)))
+        rows.decisions.append((seq, *event.row))
+        if not forgotten(connection, event.row[0]):
+            rows.payloads += [] if event.payload is None else [(seq, *event.payload)]
+            rows.vectors += [(seq, *vector) for vector in event.vectors]
 
 
 class _Known:
@@ -232,13 +251,13 @@ class _Known:
     def _one(self, query: str, *values: Any) -> Any:
         return self._connection.execute(query, values).fetchone()
 
-    def misses(self, event: Decision | CopiedPart | FreshStart) -> bool | str:
+    def misses(self, event: Event) -> bool | str:
         """Whether it is to be written; or why it cannot be."""
         if isinstance(event, CopiedPart):
             return self._misses_part(event)
         if isinstance(event, FreshStart):
             return self._misses_fresh(event)
-        decision_id = event.decision_id
+        decision_id = event.row[0]
         query = "SELECT 1 FROM decisions WHERE decision_id = ?"
         if decision_id in self._new_decisions or self._one(query, decision_id):
             return False

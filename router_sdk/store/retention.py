@@ -162,6 +162,7 @@ class ArchivedIds:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._found: sqlite3.Connection | None = None
+        self._any = False
 
     def among(self, decision_ids: Collection[str]) -> set[str]:
         """Those of the decisions that are; the archives are read once."""
@@ -169,11 +170,14 @@ class ArchivedIds:
             self._found = sqlite3.connect("")  # a file without a name, so that memory is bounded
             self._found.execute("CREATE TABLE ids (id TEXT PRIMARY KEY) WITHOUT ROWID")
             for path in archives(self._folder):
+                self._any = True
                 rows = ((row["decision_id"],) for row in _lines(path) if row.get("table") == "decisions")
                 try:
                     self._found.executemany("INSERT OR IGNORE INTO ids VALUES (?)", rows)
                 except CorruptArtifactError as error:
                     _log.warning("decisions that are archived there may be learnt from again: %s", error)
+        if not self._any:
+            return set()
         query = "SELECT id FROM ids WHERE id IN (SELECT value FROM json_each(?))"
         return {found for (found,) in self._found.execute(query, (json.dumps(list(decision_ids)),))}
 
