@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -76,7 +76,7 @@ class ImportReport:
     ignored: list[str] = field(default_factory=list)
     new_agents: list[str] = field(default_factory=list)
 
-    def ignore(self, columns: Mapping[str, Any]) -> None:
+    def ignore(self, columns: Iterable[str]) -> None:
         """Note what nobody knows."""
         if len(self.ignored) < _SHOWN_COLUMNS:
             self.ignored += [name for name in columns if name not in _KNOWN and name not in self.ignored]
@@ -87,22 +87,24 @@ class Refusals:
 
     Args:
         name: The file's.
-        report: Where to count.
-
-    Attributes:
-        letters: A dead letter for each.
     """
 
-    def __init__(self, name: str, report: ImportReport) -> None:
-        self._name, self._report = name, report
-        self.letters: list[DeadLetter] = []
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._found: list[tuple[int, str, str | None]] = []
 
     def add(self, number: int, row: object, error: Exception | str) -> None:
-        """Note one more."""
-        self._report.rejected += 1
-        self.letters.append(("import", None, _plain(f"{self._name}:{number}: {error}"), _body(row)))
-        if len(self._report.errors) < _NAMED_ERRORS:
-            self._report.errors.append(f"line {number}: {error}")
+        """Note one more; they come in groups, and so in no order."""
+        self._found.append((number, str(error), _body(row)))
+
+    def tell(self, report: ImportReport) -> list[DeadLetter]:
+        """Count them, say why the first were refused, and make a dead letter of each, in the order of the file."""
+        self._found.sort(key=lambda found: found[0])
+        report.rejected = len(self._found)
+        report.errors = [f"line {number}: {reason}" for number, reason, _ in self._found[:_NAMED_ERRORS]]
+        return [
+            ("import", None, _plain(f"{self._name}:{number}: {reason}"), body) for number, reason, body in self._found
+        ]
 
 
 def read_observed(row: Mapping[str, Any] | str, mapping: ColumnMapping | None, report: ImportReport) -> Observed:
@@ -114,7 +116,7 @@ def read_observed(row: Mapping[str, Any] | str, mapping: ColumnMapping | None, r
     if mapping is None or isinstance(row, str):
         return Observed(split_row(row), None, None)
     known = mapping.apply(row)
-    report.ignore({name: value for name, value in row.items() if name in known})
+    report.ignore([name for name in row if name in known and name not in mapping.outer])
     at, key = moment(known.pop("time", None), str(mapping.time)), known.pop("id", None)
     if mapping.id is not None and (key is None or isinstance(key, (dict, list))):
         raise InvalidInputError(f"{mapping.id}: expected a text or a number that names this line, got {key!r:.60}")

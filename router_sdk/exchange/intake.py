@@ -139,7 +139,7 @@ class Intake:
             texts |= mapping.texts
             _look_for_columns(path, mapping)
         report = ImportReport()
-        refusals = Refusals(path.name, report)
+        refusals = Refusals(path.name)
         newcomers = Newcomers(self._door, allowed=bool(intent.body.get("new_agents")))
         with closing(ArchivedIds(self._store.folder)) as archived:
             shared = (newcomers, report, refusals, archived)
@@ -162,7 +162,7 @@ class Intake:
             observed.finish()
             copied.finish()
         report.new_agents = newcomers.names
-        self._store.refuse(refusals.letters, intent.number)
+        self._store.refuse(refusals.tell(report), intent.number)
         return report
 
     def _finish(self, intent: Intent) -> None:

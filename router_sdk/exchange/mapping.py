@@ -150,6 +150,11 @@ class ColumnMapping(Record):
         """Columns whose cells are taken as they stand in a CSV file, whatever they look like."""
         return self.columns - {*self.features, *self.metrics, *self.metadata}
 
+    @property
+    def outer(self) -> frozenset[str]:
+        """Columns of which it names something within."""
+        return frozenset(name.partition(".")[0] for name in self.columns)
+
     def missing(self, there: Collection[str]) -> list[str]:
         """Which of its columns are not among these; of one within another, the outer one counts."""
         return sorted(name for name in self.columns if name not in there and name.partition(".")[0] not in there)
