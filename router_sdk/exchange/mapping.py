@@ -126,7 +126,7 @@ class ColumnMapping(Record):
             columns = [column.strip() for column in named.split(",")] if target in _SEVERAL else [named.strip()]
             if target not in _TARGETS or not all(columns):
                 raise InvalidInputError(
-                    f"mapping {pair!r}: write TARGET=COLUMN, text=COLUMN,COLUMN or label=COLUMN:LEVEL; the targets are "
+                    f"mapping {pair!r}: write text=COLUMN,COLUMN, label=COLUMN:LEVEL or TARGET=COLUMN; the targets are "
                     f"{', '.join(_TARGETS)}"
                 )
             if target in fields:
