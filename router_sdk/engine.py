@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from router_sdk.deciding import Deciding
 from router_sdk.errors import RouterClosedError
+from router_sdk.exchange.door import Door
 from router_sdk.exchange.intake import Intake
 from router_sdk.folds import Folds
 from router_sdk.forking import no_fork
@@ -133,7 +134,9 @@ class Engine:
         services = FitServices(self.store, config, self.reward, self.plugins, encoders, self.learner)
         self.promoter = Promoter(services, self.registry, self.chain, self.members, folds.of)
         self.trainer = Trainer(services, self.registry, self.chain, self.members, self.performance, self.promoter)
-        self.intake = Intake(self.store, self.observation, self.entry, self.recorded)
+        members = self.members
+        door = Door(self.observation, self.entry, members.strangers, members.welcome, self._imported)
+        self.intake = Intake(self.store, door)
         self.upkeep = Upkeep(
             self.store,
             config,
@@ -186,11 +189,17 @@ class Engine:
     # -- recording
 
     def entry(
-        self, decision: Decision | str, outcome: Outcome, outcome_id: str | None = None, tenant: str | None = None
+        self,
+        decision: Decision | str,
+        outcome: Outcome,
+        outcome_id: str | None = None,
+        tenant: str | None = None,
+        *,
+        at: float | None = None,
     ) -> Entry:
         """Check an outcome, and whose decision it is about where a tenant is given, and make it ready for the log.
 
-        With a tenant and an id it reads the log.
+        With a tenant and an id it reads the log. It was said now, or at a time.
         """
         if not self._open:
             raise RouterClosedError("the router was closed; make a new one on the same store")
@@ -206,11 +215,12 @@ class Engine:
         if tenant is not None:
             tenant = self.store.require_tenant(decision, tenant)
         if not isinstance(decision, Decision):
-            return self.store.entry(check_id(decision), outcome, signals, outcome_id=outcome_id, tenant=tenant)
+            return self.store.entry(check_id(decision), outcome, signals, outcome_id=outcome_id, tenant=tenant, at=at)
         checked_reward(self.reward, signals, signals.agent or decision.agent)
         carried = None if decision.durable else decision
+        tenant = decision.task.tenant
         return self.store.entry(
-            decision.decision_id, outcome, signals, outcome_id=outcome_id, tenant=decision.task.tenant, decision=carried
+            decision.decision_id, outcome, signals, outcome_id=outcome_id, tenant=tenant, decision=carried, at=at
         )
 
     def recorded(self, decision_ids: Iterable[str], outcome: Outcome) -> None:
@@ -218,6 +228,14 @@ class Engine:
         if self._observed:
             for decision_id in decision_ids:
                 self.plugins.notify("on_outcome", decision_id=decision_id, outcome=outcome)
+        if self.config.learn_now:
+            self.learner.drain()
+
+    def _imported(self, count: int, told: Iterable[tuple[str, Outcome]]) -> None:
+        if self._observed:
+            for decision_id, outcome in told:
+                self.plugins.notify("on_outcome", decision_id=decision_id, outcome=outcome)
+        self.learner.notify(count)
         if self.config.learn_now:
             self.learner.drain()
 

@@ -64,7 +64,7 @@ class Performance:
     """
 
     name = PERFORMANCE
-    state_version = 2
+    state_version = 3
 
     def __init__(self) -> None:
         self._cells: dict[tuple[str, str], Running] = {}
@@ -107,12 +107,15 @@ class Performance:
                     cell.withdraw(example.decision_id, before)
                     self.spending.note(key[0], None, before)
                     self._judged[0] -= 1
+                    rewards.pop(example.decision_id, None)
                     continue
                 cell.correct(example.decision_id, figures, before)
                 self.spending.note(key[0], figures, before)
             self._processed += 1
             self._judge(signals, 1)
-            if reward is not None and (example.previous_reward is None or example.decision_id in rewards):
+            if reward is None:
+                rewards.pop(example.decision_id, None)
+            elif example.previous_reward is None or example.decision_id in rewards:
                 rewards[example.decision_id] = reward
                 if len(rewards) > 2 * WINDOW:
                     rewards.popitem(last=False)

@@ -256,7 +256,7 @@ class Committer:
                     continue
                 seen.add(delivery)
             rows.append((seq, *outcome, self._clock.stamp(outcome[2])))
-            if payload is not None and not _forgotten(connection, decision_id):
+            if payload is not None and not forgotten(connection, decision_id):
                 payloads.append((seq, *payload))
             seq += 1
         insert_rows(connection, "outcomes", f"{OUTCOME_COLUMNS}, logged_at", rows)
@@ -298,7 +298,7 @@ def _refuse_foreign_outcomes(connection: sqlite3.Connection, decision_ids: list[
     connection.execute(f"DELETE FROM outcomes WHERE {chosen}", (seqs,))
 
 
-def _forgotten(connection: sqlite3.Connection, decision_id: str) -> bool:
+def forgotten(connection: sqlite3.Connection, decision_id: str) -> bool:
     """Whether a decision was forgotten: what is said of it later is not kept either, beside the numbers."""
     query = "SELECT 1 FROM forgotten_decisions WHERE decision_id = ?"
     return connection.execute(query, (decision_id,)).fetchone() is not None
