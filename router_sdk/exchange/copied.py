@@ -105,7 +105,8 @@ class CopiedLines:
             assert entry.outcome is not None
             rows.append((*entry.outcome[:_TENANT], part.tenant, *entry.outcome[_TENANT + 1 :]))
             payloads.append(entry.payload)
-        for part, copy in zip(parts, map(CopiedPart, rows, payloads, numbered(rows)), strict=True):
+        times = [part.logged_at for part in parts]
+        for part, copy in zip(parts, map(CopiedPart, rows, payloads, numbered(rows), times), strict=True):
             said = part.outcome.model_dump(exclude_none=True)
             events.append((part.position, number, "part", dumped([*copy, said])))
         self._set_aside(number, events)
@@ -163,8 +164,8 @@ def _event(number: int, kind: str, body: str) -> _Event:
     if kind == "fresh":
         return _Event(number, read_fresh(json.loads(body)), None)
     if kind == "part":
-        row, payload, nth, said = json.loads(body)
-        return _Event(number, CopiedPart(tuple(row), payload, nth), said)
+        row, payload, nth, logged_at, said = json.loads(body)
+        return _Event(number, CopiedPart(tuple(row), payload, nth, logged_at), said)
     row, payload, vectors, (set_id, names) = json.loads(body)
     row[_PROBABILITIES] = bytes.fromhex(row[_PROBABILITIES])
     found = tuple((encoder, dtype, bytes.fromhex(vector)) for encoder, dtype, vector in vectors)

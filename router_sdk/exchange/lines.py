@@ -30,7 +30,7 @@ FRESH = "added_afresh"
 TASK_FIELDS = tuple(Task.model_fields)
 OUTCOME_FIELDS = tuple(Outcome.model_fields)
 _DRAWN = ("strategy", "model_version", "confidence", "epsilon", "favourite", "eligible", "probabilities")
-_DECIDED = ("propensity", "explored", "source", "skipped", "session_propensity", "arm", "arm_probability")
+_DECIDED = ("propensity", "explored", "source", "skipped", "excluded", "session_propensity", "arm", "arm_probability")
 _JOINED = ("success", "quality", "feedback", "correct_agent", "no_agent_fits", "latency_ms", "cost_usd", "tokens")
 COLUMNS = (
     *("decision_id", "position", "at", *TASK_FIELDS, "agent", *_DRAWN, *_DECIDED, "reward", "ran", *_JOINED),
@@ -76,6 +76,7 @@ def line_of(logged: LoggedDecision, example: Example | None) -> Row:
         "explored": decision.explored,
         "source": decision.source,
         "skipped": [step._asdict() for step in decision.skipped],
+        "excluded": dict(decision.excluded),
         "session_propensity": decision.session_propensity,
         "arm": decision.arm,
         "arm_probability": decision.arm_probability,
@@ -104,6 +105,8 @@ def _task_row(task: Task) -> Row:
 
 def _part_row(part: LoggedPart, tenant: str | None) -> Row:
     row: Row = {"position": part.position, "at": part.at}
+    if part.logged_at != part.at:
+        row["logged_at"] = part.logged_at
     if part.outcome_id is not None:
         row["outcome_id"] = part.outcome_id
     if part.tenant != tenant:
@@ -182,6 +185,7 @@ def read_line(row: Mapping[str, Any]) -> LoggedDecision:
         session_propensity=_chance(row, "session_propensity"),
         arm=_typed(row, "arm", str, None),
         arm_probability=_chance(row, "arm_probability"),
+        excluded=_excluded(row.get("excluded", {})),
     )
     if "parts" not in row:
         return LoggedDecision(position, decision, _own_part(row, position, at, task.tenant))
@@ -206,13 +210,16 @@ def _own_part(row: Mapping[str, Any], position: int, at: float, tenant: str | No
     fields = {name: value for name, value in row.items() if name in _JOINED or name in ("metrics", "response")}
     if not fields:
         return ()
-    return (LoggedPart(position, at, Outcome(**fields), f"line:{row['decision_id']}", tenant),)
+    return (LoggedPart(position, at, at, Outcome(**fields), f"line:{row['decision_id']}", tenant),)
+
+
+_NOT_SAID = ("position", "at", "logged_at", "outcome_id", "tenant")
 
 
 def _read_part(part: object, decision_id: str, tenant: str | None) -> LoggedPart:
     if not isinstance(part, Mapping):
         raise InvalidInputError(f"parts: expected objects, got {part!r:.60}")
-    fields = {name: value for name, value in part.items() if name not in ("position", "at", "outcome_id", "tenant")}
+    fields = {name: value for name, value in part.items() if name not in _NOT_SAID}
     said = fields.keys() - {"origin", "actor"}
     outcome = Outcome(**fields) if said else Outcome(**fields, success=True).model_copy(update={"success": None})
     outcome_id = part.get("outcome_id")
@@ -220,7 +227,9 @@ def _read_part(part: object, decision_id: str, tenant: str | None) -> LoggedPart
         check_key(outcome_id, "parts.outcome_id")
     if "tenant" in part:
         tenant = Task(tenant=part["tenant"], text="-").tenant
-    return LoggedPart(_position(part), _time(part, "parts"), outcome, outcome_id, tenant)
+    at = _time(part, "parts")
+    logged_at = _time(part, "parts", "logged_at") if "logged_at" in part else at
+    return LoggedPart(_position(part), at, logged_at, outcome, outcome_id, tenant)
 
 
 def _position(row: Mapping[str, Any]) -> int:
@@ -230,10 +239,10 @@ def _position(row: Mapping[str, Any]) -> int:
     return position
 
 
-def _time(row: Mapping[str, Any], where: str) -> float:
-    at = row.get("at")
+def _time(row: Mapping[str, Any], where: str, name: str = "at") -> float:
+    at = row.get(name)
     if isinstance(at, bool) or not isinstance(at, (int, float)) or not math.isfinite(at) or at < 0:
-        raise InvalidInputError(f"{where}: at: expected a time in seconds since the epoch, got {at!r:.60}")
+        raise InvalidInputError(f"{where}: {name}: expected a time in seconds since the epoch, got {at!r:.60}")
     return float(at)
 
 
@@ -286,6 +295,12 @@ def _skipped(given: object) -> tuple[Skipped, ...]:
         return tuple(map(read, given))  # type: ignore[call-overload]
     except (TypeError, KeyError):
         raise InvalidInputError(f"skipped: expected strategies with reasons, got {given!r:.60}") from None
+
+
+def _excluded(given: object) -> Mapping[str, str]:
+    if not isinstance(given, Mapping) or not all(isinstance(text, str) for pair in given.items() for text in pair):
+        raise InvalidInputError(f"excluded: expected reasons by agent, got {given!r:.60}")
+    return dict(given)
 
 
 def _vectors(given: object) -> Mapping[str, Any] | None:

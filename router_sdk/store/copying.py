@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.records import Agent, Outcome
 from router_sdk.store.catalog import canonical
+from router_sdk.store.log_time import LogClock
 from router_sdk.store.payloads import PayloadContext
 from router_sdk.store.reader import DECISIONS, decision_of
 from router_sdk.store.rows import (
@@ -24,7 +25,7 @@ from router_sdk.store.rows import (
     task_payload,
     vector_rows,
 )
-from router_sdk.store.transaction import forgotten, insert_rows
+from router_sdk.store.transaction import delivered, forgotten, insert_rows, owner, refuse_foreign_outcomes
 
 if TYPE_CHECKING:
     import sqlite3
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from router_sdk.store.privacy import Privacy
 
 _PARTS = """
-SELECT o.decision_id, o.seq, o.at, o.outcome_id, o.tenant, o.success, o.quality, o.feedback, o.correct_agent,
-       o.no_agent_fits, o.latency_ms, o.cost_usd, o.tokens, o.metrics, o.agent, o.origin, o.actor,
+SELECT o.decision_id, o.seq, o.at, o.logged_at, o.outcome_id, o.tenant, o.success, o.quality, o.feedback,
+       o.correct_agent, o.no_agent_fits, o.latency_ms, o.cost_usd, o.tokens, o.metrics, o.agent, o.origin, o.actor,
        p.response, p.feedback_text, p.error
 FROM outcomes o LEFT JOIN payloads p ON p.seq = o.seq
 WHERE o.decision_id IN (SELECT value FROM json_each(?)) ORDER BY o.seq"""
@@ -54,7 +55,8 @@ class LoggedPart(NamedTuple):
 
     Attributes:
         position: In the log.
-        at: When it arrived, in seconds since the epoch.
+        at: When it arrived, in seconds since the epoch, by the clock of the process that wrote it.
+        logged_at: The log's time of it, by which what fades with age goes.
         outcome: What it says; its parts may all be None where what it said was forgotten.
         outcome_id: The caller's id of the delivery, or None.
         tenant: Whose it is.
@@ -62,6 +64,7 @@ class LoggedPart(NamedTuple):
 
     position: int
     at: float
+    logged_at: float
     outcome: Outcome
     outcome_id: str | None
     tenant: str | None
@@ -101,13 +104,13 @@ def read_decisions(connection: sqlite3.Connection, seqs: Sequence[int]) -> list[
 
 
 def _part(row: Sequence[Any]) -> LoggedPart:
-    seq, at, outcome_id, tenant, *values = row
+    seq, at, logged_at, outcome_id, tenant, *values = row
     fields = {name: value for name, value in zip(_PART_FIELDS, values, strict=True) if value is not None}
     for name in fields.keys() & {"success", "no_agent_fits"}:
         fields[name] = bool(fields[name])
     if "metrics" in fields:
         fields["metrics"] = json.loads(fields["metrics"])
-    return LoggedPart(seq, at, Outcome.model_construct(**fields), outcome_id, tenant)
+    return LoggedPart(seq, at, logged_at, Outcome.model_construct(**fields), outcome_id, tenant)
 
 
 def read_fresh_starts(connection: sqlite3.Connection) -> list[FreshStart]:
@@ -155,11 +158,13 @@ class CopiedPart(NamedTuple):
         payload: Of ``payloads``, without its ``seq``, or None.
         nth: Which of the parts of its decision that came at that time with these numbers, from 1: a part without an id
             is known by them.
+        logged_at: The log's time of it, where it comes from.
     """
 
     row: tuple[Any, ...]
     payload: tuple[Any, ...] | None
     nth: int
+    logged_at: float
 
 
 def numbered(rows: Iterable[tuple[Any, ...]]) -> Iterator[int]:
@@ -178,6 +183,7 @@ def _content(row: tuple[Any, ...]) -> tuple[Any, ...]:
 class _Rows:
     """What is to be inserted."""
 
+    clock: LogClock
     decisions: list[tuple[Any, ...]] = field(default_factory=list)
     outcomes: list[tuple[Any, ...]] = field(default_factory=list)
     payloads: list[tuple[Any, ...]] = field(default_factory=list)
@@ -204,7 +210,8 @@ def write_copies(writer: LogWriter, events: Sequence[Event]) -> list[bool | str]
 
     def work(connection: sqlite3.Connection, seq: int) -> list[bool | str]:
         known = _Known(connection)
-        rows = _Rows()
+        rows = _Rows(LogClock())
+        rows.clock.read(connection)
         told: list[bool | str] = []
         for event in events:
             verdict = known.misses(event)
@@ -213,7 +220,9 @@ def write_copies(writer: LogWriter, events: Sequence[Event]) -> list[bool | str]
                 _add(connection, rows, seq, event, known)
                 seq += 1
         insert_rows(connection, "decisions", DECISION_COLUMNS, rows.decisions)
-        insert_rows(connection, "outcomes", OUTCOME_COLUMNS, rows.outcomes)
+        refuse_foreign_outcomes(connection, [row[1] for row in rows.decisions])
+        insert_rows(connection, "outcomes", f"{OUTCOME_COLUMNS}, logged_at", rows.outcomes)
+        rows.clock.note(connection)
         insert_rows(connection, "payloads", PAYLOAD_COLUMNS, rows.payloads)
         insert_rows(connection, "vectors", VECTOR_COLUMNS, rows.vectors)
         insert_rows(connection, "agents", "seq, name, status, fresh, record, at", rows.agents)
@@ -224,7 +233,7 @@ def write_copies(writer: LogWriter, events: Sequence[Event]) -> list[bool | str]
 
 def _add(connection: sqlite3.Connection, rows: _Rows, seq: int, event: Event, known: _Known) -> None:
     if isinstance(event, CopiedPart):
-        rows.outcomes.append((seq, *event.row))
+        rows.outcomes.append((seq, *event.row, rows.clock.stamp_copy(event.logged_at)))
         if event.payload is not None and not forgotten(connection, event.row[1]):
             rows.payloads.append((seq, *event.payload))
     elif isinstance(event, FreshStart):
@@ -244,7 +253,7 @@ class _Known:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._new_ids: dict[str, str] = {}
+        self._new_ids: set[tuple[str, ...]] = set()
         self._new_decisions: set[str] = set()
         self._contents: dict[str, Counter[tuple[Any, ...]]] = {}
 
@@ -267,14 +276,11 @@ class _Known:
     def _misses_part(self, part: CopiedPart) -> bool | str:
         outcome_id, decision_id = part.row[:2]
         if outcome_id is not None:
-            owner = self._new_ids.get(outcome_id)
-            if owner is None:
-                found = self._one("SELECT decision_id FROM outcomes WHERE outcome_id = ?", outcome_id)
-                owner = found[0] if found else None
-            if owner is not None and owner != decision_id:
-                return f"outcome_id {outcome_id!r} is already that of an outcome of decision {owner}"
-            self._new_ids[outcome_id] = decision_id
-            return owner is None
+            delivery = (outcome_id, *owner(self._connection, decision_id))
+            if delivery in self._new_ids:
+                return False
+            self._new_ids.add(delivery)
+            return not delivered(self._connection, outcome_id, decision_id)
         held = self._contents.get(decision_id)
         if held is None:
             query = f"SELECT {_ROW} FROM outcomes WHERE decision_id = ?"
