@@ -17,7 +17,7 @@ MOST_BYTES = 152_000_000
 """What the covariances of one space of features may take, in double precision: those of 128 agents over an embedding of
 384 do. Requests read two copies in single precision, which take as much again."""
 MOST_TEXT_BYTES = 1 << 27
-"""What weights and precisions of the features of texts may take: those of 256 agents over all features do. There are
+"""What weights and precisions of the features of texts may take: those of 250 agents over all features do. There are
 three copies, one to learn in and two to read, and the agents' examples make another."""
 _DOUBLED = 128
 _NUMBER = 8

@@ -191,7 +191,7 @@ def test_two_thousand_agents_with_texts_take_what_is_said_and_no_more():
     assert text_bytes_of(made) < MOST_TEXT_MB * 1e6
     assert made._contexts.text.evidence.mean.shape[1] == FEATURES >> halvings(2_000, FEATURES)
     assert capacity(2_000) * (FEATURES >> halvings(2_000, FEATURES)) * 8 * 4 < MOST_TEXT_MB * 1e6
-    assert halvings(256, FEATURES) == 0
+    assert halvings(250, FEATURES) == 0
 
 
 def text_lessons(agents, count, first=1):
