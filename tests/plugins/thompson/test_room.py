@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from router_sdk_thompson import ThompsonConfig, ThompsonStrategy, room
+from router_sdk_thompson import ThompsonConfig, ThompsonStrategy, columns, room
 from router_sdk_thompson.diagonal import Diagonal
 from router_sdk_thompson.labels import Change
 from router_sdk_thompson.normal_gamma import NormalGamma
@@ -167,6 +167,21 @@ def test_an_embedding_is_cut_to_the_room_there_is(little_room):
         dense.learn(example, [Change(agent, None, example.reward)], Task("x"), vector)
     assert dense.design.columns.first == widest(12) - 1 < 64
     assert dense.view().belief(Task("x"), agents, rng.normal(size=64).astype(np.float32)) is not None
+
+
+def test_columns_do_not_remember_every_category_there_ever_was(monkeypatch):
+    monkeypatch.setattr(columns, "MOST_PLACES", 600)
+    known = columns.Columns()
+    for number in range(2_000):
+        known.fit({"user": f"u{number}", "age": 30.0 + number})
+    assert known.fit({"height": 1.8}) is False
+    assert known.count == columns.MOST_COLUMNS
+    assert len(known.state()["places"]) == 600
+    again = columns.Columns()
+    again.restore(known.state())
+    for one in (known, known.frozen(), again):
+        assert one.encode({"user": "u1"}).sum() == one.encode({"user": "u1999"}).sum() == 1.0
+        assert not one.encode({"height": 1.8}).any()
 
 
 # -- over texts
