@@ -27,6 +27,8 @@ FIRST_VALUES = 64
 """Values of a number that settle its scale."""
 MOST_COLUMNS = 512
 """Beyond these, new categories share columns."""
+MOST_PLACES = 8_192
+"""Names and categories that are known by themselves: a category beyond these shares a column, and a number has none."""
 MOST_REMEMBERED = 10_000
 """Names and categories whose digest is not computed again."""
 NUMBER, CATEGORY = "n", "c"
@@ -62,7 +64,7 @@ class Columns:
         """A copy for requests, which later fitting leaves alone."""
         twin = Columns(self.first)
         twin.count, twin._places, twin._digests = self.count, dict(self._places), self._digests
-        twin.given = self.given
+        twin.given, twin.most = self.given, self.most
         twin._scales = {name: list(scale) for name, scale in self._scales.items()}
         twin.numbers = self.numbers
         return twin
@@ -84,8 +86,7 @@ class Columns:
         before = len(self._places), self._seen
         for name, value in features.items():
             digest = self._digest(name, value)
-            self._place(digest)
-            if isinstance(value, (str, bool)):
+            if not self._place(digest) or isinstance(value, (str, bool)):
                 continue
             scale = self._scales.setdefault(digest, [0.0, 0.0, 0.0])
             if scale[0] < FIRST_VALUES:
@@ -118,10 +119,14 @@ class Columns:
                 self._digests[kind + key] = digest
         return digest
 
-    def _place(self, digest: str) -> None:
+    def _place(self, digest: str) -> bool:
+        """Give a name or category a column; whether it has one of its own, or is known to share one."""
+        taken = len(self._places)
         if digest not in self._places:
-            taken = len(self._places)
+            if taken >= MOST_PLACES:
+                return False
             self._places[digest] = taken if taken < self.most else self._shared(digest)
+        return True
 
     def encode(self, features: Mapping[str, FeatureValue]) -> NDArray[np.float64]:
         """The vector of one dict, shape ``(count,)``; the columns in front are left at 0."""
@@ -130,6 +135,8 @@ class Columns:
         for name, value in features.items():
             digest = self._digest(name, value)
             place = self._places.get(digest)
+            if place is None and isinstance(value, str) and len(self._places) >= MOST_PLACES:
+                place = self._shared(digest)
             if place is None or first + place >= size:
                 continue
             vector[first + place] += 1.0 if isinstance(value, str) else self._number(digest, value)

@@ -2,7 +2,8 @@
 
 A covariance is ``d²`` numbers for each agent, so that room for many agents is made by giving up features: random ones
 first, then columns of categories, which share what is left, and the last coordinates of an embedding. To leave a
-feature out of a Gaussian is to leave out its row and column; what is known of the others stays.
+feature out of a Gaussian is to leave out its row and column; what is known of the others stays. Of a text, features
+that are neighbours become one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ LEAST_ROWS = 4
 MOST_BYTES = 152_000_000
 """What the covariances of one space of features may take, in double precision: those of 128 agents over an embedding of
 384 do. Requests read two copies in single precision, which take as much again."""
+MOST_TEXT_BYTES = 1 << 27
+"""What weights and precisions of the features of texts may take: those of 250 agents over all features do. There are
+three copies, one to learn in and two to read, and the agents' examples make another."""
 _DOUBLED = 128
 _NUMBER = 8
 _FEWEST = 8
@@ -67,3 +71,12 @@ def fitting(wanted: Layout, agents: int) -> Layout:
         return wanted._replace(fourier=fourier)
     first = min(wanted.first, max(3 * (most - 1) // 4, most - 1 - wanted.columns))
     return Layout(0, first, min(wanted.columns, most - 1 - first))
+
+
+@lru_cache(1_024)
+def halvings(agents: int, features: int) -> int:
+    """How often so many features of texts are halved for so many agents."""
+    found = 0
+    while capacity(agents) * (features >> found) * _NUMBER > MOST_TEXT_BYTES and features >> found > _FEWEST:
+        found += 1
+    return found

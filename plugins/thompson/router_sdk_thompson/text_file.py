@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from router_sdk_thompson.text_model import TextModel
 
+_MOST_HALVED = FEATURES.bit_length() - 2
+
 
 def save_text(model: TextModel, folder: Path) -> None:
     """Write what was learnt; nothing where nothing was."""
@@ -30,6 +32,7 @@ def save_text(model: TextModel, folder: Path) -> None:
         "events": model.events,
         "step": model.clock.step,
         "agents": names,
+        "halved": model.evidence.halved,
         "counts": model.evidence.counts(names),
         "residual": model.residual,
         "observed": model.observed,
@@ -70,10 +73,10 @@ def load_text(model: TextModel, folder: Path) -> None:
             raise ValueError("sums must be finite and at least 0")
         watch = TextWatch.restored(state["watch"], model.config)
         restless = Restless.restored(state["restless"])
-        evidence = Diagonal(1.0 / model.evidence.base)
+        evidence = Diagonal(1.0 / model.evidence.base, min(max(int(state.get("halved", 0)), 0), _MOST_HALVED))
         for name in names:
             evidence.row(name)
-        if len(places) and (int(places[0]) < 0 or int(places[-1]) >= len(names) * FEATURES):
+        if len(places) and (int(places[0]) < 0 or int(places[-1]) >= len(names) * evidence.mean.shape[1]):
             raise ValueError("places are out of range")
         evidence.mean.ravel()[places] = mean
         evidence.precision.ravel()[places] = precision

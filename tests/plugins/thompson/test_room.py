@@ -1,15 +1,19 @@
 import numpy as np
 import pytest
-from router_sdk_thompson import ThompsonConfig, ThompsonStrategy, room
+from router_sdk_thompson import ThompsonConfig, ThompsonStrategy, columns, room
+from router_sdk_thompson.diagonal import Diagonal
 from router_sdk_thompson.labels import Change
 from router_sdk_thompson.normal_gamma import NormalGamma
-from router_sdk_thompson.room import Layout, capacity, fitting, widest
+from router_sdk_thompson.room import Layout, capacity, fitting, halvings, widest
+from router_sdk_thompson.text_features import FEATURES
 
 from router_sdk.plugin import Agent, AgentSet, Task
 from router_sdk.testing import FixedContext, make_example, make_services, revise
 
 MOST_MB = 450
 """What the README says of posteriors over features, requests' copies included."""
+MOST_TEXT_MB = 540
+"""What it says of those over texts."""
 
 
 def agents_of(count):
@@ -163,3 +167,100 @@ def test_an_embedding_is_cut_to_the_room_there_is(little_room):
         dense.learn(example, [Change(agent, None, example.reward)], Task("x"), vector)
     assert dense.design.columns.first == widest(12) - 1 < 64
     assert dense.view().belief(Task("x"), agents, rng.normal(size=64).astype(np.float32)) is not None
+
+
+def test_columns_do_not_remember_every_category_there_ever_was(monkeypatch):
+    monkeypatch.setattr(columns, "MOST_PLACES", 600)
+    known = columns.Columns()
+    for number in range(2_000):
+        known.fit({"user": f"u{number}", "age": 30.0 + number})
+    assert known.fit({"height": 1.8}) is False
+    assert known.count == columns.MOST_COLUMNS
+    assert len(known.state()["places"]) == 600
+    again = columns.Columns()
+    again.restore(known.state())
+    for one in (known, known.frozen(), again):
+        assert one.encode({"user": "u1"}).sum() == one.encode({"user": "u1999"}).sum() == 1.0
+        assert not one.encode({"height": 1.8}).any()
+
+
+# -- over texts
+
+WORDS = ("invoice refund charge money", "python bug crash code", "flight hotel beach visa", "pasta oven salt recipe")
+
+
+def text_bytes_of(made):
+    text = made._contexts.text
+    each = [text.evidence, *text.copies._mirrors, *([text._prior] if text._prior else [])]
+    return sum(one.mean.nbytes + one.precision.nbytes for one in each)
+
+
+def test_two_thousand_agents_with_texts_take_what_is_said_and_no_more():
+    agents = agents_of(2_000)
+    made = strategy(agents)
+    lessons = [
+        make_example(agents.names[number], 1.0, number=number + 1, task=f"number {number}", eligible=agents.names)
+        for number in range(150)
+    ]
+    made.learn(lessons)
+    assert text_bytes_of(made) < MOST_TEXT_MB * 1e6
+    assert made._contexts.text.evidence.mean.shape[1] == FEATURES >> halvings(2_000, FEATURES)
+    assert capacity(2_000) * (FEATURES >> halvings(2_000, FEATURES)) * 8 * 4 < MOST_TEXT_MB * 1e6
+    assert halvings(250, FEATURES) == 0
+
+
+def text_lessons(agents, count, first=1):
+    rng = np.random.default_rng(first)
+    found = []
+    for number in range(first, first + count):
+        topic, agent = int(rng.integers(4)), agents.names[int(rng.integers(len(agents)))]
+        text = " ".join([*rng.permutation(WORDS[topic].split())[:3], *(f"w{rng.integers(500)}" for _ in range(3))])
+        reward = float(agent == agents.names[topic])
+        found.append(make_example(agent, reward, number=number, task=text, eligible=agents.names))
+    return found
+
+
+@pytest.fixture
+def little_room_for_texts(monkeypatch):
+    """Eight agents have room for 4,096 features, sixteen for 2,048."""
+    room.halvings.cache_clear()
+    monkeypatch.setattr(room, "MOST_TEXT_BYTES", 8 * 8 * 4_096)
+    yield
+    room.halvings.cache_clear()
+
+
+def test_features_of_texts_are_halved_as_agents_come_and_words_still_decide(little_room_for_texts, tmp_path):
+    agents = agents_of(12)
+    first = AgentSet(agents[:8])
+    whole, cut, again = (strategy(agents) for _ in range(3))
+    told = [*text_lessons(first, 150), *text_lessons(agents, 250, first=151)]
+    whole.learn(told[:150])
+    assert whole._contexts.text.evidence.halved == 4
+    whole.learn(told[150:])
+    assert whole._contexts.text.evidence.mean.shape == (16, 2_048)
+    for topic, words in enumerate(WORDS):
+        task = Task(words)
+        chances = whole.propose(task, agents, FixedContext(text=task.text)).probabilities
+        assert max(chances, key=chances.get) == agents.names[topic]
+    for start in range(0, 400, 9):
+        cut.learn(told[start : start + 9])
+    cut.save(tmp_path)
+    again.load(tmp_path)
+    more = text_lessons(agents, 40, first=401)
+    for made in (whole, cut, again):
+        made.learn(more)
+    scores = [made.propose(Task(WORDS[0]), agents, FixedContext(text=WORDS[0])).scores for made in (whole, cut, again)]
+    assert scores[0] == scores[1] == scores[2]
+
+
+def test_halved_features_weigh_what_their_parts_weighed_together(little_room_for_texts):
+    whole = Diagonal(3.0)
+    row, ids = whole.row("a"), np.array([2, 3, 9])
+    whole.mean[row, ids] = [1.0, 0.5, -0.25]
+    whole.precision[row, ids] = [2.0, 0.0, 1.0]
+    half = whole.halve(1)
+    assert half.at(ids).tolist() == [1, 1, 4]
+    assert half.precision[half.rows["a"], [1, 4, 0]].tolist() == [2.0, 1.0, 0.0]
+    base = 1.0 / 3.0
+    wanted = [(1.0 * (2.0 + base) + 0.5 * base) / (2.0 + base), -0.25]
+    assert half.mean[half.rows["a"], [1, 4]] == pytest.approx(wanted, rel=1e-6)
