@@ -1,15 +1,26 @@
 """What sentence-transformers noted beside a model is done, or refused by file and key."""
 
+import contextlib
 import json
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from untrusted_cases import DEEP, values
 
 pytest.importorskip("torch")
 
 import sentence_folders as folders
 import torch
-from router_sdk_bert.encoding import EncoderSettings, export_encoder, load_encoder, tiny_checkpoint
+from router_sdk_bert.encoding import (
+    EncoderModule,
+    EncoderSettings,
+    export_encoder,
+    load_encoder,
+    load_module,
+    tiny_checkpoint,
+)
 from router_sdk_bert.encoding.agreement import told_apart
 from router_sdk_bert.encoding.checkpoint import read_checkpoint
 from router_sdk_bert.encoding.layers import load_layers
@@ -20,6 +31,9 @@ from router_sdk_bert.encoding.preparation import TextPreparation
 from router_sdk_bert.encoding.probes import PROBES
 from router_sdk_bert.encoding.reference import reference_vectors
 from router_sdk_bert.encoding.tokens import TextTokens
+from router_sdk_bert.fitting.linear import LinearRows
+from router_sdk_bert.fitting.model import RoutingModel
+from router_sdk_bert.fitting.weights_file import write_checkpoint
 
 from router_sdk.plugin import EncoderUnavailableError
 
@@ -32,6 +46,13 @@ BOOLEANS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
+SIDE_FILES = [
+    "modules.json",
+    "1_Pooling/config.json",
+    "2_Dense/config.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+]
 TEXTS = (
     "refund",
     "my card was charged twice this month, please refund it",
@@ -203,6 +224,35 @@ def test_layers_are_read_or_refused(folder):
     refused(folder, "2_Dense", "model.safetensors")
 
 
+@given(st.sampled_from(SIDE_FILES), values)
+@example("1_Pooling/config.json", {"pooling_mode": {"mean": 1}})
+@example("modules.json", [{"type": "sentence_transformers.models.Transformer", "path": {}}])
+@example("sentence_bert_config.json", {"max_seq_length": True, "config_args": [1]})
+@example("config_sentence_transformers.json", {"prompts": [1], "default_prompt_name": [1]})
+@example("2_Dense/config.json", {"activation_function": ["torch.nn.Tanh"]})
+def test_whatever_a_file_says_it_is_read_or_refused(whole, name, said):
+    before = (whole / name).read_text()
+    try:
+        folders.write(whole, name, said)
+        with contextlib.suppress(EncoderUnavailableError):
+            assert read_pipeline(whole).pooling
+        (whole / name).write_text(DEEP)
+        refused(whole, name)
+    finally:
+        (whole / name).write_text(before)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    folders.modules(folder, "Pooling", "Dense", "Normalize")
+    folders.pooled(folder, "mean")
+    folders.dense(folder, "2_Dense", 32, 8)
+    folders.write(folder, "sentence_bert_config.json", {"max_seq_length": 40})
+    folders.write(folder, "config_sentence_transformers.json", {"default_prompt_name": None})
+    return folder
+
+
 # -- what is done
 
 
@@ -240,8 +290,6 @@ def test_layers_are_what_the_reference_says(folder, activation, narrow):
     class Constant:
         def __call__(self, **_):
             return type("Output", (), {"last_hidden_state": states})
-
-    from router_sdk_bert.encoding import EncoderModule
 
     module = EncoderModule(Constant(), "mean", 0, pipeline, load_layers(folder, pipeline))
     (expected,), _ = reference_vectors(module, folder, [[1] * 5])
@@ -286,6 +334,25 @@ def test_a_cached_export_follows_what_lies_in_the_folders_of_its_modules(folder)
     before = cache_key(settings)
     folders.pooled(folder, "mean", "cls")
     assert cache_key(settings) != before
+
+
+def test_a_fit_trains_and_hands_on_the_whole_pipeline(tmp_path):
+    folder = folders.of_kind("Bert", tmp_path / "bert")
+    folders.modules(folder, "Pooling", "Dense", "Normalize")
+    folders.pooled(folder, "lasttoken", "mean")
+    folders.dense(folder, "2_Dense", 64, 12)
+    rows = LinearRows(("a",), np.zeros((1, 12), np.float32), np.zeros(1, np.float32))
+    model = RoutingModel(load_module(folder), rows)
+    tokens = [[1, 2, 3], [1, 7, 8, 9, 3]]
+    expected, _ = reference_vectors(load_module(folder), folder, tokens)
+    found = model.embed(tokens)
+    found.sum().backward()
+    np.testing.assert_allclose(found.detach().numpy(), expected, atol=1e-5)
+    assert not any("layers" in name for name in model.trainable())
+    write_checkpoint(read_checkpoint(folder), model.body, tmp_path / "tuned")
+    assert read_pipeline(tmp_path / "tuned") == read_pipeline(folder)
+    again, _ = reference_vectors(load_module(tmp_path / "tuned"), tmp_path / "tuned", tokens)
+    np.testing.assert_allclose(again, expected, atol=1e-6)
 
 
 # -- the whole of it: the vectors of sentence-transformers itself

@@ -33,7 +33,7 @@ class EncoderSettings(BaseModel):
     """What runs it: ``"auto"`` is ``"onnx-int8"``, unless its vectors fail the check against torch."""
     max_tokens: int = Field(default=128, ge=8, le=8192)
     """Longer texts keep their head and their tail."""
-    pooling: Literal["auto", "classifier"] | PoolingMode = "auto"
+    pooling: Literal["auto", "classifier", PoolingMode] = "auto"
     """How token vectors become one: ``"auto"`` is the model's own way, ``"classifier"`` what its trained head sees."""
     preparation: TextPreparation = TextPreparation()
     """What is done to a text before it is tokenised."""
