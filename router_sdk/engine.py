@@ -32,6 +32,7 @@ from router_sdk.routing.request import Encoders
 from router_sdk.store import Store
 from router_sdk.store.identity import check_id, check_key, new_id
 from router_sdk.store.rows import Entry
+from router_sdk.strategy import Strategy
 from router_sdk.training.attempt import FitServices
 from router_sdk.training.promoting import Promoter
 from router_sdk.training.registry import Registry
@@ -42,7 +43,6 @@ from router_sdk.waiting import held_here
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
     from router_sdk.records import ModelVersion
-    from router_sdk.strategy import Strategy
 
 _log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class Engine:
 
     def _stage(self, strategy: Strategy, version: ModelVersion | None) -> Stage:
         tenants = None
-        if self.config.tenancy != "shared":
+        if self.config.tenancy != "shared" and type(strategy).learn is not Strategy.learn:
             states = TenantStates(strategy, self.config.most_tenants, alone=not self.config.fits)
             tenants = Tenants(states, strategy, TAKEOVER[self.config.tenancy])
         return Stage(strategy, None if version is None else version.version, tenants)
@@ -151,7 +151,7 @@ class Engine:
     def _folds(self, versions: Sequence[ModelVersion | None]) -> list[Fold]:
         folds = []
         for stage, version in zip(self.chain.stages, versions, strict=True):
-            if self.config.fits:  # else nobody may learn from all of them together
+            if self.config.fits or stage.tenants is None:  # else nobody may learn from all of them together
                 folds.append(self._fold_of(stage))
             if version is not None:
                 folds[-1].cursor = folds[-1].saved = version.upto
