@@ -11,6 +11,7 @@ from router_sdk.learning.fold import Fold, performance_fold, strategy_fold, tena
 from router_sdk.learning.tenant_states import TenantStates
 from router_sdk.routing.chain import Stage
 from router_sdk.routing.pooling import TAKEOVER, Tenants
+from router_sdk.strategy import Strategy
 from router_sdk.training.registry import Registry, twin
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from router_sdk.records import ModelVersion
     from router_sdk.rewards import RewardFunction, RewardMark
     from router_sdk.routing.members import Members
-    from router_sdk.strategy import Strategy
 
 
 class Folds:
@@ -39,7 +39,7 @@ class Folds:
     def stage(self, strategy: Strategy, version: ModelVersion | None) -> Stage:
         """A strategy's place in the chain, with its tenants' states where they do not share all that is learnt."""
         tenants = None
-        if self._config.tenancy != "shared":
+        if self._config.tenancy != "shared" and type(strategy).learn is not Strategy.learn:
             states = TenantStates(strategy, self._config.most_tenants, alone=not self._config.fits)
             tenants = Tenants(states, strategy, TAKEOVER[self._config.tenancy])
         return Stage(strategy, None if version is None else version.version, tenants)
@@ -59,7 +59,7 @@ class Folds:
         """Every fold of a router that starts with these versions."""
         folds = []
         for stage, version in zip(stages, versions, strict=True):
-            if self._config.fits:  # else nobody may learn from all tenants together
+            if self._config.fits or stage.tenants is None:  # else nobody may learn from all tenants together
                 folds.append(self.of(stage))
             if version is not None:
                 folds[-1].begin_at(version.upto)
