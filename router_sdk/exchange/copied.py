@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from router_sdk.errors import InvalidInputError
 from router_sdk.exchange.lines import FRESH, dumped, read_fresh, read_line
 from router_sdk.exchange.observing import GROUP
 from router_sdk.records import Outcome
@@ -31,6 +32,8 @@ _ASIDE = (
     "CREATE INDEX events_in_order ON events (position)",
 )
 _IN_ORDER = "SELECT number, kind, body FROM events ORDER BY position, rowid"
+_TEXTS = {"response", "feedback_text", "error"}
+"""Are not set aside where they are not kept as they are."""
 _TENANT = 3
 """Where an outcome's row, without its ``seq``, has its tenant."""
 _PROBABILITIES = DECISION_COLUMNS.removeprefix("seq, ").split(", ").index("probabilities")
@@ -107,7 +110,7 @@ class CopiedLines:
             payloads.append(entry.payload)
         times = [part.logged_at for part in parts]
         for part, copy in zip(parts, map(CopiedPart, rows, payloads, numbered(rows), times), strict=True):
-            said = part.outcome.model_dump(exclude_none=True)
+            said = part.outcome.model_dump(exclude_none=True, exclude=_TEXTS if self._store.privacy.changes else None)
             events.append((part.position, number, "part", dumped([*copy, said])))
         self._set_aside(number, events)
 
@@ -117,8 +120,12 @@ class CopiedLines:
             self._aside.execute("BEGIN")
             for statement in _ASIDE:
                 self._aside.execute(statement)
+        try:
+            self._aside.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", events)
+        except UnicodeEncodeError:
+            self._aside.execute("DELETE FROM events WHERE number = ?", (number,))
+            raise InvalidInputError("a text holds half of a surrogate pair, and cannot be stored") from None
         self._aside.execute("INSERT INTO lines (number) VALUES (?)", (number,))
-        self._aside.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", events)
 
     def _is_there(self, decision: Decision) -> bool:
         return self._store.reader.decision(decision.decision_id) is not None
@@ -127,19 +134,20 @@ class CopiedLines:
         """Write what was set aside."""
         if self._aside is None:
             return
-        try:
-            (count,) = self._aside.execute("SELECT count(*) FROM events").fetchone()
-            cursor, done = self._aside.execute(_IN_ORDER), 0
-            while rows := cursor.fetchmany(GROUP):
-                self._write([_event(*row) for row in rows])
-                done += len(rows)
-                self._tell(done / count)
-            (brought, lines) = self._aside.execute("SELECT ifnull(sum(brought), 0), count(*) FROM lines").fetchone()
-            self._report.imported += brought
-            self._report.known += lines - brought
-        finally:
+        (count,) = self._aside.execute("SELECT count(*) FROM events").fetchone()
+        cursor, done = self._aside.execute(_IN_ORDER), 0
+        while rows := cursor.fetchmany(GROUP):
+            self._write([_event(*row) for row in rows])
+            done += len(rows)
+            self._tell(done / count)
+        (brought, lines) = self._aside.execute("SELECT ifnull(sum(brought), 0), count(*) FROM lines").fetchone()
+        self._report.imported += brought
+        self._report.known += lines - brought
+
+    def close(self) -> None:
+        """Give back what lines were set aside in."""
+        if self._aside is not None:
             self._aside.close()
-            self._aside = None
 
     def _write(self, events: list[_Event]) -> None:
         told = write_copies(self._store.writer, [one.event for one in events])

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from router_sdk.errors import InvalidInputError, RouterError, StoreError, StoreUnavailableError
+from router_sdk.errors import InvalidInputError, RouterClosedError, RouterError, StoreError, StoreUnavailableError
 from router_sdk.exchange.copied import CopiedLines, is_exported
 from router_sdk.exchange.importing import ImportReport, MappingLike, Refusals, read_observed
 from router_sdk.exchange.lines import TEXTS
@@ -141,10 +141,11 @@ class Intake:
         report = ImportReport()
         refusals = Refusals(path.name)
         newcomers = Newcomers(self._door, allowed=bool(intent.body.get("new_agents")))
-        with closing(ArchivedIds(self._store.folder)) as archived:
-            shared = (newcomers, report, refusals, archived)
+        with ExitStack() as opened:
+            shared = (newcomers, report, refusals, opened.enter_context(closing(ArchivedIds(self._store.folder))))
             observed = ObservedLines(self._store, self._door, str(intent.body["key"]), intent.at, *shared)
             copied = CopiedLines(self._store, self._door, *shared, lambda share: tell("importing", share))
+            opened.callback(copied.close)
             for count, (number, row) in enumerate(rows_and_fault(path, texts), start=1):
                 try:
                     if isinstance(row, Exception):
@@ -153,7 +154,7 @@ class Intake:
                         copied.take(number, row)
                     else:
                         observed.take(number, row, read_observed(row, mapping, report))
-                except StoreError:
+                except (StoreError, RouterClosedError):
                     raise
                 except RouterError as error:
                     refusals.add(number, row, error)

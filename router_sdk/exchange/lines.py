@@ -167,7 +167,7 @@ def read_line(row: Mapping[str, Any]) -> LoggedDecision:
         None,
         None,
         _typed(row, "strategy", str, "observed"),
-        _typed(row, "model_version", int, None),
+        _version(row),
         _share(row, "epsilon") or 0.0,
     )
     task = _task(row)
@@ -251,6 +251,13 @@ def _typed(row: Mapping[str, Any], name: str, kind: type, default: Any) -> Any:
     if value is not default and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
         raise InvalidInputError(f"{name}: expected {kind.__name__}, got {value!r:.60}")
     return value
+
+
+def _version(row: Mapping[str, Any]) -> int | None:
+    version: int | None = _typed(row, "model_version", int, None)
+    if version is not None and not 0 < version < 2**31:
+        raise InvalidInputError(f"model_version: expected a number from 1, got {version!r:.60}")
+    return version
 
 
 def _share(row: Mapping[str, Any], name: str) -> float | None:

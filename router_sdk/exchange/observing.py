@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
-from router_sdk.errors import RouterError
+from router_sdk.errors import RouterClosedError, RouterError, StoreError
 from router_sdk.exchange.newcomers import Newcomers
 from router_sdk.store.rows import Entry
 
@@ -87,6 +87,8 @@ class ObservedLines:
         for line in group:
             try:
                 ready.append(self._ready(line))
+            except (StoreError, RouterClosedError):
+                raise
             except RouterError as error:
                 self._refusals.add(line.number, line.row, error)
         known = self._known(ready)

@@ -256,6 +256,7 @@ class _Known:
         self._new_ids: set[tuple[str, ...]] = set()
         self._new_decisions: set[str] = set()
         self._contents: dict[str, Counter[tuple[Any, ...]]] = {}
+        self._new_parts: set[tuple[Any, ...]] = set()
 
     def _one(self, query: str, *values: Any) -> Any:
         return self._connection.execute(query, values).fetchone()
@@ -286,7 +287,11 @@ class _Known:
             query = f"SELECT {_ROW} FROM outcomes WHERE decision_id = ?"
             held = Counter(_content(row) for row in self._connection.execute(query, (decision_id,)))
             self._contents[decision_id] = held
-        return held[_content(part.row)] < part.nth
+        itself = (decision_id, part.nth, *_content(part.row))
+        if held[_content(part.row)] >= part.nth or itself in self._new_parts:
+            return False
+        self._new_parts.add(itself)
+        return True
 
     def _misses_fresh(self, event: FreshStart) -> bool:
         """Not where it is there, nor where the log holds later decisions of that agent: those would count no more."""

@@ -282,6 +282,7 @@ BAD = {
     "part": ({"parts": [{"at": 1.0, "position": 1, "quality": 7}]}, "quality"),
     "part without a time": ({"parts": [{"position": 1, "quality": 0.7}]}, "parts: at"),
     "label": ({"parts": [{"at": 1.0, "position": 1, "correct_agent": "nobody"}]}, "nobody"),
+    "version": ({"model_version": 10**30}, "model_version"),
     "task": ({"task_type": "a/b"}, "task_type"),
 }
 
@@ -301,6 +302,47 @@ def test_an_exported_line_that_was_spoilt_is_refused_by_name_and_the_others_are_
         assert report.errors[0].startswith("line 2: ")
         assert named in report.errors[0]
         assert len(copy.dead_letters()) == 1
+
+
+def test_lines_of_two_exports_of_one_log_count_each_part_once(tmp_path):
+    with open_router() as router, open_router() as copy:
+        decision = router.route("what")
+        router.record(decision, Outcome(success=False))
+        router.export_examples(tmp_path / "one.jsonl")
+        router.record(decision, Outcome(success=True))
+        router.export_examples(tmp_path / "two.jsonl")
+        both = tmp_path / "both.jsonl"
+        both.write_text((tmp_path / "one.jsonl").read_text() + (tmp_path / "two.jsonl").read_text())
+        assert copy.import_examples(both).rejected == 0
+        assert copy.status()["store"]["outcomes"] == 2
+        assert examples(copy) == examples(router)
+
+
+def test_what_a_store_learnt_of_an_agent_later_still_counts(tmp_path):
+    with open_router(agents=["a"]) as router, open_router(agents=["a"]) as copy:
+        router.record(router.route("before"), Outcome(success=True))
+        router.add_agent("a", fresh=True)
+        router.record(router.route("after"), Outcome(success=True))
+        router.export_examples(tmp_path / "out.jsonl")
+        copy.record(copy.route("own"), Outcome(success=True))
+        copy.flush()
+        before = copy.agent_performance()[0].executions
+        copy.import_examples(tmp_path / "out.jsonl")
+        copy.flush()
+        assert (before, copy.agent_performance()[0].executions) == (1, 3)
+
+
+def test_half_of_a_surrogate_pair_spoils_no_other_line(tmp_path):
+    with open_router() as router, open_router() as copy:
+        for number in range(3):
+            router.record(router.route(f"text {number}"), Outcome(success=True))
+        router.export_examples(tmp_path / "out.jsonl")
+        rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+        rows[1]["arm"] = "\ud800"
+        (tmp_path / "out.json").write_text(json.dumps(rows))
+        report = copy.import_examples(tmp_path / "out.json")
+        assert report.imported == 2
+        assert report.errors == ["line 2: a text holds half of a surrogate pair, and cannot be stored"]
 
 
 def test_an_outcome_id_that_is_another_ones_is_refused_by_name(tmp_path):
