@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from router_sdk.errors import NoEligibleAgentError, RouterClosedError
+from router_sdk.isolation import FAULTS
 from router_sdk.records import AgentSet, Decision, Distribution, Skipped, Task
 from router_sdk.routing.chain import Chain
 from router_sdk.routing.eligibility import eligible
@@ -180,7 +181,7 @@ class Deciding:
         for stage in self._chain.stages:
             try:
                 stage.strategy.propose(task, self._members.roster.everyone, context)
-            except Exception as error:
+            except FAULTS as error:
                 stage.failed(error)
         return context.vectors
 

@@ -15,6 +15,7 @@ from router_sdk.errors import RouterClosedError
 from router_sdk.exchange.intake import Intake
 from router_sdk.forking import no_fork
 from router_sdk.hookspecs import hookimpl
+from router_sdk.isolation import FAULTS, let_end
 from router_sdk.learning.fold import Fold, performance_fold, strategy_fold
 from router_sdk.learning.learner import Learner
 from router_sdk.learning.performance import Performance
@@ -174,7 +175,7 @@ class Engine:
             for stage in self.chain.stages:
                 try:
                     stage.strategy.prepare(roster.available)
-                except Exception as error:
+                except FAULTS as error:
                     stage.failed(error)
             self.chain.finish_published()
 
@@ -239,7 +240,7 @@ class Engine:
                     "confidence_threshold": stage.threshold,
                     "answers": stage.answers,
                     "failures": stage.failures,
-                    **dict(stage.strategy.report()),
+                    **stage.report(),
                 }
                 for stage in self.chain.stages
             ],
@@ -251,7 +252,7 @@ class Engine:
 
     def warm_up(self) -> dict[str, str]:
         """Wait for every strategy; those that cannot get ready, and why."""
-        told = {stage.name: stage.strategy.warm_up() for stage in self.chain.stages}
+        told = {stage.name: stage.warm_up() for stage in self.chain.stages}
         failed = {name: reason for name, reason in told.items() if reason is not None}
         for name, reason in failed.items():
             _log.warning("strategy %s is not ready: %s", name, reason)
@@ -309,7 +310,8 @@ class Engine:
         for stage in self.chain.stages:
             try:
                 stage.strategy.close()
-            except Exception:
+            except FAULTS as error:
+                let_end(error)
                 _log.exception("strategy %s could not be closed", stage.name)
 
     def before_fork(self) -> None:
@@ -340,7 +342,7 @@ class Engine:
             self.trainer.after_fork()
             self.upkeep.after_fork()
             for stage in self.chain.stages:
-                stage.strategy.after_fork()
+                stage.after_fork()
 
 
 class _Face:

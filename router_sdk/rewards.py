@@ -9,6 +9,7 @@ from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from router_sdk.errors import InvalidConfigError, InvalidRewardError
+from router_sdk.isolation import FAULTS, let_end
 
 if TYPE_CHECKING:
     from router_sdk.records import Signals
@@ -123,7 +124,8 @@ def checked_reward(reward: RewardFunction, signals: Signals, agent: str | None) 
     """
     try:
         value = reward(signals, agent)
-    except Exception as error:
+    except FAULTS as error:
+        let_end(error)
         raise InvalidRewardError(f"reward function raised {type(error).__name__}: {error}") from error
     if value is None:
         return None

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from router_sdk.isolation import FAULTS, let_end
 from router_sdk.records.record import blame
 from router_sdk.rewards import reward_fingerprint
 from router_sdk.store.journal import LearningEvent
@@ -96,7 +97,8 @@ class Fold:
                 self.state.forget_examples(batch.forgotten)
             if examples:
                 self.state.learn(examples)
-        except Exception as fault:
+        except FAULTS as fault:
+            let_end(fault)
             error = blame(fault)
             self.broken = True
             _log.exception("%s failed to learn, and goes on", self.name)

@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from router_sdk.errors import RouterClosedError
+from router_sdk.errors import RouterClosedError, StrategyError
+from router_sdk.isolation import FAULTS
 from router_sdk.learning.cadence import BATCH, rest_s
 from router_sdk.learning.fold import Fold, apply_all
+from router_sdk.records.record import blame
 
 if TYPE_CHECKING:
     from router_sdk.rewards import RewardFunction
@@ -127,9 +129,9 @@ class Folding:
                 self._save(fold)
             except RouterClosedError as fault:  # the next start learns it from the log
                 faults.append(fault)
-            except Exception as fault:  # the others are saved all the same
+            except FAULTS as fault:  # the others are saved all the same
                 _log.exception("the state of %s is not saved", fold.name)
-                faults.append(fault)
+                faults.append(fault if isinstance(fault, Exception) else StrategyError(f"{fold.name}: {blame(fault)}"))
         if faults:
             raise faults[0]
 

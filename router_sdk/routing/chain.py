@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import UnknownStrategyError
+from router_sdk.isolation import FAULTS, let_end
 from router_sdk.records import AgentSet, Distribution, Skipped, Task
 from router_sdk.records.record import blame
 from router_sdk.routing.finishing import finish, uniform
@@ -57,13 +58,43 @@ class Stage:
             return Skipped(self.name, f"confidence {confidence:.3f} is below {self.threshold:g}")
         return finished
 
-    def failed(self, error: Exception) -> Skipped:
+    def failed(self, error: BaseException) -> Skipped:
         """Count and log a fault: the first of a strategy loudly, the rest at debug level."""
+        let_end(error)
         self.failures += 1
         _log.log(
             logging.WARNING if self.failures == 1 else logging.DEBUG, "strategy %s failed", self.name, exc_info=error
         )
         return Skipped(self.name, f"failed: {blame(error)}")
+
+    def report(self) -> Mapping[str, Any]:
+        """What the strategy says of itself."""
+        try:
+            return dict(self.strategy.report())
+        except FAULTS as error:
+            return {"report": self.failed(error).reason}
+
+    def expected(self) -> Mapping[str, Mapping[str, float]]:
+        """What the strategy expects of each agent."""
+        try:
+            return dict(self.strategy.expected())
+        except FAULTS as error:
+            self.failed(error)
+            return {}
+
+    def warm_up(self) -> str | None:
+        """Wait until the strategy is ready; why it cannot get so, or None."""
+        try:
+            return self.strategy.warm_up()
+        except FAULTS as error:
+            return self.failed(error).reason
+
+    def after_fork(self) -> None:
+        """In a child: what of the strategy must not be shared."""
+        try:
+            self.strategy.after_fork()
+        except FAULTS as error:
+            self.failed(error)
 
 
 class Chain:
@@ -102,7 +133,7 @@ class Chain:
             verdict: Distribution | Skipped
             try:
                 verdict = stage.judge(stage.strategy.propose(task, agents, context), agents, self.epsilon)
-            except Exception as error:
+            except FAULTS as error:
                 verdict = stage.failed(error)
             if isinstance(verdict, Distribution):
                 stage.answers += 1
@@ -120,7 +151,7 @@ class Chain:
                 proposals = stage.strategy.propose_batch([tasks[i] for i in left], agents, [contexts[i] for i in left])
                 if len(proposals) != len(left):
                     raise ValueError(f"propose_batch gave {len(proposals)} answers for {len(left)} tasks")
-            except Exception as error:
+            except FAULTS as error:
                 fault = stage.failed(error)
                 for i in left:
                     skipped[i] = (*skipped[i], fault)
@@ -129,7 +160,7 @@ class Chain:
                 verdict: Distribution | Skipped
                 try:
                     verdict = stage.judge(proposal, agents, self.epsilon)
-                except Exception as error:
+                except FAULTS as error:
                     verdict = stage.failed(error)
                 if isinstance(verdict, Distribution):
                     stage.answers += 1
@@ -150,5 +181,5 @@ class Chain:
             try:
                 for proposal, agents in stage.strategy.published():
                     finish(proposal, agents, self.epsilon, stage.name, stage.model_version)
-            except Exception as error:
+            except FAULTS as error:
                 stage.failed(error)

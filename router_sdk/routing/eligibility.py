@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from router_sdk.errors import NoEligibleAgentError
+from router_sdk.isolation import FAULTS, let_end
 from router_sdk.records import Agent, AgentSet, Skipped, Task
 from router_sdk.spelling import normal
 
@@ -92,7 +93,8 @@ def eligible(
     for plugin, allowed_by in filters:
         try:
             allowed = _names(allowed_by(task=task, agents=agents))
-        except Exception:
+        except FAULTS as error:
+            let_end(error)
             _log.exception("filter_agents of plugin %s failed and is passed over", plugin)
             continue
         if allowed is not None:
@@ -102,7 +104,7 @@ def eligible(
         try:
             names, reason = stage.strategy.restrict(task, agents, context) or (None, "")
             allowed = _names(names)
-        except Exception as error:
+        except FAULTS as error:
             notes = (*notes, stage.failed(error))
             continue
         if allowed is not None:

@@ -24,6 +24,7 @@ from router_sdk.errors import (
     TooFewExamplesError,
 )
 from router_sdk.gate import Comparison, Gate, HeldOutAccuracy
+from router_sdk.isolation import FAULTS
 from router_sdk.records.record import blame, describe
 from router_sdk.store.artifacts import entry
 from router_sdk.store.connection import PRIVATE_FILE, private_folder
@@ -210,7 +211,7 @@ class Trainer:
             ending.end("failed", str(fault), fault.logged)
         except RouterError as fault:
             ending.end("failed", str(fault))
-        except Exception as fault:
+        except FAULTS as fault:
             _log.exception("the fit of %s failed", stage.name)
             ending.end("failed", f"{type(fault).__name__}: {fault}", blame(fault))
         _log.info("fit of %s: %s, %s", stage.name, ending.state, ending.words)
