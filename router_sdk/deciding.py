@@ -128,7 +128,8 @@ class Deciding:
         """Queue a decision for the disk and tell the observers; never waits."""
         if not self._store.writer.offer(decision):
             decision.logged = False
-            self._count_unlogged()
+            if not self._store.read_only:  # there nobody expects it
+                self._count_unlogged()
         if self._observed:
             self._plugins.notify("on_decision", decision=decision)
         return decision

@@ -19,8 +19,8 @@ before this file."""
 
 _ABOUT = {
     "store": "The log: one SQLite file on a local disk, shared by all threads and processes of this machine.",
-    "strategies": "The chain: the first strategy that does not abstain decides. What learns stands before the rules, and\n"
-    "takes over as soon as it has seen outcomes enough.",
+    "strategies": "The chain: the first strategy that does not abstain decides. What learns stands before the rules,\n"
+    "and takes over as soon as it has seen outcomes enough.",
     "epsilon": "Each eligible agent keeps at least epsilon / k probability, so that the log can be evaluated later.",
     "privacy": 'What is kept of a task\'s text: "full", "redacted" (without what looks personal), "hmac" or "none".',
     "batch_events": "An update of what is learnt starts at so many outcomes, or when one has waited so many seconds.",

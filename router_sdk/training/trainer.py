@@ -21,6 +21,7 @@ from router_sdk.errors import (
     NotTrainableError,
     RouterClosedError,
     RouterError,
+    StoreUnavailableError,
     TooFewExamplesError,
 )
 from router_sdk.gate import Comparison, Gate, HeldOutAccuracy
@@ -29,6 +30,7 @@ from router_sdk.records.record import blame, describe
 from router_sdk.store.artifacts import entry
 from router_sdk.store.connection import PRIVATE_FILE, private_folder
 from router_sdk.store.journal import LearningEvent, write_learning_events
+from router_sdk.store.no_writer import READ_ONLY
 from router_sdk.store.versions import fits_since, forgotten_after, fresh_examples
 from router_sdk.strategy import Strategy
 from router_sdk.training.attempt import Attempt, FitServices, Source
@@ -157,6 +159,8 @@ class Trainer:
                 f"{strategy or [one.name for one in stages]}: learns online only, there is nothing to fit; "
                 "router-sdk-bert brings a strategy that is fitted"
             )
+        if self._services.config.read_only:
+            raise StoreUnavailableError(READ_ONLY)
         config = stage.strategy.config
         try:
             type(config)(**{**config.model_dump(exclude_unset=True), **settings})

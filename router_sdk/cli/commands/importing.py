@@ -9,6 +9,7 @@ import typer
 
 from router_sdk.cli.invocation import Invocation
 from router_sdk.cli.options import STDIN, readable
+from router_sdk.cli.tables import counted
 from router_sdk.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def import_file(
         report = router.import_examples(source, mapping=mapping)
     for reason in report.errors:
         invocation.screen.refuse({"message": reason}, reason)
-    invocation.screen.show({"path": path, **asdict(report)}, lambda: [f"Imported {report.imported:,} lines."])
+    invocation.screen.show({"path": path, **asdict(report)}, lambda: [f"Imported {counted(report.imported, 'line')}."])
     if report.rejected:
         total = report.imported + report.rejected
         raise InvalidInputError(f"{report.rejected:,} of {total:,} lines were refused and kept as dead letters")

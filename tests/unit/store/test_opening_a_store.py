@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from router_sdk.errors import SchemaVersionError, StoreUnavailableError
+from router_sdk import Router
+from router_sdk.errors import NotAStoreError, SchemaVersionError, StoreUnavailableError
 from router_sdk.store import Store
 from router_sdk.store.schema import SCHEMA_VERSION, migrate
 
@@ -83,3 +84,16 @@ def test_memory_leaves_nothing_behind():
     assert store.path.exists()
     store.close()
     assert not store.path.parent.exists()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_store_that_lost_its_tables_is_a_named_error(store_path, read_only):
+    with Router(["a"], ["heuristic"], store_path):
+        pass
+    with closing(sqlite3.connect(store_path)) as connection:
+        connection.execute("DROP TABLE payloads")
+        connection.execute("DROP TABLE agents")
+    with pytest.raises(NotAStoreError, match="lacks the tables agents, payloads"):
+        Router(["a"], ["heuristic"], store_path, read_only=read_only)
+    with closing(sqlite3.connect(store_path)) as connection:
+        assert connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'agents'").fetchone() == (0,)
