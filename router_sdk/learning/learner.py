@@ -220,6 +220,8 @@ class Learner:
                     self.folding.save()
                 if sweep.due() and not self._store.read_only:
                     sweep_pending(self._store.writer, self._pending_ttl_seconds)
+            except RouterClosedError:
+                _log.debug("the store was closed while the learner was at work", exc_info=True)
             except FAULTS:
                 _log.exception("the learner goes on after a fault")
         self._ended = True

@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from fitted_strategy import Words
 
 from router_sdk import Router
 from router_sdk.errors import NotAStoreError, SchemaVersionError, StoreUnavailableError
@@ -97,3 +98,19 @@ def test_a_store_that_lost_its_tables_is_a_named_error(store_path, read_only):
         Router(["a"], ["heuristic"], store_path, read_only=read_only)
     with closing(sqlite3.connect(store_path)) as connection:
         assert connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'agents'").fetchone() == (0,)
+
+
+def test_a_router_that_only_looks_says_so_and_logs_no_fault(store_path, caplog):
+    with Router(["a", "b"], [Words], store_path):
+        pass
+    with Router(["a", "b"], [Words], store_path, read_only=True) as router:
+        decision = router.route("x")
+        assert not decision.logged
+        with pytest.raises(StoreUnavailableError, match="reading alone"):
+            router.record(decision, {"success": True})
+        with pytest.raises(StoreUnavailableError, match="reading alone"):
+            router.retrain()
+        with pytest.raises(StoreUnavailableError, match="reading alone"):
+            router.pretrain(["x"], ["a"])
+        assert router.newest_fit is None
+    assert caplog.records == []
