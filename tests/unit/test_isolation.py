@@ -6,9 +6,10 @@ from functools import partial
 from importlib.metadata import EntryPoint
 
 import pytest
+from fitted_strategy import Words
 
 from router_sdk import Outcome, Proposal, Router, plugins
-from router_sdk.errors import InvalidRewardError, StrategyError, UnknownStrategyError
+from router_sdk.errors import FitError, InvalidRewardError, StrategyError, UnknownStrategyError
 from router_sdk.isolation import FAULTS, let_end
 from router_sdk.plugin import hookimpl
 from router_sdk.plugins import PluginRegistry
@@ -179,3 +180,15 @@ def test_what_is_ours_and_not_installed_says_how_to_get_it(monkeypatch, name, hi
     with pytest.raises(UnknownStrategyError) as caught:
         PluginRegistry.load().strategy(name)
     assert str(caught.value).endswith(hint)
+
+
+def test_a_fit_that_exits_has_failed(make_router):
+    class Leaves(Words):
+        def before_fit(self):
+            leave()
+
+    router = make_router([Leaves], retrain=False, fit_executor="thread")
+    texts = [f"{agent} {number}" for number in range(20) for agent in ("analyst", "billing", "coder")]
+    router.fit(texts, [text.split()[0] for text in texts])
+    with pytest.raises(FitError, match="SystemExit: bye"):
+        router.retrain(wait=True)
