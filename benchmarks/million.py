@@ -57,7 +57,7 @@ def build_log(path: Path, outcomes: int, *, labelled: float = 0.0) -> None:
             decisions = list(_decisions(rng, start, size, everyone.set_id))
             told = list(_outcomes(rng, [row[1] for row in decisions], 2 * start + size, labelled))
             _insert(connection, "decisions", DECISION_COLUMNS, decisions)
-            _insert(connection, "outcomes", OUTCOME_COLUMNS, told)
+            _insert(connection, "outcomes", f"{OUTCOME_COLUMNS}, logged_at", told)
         connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -91,7 +91,7 @@ def _outcomes(rng: random.Random, decision_ids: list[str], after: int, labelled:
         yield (
             *(after + i, None, decision_id, at, None, success, rng.random(), None, label),
             *(None, 850.0, 0.002, None, None),
-            *(None, None, None),
+            *(None, None, None, at),
         )
 
 

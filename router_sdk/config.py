@@ -13,8 +13,10 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from router_sdk.environment import check_environment
 from router_sdk.errors import InvalidConfigError
+from router_sdk.neighbours import in_our_words
 from router_sdk.records import Agent, PrivacyMode
-from router_sdk.records.record import describe
+from router_sdk.records.record import Label, describe
+from router_sdk.rewards import MetricGoal
 
 
 def _agents(value: Any) -> Any:
@@ -44,7 +46,13 @@ class RouterConfig(BaseSettings):
         encoder: Each encoder's own configuration, by its name.
         store: SQLite file, or ``":memory:"``.
         privacy: What of a text is kept: ``full``, ``redacted``, ``hmac`` or ``none``.
+        tenancy: What tenants share of what is learnt: ``shared`` (all of it), ``separate`` (nothing: each has a state
+            of its own, and nothing is fitted), or ``prior`` (each starts from what all have taught, and its own
+            outcomes take over). See docs/tenants.md.
+        most_tenants: How many tenants have a state of their own in memory, those that were taught last.
         reward: Name of a registered reward function, or None for ``OutcomeReward``.
+        reward_metrics: What the default reward makes of ``Outcome.metrics``, by name, see ``MetricGoal``: ``{"mape":
+            {"goal": "min", "low": 5.0, "high": 30.0, "weight": 1.0}}``. Metrics that are not named teach nothing.
         epsilon: Exploration floor, in [0, 1]: each eligible agent keeps at least ``epsilon / k`` probability.
         seed: Seed of everything random, or None.
         learning: Whether this process learns; False serves what was learnt.
@@ -85,7 +93,10 @@ class RouterConfig(BaseSettings):
     encoder: dict[str, dict[str, Any]] = Field(default_factory=dict)
     store: Annotated[Path, BeforeValidator(_file_name)] = Path("router.db")
     privacy: PrivacyMode = "full"
+    tenancy: Literal["shared", "separate", "prior"] = "shared"
+    most_tenants: int = Field(default=100, ge=1)
     reward: str | None = None
+    reward_metrics: dict[Label, MetricGoal] = Field(default_factory=dict)
     epsilon: float = Field(default=0.02, ge=0.0, le=1.0)
     seed: int | None = Field(default=None, ge=0)
     learning: bool = True
@@ -114,6 +125,11 @@ class RouterConfig(BaseSettings):
     def learns(self) -> bool:
         """Whether this process learns."""
         return self.learning and not self.read_only
+
+    @property
+    def fits(self) -> bool:
+        """Whether there can be fitted versions: they are made of all tenants' examples."""
+        return self.tenancy != "separate"
 
     @property
     def keep_versions_s(self) -> float | None:
@@ -145,7 +161,7 @@ class RouterConfig(BaseSettings):
                 settings = _joined(_joined(file, EnvSettingsSource(cls)()), settings)
             return cls(**settings)
         except ValidationError as error:
-            raise InvalidConfigError(f"configuration: {describe(error)}") from None
+            raise InvalidConfigError(f"configuration: {describe(error)}{in_our_words(error)}") from None
         except ValueError as error:
             raise InvalidConfigError(f"configuration: {error}") from None
 

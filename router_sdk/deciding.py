@@ -11,22 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from router_sdk.errors import NoEligibleAgentError, RouterClosedError
+from router_sdk.errors import InvalidInputError, RouterClosedError, UnknownAgentError
 from router_sdk.isolation import FAULTS
-from router_sdk.records import AgentSet, Decision, Distribution, Skipped, Task
+from router_sdk.records import Decision, Distribution, Skipped, Task
+from router_sdk.records.plain import plain
 from router_sdk.routing.chain import Chain
-from router_sdk.routing.eligibility import eligible
+from router_sdk.routing.eligibility import Eligible, Roster, eligible
+from router_sdk.routing.limits import Limits
 from router_sdk.routing.members import Members
 from router_sdk.routing.request import Encoders, RequestContext, Sessions, Surroundings
-from router_sdk.store.identity import check_key, keyed_id, new_id
+from router_sdk.store.identity import check_key, new_id
 from router_sdk.store.rows import Entry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk.plugins import PluginRegistry
+    from router_sdk.routing.limits import Measured
     from router_sdk.store import Store
 
+NOBODY: tuple[str, ...] = ()
 _UNLOGGED_NOTICE_S = 10.0
 
 _log = logging.getLogger(__name__)
@@ -41,6 +45,7 @@ class Deciding:
         chain: Who proposes.
         plugins: Filters and observers.
         encoders: What strategies may ask for.
+        measured: What agents cost and took so far, for tasks that set limits.
         seed: Seed of the draws, or None.
 
     Attributes:
@@ -55,6 +60,7 @@ class Deciding:
         chain: Chain,
         plugins: PluginRegistry,
         encoders: Encoders,
+        measured: Measured,
         seed: int | None,
     ) -> None:
         self._store, self._members, self._chain, self._plugins = store, members, chain, plugins
@@ -64,35 +70,53 @@ class Deciding:
         self._filters = plugins.filters()
         self._observed = plugins.implements("on_decision")
         self._narrows = bool(self._filters or chain.rules)
+        self._limits = Limits(measured)
         self._unlogged_notice = 0.0
         self.unlogged = 0
         self.closed = False
 
-    def _eligible(
-        self, task: Task, exclude: Collection[str], context: RequestContext
-    ) -> tuple[AgentSet, tuple[Skipped, ...]]:
+    def _eligible(self, task: Task, exclude: Collection[str], context: RequestContext) -> Eligible:
         roster = self._members.roster
         if context.now >= roster.recheck_at:
             roster = self._members.recheck()
-        if exclude or self._narrows or task.requires:
-            return eligible(roster, task, exclude, self._filters, self._chain.rules, context)
-        if not roster.available:
-            raise NoEligibleAgentError("no agent is enabled and healthy; add one with add_agent")
-        return roster.available, ()
+        if exclude is not NOBODY:
+            exclude = plain(exclude)  # an array of numpy's is neither true nor false
+        limited = task.max_cost_usd is not None or task.max_latency_ms is not None
+        if exclude or limited or task.requires or self._narrows or not roster.available:
+            unwanted = self._known(exclude, roster) if exclude else ()
+            return eligible(roster, task, unwanted, self._limits, self._filters, self._chain.rules, context)
+        return Eligible(roster.available, (), roster.absent)
+
+    def _known(self, exclude: Collection[str], roster: Roster) -> Collection[str]:
+        """The names in ``exclude``, each of somebody who is or was there: a name that is mistyped excludes nobody.
+
+        Raises:
+            InvalidInputError: if it is no collection of names.
+            UnknownAgentError: if nobody of a name is or was there; the store is asked before that is said.
+        """
+        try:
+            names = frozenset((exclude,) if isinstance(exclude, str) else exclude)
+        except TypeError:
+            raise InvalidInputError(f"exclude: expected agents' names, got {exclude!r:.80}") from None
+        try:
+            there = roster.everyone.positions
+            return {name if name in there else self._members.require_known(name) for name in names}
+        except UnknownAgentError as error:
+            raise UnknownAgentError(f"exclude: {error}") from None
 
     def decide(
-        self, task: Task, exclude: Collection[str] = (), decision_id: str | None = None, *, remember: bool = True
+        self, task: Task, exclude: Collection[str] = NOBODY, decision_id: str | None = None, *, remember: bool = True
     ) -> Decision:
         """Choose an agent, without logging it; ``remember`` adds it to the session's history."""
         if self.closed:
             raise RouterClosedError("the router was closed; make a new one on the same store")
         now = time.time()
         context = RequestContext(self._shared, task, now)
-        agents, notes = self._eligible(task, exclude, context)
+        agents, notes, excluded = self._eligible(task, exclude, context)
         drawn, skipped = self._chain.choose(task, agents, context)
-        decision = self._draw(task, context, drawn, (*notes, *skipped) if notes else skipped, decision_id)
-        if remember and task.session_id is not None and decision.agent is not None:
-            self.sessions.remember(task.session_id, decision.agent)
+        decision = self._draw(task, context, drawn, (*notes, *skipped) if notes else skipped, excluded, decision_id)
+        if remember:
+            self.sessions.remember(decision)
         return decision
 
     def _draw(
@@ -101,6 +125,7 @@ class Deciding:
         context: RequestContext,
         drawn: Distribution,
         skipped: tuple[Skipped, ...],
+        excluded: Mapping[str, str],
         decision_id: str | None = None,
     ) -> Decision:
         agent: str | None = None
@@ -122,6 +147,7 @@ class Deciding:
             True,
             skipped,
             context.vectors,
+            excluded=excluded,
         )
 
     def log(self, decision: Decision) -> Decision:
@@ -142,8 +168,13 @@ class Deciding:
             _log.error("the log's queue is full, or closed: %d decisions were not logged so far", self.unlogged)
 
     def decide_once(self, task: Task, exclude: Collection[str], key: str) -> Decision:
-        """The decision for an idempotency key: made and written by whoever comes first, in any process."""
-        decision_id = keyed_id(check_key(key, "idempotency_key"), task.tenant)
+        """The decision for a tenant's idempotency key: made and written by whoever comes first, in any process.
+
+        Raises:
+            IdempotencyConflictError: if the key was given for another task, see ``IdempotencyKeys.check``.
+        """
+        keys = self._store.keys
+        decision_id = keys.decision_id(check_key(key, "idempotency_key"), task.tenant)
         known = self._store.reader.decision(decision_id)
         if known is None:
             made = self.decide(task, exclude, decision_id)
@@ -151,6 +182,7 @@ class Deciding:
             known = self._store.reader.known_decision(decision_id)
             if self._observed:
                 self._plugins.notify("on_decision", decision=known)
+        keys.check(key, task)
         return known
 
     def decide_batch(self, tasks: Sequence[Task], exclude: Collection[str]) -> list[Decision]:
@@ -163,17 +195,17 @@ class Deciding:
         narrowed = []
         for i, (task, context) in enumerate(zip(tasks, contexts, strict=True)):
             narrowed.append(self._eligible(task, exclude, context))
-            groups.setdefault(narrowed[i][0].set_id, []).append(i)
+            groups.setdefault(narrowed[i].agents.set_id, []).append(i)
         decisions: dict[int, Decision] = {}
         for members in groups.values():
             answers = self._chain.choose_batch(
-                [tasks[i] for i in members], narrowed[members[0]][0], [contexts[i] for i in members]
+                [tasks[i] for i in members], narrowed[members[0]].agents, [contexts[i] for i in members]
             )
             for i, (drawn, skipped) in zip(members, answers, strict=True):
-                decisions[i] = self._draw(tasks[i], contexts[i], drawn, (*narrowed[i][1], *skipped))
+                _, notes, excluded = narrowed[i]
+                decisions[i] = self._draw(tasks[i], contexts[i], drawn, (*notes, *skipped), excluded)
         for decision in decisions.values():
-            if decision.task.session_id is not None and decision.agent is not None:
-                self.sessions.remember(decision.task.session_id, decision.agent)
+            self.sessions.remember(decision)
         return [decisions[i] for i in range(len(tasks))]
 
     def vectors(self, task: Task) -> Mapping[str, NDArray[Any]] | None:

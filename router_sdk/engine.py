@@ -15,18 +15,20 @@ from router_sdk.errors import RouterClosedError
 from router_sdk.exchange.intake import Intake
 from router_sdk.forking import no_fork
 from router_sdk.hookspecs import hookimpl
-from router_sdk.isolation import FAULTS, let_end
-from router_sdk.learning.fold import Fold, performance_fold, strategy_fold
+from router_sdk.learning.fold import Fold, performance_fold, strategy_fold, tenants_fold
 from router_sdk.learning.learner import Learner
 from router_sdk.learning.performance import Performance
+from router_sdk.learning.tenant_states import TenantStates
 from router_sdk.lifetime import unwatch, watch
 from router_sdk.plugins import PluginRegistry
 from router_sdk.records import Agent, Decision, Distribution, Outcome, Task
-from router_sdk.rewards import OutcomeReward, RewardFunction, checked_reward, reward_fingerprint
+from router_sdk.records.plain import plain
+from router_sdk.rewards import OutcomeReward, RewardFunction, RewardMark, checked_reward, reward_name, with_metrics
 from router_sdk.routing.assembly import StrategySpec, Workshop
 from router_sdk.routing.chain import Chain, Stage
 from router_sdk.routing.eligibility import Roster
 from router_sdk.routing.members import Members
+from router_sdk.routing.pooling import TAKEOVER, Tenants
 from router_sdk.routing.request import Encoders
 from router_sdk.store import Store
 from router_sdk.store.identity import check_id, check_key, new_id
@@ -41,8 +43,18 @@ from router_sdk.waiting import held_here
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
     from router_sdk.records import ModelVersion
+    from router_sdk.strategy import Strategy
 
 _log = logging.getLogger(__name__)
+
+_UNKNOWN_REWARD = (
+    "whether the reward %s is the one that the store was learnt with cannot be known (%s): each start replays the log, "
+    "and what was archived is not learnt again; give it an attribute 'fingerprint', a text that changes when it does"
+)
+_METRICS_ALONE = (
+    "outcomes that hold metrics alone (%s) teach nothing; report success, quality or feedback beside them, or state "
+    'what is good: reward_metrics={"%s": {"goal": "min", "low": 0.0, "high": 1.0}}'
+)
 
 
 class Engine:
@@ -65,9 +77,13 @@ class Engine:
         plugins: Iterable[object],
     ) -> None:
         self.config = config
-        self._open = self._closed = self._frozen = self._dropped = False
+        self._open = self._closed = self._frozen = self._dropped = self._hinted = False
         self.plugins = PluginRegistry.load(plugins)
-        self.reward = reward or (self.plugins.reward(config.reward) if config.reward else OutcomeReward())
+        given = reward or (self.plugins.reward(config.reward) if config.reward else OutcomeReward())
+        self.reward = with_metrics(given, config.reward_metrics)
+        self._reward_mark = RewardMark(self.reward)
+        if self._reward_mark.unknown is not None:
+            _log.warning(_UNKNOWN_REWARD, reward_name(self.reward), self._reward_mark.unknown)
         encoders = Encoders(self.plugins.encoders, config.encoder)
         with no_fork():  # from here on it closes its connections before a fork itself
             self.store = Store(
@@ -94,14 +110,12 @@ class Engine:
         self._workshop = Workshop(config, self.plugins, encoders, self.store.folder, keep)
         chosen = self._workshop.chain(strategies)
         self.registry = Registry(self.store)
-        opened = [self.registry.open(strategy) for strategy in chosen]
-        self.chain = Chain(
-            [Stage(strategy, None if version is None else version.version) for strategy, version in opened],
-            config.epsilon,
-        )
+        opened = [self.registry.open(strategy) if config.fits else (strategy, None) for strategy in chosen]
+        self.chain = Chain([self._stage(*each) for each in opened], config.epsilon)
         self.performance = Performance()
         self.members = Members(self.store, agents)
-        self.deciding = Deciding(self.store, self.members, self.chain, self.plugins, encoders, config.seed)
+        measured = self.performance.spending.mean
+        self.deciding = Deciding(self.store, self.members, self.chain, self.plugins, encoders, measured, config.seed)
         self._observed = self.plugins.implements("on_outcome")
         self.plugins.register(_Face(self), "router")
         self.hook = self.plugins.hook
@@ -142,17 +156,31 @@ class Engine:
         self._open = True
         self.learner.wake()
 
+    def _stage(self, strategy: Strategy, version: ModelVersion | None) -> Stage:
+        tenants = None
+        if self.config.tenancy != "shared":
+            states = TenantStates(strategy, self.config.most_tenants, alone=not self.config.fits)
+            tenants = Tenants(states, strategy, TAKEOVER[self.config.tenancy])
+        return Stage(strategy, None if version is None else version.version, tenants)
+
     def _folds(self, versions: Sequence[ModelVersion | None]) -> list[Fold]:
         folds = []
         for stage, version in zip(self.chain.stages, versions, strict=True):
-            folds.append(self._fold_of(stage))
+            if self.config.fits:  # else nobody may learn from all of them together
+                folds.append(self._fold_of(stage))
             if version is not None:
                 folds[-1].cursor = folds[-1].saved = version.upto
+            if stage.tenants is not None:
+                states, alone = stage.tenants.states, not self.config.fits
+                folds.append(tenants_fold(stage.strategy, states, *self._surroundings(), journalled=alone))
         return folds
 
+    def _surroundings(self) -> tuple[str, str]:
+        """What states depend on besides the log and their strategy's settings."""
+        return self._reward_mark.text, repr(sorted(self.config.encoder.items()))
+
     def _fold_of(self, stage: Stage) -> Fold:
-        encoding = repr(sorted(self.config.encoder.items()))
-        return strategy_fold(stage.strategy, stage.model_version, reward_fingerprint(self.reward), encoding)
+        return strategy_fold(stage.strategy, stage.model_version, *self._surroundings())
 
     def _updated(self) -> None:
         self.chain.finish_published()
@@ -173,10 +201,7 @@ class Engine:
     def _prepare(self, roster: Roster) -> None:
         with self.learner.folding.lock:
             for stage in self.chain.stages:
-                try:
-                    stage.strategy.prepare(roster.available)
-                except FAULTS as error:
-                    stage.failed(error)
+                stage.prepare(roster.available)
             self.chain.finish_published()
 
     def _committed(self, outcomes: int) -> None:
@@ -185,8 +210,13 @@ class Engine:
 
     # -- recording
 
-    def entry(self, decision: Decision | str, outcome: Outcome, outcome_id: str | None = None) -> Entry:
-        """Check an outcome and make it ready for the log."""
+    def entry(
+        self, decision: Decision | str, outcome: Outcome, outcome_id: str | None = None, tenant: str | None = None
+    ) -> Entry:
+        """Check an outcome, and whose decision it is about where a tenant is given, and make it ready for the log.
+
+        With a tenant and an id it reads the log.
+        """
         if not self._open:
             raise RouterClosedError("the router was closed; make a new one on the same store")
         if outcome_id is not None:
@@ -195,8 +225,13 @@ class Engine:
             if name is not None:
                 self.members.require_known(name)
         signals = outcome.signals()
+        if not self._hinted and isinstance(self.reward, OutcomeReward) and (names := self.reward.unstated(signals)):
+            self._hinted = True
+            _log.warning(_METRICS_ALONE, ", ".join(names), names[0])
+        if tenant is not None:
+            tenant = self.store.require_tenant(decision, tenant)
         if not isinstance(decision, Decision):
-            return self.store.entry(check_id(decision), outcome, signals, outcome_id=outcome_id)
+            return self.store.entry(check_id(decision), outcome, signals, outcome_id=outcome_id, tenant=tenant)
         checked_reward(self.reward, signals, signals.agent or decision.agent)
         carried = None if decision.durable else decision
         return self.store.entry(
@@ -215,6 +250,7 @@ class Engine:
         self, task: Task, agent: str | None, at: float | None = None, decision_id: str | None = None
     ) -> Decision:
         """A decision that somebody else made."""
+        agent = plain(agent)
         if agent is not None:
             agent = self.members.require_known(agent)
         everyone = self.members.roster.everyone
@@ -240,6 +276,7 @@ class Engine:
                     "confidence_threshold": stage.threshold,
                     "answers": stage.answers,
                     "failures": stage.failures,
+                    **({} if stage.tenants is None else {"tenants": stage.tenants.states.report()}),
                     **stage.report(),
                 }
                 for stage in self.chain.stages
@@ -308,11 +345,7 @@ class Engine:
 
     def _close_strategies(self) -> None:
         for stage in self.chain.stages:
-            try:
-                stage.strategy.close()
-            except FAULTS as error:
-                let_end(error)
-                _log.exception("strategy %s could not be closed", stage.name)
+            stage.close()
 
     def before_fork(self) -> None:
         """Hold what a child must not get half done, and close the connections: SQLite's do not survive a fork."""

@@ -9,6 +9,8 @@
     │   ├── InvalidOutcomeError
     │   ├── InvalidRewardError
     │   ├── InvalidIdError
+    │   ├── WrongTenantError            a decision is named that is another tenant's
+    │   ├── IdempotencyConflictError    an idempotency key was given before, for another task
     │   └── InvalidConfigError
     ├── UnknownAgentError (LookupError)     a name that no agent has or had
     ├── UnknownDecisionError (LookupError)  an id that the log does not hold
@@ -46,6 +48,7 @@ __all__ = [
     "FitError",
     "FitStoppedError",
     "GateRefusedError",
+    "IdempotencyConflictError",
     "InvalidAgentError",
     "InvalidConfigError",
     "InvalidIdError",
@@ -71,6 +74,7 @@ __all__ = [
     "UnknownDecisionError",
     "UnknownStrategyError",
     "UnknownVersionError",
+    "WrongTenantError",
 ]
 
 
@@ -102,6 +106,14 @@ class InvalidIdError(InvalidInputError):
     """A decision or outcome id does not have the form that the SDK hands out."""
 
 
+class WrongTenantError(InvalidInputError):
+    """A decision is named together with a tenant, and is another one's."""
+
+
+class IdempotencyConflictError(InvalidInputError):
+    """An idempotency key was given before, for another task: a retry repeats its task as it was."""
+
+
 class InvalidConfigError(InvalidInputError):
     """A configuration key is unknown or its value is out of range."""
 
@@ -127,7 +139,7 @@ class ChampionMovedError(RouterError):
 
 
 class NoEligibleAgentError(RouterError):
-    """Requirements, exclusions and filters left no agent to choose from."""
+    """Requirements, exclusions, limits and filters left no agent to choose from; the message says which of them."""
 
 
 class RouterClosedError(RouterError):

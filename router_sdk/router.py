@@ -21,10 +21,11 @@ from router_sdk.learning.performance import AgentPerformance
 from router_sdk.learning.verification import verify_replay
 from router_sdk.pretraining import pretrain
 from router_sdk.records import Decision, ModelVersion
+from router_sdk.records.plain import plain
 from router_sdk.serving import Ranked, Serving, TaskLike
 from router_sdk.store.activity import answered, learning_events, passed
 from router_sdk.store.backup import BackupReport, backup
-from router_sdk.store.identity import check_key
+from router_sdk.store.identity import check_key, check_tenant
 from router_sdk.store.journal import dead_letters, learning_totals
 from router_sdk.strategy import Strategy
 from router_sdk.training.fit import Fit
@@ -41,7 +42,8 @@ class Router(Serving):
         agents: Who can be chosen: ``Agent`` records, names, or mappings of an agent's fields. None follows
             what the store knows.
         strategies: The chain; the first that does not abstain decides. Names, ``(name, settings)`` pairs,
-            ``Strategy`` classes or objects. None takes those of bert, thompson and heuristic that are installed.
+            ``Strategy`` classes or objects, each object for one router. None takes those of bert, thompson and
+            heuristic that are installed.
         store: SQLite file on a local disk, or ``":memory:"``; the default is ``router.db``.
         config: A ``RouterConfig``, or the path of a TOML, YAML or JSON file.
         reward: Turns outcomes into rewards; the default is ``OutcomeReward()``.
@@ -75,12 +77,14 @@ class Router(Serving):
     def statistics(self) -> dict[str, Any]:
         """Totals over this log, as far as this process has learnt it.
 
-        Keys: ``total_examples, label_distribution, feedback_rate`` (share of examples with explicit feedback),
-        ``avg_quality_score, positive_feedback_rate, current_model_score`` (mean reward of the last 100 outcomes),
-        ``improvement_rate`` (relative to the 100 before), ``samples_processed`` (outcomes that were learnt, each once);
-        of updates ``total_updates, successful_updates, failed_updates, avg_update_time_ms``; of fits ``retrain_count``
-        (their version came to serve), ``encoder_retrain_count`` (and had moved an encoder), ``refused_fits,
-        failed_fits, avg_fit_time_ms`` and ``next_retrain_in``.
+        Keys: ``total_examples, label_distribution`` (labels by agent), ``no_agent_fits`` (labels that say so),
+        ``feedback_rate`` (share of examples with explicit feedback), ``avg_quality_score, positive_feedback_rate,
+        current_model_score`` (mean reward of the last 100 outcomes), ``improvement_rate`` (relative to the 100 before),
+        ``samples_processed`` (outcomes that were learnt, each once), ``taught_nothing`` (examples of which nothing says
+        how they went); of updates ``total_updates, successful_updates, failed_updates, avg_update_time_ms``; of fits
+        ``retrain_count`` (their version came to serve), ``encoder_retrain_count`` (and had moved an encoder),
+        ``refused_fits, failed_fits, avg_fit_time_ms`` and
+        ``next_retrain_in``.
         """
         totals = self._engine.store.reader.query(learning_totals)
         return {**self._engine.performance.statistics(), **totals, "next_retrain_in": self._engine.trainer.next_in}
@@ -111,7 +115,7 @@ class Router(Serving):
             "passed": reader.query(passed),
             "performance": [one.to_dict() for one in self.agent_performance()],
             "statistics": self.statistics(),
-            "learning_events": reader.query(lambda connection: learning_events(connection, last)),
+            "learning_events": reader.query(lambda connection: learning_events(connection, plain(last))),
             "dead_letters": self.dead_letters(last),
         }
 
@@ -121,7 +125,7 @@ class Router(Serving):
 
     def dead_letters(self, limit: int = 100) -> list[Mapping[str, Any]]:
         """What was refused in batches, and why, newest first."""
-        return self._engine.store.reader.query(lambda connection: dead_letters(connection, limit))
+        return self._engine.store.reader.query(lambda connection: dead_letters(connection, plain(limit)))
 
     def strategy(self, name: str) -> Strategy:
         """The strategy of that name that serves now, for what only it can do.
@@ -145,7 +149,7 @@ class Router(Serving):
             The fit: how far it is, how it ended, and a way to stop it.
 
         Raises:
-            NotTrainableError: if nothing in the chain has a fit.
+            NotTrainableError: if nothing in the chain has a fit, or with ``tenancy="separate"``.
             InvalidConfigError: if a setting is unknown or out of range.
             FitError: if another fit is running, or with ``wait`` if it failed.
         """
@@ -346,10 +350,14 @@ class Router(Serving):
         replay = partial(verify_replay, reward=self.reward)
         return backup(self._engine.store, Path(target), replay if verify else None)
 
-    def forget(self, session_id: str) -> int:
+    def forget(self, session_id: str, *, tenant: str | None = None) -> int:
         """Erase what a session said: texts, features, vectors, responses and its id, from the files' raw bytes.
 
         Probabilities, rewards and labels stay; sums and fitted weights are not unlearnt.
+
+        Args:
+            session_id: Which.
+            tenant: Whose session; None is that of tasks without a tenant.
 
         Returns:
             How many decisions were touched.
@@ -358,4 +366,4 @@ class Router(Serving):
             StoreUnavailableError: if a reader keeps old pages, or another process is at work on the store's files; the
                 log itself is erased then, and the rest is done as soon as it can be.
         """
-        return self._engine.upkeep.forget(check_key(session_id, "session_id"))
+        return self._engine.upkeep.forget(check_key(session_id, "session_id"), check_tenant(tenant))

@@ -11,13 +11,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from router_sdk.engine import Engine
-from router_sdk.errors import UnknownDecisionError
+from router_sdk.errors import InvalidInputError, UnknownDecisionError
 from router_sdk.exchange.importing import Observation
 from router_sdk.records import Agent, Decision, Outcome, Task, agents_of
 from router_sdk.rewards import RewardFunction
 from router_sdk.routing.assembly import StrategySpec
 from router_sdk.routing.calls import Call
-from router_sdk.store.identity import check_id, check_key
+from router_sdk.store.identity import check_id, check_key, check_tenant
 from router_sdk.store.rows import Entry
 
 if TYPE_CHECKING:
@@ -98,15 +98,24 @@ class Serving:
     def route(self, task: TaskLike, *, exclude: Collection[str] = (), idempotency_key: str | None = None) -> Decision:
         """Choose an agent for a task. Does no I/O and never waits, unless an idempotency key is given.
 
+        Who may be chosen is narrowed in this order: enabled and healthy agents, the task's ``requires``, ``exclude``,
+        its ``max_cost_usd`` and ``max_latency_ms``, plugins' ``filter_agents``, hard rules of strategies. Among those
+        left the chain decides, and the exploration floor is theirs alone. ``Decision.excluded`` says why the others
+        are not among them.
+
         Args:
             task: What is to be done.
-            exclude: Names that must not be chosen.
-            idempotency_key: The same key gives the same decision, in every process on this store; it is looked
-                up on disk, and a new decision is on disk before this returns.
+            exclude: Names that must not be chosen; each of an agent that is or was there, here or in the store.
+            idempotency_key: The same key of the same tenant gives the same decision, in every process on this store;
+                it is looked up on disk, and a new decision is on disk before this returns. The task must be the same:
+                what the log keeps of it is compared.
 
         Raises:
             InvalidTaskError: if there is nothing to route by.
-            NoEligibleAgentError: if nobody is left to choose from.
+            IdempotencyConflictError: if the key was given before, for another task. Texts are compared with every
+                privacy mode but ``none``; of a forgotten session nothing is compared.
+            UnknownAgentError: if a name in ``exclude`` is nobody's; the store is asked before that is said.
+            NoEligibleAgentError: if nobody is left to choose from; says which step left nobody.
             RouterClosedError: after ``close``.
         """
         if not isinstance(task, Task):
@@ -133,7 +142,17 @@ class Serving:
         """Eligible agents, best first; nothing is logged and nothing explored.
 
         Empty where the strategy says that no agent fits.
+
+        Args:
+            task: What is to be done.
+            top_k: How many, at least 1; None takes all.
+            exclude: Names that must not be among them.
+
+        Raises:
+            InvalidInputError: if ``top_k`` is no such number.
         """
+        if top_k is not None and not (hasattr(top_k, "__index__") and top_k > 0):
+            raise InvalidInputError(f"top_k: must be a whole number of at least 1, got {top_k!r:.60}")
         drawn = self._engine.deciding.decide(Task.of(task), exclude, remember=False).distribution
         if not drawn.weights:
             return []
@@ -149,45 +168,74 @@ class Serving:
 
     # -- record
 
-    def record(self, decision: Decision | str, outcome: OutcomeLike, *, outcome_id: str | None = None) -> None:
+    def record(
+        self,
+        decision: Decision | str,
+        outcome: OutcomeLike,
+        *,
+        outcome_id: str | None = None,
+        tenant: str | None = None,
+    ) -> None:
         """Log what happened; returns only when it is on disk. Parts may come late, repeated and in any order.
 
         Args:
             decision: A decision, or its id; an id whose decision is not logged yet waits for it.
             outcome: All that is known now; a later part wins, field by field.
-            outcome_id: Your own id of this delivery: a second one with the same id is not stored.
+            outcome_id: Your own id of this delivery: a second one with the same id of the same tenant, or of the same
+                decision, is not stored.
+            tenant: Whose decision it must be; None does not ask. The log is read for that where an id is given. A
+                decision that is not logged yet is looked at when it is: if it is another tenant's, what was recorded is
+                a dead letter.
 
         Raises:
-            InvalidOutcomeError: if a value is not finite or out of range.
+            InvalidOutcomeError: if a value is not finite or out of range, or the decision has 1,000 outcomes already.
             InvalidIdError: if an id is malformed.
+            WrongTenantError: if the decision is another tenant's.
             UnknownAgentError: if the label names nobody known.
             StoreUnavailableError: if it could not be written; nothing of it is stored.
         """
         outcome = Outcome.of(outcome)
-        self._writer.append((self._engine.entry(decision, outcome, outcome_id),))
+        self._writer.append((self._engine.entry(decision, outcome, outcome_id, tenant),))
         self._engine.recorded([_id_of(decision)], outcome)
 
-    async def arecord(self, decision: Decision | str, outcome: OutcomeLike, *, outcome_id: str | None = None) -> None:
+    async def arecord(
+        self,
+        decision: Decision | str,
+        outcome: OutcomeLike,
+        *,
+        outcome_id: str | None = None,
+        tenant: str | None = None,
+    ) -> None:
         """``record`` for coroutines: many of them share one commit."""
         outcome = Outcome.of(outcome)
-        await self._writer.aappend((self._engine.entry(decision, outcome, outcome_id),))
+        if tenant is None or isinstance(decision, Decision):
+            entry = self._engine.entry(decision, outcome, outcome_id, tenant)
+        else:  # it reads the log
+            entry = await asyncio.to_thread(self._engine.entry, decision, outcome, outcome_id, tenant)
+        await self._writer.aappend((entry,))
         if self.config.learn_now:
             await asyncio.to_thread(self._engine.recorded, [_id_of(decision)], outcome)
         else:
             self._engine.recorded([_id_of(decision)], outcome)
 
-    def record_session(self, session_id: str, outcome: OutcomeLike) -> int:
-        """Log one outcome for every decision of a session, and return how many there are.
+    def record_session(self, session_id: str, outcome: OutcomeLike, *, tenant: str | None = None) -> int:
+        """Log one outcome for every decision of a tenant's session, and return how many there are.
+
+        Args:
+            session_id: Which.
+            outcome: All that is known of it.
+            tenant: Whose session; None is that of tasks without a tenant.
 
         Raises:
             UnknownDecisionError: if the session has none.
         """
-        outcome = Outcome.of(outcome)
+        outcome, tenant = Outcome.of(outcome), check_tenant(tenant)
         self._writer.flush()
         store = self._engine.store
-        ids = store.reader.session_decisions(store.privacy.session(check_key(session_id, "session_id")))
+        ids = store.reader.session_decisions(store.privacy.session(check_key(session_id, "session_id")), tenant)
         if not ids:
-            raise UnknownDecisionError(f"session {session_id!r} has no decisions in the log")
+            whose = "" if tenant is None else f" of tenant {tenant!r}"
+            raise UnknownDecisionError(f"session {session_id!r}{whose} has no decisions in the log")
         entries = [self._engine.entry(decision_id, outcome) for decision_id in ids]
         for start in range(0, len(entries), _GROUP):
             self._writer.append(entries[start : start + _GROUP])
@@ -220,15 +268,23 @@ class Serving:
                 engine.recorded([decision.decision_id], outcome)
         return decisions
 
-    def decision(self, decision_id: str) -> Decision:
+    def decision(self, decision_id: str, *, tenant: str | None = None) -> Decision:
         """A logged decision.
+
+        Args:
+            decision_id: Which.
+            tenant: Whose it must be; None does not ask.
 
         Raises:
             InvalidIdError: if the id is malformed.
             UnknownDecisionError: if the log does not hold it.
+            WrongTenantError: if it is another tenant's.
         """
         self._writer.flush()
-        return self._engine.store.reader.known_decision(check_id(decision_id))
+        found = self._engine.store.reader.known_decision(check_id(decision_id))
+        if tenant is not None:
+            self._engine.store.require_tenant(found, tenant)
+        return found
 
     # -- agents
 

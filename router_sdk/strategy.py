@@ -254,6 +254,13 @@ class Strategy(ABC):
         """
         raise NotTrainableError(f"strategy {self.name!r} learns online only; it has no fit")
 
+    def untaught(self) -> Strategy:
+        """Another one with the same configuration, that was taught nothing: each tenant may have a state of its own.
+
+        Called off the hot path. Override it to share what is only read, such as an open encoder.
+        """
+        return type(self)(self.config, self.services)
+
     def forget_agents(self, names: Collection[str]) -> None:  # noqa: B027
         """Drop what was learnt of these agents: they were added again with ``fresh=True``."""
 

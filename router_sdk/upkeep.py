@@ -215,10 +215,10 @@ class Upkeep:
 
     # -- forget
 
-    def forget(self, session_id: str) -> int:
-        """Erase a session's payload wherever it is, see ``Router.forget``."""
-        intent, erasure = erase_session(self._store.writer, session_id, self._store.privacy)
-        self._sessions.forget(session_id)
+    def forget(self, session_id: str, tenant: str | None) -> int:
+        """Erase the payload of a tenant's session wherever it is, see ``Router.forget``."""
+        intent, erasure = erase_session(self._store.writer, session_id, self._store.privacy, tenant)
+        self._sessions.forget(tenant, session_id)
         try:
             with self._alone(timeout_s=self._config.store_timeout_seconds):
                 for one in self._pending():  # in order: each works on files that the one before has left whole
@@ -242,7 +242,7 @@ class Upkeep:
         """Go on where the tables end. Every step may be done again."""
         store = self._store
         for archive in archives(store.folder):
-            erasure = add_to_erasure(store.writer, intent, erasure, archived_decisions(archive, erasure.sessions))
+            erasure = add_to_erasure(store.writer, intent, erasure, archived_decisions(archive, erasure))
             erase_from_archive(archive, erasure.decisions)
         erase_from_exports(store.exports, erasure.decisions)
         if erasure.decisions:
@@ -359,7 +359,9 @@ class Upkeep:
     # -- promote
 
     def _promote(self, intent: Intent) -> None:
-        """Let a version serve that passed the gate before its process ended."""
+        """Let a version serve that passed the gate before its process ended, unless none serves here."""
+        if not self._config.fits:
+            return
         told = intent.body
         name, number, after = str(told["strategy"]), int(told["version"]), int(told["after"])
         with self._trainer.alone(name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.cli.tables import note, pairs, share, table, visible, word
@@ -29,6 +30,8 @@ def decision_tables(decision: Decision, *, explain: bool) -> Iterator[Renderable
         "drawn with": f"probability {word(decision.propensity)}{', to explore' if decision.explored else ''}",
         "passed over": "; ".join(f"{step.strategy} ({step.reason})" for step in decision.skipped) or "nobody",
     }
+    if decision.excluded:
+        told["not eligible"] = _excluded(decision)
     yield Text(visible(decision.agent or "no agent fits"), style="bold green")
     yield pairs((name, visible(value)) for name, value in told.items())
     rows = [
@@ -42,6 +45,13 @@ def decision_tables(decision: Decision, *, explain: bool) -> Iterator[Renderable
     if explain:
         yield _tree("evidence", decision.explain()["evidence"])
     yield note(f"When you know how it went: router record {decision.decision_id} --success (or --failure)")
+
+
+def _excluded(decision: Decision) -> str:
+    """Who was not eligible, and why."""
+    told = [f"{name} ({reason})" for name, reason in islice(decision.excluded.items(), _SHOWN)]
+    more = len(decision.excluded) - _SHOWN
+    return "; ".join(told) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _favourite(decision: Decision) -> str:

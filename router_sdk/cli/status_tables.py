@@ -39,6 +39,9 @@ def _store(report: Mapping[str, Any]) -> Table:
     }
     if learner["broken"]:
         told["Broken"] = f"{word(learner['broken'])}: failed to learn, see the learning events"
+    behind_the_log = [f"{stage['name']}: {stage['behind']}" for stage in report["strategies"] if stage["behind"]]
+    if behind_the_log:
+        told["Behind"] = visible("; ".join(behind_the_log))
     if report["upkeep"]["unfinished"]:
         told["Unfinished"] = "; ".join(
             f"{word(one['kind'])} of {moment(one['since'])}, goes on when a router next has the store open"
@@ -53,6 +56,7 @@ def _chain(report: Mapping[str, Any]) -> Table:
     serving = {stage["name"]: _version(stage) for stage in report["strategies"]}
     chain = [stage["name"] for stage in report["strategies"]]
     others = [name for name in lately if name not in chain]
+    cursors = report["learner"]["cursors"]
     rows = []
     for name in [*chain, *others]:
         row = lately.get(name, {})
@@ -63,7 +67,7 @@ def _chain(report: Mapping[str, Any]) -> Table:
                 share(row.get("share")),
                 share(row.get("mean_confidence")),
                 share(row.get("explored")),
-                word(report["learner"]["cursors"].get(name)),
+                word(cursors.get(name, cursors.get(f"{name}.tenants"))),
                 visible("; ".join(reasons[:_REASONS])),
             ]
         )
@@ -106,12 +110,15 @@ def _agents(report: Mapping[str, Any]) -> Table:
 
 
 def _statistics(found: Mapping[str, Any]) -> Table:
-    labels = {"no agent fits" if name is None else name: count for name, count in found["label_distribution"].items()}
+    nobody = {"no agent fits": found["no_agent_fits"]} if found["no_agent_fits"] else {}
+    labels = {**found["label_distribution"], **nobody}
     improvement = found["improvement_rate"]
+    silent = found["taught_nothing"]
     return pairs(
         {
             "Examples": f"{found['total_examples']:,}, {share(found['feedback_rate'])} with feedback "
-            f"(positive: {share(found['positive_feedback_rate'])}), mean quality {word(found['avg_quality_score'])}",
+            f"(positive: {share(found['positive_feedback_rate'])}), mean quality {word(found['avg_quality_score'])}"
+            + (f"; {silent:,} taught nothing, because they do not say how it went" if silent else ""),
             "Labels": word(labels),
             "Reward": f"{word(found['current_model_score'])} over the last 100 outcomes"
             + ("" if improvement is None else f", {improvement:+.1%} against the 100 before"),

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from router_sdk.isolation import FAULTS, let_end
 from router_sdk.records.record import blame
-from router_sdk.rewards import reward_fingerprint
+from router_sdk.rewards import RewardMark
 from router_sdk.store.journal import LearningEvent
 from router_sdk.store.snapshots import fingerprint
 
 if TYPE_CHECKING:
     from router_sdk.learning.performance import Performance
+    from router_sdk.learning.tenant_states import TenantStates
     from router_sdk.records import Example
     from router_sdk.rewards import RewardFunction
     from router_sdk.store.tail import Batch
@@ -131,7 +132,13 @@ def strategy_fold(strategy: Strategy, model_version: int | None, *surroundings: 
     return Fold(strategy.name, strategy, mark, model_version=model_version)
 
 
+def tenants_fold(strategy: Strategy, states: TenantStates, *surroundings: str, journalled: bool) -> Fold:
+    """The fold of the tenants' states of a strategy, which are never fitted."""
+    mark = fingerprint(strategy_fold(strategy, None, *surroundings).fingerprint, "tenants", str(states.most))
+    return Fold(f"{strategy.name}.tenants", states, mark, journalled=journalled)
+
+
 def performance_fold(performance: Performance, reward: RewardFunction) -> Fold:
     """The fold of the performance report."""
-    mark = fingerprint(performance.name, str(performance.state_version), reward_fingerprint(reward))
+    mark = fingerprint(performance.name, str(performance.state_version), RewardMark(reward).text)
     return Fold(performance.name, performance, mark, journalled=False)

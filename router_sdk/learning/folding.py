@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +14,8 @@ from router_sdk.isolation import FAULTS
 from router_sdk.learning.cadence import BATCH, rest_s
 from router_sdk.learning.fold import Fold, apply_all
 from router_sdk.records.record import blame
+from router_sdk.rewards import RewardMark, reward_name
+from router_sdk.store.snapshots import fingerprint
 
 if TYPE_CHECKING:
     from router_sdk.rewards import RewardFunction
@@ -38,6 +41,7 @@ class Folding:
 
     def __init__(self, store: Store, folds: Sequence[Fold], reward: RewardFunction, *, enabled: bool) -> None:
         self._store, self._folds, self._reward, self._enabled = store, tuple(folds), reward, enabled
+        self._reward_mark = RewardMark(reward)
         self.lock = threading.RLock()
         self.tail = store.tail(reward)
 
@@ -122,6 +126,8 @@ class Folding:
     def save(self, *, anew: bool = False) -> None:
         """Snapshot every fold that has learnt since its last one; ``anew``: those that have not, too."""
         faults: list[Exception] = []
+        if not self._reward_mark.holds:
+            self._disown()
         for fold in self._folds:
             if anew:
                 fold.saved = 0
@@ -134,6 +140,16 @@ class Folding:
                 faults.append(fault if isinstance(fault, Exception) else StrategyError(f"{fold.name}: {blame(fault)}"))
         if faults:
             raise faults[0]
+
+    def _disown(self) -> None:
+        """The reward changed while it was in use: no reward gives these states, so the next start replays the log."""
+        name = reward_name(self._reward)
+        _log.warning(
+            "the reward %s changed while it was in use; what it depends on must stay as it was at the start", name
+        )
+        self._reward_mark = RewardMark(self._reward)
+        for fold in self._folds:
+            fold.fingerprint = fingerprint(fold.fingerprint, secrets.token_hex(16))
 
     def _save(self, fold: Fold) -> None:
         if fold.cursor > fold.saved and not fold.broken and self._enabled:

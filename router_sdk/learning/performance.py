@@ -11,7 +11,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from router_sdk.learning.spending import Spending
 from router_sdk.learning.windows import WINDOW, Running, figures_of, mean_of
+from router_sdk.records.plain import told
 
 if TYPE_CHECKING:
     from router_sdk.records import Example
@@ -56,6 +58,9 @@ class Performance:
     """Folds examples into figures per agent and task type, and into totals.
 
     One thread learns while any other may ask for a report.
+
+    Attributes:
+        spending: What each agent cost and took on average.
     """
 
     name = PERFORMANCE
@@ -68,6 +73,7 @@ class Performance:
         """Examples, with feedback, with positive feedback, with quality, sum of quality."""
         self._processed = self._usable = 0
         self._rewards: OrderedDict[str, float] = OrderedDict()
+        self.spending = Spending()
         self.lock = threading.RLock()
 
     def after_fork(self) -> None:
@@ -91,6 +97,7 @@ class Performance:
             self._usable += reward is not None or signals.labelled
             if previous is None:
                 cell.add(example.decision_id, example.seq, figures)
+                self.spending.note(key[0], figures)
                 self._judged[0] += 1
             else:
                 self._usable -= example.previous_reward is not None or previous.labelled
@@ -98,9 +105,11 @@ class Performance:
                 before = figures_of(example.previous_reward, previous)
                 if example.withdrawn:
                     cell.withdraw(example.decision_id, before)
+                    self.spending.note(key[0], None, before)
                     self._judged[0] -= 1
                     continue
                 cell.correct(example.decision_id, figures, before)
+                self.spending.note(key[0], figures, before)
             self._processed += 1
             self._judge(signals, 1)
             if reward is not None and (example.previous_reward is None or example.decision_id in rewards):
@@ -139,18 +148,21 @@ class Performance:
         with self.lock:
             total, with_feedback, positive, with_quality, quality = self._judged
             labels, rewards = dict(self._labels), list(self._rewards.values())
+            silent = int(total) - self._usable
         newest, before = rewards[-WINDOW:], rewards[:-WINDOW][-WINDOW:]
         score = sum(newest) / len(newest) if newest else None
         earlier = sum(before) / len(before) if before else None
         return {
             "total_examples": int(total),
-            "label_distribution": {name or None: count for name, count in labels.items() if count},
+            "label_distribution": {name: count for name, count in labels.items() if name and count},
+            "no_agent_fits": labels.get("", 0),
             "feedback_rate": with_feedback / total if total else 0.0,
             "avg_quality_score": quality / with_quality if with_quality else None,
             "positive_feedback_rate": positive / with_feedback if with_feedback else None,
             "current_model_score": score,
             "improvement_rate": (score - earlier) / earlier if score is not None and earlier else None,
             "samples_processed": self._processed,
+            "taught_nothing": silent,
         }
 
     def agents(
@@ -174,7 +186,7 @@ class Performance:
             reports = [_report(name, cells) for name, cells in by_agent.items()]
         reports.sort(key=lambda report: (-report["score"], report["agent"]))
         return [
-            AgentPerformance(rank=rank, expected=dict(expected.get(report["agent"], {})), **report)
+            AgentPerformance(rank=rank, expected=told(expected.get(report["agent"], {})), **report)
             for rank, report in enumerate(reports, start=1)
         ]
 
@@ -185,6 +197,7 @@ class Performance:
         with self.lock:
             for key in [key for key in self._cells if key[0] in names]:
                 del self._cells[key]
+            self.spending.forget(names)
 
     def forget_examples(self, decision_ids: Collection[str]) -> None:
         """Nothing to do: figures are no payload."""
@@ -204,6 +217,7 @@ class Performance:
         """Inverse of ``save``."""
         state = json.loads((folder / "performance.json").read_text())
         self._cells = {(name, kind): Running.from_json(cell) for name, kind, cell in state["cells"]}
+        self.spending.restore((name, cell) for (name, _), cell in self._cells.items())
         self._labels = Counter(state["labels"])
         self._judged = state["judged"]
         self._processed, self._usable = state["counts"]

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, overload
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, StrictBool
 
 from router_sdk.errors import InvalidAgentError
-from router_sdk.records.record import AgentName, Label, Metadata, Record, Text
+from router_sdk.records.record import MAX_ITEMS, AgentName, Cost, Label, Latency, Metadata, Record, Share, Text
 
 
 class Agent(Record):
@@ -18,17 +18,18 @@ class Agent(Record):
     Args:
         name: What decisions call it, such as ``billing`` or ``openai/gpt-5``; printable, at most 200 characters, not a
             path. It is kept in Unicode's form NFC.
-        description: What it is good at, in a sentence or two.
-        examples: Texts it should get; ``utterances`` is accepted as another name for it.
-        capabilities: What it can do; a task's ``requires`` must be a subset.
-        cost_usd: Expected cost of one call, in US dollars.
-        latency_ms: Expected latency of one call, in milliseconds.
+        description: What it is good at, in a sentence or two; at most 1,000,000 characters.
+        examples: Texts it should get, at most 10,000 of 1,000,000 characters each; ``utterances`` is accepted as
+            another name for it.
+        capabilities: What it can do, at most 10,000 of 200 characters each; a task's ``requires`` must be a subset.
+        cost_usd: Expected cost of one call, in US dollars, at most 1e9; None is unknown, which is not free.
+        latency_ms: Expected latency of one call, in milliseconds, at most 1e12; None is unknown.
         success_rate: Prior belief about its success, in [0, 1]; strategies give it a bounded weight.
         enabled: A disabled agent is known and reported, and gets no traffic.
-        metadata: Anything else; kept, and never interpreted by the core.
+        metadata: Anything else, up to 1,000,000 bytes as JSON; kept, and never interpreted by the core.
 
     Raises:
-        InvalidAgentError: if a field is malformed or unknown.
+        InvalidAgentError: if a field is malformed, unknown or too large.
     """
 
     fault: ClassVar[type[InvalidAgentError]] = InvalidAgentError
@@ -36,12 +37,14 @@ class Agent(Record):
 
     name: AgentName
     description: Text = ""
-    examples: tuple[Text, ...] = Field(default=(), validation_alias=AliasChoices("examples", "utterances"))
-    capabilities: frozenset[Label] = frozenset()
-    cost_usd: Annotated[float, Field(ge=0)] | None = None
-    latency_ms: Annotated[float, Field(ge=0)] | None = None
-    success_rate: Annotated[float, Field(ge=0, le=1)] | None = None
-    enabled: bool = True
+    examples: tuple[Text, ...] = Field(
+        default=(), max_length=MAX_ITEMS, validation_alias=AliasChoices("examples", "utterances")
+    )
+    capabilities: Annotated[frozenset[Label], Field(max_length=MAX_ITEMS)] = frozenset()
+    cost_usd: Cost | None = None
+    latency_ms: Latency | None = None
+    success_rate: Share | None = None
+    enabled: StrictBool = True
     metadata: Metadata = Field(default_factory=dict)
 
     def __init__(self, name: str, **fields: Any) -> None:

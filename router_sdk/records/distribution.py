@@ -10,6 +10,7 @@ from typing import Any
 
 from router_sdk.isolation import FAULTS, let_end
 from router_sdk.records.agent import AgentSet
+from router_sdk.records.plain import told
 
 Evidence = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 """Why a strategy answered so; a callable is asked only when somebody wants to know."""
@@ -28,7 +29,6 @@ class Distribution:
             so that rounding never draws an agent whose weight is 0.
         favourite: Position of the agent that the strategy itself prefers; -1 where no agent fits.
         confidence: The favourite's chance before the floor, in [0, 1].
-        scores: The strategy's own scores, on its own scale, or None.
         strategy: Who answered.
         model_version: Which fitted version of it, or None.
         epsilon: The floor that was mixed in.
@@ -36,8 +36,10 @@ class Distribution:
 
     __slots__ = (
         "_blob",
+        "_given_scores",
         "_probabilities",
         "_ranking",
+        "_scores",
         "agents",
         "confidence",
         "cumulative",
@@ -45,7 +47,6 @@ class Distribution:
         "evidence",
         "favourite",
         "model_version",
-        "scores",
         "strategy",
         "weights",
     )
@@ -71,7 +72,7 @@ class Distribution:
                 break
         self.favourite = favourite
         self.confidence = confidence
-        self.scores = scores
+        self._given_scores = scores
         self.evidence = evidence
         self.strategy = strategy
         self.model_version = model_version
@@ -79,6 +80,7 @@ class Distribution:
         self._blob: bytes | None = None
         self._probabilities: Mapping[str, float] | None = None
         self._ranking: tuple[str, ...] | None = None
+        self._scores: Mapping[str, float] | None = None
 
     @property
     def blob(self) -> bytes:
@@ -96,6 +98,13 @@ class Distribution:
         return self._probabilities
 
     @property
+    def scores(self) -> Mapping[str, float] | None:
+        """The strategy's own scores, on its own scale, read-only."""
+        if self._scores is None and self._given_scores is not None:
+            self._scores = MappingProxyType({str(name): float(score) for name, score in self._given_scores.items()})
+        return self._scores
+
+    @property
     def ranking(self) -> tuple[str, ...]:
         """Names, best first: by score where there are scores, else by probability."""
         if self._ranking is None:
@@ -104,10 +113,10 @@ class Distribution:
         return self._ranking
 
     def explain(self) -> Mapping[str, Any]:
-        """The strategy's evidence, computed now if it was left for later; where that fails, who failed and why."""
+        """The strategy's evidence as JSON values, computed now if it was left for later; where that fails, why."""
         try:
             found = self.evidence() if callable(self.evidence) else self.evidence
-            return {} if found is None else dict(found)
+            return {} if found is None else dict(told(dict(found)))
         except FAULTS as error:
             let_end(error)
             return {"failed": f"strategy {self.strategy!r} cannot explain itself: {type(error).__name__}: {error}"}

@@ -50,9 +50,10 @@ class Example:
         signals: Joined parts of the outcome.
         previous: Joined parts at the revision before, or None at revision 0.
         propensity: Probability with which ``agent`` was chosen; None where somebody else chose, or another one ran.
-        at: When this revision arrived, in seconds since the epoch.
-        first_at: When revision 0 arrived.
-        decided_at: When the decision was made.
+        at: The log's time when this revision took effect, in seconds since the epoch: never back from one example to
+            the next, and no single clock carries it far away.
+        first_at: The same of revision 0.
+        decided_at: When the decision was made, by the clock of the process that made it.
         source: ``"routed"``, or ``"observed"`` where somebody else decided, or another agent ran than was chosen.
     """
 

@@ -8,7 +8,20 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field, StrictBool, StrictInt
 
 from router_sdk.errors import InvalidOutcomeError
-from router_sdk.records.record import AgentName, Label, Labels, Record, Text
+from router_sdk.records.bounds import MAX_TOKENS
+from router_sdk.records.record import (
+    MAX_ITEMS,
+    AgentName,
+    Cost,
+    Exact,
+    Label,
+    Labels,
+    Latency,
+    Number,
+    Record,
+    Share,
+    Text,
+)
 
 Origin = Literal["user", "tool", "judge", "signal", "horizon", "import"]
 """Who said what came of a decision."""
@@ -53,36 +66,38 @@ class Outcome(Record):
         success: Whether the agent did what was asked.
         quality: How well, in [0, 1].
         feedback: What the user said, from -1 (bad) to 1 (good).
-        feedback_text: The user's words.
+        feedback_text: The user's words; at most 1,000,000 characters.
         correct_agent: The label: who would have been right.
         no_agent_fits: The label for "none of them".
-        response: What the agent answered.
-        latency_ms: Time taken, in milliseconds.
-        cost_usd: Money spent, in US dollars.
-        tokens: Tokens used.
-        metrics: Any further numbers, by name.
-        error: The error that ended the call; implies ``success=False`` unless that is given.
+        response: What the agent answered; at most 1,000,000 characters.
+        latency_ms: Time taken, in milliseconds, at most 1e12.
+        cost_usd: Money spent, in US dollars, at most 1e9.
+        tokens: Tokens used, at most 2**53.
+        metrics: Any further numbers, by name, between -1e30 and 1e30; at most 10,000, with 200 characters to a name.
+        error: The error that ended the call; implies ``success=False`` unless that is given. At most 1,000,000
+            characters.
         agent: Who really ran. Where it is not whom the decision named, the outcome is learnt as one that was observed.
         origin: Who says so: ``user, tool, judge, signal, horizon`` (nothing came for so long) or ``import``.
-        actor: Which of them, such as a judge's model or a reviewer's number.
+        actor: Which of them, such as a judge's model or a reviewer's number; at most 200 characters.
 
     Raises:
-        InvalidOutcomeError: if a value is not finite, out of range, of the wrong type, or nothing is given.
+        InvalidOutcomeError: if a value is not finite, out of range, too large or of the wrong type, or nothing is
+            given; says which field, and what it may hold.
     """
 
     fault: ClassVar[type[InvalidOutcomeError]] = InvalidOutcomeError
 
     success: StrictBool | None = None
-    quality: Annotated[float, Field(ge=0, le=1, strict=True)] | None = None
-    feedback: Annotated[float, Field(ge=-1, le=1, strict=True)] | None = None
+    quality: Share | None = None
+    feedback: Annotated[float, Field(strict=True, ge=-1, le=1), Exact] | None = None
     feedback_text: Text | None = None
     correct_agent: AgentName | None = None
     no_agent_fits: StrictBool | None = None
     response: Text | None = None
-    latency_ms: Annotated[float, Field(ge=0, strict=True)] | None = None
-    cost_usd: Annotated[float, Field(ge=0, strict=True)] | None = None
-    tokens: Annotated[StrictInt, Field(ge=0, le=2**53)] | None = None
-    metrics: Annotated[dict[Label, Annotated[float, Field(strict=True)]], Labels] | None = None
+    latency_ms: Latency | None = None
+    cost_usd: Cost | None = None
+    tokens: Annotated[StrictInt, Field(ge=0, le=MAX_TOKENS)] | None = None
+    metrics: Annotated[dict[Label, Number], Field(max_length=MAX_ITEMS), Labels] | None = None
     error: Text | None = None
     agent: AgentName | None = None
     origin: Origin | None = None
@@ -90,7 +105,7 @@ class Outcome(Record):
 
     def __init__(self, **fields: Any) -> None:
         super().__init__(**fields)
-        if self.model_fields_set <= _SOURCES:
+        if all(getattr(self, name) in (None, {}) for name in self.model_fields_set - _SOURCES):
             raise InvalidOutcomeError("Outcome: give at least one part, such as success=True or quality=0.9")
         if self.correct_agent is not None and self.no_agent_fits:
             raise InvalidOutcomeError("Outcome: correct_agent and no_agent_fits=True contradict each other; give one")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -12,12 +13,17 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
     JsonValue,
     StringConstraints,
     ValidationError,
 )
+from pydantic_core import CoreSchema, core_schema
 
 from router_sdk.errors import InvalidInputError, StrategyError
+from router_sdk.records.bounds import MAX_COST_USD, MAX_LATENCY_MS, MAX_NUMBER
+from router_sdk.records.plain import INTEGERS, exact, plain
 from router_sdk.spelling import normal
 
 MAX_TEXT_CHARS = 1_000_000
@@ -25,7 +31,22 @@ MAX_TEXT_CHARS = 1_000_000
 
 MAX_NAME_CHARS = 200
 
-_SHOWN = reprlib.Repr()
+MAX_ITEMS = 10_000
+"""Most features, metrics, examples, capabilities or past agents that one record holds."""
+
+_LONG = re.compile(r"\d{19}")
+
+
+class _Short(reprlib.Repr):
+    """Shows the beginning and the end of what is long."""
+
+    def repr_int(self, value: int, level: int) -> str:
+        """Python writes no integer of more than 4,300 digits."""
+        bits = value.bit_length()
+        return f"an integer of {bits} bits" if bits > 1_000 else super().repr_int(value, level)
+
+
+_SHOWN = _Short()
 _SHOWN.maxstring = _SHOWN.maxother = 80
 _SHOWN.maxlevel = 2
 
@@ -60,19 +81,41 @@ def check_json(value: dict[str, Any]) -> dict[str, Any]:
     """Return ``value`` if it can be stored as JSON.
 
     Raises:
-        ValueError: if it holds a number that is not finite, half a surrogate pair, or more than a text may.
+        ValueError: if it holds a number that is not finite, an integer that does not fit into 64 bits, half a surrogate
+            pair, or more than a text may.
     """
     try:
-        size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+        written = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except RecursionError:
         raise ValueError("must not be nested so deeply") from None
+    if _LONG.search(written):
+        _check_integers(value)
+    size = len(written.encode())
     if size > MAX_TEXT_CHARS:
         raise ValueError(f"must take at most {MAX_TEXT_CHARS} bytes as JSON, takes {size}")
     return value
 
 
+def _check_integers(value: Any) -> None:
+    if isinstance(value, int) and value not in INTEGERS:
+        raise ValueError("must hold integers of 64 bits at most; write longer ones as text")
+    if isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_integers(inner)
+
+
 PrivacyMode = Literal["full", "redacted", "hmac", "none"]
 """What of a text is kept: all, all but what looks personal, a keyed hash, or nothing."""
+
+
+class _Real:
+    """A float among other kinds of value, checked without a call of Python; what only converts to one is none."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        number = core_schema.float_schema(strict=True, allow_inf_nan=False, ge=-MAX_NUMBER, le=MAX_NUMBER)
+        own = core_schema.chain_schema([core_schema.is_instance_schema(float), number])
+        return core_schema.json_or_python_schema(json_schema=number, python_schema=own)
 
 
 def _spelled(value: Any) -> Any:
@@ -89,19 +132,25 @@ def _apart(value: Any) -> Any:
     return value
 
 
-Name = Annotated[
-    str, StringConstraints(max_length=MAX_NAME_CHARS), AfterValidator(check_name), BeforeValidator(_spelled)
-]
+_Name = StringConstraints(strict=True, max_length=MAX_NAME_CHARS)
+Name = Annotated[str, _Name, AfterValidator(check_name), BeforeValidator(_spelled)]
 """What people call something, in Unicode's form NFC."""
-AgentName = Annotated[
-    str, StringConstraints(max_length=MAX_NAME_CHARS), AfterValidator(check_agent_name), BeforeValidator(_spelled)
-]
+AgentName = Annotated[str, _Name, AfterValidator(check_agent_name), BeforeValidator(_spelled)]
 """The name of an agent, which may be a model's, such as ``openai/gpt-5``; in Unicode's form NFC."""
-Label = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_CHARS), BeforeValidator(_spelled)]
+Label = Annotated[
+    str, StringConstraints(strict=True, min_length=1, max_length=MAX_NAME_CHARS), BeforeValidator(_spelled)
+]
 """A name that may hold any character, in Unicode's form NFC."""
 Labels = BeforeValidator(_apart)
 """Beside a mapping by ``Label``: no two of its keys are one name."""
-Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS)]
+Text = Annotated[str, StringConstraints(strict=True, max_length=MAX_TEXT_CHARS)]
+Exact = BeforeValidator(exact)
+"""Put it behind a number's own constraints: what is given is the number that is kept."""
+Cost = Annotated[float, Field(strict=True, ge=0, le=MAX_COST_USD), Exact]
+Latency = Annotated[float, Field(strict=True, ge=0, le=MAX_LATENCY_MS), Exact]
+Number = Annotated[float, Field(strict=True, ge=-MAX_NUMBER, le=MAX_NUMBER), Exact]
+Share = Annotated[float, Field(strict=True, ge=0, le=1), Exact]
+Real = Annotated[float, _Real]
 Metadata = Annotated[dict[str, JsonValue], AfterValidator(check_json)]
 
 
@@ -109,7 +158,7 @@ def describe(error: ValidationError) -> str:
     """Say in one line per fault what is wrong with which field, without echoing long values."""
     lines = []
     for fault in error.errors(include_url=False):
-        where = ".".join(str(part) for part in fault["loc"][:8]) or "record"
+        where = ".".join(str(part)[:MAX_NAME_CHARS] for part in fault["loc"][:8]) or "record"
         given = fault.get("input")
         length = f", {len(given)} characters" if isinstance(given, str) and len(given) > _SHOWN.maxstring else ""
         lines.append(f"{where}: {fault['msg']} (got {_SHOWN.repr(given)}{length})")
@@ -120,6 +169,21 @@ def blame(error: BaseException) -> str:
     """Name an error for the log without quoting a foreign one: its message may hold what a user wrote."""
     kind = type(error).__name__
     return f"{kind}: {error}" if isinstance(error, StrategyError) else kind
+
+
+def _plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with values of Python's own types, see ``plain``.
+
+    Raises:
+        ValueError: naming the field of a number that would lose digits.
+    """
+    found = {}
+    for name, value in fields.items():
+        try:
+            found[name] = plain(value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return found
 
 
 class Record(BaseModel):
@@ -136,9 +200,16 @@ class Record(BaseModel):
 
     def __init__(self, **fields: Any) -> None:
         try:
-            super().__init__(**fields)
+            try:
+                super().__init__(**fields)
+            except ValidationError:  # so that what is plain already does not pay for what is not
+                if any(isinstance(value, Iterator) for value in fields.values()):  # it cannot be read twice
+                    raise
+                super().__init__(**_plain_fields(fields))
         except ValidationError as error:
             raise self.fault(f"{type(self).__name__}: {describe(error)}") from None
+        except ValueError as error:
+            raise self.fault(f"{type(self).__name__}: {error}") from None
 
     @classmethod
     def of(cls, value: object) -> Self:
@@ -156,6 +227,19 @@ class Record(BaseModel):
         short = "" if cls.short_form is None else f", a text as its {cls.short_form}"
         name = cls.__name__
         raise cls.fault(f"{name}: expected {name}{short}, or a mapping of its fields, got {type(value).__name__}")
+
+    @classmethod
+    def kept(cls, fields: Any) -> Self:
+        """The record from what was kept of it, which may be less than a caller must give: each field is checked.
+
+        Raises:
+            ValidationError: if a field is unknown or malformed.
+        """
+        if isinstance(fields, cls):
+            return fields
+        made = cls.__new__(cls)
+        cls.__pydantic_validator__.validate_python(fields, self_instance=made)
+        return made
 
     @classmethod
     def from_fields(cls, fields: Mapping[Any, Any]) -> Self:

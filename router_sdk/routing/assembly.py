@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from pydantic import ValidationError
 
@@ -17,6 +18,7 @@ from router_sdk.errors import (
     UnknownStrategyError,
 )
 from router_sdk.isolation import FAULTS, let_end
+from router_sdk.neighbours import in_our_words
 from router_sdk.plugins import FIRST_PARTY
 from router_sdk.records.record import describe
 from router_sdk.store.artifacts import plain_name
@@ -32,6 +34,8 @@ StrategySpec = str | tuple[str, Mapping[str, Any]] | type[Strategy] | Strategy
 """A registered name, a name with its configuration, a class, or a finished object."""
 
 _TAKEN = "performance"
+_IN_USE: WeakValueDictionary[int, Strategy] = WeakValueDictionary()
+"""Strategies that a router was made with, by their address."""
 
 
 class Workshop:
@@ -62,7 +66,8 @@ class Workshop:
             UnknownStrategyError: if a name is not registered.
             StrategyError: if one raises something else than an error of the SDK while it is made.
             InvalidConfigError: if a strategy's configuration is not understood, configures a strategy that is not in
-                the chain, its name could lead out of the store's folder, or the privacy mode keeps it from learning.
+                the chain, its name could lead out of the store's folder, the privacy mode keeps it from learning, or
+                a finished object has been in a router before, open or closed.
             DuplicateNameError: if two strategies have one name.
         """
         if specs is None:
@@ -86,6 +91,7 @@ class Workshop:
                     f"privacy={privacy!r} keeps no text, and strategy {strategy.name!r} learns from past texts; "
                     "use privacy='full' or 'redacted', or leave it out of the chain"
                 )
+        _IN_USE.update((id(strategy), strategy) for strategy in made)
         return made
 
     def installed(self, name: str) -> Strategy | None:
@@ -98,6 +104,11 @@ class Workshop:
     def _make(self, spec: StrategySpec) -> Strategy:
         if isinstance(spec, Strategy):
             _check_name(spec.name)
+            if _IN_USE.get(id(spec)) is spec:
+                raise InvalidConfigError(
+                    f"strategies: this object of strategy {spec.name!r} has been in a router already, and holds what "
+                    "it learnt there; make a second one, or pass its class or its name: each router then makes its own"
+                )
             return spec
         settings: Mapping[str, Any] = {}
         if isinstance(spec, tuple):
@@ -112,7 +123,7 @@ class Workshop:
         try:
             own = chosen.Config(**{**self._config.strategy.get(chosen.name, {}), **settings})
         except ValidationError as error:
-            raise InvalidConfigError(f"strategy {chosen.name!r}: {describe(error)}") from None
+            raise InvalidConfigError(f"strategy {chosen.name!r}: {describe(error)}{in_our_words(error)}") from None
         services = StrategyServices(
             folder=self._folder / "strategies" / chosen.name,
             encoders=self._encoders,

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import UnknownStrategyError
 from router_sdk.isolation import FAULTS, let_end
 from router_sdk.records import AgentSet, Distribution, Skipped, Task
+from router_sdk.records.plain import told
 from router_sdk.records.record import blame
 from router_sdk.routing.finishing import finish, uniform
 from router_sdk.strategy import Strategy
 
 if TYPE_CHECKING:
+    from router_sdk.routing.pooling import Tenants
     from router_sdk.routing.request import RequestContext
     from router_sdk.strategy import Proposal
+
+_UNIFORM = 64
+"""Sets of agents, those asked for last, for which the answer of an empty chain is kept."""
 
 _log = logging.getLogger(__name__)
 
@@ -27,20 +33,45 @@ class Stage:
 
     Attributes:
         strategy: Who proposes.
+        tenants: Who proposes for whom, where tenants do not share all that is learnt.
+        proposer: One of the two.
         model_version: Which fitted version, or None.
         failures: How often it raised or proposed nonsense.
         answers: How often it decided.
     """
 
-    __slots__ = ("_abstained", "answers", "failures", "model_version", "name", "strategy", "threshold")
+    __slots__ = (
+        *("_abstained", "answers", "failures", "model_version", "name", "proposer", "strategy", "tenants"),
+        "threshold",
+    )
 
-    def __init__(self, strategy: Strategy, model_version: int | None = None) -> None:
-        self.strategy = strategy
+    def __init__(self, strategy: Strategy, model_version: int | None = None, tenants: Tenants | None = None) -> None:
+        self.strategy, self.tenants = strategy, tenants
+        self.proposer: Strategy | Tenants = strategy if tenants is None else tenants
         self.name = strategy.name
         self.threshold = strategy.config.confidence_threshold
         self.model_version = model_version
         self.failures = self.answers = 0
         self._abstained = Skipped(self.name, "abstained")
+
+    @property
+    def strategies(self) -> tuple[Strategy, ...]:
+        """The strategy, what the tenants' states are made after, and these."""
+        if self.tenants is None:
+            return (self.strategy,)
+        root = self.tenants.states.root
+        return (self.strategy, *(() if root is self.strategy else (root,)), *self.tenants.states.strategies())
+
+    def prepare(self, agents: AgentSet) -> None:
+        """Get all of them ready for these agents."""
+        try:
+            self.strategy.prepare(agents)
+            if self.tenants is not None:
+                if self.tenants.states.root is not self.strategy:
+                    self.tenants.states.root.prepare(agents)
+                self.tenants.states.prepare(agents)
+        except FAULTS as error:
+            self.failed(error)
 
     def judge(self, proposal: Proposal | None, agents: AgentSet, epsilon: float) -> Distribution | Skipped:
         """The finished distribution, or why it does not count.
@@ -70,7 +101,7 @@ class Stage:
     def report(self) -> Mapping[str, Any]:
         """What the strategy says of itself."""
         try:
-            return dict(self.strategy.report())
+            return dict(told(dict(self.strategy.report())))
         except FAULTS as error:
             return {"report": self.failed(error).reason}
 
@@ -89,24 +120,34 @@ class Stage:
         except FAULTS as error:
             return self.failed(error).reason
 
+    def close(self) -> None:
+        """End what the strategies began."""
+        for strategy in self.strategies:
+            try:
+                strategy.close()
+            except FAULTS as error:
+                let_end(error)
+                _log.exception("strategy %s could not be closed", strategy.name)
+
     def after_fork(self) -> None:
-        """In a child: what of the strategy must not be shared."""
-        try:
-            self.strategy.after_fork()
-        except FAULTS as error:
-            self.failed(error)
+        """In a child: what of the strategies must not be shared."""
+        for strategy in self.strategies:
+            try:
+                strategy.after_fork()
+            except FAULTS as error:
+                self.failed(error)
 
 
 class Chain:
     """The stages, in order, and the exploration floor."""
 
-    __slots__ = ("_uniform", "epsilon", "rules", "stages")
+    __slots__ = ("_nobody", "epsilon", "rules", "stages")
 
     def __init__(self, stages: Sequence[Stage], epsilon: float) -> None:
         self.stages = tuple(stages)
         self.epsilon = epsilon
         self.rules = tuple(stage for stage in stages if type(stage.strategy).restrict is not Strategy.restrict)
-        self._uniform: dict[int, Distribution] = {}
+        self._nobody = lru_cache(_UNIFORM)(uniform)
 
     def stage(self, name: str) -> Stage:
         """The stage of that name.
@@ -123,6 +164,8 @@ class Chain:
         """Put a stage in the place of the one of its name: a request sees the old chain or the new one."""
         found = self.stage(stage.name)
         stage.answers, stage.failures = found.answers, found.failures
+        if found.tenants is not None:
+            stage.tenants = stage.proposer = found.tenants.beside(stage.strategy)
         self.stages = tuple(stage if old is found else old for old in self.stages)
         self.rules = tuple(stage if old is found else old for old in self.rules)
 
@@ -132,7 +175,7 @@ class Chain:
         for stage in self.stages:
             verdict: Distribution | Skipped
             try:
-                verdict = stage.judge(stage.strategy.propose(task, agents, context), agents, self.epsilon)
+                verdict = stage.judge(stage.proposer.propose(task, agents, context), agents, self.epsilon)
             except FAULTS as error:
                 verdict = stage.failed(error)
             if isinstance(verdict, Distribution):
@@ -148,7 +191,7 @@ class Chain:
         for stage in self.stages:
             left = [i for i in range(len(tasks)) if i not in answers]
             try:
-                proposals = stage.strategy.propose_batch([tasks[i] for i in left], agents, [contexts[i] for i in left])
+                proposals = stage.proposer.propose_batch([tasks[i] for i in left], agents, [contexts[i] for i in left])
                 if len(proposals) != len(left):
                     raise ValueError(f"propose_batch gave {len(proposals)} answers for {len(left)} tasks")
             except FAULTS as error:
@@ -169,17 +212,12 @@ class Chain:
                     skipped[i] = (*skipped[i], verdict)
         return [answers.get(i) or (self._nobody(agents), skipped[i]) for i in range(len(tasks))]
 
-    def _nobody(self, agents: AgentSet) -> Distribution:
-        found = self._uniform.get(agents.set_id)
-        if found is None or found.agents is not agents:
-            found = self._uniform[agents.set_id] = uniform(agents)
-        return found
-
     def finish_published(self) -> None:
         """Finish what the strategies published, so that no request has to. Off the hot path."""
         for stage in self.stages:
             try:
-                for proposal, agents in stage.strategy.published():
-                    finish(proposal, agents, self.epsilon, stage.name, stage.model_version)
+                for strategy in stage.strategies:
+                    for proposal, agents in strategy.published():
+                        finish(proposal, agents, self.epsilon, stage.name, stage.model_version)
             except FAULTS as error:
                 stage.failed(error)

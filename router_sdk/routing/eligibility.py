@@ -1,11 +1,12 @@
-"""Who may be chosen: capabilities, exclusions, switched-off and unhealthy agents, plugins' filters, hard rules."""
+"""Who may be chosen: health, capabilities, exclusions, a task's limits, plugins' filters, hard rules."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from router_sdk.errors import NoEligibleAgentError
 from router_sdk.isolation import FAULTS, let_end
@@ -14,11 +15,20 @@ from router_sdk.spelling import normal
 
 if TYPE_CHECKING:
     from router_sdk.routing.chain import Stage
+    from router_sdk.routing.limits import Limits
     from router_sdk.routing.request import RequestContext
 
 Filter = Callable[..., Collection[str] | None]
 
-_INTERNED = 4_096
+MOST_SETS = 4_096
+"""Sets of eligible agents that a roster keeps, those used last; fewer where agents are many, see ``MOST_MEMBERS``."""
+MOST_MEMBERS = 65_536
+"""Agents in all the sets that are kept, together."""
+LEAST_SETS = 16
+"""Sets that are kept however many agents there are."""
+
+_SHOWN = 20
+
 _log = logging.getLogger(__name__)
 
 
@@ -32,30 +42,29 @@ class Roster:
     Attributes:
         everyone: All agents.
         available: Those that are enabled and not marked unhealthy.
+        absent: Why each of the others is not available, by name.
         recheck_at: When somebody may be healthy again, in seconds since the epoch; infinity where nobody waits.
     """
 
-    __slots__ = ("_interned", "available", "everyone", "recheck_at", "unhealthy")
+    __slots__ = ("_interned", "absent", "available", "everyone", "recheck_at", "unhealthy")
 
     def __init__(self, agents: Sequence[Agent], unhealthy: dict[str, float] | None = None) -> None:
         now = time.time()
         self.unhealthy = {name: until for name, until in (unhealthy or {}).items() if until > now}
         self.everyone = AgentSet(agents)
-        self._interned: dict[tuple[str, ...], AgentSet] = {self.everyone.names: self.everyone}
-        self.available = self.intern(
-            [agent.name for agent in agents if agent.enabled and agent.name not in self.unhealthy]
-        )
+        most = min(MOST_SETS, max(LEAST_SETS, MOST_MEMBERS // max(len(self.everyone), 1)))
+        self._interned = lru_cache(most)(partial(_chosen, self.everyone))
+        self.absent = {
+            agent.name: "unhealthy" if agent.enabled else "disabled"
+            for agent in agents
+            if not agent.enabled or agent.name in self.unhealthy
+        }
+        self.available = self.narrowed(self.everyone, self.everyone.positions.keys() - self.absent)
         self.recheck_at = min(self.unhealthy.values(), default=float("inf"))
 
     def intern(self, names: Sequence[str]) -> AgentSet:
-        """The one set object for these names, in the roster's order."""
-        key = tuple(names)
-        found = self._interned.get(key)
-        if found is None:
-            found = AgentSet([agent for agent in self.everyone if agent.name in set(key)])
-            if len(self._interned) < _INTERNED:
-                self._interned[key] = found
-        return found
+        """The one set object for these names, which stand in the roster's order, for as long as it is kept."""
+        return self._interned(tuple(names))
 
     def narrowed(self, agents: AgentSet, allowed: Collection[str]) -> AgentSet:
         """Those of ``agents`` that are in ``allowed``."""
@@ -64,54 +73,108 @@ class Roster:
         return self.intern([name for name in agents.names if name in allowed])
 
 
+def _chosen(everyone: AgentSet, names: tuple[str, ...]) -> AgentSet:
+    return AgentSet([everyone[everyone.positions[name]] for name in names])
+
+
+class Eligible(NamedTuple):
+    """Who may be chosen for one task.
+
+    Attributes:
+        agents: Those who may.
+        notes: Which hard rules narrowed them down, or failed.
+        excluded: Why each of the others may not, by name.
+    """
+
+    agents: AgentSet
+    notes: tuple[Skipped, ...]
+    excluded: Mapping[str, str]
+
+
+class _Narrowing:
+    """Who is left, and why the others are not, while one step after the other is taken."""
+
+    __slots__ = ("_roster", "agents", "excluded")
+
+    def __init__(self, roster: Roster) -> None:
+        self._roster = roster
+        self.agents = roster.available
+        self.excluded = dict(roster.absent)
+        self.require("no agent is enabled and healthy; add one with add_agent")
+
+    def keep(self, allowed: Collection[str], reason: str | Mapping[str, str], otherwise: str) -> None:
+        """Leave those in ``allowed``; ``reason`` is that of all others, or of each, ``otherwise`` that nobody is left.
+
+        Raises:
+            NoEligibleAgentError: if so.
+        """
+        before = self.agents
+        self.agents = left = self._roster.narrowed(before, allowed)
+        if left is not before:
+            for name in before.names:
+                if name not in left.positions:
+                    self.excluded[name] = reason if isinstance(reason, str) else reason[name]
+            self.require(otherwise)
+
+    def require(self, otherwise: str) -> None:
+        """Fail where nobody is left."""
+        if not self.agents:
+            everyone = self._roster.everyone.names
+            others = f" and {len(everyone) - _SHOWN:,} more" if len(everyone) > _SHOWN else ""
+            raise NoEligibleAgentError(f"{otherwise} (agents: {list(everyone[:_SHOWN])}{others})")
+
+
 def eligible(
     roster: Roster,
     task: Task,
-    exclude: Collection[str],
+    unwanted: Collection[str],
+    limits: Limits,
     filters: Sequence[tuple[str, Filter]],
     rules: Sequence[Stage],
     context: RequestContext,
-) -> tuple[AgentSet, tuple[Skipped, ...]]:
-    """Narrow the available agents down for one task; the second value says which hard rules did so.
+) -> Eligible:
+    """Narrow the available agents down for one task.
 
-    A filter or rule that raises, or answers nonsense, has no say: it is logged, and a rule's failure is noted.
+    A filter or rule that raises, or answers nonsense, has no say: it is logged, and a rule's failure is noted. Reasons
+    name what of the task decided and quote nothing of it: they are kept with the numbers, which outlive its payload.
 
     Raises:
         NoEligibleAgentError: if nobody is left; says which step left nobody.
     """
-    agents = roster.available
+    step = _Narrowing(roster)
     notes: tuple[Skipped, ...] = ()
-    _require(agents, roster, "no agent is enabled and healthy")
     if task.requires:
-        capable = [agent.name for agent in agents if task.requires <= agent.capabilities]
-        agents = roster.narrowed(agents, capable)
-        _require(agents, roster, f"no agent has all of {sorted(task.requires)}")
-    if exclude:
-        unwanted = _names(exclude) or ()
-        agents = roster.narrowed(agents, [name for name in agents.names if name not in unwanted])
-        _require(agents, roster, f"exclude={sorted(map(str, unwanted))} leaves nobody")
+        capable = {agent.name for agent in step.agents if task.requires <= agent.capabilities}
+        step.keep(capable, "lacks what the task requires", f"no agent has all of {sorted(task.requires)}")
+    if unwanted:
+        wanted = [name for name in step.agents.names if name not in unwanted]
+        step.keep(wanted, "excluded by the caller", f"exclude={sorted(unwanted)} leaves nobody")
+    for limit, most in limits.of(task):
+        names, reasons, least = limits.keep(limit, most, step.agents)
+        known = "" if least is None else f": the least is {least[0]:g}, of {least[1]!r}"
+        step.keep(names, reasons, f"{limit}={most:g} leaves nobody{known}")
     for plugin, allowed_by in filters:
         try:
-            allowed = _names(allowed_by(task=task, agents=agents))
+            allowed = _names(allowed_by(task=task, agents=step.agents))
         except FAULTS as error:
             let_end(error)
             _log.exception("filter_agents of plugin %s failed and is passed over", plugin)
             continue
         if allowed is not None:
-            agents = roster.narrowed(agents, allowed)
-            _require(agents, roster, f"filter_agents of plugin {plugin!r} leaves nobody")
+            step.keep(
+                allowed, f"filter_agents of plugin {plugin!r}", f"filter_agents of plugin {plugin!r} leaves nobody"
+            )
     for stage in rules:
         try:
-            names, reason = stage.strategy.restrict(task, agents, context) or (None, "")
-            allowed = _names(names)
+            answer, reason = stage.strategy.restrict(task, step.agents, context) or (None, "")
+            allowed = _names(answer)
         except FAULTS as error:
             notes = (*notes, stage.failed(error))
             continue
         if allowed is not None:
-            agents = roster.narrowed(agents, allowed)
-            _require(agents, roster, f"a hard rule leaves nobody: {reason}")
+            step.keep(allowed, f"hard rule: {reason}", f"a hard rule leaves nobody: {reason}")
             notes = (*notes, Skipped(stage.name, f"hard rule: {reason}"))
-    return agents, notes
+    return Eligible(step.agents, notes, step.excluded)
 
 
 def _names(answer: Collection[str] | None) -> frozenset[str] | None:
@@ -120,8 +183,3 @@ def _names(answer: Collection[str] | None) -> frozenset[str] | None:
         return None
     names = (answer,) if isinstance(answer, str) else answer
     return frozenset(normal(name) if isinstance(name, str) else name for name in names)
-
-
-def _require(agents: AgentSet, roster: Roster, reason: str) -> None:
-    if not agents:
-        raise NoEligibleAgentError(f"{reason} (agents: {list(roster.everyone.names)[:20]})")

@@ -87,7 +87,7 @@ class Members:
         if name not in self._known:
             self.follow()
             if name not in self._known:
-                raise UnknownAgentError(f"no agent is called {name!r}; there are {sorted(self._known)[:20]}")
+                raise UnknownAgentError(f"no agent is called {name!r:.210}; there are {sorted(self._known)[:20]}")
         return name
 
     def add(self, agent: Agent, *, fresh: bool) -> None:

@@ -17,7 +17,7 @@ from router_sdk.strategy import Encoder, RouteContext
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from router_sdk.records import FeatureValue, Task
+    from router_sdk.records import Decision, FeatureValue, Task
     from router_sdk.store.privacy import Privacy
 
 _SESSIONS = 10_000
@@ -71,21 +71,26 @@ class Encoders(Mapping[str, Encoder]):
 
 
 class Sessions:
-    """The agents that acted last in each of the newest sessions of this process."""
+    """The agents that acted last in each of the newest sessions of this process; sessions are their tenant's."""
 
     def __init__(self) -> None:
-        self._agents: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        self._agents: OrderedDict[tuple[str | None, str], tuple[str, ...]] = OrderedDict()
         self.lock = threading.RLock()
 
-    def agents(self, session_id: str | None) -> tuple[str, ...]:
-        """Oldest first; empty for an unknown session."""
-        return () if session_id is None else self._agents.get(session_id, ())
+    def agents(self, task: Task) -> tuple[str, ...]:
+        """Of a task's session, oldest first; empty for an unknown session."""
+        session_id = task.session_id
+        return () if session_id is None else self._agents.get((task.tenant, session_id), ())
 
-    def remember(self, session_id: str, agent: str) -> None:
-        """Note that an agent was chosen."""
+    def remember(self, decision: Decision) -> None:
+        """Note which agent was chosen, if any."""
+        task, agent = decision.task, decision.agent
+        if task.session_id is None or agent is None:
+            return
+        key = (task.tenant, task.session_id)
         with self.lock:
-            acted = self._agents.pop(session_id, ())
-            self._agents[session_id] = (*acted, agent)[-_REMEMBERED:]
+            acted = self._agents.pop(key, ())
+            self._agents[key] = (*acted, agent)[-_REMEMBERED:]
             if len(self._agents) > _SESSIONS:
                 self._agents.popitem(last=False)
 
@@ -93,10 +98,10 @@ class Sessions:
         """In a child: a lock that nobody holds."""
         self.lock = threading.RLock()
 
-    def forget(self, session_id: str) -> None:
-        """Drop one session."""
+    def forget(self, tenant: str | None, session_id: str) -> None:
+        """Drop one session of a tenant."""
         with self.lock:
-            self._agents.pop(session_id, None)
+            self._agents.pop((tenant, session_id), None)
 
 
 class Surroundings:
@@ -140,7 +145,7 @@ class RequestContext(RouteContext):
     @property
     def history(self) -> tuple[str, ...]:
         """Agents that acted before, oldest first."""
-        return (*self._task.history, *self._shared.sessions.agents(self._task.session_id))
+        return (*self._task.history, *self._shared.sessions.agents(self._task))
 
     def kept(self, features: Mapping[str, FeatureValue]) -> Mapping[str, FeatureValue]:
         """Features under the names and values by which the log keeps them."""

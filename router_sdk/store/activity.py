@@ -17,7 +17,7 @@ FROM (SELECT * FROM decisions WHERE source = 'routed' ORDER BY seq DESC LIMIT ?)
 _SKIPPED = """
 SELECT json_extract(step.value, '$[0]') AS strategy, json_extract(step.value, '$[1]') AS reason, count(*), max(d.seq)
 FROM (SELECT seq, skipped FROM decisions WHERE source = 'routed' AND skipped IS NOT NULL ORDER BY seq DESC LIMIT ?) d,
-     json_each(d.skipped) step GROUP BY 1, 2 ORDER BY 4 DESC"""
+     json_each(d.skipped) step WHERE step.type = 'array' GROUP BY 1, 2 ORDER BY 4 DESC"""
 
 _EVENTS = (
     *("at", "strategy", "model_version", "type", "status", "batch_size", "samples", "cursor"),

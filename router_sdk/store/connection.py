@@ -22,6 +22,9 @@ _READING_S = 30.0
 BUSY_S = 0.05
 """How long SQLite itself waits for a lock that the file lock does not guard; who commits tries again."""
 
+CACHE_KB = 4_000
+"""Pages of the file that a connection keeps. A router has three: it writes, it learns, and it asks now and then."""
+
 _TICK_S = 0.1
 _HEADER_BYTES = 100
 """Of a database; SQLite takes a file of one byte for an empty one."""
@@ -302,7 +305,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
     try:
         connection = _connect(path, "rw", _READING_S)
         connection.execute("PRAGMA query_only = ON")
-        connection.execute("PRAGMA cache_size = -64000")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
     except sqlite3.Error as error:
         raise unusable(path, error) from error
     return connection
@@ -389,7 +392,7 @@ def _set_up(connection: sqlite3.Connection, path: Path, *, durable: bool) -> Non
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
     connection.execute("PRAGMA secure_delete = ON")
-    connection.execute("PRAGMA cache_size = -32000")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
     connection.execute("PRAGMA temp_store = MEMORY")
     if sys.platform == "darwin":
         connection.execute("PRAGMA fullfsync = ON")

@@ -11,6 +11,8 @@ import time
 import unicodedata
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pydantic_core import from_json
+
 from router_sdk.errors import StoreUnavailableError
 from router_sdk.store.intents import add_intent
 
@@ -34,22 +36,37 @@ class Erasure(NamedTuple):
         seq: Position of its event in the log; what stands before it may hold what was erased.
         decisions: Whose payload is gone.
         sessions: Under what the session was kept: its id, or a keyed hash of it.
+        tenant: Whose session; None is that of tasks without a tenant. The empty name is everybody's: an earlier
+            release did not tell tenants apart.
     """
 
     seq: int
     decisions: tuple[str, ...]
     sessions: tuple[str, ...]
+    tenant: str | None = None
 
     @classmethod
     def of(cls, body: dict[str, Any]) -> Erasure:
         """Read an intent's body."""
-        return cls(int(body["seq"]), tuple(body["decisions"]), tuple(body["sessions"]))
+        return cls(int(body["seq"]), tuple(body["decisions"]), tuple(body["sessions"]), body.get("tenant", ""))
+
+    def concerns(self, tenant: str | None) -> bool:
+        """Whether a decision of that tenant is meant, if its session is."""
+        return self.tenant in ("", tenant)
 
 
-def erase_session(writer: LogWriter, session_id: str, privacy: Privacy) -> tuple[int, Erasure]:
+def erase_session(
+    writer: LogWriter, session_id: str, privacy: Privacy, tenant: str | None = None
+) -> tuple[int, Erasure]:
     """Erase texts, features, vectors, responses and the session's id; log a ``forget`` event for its decisions.
 
     Probabilities, rewards and labels stay. Deleted cells are overwritten (``secure_delete``).
+
+    Args:
+        writer: The log.
+        session_id: Which session.
+        privacy: Under what the session's id is kept.
+        tenant: Whose; None is that of tasks without a tenant.
 
     Returns:
         The intent to go on with in other places, and what it is about.
@@ -63,8 +80,8 @@ def erase_session(writer: LogWriter, session_id: str, privacy: Privacy) -> tuple
         marks = ", ".join("?" * len(sessions))
         decided = connection.execute(
             f"""SELECT d.seq, d.decision_id FROM payloads p JOIN decisions d ON d.seq = p.seq
-                WHERE p.session_id IN ({marks}) ORDER BY d.seq""",
-            sessions,
+                WHERE p.session_id IN ({marks}) AND d.tenant IS ? ORDER BY d.seq""",
+            (*sessions, tenant),
         ).fetchall()
         ids = [decision_id for _, decision_id in decided]
         for decision_seq, decision_id in decided:
@@ -74,31 +91,41 @@ def erase_session(writer: LogWriter, session_id: str, privacy: Privacy) -> tuple
                 f"{_BLANK} WHERE seq IN (SELECT seq FROM outcomes WHERE decision_id = ?)", (decision_id,)
             )
             connection.execute("UPDATE dead_letters SET body = NULL WHERE decision_id = ?", (decision_id,))
-        taught = connection.execute(
-            f"SELECT decision_id FROM pretraining WHERE session_id IN ({marks})", sessions
-        ).fetchall()
-        connection.execute(f"DELETE FROM pretraining WHERE session_id IN ({marks})", sessions)
+        pretrained = f"FROM pretraining WHERE session_id IN ({marks}) AND (tenant IS ? OR tenant = '')"
+        taught = connection.execute(f"SELECT decision_id {pretrained}", (*sessions, tenant)).fetchall()
+        connection.execute(f"DELETE {pretrained}", (*sessions, tenant))
         ids += [decision_id for (decision_id,) in taught]
         for each in spelled:
-            _erase_letters(connection, each)
+            _erase_letters(connection, each, tenant)
         connection.executemany("INSERT OR IGNORE INTO forgotten_decisions VALUES (?)", [(each,) for each in ids])
         if ids:
             connection.execute("REINDEX payloads_by_session")
             connection.execute("INSERT INTO forgotten VALUES (?, ?, ?)", (seq, " ".join(ids), time.time()))
-        erasure = Erasure(seq, tuple(ids), sessions)
+        erasure = Erasure(seq, tuple(ids), sessions, tenant)
         return add_intent(connection, "forget", erasure._asdict()), erasure
 
     return writer.transact(work)
 
 
-def _erase_letters(connection: sqlite3.Connection, session_id: str) -> None:
-    """Letters that quote the session's id, as it is or as JSON spells it."""
+def _erase_letters(connection: sqlite3.Connection, session_id: str, tenant: str | None) -> None:
+    """Letters that quote the session's id, as it is or as JSON spells it, unless they say that they are another's."""
     said = json.dumps(session_id)[1:-1]
-    for column in ("body", "reason"):
-        connection.execute(
-            f"UPDATE dead_letters SET body = NULL, reason = 'erased' WHERE instr({column}, ?) OR instr({column}, ?)",
-            (session_id, said),
-        )
+    found = connection.execute(
+        f"""SELECT id, body FROM dead_letters
+            WHERE {" OR ".join(f"instr({column}, ?{place})" for column in ("body", "reason") for place in (1, 2))}""",
+        (session_id, said),
+    ).fetchall()
+    gone = [(number,) for number, body in found if not _says_other(body, tenant)]
+    connection.executemany("UPDATE dead_letters SET body = NULL, reason = 'erased' WHERE id = ?", gone)
+
+
+def _says_other(body: str | None, tenant: str | None) -> bool:
+    """Whether a letter's body is a task's line of another tenant."""
+    try:
+        row = from_json(body or "")
+    except ValueError:
+        return False
+    return isinstance(row, dict) and "tenant" in row and row["tenant"] != tenant
 
 
 def add_to_erasure(writer: LogWriter, intent: int, erasure: Erasure, decision_ids: Iterable[str]) -> Erasure:
@@ -108,7 +135,7 @@ def add_to_erasure(writer: LogWriter, intent: int, erasure: Erasure, decision_id
         return erasure
 
     def work(connection: sqlite3.Connection, seq: int) -> Erasure:
-        grown = Erasure(seq, (*erasure.decisions, *more), erasure.sessions)
+        grown = erasure._replace(seq=seq, decisions=(*erasure.decisions, *more))
         connection.executemany("INSERT OR IGNORE INTO forgotten_decisions VALUES (?)", [(each,) for each in more])
         connection.execute("INSERT INTO forgotten VALUES (?, ?, ?)", (seq, " ".join(more), time.time()))
         connection.execute("UPDATE intents SET body = ? WHERE id = ?", (json.dumps(grown._asdict()), intent))

@@ -6,14 +6,18 @@ import os
 import re
 import time
 from collections import deque
-from hashlib import blake2b
+from hmac import digest
 
-from router_sdk.errors import InvalidIdError
+from pydantic import TypeAdapter, ValidationError
+
+from router_sdk.errors import InvalidIdError, InvalidInputError
+from router_sdk.records.record import Name, describe
 from router_sdk.spelling import normal
 
 _FORM = re.compile(r"[0-9a-f]{32}")
 _POOL = 256
 _MAX_KEY_CHARS = 200
+_TENANT: TypeAdapter[str | None] = TypeAdapter(Name | None)
 
 _tails: deque[str] = deque()
 
@@ -34,9 +38,21 @@ def new_id(at: float | None = None) -> str:
     return f"{int((time.time() if at is None else at) * 1000):012x}{tail}"
 
 
-def keyed_id(key: str, tenant: str | None) -> str:
-    """The id that stands for a caller's idempotency key."""
-    return blake2b(f"{tenant or ''}\x00{key}".encode(), digest_size=16).hexdigest()
+def keyed_id(secret: bytes, key: str, tenant: str | None) -> str:
+    """The id that stands for a tenant's idempotency key: an HMAC, so that nobody outside can tell which it will be."""
+    return digest(secret, f"{tenant or ''}\x00{key}".encode(), "sha256").hex()[:32]
+
+
+def check_tenant(value: object) -> str | None:
+    """Return ``value`` if a task can have it as its tenant; None is the tenant of tasks that name none.
+
+    Raises:
+        InvalidInputError: if it can be no tenant's name.
+    """
+    try:
+        return _TENANT.validate_python(value)
+    except ValidationError as error:
+        raise InvalidInputError(f"tenant: {describe(error)}") from None
 
 
 def check_key(value: object, what: str) -> str:
@@ -45,7 +61,7 @@ def check_key(value: object, what: str) -> str:
     Raises:
         InvalidIdError: if it is no text of 1 to 200 characters.
     """
-    key = normal(value) if isinstance(value, str) else ""
+    key = normal(str.__str__(value)) if isinstance(value, str) else ""
     if 0 < len(key) <= _MAX_KEY_CHARS and _storable(key):
         return key
     raise InvalidIdError(f"{what}: expected a text of 1 to {_MAX_KEY_CHARS} characters, got {value!r:.60}")
@@ -63,7 +79,7 @@ def check_id(value: object, what: str = "decision_id") -> str:
         InvalidIdError: if it has not.
     """
     if isinstance(value, str) and _FORM.fullmatch(value):
-        return value
+        return str.__str__(value)
     shown = repr(value)[:60]
     raise InvalidIdError(f"{what}: expected the 32 hexadecimal digits that route() returned, got {shown}")
 

@@ -23,7 +23,7 @@ class Part(NamedTuple):
 
     Attributes:
         seq: Where it takes effect: its own position, or its decision's if that came later.
-        at: When it arrived, in seconds since the epoch.
+        at: When it took effect, by the log's time.
         signals: What it says.
     """
 
@@ -60,20 +60,29 @@ def signals_of(columns: Sequence[Any]) -> Signals:
     )
 
 
-def revisions(parts: Sequence[Part]) -> Iterator[Revision]:
-    """Join the parts of one decision in the order in which they take effect.
+class Joined:
+    """What is known of one decision, part by part.
 
     Parts that take effect together are one revision; a part that changes nothing is none. So a decision that is
     told the same ten times has one revision, and any reader of the log, wherever it starts, sees the same ones.
     """
-    known: Signals | None = None
-    joined: Signals | None = None
-    number = 0
-    for part, following in zip_longest(parts, parts[1:]):
-        joined = part.signals if joined is None else joined.updated(part.signals)
-        if following is not None and following.seq == part.seq:
-            continue
-        if joined != known:
-            yield Revision(number, part.seq, part.at, parts[0].at, joined, known)
-            number += 1
-            known = joined
+
+    def __init__(self) -> None:
+        self._known: Signals | None = None
+        self._number = 0
+        self._first_at = 0.0
+
+    def revisions(self, parts: Sequence[Part]) -> Iterator[Revision]:
+        """Join further parts, in the order in which they take effect; those that take effect together come together."""
+        joined = self._known
+        for part, following in zip_longest(parts, parts[1:]):
+            if joined is None:
+                joined, self._first_at = part.signals, part.at
+            else:
+                joined = joined.updated(part.signals)
+            if following is not None and following.seq == part.seq:
+                continue
+            if joined != self._known:
+                revision = Revision(self._number, part.seq, part.at, self._first_at, joined, self._known)
+                self._known, self._number = joined, self._number + 1
+                yield revision

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
 from array import array
@@ -10,8 +9,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from router_sdk.errors import RouterClosedError, UnknownDecisionError
-from router_sdk.records import Agent, AgentSet, Decision, Distribution, Skipped
+from router_sdk.records import Agent, AgentSet, Decision, Distribution
 from router_sdk.store.payloads import TASK_COLUMNS, stored_task
+from router_sdk.store.rows import read_notes
 
 T = TypeVar("T")
 
@@ -60,11 +60,18 @@ class LogReader:
             raise UnknownDecisionError(f"the log holds no decision {decision_id}")
         return found
 
-    def session_decisions(self, session_id: str | None) -> list[str]:
-        """Ids of a session's decisions, oldest first."""
+    def tenants(self, decision_id: str) -> list[str | None]:
+        """Whose decision it is; nobody's, where the log does not hold it."""
+        query = "SELECT tenant FROM decisions WHERE decision_id = ?"
+        rows = self.query(lambda connection: connection.execute(query, (decision_id,)).fetchall())
+        return [tenant for (tenant,) in rows]
+
+    def session_decisions(self, session_id: str | None, tenant: str | None = None) -> list[str]:
+        """Ids of the decisions of a tenant's session, oldest first."""
         query = """SELECT d.decision_id FROM payloads p JOIN decisions d ON d.seq = p.seq
-                   WHERE p.session_id = ? ORDER BY d.seq"""
-        return [row[0] for row in self.query(lambda connection: connection.execute(query, (session_id,)).fetchall())]
+                   WHERE p.session_id = ? AND d.tenant IS ? ORDER BY d.seq"""
+        rows = self.query(lambda connection: connection.execute(query, (session_id, tenant)).fetchall())
+        return [decision_id for (decision_id,) in rows]
 
     def counts(self) -> dict[str, int]:
         """Rows by table, and outcomes that wait for their decision."""
@@ -104,10 +111,11 @@ class LogReader:
 
 
 def _decision(row: tuple[Any, ...]) -> Decision:
-    decision_id, agent, at, propensity, explored, source, skipped, blob, favourite, confidence = row[:10]
+    decision_id, agent, at, propensity, explored, source, notes, blob, favourite, confidence = row[:10]
     strategy, model_version, epsilon, names, session_propensity, arm, arm_probability = row[10:17]
     agents = AgentSet([Agent(name) for name in names.split("\x00")] if names else [])
     weights = tuple(array("f", blob))
+    skipped, excluded = read_notes(notes)
     drawn = Distribution(agents, weights, favourite, confidence, None, None, strategy, model_version, epsilon)
     return Decision(
         decision_id=decision_id,
@@ -118,9 +126,10 @@ def _decision(row: tuple[Any, ...]) -> Decision:
         explored=bool(explored),
         distribution=drawn,
         source=source,
-        skipped=tuple(Skipped(*step) for step in json.loads(skipped)) if skipped else (),
+        skipped=skipped,
         durable=True,
         session_propensity=session_propensity,
         arm=arm,
         arm_probability=arm_probability,
+        excluded=excluded,
     )

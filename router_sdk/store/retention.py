@@ -24,8 +24,10 @@ from router_sdk.store.artifacts import DRAFT, entry, sync
 from router_sdk.store.connection import private_folder
 from router_sdk.store.identity import new_id
 from router_sdk.store.intents import add_intent, continue_intent, finish_intent, read_intent
+from router_sdk.store.log_time import note_log_time
 
 if TYPE_CHECKING:
+    from router_sdk.store.erasure import Erasure
     from router_sdk.store.group_commit import LogWriter
     from router_sdk.store.intents import Intent
 
@@ -87,6 +89,7 @@ def go_on_archiving(
         if not seqs:
             finish_intent(connection, intent.number)
             return False
+        note_log_time(connection)
         size = _append(connection, target, int(told["bytes"]), seqs)
         for table in reversed(_TABLES):
             connection.execute(f"DELETE FROM {table} WHERE {_scope_of(table)}", (json.dumps(seqs),))
@@ -149,14 +152,14 @@ def archives(folder: Path) -> list[Path]:
     return sorted((folder / "archive").glob("*.jsonl.gz"))
 
 
-def archived_decisions(path: Path, sessions: Collection[str]) -> list[str]:
-    """Ids of a session's decisions in an archive."""
+def archived_decisions(path: Path, erasure: Erasure) -> list[str]:
+    """Ids of an erased session's decisions in an archive."""
     wanted: set[int] = set()
     ids: dict[int, str] = {}
     for row in _lines(path):
-        if row.get("table") == "payloads" and row.get("session_id") in sessions:
+        if row.get("table") == "payloads" and row.get("session_id") in erasure.sessions:
             wanted.add(row["seq"])
-        elif row.get("table") == "decisions":
+        elif row.get("table") == "decisions" and erasure.concerns(row.get("tenant")):
             ids[row["seq"]] = row["decision_id"]
     return [ids[seq] for seq in sorted(wanted) if seq in ids]
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from router_sdk.records import Skipped
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,6 +27,9 @@ OUTCOME_COLUMNS = (
 )
 PAYLOAD_COLUMNS = "seq, session_id, text, features, context, response, feedback_text, error, context_hash, dedupe_hash"
 VECTOR_COLUMNS = "seq, encoder, dtype, vector"
+
+MOST_EXCLUDED = 256
+"""Agents that were not eligible whom a decision's row names."""
 
 _CONTEXT_FIELDS = {"requires", "history", "max_cost_usd", "max_latency_ms", "metadata"}
 
@@ -62,13 +68,32 @@ def decision_row(seq: int, decision: Decision) -> tuple[Any, ...]:
         drawn.favourite,
         drawn.agents.set_id,
         drawn.blob,
-        json.dumps([list(step) for step in decision.skipped]) if decision.skipped else None,
+        _notes(decision) if decision.skipped or decision.excluded else None,
         task.step,
         task.parent_decision_id,
         decision.session_propensity,
         decision.arm,
         decision.arm_probability,
     )
+
+
+def _notes(decision: Decision) -> str:
+    """Who was asked before, step by step, and at the end who was not eligible, by reason."""
+    notes: list[Any] = [list(step) for step in decision.skipped]
+    if decision.excluded:
+        by_reason: dict[str, list[str]] = {}
+        for name, reason in islice(decision.excluded.items(), MOST_EXCLUDED):
+            by_reason.setdefault(reason, []).append(name)
+        notes.append({"excluded": by_reason})
+    return json.dumps(notes)
+
+
+def read_notes(notes: str | None) -> tuple[tuple[Skipped, ...], dict[str, str]]:
+    """Inverse of what ``decision_row`` writes: ``Decision.skipped`` and ``Decision.excluded``."""
+    steps = json.loads(notes) if notes else []
+    by_reason = steps.pop()["excluded"] if steps and isinstance(steps[-1], dict) else {}
+    excluded = {name: reason for reason, names in by_reason.items() for name in names}
+    return tuple(Skipped(*step) for step in steps), excluded
 
 
 def task_payload(seq: int, task: Task, privacy: Privacy) -> tuple[Any, ...] | None:
@@ -100,7 +125,7 @@ def outcome_row(
     decision_id: str, outcome: Outcome, signals: Signals, outcome_id: str | None, tenant: str | None
 ) -> tuple[Any, ...]:
     """A row of ``outcomes`` without its ``seq``, which only the commit knows."""
-    metrics = json.dumps(signals.metrics) if signals.metrics else None
+    metrics = None if signals.metrics is None else json.dumps(signals.metrics)
     told = (signals.agent, outcome.origin, outcome.actor)
     return (outcome_id, decision_id, time.time(), tenant, *signals[:8], metrics, *told)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Number of the newest migration, kept in SQLite's ``user_version``: equal means that nothing is to be done."""
 
 APPLICATION_ID = 0x52534447
@@ -259,6 +259,29 @@ CREATE INDEX pretraining_by_context ON pretraining (context_hash) WHERE context_
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID
 """
 
+MOST_OUTCOMES = 1_000
+"""Most outcomes that one decision takes."""
+
+_BOUNDS = f"""
+ALTER TABLE outcomes ADD COLUMN logged_at REAL;
+UPDATE outcomes SET logged_at = known.newest
+FROM (SELECT seq, max(at) OVER (ORDER BY seq) AS newest FROM outcomes) AS known WHERE known.seq = outcomes.seq;
+CREATE TRIGGER outcomes_of_a_decision BEFORE INSERT ON outcomes
+WHEN (SELECT count(*) FROM outcomes WHERE decision_id = NEW.decision_id) >= {MOST_OUTCOMES}
+BEGIN SELECT RAISE(ABORT, 'its decision has {MOST_OUTCOMES:,} outcomes, the most there may be'); END
+"""
+"""What was learnt of earlier rows went by their own times, the newest so far."""
+
+_TENANTS = """
+DROP INDEX outcomes_by_id;
+CREATE INDEX outcomes_by_id ON outcomes (outcome_id, decision_id) WHERE outcome_id IS NOT NULL;
+ALTER TABLE pretraining ADD COLUMN tenant TEXT;
+UPDATE pretraining SET tenant = '';
+INSERT INTO meta VALUES ('store_secret', lower(hex(randomblob(32))))
+"""
+"""An outcome's id is a name of its decision's tenant, so that no index can hold it unique. Of a pre-training that an
+earlier release noted nobody knows the tenant, which the empty name says."""
+
 EVENT_TABLES = ("decisions", "outcomes", "agents", "forgotten")
 """Tables whose ``seq`` is drawn from the one commit-ordered sequence."""
 
@@ -285,6 +308,11 @@ def migrations() -> Migrations:
         db.conn.executemany("INSERT OR IGNORE INTO forgotten_decisions VALUES (?)", ids)
         db.execute("INSERT INTO meta VALUES ('store_id', lower(hex(randomblob(16))))")
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+    @named()
+    def m0004_bounds_and_tenants(db: Database) -> None:
+        _execute(db, _BOUNDS, 4)
+        _execute(db, _TENANTS, 4)
 
     return named
 

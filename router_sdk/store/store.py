@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from router_sdk.errors import InvalidConfigError, StoreUnavailableError
+from router_sdk.errors import InvalidConfigError, StoreUnavailableError, WrongTenantError
+from router_sdk.records import Decision
 from router_sdk.store.connection import DatabaseFile, open_looker, open_reader
 from router_sdk.store.group_commit import TIMEOUT_S, LogWriter
+from router_sdk.store.idempotency import IdempotencyKeys
+from router_sdk.store.identity import check_id, check_tenant
 from router_sdk.store.journal import DeadLetter, write_dead_letters
 from router_sdk.store.kept_folders import KeptFolders
 from router_sdk.store.no_writer import NoWriter
@@ -20,7 +23,7 @@ from router_sdk.store.snapshots import Snapshots
 from router_sdk.store.tail import LogTail
 
 if TYPE_CHECKING:
-    from router_sdk.records import Decision, Outcome, PrivacyMode, Signals
+    from router_sdk.records import Outcome, PrivacyMode, Signals
     from router_sdk.rewards import RewardFunction
 
 IN_MEMORY = ":memory:"
@@ -44,6 +47,7 @@ class Store:
         folder: Folder beside it, for snapshots and models.
         writer: The one way to write.
         reader: For questions now and then.
+        keys: Which decisions idempotency keys stand for.
         snapshots: Folded states.
         parts: What processes serve from.
         exports: Folder of lists of what was exported where.
@@ -92,6 +96,7 @@ class Store:
                 timeout_s=timeout_s,
             )
         self.reader = LogReader(lambda: self._open(self.path))
+        self.keys = IdempotencyKeys(self.reader, self.privacy)
         self.snapshots = Snapshots(self.writer, self.reader, self.folder, read_only=read_only)
         self.parts = KeptFolders(self.folder)
         self.exports = self.folder / "exports"
@@ -109,6 +114,26 @@ class Store:
         """An outcome as the writer takes it, with its decision where that may not be on disk yet."""
         row = outcome_row(decision_id, outcome, signals, outcome_id, tenant)
         return Entry(row, outcome_payload(outcome, self.privacy), decision)
+
+    def require_tenant(self, decision: Decision | str, tenant: str) -> str | None:
+        """Check that a decision is a tenant's, and return whose; one that is not logged yet is looked at when it is.
+
+        Raises:
+            WrongTenantError: if it is another's.
+            InvalidInputError: if no task can have such a tenant.
+        """
+        wanted = check_tenant(tenant)
+        if isinstance(decision, Decision):
+            decision_id, owners = decision.decision_id, [decision.task.tenant]
+        else:
+            decision_id = check_id(decision)
+            owners = self.reader.tenants(decision_id)
+            if not owners:
+                self.writer.flush()
+                owners = self.reader.tenants(decision_id)
+        if owners not in ([], [wanted]):
+            raise WrongTenantError(f"decision {decision_id} is not one of tenant {tenant!r}")
+        return wanted
 
     def refuse(self, letters: list[DeadLetter], intent: int | None = None) -> None:
         """Keep what could not be delivered; where texts are not kept in full, no body and no quotation.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+from collections import OrderedDict
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from router_sdk.errors import InvalidRewardError
 from router_sdk.records import Example
 from router_sdk.rewards import RewardFunction, checked_reward
-from router_sdk.store.joining import NOTHING, SIGNAL_COLUMNS, Part, revisions, signals_of
+from router_sdk.store.joining import NOTHING, SIGNAL_COLUMNS, Joined, Part, signals_of
 from router_sdk.store.payloads import PayloadContext
 from router_sdk.store.transaction import HEAD
 
@@ -23,7 +24,7 @@ _DECISION = "d.seq, d.decision_id, d.agent, d.task_type, d.propensity, d.at, d.s
 _SIGNALS = ", ".join(f"o.{column}" for column in SIGNAL_COLUMNS.split(", "))
 
 _OUTCOMES = f"""
-SELECT {_DECISION}, o.seq, o.at,
+SELECT {_DECISION}, o.seq, o.logged_at,
        EXISTS (SELECT 1 FROM outcomes p WHERE p.decision_id = o.decision_id AND p.seq < o.seq),
        {_SIGNALS}
 FROM outcomes o JOIN decisions d ON d.decision_id = o.decision_id
@@ -34,7 +35,13 @@ SELECT {_DECISION} FROM decisions d
 WHERE d.seq > ? AND d.seq <= ?
   AND EXISTS (SELECT 1 FROM outcomes o WHERE o.decision_id = d.decision_id AND o.seq < d.seq)"""
 
-_PARTS = f"SELECT o.seq, o.at, {_SIGNALS} FROM outcomes o WHERE o.decision_id = ? AND o.seq <= ? ORDER BY o.seq"
+_PARTS = f"""
+SELECT o.seq,
+       CASE WHEN o.seq < ?1 THEN (SELECT p.logged_at FROM outcomes p WHERE p.seq < ?1 ORDER BY p.seq DESC LIMIT 1)
+            ELSE o.logged_at END,
+       {_SIGNALS}
+FROM outcomes o WHERE o.decision_id = ?2 AND o.seq > ?3 AND o.seq <= ?4 ORDER BY o.seq"""
+"""What came before its decision takes effect with it, and at the log's time of that moment."""
 
 _CONTROL = """
 SELECT seq, name, NULL FROM agents WHERE seq > ? AND seq <= ? AND fresh = 1
@@ -42,6 +49,8 @@ UNION ALL SELECT seq, NULL, decision_ids FROM forgotten WHERE seq > ? AND seq <=
 ORDER BY seq LIMIT 1"""
 
 _EVERYTHING = 2**62
+_REMEMBERED = 1_024
+"""Decisions with several parts whose joined state is kept, so that the next part is joined in constant time."""
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +71,22 @@ class Batch(NamedTuple):
     forgotten: tuple[str, ...] = ()
 
 
+class _Thread:
+    """One decision's parts, joined as far as they were read.
+
+    Attributes:
+        joined: What is known.
+        upto: Position at which the newest part took effect.
+        agent: Who acted, as far as is known.
+        drawn: Whether that is whom the decision named.
+    """
+
+    __slots__ = ("agent", "drawn", "joined", "upto")
+
+    def __init__(self, chosen: str | None) -> None:
+        self.joined, self.upto, self.agent, self.drawn = Joined(), 0, chosen, True
+
+
 class LogTail:
     """A reader's position-free view of the log; the caller keeps the cursor.
 
@@ -73,6 +98,7 @@ class LogTail:
     def __init__(self, connection: sqlite3.Connection, reward: RewardFunction) -> None:
         self._connection = connection
         self._reward = reward
+        self._threads: OrderedDict[str, _Thread] = OrderedDict()
         self._fresh: dict[str, list[int]] = {}
         for name, seq in connection.execute("SELECT name, seq FROM agents WHERE fresh = 1 ORDER BY seq"):
             self._fresh.setdefault(name, []).append(seq)
@@ -171,20 +197,21 @@ class LogTail:
         With ``past``, those too that count no more since the agent was added afresh.
         """
         decision_seq, decision_id, chosen, task_type, propensity, decided_at, source = decision
-        parts = [
-            Part(max(seq, decision_seq), at, signals_of(columns))
-            for seq, at, *columns in self._connection.execute(_PARTS, (decision_id, upto))
-        ]
+        thread = self._threads.pop(decision_id, None)
+        if thread is None or thread.upto > cursor:
+            thread = _Thread(chosen)
+        rows = self._connection.execute(_PARTS, (decision_seq, decision_id, thread.upto, upto)).fetchall()
+        parts = [Part(max(seq, decision_seq), at, signals_of(columns)) for seq, at, *columns in rows]
         found: list[Example] = []
-        agent, drawn = chosen, True
-        for number, seq, at, first_at, signals, previous in revisions(parts):
+        for number, seq, at, first_at, signals, previous in thread.joined.revisions(parts):
             ran = chosen if signals.agent is None else signals.agent
             steps: list[tuple[str | None, bool, int, Signals, Signals | None]] = [
                 (ran, ran == chosen, number, signals, previous)
             ]
-            if previous is not None and ran != agent:  # what was learnt of the one is taken back before the other
-                steps = [(agent, drawn, number, NOTHING, previous), (ran, ran == chosen, 0, signals, None)]
-            agent, drawn = ran, ran == chosen
+            if previous is not None and ran != thread.agent:  # what was learnt of the one is taken back first
+                taken_back = (thread.agent, thread.drawn, number, NOTHING, previous)
+                steps = [taken_back, (ran, ran == chosen, 0, signals, None)]
+            thread.agent, thread.drawn = ran, ran == chosen
             found += [
                 Example(
                     decision_id,
@@ -207,6 +234,11 @@ class LogTail:
                 for who, own, revision, now, before in steps
                 if cursor < seq <= upto and (past or self._counts(who, decision_seq, seq))
             ]
+        if rows:
+            thread.upto = max(rows[-1][0], decision_seq)
+        self._threads[decision_id] = thread
+        if len(self._threads) > _REMEMBERED:
+            self._threads.popitem(last=False)
         return found
 
     def _counts(self, agent: str | None, decision_seq: int, seq: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from router_sdk.errors import RouterClosedError, StoreBusyError
 from router_sdk.store.connection import BUSY_S, ProcessLock, open_writer
+from router_sdk.store.log_time import LogClock
 from router_sdk.store.rows import (
     DECISION_COLUMNS,
     OUTCOME_COLUMNS,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ROWS = 64
+_KNOWN_SETS = 16_384
+"""Sets of agents that are known to stand in the log; beyond these all are written once more, which changes nothing."""
 HEAD = (
     "SELECT max("
     + ", ".join(f"ifnull((SELECT max(seq) FROM {table}), 0)" for table in (*EVENT_TABLES, "positions"))
@@ -69,6 +73,7 @@ class Committer:
     def __init__(self, file: DatabaseFile, privacy: Privacy, *, durable: bool) -> None:
         self._file, self._privacy, self._durable = file, privacy, durable
         self._lock = ProcessLock(file.path.with_name(file.path.name + "-lock"))
+        self._clock = LogClock()
         self._connection: sqlite3.Connection | None = None
         self._closed = False
         self._forget()
@@ -154,6 +159,7 @@ class Committer:
         (version,) = connection.execute("PRAGMA data_version").fetchone()
         if self._head < 0 or version != self._data_version:
             (self._head,) = connection.execute(HEAD).fetchone()
+            self._clock.read(connection)
             self._data_version = version
         return self._head + 1
 
@@ -193,7 +199,9 @@ class Committer:
         def work(connection: sqlite3.Connection, seq: int) -> None:
             carried = [entry.decision for entry in entries if entry.decision is not None]
             seq = self._insert_decisions(connection, seq, [*decisions, *self._missing(connection, carried)])
+            self._clock.look()
             self._head = self._insert_outcomes(connection, seq, entries) - 1
+            self._clock.note(connection)
 
         self.transact(work, deadline)
 
@@ -224,33 +232,70 @@ class Committer:
         insert_rows(connection, "decisions", DECISION_COLUMNS, rows)
         insert_rows(connection, "payloads", PAYLOAD_COLUMNS, payloads)
         insert_rows(connection, "vectors", VECTOR_COLUMNS, vectors)
+        if unique:
+            _refuse_foreign_outcomes(connection, list(unique))
         return seq
 
     def _insert_set(self, connection: sqlite3.Connection, agents: AgentSet) -> None:
         names = "\x00".join(agents.names)
         connection.execute("INSERT OR IGNORE INTO agent_sets VALUES (?, ?)", (agents.set_id, names))
+        if len(self._known_sets) >= _KNOWN_SETS:
+            self._known_sets.clear()
         self._known_sets.add(agents.set_id)
 
-    @staticmethod
-    def _insert_outcomes(connection: sqlite3.Connection, seq: int, entries: Sequence[Entry]) -> int:
+    def _insert_outcomes(self, connection: sqlite3.Connection, seq: int, entries: Sequence[Entry]) -> int:
         rows, payloads = [], []
-        seen: set[str] = set()
+        seen: set[tuple[str, ...]] = set()
         for outcome, payload, _ in entries:
             if outcome is None:
                 continue
-            outcome_id = outcome[0]
+            outcome_id, decision_id = outcome[:2]
             if outcome_id is not None:
-                found = connection.execute("SELECT 1 FROM outcomes WHERE outcome_id = ?", (outcome_id,)).fetchone()
-                if found or outcome_id in seen:
+                delivery = (outcome_id, *_owner(connection, decision_id))
+                if delivery in seen or connection.execute(_DELIVERED, (outcome_id, decision_id)).fetchone():
                     continue
-                seen.add(outcome_id)
-            rows.append((seq, *outcome))
-            if payload is not None and not _forgotten(connection, outcome[1]):
+                seen.add(delivery)
+            rows.append((seq, *outcome, self._clock.stamp(outcome[2])))
+            if payload is not None and not _forgotten(connection, decision_id):
                 payloads.append((seq, *payload))
             seq += 1
-        insert_rows(connection, "outcomes", OUTCOME_COLUMNS, rows)
+        insert_rows(connection, "outcomes", f"{OUTCOME_COLUMNS}, logged_at", rows)
         insert_rows(connection, "payloads", PAYLOAD_COLUMNS, payloads)
         return seq
+
+
+_DELIVERED = """
+SELECT 1 FROM outcomes o WHERE o.outcome_id = ?1 AND (o.decision_id = ?2 OR EXISTS (
+    SELECT 1 FROM decisions theirs JOIN decisions ours ON ours.tenant IS theirs.tenant
+    WHERE theirs.decision_id = o.decision_id AND ours.decision_id = ?2))"""
+"""Whether a tenant's outcome of that id is there. An outcome is its decision's tenant's; before its decision comes
+nobody knows whose it is, and only the same decision's is the same."""
+
+
+def _owner(connection: sqlite3.Connection, decision_id: str) -> tuple[str, ...]:
+    """What tells the outcomes of one tenant from another's: its name, or of a decision that is not there, its id."""
+    row = connection.execute("SELECT tenant FROM decisions WHERE decision_id = ?", (decision_id,)).fetchone()
+    return ("decision", decision_id) if row is None else ("tenant", row[0] or "")
+
+
+_FOREIGN = """
+SELECT o.seq FROM decisions d JOIN outcomes o ON o.decision_id = d.decision_id
+WHERE d.decision_id IN (SELECT value FROM json_each(?)) AND o.tenant IS NOT NULL AND o.tenant IS NOT d.tenant"""
+
+
+def _refuse_foreign_outcomes(connection: sqlite3.Connection, decision_ids: list[str]) -> None:
+    """Outcomes that came before these decisions, for another tenant: they are dead letters now."""
+    seqs = json.dumps([seq for (seq,) in connection.execute(_FOREIGN, (json.dumps(decision_ids),))])
+    if seqs == "[]":
+        return
+    chosen = "seq IN (SELECT value FROM json_each(?))"
+    connection.execute(
+        f"""INSERT INTO dead_letters (at, kind, decision_id, reason)
+            SELECT ?, 'outcome', decision_id, 'its decision is another tenant''s' FROM outcomes WHERE {chosen}""",
+        (time.time(), seqs),
+    )
+    connection.execute(f"DELETE FROM payloads WHERE {chosen}", (seqs,))
+    connection.execute(f"DELETE FROM outcomes WHERE {chosen}", (seqs,))
 
 
 def _forgotten(connection: sqlite3.Connection, decision_id: str) -> bool:

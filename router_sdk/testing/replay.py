@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.records import Decision, Outcome, Task
+from router_sdk.rewards import checked_reward
 
 if TYPE_CHECKING:
     from router_sdk.router import Router
@@ -64,7 +65,7 @@ def replay(
         decision = router.route(task)
         outcome = _outcome(decision, answer)
         result.decisions.append(decision)
-        result.rewards.append(router.reward(outcome.signals(), decision.agent))
+        result.rewards.append(checked_reward(router.reward, outcome.signals(), decision.agent))
         heapq.heappush(late, (round_ + delay(round_), round_, decision, outcome))
         deliver(round_)
     deliver(float("inf"))

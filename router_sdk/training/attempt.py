@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.errors import CorruptArtifactError, FitStoppedError
+from router_sdk.errors import CorruptArtifactError, FitError, FitStoppedError
+from router_sdk.rewards import RewardMark, reward_name
 from router_sdk.store.artifacts import entry, files_in, write_private
 from router_sdk.store.connection import make_private, private_folder
 from router_sdk.store.pretraining import copy_pretraining
@@ -97,7 +98,8 @@ class Attempt:
         self.kind = "fit" if source is None else "pretrain"
         self.began: int = services.store.reader.query(lambda connection: connection.execute(HEAD).fetchone()[0])
         self._folder = entry(services.store.folder / "fits", f"{stage.name}-{self.kind}")
-        wanted = {"settings": dict(settings), "parent": stage.model_version}
+        reward = RewardMark(services.reward).text
+        wanted = {"settings": dict(settings), "parent": stage.model_version, "reward": reward}
         left_over = None if source is not None else self._left_over(wanted)
         if left_over is None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -208,7 +210,7 @@ class Attempt:
             settings={**strategy.config.model_dump(mode="json", exclude_unset=True), **self._settings},
             encoders=config.encoder,
             store=str(source[0]),
-            reward=portable_reward(self._services.reward, config.reward) or {},
+            reward=self._named_reward() or {},
             agents=[agent.model_dump(mode="json") for agent in agents],
             upto=source[1],
             fresh_after=fresh_after,
@@ -230,11 +232,18 @@ class Attempt:
 
     def _in_child(self) -> bool:
         executor = self._services.config.fit_executor
+        if executor == "process" and self._named_reward() is None:
+            raise FitError(
+                f"fit_executor='process': a child process knows no reward {reward_name(self._services.reward)!r}; let "
+                "a plugin register it and name it in the configuration, or use fit_executor='auto'"
+            )
         if executor != "auto":
             return executor == "process"
         known = self._services.plugins.installed(self._stage.name)
-        named = portable_reward(self._services.reward, self._services.config.reward) is not None
-        return known is type(self._stage.strategy) and named
+        return known is type(self._stage.strategy) and self._named_reward() is not None
+
+    def _named_reward(self) -> str | Mapping[str, Any] | None:
+        return portable_reward(self._services.reward, self._services.config.reward, self._services.plugins)
 
     def _here(self, fit: Fit) -> FitReport:
         strategy = twin(self._stage.strategy, self._settings)

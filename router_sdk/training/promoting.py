@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from router_sdk.errors import GateRefusedError, RouterError
+from router_sdk.errors import GateRefusedError, NotTrainableError, RouterError
 from router_sdk.routing.chain import Chain, Stage
 from router_sdk.store.versions import ROLLBACK, alias_token
 from router_sdk.training.registry import Registry, twin
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from router_sdk.training.attempt import FitServices
 
 BY_HAND = "by hand"
+SEPARATE = (
+    "with tenancy='separate' no fitted version serves, because one is made from all tenants' examples; use 'shared' or "
+    "'prior', or a router for each tenant"
+)
 _LONGEST_PAUSE_S = 60.0
 
 _log = logging.getLogger(__name__)
@@ -53,6 +57,7 @@ class Promoter:
     ) -> None:
         self._store, self._learner, self._plugins = services.store, services.learner, services.plugins
         self._registry, self._chain, self._members, self._fold_of = registry, chain, members, fold_of
+        self._fits = services.config.fits
         self._token = -1
         self._again_at, self._pause_s = 0.0, 0.0
         self.lock = threading.RLock()
@@ -76,6 +81,7 @@ class Promoter:
             UnknownVersionError: if there is none of that number, or its files were given up.
             GateRefusedError: if the gate refused it.
             CorruptArtifactError: if its files are damaged; what serves goes on.
+            NotTrainableError: if each tenant has a state of its own, and nothing else serves.
         """
         version = self._registry.version(strategy, number)
         if not (version.passed or force):
@@ -145,7 +151,7 @@ class Promoter:
         What cannot be served now is tried again, after a pause that grows to a minute.
         """
         now = time.monotonic()
-        if now < self._again_at or not self.lock.acquire(blocking=False):
+        if not self._fits or now < self._again_at or not self.lock.acquire(blocking=False):
             return
         try:
             token = self._store.reader.query(alias_token)
@@ -168,7 +174,8 @@ class Promoter:
             version = None if wanted.version is None else self._registry.version(stage.name, wanted.version)
             self._swap(stage, version, self._learner.replace_here)
         except (RouterError, OSError) as error:
-            self.behind[stage.name] = f"version {wanted.version} cannot be served here: {error}"
+            remedy = "promote another version, or roll back" + ("; it is pinned, no fit replaces it" * wanted.pinned)
+            self.behind[stage.name] = f"version {wanted.version} cannot be served here: {error}; {remedy}"
             _log.error("%s: %s", stage.name, self.behind[stage.name])
 
     # -- the swap
@@ -183,6 +190,8 @@ class Promoter:
         after: int | None = None,
         intent: int | None = None,
     ) -> None:
+        if not self._fits:
+            raise NotTrainableError(SEPARATE)
         number = None if version is None else version.version
 
         def tell() -> None:

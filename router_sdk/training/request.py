@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -32,7 +32,7 @@ class FitRequest:
         settings: Its whole configuration.
         encoders: Each encoder's own configuration, by name.
         store: The database file.
-        reward: Name of a registered reward, or the fields of an ``OutcomeReward``.
+        reward: Name of a registered reward, or the arguments of an ``OutcomeReward``.
         agents: The agents to fit for, as JSON values.
         upto: Position in the log up to which to read.
         fresh_after: Position that the fit before reached.
@@ -49,7 +49,7 @@ class FitRequest:
     settings: Mapping[str, Any]
     encoders: Mapping[str, Mapping[str, Any]]
     store: str
-    reward: str | Mapping[str, float]
+    reward: str | Mapping[str, Any]
     agents: list[dict[str, Any]]
     upto: int
     fresh_after: int
@@ -71,15 +71,15 @@ class FitRequest:
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
 
-def portable_reward(reward: RewardFunction, name: str | None) -> str | Mapping[str, float] | None:
+def portable_reward(
+    reward: RewardFunction, name: str | None, plugins: PluginRegistry
+) -> str | Mapping[str, Any] | None:
     """How a child process can name this reward, or None where it cannot."""
-    if name is not None:
-        return name
-    if type(reward) is OutcomeReward and is_dataclass(reward):
-        return asdict(reward)
-    return None
+    if type(reward) is OutcomeReward:
+        return reward.to_dict()
+    return name if name is not None and plugins.reward(name) is reward else None
 
 
-def reward_of(described: str | Mapping[str, float], plugins: PluginRegistry) -> RewardFunction:
+def reward_of(described: str | Mapping[str, Any], plugins: PluginRegistry) -> RewardFunction:
     """The reward that ``portable_reward`` described."""
     return plugins.reward(described) if isinstance(described, str) else OutcomeReward(**described)

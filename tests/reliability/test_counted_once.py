@@ -14,7 +14,6 @@ from router_sdk import Outcome, Router
 from router_sdk.plugins import PluginRegistry
 from router_sdk.records import Signals
 from router_sdk.rewards import OutcomeReward
-from router_sdk.store.identity import keyed_id
 from router_sdk.testing import make_services
 
 AGENTS = ("billing", "fraud", "sales")
@@ -44,6 +43,11 @@ def counts(router: Router, strategy: Any) -> tuple[int, int, float]:
     return executions, router.statistics()["total_examples"], mass
 
 
+def id_of(router: Router, key: str) -> str:
+    """Of the decision that a key will stand for."""
+    return router._engine.store.keys.decision_id(key, None)
+
+
 def test_feedback_ten_times_over_is_counted_once(path) -> None:
     with open_router(path, batch_events=1) as (router, strategy):
         decision = router.route("a task")
@@ -58,8 +62,8 @@ def test_feedback_ten_times_over_is_counted_once(path) -> None:
 
 
 def test_feedback_before_its_decision_counts_once_the_decision_is_there(path) -> None:
-    decision_id = keyed_id("order-1", None)
     with open_router(path, batch_events=1) as (router, strategy):
+        decision_id = id_of(router, "order-1")
         router.record(decision_id, Outcome(latency_ms=3.0))
         router.record(decision_id, Outcome(quality=0.2))
         router.record(decision_id, Outcome(quality=0.8))
@@ -76,8 +80,8 @@ def test_feedback_before_its_decision_counts_once_the_decision_is_there(path) ->
 
 
 def test_parts_on_both_sides_of_their_decision_in_one_batch_count_once(path) -> None:
-    decision_id = keyed_id("order-1", None)
     with open_router(path, batch_events=1_000) as (router, strategy):
+        decision_id = id_of(router, "order-1")
         router.record(decision_id, Outcome(success=False))
         router.route("a task", idempotency_key="order-1")
         router.record(decision_id, Outcome(quality=0.25, success=True))
@@ -113,7 +117,7 @@ def test_whatever_the_order_the_newest_parts_count_once(tmp_path_factory, events
         for kind, *details in [*events, ("route", 0), ("route", 1)]:
             match kind, details:
                 case "record", (number, outcome):
-                    router.record(keyed_id(f"decision-{number}", None), Outcome(**outcome))
+                    router.record(id_of(router, f"decision-{number}"), Outcome(**outcome))
                     joined[number] = joined.get(number, Signals()).updated(Outcome(**outcome).signals())
                 case "route", (number,):
                     chosen[number] = router.route("a task", idempotency_key=f"decision-{number}").agent

@@ -102,6 +102,14 @@ class BertStrategy(Strategy):
         new._own_encoder = self._own_encoder or encoder is not None
         return new
 
+    def untaught(self) -> Self:
+        """A strategy with an empty head on the same open encoder; waits for it, but not for one that was fine-tuned."""
+        new = type(self)(self.config, self.services)
+        encoder = None if self._own_encoder else self.encoder
+        if encoder is not None:
+            new._slot.put(encoder)
+        return new
+
     def prepare(self, agents: AgentSet) -> None:
         """Read what the agents say of themselves; the first time, begin to open the encoder."""
         self._agents = agents

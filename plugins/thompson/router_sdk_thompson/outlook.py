@@ -67,7 +67,7 @@ class Outlook:
         self.objectives, self.quality_alone = objectives, objectives.quality_alone
         self._latency, self._cost = latency, cost
         self._for_cost, self._for_latency = for_cost, for_latency
-        self._prices: dict[int, dict[str, Price]] = {}
+        self._prices: dict[str, tuple[Agent, Price]] = {}
 
     def pursuing(self, objectives: Objectives) -> Outlook:
         """The same prices under other weights; budgets that are new bind from the next outcome on."""
@@ -94,10 +94,13 @@ class Outlook:
         return Price(expected, max(total / spent, 0.0) if spent > 0.0 else None)
 
     def prices(self, agents: AgentSet) -> Mapping[str, Price]:
-        """What to expect of each agent."""
-        found = self._prices.get(agents.set_id)
-        if found is None:
-            found = self._prices[agents.set_id] = {agent.name: self.price(agent) for agent in agents}
+        """What to expect of each agent; kept by agent, for sets of them are without number."""
+        known, found = self._prices, {}
+        for agent in agents:
+            said = known.get(agent.name)
+            if said is None or said[0] is not agent:
+                said = known[agent.name] = agent, self.price(agent)
+            found[agent.name] = said[1]
         return found
 
     def utility(

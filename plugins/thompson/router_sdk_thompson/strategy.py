@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 from router_sdk.plugin import DEFAULT_TASK_TYPE, Strategy, StrategyConfig, StrategyServices
-from router_sdk_thompson.budget import within_budget
 from router_sdk_thompson.cell_file import load_cells, save_cells
 from router_sdk_thompson.cell_policy import CellPolicy
 from router_sdk_thompson.cells import CellEvidence
@@ -27,9 +26,18 @@ if TYPE_CHECKING:
 Key = tuple[int, str]
 
 MOST_PUBLISHED = 1_024
-"""Pairs of agent set and task type that are kept ready."""
+"""Pairs of agent set and task type that are kept ready; fewer where agents are many, see ``MOST_CHANCES``."""
+MOST_CHANCES = 262_144
+"""Agents in all the proposals that are kept ready, together."""
+LEAST_PUBLISHED = 16
+"""Pairs that are kept ready however many agents there are."""
 MOST_REBUILT = 64
 """Pairs that ``learn`` rebuilds, besides those it touched; the others are built when somebody asks."""
+
+
+def _room(agents: AgentSet) -> int:
+    """Pairs that are kept ready where so many agents are eligible."""
+    return min(MOST_PUBLISHED, max(LEAST_PUBLISHED, MOST_CHANCES // max(len(agents), 1)))
 
 
 class Published(NamedTuple):
@@ -69,7 +77,7 @@ class ThompsonStrategy(Strategy):
         self._agents = agents
         self._contexts.prepare(agents)
         # The same names may now carry other metadata, so nothing built before is kept.
-        outlook, kinds = self._ledger.prepared(), list(self._evidence.cells)[:MOST_PUBLISHED]
+        outlook, kinds = self._ledger.prepared(), list(self._evidence.cells)[: _room(agents)]
         ready = {(agents.set_id, kind): self._build(kind, agents, outlook) for kind in kinds}
         self._swap(Published(ready, {agents.set_id: agents}, self._contexts.view(), outlook))
 
@@ -82,14 +90,11 @@ class ThompsonStrategy(Strategy):
             proposal = self._contextual(published, task, agents, context)
             if proposal is None and (task.task_type != DEFAULT_TASK_TYPE or self._policy.primed(task.task_type)):
                 proposal = self._by_type(published, task.task_type, agents)
-        else:
-            try:
-                proposal = published.ready[agents.set_id, task.task_type]
-            except KeyError:
-                proposal = self._remember(published, task.task_type, agents)
-        if proposal is None or (task.max_cost_usd is None and task.max_latency_ms is None):
             return proposal
-        return within_budget(proposal, task, published.outlook.prices(agents))
+        try:
+            return published.ready[agents.set_id, task.task_type]
+        except KeyError:
+            return self._remember(published, task.task_type, agents)
 
     def _contextual(self, published: Published, task: Task, agents: AgentSet, context: RouteContext) -> Proposal | None:
         belief = published.contexts.belief(task, agents, context)
@@ -118,9 +123,10 @@ class ThompsonStrategy(Strategy):
     def _remember(self, published: Published, task_type: str, agents: AgentSet) -> Proposal | None:
         key, outlook = (agents.set_id, task_type), self._wanted(published)
         proposal = self._build(task_type, agents, outlook)
-        if len(published.ready) < MOST_PUBLISHED:
+        room, sets = _room(agents), published.sets
+        if len(published.ready) < room and (agents.set_id in sets or len(sets) < room):
             # Into the snapshot that was read: if `learn` has published another by now, this one is dropped with it.
-            published.sets[agents.set_id] = agents
+            sets[agents.set_id] = agents
             published.ready[key] = proposal
             if self._wanted(published).objectives is not outlook.objectives:
                 published.ready.pop(key, None)
@@ -165,7 +171,8 @@ class ThompsonStrategy(Strategy):
             if agents is not None and (key[1] in touched or room > 0):
                 ready[key] = self._build(key[1], agents, outlook)
                 room -= 1
-        if len(sets) >= MOST_PUBLISHED or len(ready) >= MOST_PUBLISHED:
+        most = min(map(_room, sets.values()), default=MOST_PUBLISHED)
+        if len(sets) >= most or len(ready) >= most:
             sets, ready = {}, {}
         self._swap(Published(ready, sets, self._contexts.view(), outlook))
 

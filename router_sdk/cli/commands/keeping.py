@@ -1,4 +1,4 @@
-"""``router snapshot``, ``archive``, ``backup`` and ``restore``: what is kept, where, and for how long."""
+"""``router snapshot``, ``archive``, ``forget``, ``backup`` and ``restore``: what is kept, where, and for how long."""
 
 from __future__ import annotations
 
@@ -77,6 +77,20 @@ def archive(
         f"{left:,} more {'stays' if left == 1 else 'stay'} until every process on the store has saved what they taught."
     )
     invocation.screen.show(told, lambda: [*map(visible, lines), *([rest] if left else [])])
+
+
+def forget(
+    invocation: Invocation,
+    session: Annotated[str, typer.Argument(help="The session's id.")],
+    tenant: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Whose session; without it, that of tasks without a tenant.")
+    ] = None,
+) -> None:
+    """Erase what a session said: texts, features, vectors, responses and its id; the numbers stay."""
+    with invocation.router(new=False) as router, invocation.screen.progress("erasing"):
+        count = router.forget(session, tenant=tenant)
+    told = {"session_id": session, "tenant": tenant, "forgotten": count}
+    invocation.screen.show(told, lambda: [visible(f"Erased what {count:,} decisions of {session} said.")])
 
 
 def backup(

@@ -35,6 +35,10 @@ def record(
     session: Annotated[
         str | None, typer.Option(metavar="ID", help="Record it for every decision of a session instead.")
     ] = None,
+    tenant: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Whose decision it must be, or whose session it is; without it, nobody's."),
+    ] = None,
     batch: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Record each line of a JSONL file of outcomes instead; - reads stdin."),
@@ -43,7 +47,8 @@ def record(
     """Record what happened after a decision; it is on disk when this returns.
 
     Parts may come late, repeated and in any order: a later part wins, field by field. With --batch each line
-    has a decision_id, an outcome's fields, and an outcome_id where deliveries may repeat.
+    has a decision_id, an outcome's fields, an outcome_id where deliveries may repeat, and a tenant where it is to be
+    checked whose decision it is.
     """
     given = {
         "success": success,
@@ -63,25 +68,27 @@ def record(
     if sum(map(bool, (decision_id, session, batch))) != 1:
         raise InvalidInputError("say what to record it for: a DECISION_ID, --session ID or --batch FILE, one of them")
     if batch is not None:
-        if fields or outcome_id:
+        if fields or outcome_id or tenant:
             raise InvalidInputError("--batch: the outcomes stand in the file; give no outcome options beside it")
         _record_stream(invocation, readable(batch))
     elif session is not None:
         if outcome_id:
             raise InvalidInputError("--outcome-id names the message for one decision; a session has many")
         with invocation.router(new=False) as router:
-            count = router.record_session(session, Outcome(**fields))
+            count = router.record_session(session, Outcome(**fields), tenant=tenant)
         invocation.screen.show(
             {"session_id": session, "recorded": count},
             lambda: [f"Recorded for {counted(count, 'decision')} of {session}."],
         )
     else:
-        _record_one(invocation, text_or_stdin(decision_id), Outcome(**fields), outcome_id)
+        _record_one(invocation, text_or_stdin(decision_id), Outcome(**fields), outcome_id, tenant)
 
 
-def _record_one(invocation: Invocation, decision_id: str, outcome: Outcome, outcome_id: str | None) -> None:
+def _record_one(
+    invocation: Invocation, decision_id: str, outcome: Outcome, outcome_id: str | None, tenant: str | None
+) -> None:
     with invocation.router(new=False) as router:
-        router.record(decision_id, outcome, outcome_id=outcome_id)
+        router.record(decision_id, outcome, outcome_id=outcome_id, tenant=tenant)
         try:
             router.decision(decision_id)
             pending = False
@@ -96,10 +103,10 @@ def _record_stream(invocation: Invocation, source: str) -> None:
     with invocation.router(new=False, brief=False) as router:
 
         def carry_out(row: dict[str, Any]) -> dict[str, Any]:
-            decision_id, outcome_id = row.pop("decision_id", None), row.pop("outcome_id", None)
+            decision_id, *told = (row.pop(name, None) for name in ("decision_id", "outcome_id", "tenant"))
             if not isinstance(decision_id, str):
                 raise InvalidInputError("decision_id: expected the id of a decision")
-            router.record(decision_id, row, outcome_id=outcome_id)
+            router.record(decision_id, row, outcome_id=told[0], tenant=told[1])
             return {"decision_id": decision_id, "recorded": 1}
 
         report = run_stream(invocation, router, source, "outcome", carry_out)

@@ -30,7 +30,15 @@ def route(
     require: Annotated[
         list[str] | None, typer.Option(metavar="CAPABILITY", help="What the agent must be able to do; several times.")
     ] = None,
-    exclude: Annotated[list[str] | None, typer.Option(metavar="AGENT", help="Who must not get it.")] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="AGENT", help="Who must not get it; several times.")
+    ] = None,
+    max_cost_usd: Annotated[
+        float | None, typer.Option(metavar="USD", help="What a call may cost; dearer agents do not get it.")
+    ] = None,
+    max_latency_ms: Annotated[
+        float | None, typer.Option(metavar="MS", help="How long a call may take; slower agents do not get it.")
+    ] = None,
     history: Annotated[
         list[str] | None, typer.Option(metavar="AGENT", help="Who acted before, oldest first; several times.")
     ] = None,
@@ -48,7 +56,7 @@ def route(
     The decision's id is what router record takes. With --batch each line is a task's fields, or a text;
     idempotency_key and exclude may stand there too. --json then answers each line as it comes, with one line.
     """
-    fields = {
+    fields: dict[str, Any] = {
         "text": text_or_stdin(text),
         "task_type": task_type,
         "features": typed_pairs(feature or (), "--feature"),
@@ -56,8 +64,10 @@ def route(
         "tenant": tenant,
         "requires": require,
         "history": history,
+        "max_cost_usd": max_cost_usd,
+        "max_latency_ms": max_latency_ms,
     }
-    task = {name: value for name, value in fields.items() if value}
+    task = {name: value for name, value in fields.items() if value or value == 0.0}  # a call may have to be free
     if batch is None:
         with invocation.router() as router:
             router.warm_up()

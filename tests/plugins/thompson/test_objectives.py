@@ -54,14 +54,6 @@ def test_predicted_latency_and_cost_are_part_of_the_explanation():
     assert told["latency_ms"] == pytest.approx(2_000.0, rel=1e-6)
 
 
-def test_a_task_with_a_budget_goes_to_who_keeps_it():
-    made = taught()
-    assert favourite(made, Task(task_type="sums", max_cost_usd=0.01)) == "cheap"
-    assert favourite(made, Task(task_type="sums", max_latency_ms=500.0)) == "cheap"
-    assert favourite(made, Task(task_type="sums", max_cost_usd=0.0001)) == "cheap"
-    assert favourite(made, Task(task_type="sums", max_cost_usd=1.0)) == "good"
-
-
 def test_a_budget_is_kept_on_average_and_used():
     made, rng, spent = strategy(Objectives(max_cost_usd=0.02)), np.random.default_rng(1), []
     for number in range(1, 4_001):

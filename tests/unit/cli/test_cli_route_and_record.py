@@ -39,6 +39,20 @@ def test_requirements_and_exclusions_hold(desk):
     assert desk.json("route", "the app crashes", "--require", "refunds")["agent"] == "billing"
     assert desk.json("route", "the app crashes", "--exclude", "technical")["agent"] == "billing"
     assert desk.fault("route", "x", "--require", "flying", code=1)["type"] == "NoEligibleAgentError"
+    assert desk.fault("route", "x", "--exclude", "tecnical", code=2)["type"] == "UnknownAgentError"
+
+
+def test_limits_hold_and_people_see_who_was_left_out(desk):
+    desk.run("agents", "add", "technical", "--cost-usd", "2.5", "--latency-ms", "40")
+    desk.run("agents", "add", "billing", "--cost-usd", "0", "--latency-ms", "900")
+    assert desk.json("route", "the app crashes", "--max-cost-usd", "0")["agent"] == "billing"
+    told = desk.json("route", "I was charged twice", "--max-latency-ms", "40")
+    assert (told["agent"], told["excluded"]) == ("technical", {"billing": "beyond max_latency_ms"})
+    shown = desk.run("route", "x", "--max-cost-usd", "1").stdout
+    assert "technical (beyond max_cost_usd)" in " ".join(shown.split())
+    fault = desk.fault("route", "x", "--max-cost-usd", "1", "--max-latency-ms", "5", code=1)
+    assert fault["type"] == "NoEligibleAgentError"
+    assert "max_latency_ms=5 leaves nobody" in fault["message"]
 
 
 def test_one_key_is_one_decision(desk):
@@ -52,6 +66,27 @@ def test_an_outcome_for_a_whole_session(desk):
         desk.run("route", text, "--session", "s")
     assert desk.json("record", "--session", "s", "--success")["recorded"] == 2
     assert desk.fault("record", "--session", "unknown", "--success", code=2)["type"] == "UnknownDecisionError"
+
+
+def test_names_are_their_tenants(desk):
+    of_acme, of_globex = (
+        desk.json("route", "hello", "--session", "1", "--tenant", name, "--idempotency-key", "k")["decision_id"]
+        for name in ("acme", "globex")
+    )
+    assert of_acme != of_globex
+    assert desk.fault("record", of_acme, "--success", "--tenant", "globex", code=2)["type"] == "WrongTenantError"
+    assert desk.json("record", of_acme, "--success", "--tenant", "acme")["pending"] is False
+    assert desk.json("record", "--session", "1", "--success", "--tenant", "globex")["recorded"] == 1
+    assert desk.fault("record", "--session", "1", "--success", code=2)["type"] == "UnknownDecisionError"
+    assert desk.fault("route", "bye", "--tenant", "acme", "--idempotency-key", "k", code=2)["type"] == (
+        "IdempotencyConflictError"
+    )
+    lines = [{"decision_id": of_acme, "success": True, "tenant": name} for name in ("acme", "globex")]
+    told = desk.run("record", "--batch", "-", stdin="\n".join(map(json.dumps, lines)), code=2)
+    assert "is not one of tenant" in told.stderr
+    assert desk.json("forget", "1", "--tenant", "acme") == {"session_id": "1", "tenant": "acme", "forgotten": 1}
+    assert desk.json("forget", "1")["forgotten"] == 0
+    assert "Erased what 1 decisions of 1 said" in desk.run("forget", "1", "--tenant", "globex").stdout
 
 
 def test_an_outcome_without_its_decision_waits_and_says_so(desk):

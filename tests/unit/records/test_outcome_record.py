@@ -49,6 +49,10 @@ signals = st.builds(
         {"feedback_text": 5},
         {"error": object()},
         {"reward": 0.5},
+        {"metrics": {f"m{number}": 1.0 for number in range(10_001)}},
+        {"feedback_text": "x" * 1_000_001},
+        {"error": "x" * 1_000_001},
+        {"actor": "x" * 201},
     ],
 )
 def test_a_malformed_part_is_named(fields):

@@ -4,6 +4,31 @@ import pytest
 from router_sdk import Task
 from router_sdk.errors import InvalidTaskError
 
+TOO_LARGE = [
+    {"text": "x" * 1_000_001},
+    {"text": "x", "task_type": "t" * 201},
+    {"text": "x", "tenant": "t" * 201},
+    {"text": "x", "features": {f"f{number}": number for number in range(10_001)}},
+    {"text": "x", "features": {"a": "x" * 600_000, "b": "x" * 600_000}},
+    {"text": "x", "features": {"f" * 1_000_000: 1}},
+    {"text": "x", "requires": {f"c{number}" for number in range(10_001)}},
+    {"text": "x", "history": ["a"] * 10_001},
+    {"text": "x", "metadata": {"all": "x" * 1_000_001}},
+]
+
+
+@pytest.mark.parametrize("fields", TOO_LARGE)
+def test_what_is_too_large_is_refused_by_field_and_limit(fields):
+    field = list(fields)[-1]
+    with pytest.raises(InvalidTaskError, match=rf"Task: {field}.*(1000000|10000|200)\b"):
+        Task(**fields)
+
+
+def test_what_is_just_not_too_large_is_taken():
+    features = {f"f{number}": "x" * 90 for number in range(10_000)}
+    task = Task("x" * 1_000_000, features=features, history=["a"] * 10_000, requires=map(str, range(10_000)))
+    assert Task.of(task.model_dump()) == task
+
 
 @pytest.mark.parametrize("text", ["", "  ", "\n\t"])
 def test_nothing_to_route_by_is_refused(text):
@@ -39,6 +64,7 @@ def test_features_or_a_type_are_enough(fields):
         {"text": "x", "metadata": {"deep": "\udfff"}},
         {"text": "x", "metadata": {"number": float("inf")}},
         {"text": "x", "surprise": 1},
+        *TOO_LARGE,
     ],
 )
 def test_a_malformed_field_is_a_named_error_of_bounded_length(fields):

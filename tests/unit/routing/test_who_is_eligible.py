@@ -1,10 +1,13 @@
+import time
+
 import pytest
 
 from router_sdk import Agent, Task
 from router_sdk.errors import InvalidAgentError, NoEligibleAgentError
 from router_sdk.plugin import Restriction
 from router_sdk.routing.chain import Stage
-from router_sdk.routing.eligibility import Roster, eligible
+from router_sdk.routing.eligibility import LEAST_SETS, Roster, eligible
+from router_sdk.routing.limits import Limits
 
 from ..doubles import Fixed
 
@@ -17,12 +20,21 @@ AGENTS = [
 ALL = ("alpha", "alp", "beta")
 
 
-def who(task=None, exclude=(), filters=(), rules=(), roster=None):
+def unmeasured(agent, figure):
+    return None
+
+
+def narrow(task=None, exclude=(), filters=(), rules=(), roster=None, measured=unmeasured):
     named = [(f"p{i}", one) for i, one in enumerate(filters)]
-    found, notes = eligible(
-        roster or Roster(AGENTS), task or Task("x"), exclude, named, [Stage(rule) for rule in rules], None
+    stages = [Stage(rule) for rule in rules]
+    return eligible(
+        roster or Roster(AGENTS), task or Task("x"), frozenset(exclude), Limits(measured), named, stages, None
     )
-    return found.names, [note.reason for note in notes]
+
+
+def who(*args, **more):
+    found = narrow(*args, **more)
+    return found.agents.names, [note.reason for note in found.notes]
 
 
 class Ruled(Fixed):
@@ -44,14 +56,109 @@ def test_requirements_must_all_be_met():
         who(Task("x", requires={"cobol"}))
 
 
-@pytest.mark.parametrize("exclude", ["alpha", {"alpha"}, ["alpha"], ("alpha", "stranger"), ["alpha", 5]])
-def test_who_is_excluded_is_left_out_by_whole_name(exclude):
-    assert who(exclude=exclude)[0] == ("alp", "beta")
+def test_who_is_excluded_is_left_out_by_whole_name():
+    assert who(exclude={"alpha"})[0] == ("alp", "beta")
 
 
 def test_excluding_everybody_says_so():
     with pytest.raises(NoEligibleAgentError, match="exclude"):
-        who(exclude=[*ALL, 5])
+        who(exclude=ALL)
+
+
+def test_everybody_who_is_left_out_is_named_with_the_first_reason():
+    agents = [*AGENTS, Agent("ill", capabilities={"sql"}), Agent("dear", capabilities={"sql"}, cost_usd=5.0)]
+    roster = Roster(agents, {"ill": time.time() + 60})
+    task = Task("x", requires={"sql"}, max_cost_usd=1.0)
+    found = narrow(
+        task, {"alp", "beta"}, [lambda task, agents: {"alpha"}], [Ruled(Restriction("alpha", "sums"))], roster
+    )
+    assert found.agents.names == ("alpha",)
+    assert found.excluded == {
+        "off": "disabled",
+        "ill": "unhealthy",
+        "beta": "lacks what the task requires",
+        "alp": "excluded by the caller",
+        "dear": "beyond max_cost_usd",
+    }
+    assert narrow(filters=[lambda task, agents: {"alpha", "alp"}]).excluded["beta"] == "filter_agents of plugin 'p0'"
+    assert narrow(rules=[Ruled(Restriction(["alp"], "sums"))]).excluded["beta"] == "hard rule: sums"
+    assert narrow().excluded == {"off": "disabled"}
+
+
+PRICED = [Agent("free", cost_usd=0.0), Agent("cheap", cost_usd=0.01), Agent("dear", cost_usd=5.0), Agent("new")]
+
+
+@pytest.mark.parametrize(
+    ("agents", "limit", "measured", "expected"),
+    [
+        (PRICED, 1.0, {}, ("free", "cheap")),
+        (PRICED, 0.01, {}, ("free", "cheap")),
+        (PRICED, 0.0, {}, ("free",)),
+        (PRICED, 9.0, {}, ("free", "cheap", "dear")),
+        (PRICED, 1.0, {"new": 0.5}, ("free", "cheap", "new")),
+        (PRICED, 1.0, {"new": 1.5, "cheap": 9.0}, ("free", "cheap")),
+        (PRICED[2:], 1.0, {}, ("new",)),
+        (PRICED[3:], 1.0, {}, ("new",)),
+    ],
+)
+@pytest.mark.parametrize(("name", "figure"), [("max_cost_usd", "cost_usd"), ("max_latency_ms", "latency_ms")])
+def test_a_limit_is_kept_by_what_is_stated_or_else_measured(agents, limit, measured, expected, name, figure):
+    agents = [Agent(agent.name, **{figure: agent.cost_usd}) for agent in agents]
+    found = narrow(
+        Task("x", **{name: limit}),
+        roster=Roster(agents),
+        measured=lambda agent, asked: measured.get(agent) if asked == figure else None,
+    )
+    assert found.agents.names == expected
+    assert set(found.excluded) == {agent.name for agent in agents} - set(expected)
+
+
+def test_reasons_tell_the_unknown_from_the_dear_and_the_stated_from_the_measured():
+    said = narrow(
+        Task("x", max_cost_usd=1.0),
+        roster=Roster([*PRICED, Agent("found out")]),
+        measured=lambda agent, figure: 7.0 if agent == "found out" else None,
+    ).excluded
+    assert said == {
+        "dear": "beyond max_cost_usd",
+        "found out": "beyond max_cost_usd, as measured",
+        "new": "cost_usd is not known, and others keep max_cost_usd",
+    }
+
+
+def test_a_limit_that_leaves_nobody_says_what_would_do():
+    with pytest.raises(NoEligibleAgentError, match=r"max_latency_ms=5 leaves nobody: the least is 80, of 'quick'"):
+        who(
+            Task("x", max_latency_ms=5.0),
+            roster=Roster([Agent("slow", latency_ms=900.0), Agent("quick", latency_ms=80.0)]),
+        )
+
+
+def test_both_limits_bind_after_requirements_and_before_filters():
+    agents = [
+        Agent("a", cost_usd=1.0, latency_ms=10.0),
+        Agent("b", cost_usd=1.0, latency_ms=900.0),
+        Agent("c", cost_usd=9.0, latency_ms=10.0),
+        Agent("d", capabilities={"sql"}, cost_usd=2.0, latency_ms=20.0),
+    ]
+    asked = []
+
+    def look(task, agents):
+        asked.append(agents.names)
+
+    limits = {"max_cost_usd": 2.0, "max_latency_ms": 100.0}
+    assert who(Task("x", **limits), filters=[look], roster=Roster(agents))[0] == ("a", "d")
+    assert who(Task("x", requires={"sql"}, **limits), roster=Roster(agents))[0] == ("d",)
+    assert asked == [("a", "d")]
+
+
+def test_a_limit_that_can_bind_nobody_is_logged_once(caplog):
+    limits = Limits(unmeasured)
+    for _ in range(3):
+        assert eligible(Roster(AGENTS), Task("x", max_cost_usd=1.0), (), limits, (), (), None).agents.names == ALL
+    assert [record.getMessage() for record in caplog.records] == [
+        "max_cost_usd binds nobody: state cost_usd of the agents, or record it with outcomes"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -106,6 +213,17 @@ def test_equal_selections_are_one_object_in_the_rosters_order():
     roster = Roster(AGENTS)
     assert roster.intern(["alpha", "beta"]) is roster.narrowed(roster.available, {"beta", "alpha"})
     assert roster.narrowed(roster.available, {*ALL, "more"}) is roster.available
+
+
+def test_sets_that_nobody_asks_for_any_more_are_let_go():
+    roster = Roster([Agent(f"a{number}") for number in range(5_000)])
+    names = roster.everyone.names
+    asked, forgotten = roster.intern(names[:1]), roster.intern(names[:2])
+    for first in range(2 * LEAST_SETS):
+        roster.intern(names[first : first + 3])
+        assert roster.intern(names[:1]) is asked
+    assert roster.intern(names[:2]) is not forgotten
+    assert roster._interned.cache_info().currsize == LEAST_SETS
 
 
 def test_nobody_enabled_is_an_error_of_its_own():

@@ -11,6 +11,7 @@ import pytest
 from router_sdk import Task
 from router_sdk.errors import CorruptArtifactError
 from router_sdk.store import retention
+from router_sdk.store.erasure import Erasure
 from router_sdk.store.intents import finish_intent, pending_intents
 from router_sdk.store.retention import (
     archived_decisions,
@@ -245,12 +246,27 @@ def test_archives_are_listed_in_order_and_nothing_else_is(tmp_path):
     assert [path.name for path in archives(tmp_path)] == ["a.jsonl.gz", "b.jsonl.gz"]
 
 
+def erased(*sessions, tenant=None):
+    return Erasure(0, (), sessions, tenant)
+
+
 def test_a_session_is_found_in_an_archive(log):
     ids = [session(log, name)[0] for name in ("one", "two", "one", "three")]
     _, path = log.archive(2.0, log.tail.head())
-    assert archived_decisions(path, ("one",)) == [ids[0], ids[2]]
-    assert archived_decisions(path, ["three", "two"]) == [ids[1], ids[3]]
-    assert archived_decisions(path, ("four",)) == archived_decisions(path, ()) == []
+    assert archived_decisions(path, erased("one")) == [ids[0], ids[2]]
+    assert archived_decisions(path, erased("three", "two")) == [ids[1], ids[3]]
+    assert archived_decisions(path, erased("four")) == archived_decisions(path, erased()) == []
+
+
+def test_a_tenants_session_is_found_in_an_archive_and_nobody_elses(log):
+    tenants = ("acme", "globex", None, "acme")
+    ids = [log.decide(task=Task("x", session_id="1", tenant=tenant), at=1.0).decision_id for tenant in tenants]
+    _, path = log.archive(2.0, log.tail.head())
+    assert archived_decisions(path, erased("1", tenant="acme")) == [ids[0], ids[3]]
+    assert archived_decisions(path, erased("1", tenant="globex")) == [ids[1]]
+    assert archived_decisions(path, erased("1", tenant="initech")) == []
+    assert archived_decisions(path, erased("1")) == [ids[2]]
+    assert archived_decisions(path, erased("1", tenant="")) == ids  # an erasure that an earlier release began
 
 
 def write(path, rows):
@@ -263,7 +279,7 @@ def test_decisions_come_in_the_order_of_the_log_and_payloads_without_one_are_pas
     others = [{"table": "outcomes", "seq": 8, "session_id": "s", "decision_id": "d8"}, {"seq": 9, "session_id": "s"}]
     decisions = [{"table": "decisions", "seq": seq, "decision_id": f"d{seq}"} for seq in (77, 900, 5, 8, 9)]
     write(tmp_path / "file", payloads + others + decisions)
-    assert archived_decisions(tmp_path / "file", ("s",)) == ["d5", "d77", "d900"]
+    assert archived_decisions(tmp_path / "file", erased("s")) == ["d5", "d77", "d900"]
 
 
 def test_erasing_takes_payloads_and_vectors_and_leaves_every_other_row(log):
@@ -338,9 +354,9 @@ DAMAGES = {
 def test_a_damaged_archive_is_named_and_left_as_it_is(tmp_path, damage):
     path = tmp_path / "one.jsonl.gz"
     path.write_bytes(DAMAGES[damage])
-    for read in (archived_decisions, erase_from_archive):
+    for read, what in ((archived_decisions, erased("s")), (erase_from_archive, ["d"])):
         with pytest.raises(CorruptArtifactError, match=r"^one\.jsonl\.gz cannot be read: .") as caught:
-            read(path, ["d"])
+            read(path, what)
         assert caught.value.__cause__ is not None
     assert path.read_bytes() == DAMAGES[damage]
     assert list(tmp_path.iterdir()) == [path]
@@ -348,7 +364,7 @@ def test_a_damaged_archive_is_named_and_left_as_it_is(tmp_path, damage):
 
 def test_an_archive_that_is_not_there_is_named(tmp_path):
     with pytest.raises(CorruptArtifactError, match=r"one\.gz cannot be read: .*No such file"):
-        archived_decisions(tmp_path / "one.gz", ["s"])
+        archived_decisions(tmp_path / "one.gz", erased("s"))
 
 
 # -- how much there is
@@ -393,4 +409,4 @@ def test_a_line_that_is_no_row_is_damage(tmp_path, line):
     path = tmp_path / "archive.jsonl.gz"
     path.write_bytes(gzip.compress(f"{line}\n".encode()))
     with pytest.raises(CorruptArtifactError, match="no row"):
-        archived_decisions(path, ["s"])
+        archived_decisions(path, erased("s"))

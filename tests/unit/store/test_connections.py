@@ -16,6 +16,7 @@ from router_sdk.errors import (
 )
 from router_sdk.store import connection as module
 from router_sdk.store.connection import (
+    CACHE_KB,
     DatabaseFile,
     ProcessLock,
     disk,
@@ -25,7 +26,7 @@ from router_sdk.store.connection import (
     open_writer,
     private_folder,
 )
-from router_sdk.store.schema import APPLICATION_ID
+from router_sdk.store.schema import APPLICATION_ID, SCHEMA_VERSION
 
 LONG_AGO = 1_000.0
 
@@ -348,7 +349,7 @@ def test_a_reader_reads(log, tmp_path):
     with closing(open_reader(log.path)) as reader:
         assert reader.execute("SELECT count(*) FROM decisions").fetchone() == (1,)
         found = [pragma(reader, name) for name in ("query_only", "cache_size", "busy_timeout")]
-        assert found == [1, -64_000, 30_000]
+        assert found == [1, -CACHE_KB, 30_000]
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             reader.execute("DELETE FROM decisions")
     with pytest.raises(StoreUnavailableError, match="cannot open"):
@@ -361,9 +362,9 @@ def test_a_writer_writes_what_stays(store_path, durable, synchronous):
     lock = ProcessLock(beside(store_path, "-lock"))
     with closing(open_writer(DatabaseFile(store_path), lock, durable=durable)) as writer:
         names = ("synchronous", "journal_mode", "secure_delete", "cache_size", "temp_store", "busy_timeout")
-        assert [pragma(writer, name) for name in names] == [synchronous, "wal", 1, -32_000, 2, 50]
+        assert [pragma(writer, name) for name in names] == [synchronous, "wal", 1, -CACHE_KB, 2, 50]
         names = ("auto_vacuum", "application_id", "user_version")
-        assert [pragma(writer, name) for name in names] == [2, APPLICATION_ID, 3]
+        assert [pragma(writer, name) for name in names] == [2, APPLICATION_ID, SCHEMA_VERSION]
         assert writer.isolation_level is None
         (other := ProcessLock(beside(store_path, "-lock"))).acquire(0.0)  # the lock was for opening
         other.close()

@@ -131,13 +131,13 @@ def test_letters_lose_their_body_with_the_decision_and_all_where_they_quote_the_
 
 def teach(log, *rows):
     log.writer.transact(
-        lambda connection, seq: connection.executemany("INSERT INTO pretraining VALUES (?, ?, ?)", rows) and None
+        lambda connection, seq: connection.executemany("INSERT INTO pretraining VALUES (?, ?, ?, ?)", rows) and None
     )
 
 
 def test_what_a_pretraining_was_made_of_is_forgotten_as_well(log):
     decision = said(log, "s1", "x")
-    teach(log, ("t1", "s1", "h"), ("t2", "s2", "h"), ("t3", None, None))
+    teach(log, ("t1", "s1", "h", None), ("t2", "s2", "h", None), ("t3", None, None, None))
     _, erasure = erase(log)
     assert erasure.decisions == (decision.decision_id, "t1")
     assert log.query("SELECT decision_id FROM pretraining ORDER BY 1") == [("t2",), ("t3",)]
@@ -145,10 +145,41 @@ def test_what_a_pretraining_was_made_of_is_forgotten_as_well(log):
     assert log.query("SELECT decision_ids FROM forgotten ORDER BY seq") == [(f"{decision.decision_id} t1",), ("t2",)]
 
 
+def test_what_a_pretraining_of_an_earlier_release_was_made_of_may_be_anybodys(log):
+    teach(log, ("t1", "s1", "h", ""), ("t2", "s1", "h", "acme"), ("t3", "s1", "h", "globex"))
+    assert erase_session(log.writer, "s1", log.store.privacy, "acme")[1].decisions == ("t1", "t2")
+    assert log.query("SELECT decision_id FROM pretraining") == [("t3",)]
+
+
+def test_a_tenants_session_is_forgotten_and_nobody_elses(log):
+    decided = {
+        tenant: log.decide(task=Task(f"of {tenant}", session_id="s1", tenant=tenant)).decision_id
+        for tenant in (None, "acme", "globex")
+    }
+    letters = [
+        ("task", None, "refused", '{"text": "x", "session_id": "s1", "tenant": "globex"}'),
+        ("task", None, "refused", '{"text": "x", "session_id": "s1", "tenant": "acme"}'),
+        ("task", None, "refused", "whose s1 this is nobody knows"),
+    ]
+    write_dead_letters(log.writer, letters)
+    assert erase_session(log.writer, "s1", log.store.privacy, "acme")[1].decisions == (decided["acme"],)
+    assert [cells[1] for cells in payloads(log).values()] == ["of None", None, "of globex"]
+    assert log.query("SELECT reason FROM dead_letters ORDER BY id") == [("refused",), ("erased",), ("erased",)]
+    assert log.store.reader.session_decisions("s1", "acme") == []
+    assert log.store.reader.session_decisions("s1") == [decided[None]]
+    assert erase(log, "s1")[1].decisions == (decided[None],)
+    assert log.store.reader.session_decisions("s1", "globex") == [decided["globex"]]
+
+
 def test_an_erasure_is_read_from_an_intent_as_it_was_logged():
-    erasure = Erasure(3, ("a", "b"), ("s", "h"))
-    assert Erasure.of({"seq": "3", "decisions": ["a", "b"], "sessions": ["s", "h"]}) == erasure
-    assert {type(erasure.decisions), type(Erasure.of(erasure._asdict()).decisions)} == {tuple}
+    for tenant in (None, "acme"):
+        erasure = Erasure(3, ("a", "b"), ("s", "h"), tenant)
+        body = {"seq": "3", "decisions": ["a", "b"], "sessions": ["s", "h"]}
+        assert Erasure.of({**body, "tenant": tenant}) == Erasure.of(erasure._asdict()) == erasure
+        assert {type(erasure.decisions), type(Erasure.of(erasure._asdict()).decisions)} == {tuple}
+        assert [erasure.concerns(other) for other in (tenant, "globex")] == [True, False]
+    everybodys = Erasure.of(body)  # as an earlier release logged it
+    assert [everybodys.concerns(tenant) for tenant in (None, "acme")] == [True, True]
 
 
 def test_what_is_found_elsewhere_is_added_to_an_erasure(log, monkeypatch):
@@ -216,26 +247,27 @@ def test_the_patience_with_readers_has_an_end(monkeypatch, times, tries, slept):
 
 
 def taught(log):
-    return sorted(log.query("SELECT decision_id, session_id, context_hash FROM pretraining"))
+    return sorted(log.query("SELECT decision_id, session_id, context_hash, tenant FROM pretraining"))
 
 
 @pytest.mark.parametrize("piece", [1, 2, 3, 5, 6])
 def test_of_made_up_examples_ids_sessions_and_hashes_are_remembered(open_log, tmp_path, monkeypatch, piece):
     monkeypatch.setattr(pretraining, "_PIECE", piece)
     source = open_log(path=tmp_path / "made-up.db")
-    tasks = [Task(f"text {n}", session_id=f"s{n}") for n in range(4)]
+    tasks = [Task(f"text {n}", session_id=f"s{n}", tenant=f"t{n}" if n else None) for n in range(4)]
     decisions = [source.decide(task=task) for task in (*tasks, Task(task_type="bare"))]
     log = open_log()
-    teach(log, (decisions[0].decision_id, "old", "old"), ("kept", "s9", None))
+    teach(log, (decisions[0].decision_id, "old", "old", ""), ("kept", "s9", None, None))
     calls = []
     transact = log.writer.transact
     monkeypatch.setattr(log.writer, "transact", lambda work: calls.append(1) or transact(work))
     copy_pretraining(log.writer, source.path)
     privacy = log.store.privacy
     expected = [
-        (d.decision_id, t.session_id, privacy.fingerprint(t.text)) for d, t in zip(decisions, tasks, strict=False)
+        (d.decision_id, t.session_id, privacy.fingerprint(t.text), t.tenant)
+        for d, t in zip(decisions, tasks, strict=False)
     ]
-    assert taught(log) == sorted([*expected, (decisions[4].decision_id, None, None), ("kept", "s9", None)])
+    assert taught(log) == sorted([*expected, (decisions[4].decision_id, None, None, None), ("kept", "s9", None, None)])
     assert len(calls) == -(-5 // piece)
 
 

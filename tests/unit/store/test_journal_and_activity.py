@@ -12,7 +12,7 @@ from router_sdk.store.activity import answered, learning_events, passed
 from router_sdk.store.catalog import add_agents, catalog_version, read_agents, remove_agent
 from router_sdk.store.identity import new_id
 from router_sdk.store.intents import add_intent, pending_intents
-from router_sdk.store.joining import NOTHING, SIGNAL_COLUMNS, Part, Revision, revisions, signals_of
+from router_sdk.store.joining import NOTHING, SIGNAL_COLUMNS, Joined, Part, Revision, signals_of
 from router_sdk.store.journal import (
     LearningEvent,
     dead_letters,
@@ -249,6 +249,9 @@ def test_parts_that_take_effect_together_are_one_revision():
     good, slow, bad = Signals(success=True), Signals(latency_ms=5.0), Signals(success=False)
     parts = [Part(2, 1.0, good), Part(2, 2.0, slow), Part(3, 3.0, good), Part(4, 4.0, bad), Part(4, 5.0, bad)]
     both, last = Signals(success=True, latency_ms=5.0), Signals(success=False, latency_ms=5.0)
-    assert list(revisions(parts)) == [Revision(0, 2, 2.0, 1.0, both, None), Revision(1, 4, 5.0, 1.0, last, both)]
-    assert list(revisions([])) == []
-    assert list(revisions(parts[:1])) == [Revision(0, 2, 1.0, 1.0, good, None)]
+    told = [Revision(0, 2, 2.0, 1.0, both, None), Revision(1, 4, 5.0, 1.0, last, both)]
+    assert list(Joined().revisions(parts)) == told
+    joined = Joined()
+    assert [*joined.revisions(parts[:2]), *joined.revisions(parts[2:])] == told
+    assert list(Joined().revisions([])) == []
+    assert list(Joined().revisions(parts[:1])) == [Revision(0, 2, 1.0, 1.0, good, None)]

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_sdk.records import Signals
-from router_sdk.store.joining import Part, revisions
+from router_sdk.store.joining import Joined, Part
 
 from ..records.test_outcome_record import signals
 
@@ -15,6 +15,10 @@ def parts_of(steps):
         seq += gap
         parts.append(Part(seq, float(len(parts)), told))
     return parts
+
+
+def revisions(parts):
+    return Joined().revisions(parts)
 
 
 @given(steps)

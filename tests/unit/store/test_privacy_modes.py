@@ -372,9 +372,12 @@ def test_a_child_takes_no_id_of_its_parent():
 
 
 def test_a_callers_key_is_an_id_of_its_tenant():
-    assert keyed_id("k", "t") == mark("t\x00k", b"")
-    assert keyed_id("k", None) == keyed_id("k", "") == mark("\x00k", b"")
-    assert len(check_id(keyed_id("k", "t"))) == 32
+    def told(text):
+        return hmac.new(KEY, text.encode(), sha256).hexdigest()[:32]
+
+    assert keyed_id(KEY, "k", "t") == told("t\x00k")
+    assert keyed_id(KEY, "k", None) == told("\x00k")
+    assert keyed_id(b"another", "k", "t") != check_id(keyed_id(KEY, "k", "t"))
 
 
 @pytest.mark.parametrize("value", ["x", "x" * 199, "x" * 200, "é☃", " "])

@@ -163,6 +163,16 @@ def test_enough_examples_are_held_out_once(log):
     assert 10 <= len(found.divisions[0].data.held_out) < 50
 
 
+def test_a_session_of_two_tenants_is_two_groups(log):
+    for tenant in ("acme", "globex"):
+        for number in range(4):
+            task = Task(f"{tenant} {number}", session_id="1", tenant=tenant)
+            log.tell(log.decide(task=task), quality=0.5)
+    found = chosen(log, needed=2)
+    judged = [{one.task.tenant for one in division.data.held_out} for division in found.divisions]
+    assert judged == [{"acme"}, {"globex"}]
+
+
 @pytest.mark.parametrize("kind", ["few", "one text", "one session", "latency alone"])
 def test_where_nothing_can_judge_nothing_is_begun(log, kind):
     for number in range(4 if kind == "few" else 12):

@@ -1,0 +1,70 @@
+"""Settings that neighbouring systems call otherwise: an error about one says what it is here.
+
+``docs/coming-from.md`` has the same table, for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+SETTINGS = {
+    "min_examples_for_retrain": "`min_examples`",
+    "max_training_examples": "`fit_window` in `[strategy.bert]`",
+    "use_dynamic_learning": "`learning` (outcomes teach at once) and `retrain` (fits start by themselves)",
+    "training_data_path": "`router.import_examples(path)`, or `router import PATH`",
+    "use_synthetic_data": "`router.pretrain(texts, labels)`; later fits: `use_synthetic_data` in `[strategy.bert]`",
+    "check_interval_seconds": "nothing to set: triggers are asked after each update, and about once a second",
+    "trigger_config": "`retrain_interval`, `min_examples` and `retrain_cooldown_seconds`; others are plugins' triggers",
+    "min_new_samples": "`retrain_interval`",
+    "cooldown_hours": "`retrain_cooldown_seconds`, in seconds",
+    "schedule_interval_hours": "`router retrain` from cron, or a plugin's trigger (`register_triggers`)",
+    "quality_drop_threshold": "a plugin's trigger (`register_triggers`), which sees recent and earlier rewards",
+    "error_rate_threshold": "a plugin's trigger (`register_triggers`), which sees recent and earlier rewards",
+    "generator_config": "`router.export_examples(path, format=..., min_reward=...)`",
+    "min_quality_score": "`router.export_examples(path, min_reward=...)`",
+    "format_type": '`router.export_examples(path, format="chatml")`, or `"alpaca"`, `"completion"`',
+    "ab_test_config": "nothing to set: the gate compares each new version with what serves before it may serve",
+    "enable_auto_promotion": "`router.pin(strategy)` keeps what serves; without a pin what passes the gate serves",
+    "base_model_path": "`model` in `[strategy.bert]`",
+    "teacher_model_path": 'the version that serves is the teacher: `strategy = "distillation"` in `[strategy.bert]`',
+    "checkpoint_dir": "the folder `STORE.artifacts` beside the store",
+    "model_registry_dir": "the folder `STORE.artifacts` beside the store",
+    "model_storage_path": "`store`, the file; versions stand beside it",
+    "model_save_interval": "`snapshot_seconds`",
+    "model_batch_size": "`batch_events`",
+    "model_batch_timeout": "`batch_seconds`",
+    "eval_batch_size": "nothing to set: each text is encoded by itself, so that its vector never depends on others",
+    "batch_size": "`batch_events` for what is learnt at once, `batch_size` in `[strategy.bert]` for fits",
+    "learning_rate": "`learning_rate` in `[strategy.bert]`",
+    "max_epochs": "`epochs` in `[strategy.bert]`",
+    "epochs": "`epochs` in `[strategy.bert]`",
+    "replay_buffer_size": "`replay_size` in `[strategy.bert]`",
+    "replay_ratio": "`replay_share` in `[strategy.bert]`",
+    "knowledge_distillation_weight": "`distillation_weight` in `[strategy.bert]`",
+    "temperature": "`distillation_temperature` in `[strategy.bert]`",
+    "ewc_lambda": "`ewc_lambda` in `[strategy.bert]`",
+    "l2_reg_weight": "`weight_decay` in `[strategy.bert]`",
+    "min_accuracy_threshold": "a plugin's check (`register_checks`); without one, as good as what serves",
+    "max_forgetting_threshold": "a plugin's check (`register_checks`); the fit's report shows what was forgotten",
+    "online_learning": "`batch_events`, `batch_seconds`, and each strategy's own settings in `[strategy.NAME]`",
+    "streaming": "`router record --batch -`, which reads JSON lines as they arrive",
+    "warmup": "`router.pretrain(texts, labels)`, or `router pretrain`",
+    "safety": "nothing to set: the gate lets no worse version serve, and `router.rollback(strategy)` goes back",
+    "evaluation": "`router.evaluate(texts, labels)`, and `held_out` for what judges a fit",
+}
+"""Their name, and what answers to it, in Markdown."""
+
+
+def in_our_words(error: ValidationError) -> str:
+    """What to write instead of the unknown keys that an error names, where another system knows them; else nothing."""
+    return "".join(f"; {name} is here: {SETTINGS[name]}" for name in _unknown(error) if name in SETTINGS)
+
+
+def _unknown(error: ValidationError) -> Iterator[str]:
+    for fault in error.errors(include_url=False, include_input=False):
+        if fault["type"] == "extra_forbidden":
+            yield str(fault["loc"][-1])

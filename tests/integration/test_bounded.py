@@ -1,0 +1,42 @@
+"""What does not grow, however long a router lives and whatever it is asked."""
+
+import gc
+import random
+import tracemalloc
+
+import pytest
+from router_sdk_thompson import strategy as thompson
+
+from router_sdk import Outcome, Router, Task
+from router_sdk.routing import chain, eligibility
+from router_sdk.store import transaction
+
+NAMES = [f"agent{number}" for number in range(30)]
+
+
+@pytest.mark.parametrize("settings", [{}, {"objectives": {"cost": 0.5}}])
+def test_memory_does_not_grow_with_every_set_of_eligible_agents(monkeypatch, settings):
+    monkeypatch.setattr(eligibility, "MOST_SETS", 32)
+    monkeypatch.setattr(chain, "_UNIFORM", 32)
+    monkeypatch.setattr(thompson, "MOST_PUBLISHED", 32)
+    monkeypatch.setattr(transaction, "_KNOWN_SETS", 32)
+    rng = random.Random(0)
+    with Router(NAMES, [("thompson", settings)], ":memory:", seed=1) as router:
+        for number in range(6):
+            router.observe(Task(task_type="sums"), NAMES[number], Outcome(success=True, cost_usd=0.1))
+        router.flush()
+
+        def ask(times):
+            for _ in range(times):
+                router.route(Task(task_type=rng.choice(["sums", "news"])), exclude=rng.sample(NAMES, 9))
+            router.flush()
+            gc.collect()
+            return tracemalloc.get_traced_memory()[0]
+
+        tracemalloc.start()
+        try:
+            ask(80)
+            before = ask(40)
+            assert ask(200) - before < 120_000, "a set of 21 agents takes some kilobytes wherever it is kept"
+        finally:
+            tracemalloc.stop()
