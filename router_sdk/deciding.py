@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from router_sdk.errors import InvalidInputError, RouterClosedError, UnknownAgentError
+from router_sdk.isolation import FAULTS
 from router_sdk.records import Decision, Distribution, Skipped, Task
 from router_sdk.records.plain import plain
 from router_sdk.routing.chain import Chain
@@ -153,7 +154,8 @@ class Deciding:
         """Queue a decision for the disk and tell the observers; never waits."""
         if not self._store.writer.offer(decision):
             decision.logged = False
-            self._count_unlogged()
+            if not self._store.read_only:  # there nobody expects it
+                self._count_unlogged()
         if self._observed:
             self._plugins.notify("on_decision", decision=decision)
         return decision
@@ -212,7 +214,7 @@ class Deciding:
         for stage in self._chain.stages:
             try:
                 stage.strategy.propose(task, self._members.roster.everyone, context)
-            except Exception as error:
+            except FAULTS as error:
                 stage.failed(error)
         return context.vectors
 

@@ -22,7 +22,7 @@ from router_sdk.learning.performance import Performance
 from router_sdk.lifetime import unwatch, watch
 from router_sdk.plugins import PluginRegistry
 from router_sdk.records import Agent, Decision, Distribution, Outcome, Task
-from router_sdk.records.plain import plain, told
+from router_sdk.records.plain import plain
 from router_sdk.rewards import OutcomeReward, RewardFunction, RewardMark, checked_reward, reward_name, with_metrics
 from router_sdk.routing.assembly import StrategySpec, Workshop
 from router_sdk.routing.chain import Chain
@@ -176,10 +176,7 @@ class Engine:
     def _prepare(self, roster: Roster) -> None:
         with self.learner.folding.lock:
             for stage in self.chain.stages:
-                try:
-                    stage.prepare(roster.available)
-                except Exception as error:
-                    stage.failed(error)
+                stage.prepare(roster.available)
             self.chain.finish_published()
 
     def _committed(self, outcomes: int) -> None:
@@ -270,7 +267,7 @@ class Engine:
                     "answers": stage.answers,
                     "failures": stage.failures,
                     **({} if stage.tenants is None else {"tenants": stage.tenants.states.report()}),
-                    **told(stage.strategy.report()),
+                    **stage.report(),
                 }
                 for stage in self.chain.stages
             ],
@@ -282,7 +279,7 @@ class Engine:
 
     def warm_up(self) -> dict[str, str]:
         """Wait for every strategy; those that cannot get ready, and why."""
-        told = {stage.name: stage.strategy.warm_up() for stage in self.chain.stages}
+        told = {stage.name: stage.warm_up() for stage in self.chain.stages}
         failed = {name: reason for name, reason in told.items() if reason is not None}
         for name, reason in failed.items():
             _log.warning("strategy %s is not ready: %s", name, reason)
@@ -337,11 +334,8 @@ class Engine:
             raise error
 
     def _close_strategies(self) -> None:
-        for strategy in (strategy for stage in self.chain.stages for strategy in stage.strategies):
-            try:
-                strategy.close()
-            except Exception:
-                _log.exception("strategy %s could not be closed", strategy.name)
+        for stage in self.chain.stages:
+            stage.close()
 
     def before_fork(self) -> None:
         """Hold what a child must not get half done, and close the connections: SQLite's do not survive a fork."""
@@ -371,8 +365,7 @@ class Engine:
             self.trainer.after_fork()
             self.upkeep.after_fork()
             for stage in self.chain.stages:
-                for strategy in stage.strategies:
-                    strategy.after_fork()
+                stage.after_fork()
 
 
 class _Face:

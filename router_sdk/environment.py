@@ -11,6 +11,7 @@ from collections.abc import Collection
 from difflib import get_close_matches
 
 from router_sdk.errors import InvalidConfigError
+from router_sdk.neighbours import SETTINGS
 
 PREFIX = "ROUTER_"
 """Before the name of each setting, in any case."""
@@ -53,6 +54,9 @@ def _unknown(given: str, known: Collection[str]) -> str:
     whole, nested, _ = given.upper().partition("__")
     if nested and whole in known:
         return f"{given}: nested variables are not read; give all of it in {whole}, lists and mappings as JSON"
+    elsewhere = SETTINGS.get(given[len(PREFIX) :].lower())
+    if elsewhere is not None:
+        return f"{given} is set, and there is no such setting; {given[len(PREFIX) :].lower()} is here: {elsewhere}"
     near = get_close_matches(given.upper(), [*sorted(known), *sorted(_OTHERS)], 1)
     hint = f"did you mean {near[0]}?" if near else "variables of other programs must not begin with ROUTER_"
     return f"{given} is set, and there is no such setting; {hint}"

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from router_sdk.errors import FitError, RouterError, TooFewExamplesError
+from router_sdk.isolation import FAULTS
 from router_sdk.plugins import PluginRegistry
 from router_sdk.records.record import blame
 from router_sdk.routing.request import Encoders
@@ -37,7 +38,7 @@ def main(path: Path) -> int:
     except RouterError as error:
         _tell(error=str(error), logged=error.logged if isinstance(error, FitError) else str(error))
         return 1
-    except Exception as error:
+    except FAULTS as error:
         logging.getLogger(__name__).exception("the fit failed")
         _tell(error=f"{type(error).__name__}: {error}", logged=blame(error))
         return 1

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from router_sdk.isolation import FAULTS
+
 Status = Literal["pass", "fail", "insufficient"]
 
 
@@ -143,5 +145,5 @@ class Gate:
     def _ask(check: Check, comparison: Comparison) -> CheckResult:
         try:
             return check.compare(comparison)
-        except Exception as error:
+        except FAULTS as error:
             return CheckResult(check.name, "fail", f"the check itself failed: {type(error).__name__}: {error}")

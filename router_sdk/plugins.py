@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import pluggy
 from router_sdk import hookspecs
 from router_sdk.environment import ALLOW_VARIABLE
 from router_sdk.errors import DuplicateNameError, InvalidConfigError, PluginLoadError, UnknownStrategyError
+from router_sdk.isolation import FAULTS, let_end
 
 if TYPE_CHECKING:
     from router_sdk.gate import Check
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 ROUTER_PLUGIN = "router"
 """Under this name the Router registers its own ``route`` and ``record``."""
+
+FIRST_PARTY = ("bert", "thompson", "heuristic")
+"""Strategies with a distribution ``router-sdk-NAME`` of ours. Those that are installed are the default chain."""
 
 KINDS = ("strategies", "encoders", "rewards", "triggers", "checks")
 """What plugins bring, each with a hook ``register_…``."""
@@ -125,7 +130,8 @@ class PluginRegistry:
             self.register(entry_point.load(), entry_point.name)
         except DuplicateNameError:
             raise
-        except Exception as error:
+        except FAULTS as error:
+            let_end(error)
             fault = error if isinstance(error, PluginLoadError) else PluginLoadError(f"{type(error).__name__}: {error}")
             self._failed[entry_point.name, "load"] = PluginInfo(entry_point.name, distribution, {}, fault)
             _log.warning("plugin %s was not loaded: %s", entry_point.name, fault)
@@ -153,7 +159,8 @@ class PluginRegistry:
             try:
                 brought = implementation.function()
                 pairs = brought.items() if isinstance(brought, Mapping) else [(value.name, value) for value in brought]
-            except Exception as error:
+            except FAULTS as error:
+                let_end(error)
                 plugin = implementation.plugin_name
                 fault = PluginLoadError(f"register_{kind} raised {type(error).__name__}: {error}")
                 if (plugin, kind) not in self._failed:
@@ -199,11 +206,8 @@ class PluginRegistry:
         if name in known:
             return known[name]
         failed = "; ".join(f"{info.name} failed to load: {info.error}" for info in self._failed.values())
-        raise UnknownStrategyError(
-            f"no strategy {name!r}: installed are {sorted(known)}"
-            + (f" ({failed})" if failed else "")
-            + f"; try `pip install router-sdk-{name}`"
-        )
+        reasons = f" ({failed})" if failed else ""
+        raise UnknownStrategyError(f"no strategy {name!r}: installed are {sorted(known)}{reasons}{_hint(name, known)}")
 
     def reward(self, name: str) -> RewardFunction:
         """The reward function of that name.
@@ -226,7 +230,8 @@ class PluginRegistry:
         for implementation in reversed(getattr(self.hook, hook).get_hookimpls()):
             try:
                 _call(implementation.function, implementation.argnames, **arguments)
-            except Exception:
+            except FAULTS as error:
+                let_end(error)
                 _log.exception("plugin %s: %s raised", implementation.plugin_name, hook)
 
     def filters(self) -> list[tuple[str, Callable[..., Collection[str] | None]]]:
@@ -246,6 +251,15 @@ class PluginRegistry:
             for name, _ in self._manager.list_name_plugin()
         ]
         return [*loaded, *self._failed.values()]
+
+
+def _hint(name: str, known: Collection[str]) -> str:
+    """What may have been meant. Never a package of a mistyped name: whoever registers that first runs it everywhere."""
+    near = get_close_matches(name, sorted({*known, *FIRST_PARTY}), 1)
+    if not near:
+        return ""
+    meant = "" if near[0] == name else f"; did you mean {near[0]!r}?"
+    return meant if near[0] in known else f"{meant}; pip install router-sdk-{near[0]}"
 
 
 def _call(function: Callable[..., Any], names: Sequence[str], **arguments: Any) -> Any:

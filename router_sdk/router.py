@@ -100,7 +100,7 @@ class Router(Serving):
         names = self._engine.members.roster.everyone.names
         expected: dict[str, Mapping[str, float]] = {}
         for stage in reversed(self._engine.chain.stages):  # so that the first in the chain has the last word
-            expected.update(stage.strategy.expected())
+            expected.update(stage.expected())
         return self._engine.performance.agents(names, task_type, expected)[:top_k]
 
     def status(self, *, last: int = 5) -> dict[str, Any]:

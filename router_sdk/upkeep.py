@@ -27,6 +27,7 @@ from router_sdk.errors import (
     UnknownVersionError,
 )
 from router_sdk.exchange.exported import erase_from_exports
+from router_sdk.isolation import FAULTS
 from router_sdk.learning.cadence import Every
 from router_sdk.learning.performance import PERFORMANCE
 from router_sdk.store.artifacts import DAMAGED, clear
@@ -152,7 +153,7 @@ class Upkeep:
             try:
                 if work is not None and not self._closed:
                     work()
-            except Exception as error:
+            except FAULTS as error:
                 done = False
                 _log.warning("the store's upkeep is tried again: %s: %s", type(error).__name__, error)
         self._pause_s = 1.0 if done else min(60.0, 2.0 * self._pause_s)

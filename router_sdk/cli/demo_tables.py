@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from router_sdk.cli.tables import milliseconds, note, pairs, share, table, visible, word
+from router_sdk.cli.tables import counted, milliseconds, note, pairs, share, table, visible, word
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,7 +23,7 @@ def demo_tables(report: DemoReport) -> Iterator[RenderableType]:
     """Reward by phase and contender, who answered, and what it means."""
     phases = [f">{fill(phase.name, _HEADING_CHARS)}" for phase in report.phases]
     yield table(
-        f"{report.title}: {report.tasks:,} tasks, {report.seconds:.0f} s",
+        f"{report.title}: {counted(report.tasks, 'task')}, {report.seconds:.0f} s",
         ["mean reward", *phases, ">overall", ">regret"],
         (
             [

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from router_sdk.errors import RouterError
+from router_sdk.isolation import FAULTS, let_end
 from router_sdk.plugins import PluginRegistry
 
 _log = logging.getLogger(__name__)
@@ -32,7 +33,8 @@ def plugin_commands(taken: Collection[str]) -> dict[str, Any]:
         plugin = implementation.plugin_name
         try:
             brought = _commands(implementation.function)
-        except Exception as error:
+        except FAULTS as error:
+            let_end(error)
             _log.warning("plugin %s: register_commands raised %s: %s", plugin, type(error).__name__, error)
             continue
         for name, made in brought.items():

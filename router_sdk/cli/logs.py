@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from router_sdk.errors import InvalidInputError
+from router_sdk.errors import InvalidInputError, StoreUnavailableError
 
 _LOGGER = "router_sdk"
 
@@ -42,6 +42,11 @@ class _Line(logging.Formatter):
         return line
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not that the store cannot be written: a command that fails for it says so itself."""
+    return not (record.exc_info and isinstance(record.exc_info[1], StoreUnavailableError))
+
+
 @contextmanager
 def logging_to(log_file: Path | None, *, verbose: bool, as_json: bool) -> Iterator[None]:
     """Send the SDK's log to stderr (warnings, or everything) and to a file (everything) for a while.
@@ -53,6 +58,8 @@ def logging_to(log_file: Path | None, *, verbose: bool, as_json: bool) -> Iterat
     level, propagate = logger.level, logger.propagate
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     handlers[0].setLevel(logging.DEBUG if verbose else logging.WARNING)
+    if not verbose:
+        handlers[0].addFilter(_is_news)
     handlers[0].setFormatter(_JsonLine() if as_json else _Line(tracebacks=verbose))
     if log_file is not None:
         try:

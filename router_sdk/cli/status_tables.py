@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.cli.tables import dollars, milliseconds, moment, note, pairs, share, table, visible, word
+from router_sdk.cli.tables import counted, dollars, milliseconds, moment, note, pairs, share, table, visible, word
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -33,15 +33,15 @@ def _store(report: Mapping[str, Any]) -> Table:
     told = {
         "Store": visible(store["path"]),
         "Privacy": f"texts are kept: {store['privacy']}",
-        "Log": f"{store['decisions']:,} decisions; {store['outcomes']:,} outcomes, {store['pending']:,} of them "
-        "waiting for their decision",
-        "Learnt": f"{behind:,} of {learner['head']:,} events to replay at the next start",
+        "Log": f"{counted(store['decisions'], 'decision')}; {counted(store['outcomes'], 'outcome')}, "
+        f"{store['pending']:,} of them waiting for their decision",
+        "Learnt": f"{behind:,} of {counted(learner['head'], 'event')} to replay at the next start",
     }
     if learner["faults"]:
         told["Broken"] = "; ".join(f"{visible(name)}: {visible(reason)}" for name, reason in learner["faults"].items())
     if learner["refused"]:
-        counted = "; ".join(f"{visible(name)}: {count:,}" for name, count in learner["refused"].items())
-        told["Not learnt"] = f"{counted} of the decisions, see the dead letters"
+        each = "; ".join(f"{visible(name)}: {count:,}" for name, count in learner["refused"].items())
+        told["Not learnt"] = f"{each} of the decisions, see the dead letters"
     behind_the_log = [f"{stage['name']}: {stage['behind']}" for stage in report["strategies"] if stage["behind"]]
     if behind_the_log:
         told["Behind"] = visible("; ".join(behind_the_log))
@@ -126,7 +126,7 @@ def _statistics(found: Mapping[str, Any]) -> Table:
             "Reward": f"{word(found['current_model_score'])} over the last 100 outcomes"
             + ("" if improvement is None else f", {improvement:+.1%} against the 100 before"),
             "Updates": f"{found['total_updates']:,}, {found['failed_updates']:,} failed, "
-            f"{milliseconds(found['avg_update_time_ms'])} each, {found['samples_processed']:,} samples",
+            f"{milliseconds(found['avg_update_time_ms'])} each, {counted(found['samples_processed'], 'sample')}",
             "Fits": f"{found['retrain_count']:,} came to serve, {found['encoder_retrain_count']:,} of them moved an "
             f"encoder, {found['refused_fits']:,} refused, {found['failed_fits']:,} failed",
         }.items(),

@@ -21,9 +21,8 @@ from router_sdk.demo.settings import DemoConfig
 from router_sdk.demo.stream import Phase, Stream
 from router_sdk.demo.summary import Trace, summarise
 from router_sdk.errors import FitError, InvalidInputError
-from router_sdk.plugins import PluginRegistry
+from router_sdk.plugins import FIRST_PARTY, PluginRegistry
 from router_sdk.router import Router
-from router_sdk.routing.assembly import FIRST_PARTY
 from router_sdk.strategy import Strategy
 
 Progress = Callable[[str, float], None]

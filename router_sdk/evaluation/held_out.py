@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from router_sdk.evaluation.fixed_context import FixedContext
+from router_sdk.isolation import FAULTS
 from router_sdk.records import AgentSet
 from router_sdk.records.record import blame
 
@@ -122,7 +123,7 @@ def held_out_evaluation(
     for example, task, choice in zip(examples, asked, choices, strict=True):
         try:
             answers.append(_answer(example, _ask(strategy, example, task, choice, encoders), choice))
-        except Exception as error:
+        except FAULTS as error:
             failed += 1
             _log.debug("held-out example %s: %s failed: %s", example.decision_id, strategy.name, blame(error))
             answers.append(_answer(example, None, choice))

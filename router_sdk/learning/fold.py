@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from router_sdk.isolation import FAULTS, let_end
 from router_sdk.records.record import blame
 from router_sdk.rewards import RewardMark
 from router_sdk.store.journal import LearningEvent
@@ -122,7 +123,8 @@ class Fold:
                 self.state.forget_examples(batch.forgotten)
             if examples:
                 self.state.learn(examples)
-        except Exception as fault:
+        except FAULTS as fault:
+            let_end(fault)
             error = blame(fault)
             self.torn = True
             _log.exception("%s failed to learn", self.name)

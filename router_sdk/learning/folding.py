@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from router_sdk.errors import RouterClosedError, RouterError
+from router_sdk.isolation import FAULTS
 from router_sdk.learning.cadence import BATCH, rest_s
 from router_sdk.learning.fold import Fold, apply_all
 from router_sdk.learning.mending import BeyondMendingError, CannotForgetError, mending
@@ -183,7 +184,7 @@ class Folding:
                     self._store.snapshots.save(fold.name, fold.fingerprint, fold.cursor, fold.state.save)
             except (RouterError, OSError, MemoryError, sqlite3.Error):  # the store's trouble
                 raise
-            except Exception as fault:
+            except FAULTS as fault:
                 _log.exception("the state of %s cannot be saved", fold.name)
                 if mended:
                     fold.set_aside(f"it cannot be saved: {blame(fault)}")
@@ -205,7 +206,7 @@ class Folding:
             raise
         except BeyondMendingError as fault:
             fold.set_aside(str(fault))
-        except Exception as fault:
+        except FAULTS as fault:
             _log.exception("%s cannot be mended", fold.name)
             fold.set_aside(f"it cannot be mended: {blame(fault)}")
         fold.torn = False

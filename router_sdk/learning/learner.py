@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from router_sdk.errors import RouterClosedError
+from router_sdk.isolation import FAULTS
 from router_sdk.learning.cadence import BATCH, PAUSE_S, POLL_S, REPLAY_BATCH, SWEEP_S, Every
 from router_sdk.learning.folding import Folding
 from router_sdk.store.journal import LearningEvent, merged, sweep_pending, write_learning_events
@@ -219,7 +220,9 @@ class Learner:
                     self.folding.save()
                 if sweep.due() and not self._store.read_only:
                     sweep_pending(self._store.writer, self._pending_ttl_seconds)
-            except Exception:
+            except RouterClosedError:
+                _log.debug("the store was closed while the learner was at work", exc_info=True)
+            except FAULTS:
                 _log.exception("the learner goes on after a fault")
         self._ended = True
         self._refuse_the_rest()

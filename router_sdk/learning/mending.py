@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from router_sdk.errors import EncoderUnavailableError, StoreError
+from router_sdk.isolation import FAULTS
 from router_sdk.learning.fold import hurt_by
 from router_sdk.records.record import blame
 from router_sdk.store.artifacts import DRAFT
@@ -81,12 +82,12 @@ class Mending:
         if batch.fresh_agents:
             try:
                 self._state.forget_agents(batch.fresh_agents)
-            except Exception as fault:
+            except FAULTS as fault:
                 raise BeyondMendingError(f"it cannot forget an agent: {blame(fault)}") from fault
         if batch.forgotten and not self._anew:
             try:
                 self._state.forget_examples(batch.forgotten)
-            except Exception as fault:
+            except FAULTS as fault:
                 raise CannotForgetError(blame(fault)) from fault
         if batch.fresh_agents or batch.forgotten:
             self._keep()
@@ -118,18 +119,18 @@ class Mending:
         else:
             self._refuse(wanted[0], fault)
 
-    def _tried(self, examples: Sequence[Example]) -> Exception | None:
+    def _tried(self, examples: Sequence[Example]) -> BaseException | None:
         """Learn and save; what came in between."""
         try:
             self._state.learn(examples)
             self._keep()
         except NOT_THE_EVENTS_FAULT as fault:
             raise BeyondMendingError(blame(fault)) from fault
-        except Exception as fault:
+        except FAULTS as fault:
             return fault
         return None
 
-    def _refuse(self, example: Example, fault: Exception) -> None:
+    def _refuse(self, example: Example, fault: BaseException) -> None:
         if self._in_a_row >= MOST_IN_A_ROW:
             for refusal in self._unsure:
                 del self._refused[refusal.decision_id]
@@ -164,7 +165,7 @@ def mending(store: Store, fold: Fold, *, anew: bool) -> Iterator[Mending]:
     try:
         try:
             state = fold.begin()
-        except Exception as fault:
+        except FAULTS as fault:
             raise BeyondMendingError(f"no second one like it can be made: {blame(fault)}") from fault
         try:
             found = 0 if anew else store.snapshots.restore(fold.name, fold.fingerprint, state.load, fold.start)

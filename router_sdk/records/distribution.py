@@ -8,6 +8,7 @@ from itertools import accumulate
 from types import MappingProxyType
 from typing import Any
 
+from router_sdk.isolation import FAULTS, let_end
 from router_sdk.records.agent import AgentSet
 from router_sdk.records.plain import told
 
@@ -112,9 +113,13 @@ class Distribution:
         return self._ranking
 
     def explain(self) -> Mapping[str, Any]:
-        """The strategy's evidence as JSON values, computed now if it was left for later."""
-        found = self.evidence() if callable(self.evidence) else self.evidence
-        return {} if found is None else told(found)
+        """The strategy's evidence as JSON values, computed now if it was left for later; where that fails, why."""
+        try:
+            found = self.evidence() if callable(self.evidence) else self.evidence
+            return {} if found is None else dict(told(dict(found)))
+        except FAULTS as error:
+            let_end(error)
+            return {"failed": f"strategy {self.strategy!r} cannot explain itself: {type(error).__name__}: {error}"}
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={weight:.3f}" for name, weight in list(self.probabilities.items())[:5])

@@ -175,7 +175,7 @@ def describe(error: ValidationError) -> str:
     return "; ".join(lines)
 
 
-def blame(error: Exception) -> str:
+def blame(error: BaseException) -> str:
     """Name an error for the log without quoting a foreign one: its message may hold what a user wrote."""
     kind = type(error).__name__
     return f"{kind}: {error}" if isinstance(error, StrategyError) else kind

@@ -15,6 +15,7 @@ import types
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
+from router_sdk.isolation import FAULTS
 from router_sdk.rewards.origins import asks_outside, homes_of, is_library, is_there, named
 from router_sdk.rewards.outcome import OutcomeReward
 from router_sdk.rewards.reading import CannotFollowError, read_by
@@ -58,7 +59,7 @@ def reward_fingerprint(reward: object) -> str:
         return f"{name}:{_Following(homes_of(reward)).into(reward).hex()[:32]}"
     except CannotKnowError:
         raise
-    except Exception as error:  # of code that is not ours: a property, a __reduce__, a dict that changes meanwhile
+    except FAULTS as error:  # of code that is not ours: a property, a __reduce__, a dict that changes meanwhile
         raise CannotKnowError(f"looking at it raised {type(error).__name__}: {error}") from error
 
 
@@ -239,7 +240,7 @@ class _Following:
         try:
             known = copyreg.dispatch_table.get(kind)  # as pickle asks
             reduced: Any = value.__reduce_ex__(4) if known is None else known(value)
-        except Exception as error:
+        except FAULTS as error:
             raise self._cannot_know(str(error)) from None
         if isinstance(reduced, str):
             return _sealed("library", named(str(getattr(value, "__module__", "")), reduced))

@@ -7,6 +7,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from router_sdk.errors import InvalidRewardError
+from router_sdk.isolation import FAULTS, let_end
 from router_sdk.records.plain import plain
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def checked_reward(reward: RewardFunction, signals: Signals, agent: str | None) 
     """
     try:
         value = plain(_ask(reward, signals, agent))
-    except Exception as error:
+    except FAULTS as error:
+        let_end(error)
         raise InvalidRewardError(f"reward function raised {type(error).__name__}: {error}") from error
     if value is None:
         return None

@@ -9,8 +9,17 @@ from weakref import WeakValueDictionary
 
 from pydantic import ValidationError
 
-from router_sdk.errors import CorruptArtifactError, DuplicateNameError, InvalidConfigError, UnknownStrategyError
+from router_sdk.errors import (
+    CorruptArtifactError,
+    DuplicateNameError,
+    InvalidConfigError,
+    RouterError,
+    StrategyError,
+    UnknownStrategyError,
+)
+from router_sdk.isolation import FAULTS, let_end
 from router_sdk.neighbours import in_our_words
+from router_sdk.plugins import FIRST_PARTY
 from router_sdk.records.record import describe
 from router_sdk.store.artifacts import plain_name
 from router_sdk.strategy import Encoder, Kept, Strategy, StrategyServices
@@ -24,8 +33,6 @@ if TYPE_CHECKING:
 StrategySpec = str | tuple[str, Mapping[str, Any]] | type[Strategy] | Strategy
 """A registered name, a name with its configuration, a class, or a finished object."""
 
-FIRST_PARTY = ("bert", "thompson", "heuristic")
-"""The default chain: those of these that are installed."""
 _TAKEN = "performance"
 _IN_USE: WeakValueDictionary[int, Strategy] = WeakValueDictionary()
 """Strategies that a router was made with, by their address."""
@@ -57,6 +64,7 @@ class Workshop:
 
         Raises:
             UnknownStrategyError: if a name is not registered.
+            StrategyError: if one raises something else than an error of the SDK while it is made.
             InvalidConfigError: if a strategy's configuration is not understood, configures a strategy that is not in
                 the chain, its name could lead out of the store's folder, the privacy mode keeps it from learning, or
                 a finished object has been in a router before, open or closed.
@@ -127,7 +135,13 @@ class Workshop:
             seed=self._config.seed,
             **({} if self._keep is None else {"keep": self._keep}),
         )
-        return chosen(own, services)
+        try:
+            return chosen(own, services)
+        except RouterError:
+            raise
+        except FAULTS as error:
+            let_end(error)
+            raise StrategyError(f"strategy {chosen.name!r} cannot be made: {type(error).__name__}: {error}") from error
 
 
 def _check_name(name: object) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import UnknownStrategyError
+from router_sdk.isolation import FAULTS, let_end
 from router_sdk.records import AgentSet, Distribution, Skipped, Task
+from router_sdk.records.plain import told
 from router_sdk.records.record import blame
 from router_sdk.routing.finishing import finish, uniform
 from router_sdk.strategy import Strategy
@@ -62,11 +64,14 @@ class Stage:
 
     def prepare(self, agents: AgentSet) -> None:
         """Get all of them ready for these agents."""
-        self.strategy.prepare(agents)
-        if self.tenants is not None:
-            if self.tenants.states.root is not self.strategy:
-                self.tenants.states.root.prepare(agents)
-            self.tenants.states.prepare(agents)
+        try:
+            self.strategy.prepare(agents)
+            if self.tenants is not None:
+                if self.tenants.states.root is not self.strategy:
+                    self.tenants.states.root.prepare(agents)
+                self.tenants.states.prepare(agents)
+        except FAULTS as error:
+            self.failed(error)
 
     def judge(self, proposal: Proposal | None, agents: AgentSet, epsilon: float) -> Distribution | Skipped:
         """The finished distribution, or why it does not count.
@@ -84,13 +89,53 @@ class Stage:
             return Skipped(self.name, f"confidence {confidence:.3f} is below {self.threshold:g}")
         return finished
 
-    def failed(self, error: Exception) -> Skipped:
+    def failed(self, error: BaseException) -> Skipped:
         """Count and log a fault: the first of a strategy loudly, the rest at debug level."""
+        let_end(error)
         self.failures += 1
         _log.log(
             logging.WARNING if self.failures == 1 else logging.DEBUG, "strategy %s failed", self.name, exc_info=error
         )
         return Skipped(self.name, f"failed: {blame(error)}")
+
+    def report(self) -> Mapping[str, Any]:
+        """What the strategy says of itself."""
+        try:
+            return dict(told(dict(self.strategy.report())))
+        except FAULTS as error:
+            return {"report": self.failed(error).reason}
+
+    def expected(self) -> Mapping[str, Mapping[str, float]]:
+        """What the strategy expects of each agent."""
+        try:
+            return dict(self.strategy.expected())
+        except FAULTS as error:
+            self.failed(error)
+            return {}
+
+    def warm_up(self) -> str | None:
+        """Wait until the strategy is ready; why it cannot get so, or None."""
+        try:
+            return self.strategy.warm_up()
+        except FAULTS as error:
+            return self.failed(error).reason
+
+    def close(self) -> None:
+        """End what the strategies began."""
+        for strategy in self.strategies:
+            try:
+                strategy.close()
+            except FAULTS as error:
+                let_end(error)
+                _log.exception("strategy %s could not be closed", strategy.name)
+
+    def after_fork(self) -> None:
+        """In a child: what of the strategies must not be shared."""
+        for strategy in self.strategies:
+            try:
+                strategy.after_fork()
+            except FAULTS as error:
+                self.failed(error)
 
 
 class Chain:
@@ -131,7 +176,7 @@ class Chain:
             verdict: Distribution | Skipped
             try:
                 verdict = stage.judge(stage.proposer.propose(task, agents, context), agents, self.epsilon)
-            except Exception as error:
+            except FAULTS as error:
                 verdict = stage.failed(error)
             if isinstance(verdict, Distribution):
                 stage.answers += 1
@@ -149,7 +194,7 @@ class Chain:
                 proposals = stage.proposer.propose_batch([tasks[i] for i in left], agents, [contexts[i] for i in left])
                 if len(proposals) != len(left):
                     raise ValueError(f"propose_batch gave {len(proposals)} answers for {len(left)} tasks")
-            except Exception as error:
+            except FAULTS as error:
                 fault = stage.failed(error)
                 for i in left:
                     skipped[i] = (*skipped[i], fault)
@@ -158,7 +203,7 @@ class Chain:
                 verdict: Distribution | Skipped
                 try:
                     verdict = stage.judge(proposal, agents, self.epsilon)
-                except Exception as error:
+                except FAULTS as error:
                     verdict = stage.failed(error)
                 if isinstance(verdict, Distribution):
                     stage.answers += 1
@@ -174,5 +219,5 @@ class Chain:
                 for strategy in stage.strategies:
                     for proposal, agents in strategy.published():
                         finish(proposal, agents, self.epsilon, stage.name, stage.model_version)
-            except Exception as error:
+            except FAULTS as error:
                 stage.failed(error)

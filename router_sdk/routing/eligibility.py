@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from router_sdk.errors import NoEligibleAgentError
+from router_sdk.isolation import FAULTS, let_end
 from router_sdk.records import Agent, AgentSet, Skipped, Task
 from router_sdk.spelling import normal
 
@@ -157,7 +158,8 @@ def eligible(
     for plugin, allowed_by in filters:
         try:
             allowed = _names(allowed_by(task=task, agents=step.agents))
-        except Exception:
+        except FAULTS as error:
+            let_end(error)
             _log.exception("filter_agents of plugin %s failed and is passed over", plugin)
             continue
         if allowed is not None:
@@ -168,7 +170,7 @@ def eligible(
         try:
             answer, reason = stage.strategy.restrict(task, step.agents, context) or (None, "")
             allowed = _names(answer)
-        except Exception as error:
+        except FAULTS as error:
             notes = (*notes, stage.failed(error))
             continue
         if allowed is not None:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from router_sdk.errors import CorruptArtifactError, StoreUnavailableError
+from router_sdk.isolation import FAULTS, let_end
 from router_sdk.store.connection import disk, private_folder
 
 MANIFEST = "manifest.json"
@@ -189,7 +190,8 @@ def read_state(folder: Path, load: Callable[[Path], None]) -> None:
         load(folder)
     except CorruptArtifactError:
         raise
-    except Exception as error:
+    except FAULTS as error:
+        let_end(error)
         raise CorruptArtifactError(f"{folder.name}: cannot be loaded: {type(error).__name__}: {error}") from error
 
 

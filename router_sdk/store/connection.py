@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import lock_descriptor, unlock_descriptor
 
 from router_sdk.errors import NotAStoreError, SchemaVersionError, StoreBusyError, StoreUnavailableError
-from router_sdk.store.schema import APPLICATION_ID, SCHEMA_VERSION, is_store, migrate, newer
+from router_sdk.store.schema import APPLICATION_ID, SCHEMA_VERSION, is_store, lacks, migrate, missing_tables, newer
 
 _LOCK_POLL_S = 0.0005
 _OPENING_S = 30.0
@@ -336,9 +336,11 @@ def open_looker(path: Path) -> sqlite3.Connection:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
     except sqlite3.Error as error:
         raise unusable(file.path, error) from error
-    if ours and version == SCHEMA_VERSION:
+    if ours and version == SCHEMA_VERSION and not (missing := missing_tables(connection)):
         return connection
     connection.close()
+    if ours and version == SCHEMA_VERSION:
+        raise NotAStoreError(lacks(missing))
     if not ours:
         raise NotAStoreError(f"{file.path.name} is the database of another program")
     if version > SCHEMA_VERSION:

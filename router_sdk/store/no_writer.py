@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_READ_ONLY = "the store is open for reading alone; open a router without read_only to write"
+READ_ONLY = "the store is open for reading alone; open a router without read_only to write"
+"""What to say to who wants to write."""
 
 
 class NoWriter(LogWriter):
@@ -29,7 +30,7 @@ class NoWriter(LogWriter):
         Raises:
             StoreUnavailableError: always.
         """
-        raise StoreUnavailableError(_READ_ONLY)
+        raise StoreUnavailableError(READ_ONLY)
 
     async def aappend(self, entries: Sequence[Entry]) -> None:
         """Refuse.
@@ -37,14 +38,14 @@ class NoWriter(LogWriter):
         Raises:
             StoreUnavailableError: always.
         """
-        raise StoreUnavailableError(_READ_ONLY)
+        raise StoreUnavailableError(READ_ONLY)
 
     def offer(self, decision: Decision) -> bool:
         """Take no decision."""
         return False
 
     def _do(self, work: Callable[[float], T]) -> T:
-        raise StoreUnavailableError(_READ_ONLY)
+        raise StoreUnavailableError(READ_ONLY)
 
     @property
     def waiting(self) -> int:

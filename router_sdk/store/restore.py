@@ -70,7 +70,9 @@ def restore(source: Path, target: Path, *, force: bool = False) -> Restored:
         with _locked(path):
             there = _parts(path)
             if there and not force:
-                raise InvalidInputError(f"{there[0]} is there already; force moves it aside, and deletes nothing")
+                raise InvalidInputError(
+                    f"{there[0]} is there already; --force (in Python force=True) moves it aside, and deletes nothing"
+                )
             if path in there:
                 _require_unused(path)
             return Restored(path, _put(source, report, path), report)

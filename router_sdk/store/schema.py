@@ -6,9 +6,11 @@ erased (texts, features, vectors, session ids) lies apart in ``payloads`` and ``
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from typing import TYPE_CHECKING
 
-from router_sdk.errors import SchemaVersionError
+from router_sdk.errors import NotAStoreError, SchemaVersionError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -335,6 +337,26 @@ def is_store(connection: sqlite3.Connection) -> bool:
     return bool(owner == APPLICATION_ID)
 
 
+@cache
+def _table_names() -> frozenset[str]:
+    """Tables of the newest schema."""
+    return frozenset(re.findall(r"CREATE TABLE (\w+)", _FIRST + _VERSIONS + _ORDER))
+
+
+def missing_tables(connection: sqlite3.Connection) -> list[str]:
+    """Tables that a database of the newest schema should have, and has not."""
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    return sorted(_table_names() - there)
+
+
+def lacks(tables: list[str]) -> str:
+    """What to say of a store without these tables."""
+    return (
+        f"the database says that it is a store, and lacks the tables {', '.join(tables)}; restore a backup (router "
+        "restore), or name another file"
+    )
+
+
 def newer(version: int) -> str:
     """What to say of a file that a newer release wrote."""
     return f"the store has schema {version}, this release knows {SCHEMA_VERSION}: upgrade router-sdk to open it"
@@ -345,6 +367,7 @@ def migrate(connection: sqlite3.Connection) -> None:
 
     Raises:
         SchemaVersionError: if a newer release wrote the file.
+        NotAStoreError: if tables are missing.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > SCHEMA_VERSION:
@@ -353,3 +376,5 @@ def migrate(connection: sqlite3.Connection) -> None:
         from sqlite_utils import Database
 
         migrations().apply(Database(connection))
+    if missing := missing_tables(connection):
+        raise NotAStoreError(lacks(missing))

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from router_sdk.isolation import FAULTS
 from router_sdk.records import Agent, AgentSet, Task
 from router_sdk.strategy import Encoder, Strategy
 from router_sdk.testing.checks import CHECKS
@@ -76,7 +77,7 @@ def check_strategy(
                 check(trial)
             except AssertionError as error:
                 raise AssertionError(f"{kind.__name__} breaks the promise that it {promise}: {error}") from error
-            except Exception as error:
+            except FAULTS as error:
                 raise AssertionError(
                     f"{kind.__name__} breaks the promise that it {promise}: {type(error).__name__}: {error}"
                 ) from error

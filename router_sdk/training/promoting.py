@@ -86,7 +86,8 @@ class Promoter:
         version = self._registry.version(strategy, number)
         if not (version.passed or force):
             raise GateRefusedError(
-                f"version {number} of {strategy!r} was refused ({version.reason}); force=True lets it serve anyway"
+                f"version {number} of {strategy!r} was refused ({version.reason}); --force (in Python "
+                "force=True) lets it serve anyway"
             )
         self._serve(strategy, version, reason if version.passed else f"{reason}, against the gate", pinned=pin)
         self._plugins.notify("on_promotion", strategy=strategy, version=number)

@@ -21,14 +21,17 @@ from router_sdk.errors import (
     NotTrainableError,
     RouterClosedError,
     RouterError,
+    StoreUnavailableError,
     TooFewExamplesError,
 )
 from router_sdk.gate import Comparison, Gate, HeldOutAccuracy
+from router_sdk.isolation import FAULTS
 from router_sdk.neighbours import in_our_words
 from router_sdk.records.record import blame, describe
 from router_sdk.store.artifacts import entry
 from router_sdk.store.connection import PRIVATE_FILE, private_folder
 from router_sdk.store.journal import LearningEvent, write_learning_events
+from router_sdk.store.no_writer import READ_ONLY
 from router_sdk.store.versions import fits_since, forgotten_after, fresh_examples
 from router_sdk.strategy import Strategy
 from router_sdk.training.attempt import Attempt, FitServices, Source
@@ -160,6 +163,8 @@ class Trainer:
                 f"{strategy or [one.name for one in stages]}: learns online only, there is nothing to fit; "
                 "router-sdk-bert brings a strategy that is fitted"
             )
+        if self._services.config.read_only:
+            raise StoreUnavailableError(READ_ONLY)
         config = stage.strategy.config
         try:
             type(config)(**{**config.model_dump(exclude_unset=True), **settings})
@@ -214,7 +219,7 @@ class Trainer:
             ending.end("failed", str(fault), fault.logged)
         except RouterError as fault:
             ending.end("failed", str(fault))
-        except Exception as fault:
+        except FAULTS as fault:
             _log.exception("the fit of %s failed", stage.name)
             ending.end("failed", f"{type(fault).__name__}: {fault}", blame(fault))
         _log.info("fit of %s: %s, %s", stage.name, ending.state, ending.words)

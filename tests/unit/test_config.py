@@ -145,6 +145,7 @@ def test_a_list_is_replaced_as_a_whole(tmp_path, monkeypatch):
         ("ROUTER_PRIVCY", "none", "did you mean ROUTER_PRIVACY"),
         ("ROUTER_PLUGIN", "x", "did you mean ROUTER_PLUGINS"),
         ("ROUTER_ZZZ", "x", "no such setting"),
+        ("ROUTER_MIN_NEW_SAMPLES", "5", "min_new_samples is here: `retrain_interval`"),
         ("ROUTER_PRIVACY__MODE", "none", "nested variables are not read; give all of it in ROUTER_PRIVACY"),
         ("ROUTER_STRATEGY__THOMPSON__DRAWS", "5", "ROUTER_STRATEGY, lists and mappings as JSON"),
         ("ROUTER_PRIVACY", "", "ROUTER_PRIVACY is empty"),

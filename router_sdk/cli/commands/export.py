@@ -12,6 +12,7 @@ import typer
 
 from router_sdk.cli.invocation import Invocation
 from router_sdk.cli.options import STDIN
+from router_sdk.cli.tables import counted
 from router_sdk.exchange.exporting import ExportFormat, ExportOptions, ExportSettings, export_examples
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def export(
             return
         written = router.export_examples(path, format=form, **settings)
     invocation.screen.show(
-        {"path": path, "format": form, "examples": written}, lambda: [f"Wrote {written:,} examples to {path}."]
+        {"path": path, "format": form, "examples": written}, lambda: [f"Wrote {counted(written, 'example')} to {path}."]
     )
 
 

@@ -9,7 +9,7 @@ import typer
 
 from router_sdk.cli.invocation import Invocation
 from router_sdk.cli.options import STDIN, readable
-from router_sdk.cli.tables import note, visible
+from router_sdk.cli.tables import counted, note, visible
 from router_sdk.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def bring_in(
 
 
 def _words(report: ImportReport) -> list[RenderableType]:
-    lines = [f"Imported {report.imported:,} lines."]
+    lines = [f"Imported {counted(report.imported, 'line')}."]
     if report.known:
         lines.append(f"{report.known:,} lines are in the log already, and were not counted again.")
     if report.new_agents:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from router_sdk.cli.invocation import Invocation
-from router_sdk.cli.tables import moment, note, visible, word
+from router_sdk.cli.tables import counted, moment, note, visible, word
 from router_sdk.errors import InvalidInputError
 from router_sdk.store.connection import DatabaseFile, open_looker
 from router_sdk.store.retention import before_of_size
@@ -70,8 +70,12 @@ def archive(
     if until is None:
         lines = [f"The log takes no more than {max_mb:g} MB; nothing was archived."]
     else:
-        lines = [f"Archived {moved:,} decisions made before {moment(until)}" + (f", to {folder}." if moved else ".")]
-    rest = note(f"{left:,} more stay until every process on the store has saved what they taught.")
+        lines = [
+            f"Archived {counted(moved, 'decision')} made before {moment(until)}" + (f", to {folder}." if moved else ".")
+        ]
+    rest = note(
+        f"{left:,} more {'stays' if left == 1 else 'stay'} until every process on the store has saved what they taught."
+    )
     invocation.screen.show(told, lambda: [*map(visible, lines), *([rest] if left else [])])
 
 
@@ -108,8 +112,8 @@ def backup(
         report = router.backup(target, verify=verify)
     how = "Replayed and found right." if report.verified else "Not replayed."
     lines = [
-        f"Backed up {report.decisions:,} decisions and {report.outcomes:,} outcomes to {target}: "
-        f"{len(report.files):,} files, {report.size / _MB:,.1f} MB. {how}"
+        f"Backed up {counted(report.decisions, 'decision')} and {counted(report.outcomes, 'outcome')} to {target}: "
+        f"{counted(len(report.files), 'file')}, {report.size / _MB:,.1f} MB. {how}"
     ]
     damaged = note(f"Damaged in the store already: {word(report.damaged)}")
     invocation.screen.show(
@@ -139,7 +143,8 @@ def restore(
         path, aside, report = put_back(source, store, force=force)
     told = {"path": str(path), "aside": None if aside is None else str(aside), **report.to_dict()}
     lines = [
-        f"Restored {report.decisions:,} decisions and {report.outcomes:,} outcomes of {moment(report.at)} to {path}."
+        f"Restored {counted(report.decisions, 'decision')} and {counted(report.outcomes, 'outcome')} of "
+        f"{moment(report.at)} to {path}."
     ]
     moved = note(f"What was there is {aside} now.")
     invocation.screen.show(told, lambda: [*map(visible, lines), *([moved] if aside else [])])

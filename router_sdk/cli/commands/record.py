@@ -9,7 +9,7 @@ import typer
 from router_sdk.cli.invocation import Invocation
 from router_sdk.cli.options import readable, text_or_stdin, typed_pairs
 from router_sdk.cli.stream import run_stream
-from router_sdk.cli.tables import note
+from router_sdk.cli.tables import counted, note
 from router_sdk.errors import InvalidInputError, UnknownDecisionError
 from router_sdk.records import Outcome
 
@@ -77,7 +77,8 @@ def record(
         with invocation.router(new=False) as router:
             count = router.record_session(session, Outcome(**fields), tenant=tenant)
         invocation.screen.show(
-            {"session_id": session, "recorded": count}, lambda: [f"Recorded for {count:,} decisions of {session}."]
+            {"session_id": session, "recorded": count},
+            lambda: [f"Recorded for {counted(count, 'decision')} of {session}."],
         )
     else:
         _record_one(invocation, text_or_stdin(decision_id), Outcome(**fields), outcome_id, tenant)
@@ -109,7 +110,7 @@ def _record_stream(invocation: Invocation, source: str) -> None:
             return {"decision_id": decision_id, "recorded": 1}
 
         report = run_stream(invocation, router, source, "outcome", carry_out)
-    invocation.screen.summary(lambda: [f"Recorded {report.accepted:,} outcomes."])
+    invocation.screen.summary(lambda: [f"Recorded {counted(report.accepted, 'outcome')}."])
     report.check()
 
 

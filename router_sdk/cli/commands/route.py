@@ -11,7 +11,7 @@ from router_sdk.cli.decision_tables import decision_tables
 from router_sdk.cli.invocation import Invocation
 from router_sdk.cli.options import readable, text_or_stdin, typed_pairs
 from router_sdk.cli.stream import run_stream
-from router_sdk.cli.tables import table, word
+from router_sdk.cli.tables import counted, table, word
 from router_sdk.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -94,7 +94,9 @@ def _route_stream(invocation: Invocation, source: str, exclude: list[str], expla
 
         report = run_stream(invocation, router, source, "task", carry_out)
     rows = ([agent or "no agent fits", strategy, word(count)] for (agent, strategy), count in chosen.most_common())
-    invocation.screen.summary(lambda: [table(f"{report.accepted:,} tasks", ["agent", "answered by", ">tasks"], rows)])
+    invocation.screen.summary(
+        lambda: [table(counted(report.accepted, "task"), ["agent", "answered by", ">tasks"], rows)]
+    )
     report.check()
 
 

@@ -38,7 +38,7 @@ def promote(
     reason: Annotated[str, typer.Option(metavar="TEXT", help="For the history.")] = "by hand",
     force: Annotated[bool, typer.Option("--force", help="Although the gate refused it.")] = False,
 ) -> None:
-    """Let a version serve: in this store's routers within seconds, and until ``router unpin``."""
+    """Let a version serve: in this store's routers within seconds, and until router unpin."""
     with invocation.router(new=False) as router:
         router.promote(strategy, version, reason=reason, force=force)
     invocation.screen.show(
@@ -47,7 +47,7 @@ def promote(
 
 
 def rollback(invocation: Invocation, strategy: Annotated[str, typer.Argument(help="Whose version.")]) -> None:
-    """Let the version before serve again, and pin it: see ``router unpin``."""
+    """Let the version before serve again, and pin it: see router unpin."""
     with invocation.router(new=False) as router:
         number = router.rollback(strategy)
     what = "The strategy without any fit" if number is None else f"Version {number}"

@@ -13,8 +13,8 @@ tokenizers = pytest.importorskip("tokenizers")
 WORDS = [f"w{number}" for number in range(2_000)]
 
 
-def content():
-    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
+def content(*more):
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS, *more]
     vocabulary = {name: number for number, name in enumerate(names)}
     made = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="[UNK]"))
     made.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
@@ -85,3 +85,8 @@ def test_never_longer_than_allowed_and_always_framed(text, max_tokens):
 def test_a_broken_tokenizer_is_refused():
     with pytest.raises(CorruptArtifactError, match=r"tokenizer\.json"):
         TextTokens(b"{}", 8, TextPreparation())
+
+
+@pytest.mark.parametrize("text", ["caf\u00e9", "cafe\u0301"])
+def test_forms_of_one_text_have_the_same_tokens(text):
+    assert TextTokens(content("caf\u00e9"), 8, TextPreparation())(text) == ids_of(2_000)

@@ -1,3 +1,5 @@
+import unicodedata
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -64,3 +66,20 @@ def test_names_without_any_term():
 def test_a_thousand_agents():
     index = TextIndex.build(many_agents(1_000))
     assert index.similarities("a question on topic 417").argmax() == 417
+
+
+def test_texts_in_scripts_without_spaces_overlap_by_their_words():
+    agents = AgentSet([Agent("billing", examples=["请重新开发票给我"]), Agent("travel", examples=["明天去北京的机票"])])
+    index = TextIndex.build(agents)
+    billing, travel = index.similarities("发票抬头写错了")
+    assert billing > travel == 0.0
+    assert index.similarities("カフェ").tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_forms_and_case_of_one_text_are_one_text(form):
+    index = TextIndex.build(
+        AgentSet([Agent("a", examples=["Où est la Cafe\u0301teria"]), Agent("b", examples=["rue"])])
+    )
+    asked = unicodedata.normalize(form, "OÙ EST LA CAFÉTERIA")
+    assert index.nearest(asked, 0).similarity == pytest.approx(1.0)

@@ -115,12 +115,12 @@ def test_the_log_goes_to_a_file_and_leaves_the_logger_as_it_was(cli):
     assert (logger.level, logger.propagate, list(logger.handlers)) == before
 
 
-def test_settings_come_from_the_option_then_the_file_then_the_environment(cli, monkeypatch):
+def test_settings_come_from_the_option_then_the_environment_then_the_file(cli, monkeypatch):
     cli.run("init", "--store", "file.db", "--agent", "a")
     monkeypatch.setenv("ROUTER_STORE", "environment.db")
     cli.run("route", "x", "--store", "option.db")
     cli.run("route", "x")
-    (cli.folder / "router.toml").unlink()
-    cli.run("agents", "add", "a")
+    monkeypatch.delenv("ROUTER_STORE")
+    cli.run("route", "x")
     made = sorted(path.name for path in cli.folder.glob("*.db"))
     assert made == ["environment.db", "file.db", "option.db"]

@@ -5,8 +5,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from fitted_strategy import Words
 
-from router_sdk.errors import SchemaVersionError, StoreUnavailableError
+from router_sdk import Router
+from router_sdk.errors import NotAStoreError, SchemaVersionError, StoreUnavailableError
 from router_sdk.store import Store
 from router_sdk.store.schema import SCHEMA_VERSION, migrate
 
@@ -83,3 +85,32 @@ def test_memory_leaves_nothing_behind():
     assert store.path.exists()
     store.close()
     assert not store.path.parent.exists()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_store_that_lost_its_tables_is_a_named_error(store_path, read_only):
+    with Router(["a"], ["heuristic"], store_path):
+        pass
+    with closing(sqlite3.connect(store_path)) as connection:
+        connection.execute("DROP TABLE payloads")
+        connection.execute("DROP TABLE agents")
+    with pytest.raises(NotAStoreError, match="lacks the tables agents, payloads"):
+        Router(["a"], ["heuristic"], store_path, read_only=read_only)
+    with closing(sqlite3.connect(store_path)) as connection:
+        assert connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'agents'").fetchone() == (0,)
+
+
+def test_a_router_that_only_looks_says_so_and_logs_no_fault(store_path, caplog):
+    with Router(["a", "b"], [Words], store_path):
+        pass
+    with Router(["a", "b"], [Words], store_path, read_only=True) as router:
+        decision = router.route("x")
+        assert not decision.logged
+        with pytest.raises(StoreUnavailableError, match="reading alone"):
+            router.record(decision, {"success": True})
+        with pytest.raises(StoreUnavailableError, match="reading alone"):
+            router.retrain()
+        with pytest.raises(StoreUnavailableError, match="reading alone"):
+            router.pretrain(["x"], ["a"])
+        assert router.newest_fit is None
+    assert caplog.records == []
