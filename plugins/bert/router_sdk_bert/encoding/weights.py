@@ -13,6 +13,7 @@ from typing import Any
 
 from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError
 from router_sdk_bert.encoding.checkpoint import read_checkpoint
+from router_sdk_bert.encoding.pipeline import MODULES, POOLING
 from router_sdk_bert.encoding.sealed_folder import sha256
 from router_sdk_bert.encoding.settings import DEFAULT_MODEL, EncoderSettings
 
@@ -44,6 +45,11 @@ def find_weights(settings: EncoderSettings) -> Path:
     if not _HUB_NAME.fullmatch(settings.model) or settings.model.startswith("."):
         raise EncoderUnavailableError(f"model={settings.model!r} is neither a folder that exists nor a name on the hub")
     found = _from_cache(settings)
+    if found is not None and _lacks_modules(found):
+        try:
+            return _from_hub(settings)
+        except EncoderUnavailableError as error:
+            logger.warning("%s: what comes behind its pooling is not in the hub's cache: %s", settings.model, error)
     if found is None and settings.model == DEFAULT_MODEL and settings.revision is None:
         found = _from_package()
     return found or _from_hub(settings)
@@ -58,6 +64,11 @@ def _from_cache(settings: EncoderSettings) -> Path | None:
     except Exception:  # Whatever the library raises, from one release to the next, it means: not there.
         logger.debug("%s is not in the hub's cache", settings.model, exc_info=True)
         return None
+
+
+def _lacks_modules(folder: Path) -> bool:
+    """Whether it is what an earlier release left, which did not ask for all: its pooling, and no word of the rest."""
+    return (folder / POOLING).is_file() and not (folder / MODULES).is_file()
 
 
 def _snapshot(settings: EncoderSettings, *, local_files_only: bool) -> Path | None:
