@@ -101,6 +101,28 @@ def test_what_is_said_of_a_function_does_not_count(kind):
     assert reward_fingerprint(made(told, 0.25)) == reward_fingerprint(made(source, 0.25))
 
 
+def test_which_lines_are_tried_counts_although_the_bytecode_is_the_same():
+    def tried(signals, agent):
+        try:
+            found = signals.quality
+            found = min(found, 1.0)
+        except TypeError:
+            found = 0.0
+        return found
+
+    def not_tried(signals, agent):
+        try:
+            found = signals.quality
+        except TypeError:
+            found = 0.0
+        else:
+            found = min(found, 1.0)
+        return found
+
+    assert tried.__code__.co_code == not_tried.__code__.co_code
+    assert reward_fingerprint(tried) != reward_fingerprint(not_tried)
+
+
 def test_a_value_that_holds_itself_is_known():
     def ring(weight):
         held = [weight]
