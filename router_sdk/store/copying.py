@@ -275,13 +275,13 @@ class _Known:
         return True
 
     def _misses_part(self, part: CopiedPart) -> bool | str:
-        outcome_id, decision_id = part.row[:2]
+        outcome_id, decision_id, _, tenant = part.row[:4]
         if outcome_id is not None:
-            delivery = (outcome_id, *owner(self._connection, decision_id))
+            delivery = (outcome_id, *owner(self._connection, decision_id, tenant))
             if delivery in self._new_ids:
                 return False
             self._new_ids.add(delivery)
-            return not delivered(self._connection, outcome_id, decision_id)
+            return not delivered(self._connection, outcome_id, decision_id, tenant)
         held = self._contents.get(decision_id)
         if held is None:
             query = f"SELECT {_ROW} FROM outcomes WHERE decision_id = ?"

