@@ -30,6 +30,8 @@ _SHOWN_COLUMNS = 40
 _IGNORED = frozenset({"decision_id", "at", "position", "propensity", "source"}) | FOR_PEOPLE
 """Of a line without a decision's id these say nothing: the log makes its own."""
 _KNOWN = frozenset(TASK_FIELDS) | frozenset(OUTCOME_FIELDS) | _IGNORED | {"agent", "label", "id", "time", SURPLUS}
+_HEARD = _KNOWN - _IGNORED - {"id", "time"}
+"""Columns of a mapped file that mean something without being mapped."""
 _READ = {
     "success": truth,
     "no_agent_fits": truth,
@@ -79,7 +81,7 @@ class ImportReport:
     def ignore(self, columns: Iterable[str]) -> None:
         """Note what nobody knows."""
         if len(self.ignored) < _SHOWN_COLUMNS:
-            self.ignored += [name for name in columns if name not in _KNOWN and name not in self.ignored]
+            self.ignored += [name for name in columns if name not in _HEARD and name not in self.ignored]
 
 
 class Refusals:
@@ -116,7 +118,7 @@ def read_observed(row: Mapping[str, Any] | str, mapping: ColumnMapping | None, r
     if mapping is None or isinstance(row, str):
         return Observed(split_row(row), None, None)
     known = mapping.apply(row)
-    report.ignore([name for name in row if name in known and name not in mapping.outer])
+    report.ignore([name for name in row if name not in mapping.columns | mapping.outer])
     at, key = moment(known.pop("time", None), str(mapping.time)), known.pop("id", None)
     if mapping.id is not None and (key is None or isinstance(key, (dict, list))):
         raise InvalidInputError(f"{mapping.id}: expected a text or a number that names this line, got {key!r:.60}")

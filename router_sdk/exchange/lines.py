@@ -329,4 +329,7 @@ def _vectors(given: object) -> Mapping[str, Any] | None:
 
 def dumped(row: Mapping[str, Any] | list[Any]) -> str:
     """Values as one line of JSON."""
-    return json.dumps(row, ensure_ascii=False)
+    return _ENCODER.encode(row)
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -139,7 +140,7 @@ class ColumnMapping(Record):
                 fields[target] = columns[0]
         return cls(**fields, labels=tuple(labels), score_range=score_range)
 
-    @property
+    @cached_property
     def columns(self) -> frozenset[str]:
         """Every column that it names."""
         single = {column for name in _SINGLE if (column := getattr(self, name)) is not None}
@@ -150,7 +151,7 @@ class ColumnMapping(Record):
         """Columns whose cells are taken as they stand in a CSV file, whatever they look like."""
         return self.columns - {*self.features, *self.metrics, *self.metadata}
 
-    @property
+    @cached_property
     def outer(self) -> frozenset[str]:
         """Columns of which it names something within."""
         return frozenset(name.partition(".")[0] for name in self.columns)

@@ -224,6 +224,39 @@ def test_what_was_forgotten_goes_out_and_comes_back_as_numbers(tmp_path):
         assert [one.task.text for one in router.examples] == ["", "text of kept"]
 
 
+@pytest.mark.parametrize("privacy", ["hmac", "none"])
+def test_a_store_that_keeps_no_text_keeps_none_of_an_export(tmp_path, privacy):
+    store = tmp_path / "store" / "router.db"
+    store.parent.mkdir()
+    path = tmp_path / "out.jsonl"
+    with open_router() as router:
+        task = Task("my secret text", session_id="my secret session", features={"my secret feature": "secret value"})
+        router.record(router.route(task), Outcome(success=True, response="my secret answer"))
+        router.export_examples(path)
+    with open_router(store, privacy=privacy) as copy:
+        assert copy.import_examples(path).imported == 1
+        assert [one.signals.success for one in copy.examples] == [True]
+        copy.export_examples(store.parent / "out.jsonl")
+        assert copy.import_examples(store.parent / "out.jsonl").known == 1
+    for file in store.parent.rglob("*"):
+        assert not file.is_file() or b"secret" not in file.read_bytes(), file
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_forget_takes_lines_out_of_an_export_and_leaves_the_rest_to_be_imported(tmp_path, form):
+    path = tmp_path / f"out.{form}"
+    with open_router() as router, open_router() as copy:
+        for session in ("gone", "kept"):
+            router.record(router.route(Task(f"text of {session}", session_id=session)), Outcome(success=True))
+            router.add_agent("a", fresh=True)
+        router.export_examples(path, format=form)
+        router.forget("gone")
+        assert "text of gone" not in path.read_text()
+        assert copy.import_examples(path).rejected == 0
+        assert [one.task.text for one in copy.examples] == ["text of kept"]
+        assert len(copy.examples) == 1
+
+
 def test_what_was_archived_is_not_learnt_from_again(tmp_path):
     with open_router(tmp_path / "router.db") as router:
         for number in range(3):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +18,7 @@ from router_sdk.cli.commands.importing import (
     bring_in,
     check_refused,
     file_to_import,
+    import_words,
     mapping_of_data,
     told_mapping,
 )
@@ -28,6 +28,7 @@ from router_sdk.errors import FitError, InvalidInputError
 
 if TYPE_CHECKING:
     from router_sdk.evaluation.labelled import Label
+    from router_sdk.exchange.importing import ImportReport
     from router_sdk.exchange.mapping import ColumnMapping
     from router_sdk.records import Agent, Task
     from router_sdk.training.fit import Fit
@@ -67,11 +68,12 @@ def retrain(
     source = None if from_ is None else file_to_import(from_)
     report = None
     with invocation.router(new=source is not None) as router:
-        router.strategy(strategy) if strategy is not None else None  # before anything is imported
+        if strategy is not None:
+            router.strategy(strategy)  # a name that is mistyped is found before anything is imported
         if source is not None:
             report = bring_in(invocation, router, source, mapping, new_agents=new_agents)
         fit = _watched(invocation, router.retrain(strategy, **settings))
-    _show(invocation, fit, {} if report is None else {"imported": asdict(report)})
+    _show(invocation, fit, report)
     if report is not None:
         check_refused(report)
 
@@ -155,15 +157,18 @@ def _watched(invocation: Invocation, fit: Fit) -> Fit:
             raise
 
 
-def _show(invocation: Invocation, fit: Fit, also: Mapping[str, Any] = MappingProxyType({})) -> None:
+def _show(invocation: Invocation, fit: Fit, imported: ImportReport | None = None) -> None:
     version = fit.version
     if version is None:
         raise FitError(fit.words)
-    report: Mapping[str, Any] = {"state": fit.state, "reason": fit.words, "version": version.to_dict(), **also}
+    report: dict[str, Any] = {"state": fit.state, "reason": fit.words, "version": version.to_dict()}
+    if imported is not None:
+        report["imported"] = asdict(imported)
     seconds = word(round(version.metrics.get("duration_s", 0.0)))
     invocation.screen.show(
         report,
         lambda: [
+            *([] if imported is None else import_words(invocation, imported)),
             f"Version {version.version} of {visible(version.strategy)}: {fit.state}.",
             f"{visible(fit.words)}",
             f"Fitted on {word(version.samples)} examples in {seconds} s, {word(version.metrics['held_out'])} held out.",

@@ -62,7 +62,7 @@ def import_file(
     source = file_to_import(path)
     with invocation.router() as router:
         report = bring_in(invocation, router, source, mapping, new_agents=new_agents)
-    invocation.screen.show({"path": path, **asdict(report)}, lambda: _words(report))
+    invocation.screen.show({"path": path, **asdict(report)}, lambda: import_words(invocation, report))
     check_refused(report)
 
 
@@ -91,7 +91,8 @@ def bring_in(
     return report
 
 
-def _words(report: ImportReport) -> list[RenderableType]:
+def import_words(invocation: Invocation, report: ImportReport) -> list[RenderableType]:
+    """What became of a file's lines, for people."""
     lines = [f"Imported {counted(report.imported, 'line')}."]
     if report.known:
         lines.append(f"{report.known:,} lines are in the log already, and were not counted again.")
@@ -99,6 +100,8 @@ def _words(report: ImportReport) -> list[RenderableType]:
         names = ", ".join(map(visible, report.new_agents[:_SHOWN]))
         more = ", …" if len(report.new_agents) > _SHOWN else ""
         lines.append(f"New agents: {names}{more}.")
+        if invocation.config.agents is not None:
+            lines.append("The configuration lists who can be chosen: put them into its [[agents]], too.")
     if report.ignored:
         lines.append(f"Not mapped, and ignored: {', '.join(map(visible, report.ignored))}.")
     return [note(line) if number else line for number, line in enumerate(lines)]
