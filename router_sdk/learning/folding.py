@@ -160,7 +160,7 @@ class Folding:
 
     def _save(self, fold: Fold) -> None:
         mended = False
-        while fold.cursor > fold.saved and fold.aside is None and self._enabled:
+        while fold.cursor > fold.saved and not fold.torn and fold.aside is None and self._enabled:
             self._tell()
             try:
                 with self.lock:

@@ -163,12 +163,9 @@ def write_refusals(writer: LogWriter, refusals: Iterable[Refusal]) -> None:
 
 def refused_decisions(connection: sqlite3.Connection, fold: str, cursor: int) -> tuple[dict[str, int], int]:
     """Decisions that a fold cannot learn from, since which position, and how many of them end what it has read."""
-    refused: dict[str, int] = {}
-    letters = "SELECT decision_id, body FROM dead_letters WHERE kind = 'learn' AND decision_id IS NOT NULL ORDER BY id"
-    for decision_id, body in connection.execute(letters):
-        told = json.loads(body)
-        if told["fold"] == fold:
-            refused[decision_id] = told["seq"]
+    letters = """SELECT decision_id, json_extract(body, '$.seq') FROM dead_letters
+                 WHERE kind = 'learn' AND CASE WHEN json_valid(body) THEN json_extract(body, '$.fold') END = ?"""
+    refused = {decision_id: int(seq) for decision_id, seq in connection.execute(letters, (fold,)) if decision_id}
     if not refused:
         return {}, 0
     query = """SELECT seq FROM outcomes WHERE seq <= ? AND decision_id NOT IN (SELECT value FROM json_each(?))

@@ -11,9 +11,11 @@ to check in.
 import gzip
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,7 +24,7 @@ from router_sdk.plugin import Proposal, Strategy, hookimpl
 
 HERE = Path(__file__).parent
 ROOT = Path(__file__).parents[4]
-RELEASES = {1: "58c167f^", 2: "a2b2811^"}
+RELEASES = {1: "58c167f^", 2: "a2b2811^", 3: "199b940"}
 """The last commit with each schema."""
 
 AGENTS = [
@@ -123,7 +125,10 @@ def keep_a_log(path, schema):
             fits(router)
     with Router(AGENTS, chain(), path, **options) as router:  # now it hears of the outcome whose decision never came
         router.record(router.route("refund at last"), Outcome(success=True))
-        return learnt(router, router._engine.chain.stages[-1].strategy)
+        told = learnt(router, router._engine.chain.stages[-1].strategy)
+    if schema > 2:
+        leave_things_begun(path)
+    return told
 
 
 def everyday_life(router, path):
@@ -186,6 +191,15 @@ def fits(router):
         assert hanging.running
     hanging.stop()
     assert hanging.wait(10).state == "stopped"
+
+
+def leave_things_begun(path):
+    """What a process leaves that is killed in the midst of an import, and after a pre-training."""
+    body = {"key": "f" * 32, "path": "/gone.jsonl", "bytes": 1, "changed_ns": 1, "mapping": None}
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO intents (at, kind, body) VALUES (1.0, 'import', ?)", (json.dumps(body),))
+        connection.execute("INSERT INTO consumers VALUES ('tally', ?, 1, 1.0)", ("e" * 32,))
+        connection.execute("INSERT INTO pretraining VALUES (?, 'thread-1', 'about')", ("d" * 32,))
 
 
 # -- both sides of the run
