@@ -116,7 +116,7 @@ class Folding:
         found = self._store.snapshots.restore(fold.name, fold.fingerprint, fold.state.load, fold.cursor)
         if found:
             fold.cursor = fold.saved = found
-        fold.refused, fold.in_a_row = self._store.reader.query(
+        fold.refused, fold.learnt = self._store.reader.query(
             lambda connection: refused_decisions(connection, fold.fingerprint, fold.cursor)
         )
 

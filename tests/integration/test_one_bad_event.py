@@ -5,8 +5,9 @@ import time
 import pytest
 from rich.console import Console
 
-from router_sdk import Outcome, Router, Task
+from router_sdk import Agent, Outcome, Router, Task
 from router_sdk.cli.status_tables import status_tables
+from router_sdk.store.catalog import add_agents
 
 HUGE = [{"x": 10**400}, {"x": 1e155}, {"x": 1e200}]
 EXPENSIVE = 1e308
@@ -67,6 +68,17 @@ def test_two_costs_whose_sum_is_infinite(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "thompson: 1; performance: 1 of the decisions, see the dead letters" in shown
     assert "performance cannot learn from it: ValueError" in shown
+
+
+def test_an_agent_of_an_earlier_release_that_was_dearer_than_anything(tmp_path):
+    with Router(["a"], ["thompson"], tmp_path / "r.db") as router:
+        dear = Agent("b").model_copy(update={"cost_usd": 1e300, "latency_ms": 2e12})
+        add_agents(router._engine.store.writer, [dear])
+    with Router(None, ["thompson"], tmp_path / "r.db") as router:
+        assert [(agent.name, agent.cost_usd, agent.latency_ms) for agent in router.agents] == [
+            ("a", None, None),
+            ("b", 1e9, 1e12),
+        ]
 
 
 def test_a_clock_that_was_ahead_once_costs_a_week_of_memory(tmp_path, monkeypatch):
