@@ -235,6 +235,10 @@ class Strategy(ABC):
 
         ``learn(a + b)`` must equal ``learn(a); learn(b)``, depend on the examples alone and not on the clock.
         Take an example's ``previous_reward`` back before its ``reward`` is added.
+
+        Where it raises, or ``save`` does afterwards, the router brings another object like this one to where this one
+        stood, by ``load``, finds the example that is to blame, and keeps it as a dead letter. This object then loads
+        what the other one learnt from the rest.
         """
 
     def published(self) -> Sequence[tuple[Proposal, AgentSet]]:
@@ -268,10 +272,10 @@ class Strategy(ABC):
         """Drop memories of these decisions: their payload was erased. Sums and fitted weights may stay."""
 
     def save(self, folder: Path) -> None:  # noqa: B027
-        """Write the learnt state; JSON, npy and safetensors only, never pickle."""
+        """Write the learnt state; JSON, npy and safetensors only, never pickle. What cannot be read again raises."""
 
     def load(self, folder: Path) -> None:  # noqa: B027
-        """Read what ``save`` wrote.
+        """Read what ``save`` wrote, in place of what is there. Requests may be served meanwhile.
 
         Raises:
             CorruptArtifactError: if the state is not valid; the strategy is then as it was, and the router replays

@@ -65,7 +65,7 @@ class Fold:
         torn: Whether an update raised, so that the state may hold half of it; it is mended before anything else.
         aside: Why it learns no more and is not saved; None as long as it does. The next start tries again.
         refused: Decisions that hurt it, and the position from which on it learns nothing of them.
-        in_a_row: How many of them there were since it last learnt.
+        learnt: Position of the newest event that it learnt.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Fold:
         self.torn = False
         self.aside: str | None = None
         self.refused: dict[str, int] = {}
-        self.in_a_row = 0
+        self.learnt = 0
 
     def begin_at(self, position: int) -> None:
         """It has learnt up to there, once and for all: that is in its fitted version."""
@@ -130,7 +130,7 @@ class Fold:
             _log.exception("%s failed to learn", self.name)
         else:
             self.cursor = batch.upto
-            self.in_a_row = 0 if examples else self.in_a_row
+            self.learnt = examples[-1].seq if examples else self.learnt
         if not examples and error is None:
             return None
         duration_ms = (time.perf_counter() - started) * 1_000

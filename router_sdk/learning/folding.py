@@ -121,7 +121,7 @@ class Folding:
         found = self._store.snapshots.restore(fold.name, fold.fingerprint, fold.state.load, fold.cursor)
         if found:
             fold.cursor = fold.saved = found
-        fold.refused, fold.in_a_row = self._store.reader.query(
+        fold.refused, fold.learnt = self._store.reader.query(
             lambda connection: refused_decisions(connection, fold.fingerprint, fold.cursor)
         )
 
@@ -177,7 +177,7 @@ class Folding:
 
     def _save(self, fold: Fold) -> None:
         mended = False
-        while fold.cursor > fold.saved and fold.aside is None and self._enabled:
+        while fold.cursor > fold.saved and not fold.torn and fold.aside is None and self._enabled:
             self._tell()
             try:
                 with self.lock:

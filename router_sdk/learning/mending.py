@@ -65,7 +65,7 @@ class Mending:
         self._fold, self._state, self._folder, self._anew = fold, state, folder, anew
         self.cursor = cursor
         self._refused = dict(fold.refused)
-        self._in_a_row = fold.in_a_row
+        self._learnt = min(fold.learnt, cursor)
         self._found: list[Refusal] = []
         self._unsure: list[Refusal] = []  # they may be the fold's fault, as long as nothing was learnt after them
         self._saves = 0
@@ -98,7 +98,7 @@ class Mending:
         """Let the fold go on from here; the events that it learns nothing from."""
         fold = self._fold
         fold.state.load(self._kept)
-        fold.cursor, fold.refused, fold.in_a_row, fold.torn = self.cursor, self._refused, self._in_a_row, False
+        fold.cursor, fold.refused, fold.learnt, fold.torn = self.cursor, self._refused, self._learnt, False
         return [*self._found, *self._unsure]
 
     def _learn(self, examples: Sequence[Example]) -> None:
@@ -108,7 +108,7 @@ class Mending:
         fault = self._tried(wanted)
         if fault is None:
             self._found += self._unsure
-            self._unsure, self._in_a_row = [], 0
+            self._unsure, self._learnt = [], wanted[-1].seq
             return
         self._state.load(self._kept)
         cuts = [i for i in range(1, len(wanted)) if wanted[i].seq != wanted[i - 1].seq]
@@ -131,13 +131,13 @@ class Mending:
         return None
 
     def _refuse(self, example: Example, fault: BaseException) -> None:
-        if self._in_a_row >= MOST_IN_A_ROW:
+        in_a_row = sum(self._learnt < seq < example.seq for seq in self._refused.values())
+        if in_a_row >= MOST_IN_A_ROW:
             for refusal in self._unsure:
                 del self._refused[refusal.decision_id]
             raise BeyondMendingError(f"it learns from nothing any more: {blame(fault)}") from fault
         fold = self._fold
         _log.error("%s learns nothing of decision %s", fold.name, example.decision_id, exc_info=fault)
-        self._in_a_row += 1
         self._refused[example.decision_id] = example.seq
         reason = f"{fold.name} cannot learn from it: {blame(fault)}"
         self._unsure.append(Refusal(fold.fingerprint, fold.name, example.decision_id, example.seq, reason))

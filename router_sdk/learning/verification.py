@@ -27,11 +27,12 @@ _SNAPSHOTS = "SELECT count(*) FROM snapshots WHERE strategy = ? AND fingerprint 
 
 
 class _Folded(NamedTuple):
-    """The figures as of the log's end: as JSON values, as a report, and from where on they were folded."""
+    """The figures as of the log's end: as JSON values, as a report, from where on, and without how many decisions."""
 
     state: Any
     examples: int
     start: int
+    refused: int
 
 
 def verify_replay(store: Store, reward: RewardFunction) -> None:
@@ -59,7 +60,8 @@ def verify_replay(store: Store, reward: RewardFunction) -> None:
         raise CorruptArtifactError(
             f"the figures' snapshot at {resumed.start} does not hold what the log gives up to there"
         )
-    if not count(_FRESH) and whole.examples != (told := count(_EXAMPLES)):  # of fresh agents the past does not count
+    exact = not (count(_FRESH) or whole.refused)  # of fresh agents the past does not count
+    if exact and whole.examples != (told := count(_EXAMPLES)):
         raise CorruptArtifactError(f"a replay gives {whole.examples:,} examples, and the log holds {told:,}")
 
 
@@ -76,4 +78,4 @@ def _folded(store: Store, reward: RewardFunction, *, resume: bool) -> _Folded:
     with tempfile.TemporaryDirectory(prefix="router-") as folder:
         figures.save(Path(folder))
         state = [json.loads(path.read_text()) for path in sorted(Path(folder).iterdir())]
-    return _Folded(state, figures.statistics()["total_examples"], start)
+    return _Folded(state, figures.statistics()["total_examples"], start, len(fold.refused))

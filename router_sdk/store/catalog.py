@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from router_sdk.records import Agent
+from router_sdk.records.bounds import MAX_COST_USD, MAX_LATENCY_MS
 
 if TYPE_CHECKING:
     import sqlite3
@@ -62,8 +63,17 @@ def read_agents(connection: sqlite3.Connection) -> dict[str, tuple[Status, Agent
            JOIN (SELECT name, min(seq) AS first, max(seq) AS newest FROM agents GROUP BY name) n ON n.newest = a.seq
            ORDER BY n.first"""
     )
-    agents = ((status, Agent(**json.loads(record))) for status, record in rows)
+    agents = ((status, _stored(record)) for status, record in rows)
     return {agent.name: (status, agent) for status, agent in agents}
+
+
+def _stored(record: str) -> Agent:
+    """An agent as it was logged; earlier releases took larger numbers."""
+    fields = json.loads(record)
+    for name, most in (("cost_usd", MAX_COST_USD), ("latency_ms", MAX_LATENCY_MS)):
+        if fields.get(name) is not None:
+            fields[name] = min(fields[name], most)
+    return Agent(**fields)
 
 
 def catalog_version(connection: sqlite3.Connection) -> int:

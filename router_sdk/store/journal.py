@@ -162,19 +162,14 @@ def write_refusals(writer: LogWriter, refusals: Iterable[Refusal]) -> None:
 
 
 def refused_decisions(connection: sqlite3.Connection, fold: str, cursor: int) -> tuple[dict[str, int], int]:
-    """Decisions that a fold cannot learn from, since which position, and how many of them end what it has read."""
-    refused: dict[str, int] = {}
-    letters = "SELECT decision_id, body FROM dead_letters WHERE kind = 'learn' AND decision_id IS NOT NULL ORDER BY id"
-    for decision_id, body in connection.execute(letters):
-        told = json.loads(body)
-        if told["fold"] == fold:
-            refused[decision_id] = told["seq"]
-    if not refused:
-        return {}, 0
+    """Decisions that a fold cannot learn from, and since which position; and the newest position that it has learnt."""
+    letters = """SELECT decision_id, json_extract(body, '$.seq') FROM dead_letters
+                 WHERE kind = 'learn' AND CASE WHEN json_valid(body) THEN json_extract(body, '$.fold') END = ?"""
+    refused = {decision_id: int(seq) for decision_id, seq in connection.execute(letters, (fold,)) if decision_id}
     query = """SELECT seq FROM outcomes WHERE seq <= ? AND decision_id NOT IN (SELECT value FROM json_each(?))
                ORDER BY seq DESC LIMIT 1"""
     learnt = connection.execute(query, (cursor, json.dumps(list(refused)))).fetchone()
-    return refused, sum((0 if learnt is None else learnt[0]) < seq <= cursor for seq in refused.values())
+    return refused, 0 if learnt is None else learnt[0]
 
 
 def write_dead_letters(writer: LogWriter, letters: list[DeadLetter], intent: int | None = None) -> None:

@@ -51,3 +51,21 @@ def test_an_agents_own_word_counts_as_a_few_outcomes():
     assert table.of("coder", None)["quality"] == pytest.approx(0.75)
     table.forget(["coder"])
     assert table.of("coder", None)["quality"] == pytest.approx(0.5)
+
+
+def test_what_is_said_at_the_bounds_stays_finite_and_can_be_taken_back():
+    vectors, _ = clusters(40)
+    table, most = Expectations(0), Signals(quality=1.0, latency_ms=1e12, cost_usd=1e9)
+    table.prepare([Agent("coder", latency_ms=1e12, cost_usd=1e9)])
+    said = [make_example("coder", 1.0, number=n, signals=most) for n in range(1, 201)]
+    for one in said:
+        table.learn(one, vectors[one.decision_seq % 40])
+    expected = table.of("coder", vectors[0])
+    assert expected["latency_ms"] == pytest.approx(1e12, rel=1e-3)
+    assert expected["cost_usd"] == pytest.approx(1e9, rel=1e-3)
+    for one in said:
+        table.learn(revise(one, 0.5, signals=Signals(quality=0.5, latency_ms=100.0, cost_usd=0.0)), vectors[0])
+    again = Expectations(0)
+    again.restore(*table.arrays())
+    again.prepare([Agent("coder")])
+    assert all(np.isfinite(list(again.of("coder", vector).values())).all() for vector in [None, *vectors[:3]])

@@ -202,3 +202,31 @@ def test_reports_may_be_asked_for_while_the_learner_learns():
         for thread in threads:
             thread.join()
     assert errors == []
+
+
+def test_what_was_said_at_the_bounds_and_taken_back_leaves_nothing_behind(tmp_path):
+    """A thousand absurd costs and latencies, each corrected, and the figures are those of the corrections."""
+    said = Signals(quality=1.0, cost_usd=1e9, latency_ms=1e12)
+    meant = Signals(quality=0.5, cost_usd=0.01, latency_ms=100.0)
+    figures = Performance()
+    lessons = []
+    for number in range(1_000):
+        lessons += [
+            example(number, 2 * number, said),
+            example(number, 2 * number + 1, meant, said, revision=1),
+        ]
+    figures.learn([*lessons[::2], *lessons[1::2]])
+    figures.save(tmp_path)
+    again = Performance()
+    again.load(tmp_path)
+    for one in (figures, again):
+        lifetime = one.agents(["a"])[0].lifetime
+        assert lifetime["cost_usd"] == pytest.approx(0.01, abs=1e-5)
+        assert lifetime["latency_ms"] == pytest.approx(100.0, abs=1e-2)
+
+
+def test_figures_that_are_not_finite_are_not_saved(tmp_path):
+    figures = Performance()
+    figures.learn([example(number, number, Signals(cost_usd=1e308)) for number in range(2)])
+    with pytest.raises(ValueError, match="JSON"):
+        figures.save(tmp_path)

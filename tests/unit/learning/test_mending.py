@@ -185,9 +185,22 @@ def test_within_one_process_too_and_what_it_can_learn_after_that_it_learns(make_
     router = make_router([Mendable], learn_now=True)
     assert router.status()["learner"]["broken"] == []
     assert router.strategy("mendable").state == {("billing", "default"): (4, 2_000)}
+    router.snapshot()
     Mendable.whole = False
     told(router, 0.5)
     assert router.status()["learner"]["broken"] == [], "it has learnt since"
+
+
+def test_starting_again_takes_no_more_events_with_it(make_router):
+    """Nothing was saved after what a strategy could not learn: the next start reads it all again."""
+    router = make_router([Broken, Counting], snapshot_seconds=600.0)
+    for _ in range(3):
+        told(router, *[0.5] * 6)
+        router.flush()
+        router._engine.store.writer.transact(lambda connection, seq: connection.execute("DELETE FROM snapshots"))
+        beside = make_router([Broken, Counting])
+        assert len(letters(beside)) <= MOST_IN_A_ROW
+    assert beside.status()["learner"]["broken"] == ["broken"]
 
 
 def test_what_the_machine_lacks_is_no_events_fault(make_router):
