@@ -85,7 +85,7 @@ class Deciding:
         if exclude or limited or task.requires or self._narrows or not roster.available:
             unwanted = self._known(exclude, roster) if exclude else ()
             return eligible(roster, task, unwanted, self._limits, self._filters, self._chain.rules, context)
-        return Eligible(roster.available, (), roster.absent)
+        return roster.all_that_may
 
     def _known(self, exclude: Collection[str], roster: Roster) -> Collection[str]:
         """The names in ``exclude``, each of somebody who is or was there: a name that is mistyped excludes nobody.

@@ -12,23 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 from router_sdk.deciding import Deciding
 from router_sdk.errors import RouterClosedError
+from router_sdk.exchange.door import Door
 from router_sdk.exchange.intake import Intake
+from router_sdk.folds import Folds
 from router_sdk.forking import no_fork
 from router_sdk.hookspecs import hookimpl
-from router_sdk.learning.fold import Fold, performance_fold, strategy_fold, tenants_fold
 from router_sdk.learning.learner import Learner
 from router_sdk.learning.performance import Performance
-from router_sdk.learning.tenant_states import TenantStates
 from router_sdk.lifetime import unwatch, watch
 from router_sdk.plugins import PluginRegistry
 from router_sdk.records import Agent, Decision, Distribution, Outcome, Task
 from router_sdk.records.plain import plain
 from router_sdk.rewards import OutcomeReward, RewardFunction, RewardMark, checked_reward, reward_name, with_metrics
 from router_sdk.routing.assembly import StrategySpec, Workshop
-from router_sdk.routing.chain import Chain, Stage
+from router_sdk.routing.chain import Chain
 from router_sdk.routing.eligibility import Roster
 from router_sdk.routing.members import Members
-from router_sdk.routing.pooling import TAKEOVER, Tenants
 from router_sdk.routing.request import Encoders
 from router_sdk.store import Store
 from router_sdk.store.identity import check_id, check_key, new_id
@@ -42,8 +41,6 @@ from router_sdk.waiting import held_here
 
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
-    from router_sdk.records import ModelVersion
-    from router_sdk.strategy import Strategy
 
 _log = logging.getLogger(__name__)
 
@@ -111,9 +108,11 @@ class Engine:
         chosen = self._workshop.chain(strategies)
         self.registry = Registry(self.store)
         opened = [self.registry.open(strategy) if config.fits else (strategy, None) for strategy in chosen]
-        self.chain = Chain([self._stage(*each) for each in opened], config.epsilon)
-        self.performance = Performance()
         self.members = Members(self.store, agents)
+        folds = Folds(config, self.registry, self.members, self._reward_mark)
+        self.chain = Chain([folds.stage(*each) for each in opened], config.epsilon)
+        self._workshop.claim(chosen)
+        self.performance = Performance()
         measured = self.performance.spending.mean
         self.deciding = Deciding(self.store, self.members, self.chain, self.plugins, encoders, measured, config.seed)
         self._observed = self.plugins.implements("on_outcome")
@@ -121,7 +120,7 @@ class Engine:
         self.hook = self.plugins.hook
         self.learner = self._learner = Learner(
             self.store,
-            [*self._folds([version for _, version in opened]), performance_fold(self.performance, self.reward)],
+            folds.all(self.chain.stages, [version for _, version in opened], self.performance, self.reward),
             self.performance,
             self.reward,
             enabled=config.learns,
@@ -133,9 +132,11 @@ class Engine:
             on_poll=self._look_around,
         )
         services = FitServices(self.store, config, self.reward, self.plugins, encoders, self.learner)
-        self.promoter = Promoter(services, self.registry, self.chain, self.members, self._fold_of)
+        self.promoter = Promoter(services, self.registry, self.chain, self.members, folds.of)
         self.trainer = Trainer(services, self.registry, self.chain, self.members, self.performance, self.promoter)
-        self.intake = Intake(self.store, self.observation, self.entry, self.recorded)
+        members = self.members
+        door = Door(self.observation, self.entry, members.strangers, members.welcome, self._imported)
+        self.intake = Intake(self.store, door)
         self.upkeep = Upkeep(
             self.store,
             config,
@@ -155,32 +156,6 @@ class Engine:
         self.members.on_change(self._prepare)
         self._open = True
         self.learner.wake()
-
-    def _stage(self, strategy: Strategy, version: ModelVersion | None) -> Stage:
-        tenants = None
-        if self.config.tenancy != "shared":
-            states = TenantStates(strategy, self.config.most_tenants, alone=not self.config.fits)
-            tenants = Tenants(states, strategy, TAKEOVER[self.config.tenancy])
-        return Stage(strategy, None if version is None else version.version, tenants)
-
-    def _folds(self, versions: Sequence[ModelVersion | None]) -> list[Fold]:
-        folds = []
-        for stage, version in zip(self.chain.stages, versions, strict=True):
-            if self.config.fits:  # else nobody may learn from all of them together
-                folds.append(self._fold_of(stage))
-            if version is not None:
-                folds[-1].cursor = folds[-1].saved = version.upto
-            if stage.tenants is not None:
-                states, alone = stage.tenants.states, not self.config.fits
-                folds.append(tenants_fold(stage.strategy, states, *self._surroundings(), journalled=alone))
-        return folds
-
-    def _surroundings(self) -> tuple[str, str]:
-        """What states depend on besides the log and their strategy's settings."""
-        return self._reward_mark.text, repr(sorted(self.config.encoder.items()))
-
-    def _fold_of(self, stage: Stage) -> Fold:
-        return strategy_fold(stage.strategy, stage.model_version, *self._surroundings())
 
     def _updated(self) -> None:
         self.chain.finish_published()
@@ -211,11 +186,17 @@ class Engine:
     # -- recording
 
     def entry(
-        self, decision: Decision | str, outcome: Outcome, outcome_id: str | None = None, tenant: str | None = None
+        self,
+        decision: Decision | str,
+        outcome: Outcome,
+        outcome_id: str | None = None,
+        tenant: str | None = None,
+        *,
+        at: float | None = None,
     ) -> Entry:
         """Check an outcome, and whose decision it is about where a tenant is given, and make it ready for the log.
 
-        With a tenant and an id it reads the log.
+        With a tenant and an id it reads the log. It was said now, or at a time.
         """
         if not self._open:
             raise RouterClosedError("the router was closed; make a new one on the same store")
@@ -231,11 +212,12 @@ class Engine:
         if tenant is not None:
             tenant = self.store.require_tenant(decision, tenant)
         if not isinstance(decision, Decision):
-            return self.store.entry(check_id(decision), outcome, signals, outcome_id=outcome_id, tenant=tenant)
+            return self.store.entry(check_id(decision), outcome, signals, outcome_id=outcome_id, tenant=tenant, at=at)
         checked_reward(self.reward, signals, signals.agent or decision.agent)
         carried = None if decision.durable else decision
+        tenant = decision.task.tenant
         return self.store.entry(
-            decision.decision_id, outcome, signals, outcome_id=outcome_id, tenant=decision.task.tenant, decision=carried
+            decision.decision_id, outcome, signals, outcome_id=outcome_id, tenant=tenant, decision=carried, at=at
         )
 
     def recorded(self, decision_ids: Iterable[str], outcome: Outcome) -> None:
@@ -243,6 +225,14 @@ class Engine:
         if self._observed:
             for decision_id in decision_ids:
                 self.plugins.notify("on_outcome", decision_id=decision_id, outcome=outcome)
+        if self.config.learn_now:
+            self.learner.drain()
+
+    def _imported(self, count: int, told: Iterable[tuple[str, Outcome]]) -> None:
+        if self._observed:
+            for decision_id, outcome in told:
+                self.plugins.notify("on_outcome", decision_id=decision_id, outcome=outcome)
+        self.learner.notify(count)
         if self.config.learn_now:
             self.learner.drain()
 

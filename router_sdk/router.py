@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from router_sdk.errors import InvalidInputError
 from router_sdk.evaluation.fit_report import FitReport
 from router_sdk.evaluation.labelled import Evaluation, Label, judge
 from router_sdk.exchange.asking import most_telling
-from router_sdk.exchange.exporting import ExportFormat, export_examples
+from router_sdk.exchange.exporting import ExportFormat, ExportOptions, ExportSettings, export_examples
 from router_sdk.exchange.history import History
 from router_sdk.exchange.importing import ImportReport, MappingLike, Observation
+from router_sdk.exchange.intake import Tell
 from router_sdk.exchange.labels import observations, paired
 from router_sdk.learning.performance import AgentPerformance
 from router_sdk.learning.verification import verify_replay
@@ -253,29 +254,51 @@ class Router(Serving):
         path: str | Path,
         *,
         format: ExportFormat = "jsonl",
-        min_reward: float | None = None,
+        **options: Unpack[ExportSettings],
     ) -> int:
         """Write the examples to a file, whole or not at all, and return how many.
 
         Args:
             path: Where to.
-            format: ``jsonl``, ``csv``, or pairs of text and response as ``chatml``, ``alpaca``, ``completion``.
-            min_reward: Leave out what was rewarded less.
+            format: ``jsonl`` or ``csv`` with all that the log holds, which ``import_examples`` reads without loss, or
+                pairs of text and response as ``chatml``, ``alpaca``, ``completion``.
+            **options: What goes out, see ``ExportSettings``: ``min_reward``, ``min_quality_score``,
+                ``min_user_feedback``, ``deduplicate``, ``include_existing_data``, ``existing_data_path``,
+                ``unanswered``.
+
+        Raises:
+            InvalidInputError: if the format is unknown, a file cannot be read or written, or options contradict.
         """
         self._writer.flush()
-        lists = self._engine.store.exports
-        return export_examples(self.examples.with_responses(), Path(path), format, min_reward, lists)
+        told = ExportOptions.of(path, **options)
+        return export_examples(self.examples, Path(path), format, told, self._engine.store.exports)
 
-    def import_examples(self, path: str | Path, *, mapping: MappingLike | None = None) -> ImportReport:
-        """Log each line of a JSONL or CSV file (``.gz`` too) as an observed decision; a bad one is a dead letter.
+    def import_examples(
+        self,
+        path: str | Path,
+        *,
+        mapping: MappingLike | None = None,
+        new_agents: bool = False,
+        tell: Tell = lambda words, done: None,
+    ) -> ImportReport:
+        """Log each line of a file: an exported one as what it was, any other as an observed decision.
 
-        A line has a task's fields, ``agent`` or ``label``, and an outcome's fields. In a foreign file ``mapping`` says
-        where they stand: ``{"text": ["title", "details"], "label": "tree", "label_level": "first"}``.
+        The file is JSON lines, a JSON array or CSV (``.gz`` too). An exported line brings its decision and every part
+        of its outcome, each once, however often it is imported. A line of another file has a task's fields, ``agent``
+        or ``label``, and an outcome's fields; ``mapping`` says where they stand: ``{"text": ["title", "details"],
+        "label": "tree", "label_level": "first"}``. A bad line is a dead letter.
+
+        Args:
+            path: The file.
+            mapping: What the columns of a foreign file mean, see ``ColumnMapping``.
+            new_agents: Whether names that nobody knows become agents; else their lines are refused.
+            tell: Told how far it is: words, and the share done or None.
 
         Raises:
             InvalidInputError: if the file cannot be read, or has not the mapping's columns.
+            StoreUnavailableError: if the log cannot be written.
         """
-        return self._engine.intake.import_file(Path(path), mapping)
+        return self._engine.intake.import_file(Path(path), mapping, new_agents=new_agents, tell=tell)
 
     def _check_observation(self, observed: Observation) -> None:
         task, agent, outcome = observed
@@ -283,14 +306,16 @@ class Router(Serving):
         if outcome is not None:
             self._engine.entry(decision, outcome)
 
-    def fit(self, X: Sequence[TaskLike], y: Sequence[Label]) -> Self:  # noqa: N803
+    def fit(self, X: Sequence[TaskLike], y: Sequence[Label], *, new_agents: bool = False) -> Self:  # noqa: N803
         """Log labelled tasks, and learn from them before this returns.
 
         Args:
             X: Tasks, or texts.
             y: For each the right agent's name, None for "no agent fits", or a score in [0, 1] per agent.
+            new_agents: Whether names that nobody knows become agents.
         """
         observed = list(observations(paired(X, y)))
+        self._engine.intake.welcome((agent for _, agent, _ in observed), new_agents=new_agents)
         for item in observed:
             self._check_observation(item)
         self.observe_batch(observed)

@@ -112,8 +112,8 @@ class Serving:
 
         Raises:
             InvalidTaskError: if there is nothing to route by.
-            IdempotencyConflictError: if the key was given before, for another task. Texts are compared with every
-                privacy mode but ``none``; of a forgotten session nothing is compared.
+            IdempotencyConflictError: if the key was given before, for another task. With ``privacy="none"`` texts are
+                compared within this process alone; of a forgotten session nothing is compared.
             UnknownAgentError: if a name in ``exclude`` is nobody's; the store is asked before that is said.
             NoEligibleAgentError: if nobody is left to choose from; says which step left nobody.
             RouterClosedError: after ``close``.

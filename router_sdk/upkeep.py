@@ -26,7 +26,7 @@ from router_sdk.errors import (
     StoreUnavailableError,
     UnknownVersionError,
 )
-from router_sdk.exchange.exporting import erase_from_exports
+from router_sdk.exchange.exported import erase_from_exports
 from router_sdk.isolation import FAULTS
 from router_sdk.learning.cadence import Every
 from router_sdk.learning.performance import PERFORMANCE
@@ -309,8 +309,8 @@ class Upkeep:
 
             try:
                 snapshots.rewrite(one, fresh.load, fill)
-            except (CorruptArtifactError, OSError, ValueError, KeyError, TypeError) as error:
-                _log.warning("a snapshot of %s cannot be read, and is deleted: %s", one.strategy, error)
+            except Exception as error:  # whatever a strategy raises, nothing of what was erased is left
+                _log.warning("a snapshot of %s cannot be written anew, and is deleted: %s", one.strategy, error)
                 gone.append(one)
             finally:
                 fresh.close()

@@ -22,6 +22,7 @@ from router_sdk.cli.commands import (
     keeping,
     pinning,
     plugins,
+    predict,
     record,
     route,
     status,
@@ -150,6 +151,7 @@ app.command("pin", rich_help_panel=_FIT)(command(pinning.pin))
 app.command("unpin", rich_help_panel=_FIT)(command(pinning.unpin))
 app.command("export", rich_help_panel=_DATA)(command(export.export))
 app.command("import", rich_help_panel=_DATA)(command(importing.import_file))
+app.command("predict", rich_help_panel=_DATA)(command(predict.predict))
 app.command("snapshot", rich_help_panel=_DATA)(command(keeping.snapshot))
 app.command("archive", rich_help_panel=_DATA)(command(keeping.archive))
 app.command("forget", rich_help_panel=_DATA)(command(keeping.forget))

@@ -37,8 +37,11 @@ def _store(report: Mapping[str, Any]) -> Table:
         f"{store['pending']:,} of them waiting for their decision",
         "Learnt": f"{behind:,} of {counted(learner['head'], 'event')} to replay at the next start",
     }
-    if learner["broken"]:
-        told["Broken"] = f"{word(learner['broken'])}: failed to learn, see the learning events"
+    if learner["faults"]:
+        told["Broken"] = "; ".join(f"{visible(name)}: {visible(reason)}" for name, reason in learner["faults"].items())
+    if learner["refused"]:
+        each = "; ".join(f"{visible(name)}: {count:,}" for name, count in learner["refused"].items())
+        told["Not learnt"] = f"{each} of the decisions, see the dead letters"
     behind_the_log = [f"{stage['name']}: {stage['behind']}" for stage in report["strategies"] if stage["behind"]]
     if behind_the_log:
         told["Behind"] = visible("; ".join(behind_the_log))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
 from router_sdk.records import Example
+from router_sdk.store.copying import FreshStart, LoggedDecision, read_decisions, read_fresh_starts
 from router_sdk.store.tail import LogTail
 
 if TYPE_CHECKING:
@@ -72,6 +73,22 @@ class History(Sequence[Example]):
         while seqs := self._store.reader.query(lambda c, last=last: c.execute(query, (last,)).fetchall()):  # type: ignore[misc]
             yield from self._newest([row[0] for row in seqs])
             last = seqs[-1][0]
+
+    def logged(self, *, unanswered: bool = False) -> Iterator[tuple[LoggedDecision, Example | None]]:
+        """All that the log holds of each decision, with its example; decisions without an outcome where asked for."""
+        last = 0
+        joined = "FROM decisions d WHERE true" if unanswered else _JOINED
+        query = f"SELECT d.seq {joined} AND d.seq > ? ORDER BY d.seq LIMIT {_CHUNK}"
+        while rows := self._store.reader.query(lambda c, last=last: c.execute(query, (last,)).fetchall()):  # type: ignore[misc]
+            seqs = [row[0] for row in rows]
+            found = {example.decision_seq: example for example in self._newest(seqs)}
+            logged = self._store.reader.query(lambda c, seqs=seqs: read_decisions(c, seqs))  # type: ignore[misc]
+            yield from ((one, found.get(one.position)) for one in logged)
+            last = seqs[-1]
+
+    def fresh_starts(self) -> list[FreshStart]:
+        """When which agent was added afresh."""
+        return self._store.reader.query(read_fresh_starts)
 
     def with_responses(self) -> Iterator[tuple[Example, str | None]]:
         """Every example with what its agent answered, where that was recorded and kept."""

@@ -1,35 +1,41 @@
 """A file into the log, each of its lines once, however often the import is cut off and begun again.
 
-The ids of a line's decision and outcome follow from the import and the line's number, so that what the log holds
-already is not written again. The import is an intent: whoever comes next finishes one that was cut off, if the file is
-still what it was.
+What a line's ids follow from is the same whenever it is read, so that what the log holds already is not written again.
+The import is an intent: whoever comes next finishes one that was cut off, if the file is still what it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from hashlib import blake2b
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from router_sdk.errors import InvalidInputError, StoreUnavailableError
-from router_sdk.exchange.importing import ImportReport, MappingLike, Numbered, import_examples
+from router_sdk.errors import InvalidInputError, RouterClosedError, RouterError, StoreError, StoreUnavailableError
+from router_sdk.exchange.copied import CopiedLines, is_exported
+from router_sdk.exchange.importing import ImportReport, MappingLike, Refusals, read_observed
+from router_sdk.exchange.lines import TEXTS
 from router_sdk.exchange.mapping import ColumnMapping
+from router_sdk.exchange.newcomers import Newcomers
+from router_sdk.exchange.observing import ObservedLines
+from router_sdk.exchange.reading import read_rows, rows_and_fault
 from router_sdk.store.artifacts import entry
 from router_sdk.store.connection import PRIVATE_FILE, private_folder
-from router_sdk.store.identity import new_id
 from router_sdk.store.intents import Intent, add_intent, finish_intent, pending_intents
-from router_sdk.store.rows import Entry
+from router_sdk.store.retention import ArchivedIds
 
 if TYPE_CHECKING:
-    from router_sdk.records import Decision, Outcome, Task
+    from router_sdk.exchange.door import Door
     from router_sdk.store import Store
 
-Observe = Callable[["Task", str | None, float, str], "Decision"]
-Check = Callable[["Decision", "Outcome", str | None], Entry]
+Tell = Callable[[str, float | None], None]
+"""Takes what is going on, and the share done in [0, 1], or None where nobody knows the whole."""
+
+_TELL_EVERY = 500
 
 
 class Intake:
@@ -37,20 +43,29 @@ class Intake:
 
     Args:
         store: The log.
-        observed: Makes the decision of a task, an agent, a time and an id.
-        checked: Makes an entry of a decision, an outcome and that outcome's id; raises where it cannot be logged.
-        recorded: Told the ids of decisions whose outcomes are on disk, with one of them.
+        door: What an import needs of the router.
     """
 
-    def __init__(
-        self, store: Store, observed: Observe, checked: Check, recorded: Callable[[Iterable[str], Outcome], None]
-    ) -> None:
-        self._store, self._observed, self._checked, self._recorded = store, observed, checked, recorded
+    def __init__(self, store: Store, door: Door) -> None:
+        self._store, self._door = store, door
 
-    def import_file(self, path: Path, mapping: MappingLike | None) -> ImportReport:
-        """Log each line of a file as an observed decision; a bad one is a dead letter.
+    def import_file(
+        self,
+        path: Path,
+        mapping: MappingLike | None,
+        *,
+        new_agents: bool = False,
+        tell: Tell = lambda words, done: None,
+    ) -> ImportReport:
+        """Log each line of a file, exported lines as what they were, others as observed; a bad one is a dead letter.
 
         An import of the same file that was cut off is gone on with.
+
+        Args:
+            path: The file.
+            mapping: What the columns of a foreign file mean.
+            new_agents: Whether names that nobody knows become agents.
+            tell: Told how far it is.
 
         Raises:
             InvalidInputError: if the file cannot be read, or has not the mapping's columns.
@@ -59,22 +74,37 @@ class Intake:
         """
         if mapping is not None:
             mapping = ColumnMapping.of(mapping)
-        body = {
-            "key": new_id(),
-            **_state(path),
-            "mapping": None if mapping is None else mapping.model_dump(mode="json"),
-        }
-        for intent in self._store.reader.query(pending_intents):
-            if intent.kind == "import" and {**intent.body, "key": ""} == {**body, "key": ""}:
-                return self._alone(intent, mapping)
-        with self._lock(body["key"]):
-            number = self._store.writer.transact(lambda connection, seq: add_intent(connection, "import", body))
-            (intent,) = (one for one in self._store.reader.query(pending_intents) if one.number == number)
-            try:
-                return self._run(intent, mapping)
-            except InvalidInputError:  # nothing of the file was logged
-                self._finish(intent)
-                raise
+        told = None if mapping is None else mapping.model_dump(mode="json", exclude_defaults=True)
+        body = {"key": _key(path, told), **_state(path), "mapping": told, "new_agents": new_agents}
+        try:
+            with self._lock(body["key"]):
+                same = (one for one in self._intents() if one.body == body)
+                intent = next(same, None) or self._begin(body)
+                try:
+                    return self._run(intent, mapping, tell)
+                except InvalidInputError:  # nothing of the file was logged
+                    self._finish(intent)
+                    raise
+        except Timeout as error:
+            raise StoreUnavailableError("another process imports this file") from error
+
+    def welcome(self, names: Iterable[str | None], *, new_agents: bool) -> None:
+        """Make agents of those of some names whom nobody knows, where that is asked for.
+
+        Raises:
+            UnknownAgentError: if one is unknown and is made no agent.
+        """
+        newcomers = Newcomers(self._door, allowed=new_agents)
+        named = list(dict.fromkeys(name for name in names if name is not None))
+        newcomers.welcome(named)
+        newcomers.check(named)
+
+    def _intents(self) -> list[Intent]:
+        return [one for one in self._store.reader.query(pending_intents) if one.kind == "import"]
+
+    def _begin(self, body: Mapping[str, Any]) -> Intent:
+        number = self._store.writer.transact(lambda connection, seq: add_intent(connection, "import", body))
+        return next(one for one in self._intents() if one.number == number)
 
     def go_on(self, intent: Intent) -> None:
         """Finish an import that was cut off; raises ``filelock.Timeout`` where another process is at it."""
@@ -82,7 +112,7 @@ class Intake:
         mapping = None if body["mapping"] is None else ColumnMapping.of(body["mapping"])
         path = Path(body["path"])
         with self._lock(body["key"]):
-            if intent not in self._store.reader.query(pending_intents):
+            if intent not in self._intents():
                 return
             try:
                 if _state(path) != {name: body[name] for name in ("path", "bytes", "changed_ns")}:
@@ -101,34 +131,39 @@ class Intake:
             yield
         path.unlink(missing_ok=True)
 
-    def _alone(self, intent: Intent, mapping: ColumnMapping | None) -> ImportReport:
-        try:
-            with self._lock(intent.body["key"]):
-                return self._run(intent, mapping)
-        except Timeout as error:
-            raise StoreUnavailableError("another process imports this file") from error
-
-    def _run(self, intent: Intent, mapping: ColumnMapping | None) -> ImportReport:
-        key, at = str(intent.body["key"]), intent.at
-
-        def entry_of(numbered: Numbered) -> Entry:
-            number, (task, agent, outcome) = numbered
-            decision = self._observed(task, agent, at, _line_id(key, number, at))
-            if outcome is None:
-                return Entry(decision=decision)
-            if outcome.origin is None:
-                outcome = outcome.model_copy(update={"origin": "import"})
-            return self._checked(decision, outcome, f"import:{key}:{number}")
-
-        def observe(group: Sequence[Numbered]) -> None:
-            entries = [entry_of(numbered) for numbered in group]
-            self._store.writer.append(entries)
-            for (_, (_, _, outcome)), one in zip(group, entries, strict=True):
-                if outcome is not None and one.decision is not None:
-                    self._recorded([one.decision.decision_id], outcome)
-
-        report, letters = import_examples(Path(intent.body["path"]), entry_of, observe, mapping)
-        self._store.refuse(letters, intent.number)
+    def _run(
+        self, intent: Intent, mapping: ColumnMapping | None, tell: Tell = lambda words, done: None
+    ) -> ImportReport:
+        path, texts = Path(intent.body["path"]), TEXTS
+        if mapping is not None:
+            texts |= mapping.texts
+            _look_for_columns(path, mapping)
+        report = ImportReport()
+        refusals = Refusals(path.name)
+        newcomers = Newcomers(self._door, allowed=bool(intent.body.get("new_agents")))
+        with ExitStack() as opened:
+            shared = (newcomers, report, refusals, opened.enter_context(closing(ArchivedIds(self._store.folder))))
+            observed = ObservedLines(self._store, self._door, str(intent.body["key"]), intent.at, *shared)
+            copied = CopiedLines(self._store, self._door, *shared, lambda share: tell("importing", share))
+            opened.callback(copied.close)
+            for count, (number, row) in enumerate(rows_and_fault(path, texts), start=1):
+                try:
+                    if isinstance(row, Exception):
+                        raise row
+                    if mapping is None and isinstance(row, Mapping) and is_exported(row):
+                        copied.take(number, row)
+                    else:
+                        observed.take(number, row, read_observed(row, mapping, report))
+                except (StoreError, RouterClosedError):
+                    raise
+                except RouterError as error:
+                    refusals.add(number, row, error)
+                if count % _TELL_EVERY == 0:
+                    tell(f"read {count:,} lines", None)
+            observed.finish()
+            copied.finish()
+        report.new_agents = newcomers.names
+        self._store.refuse(refusals.tell(report), intent.number)
         return report
 
     def _finish(self, intent: Intent) -> None:
@@ -148,6 +183,30 @@ def _state(path: Path) -> Mapping[str, Any]:
     return {"path": str(path.absolute()), "bytes": found.st_size, "changed_ns": found.st_mtime_ns}
 
 
-def _line_id(key: str, number: int, at: float) -> str:
-    """A decision's id that sorts by time and is the same whenever the line is read."""
-    return f"{int(at * 1000):012x}{blake2b(f'{key}:{number}'.encode(), digest_size=10).hexdigest()}"
+def _key(path: Path, mapping: Mapping[str, Any] | None) -> str:
+    """Tells a file's content, read as the mapping says, from any other.
+
+    Raises:
+        InvalidInputError: if it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from error
+    return sha256(f"{content} {json.dumps(mapping, sort_keys=True)}".encode()).hexdigest()[:32]
+
+
+def _look_for_columns(path: Path, mapping: ColumnMapping) -> None:
+    """Read until every column of the mapping was seen once, which takes one line of most files.
+
+    Raises:
+        InvalidInputError: if there are lines, and one of the columns is on none of them.
+    """
+    seen: dict[str, None] = {}
+    for _, row in read_rows(path):
+        seen.update(dict.fromkeys(row if isinstance(row, Mapping) else ()))
+        if not mapping.missing(seen):
+            return
+    if seen:
+        mapping.check_columns(seen, path.name)

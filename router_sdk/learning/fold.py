@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -41,7 +41,10 @@ class Foldable(Protocol):
         """Write the state."""
 
     def load(self, folder: Path) -> None:
-        """Read the state."""
+        """Read the state, in place of what is there."""
+
+    def close(self) -> None:
+        """End what was begun in the background."""
 
 
 class Fold:
@@ -50,20 +53,26 @@ class Fold:
     Args:
         name: Under which its snapshots are kept.
         state: What is folded into.
+        begin: Makes a state like it that has learnt nothing of the log beyond ``start``.
         fingerprint: Everything the state depends on besides the log.
         journalled: Whether its updates are learning events.
         model_version: Fitted version whose state this is, or None.
 
     Attributes:
+        start: Position in the log at which it begins: what came before is in its fitted version.
         cursor: Position in the log up to which it has learnt.
         saved: Cursor of its newest snapshot.
-        broken: An update raised: the state may be torn, so it is not saved; a restart replays the log instead.
+        torn: Whether an update raised, so that the state may hold half of it; it is mended before anything else.
+        aside: Why it learns no more and is not saved; None as long as it does. The next start tries again.
+        refused: Decisions that hurt it, and the position from which on it learns nothing of them.
+        in_a_row: How many of them there were since it last learnt.
     """
 
     def __init__(
         self,
         name: str,
         state: Foldable,
+        begin: Callable[[], Foldable],
         fingerprint: str,
         *,
         journalled: bool = True,
@@ -71,12 +80,28 @@ class Fold:
     ) -> None:
         self.name = name
         self.state = state
+        self.begin = begin
         self.fingerprint = fingerprint
         self.journalled = journalled
         self.model_version = model_version
-        self.cursor = 0
-        self.saved = 0
-        self.broken = False
+        self.start = self.cursor = self.saved = 0
+        self.torn = False
+        self.aside: str | None = None
+        self.refused: dict[str, int] = {}
+        self.in_a_row = 0
+
+    def begin_at(self, position: int) -> None:
+        """It has learnt up to there, once and for all: that is in its fitted version."""
+        self.start = self.cursor = self.saved = position
+
+    def set_aside(self, reason: str) -> None:
+        """Let it learn no more, and the others go on."""
+        self.aside = reason
+        _log.error("%s learns no more, and what it knows is not saved: %s", self.name, reason)
+
+    def learns(self, example: Example) -> bool:
+        """Whether an example is for it: behind its cursor, and of no decision that hurt it."""
+        return example.seq > self.cursor and not hurt_by(self.refused, example)
 
     def apply(self, batch: Batch, kind: str) -> LearningEvent | None:
         """Move on by one batch; what stands before the cursor was learnt already.
@@ -84,11 +109,11 @@ class Fold:
         Returns:
             What happened, or None where there was nothing to learn.
         """
-        if batch.upto <= self.cursor:
+        if batch.upto <= self.cursor or self.torn or self.aside is not None:
             return None
         examples = batch.examples
-        if examples and examples[0].seq <= self.cursor:
-            examples = [example for example in examples if example.seq > self.cursor]
+        if examples and (self.refused or examples[0].seq <= self.cursor):
+            examples = [example for example in examples if self.learns(example)]
         started = time.perf_counter()
         error: str | None = None
         try:
@@ -101,9 +126,11 @@ class Fold:
         except FAULTS as fault:
             let_end(fault)
             error = blame(fault)
-            self.broken = True
-            _log.exception("%s failed to learn, and goes on", self.name)
-        self.cursor = batch.upto
+            self.torn = True
+            _log.exception("%s failed to learn", self.name)
+        else:
+            self.cursor = batch.upto
+            self.in_a_row = 0 if examples else self.in_a_row
         if not examples and error is None:
             return None
         duration_ms = (time.perf_counter() - started) * 1_000
@@ -111,12 +138,18 @@ class Fold:
             self.name,
             kind,
             len(examples),
-            self.cursor,
+            batch.upto,
             duration_ms,
             len(batch.examples),
             error=error,
             model_version=self.model_version,
         )
+
+
+def hurt_by(refused: Mapping[str, int], example: Example) -> bool:
+    """Whether an example is of a decision that a fold learns nothing of any more, from a position on."""
+    since = refused.get(example.decision_id)
+    return since is not None and example.seq >= since
 
 
 def apply_all(folds: Sequence[Fold], batch: Batch, kind: str) -> list[LearningEvent]:
@@ -125,20 +158,26 @@ def apply_all(folds: Sequence[Fold], batch: Batch, kind: str) -> list[LearningEv
     return [event for fold, event in applied if event is not None and fold.journalled]
 
 
-def strategy_fold(strategy: Strategy, model_version: int | None, *surroundings: str) -> Fold:
+def strategy_fold(
+    strategy: Strategy, model_version: int | None, begin: Callable[[], Strategy], *surroundings: str
+) -> Fold:
     """The fold of a strategy; its snapshots count as long as its settings and ``surroundings`` stay the same."""
     version = () if model_version is None else (f"version {model_version}",)
-    mark = fingerprint(strategy.name, str(strategy.state_version), repr(strategy.config), *surroundings, *version)
-    return Fold(strategy.name, strategy, mark, model_version=model_version)
+    mark = _mark(strategy, *surroundings, *version)
+    return Fold(strategy.name, strategy, begin, mark, model_version=model_version)
+
+
+def _mark(strategy: Strategy, *surroundings: str) -> str:
+    return fingerprint(strategy.name, str(strategy.state_version), repr(strategy.config), *surroundings)
 
 
 def tenants_fold(strategy: Strategy, states: TenantStates, *surroundings: str, journalled: bool) -> Fold:
     """The fold of the tenants' states of a strategy, which are never fitted."""
-    mark = fingerprint(strategy_fold(strategy, None, *surroundings).fingerprint, "tenants", str(states.most))
-    return Fold(f"{strategy.name}.tenants", states, mark, journalled=journalled)
+    mark = fingerprint(_mark(strategy, *surroundings), "tenants", str(states.most))
+    return Fold(f"{strategy.name}.tenants", states, states.begun_again, mark, journalled=journalled)
 
 
 def performance_fold(performance: Performance, reward: RewardFunction) -> Fold:
     """The fold of the performance report."""
     mark = fingerprint(performance.name, str(performance.state_version), RewardMark(reward).text)
-    return Fold(performance.name, performance, mark, journalled=False)
+    return Fold(performance.name, performance, type(performance), mark, journalled=False)

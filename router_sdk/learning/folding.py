@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import logging
 import secrets
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from router_sdk.errors import RouterClosedError, StrategyError
+from router_sdk.errors import RouterClosedError, RouterError
 from router_sdk.isolation import FAULTS
 from router_sdk.learning.cadence import BATCH, rest_s
 from router_sdk.learning.fold import Fold, apply_all
+from router_sdk.learning.mending import BeyondMendingError, CannotForgetError, mending
 from router_sdk.records.record import blame
 from router_sdk.rewards import RewardMark, reward_name
+from router_sdk.store.journal import Refusal, refused_decisions, write_refusals
 from router_sdk.store.snapshots import fingerprint
 
 if TYPE_CHECKING:
     from router_sdk.rewards import RewardFunction
     from router_sdk.store import Store
     from router_sdk.store.journal import LearningEvent
+
+_NOBODY = 2**62
+"""Position of the last one where there is none."""
 
 _log = logging.getLogger(__name__)
 
@@ -42,36 +48,39 @@ class Folding:
     def __init__(self, store: Store, folds: Sequence[Fold], reward: RewardFunction, *, enabled: bool) -> None:
         self._store, self._folds, self._reward, self._enabled = store, tuple(folds), reward, enabled
         self._reward_mark = RewardMark(reward)
+        self._refusals: list[Refusal] = []
         self.lock = threading.RLock()
         self.tail = store.tail(reward)
 
     @property
     def cursor(self) -> int:
-        """Position up to which every fold has learnt."""
-        return min(fold.cursor for fold in self._folds)
+        """Position up to which every fold has learnt that still learns."""
+        return min((fold.cursor for fold in self._folds if fold.aside is None), default=_NOBODY)
 
     @property
     def saved(self) -> int:
-        """Position up to which every fold is in a snapshot."""
-        return min(fold.saved for fold in self._folds)
+        """Position up to which every fold is in a snapshot that still learns."""
+        return min(self.saved_cursors().values(), default=_NOBODY)
 
     def __getitem__(self, name: str) -> Fold:
         return next(fold for fold in self._folds if fold.name == name)
 
     def fingerprints(self) -> set[str]:
-        """Of the folds, under which their states are saved."""
-        return {fold.fingerprint for fold in self._folds}
+        """Of the folds that still learn, under which their states are saved."""
+        return {fold.fingerprint for fold in self._folds if fold.aside is None}
 
     def saved_cursors(self) -> dict[str, int]:
-        """Position up to which each fold's state is in a snapshot."""
-        return {fold.name: fold.saved for fold in self._folds}
+        """Position up to which each fold's state is in a snapshot; one that was set aside holds nobody up."""
+        return {fold.name: fold.saved for fold in self._folds if fold.aside is None}
 
     def status(self) -> dict[str, object]:
         """Where the folds stand, as JSON values."""
         return {
             "cursors": {fold.name: fold.cursor for fold in self._folds},
-            "snapshots": self.saved_cursors(),
-            "broken": [fold.name for fold in self._folds if fold.broken],
+            "snapshots": {fold.name: fold.saved for fold in self._folds},
+            "broken": [fold.name for fold in self._folds if fold.aside is not None],
+            "faults": {fold.name: fold.aside for fold in self._folds if fold.aside is not None},
+            "refused": {fold.name: len(fold.refused) for fold in self._folds if fold.refused},
         }
 
     def to_head(
@@ -93,6 +102,9 @@ class Folding:
             with self.lock:
                 batch = self.tail.read(cursor, head, most)
                 events += apply_all(self._folds, batch, kind)
+            for fold in self._folds:
+                if fold.torn:
+                    self._mend(fold, batch.upto)
             if batch.examples or batch.fresh_agents:
                 moved()
             if batch.upto < head:
@@ -109,22 +121,34 @@ class Folding:
         found = self._store.snapshots.restore(fold.name, fold.fingerprint, fold.state.load, fold.cursor)
         if found:
             fold.cursor = fold.saved = found
+        fold.refused, fold.in_a_row = self._store.reader.query(
+            lambda connection: refused_decisions(connection, fold.fingerprint, fold.cursor)
+        )
 
     def replace(self, fold: Fold, swap: Callable[[], None]) -> list[LearningEvent]:
         """Have a new fold learn what the one of its name knows, then put it there and ``swap`` in one step."""
         replaced, events = self[fold.name], []
         self._save(replaced)  # a rollback starts from there
-        while self._enabled and fold.cursor < replaced.cursor:
+        head = replaced.cursor
+        while self._enabled and fold.cursor < head and fold.aside is None:
             with self.lock:
-                batch = self.tail.read(fold.cursor, replaced.cursor, BATCH)
+                batch = self.tail.read(fold.cursor, head, BATCH)
                 events += apply_all([fold], batch, "replay")
+            if fold.torn:
+                self._mend(fold, batch.upto)
         with self.lock:
             swap()  # where it raises, everything is as it was
             self._folds = tuple(fold if old is replaced else old for old in self._folds)
         return events
 
     def save(self, *, anew: bool = False) -> None:
-        """Snapshot every fold that has learnt since its last one; ``anew``: those that have not, too."""
+        """Snapshot every fold that has learnt since its last one; ``anew``: those that have not, too.
+
+        A fold whose state cannot be saved is mended, or set aside; that is said in ``status``, and raises nothing.
+
+        Raises:
+            RouterError: if the store cannot be written.
+        """
         faults: list[Exception] = []
         if not self._reward_mark.holds:
             self._disown()
@@ -135,9 +159,9 @@ class Folding:
                 self._save(fold)
             except RouterClosedError as fault:  # the next start learns it from the log
                 faults.append(fault)
-            except FAULTS as fault:  # the others are saved all the same
+            except Exception as fault:  # the others are saved all the same
                 _log.exception("the state of %s is not saved", fold.name)
-                faults.append(fault if isinstance(fault, Exception) else StrategyError(f"{fold.name}: {blame(fault)}"))
+                faults.append(fault)
         if faults:
             raise faults[0]
 
@@ -152,10 +176,63 @@ class Folding:
             fold.fingerprint = fingerprint(fold.fingerprint, secrets.token_hex(16))
 
     def _save(self, fold: Fold) -> None:
-        if fold.cursor > fold.saved and not fold.broken and self._enabled:
+        mended = False
+        while fold.cursor > fold.saved and fold.aside is None and self._enabled:
+            self._tell()
+            try:
+                with self.lock:
+                    self._store.snapshots.save(fold.name, fold.fingerprint, fold.cursor, fold.state.save)
+            except (RouterError, OSError, MemoryError, sqlite3.Error):  # the store's trouble
+                raise
+            except FAULTS as fault:
+                _log.exception("the state of %s cannot be saved", fold.name)
+                if mended:
+                    fold.set_aside(f"it cannot be saved: {blame(fault)}")
+                else:
+                    self._mend(fold, fold.cursor)
+                    mended = True
+            else:
+                fold.saved = fold.cursor
+
+    def _mend(self, fold: Fold, upto: int) -> None:
+        """Bring a fold that failed to where it would stand without what hurt it, or set it aside."""
+        try:
+            try:
+                self._refusals += self._mended(fold, upto, anew=False)
+            except CannotForgetError as fault:
+                _log.error("%s cannot forget what was erased, and learns anew from the log: %s", fold.name, fault)
+                self._refusals += self._mended(fold, upto, anew=True)
+        except RouterClosedError:
+            raise
+        except BeyondMendingError as fault:
+            fold.set_aside(str(fault))
+        except FAULTS as fault:
+            _log.exception("%s cannot be mended", fold.name)
+            fold.set_aside(f"it cannot be mended: {blame(fault)}")
+        fold.torn = False
+        try:
+            self._tell()
+        except RouterError as fault:
+            _log.warning("what %s cannot learn from is a dead letter later: %s", fold.name, fault)
+
+    def _mended(self, fold: Fold, upto: int, *, anew: bool) -> list[Refusal]:
+        with mending(self._store, fold, anew=anew) as work:
+            try:
+                while work.cursor < upto:
+                    with self.lock:
+                        work.take(self.tail.read(work.cursor, upto, BATCH))
+            except BeyondMendingError:
+                with self.lock:
+                    self._refusals += work.hand_over()
+                raise
             with self.lock:
-                self._store.snapshots.save(fold.name, fold.fingerprint, fold.cursor, fold.state.save)
-            fold.saved = fold.cursor
+                return work.hand_over()
+
+    def _tell(self) -> None:
+        """Log what folds cannot learn from, before any state is saved that goes without it."""
+        if self._refusals and self._enabled and not self._store.read_only:
+            write_refusals(self._store.writer, self._refusals)
+            self._refusals = []
 
     def close(self) -> None:
         """Close the view of the log."""

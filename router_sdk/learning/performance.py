@@ -64,7 +64,7 @@ class Performance:
     """
 
     name = PERFORMANCE
-    state_version = 2
+    state_version = 3
 
     def __init__(self) -> None:
         self._cells: dict[tuple[str, str], Running] = {}
@@ -107,12 +107,15 @@ class Performance:
                     cell.withdraw(example.decision_id, before)
                     self.spending.note(key[0], None, before)
                     self._judged[0] -= 1
+                    rewards.pop(example.decision_id, None)
                     continue
                 cell.correct(example.decision_id, figures, before)
                 self.spending.note(key[0], figures, before)
             self._processed += 1
             self._judge(signals, 1)
-            if reward is not None and (example.previous_reward is None or example.decision_id in rewards):
+            if reward is None:
+                rewards.pop(example.decision_id, None)
+            elif example.previous_reward is None or example.decision_id in rewards:
                 rewards[example.decision_id] = reward
                 if len(rewards) > 2 * WINDOW:
                     rewards.popitem(last=False)
@@ -211,17 +214,21 @@ class Performance:
             "counts": [self._processed, self._usable],
             "rewards": list(self._rewards.items()),
         }
-        (folder / "performance.json").write_text(json.dumps(state))
+        (folder / "performance.json").write_text(json.dumps(state, allow_nan=False))
 
     def load(self, folder: Path) -> None:
         """Inverse of ``save``."""
         state = json.loads((folder / "performance.json").read_text())
-        self._cells = {(name, kind): Running.from_json(cell) for name, kind, cell in state["cells"]}
-        self.spending.restore((name, cell) for (name, _), cell in self._cells.items())
-        self._labels = Counter(state["labels"])
-        self._judged = state["judged"]
-        self._processed, self._usable = state["counts"]
-        self._rewards = OrderedDict(state["rewards"])
+        with self.lock:
+            self._cells = {(name, kind): Running.from_json(cell) for name, kind, cell in state["cells"]}
+            self.spending.restore((name, cell) for (name, _), cell in self._cells.items())
+            self._labels = Counter(state["labels"])
+            self._judged = state["judged"]
+            self._processed, self._usable = state["counts"]
+            self._rewards = OrderedDict(state["rewards"])
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def _report(name: str, cells: dict[str, Running]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -173,6 +174,17 @@ class TenantStates:
         before, self._states, self.given_up = self._states, states, given_up
         for state in before.values():
             state.strategy.close()
+
+    def begun_again(self) -> TenantStates:
+        """The same before anybody was taught; states of both are made after one ``root``."""
+        fresh = copy(self)
+        fresh._states, fresh.given_up = OrderedDict(), 0
+        return fresh
+
+    def close(self) -> None:
+        """Close every tenant's state, and leave ``root`` to whoever opened it."""
+        for strategy in self.strategies():
+            strategy.close()
 
     def report(self) -> dict[str, Any]:
         """How many there are, as JSON values."""

@@ -71,7 +71,7 @@ def _folded(store: Store, reward: RewardFunction, *, resume: bool) -> _Folded:
             folding.restore_all()
         start = fold.cursor
         folding.to_head("replay", REPLAY_BATCH, lambda: None, lambda seconds: None)
-    if fold.broken:
+    if fold.aside is not None:
         raise CorruptArtifactError("the log cannot be replayed, see the log of this process")
     with tempfile.TemporaryDirectory(prefix="router-") as folder:
         figures.save(Path(folder))

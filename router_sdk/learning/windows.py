@@ -34,36 +34,35 @@ def figures_of(reward: float | None, signals: Signals) -> Figures:
 
 @dataclass(slots=True)
 class Running:
-    """Figures of many executions, corrections taken into account.
+    """Figures of many executions; what is corrected stands where its old value stood, as if it had been so at once.
 
     Attributes:
         executions: Distinct decisions with an outcome.
         sums: Lifetime sum per figure.
         counts: How many executions know the figure.
-        averages: Exponential moving average per figure, first reports only.
+        older: Exponential moving average per figure, of what is no more among the newest executions.
         recent: The newest executions by decision id, with their log position.
     """
 
     executions: int = 0
     sums: list[float] = field(default_factory=lambda: [0.0] * len(FIGURES))
     counts: list[int] = field(default_factory=lambda: [0] * len(FIGURES))
-    averages: list[float | None] = field(default_factory=lambda: [None] * len(FIGURES))
+    older: list[float | None] = field(default_factory=lambda: [None] * len(FIGURES))
     recent: OrderedDict[str, tuple[int, Figures]] = field(default_factory=OrderedDict)
 
     def add(self, decision_id: str, seq: int, figures: Figures) -> None:
         """Count a new execution."""
         self.executions += 1
-        sums, counts, averages = self.sums, self.counts, self.averages
+        sums, counts = self.sums, self.counts
         for i, value in enumerate(figures):
             if value is not None:
                 sums[i] += value
                 counts[i] += 1
-                average = averages[i]
-                averages[i] = value if average is None else average + SMOOTHING * (value - average)
         recent = self.recent
         recent[decision_id] = (seq, figures)
         if len(recent) > WINDOW:
-            recent.popitem(last=False)
+            _, (_, oldest) = recent.popitem(last=False)
+            _move(self.older, oldest)
 
     def correct(self, decision_id: str, figures: Figures, previous: Figures) -> None:
         """Replace what an execution reported before."""
@@ -74,14 +73,11 @@ class Running:
             if new is not None:
                 self.sums[i] += new
                 self.counts[i] += 1
-                if old is None:
-                    average = self.averages[i]
-                    self.averages[i] = new if average is None else average + SMOOTHING * (new - average)
         if decision_id in self.recent:
             self.recent[decision_id] = (self.recent[decision_id][0], figures)
 
     def withdraw(self, decision_id: str, previous: Figures) -> None:
-        """Take back an execution that turned out to be somebody else's; the moving averages have moved."""
+        """Take back an execution that turned out to be somebody else's."""
         self.executions -= 1
         for i, old in enumerate(previous):
             if old is not None:
@@ -97,20 +93,34 @@ class Running:
         }
 
     def ema(self) -> dict[str, float | None]:
-        """Exponential moving average per figure."""
-        return dict(zip(FIGURES, self.averages, strict=True))
+        """Exponential moving average per figure, in the order of the executions.
+
+        A correction of one that is no more among the newest does not move it; it counts for less than a hundredth.
+        """
+        averages = list(self.older)
+        for _, figures in self.recent.values():
+            _move(averages, figures)
+        return dict(zip(FIGURES, averages, strict=True))
 
     def to_json(self) -> list[Any]:
         """State as JSON values."""
         recent = [[decision_id, seq, figures] for decision_id, (seq, figures) in self.recent.items()]
-        return [self.executions, self.sums, self.counts, self.averages, recent]
+        return [self.executions, self.sums, self.counts, self.older, recent]
 
     @classmethod
     def from_json(cls, state: list[Any]) -> Running:
         """Inverse of ``to_json``."""
-        executions, sums, counts, averages, recent = state
+        executions, sums, counts, older, recent = state
         newest = OrderedDict((decision_id, (seq, tuple(figures))) for decision_id, seq, figures in recent)
-        return cls(executions, sums, counts, averages, newest)
+        return cls(executions, sums, counts, older, newest)
+
+
+def _move(averages: list[float | None], figures: Figures) -> None:
+    """Move exponential moving averages on by one execution."""
+    for i, value in enumerate(figures):
+        if value is not None:
+            average = averages[i]
+            averages[i] = value if average is None else average + SMOOTHING * (value - average)
 
 
 def mean_of(executions: Iterable[Figures]) -> dict[str, float | None]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, overload
+from typing import Any, ClassVar, overload
 
 from pydantic import AliasChoices, Field, StrictBool
 
 from router_sdk.errors import InvalidAgentError
-from router_sdk.records.record import MAX_ITEMS, AgentName, Cost, Label, Latency, Metadata, Record, Share, Text
+from router_sdk.records.record import MAX_ITEMS, AgentName, Cost, Labels, Latency, Metadata, Record, Share, Text
 
 
 class Agent(Record):
@@ -40,7 +40,7 @@ class Agent(Record):
     examples: tuple[Text, ...] = Field(
         default=(), max_length=MAX_ITEMS, validation_alias=AliasChoices("examples", "utterances")
     )
-    capabilities: Annotated[frozenset[Label], Field(max_length=MAX_ITEMS)] = frozenset()
+    capabilities: Labels = frozenset()
     cost_usd: Cost | None = None
     latency_ms: Latency | None = None
     success_rate: Share | None = None

@@ -224,6 +224,14 @@ class _Vector(BaseModel):
 
         return np.frombuffer(self.data, dtype=self.dtype)
 
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        try:
+            self.array()
+        except TypeError:
+            raise ValueError(f"dtype: numpy knows none called {self.dtype!r}") from None
+        return self
+
 
 _Chance = Annotated[float, Field(ge=0, le=1)]
 _STEP = {"type": "object", "properties": {name: {"type": "string"} for name in Skipped._fields}}

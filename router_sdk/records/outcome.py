@@ -15,9 +15,9 @@ from router_sdk.records.record import (
     Cost,
     Exact,
     Label,
-    Labels,
     Latency,
     Number,
+    OneSpelling,
     Record,
     Share,
     Text,
@@ -97,7 +97,7 @@ class Outcome(Record):
     latency_ms: Latency | None = None
     cost_usd: Cost | None = None
     tokens: Annotated[StrictInt, Field(ge=0, le=MAX_TOKENS)] | None = None
-    metrics: Annotated[dict[Label, Number], Field(max_length=MAX_ITEMS), Labels] | None = None
+    metrics: Annotated[dict[Label, Number], Field(max_length=MAX_ITEMS), OneSpelling] | None = None
     error: Text | None = None
     agent: AgentName | None = None
     origin: Origin | None = None

@@ -47,9 +47,14 @@ def _listed(value: Any) -> Any:
     """An array as lists, a scalar of it as a number; anything else as it is."""
     if not hasattr(value, "tolist") or not hasattr(value, "shape"):
         return value
-    kind = getattr(getattr(value, "dtype", None), "kind", "f")  # torch's types have none
-    listed = value.tolist() if kind in "biufUO" else value  # dates would become integers
+    listed = value.tolist() if _kind(value) in "biufUO" else value  # dates would become integers
     return value if type(listed) is type(value) else listed  # numpy's longest float comes back as it was
+
+
+def _kind(value: Any) -> str:
+    """The letter by which numpy knows a type of value; types of other libraries have none, and are numbers."""
+    kind: str = getattr(getattr(value, "dtype", None), "kind", "f")
+    return kind
 
 
 def _number(value: Any) -> Any:
@@ -58,6 +63,8 @@ def _number(value: Any) -> Any:
     Raises:
         ValueError: if no float is it.
     """
+    if _kind(value) == "m":  # numpy calls durations integers
+        return value
     if isinstance(value, numbers.Integral):
         return int(value)
     if not isinstance(value, (numbers.Real, Decimal)):

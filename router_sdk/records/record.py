@@ -16,8 +16,11 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     JsonValue,
+    PlainSerializer,
+    StrictStr,
     StringConstraints,
     ValidationError,
+    WithJsonSchema,
 )
 from pydantic_core import CoreSchema, core_schema
 
@@ -141,8 +144,15 @@ Label = Annotated[
     str, StringConstraints(strict=True, min_length=1, max_length=MAX_NAME_CHARS), BeforeValidator(_spelled)
 ]
 """A name that may hold any character, in Unicode's form NFC."""
-Labels = BeforeValidator(_apart)
+OneSpelling = BeforeValidator(_apart)
 """Beside a mapping by ``Label``: no two of its keys are one name."""
+Labels = Annotated[
+    frozenset[Label],
+    Field(max_length=MAX_ITEMS),
+    PlainSerializer(sorted, when_used="json"),
+    WithJsonSchema({"type": "array", "items": {"type": "string", "minLength": 1}, "uniqueItems": True}),
+]
+"""A set, written in an order that is the same in every process."""
 Text = Annotated[str, StringConstraints(strict=True, max_length=MAX_TEXT_CHARS)]
 Exact = BeforeValidator(exact)
 """Put it behind a number's own constraints: what is given is the number that is kept."""
@@ -151,7 +161,7 @@ Latency = Annotated[float, Field(strict=True, ge=0, le=MAX_LATENCY_MS), Exact]
 Number = Annotated[float, Field(strict=True, ge=-MAX_NUMBER, le=MAX_NUMBER), Exact]
 Share = Annotated[float, Field(strict=True, ge=0, le=1), Exact]
 Real = Annotated[float, _Real]
-Metadata = Annotated[dict[str, JsonValue], AfterValidator(check_json)]
+Metadata = Annotated[dict[StrictStr, JsonValue], AfterValidator(check_json)]
 
 
 def describe(error: ValidationError) -> str:

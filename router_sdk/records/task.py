@@ -17,6 +17,7 @@ from router_sdk.records.record import (
     Latency,
     Metadata,
     Name,
+    OneSpelling,
     Real,
     Record,
     Text,
@@ -39,7 +40,9 @@ def check_features(features: dict[str, FeatureValue]) -> dict[str, FeatureValue]
     return features
 
 
-Features = Annotated[dict[Label, FeatureValue], Field(max_length=MAX_ITEMS), AfterValidator(check_features), Labels]
+Features = Annotated[
+    dict[Label, FeatureValue], Field(max_length=MAX_ITEMS), AfterValidator(check_features), OneSpelling
+]
 
 
 class Task(Record):
@@ -77,7 +80,7 @@ class Task(Record):
     features: Features = Field(default_factory=dict)
     session_id: Label | None = None
     tenant: Name | None = None
-    requires: Annotated[frozenset[Label], Field(max_length=MAX_ITEMS)] = frozenset()
+    requires: Labels = frozenset()
     history: Annotated[tuple[AgentName, ...], Field(max_length=MAX_ITEMS)] = ()
     max_cost_usd: Cost | None = None
     max_latency_ms: Latency | None = None

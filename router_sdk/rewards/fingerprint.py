@@ -12,11 +12,11 @@ import copyreg
 import functools
 import hashlib
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from router_sdk.isolation import FAULTS
-from router_sdk.rewards.origins import asks_outside, home_of, is_library, named
+from router_sdk.rewards.origins import asks_outside, homes_of, is_library, is_there, named
 from router_sdk.rewards.outcome import OutcomeReward
 from router_sdk.rewards.reading import CannotFollowError, read_by
 
@@ -56,7 +56,7 @@ def reward_fingerprint(reward: object) -> str:
     if own is not None:
         return f"{name}:{own}"
     try:
-        return f"{name}:{_Following(home_of(reward)).into(reward).hex()[:32]}"
+        return f"{name}:{_Following(homes_of(reward)).into(reward).hex()[:32]}"
     except CannotKnowError:
         raise
     except FAULTS as error:  # of code that is not ours: a property, a __reduce__, a dict that changes meanwhile
@@ -74,12 +74,12 @@ class _Following:
     """One walk from a reward to everything that it closes over.
 
     Args:
-        home: Its top-level package, whose code is followed although it may be installed.
+        homes: Its top-level packages, whose code is followed although it may be installed.
     """
 
-    def __init__(self, home: str) -> None:
-        self._home = home
-        self._path: list[int] = []
+    def __init__(self, homes: Collection[str]) -> None:
+        self._homes = homes
+        self._path: list[object] = []
         self._places: list[str] = []
         self._left = _MOST_OBJECTS
         self._known: dict[int, tuple[object, bytes]] = {}
@@ -92,23 +92,29 @@ class _Following:
             return _sealed("atom", kind.__name__, repr(value))
         if kind is str or kind is bytes:
             return _sealed(kind.__name__, value)  # type: ignore[arg-type]
-        here, me = len(self._path), id(value)
-        if me in self._path:
-            self._highest = min(self._highest, self._path.index(me))
-            return _sealed("above", str(here - self._path.index(me)))
-        if me in self._known:
-            return self._known[me][1]
+        if id(value) not in self._known:
+            above, self._highest, here = self._highest, len(self._path), len(self._path)
+            digest = self._below(id(value), lambda: self._digest(value))
+            if self._highest < here:  # it names what stands above it, so it looks otherwise elsewhere
+                self._highest = min(above, self._highest)
+                return digest
+            self._highest = above
+            self._known[id(value)] = (value, digest)
+        return self._known[id(value)][1]
+
+    def _below(self, key: object, digest: Callable[[], bytes]) -> bytes:
+        """A digest of what is one step further down."""
+        here = len(self._path)
+        if key in self._path:
+            self._highest = min(self._highest, self._path.index(key))
+            return _sealed("above", str(here - self._path.index(key)))
         self._left -= 1
         if self._left < 0 or here >= _DEEPEST:
             raise self._cannot_know("it leads too far")
-        self._path.append(me)
-        above, self._highest = self._highest, here
-        digest = self._digest(value)
+        self._path.append(key)
+        found = digest()
         self._path.pop()
-        if self._highest >= here:  # it names nothing that stands above it, so it is the same wherever it stands
-            self._known[me] = (value, digest)
-        self._highest = min(above, self._highest)
-        return digest
+        return found
 
     def _digest(self, value: Any) -> bytes:
         own = None if isinstance(value, (type, types.ModuleType)) else _own(value)
@@ -150,10 +156,12 @@ class _Following:
         return self._object(value)
 
     def _function(self, function: types.FunctionType) -> bytes:
+        if is_library(str(function.__module__), self._homes) and is_there(function):
+            self._refuse_outside(function.__module__, {function.__qualname__})
+            return _sealed("library", named(function.__module__, function.__qualname__))
         module, code = str(function.__globals__.get("__name__")), function.__code__
         inner = self._pairs(vars(function).items())
-        if is_library(module, self._home):
-            self._refuse_outside(module, {function.__qualname__})
+        if is_library(module, self._homes):
             return _sealed("library", named(module, function.__qualname__), self._closure(function, ()), inner)
         try:
             reads = read_by(function)
@@ -197,7 +205,7 @@ class _Following:
         )
 
     def _class(self, kind: type) -> bytes:
-        if is_library(kind.__module__, self._home):
+        if is_library(kind.__module__, self._homes):
             self._refuse_outside(kind.__module__, {kind.__qualname__})
             return _sealed("library", named(kind.__module__, kind.__qualname__))
         members = {name: value for name, value in vars(kind).items() if _does_something(name, value)}
@@ -205,12 +213,15 @@ class _Following:
 
     def _module(self, module: types.ModuleType, attributes: Iterable[str]) -> bytes:
         """A module by those of its attributes that the code names which reads it."""
-        if is_library(module.__name__, self._home):
+        if is_library(module.__name__, self._homes):
             self._refuse_outside(module.__name__, attributes)
             return _sealed("library", named(module.__name__))
         wanted = sorted(set(attributes) & vars(module).keys())
         if not wanted:
             raise self._cannot_know(f"it holds the module {module.__name__}, and not by name")
+        return self._below((id(module), *wanted), lambda: self._attributes(module, wanted, attributes))
+
+    def _attributes(self, module: types.ModuleType, wanted: Sequence[str], attributes: Iterable[str]) -> bytes:
         return _sealed(
             "module", *(part for name in wanted for part in (name, self._at(name, vars(module)[name], attributes)))
         )

@@ -6,7 +6,8 @@ import functools
 import importlib.metadata
 import sys
 import types
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from pathlib import PurePath
 
 _OUTSIDE: dict[str, frozenset[str] | None] = {
@@ -23,6 +24,8 @@ _OUTSIDE: dict[str, frozenset[str] | None] = {
 }
 """Modules, and names in them, that answer otherwise from one start to the next; None is all of a module."""
 
+_MOST_WRAPPED = 100
+
 
 def asks_outside(module: str, names: Iterable[str]) -> str | None:
     """The first of these names of a module that lead outside of the program, as people write it."""
@@ -37,27 +40,47 @@ def asks_outside(module: str, names: Iterable[str]) -> str | None:
     return f"{module}.{found[0]}" if found else None
 
 
-def home_of(reward: object) -> str:
-    """The top-level package of a reward's own code."""
-    while True:
-        if isinstance(reward, functools.partial):
-            reward = reward.func
-        elif isinstance(reward, types.MethodType):
-            reward = reward.__self__
-        elif hasattr(reward, "__wrapped__"):
-            reward = reward.__wrapped__
+def homes_of(reward: object) -> frozenset[str]:
+    """The top-level packages of a reward's own code, and of what is wrapped in it: followed although installed."""
+    homes: set[str] = set()
+    waiting, seen = [reward], 0
+    while waiting and seen < _MOST_WRAPPED:
+        one, seen = waiting.pop(), seen + 1
+        if isinstance(one, functools.partial):
+            waiting.append(one.func)
+        elif isinstance(one, types.MethodType):
+            waiting += [one.__func__, one.__self__]
         else:
-            break
-    holder = reward if isinstance(reward, (type, types.FunctionType)) else type(reward)
-    return holder.__module__.partition(".")[0] if isinstance(holder.__module__, str) else ""
+            holder = one if isinstance(one, (type, types.FunctionType)) else type(one)
+            homes.add(str(holder.__module__).partition(".")[0])
+            waiting += [
+                held for held in _wrapped_in(one) if isinstance(held, types.FunctionType) and not is_there(held)
+            ]
+    return frozenset(homes)
 
 
-def is_library(module: str, home: str) -> bool:
+def _wrapped_in(one: object) -> list[object]:
+    found = [one.__wrapped__] if hasattr(one, "__wrapped__") else []
+    for cell in getattr(one, "__closure__", None) or ():
+        with suppress(ValueError):  # it is empty
+            found.append(cell.cell_contents)
+    return found
+
+
+def is_library(module: str, homes: Collection[str]) -> bool:
     """Whether a module is known by its name and version, and not by its code."""
     top = module.partition(".")[0]
     if top == "router_sdk" or top in sys.stdlib_module_names or top == "builtins":
         return True
-    return top != home and _is_installed(top)
+    return top not in homes and _is_installed(top)
+
+
+def is_there(function: types.FunctionType) -> bool:
+    """Whether a function stands under its name in its module, and is not one that another one made or wraps."""
+    found: object = sys.modules.get(function.__module__)
+    for name in function.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is function
 
 
 @functools.cache

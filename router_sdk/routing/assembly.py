@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -91,8 +91,12 @@ class Workshop:
                     f"privacy={privacy!r} keeps no text, and strategy {strategy.name!r} learns from past texts; "
                     "use privacy='full' or 'redacted', or leave it out of the chain"
                 )
-        _IN_USE.update((id(strategy), strategy) for strategy in made)
         return made
+
+    @staticmethod
+    def claim(strategies: Iterable[Strategy]) -> None:
+        """Note that a router is made with these: no other one shall be."""
+        _IN_USE.update((id(strategy), strategy) for strategy in strategies)
 
     def installed(self, name: str) -> Strategy | None:
         """A strategy that an installed plugin brings, as configured; None where none does."""

@@ -32,6 +32,20 @@ _SHOWN = 20
 _log = logging.getLogger(__name__)
 
 
+class Eligible(NamedTuple):
+    """Who may be chosen for one task.
+
+    Attributes:
+        agents: Those who may.
+        notes: Which hard rules narrowed them down, or failed.
+        excluded: Why each of the others may not, by name.
+    """
+
+    agents: AgentSet
+    notes: tuple[Skipped, ...]
+    excluded: Mapping[str, str]
+
+
 class Roster:
     """An immutable view of this process's agents; replaced as a whole when they change.
 
@@ -43,10 +57,11 @@ class Roster:
         everyone: All agents.
         available: Those that are enabled and not marked unhealthy.
         absent: Why each of the others is not available, by name.
+        all_that_may: Who is eligible for a task that asks for nothing.
         recheck_at: When somebody may be healthy again, in seconds since the epoch; infinity where nobody waits.
     """
 
-    __slots__ = ("_interned", "absent", "available", "everyone", "recheck_at", "unhealthy")
+    __slots__ = ("_interned", "absent", "all_that_may", "available", "everyone", "recheck_at", "unhealthy")
 
     def __init__(self, agents: Sequence[Agent], unhealthy: dict[str, float] | None = None) -> None:
         now = time.time()
@@ -60,6 +75,7 @@ class Roster:
             if not agent.enabled or agent.name in self.unhealthy
         }
         self.available = self.narrowed(self.everyone, self.everyone.positions.keys() - self.absent)
+        self.all_that_may = Eligible(self.available, (), self.absent)
         self.recheck_at = min(self.unhealthy.values(), default=float("inf"))
 
     def intern(self, names: Sequence[str]) -> AgentSet:
@@ -75,20 +91,6 @@ class Roster:
 
 def _chosen(everyone: AgentSet, names: tuple[str, ...]) -> AgentSet:
     return AgentSet([everyone[everyone.positions[name]] for name in names])
-
-
-class Eligible(NamedTuple):
-    """Who may be chosen for one task.
-
-    Attributes:
-        agents: Those who may.
-        notes: Which hard rules narrowed them down, or failed.
-        excluded: Why each of the others may not, by name.
-    """
-
-    agents: AgentSet
-    notes: tuple[Skipped, ...]
-    excluded: Mapping[str, str]
 
 
 class _Narrowing:

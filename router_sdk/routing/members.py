@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from router_sdk.errors import UnknownAgentError
@@ -89,6 +89,21 @@ class Members:
             if name not in self._known:
                 raise UnknownAgentError(f"no agent is called {name!r:.210}; there are {sorted(self._known)[:20]}")
         return name
+
+    def strangers(self, names: Iterable[str]) -> list[str]:
+        """Those of some names whom nobody ever knew, here or in the store; each once, in order."""
+        found = [name for name in dict.fromkeys(names) if name not in self._known]
+        if found:
+            self.follow()
+        return [name for name in found if name not in self._known]
+
+    def welcome(self, names: Collection[str]) -> None:
+        """Add agents of which nothing else is known than their names."""
+        with self.lock:
+            newcomers = [Agent(name) for name in names]
+            add_agents(self._store.writer, newcomers)
+            self._known = self._read()
+            self.publish([*self.roster.everyone, *newcomers])
 
     def add(self, agent: Agent, *, fresh: bool) -> None:
         """Add or replace one agent."""

@@ -28,7 +28,7 @@ def add_agents(writer: LogWriter, agents: Sequence[Agent], *, fresh: bool = Fals
 
     def work(connection: sqlite3.Connection, seq: int) -> None:
         for agent in agents:
-            record = _canonical(agent)
+            record = canonical(agent)
             known = connection.execute(
                 "SELECT status, record FROM agents WHERE name = ? ORDER BY seq DESC LIMIT 1", (agent.name,)
             ).fetchone()
@@ -40,16 +40,16 @@ def add_agents(writer: LogWriter, agents: Sequence[Agent], *, fresh: bool = Fals
     writer.transact(work)
 
 
-def _canonical(agent: Agent) -> str:
-    """The record as JSON that is equal for equal agents: sets have no order of their own."""
-    return json.dumps({**agent.model_dump(mode="json"), "capabilities": sorted(agent.capabilities)}, sort_keys=True)
+def canonical(agent: Agent) -> str:
+    """The record as JSON that is equal for equal agents."""
+    return json.dumps(agent.model_dump(mode="json"), sort_keys=True)
 
 
 def remove_agent(writer: LogWriter, agent: Agent) -> None:
     """Log that an agent is gone; what was learnt about it stays."""
 
     def work(connection: sqlite3.Connection, seq: int) -> None:
-        row = (seq, agent.name, "removed", 0, _canonical(agent), time.time())
+        row = (seq, agent.name, "removed", 0, canonical(agent), time.time())
         connection.execute("INSERT INTO agents VALUES (?, ?, ?, ?, ?, ?)", row)
 
     writer.transact(work)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from functools import cached_property
+from hmac import digest
 from typing import TYPE_CHECKING
 
 from router_sdk.errors import IdempotencyConflictError
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from router_sdk.store.privacy import Privacy
     from router_sdk.store.reader import LogReader
 
+_REMEMBERED = 10_000
 _READ = "SELECT value FROM meta WHERE name = 'store_secret'"
 _KEPT = f"""SELECT p.context_hash, {TASK_COLUMNS} FROM decisions d LEFT JOIN payloads p ON p.seq = d.seq
             WHERE d.decision_id = ? AND NOT EXISTS
@@ -36,6 +40,9 @@ class IdempotencyKeys:
 
     def __init__(self, reader: LogReader, privacy: Privacy) -> None:
         self._reader, self._privacy = reader, privacy
+        self._texts: dict[str, bytes] = {}
+        """Of the newest keys' tasks of which the log keeps no text: a hash that only this process can make."""
+        self._own_secret = os.urandom(32)
 
     @cached_property
     def _secret(self) -> bytes:
@@ -49,7 +56,8 @@ class IdempotencyKeys:
         """Check that a key whose decision is logged was given for the same task.
 
         What the log keeps of the two tasks is compared: every field with ``privacy="full"``; with ``redacted`` and
-        ``hmac`` what is kept of it, and the text by its hash; with ``none`` no text. Of a forgotten decision nothing.
+        ``hmac`` what is kept of it, and the text by its hash. With ``none`` the log keeps no text, and it is compared
+        with those of the 10,000 newest keys of this process. Of a forgotten decision nothing is compared.
 
         Raises:
             IdempotencyConflictError: if it was given for another one; names the fields that differ.
@@ -69,10 +77,19 @@ class IdempotencyKeys:
         task_row = (task.task_type, task.tenant, task.step, task.parent_decision_id, session, text, features, context)
         before, now = stored_task(row[1:]), stored_task(task_row)
         differ = [name for name in type(task).model_fields if getattr(before, name) != getattr(now, name)]
-        if row[0] != about and "text" not in differ:
+        if "text" not in differ and (row[0] != about or (about is None and not self._same_text(key, task))):
             differ.append("text")
         if differ:
             raise IdempotencyConflictError(
                 f"idempotency_key: {key!r:.60} was given before for another task (what differs: {', '.join(differ)}); "
                 "give each task a key of its own, or the same task again"
             )
+
+    def _same_text(self, key: str, task: Task) -> bool:
+        """Whether this process knows no other text of that key; the oldest are known no more."""
+        text = digest(self._own_secret, task.text.encode("utf-8", "replace"), "sha256")
+        known = self._texts.setdefault(self.decision_id(key, task.tenant), text)
+        with suppress(RuntimeError, StopIteration, KeyError):  # another thread may be at it, too
+            while len(self._texts) > _REMEMBERED:
+                del self._texts[next(iter(self._texts))]
+        return known == text

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from router_sdk.store.intents import finish_intent
 
@@ -131,6 +132,49 @@ def learning_totals(connection: sqlite3.Connection) -> dict[str, float]:
         "failed_fits": broken,
         "avg_fit_time_ms": took,
     }
+
+
+class Refusal(NamedTuple):
+    """What a fold cannot learn from: its fingerprint and name, the decision, the position, and why."""
+
+    fold: str
+    strategy: str
+    decision_id: str
+    seq: int
+    reason: str
+
+
+def write_refusals(writer: LogWriter, refusals: Iterable[Refusal]) -> None:
+    """Keep as dead letters what folds cannot learn from; another process may have found the same."""
+    rows = [
+        (time.time(), one.decision_id, one.reason, json.dumps({"fold": one.fold, "seq": one.seq})) for one in refusals
+    ]
+
+    def work(connection: sqlite3.Connection, seq: int) -> None:
+        connection.executemany(
+            """INSERT INTO dead_letters (at, kind, decision_id, reason, body) SELECT ?1, 'learn', ?2, ?3, ?4
+               WHERE NOT EXISTS (
+                   SELECT 1 FROM dead_letters WHERE kind = 'learn' AND decision_id = ?2 AND body = ?4)""",
+            rows,
+        )
+
+    writer.transact(work)
+
+
+def refused_decisions(connection: sqlite3.Connection, fold: str, cursor: int) -> tuple[dict[str, int], int]:
+    """Decisions that a fold cannot learn from, since which position, and how many of them end what it has read."""
+    refused: dict[str, int] = {}
+    letters = "SELECT decision_id, body FROM dead_letters WHERE kind = 'learn' AND decision_id IS NOT NULL ORDER BY id"
+    for decision_id, body in connection.execute(letters):
+        told = json.loads(body)
+        if told["fold"] == fold:
+            refused[decision_id] = told["seq"]
+    if not refused:
+        return {}, 0
+    query = """SELECT seq FROM outcomes WHERE seq <= ? AND decision_id NOT IN (SELECT value FROM json_each(?))
+               ORDER BY seq DESC LIMIT 1"""
+    learnt = connection.execute(query, (cursor, json.dumps(list(refused)))).fetchone()
+    return refused, sum((0 if learnt is None else learnt[0]) < seq <= cursor for seq in refused.values())
 
 
 def write_dead_letters(writer: LogWriter, letters: list[DeadLetter], intent: int | None = None) -> None:

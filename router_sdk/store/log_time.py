@@ -67,6 +67,12 @@ class LogClock:
         self._newest = min(at, self.present) if self._newest is None else max(self._newest, min(at, self.present))
         return self._newest
 
+    def stamp_copy(self, logged_at: float) -> float:
+        """The same of an outcome that another log gave a time, which it keeps where it fits in here."""
+        fitting = min(logged_at, self.present + LEAP_S)
+        self._newest = fitting if self._newest is None else max(self._newest, fitting)
+        return self._newest
+
     def note(self, connection: sqlite3.Connection) -> None:
         """Keep the present where the newest outcome is of long ago, such as one of a history that is imported."""
         if self._newest is not None and self.present - self._newest > LEAP_S:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from router_sdk.errors import RouterClosedError, UnknownDecisionError
@@ -15,11 +15,12 @@ from router_sdk.store.rows import read_notes
 
 T = TypeVar("T")
 
-_DECISION = f"""
+DECISIONS = f"""
 SELECT d.decision_id, d.agent, d.at, d.propensity, d.explored, d.source, d.skipped, d.probabilities, d.favourite,
        d.confidence, d.strategy, d.model_version, d.epsilon, s.names, d.session_propensity, d.arm, d.arm_probability,
        {TASK_COLUMNS}
-FROM decisions d JOIN agent_sets s USING (set_id) LEFT JOIN payloads p ON p.seq = d.seq WHERE d.decision_id = ?"""
+FROM decisions d JOIN agent_sets s USING (set_id) LEFT JOIN payloads p ON p.seq = d.seq"""
+"""What ``decision_of`` needs of each decision."""
 
 
 class LogReader:
@@ -46,8 +47,9 @@ class LogReader:
 
     def decision(self, decision_id: str) -> Decision | None:
         """A logged decision, or None. Its probabilities have float32 precision; its scores were not kept."""
-        row = self.query(lambda connection: connection.execute(_DECISION, (decision_id,)).fetchone())
-        return None if row is None else _decision(row)
+        query = f"{DECISIONS} WHERE d.decision_id = ?"
+        row = self.query(lambda connection: connection.execute(query, (decision_id,)).fetchone())
+        return None if row is None else decision_of(row)
 
     def known_decision(self, decision_id: str) -> Decision:
         """A logged decision.
@@ -110,7 +112,8 @@ class LogReader:
         self.lock = threading.RLock()
 
 
-def _decision(row: tuple[Any, ...]) -> Decision:
+def decision_of(row: Sequence[Any]) -> Decision:
+    """Rebuild a decision from the columns of ``DECISIONS``."""
     decision_id, agent, at, propensity, explored, source, notes, blob, favourite, confidence = row[:10]
     strategy, model_version, epsilon, names, session_propensity, arm, arm_probability = row[10:17]
     agents = AgentSet([Agent(name) for name in names.split("\x00")] if names else [])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import math
 import os
 import sqlite3
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from router_sdk.store.erasure import Erasure
     from router_sdk.store.group_commit import LogWriter
     from router_sdk.store.intents import Intent
+
+_log = logging.getLogger(__name__)
 
 PIECE = 256
 """Decisions that go in one transaction."""
@@ -150,6 +153,41 @@ def _plain(value: Any) -> Any:
 def archives(folder: Path) -> list[Path]:
     """The archive files beside a store."""
     return sorted((folder / "archive").glob("*.jsonl.gz"))
+
+
+class ArchivedIds:
+    """Which decisions are in an archive: what they taught stays, so that they are not to be learnt from again.
+
+    Args:
+        folder: The store's folder for artefacts.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._found: sqlite3.Connection | None = None
+        self._any = False
+
+    def among(self, decision_ids: Collection[str]) -> set[str]:
+        """Those of the decisions that are; the archives are read once."""
+        if self._found is None:
+            self._found = sqlite3.connect("")  # a file without a name, so that memory is bounded
+            self._found.execute("CREATE TABLE ids (id TEXT PRIMARY KEY) WITHOUT ROWID")
+            for path in archives(self._folder):
+                self._any = True
+                rows = ((row["decision_id"],) for row in _lines(path) if row.get("table") == "decisions")
+                try:
+                    self._found.executemany("INSERT OR IGNORE INTO ids VALUES (?)", rows)
+                except CorruptArtifactError as error:
+                    _log.warning("decisions that are archived there may be learnt from again: %s", error)
+        if not self._any:
+            return set()
+        query = "SELECT id FROM ids WHERE id IN (SELECT value FROM json_each(?))"
+        return {found for (found,) in self._found.execute(query, (json.dumps(list(decision_ids)),))}
+
+    def close(self) -> None:
+        """Give the file back."""
+        if self._found is not None:
+            self._found.close()
 
 
 def archived_decisions(path: Path, erasure: Erasure) -> list[str]:

@@ -122,12 +122,17 @@ def vector_rows(seq: int, vectors: Mapping[str, NDArray[Any]]) -> list[tuple[Any
 
 
 def outcome_row(
-    decision_id: str, outcome: Outcome, signals: Signals, outcome_id: str | None, tenant: str | None
+    decision_id: str,
+    outcome: Outcome,
+    signals: Signals,
+    outcome_id: str | None,
+    tenant: str | None,
+    at: float | None = None,
 ) -> tuple[Any, ...]:
-    """A row of ``outcomes`` without its ``seq``, which only the commit knows."""
+    """A row of ``outcomes`` without its ``seq``, which only the commit knows; ``at`` is now where it is None."""
     metrics = None if signals.metrics is None else json.dumps(signals.metrics)
     told = (signals.agent, outcome.origin, outcome.actor)
-    return (outcome_id, decision_id, time.time(), tenant, *signals[:8], metrics, *told)
+    return (outcome_id, decision_id, time.time() if at is None else at, tenant, *signals[:8], metrics, *told)
 
 
 def outcome_payload(outcome: Outcome, privacy: Privacy) -> tuple[Any, ...] | None:

@@ -110,9 +110,10 @@ class Store:
         outcome_id: str | None = None,
         tenant: str | None = None,
         decision: Decision | None = None,
+        at: float | None = None,
     ) -> Entry:
         """An outcome as the writer takes it, with its decision where that may not be on disk yet."""
-        row = outcome_row(decision_id, outcome, signals, outcome_id, tenant)
+        row = outcome_row(decision_id, outcome, signals, outcome_id, tenant, at)
         return Entry(row, outcome_payload(outcome, self.privacy), decision)
 
     def require_tenant(self, decision: Decision | str, tenant: str) -> str | None:

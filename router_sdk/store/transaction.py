@@ -233,7 +233,7 @@ class Committer:
         insert_rows(connection, "payloads", PAYLOAD_COLUMNS, payloads)
         insert_rows(connection, "vectors", VECTOR_COLUMNS, vectors)
         if unique:
-            _refuse_foreign_outcomes(connection, list(unique))
+            refuse_foreign_outcomes(connection, list(unique))
         return seq
 
     def _insert_set(self, connection: sqlite3.Connection, agents: AgentSet) -> None:
@@ -251,12 +251,12 @@ class Committer:
                 continue
             outcome_id, decision_id = outcome[:2]
             if outcome_id is not None:
-                delivery = (outcome_id, *_owner(connection, decision_id))
-                if delivery in seen or connection.execute(_DELIVERED, (outcome_id, decision_id)).fetchone():
+                delivery = (outcome_id, *owner(connection, decision_id))
+                if delivery in seen or delivered(connection, outcome_id, decision_id):
                     continue
                 seen.add(delivery)
             rows.append((seq, *outcome, self._clock.stamp(outcome[2])))
-            if payload is not None and not _forgotten(connection, decision_id):
+            if payload is not None and not forgotten(connection, decision_id):
                 payloads.append((seq, *payload))
             seq += 1
         insert_rows(connection, "outcomes", f"{OUTCOME_COLUMNS}, logged_at", rows)
@@ -272,7 +272,12 @@ SELECT 1 FROM outcomes o WHERE o.outcome_id = ?1 AND (o.decision_id = ?2 OR EXIS
 nobody knows whose it is, and only the same decision's is the same."""
 
 
-def _owner(connection: sqlite3.Connection, decision_id: str) -> tuple[str, ...]:
+def delivered(connection: sqlite3.Connection, outcome_id: str, decision_id: str) -> bool:
+    """Whether the log holds an outcome of that id of the decision's tenant."""
+    return connection.execute(_DELIVERED, (outcome_id, decision_id)).fetchone() is not None
+
+
+def owner(connection: sqlite3.Connection, decision_id: str) -> tuple[str, ...]:
     """What tells the outcomes of one tenant from another's: its name, or of a decision that is not there, its id."""
     row = connection.execute("SELECT tenant FROM decisions WHERE decision_id = ?", (decision_id,)).fetchone()
     return ("decision", decision_id) if row is None else ("tenant", row[0] or "")
@@ -283,7 +288,7 @@ SELECT o.seq FROM decisions d JOIN outcomes o ON o.decision_id = d.decision_id
 WHERE d.decision_id IN (SELECT value FROM json_each(?)) AND o.tenant IS NOT NULL AND o.tenant IS NOT d.tenant"""
 
 
-def _refuse_foreign_outcomes(connection: sqlite3.Connection, decision_ids: list[str]) -> None:
+def refuse_foreign_outcomes(connection: sqlite3.Connection, decision_ids: list[str]) -> None:
     """Outcomes that came before these decisions, for another tenant: they are dead letters now."""
     seqs = json.dumps([seq for (seq,) in connection.execute(_FOREIGN, (json.dumps(decision_ids),))])
     if seqs == "[]":
@@ -298,7 +303,7 @@ def _refuse_foreign_outcomes(connection: sqlite3.Connection, decision_ids: list[
     connection.execute(f"DELETE FROM outcomes WHERE {chosen}", (seqs,))
 
 
-def _forgotten(connection: sqlite3.Connection, decision_id: str) -> bool:
+def forgotten(connection: sqlite3.Connection, decision_id: str) -> bool:
     """Whether a decision was forgotten: what is said of it later is not kept either, beside the numbers."""
     query = "SELECT 1 FROM forgotten_decisions WHERE decision_id = ?"
     return connection.execute(query, (decision_id,)).fetchone() is not None

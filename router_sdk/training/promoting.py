@@ -215,7 +215,7 @@ class Promoter:
         try:
             if version is not None:
                 self._registry.load(strategy, version)
-                fold.cursor = fold.saved = version.upto
+                fold.begin_at(version.upto)
             self._learner.folding.restore(fold)
             strategy.prepare(self._members.roster.available)
 

@@ -25,6 +25,34 @@ class AveragesBatches(SoundStrategy):
         self.means = means
 
 
+class SharesItsTable(SoundStrategy):
+    """What one tenant teaches, the other knows."""
+
+    promise = "keeps_tenants_apart"
+
+    def untaught(self):
+        other = super().untaught()
+        other.means = self.means
+        return other
+
+
+class TeachesWhomItWasMadeAfter(SoundStrategy):
+    """Empty at first, but its lessons reach the one that it was made after, too."""
+
+    promise = "keeps_tenants_apart"
+
+    def untaught(self):
+        other = super().untaught()
+        learn = other.learn
+
+        def both(examples):
+            learn(examples)
+            self.learn(examples)
+
+        other.learn = both
+        return other
+
+
 class LearnsFromChoices(SoundStrategy):
     """Whoever was used was right, whatever came of it."""
 

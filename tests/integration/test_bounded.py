@@ -2,7 +2,9 @@
 
 import gc
 import random
+import threading
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from router_sdk_thompson import strategy as thompson
@@ -40,3 +42,31 @@ def test_memory_does_not_grow_with_every_set_of_eligible_agents(monkeypatch, set
             assert ask(200) - before < 120_000, "a set of 21 agents takes some kilobytes wherever it is kept"
         finally:
             tracemalloc.stop()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="descriptors are listed on Linux alone")
+def test_threads_that_ended_leave_no_connection(tmp_path):
+    def descriptors():
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    with Router(NAMES, ["heuristic"], tmp_path / "router.db") as router:
+
+        def use():
+            decision = router.route("x", idempotency_key=threading.current_thread().name)
+            router.record(decision, Outcome(success=True))
+            router.decision(decision.decision_id)
+            assert router.examples[-1:]
+
+        def use_by_many(threads):
+            running = [threading.Thread(target=use) for _ in range(threads)]
+            for thread in running:
+                thread.start()
+            for thread in running:
+                thread.join()
+
+        use_by_many(2)
+        router.flush()
+        before = descriptors()
+        use_by_many(12)
+        router.flush()
+        assert descriptors() <= before

@@ -425,8 +425,8 @@ def test_exports_of_killed_processes_are_reached(store, tmp_path, monkeypatch, s
                 raise Killed
             return listed(*arguments, draft=draft, **more)
 
-        listed = exporting._list
-        monkeypatch.setattr(exporting, "_list", die)
+        listed = exporting.note_export
+        monkeypatch.setattr(exporting, "note_export", die)
         with suppress(Killed):
             router.export_examples(path)
         monkeypatch.undo()

@@ -250,6 +250,7 @@ def test_the_strategies_that_are_installed_keep_tenants_apart(make_router, tenan
     assert {tenant: one.ranking[0] for tenant, one in chosen.items()} == {"acme": "coder", "globex": "analyst"}
     new = router.route(Task("I was charged twice", tenant="initech"))
     assert new.strategy == ("heuristic" if tenancy == "separate" else "thompson")
+    assert router._engine.chain.stage("heuristic").tenants is None, "it never learns"
     assert router.route(Task("I was charged twice", tenant="initech"), exclude={"analyst"}).agent != "analyst"
 
 

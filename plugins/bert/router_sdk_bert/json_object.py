@@ -1,4 +1,4 @@
-"""JSON that came from elsewhere: an object, or an error that says so."""
+"""JSON that came from elsewhere: what was expected, or an error that says so."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ def parse_object(content: bytes) -> dict[str, Any]:
     Raises:
         ValueError: if it is anything else.
     """
-    try:
-        found = json.loads(content)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    found = _parse(content)
     if not isinstance(found, dict):
         raise ValueError("it is no JSON object")
     return found
@@ -30,3 +27,20 @@ def read_object(path: Path) -> dict[str, Any]:
         ValueError: if it holds anything else.
     """
     return parse_object(path.read_bytes())
+
+
+def read_json(path: Path) -> Any:
+    """Whatever JSON a file holds.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: if it holds anything else.
+    """
+    return _parse(path.read_bytes())
+
+
+def _parse(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
+from router_sdk.plugin import CorruptArtifactError
 from router_sdk_bert.json_object import parse_object
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "U32": 4, "BOOL": 1}
 """Bytes of one number, by kind; of other kinds the size is not compared."""
+_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+_LONGEST_HEADER = 100_000_000
 _MOST_AXES = 8
 _METADATA = "__metadata__"
 
@@ -42,6 +51,29 @@ def read_layout(header: bytes, room: int) -> dict[str, Stored]:
     entries = parse_object(header)
     entries.pop(_METADATA, None)
     return {name: _stored(name, entry, room) for name, entry in entries.items()}
+
+
+def read_tensor(path: Path, name: str) -> NDArray[np.float32] | None:
+    """One tensor of a safetensors file, in single precision; None if the file has none of that name.
+
+    Raises:
+        CorruptArtifactError: if the file is not valid.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            behind = 8 + length
+            layout = read_layout(file.read(min(length, _LONGEST_HEADER)), path.stat().st_size - behind)
+            if name not in layout:
+                return None
+            found = layout[name]
+            file.seek(behind + found.start)
+            stored = np.frombuffer(file.read(found.end - found.start), _DTYPES[found.kind]).reshape(found.shape)
+    except (OSError, ValueError, KeyError) as error:
+        raise CorruptArtifactError(f"{path.name}: {name} cannot be read ({error})") from error
+    if found.kind == "BF16":
+        stored = (stored.astype(np.uint32) << 16).view(np.float32)
+    return stored.astype(np.float32)
 
 
 def _stored(name: str, entry: Any, room: int) -> Stored:

@@ -1,7 +1,8 @@
 """ADWIN (Bifet and Gavaldà, 2007) from ``river``, whose state is the residuals it was given.
 
 What ``river`` holds can only be pickled. So the residuals since its window last began are kept beside it, and a fresh
-ADWIN that is given the same ones is the same; the window is begun anew before it grows long.
+ADWIN that is given the same ones is the same; the window is begun anew before it grows long. A shorter window may find
+a change that the longer one did not, because what came first was more scattered: that is an alarm like any other.
 """
 
 from __future__ import annotations
@@ -39,12 +40,22 @@ class AdwinDetector:
         self._delta, self.alarms = delta, alarms
         self._begin(residuals or [])
 
-    def _begin(self, residuals: list[float]) -> None:
+    def _begin(self, residuals: list[float]) -> bool:
+        """Begin a window with these; True if a change is among them, and then it begins behind the last one.
+
+        ``river`` says of each update by itself whether it found one, and counts from nothing again after each.
+        """
         # Imported here, because it takes seconds; by name, because a type checker need not have it installed.
-        self._adwin: Any = import_module("river.drift").ADWIN(delta=self._delta, clock=1)
-        self._residuals = residuals
-        for residual in residuals:
+        make: Any = import_module("river.drift").ADWIN
+        self._adwin = make(delta=self._delta, clock=1)
+        begun = 0
+        for place, residual in enumerate(residuals, 1):
             self._adwin.update(_scaled(residual))
+            if self._adwin.drift_detected:
+                self._adwin, begun = make(delta=self._delta, clock=1), place
+                self.alarms += 1
+        self._residuals = residuals[begun:]
+        return begun > 0
 
     def surprised(self, residual: float, threshold: float) -> bool:
         """Take one outcome in; True where the agent is no longer what it was. The threshold is CUSUM's."""
@@ -54,9 +65,7 @@ class AdwinDetector:
             self.alarms += 1
             self._begin([])
             return True
-        if len(self._residuals) >= MOST:
-            self._begin(self._residuals[-KEPT:])
-        return False
+        return len(self._residuals) >= MOST and self._begin(self._residuals[-KEPT:])
 
     def state(self) -> list[object]:
         """What ``restored`` reads."""

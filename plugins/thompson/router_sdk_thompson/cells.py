@@ -165,10 +165,11 @@ class CellEvidence:
         cell = self._cell(example.task_type, agent)
         standing = cell[2]
         share = standing.weight(self.events, example.at, example.first_at)
-        cell[0] += mass * share
-        cell[1] += gain * share
-        standing.mass += mass * share
-        standing.reward += gain * share
+        # What is taken back after a change has only about the weight at which it was added: no count may go below 0.
+        cell[0] = max(cell[0] + mass * share, 0.0)
+        cell[1] = min(max(cell[1] + gain * share, 0.0), cell[0])
+        standing.mass = max(standing.mass + mass * share, 0.0)
+        standing.reward = min(max(standing.reward + gain * share, 0.0), standing.mass)
 
     def scale(self) -> float:
         """Share of what is stored that time has left at the log's present."""

@@ -27,6 +27,8 @@ FIRST_VALUES = 64
 """Values of a number that settle its scale."""
 MOST_COLUMNS = 512
 """Beyond these, new categories share columns."""
+MOST_PLACES = 8_192
+"""Names and categories that are known by themselves: a category beyond these shares a column, and a number has none."""
 MOST_REMEMBERED = 10_000
 """Names and categories whose digest is not computed again."""
 NUMBER, CATEGORY = "n", "c"
@@ -42,12 +44,16 @@ class Columns:
         first: Columns in front that others fill, such as an embedding.
 
     Attributes:
+        first: How many of those are kept.
+        given: How many there were at first.
+        most: Columns beyond which new names and categories share those there are.
         count: Columns known so far.
         numbers: 1 for a column that holds numbers and 0 for a category's, shape ``(count,)``; None where all do.
     """
 
     def __init__(self, first: int = 0) -> None:
-        self.first = self.count = first
+        self.first = self.given = self.count = first
+        self.most = MOST_COLUMNS
         self._places: dict[str, int] = {}
         self._scales: dict[str, list[float]] = {}
         self._digests: dict[str, str] = {}
@@ -58,17 +64,29 @@ class Columns:
         """A copy for requests, which later fitting leaves alone."""
         twin = Columns(self.first)
         twin.count, twin._places, twin._digests = self.count, dict(self._places), self._digests
+        twin.given, twin.most = self.given, self.most
         twin._scales = {name: list(scale) for name, scale in self._scales.items()}
         twin.numbers = self.numbers
         return twin
+
+    def keep(self, first: int, most: int) -> None:
+        """Leave out all but so many columns in front and so many others: a later one then shares an earlier one."""
+        self.first = first
+        if most < min(len(self._places), self.most):
+            self.most = most
+            places = self._places.items()
+            self._places = {digest: place if place < most else self._shared(digest) for digest, place in places}
+        self._sort()
+
+    def _shared(self, digest: str) -> int:
+        return crc32(digest.encode()) % self.most
 
     def fit(self, features: Mapping[str, FeatureValue]) -> bool:
         """Note columns and scales, while learning only; True where something was new."""
         before = len(self._places), self._seen
         for name, value in features.items():
             digest = self._digest(name, value)
-            self._place(digest)
-            if isinstance(value, (str, bool)):
+            if not self._place(digest) or isinstance(value, (str, bool)):
                 continue
             scale = self._scales.setdefault(digest, [0.0, 0.0, 0.0])
             if scale[0] < FIRST_VALUES:
@@ -83,7 +101,7 @@ class Columns:
         return before != (len(self._places), self._seen)
 
     def _sort(self) -> None:
-        self.count = self.first + min(len(self._places), MOST_COLUMNS)
+        self.count = self.first + min(len(self._places), self.most)
         numbers = np.ones(self.count)
         for digest, place in self._places.items():
             if digest[0] == CATEGORY:
@@ -101,10 +119,14 @@ class Columns:
                 self._digests[kind + key] = digest
         return digest
 
-    def _place(self, digest: str) -> None:
+    def _place(self, digest: str) -> bool:
+        """Give a name or category a column; whether it has one of its own, or is known to share one."""
+        taken = len(self._places)
         if digest not in self._places:
-            taken = len(self._places)
-            self._places[digest] = taken if taken < MOST_COLUMNS else crc32(digest.encode()) % MOST_COLUMNS
+            if taken >= MOST_PLACES:
+                return False
+            self._places[digest] = taken if taken < self.most else self._shared(digest)
+        return True
 
     def encode(self, features: Mapping[str, FeatureValue]) -> NDArray[np.float64]:
         """The vector of one dict, shape ``(count,)``; the columns in front are left at 0."""
@@ -113,6 +135,8 @@ class Columns:
         for name, value in features.items():
             digest = self._digest(name, value)
             place = self._places.get(digest)
+            if place is None and isinstance(value, str) and len(self._places) >= MOST_PLACES:
+                place = self._shared(digest)
             if place is None or first + place >= size:
                 continue
             vector[first + place] += 1.0 if isinstance(value, str) else self._number(digest, value)
@@ -127,7 +151,8 @@ class Columns:
 
     def state(self) -> dict[str, Any]:
         """What ``restore`` reads."""
-        return {"first": self.first, "places": self._places, "scales": self._scales}
+        kept = {"first": self.first, "given": self.given, "most": self.most}
+        return {**kept, "places": self._places, "scales": self._scales}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what ``state`` gave.
@@ -139,6 +164,7 @@ class Columns:
         if not all(isfinite(number) for scale in scales.values() for number in scale):
             raise ValueError("scales of the features are not finite")
         self.first = int(state["first"])
+        self.given, self.most = int(state.get("given", self.first)), int(state.get("most", MOST_COLUMNS))
         self._places = {str(key): int(place) for key, place in state["places"].items()}
         self._scales = scales
         self._sort()

@@ -13,6 +13,7 @@ from router_sdk_thompson.dense_view import Design
 from router_sdk_thompson.detection import restored_detector
 from router_sdk_thompson.restless import Restless
 from router_sdk_thompson.rivals import Rivals
+from router_sdk_thompson.saved_arrays import save_array
 from router_sdk_thompson.standing import checked_pair
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def save_dense(model: DenseModel, folder: Path, stem: str) -> None:
         "step": model.clock.step,
         "columns": design.columns.state(),
         "fourier": 0 if design.fourier is None else design.fourier.count,
+        "drawn": 0 if design.fourier is None else design.fourier.drawn,
         "early": list(model.early),
         "rivals": [model.rivals.whims, model.rivals.successes],
         "agents": posterior.names(),
@@ -41,9 +43,9 @@ def save_dense(model: DenseModel, folder: Path, stem: str) -> None:
     }
     (folder / f"{stem}.json").write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
     rows = [np.pad(x, (0, design.width - len(x))) for x in model.early.values()]
-    np.save(folder / f"{stem}_early.npy", np.array(rows).reshape(len(rows), design.width), allow_pickle=False)
+    save_array(folder / f"{stem}_early.npy", np.array(rows).reshape(len(rows), design.width))
     for key, array in posterior.arrays().items():
-        np.save(folder / f"{stem}_{key}.npy", array, allow_pickle=False)
+        save_array(folder / f"{stem}_{key}.npy", array)
 
 
 def load_dense(model: DenseModel, folder: Path, stem: str) -> None:
@@ -64,7 +66,9 @@ def load_dense(model: DenseModel, folder: Path, stem: str) -> None:
         posterior.restore([str(name) for name in state["agents"]], arrays)
         detectors = {str(name): restored_detector(model.config, each) for name, each in state["detectors"].items()}
         restless = Restless.restored(state["restless"])
-        design = Design(columns, model.fourier(int(state["fourier"])))
+        design = Design(columns, model.fourier(int(state.get("drawn", state["fourier"]))))
+        if design.fourier is not None:
+            design.fourier.keep(int(state["fourier"]))
         events, step = int(state["events"]), state["step"]
         rivals = Rivals()
         rivals.whims, rivals.successes = checked_pair(state["rivals"])

@@ -18,6 +18,7 @@ from router_sdk_thompson.publication import TwoCopies
 from router_sdk_thompson.reading import Reading
 from router_sdk_thompson.restless import Restless
 from router_sdk_thompson.rivals import SELDOM, Rivals
+from router_sdk_thompson.room import fitting, widest
 from router_sdk_thompson.standing import KEPT
 
 if TYPE_CHECKING:
@@ -70,12 +71,31 @@ class DenseModel:
         self._view: DenseView | None = None
         self.events = 0
 
-    def _start(self, vector: NDArray[Any] | None, features: Mapping[str, FeatureValue]) -> Design:
+    def _start(self, vector: NDArray[Any] | None, features: Mapping[str, FeatureValue], agents: int) -> Design:
         config, first = self.config, 0 if vector is None else len(vector)
         numbers = first + sum(not isinstance(value, str) for value in features.values())
-        wanted = config.fourier_features if 0 < numbers <= config.fourier_columns else 0
+        wanted = min(config.fourier_features, 2 * widest(agents) // 3) if 0 < numbers <= config.fourier_columns else 0
         self.design = design = Design(Columns(first), self.fourier(wanted))
         self.posterior = self.empty()
+        return design
+
+    def _make_room(self, design: Design, agents: int) -> Design:
+        """Give up features where so many agents have no room for them all."""
+        now = design.layout
+        kept = fitting(now, agents)
+        if kept == now:
+            return design
+        known = self.posterior.width - 1 - now.fourier - now.first  # the newest columns are not among them yet
+        parts = [(1, 1), (now.fourier, kept.fourier), (now.first, kept.first), (known, kept.columns)]
+        starts = np.cumsum([0, *(some for some, _ in parts)])
+        places = np.concatenate([start + np.arange(min(part)) for start, part in zip(starts, parts, strict=False)])
+        self.early = {name: np.pad(x, (0, self.posterior.width - len(x)))[places] for name, x in self.early.items()}
+        self.posterior.narrow(places)
+        design.columns.keep(kept.first, kept.columns)
+        if design.fourier is not None:
+            design.fourier.keep(kept.fourier)
+        self.design = design = Design(design.columns, design.fourier if kept.fourier else None)
+        self._frozen = None
         return design
 
     def fourier(self, count: int) -> FourierFeatures | None:
@@ -95,11 +115,13 @@ class DenseModel:
     def learn(self, example: Example, told: Sequence[Change], task: Task, vector: NDArray[Any] | None) -> None:
         """Take in what one revision says; ``view`` publishes it."""
         features = described(task)
-        design = self._start(vector, features) if self.design is None else self.design
+        design = self.design or self._start(vector, features, len(example.eligible))
         posterior = self.posterior
         settling = bool(features) and example.previous is None and design.columns.fit(features)
         if settling:
             self._frozen = None
+        newcomers = sum(change.agent not in posterior.rows for change in told)
+        design = self._make_room(design, len(posterior.rows) + newcomers)
         if posterior.width != design.width:
             if design.fourier is not None:
                 design.fourier.grow(design.columns.count)

@@ -58,9 +58,13 @@ class DensePair:
     """
 
     def __init__(self, config: ThompsonConfig, seed: int) -> None:
+        self._config, self._seed = config, seed
         self.curved = DenseModel(config, seed)
-        self.straight = DenseModel(config.model_copy(update={"fourier_features": 0}), seed)
+        self.straight = self._straight()
         self._contest = Contest()
+
+    def _straight(self) -> DenseModel:
+        return DenseModel(self._config.model_copy(update={"fourier_features": 0}), self._seed)
 
     @property
     def events(self) -> int:
@@ -77,6 +81,8 @@ class DensePair:
         curved.learn(example, told, task, vector)
         if curved.design is not None and curved.design.fourier is not None:
             straight.learn(example, told, task, vector)
+        elif straight.events:
+            self.straight = self._straight()  # so many agents that Fourier features were given up: both would be one
 
     def predicted(self, agent: str, task: Task) -> float:
         """Reward that the better one expects of an agent at a task's features, before they are learnt."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from router_sdk.plugin import DEFAULT_TASK_TYPE
 from router_sdk_thompson.proposing import Belief
+from router_sdk_thompson.room import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +32,12 @@ class Design(NamedTuple):
     fourier: FourierFeatures | None
 
     @property
+    def layout(self) -> Layout:
+        """What the features are."""
+        fourier, first = 0 if self.fourier is None else self.fourier.count, self.columns.first
+        return Layout(fourier, first, self.columns.count - first)
+
+    @property
     def width(self) -> int:
         """Number of features."""
         return 1 + (0 if self.fourier is None else self.fourier.count) + self.columns.count
@@ -47,8 +54,8 @@ class Design(NamedTuple):
             np.divide(vector, sqrt(vector.dot(vector)) or 1.0, x[1:])
             return x
         raw = columns.encode(features)
-        if vector is not None and len(vector) == first:
-            raw[:first] = vector
+        if vector is not None and len(vector) == columns.given:
+            raw[:first] = vector[:first]
         length = float(raw @ raw)
         if length > 0.0:
             raw /= sqrt(length)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from router_sdk_thompson.room import capacity
 from router_sdk_thompson.text_features import FEATURES
 
 if TYPE_CHECKING:
@@ -29,16 +30,17 @@ class Diagonal:
 
     Args:
         variance: Prior variance of each weight.
+        halved: How often the features were halved: neighbours share a place then.
 
     Attributes:
         rows: Agent name to row.
-        mean: Weights, shape ``(rows, FEATURES)``, float32.
+        mean: Weights, shape ``(rows, FEATURES >> halved)``, float32.
         precision: What the evidence adds to the prior's precision, same shape.
         count: Observations, shape ``(rows,)``.
     """
 
-    def __init__(self, variance: float) -> None:
-        self.base = 1.0 / variance
+    def __init__(self, variance: float, halved: int = 0) -> None:
+        self.base, self.halved = 1.0 / variance, halved
         self.rows: dict[str, int] = {}
         self._free: list[int] = []
         self._allocate(LEAST_ROWS)
@@ -46,8 +48,24 @@ class Diagonal:
     def _allocate(self, rows: int) -> None:
         # Fresh zeros are not in memory until they are written, so a thousand new agents cost nothing.
         self.count = np.zeros(rows)
-        self.mean = np.zeros((rows, FEATURES), dtype=np.float32)
-        self.precision = np.zeros((rows, FEATURES), dtype=np.float32)
+        self.mean = np.zeros((rows, FEATURES >> self.halved), dtype=np.float32)
+        self.precision = np.zeros((rows, FEATURES >> self.halved), dtype=np.float32)
+
+    def at(self, ids: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Where the features with these ids are; two of a text may share a place."""
+        return ids >> self.halved if self.halved else ids
+
+    def halve(self, times: int) -> Diagonal:
+        """The same with its features halved so often in all: what was learnt of neighbours is one weight's evidence."""
+        less = Diagonal(1.0 / self.base, times)
+        less._allocate(len(self.mean))
+        less.rows, less._free, less.count[:] = dict(self.rows), list(self._free), self.count
+        for row in self.rows.values():
+            precision = self.precision[row].reshape(len(less.precision[row]), -1)
+            moment = (self.mean[row].reshape(precision.shape) * (precision + self.base)).sum(axis=1)
+            less.precision[row] = precision.sum(axis=1)
+            less.mean[row] = moment / (less.precision[row] + self.base)
+        return less
 
     def row(self, agent: str) -> int:
         """The agent's row; a new one is empty."""
@@ -57,7 +75,7 @@ class Diagonal:
             kept = len(self.mean)
             if found >= kept:
                 mean, precision, count = self.mean, self.precision, self.count
-                self._allocate(2 * kept)
+                self._allocate(capacity(found + 1))
                 self.count[:kept] = count
                 for row in range(kept):
                     touched = np.flatnonzero(precision[row])
@@ -68,13 +86,14 @@ class Diagonal:
 
     def catch_up(self, source: Diagonal, touched: dict[int, list[NDArray[np.intp]]]) -> None:
         """Become like ``source``, which changed in these rows, at these places of them, since the last time."""
-        if len(self.mean) != len(source.mean):
+        if self.mean.shape != source.mean.shape:
+            self.halved = source.halved
             self._allocate(len(source.mean))
-            touched = {row: [] for row in range(len(source.mean))}
+            touched = {row: [] for row in range(len(source.rows) + len(source._free))}
         for row, places in touched.items():
             self.count[row] = source.count[row]
             if 0 < len(places) <= FEW:
-                for ids in places:
+                for ids in map(self.at, places):
                     self.mean[row, ids] = source.mean[row, ids]
                     self.precision[row, ids] = source.precision[row, ids]
             elif self.mean[row].any() or source.precision[row].any():
@@ -98,18 +117,18 @@ class Diagonal:
         mean = np.zeros((len(agents), size), dtype=np.float32)
         precision = np.full((len(agents), size), self.base, dtype=np.float32)
         for source in (self,) if prior is None else (self, prior):
-            places = [source.rows.get(agent, -1) for agent in agents]
+            places, at = [source.rows.get(agent, -1) for agent in agents], source.at(ids)
             if max(places) < 0:
                 continue
             if min(places) >= 0:
                 index = np.array(places)[:, None]
-                mean += source.mean[index, ids]
-                precision += source.precision[index, ids]
+                mean += source.mean[index, at]
+                precision += source.precision[index, at]
             else:
                 held = [place >= 0 for place in places]
                 index = np.array([place for place in places if place >= 0])[:, None]
-                mean[held] += source.mean[index, ids]
-                precision[held] += source.precision[index, ids]
+                mean[held] += source.mean[index, at]
+                precision[held] += source.precision[index, at]
         means = mean.sum(axis=1) / sqrt(size)
         np.reciprocal(precision, out=precision)
         return means.tolist(), np.sqrt(precision.sum(axis=1) / size).tolist()
@@ -118,11 +137,13 @@ class Diagonal:
         self, row: int, ids: NDArray[np.intp], prior: Diagonal | None, prior_row: int
     ) -> tuple[float, float, NDArray[np.float32]]:
         """Score, its variance and the direction of an update of one agent at these features."""
-        precision = self.precision[row].take(ids)
-        score = float(self.mean[row].take(ids).sum())
+        at = self.at(ids)
+        precision = self.precision[row].take(at)
+        score = float(self.mean[row].take(at).sum())
         if prior is not None and prior_row >= 0:
-            precision += prior.precision[prior_row].take(ids)
-            score += float(prior.mean[prior_row].take(ids).sum())
+            at = prior.at(ids)
+            precision += prior.precision[prior_row].take(at)
+            score += float(prior.mean[prior_row].take(at).sum())
         precision += self.base
         np.reciprocal(precision, out=precision)
         size = len(ids)
@@ -130,9 +151,9 @@ class Diagonal:
 
     def move(self, row: int, ids: NDArray[np.intp], change: NDArray[np.float32], precision: float) -> None:
         """Add to the weights of these features, and to their precision."""
-        mean, held = self.mean[row], self.precision[row]
-        mean[ids] += change
-        held[ids] += precision
+        mean, held, at = self.mean[row], self.precision[row], self.at(ids)
+        mean[at] += change
+        held[at] += precision
 
     def fade(self, rows: Iterable[int], share: float) -> None:
         """Let what is known count only a share of what it did."""

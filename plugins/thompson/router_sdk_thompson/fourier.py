@@ -24,10 +24,11 @@ class FourierFeatures:
 
     Attributes:
         count: How many features.
+        drawn: How many there were at first.
     """
 
     def __init__(self, count: int, bandwidth: float, weight: float, seed: int) -> None:
-        self.count, self._bandwidth, self._seed = count, bandwidth, seed
+        self.count, self.drawn, self._bandwidth, self._seed = count, count, bandwidth, seed
         self._amplitude = weight * float(np.sqrt(2.0 / max(count, 1)))
         self._phases = np.random.default_rng([seed, 0]).uniform(0.0, 2.0 * np.pi, count)
         self._frequencies = np.empty((count, 0))
@@ -42,9 +43,14 @@ class FourierFeatures:
             ]
             self._frequencies = np.column_stack([self._frequencies, *fresh])
 
+    def keep(self, count: int) -> None:
+        """Leave out all but the first so many; each of those counts for what it did."""
+        self.count = count
+        self._phases, self._frequencies = self._phases[:count].copy(), self._frequencies[:count].copy()
+
     def frozen(self) -> FourierFeatures:
         """A copy for requests, which later growth leaves alone."""
-        return copy(self)  # `grow` replaces the array and never writes to it.
+        return copy(self)  # `grow` and `keep` replace the arrays and never write to them.
 
     def features(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
         """Features of one vector of at most as many columns as were grown, shape ``(count,)``."""

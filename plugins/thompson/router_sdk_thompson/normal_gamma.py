@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from router_sdk_thompson.outer import add_outer
-from router_sdk_thompson.reading import LEAST_ROWS, Reading
+from router_sdk_thompson.reading import Reading
+from router_sdk_thompson.room import LEAST_ROWS, capacity
 from router_sdk_thompson.saved_arrays import checked
 from router_sdk_thompson.short_list import LONG
 
@@ -59,7 +60,7 @@ class NormalGamma(Reading):
             return found
         found = self._free.pop() if self._free else len(self.rows)
         if found >= len(self.mean):
-            self._resize(2 * len(self.mean), self.width)
+            self._resize(capacity(found + 1), self.width)
         self._blank(found)
         self.rows[agent] = found
         self._version += 1
@@ -79,7 +80,7 @@ class NormalGamma(Reading):
         mean, sigma, numbers = self.mean, self.sigma, (self.count, self.residual, self.noise)
         kept, known = len(mean), self.width
         self._allocate(rows, width)
-        self.sigma[:kept, range(known, width), range(known, width)] = 1.0 / self.ridge
+        self.sigma[:kept, range(known, width), range(known, width)] = 1.0 / self.ridge  # the others are not in use
         self.mean[:kept, :known], self.sigma[:kept, :known, :known] = mean, sigma
         self.count[:kept], self.residual[:kept], self.noise[:kept] = numbers
         if rows > LONG:
@@ -89,6 +90,21 @@ class NormalGamma(Reading):
         """Make room for features that turned up later; what is known of the others stays."""
         if width > self.width:
             self._resize(len(self.mean), width)
+
+    def narrow(self, kept: NDArray[np.intp]) -> None:
+        """Leave out all features but these, given by their places; what is known of them stays."""
+        if not self.rows:
+            self._free = []
+            self._version += 1
+            self._allocate(LEAST_ROWS, 1)
+            return
+        mean, sigma, numbers = self.mean, self.sigma, (self.count, self.residual, self.noise)
+        used = len(self.rows) + len(self._free)
+        self._allocate(len(mean), len(kept))
+        for row in range(used):
+            self.mean[row], self.sigma[row] = mean[row, kept], sigma[row][np.ix_(kept, kept)]
+            self.spread[row] = self.sigma[row].diagonal()
+        self.count[:], self.residual[:], self.noise[:] = numbers
 
     def observe(self, row: int, x: NDArray[np.float64], reward: float, weight: float) -> float:
         """Add one observation; a negative weight takes one back that was added with the positive one.
@@ -178,7 +194,7 @@ class NormalGamma(Reading):
         """
         mean, sigma, count, residual = checked(len(names), arrays)
         self.rows, self._free = {}, []
-        self._allocate(max(LEAST_ROWS, len(names)), mean.shape[1])
+        self._allocate(capacity(len(names)), mean.shape[1])
         for index, name in enumerate(names):
             row = self.row(name)
             self.mean[row], self.sigma[row] = mean[index], sigma[index]

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from router_sdk_thompson.room import LEAST_ROWS
 from router_sdk_thompson.short_list import LONG, short_listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import DTypeLike, NDArray
-
-LEAST_ROWS = 4
 
 
 class Reading:
@@ -126,7 +125,7 @@ class Reading:
         """Become like ``source``, which changed in these rows since the last time."""
         if self._block.shape != source._block.shape:
             self._allocate(len(source.mean), source.width)
-            touched = {row: [] for row in range(len(source.mean))}
+            touched = {row: [] for row in range(len(source.rows) + len(source._free))}
         for row in touched:
             self._block[row] = source._block[row]
             if len(self.spread) > LONG:

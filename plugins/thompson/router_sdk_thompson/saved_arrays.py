@@ -1,4 +1,4 @@
-"""Says whether arrays that were read from disk can be normal-inverse-gamma posteriors."""
+"""Arrays on disk: what is written can be read, and what is read can be normal-inverse-gamma posteriors."""
 
 from __future__ import annotations
 
@@ -8,8 +8,20 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array.
+
+    Raises:
+        ValueError: if a number is not finite.
+    """
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"{path.stem} is not finite")
+    np.save(path, array, allow_pickle=False)
 
 
 def checked(agents: int, arrays: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], ...]:

@@ -11,6 +11,7 @@ import numpy as np
 from router_sdk.plugin import CorruptArtifactError
 from router_sdk_thompson.diagonal import Diagonal
 from router_sdk_thompson.restless import Restless
+from router_sdk_thompson.saved_arrays import save_array
 from router_sdk_thompson.text_features import FEATURES
 from router_sdk_thompson.text_watch import TextWatch
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from router_sdk_thompson.text_model import TextModel
+
+_MOST_HALVED = FEATURES.bit_length() - 2
 
 
 def save_text(model: TextModel, folder: Path) -> None:
@@ -29,6 +32,7 @@ def save_text(model: TextModel, folder: Path) -> None:
         "events": model.events,
         "step": model.clock.step,
         "agents": names,
+        "halved": model.evidence.halved,
         "counts": model.evidence.counts(names),
         "residual": model.residual,
         "observed": model.observed,
@@ -40,9 +44,9 @@ def save_text(model: TextModel, folder: Path) -> None:
     rows = [model.evidence.rows[name] for name in names]
     mean, precision = model.evidence.mean[rows], model.evidence.precision[rows]
     touched = np.flatnonzero((mean != 0.0) | (precision != 0.0))
-    np.save(folder / "text_places.npy", touched.astype(np.int64), allow_pickle=False)
-    np.save(folder / "text_mean.npy", mean.ravel()[touched], allow_pickle=False)
-    np.save(folder / "text_precision.npy", precision.ravel()[touched], allow_pickle=False)
+    save_array(folder / "text_places.npy", touched.astype(np.int64))
+    save_array(folder / "text_mean.npy", mean.ravel()[touched])
+    save_array(folder / "text_precision.npy", precision.ravel()[touched])
 
 
 def load_text(model: TextModel, folder: Path) -> None:
@@ -69,10 +73,10 @@ def load_text(model: TextModel, folder: Path) -> None:
             raise ValueError("sums must be finite and at least 0")
         watch = TextWatch.restored(state["watch"], model.config)
         restless = Restless.restored(state["restless"])
-        evidence = Diagonal(1.0 / model.evidence.base)
+        evidence = Diagonal(1.0 / model.evidence.base, min(max(int(state.get("halved", 0)), 0), _MOST_HALVED))
         for name in names:
             evidence.row(name)
-        if len(places) and (int(places[0]) < 0 or int(places[-1]) >= len(names) * FEATURES):
+        if len(places) and (int(places[0]) < 0 or int(places[-1]) >= len(names) * evidence.mean.shape[1]):
             raise ValueError("places are out of range")
         evidence.mean.ravel()[places] = mean
         evidence.precision.ravel()[places] = precision

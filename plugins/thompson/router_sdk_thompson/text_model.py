@@ -12,7 +12,9 @@ from router_sdk_thompson.diagonal import Diagonal
 from router_sdk_thompson.publication import TwoCopies
 from router_sdk_thompson.restless import Restless
 from router_sdk_thompson.rivals import Rivals
+from router_sdk_thompson.room import halvings
 from router_sdk_thompson.standing import KEPT
+from router_sdk_thompson.text_features import FEATURES
 from router_sdk_thompson.text_view import TextView, with_extras
 from router_sdk_thompson.text_watch import TextWatch
 from router_sdk_thompson.warm_start import example_prior
@@ -96,6 +98,7 @@ class TextModel:
             self.evidence.fade([row], kept)
         if not len(ids):
             return
+        self._make_room([change.agent for change in told] if self.evidence.rows else example.eligible)
         places = with_extras(ids, example.task_type, features)
         weight = self.clock.weight(example.first_at)
         for agent, old, new in told:
@@ -105,6 +108,14 @@ class TextModel:
             rate = self.rivals.verdict() if reward >= SUCCESS else None
             if rate is not None and self.config.rival_weight:
                 self._teach_rivals(example, places, rate, self.config.rival_weight * reward * weight)
+
+    def _make_room(self, newcomers: Sequence[str]) -> None:
+        """Give up features where there is no room for them all with these agents, too."""
+        rows = self.evidence.rows
+        times = halvings(len(rows) + sum(agent not in rows for agent in newcomers), FEATURES)
+        if times > self.evidence.halved:
+            self.evidence = self.evidence.halve(times)
+            self.copies.touch_all(self.evidence.rows.values())
 
     def _teach(self, agent: str, ids: NDArray[np.intp], old: float | None, new: float | None, weight: float) -> None:
         evidence, prior = self.evidence, self._prior
@@ -128,7 +139,8 @@ class TextModel:
         elif old is not None:
             evidence.move(row, ids, width * np.float32((score - old) * gain), 0.0)
             # A precision below that of the prior would be none.
-            evidence.precision[row, ids] = np.maximum(evidence.precision[row, ids] - np.float32(precision), 0.0)
+            at = evidence.at(ids)
+            evidence.precision[row, at] = np.maximum(evidence.precision[row, at] - np.float32(precision), 0.0)
 
     def predicted(self, agent: str, ids: NDArray[Any], task_type: str, features: Mapping[str, FeatureValue]) -> float:
         """Reward expected of an agent at a text, before it is learnt."""
@@ -140,25 +152,26 @@ class TextModel:
         return (mass * guess + self.residual) / (mass + self.observed)
 
     def _teach_rivals(self, example: Example, ids: NDArray[np.intp], rate: float, weight: float) -> None:
-        evidence, prior = self.evidence, self._prior
         names = [name for name in example.eligible if name != example.agent]
         if not names:
             return
+        self._make_room(names)
+        evidence, prior = self.evidence, self._prior
         rows = [evidence.row(name) for name in names]
         for row in rows:
             self.copies.touch(row, ids)
-        index = np.array(rows)[:, None]
-        mean, precision = evidence.mean[index, ids], evidence.precision[index, ids]
+        index, at = np.array(rows)[:, None], evidence.at(ids)
+        mean, precision = evidence.mean[index, at], evidence.precision[index, at]
         score, width = mean.sum(axis=1), precision + evidence.base
         if prior is not None and all(name in prior.rows for name in names):
             before = np.array([prior.rows[name] for name in names])[:, None]
-            score += prior.mean[before, ids].sum(axis=1)
-            width += prior.precision[before, ids]
+            score += prior.mean[before, prior.at(ids)].sum(axis=1)
+            width += prior.precision[before, prior.at(ids)]
         np.reciprocal(width, out=width)
         size, noise = len(ids), self._noise() / weight
         gain = (rate - score / sqrt(size)) / (sqrt(size) * (width.sum(axis=1) / size + noise))
-        evidence.mean[index, ids] = mean + width * gain[:, None].astype(np.float32)
-        evidence.precision[index, ids] = precision + np.float32(1.0 / (size * noise))
+        evidence.mean[index, at] = mean + width * gain[:, None].astype(np.float32)
+        evidence.precision[index, at] = precision + np.float32(1.0 / (size * noise))
 
     def _unsettle(self, agent: str) -> None:
         """An agent is not what it was: let most of its record go, and the rest fade."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from router_sdk_thompson.diagonal import Diagonal
+from router_sdk_thompson.room import halvings
 from router_sdk_thompson.text_features import FEATURES, text_ids
 
 if TYPE_CHECKING:
@@ -46,14 +47,16 @@ def example_prior(agents: AgentSet, variance: float, seed: int) -> Diagonal | No
         return None
     names = sorted(told)
     each = max(1, MOST_EXAMPLES // len(names))
+    prior = Diagonal(variance, halvings(len(names), FEATURES))
     lessons = [
-        (place, text_ids(text).astype(np.intp)) for place, name in enumerate(names) for text in told[name][:each]
+        (place, prior.at(text_ids(text).astype(np.intp)))
+        for place, name in enumerate(names)
+        for text in told[name][:each]
     ]
     lessons = [(place, ids) for place, ids in lessons if len(ids)]
-    shared = np.zeros(FEATURES)
+    shared = np.zeros(FEATURES >> prior.halved)
     for _, ids in lessons:
         shared[ids] += 1.0 / len(ids)
-    prior = Diagonal(variance)
     freedom = (1.0 / (prior.base + shared / COMMON)).astype(np.float32)
     rows = np.array([prior.row(name) for name in names])
     rng = np.random.default_rng(seed)

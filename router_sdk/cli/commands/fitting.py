@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from router_sdk.cli.commands.importing import MapOption, mapping_of_data
+from router_sdk.cli.commands.importing import (
+    LabelsOption,
+    MapOption,
+    NewAgentsOption,
+    RangeOption,
+    bring_in,
+    check_refused,
+    file_to_import,
+    mapping_of_data,
+    told_mapping,
+)
 from router_sdk.cli.invocation import Invocation
 from router_sdk.cli.tables import visible, word
 from router_sdk.errors import FitError, InvalidInputError
@@ -33,14 +45,35 @@ SettingsOption = Annotated[
 ]
 
 
-def retrain(invocation: Invocation, strategy: StrategyOption = None, set_: SettingsOption = None) -> None:
+def retrain(
+    invocation: Invocation,
+    strategy: StrategyOption = None,
+    set_: SettingsOption = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="FILE", help="Import this file first, as router import does.")
+    ] = None,
+    map_: MapOption = None,
+    labels: LabelsOption = None,
+    score_range: RangeOption = None,
+    new_agents: NewAgentsOption = False,
+) -> None:
     """Fit a new version from the log. It serves once it has passed the gate.
 
     Routers that have the store open serve it within seconds, between two requests.
     """
-    with invocation.router(new=False) as router:
-        fit = _watched(invocation, router.retrain(strategy, **_settings(set_)))
-    _show(invocation, fit)
+    settings, mapping = _settings(set_), told_mapping(map_, labels, score_range)
+    if from_ is None and (mapping or new_agents):
+        raise InvalidInputError("--map, --labels, --score-range and --new-agents are about a file; name it with --from")
+    source = None if from_ is None else file_to_import(from_)
+    report = None
+    with invocation.router(new=source is not None) as router:
+        router.strategy(strategy) if strategy is not None else None  # before anything is imported
+        if source is not None:
+            report = bring_in(invocation, router, source, mapping, new_agents=new_agents)
+        fit = _watched(invocation, router.retrain(strategy, **settings))
+    _show(invocation, fit, {} if report is None else {"imported": asdict(report)})
+    if report is not None:
+        check_refused(report)
 
 
 def pretrain(
@@ -50,6 +83,7 @@ def pretrain(
         typer.Option(metavar="FILE", help="A JSONL or CSV file (.gz too) of tasks with a label or per-agent scores."),
     ] = None,
     map_: MapOption = None,
+    labels: LabelsOption = None,
     sessions: Annotated[
         int, typer.Option(min=20, metavar="N", help="Without a file: generated sessions of the marketing-mix scenario.")
     ] = 3_000,
@@ -62,13 +96,13 @@ def pretrain(
     What it learns from is not logged as something that happened here. Agents that the file or the scenario names are
     added to the store, where neither the configuration nor the store has any.
     """
-    mapping = mapping_of_data(map_, data)
-    tasks, labels, agents = _generated(sessions, seed) if data is None else _read(data, mapping)
+    mapping = mapping_of_data(map_, data, labels)
+    tasks, wanted, agents = _generated(sessions, seed) if data is None else _read(data, mapping)
     with invocation.router() as router:
         if not router.agents:
             for agent in agents:
                 router.add_agent(agent)
-        fit = _watched(invocation, router.pretrain(tasks, labels, strategy, wait=False, **_settings(set_)))
+        fit = _watched(invocation, router.pretrain(tasks, wanted, strategy, wait=False, **_settings(set_)))
     _show(invocation, fit)
 
 
@@ -121,11 +155,11 @@ def _watched(invocation: Invocation, fit: Fit) -> Fit:
             raise
 
 
-def _show(invocation: Invocation, fit: Fit) -> None:
+def _show(invocation: Invocation, fit: Fit, also: Mapping[str, Any] = MappingProxyType({})) -> None:
     version = fit.version
     if version is None:
         raise FitError(fit.words)
-    report: Mapping[str, Any] = {"state": fit.state, "reason": fit.words, "version": version.to_dict()}
+    report: Mapping[str, Any] = {"state": fit.state, "reason": fit.words, "version": version.to_dict(), **also}
     seconds = word(round(version.metrics.get("duration_s", 0.0)))
     invocation.screen.show(
         report,

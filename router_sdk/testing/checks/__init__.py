@@ -4,7 +4,11 @@ from collections.abc import Callable
 
 from router_sdk.testing.checks.concurrency import answers_many_threads_at_once
 from router_sdk.testing.checks.declaration import declares_what_the_router_calls
-from router_sdk.testing.checks.learning import learns_alike_in_any_batches, leaves_an_agent_that_fails
+from router_sdk.testing.checks.learning import (
+    keeps_tenants_apart,
+    learns_alike_in_any_batches,
+    leaves_an_agent_that_fails,
+)
 from router_sdk.testing.checks.membership import copes_as_agents_come_and_go
 from router_sdk.testing.checks.proposals import (
     answers_at_all,
@@ -31,6 +35,7 @@ CHECKS: tuple[Check, ...] = (
     keeps_requests_apart,
     copes_as_agents_come_and_go,
     learns_alike_in_any_batches,
+    keeps_tenants_apart,
     leaves_an_agent_that_fails,
     comes_back_from_disk,
     saves_no_pickle,

@@ -30,6 +30,18 @@ def learns_alike_in_any_batches(trial: Trial) -> None:
     require_same(answers, trial.ask_all(singles), "one batch against one example at a time")
 
 
+def keeps_tenants_apart(trial: Trial) -> None:
+    """What ``untaught`` makes has learnt nothing, and neither of the two learns what the other is taught."""
+    strategy = trial.taught()
+    before = trial.ask_all(strategy)
+    other = strategy.untaught()
+    other.prepare(trial.agents)
+    require_same(trial.ask_all(trial.prepared()), trial.ask_all(other), "a new one against what untaught() makes")
+    other.learn(trial.lessons(first=LESSONS + 1))
+    require_same(before, trial.ask_all(strategy), "after what untaught() made was taught")
+    other.close()
+
+
 def leaves_an_agent_that_fails(trial: Trial) -> None:
     """A hundred failures of its favourite take probability away from it, and it is the favourite no more."""
     if not trial.learns:

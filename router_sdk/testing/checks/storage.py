@@ -29,6 +29,8 @@ def comes_back_from_disk(trial: Trial) -> None:
     original.learn(more)
     before.learn(more)
     require_same(trial.ask_all(original), trial.ask_all(before), "loaded, then taught more")
+    original.load(folder)
+    require_same(answers, trial.ask_all(original), "loaded in place of what was learnt since")
 
 
 def saves_no_pickle(trial: Trial) -> None:

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from router_sdk_bert.encoding import EncoderSettings, agreement, export_encoder, load_encoder
+from router_sdk_bert.encoding.checkpoint import read_checkpoint
 from router_sdk_bert.encoding.probes import PROBES
 
 from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError
@@ -48,11 +49,13 @@ def test_pooling_is_what_it_says(checkpoint, export, pooling, backend):
 
 
 def test_pooling_is_the_models_own_unless_it_is_chosen(checkpoint, export, tiny_classifier_folder):
-    assert export(checkpoint, "mean").description.pooling == "mean"
-    assert export(tiny_classifier_folder, "classifier").description.pooling == "classifier"
+    assert read_checkpoint(checkpoint).pooling == "mean"
+    assert read_checkpoint(tiny_classifier_folder).pooling == "classifier"
     shutil.rmtree(checkpoint / "1_Pooling")
-    assert export(checkpoint, "cls").description.pooling == "cls"
-    assert export(checkpoint, "chosen", pooling="mean").description.pooling == "mean"
+    assert read_checkpoint(checkpoint).pooling == "cls"
+    chosen = export(checkpoint, "chosen", pooling="mean", backend="onnx")
+    assert chosen.description.pooling == "mean"
+    assert read_checkpoint(chosen.folder).pooling == "mean"
 
 
 @pytest.mark.parametrize("backend", ["onnx", "torch"])
@@ -93,6 +96,25 @@ def test_torch_serves_if_nothing_agrees(checkpoint, export, monkeypatch):
     assert len(encoder.status["checks"]) == 2
     assert not list(encoder.folder.glob("*.onnx"))
     np.testing.assert_allclose(np.linalg.norm(encoder.encode(PROBES), axis=1), 1.0, rtol=1e-5)
+
+
+def test_a_table_that_int8_cannot_hold_is_served_in_single_precision(checkpoint, export):
+    """The quantiser gives an embedding table one scale: one word's great numbers leave the others nothing."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(checkpoint / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("word_embeddings.weight"))
+    tensors[name][4] = 300.0  # The mask, which no text has.
+    save_file(tensors, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    encoder = export(checkpoint)
+    assert (encoder.backend, encoder.status["checks"][0]["passed"]) == ("onnx", False)
+
+
+def test_what_is_written_is_of_a_version_that_the_runtime_reads(tiny_encoder_folder):
+    import onnx
+
+    model = onnx.load(tiny_encoder_folder / "model.int8.onnx")
+    assert model.ir_version <= 13  # onnx 1.23 stamps 14 unless it is told otherwise, onnxruntime 1.31 reads 13.
 
 
 def test_the_comparison_counts_what_it_says():

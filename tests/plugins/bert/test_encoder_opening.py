@@ -14,6 +14,7 @@ from router_sdk_bert.encoding import (
     BertEncoder,
     BertEncoderConfig,
     EncoderSettings,
+    export_encoder,
     load_encoder,
     open_encoder,
     opening,
@@ -114,23 +115,51 @@ def test_an_exported_default_needs_neither_torch_nor_a_network(minilm, tmp_path)
     assert set(done.stdout.split()).isdisjoint({"torch", "transformers", "peft", "onnx", "huggingface_hub"})
 
 
-def test_two_that_want_the_same_export_it_once(tiny_checkpoint_folder, tmp_path, caplog):
-    settings, made = EncoderSettings(model=str(tiny_checkpoint_folder)), []
-    with caplog.at_level(logging.INFO, "router_sdk_bert"):
-        threads = [
-            threading.Thread(target=lambda: made.append(open_encoder(settings, tmp_path / "cache"))) for _ in range(2)
-        ]
+@pytest.fixture(scope="module")
+def opened_twice(tiny_checkpoint_folder, tmp_path_factory):
+    """Two threads that opened one model at once, under a mask that lets everybody read; and what was said meanwhile."""
+    cache = tmp_path_factory.mktemp("twice") / "new" / "cache"
+    settings, made, said = EncoderSettings(model=str(tiny_checkpoint_folder)), [], []
+    listener = logging.Handler()
+    listener.emit = lambda record: said.append(record.getMessage())
+    log = logging.getLogger("router_sdk_bert")
+    level, before = log.level, os.umask(0o022)
+    log.addHandler(listener)
+    log.setLevel(logging.INFO)
+    try:
+        threads = [threading.Thread(target=lambda: made.append(open_encoder(settings, cache))) for _ in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+    finally:
+        log.removeHandler(listener)
+        log.setLevel(level)
+        os.umask(before)
+    return made, said
+
+
+def test_two_that_want_the_same_export_it_once(opened_twice):
+    made, said = opened_twice
     assert [encoder.backend for encoder in made] == ["onnx-int8", "onnx-int8"]
-    assert len([record for record in caplog.records if "exporting" in record.message]) == 1
+    assert len([words for words in said if "exporting" in words]) == 1
     folder = made[0].folder
     assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name, f"{folder.name}.lock"]
 
 
-def test_a_damaged_cache_is_made_anew(tiny_checkpoint_folder, tiny_encoder_folder, tmp_path, caplog):
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_the_cache_is_its_owners_alone(opened_twice):
+    new = opened_twice[0][0].folder.parents[1]
+    assert new.name == "new"
+    for path in (new, *new.rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_a_damaged_cache_is_made_anew(tiny_checkpoint_folder, tiny_encoder_folder, tmp_path, caplog, monkeypatch):
+    # The same export, in this process: a child takes seconds to import torch, and is tried above.
+    monkeypatch.setattr(
+        opening, "_in_child", lambda settings, folder, _: export_encoder(tiny_checkpoint_folder, folder, settings)
+    )
     settings = BertEncoderConfig(model=str(tiny_checkpoint_folder), cache=tmp_path)
     entry = shutil.copytree(tiny_encoder_folder, tmp_path / cache_key(settings))
     (entry / "tokenizer.json").write_text("{}")
@@ -139,10 +168,19 @@ def test_a_damaged_cache_is_made_anew(tiny_checkpoint_folder, tiny_encoder_folde
     assert load_encoder(entry, settings).encode(["x"])
 
 
-def test_a_failed_export_says_why_and_leaves_nothing(tiny_checkpoint_folder, tmp_path):
+@pytest.mark.parametrize(
+    "half",
+    [
+        pytest.param(0, id="weights that are none"),
+        pytest.param(2, id="half of the weights", marks=pytest.mark.reliability),  # a child that imports torch
+    ],
+)
+def test_a_failed_export_says_why_and_leaves_nothing(tiny_checkpoint_folder, tmp_path, half):
     checkpoint = shutil.copytree(tiny_checkpoint_folder, tmp_path / "checkpoint")
     content = (checkpoint / "model.safetensors").read_bytes()
-    (checkpoint / "model.safetensors").write_bytes(content[: len(content) // 2])
+    (checkpoint / "model.safetensors").unlink()
+    name = "model.safetensors" if half else "pytorch_model.bin"
+    (checkpoint / name).write_bytes(content[: len(content) // 2])
     with pytest.raises(EncoderUnavailableError, match="cannot be exported"):
         open_encoder(EncoderSettings(model=str(checkpoint)), tmp_path / "cache")
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.suffix != ".lock" and path.is_file()]
@@ -176,17 +214,6 @@ def test_a_program_that_stands_where_the_packages_are_exports_too(monkeypatch):
 def test_an_error_of_the_child_names_what_is_missing(tmp_path):
     with pytest.raises(EncoderUnavailableError, match=r"^model='\./no/such/folder' is neither a folder"):
         open_encoder(EncoderSettings(model="./no/such/folder"), tmp_path)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
-def test_the_cache_is_its_owners_alone(tiny_checkpoint_folder, tmp_path):
-    before = os.umask(0o022)
-    try:
-        open_encoder(EncoderSettings(model=str(tiny_checkpoint_folder)), tmp_path / "new" / "cache")
-    finally:
-        os.umask(before)
-    for path in (tmp_path / "new", *(tmp_path / "new").rglob("*")):
-        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
 
 def test_an_exported_folder_is_a_model_too(tiny_encoder_folder, tiny_encoder, tmp_path):

@@ -9,11 +9,10 @@ import pytest
 from head_cases import NAMES, clusters, labelled, new_head, rewarded
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from router_sdk_bert.encoding.classifier import read_tensor
 from router_sdk_bert.fitting.carried_state import FILE, load_carried
 from router_sdk_bert.fitting.continual_state import load_state
 from router_sdk_bert.head.state_file import read_state, write_state
-from router_sdk_bert.tensor_layout import read_layout
+from router_sdk_bert.tensor_layout import read_layout, read_tensor
 from untrusted_cases import DEEP, accepted, numbers, values
 
 from router_sdk.plugin import CorruptArtifactError

@@ -83,6 +83,19 @@ def test_a_window_is_the_same_after_its_residuals_were_replayed():
 
 
 @needs_river
+def test_a_change_that_only_the_shorter_window_finds_is_an_alarm():
+    rng, live = np.random.default_rng(4), AdwinDetector(0.01)
+    restless, calm, fallen = rng.normal(0.0, 3.0, 500), rng.normal(0.0, 1.0, 430), rng.normal(-1.1, 1.0, 70)
+    found = [live.surprised(float(each), 0.0) for each in (*restless, *calm, *fallen)]
+    assert (found.index(True), live.alarms) == (MOST - 1, 1)
+    again = AdwinDetector.restored(0.01, json.loads(json.dumps(live.state())))
+    assert (again.state(), len(live.state()[0])) == (live.state(), 34)
+    for each in rng.normal(-1.1, 1.0, 100):  # What it is now is the new calm.
+        assert not live.surprised(float(each), 0.0)
+    assert live.alarms == 1
+
+
+@needs_river
 def test_it_is_saved_with_the_rest(tmp_path):
     made, again = strategy(change_detector="adwin"), strategy(change_detector="adwin")
     made.learn(stream({"a": 0.9, "b": 0.6}, 500))

@@ -47,6 +47,19 @@ def test_pretrain_from_a_file_brings_the_agents(cli):
     assert cli.json("status")["store"]["outcomes"] == 0
 
 
+def test_retrain_from_a_file_imports_and_fits_in_one_step(cli):
+    rows = [{"q": row["text"], "who": row["label"]} for row in ROWS]
+    (cli.folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"q": "nobody"}]))
+    asked = ("--from", "rows.jsonl", "--strategy", "words", "--map", "text=q", "--map", "label=who", "--new-agents")
+    result = cli.run("retrain", *asked, "--json", code=2)  # one line is refused, and the others are fitted on
+    told = json.loads(result.stdout)
+    assert (told["state"], told["imported"]["imported"], told["imported"]["rejected"]) == ("promoted", 40, 1)
+    assert cli.json("route", "sales please")["agent"] == "sales"
+    assert "--from" in cli.fault("retrain", "--new-agents", code=2)["message"]
+    assert "no such file" in cli.fault("retrain", "--from", "none.jsonl", code=2)["message"]
+    assert "nope" in cli.fault("retrain", "--from", "rows.jsonl", "--strategy", "nope", code=2)["message"]
+
+
 def test_bad_input_says_what_to_do(taught):
     assert "epochs=3" in taught.fault("retrain", "--set", "epochs", code=2)["message"]
     assert "speed" in taught.fault("retrain", "--set", "speed=3", code=2)["message"]

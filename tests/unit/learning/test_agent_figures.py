@@ -122,6 +122,40 @@ def test_the_window_holds_the_last_hundred_and_improvement_compares_with_those_b
     assert report.ema["reward"] == pytest.approx(ema)
 
 
+def test_moving_averages_and_windows_are_those_of_the_corrected_values():
+    reported_at_first = [0.1, 0.9, None, 0.4] * 10
+    true = [0.8, 0.9, 0.3, None] * 10
+    performance, known = Performance(), Performance()
+    for i, value in enumerate(reported_at_first):
+        performance.learn([example(i, i + 1, Signals(quality=value, success=True))])
+    for i, (old, new) in enumerate(zip(reported_at_first, true, strict=True)):
+        was, now = Signals(quality=old, success=True), Signals(quality=new, success=True)
+        if new != old:
+            performance.learn([example(i, 100 + i, now, was, revision=1)])
+        known.learn([example(i, i + 1, now)])
+    (report,), (right,) = performance.agents(["a"]), known.agents(["a"])
+    assert report.ema == right.ema
+    assert report.last_100 == right.last_100
+    values = [value for value in true if value is not None]
+    ema = values[0]
+    for value in values[1:]:
+        ema += SMOOTHING * (value - ema)
+    assert report.ema["quality"] == pytest.approx(ema)
+    assert performance.statistics()["current_model_score"] == pytest.approx(sum(values) / len(values))
+
+
+def test_what_another_agent_did_is_in_nobodys_window_but_its_own():
+    performance = Performance()
+    performance.learn([example(i, i + 1, Signals(quality=0.5)) for i in range(3)])
+    wrong = Signals(quality=1.0)
+    performance.learn([example(3, 4, wrong)])
+    performance.learn([example(3, 5, Signals(), wrong, revision=1), example(3, 5, Signals(agent="b"), agent="b")])
+    first, second = performance.agents(["a", "b"])
+    assert (first.agent, first.executions, first.ema["reward"], first.last_100["reward"]) == ("a", 3, 0.5, 0.5)
+    assert (second.executions, second.ema["reward"]) == (1, None)
+    assert performance.statistics()["current_model_score"] == 0.5
+
+
 def test_a_correction_of_what_left_the_window_does_not_come_back_into_it():
     performance = Performance()
     stream = [example(i, i, Signals(quality=1.0)) for i in range(1, 2 * WINDOW + 11)]

@@ -85,7 +85,7 @@ def test_every_update_is_journalled_with_its_figures(make_router):
     assert (found["retrain_count"], found["next_retrain_in"]) == (0, None)
 
 
-def test_a_strategy_that_fails_to_learn_is_not_snapshot_and_stops_nobody(make_router, caplog):
+def test_a_strategy_that_fails_to_learn_says_so_and_stops_nobody(make_router, caplog):
     class Failing(Counting):
         name = "failing"
 
@@ -100,11 +100,11 @@ def test_a_strategy_that_fails_to_learn_is_not_snapshot_and_stops_nobody(make_ro
     router.observe("x", "coder", Outcome(quality=1.0))
     router.flush()
     assert [stage.strategy.state.get(("coder", "default")) for stage in router._engine.chain.stages] == [(1, 1_000)] * 2
-    assert router.status()["learner"]["broken"] == ["failing"]
+    assert router.status()["learner"]["refused"] == {"failing": 1}
     assert router.statistics()["failed_updates"] == 1
     router.snapshot()
     saved = router._engine.store.reader.query(lambda c: c.execute("SELECT DISTINCT strategy FROM snapshots").fetchall())
-    assert sorted(name for (name,) in saved) == ["counting", "performance"]
+    assert sorted(name for (name,) in saved) == ["counting", "failing", "performance"]
     errors = router._engine.store.reader.query(
         lambda c: c.execute("SELECT error FROM learning_events WHERE error IS NOT NULL").fetchall()
     )

@@ -310,6 +310,30 @@ def reward(signals, agent):
     from my_other_settings import weight
     return sqrt(weight)
 
+### modules that name each other
+import sys
+import types
+one = types.ModuleType('my_one')
+other = types.ModuleType('my_other')
+one.other, other.one, other.weight = other, one, W
+sys.modules |= {'my_one': one, 'my_other': other}
+def reward(signals, agent):
+    return one.other.one.other.weight
+
+### functions of libraries
+import statistics
+import numpy as np
+def reward(signals, agent):
+    return float(np.clip(statistics.fmean([np.mean([W, W]), W]), 0.0, 1.0))
+
+### closure over functions of libraries
+import statistics
+import numpy as np
+from numpy.polynomial.polynomial import polyval
+def make(*functions):
+    return lambda signals, agent: float(max(f([W, W]) for f in functions[:2]))
+reward = make(np.mean, statistics.fmean, polyval)
+
 ### bound built-in
 LOOK_UP = {'a': W}.get
 def reward(signals, agent):

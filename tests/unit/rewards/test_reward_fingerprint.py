@@ -237,6 +237,10 @@ def test_goals_of_metrics_are_part_of_it_in_whatever_order():
 LIBRARY = """
 def weight():
     return {0}
+def kept(function):
+    def inner(*arguments):
+        return function(*arguments)
+    return inner
 """
 
 
@@ -251,6 +255,7 @@ def test_installed_code_is_known_by_its_version_and_the_rewards_own_by_what_it_d
             "my_company/rewards.py": (
                 "from my_company.helpers import weight\nimport their_library\n"
                 "def reward(signals, agent):\n    return weight() * their_library.weight()\n"
+                "@their_library.kept\ndef decorated(signals, agent):\n    return weight() * their_library.weight()\n"
             ),
             "their_library/__init__.py": f"__version__ = '{version}'\n" + LIBRARY.format(library),
         }.items():
@@ -258,16 +263,18 @@ def test_installed_code_is_known_by_its_version_and_the_rewards_own_by_what_it_d
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         program = (
-            "from my_company.rewards import reward\nfrom router_sdk.rewards import reward_fingerprint\n"
-            "print(reward_fingerprint(reward))"
+            "from my_company.rewards import *\nfrom router_sdk.rewards import reward_fingerprint\n"
+            "print(reward_fingerprint(reward), reward_fingerprint(decorated))"
         )
         environment = {**os.environ, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
         ran = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
         )
-        return ran.stdout
+        return ran.stdout.split()
 
-    first = told(0.5, 0.5, "1.0")
-    assert told(0.25, 0.5, "1.0") != first
-    assert told(0.5, 0.25, "1.0") == first  # a library that changes without saying so
-    assert told(0.5, 0.5, "1.1") != first
+    plain, decorated = told(0.5, 0.5, "1.0")
+    others = told(0.25, 0.5, "1.0")
+    assert plain != others[0]
+    assert decorated != others[1]
+    assert told(0.5, 0.25, "1.0")[0] == plain  # a library that changes without saying so
+    assert told(0.5, 0.5, "1.1")[0] != plain

@@ -13,6 +13,7 @@ from router_sdk.errors import (
     UnknownDecisionError,
     WrongTenantError,
 )
+from router_sdk.store import idempotency
 from router_sdk.store.identity import new_id
 
 from ..doubles import Counting
@@ -224,11 +225,20 @@ def test_the_same_key_with_another_task_is_refused(make_router, agents, privacy)
     with Router([agents[2]], [Counting], router.config.store, privacy=privacy) as router:
         assert router.route(Task(**same), idempotency_key="k") == first
         for name, value in OTHER.items():
-            if name == "text" and privacy == "none":
-                continue  # nothing of a text is kept
             with pytest.raises(IdempotencyConflictError, match=f"idempotency_key: 'k' .* differs: {name}\\)"):
                 router.route(Task(**{**WHOLE, name: value}), idempotency_key="k")
         assert router.status()["store"]["decisions"] == 1
+
+
+def test_of_a_text_that_is_not_kept_the_newest_are_known(make_router, monkeypatch):
+    monkeypatch.setattr(idempotency, "_REMEMBERED", 2)
+    router = make_router([Counting], privacy="none")
+    first = router.route("x", idempotency_key="0")
+    for number in range(1, 3):
+        router.route("x", idempotency_key=str(number))
+    assert router.route("another", idempotency_key="0") == first
+    with pytest.raises(IdempotencyConflictError, match="differs: text"):
+        router.route("another", idempotency_key="2")
 
 
 def test_of_a_forgotten_task_nothing_is_compared(router):

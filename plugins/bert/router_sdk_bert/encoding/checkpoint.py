@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError
 from router_sdk_bert.encoding.description import DESCRIPTION
+from router_sdk_bert.encoding.pipeline import Pipeline, read_pipeline, side_files
 from router_sdk_bert.encoding.sealed_folder import MANIFEST, SealedFolder, sha256
-from router_sdk_bert.encoding.settings import Pooling
+from router_sdk_bert.encoding.settings import POOLING, Pooling
 from router_sdk_bert.json_object import read_object
 
 HEADS = ("classifier.out_proj", "classifier", "score")
 """Where sequence classifiers keep their last linear layer."""
 
 _KEPT = {".json", ".txt", ".safetensors", ".model"}
-_POOLING = "1_Pooling/config.json"
 _PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5")
 _LEFT_BEHIND = {DESCRIPTION, MANIFEST, "keepsakes.json"}
 """What belongs to one export and not to the next; the last an earlier release kept texts in."""
@@ -47,31 +49,43 @@ class Checkpoint:
         return str(stated[0]) if isinstance(stated, list) and stated else ""
 
     @property
+    def _classifies(self) -> bool:
+        return self.architecture.endswith("ForSequenceClassification")
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the weights: of the file, or of the files' digests where there are several."""
         digests = [sha256(path) for path in self.weights]
         return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """What sentence-transformers noted beside the model; nothing beside a sequence classifier.
+
+        Raises:
+            EncoderUnavailableError: if that is not supported; the file and the key are named.
+        """
+        return Pipeline() if self._classifies else read_pipeline(self.folder)
+
     @property
     def pooling(self) -> Pooling:
         """The model's own way from token vectors to one vector.
 
-        What an earlier export noted; else what sentence-transformers noted; else a sequence classifier's own; else
+        What an earlier export noted; else a sequence classifier's own; else what sentence-transformers noted; else
         the first token, which is what BERT was trained to sum up in.
+
+        Raises:
+            EncoderUnavailableError: if what sentence-transformers noted is not supported.
         """
         noted = _json(self.folder / DESCRIPTION).get("pooling")
-        if noted in ("mean", "cls", "classifier"):
-            found: Pooling = noted
-            return found
-        if self.architecture.endswith("ForSequenceClassification"):
-            return "classifier"
-        stated = _json(self.folder / _POOLING)
-        return "mean" if stated.get("pooling_mode_mean_tokens") else "cls"
+        if isinstance(noted, str) and re.fullmatch(POOLING, noted):
+            return noted
+        return "classifier" if self._classifies else self.pipeline.pooling or "cls"
 
     @property
     def longest(self) -> int:
-        """How many tokens the model takes at most."""
-        stated = _number(_json(self.folder / "tokenizer_config.json").get("model_max_length"))
+        """How many tokens the model takes at most; what sentence-transformers noted goes before the tokenizer's own."""
+        stated = self.pipeline.longest or _number(_json(self.folder / "tokenizer_config.json").get("model_max_length"))
         positions = _number(self.config.get("max_position_embeddings"))
         if self.config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet"):
             positions -= self.pad_id + 1  # These count positions from behind the padding token.
@@ -85,7 +99,7 @@ class Checkpoint:
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the classes of its head, in the order of the head's rows; empty if it has none."""
-        if not self.architecture.endswith("ForSequenceClassification"):
+        if not self._classifies:
             return ()
         names = self.config.get("id2label")
         if not isinstance(names, dict) or not all(key.isdecimal() and len(key) < 9 for key in names):
@@ -100,9 +114,9 @@ class Checkpoint:
         for path in sorted(self.folder.iterdir()):
             if path.is_file() and path.suffix in _KEPT and path.name not in _LEFT_BEHIND:
                 shutil.copyfile(path, folder / path.name)
-        if (self.folder / _POOLING).is_file():
-            (folder / _POOLING).parent.mkdir(exist_ok=True)
-            shutil.copyfile(self.folder / _POOLING, folder / _POOLING)
+        for name in side_files(self.folder):
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(self.folder / name, folder / name)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:

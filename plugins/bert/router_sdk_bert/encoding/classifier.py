@@ -12,13 +12,10 @@ from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError
 from router_sdk_bert.encoding.checkpoint import HEADS, Checkpoint, read_checkpoint
 from router_sdk_bert.encoding.description import DESCRIPTION, read_description
 from router_sdk_bert.encoding.sealed_folder import SealedFolder
-from router_sdk_bert.tensor_layout import read_layout
+from router_sdk_bert.tensor_layout import read_tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-_LONGEST_HEADER = 100_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,26 +76,3 @@ def read_classifier(folder: Path) -> Classifier | None:
 def _find(checkpoint: Checkpoint, name: str) -> NDArray[np.float32] | None:
     found = (read_tensor(path, name) for path in checkpoint.weights)
     return next((tensor for tensor in found if tensor is not None), None)
-
-
-def read_tensor(path: Path, name: str) -> NDArray[np.float32] | None:
-    """One tensor of a safetensors file, in single precision; None if the file has none of that name.
-
-    Raises:
-        CorruptArtifactError: if the file is not valid.
-    """
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            behind = 8 + length
-            layout = read_layout(file.read(min(length, _LONGEST_HEADER)), path.stat().st_size - behind)
-            if name not in layout:
-                return None
-            found = layout[name]
-            file.seek(behind + found.start)
-            stored = np.frombuffer(file.read(found.end - found.start), _DTYPES[found.kind]).reshape(found.shape)
-    except (OSError, ValueError, KeyError) as error:
-        raise CorruptArtifactError(f"{path.name}: {name} cannot be read ({error})") from error
-    if found.kind == "BF16":
-        stored = (stored.astype(np.uint32) << 16).view(np.float32)
-    return stored.astype(np.float32)

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from router_sdk.plugin import CorruptArtifactError
+from router_sdk_bert.encoding.pipeline import Step
 from router_sdk_bert.encoding.settings import Backend, EncoderSettings, Pooling
 
 DESCRIPTION = "encoder.json"
@@ -28,6 +29,7 @@ class BackendCheck(BaseModel):
         top1: Share of texts whose nearest other text is the same one.
         agreement: The same, counting also texts that torch finds as near as its own choice, within .01.
         passed: Whether it may serve.
+        problem: Why nothing could be compared, in words; empty if it could.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -37,6 +39,7 @@ class BackendCheck(BaseModel):
     top1: float
     agreement: float
     passed: bool
+    problem: str = ""
 
 
 class EncoderDescription(BaseModel):
@@ -50,6 +53,10 @@ class EncoderDescription(BaseModel):
         dimension: Of the vectors.
         longest: How many tokens the model takes at most.
         pad_id: Token that fills up shorter texts in a batch.
+        prompt: What stands before every text.
+        skipped: Tokens at the beginning that are not pooled.
+        steps: What comes behind the pooling.
+        kept: How many of the numbers are kept; None keeps all.
         pooled_norm: Mean length of the vectors before they are normalised.
         backend: What serves by default.
         checks: What was tried, and how it compared.
@@ -64,6 +71,10 @@ class EncoderDescription(BaseModel):
     dimension: int = Field(gt=0)
     longest: int = Field(gt=0)
     pad_id: int = Field(ge=0)
+    prompt: str = ""
+    skipped: int = Field(default=0, ge=0)
+    steps: tuple[Step, ...] = ()
+    kept: int | None = Field(default=None, gt=0)
     pooled_norm: float = Field(gt=0)
     backend: Backend
     checks: tuple[BackendCheck, ...] = ()
@@ -76,9 +87,17 @@ class EncoderDescription(BaseModel):
             tokenizer: SHA-256 of the tokenizer.
             precision: Of the back-end that serves.
         """
-        shaping = [self.format, self.weights, self.pooling, tokenizer, min(settings.max_tokens, self.longest)]
+        shaping: list[object] = [
+            self.format,
+            self.weights,
+            self.pooling,
+            tokenizer,
+            min(settings.max_tokens, self.longest),
+        ]
+        around = self.model_dump(include={"prompt", "skipped", "steps", "kept"}, exclude_defaults=True)
         prepared = settings.preparation.model_dump(exclude_defaults=True)
-        digest = hashlib.sha256(json.dumps([*shaping, prepared], sort_keys=True).encode()).hexdigest()
+        shaping += [prepared, around] if around else [prepared]
+        digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
         return f"bert-{digest[:8]}:{precision}"
 
 

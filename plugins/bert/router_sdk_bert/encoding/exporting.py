@@ -10,22 +10,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from router_sdk.plugin import EncoderUnavailableError
-from router_sdk_bert.encoding.agreement import compare
+from router_sdk_bert.encoding.agreement import compare, compare_exactly, not_comparable, told_apart
 from router_sdk_bert.encoding.checkpoint import Checkpoint, read_checkpoint
 from router_sdk_bert.encoding.description import DESCRIPTION, MODEL_FILES, BackendCheck, EncoderDescription
 from router_sdk_bert.encoding.module import EncoderModule, load_module
 from router_sdk_bert.encoding.onnx_session import OnnxSession, runtime
 from router_sdk_bert.encoding.probes import PROBES
+from router_sdk_bert.encoding.reference import first_line, reference_vectors
 from router_sdk_bert.encoding.sealed_folder import write_sealed
 from router_sdk_bert.encoding.settings import Backend, EncoderSettings
+from router_sdk_bert.encoding.tokenizer_file import settle_tokenizer
 from router_sdk_bert.encoding.tokens import TextTokens
-from router_sdk_bert.encoding.torch_backend import TorchBackend, padded
+from router_sdk_bert.encoding.torch_backend import TorchBackend
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _ORDER: tuple[Backend, ...] = ("onnx-int8", "onnx", "torch")
 _OPSET = 17
+_EVERY = 5
+"""One probe in so many, short ones beside long ones, suffices to see whether a text's vector depends on others."""
 _UNKNOWN_TO_QUANTISER = "MatMulScaleFusion"
 """It makes operators whose types the quantiser cannot infer; what loads the result fuses them all the same."""
 
@@ -35,8 +39,9 @@ def export_encoder(
 ) -> None:
     """Make a self-contained folder that serves: the model in the wanted back-end's form, and what a fit needs.
 
-    The back-end's vectors are compared with torch's. If they differ too much the next one is tried, in the order
-    int8, single precision, torch itself; ``encoder.json`` says what was found.
+    The back-end's vectors are compared with those of the folder's own pipeline. If they differ too much, or the model
+    cannot be traced, the next one is tried, in the order int8, single precision, torch; ``encoder.json`` says what was
+    found.
 
     Args:
         checkpoint: A folder with ``config.json``, a tokenizer and safetensors.
@@ -45,7 +50,8 @@ def export_encoder(
         probes: Texts to compare over.
 
     Raises:
-        EncoderUnavailableError: if the checkpoint cannot be read, or torch or onnx is not installed.
+        EncoderUnavailableError: if the checkpoint cannot be read, says what is not supported, gives different texts the
+            same vector, or torch or onnx is not installed.
         CorruptArtifactError: if the checkpoint carries a manifest that a file does not match.
     """
     source = read_checkpoint(checkpoint)
@@ -53,18 +59,16 @@ def export_encoder(
 
 
 def _fill(draft: Path, source: Checkpoint, settings: EncoderSettings, probes: Sequence[str]) -> None:
-    source.copy_to(draft)
-    if not (draft / "tokenizer.json").is_file():
-        _convert_tokenizer(source.folder, draft)
+    pipeline = source.pipeline
     pooling = source.pooling if settings.pooling == "auto" else settings.pooling
+    source.copy_to(draft)
+    settle_tokenizer(source.folder, draft, probes, lower_case=pipeline.lower_case)
     module = load_module(source.folder, pooling, attention="eager")  # Other implementations do not trace.
-    tokens = TextTokens(
-        (draft / "tokenizer.json").read_bytes(), min(settings.max_tokens, source.longest), settings.preparation
-    )
+    longest = min(settings.max_tokens, source.longest)
+    tokens = TextTokens((draft / "tokenizer.json").read_bytes(), longest, settings.preparation, pipeline.prompt)
     ids = [tokens(text) for text in probes]
-    reference = np.stack(TorchBackend(module, "cpu")(ids))
-    if not np.isfinite(reference).all():
-        raise EncoderUnavailableError(f"{source.folder}: the model's vectors are not finite")
+    reference, norm = reference_vectors(module, source.folder, ids)
+    told_apart(source.folder, pooling, ids, reference)
     backend, checks = _first_that_agrees(module, settings.wanted_backend, draft, ids, reference)
     description = EncoderDescription(
         model=settings.model,
@@ -73,7 +77,11 @@ def _fill(draft: Path, source: Checkpoint, settings: EncoderSettings, probes: Se
         dimension=reference.shape[1],
         longest=source.longest,
         pad_id=source.pad_id,
-        pooled_norm=_pooled_norm(module, ids),
+        prompt=pipeline.prompt,
+        skipped=module.skipped,
+        steps=pipeline.steps,
+        kept=pipeline.dimension,
+        pooled_norm=norm,
         backend=backend,
         checks=tuple(checks),
     )
@@ -87,16 +95,21 @@ def _first_that_agrees(
     ids: Sequence[Sequence[int]],
     reference: NDArray[np.float32],
 ) -> tuple[Backend, list[BackendCheck]]:
-    checks: list[BackendCheck] = []
+    """What serves, and how each one compared that was tried; torch is noted only where it fails."""
+    some = [*range(0, len(ids), _EVERY), len(ids) - 1]
+    together = np.stack(TorchBackend(module, "cpu")([ids[place] for place in some]))
+    torch_check = compare_exactly("torch", reference[some], together)
+    checks = [] if torch_check.passed else [torch_check]
     plain = draft / MODEL_FILES["onnx"]
-    if wanted != "torch":
-        _trace(module, plain)
+    problem = "" if wanted == "torch" else _trace(module, plain)
     for backend in _ORDER[_ORDER.index(wanted) : -1]:
+        if problem:
+            checks.append(not_comparable(backend, problem))
+            continue
         path = draft / MODEL_FILES[backend]
         if backend == "onnx-int8":
             _quantise(plain, path)
-        session = OnnxSession(path.read_bytes(), "int8" if backend == "onnx-int8" else "fp32")
-        checks.append(compare(backend, reference, np.stack(session(ids))))
+        checks.append(_compared(backend, path, ids, reference))
         if checks[-1].passed:
             if path != plain:
                 plain.unlink()
@@ -104,34 +117,57 @@ def _first_that_agrees(
         if path != plain:
             path.unlink()
     plain.unlink(missing_ok=True)
+    if not torch_check.passed:
+        raise EncoderUnavailableError(
+            f"a {type(module.model).__name__} {torch_check.problem}, and ONNX does not serve it"
+        )
     return "torch", checks
 
 
-def _trace(module: EncoderModule, path: Path) -> None:
-    """Write the model as ONNX: ids in, normalised vectors out, no padding."""
+def _compared(
+    backend: Backend, path: Path, ids: Sequence[Sequence[int]], reference: NDArray[np.float32]
+) -> BackendCheck:
+    try:
+        session = OnnxSession(path.read_bytes(), "int8" if backend == "onnx-int8" else "fp32")
+        return compare(backend, reference, np.stack(session(ids)))
+    except Exception as error:  # The library's own exceptions share no base but Exception.
+        return not_comparable(backend, f"cannot be run: {first_line(error)}")
+
+
+def _trace(module: EncoderModule, path: Path) -> str:
+    """Write the model as ONNX: ids in, normalised vectors out, no padding.
+
+    Returns:
+        Why that cannot be, in words; empty if it was written.
+    """
     import torch
 
     class Traced(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.model = module.model
+            self.model, self.layers = module.model, module.layers
 
         def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
             return module.embed(input_ids)
 
-    example = torch.full((2, 9), 1, dtype=torch.int64)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # What tracing might get wrong, the comparison with torch finds.
-        torch.onnx.export(
-            Traced().eval(),
-            (example,),
-            str(path),
-            input_names=["input_ids"],
-            output_names=["vector"],
-            dynamic_axes={"input_ids": {0: "texts", 1: "tokens"}, "vector": {0: "texts"}},
-            opset_version=_OPSET,
-            dynamo=False,  # The other exporter takes twenty times as long.
-        )
+    example = torch.full((2, 9 + module.skipped), 1, dtype=torch.int64)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # What tracing might get wrong, the comparison with torch finds.
+            torch.onnx.export(
+                Traced().eval(),
+                (example,),
+                str(path),
+                input_names=["input_ids"],
+                output_names=["vector"],
+                dynamic_axes={"input_ids": {0: "texts", 1: "tokens"}, "vector": {0: "texts"}},
+                opset_version=_OPSET,
+                dynamo=False,  # The other exporter takes twenty times as long.
+            )
+    except Exception as error:  # What cannot be traced raises whatever it comes to.
+        path.unlink(missing_ok=True)
+        return f"cannot be made of a {type(module.model).__name__}: {first_line(error)}"
+    return ""
 
 
 def _quantise(plain: Path, path: Path) -> None:
@@ -161,23 +197,3 @@ def _quantise(plain: Path, path: Path) -> None:
         weight_type=QuantType.QInt8,
         extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
     )
-
-
-def _pooled_norm(module: EncoderModule, ids: Sequence[Sequence[int]]) -> float:
-    import torch
-
-    rows, mask = padded(ids[:64], module.pad_id)
-    with torch.inference_mode():
-        found = module.pool(torch.from_numpy(rows), torch.from_numpy(mask))
-    return float(found.float().norm(dim=1).mean())
-
-
-def _convert_tokenizer(folder: Path, draft: Path) -> None:
-    """Write ``tokenizer.json`` for a checkpoint from before there was one."""
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        tokenizer.backend_tokenizer.save(str(draft / "tokenizer.json"))
-    except (OSError, ValueError, AttributeError, ImportError) as error:
-        raise EncoderUnavailableError(f"{folder} has no tokenizer.json, and none can be made: {error}") from error

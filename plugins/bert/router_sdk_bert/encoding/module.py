@@ -6,28 +6,63 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from router_sdk.plugin import EncoderUnavailableError
 from router_sdk_bert.encoding.checkpoint import HEADS, Checkpoint, read_checkpoint
-from router_sdk_bert.encoding.settings import Pooling
+from router_sdk_bert.encoding.layers import load_layers
+from router_sdk_bert.encoding.pipeline import Pipeline
+from router_sdk_bert.encoding.pooling import pool_tokens
+from router_sdk_bert.encoding.preparation import TextPreparation
+from router_sdk_bert.encoding.settings import Pooling, PoolingMode
+from router_sdk_bert.encoding.tokens import TextTokens
 
 if TYPE_CHECKING:
     import torch
 
 
 class EncoderModule:
-    """A transformer and its pooling.
+    """A transformer, its pooling, and what comes behind that.
 
-    Attributes:
-        model: What ``transformers`` loaded; a classifier without its last linear layer. Exchange it freely, for
-            instance for one with adapters.
+    Args:
+        model: What ``transformers`` loaded; a classifier without its last linear layer.
         pooling: How token vectors become one.
         pad_id: Token that fills up shorter texts in a batch.
+        pipeline: What comes behind the pooling.
+        layers: Its steps; they are not trained.
+        skipped: Tokens at the beginning that are not pooled.
+
+    Attributes:
+        model: Exchange it freely, for instance for one with adapters.
+        pooling: As given; so are ``pad_id``, ``pipeline``, ``layers`` and ``skipped``.
     """
 
-    def __init__(self, model: torch.nn.Module, pooling: Pooling, pad_id: int) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        pooling: Pooling,
+        pad_id: int,
+        pipeline: Pipeline,
+        layers: torch.nn.Module,
+        skipped: int = 0,
+    ) -> None:
         self.model, self.pooling, self.pad_id = model, pooling, pad_id
+        self.pipeline, self.layers, self.skipped = pipeline, layers, skipped
+
+    @property
+    def _packs(self) -> bool:
+        """Without a cache and a mask, decoders look for several texts in one row, by what cannot be traced."""
+        return getattr(getattr(self.model, "config", None), "use_cache", None) is False
+
+    @property
+    def modes(self) -> tuple[PoolingMode, ...]:
+        """The poolings whose vectors are put beside each other; none of a classifier."""
+        return () if self.pooling == "classifier" else cast("tuple[PoolingMode, ...]", tuple(self.pooling.split("+")))
+
+    def to(self, device: str, dtype: torch.dtype | None = None) -> None:
+        """Move it to a device; what comes behind the pooling stays in single precision."""
+        self.model.to(device, dtype=dtype)
+        self.layers.to(device)
 
     def pool(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Vectors as the model makes them, not normalised, shape ``(n, d)``.
@@ -36,17 +71,19 @@ class EncoderModule:
             input_ids: Shape ``(n, t)``.
             attention_mask: 1 for tokens, 0 for padding, shape ``(n, t)``; None where nothing is padded.
         """
-        found: Any = self.model(input_ids=input_ids, attention_mask=attention_mask)
+        import torch
+
+        seen = attention_mask
+        if seen is None and self._packs:
+            seen = torch.ones_like(input_ids)
+        found: Any = self.model(input_ids=input_ids, attention_mask=seen)
         if self.pooling == "classifier":
             vectors: torch.Tensor = found.logits
             return vectors
-        hidden: torch.Tensor = found.last_hidden_state
-        if self.pooling == "cls":
-            return hidden[:, 0]
-        if attention_mask is None:
-            return hidden.mean(1)
-        kept = attention_mask.unsqueeze(-1).to(hidden.dtype)
-        return (hidden * kept).sum(1) / kept.sum(1)
+        pooled = pool_tokens(found.last_hidden_state, attention_mask, self.modes, self.skipped)
+        if self.pipeline.steps:
+            pooled = self.layers(pooled.float())
+        return pooled[:, : self.pipeline.dimension]
 
     def embed(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """The same, normalised in single precision."""
@@ -58,7 +95,8 @@ class EncoderModule:
 def load_module(folder: Path, pooling: Pooling | None = None, *, attention: str | None = None) -> EncoderModule:
     """Load a checkpoint, or the checkpoint in an exported encoder's folder, in single precision and in eval mode.
 
-    Only safetensors are read; code that comes with the weights is never run.
+    Only safetensors are read; code that comes with the weights is never run. Of an encoder and decoder the encoder is
+    loaded.
 
     Args:
         folder: Where it stands.
@@ -72,13 +110,17 @@ def load_module(folder: Path, pooling: Pooling | None = None, *, attention: str 
     checkpoint = read_checkpoint(folder)
     pooling = checkpoint.pooling if pooling is None else pooling
     try:
-        from transformers import AutoModel, AutoModelForSequenceClassification
+        import transformers
     except ImportError as error:
         raise EncoderUnavailableError("this needs torch: pip install 'router-sdk-bert[fit]'") from error
-    kind = AutoModelForSequenceClassification if pooling == "classifier" else AutoModel
+    kind: Any = transformers.AutoModel
+    if pooling == "classifier":
+        kind = transformers.AutoModelForSequenceClassification
+    elif checkpoint.config.get("is_encoder_decoder") is True or checkpoint.architecture.endswith("EncoderModel"):
+        kind = transformers.AutoModelForTextEncoding
     chosen = {} if attention is None else {"attn_implementation": attention}
     try:
-        with _quietly():
+        with quietly():
             model: Any = kind.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, **chosen
             )
@@ -86,7 +128,17 @@ def load_module(folder: Path, pooling: Pooling | None = None, *, attention: str 
         raise EncoderUnavailableError(f"{folder} cannot be loaded: {error}") from error
     if pooling == "classifier":
         _behead(model, checkpoint)
-    return EncoderModule(model.float().eval(), pooling, checkpoint.pad_id)
+    pipeline = checkpoint.pipeline
+    skipped = 0 if pipeline.include_prompt or not pipeline.prompt else _prompt_tokens(checkpoint)
+    layers = load_layers(folder, pipeline)
+    return EncoderModule(model.float().eval(), pooling, checkpoint.pad_id, pipeline, layers, skipped)
+
+
+def _prompt_tokens(checkpoint: Checkpoint) -> int:
+    path = checkpoint.folder / "tokenizer.json"
+    if not path.is_file():
+        raise EncoderUnavailableError(f"{checkpoint.folder} has no tokenizer.json, by which its prompt is left out")
+    return TextTokens(path.read_bytes(), checkpoint.longest, TextPreparation(), checkpoint.pipeline.prompt).skipped
 
 
 def _behead(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
@@ -107,7 +159,7 @@ def _behead(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """No progress bars, and no reports on heads that are left out on purpose."""
     from transformers.utils import logging
 

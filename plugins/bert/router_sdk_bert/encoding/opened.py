@@ -74,7 +74,8 @@ def read_opened(folder: Path, settings: EncoderSettings) -> Opened:
 
 def _read(sealed: SealedFolder, settings: EncoderSettings) -> Opened:
     description = read_description(sealed.read(DESCRIPTION))
-    tokens = TextTokens(sealed.read(_TOKENIZER), min(settings.max_tokens, description.longest), settings.preparation)
+    longest = min(settings.max_tokens, description.longest)
+    tokens = TextTokens(sealed.read(_TOKENIZER), longest, settings.preparation, description.prompt)
     backend = _usable(settings.wanted_backend, description, sealed)
     run = _runner(backend, description, sealed)
     _try(run, tokens, description.dimension)
@@ -90,7 +91,8 @@ def _read(sealed: SealedFolder, settings: EncoderSettings) -> Opened:
 
 
 def _usable(wanted: Backend, description: EncoderDescription, sealed: SealedFolder) -> Backend:
-    if wanted == "torch" or MODEL_FILES[wanted] in sealed:
+    failed = any(check.backend == wanted and not check.passed for check in description.checks)
+    if not failed and (wanted == "torch" or MODEL_FILES[wanted] in sealed):
         return wanted
     return description.backend
 
@@ -120,6 +122,8 @@ def _note(wanted: Backend, backend: Backend, description: EncoderDescription) ->
     failed = next((check for check in description.checks if check.backend == wanted and not check.passed), None)
     if failed is None:
         return f"{backend} serves: the folder was exported without {wanted}"
+    if failed.problem:
+        return f"{backend} serves: {wanted} {failed.problem}"
     return (
         f"{backend} serves: {wanted} agrees with torch on {failed.agreement:.1%} of choices only, "
         f"with a mean cosine of {failed.cosine:.4f}"

@@ -33,6 +33,8 @@ _EXPORT_LIMIT_S = 1_800.0
 _POLL_S = 0.05
 _FOR_EXPORT = ("torch", "transformers", "onnx")
 _EXPORT = "router_sdk_bert.encoding.export_child"
+_EXPORT_OF = 2
+"""Raise it when exports make something else of the same files: cached ones are made anew, others are still read."""
 _OWN = ("router_sdk", "router_sdk_bert")
 
 Stopped = Callable[[], bool]
@@ -62,9 +64,10 @@ def cache_key(settings: EncoderSettings) -> str:
     folder = Path(settings.model).expanduser()
     source: list[object] = [settings.model, settings.revision]
     if folder.is_dir():
-        states = [(path.name, path.stat()) for path in sorted(folder.iterdir()) if path.is_file()]
+        files = sorted(path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_file())
+        states = [(path.relative_to(folder).as_posix(), path.stat()) for path in files]
         source = [str(folder.resolve()), *((name, state.st_size, state.st_mtime_ns) for name, state in states)]
-    shaping = [FORMAT, settings.wanted_backend, settings.pooling, *source]
+    shaping = [FORMAT, _EXPORT_OF, settings.wanted_backend, settings.pooling, *source]
     name = re.sub(r"[^\w.-]+", "-", Path(settings.model).name)[:40]
     return f"{name}-{hashlib.sha256(json.dumps(shaping).encode()).hexdigest()[:16]}"
 

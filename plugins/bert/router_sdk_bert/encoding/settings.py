@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,7 +11,13 @@ from router_sdk_bert.encoding.preparation import TextPreparation
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 Backend = Literal["onnx-int8", "onnx", "torch"]
-Pooling = Literal["mean", "cls", "classifier"]
+PoolingMode = Literal["mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
+"""How token vectors become one, as sentence-transformers calls it: the mean; the first token's; the greatest of each
+number; the sum over the root of the length; the mean weighed by position (Muennighoff, SGPT, 2022); the last one's."""
+_MODE = "|".join(get_args(PoolingMode))
+POOLING = rf"(classifier|({_MODE})(\+({_MODE}))*)"
+Pooling = Annotated[str, Field(pattern=f"^{POOLING}$")]
+"""One mode, or several joined by ``+`` and put beside each other; ``"classifier"`` is what a trained head sees."""
 
 
 class EncoderSettings(BaseModel):
@@ -27,7 +33,7 @@ class EncoderSettings(BaseModel):
     """What runs it: ``"auto"`` is ``"onnx-int8"``, unless its vectors fail the check against torch."""
     max_tokens: int = Field(default=128, ge=8, le=8192)
     """Longer texts keep their head and their tail."""
-    pooling: Literal["auto", "mean", "cls", "classifier"] = "auto"
+    pooling: Literal["auto", "classifier", PoolingMode] = "auto"
     """How token vectors become one: ``"auto"`` is the model's own way, ``"classifier"`` what its trained head sees."""
     preparation: TextPreparation = TextPreparation()
     """What is done to a text before it is tokenised."""

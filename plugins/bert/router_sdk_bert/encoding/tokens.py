@@ -21,12 +21,17 @@ class TextTokens:
         content: A ``tokenizer.json``.
         max_tokens: Longest result, with the special tokens.
         preparation: What is done to a text first.
+        prompt: What stands before every text; it is never cut.
+
+    Attributes:
+        skipped: Tokens at the beginning that are the prompt's, with the special ones before it. Counted as
+            sentence-transformers does: of a prompt that stands alone, without the last token where that is special.
 
     Raises:
         CorruptArtifactError: if the tokenizer cannot be read.
     """
 
-    def __init__(self, content: bytes, max_tokens: int, preparation: TextPreparation) -> None:
+    def __init__(self, content: bytes, max_tokens: int, preparation: TextPreparation, prompt: str = "") -> None:
         from tokenizers import Tokenizer
 
         try:
@@ -34,13 +39,18 @@ class TextTokens:
             self._tokenizer.no_padding()
             self._tokenizer.no_truncation()
             special = self._tokenizer.encode("a").special_tokens_mask
+            prompted = self._tokenizer.encode(prompt).special_tokens_mask if prompt else []
+            self._blank: list[int] = self._tokenizer.encode(" ", add_special_tokens=False).ids or [0]
         except Exception as error:  # The library raises bare Exceptions.
             raise CorruptArtifactError(f"tokenizer.json is not valid: {error}") from error
         before = special.index(0) if 0 in special else len(special)
         after = special[::-1].index(0) if 0 in special else 0
-        room = max(max_tokens - before - after, 2)
-        self._head, self._tail = before + (room + 1) // 2, room // 2 + after
-        self._longest = before + room + after
+        self.skipped = len(prompted) - prompted[-1] if prompted else 0
+        kept = len(prompted) - after if prompted else before
+        room = max(max_tokens - kept - after, 2)
+        self._head, self._tail = kept + (room + 1) // 2, room // 2 + after
+        self._longest = kept + room + after
+        self._prompt = prompt
         self._chars = _CHARS_PER_TOKEN * room
         self._prepare = None if preparation == TextPreparation() else preparation
 
@@ -52,5 +62,7 @@ class TextTokens:
         if len(text) > self._chars:
             half = self._chars // 2
             text = f"{text[:half]} {text[-half:]}"
-        ids: list[int] = self._tokenizer.encode(text).ids
+        ids: list[int] = self._tokenizer.encode(self._prompt + text).ids
+        if len(ids) <= self.skipped:  # An empty text, and a tokenizer that frames none.
+            ids = ids + self._blank
         return ids if len(ids) <= self._longest else ids[: self._head] + ids[-self._tail :]

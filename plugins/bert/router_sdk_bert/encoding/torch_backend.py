@@ -32,7 +32,7 @@ class TorchBackend:
         halved = self._device.startswith("cuda")
         self.precision: Precision = "bf16" if halved else "fp32"
         self._module = module
-        module.model.to(self._device, dtype=torch.bfloat16 if halved else torch.float32)
+        module.to(self._device, torch.bfloat16 if halved else torch.float32)
 
     def __call__(self, tokens: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
         """Normalised vectors, shape ``(d,)`` each."""

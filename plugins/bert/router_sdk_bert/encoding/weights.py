@@ -24,7 +24,8 @@ PACKAGE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _WANTED = ["config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer*", "special_tokens_map.json"]
-_WANTED += ["vocab.*", "merges.txt", "*.model", "1_Pooling/config.json"]
+_WANTED += ["vocab.*", "merges.txt", "*.model", "modules.json", "config_sentence_transformers.json"]
+_WANTED += ["sentence_*_config.json", "[0-9]*_*/config.json", "[0-9]*_*/model.safetensors"]
 
 
 def find_weights(settings: EncoderSettings) -> Path:

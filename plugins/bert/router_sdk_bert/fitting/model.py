@@ -47,7 +47,7 @@ class RoutingModel:
     def to(self, device: str) -> None:
         """Move everything to a device; the parameters stay the same objects."""
         self.device = device
-        self.body.to(device)
+        self._encoder.to(device)
         for parameter in (self.weight, self.bias):
             parameter.data = parameter.data.to(device)
             parameter.grad = None

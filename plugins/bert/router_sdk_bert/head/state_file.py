@@ -35,11 +35,17 @@ _KIND_OF = {dtype: kind for kind, dtype in KINDS.items()}
 
 
 def write_state(folder: Path, stem: str, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:
-    """Write ``stem.safetensors`` and ``stem.json``; only the owner may read them."""
+    """Write ``stem.safetensors`` and ``stem.json``; only the owner may read them.
+
+    Raises:
+        ValueError: if a number is not finite: what is written can be read.
+    """
     header: dict[str, Any] = {}
     chunks: list[bytes] = []
     offset = 0
     for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"{name} holds a number that is not finite")
         chunk = np.ascontiguousarray(array).tobytes()
         kind = _KIND_OF[array.dtype.newbyteorder("<") if array.dtype.itemsize > 1 else array.dtype]
         header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [offset, offset + len(chunk)]}

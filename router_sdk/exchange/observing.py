@@ -1,0 +1,148 @@
+"""Foreign lines into the log: each an observed decision with its outcome, in groups, each of them once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from hashlib import blake2b
+from typing import TYPE_CHECKING, NamedTuple
+
+from router_sdk.errors import RouterClosedError, RouterError, StoreError
+from router_sdk.exchange.newcomers import Newcomers
+from router_sdk.store.rows import Entry
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from router_sdk.exchange.door import Door
+    from router_sdk.exchange.importing import ImportReport, Observed, Refusals
+    from router_sdk.records import Decision, Outcome
+    from router_sdk.store import Store
+    from router_sdk.store.retention import ArchivedIds
+
+GROUP = 512
+"""Lines that are logged in one transaction."""
+
+
+class _Line(NamedTuple):
+    """One that waits."""
+
+    number: int
+    row: object
+    read: Observed
+
+
+class _Ready(NamedTuple):
+    """One that can be logged."""
+
+    decision: Decision
+    outcome: Outcome | None
+    outcome_id: str | None
+    entry: Entry
+
+
+class ObservedLines:
+    """Logs foreign lines.
+
+    The ids of a line's decision and outcome follow from its own id where it has one, and else from the content of the
+    file and the line's number: so the same file imported again, or gone on with, counts nothing twice.
+
+    Args:
+        store: The log.
+        door: Of the router.
+        key: Tells this file's content from that of any other.
+        at: When the import began: the time of lines without one.
+        newcomers: Makes agents of new names.
+        report: Where to count.
+        refusals: Where what is refused goes.
+        archived: Which of some decisions are in an archive.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        door: Door,
+        key: str,
+        at: float,
+        newcomers: Newcomers,
+        report: ImportReport,
+        refusals: Refusals,
+        archived: ArchivedIds,
+    ) -> None:
+        self._store, self._door, self._key, self._at = store, door, key, at
+        self._newcomers, self._report, self._refusals, self._archived = newcomers, report, refusals, archived
+        self._group: list[_Line] = []
+
+    def take(self, number: int, row: object, read: Observed) -> None:
+        """Log a line, with the others of its group."""
+        self._group.append(_Line(number, row, read))
+        if len(self._group) == GROUP:
+            self.finish()
+
+    def finish(self) -> None:
+        """Log those that wait."""
+        group, self._group = self._group, []
+        self._newcomers.welcome(name for line in group for name in _named(line.read))
+        ready: list[_Ready] = []
+        for line in group:
+            try:
+                ready.append(self._ready(line))
+            except (StoreError, RouterClosedError):
+                raise
+            except RouterError as error:
+                self._refusals.add(line.number, line.row, error)
+        known = self._known(ready)
+        new = [one for one in ready if not self._is_known(one, known)]
+        self._report.known += len(ready) - len(new)
+        if new:
+            self._store.writer.append([one.entry for one in new])
+            self._report.imported += len(new)
+            told = [(one.decision.decision_id, one.outcome) for one in new if one.outcome is not None]
+            self._door.recorded(len(told), told)
+
+    def _ready(self, line: _Line) -> _Ready:
+        (task, agent, outcome), at, own = line.read
+        self._newcomers.check(_named(line.read))
+        mark = f"{self._key}:{line.number}" if own is None else f"{task.tenant or ''}\x00{own}"
+        at = self._at if at is None else at
+        decision = self._door.observe(task, agent, at, _digest("line" if own is None else "own", mark))
+        if outcome is None:
+            return _Ready(decision, None, None, Entry(decision=decision))
+        if outcome.origin is None:
+            outcome = outcome.model_copy(update={"origin": "import"})
+        said = "" if own is None else outcome.model_dump_json()  # what it says anew of the same thing is a correction
+        outcome_id = f"import:{_digest(decision.decision_id, said)}"
+        return _Ready(decision, outcome, outcome_id, self._door.check(decision, outcome, outcome_id, at=at))
+
+    def _known(self, ready: Iterable[_Ready]) -> tuple[Collection[str], Collection[str]]:
+        """Which decisions and which outcomes the log holds."""
+        decisions = [one.decision.decision_id for one in ready]
+        outcomes = [one.outcome_id for one in ready if one.outcome_id is not None]
+
+        def among(connection: sqlite3.Connection, table: str, column: str, ids: list[str]) -> set[str]:
+            query = f"SELECT {column} FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))"
+            return {found for (found,) in connection.execute(query, (json.dumps(ids),))}
+
+        return self._store.reader.query(
+            lambda connection: (
+                among(connection, "decisions", "decision_id", decisions) | self._archived.among(decisions),
+                among(connection, "outcomes", "outcome_id", outcomes),
+            )
+        )
+
+    def _is_known(self, one: _Ready, known: tuple[Collection[str], Collection[str]]) -> bool:
+        decisions, outcomes = known
+        decision_id = one.decision.decision_id
+        if decision_id not in decisions:
+            return False
+        return one.outcome_id is None or one.outcome_id in outcomes or bool(self._archived.among([decision_id]))
+
+
+def _named(read: Observed) -> Iterable[str]:
+    _, agent, outcome = read.observation
+    return {name for name in (agent, None if outcome is None else outcome.correct_agent) if name is not None}
+
+
+def _digest(*parts: str) -> str:
+    """32 hexadecimal digits, as ids have, that are the same whenever the line is read."""
+    return blake2b("\x00".join(parts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()

@@ -1,0 +1,87 @@
+"""What one router folds the log into: a state for each strategy, one for its tenants, and the performance report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from router_sdk.errors import StrategyError
+from router_sdk.learning.fold import Fold, performance_fold, strategy_fold, tenants_fold
+from router_sdk.learning.tenant_states import TenantStates
+from router_sdk.routing.chain import Stage
+from router_sdk.routing.pooling import TAKEOVER, Tenants
+from router_sdk.strategy import Strategy
+from router_sdk.training.registry import Registry, twin
+
+if TYPE_CHECKING:
+    from router_sdk.config import RouterConfig
+    from router_sdk.learning.performance import Performance
+    from router_sdk.records import ModelVersion
+    from router_sdk.rewards import RewardFunction, RewardMark
+    from router_sdk.routing.members import Members
+
+
+class Folds:
+    """Makes them.
+
+    Args:
+        config: Settings.
+        registry: Where fitted versions are read from.
+        members: The agents.
+        mark: The reward's fingerprint.
+    """
+
+    def __init__(self, config: RouterConfig, registry: Registry, members: Members, mark: RewardMark) -> None:
+        self._config, self._registry, self._members = config, registry, members
+        self._surroundings = (mark.text, repr(sorted(config.encoder.items())))
+
+    def stage(self, strategy: Strategy, version: ModelVersion | None) -> Stage:
+        """A strategy's place in the chain, with its tenants' states where they do not share all that is learnt."""
+        tenants = None
+        if self._config.tenancy != "shared" and type(strategy).learn is not Strategy.learn:
+            states = TenantStates(strategy, self._config.most_tenants, alone=not self._config.fits)
+            tenants = Tenants(states, strategy, TAKEOVER[self._config.tenancy])
+        return Stage(strategy, None if version is None else version.version, tenants)
+
+    def of(self, stage: Stage) -> Fold:
+        """The fold of a stage's strategy."""
+        begin = partial(self._begun_again, stage)
+        return strategy_fold(stage.strategy, stage.model_version, begin, *self._surroundings)
+
+    def all(
+        self,
+        stages: Sequence[Stage],
+        versions: Sequence[ModelVersion | None],
+        performance: Performance,
+        reward: RewardFunction,
+    ) -> list[Fold]:
+        """Every fold of a router that starts with these versions."""
+        folds = []
+        for stage, version in zip(stages, versions, strict=True):
+            if self._config.fits or stage.tenants is None:  # else nobody may learn from all tenants together
+                folds.append(self.of(stage))
+            if version is not None:
+                folds[-1].begin_at(version.upto)
+            if stage.tenants is not None:
+                alone = not self._config.fits
+                folds.append(tenants_fold(stage.strategy, stage.tenants.states, *self._surroundings, journalled=alone))
+        return [*folds, performance_fold(performance, reward)]
+
+    def _begun_again(self, stage: Stage) -> Strategy:
+        """A strategy like a stage's that has learnt nothing since its version was fitted.
+
+        Raises:
+            StrategyError: if it is made of something else than a configuration and services.
+        """
+        strategy = twin(stage.strategy)
+        try:
+            if strategy.config is not stage.strategy.config or strategy.services is not stage.strategy.services:
+                raise StrategyError("its constructor takes something else than a configuration and services")
+            if stage.model_version is not None:
+                self._registry.load(strategy, self._registry.version(stage.name, stage.model_version))
+            strategy.prepare(self._members.roster.available)
+        except BaseException:
+            strategy.close()
+            raise
+        return strategy

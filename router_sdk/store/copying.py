@@ -1,0 +1,306 @@
+"""What the log holds of a decision, whole, to be written into another log in the same order, each part once.
+
+Learning follows the order of the log. So a copy is written in the order of its source, and gives what the source gave.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from router_sdk.records import Agent, Outcome
+from router_sdk.store.catalog import canonical
+from router_sdk.store.log_time import LogClock
+from router_sdk.store.payloads import PayloadContext
+from router_sdk.store.reader import DECISIONS, decision_of
+from router_sdk.store.rows import (
+    DECISION_COLUMNS,
+    OUTCOME_COLUMNS,
+    PAYLOAD_COLUMNS,
+    VECTOR_COLUMNS,
+    decision_row,
+    task_payload,
+    vector_rows,
+)
+from router_sdk.store.transaction import delivered, forgotten, insert_rows, owner, refuse_foreign_outcomes
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from router_sdk.records import Decision
+    from router_sdk.store.group_commit import LogWriter
+    from router_sdk.store.privacy import Privacy
+
+_PARTS = """
+SELECT o.decision_id, o.seq, o.at, o.logged_at, o.outcome_id, o.tenant, o.success, o.quality, o.feedback,
+       o.correct_agent, o.no_agent_fits, o.latency_ms, o.cost_usd, o.tokens, o.metrics, o.agent, o.origin, o.actor,
+       p.response, p.feedback_text, p.error
+FROM outcomes o LEFT JOIN payloads p ON p.seq = o.seq
+WHERE o.decision_id IN (SELECT value FROM json_each(?)) ORDER BY o.seq"""
+_PART_FIELDS = (
+    *("success", "quality", "feedback", "correct_agent", "no_agent_fits", "latency_ms", "cost_usd", "tokens"),
+    *("metrics", "agent", "origin", "actor", "response", "feedback_text", "error"),
+)
+_FRESH = "SELECT seq, at, record FROM agents WHERE fresh = 1 ORDER BY seq"
+_ROW = OUTCOME_COLUMNS.removeprefix("seq, ")
+_AT, _NUMBERS = 2, 4
+"""Where an outcome's row, without its ``seq``, has its time, and where its parts begin."""
+
+
+class LoggedPart(NamedTuple):
+    """One delivered part of an outcome.
+
+    Attributes:
+        position: In the log.
+        at: When it arrived, in seconds since the epoch, by the clock of the process that wrote it.
+        logged_at: The log's time of it, by which what fades with age goes.
+        outcome: What it says; its parts may all be None where what it said was forgotten.
+        outcome_id: The caller's id of the delivery, or None.
+        tenant: Whose it is.
+    """
+
+    position: int
+    at: float
+    logged_at: float
+    outcome: Outcome
+    outcome_id: str | None
+    tenant: str | None
+
+
+class LoggedDecision(NamedTuple):
+    """A decision with its position, and all that was said of it, in order."""
+
+    position: int
+    decision: Decision
+    parts: tuple[LoggedPart, ...]
+
+
+class FreshStart(NamedTuple):
+    """An agent was added afresh: from there on its past does not count."""
+
+    position: int
+    at: float
+    agent: Agent
+
+
+def read_decisions(connection: sqlite3.Connection, seqs: Sequence[int]) -> list[LoggedDecision]:
+    """All that the log holds of these decisions, in its order."""
+    query = f"{DECISIONS.replace('SELECT', 'SELECT d.seq,', 1)} WHERE d.seq IN (SELECT value FROM json_each(?))"
+    rows = connection.execute(f"{query} ORDER BY d.seq", (json.dumps(list(seqs)),)).fetchall()
+    context = PayloadContext(connection, rows)
+    said: dict[str, list[LoggedPart]] = {}
+    ids = json.dumps([row[1] for row in rows])
+    for decision_id, *row in connection.execute(_PARTS, (ids,)):
+        said.setdefault(decision_id, []).append(_part(row))
+    found = []
+    for seq, *row in rows:
+        decision = decision_of(row)
+        decision.vectors = context.vectors(seq)
+        found.append(LoggedDecision(seq, decision, tuple(said.get(decision.decision_id, ()))))
+    return found
+
+
+def _part(row: Sequence[Any]) -> LoggedPart:
+    seq, at, logged_at, outcome_id, tenant, *values = row
+    fields = {name: value for name, value in zip(_PART_FIELDS, values, strict=True) if value is not None}
+    for name in fields.keys() & {"success", "no_agent_fits"}:
+        fields[name] = bool(fields[name])
+    if "metrics" in fields:
+        fields["metrics"] = json.loads(fields["metrics"])
+    return LoggedPart(seq, at, logged_at, Outcome.model_construct(**fields), outcome_id, tenant)
+
+
+def read_fresh_starts(connection: sqlite3.Connection) -> list[FreshStart]:
+    """When which agent was added afresh, oldest first."""
+    return [FreshStart(seq, at, Agent(**json.loads(record))) for seq, at, record in connection.execute(_FRESH)]
+
+
+# -- into another log
+
+
+class CopiedDecision(NamedTuple):
+    """A decision on its way into a log.
+
+    Attributes:
+        row: Of ``decisions``, without its ``seq``.
+        payload: Of ``payloads``, without its ``seq``, or None.
+        vectors: Of ``vectors``, without their ``seq``.
+        agents: The set of agents that it names: its id, and the names.
+    """
+
+    row: tuple[Any, ...]
+    payload: tuple[Any, ...] | None
+    vectors: tuple[tuple[Any, ...], ...]
+    agents: tuple[int, tuple[str, ...]]
+
+    @classmethod
+    def of(cls, decision: Decision, privacy: Privacy) -> CopiedDecision:
+        """What is stored of a decision."""
+        payload = task_payload(0, decision.task, privacy)
+        vectors = vector_rows(0, decision.vectors) if decision.vectors else []
+        agents = decision.distribution.agents
+        return cls(
+            decision_row(0, decision)[1:],
+            None if payload is None else payload[1:],
+            tuple(row[1:] for row in vectors),
+            (agents.set_id, agents.names),
+        )
+
+
+class CopiedPart(NamedTuple):
+    """A part on its way into a log.
+
+    Attributes:
+        row: Of ``outcomes``, without its ``seq``.
+        payload: Of ``payloads``, without its ``seq``, or None.
+        nth: Which of the parts of its decision that came at that time with these numbers, from 1: a part without an id
+            is known by them.
+        logged_at: The log's time of it, where it comes from.
+    """
+
+    row: tuple[Any, ...]
+    payload: tuple[Any, ...] | None
+    nth: int
+    logged_at: float
+
+
+def numbered(rows: Iterable[tuple[Any, ...]]) -> Iterator[int]:
+    """Of each of one decision's rows, which one of its equals it is, see ``CopiedPart``."""
+    seen: Counter[tuple[Any, ...]] = Counter()
+    for row in rows:
+        seen[_content(row)] += 1
+        yield seen[_content(row)]
+
+
+def _content(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (row[_AT], *row[_NUMBERS:])
+
+
+@dataclass(slots=True)
+class _Rows:
+    """What is to be inserted."""
+
+    clock: LogClock
+    decisions: list[tuple[Any, ...]] = field(default_factory=list)
+    outcomes: list[tuple[Any, ...]] = field(default_factory=list)
+    payloads: list[tuple[Any, ...]] = field(default_factory=list)
+    vectors: list[tuple[Any, ...]] = field(default_factory=list)
+    agents: list[tuple[Any, ...]] = field(default_factory=list)
+
+
+Event = CopiedDecision | CopiedPart | FreshStart
+
+
+def write_copies(writer: LogWriter, events: Sequence[Event]) -> list[bool | str]:
+    """Write events in their order, all in one transaction; what the log holds already is not written again.
+
+    Args:
+        writer: The log.
+        events: In the order of the log that they come from.
+
+    Returns:
+        Of each whether it was written, or why it cannot be.
+
+    Raises:
+        StoreUnavailableError: if the log cannot be written; nothing of it is then.
+    """
+
+    def work(connection: sqlite3.Connection, seq: int) -> list[bool | str]:
+        known = _Known(connection)
+        rows = _Rows(LogClock())
+        rows.clock.read(connection)
+        told: list[bool | str] = []
+        for event in events:
+            verdict = known.misses(event)
+            told.append(verdict)
+            if verdict is True:
+                _add(connection, rows, seq, event, known)
+                seq += 1
+        insert_rows(connection, "decisions", DECISION_COLUMNS, rows.decisions)
+        refuse_foreign_outcomes(connection, [row[1] for row in rows.decisions])
+        insert_rows(connection, "outcomes", f"{OUTCOME_COLUMNS}, logged_at", rows.outcomes)
+        rows.clock.note(connection)
+        insert_rows(connection, "payloads", PAYLOAD_COLUMNS, rows.payloads)
+        insert_rows(connection, "vectors", VECTOR_COLUMNS, rows.vectors)
+        insert_rows(connection, "agents", "seq, name, status, fresh, record, at", rows.agents)
+        return told
+
+    return writer.transact(work)
+
+
+def _add(connection: sqlite3.Connection, rows: _Rows, seq: int, event: Event, known: _Known) -> None:
+    if isinstance(event, CopiedPart):
+        rows.outcomes.append((seq, *event.row, rows.clock.stamp_copy(event.logged_at)))
+        if event.payload is not None and not forgotten(connection, event.row[1]):
+            rows.payloads.append((seq, *event.payload))
+    elif isinstance(event, FreshStart):
+        status, record = known.record(event.agent)
+        rows.agents.append((seq, event.agent.name, status, 1, record, event.at))
+    else:
+        set_id, names = event.agents
+        connection.execute("INSERT OR IGNORE INTO agent_sets VALUES (?, ?)", (set_id, "\x00".join(names)))
+        rows.decisions.append((seq, *event.row))
+        if not forgotten(connection, event.row[0]):
+            rows.payloads += [] if event.payload is None else [(seq, *event.payload)]
+            rows.vectors += [(seq, *vector) for vector in event.vectors]
+
+
+class _Known:
+    """What the log holds, and what of a transaction is about to be in it."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._new_ids: set[tuple[str, ...]] = set()
+        self._new_decisions: set[str] = set()
+        self._contents: dict[str, Counter[tuple[Any, ...]]] = {}
+        self._new_parts: set[tuple[Any, ...]] = set()
+
+    def _one(self, query: str, *values: Any) -> Any:
+        return self._connection.execute(query, values).fetchone()
+
+    def misses(self, event: Event) -> bool | str:
+        """Whether it is to be written; or why it cannot be."""
+        if isinstance(event, CopiedPart):
+            return self._misses_part(event)
+        if isinstance(event, FreshStart):
+            return self._misses_fresh(event)
+        decision_id = event.row[0]
+        query = "SELECT 1 FROM decisions WHERE decision_id = ?"
+        if decision_id in self._new_decisions or self._one(query, decision_id):
+            return False
+        self._new_decisions.add(decision_id)
+        return True
+
+    def _misses_part(self, part: CopiedPart) -> bool | str:
+        outcome_id, decision_id = part.row[:2]
+        if outcome_id is not None:
+            delivery = (outcome_id, *owner(self._connection, decision_id))
+            if delivery in self._new_ids:
+                return False
+            self._new_ids.add(delivery)
+            return not delivered(self._connection, outcome_id, decision_id)
+        held = self._contents.get(decision_id)
+        if held is None:
+            query = f"SELECT {_ROW} FROM outcomes WHERE decision_id = ?"
+            held = Counter(_content(row) for row in self._connection.execute(query, (decision_id,)))
+            self._contents[decision_id] = held
+        itself = (decision_id, part.nth, *_content(part.row))
+        if held[_content(part.row)] >= part.nth or itself in self._new_parts:
+            return False
+        self._new_parts.add(itself)
+        return True
+
+    def _misses_fresh(self, event: FreshStart) -> bool:
+        """Not where it is there, nor where the log holds later decisions of that agent: those would count no more."""
+        name = event.agent.name
+        query = "SELECT 1 FROM agents WHERE name = ? AND fresh = 1 AND at >= ?"
+        later = "SELECT 1 FROM decisions WHERE agent = ? AND at > ?"
+        return not (self._one(query, name, event.at) or self._one(later, name, event.at))
+
+    def record(self, agent: Agent) -> tuple[str, str]:
+        """What the log holds of an agent, or else what the copy says."""
+        found = self._one("SELECT status, record FROM agents WHERE name = ? ORDER BY seq DESC LIMIT 1", agent.name)
+        return found or ("active", canonical(agent))

@@ -1,0 +1,110 @@
+import csv
+import json
+
+import pytest
+
+SESSION = [
+    {"state_text": f"Iteration {n}", "agent_label": n % 2, "actual_outcome": {"mape": 11.8, "decision": "stop"}}
+    for n in range(4)
+]
+
+
+def write(cli, name, rows):
+    (cli.folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_an_export_into_another_store_and_back(desk):
+    for text in ("I was charged twice", "the app crashes"):
+        decided = desk.json("route", text)
+        desk.run("record", decided["decision_id"], "--success", "--quality", "0.9")
+    desk.run("route", "nobody said how it went")
+    assert desk.json("export", "out.jsonl")["examples"] == 2
+    assert desk.json("export", "out.csv", "--format", "csv", "--unanswered")["examples"] == 3
+    assert "2 lines are in the log already" in desk.run("import", "out.jsonl").stdout
+    assert desk.json("import", "out.csv")["known"] == 3
+    told = desk.json("import", "out.csv", "--store", "other.db", "--new-agents")
+    assert (told["imported"], sorted(told["new_agents"])) == (3, ["billing", "technical"])
+    copy, here = (desk.json("status", "--store", store)["statistics"] for store in ("other.db", "router.db"))
+    assert {name: copy[name] for name in ("total_examples", "avg_quality_score", "samples_processed")} == {
+        name: here[name] for name in ("total_examples", "avg_quality_score", "samples_processed")
+    }
+    assert desk.run("export", "-", "--store", "other.db").stdout.count("\n") == 2
+
+
+def test_a_session_is_imported_with_labels_and_says_what_it_left_out(cli):
+    (cli.folder / "session.json").write_text(json.dumps([*SESSION, {"state_text": "odd", "agent_label": 9}]))
+    told = ("import", "session.json", "--map", "text=state_text", "--map", "label=agent_label", "--labels", "plan, act")
+    result = cli.run(*told, "--new-agents", code=2)
+    assert "Imported 4 lines." in result.stdout
+    assert "New agents: plan, act." in result.stdout
+    assert "Not mapped, and ignored: actual_outcome." in result.stdout
+    assert "line 5: agent_label: 9 stands for nobody" in result.stderr
+    assert [agent["name"] for agent in cli.json("agents", "list")["agents"]] == ["plan", "act"]
+
+
+def test_more_refused_lines_than_are_shown_are_counted_and_kept(desk):
+    write(desk, "in.jsonl", [{"text": "x", "agent": "billing", "quality": number} for number in range(2, 20)])
+    result = desk.run("import", "in.jsonl", code=2)
+    assert result.stderr.count("refused: line") == 10
+    assert "and 8 more lines" in result.stderr
+    assert len(desk.json("status", "--last", "18")["dead_letters"]) == 18
+    assert desk.json("import", "in.jsonl", "--score-range", "0", "20")["imported"] == 18
+
+
+def test_chat_formats_are_filtered_and_merged(desk):
+    rows = [
+        {"text": f"q{n}", "agent": "billing", "response": f"r{n}", "quality": n / 4, "feedback": 1} for n in range(5)
+    ]
+    write(desk, "in.jsonl", [*rows, rows[-1]])
+    desk.run("import", "in.jsonl")
+    chat = ("export", "out.jsonl", "--format", "chatml")
+    assert desk.json(*chat)["examples"] == 5
+    assert desk.json(*chat, "--duplicates")["examples"] == 6
+    assert desk.json(*chat, "--min-quality", "0.7", "--min-feedback", "1")["examples"] == 2
+    assert desk.json(*chat, "--existing", "out.jsonl")["examples"] == 5
+    assert (
+        "no pair"
+        in desk.fault("export", "out.jsonl", "--format", "alpaca", "--existing", "out.jsonl", code=2)["message"]
+    )
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_predict_answers_each_task_of_a_file_and_logs_nothing(desk, ending):
+    if ending == "csv":
+        (desk.folder / "in.csv").write_text("nr,q\n007,I was charged twice\n8,\n9,the app crashes\n")
+    else:
+        rows = [{"nr": "007", "q": "I was charged twice"}, {"nr": "8"}, {"nr": "9", "q": "the app crashes"}]
+        write(desk, "in.jsonl", rows)
+    mapped = ("--map", "text=q", "--map", "id=nr")
+    before = desk.json("status")["store"]
+    result = desk.run("predict", "--file", f"in.{ending}", "--output", f"out.{ending}", *mapped, code=2)
+    assert "no text stands in q" in result.stderr
+    if ending == "csv":
+        with (desk.folder / "out.csv").open(newline="") as file:
+            answers = list(csv.DictReader(file))
+        ranking = json.loads(answers[0]["ranking"])
+    else:
+        answers = [json.loads(line) for line in (desk.folder / "out.jsonl").read_text().splitlines()]
+        ranking = answers[0]["ranking"]
+    first = 2 if ending == "csv" else 1
+    assert [int(answer["line"]) for answer in answers] == [first, first + 1, first + 2]
+    assert [answer.get("agent") or None for answer in answers] == ["billing", None, "technical"]
+    assert [answer.get("id") or None for answer in answers] == ["007", None, "9"]
+    assert [one["agent"] for one in ranking] == ["billing", "technical"]
+    assert [one["rank"] for one in ranking] == [1, 2]
+    assert "no text" in answers[1]["error"]
+    after = desk.json("status")["store"]
+    assert {name: after[name] for name in ("decisions", "outcomes")} == {
+        name: before[name] for name in ("decisions", "outcomes")
+    }
+
+
+def test_predict_to_stdout_and_what_it_refuses(desk):
+    write(desk, "in.jsonl", [{"text": "I was charged twice", "success": 1, "agent": "technical"}])
+    (answer,) = [
+        json.loads(line) for line in desk.run("predict", "--file", "in.jsonl", "--top-k", "1").stdout.splitlines()
+    ]
+    assert (answer["line"], answer["agent"], len(answer["ranking"])) == (1, "billing", 1)
+    assert "out.txt" in desk.fault("predict", "--file", "in.jsonl", "--output", "out.txt", code=2)["message"]
+    assert "no such file" in desk.fault("predict", "--file", "none.jsonl", code=2)["message"]
+    assert not (desk.folder / "out.txt").exists()
