@@ -1,6 +1,7 @@
 """What sentence-transformers noted beside a model is done, or refused by file and key."""
 
 import contextlib
+import hashlib
 import json
 
 import numpy as np
@@ -75,6 +76,19 @@ def refused(folder, *words):
 
 
 # -- what is read
+
+
+def test_a_folder_that_only_pools_and_scales_keeps_its_tag(folder, tiny_encoder):
+    assert read_pipeline(folder) == Pipeline(pooling="mean")
+    said = tiny_encoder.description.model_dump()
+    assert tiny_encoder.tag == earlier_tag(said, tiny_encoder)
+
+
+def earlier_tag(said, encoder):
+    """As releases made it that knew of pooling alone."""
+    tokenizer = hashlib.sha256((encoder.folder / "tokenizer.json").read_bytes()).hexdigest()
+    shaping = [said["format"], said["weights"], said["pooling"], tokenizer, min(128, said["longest"]), {}]
+    return f"bert-{hashlib.sha256(json.dumps(shaping).encode()).hexdigest()[:8]}:int8"
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -211,9 +225,9 @@ def test_only_the_default_prompt_stands_before_a_text(folder):
 def test_layers_are_read_or_refused(folder):
     folders.modules(folder, "Pooling", "Dense", "Dropout", "Normalize")
     folders.dense(folder, "2_Dense", 32, 8)
-    (step, last) = read_pipeline(folder).steps
+    (step,) = read_pipeline(folder).steps
     assert isinstance(step, Dense)
-    assert (step.folder, step.activation, last) == ("2_Dense", "Tanh", "normalize")
+    assert (step.folder, step.activation) == ("2_Dense", "Tanh")
     for key, value in {"activation_function": "my.Own", "module_input_name": "token_embeddings"}.items():
         folders.dense(folder, "2_Dense", 32, 8)
         said = json.loads((folder / "2_Dense" / "config.json").read_text())

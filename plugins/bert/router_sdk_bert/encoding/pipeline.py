@@ -84,7 +84,7 @@ class Pipeline(BaseModel):
 
     Attributes:
         pooling: How token vectors become one; empty if nothing is said of it.
-        steps: What comes behind the pooling.
+        steps: What comes behind the pooling, up to the last layer.
         dimension: How many of the numbers are kept; None keeps all.
         prompt: What stands before every text.
         include_prompt: Whether the prompt's own tokens are pooled, too.
@@ -125,6 +125,8 @@ def read_pipeline(folder: Path) -> Pipeline:
             raise _refused(folder, MODULES, "type", kind, "Transformer, Pooling, and then Dense and Normalize")
     if not pooling:
         raise EncoderUnavailableError(f"{folder}: {MODULES} names no Pooling behind the Transformer")
+    while steps and steps[-1] == "normalize":  # Whatever comes last, a vector is scaled to length 1 in the end.
+        steps.pop()
     return Pipeline(**pooling, steps=tuple(steps), **_transformer(folder), **_general(folder))
 
 
