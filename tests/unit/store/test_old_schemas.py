@@ -130,10 +130,20 @@ class Brings:
         return [Tally]
 
 
+def without_moving_averages(told):
+    """In those releases they went by first reports alone; now they follow corrections."""
+    for report in told["reports"].values():
+        for figures in (report, *report["task_types"].values()):
+            del figures["ema"]
+    return told
+
+
 def test_the_log_teaches_what_it_taught_the_release_that_wrote_it(path, schema):
     """Snapshots and versions are gone with the folder beside it; all is learnt from the log."""
     with Router(AGENTS, [Tally], path, retrain=False) as router:
-        assert learnt(router, router.strategy("tally")) == json.loads((OLD / f"schema_{schema}.json").read_text())
+        then = json.loads((OLD / f"schema_{schema}.json").read_text())
+        now = learnt(router, router.strategy("tally"))
+        assert without_moving_averages(now) == without_moving_averages(then)
         for row in tables(path)["decisions"]:
             known = router.decision(row["decision_id"])
             assert (known.agent, known.propensity, known.strategy) == (row["agent"], row["propensity"], row["strategy"])
