@@ -25,7 +25,7 @@ from router_sdk.store.rows import (
 from router_sdk.store.schema import EVENT_TABLES
 
 if TYPE_CHECKING:
-    from router_sdk.records import AgentSet, Decision
+    from router_sdk.records import Decision
     from router_sdk.store.connection import DatabaseFile
     from router_sdk.store.privacy import Privacy
     from router_sdk.store.rows import Entry
@@ -47,7 +47,8 @@ HEAD = (
 def _insert(table: str, columns: str, rows: int) -> str:
     """One multi-row INSERT: a statement per row would hand the interpreter lock back and forth."""
     row = f"({', '.join('?' * (columns.count(',') + 1))})"
-    return f"INSERT INTO {table} ({columns}) VALUES {', '.join([row] * rows)}"
+    verb = "INSERT OR IGNORE" if table == "agent_sets" else "INSERT"  # another process may know the set
+    return f"{verb} INTO {table} ({columns}) VALUES {', '.join([row] * rows)}"
 
 
 def insert_rows(connection: sqlite3.Connection, table: str, columns: str, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -217,11 +218,12 @@ class Committer:
         return list(unsure.values())
 
     def _insert_decisions(self, connection: sqlite3.Connection, seq: int, decisions: Sequence[Decision]) -> int:
-        rows, payloads, vectors = [], [], []
+        rows, payloads, vectors, sets = [], [], [], {}
         unique = {decision.decision_id: decision for decision in decisions}
         for decision in unique.values():
-            if decision.distribution.agents.set_id not in self._known_sets:
-                self._insert_set(connection, decision.distribution.agents)
+            agents = decision.distribution.agents
+            if agents.set_id not in self._known_sets:
+                sets[agents.set_id] = "\x00".join(agents.names)
             rows.append(decision_row(seq, decision))
             payload = task_payload(seq, decision.task, self._privacy)
             if payload is not None:
@@ -229,19 +231,16 @@ class Committer:
             if decision.vectors:
                 vectors += vector_rows(seq, decision.vectors)
             seq += 1
+        insert_rows(connection, "agent_sets", "set_id, names", [*sets.items()])
+        if len(self._known_sets) + len(sets) > _KNOWN_SETS:
+            self._known_sets.clear()
+        self._known_sets.update(sets)
         insert_rows(connection, "decisions", DECISION_COLUMNS, rows)
         insert_rows(connection, "payloads", PAYLOAD_COLUMNS, payloads)
         insert_rows(connection, "vectors", VECTOR_COLUMNS, vectors)
         if unique:
             refuse_foreign_outcomes(connection, list(unique))
         return seq
-
-    def _insert_set(self, connection: sqlite3.Connection, agents: AgentSet) -> None:
-        names = "\x00".join(agents.names)
-        connection.execute("INSERT OR IGNORE INTO agent_sets VALUES (?, ?)", (agents.set_id, names))
-        if len(self._known_sets) >= _KNOWN_SETS:
-            self._known_sets.clear()
-        self._known_sets.add(agents.set_id)
 
     def _insert_outcomes(self, connection: sqlite3.Connection, seq: int, entries: Sequence[Entry]) -> int:
         rows, payloads = [], []
