@@ -320,21 +320,22 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("bad", "named"), BAD.values(), ids=BAD.keys())
-def test_an_exported_line_that_was_spoilt_is_refused_by_name_and_the_others_are_imported(tmp_path, bad, named):
+def test_exported_lines_that_were_spoilt_are_refused_by_name_and_the_others_are_imported(tmp_path):
+    path = tmp_path / "out.jsonl"
     with open_router() as router, open_router() as copy:
-        for number in range(3):
+        for number in range(2 * len(BAD)):
             router.record(router.route(f"text {number}"), Outcome(success=True))
-        path = tmp_path / "out.jsonl"
         router.export_examples(path)
         rows = [json.loads(line) for line in path.read_text().splitlines()]
-        rows[1] |= bad
+        for row, (bad, _) in zip(rows[::2], BAD.values(), strict=True):
+            row |= bad
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         report = copy.import_examples(path)
-        assert (report.imported, report.rejected) == (2, 1)
-        assert report.errors[0].startswith("line 2: ")
-        assert named in report.errors[0]
-        assert len(copy.dead_letters()) == 1
+        assert (report.imported, report.rejected) == (len(BAD), len(BAD))
+        reasons = [letter["reason"] for letter in reversed(copy.dead_letters())]
+        for number, (reason, (name, (_, named))) in enumerate(zip(reasons, BAD.items(), strict=True)):
+            assert reason.startswith(f"out.jsonl:{2 * number + 1}: "), name
+            assert named in reason, name
 
 
 def test_lines_of_two_exports_of_one_log_count_each_part_once(tmp_path):
