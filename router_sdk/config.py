@@ -15,7 +15,8 @@ from router_sdk.environment import check_environment
 from router_sdk.errors import InvalidConfigError
 from router_sdk.neighbours import in_our_words
 from router_sdk.records import Agent, PrivacyMode
-from router_sdk.records.record import Label, describe
+from router_sdk.records.fields import Label
+from router_sdk.records.record import describe
 from router_sdk.rewards import MetricGoal
 
 

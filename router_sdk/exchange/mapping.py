@@ -14,7 +14,7 @@ from router_sdk.errors import InvalidAgentError, InvalidInputError
 from router_sdk.exchange.category_tree import category_path
 from router_sdk.exchange.values import number, rescaled
 from router_sdk.records import Agent, Record
-from router_sdk.records.record import Name
+from router_sdk.records.fields import Name
 
 _LEVEL = re.compile(r"(.+):(first|last|-?\d+)", re.DOTALL)
 _SHOWN = 40

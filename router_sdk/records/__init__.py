@@ -4,9 +4,10 @@ from router_sdk.records.agent import Agent, AgentSet, agents_of
 from router_sdk.records.decision import Decision, Skipped
 from router_sdk.records.distribution import Distribution, Evidence
 from router_sdk.records.example import Context, Example, TrainingData
+from router_sdk.records.fields import MAX_TEXT_CHARS, FeatureValue, Name, PrivacyMode
 from router_sdk.records.outcome import Outcome, Signals
-from router_sdk.records.record import MAX_TEXT_CHARS, Name, PrivacyMode, Record
-from router_sdk.records.task import DEFAULT_TASK_TYPE, FeatureValue, Task
+from router_sdk.records.record import Record
+from router_sdk.records.task import DEFAULT_TASK_TYPE, Task
 from router_sdk.records.version import ModelVersion
 
 __all__ = [

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, overload
 from pydantic import AliasChoices, Field, StrictBool
 
 from router_sdk.errors import InvalidAgentError
-from router_sdk.records.record import MAX_ITEMS, AgentName, Cost, Labels, Latency, Metadata, Record, Share, Text
+from router_sdk.records.fields import MAX_ITEMS, AgentName, Cost, Labels, Latency, Metadata, Share, Text
+from router_sdk.records.record import Record
 
 
 class Agent(Record):

@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field, StrictBool, StrictInt
 
 from router_sdk.errors import InvalidOutcomeError
-from router_sdk.records.bounds import MAX_TOKENS
-from router_sdk.records.record import (
+from router_sdk.records.fields import (
     MAX_ITEMS,
+    MAX_TOKENS,
     AgentName,
     Cost,
     Exact,
@@ -18,10 +18,10 @@ from router_sdk.records.record import (
     Latency,
     Number,
     OneSpelling,
-    Record,
     Share,
     Text,
 )
+from router_sdk.records.record import Record
 
 Origin = Literal["user", "tool", "judge", "signal", "horizon", "import"]
 """Who said what came of a decision."""

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field, StrictBool, StrictInt, StringConstraints, WrapValidator
+from pydantic import AfterValidator, Field, StrictInt, StringConstraints, WrapValidator
 
 from router_sdk.errors import InvalidTaskError
-from router_sdk.records.record import (
+from router_sdk.records.fields import (
     MAX_ITEMS,
     MAX_TEXT_CHARS,
     AgentName,
     Cost,
+    FeatureValue,
     Label,
     Labels,
     Latency,
     Metadata,
     Name,
     OneSpelling,
-    Real,
-    Record,
     Text,
 )
-
-FeatureValue = StrictBool | Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | Real | Text
+from router_sdk.records.record import Record
 
 DEFAULT_TASK_TYPE = "default"
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from router_sdk.errors import InvalidConfigError
-from router_sdk.records.record import Label, describe
+from router_sdk.records.fields import Label
+from router_sdk.records.record import describe
 from router_sdk.rewards.metrics import MetricGoal, measured
 
 if TYPE_CHECKING:

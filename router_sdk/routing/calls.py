@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.records import Decision, Outcome, Task
-from router_sdk.records.record import MAX_TEXT_CHARS
+from router_sdk.records.fields import MAX_TEXT_CHARS
 
 if TYPE_CHECKING:
     from router_sdk.serving import Serving

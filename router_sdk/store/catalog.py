@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from router_sdk.records import Agent
-from router_sdk.records.bounds import MAX_COST_USD, MAX_LATENCY_MS
+from router_sdk.records.fields import MAX_COST_USD, MAX_LATENCY_MS
 
 if TYPE_CHECKING:
     import sqlite3

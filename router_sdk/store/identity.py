@@ -11,7 +11,8 @@ from hmac import digest
 from pydantic import TypeAdapter, ValidationError
 
 from router_sdk.errors import InvalidIdError, InvalidInputError
-from router_sdk.records.record import Name, describe
+from router_sdk.records.fields import Name
+from router_sdk.records.record import describe
 from router_sdk.spelling import normal
 
 _FORM = re.compile(r"[0-9a-f]{32}")
