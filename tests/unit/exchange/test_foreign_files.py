@@ -316,7 +316,7 @@ def test_lines_with_ids_are_known_in_any_file_and_corrected(router, tmp_path):
 
 def test_new_labels_become_agents_where_that_is_asked_for(router, tmp_path):
     rows = [{"text": f"text {number}", "label": f"label {number % 3}"} for number in range(9)]
-    path = write_lines(tmp_path / "in.jsonl", *rows, {"text": "x", "label": "a/b"}, {"text": "x", "label": "7"})
+    path = write_lines(tmp_path / "in.jsonl", *rows, {"text": "x", "label": "../b"}, {"text": "x", "label": "7"})
     report = router.import_examples(path)
     assert "--new-agents" in report.errors[0]
     assert [error.partition(":")[0] for error in report.errors] == [f"line {number}" for number in range(1, 11)]
