@@ -25,6 +25,7 @@ from router_sdk.store.rows import (
     task_payload,
     vector_rows,
 )
+from router_sdk.store.schema import MOST_OUTCOMES
 from router_sdk.store.transaction import delivered, forgotten, insert_rows, owner, refuse_foreign_outcomes
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ _PART_FIELDS = (
 )
 _FRESH = "SELECT seq, at, record FROM agents WHERE fresh = 1 ORDER BY seq"
 _ROW = OUTCOME_COLUMNS.removeprefix("seq, ")
+_TENANT = DECISION_COLUMNS.split(", ").index("tenant") - 1
+_OF_TENANT = """
+SELECT o.decision_id FROM outcomes o LEFT JOIN decisions d ON d.decision_id = o.decision_id
+WHERE o.outcome_id = ?1 AND (o.decision_id = ?2 OR (d.decision_id IS NOT NULL AND d.tenant IS ?3))"""
 _AT, _NUMBERS = 2, 4
 """Where an outcome's row, without its ``seq``, has its time, and where its parts begin."""
 
@@ -253,9 +258,10 @@ class _Known:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._new_ids: set[tuple[str, ...]] = set()
-        self._new_decisions: set[str] = set()
+        self._new_ids: dict[tuple[str, ...], str] = {}
+        self._new_decisions: dict[str, str | None] = {}
         self._contents: dict[str, Counter[tuple[Any, ...]]] = {}
+        self._rooms: dict[str, int] = {}
         self._new_parts: set[tuple[Any, ...]] = set()
 
     def _one(self, query: str, *values: Any) -> Any:
@@ -271,17 +277,33 @@ class _Known:
         query = "SELECT 1 FROM decisions WHERE decision_id = ?"
         if decision_id in self._new_decisions or self._one(query, decision_id):
             return False
-        self._new_decisions.add(decision_id)
+        self._new_decisions[decision_id] = event.row[_TENANT]
         return True
 
     def _misses_part(self, part: CopiedPart) -> bool | str:
         outcome_id, decision_id, _, tenant = part.row[:4]
+        missed = self._misses_delivery(part, outcome_id, decision_id, tenant)
+        if missed is True:
+            if self._room(decision_id) <= 0:
+                return f"decision {decision_id} has {MOST_OUTCOMES:,} outcomes, the most there may be"
+            self._rooms[decision_id] -= 1
+        return missed
+
+    def _room(self, decision_id: str) -> int:
+        """How many outcomes a decision still takes."""
+        if decision_id not in self._rooms:
+            (count,) = self._one("SELECT count(*) FROM outcomes WHERE decision_id = ?", decision_id)
+            self._rooms[decision_id] = MOST_OUTCOMES - count
+        return self._rooms[decision_id]
+
+    def _misses_delivery(
+        self, part: CopiedPart, outcome_id: str | None, decision_id: str, tenant: str | None
+    ) -> bool | str:
         if outcome_id is not None:
-            delivery = (outcome_id, *owner(self._connection, decision_id, tenant))
-            if delivery in self._new_ids:
-                return False
-            self._new_ids.add(delivery)
-            return not delivered(self._connection, outcome_id, decision_id, tenant)
+            of = self._delivered(outcome_id, decision_id, tenant)
+            if of is not None and of != decision_id:
+                return f"outcome_id {outcome_id!r} is already that of an outcome of decision {of}"
+            return of is None
         held = self._contents.get(decision_id)
         if held is None:
             query = f"SELECT {_ROW} FROM outcomes WHERE decision_id = ?"
@@ -292,6 +314,21 @@ class _Known:
             return False
         self._new_parts.add(itself)
         return True
+
+    def _delivered(self, outcome_id: str, decision_id: str, claimed: str | None) -> str | None:
+        """Of which decision there is, or is about to be, an outcome of that id of the same tenant."""
+        if decision_id in self._new_decisions:
+            tenant = self._new_decisions[decision_id]
+            whose: tuple[str, ...] = ("tenant", tenant or "")
+            found = self._one(_OF_TENANT, outcome_id, decision_id, tenant)
+            of = None if found is None else str(found[0])
+        else:
+            whose = owner(self._connection, decision_id, claimed)
+            of = delivered(self._connection, outcome_id, decision_id, claimed)
+        if of is None:
+            of = self._new_ids.get((outcome_id, *whose))
+            self._new_ids.setdefault((outcome_id, *whose), decision_id)
+        return of
 
     def _misses_fresh(self, event: FreshStart) -> bool:
         """Not where it is there, nor where the log holds later decisions of that agent: those would count no more."""

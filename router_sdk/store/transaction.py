@@ -251,7 +251,7 @@ class Committer:
             outcome_id, decision_id, _, tenant = outcome[:4]
             if outcome_id is not None:
                 delivery = (outcome_id, *owner(connection, decision_id, tenant))
-                if delivery in seen or delivered(connection, outcome_id, decision_id, tenant):
+                if delivery in seen or delivered(connection, outcome_id, decision_id, tenant) is not None:
                     continue
                 seen.add(delivery)
             rows.append((seq, *outcome, self._clock.stamp(outcome[2])))
@@ -264,7 +264,7 @@ class Committer:
 
 
 _DELIVERED = """
-SELECT 1 FROM outcomes o WHERE o.outcome_id = ?1 AND (
+SELECT o.decision_id FROM outcomes o WHERE o.outcome_id = ?1 AND (
     (o.decision_id = ?2 AND (o.tenant IS ?3 OR o.tenant IS NULL OR ?3 IS NULL)) OR EXISTS (
         SELECT 1 FROM decisions theirs JOIN decisions ours ON ours.tenant IS theirs.tenant
         WHERE theirs.decision_id = o.decision_id AND ours.decision_id = ?2))"""
@@ -272,9 +272,10 @@ SELECT 1 FROM outcomes o WHERE o.outcome_id = ?1 AND (
 nobody knows whose it is, and only the same decision's is the same, unless they claim to be of different tenants."""
 
 
-def delivered(connection: sqlite3.Connection, outcome_id: str, decision_id: str, claimed: str | None) -> bool:
-    """Whether the log holds an outcome of that id of the decision's tenant, whom it claims to be of, or of nobody."""
-    return connection.execute(_DELIVERED, (outcome_id, decision_id, claimed)).fetchone() is not None
+def delivered(connection: sqlite3.Connection, outcome_id: str, decision_id: str, claimed: str | None) -> str | None:
+    """Of which decision there is an outcome of that id: of the same tenant, or of this decision by the same claim."""
+    found = connection.execute(_DELIVERED, (outcome_id, decision_id, claimed)).fetchone()
+    return None if found is None else str(found[0])
 
 
 def owner(connection: sqlite3.Connection, decision_id: str, claimed: str | None) -> tuple[str, ...]:

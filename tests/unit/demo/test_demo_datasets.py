@@ -70,7 +70,9 @@ def test_another_label_column_can_be_named(tmp_path: Path) -> None:
 
 def test_a_mapped_label_comes_before_scores_and_other_labels_and_a_finer_one_stays(tmp_path: Path) -> None:
     row = {"text": "t", "agent": "x", "correct_agent": "y", "weak": 0.1, "strong": 0.9, "intent": "i", "team": 3}
-    data = read_dataset(write(tmp_path / "x.jsonl", row, {**row, "team": "oos"}), mapping={"label": "team", "labels": [*"pqrs"]})
+    data = read_dataset(
+        write(tmp_path / "x.jsonl", row, {**row, "team": "oos"}), mapping={"label": "team", "labels": [*"pqrs"]}
+    )
     assert [agent.name for agent in data.agents] == ["s"]
     assert [(found.item.best, found.detail) for found in data.rows] == [("s", "i"), (None, "i")]
 
