@@ -66,9 +66,9 @@ else:
         print("TypeError")
 PYTHON
 python3 -m venv "$folder/venv"
-for version in 5.1.2 6.2.0; do
-    "$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --target "$folder/$version" "sentence-transformers==$version"
-done
+install() { "$folder/venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --target "$@"; }
+install "$folder/5.1.2" sentence-transformers==5.1.2
+install "$folder/6.2.0" sentence-transformers==6.2.0
 old="$("$folder/venv/bin/python" "$folder/pooling.py" "$folder/5.1.2" "$folder/by-5" save)"
 new="$("$folder/venv/bin/python" "$folder/pooling.py" "$folder/6.2.0" "$folder/by-6" save)"
 own="$("$folder/venv/bin/python" "$folder/pooling.py" "$folder/5.1.2" "$folder/by-5" load)"
