@@ -106,12 +106,12 @@ class Members:
             self.publish([*self.roster.everyone, *newcomers])
 
     def add(self, agent: Agent, *, fresh: bool) -> None:
-        """Add or replace one agent."""
+        """Add one agent, or replace it where it stands."""
         with self.lock:
             add_agents(self._store.writer, [agent], fresh=fresh)
             self._known = self._read()
-            others = [other for other in self.roster.everyone if other.name != agent.name]
-            self.publish([*others, agent])
+            placed = {other.name: other for other in self.roster.everyone} | {agent.name: agent}
+            self.publish(self._active() if self._follows else list(placed.values()))
 
     def remove(self, name: str) -> None:
         """Take one agent out.

@@ -126,3 +126,17 @@ def test_a_strategy_that_cannot_prepare_is_passed_over(make_router):
 
     router = make_router([Unprepared, Counting])
     assert router.route("x").strategy == "counting"
+
+
+def test_an_agent_that_is_added_again_keeps_its_place_here_and_after_a_restart(make_router):
+    first = make_router(["thompson"], agents=["a", "b", "c"])
+    first.add_agent(Agent("b", description="another one"))
+    assert [agent.name for agent in first.agents] == ["a", "b", "c"]
+    first.close()
+    follower = make_router(["thompson"], agents=None)
+    assert [agent.name for agent in follower.agents] == ["a", "b", "c"]
+    follower.remove_agent("a")
+    follower.add_agent("a")
+    here = [agent.name for agent in follower.agents]
+    follower.close()
+    assert [agent.name for agent in make_router(["thompson"], agents=None).agents] == here
