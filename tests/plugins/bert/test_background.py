@@ -94,6 +94,7 @@ def test_closing_gives_up_waiting_for_another_process(tiny_checkpoint_folder, ca
     assert not entry.exists()
 
 
+@pytest.mark.reliability
 def test_an_export_that_is_given_up_leaves_the_place_to_others(tiny_checkpoint_folder, tmp_path, children):
     settings = EncoderSettings(model=str(tiny_checkpoint_folder))
     with pytest.raises(EncoderUnavailableError, match="given up"):

@@ -83,6 +83,7 @@ def package(monkeypatch, tmp_path):
     sys.modules.pop(weights.PACKAGE, None)
 
 
+@pytest.mark.reliability
 def test_int8_and_torch_agree_on_the_real_model(minilm):
     encoder, _ = minilm
     assert encoder.backend == "onnx-int8"
@@ -97,12 +98,14 @@ def test_int8_and_torch_agree_on_the_real_model(minilm):
     assert check.top1 >= 0.98
 
 
+@pytest.mark.reliability
 def test_the_real_model_knows_what_means_the_same(minilm):
     encoder, _ = minilm
     money, refund, code = encoder.encode(["I want my money back", "refund, please", "sort a list in Python"])
     assert money @ refund > money @ code + 0.2
 
 
+@pytest.mark.reliability
 def test_an_exported_default_needs_neither_torch_nor_a_network(minilm, tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", OPEN, str(minilm[1])],
