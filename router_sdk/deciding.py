@@ -80,7 +80,7 @@ class Deciding:
         if context.now >= roster.recheck_at:
             roster = self._members.recheck()
         if exclude is not NOBODY:
-            exclude = plain(exclude)  # an array of numpy's is neither true nor false
+            exclude = _plain(exclude)  # an array of numpy's is neither true nor false
         limited = task.max_cost_usd is not None or task.max_latency_ms is not None
         if exclude or limited or task.requires or self._narrows or not roster.available:
             unwanted = self._known(exclude, roster) if exclude else ()
@@ -222,3 +222,10 @@ class Deciding:
         """In a child: generators and locks of its own."""
         self._random = random.Random().random
         self._shared.after_fork()
+
+
+def _plain(exclude: Any) -> Any:
+    try:
+        return plain(exclude)
+    except ValueError as error:
+        raise InvalidInputError(f"exclude: {error}") from None

@@ -26,7 +26,7 @@ from router_sdk.records.plain import plain
 from router_sdk.serving import Ranked, Serving, TaskLike
 from router_sdk.store.activity import answered, learning_events, passed
 from router_sdk.store.backup import BackupReport, backup
-from router_sdk.store.identity import check_key, check_tenant
+from router_sdk.store.identity import check_key, check_tenant, check_time
 from router_sdk.store.journal import dead_letters, learning_totals
 from router_sdk.strategy import Strategy
 from router_sdk.training.fit import Fit
@@ -347,14 +347,17 @@ class Router(Serving):
 
         Returns:
             How many decisions were moved to the ``archive`` folder beside the store.
+
+        Raises:
+            InvalidInputError: if the time is none, or the age is none or negative.
         """
-        if older_than is not None and older_than < timedelta(0):
-            raise InvalidInputError(f"older_than: must not be negative, got {older_than}")
+        if older_than is not None and not (isinstance(older_than, timedelta) and older_than >= timedelta(0)):
+            raise InvalidInputError(f"older_than: expected a timedelta of at least 0, got {older_than!r:.60}")
         if older_than is not None and before is None:
             before = time.time() - older_than.total_seconds()
         elif before is None or older_than is not None:
             raise InvalidInputError("archive: give a time as before, or an age as older_than, one of the two")
-        return self._engine.upkeep.archive(before)[0]
+        return self._engine.upkeep.archive(check_time(before, "before"))[0]
 
     def backup(self, target: str | Path, *, verify: bool = True) -> BackupReport:
         """Copy the log, the versions and what was learnt to a folder, as they are now, while others go on writing.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -91,8 +92,8 @@ class ObservedLines:
                 raise
             except RouterError as error:
                 self._refusals.add(line.number, line.row, error)
-        known = self._known(ready)
-        new = [one for one in ready if not self._is_known(one, known)]
+        held = self._held(ready)
+        new = [found for one in ready if (found := held.missing(one)) is not None]
         self._report.known += len(ready) - len(new)
         if new:
             self._store.writer.append([one.entry for one in new])
@@ -110,32 +111,77 @@ class ObservedLines:
             return _Ready(decision, None, None, Entry(decision=decision))
         if outcome.origin is None:
             outcome = outcome.model_copy(update={"origin": "import"})
-        said = "" if own is None else outcome.model_dump_json()  # what it says anew of the same thing is a correction
+        said = "" if own is None else f"{agent}\x00{outcome.model_dump_json()}"  # what it says anew is a correction
         outcome_id = f"import:{_digest(decision.decision_id, said)}"
+        return self._checked(decision, outcome, outcome_id, at)
+
+    def _checked(self, decision: Decision, outcome: Outcome, outcome_id: str, at: float) -> _Ready:
         return _Ready(decision, outcome, outcome_id, self._door.check(decision, outcome, outcome_id, at=at))
 
-    def _known(self, ready: Iterable[_Ready]) -> tuple[Collection[str], Collection[str]]:
-        """Which decisions and which outcomes the log holds."""
-        decisions = [one.decision.decision_id for one in ready]
-        outcomes = [one.outcome_id for one in ready if one.outcome_id is not None]
+    def _held(self, ready: Iterable[_Ready]) -> _Held:
+        """What the log holds of these lines."""
+        wanted = [one.decision.decision_id for one in ready]
+        ids = json.dumps(wanted)
 
-        def among(connection: sqlite3.Connection, table: str, column: str, ids: list[str]) -> set[str]:
-            query = f"SELECT {column} FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))"
-            return {found for (found,) in connection.execute(query, (json.dumps(ids),))}
-
-        return self._store.reader.query(
-            lambda connection: (
-                among(connection, "decisions", "decision_id", decisions) | self._archived.among(decisions),
-                among(connection, "outcomes", "outcome_id", outcomes),
+        def read(connection: sqlite3.Connection) -> _Held:
+            agents = connection.execute(f"SELECT decision_id, agent FROM decisions WHERE {_CHOSEN}", (ids,))
+            held = _Held(dict(agents), self._archived.among(wanted), self._checked)
+            said = (
+                f"SELECT decision_id, outcome_id FROM outcomes WHERE {_CHOSEN} AND outcome_id IS NOT NULL ORDER BY seq"
             )
-        )
+            for decision_id, outcome_id in connection.execute(said, (ids,)):
+                held.said.setdefault(decision_id, []).append(outcome_id)
+            return held
 
-    def _is_known(self, one: _Ready, known: tuple[Collection[str], Collection[str]]) -> bool:
-        decisions, outcomes = known
-        decision_id = one.decision.decision_id
-        if decision_id not in decisions:
-            return False
-        return one.outcome_id is None or one.outcome_id in outcomes or bool(self._archived.among([decision_id]))
+        return self._store.reader.query(read)
+
+
+_CHOSEN = "decision_id IN (SELECT value FROM json_each(?))"
+
+
+@dataclass(slots=True)
+class _Held:
+    """What the log holds of some lines, and what of them is about to be in it.
+
+    Attributes:
+        agents: Who acted, by decision.
+        archived: Decisions of which everything is in an archive.
+        checked: Makes a line ready again that says something else.
+        said: Ids of what was said of a decision, oldest first.
+    """
+
+    agents: dict[str, str | None]
+    archived: Collection[str]
+    checked: Callable[[Decision, Outcome, str, float], _Ready]
+    said: dict[str, list[str]] = field(default_factory=dict)
+
+    def missing(self, one: _Ready) -> _Ready | None:
+        """The line as it is to be logged; None where the log holds it.
+
+        A line says the same as the log where that is the newest that was said of it: what is corrected back is a
+        correction. If it names another agent than before, that one ran.
+        """
+        decision_id, agent = one.decision.decision_id, one.decision.agent
+        if decision_id in self.archived:
+            return None
+        if decision_id not in self.agents:
+            self.agents[decision_id] = agent
+        elif one.outcome is None or one.outcome_id is None:
+            return None
+        said = self.said.setdefault(decision_id, [])
+        if one.outcome is None or one.outcome_id is None:
+            return one
+        before = [outcome_id.partition("#")[0] for outcome_id in said]
+        if before and before[-1] == one.outcome_id:
+            return None
+        times, outcome = before.count(one.outcome_id), one.outcome
+        if outcome.agent is None and (said or agent != self.agents[decision_id]):
+            outcome = outcome.model_copy(update={"agent": agent})
+        if times or outcome is not one.outcome:
+            outcome_id = f"{one.outcome_id}#{times}" if times else one.outcome_id
+            one = self.checked(one.decision, outcome, outcome_id, one.decision.at)
+        said.append(str(one.outcome_id))
+        return one
 
 
 def _named(read: Observed) -> Iterable[str]:

@@ -279,6 +279,8 @@ class _Travelling(BaseModel):
             raise ValueError("probabilities: must name those who were eligible, all of them, or nobody")
         if self.probabilities and abs(sum(self.probabilities.values()) - 1.0) > _ROUNDING:
             raise ValueError("probabilities: must sum to 1")
+        if self.source != "observed" and self.agent is not None and self.agent not in self.eligible:
+            raise ValueError(f"agent: {self.agent!r} was not eligible")
         if self.favourite is not None and self.favourite not in self.eligible:
             raise ValueError(f"favourite: {self.favourite!r} was not eligible")
         return self

@@ -19,6 +19,7 @@ _OUTSIDE: dict[str, frozenset[str] | None] = {
     "secrets": None,
     "socket": None,
     "subprocess": None,
+    "sys": frozenset({"argv", "orig_argv", "stdin"}),
     "time": None,
     "numpy.random": None,
 }

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from router_sdk.errors import UnknownAgentError
+from router_sdk.errors import InvalidInputError, UnknownAgentError
 from router_sdk.records import Agent
+from router_sdk.records.plain import plain
 from router_sdk.routing.eligibility import Roster
 from router_sdk.spelling import normal
 from router_sdk.store.catalog import add_agents, catalog_version, read_agents, remove_agent
@@ -132,8 +133,11 @@ class Members:
 
         Raises:
             UnknownAgentError: if nobody of that name is or was there.
+            InvalidInputError: if the time is none.
         """
-        name = self.require_known(name)
+        name, for_s = self.require_known(name), plain(for_s)
+        if isinstance(for_s, bool) or not isinstance(for_s, (int, float)) or not for_s >= 0:
+            raise InvalidInputError(f"for_s: expected a time in seconds, at least 0, got {for_s!r:.60}")
         with self.lock:
             unhealthy = {other: until for other, until in self.roster.unhealthy.items() if other != name}
             if not healthy:

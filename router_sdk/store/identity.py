@@ -12,12 +12,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from router_sdk.errors import InvalidIdError, InvalidInputError
 from router_sdk.records.fields import Name
+from router_sdk.records.plain import plain
 from router_sdk.records.record import describe
 from router_sdk.spelling import normal
 
 _FORM = re.compile(r"[0-9a-f]{32}")
 _POOL = 256
 _MAX_KEY_CHARS = 200
+_LAST_S = 1e11
 _TENANT: TypeAdapter[str | None] = TypeAdapter(Name | None)
 
 _tails: deque[str] = deque()
@@ -66,6 +68,18 @@ def check_key(value: object, what: str) -> str:
     if 0 < len(key) <= _MAX_KEY_CHARS and _storable(key):
         return key
     raise InvalidIdError(f"{what}: expected a text of 1 to {_MAX_KEY_CHARS} characters, got {value!r:.60}")
+
+
+def check_time(value: object, what: str) -> float:
+    """Return a moment in seconds since the epoch.
+
+    Raises:
+        InvalidInputError: if it is no finite number, or is not within 3,000 years.
+    """
+    moment = plain(value)
+    if isinstance(moment, bool) or not isinstance(moment, (int, float)) or not abs(moment) < _LAST_S:
+        raise InvalidInputError(f"{what}: expected a time in seconds since the epoch, got {value!r:.60}")
+    return float(moment)
 
 
 def _storable(value: str) -> bool:

@@ -265,11 +265,11 @@ class Committer:
 
 _DELIVERED = """
 SELECT o.decision_id FROM outcomes o WHERE o.outcome_id = ?1 AND (
-    (o.decision_id = ?2 AND (o.tenant IS ?3 OR o.tenant IS NULL OR ?3 IS NULL)) OR EXISTS (
+    (o.decision_id = ?2 AND o.tenant IS ?3) OR EXISTS (
         SELECT 1 FROM decisions theirs JOIN decisions ours ON ours.tenant IS theirs.tenant
         WHERE theirs.decision_id = o.decision_id AND ours.decision_id = ?2))"""
 """Whether a tenant's outcome of that id is there. An outcome is its decision's tenant's; before its decision comes
-nobody knows whose it is, and only the same decision's is the same, unless they claim to be of different tenants."""
+nobody knows whose it is, and only the same decision's by the same claim is the same: a false one swallows nothing."""
 
 
 def delivered(connection: sqlite3.Connection, outcome_id: str, decision_id: str, claimed: str | None) -> str | None:

@@ -159,10 +159,7 @@ class Trainer:
         stages = self._chain.stages
         stage = next(filter(trainable, stages), None) if strategy is None else self._chain.stage(strategy)
         if stage is None or not trainable(stage):
-            raise NotTrainableError(
-                f"{strategy or [one.name for one in stages]}: learns online only, there is nothing to fit; "
-                "router-sdk-bert brings a strategy that is fitted"
-            )
+            raise not_trainable(strategy or [one.name for one in stages])
         if self._services.config.read_only:
             raise StoreUnavailableError(READ_ONLY)
         config = stage.strategy.config
@@ -370,3 +367,10 @@ class Ending:
 def trainable(stage: Stage) -> bool:
     """Whether a stage's strategy has a fit."""
     return type(stage.strategy).fit is not Strategy.fit
+
+
+def not_trainable(names: object) -> NotTrainableError:
+    """What to say where there is nothing to fit."""
+    return NotTrainableError(
+        f"{names}: learns online only, there is nothing to fit; router-sdk-bert brings a strategy that is fitted"
+    )

@@ -205,6 +205,13 @@ def test_what_to_archive_is_a_time_or_an_age(tmp_path) -> None:
         for wrong in ({}, {"before": 1.0, "older_than": timedelta(days=1)}, {"older_than": timedelta(days=-1)}):
             with pytest.raises(InvalidInputError):
                 router.archive(**wrong)
+        for strange in ("2020-01-01", 10**30, float("nan"), [1], True, "x\ud800"):
+            with pytest.raises(InvalidInputError, match="before: expected a time"):
+                router.archive(strange)
+        with pytest.raises(InvalidInputError, match="older_than: expected a timedelta"):
+            router.archive(older_than=90)
+        assert router.status()["upkeep"]["unfinished"] == []
+        assert router.forget("nobody's") == 0
         turn(router, "now")
         assert router.archive(0.0) == router.archive(before=0.0) == router.archive(older_than=timedelta(days=1)) == 0
 

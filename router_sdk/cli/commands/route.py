@@ -53,7 +53,7 @@ def route(
 ) -> None:
     """Choose an agent for a task, and log the decision.
 
-    The decision's id is what router record takes. With --batch each line is a task's fields, or a text;
+    The decision's id is what router record takes. With --batch each line is a task's fields as JSON, or a JSON text;
     idempotency_key and exclude may stand there too. --json then answers each line as it comes, with one line.
     """
     fields: dict[str, Any] = {

@@ -108,3 +108,12 @@ def test_predict_to_stdout_and_what_it_refuses(desk):
     assert "out.txt" in desk.fault("predict", "--file", "in.jsonl", "--output", "out.txt", code=2)["message"]
     assert "no such file" in desk.fault("predict", "--file", "none.jsonl", code=2)["message"]
     assert not (desk.folder / "out.txt").exists()
+
+
+def test_what_cannot_be_fitted_is_said_before_a_file_is_imported(cli):
+    cli.run("agents", "add", "a")
+    (cli.folder / "more.jsonl").write_text('{"text": "one more", "agent": "a", "success": true}\n')
+    for chosen in (("--strategy", "heuristic"), ()):
+        fault = cli.fault("retrain", "--from", "more.jsonl", *chosen, code=1)
+        assert "learns online only" in fault["message"]
+    assert cli.json("status")["statistics"]["total_examples"] == 0

@@ -314,6 +314,21 @@ def test_lines_with_ids_are_known_in_any_file_and_corrected(router, tmp_path):
     assert [example.revision for example in router.examples] == [0, 1, 0]
 
 
+def test_what_is_corrected_back_counts_and_another_agent_is_who_ran(router, tmp_path):
+    mapping = {"id": "nr", "agent": "agent", "text": "text"}
+
+    def bring(agent, quality):
+        row = {"nr": 1, "text": "what", "agent": agent, "quality": quality}
+        report = router.import_examples(write_lines(tmp_path / "in.jsonl", row), mapping=mapping)
+        router.flush()
+        (example,) = router.examples
+        return report.imported, example.agent, example.reward
+
+    assert [bring("a", 0.9), bring("a", 0.1), bring("a", 0.9)] == [(1, "a", 0.9), (1, "a", 0.1), (1, "a", 0.9)]
+    assert bring("a", 0.9) == (0, "a", 0.9)
+    assert [bring("b", 0.2), bring("a", 0.3)] == [(1, "b", 0.2), (1, "a", 0.3)]
+
+
 def test_new_labels_become_agents_where_that_is_asked_for(router, tmp_path):
     rows = [{"text": f"text {number}", "label": f"label {number % 3}"} for number in range(9)]
     path = write_lines(tmp_path / "in.jsonl", *rows, {"text": "x", "label": "../b"}, {"text": "x", "label": "7"})

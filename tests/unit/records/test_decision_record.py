@@ -144,6 +144,7 @@ def test_schemas_of_interfaces_name_it(mode):
         ({"probabilities": {"a": 0.5, "b": 0.1, "c": 0.1}}, "probabilities"),
         ({"probabilities": {"a": -1.0, "b": 1.0, "c": 1.0}}, "probabilities"),
         ({"favourite": "d"}, "favourite"),
+        ({"agent": "d"}, "agent"),
         ({"propensity": 1.5}, "propensity"),
         ({"at": float("nan")}, "at"),
         ({"vectors": {"e": {"dtype": "O", "data": ""}}}, "dtype"),

@@ -150,6 +150,7 @@ OUTSIDE = {
     "open": ("def reward(signals, agent):\n    return float(open('weight').read())", "open"),
     "environment": ("import os\ndef reward(signals, agent):\n    return float(os.environ['WEIGHT'])", "os.environ"),
     "environment by name": ("from os import environ\ndef reward(signals, agent):\n    return environ['x']", "environ"),
+    "arguments": ("import sys\ndef reward(signals, agent):\n    return float(sys.argv[1])", "sys.argv"),
     "getenv": ("from os import getenv\ndef reward(signals, agent):\n    return getenv('x')", "getenv"),
     "chance": ("import random\ndef reward(signals, agent):\n    return random.random()", "random"),
     "chance by name": ("from random import random\ndef reward(signals, agent):\n    return random()", "random"),

@@ -105,6 +105,15 @@ def test_outcomes_before_their_decisions_swallow_nobodys(router):
     assert learnt(router) == ids
 
 
+def test_a_false_claim_before_the_decision_swallows_nothing(router):
+    decision_id = router._engine.store.keys.decision_id("order", "acme")
+    router.record(decision_id, Outcome(success=True), tenant="globex", outcome_id="mail-1")
+    router.record(decision_id, Outcome(success=True), outcome_id="mail-1")
+    router.route(Task("x", tenant="acme"), idempotency_key="order")
+    assert learnt(router) == [decision_id]
+    assert [letter["reason"] for letter in router.dead_letters()] == ["its decision is another tenant's"]
+
+
 # -- whose decision
 
 

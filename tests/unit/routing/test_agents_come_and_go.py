@@ -1,10 +1,11 @@
 import threading
 import time
+from fractions import Fraction
 
 import pytest
 
 from router_sdk import Agent, Outcome
-from router_sdk.errors import NoEligibleAgentError, UnknownAgentError
+from router_sdk.errors import InvalidInputError, NoEligibleAgentError, UnknownAgentError
 
 from ..doubles import Counting, Stubborn, build
 
@@ -126,6 +127,18 @@ def test_a_strategy_that_cannot_prepare_is_passed_over(make_router):
 
     router = make_router([Unprepared, Counting])
     assert router.route("x").strategy == "counting"
+
+
+@pytest.mark.parametrize("for_s", [float("nan"), -1.0, "3", True])
+def test_a_time_of_bad_health_that_is_none_is_refused(make_router, for_s):
+    router = make_router([Counting])
+    with pytest.raises(InvalidInputError, match="for_s"):
+        router.set_health("coder", healthy=False, for_s=for_s)
+
+
+def test_names_to_exclude_that_are_none_are_refused(make_router):
+    with pytest.raises(InvalidInputError, match="exclude"):
+        make_router([Counting]).route("x", exclude=[Fraction(1, 3)])
 
 
 def test_an_agent_that_is_added_again_keeps_its_place_here_and_after_a_restart(make_router):
