@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from router_sdk.cli.screen import Screen
-from router_sdk.errors import StoreUnavailableError
+from router_sdk.errors import InvalidConfigError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
     from router_sdk.router import Router
 
-CONFIG_FILE = Path("router.toml")
-"""Read where it stands in the current folder and no other file is named."""
+CONFIG_FILES = tuple(Path(f"router.{ending}") for ending in ("toml", "yaml", "yml", "json"))
+"""One of them is read where it stands in the current folder and no other file is named."""
 
 _PANEL = "Options of every command"
 
@@ -49,7 +49,7 @@ class Invocation:
             "--config",
             metavar="FILE",
             rich_help_panel=_PANEL,
-            help="Configuration in TOML, YAML or JSON. Default: router.toml, where there is one.",
+            help="Configuration in TOML, YAML or JSON. Default: router.toml, .yaml, .yml or .json, where there is one.",
         ),
     ] = None
     as_json: Annotated[
@@ -70,10 +70,17 @@ class Invocation:
 
     @property
     def config_path(self) -> Path | None:
-        """The configuration file in force, or None."""
-        if self.config_file is None and CONFIG_FILE.is_file():
-            return CONFIG_FILE
-        return self.config_file
+        """The configuration file in force, or None.
+
+        Raises:
+            InvalidConfigError: if several stand in the current folder, and none is named.
+        """
+        if self.config_file is not None:
+            return self.config_file
+        found = [path for path in CONFIG_FILES if path.is_file()]
+        if len(found) > 1:
+            raise InvalidConfigError(f"{' and '.join(map(str, found))} stand here; say which one with --config")
+        return found[0] if found else None
 
     @cached_property
     def config(self) -> RouterConfig:

@@ -12,10 +12,10 @@ from router_sdk.plugins import FIRST_PARTY
 Form = Literal["toml", "yaml", "json"]
 
 _HEAD = """\
-Configuration of router-sdk. The command line reads this file where it is called router.toml and stands in the current
-folder (or with --config FILE); in Python it is Router(config=FILE). Unknown keys are errors. What is commented out
-shows the default. A command-line option or keyword argument comes before a ROUTER_* environment variable, and that
-before this file."""
+Configuration of router-sdk. The command line reads this file where it is called router.toml, .yaml, .yml or .json and
+stands in the current folder (or with --config FILE); in Python it is Router(config=FILE). Unknown keys are errors.
+What is commented out shows the default. A command-line option or keyword argument comes before a ROUTER_* environment
+variable, and that before this file."""
 
 _ABOUT = {
     "store": "The log: one SQLite file on a local disk, shared by all threads and processes of this machine.",

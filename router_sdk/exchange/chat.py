@@ -74,7 +74,7 @@ def existing_pairs(path: Path, form: str) -> Iterator[Row]:
     Raises:
         InvalidInputError: if it cannot be read, or a line is no pair in this format.
     """
-    for number, row in read_rows(path):
+    for number, row in read_rows(path, ending=".jsonl"):
         if isinstance(row, str) or not is_pair(row, form):
             raise InvalidInputError(f"{path.name}:{number}: no pair in the format {form}; correct it, or leave it out")
         yield dict(row)

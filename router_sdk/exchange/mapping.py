@@ -232,8 +232,8 @@ class ColumnMapping(Record):
         if isinstance(value, (dict, list)):
             raise InvalidInputError(f"{column}: expected a word; a category tree needs a level")
         name = _spelled(value).strip()
-        if self.labels and name.isdecimal():
-            if int(name) >= len(self.labels):
+        if self.labels and name.removeprefix("-").isdecimal():
+            if not 0 <= int(name) < len(self.labels):
                 raise InvalidInputError(f"{column}: {name} stands for nobody: labels names {len(self.labels)}, from 0")
             return self.labels[int(name)]
         if not isinstance(value, str):

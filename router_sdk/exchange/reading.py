@@ -31,25 +31,27 @@ _LONGEST = 4 * MAX_TEXT_CHARS
 Rows = Iterator[tuple[int, Mapping[str, Any] | str]]
 
 
-def read_rows(path: Path, texts: frozenset[str] = TEXTS) -> Rows:
+def read_rows(path: Path, texts: frozenset[str] = TEXTS, *, ending: str | None = None) -> Rows:
     """The rows of a file with the numbers of their lines; in a JSON array, of its elements, from 1.
 
     Args:
         path: ``*.jsonl``, ``*.ndjson``, ``*.json`` (lines or an array) or ``*.csv``, each also with ``.gz``.
         texts: Columns of a CSV file that hold texts, whatever they look like. Any other cell is JSON, or a text where
             it is not.
+        ending: What the name would end in, where it may end in anything.
 
     Raises:
         InvalidInputError: if the file cannot be read, or its name has another ending.
     """
     plain = path.with_suffix("") if path.suffix == ".gz" else path
-    if plain.suffix not in _ENDINGS:
+    ending = plain.suffix if ending is None else ending
+    if ending not in _ENDINGS:
         raise InvalidInputError(f"{path.name}: expected {', '.join(_ENDINGS)}, with or without .gz")
     try:
         opener = gzip.open if path.suffix == ".gz" else open
         # One line that is not UTF-8 must not spoil the others: its bytes become half surrogates, which no record takes.
         with opener(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            yield from _of_csv(file, texts) if plain.suffix == ".csv" else _of_json(file)
+            yield from _of_csv(file, texts) if ending == ".csv" else _of_json(file)
     except (OSError, EOFError, zlib.error, csv.Error) as error:
         raise InvalidInputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 

@@ -7,7 +7,7 @@ from typing import Annotated, cast, get_args
 
 import typer
 
-from router_sdk.cli.invocation import CONFIG_FILE, Invocation
+from router_sdk.cli.invocation import CONFIG_FILES, Invocation
 from router_sdk.cli.settings_file import Form, settings_file
 from router_sdk.cli.tables import note
 from router_sdk.errors import InvalidInputError
@@ -44,7 +44,7 @@ def init(
             file.write(content)
     except FileExistsError:
         raise InvalidInputError(f"{path} is there already; --force writes over it") from None
-    named = "" if path == CONFIG_FILE else f" --config {path}"
+    named = "" if path in CONFIG_FILES else f" --config {path}"
     following = f"Next: look through it, then router route 'I was charged twice'{named}"
     invocation.screen.show({"config": str(path), "agents": names}, lambda: [f"Wrote {path}.", note(following)])
 
@@ -59,7 +59,7 @@ def _target(path: Path | None, form: str | None) -> tuple[Path, Form]:
         raise InvalidInputError(f"--format {form!r}: expected toml, yaml or json")
     if path is None:
         chosen = cast("Form", form or "toml")
-        return CONFIG_FILE.with_suffix(f".{chosen}"), chosen
+        return CONFIG_FILES[0].with_suffix(f".{chosen}"), chosen
     ending = _SUFFIXES.get(path.suffix.lower())
     if ending is None:
         raise InvalidInputError(f"{path}: a configuration is read from .toml, .yaml, .yml or .json")

@@ -40,6 +40,15 @@ def test_every_form_says_the_same(tmp_path, monkeypatch, agents, installed):
     assert str(read[0].store) == "odd: #place\\.db"
 
 
+@pytest.mark.parametrize("form", ["toml", "yaml", "json"])
+def test_a_file_called_router_is_read_by_itself_and_two_are_not_guessed_from(cli, form):
+    told = cli.json("init", "--format", form, "--agent", "a")
+    assert told["config"] == f"router.{form}"
+    assert cli.json("route", "hello")["agent"] == "a"
+    cli.run("init", "router.yml")
+    assert "say which one with --config" in cli.fault("route", "hello", code=2)["message"]
+
+
 @pytest.mark.parametrize("target", [["router.yaml"], ["r.yml"], ["r.json"], ["--format", "yaml"], ["--format", "json"]])
 def test_the_name_or_the_option_says_how_it_is_written(cli, target):
     told = cli.json("init", *target, "--agent", "openai/gpt-5", "--agent", "anthropic/claude")

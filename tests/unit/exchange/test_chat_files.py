@@ -107,3 +107,10 @@ def test_options_that_do_not_fit_are_refused_by_name_and_leave_the_old_file(
 def test_what_holds_everything_can_be_selected_from_too(router, tmp_path, form):
     path = tmp_path / f"out.{form}"
     assert router.export_examples(path, format=form, min_quality_score=0.8) == 2
+
+
+def test_a_file_of_any_name_that_was_written_is_gone_on_with(router, tmp_path):
+    path = tmp_path / "pairs.chatml"
+    router.record(router.route("hi"), Outcome(success=True, response="yo"))
+    assert router.export_examples(path, format="chatml") == 1
+    assert router.export_examples(path, format="chatml", include_existing_data=True) == 1
