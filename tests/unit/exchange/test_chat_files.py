@@ -112,5 +112,5 @@ def test_what_holds_everything_can_be_selected_from_too(router, tmp_path, form):
 def test_a_file_of_any_name_that_was_written_is_gone_on_with(router, tmp_path):
     path = tmp_path / "pairs.chatml"
     router.record(router.route("hi"), Outcome(success=True, response="yo"))
-    assert router.export_examples(path, format="chatml") == 1
-    assert router.export_examples(path, format="chatml", include_existing_data=True) == 1
+    written = router.export_examples(path, format="chatml")
+    assert router.export_examples(path, format="chatml", include_existing_data=True) == written > 0
