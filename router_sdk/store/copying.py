@@ -50,7 +50,8 @@ _ROW = OUTCOME_COLUMNS.removeprefix("seq, ")
 _TENANT = DECISION_COLUMNS.split(", ").index("tenant") - 1
 _OF_TENANT = """
 SELECT o.decision_id FROM outcomes o LEFT JOIN decisions d ON d.decision_id = o.decision_id
-WHERE o.outcome_id = ?1 AND (o.decision_id = ?2 OR (d.decision_id IS NOT NULL AND d.tenant IS ?3))"""
+WHERE o.outcome_id = ?1 AND (
+    (o.decision_id = ?2 AND (o.tenant IS NULL OR o.tenant IS ?3)) OR (d.decision_id IS NOT NULL AND d.tenant IS ?3))"""
 _AT, _NUMBERS = 2, 4
 """Where an outcome's row, without its ``seq``, has its time, and where its parts begin."""
 

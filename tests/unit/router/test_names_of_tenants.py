@@ -114,6 +114,17 @@ def test_a_false_claim_before_the_decision_swallows_nothing(router):
     assert [letter["reason"] for letter in router.dead_letters()] == ["its decision is another tenant's"]
 
 
+def test_a_false_claim_takes_nothing_out_of_an_import(router, make_router, tmp_path):
+    decision = router.route(Task("x", tenant="acme"))
+    router.record(decision, Outcome(success=True), outcome_id="mail-1")
+    router.export_examples(tmp_path / "out.jsonl")
+    other = make_router([Counting], store=tmp_path / "other.db")
+    other.record(decision.decision_id, Outcome(success=False), tenant="globex", outcome_id="mail-1")
+    assert other.import_examples(tmp_path / "out.jsonl").imported == 1
+    assert learnt(other) == [decision.decision_id]
+    assert [example.reward for example in other.examples] == [1.0]
+
+
 # -- whose decision
 
 
