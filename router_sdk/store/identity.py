@@ -19,7 +19,7 @@ from router_sdk.spelling import normal
 _FORM = re.compile(r"[0-9a-f]{32}")
 _POOL = 256
 _MAX_KEY_CHARS = 200
-_LAST_S = 1e11
+_LAST_S = 1e15
 _TENANT: TypeAdapter[str | None] = TypeAdapter(Name | None)
 
 _tails: deque[str] = deque()
@@ -74,7 +74,7 @@ def check_time(value: object, what: str) -> float:
     """Return a moment in seconds since the epoch.
 
     Raises:
-        InvalidInputError: if it is no finite number, or is not within 3,000 years.
+        InvalidInputError: if it is no number, or one of which a double does not tell second from second.
     """
     moment = plain(value)
     if isinstance(moment, bool) or not isinstance(moment, (int, float)) or not abs(moment) < _LAST_S:
