@@ -46,8 +46,7 @@ GROUP_SIZE = 64
 TIMEOUT_S = 30.0
 """Longest that a caller waits for a store that another process keeps locked."""
 
-_COMPANY_S = 0.02
-_RETRY_S = 0.5
+_BACKLOG, _COMPANY_S, _RETRY_S = 256, 0.02, 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -349,7 +348,8 @@ class LogWriter:
     def _first_decisions(self) -> list[Decision]:
         """What of the decisions to commit next; it stays queued until it is on disk, whatever interrupts us."""
         self._drop_durable()
-        queued = [self._decisions[i] for i in range(min(len(self._decisions), GROUP_SIZE))]
+        most = GROUP_SIZE if len(self._decisions) < _BACKLOG else 4 * _BACKLOG  # who computes lets us in too seldom
+        queued = [self._decisions[i] for i in range(min(len(self._decisions), most))]
         return [decision for decision in queued if not decision.durable]
 
     def _drop_durable(self) -> None:

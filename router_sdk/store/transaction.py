@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_ROWS = 64
+_ROWS = 256
 _KNOWN_SETS = 16_384
 """Sets of agents that are known to stand in the log; beyond these all are written once more, which changes nothing."""
 HEAD = (
@@ -52,7 +52,7 @@ def _insert(table: str, columns: str, rows: int) -> str:
 
 
 def insert_rows(connection: sqlite3.Connection, table: str, columns: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert all rows, 64 to a statement: SQLite binds a limited number of values."""
+    """Insert all rows, 256 to a statement: SQLite binds a limited number of values."""
     for start in range(0, len(rows), _ROWS):
         part = rows[start : start + _ROWS]
         connection.execute(_insert(table, columns, len(part)), tuple(chain.from_iterable(part)))

@@ -222,14 +222,14 @@ def test_a_connection_is_opened_again_after_a_fork(log):
     assert log.query("SELECT seq FROM decisions ORDER BY seq") == [(1,), (2,)]
 
 
-@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 128, 129])
-def test_rows_come_sixty_four_to_a_statement(count):
+@pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 512, 513])
+def test_rows_come_256_to_a_statement(count):
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.execute("CREATE TABLE t (a, b)")
         said = []
         connection.set_trace_callback(said.append)
         insert_rows(connection, "t", "a, b", [(i, -i) for i in range(count)])
-        assert len(said) == -(-count // 64)
+        assert len(said) == -(-count // 256)
         assert connection.execute("SELECT a, b FROM t ORDER BY a").fetchall() == [(i, -i) for i in range(count)]
 
 
