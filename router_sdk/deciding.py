@@ -79,11 +79,9 @@ class Deciding:
         roster = self._members.roster
         if context.now >= roster.recheck_at:
             roster = self._members.recheck()
-        if exclude is not NOBODY:
-            exclude = _plain(exclude)  # an array of numpy's is neither true nor false
+        unwanted = NOBODY if exclude is NOBODY else self._known(exclude, roster)
         limited = task.max_cost_usd is not None or task.max_latency_ms is not None
-        if exclude or limited or task.requires or self._narrows or not roster.available:
-            unwanted = self._known(exclude, roster) if exclude else ()
+        if unwanted or limited or task.requires or self._narrows or not roster.available:
             return eligible(roster, task, unwanted, self._limits, self._filters, self._chain.rules, context)
         return roster.all_that_may
 
@@ -95,9 +93,12 @@ class Deciding:
             UnknownAgentError: if nobody of a name is or was there; the store is asked before that is said.
         """
         try:
-            names = frozenset((exclude,) if isinstance(exclude, str) else exclude)
+            given = plain(exclude) or ()  # an array of numpy's is neither true nor false
+            names = frozenset((given,) if isinstance(given, str) else given)
         except TypeError:
             raise InvalidInputError(f"exclude: expected agents' names, got {exclude!r:.80}") from None
+        except ValueError as error:
+            raise InvalidInputError(f"exclude: {error}") from None
         try:
             there = roster.everyone.positions
             return {name if name in there else self._members.require_known(name) for name in names}
@@ -182,7 +183,7 @@ class Deciding:
             known = self._store.reader.known_decision(decision_id)
             if self._observed:
                 self._plugins.notify("on_decision", decision=known)
-        keys.check(key, task)
+        keys.check(key, decision_id, task)
         return known
 
     def decide_batch(self, tasks: Sequence[Task], exclude: Collection[str]) -> list[Decision]:
@@ -222,10 +223,3 @@ class Deciding:
         """In a child: generators and locks of its own."""
         self._random = random.Random().random
         self._shared.after_fork()
-
-
-def _plain(exclude: Any) -> Any:
-    try:
-        return plain(exclude)
-    except ValueError as error:
-        raise InvalidInputError(f"exclude: {error}") from None

@@ -120,9 +120,9 @@ class Engine:
         self.hook = self.plugins.hook
         self.learner = self._learner = Learner(
             self.store,
-            folds.all(self.chain.stages, [version for _, version in opened], self.performance, self.reward),
+            folds.all(self.chain.stages, [version for _, version in opened], self.performance),
             self.performance,
-            self.reward,
+            self._reward_mark,
             enabled=config.learns,
             batch_events=config.batch_events,
             batch_seconds=config.batch_seconds,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
     from router_sdk.learning.performance import Performance
     from router_sdk.records import ModelVersion
-    from router_sdk.rewards import RewardFunction, RewardMark
+    from router_sdk.rewards import RewardMark
     from router_sdk.routing.members import Members
 
 
@@ -33,7 +33,7 @@ class Folds:
     """
 
     def __init__(self, config: RouterConfig, registry: Registry, members: Members, mark: RewardMark) -> None:
-        self._config, self._registry, self._members = config, registry, members
+        self._config, self._registry, self._members, self._mark = config, registry, members, mark
         self._surroundings = (mark.text, repr(sorted(config.encoder.items())))
 
     def stage(self, strategy: Strategy, version: ModelVersion | None) -> Stage:
@@ -50,11 +50,7 @@ class Folds:
         return strategy_fold(stage.strategy, stage.model_version, begin, *self._surroundings)
 
     def all(
-        self,
-        stages: Sequence[Stage],
-        versions: Sequence[ModelVersion | None],
-        performance: Performance,
-        reward: RewardFunction,
+        self, stages: Sequence[Stage], versions: Sequence[ModelVersion | None], performance: Performance
     ) -> list[Fold]:
         """Every fold of a router that starts with these versions."""
         folds = []
@@ -66,7 +62,7 @@ class Folds:
             if stage.tenants is not None:
                 alone = not self._config.fits
                 folds.append(tenants_fold(stage.strategy, stage.tenants.states, *self._surroundings, journalled=alone))
-        return [*folds, performance_fold(performance, reward)]
+        return [*folds, performance_fold(performance, self._mark)]
 
     def _begun_again(self, stage: Stage) -> Strategy:
         """A strategy like a stage's that has learnt nothing since its version was fitted.

@@ -69,12 +69,21 @@ def noted_decisions(lists: Path | None, path: Path) -> list[str]:
     if lists is None:
         return []
     try:
-        told = json.loads(_note_of(lists, path, draft=False).read_text(encoding="utf-8"))
+        *_, ids = _read_note(_note_of(lists, path, draft=False))
         with path.open("rb") as file:
-            count = sum(1 for _ in file)
-        return [str(one) for one in told["decisions"]] if len(told["decisions"]) == count else []
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return ids if len(ids) == sum(1 for _ in file) else []
+    except (OSError, *_NO_NOTE):
         return []
+
+
+_NO_NOTE = (ValueError, KeyError, TypeError, RecursionError)
+"""What reading a file raises that is no note."""
+
+
+def _read_note(note: Path) -> tuple[Path, str, list[str]]:
+    """Where an export is, in which format, and of which decision each of its lines."""
+    told = json.loads(note.read_text(encoding="utf-8"))
+    return Path(told["path"]), str(told["format"]), [str(one) for one in told["decisions"]]
 
 
 def erase_from_exports(lists: Path, decision_ids: Collection[str]) -> None:
@@ -92,9 +101,8 @@ def erase_from_exports(lists: Path, decision_ids: Collection[str]) -> None:
     gone = set(decision_ids)
     for note in sorted(lists.glob("*.json")):
         try:
-            told = json.loads(note.read_text(encoding="utf-8"))
-            path, form, ids = Path(told["path"]), str(told["format"]), [str(one) for one in told["decisions"]]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            path, form, ids = _read_note(note)
+        except (OSError, *_NO_NOTE):
             _log.warning("%s is no list of an export", note.name)
             continue
         if gone:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO, TypedDict, Unpack
@@ -11,12 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO, TypedDict, U
 from router_sdk.errors import InvalidInputError
 from router_sdk.exchange.chat import CHAT, Pairs, existing_pairs
 from router_sdk.exchange.exported import note_export, noted_decisions, replacing
-from router_sdk.exchange.lines import COLUMNS, dumped, fresh_line, line_of
+from router_sdk.exchange.lines import COLUMNS, cells, dumped, fresh_line, line_of
 
 if TYPE_CHECKING:
     from router_sdk.exchange.history import History
     from router_sdk.records import Example
-    from router_sdk.store.copying import LoggedDecision
 
 ExportFormat = Literal["jsonl", "csv", "chatml", "alpaca", "completion"]
 
@@ -130,16 +128,12 @@ def export_examples(
     return len(ids) if form in CHAT else sum(1 for decision_id in ids if decision_id)
 
 
-def _plain(logged: LoggedDecision, example: Example | None) -> Row:
-    return line_of(logged, example)
-
-
 def _everything(history: History, options: ExportOptions, ids: list[str]) -> Iterator[Row]:
     """The rows of a format that holds everything; the decision of each is added to ``ids``."""
     for logged, example in history.logged(unanswered=options.unanswered):
         if options.passes(example):
             ids.append(logged.decision.decision_id)
-            yield _plain(logged, example)
+            yield line_of(logged, example)
     for start in history.fresh_starts():
         ids.append("")
         yield fresh_line(start)
@@ -174,4 +168,4 @@ def _write_csv(file: TextIO, rows: Iterable[Row]) -> None:
     writer = csv.DictWriter(file, COLUMNS)
     writer.writeheader()
     for row in rows:
-        writer.writerow({k: json.dumps(v) if isinstance(v, (dict, list)) else v for k, v in row.items()})
+        writer.writerow(cells(row))

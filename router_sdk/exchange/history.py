@@ -68,23 +68,23 @@ class History(Sequence[Example]):
         return found[::step]
 
     def __iter__(self) -> Iterator[Example]:
+        for seqs in self._chunks(_JOINED):
+            yield from self._newest(seqs)
+
+    def _chunks(self, decisions: str) -> Iterator[list[int]]:
+        """Positions of decisions, oldest first, so many at a time."""
         last = 0
-        query = f"SELECT d.seq {_JOINED} AND d.seq > ? ORDER BY d.seq LIMIT {_CHUNK}"
-        while seqs := self._store.reader.query(lambda c, last=last: c.execute(query, (last,)).fetchall()):  # type: ignore[misc]
-            yield from self._newest([row[0] for row in seqs])
-            last = seqs[-1][0]
+        query = f"SELECT d.seq {decisions} AND d.seq > ? ORDER BY d.seq LIMIT {_CHUNK}"
+        while rows := self._store.reader.query(lambda c, last=last: c.execute(query, (last,)).fetchall()):  # type: ignore[misc]
+            yield [seq for (seq,) in rows]
+            last = rows[-1][0]
 
     def logged(self, *, unanswered: bool = False) -> Iterator[tuple[LoggedDecision, Example | None]]:
         """All that the log holds of each decision, with its example; decisions without an outcome where asked for."""
-        last = 0
-        joined = "FROM decisions d WHERE true" if unanswered else _JOINED
-        query = f"SELECT d.seq {joined} AND d.seq > ? ORDER BY d.seq LIMIT {_CHUNK}"
-        while rows := self._store.reader.query(lambda c, last=last: c.execute(query, (last,)).fetchall()):  # type: ignore[misc]
-            seqs = [row[0] for row in rows]
+        for seqs in self._chunks("FROM decisions d WHERE true" if unanswered else _JOINED):
             found = {example.decision_seq: example for example in self._newest(seqs)}
             logged = self._store.reader.query(lambda c, seqs=seqs: read_decisions(c, seqs))  # type: ignore[misc]
             yield from ((one, found.get(one.position)) for one in logged)
-            last = seqs[-1]
 
     def fresh_starts(self) -> list[FreshStart]:
         """When which agent was added afresh."""

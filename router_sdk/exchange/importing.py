@@ -125,22 +125,16 @@ def read_observed(row: Mapping[str, Any] | str, mapping: ColumnMapping | None, r
     return Observed(_observation(_known(known), mapping.label or "label"), at, None if key is None else str(key))
 
 
-def split_row(row: Mapping[str, Any] | str, mapping: ColumnMapping | None = None) -> Observation:
+def split_row(row: Mapping[str, Any] | str) -> Observation:
     """A row as a task, the agent that acted, and its outcome.
 
     ``label`` and ``correct_agent`` mean the same; a row that names no agent was answered by its label.
-
-    Args:
-        row: What was read.
-        mapping: Which columns of a foreign file hold what; its other unknown columns are ignored.
 
     Raises:
         InvalidInputError: if a column is unknown, a value malformed, or nothing says who acted.
     """
     if isinstance(row, str):
         raise InvalidInputError("expected one JSON object on the line")
-    if mapping is not None:
-        return _observation(_known(mapping.apply(row)), mapping.label or "label")
     return _observation(dict(row), "label")
 
 

@@ -332,4 +332,9 @@ def dumped(row: Mapping[str, Any] | list[Any]) -> str:
     return _ENCODER.encode(row)
 
 
+def cells(row: Mapping[str, Any]) -> Row:
+    """Values as a line of CSV holds them: objects and lists as JSON."""
+    return {name: json.dumps(value) if isinstance(value, (dict, list)) else value for name, value in row.items()}
+
+
 _ENCODER = json.JSONEncoder(ensure_ascii=False)

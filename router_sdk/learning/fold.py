@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from router_sdk.isolation import FAULTS, let_end
 from router_sdk.records.record import blame
-from router_sdk.rewards import RewardMark
 from router_sdk.store.journal import LearningEvent
 from router_sdk.store.snapshots import fingerprint
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from router_sdk.learning.performance import Performance
     from router_sdk.learning.tenant_states import TenantStates
     from router_sdk.records import Example
-    from router_sdk.rewards import RewardFunction
+    from router_sdk.rewards import RewardMark
     from router_sdk.store.tail import Batch
     from router_sdk.strategy import Strategy
 
@@ -177,7 +176,7 @@ def tenants_fold(strategy: Strategy, states: TenantStates, *surroundings: str, j
     return Fold(f"{strategy.name}.tenants", states, states.begun_again, mark, journalled=journalled)
 
 
-def performance_fold(performance: Performance, reward: RewardFunction) -> Fold:
+def performance_fold(performance: Performance, mark: RewardMark) -> Fold:
     """The fold of the performance report."""
-    mark = fingerprint(performance.name, str(performance.state_version), RewardMark(reward).text)
-    return Fold(performance.name, performance, type(performance), mark, journalled=False)
+    own = fingerprint(performance.name, str(performance.state_version), mark.text)
+    return Fold(performance.name, performance, type(performance), own, journalled=False)

@@ -21,7 +21,6 @@ from router_sdk.store.journal import Refusal, refused_decisions, write_refusals
 from router_sdk.store.snapshots import fingerprint
 
 if TYPE_CHECKING:
-    from router_sdk.rewards import RewardFunction
     from router_sdk.store import Store
     from router_sdk.store.journal import LearningEvent
 
@@ -37,7 +36,7 @@ class Folding:
     Args:
         store: The log.
         folds: What to move on.
-        reward: Turns outcomes into rewards.
+        mark: What turns outcomes into rewards, with its fingerprint.
         enabled: False restores what was learnt and stays there.
 
     Attributes:
@@ -45,12 +44,11 @@ class Folding:
         tail: The view of the log.
     """
 
-    def __init__(self, store: Store, folds: Sequence[Fold], reward: RewardFunction, *, enabled: bool) -> None:
-        self._store, self._folds, self._reward, self._enabled = store, tuple(folds), reward, enabled
-        self._reward_mark = RewardMark(reward)
+    def __init__(self, store: Store, folds: Sequence[Fold], mark: RewardMark, *, enabled: bool) -> None:
+        self._store, self._folds, self._mark, self._enabled = store, tuple(folds), mark, enabled
         self._refusals: list[Refusal] = []
         self.lock = threading.RLock()
-        self.tail = store.tail(reward)
+        self.tail = store.tail(mark.reward)
 
     @property
     def cursor(self) -> int:
@@ -150,7 +148,7 @@ class Folding:
             RouterError: if the store cannot be written.
         """
         faults: list[Exception] = []
-        if not self._reward_mark.holds:
+        if not self._mark.holds:
             self._disown()
         for fold in self._folds:
             if anew:
@@ -167,11 +165,11 @@ class Folding:
 
     def _disown(self) -> None:
         """The reward changed while it was in use: no reward gives these states, so the next start replays the log."""
-        name = reward_name(self._reward)
+        name = reward_name(self._mark.reward)
         _log.warning(
             "the reward %s changed while it was in use; what it depends on must stay as it was at the start", name
         )
-        self._reward_mark = RewardMark(self._reward)
+        self._mark = RewardMark(self._mark.reward)
         for fold in self._folds:
             fold.fingerprint = fingerprint(fold.fingerprint, secrets.token_hex(16))
 
@@ -240,7 +238,7 @@ class Folding:
 
     def reopen(self) -> None:
         """Open a new view, after ``close``."""
-        self.tail = self._store.tail(self._reward)
+        self.tail = self._store.tail(self._mark.reward)
 
     def after_fork(self) -> None:
         """In a child: a lock that nobody holds, and a view of its own."""

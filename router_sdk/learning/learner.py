@@ -23,7 +23,7 @@ from router_sdk.waiting import Bell, Promise, take
 if TYPE_CHECKING:
     from router_sdk.learning.fold import Fold
     from router_sdk.learning.performance import Performance
-    from router_sdk.rewards import RewardFunction
+    from router_sdk.rewards import RewardMark
     from router_sdk.store import Store
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Learner:
         store: The log.
         folds: What to move on; the figures that learning events report come from ``performance``.
         performance: One of the folds' states.
-        reward: Turns outcomes into rewards.
+        mark: What turns outcomes into rewards, with its fingerprint.
         enabled: False restores what was learnt and stays there.
         batch_events: Outcomes that start an update.
         batch_seconds: Longest that an outcome waits, in seconds.
@@ -61,7 +61,7 @@ class Learner:
         store: Store,
         folds: Sequence[Fold],
         performance: Performance,
-        reward: RewardFunction,
+        mark: RewardMark,
         *,
         enabled: bool,
         batch_events: int,
@@ -76,7 +76,7 @@ class Learner:
         self._snapshot_seconds, self._pending_ttl_seconds = snapshot_seconds, pending_ttl_seconds
         self._after_update, self._on_poll = after_update, on_poll
         self._closed = False
-        self.folding = Folding(store, folds, reward, enabled=enabled)
+        self.folding = Folding(store, folds, mark, enabled=enabled)
         self._journal: list[LearningEvent] = []
         self._start()
         self.folding.restore_all()

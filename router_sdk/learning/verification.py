@@ -13,6 +13,7 @@ from router_sdk.learning.cadence import REPLAY_BATCH
 from router_sdk.learning.fold import performance_fold
 from router_sdk.learning.folding import Folding
 from router_sdk.learning.performance import Performance
+from router_sdk.rewards import RewardMark
 
 if TYPE_CHECKING:
     from router_sdk.rewards import RewardFunction
@@ -49,13 +50,14 @@ def verify_replay(store: Store, reward: RewardFunction) -> None:
     def count(query: str, *parameters: str) -> int:
         return int(store.reader.query(lambda connection: connection.execute(query, parameters).fetchone()[0]))
 
-    resumed = _folded(store, reward, resume=True)
+    mark = RewardMark(reward)
+    resumed = _folded(store, mark, resume=True)
     if count(_ARCHIVED):  # then the beginning is elsewhere, and the snapshot alone holds what it taught
-        fold = performance_fold(Performance(), reward)
+        fold = performance_fold(Performance(), mark)
         if not resumed.start and count(_SNAPSHOTS, fold.name, fold.fingerprint):
             raise CorruptArtifactError("no snapshot of the figures can be loaded, and their past was archived")
         return
-    whole = _folded(store, reward, resume=False)
+    whole = _folded(store, mark, resume=False)
     if whole.state != resumed.state:
         raise CorruptArtifactError(
             f"the figures' snapshot at {resumed.start} does not hold what the log gives up to there"
@@ -65,10 +67,10 @@ def verify_replay(store: Store, reward: RewardFunction) -> None:
         raise CorruptArtifactError(f"a replay gives {whole.examples:,} examples, and the log holds {told:,}")
 
 
-def _folded(store: Store, reward: RewardFunction, *, resume: bool) -> _Folded:
+def _folded(store: Store, mark: RewardMark, *, resume: bool) -> _Folded:
     figures = Performance()
-    fold = performance_fold(figures, reward)
-    with closing(Folding(store, [fold], reward, enabled=True)) as folding:
+    fold = performance_fold(figures, mark)
+    with closing(Folding(store, [fold], mark, enabled=True)) as folding:
         if resume:
             folding.restore_all()
         start = fold.cursor

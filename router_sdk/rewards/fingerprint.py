@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from router_sdk.isolation import FAULTS
+from router_sdk.rewards.function import reward_name
 from router_sdk.rewards.origins import asks_outside, homes_of, is_library, is_there, named
 from router_sdk.rewards.outcome import OutcomeReward
 from router_sdk.rewards.reading import CannotFollowError, read_by
@@ -61,13 +62,6 @@ def reward_fingerprint(reward: object) -> str:
         raise
     except FAULTS as error:  # of code that is not ours: a property, a __reduce__, a dict that changes meanwhile
         raise CannotKnowError(f"looking at it raised {type(error).__name__}: {error}") from error
-
-
-def reward_name(reward: object) -> str:
-    """What people call a reward."""
-    while isinstance(reward, functools.partial):
-        reward = reward.func
-    return str(getattr(reward, "__qualname__", None) or type(reward).__qualname__)
 
 
 class _Following:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from inspect import CO_VARARGS
 from types import FunctionType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -50,3 +51,10 @@ def checked_reward(reward: RewardFunction, signals: Signals, agent: str | None) 
     if not isinstance(value, (int, float)) or not 0.0 <= value <= 1.0:
         raise InvalidRewardError(f"reward function returned {value!r}; it must be None or a number in [0, 1]")
     return float(value)
+
+
+def reward_name(reward: object) -> str:
+    """What people call a reward."""
+    while isinstance(reward, functools.partial):
+        reward = reward.func
+    return str(getattr(reward, "__qualname__", None) or type(reward).__qualname__)

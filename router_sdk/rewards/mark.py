@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 
-from router_sdk.rewards.fingerprint import CannotKnowError, reward_fingerprint, reward_name
+from router_sdk.rewards.fingerprint import CannotKnowError, reward_fingerprint
+from router_sdk.rewards.function import RewardFunction, reward_name
 
 
 class RewardMark:
@@ -14,12 +15,13 @@ class RewardMark:
         reward: Turns outcomes into rewards.
 
     Attributes:
+        reward: The same.
         text: The fingerprint; where none can be known, one that nobody has ever had, so that the log is replayed.
         unknown: Why none can be known, or None.
     """
 
-    def __init__(self, reward: object) -> None:
-        self._reward = reward
+    def __init__(self, reward: RewardFunction) -> None:
+        self.reward = reward
         self.unknown: str | None = None
         try:
             self.text = reward_fingerprint(reward)
@@ -33,6 +35,6 @@ class RewardMark:
         if self.unknown is not None:
             return True
         try:
-            return reward_fingerprint(self._reward) == self.text
+            return reward_fingerprint(self.reward) == self.text
         except CannotKnowError:
             return False

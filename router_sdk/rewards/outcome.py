@@ -12,11 +12,11 @@ from pydantic import Field, TypeAdapter, ValidationError
 from router_sdk.errors import InvalidConfigError
 from router_sdk.records.fields import Label
 from router_sdk.records.record import describe
+from router_sdk.rewards.function import RewardFunction, reward_name
 from router_sdk.rewards.metrics import MetricGoal, measured
 
 if TYPE_CHECKING:
     from router_sdk.records import Signals
-    from router_sdk.rewards.function import RewardFunction
 
 _GOALS: TypeAdapter[dict[str, MetricGoal]] = TypeAdapter(
     Annotated[dict[Label, MetricGoal], Field(max_length=1_000)],
@@ -127,9 +127,8 @@ def with_metrics(reward: RewardFunction, goals: Mapping[str, MetricGoal]) -> Rew
     if not goals:
         return reward
     if not isinstance(reward, OutcomeReward):
-        name = getattr(reward, "__qualname__", type(reward).__qualname__)
         raise InvalidConfigError(
-            f"reward_metrics: they belong to OutcomeReward, and the reward is {name}; read signals.metrics there, or "
-            "leave one of the two out"
+            f"reward_metrics: they belong to OutcomeReward, and the reward is {reward_name(reward)}; read "
+            "signals.metrics there, or leave one of the two out"
         )
     return replace(reward, metrics={**reward.metrics, **goals})

@@ -26,7 +26,15 @@ from router_sdk.store.rows import (
     vector_rows,
 )
 from router_sdk.store.schema import MOST_OUTCOMES
-from router_sdk.store.transaction import delivered, forgotten, insert_rows, owner, refuse_foreign_outcomes
+from router_sdk.store.transaction import (
+    Owner,
+    delivered,
+    forgotten,
+    insert_rows,
+    insert_sets,
+    owner_of,
+    refuse_foreign_outcomes,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -48,10 +56,6 @@ _PART_FIELDS = (
 _FRESH = "SELECT seq, at, record FROM agents WHERE fresh = 1 ORDER BY seq"
 _ROW = OUTCOME_COLUMNS.removeprefix("seq, ")
 _TENANT = DECISION_COLUMNS.split(", ").index("tenant") - 1
-_OF_TENANT = """
-SELECT o.decision_id FROM outcomes o LEFT JOIN decisions d ON d.decision_id = o.decision_id
-WHERE o.outcome_id = ?1 AND (
-    (o.decision_id = ?2 AND (o.tenant IS NULL OR o.tenant IS ?3)) OR (d.decision_id IS NOT NULL AND d.tenant IS ?3))"""
 _AT, _NUMBERS = 2, 4
 """Where an outcome's row, without its ``seq``, has its time, and where its parts begin."""
 
@@ -190,6 +194,7 @@ class _Rows:
     """What is to be inserted."""
 
     clock: LogClock
+    sets: dict[int, Sequence[str]] = field(default_factory=dict)
     decisions: list[tuple[Any, ...]] = field(default_factory=list)
     outcomes: list[tuple[Any, ...]] = field(default_factory=list)
     payloads: list[tuple[Any, ...]] = field(default_factory=list)
@@ -225,6 +230,7 @@ def write_copies(writer: LogWriter, events: Sequence[Event]) -> list[bool | str]
             if verdict is True:
                 _add(connection, rows, seq, event, known)
                 seq += 1
+        insert_sets(connection, rows.sets)
         insert_rows(connection, "decisions", DECISION_COLUMNS, rows.decisions)
         refuse_foreign_outcomes(connection, [row[1] for row in rows.decisions])
         insert_rows(connection, "outcomes", f"{OUTCOME_COLUMNS}, logged_at", rows.outcomes)
@@ -247,7 +253,7 @@ def _add(connection: sqlite3.Connection, rows: _Rows, seq: int, event: Event, kn
         rows.agents.append((seq, event.agent.name, status, 1, record, event.at))
     else:
         set_id, names = event.agents
-        connection.execute("INSERT OR IGNORE INTO agent_sets VALUES (?, ?)", (set_id, "\x00".join(names)))
+        rows.sets[set_id] = names
         rows.decisions.append((seq, *event.row))
         if not forgotten(connection, event.row[0]):
             rows.payloads += [] if event.payload is None else [(seq, *event.payload)]
@@ -259,7 +265,7 @@ class _Known:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._new_ids: dict[tuple[str, ...], str] = {}
+        self._new_ids: dict[Owner, str] = {}
         self._new_decisions: dict[str, str | None] = {}
         self._contents: dict[str, Counter[tuple[Any, ...]]] = {}
         self._rooms: dict[str, int] = {}
@@ -320,15 +326,15 @@ class _Known:
         """Of which decision there is, or is about to be, an outcome of that id of the same tenant."""
         if decision_id in self._new_decisions:
             tenant = self._new_decisions[decision_id]
-            whose: tuple[str, ...] = ("tenant", tenant or "")
-            found = self._one(_OF_TENANT, outcome_id, decision_id, tenant)
-            of = None if found is None else str(found[0])
+            waiting = [("decision", decision_id, claim) for claim in (None, tenant)]  # what came before the decision
+            owners: list[Owner] = [("tenant", tenant), *waiting]
         else:
-            whose = owner(self._connection, decision_id, claimed)
-            of = delivered(self._connection, outcome_id, decision_id, claimed)
+            owners = [owner_of(self._connection, decision_id, claimed)]
+        looked_up = (delivered(self._connection, outcome_id, owner) for owner in owners)
+        of = next(filter(None, looked_up), None)
         if of is None:
-            of = self._new_ids.get((outcome_id, *whose))
-            self._new_ids.setdefault((outcome_id, *whose), decision_id)
+            of = self._new_ids.get((outcome_id, *owners[0]))
+            self._new_ids.setdefault((outcome_id, *owners[0]), decision_id)
         return of
 
     def _misses_fresh(self, event: FreshStart) -> bool:

@@ -1,7 +1,7 @@
 """Group commit: one thread writes; whoever wants something on disk hands it over and sleeps.
 
-What waits is committed together, up to 64 outcomes and 64 decisions in one transaction, so that many callers share the
-time that the disk takes. Decisions made by ``route`` wait in a second, bounded queue and ride along. Since callers hold
+What waits is committed together, up to 64 outcomes and 64 decisions in one transaction (1,024 where many wait), so that
+callers share the time that the disk takes. Decisions made by ``route`` wait in a second, bounded queue. As callers hold
 nothing, an exception or a signal in one leaves nothing locked or half done, and a signal handler may itself record, or
 close the router, whatever it interrupted.
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 GROUP_SIZE = 64
-"""Most outcomes, and most decisions, in one transaction."""
+"""Most outcomes in one transaction, and most decisions unless 256 and more wait."""
 TIMEOUT_S = 30.0
 """Longest that a caller waits for a store that another process keeps locked."""
 

@@ -52,8 +52,8 @@ class IdempotencyKeys:
         """The id of the decision that a tenant's key stands for."""
         return keyed_id(self._secret, key, tenant)
 
-    def check(self, key: str, task: Task) -> None:
-        """Check that a key whose decision is logged was given for the same task.
+    def check(self, key: str, decision_id: str, task: Task) -> None:
+        """Check that a key, whose decision is logged, was given for the same task.
 
         What the log keeps of the two tasks is compared: every field with ``privacy="full"``; with ``redacted`` and
         ``hmac`` what is kept of it, and the text by its hash. With ``none`` the log keeps no text, and it is compared
@@ -64,9 +64,7 @@ class IdempotencyKeys:
         """
 
         def work(connection: sqlite3.Connection) -> tuple[object, ...] | None:
-            found: tuple[object, ...] | None = connection.execute(
-                _KEPT, (self.decision_id(key, task.tenant),)
-            ).fetchone()
+            found: tuple[object, ...] | None = connection.execute(_KEPT, (decision_id,)).fetchone()
             return found
 
         row = self._reader.query(work)
@@ -77,7 +75,7 @@ class IdempotencyKeys:
         task_row = (task.task_type, task.tenant, task.step, task.parent_decision_id, session, text, features, context)
         before, now = stored_task(row[1:]), stored_task(task_row)
         differ = [name for name in type(task).model_fields if getattr(before, name) != getattr(now, name)]
-        if "text" not in differ and (row[0] != about or (about is None and not self._same_text(key, task))):
+        if "text" not in differ and (row[0] != about or (about is None and not self._same_text(decision_id, task))):
             differ.append("text")
         if differ:
             raise IdempotencyConflictError(
@@ -85,10 +83,10 @@ class IdempotencyKeys:
                 "give each task a key of its own, or the same task again"
             )
 
-    def _same_text(self, key: str, task: Task) -> bool:
-        """Whether this process knows no other text of that key; the oldest are known no more."""
+    def _same_text(self, decision_id: str, task: Task) -> bool:
+        """Whether this process knows no other text of that decision; the oldest are known no more."""
         text = digest(self._own_secret, task.text.encode("utf-8", "replace"), "sha256")
-        known = self._texts.setdefault(self.decision_id(key, task.tenant), text)
+        known = self._texts.setdefault(decision_id, text)
         with suppress(RuntimeError, StopIteration, KeyError):  # another thread may be at it, too
             while len(self._texts) > _REMEMBERED:
                 del self._texts[next(iter(self._texts))]

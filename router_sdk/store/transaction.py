@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -44,18 +44,25 @@ HEAD = (
 
 
 @lru_cache(maxsize=1024)
-def _insert(table: str, columns: str, rows: int) -> str:
+def _insert(table: str, columns: str, rows: int, verb: str) -> str:
     """One multi-row INSERT: a statement per row would hand the interpreter lock back and forth."""
     row = f"({', '.join('?' * (columns.count(',') + 1))})"
-    verb = "INSERT OR IGNORE" if table == "agent_sets" else "INSERT"  # another process may know the set
     return f"{verb} INTO {table} ({columns}) VALUES {', '.join([row] * rows)}"
 
 
-def insert_rows(connection: sqlite3.Connection, table: str, columns: str, rows: Sequence[tuple[Any, ...]]) -> None:
+def insert_rows(
+    connection: sqlite3.Connection, table: str, columns: str, rows: Sequence[tuple[Any, ...]], *, verb: str = "INSERT"
+) -> None:
     """Insert all rows, 256 to a statement: SQLite binds a limited number of values."""
     for start in range(0, len(rows), _ROWS):
         part = rows[start : start + _ROWS]
-        connection.execute(_insert(table, columns, len(part)), tuple(chain.from_iterable(part)))
+        connection.execute(_insert(table, columns, len(part), verb), tuple(chain.from_iterable(part)))
+
+
+def insert_sets(connection: sqlite3.Connection, sets: Mapping[int, Sequence[str]]) -> None:
+    """Insert sets of agents by their ids; another process may have written the same."""
+    rows = [(set_id, "\x00".join(names)) for set_id, names in sets.items()]
+    insert_rows(connection, "agent_sets", "set_id, names", rows, verb="INSERT OR IGNORE")
 
 
 class Committer:
@@ -218,12 +225,13 @@ class Committer:
         return list(unsure.values())
 
     def _insert_decisions(self, connection: sqlite3.Connection, seq: int, decisions: Sequence[Decision]) -> int:
-        rows, payloads, vectors, sets = [], [], [], {}
+        rows, payloads, vectors = [], [], []
+        sets: dict[int, Sequence[str]] = {}
         unique = {decision.decision_id: decision for decision in decisions}
         for decision in unique.values():
             agents = decision.distribution.agents
             if agents.set_id not in self._known_sets:
-                sets[agents.set_id] = "\x00".join(agents.names)
+                sets[agents.set_id] = agents.names
             rows.append(decision_row(seq, decision))
             payload = task_payload(seq, decision.task, self._privacy)
             if payload is not None:
@@ -231,7 +239,7 @@ class Committer:
             if decision.vectors:
                 vectors += vector_rows(seq, decision.vectors)
             seq += 1
-        insert_rows(connection, "agent_sets", "set_id, names", [*sets.items()])
+        insert_sets(connection, sets)
         if len(self._known_sets) + len(sets) > _KNOWN_SETS:
             self._known_sets.clear()
         self._known_sets.update(sets)
@@ -244,14 +252,15 @@ class Committer:
 
     def _insert_outcomes(self, connection: sqlite3.Connection, seq: int, entries: Sequence[Entry]) -> int:
         rows, payloads = [], []
-        seen: set[tuple[str, ...]] = set()
+        seen: set[Owner] = set()
         for outcome, payload, _ in entries:
             if outcome is None:
                 continue
             outcome_id, decision_id, _, tenant = outcome[:4]
             if outcome_id is not None:
-                delivery = (outcome_id, *owner(connection, decision_id, tenant))
-                if delivery in seen or delivered(connection, outcome_id, decision_id, tenant) is not None:
+                owner = owner_of(connection, decision_id, tenant)
+                delivery = (outcome_id, *owner)
+                if delivery in seen or delivered(connection, outcome_id, owner) is not None:
                     continue
                 seen.add(delivery)
             rows.append((seq, *outcome, self._clock.stamp(outcome[2])))
@@ -263,25 +272,28 @@ class Committer:
         return seq
 
 
-_DELIVERED = """
-SELECT o.decision_id FROM outcomes o WHERE o.outcome_id = ?1 AND (
-    (o.decision_id = ?2 AND o.tenant IS ?3) OR EXISTS (
-        SELECT 1 FROM decisions theirs JOIN decisions ours ON ours.tenant IS theirs.tenant
-        WHERE theirs.decision_id = o.decision_id AND ours.decision_id = ?2))"""
-"""Whether a tenant's outcome of that id is there. An outcome is its decision's tenant's; before its decision comes
-nobody knows whose it is, and only the same decision's by the same claim is the same: a false one swallows nothing."""
+Owner = tuple[str | None, ...]
+"""What tells the outcomes of one tenant from another's: its name, or of a decision that is not there, its id and whose
+the outcome claims to be. Before its decision comes nobody knows whose it is: a false claim swallows nothing."""
+
+_DELIVERED = {
+    "tenant": """SELECT o.decision_id FROM outcomes o JOIN decisions d ON d.decision_id = o.decision_id
+                 WHERE o.outcome_id = ? AND d.tenant IS ?""",
+    "decision": "SELECT decision_id FROM outcomes WHERE outcome_id = ? AND decision_id = ? AND tenant IS ?",
+}
 
 
-def delivered(connection: sqlite3.Connection, outcome_id: str, decision_id: str, claimed: str | None) -> str | None:
-    """Of which decision there is an outcome of that id: of the same tenant, or of this decision by the same claim."""
-    found = connection.execute(_DELIVERED, (outcome_id, decision_id, claimed)).fetchone()
+def delivered(connection: sqlite3.Connection, outcome_id: str, owner: Owner) -> str | None:
+    """Of which decision there is an outcome of that id of the same owner."""
+    kind, *names = owner
+    found = connection.execute(_DELIVERED[str(kind)], (outcome_id, *names)).fetchone()
     return None if found is None else str(found[0])
 
 
-def owner(connection: sqlite3.Connection, decision_id: str, claimed: str | None) -> tuple[str, ...]:
-    """What tells the outcomes of one tenant from another's: its name, or of a decision that is not there, its id."""
+def owner_of(connection: sqlite3.Connection, decision_id: str, claimed: str | None) -> Owner:
+    """Whose an outcome of a decision is that claims to be a tenant's, or nobody's."""
     row = connection.execute("SELECT tenant FROM decisions WHERE decision_id = ?", (decision_id,)).fetchone()
-    return ("decision", decision_id, claimed or "") if row is None else ("tenant", row[0] or "")
+    return ("decision", decision_id, claimed) if row is None else ("tenant", row[0])
 
 
 _FOREIGN = """

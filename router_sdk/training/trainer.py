@@ -6,7 +6,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -97,12 +97,17 @@ class Trainer:
         config, plugins = services.config, services.plugins
         self._triggers = [ExampleCount(config.retrain_interval, config.min_examples), *plugins.triggers]
         self._gate = Gate([HeldOutAccuracy(), *plugins.checks])
-        self._automatic = config.retrain and config.learns and config.fits and any(map(trainable, chain.stages))
+        self._automatic = config.retrain and config.learns and config.fits and any(self._fitted)
         self.lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._closed = False
         self._not_before = 0.0
         self.fit: Fit | None = None
+
+    @property
+    def _fitted(self) -> Iterator[Stage]:
+        """The stages whose strategy has a fit."""
+        return (stage for stage in self._chain.stages if trainable(stage.strategy))
 
     # -- when
 
@@ -114,7 +119,7 @@ class Trainer:
         """
         if not self._automatic or self._busy or time.monotonic() < self._not_before:
             return
-        for stage in filter(trainable, self._chain.stages):
+        for stage in self._fitted:
             if self._registry.champion(stage.name).pinned:
                 continue
             activity = self._activity(stage)
@@ -144,7 +149,7 @@ class Trainer:
     @property
     def next_in(self) -> int | None:
         """Fresh examples until the next fit; None where nothing is fitted by count."""
-        stage = next(filter(trainable, self._chain.stages), None)
+        stage = next(self._fitted, None)
         if stage is None or not self._automatic:
             return None
         config, activity = self._services.config, self._activity(stage)
@@ -156,10 +161,9 @@ class Trainer:
         """Start a fit, see ``Router.retrain``; with ``source``, from the made-up examples that it writes."""
         if not self._services.config.fits:
             raise NotTrainableError(SEPARATE)
-        stages = self._chain.stages
-        stage = next(filter(trainable, stages), None) if strategy is None else self._chain.stage(strategy)
-        if stage is None or not trainable(stage):
-            raise not_trainable(strategy or [one.name for one in stages])
+        stage = next(self._fitted, None) if strategy is None else self._chain.stage(strategy)
+        if stage is None or not trainable(stage.strategy):
+            raise not_trainable(strategy or [one.name for one in self._chain.stages])
         if self._services.config.read_only:
             raise StoreUnavailableError(READ_ONLY)
         config = stage.strategy.config
@@ -364,9 +368,9 @@ class Ending:
         self.state, self.words, self.said = state, words, words if said is None else said
 
 
-def trainable(stage: Stage) -> bool:
-    """Whether a stage's strategy has a fit."""
-    return type(stage.strategy).fit is not Strategy.fit
+def trainable(strategy: Strategy) -> bool:
+    """Whether a strategy has a fit."""
+    return type(strategy).fit is not Strategy.fit
 
 
 def not_trainable(names: object) -> NotTrainableError:

@@ -25,8 +25,7 @@ from router_sdk.cli.commands.importing import (
 from router_sdk.cli.invocation import Invocation
 from router_sdk.cli.tables import visible, word
 from router_sdk.errors import FitError, InvalidInputError
-from router_sdk.strategy import Strategy
-from router_sdk.training.trainer import not_trainable
+from router_sdk.training.trainer import not_trainable, trainable
 
 if TYPE_CHECKING:
     from router_sdk.evaluation.labelled import Label
@@ -70,10 +69,10 @@ def retrain(
     source = None if from_ is None else file_to_import(from_)
     report = None
     with invocation.router(new=source is not None) as router:
-        names = [one["name"] for one in router.status()["strategies"]] if strategy is None else [strategy]
-        if all(type(router.strategy(name)).fit is Strategy.fit for name in names):
-            raise not_trainable(strategy or names)  # before anything is imported
         if source is not None:
+            names = [one["name"] for one in router.status()["strategies"]] if strategy is None else [strategy]
+            if not any(trainable(router.strategy(name)) for name in names):
+                raise not_trainable(strategy or names)  # before anything is imported
             report = bring_in(invocation, router, source, mapping, new_agents=new_agents)
         fit = _watched(invocation, router.retrain(strategy, **settings))
     _show(invocation, fit, report)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -121,8 +120,8 @@ def _writing(output: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
 
 
 def _csv(file: TextIO) -> Callable[[Mapping[str, Any]], None]:
+    from router_sdk.exchange.lines import cells
+
     writer = csv.DictWriter(file, COLUMNS)
     writer.writeheader()
-    return lambda answer: writer.writerow(
-        {name: json.dumps(value) if isinstance(value, list) else value for name, value in answer.items()}
-    )
+    return lambda answer: writer.writerow(cells(answer))

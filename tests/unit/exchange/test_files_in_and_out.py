@@ -224,7 +224,7 @@ def test_an_unknown_format_and_a_fault_midway_leave_the_old_file(answered, tmp_p
     path.write_text("old")
     with pytest.raises(InvalidInputError, match="xml"):
         answered.export_examples(path, format="xml")
-    monkeypatch.setattr("router_sdk.exchange.exporting._plain", lambda *_: {"x": object()})
+    monkeypatch.setattr("router_sdk.exchange.exporting.line_of", lambda *_: {"x": object()})
     with pytest.raises(TypeError):
         answered.export_examples(path)
     assert path.read_text() == "old"

@@ -23,7 +23,7 @@ from router_sdk.learning.fold import performance_fold
 from router_sdk.learning.folding import Folding
 from router_sdk.learning.performance import Performance
 from router_sdk.learning.verification import verify_replay
-from router_sdk.rewards import OutcomeReward
+from router_sdk.rewards import OutcomeReward, RewardMark
 from router_sdk.store import Store
 from router_sdk.store import backup as making
 from router_sdk.store.artifacts import MANIFEST as ARTIFACT_MANIFEST
@@ -37,6 +37,7 @@ from router_sdk.store.retention import PIECE, begin_archive, go_on_archiving
 from router_sdk.store.versions import add_version
 
 REWARD = OutcomeReward()
+MARK = RewardMark(REWARD)
 
 
 def save_snapshot(log, cursor=5, name="tally"):
@@ -249,7 +250,7 @@ def test_an_archive_that_is_begun_meanwhile_begins_the_backup_again(full, target
 
 def snapshot_figures(log):
     """A snapshot of the figures as the learner saves it, and its file."""
-    with closing(Folding(log.store, [performance_fold(Performance(), REWARD)], REWARD, enabled=True)) as folding:
+    with closing(Folding(log.store, [performance_fold(Performance(), MARK)], MARK, enabled=True)) as folding:
         folding.to_head("learn", 100, lambda: None, lambda seconds: None)
         folding.save()
     (file,) = (log.store.folder / "snapshots").glob("performance-*/performance.json")

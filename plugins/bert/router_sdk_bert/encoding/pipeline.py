@@ -38,20 +38,16 @@ _TRANSFORMER_FILES = tuple(
     f"sentence_{kind}_config.json"
     for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
+_OF_MODEL = {"attn_implementation", "dtype", "torch_dtype", "device_map", "trust_remote_code", "use_safetensors"}
+_OF_CONFIG = {"attn_implementation", "trust_remote_code", "use_cache"}
+_OF_TOKENIZER = {"model_max_length", "padding_side", "trust_remote_code", "use_fast"}
 _ARGUMENTS = {
-    "model_args": {"attn_implementation", "dtype", "torch_dtype", "device_map", "trust_remote_code", "use_safetensors"},
-    "config_args": {"attn_implementation", "trust_remote_code", "use_cache"},
-    "tokenizer_args": {"model_max_length", "padding_side", "trust_remote_code", "use_fast"},
-    "model_kwargs": {
-        "attn_implementation",
-        "dtype",
-        "torch_dtype",
-        "device_map",
-        "trust_remote_code",
-        "use_safetensors",
-    },
-    "config_kwargs": {"attn_implementation", "trust_remote_code", "use_cache"},
-    "processor_kwargs": {"model_max_length", "padding_side", "trust_remote_code", "use_fast"},
+    "model_args": _OF_MODEL,
+    "config_args": _OF_CONFIG,
+    "tokenizer_args": _OF_TOKENIZER,
+    "model_kwargs": _OF_MODEL,
+    "config_kwargs": _OF_CONFIG,
+    "processor_kwargs": _OF_TOKENIZER,
     "processing_kwargs": set[str](),
 }
 """Arguments that change no vector: texts run without padding, in single precision, and no code of theirs is run."""
