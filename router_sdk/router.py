@@ -24,10 +24,9 @@ from router_sdk.pretraining import pretrain
 from router_sdk.records import Decision, ModelVersion
 from router_sdk.records.plain import plain
 from router_sdk.serving import Ranked, Serving, TaskLike
-from router_sdk.store.activity import answered, learning_events, passed
 from router_sdk.store.backup import BackupReport, backup
+from router_sdk.store.events import answered, dead_letters, learning_events, learning_totals, passed
 from router_sdk.store.identity import check_key, check_tenant, check_time
-from router_sdk.store.journal import dead_letters, learning_totals
 from router_sdk.strategy import Strategy
 from router_sdk.training.fit import Fit
 

@@ -32,10 +32,16 @@ from router_sdk.learning.cadence import Every
 from router_sdk.learning.performance import PERFORMANCE
 from router_sdk.store.artifacts import DAMAGED, clear
 from router_sdk.store.connection import PRIVATE_FILE, private_folder
-from router_sdk.store.consumers import low_water, note_consumers
+from router_sdk.store.coordination import (
+    Intent,
+    continue_intent,
+    finish_intent,
+    low_water,
+    note_consumers,
+    pending_intents,
+)
 from router_sdk.store.erasure import Erasure, add_to_erasure, empty_write_ahead_log, erase_session
 from router_sdk.store.identity import new_id
-from router_sdk.store.intents import Intent, continue_intent, finish_intent, pending_intents
 from router_sdk.store.retention import (
     archived_decisions,
     archives,

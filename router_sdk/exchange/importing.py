@@ -14,7 +14,7 @@ from router_sdk.exchange.mapping import ColumnMapping
 from router_sdk.exchange.reading import SURPLUS, read_rows
 from router_sdk.exchange.values import moment, number, opinion, rescaled, truth, whole
 from router_sdk.records import Outcome, Task
-from router_sdk.store.journal import DeadLetter
+from router_sdk.store.events import DeadLetter
 
 __all__ = ["ImportReport", "MappingLike", "Observation", "Observed", "Refusals", "read_observed", "read_rows"]
 

@@ -12,7 +12,7 @@ from router_sdk.records import Agent
 from router_sdk.records.plain import plain
 from router_sdk.routing.eligibility import Roster
 from router_sdk.spelling import normal
-from router_sdk.store.catalog import add_agents, catalog_version, read_agents, remove_agent
+from router_sdk.store.registry import add_agents, catalog_version, read_agents, remove_agent
 
 if TYPE_CHECKING:
     from router_sdk.store import Store

@@ -19,7 +19,7 @@ from router_sdk.store.artifacts import (
     write_artifact,
 )
 from router_sdk.store.identity import new_id
-from router_sdk.store.versions import (
+from router_sdk.store.registry import (
     Champion,
     add_version,
     before,
