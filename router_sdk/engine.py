@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from router_sdk.deciding import Deciding
 from router_sdk.errors import RouterClosedError
 from router_sdk.exchange.door import Door
-from router_sdk.exchange.intake import Intake
+from router_sdk.exchange.importing import Intake
 from router_sdk.folds import Folds
 from router_sdk.forking import no_fork
 from router_sdk.hookspecs import hookimpl

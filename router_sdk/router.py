@@ -12,12 +12,10 @@ from typing import Any, Self, Unpack
 from router_sdk.errors import InvalidInputError
 from router_sdk.evaluation.fit_report import FitReport
 from router_sdk.evaluation.labelled import Evaluation, Label, judge
-from router_sdk.exchange.asking import most_telling
 from router_sdk.exchange.exporting import ExportFormat, ExportOptions, ExportSettings, export_examples
-from router_sdk.exchange.history import History
-from router_sdk.exchange.importing import ImportReport, MappingLike, Observation
-from router_sdk.exchange.intake import Tell
-from router_sdk.exchange.labels import observations, paired
+from router_sdk.exchange.history import History, most_telling
+from router_sdk.exchange.importing import Tell
+from router_sdk.exchange.observations import ImportReport, MappingLike, Observation, observations, paired
 from router_sdk.learning.performance import AgentPerformance
 from router_sdk.learning.verification import verify_replay
 from router_sdk.pretraining import pretrain

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from router_sdk.engine import Engine
 from router_sdk.errors import InvalidInputError, UnknownDecisionError
-from router_sdk.exchange.importing import Observation
+from router_sdk.exchange.observations import Observation
 from router_sdk.records import Agent, Decision, Outcome, Task, agents_of
 from router_sdk.rewards import RewardFunction
 from router_sdk.routing.assembly import StrategySpec

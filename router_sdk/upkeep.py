@@ -26,7 +26,7 @@ from router_sdk.errors import (
     StoreUnavailableError,
     UnknownVersionError,
 )
-from router_sdk.exchange.exported import erase_from_exports
+from router_sdk.exchange.exporting import erase_from_exports
 from router_sdk.isolation import FAULTS
 from router_sdk.learning.cadence import Every
 from router_sdk.learning.performance import PERFORMANCE

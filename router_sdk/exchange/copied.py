@@ -19,9 +19,8 @@ from router_sdk.store.copying import CopiedDecision, CopiedPart, Event, numbered
 from router_sdk.store.rows import DECISION_COLUMNS
 
 if TYPE_CHECKING:
-    from router_sdk.exchange.door import Door
-    from router_sdk.exchange.importing import ImportReport, Refusals
-    from router_sdk.exchange.newcomers import Newcomers
+    from router_sdk.exchange.door import Door, Newcomers
+    from router_sdk.exchange.observations import ImportReport, Refusals
     from router_sdk.records import Decision
     from router_sdk.store import Store
     from router_sdk.store.retention import ArchivedIds

@@ -9,14 +9,14 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 from router_sdk.errors import RouterClosedError, RouterError, StoreError
-from router_sdk.exchange.newcomers import Newcomers
+from router_sdk.exchange.door import Newcomers
 from router_sdk.store.rows import Entry
 
 if TYPE_CHECKING:
     import sqlite3
 
     from router_sdk.exchange.door import Door
-    from router_sdk.exchange.importing import ImportReport, Observed, Refusals
+    from router_sdk.exchange.observations import ImportReport, Observed, Refusals
     from router_sdk.records import Decision, Outcome
     from router_sdk.store import Store
     from router_sdk.store.retention import ArchivedIds
