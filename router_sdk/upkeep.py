@@ -32,14 +32,7 @@ from router_sdk.learning.cadence import Every
 from router_sdk.learning.performance import PERFORMANCE
 from router_sdk.store.artifacts import DAMAGED, clear
 from router_sdk.store.connection import PRIVATE_FILE, private_folder
-from router_sdk.store.coordination import (
-    Intent,
-    continue_intent,
-    finish_intent,
-    low_water,
-    note_consumers,
-    pending_intents,
-)
+from router_sdk.store.coordination import continue_intent, finish_intent, low_water, note_consumers, pending_intents
 from router_sdk.store.erasure import Erasure, add_to_erasure, empty_write_ahead_log, erase_session
 from router_sdk.store.identity import new_id
 from router_sdk.store.retention import (
@@ -60,6 +53,7 @@ if TYPE_CHECKING:
     from router_sdk.routing.chain import Chain
     from router_sdk.routing.request import Sessions
     from router_sdk.store import Store
+    from router_sdk.store.coordination import Intent
     from router_sdk.strategy import Strategy
     from router_sdk.training.promoting import Promoter
     from router_sdk.training.registry import Registry
