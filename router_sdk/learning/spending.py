@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from router_sdk.learning.windows import FIGURES
@@ -42,6 +42,18 @@ class Spending:
             total += (0.0 if told is None else told) - (0.0 if before is None else before)
             count += (told is not None) - (before is not None)
             self._sums[agent, figure] = _Sum(total, count) if count else _NOTHING
+
+    def note_all(self, agents: Sequence[str | None], figures: Sequence[Figures]) -> None:
+        """Count what new executions reported, in their order, each with its agent."""
+        for figure, place in _PLACES.items():
+            sums: dict[str | None, tuple[float, int]] = {}
+            for agent, told in zip(agents, figures, strict=True):
+                value = told[place]
+                if value is not None:
+                    total, count = sums.get(agent) or self._sums.get((agent or "", figure), _NOTHING)
+                    sums[agent] = total + value, count + 1
+            for agent, (total, count) in sums.items():
+                self._sums[agent or "", figure] = _Sum(total, count)
 
     def forget(self, agents: Collection[str]) -> None:
         """Start these agents' figures again."""

@@ -1,10 +1,12 @@
 """A batch as columns and as objects: the same examples, whatever an outcome says and however the log is cut."""
 
+import json
 import random
 
 import pytest
 
 from router_sdk import Agent, OutcomeReward, Task
+from router_sdk.learning.performance import Performance
 from router_sdk.records import ExampleColumns
 from router_sdk.records.columns import cells_of
 from router_sdk.store.registry import add_agents
@@ -86,6 +88,26 @@ def test_columns_say_what_objects_say(log, odd, again, early, weights, most):
         wanted += [(example, example.task, example.eligible) for example in batch.examples]
     assert found == wanted
     assert (others > 0) == (odd + again + early > 0)
+
+
+@pytest.mark.parametrize("most", [1_000, 17])
+@pytest.mark.parametrize(("odd", "again", "early"), [(0, 0, 0), (0.1, 0.1, 0), (0.9, 0.5, 0.1)])
+def test_figures_are_the_same_to_the_last_bit_from_columns(log, tmp_path, odd, again, early, most):
+    fill(log, random.Random(f"{odd} {again}"), odd=odd, again=again, early=early)
+    objects, columns = Performance(), Performance()
+    for batch in read(log, OutcomeReward(), most):
+        columns.learn_columns(batch.columns)
+    for batch in read(log, ReadWhole(), 1_000):
+        objects.learn(batch.examples)
+    states = []
+    for number, figures in enumerate((objects, columns)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        figures.save(folder)
+        states.append(json.loads((folder / "performance.json").read_text()))
+    assert states[0] == states[1]
+    spent = [[each.spending.mean(agent, "latency_ms") for agent in ("a", "b", "")] for each in (objects, columns)]
+    assert spent[0] == spent[1] == pytest.approx([20.0] * 3)
 
 
 def test_an_agent_that_was_added_afresh_has_no_past_in_columns(log):
