@@ -5,23 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 from router_sdk.plugin import DEFAULT_TASK_TYPE, Strategy, StrategyConfig, StrategyServices
-from router_sdk_thompson.cell_file import load_cells, save_cells
-from router_sdk_thompson.cell_policy import CellPolicy
-from router_sdk_thompson.cells import CellEvidence
 from router_sdk_thompson.config import ThompsonConfig
-from router_sdk_thompson.contexts import Contexts, ContextView
-from router_sdk_thompson.detection import described_detector
-from router_sdk_thompson.ledger import Ledger
-from router_sdk_thompson.priors import prior_table
-from router_sdk_thompson.proposing import proposal_of
+from router_sdk_thompson.drift.detectors import described_detector
+from router_sdk_thompson.objectives.estimates import Ledger
+from router_sdk_thompson.policy.context_free import CellPolicy
+from router_sdk_thompson.policy.contextual import Contexts, ContextView
+from router_sdk_thompson.policy.proposal import proposal_of
+from router_sdk_thompson.posteriors.beta import CellEvidence
+from router_sdk_thompson.posteriors.cell_file import load_cells, save_cells
+from router_sdk_thompson.priors.tables import prior_table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from router_sdk.plugin import AgentSet, Example, Proposal, RouteContext, Task
-    from router_sdk_thompson.objectives import Objectives
-    from router_sdk_thompson.outlook import Outlook
+    from router_sdk_thompson.objectives.objectives import Objectives
+    from router_sdk_thompson.objectives.outlook import Outlook
 
 Key = tuple[int, str]
 

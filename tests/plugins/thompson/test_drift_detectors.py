@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from router_sdk_thompson import ThompsonConfig, ThompsonStrategy, detection
+from router_sdk_thompson import ThompsonConfig, ThompsonStrategy
+from router_sdk_thompson.drift import detectors
 
 from router_sdk.numerics.adwin import river_installed
 from router_sdk.plugin import Agent, AgentSet, CorruptArtifactError, Task
@@ -58,7 +59,7 @@ def test_nobody_watches_where_it_is_off(fields):
 
 
 def test_without_river_adwin_is_off_and_says_so(monkeypatch):
-    monkeypatch.setattr(detection, "river_installed", lambda: False)
+    monkeypatch.setattr(detectors, "river_installed", lambda: False)
     made = strategy(change_detector="adwin")
     made.learn(stream({"a": 1.0, "b": 0.6}, 1_000))
     made.learn(stream({"a": 0.0, "b": 0.6}, 400, first=1_001))

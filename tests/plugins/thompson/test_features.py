@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from router_sdk_thompson import ThompsonConfig, ThompsonStrategy
-from router_sdk_thompson.columns import Columns
+from router_sdk_thompson.features.columns import Columns
 
 from router_sdk.plugin import Agent, AgentSet, CorruptArtifactError, Task
 from router_sdk.testing import FixedContext, make_example, make_services, revise

@@ -1,0 +1,171 @@
+"""What the agents cost and how long they take, from the log alone, and the accounts of the budgets."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from router_sdk.plugin import CorruptArtifactError
+from router_sdk_thompson.objectives.budget_pacing import Limit, Meter
+from router_sdk_thompson.objectives.outlook import Charge, Outlook
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from pathlib import Path
+
+    from router_sdk.plugin import Example, Signals
+    from router_sdk_thompson.objectives.objectives import Objectives
+    from router_sdk_thompson.objectives.outlook import Cost, Latency
+
+COST, LATENCY = "cost", "latency"
+
+
+class Ledger:
+    """Sums per agent and the meters of the budgets.
+
+    Args:
+        objectives: Whose budgets are kept. ``pursue`` may be called from any thread, the rest from the one that learns.
+    """
+
+    def __init__(self, objectives: Objectives) -> None:
+        self.objectives = objectives
+        self._metered = objectives
+        self._latency: dict[str, Latency] = {}
+        self._cost: dict[str, Cost] = {}
+        self._meters = {key: Meter(limit) for key, limit in limits(objectives).items()}
+        self._outlook: Outlook | None = None
+
+    def pursue(self, objectives: Objectives) -> None:
+        """Change what is wanted; what was counted stays, and a budget that is new starts with a full purse."""
+        self.objectives = objectives
+
+    def _settle(self) -> None:
+        """Take over what another thread wants."""
+        wanted = self.objectives
+        if wanted is not self._metered:
+            before, self._metered, self._outlook = self._meters, wanted, None
+            self._meters = {
+                key: before[key] if key in before and before[key].limit == limit else Meter(limit)
+                for key, limit in limits(wanted).items()
+            }
+
+    def fold(self, examples: Sequence[Example]) -> bool:
+        """Add latencies and costs, corrected ones in place of what they correct; True where there were any."""
+        self._settle()
+        found = False
+        for example in examples:
+            now, before, agent = example.signals, example.previous, example.agent
+            if (now[5] is None and now[6] is None) or agent is None:
+                continue
+            found = True
+            if before is not None:
+                self._add(agent, before, -1.0)
+            self._add(agent, now, 1.0)
+            # What somebody else decided was not spent by this router.
+            if self._meters and example.source == "routed":
+                self._charge(COST, now[6], before and before[6], example.at)
+                self._charge(LATENCY, now[5], before and before[5], example.at)
+        if found:
+            self._outlook = None
+        return found
+
+    def _add(self, agent: str, signals: Signals, sign: float) -> None:
+        if signals.latency_ms is not None:
+            log = math.log1p(signals.latency_ms)
+            count, total, square = self._latency.get(agent, (0.0, 0.0, 0.0))
+            self._latency[agent] = (count + sign, total + sign * log, square + sign * log * log)
+        if signals.cost_usd is not None:
+            count, total = self._cost.get(agent, (0.0, 0.0))
+            self._cost[agent] = (count + sign, total + sign * signals.cost_usd)
+
+    def _charge(self, what: str, now: float | None, before: float | None, at: float) -> None:
+        if now is None:
+            return
+        for (measured, _), meter in self._meters.items():
+            if measured != what:
+                continue
+            if before is None:
+                meter.charge(now, at)
+            elif now != before:
+                meter.correct(now - before)
+
+    def view(self) -> Outlook:
+        """Publish what was counted."""
+        self._settle()
+        if self._outlook is None:
+            charges: dict[str, list[Charge]] = {COST: [], LATENCY: []}
+            for (what, _), meter in self._meters.items():
+                charges[what].append(Charge(meter.multiplier, meter.share, meter.room))
+            self._outlook = Outlook(
+                self._metered, dict(self._latency), dict(self._cost), charges[COST], charges[LATENCY]
+            )
+        return self._outlook
+
+    def prepared(self) -> Outlook:
+        """``view`` for agents whose stated figures may have changed."""
+        self._outlook = None
+        return self.view()
+
+    def forget(self, agents: Collection[str]) -> None:
+        """Drop what is known of these agents."""
+        for name in agents:
+            self._latency.pop(name, None)
+            self._cost.pop(name, None)
+        self._outlook = None
+
+    def report(self) -> dict[str, dict[str, float]]:
+        """Where each budget stands: its multiplier, and what may still be spent."""
+        return {
+            f"{what} per {unit}": {"multiplier": meter.multiplier, "left": meter.room}
+            for (what, unit), meter in self._meters.items()
+        }
+
+    def save(self, path: Path) -> None:
+        """Write the sums and accounts."""
+        meters = [[*key, meter.state()] for key, meter in self._meters.items()]
+        state = {"latency": self._latency, "cost": self._cost, "meters": meters}
+        path.write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
+
+    def load(self, path: Path) -> None:
+        """Read what ``save`` wrote; an account of a budget that is not wanted is left out.
+
+        Raises:
+            CorruptArtifactError: if it cannot be read or a number is not finite.
+        """
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+            latency: dict[str, Latency] = {}
+            for name, (count, total, square) in state["latency"].items():
+                latency[str(name)] = (float(count), float(total), float(square))
+            cost: dict[str, Cost] = {}
+            for name, (count, total) in state["cost"].items():
+                cost[str(name)] = (float(count), float(total))
+            if not all(math.isfinite(number) for number in chain(*latency.values(), *cost.values())):
+                raise ValueError("sums must be finite")
+            meters = {(str(what), str(unit)): Meter.restored(each) for what, unit, each in state["meters"]}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CorruptArtifactError(f"{path.name} cannot be used: {error}") from error
+        self._latency, self._cost, self._outlook = latency, cost, None
+        self._metered = wanted = self.objectives
+        self._meters = {
+            key: meters[key] if key in meters and meters[key].limit == limit else Meter(limit)
+            for key, limit in limits(wanted).items()
+        }
+
+
+def limits(objectives: Objectives) -> dict[tuple[str, str], Limit]:
+    """The budgets that are wanted, by what they count and per what."""
+    found = {}
+    if objectives.max_cost_usd is not None:
+        found[COST, "task"] = Limit(objectives.max_cost_usd)
+    if objectives.max_latency_ms is not None:
+        found[LATENCY, "task"] = Limit(objectives.max_latency_ms)
+    window = objectives.window
+    if window is not None:
+        if window.max_cost_usd is not None:
+            found[COST, "window"] = Limit(window.max_cost_usd, window.tasks, window.seconds)
+        if window.max_latency_ms is not None:
+            found[LATENCY, "window"] = Limit(window.max_latency_ms, window.tasks, window.seconds)
+    return found

@@ -1,0 +1,178 @@
+"""Sends tasks to the posterior that fits what they carry: a text, features, an embedding, or nothing but a type."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from router_sdk.plugin import InvalidConfigError
+from router_sdk_thompson.features.hashed_text import TEXT_TAG, TextFeatures, text_ids
+from router_sdk_thompson.labels import Change, changes, first_reward
+from router_sdk_thompson.policy.context_probe import BARE, ContextProbe
+from router_sdk_thompson.policy.fourier_selection import WARM_UP, DensePair
+from router_sdk_thompson.policy.model_selection import Choice, Contest
+from router_sdk_thompson.posteriors.over_text import TextModel
+from router_sdk_thompson.posteriors.text_file import load_text, save_text
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from router_sdk.plugin import AgentSet, Example, FeatureValue, RouteContext, StrategyServices, Task
+    from router_sdk_thompson.config import ThompsonConfig
+    from router_sdk_thompson.policy.fourier_selection import PairView
+    from router_sdk_thompson.policy.proposal import Belief
+    from router_sdk_thompson.posteriors.text_view import TextView
+
+
+class ContextView(NamedTuple):
+    """One publication of both posteriors."""
+
+    config: ThompsonConfig
+    dense: PairView | None
+    text: TextView
+    choice: Choice
+
+    def belief(self, task: Task, agents: AgentSet, context: RouteContext) -> Belief | None:
+        """What the posterior that fits the task says; None while it knows too little."""
+        encoder, text = self.config.encoder, task.text
+        if encoder is not None or not text:
+            if self.dense is None:
+                return None
+            return self.dense.belief(task, agents, context.encode(encoder) if text and encoder else None)
+        if not self.text.ready:
+            return None
+        if task.features and self.dense is not None and self.choice.second(task.task_type):
+            found = self.dense.belief(task, agents, None)
+            if found is not None:
+                return found
+        try:
+            ids = context.encode(TextFeatures.name)
+        except KeyError:  # The encoder is not registered: then the ids are simply not logged.
+            ids = text_ids(text)
+        return self.text.belief(agents, ids, task.task_type, task.features)
+
+
+NO_FEATURES: Mapping[str, FeatureValue] = {}
+
+
+class Contexts:
+    """The contextual half of the strategy.
+
+    Without a dense encoder a text goes, hashed, to the sparse posterior, and features alone to the dense one; a task
+    with both teaches either, and the one that predicts better answers. With an encoder all go to the dense one.
+
+    Args:
+        config: The strategy's configuration.
+        services: Encoders and seed.
+
+    Raises:
+        InvalidConfigError: if the configured encoder is not registered.
+    """
+
+    def __init__(self, config: ThompsonConfig, services: StrategyServices) -> None:
+        if config.encoder is not None and config.encoder not in services.encoders:
+            raise InvalidConfigError(f"thompson: encoder {config.encoder!r} is not registered")
+        self._config, self._services = config, services
+        seed = services.seed or 0
+        self._probe = ContextProbe()
+        self.dense = DensePair(config, seed)
+        self.text = TextModel(config, seed)
+        self._contest = Contest()
+
+    def prepare(self, agents: AgentSet) -> None:
+        """Read the agents' examples."""
+        if self._config.encoder is None:
+            self.text.prepare(agents)
+
+    def learn(self, examples: Sequence[Example]) -> None:
+        """Take in the examples whose tasks carry more than a type."""
+        labels, kind_of = self._config.labels, self._probe.kind
+        for example in examples:
+            kind = kind_of(example)
+            if kind is BARE:
+                continue
+            signals, previous = example.signals, example.previous
+            labelled = labels != "ignore" and (signals.labelled or (previous is not None and previous.labelled))
+            reward, before, agent = example.reward, example.previous_reward, example.agent
+            if labelled:
+                told = changes(example, labels)
+            else:
+                told = [] if agent is None or reward == before else [Change(agent, before, reward)]
+            if told:
+                self._learn(example, told, kind.text, kind.features)
+
+    def _learn(self, example: Example, told: Sequence[Change], has_text: bool, has_features: bool) -> None:
+        vector: NDArray[Any] | None = None
+        if has_text and self._config.encoder is None:
+            ids = example.vectors.get(TEXT_TAG)
+            if ids is None and (text := example.task.text):
+                ids = text_ids(text)
+            if ids is not None:
+                features = example.task.features if has_features else NO_FEATURES
+                if features:
+                    self._compare(example, told, ids)
+                    self.dense.learn(example, told, example.task, None)
+                self.text.learn(example, told, ids, features)
+                return
+        elif has_text:
+            vector = self._logged_vector(example)
+            if vector is None:
+                return
+        if has_features or vector is not None:
+            self.dense.learn(example, told, example.task, vector)
+
+    def _compare(self, example: Example, told: Sequence[Change], ids: NDArray[Any]) -> None:
+        if min(self.dense.events, self.text.events) < WARM_UP:
+            return
+        found, task = first_reward(told), example.task
+        if found is None or not len(ids):
+            return
+        agent, reward = found
+        by_text = self.text.predicted(agent, ids, task.task_type, task.features)
+        self._contest.note(task.task_type, reward - by_text, reward - self.dense.predicted(agent, task))
+
+    def _logged_vector(self, example: Example) -> NDArray[Any] | None:
+        encoder = self._services.encoders[str(self._config.encoder)]
+        vector = example.vectors.get(encoder.tag)
+        text = example.task.text
+        return encoder.encode([text])[0] if vector is None and text else vector
+
+    def view(self) -> ContextView:
+        """Publish what was learnt."""
+        return ContextView(self._config, self.dense.view(), self.text.view(), self._contest.choice)
+
+    def intact(self, view: ContextView) -> bool:
+        """Whether what a request read has not been written meanwhile."""
+        text, dense = view.text, view.dense
+        return self.text.copies.intact(text.generation) and (dense is None or self.dense.intact(dense))
+
+    def forget(self, agents: Collection[str]) -> None:
+        """Drop what is known of these agents."""
+        self.dense.forget(agents)
+        self.text.forget(agents)
+
+    def save(self, folder: Path) -> None:
+        """Write what was learnt."""
+        self._probe.save(folder / "kinds.json")
+        self._contest.save(folder / "contest.json")
+        self.dense.save(folder)
+        save_text(self.text, folder)
+
+    def load(self, folder: Path) -> None:
+        """Read what ``save`` wrote.
+
+        Raises:
+            CorruptArtifactError: if it is not valid.
+        """
+        self._probe.load(folder / "kinds.json")
+        self._contest.load(folder / "contest.json")
+        self.dense.load(folder)
+        load_text(self.text, folder)
+
+    def report(self) -> dict[str, Any]:
+        """What either posterior has seen."""
+        choice = self._contest.choice
+        answers = {name: "features" if choice.second(name) else "text" for name in choice.types}
+        return {"dense": self.dense.report(), "text": self.text.report(), "answers": answers}

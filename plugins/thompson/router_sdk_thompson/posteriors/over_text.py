@@ -1,0 +1,207 @@
+"""The contextual policy over text without any model: sparse features into one diagonal posterior per agent."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from router_sdk_thompson.drift.agent_evidence import KEPT
+from router_sdk_thompson.drift.clock import FadingClock
+from router_sdk_thompson.drift.fading import Restless
+from router_sdk_thompson.drift.text_drift import TextWatch
+from router_sdk_thompson.features.hashed_text import FEATURES
+from router_sdk_thompson.features.memory_budget import halvings
+from router_sdk_thompson.posteriors.diagonal_gaussian import Diagonal
+from router_sdk_thompson.posteriors.publication import TwoCopies
+from router_sdk_thompson.posteriors.text_view import TextView, with_extras
+from router_sdk_thompson.priors.examples import example_prior
+from router_sdk_thompson.rivals import Rivals
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from router_sdk.plugin import AgentSet, Example, FeatureValue
+    from router_sdk_thompson.config import ThompsonConfig
+    from router_sdk_thompson.labels import Change
+
+SUCCESS = 0.5
+"""Reward from which an outcome counts as a success of the agent that was asked."""
+
+
+class TextModel:
+    """Diagonal posteriors over hashed words, pairs of words and character grams.
+
+    Args:
+        config: The strategy's configuration.
+        seed: Seed of the warm start's order and of joint draws.
+
+    Attributes:
+        evidence: What was learnt from the log.
+        watch: Notices that an agent changed.
+        rivals: What a success says of the others.
+        residual: Sum of squared residuals.
+        events: Revisions learnt from.
+        copies: What requests read.
+    """
+
+    def __init__(self, config: ThompsonConfig, seed: int) -> None:
+        self.config, self._seed = config, seed
+        self.clock = FadingClock(config.half_life_s)
+        self.watch = TextWatch(config)
+        self.restless = Restless()
+        self.evidence = Diagonal(config.text_variance)
+        self.rivals = Rivals()
+        self.residual = 0.0
+        self.observed = 0.0
+        self.events = 0
+        self.copies: TwoCopies[Diagonal] = TwoCopies(self._empty)
+        self._prior: Diagonal | None = None
+        self._view: TextView | None = None
+        self._told: frozenset[tuple[str, tuple[str, ...]]] = frozenset()
+
+    def _empty(self) -> Diagonal:
+        return Diagonal(self.config.text_variance)
+
+    def prepare(self, agents: AgentSet) -> None:
+        """Read the agents' examples; they are a prior, which evidence then moves."""
+        told = frozenset((agent.name, agent.examples) for agent in agents)
+        if told == self._told:
+            return
+        self._told = told
+        self._prior = example_prior(agents, self.config.text_variance, self._seed)
+
+    def _noise(self) -> float:
+        # The diagonal ignores that features come together and is too sure of itself; the factor makes up for it.
+        config = self.config
+        guess, mass = config.text_noise_guess, config.noise_mass
+        spread = (mass * guess + self.residual) / (mass + self.observed)
+        return max(config.text_noise_least, config.text_noise_factor * spread)
+
+    def learn(
+        self, example: Example, told: Sequence[Change], ids: NDArray[Any], features: Mapping[str, FeatureValue]
+    ) -> None:
+        """Take in what one revision says."""
+        self.events += 1
+        share = self.clock.advance(example.at)
+        if share < 1.0:
+            self.evidence.fade(self.evidence.rows.values(), share)
+            self.copies.touch_all(self.evidence.rows.values())
+            self.residual *= share
+            self.observed *= share
+        for agent, kept in self.restless.due(self.events):
+            row = self.evidence.row(agent)
+            self.copies.touch(row, None)
+            self.evidence.fade([row], kept)
+        if not len(ids):
+            return
+        self._make_room([change.agent for change in told] if self.evidence.rows else example.eligible)
+        places = with_extras(ids, example.task_type, features)
+        weight = self.clock.weight(example.first_at)
+        for agent, old, new in told:
+            self._teach(agent, places, old, new, weight)
+        if len(told) == 1 and example.revision == 0 and (reward := told[0].new) is not None:
+            self.rivals.note(example.propensity, reward)
+            rate = self.rivals.verdict() if reward >= SUCCESS else None
+            if rate is not None and self.config.rival_weight:
+                self._teach_rivals(example, places, rate, self.config.rival_weight * reward * weight)
+
+    def _make_room(self, newcomers: Sequence[str]) -> None:
+        """Give up features where there is no room for them all with these agents, too."""
+        rows = self.evidence.rows
+        times = halvings(len(rows) + sum(agent not in rows for agent in newcomers), FEATURES)
+        if times > self.evidence.halved:
+            self.evidence = self.evidence.halve(times)
+            self.copies.touch_all(self.evidence.rows.values())
+
+    def _teach(self, agent: str, ids: NDArray[np.intp], old: float | None, new: float | None, weight: float) -> None:
+        evidence, prior = self.evidence, self._prior
+        row = evidence.row(agent)
+        noise = self._noise() / weight
+        held = -1 if prior is None else prior.rows.get(agent, -1)
+        score, variance, width = evidence.step(row, ids, prior, held)
+        self.copies.touch(row, ids)
+        gain = 1.0 / (sqrt(len(ids)) * (variance + noise))
+        precision = 1.0 / (len(ids) * noise)
+        if old is not None and new is not None:
+            evidence.move(row, ids, width * np.float32((new - old) * gain), 0.0)
+        elif new is not None:
+            error = new - score
+            evidence.move(row, ids, width * np.float32(error * gain), precision)
+            self.residual += error * error * noise / (variance + noise)
+            self.observed += 1.0
+            evidence.count[row] += weight
+            if self.watch.surprised(agent, new, error / sqrt(self._spread() + variance)):
+                self._unsettle(agent)
+        elif old is not None:
+            evidence.move(row, ids, width * np.float32((score - old) * gain), 0.0)
+            # A precision below that of the prior would be none.
+            at = evidence.at(ids)
+            evidence.precision[row, at] = np.maximum(evidence.precision[row, at] - np.float32(precision), 0.0)
+
+    def predicted(self, agent: str, ids: NDArray[Any], task_type: str, features: Mapping[str, FeatureValue]) -> float:
+        """Reward expected of an agent at a text, before it is learnt."""
+        means, _ = self.evidence.scores(with_extras(ids, task_type, features), self._prior, [agent])
+        return means[0]
+
+    def _spread(self) -> float:
+        mass, guess = self.config.noise_mass, self.config.noise_guess**2
+        return (mass * guess + self.residual) / (mass + self.observed)
+
+    def _teach_rivals(self, example: Example, ids: NDArray[np.intp], rate: float, weight: float) -> None:
+        names = [name for name in example.eligible if name != example.agent]
+        if not names:
+            return
+        self._make_room(names)
+        evidence, prior = self.evidence, self._prior
+        rows = [evidence.row(name) for name in names]
+        for row in rows:
+            self.copies.touch(row, ids)
+        index, at = np.array(rows)[:, None], evidence.at(ids)
+        mean, precision = evidence.mean[index, at], evidence.precision[index, at]
+        score, width = mean.sum(axis=1), precision + evidence.base
+        if prior is not None and all(name in prior.rows for name in names):
+            before = np.array([prior.rows[name] for name in names])[:, None]
+            score += prior.mean[before, prior.at(ids)].sum(axis=1)
+            width += prior.precision[before, prior.at(ids)]
+        np.reciprocal(width, out=width)
+        size, noise = len(ids), self._noise() / weight
+        gain = (rate - score / sqrt(size)) / (sqrt(size) * (width.sum(axis=1) / size + noise))
+        evidence.mean[index, at] = mean + width * gain[:, None].astype(np.float32)
+        evidence.precision[index, at] = precision + np.float32(1.0 / (size * noise))
+
+    def _unsettle(self, agent: str) -> None:
+        """An agent is not what it was: let most of its record go, and the rest fade."""
+        row = self.evidence.rows.get(agent)
+        if row is not None:
+            self.copies.touch(row, None)
+            self.restless.note(agent, self.events)
+            self.evidence.fade([row], KEPT / (KEPT + self.observed / len(self.evidence.rows)))
+
+    def view(self) -> TextView:
+        """Publish what was learnt, the last publication again where nothing was."""
+        view = self._view
+        if view is None or self.copies.changed or view.events != self.events or view.prior is not self._prior:
+            mirror = self.copies.publish(self.evidence)
+            view = TextView(self.config, mirror, self._prior, self.events, self.copies.generation, self._seed)
+            self._view = view
+        return view
+
+    def forget(self, agents: Collection[str]) -> None:
+        """Drop what is known of these agents."""
+        self.copies.touch_all(self.evidence.rows.values())
+        self.evidence.forget(agents)
+        self.restless.forget(agents)
+        self.watch.forget(agents)
+
+    def report(self) -> dict[str, Any]:
+        """How much was learnt, and what is thought of success."""
+        return {
+            "events": self.events,
+            "noise": self._noise(),
+            "rival_rate": self.rivals.verdict(),
+            "changes": self.watch.alarms,
+        }
