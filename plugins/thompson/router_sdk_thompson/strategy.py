@@ -12,16 +12,14 @@ from router_sdk_thompson.policy.context_free import CellPolicy
 from router_sdk_thompson.policy.contextual import Contexts, ContextView
 from router_sdk_thompson.policy.proposal import proposal_of
 from router_sdk_thompson.posteriors.beta import CellEvidence
-from router_sdk_thompson.posteriors.cell_file import load_cells, save_cells
-from router_sdk_thompson.priors.tables import prior_table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from router_sdk.plugin import AgentSet, Example, Proposal, RouteContext, Task
+    from router_sdk_thompson.objectives.estimates import Outlook
     from router_sdk_thompson.objectives.objectives import Objectives
-    from router_sdk_thompson.objectives.outlook import Outlook
 
 Key = tuple[int, str]
 
@@ -188,7 +186,7 @@ class ThompsonStrategy(Strategy):
         """
         if not 0.0 < discount <= 1.0:
             raise ValueError(f"discount must be in (0, 1], got {discount}")
-        return prior_table(self._evidence, discount, most_mass)
+        return self._evidence.prior_table(discount, most_mass)
 
     def published(self) -> Sequence[tuple[Proposal, AgentSet]]:
         """The proposals that requests get again, with their agents."""
@@ -209,7 +207,7 @@ class ThompsonStrategy(Strategy):
 
     def save(self, folder: Path) -> None:
         """Write the evidence; priors and proposals are derived from it."""
-        save_cells(self._evidence, folder / "cells.json")
+        self._evidence.save(folder / "cells.json")
         self._ledger.save(folder / "prices.json")
         self._contexts.save(folder)
 
@@ -220,7 +218,7 @@ class ThompsonStrategy(Strategy):
             CorruptArtifactError: if it is missing or not valid.
         """
         evidence, contexts = CellEvidence(self._settings), Contexts(self._settings, self.services)
-        load_cells(evidence, folder / "cells.json")
+        evidence.load(folder / "cells.json")
         contexts.load(folder)
         self._ledger.load(folder / "prices.json")
         self._evidence, self._contexts = evidence, contexts

@@ -1,5 +1,5 @@
 import pytest
-from router_sdk_thompson.policy.chances import chances
+from router_sdk_thompson.policy.proposal import chances
 
 
 @pytest.mark.parametrize("sampling", ["independent", "ucb", "greedy"])

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 from router_sdk_thompson.posteriors.logistic import Logistic
-from router_sdk_thompson.posteriors.normal_gamma import NormalGamma
-from router_sdk_thompson.posteriors.outer import add_outer
-from router_sdk_thompson.posteriors.publication import TwoCopies
+from router_sdk_thompson.posteriors.normal_gamma import NormalGamma, add_outer
+from router_sdk_thompson.posteriors.snapshot import TwoCopies
 
 NAMES = tuple(f"agent-{place}" for place in range(70))
 

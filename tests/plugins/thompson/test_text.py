@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from router_sdk_thompson import TextFeatures, ThompsonConfig, ThompsonStrategy
 from router_sdk_thompson.features.hashed_text import HALF, TEXT_TAG, text_ids
-from router_sdk_thompson.rivals import Rivals
+from router_sdk_thompson.labels import Rivals
 
 from router_sdk.plugin import Agent, AgentSet, CorruptArtifactError, InvalidConfigError, Signals, Task
 from router_sdk.testing import FixedContext, make_example, make_services, revise

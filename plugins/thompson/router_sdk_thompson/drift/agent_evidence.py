@@ -1,10 +1,4 @@
-"""One agent's standing over all task types: totals, change detection, and how volatile it has proved to be.
-
-An agent that changed once may change again, also while it gets no traffic. So after a change its evidence fades with
-every outcome of the log, quickly at first and ever more slowly as it stays quiet: by ``2 ** -fading(x)`` after ``x``
-outcomes, with a half-life of ``VOLATILE`` outcomes that grows to ``x / CALM``. That is what brings an agent that
-recovered back into play; the cost of asking falls off as ``1 / x``.
-"""
+"""One agent's evidence over all task types: totals, change detection, and how volatile it has proved to be."""
 
 from __future__ import annotations
 
@@ -12,22 +6,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from router_sdk_thompson.drift.detectors import Detector, restored_detector
+from router_sdk_thompson.drift.fading import KEPT, fading
 
 if TYPE_CHECKING:
     from router_sdk_thompson.config import ThompsonConfig
-
-VOLATILE = 150.0
-CALM = 4.0
-KEPT = 10.0
-"""Observations that an agent's record is worth after a change."""
-
-
-def fading(outcomes: float) -> float:
-    """Half-lives that pass within so many outcomes after a change."""
-    quick = VOLATILE * CALM
-    if outcomes <= quick:
-        return max(outcomes, 0.0) / VOLATILE
-    return CALM + CALM * math.log(outcomes / quick)
 
 
 class Standing:

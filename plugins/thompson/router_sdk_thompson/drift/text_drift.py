@@ -11,8 +11,8 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.numerics.cusum import bernoulli_residual
-from router_sdk_thompson.drift.agent_evidence import KEPT
 from router_sdk_thompson.drift.detectors import MISFIT, Detector, new_detector, restored_detector, threshold_of
+from router_sdk_thompson.drift.fading import KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""What requests read of the posterior over vectors: finished, and left alone by what is being learnt."""
+"""How a task becomes a vector: ``[1, Fourier features, vector of length 1]``."""
 
 from __future__ import annotations
 
@@ -9,24 +9,21 @@ import numpy as np
 
 from router_sdk.plugin import DEFAULT_TASK_TYPE
 from router_sdk_thompson.features.memory_budget import Layout
-from router_sdk_thompson.policy.proposal import Belief
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import DTypeLike, NDArray
 
-    from router_sdk.plugin import AgentSet, FeatureValue, Task
-    from router_sdk_thompson.config import ThompsonConfig
+    from router_sdk.plugin import FeatureValue, Task
     from router_sdk_thompson.features.columns import Columns
     from router_sdk_thompson.features.random_fourier import FourierFeatures
-    from router_sdk_thompson.posteriors.snapshot import Reading
 
 TYPE_COLUMN = "task_type"
 
 
 class Design(NamedTuple):
-    """How a task becomes ``[1, Fourier features, vector of length 1]``."""
+    """The parts of a task's vector that are not given: columns of its features, and Fourier features of them."""
 
     columns: Columns
     fourier: FourierFeatures | None
@@ -63,27 +60,6 @@ class Design(NamedTuple):
             return np.concatenate(([1.0], raw), dtype=dtype)
         numbers = raw if columns.numbers is None else raw * columns.numbers
         return np.concatenate(([1.0], fourier.features(numbers), raw), dtype=dtype)
-
-
-class DenseView(NamedTuple):
-    """One publication of the posterior over vectors."""
-
-    config: ThompsonConfig
-    design: Design
-    posterior: Reading
-    events: int
-    generation: int
-    seed: int
-
-    def belief(self, task: Task, agents: AgentSet, vector: NDArray[Any] | None) -> Belief | None:
-        """Mean and width of each agent at this task; None below ``min_context_evidence``."""
-        if self.events < self.config.min_context_evidence:
-            return None
-        posterior, names = self.posterior, agents.names
-        x = self.design.encode(vector, described(task), np.float32)
-        means, widths = posterior.scores(names, x, self.config.exploration)
-        seed = f"{self.seed}\0{self.events}\0{x.tobytes().hex()}" if self.config.sampling == "independent" else ""
-        return Belief("features", means, widths, posterior.counts, seed, self.config.likelihood == "logistic")
 
 
 def described(task: Task) -> Mapping[str, FeatureValue]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.plugin import Proposal
-from router_sdk_thompson.policy.chances import chances
-from router_sdk_thompson.policy.joint_draws import beta_draws
-from router_sdk_thompson.posteriors.beta import NOTHING, Tally
-from router_sdk_thompson.posteriors.beta_posterior import BetaPosterior, posterior
+from router_sdk_thompson.policy.proposal import beta_draws, chances
+from router_sdk_thompson.posteriors.beta import NOTHING, BetaPosterior, Tally, posterior
 from router_sdk_thompson.priors.tables import MOST_MASS
 
 if TYPE_CHECKING:
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
 
     from router_sdk.plugin import Agent, AgentSet
     from router_sdk_thompson.config import ThompsonConfig
-    from router_sdk_thompson.objectives.outlook import Outlook, Price
+    from router_sdk_thompson.objectives.estimates import Outlook, Price
     from router_sdk_thompson.posteriors.beta import CellEvidence
 
 

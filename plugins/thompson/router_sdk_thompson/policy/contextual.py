@@ -1,17 +1,21 @@
-"""Sends tasks to the posterior that fits what they carry: a text, features, an embedding, or nothing but a type."""
+"""Sends tasks to the posterior that fits what they carry: a text, features, an embedding, or nothing but a type.
+
+Which task types come with a text or features is found out without loading every task from the log: whether a type is
+bare is looked up at its first eight examples and then ever more rarely, by its count alone, so that every process that
+reads the log finds the same.
+"""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from router_sdk.plugin import InvalidConfigError
+from router_sdk.plugin import CorruptArtifactError, InvalidConfigError
 from router_sdk_thompson.features.hashed_text import TEXT_TAG, TextFeatures, text_ids
 from router_sdk_thompson.labels import Change, changes, first_reward
-from router_sdk_thompson.policy.context_probe import BARE, ContextProbe
 from router_sdk_thompson.policy.fourier_selection import WARM_UP, DensePair
 from router_sdk_thompson.policy.model_selection import Choice, Contest
 from router_sdk_thompson.posteriors.over_text import TextModel
-from router_sdk_thompson.posteriors.text_file import load_text, save_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -22,8 +26,67 @@ if TYPE_CHECKING:
     from router_sdk.plugin import AgentSet, Example, FeatureValue, RouteContext, StrategyServices, Task
     from router_sdk_thompson.config import ThompsonConfig
     from router_sdk_thompson.policy.fourier_selection import PairView
-    from router_sdk_thompson.policy.proposal import Belief
-    from router_sdk_thompson.posteriors.text_view import TextView
+    from router_sdk_thompson.posteriors.belief import Belief
+    from router_sdk_thompson.posteriors.over_text import TextView
+
+
+ALWAYS = 8
+
+
+class Kind(NamedTuple):
+    """What tasks of a type carry."""
+
+    text: bool
+    features: bool
+
+
+BARE = Kind(False, False)
+
+
+class ContextProbe:
+    """What each task type's tasks carry, as far as was seen.
+
+    Attributes:
+        counts: Examples per task type.
+        kinds: What they carried.
+    """
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.kinds: dict[str, Kind] = {}
+
+    def kind(self, example: Example) -> Kind:
+        """What tasks of this example's type carry, this one included if it is looked at."""
+        task_type = example.task_type
+        count = self.counts[task_type] = self.counts.get(task_type, 0) + 1
+        kind = self.kinds.get(task_type, BARE)
+        if count > ALWAYS and count & (count - 1):
+            return kind
+        task = example.task
+        # Where privacy keeps no text, its vectors still tell that there was one.
+        seen = Kind(kind.text or bool(task.text) or bool(example.vectors), kind.features or bool(task.features))
+        if seen == kind:
+            return kind
+        self.kinds[task_type] = seen
+        return seen
+
+    def save(self, path: Path) -> None:
+        """Write what was seen."""
+        path.write_text(json.dumps({"counts": self.counts, "kinds": self.kinds}), encoding="utf-8")
+
+    def load(self, path: Path) -> None:
+        """Read what ``save`` wrote.
+
+        Raises:
+            CorruptArtifactError: if it cannot be read.
+        """
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+            counts = {str(name): int(count) for name, count in state["counts"].items()}
+            kinds = {str(name): Kind(bool(kind[0]), bool(kind[1])) for name, kind in state["kinds"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise CorruptArtifactError(f"{path.name} cannot be used: {error}") from error
+        self.counts, self.kinds = counts, kinds
 
 
 class ContextView(NamedTuple):
@@ -158,7 +221,7 @@ class Contexts:
         self._probe.save(folder / "kinds.json")
         self._contest.save(folder / "contest.json")
         self.dense.save(folder)
-        save_text(self.text, folder)
+        self.text.save(folder)
 
     def load(self, folder: Path) -> None:
         """Read what ``save`` wrote.
@@ -169,7 +232,7 @@ class Contexts:
         self._probe.load(folder / "kinds.json")
         self._contest.load(folder / "contest.json")
         self.dense.load(folder)
-        load_text(self.text, folder)
+        self.text.load(folder)
 
     def report(self) -> dict[str, Any]:
         """What either posterior has seen."""

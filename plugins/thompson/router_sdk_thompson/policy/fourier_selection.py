@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk_thompson.labels import first_reward
 from router_sdk_thompson.policy.model_selection import Choice, Contest
-from router_sdk_thompson.posteriors.dense_file import load_dense, save_dense
-from router_sdk_thompson.posteriors.over_vectors import DenseModel
+from router_sdk_thompson.posteriors.over_vectors import DenseModel, DenseView
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -21,9 +20,8 @@ if TYPE_CHECKING:
 
     from router_sdk.plugin import AgentSet, Example, Task
     from router_sdk_thompson.config import ThompsonConfig
-    from router_sdk_thompson.features.design import DenseView
     from router_sdk_thompson.labels import Change
-    from router_sdk_thompson.policy.proposal import Belief
+    from router_sdk_thompson.posteriors.belief import Belief
 
 WARM_UP = 20
 """Outcomes that posteriors learn from before they are compared: their first guesses are their priors."""
@@ -114,8 +112,8 @@ class DensePair:
 
     def save(self, folder: Path) -> None:
         """Write what was learnt."""
-        save_dense(self.curved, folder, CURVED)
-        save_dense(self.straight, folder, STRAIGHT)
+        self.curved.save(folder, CURVED)
+        self.straight.save(folder, STRAIGHT)
         self._contest.save(folder / "curves.json")
 
     def load(self, folder: Path) -> None:
@@ -124,8 +122,8 @@ class DensePair:
         Raises:
             CorruptArtifactError: if it is not valid.
         """
-        load_dense(self.curved, folder, CURVED)
-        load_dense(self.straight, folder, STRAIGHT)
+        self.curved.load(folder, CURVED)
+        self.straight.load(folder, STRAIGHT)
         self._contest.load(folder / "curves.json")
 
     def report(self) -> dict[str, Any]:

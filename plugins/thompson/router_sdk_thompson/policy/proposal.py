@@ -1,53 +1,24 @@
-"""From what is believed of the agents to a proposal."""
+"""From what is believed of the agents to a proposal, by the way of exploring that was configured."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import hashlib
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from router_sdk.numerics.shared_draw import shared_draw
 from router_sdk.plugin import Proposal
-from router_sdk_thompson.policy.chances import chances
-from router_sdk_thompson.posteriors.logistic import moderated, sigmoid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from router_sdk.plugin import AgentSet
     from router_sdk_thompson.config import Sampling
-    from router_sdk_thompson.objectives.outlook import Outlook
-
-
-class Belief(NamedTuple):
-    """What one posterior says of some agents at one task, in their order.
-
-    Attributes:
-        mode: Which posterior.
-        means: Expected rewards, or logits of them.
-        widths: How far doubt reaches, in the same units.
-        counts: Asked for the observations behind each, when somebody wants to know.
-        seed: Names the state and the task, for joint draws.
-        logits: Whether means and widths are logits.
-    """
-
-    mode: str
-    means: list[float]
-    widths: list[float]
-    counts: Callable[[Sequence[str]], list[float]]
-    seed: str
-    logits: bool = False
-
-    def rewards(self) -> tuple[list[float], list[float]]:
-        """Expected rewards and how far doubt about them reaches."""
-        if not self.logits:
-            return self.means, self.widths
-        pairs = list(zip(self.means, self.widths, strict=True))
-        steep = [sigmoid(mean) * (1.0 - sigmoid(mean)) for mean, _ in pairs]
-        widths = [min(slope * width, 0.5) for slope, (_, width) in zip(steep, pairs, strict=True)]
-        return [moderated(mean, width * width) for mean, width in pairs], widths
-
-    def intervals(self) -> list[tuple[float, float]]:
-        """Where each reward lies with about 95 %."""
-        spans = [(m - 1.96 * w, m + 1.96 * w) for m, w in zip(self.means, self.widths, strict=True)]
-        return [(sigmoid(low), sigmoid(high)) for low, high in spans] if self.logits else spans
+    from router_sdk_thompson.objectives.estimates import Outlook
+    from router_sdk_thompson.posteriors.belief import Belief
 
 
 def proposal_of(belief: Belief, agents: AgentSet, sampling: Sampling, outlook: Outlook) -> Proposal:
@@ -72,3 +43,75 @@ def proposal_of(belief: Belief, agents: AgentSet, sampling: Sampling, outlook: O
 
     confidence = min(max(rewards[best], 0.0), 1.0)
     return Proposal(dict(zip(names, found, strict=True)), dict(zip(names, heights, strict=True)), confidence, explain)
+
+
+def chances(
+    sampling: Sampling, names: Sequence[str], means: Sequence[float], widths: Sequence[float], seed: str
+) -> list[float]:
+    """Probability of each agent.
+
+    Args:
+        sampling: How doubt explores.
+        names: The agents' names, distinct.
+        means: Expected reward of each.
+        widths: Standard deviation of each expectation, at least 0.
+        seed: Names the state and the request, for joint draws.
+
+    Returns:
+        Probabilities in the order of ``names``, which do not depend on that order.
+    """
+    if sampling == "shared":
+        return shared_draw(means, widths)
+    if sampling == "independent":
+        order = sorted(range(len(names)), key=names.__getitem__)
+        drawn = normal_draws([means[i] for i in order], [widths[i] for i in order], seed)
+        found = [0.0] * len(names)
+        for place, chance in zip(order, drawn, strict=True):
+            found[place] = chance
+        return found
+    bonus = 1.0 if sampling == "ucb" else 0.0
+    heights = [mean + bonus * width for mean, width in zip(means, widths, strict=True)]
+    best = max(heights)
+    ties = heights.count(best)
+    return [float(height == best) / ties for height in heights]
+
+
+DRAWS_TOTAL = 32_768
+DRAWS_MOST = 1_024
+DRAWS_LEAST = 64
+
+
+def draw_count(agents: int) -> int:
+    """How many joint draws are made over that many agents."""
+    return min(DRAWS_MOST, max(DRAWS_LEAST, DRAWS_TOTAL // max(agents, 1)))
+
+
+def _generator(seed: str) -> np.random.Generator:
+    key = int.from_bytes(hashlib.blake2b(seed.encode(), digest_size=16).digest())
+    return np.random.Generator(np.random.Philox(key=key))
+
+
+def _shares(draws: NDArray[np.float64]) -> list[float]:
+    wins = np.bincount(draws.argmax(axis=1), minlength=draws.shape[1])
+    return [float(won) / len(draws) for won in wins]
+
+
+def beta_draws(alphas: Sequence[float], betas: Sequence[float], seed: str) -> list[float]:
+    """Share of joint draws from the Betas that each agent wins.
+
+    Args:
+        alphas: First parameters, above 0, of length ``k``, in an order that does not depend on the caller's.
+        betas: Second parameters, above 0.
+        seed: Anything that names this state of the evidence; the same seed gives the same answer.
+
+    Returns:
+        ``k`` probabilities that sum to 1.
+    """
+    size = (draw_count(len(alphas)), len(alphas))
+    return _shares(_generator(seed).beta(alphas, betas, size=size))
+
+
+def normal_draws(means: Sequence[float], widths: Sequence[float], seed: str) -> list[float]:
+    """Share of joint draws from normal distributions that each agent wins; arguments as for ``beta_draws``."""
+    size = (draw_count(len(means)), len(means))
+    return _shares(_generator(seed).normal(means, widths, size=size))

@@ -1,26 +1,35 @@
-"""Evidence per task type and agent: how much was observed, and how much reward came of it.
+"""Beta posteriors of a task type's agents: the evidence per type and agent, its saving, and what is believed of it.
 
-Evidence alone, never the prior: two processes that read the same log hold the same numbers, whatever the order in
-which agents were added. Observations count less as the log grows older; instead of shrinking every cell at every
+Evidence alone is kept, never the prior: two processes that read the same log hold the same numbers, whatever the order
+in which agents were added. Observations count less as the log grows older; instead of shrinking every cell at every
 event, each observation is added at ``2 ** ((its time - origin) / half_life)``, so that a correction takes back
 exactly what was added, and the whole is scaled when it is read.
+
+A new task type starts from the agent's rate on the other types, at a bounded mass: empirical-Bayes shrinkage.
 """
 
 from __future__ import annotations
 
+import json
 import math
+from math import sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.numerics.cusum import bernoulli_residual
-from router_sdk_thompson.drift.agent_evidence import Standing
+from router_sdk.plugin import CorruptArtifactError
+from router_sdk_thompson.drift.agent_evidence import Standing, checked_pair
 from router_sdk_thompson.drift.detectors import new_detector, threshold_of
 from router_sdk_thompson.labels import changes
+from router_sdk_thompson.priors.tables import MOST_MASS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
+    from pathlib import Path
 
-    from router_sdk.plugin import Example
+    from router_sdk.plugin import Agent, Example
     from router_sdk_thompson.config import ThompsonConfig
+    from router_sdk_thompson.priors.tables import PriorRate
+
 
 FAR = 64.0
 """Half-lives between an event and the origin beyond which the origin moves."""
@@ -198,6 +207,50 @@ class CellEvidence:
             for row in self.cells.values():
                 row.pop(name, None)
 
+    def prior_table(self, discount: float, most_mass: float) -> dict[str, dict[str, dict[str, float]]]:
+        """A table for ``priors``: each observation is worth ``discount``, none of an agent more than ``most_mass``."""
+        table: dict[str, dict[str, dict[str, float]]] = {}
+        for task_type, row in sorted(self.cells.items()):
+            names = sorted(row)
+            for name, (here, _) in zip(names, self.tally(task_type, names), strict=True):
+                if here.mass * discount > 0.0:
+                    belief = {"rate": here.reward / here.mass, "mass": min(here.mass * discount, most_mass, MOST_MASS)}
+                    table.setdefault(task_type, {})[name] = belief
+        return table
+
+    def save(self, path: Path) -> None:
+        """Write the self."""
+        rows = {kind: {name: cell[:2] for name, cell in row.items()} for kind, row in self.cells.items()}
+        state = {
+            "events": self.events,
+            "origin": self.origin,
+            "latest": None if self.latest == -math.inf else self.latest,
+            "cells": rows,
+            "standings": {name: standing.state() for name, standing in self.standings.items()},
+        }
+        path.write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
+
+    def load(self, path: Path) -> None:
+        """Read what ``save`` wrote; it stays as it was if it is not valid.
+
+        Raises:
+            CorruptArtifactError: if a count is negative or not finite, or the file cannot be read.
+        """
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+            standings = {str(name): Standing.restored(each, self.config) for name, each in state["standings"].items()}
+            cells: dict[str, dict[str, Cell]] = {
+                str(kind): {str(name): [*checked_pair(pair), standings[name]] for name, pair in row.items()}
+                for kind, row in state["cells"].items()
+            }
+            origin = None if state["origin"] is None else float(state["origin"])
+            latest = -math.inf if state["latest"] is None else float(state["latest"])
+            events = int(state["events"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise CorruptArtifactError(f"evidence in {path.name} cannot be used: {error}") from error
+        self.cells, self.standings = cells, standings
+        self.origin, self.latest, self.events = origin, latest, events
+
     def report(self) -> dict[str, Any]:
         """Totals and changes per agent at the log's present."""
         overall = self.scale()
@@ -212,3 +265,61 @@ def tally_of(mass: float, reward: float, scale: float) -> Tally:
     """Stored sums at the log's present; rounding left by corrections must not become a negative count."""
     mass = max(mass * scale, 0.0)
     return Tally(mass, min(max(reward * scale, 0.0), mass))
+
+
+class BetaPosterior(NamedTuple):
+    """Belief about one agent's success rate on one task type.
+
+    Attributes:
+        alpha: First parameter, above 0.
+        beta: Second parameter, above 0.
+        evidence: Observations of this very task type.
+        borrowed: Observations that other task types lent.
+    """
+
+    alpha: float
+    beta: float
+    evidence: float
+    borrowed: float
+
+    @property
+    def mean(self) -> float:
+        """Expected reward in [0, 1]."""
+        return self.alpha / (self.alpha + self.beta)
+
+    @property
+    def width(self) -> float:
+        """Standard deviation of the success rate."""
+        mass = self.alpha + self.beta
+        return sqrt(self.alpha * self.beta / (mass + 1.0)) / mass
+
+    def interval(self) -> tuple[float, float]:
+        """Where the success rate lies with about 95 %, in [0, 1] (normal approximation)."""
+        mean, reach = self.mean, 1.96 * self.width
+        return max(0.0, mean - reach), min(1.0, mean + reach)
+
+
+def posterior(
+    agent: Agent, here: Tally, lent: Tally, config: ThompsonConfig, known: PriorRate | None = None, most: float = 0.0
+) -> BetaPosterior:
+    """Combine what is assumed, the record on other types and the record on this one.
+
+    Args:
+        agent: Whose ``success_rate`` counts where ``known`` says nothing.
+        here: Its record on this type.
+        lent: Its record on the types that lend.
+        config: Masses of the priors.
+        known: What a table of priors says of it on this type.
+        most: Most that ``lent`` counts for, in observations.
+    """
+    stated = agent.success_rate if known is None else known.rate
+    mass = known.mass if known is not None else config.prior_mass if stated is None else config.stated_mass
+    # A stated rate of 0 or 1 must not become a certainty.
+    rate = config.prior_mean if stated is None else (0.5 + stated * mass) / (1.0 + mass)
+    borrowed = min(lent.mass, most)
+    if borrowed > 0.0:
+        rate = (rate * mass + lent.reward) / (mass + lent.mass)
+        mass = max(mass, borrowed)
+    alpha = rate * mass + here.reward
+    beta = (1.0 - rate) * mass + here.mass - here.reward
+    return BetaPosterior(alpha, beta, here.mass, borrowed)

@@ -8,15 +8,15 @@ logits, so that draws are compared as logits, which Chapelle and Li (2011) do wi
 
 from __future__ import annotations
 
-from math import exp, log, sqrt
+from math import log, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from router_sdk.numerics.cusum import bernoulli_residual
-from router_sdk_thompson.posteriors.normal_gamma import NormalGamma
-from router_sdk_thompson.posteriors.outer import add_outer
-from router_sdk_thompson.posteriors.short_list import LONG
+from router_sdk_thompson.posteriors.belief import moderated, sigmoid
+from router_sdk_thompson.posteriors.normal_gamma import NormalGamma, add_outer
+from router_sdk_thompson.posteriors.snapshot import LONG
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,19 +94,6 @@ class Logistic(NormalGamma):
         add_outer(self.sigma[row], -1.0 if narrowed < variance else 1.0, reach, reach)
         if len(self.spread) > LONG:
             self.spread[row] = self.sigma[row].diagonal()
-
-
-def sigmoid(logit: float) -> float:
-    """Probability of a logit."""
-    if logit >= 0.0:
-        return 1.0 / (1.0 + exp(-min(logit, 700.0)))
-    grown = exp(max(logit, -700.0))
-    return grown / (1.0 + grown)
-
-
-def moderated(logit: float, variance: float) -> float:
-    """Expected probability of a normal logit (MacKay, 1992)."""
-    return sigmoid(logit / sqrt(1.0 + 0.39269908 * variance))
 
 
 def _added(logit: float, variance: float, reward: float, weight: float) -> tuple[float, float]:

@@ -8,19 +8,18 @@ factor.
 
 from __future__ import annotations
 
-from math import sqrt
+from functools import cache
+from math import inf, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from router_sdk.numerics.state_file import array_of
 from router_sdk_thompson.features.memory_budget import LEAST_ROWS, capacity
-from router_sdk_thompson.posteriors.outer import add_outer
-from router_sdk_thompson.posteriors.saved_arrays import checked
-from router_sdk_thompson.posteriors.short_list import LONG
-from router_sdk_thompson.posteriors.snapshot import Reading
+from router_sdk_thompson.posteriors.snapshot import LONG, Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -44,11 +43,11 @@ class NormalGamma(Reading):
         self, width: int, ridge: float, offset: float, kappa: float, noise: float, closer: float = 1.0
     ) -> None:
         self._kappa = kappa
-        super().__init__(width, ridge, offset, noise**2, closer, np.float64)
+        super().__init__(width, ridge, offset, noise**2, closer, LEAST_ROWS, np.float64)
 
     def reading(self) -> Reading:
         """An empty copy for requests, which ``catch_up`` fills."""
-        return Reading(self.width, self.ridge, self.offset, self.guess, self.closer)
+        return Reading(self.width, self.ridge, self.offset, self.guess, self.closer, len(self.mean))
 
     def _allocate(self, rows: int, width: int) -> None:
         super()._allocate(rows, width)
@@ -192,7 +191,7 @@ class NormalGamma(Reading):
         Raises:
             ValueError: if a number is not finite, a count negative, or a covariance not positive definite.
         """
-        mean, sigma, count, residual = checked(len(names), arrays)
+        mean, sigma, count, residual = _checked(len(names), arrays)
         self.rows, self._free = {}, []
         self._allocate(capacity(len(names)), mean.shape[1])
         for index, name in enumerate(names):
@@ -200,3 +199,41 @@ class NormalGamma(Reading):
             self.mean[row], self.sigma[row] = mean[index], sigma[index]
             self.spread[row] = np.diagonal(sigma[index])
             self._settle(row, float(count[index]), float(residual[index]))
+
+
+def add_outer(matrix: NDArray[Any], factor: float, left: NDArray[Any], right: NDArray[Any]) -> None:
+    """Add ``factor * outer(left, right)``, in place.
+
+    Args:
+        matrix: Contiguous float64 of shape ``(m, n)``; any other would be copied, and the sum lost with the copy.
+        factor: 1 or -1, so that a symmetric product stays symmetric to rounding. (Not to the last bit: OpenBLAS's
+            kernels differ in where they fuse multiply and add, some at the edges of a matrix only.)
+        left: Shape ``(m,)``.
+        right: Shape ``(n,)``.
+    """
+    # BLAS counts in columns, so it is handed the transpose.
+    _ger()(factor, right, left, a=matrix.T, overwrite_x=1, overwrite_y=1, overwrite_a=1)
+
+
+@cache
+def _ger() -> Any:
+    # Loaded by the first update rather than with the plugin: it takes longer than all the rest.
+    from scipy.linalg.blas import dger
+
+    return dger
+
+
+def _checked(agents: int, arrays: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], ...]:
+    """Weights, covariances, counts and residuals of so many agents.
+
+    Raises:
+        ValueError: if a number is not finite, a count negative, a covariance not positive definite (a
+            ``LinAlgError``), or the shapes do not fit each other.
+    """
+    mean = array_of(arrays, "mean", np.float64, (agents, None))
+    width = mean.shape[1]
+    sigma = array_of(arrays, "sigma", np.float64, (agents, width, width))
+    count, residual = (array_of(arrays, key, np.float64, (agents,), (0.0, inf)) for key in ("count", "residual"))
+    for each in sigma:
+        np.linalg.cholesky(each)
+    return mean, sigma, count, residual

@@ -1,32 +1,40 @@
-"""The contextual policy over text without any model: sparse features into one diagonal posterior per agent."""
+"""The contextual policy over text without any model: sparse features into one diagonal posterior per agent.
+
+Here it learns, is published, and is saved: what was touched as npy, and the numbers beside it as JSON.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 from math import sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from router_sdk_thompson.drift.agent_evidence import KEPT
-from router_sdk_thompson.drift.clock import FadingClock
-from router_sdk_thompson.drift.fading import Restless
+from router_sdk.numerics.state_file import check_finite
+from router_sdk.plugin import DEFAULT_TASK_TYPE, CorruptArtifactError
+from router_sdk_thompson.drift.fading import KEPT, FadingClock, Restless
 from router_sdk_thompson.drift.text_drift import TextWatch
-from router_sdk_thompson.features.hashed_text import FEATURES
+from router_sdk_thompson.features.design import TYPE_COLUMN
+from router_sdk_thompson.features.hashed_text import FEATURES, extra_ids
 from router_sdk_thompson.features.memory_budget import halvings
+from router_sdk_thompson.labels import Rivals
+from router_sdk_thompson.posteriors.belief import Belief
 from router_sdk_thompson.posteriors.diagonal_gaussian import Diagonal
-from router_sdk_thompson.posteriors.publication import TwoCopies
-from router_sdk_thompson.posteriors.text_view import TextView, with_extras
+from router_sdk_thompson.posteriors.snapshot import TwoCopies
 from router_sdk_thompson.priors.examples import example_prior
-from router_sdk_thompson.rivals import Rivals
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from router_sdk.plugin import AgentSet, Example, FeatureValue
     from router_sdk_thompson.config import ThompsonConfig
     from router_sdk_thompson.labels import Change
+
 
 SUCCESS = 0.5
 """Reward from which an outcome counts as a success of the agent that was asked."""
@@ -197,6 +205,74 @@ class TextModel:
         self.restless.forget(agents)
         self.watch.forget(agents)
 
+    def save(self, folder: Path) -> None:
+        """Write what was learnt; nothing where nothing was."""
+        if not self.events:
+            return
+        names = sorted(self.evidence.rows)
+        state = {
+            "events": self.events,
+            "step": self.clock.step,
+            "agents": names,
+            "halved": self.evidence.halved,
+            "counts": self.evidence.counts(names),
+            "residual": self.residual,
+            "observed": self.observed,
+            "rivals": [self.rivals.successes, self.rivals.whims],
+            "watch": self.watch.state(),
+            "restless": self.restless.changed,
+        }
+        (folder / "text.json").write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
+        rows = [self.evidence.rows[name] for name in names]
+        mean, precision = self.evidence.mean[rows], self.evidence.precision[rows]
+        touched = np.flatnonzero((mean != 0.0) | (precision != 0.0))
+        arrays: dict[str, NDArray[Any]] = {"places": touched.astype(np.int64)}
+        arrays |= {"mean": mean.ravel()[touched], "precision": precision.ravel()[touched]}
+        for key, array in arrays.items():
+            check_finite(f"text_{key}", array)
+            np.save(folder / f"text_{key}.npy", array, allow_pickle=False)
+
+    def load(self, folder: Path) -> None:
+        """Read what ``save`` wrote; it stays as it was if it is not valid.
+
+        Raises:
+            CorruptArtifactError: if it cannot be read, is not finite, or a precision is negative.
+        """
+        if not (folder / "text.json").exists():
+            return
+        try:
+            state = json.loads((folder / "text.json").read_text(encoding="utf-8"))
+            places, mean, precision = (
+                np.load(folder / f"text_{key}.npy", allow_pickle=False) for key in ("places", "mean", "precision")
+            )
+            names = [str(name) for name in state["agents"]]
+            if not (np.isfinite(mean).all() and np.isfinite(precision).all() and (precision >= 0.0).all()):
+                raise ValueError("posterior is not finite, or a precision is negative")
+            if len({len(places), len(mean), len(precision)}) != 1:
+                raise ValueError("arrays do not fit each other")
+            numbers = [float(state[key]) for key in ("residual", "observed")]
+            successes, whims = (float(number) for number in state["rivals"])
+            if not all(math.isfinite(number) and number >= 0.0 for number in [*numbers, successes, whims]):
+                raise ValueError("sums must be finite and at least 0")
+            watch = TextWatch.restored(state["watch"], self.config)
+            restless = Restless.restored(state["restless"])
+            evidence = Diagonal(1.0 / self.evidence.base, min(max(int(state.get("halved", 0)), 0), _MOST_HALVED))
+            for name in names:
+                evidence.row(name)
+            if len(places) and (int(places[0]) < 0 or int(places[-1]) >= len(names) * evidence.mean.shape[1]):
+                raise ValueError("places are out of range")
+            evidence.mean.ravel()[places] = mean
+            evidence.precision.ravel()[places] = precision
+            evidence.count[: len(names)] = [float(count) for count in state["counts"]]
+            events, step = int(state["events"]), state["step"]
+        except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
+            raise CorruptArtifactError(f"the posterior over text cannot be used: {error}") from error
+        self.evidence, self.watch, self.restless = evidence, watch, restless
+        self.copies.touch_all(evidence.rows.values())
+        self.residual, self.observed = numbers
+        self.rivals.successes, self.rivals.whims = successes, whims
+        self.events, self.clock.step = events, step
+
     def report(self) -> dict[str, Any]:
         """How much was learnt, and what is thought of success."""
         return {
@@ -205,3 +281,46 @@ class TextModel:
             "rival_rate": self.rivals.verdict(),
             "changes": self.watch.alarms,
         }
+
+
+class TextView(NamedTuple):
+    """One publication of the posterior over text."""
+
+    config: ThompsonConfig
+    evidence: Diagonal
+    prior: Diagonal | None
+    events: int
+    generation: int
+    seed: int
+
+    @property
+    def ready(self) -> bool:
+        """Whether enough was learnt to answer."""
+        return self.events >= self.config.min_context_evidence
+
+    def belief(
+        self, agents: AgentSet, ids: NDArray[Any], task_type: str, features: Mapping[str, FeatureValue]
+    ) -> Belief | None:
+        """Mean and width of each agent at a text with these feature ids; None where there are none."""
+        if not len(ids):
+            return None
+        places = with_extras(ids, task_type, features)
+        means, widths = self.evidence.scores(places, self.prior, agents.names)
+        alpha = self.config.text_exploration
+        seed = ""
+        if self.config.sampling == "independent":
+            seed = f"{self.seed}\0{self.events}\0{places.tobytes().hex()}"
+        return Belief("text", means, [alpha * width for width in widths], self.evidence.counts, seed)
+
+
+def with_extras(ids: NDArray[Any], task_type: str, features: Mapping[str, FeatureValue]) -> NDArray[np.intp]:
+    """A text's feature ids together with those of the task's type and features."""
+    if task_type == DEFAULT_TASK_TYPE and not features:
+        return ids.astype(np.intp)
+    extra = extra_ids(features)
+    if task_type != DEFAULT_TASK_TYPE:
+        extra += extra_ids({TYPE_COLUMN: task_type})
+    return np.array(sorted({*ids.tolist(), *extra}), dtype=np.intp)
+
+
+_MOST_HALVED = FEATURES.bit_length() - 2

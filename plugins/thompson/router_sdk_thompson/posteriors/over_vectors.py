@@ -2,39 +2,65 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from router_sdk_thompson.drift.agent_evidence import KEPT
-from router_sdk_thompson.drift.clock import FadingClock
-from router_sdk_thompson.drift.detectors import MISFIT, Detector, new_detector, threshold_of
-from router_sdk_thompson.drift.fading import Restless
+from router_sdk.numerics.state_file import check_finite
+from router_sdk.plugin import CorruptArtifactError
+from router_sdk_thompson.drift.agent_evidence import checked_pair
+from router_sdk_thompson.drift.detectors import MISFIT, Detector, new_detector, restored_detector, threshold_of
+from router_sdk_thompson.drift.fading import KEPT, FadingClock, Restless
 from router_sdk_thompson.features.columns import Columns
-from router_sdk_thompson.features.design import DenseView, Design, described
+from router_sdk_thompson.features.design import Design, described
 from router_sdk_thompson.features.memory_budget import fitting, widest
 from router_sdk_thompson.features.random_fourier import FourierFeatures
+from router_sdk_thompson.labels import SELDOM, Rivals
+from router_sdk_thompson.posteriors.belief import Belief
 from router_sdk_thompson.posteriors.logistic import Logistic
 from router_sdk_thompson.posteriors.normal_gamma import NormalGamma
-from router_sdk_thompson.posteriors.publication import TwoCopies
-from router_sdk_thompson.posteriors.snapshot import Reading
-from router_sdk_thompson.rivals import SELDOM, Rivals
+from router_sdk_thompson.posteriors.snapshot import Reading, TwoCopies
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from router_sdk.plugin import Example, FeatureValue, Task
+    from router_sdk.plugin import AgentSet, Example, FeatureValue, Task
     from router_sdk_thompson.config import ThompsonConfig
     from router_sdk_thompson.labels import Change
 
+ARRAYS = ("mean", "sigma", "count", "residual", "early")
+"""What is saved as npy."""
 MOST_EARLY = 512
 """Decisions whose features are kept because a scale was settling."""
 LEAST_WHIMS = 10
 """Choices on a whim before anything is concluded of the agents that were not asked."""
 SUCCESS = 0.5
 """Reward from which an outcome counts as a success."""
+
+
+class DenseView(NamedTuple):
+    """One publication of the posterior over vectors."""
+
+    config: ThompsonConfig
+    design: Design
+    posterior: Reading
+    events: int
+    generation: int
+    seed: int
+
+    def belief(self, task: Task, agents: AgentSet, vector: NDArray[Any] | None) -> Belief | None:
+        """Mean and width of each agent at this task; None below ``min_context_evidence``."""
+        if self.events < self.config.min_context_evidence:
+            return None
+        posterior, names = self.posterior, agents.names
+        x = self.design.encode(vector, described(task), np.float32)
+        means, widths = posterior.scores(names, x, self.config.exploration)
+        seed = f"{self.seed}\0{self.events}\0{x.tobytes().hex()}" if self.config.sampling == "independent" else ""
+        return Belief("features", means, widths, posterior.counts, seed, self.config.likelihood == "logistic")
 
 
 class DenseModel:
@@ -218,12 +244,6 @@ class DenseModel:
             self.restless.note(agent, self.events)
             posterior.fade([agent], min(1.0, KEPT / max(count, 1.0)))
 
-    def replace(self, design: Design, posterior: NormalGamma) -> None:
-        """Go on from what another process learnt."""
-        self.design, self.posterior, self._frozen, self._view = design, posterior, None, None
-        self.copies = TwoCopies(posterior.reading)
-        self.copies.touch_all(posterior.rows.values())
-
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""
         self.copies.touch_all(self.posterior.rows.values())
@@ -231,6 +251,66 @@ class DenseModel:
         self.restless.forget(agents)
         for name in agents:
             self.detectors.pop(name, None)
+
+    def save(self, folder: Path, stem: str) -> None:
+        """Write what was learnt, in files whose names begin with ``stem``; nothing where nothing was."""
+        posterior, design = self.posterior, self.design
+        if design is None:
+            return
+        state = {
+            "events": self.events,
+            "step": self.clock.step,
+            "columns": design.columns.state(),
+            "fourier": 0 if design.fourier is None else design.fourier.count,
+            "drawn": 0 if design.fourier is None else design.fourier.drawn,
+            "early": list(self.early),
+            "rivals": [self.rivals.whims, self.rivals.successes],
+            "agents": posterior.names(),
+            "restless": self.restless.changed,
+            "detectors": {name: each.state() for name, each in self.detectors.items()},
+        }
+        (folder / f"{stem}.json").write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
+        rows = [np.pad(x, (0, design.width - len(x))) for x in self.early.values()]
+        arrays = {**posterior.arrays(), "early": np.array(rows).reshape(len(rows), design.width)}
+        for key, array in arrays.items():
+            check_finite(f"{stem}_{key}", array)
+            np.save(folder / f"{stem}_{key}.npy", array, allow_pickle=False)
+
+    def load(self, folder: Path, stem: str) -> None:
+        """Read what ``save`` wrote; it stays as it was if it is not valid.
+
+        Raises:
+            CorruptArtifactError: if it cannot be read, is not finite, or a covariance is not positive definite.
+        """
+        if not (folder / f"{stem}.json").exists():
+            return
+        try:
+            state = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))
+            arrays = {key: np.load(folder / f"{stem}_{key}.npy", allow_pickle=False) for key in ARRAYS}
+            early = dict(zip([str(each) for each in state["early"]], arrays["early"], strict=True))
+            columns = Columns()
+            columns.restore(state["columns"])
+            posterior = self.empty()
+            posterior.restore([str(name) for name in state["agents"]], arrays)
+            detectors = {str(name): restored_detector(self.config, each) for name, each in state["detectors"].items()}
+            restless = Restless.restored(state["restless"])
+            design = Design(columns, self.fourier(int(state.get("drawn", state["fourier"]))))
+            if design.fourier is not None:
+                design.fourier.keep(int(state["fourier"]))
+            events, step = int(state["events"]), state["step"]
+            rivals = Rivals()
+            rivals.whims, rivals.successes = checked_pair(state["rivals"])
+        except (OSError, ValueError, KeyError, TypeError, EOFError, np.linalg.LinAlgError) as error:
+            raise CorruptArtifactError(f"the posterior over features cannot be used: {error}") from error
+        if design.fourier is not None:
+            design.fourier.grow(columns.count)
+        if posterior.rows and posterior.width != design.width:
+            raise CorruptArtifactError("the posterior over features does not fit its columns")
+        self.design, self.posterior, self._frozen, self._view = design, posterior, None, None
+        self.copies = TwoCopies(posterior.reading)
+        self.copies.touch_all(posterior.rows.values())
+        self.detectors, self.restless, self.rivals = detectors, restless, rivals
+        self.events, self.clock.step, self.early = events, step, early
 
     def report(self) -> dict[str, Any]:
         """How much was learnt, and how wide the features are."""

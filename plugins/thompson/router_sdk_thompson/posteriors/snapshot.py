@@ -1,23 +1,29 @@
-"""What requests read of linear posteriors: the score of each agent, from contiguous arrays.
+"""What requests read of posteriors: scores from contiguous arrays, and how these are published without waiting.
 
 A score needs one matrix-vector product per agent, and it is memory that such a product waits for. So what requests
-read is single precision, which halves it; what learns is double.
+read is single precision, which halves it; what learns is double. Where there are very many agents, the covariances of
+all do not fit into a cache: then hope is estimated from their diagonals, which do, and the matrices of the most
+promising few are read.
+
+Arrays are published in two copies, of which one is read while the other catches up. A request never sees half an
+update, and it never waits: it reads the newest finished copy. That copy is written again only two publications later,
+which a request that was so slow notices by ``intact`` and asks again.
 """
 
 from __future__ import annotations
 
 from math import sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
-
-from router_sdk_thompson.features.memory_budget import LEAST_ROWS
-from router_sdk_thompson.posteriors.short_list import LONG, short_listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import DTypeLike, NDArray
+
+    Floats = NDArray[np.float64]
+    from collections.abc import Callable
 
 
 class Reading:
@@ -29,6 +35,7 @@ class Reading:
         offset: Score expected of an agent that nothing is known of.
         guess: Variance that is guessed for the noise.
         closer: Share of the asked-for standard deviations that counts.
+        rows: Agents that there is room for.
         dtype: Type of the arrays' numbers.
 
     Attributes:
@@ -47,6 +54,7 @@ class Reading:
         offset: float,
         guess: float,
         closer: float = 1.0,
+        rows: int = 1,
         dtype: DTypeLike = np.float32,
     ) -> None:
         self.ridge, self.offset, self.guess, self.closer = ridge, offset, guess, closer
@@ -54,7 +62,7 @@ class Reading:
         self.rows: dict[str, int] = {}
         self._free: list[int] = []
         self._version = 0  # Counts changes of `rows`.
-        self._allocate(LEAST_ROWS, width)
+        self._allocate(rows, width)
 
     def _allocate(self, rows: int, width: int) -> None:
         self.width = width
@@ -134,3 +142,97 @@ class Reading:
         if self._version != source._version:
             self.rows, self._free = dict(source.rows), list(source._free)
             self._version = source._version
+
+
+LONG = 64
+"""Agents beyond which only a short-list's variances are computed."""
+SHORT_LIST = 16
+REACH = 2.0
+"""Standard deviations by which hope exceeds the mean."""
+
+
+def short_listed(
+    sigma: Floats, mean: Floats, spread: Floats, noise: Floats, x: Floats, alpha: float
+) -> tuple[list[float], list[float]]:
+    """Mean of every agent, and ``alpha`` standard deviations of the most promising; 0 for the others.
+
+    Args:
+        sigma: Covariances, shape ``(k, d, d)``.
+        mean: Weights, shape ``(k, d)``.
+        spread: Diagonals of the covariances, shape ``(k, d)``.
+        noise: Variance of each agent's reward, shape ``(k,)``.
+        x: Features, shape ``(d,)``.
+        alpha: Standard deviations that doubt is worth.
+    """
+    means = mean.dot(x)
+    rough = spread.dot(x * x)
+    rough *= noise
+    np.sqrt(rough, out=rough)
+    rough *= REACH * alpha
+    rough += means
+    widths = [0.0] * len(means)
+    first = len(means) - SHORT_LIST
+    for row in rough.argpartition(first)[first:].tolist():
+        variance = noise.item(row) * float(sigma[row].dot(x).dot(x))
+        widths[row] = alpha * sqrt(variance) if variance > 0.0 else 0.0
+    return means.tolist(), widths
+
+
+class Mirror(Protocol):
+    """Something that can be brought up to date with its source."""
+
+    def catch_up(self, source: Self, touched: dict[int, list[NDArray[np.intp]]]) -> None:
+        """Copy the touched rows, or only the places listed for a row."""
+
+
+M = TypeVar("M", bound=Mirror)
+
+
+class TwoCopies(Generic[M]):
+    """Two mirrors of one source.
+
+    Args:
+        make: Makes an empty mirror.
+
+    Attributes:
+        generation: Number of the newest publication.
+        changed: Whether anything was touched since.
+    """
+
+    def __init__(self, make: Callable[[], M]) -> None:
+        self._mirrors = (make(), make())
+        self._touched: tuple[dict[int, list[NDArray[np.intp]]], dict[int, list[NDArray[np.intp]]]] = ({}, {})
+        self.generation = 0
+        self.changed = True
+        self._writing = 0
+
+    def touch(self, row: int, places: NDArray[np.intp] | None) -> None:
+        """Note that a row changed, at these places only or, with None, anywhere."""
+        self.changed = True
+        for touched in self._touched:
+            if places is None:
+                touched[row] = []
+            elif row not in touched:
+                touched[row] = [places]
+            elif touched[row]:
+                touched[row].append(places)
+
+    def touch_all(self, rows: Iterable[int]) -> None:
+        """Note that these rows changed anywhere."""
+        for row in rows:
+            self.touch(row, None)
+
+    def publish(self, source: M) -> M:
+        """Bring the older mirror up to date; it is the one to read from now on."""
+        following = self.generation + 1
+        self._writing = following
+        mirror, touched = self._mirrors[following & 1], self._touched[following & 1]
+        mirror.catch_up(source, touched)
+        touched.clear()
+        self.changed = False
+        self.generation = following
+        return mirror
+
+    def intact(self, generation: int) -> bool:
+        """Whether the mirror of that generation has not been written again."""
+        return self._writing <= generation + 1

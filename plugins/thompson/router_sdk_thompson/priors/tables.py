@@ -1,7 +1,7 @@
 """What is believed of agents before this log says anything: a table of rates, given, read from a file, or made.
 
-A table is made from a posterior (``prior_table``, to start another tenant's router with) or from the log of another
-policy (``priors_from_log``). It is a prior, so it is never mixed with evidence, and its mass is bounded.
+A table is made from a posterior (``CellEvidence.prior_table``, to start another tenant's router with) or from the log
+of another policy (``priors_from_log``). It is a prior, so it is never mixed with evidence, and its mass is bounded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from router_sdk.plugin import Example
-    from router_sdk_thompson.posteriors.beta import CellEvidence
 
 MOST_MASS = 100.0
 
@@ -52,18 +51,6 @@ def _read(table: object) -> object:
 
 PriorTable = Annotated[Mapping[str, Mapping[str, PriorRate]], BeforeValidator(_read)]
 """Task type to agent to belief; a path is read as JSON when the configuration is made."""
-
-
-def prior_table(evidence: CellEvidence, discount: float, most_mass: float) -> dict[str, dict[str, dict[str, float]]]:
-    """The evidence as a table, each observation worth ``discount``, none of an agent more than ``most_mass``."""
-    table: dict[str, dict[str, dict[str, float]]] = {}
-    for task_type, row in sorted(evidence.cells.items()):
-        names = sorted(row)
-        for name, (here, _) in zip(names, evidence.tally(task_type, names), strict=True):
-            if here.mass * discount > 0.0:
-                belief = {"rate": here.reward / here.mass, "mass": min(here.mass * discount, most_mass, MOST_MASS)}
-                table.setdefault(task_type, {})[name] = belief
-    return table
 
 
 def priors_from_log(
