@@ -7,6 +7,7 @@ rate, at a small weight. Where anybody often succeeds, nothing is concluded.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
 
     from router_sdk.plugin import Example, Signals
     from router_sdk_thompson.config import Labels
+
+WHIM = 0.25
+"""Propensity up to which a choice counts as a whim."""
+SELDOM = 0.3
+"""Success rate of whims up to which tasks count as belonging to few agents."""
+GUESSED_SUCCESSES = 1.0
+GUESSED_WHIMS = 10.0
 
 
 class Change(NamedTuple):
@@ -65,15 +73,7 @@ def first_reward(told: Sequence[Change]) -> tuple[str, float] | None:
     return told[0].agent, told[0].new
 
 
-WHIM = 0.25
-"""Propensity up to which a choice counts as a whim."""
-SELDOM = 0.3
-"""Success rate of whims up to which tasks count as belonging to few agents."""
-GUESSED_SUCCESSES = 1.0
-GUESSED_WHIMS = 10.0
-
-
-class Rivals:
+class ExclusiveLabels:
     """How often an agent that was asked on a whim succeeds.
 
     Attributes:
@@ -90,6 +90,19 @@ class Rivals:
         if propensity is not None and propensity <= WHIM:
             self.successes += reward
             self.whims += 1.0
+
+    @classmethod
+    def restored(cls, whims: float, successes: float) -> ExclusiveLabels:
+        """Take up what was counted.
+
+        Raises:
+            ValueError: if a number is negative or not finite, or there are more successes than whims.
+        """
+        labels = cls()
+        labels.whims, labels.successes = float(whims), float(successes)
+        if not 0.0 <= labels.successes <= labels.whims * (1.0 + 1e-9) < inf:
+            raise ValueError(f"whims and their successes must be finite and at least 0, got {successes} of {whims}")
+        return labels
 
     def verdict(self) -> float | None:
         """Reward to expect of those who were not asked when another succeeded; None where nothing follows."""

@@ -5,7 +5,7 @@ from router_sdk_thompson.features import columns, memory_budget
 from router_sdk_thompson.features.hashed_text import FEATURES
 from router_sdk_thompson.features.memory_budget import Layout, capacity, fitting, halvings, widest
 from router_sdk_thompson.labels import Change
-from router_sdk_thompson.posteriors.diagonal_gaussian import Diagonal
+from router_sdk_thompson.posteriors.diagonal_gaussian import DiagonalGaussian
 from router_sdk_thompson.posteriors.normal_gamma import NormalGamma
 
 from router_sdk.plugin import Agent, AgentSet, Task
@@ -28,8 +28,8 @@ def strategy(agents, **settings):
 
 
 def bytes_of(made):
-    models = made._contexts.dense.curved, made._contexts.dense.straight
-    return sum(each._block.nbytes for model in models for each in (model.posterior, *model.copies._mirrors))
+    models = made._contextual_policy.dense.curved, made._contextual_policy.dense.straight
+    return sum(each._block.nbytes for model in models for each in (model.posterior, *model.buffer._buffers))
 
 
 def test_two_thousand_agents_with_features_take_what_is_said_and_no_more():
@@ -44,8 +44,8 @@ def test_two_thousand_agents_with_features_take_what_is_said_and_no_more():
             lessons.append(make_example(agents.names[number], 1.0, number=number + 1, task=task, eligible=agents.names))
         made.learn(lessons)
         assert bytes_of(made) < MOST_MB * 1e6
-    design = made._contexts.dense.curved.design
-    assert len(made._contexts.dense.curved.posterior.rows) == 2_000
+    design = made._contextual_policy.dense.curved.design
+    assert len(made._contextual_policy.dense.curved.posterior.rows) == 2_000
     assert design.fourier is None
     assert made.propose(task, agents, FixedContext()) is not None
 
@@ -102,7 +102,7 @@ def little_room(monkeypatch):
 
 
 def arrays_of(made):
-    return made._contexts.dense.curved.posterior.arrays()
+    return made._contextual_policy.dense.curved.posterior.arrays()
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "logistic"])
@@ -111,7 +111,7 @@ def test_agents_that_come_take_room_and_what_matters_is_still_known(little_room,
     made = strategy(agents, likelihood=likelihood, fourier_features=24)
     first = AgentSet(agents[:4])
     made.learn(lessons(first, 300))
-    dense = made._contexts.dense
+    dense = made._contextual_policy.dense
     assert dense.curved.design.fourier is not None
     assert dense.straight.events > 0
     made.learn(lessons(agents, 500, first=301))
@@ -153,21 +153,21 @@ def test_an_early_decision_is_corrected_after_features_were_given_up(little_room
     corrected.learn([wrong, *told[1:], *after])
     right.learn([*told, *after])
     corrected.learn([revise(wrong, first.reward, seq=after[-1].seq + 1)])
-    assert corrected._contexts.dense.curved.posterior.width <= widest(12)
+    assert corrected._contextual_policy.dense.curved.posterior.width <= widest(12)
     assert np.allclose(arrays_of(corrected)["mean"], arrays_of(right)["mean"], atol=1e-6)
 
 
 def test_an_embedding_is_cut_to_the_room_there_is(little_room):
     agents, rng = agents_of(12), np.random.default_rng(2)
     made = strategy(agents)
-    dense = made._contexts.dense.curved
+    dense = made._contextual_policy.dense.curved
     for number in range(1, 60):
         agent = agents.names[number % 12]
         vector = rng.normal(size=64)
         example = make_example(agent, float(vector[0] > 0), number=number, task=Task("x"), eligible=agents.names)
         dense.learn(example, [Change(agent, None, example.reward)], Task("x"), vector)
     assert dense.design.columns.first == widest(12) - 1 < 64
-    assert dense.view().belief(Task("x"), agents, rng.normal(size=64).astype(np.float32)) is not None
+    assert dense.publish().belief(Task("x"), agents, rng.normal(size=64).astype(np.float32)) is not None
 
 
 def test_columns_do_not_remember_every_category_there_ever_was(monkeypatch):
@@ -191,8 +191,8 @@ WORDS = ("invoice refund charge money", "python bug crash code", "flight hotel b
 
 
 def text_bytes_of(made):
-    text = made._contexts.text
-    each = [text.evidence, *text.copies._mirrors, *([text._prior] if text._prior else [])]
+    text = made._contextual_policy.text
+    each = [text.evidence, *text.buffer._buffers, *([text._prior] if text._prior else [])]
     return sum(one.mean.nbytes + one.precision.nbytes for one in each)
 
 
@@ -205,7 +205,7 @@ def test_two_thousand_agents_with_texts_take_what_is_said_and_no_more():
     ]
     made.learn(lessons)
     assert text_bytes_of(made) < MOST_TEXT_MB * 1e6
-    assert made._contexts.text.evidence.mean.shape[1] == FEATURES >> halvings(2_000, FEATURES)
+    assert made._contextual_policy.text.evidence.mean.shape[1] == FEATURES >> halvings(2_000, FEATURES)
     assert capacity(2_000) * (FEATURES >> halvings(2_000, FEATURES)) * 8 * 4 < MOST_TEXT_MB * 1e6
     assert halvings(250, FEATURES) == 0
 
@@ -236,9 +236,9 @@ def test_features_of_texts_are_halved_as_agents_come_and_words_still_decide(litt
     whole, cut, again = (strategy(agents) for _ in range(3))
     told = [*text_lessons(first, 150), *text_lessons(agents, 250, first=151)]
     whole.learn(told[:150])
-    assert whole._contexts.text.evidence.halved == 4
+    assert whole._contextual_policy.text.evidence.halved == 4
     whole.learn(told[150:])
-    assert whole._contexts.text.evidence.mean.shape == (16, 2_048)
+    assert whole._contextual_policy.text.evidence.mean.shape == (16, 2_048)
     for topic, words in enumerate(WORDS):
         task = Task(words)
         chances = whole.propose(task, agents, FixedContext(text=task.text)).probabilities
@@ -255,7 +255,7 @@ def test_features_of_texts_are_halved_as_agents_come_and_words_still_decide(litt
 
 
 def test_halved_features_weigh_what_their_parts_weighed_together(little_room_for_texts):
-    whole = Diagonal(3.0)
+    whole = DiagonalGaussian(3.0)
     row, ids = whole.row("a"), np.array([2, 3, 9])
     whole.mean[row, ids] = [1.0, 0.5, -0.25]
     whole.precision[row, ids] = [2.0, 0.0, 1.0]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from router_sdk_thompson.posteriors.logistic import Logistic
 from router_sdk_thompson.posteriors.normal_gamma import NormalGamma, add_outer
-from router_sdk_thompson.posteriors.snapshot import TwoCopies
+from router_sdk_thompson.posteriors.snapshot import DoubleBuffer
 
 NAMES = tuple(f"agent-{place}" for place in range(70))
 
@@ -14,7 +14,7 @@ def gaussian(width):
 def taught(make, agents, outcomes=400, width=24):
     """A posterior, its copies, and every copy published on the way."""
     rng, posterior = np.random.default_rng(agents), make(width)
-    copies = TwoCopies(posterior.reading)
+    copies = DoubleBuffer(posterior.new_snapshot)
     for turn in range(outcomes):
         x = np.append(1.0, rng.normal(size=width - 1) / np.sqrt(width))
         row = posterior.row(NAMES[turn % agents])
@@ -55,7 +55,7 @@ def test_what_was_saved_is_summed_in_the_same_order():
     posterior, copies, _ = taught(gaussian, 5)
     restored = gaussian(24)
     restored.restore(posterior.names(), posterior.arrays())
-    again = restored.reading()
+    again = restored.new_snapshot()
     again.catch_up(restored, {row: [] for row in restored.rows.values()})
     x = np.append(1.0, np.random.default_rng(1).normal(size=23)).astype(np.float32)
     for names in (NAMES[:5], NAMES[4::-1]):

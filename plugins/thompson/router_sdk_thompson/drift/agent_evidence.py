@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from router_sdk_thompson.config import ThompsonConfig
 
 
-class Standing:
+class AgentEvidence:
     """Totals of one agent, scaled like the cells they sum.
 
     Args:
@@ -78,19 +78,19 @@ class Standing:
         }
 
     @classmethod
-    def restored(cls, state: dict[str, Any], config: ThompsonConfig) -> Standing:
+    def restored(cls, state: dict[str, Any], config: ThompsonConfig) -> AgentEvidence:
         """Read back what ``state`` gave.
 
         Raises:
             ValueError: if a number is out of range.
         """
-        standing = cls(restored_detector(config, state["detector"]))
-        standing.mass, standing.reward = checked_pair(state["totals"])
-        standing.changed_event, standing.changed_at = int(state["changed"][0]), float(state["changed"][1])
-        standing.kept = [(float(when), float(share)) for when, share in state["kept"]]
-        if not all(math.isfinite(number) for number in [standing.changed_at, *sum(standing.kept, ())]):
+        evidence = cls(restored_detector(config, state["detector"]))
+        evidence.mass, evidence.reward = checked_pair(state["totals"])
+        evidence.changed_event, evidence.changed_at = int(state["changed"][0]), float(state["changed"][1])
+        evidence.kept = [(float(when), float(share)) for when, share in state["kept"]]
+        if not all(math.isfinite(number) for number in [evidence.changed_at, *sum(evidence.kept, ())]):
             raise ValueError("past changes hold numbers that are not finite")
-        return standing
+        return evidence
 
 
 def checked_pair(pair: list[float]) -> list[float]:

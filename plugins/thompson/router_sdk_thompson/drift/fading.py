@@ -34,7 +34,7 @@ def fading(outcomes: float) -> float:
     return CALM + CALM * log(outcomes / quick)
 
 
-class FadingClock:
+class TimeFading:
     """Tells how much to fade when the log's time moves on.
 
     Args:
@@ -64,7 +64,7 @@ class FadingClock:
         return float(2.0 ** (min(floor(first_at * self._per_s) - self.step, 0) / CLOCK_STEPS))
 
 
-class Restless:
+class ChangeFading:
     """Who has changed, and how far its evidence has faded since.
 
     Attributes:
@@ -94,7 +94,7 @@ class Restless:
             self.changed.pop(name, None)
 
     @classmethod
-    def restored(cls, state: Mapping[str, list[int]]) -> Restless:
+    def restored(cls, state: Mapping[str, list[int]]) -> ChangeFading:
         """Read back ``changed`` from JSON.
 
         Raises:

@@ -23,7 +23,7 @@ MEMORY = 200.0
 """Outcomes that a record is made of at most."""
 
 
-class TextWatch:
+class TextDrift:
     """Two change detectors for each agent.
 
     Args:
@@ -36,7 +36,7 @@ class TextWatch:
         self._by_record: dict[str, Detector] = {}
         self._records: dict[str, list[float]] = {}
 
-    def surprised(self, agent: str, reward: float, by_text: float) -> bool:
+    def update(self, agent: str, reward: float, by_text: float) -> bool:
         """Take one outcome in; True where the agent is no longer what it was.
 
         Args:
@@ -78,7 +78,7 @@ class TextWatch:
         }
 
     @classmethod
-    def restored(cls, state: dict[str, Any], config: ThompsonConfig) -> TextWatch:
+    def restored(cls, state: dict[str, Any], config: ThompsonConfig) -> TextDrift:
         """Read back what ``state`` gave.
 
         Raises:

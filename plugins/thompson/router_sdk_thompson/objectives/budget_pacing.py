@@ -22,7 +22,7 @@ PACE = 0.05
 """Share of the newest gap between outcomes in the running mean of gaps."""
 
 
-class Limit(NamedTuple):
+class Budget(NamedTuple):
     """A budget.
 
     Attributes:
@@ -36,22 +36,22 @@ class Limit(NamedTuple):
     seconds: float | None = None
 
 
-class Meter:
+class BudgetPacer:
     """What was spent of one budget.
 
     Args:
-        limit: The budget.
+        budget: The budget.
 
     Attributes:
         multiplier: Price of a task's share of the budget, in units of utility.
     """
 
-    __slots__ = ("_count", "_gap", "_latest", "_purse", "_window", "limit", "multiplier")
+    __slots__ = ("_count", "_gap", "_latest", "_purse", "_window", "budget", "multiplier")
 
-    def __init__(self, limit: Limit) -> None:
-        self.limit = limit
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
         self.multiplier = 0.0
-        self._purse = (1.0 - RESERVE) * limit.amount * (ADVANCE if self._averages else 1.0)
+        self._purse = (1.0 - RESERVE) * budget.amount * (ADVANCE if self._averages else 1.0)
         self._count = 0
         self._window: int | None = None
         self._latest: float | None = None
@@ -59,12 +59,12 @@ class Meter:
 
     @property
     def _averages(self) -> bool:
-        return self.limit.tasks is None and self.limit.seconds is None
+        return self.budget.tasks is None and self.budget.seconds is None
 
     @property
     def share(self) -> float:
         """What a task may spend if all spend alike."""
-        amount, tasks, seconds = self.limit
+        amount, tasks, seconds = self.budget
         if tasks is not None:
             return amount / tasks
         if seconds is not None:
@@ -75,18 +75,18 @@ class Meter:
     @property
     def room(self) -> float:
         """Price of the dearest agent that may be asked next."""
-        return self._purse + ((1.0 - RESERVE) * self.limit.amount if self._averages else 0.0)
+        return self._purse + ((1.0 - RESERVE) * self.budget.amount if self._averages else 0.0)
 
     def charge(self, spent: float, at: float) -> None:
         """Take in what one outcome cost, at its time in the log."""
-        limit, tasks, seconds = self.limit
+        budget, tasks, seconds = self.budget
         if tasks is not None:
             self._enter(self._count // tasks)
         elif seconds is not None:
             self._enter(math.floor(at / seconds))
             self._measure(at)
         else:
-            self._purse += (1.0 - RESERVE) * limit
+            self._purse += (1.0 - RESERVE) * budget
         self._count += 1
         self._purse -= spent
         if seconds is None or self._gap:
@@ -105,7 +105,7 @@ class Meter:
         passed = window - self._window
         if passed > 0:
             # A debt is paid off by each window that has passed; what was left over is gone.
-            filled = (1.0 - RESERVE) * self.limit.amount
+            filled = (1.0 - RESERVE) * self.budget.amount
             owed = min(min(self._purse, 0.0) + filled * (passed - 1), 0.0)
             self._purse, self._window = owed + filled, window
 
@@ -118,21 +118,21 @@ class Meter:
     def state(self) -> dict[str, Any]:
         """What ``restored`` reads."""
         numbers = [self.multiplier, self._purse, self._count, self._gap]
-        return {"limit": self.limit, "numbers": numbers, "window": self._window, "latest": self._latest}
+        return {"limit": self.budget, "numbers": numbers, "window": self._window, "latest": self._latest}
 
     @classmethod
-    def restored(cls, state: dict[str, Any]) -> Meter:
+    def restored(cls, state: dict[str, Any]) -> BudgetPacer:
         """Read back what ``state`` gave.
 
         Raises:
             ValueError: if a number is not finite.
         """
         amount, tasks, seconds = state["limit"]
-        meter = cls(Limit(float(amount), None if tasks is None else int(tasks), seconds))
+        pacer = cls(Budget(float(amount), None if tasks is None else int(tasks), seconds))
         multiplier, purse, count, gap = (float(number) for number in state["numbers"])
         if not all(math.isfinite(number) for number in (multiplier, purse, count, gap)) or multiplier < 0.0:
             raise ValueError("a budget's account must be finite")
-        meter.multiplier, meter._purse, meter._count, meter._gap = multiplier, purse, int(count), gap
-        meter._window = None if state["window"] is None else int(state["window"])
-        meter._latest = None if state["latest"] is None else float(state["latest"])
-        return meter
+        pacer.multiplier, pacer._purse, pacer._count, pacer._gap = multiplier, purse, int(count), gap
+        pacer._window = None if state["window"] is None else int(state["window"])
+        pacer._latest = None if state["latest"] is None else float(state["latest"])
+        return pacer

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from router_sdk.plugin import CorruptArtifactError
-from router_sdk_thompson.objectives.budget_pacing import Limit, Meter
+from router_sdk_thompson.objectives.budget_pacing import Budget, BudgetPacer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -30,6 +30,7 @@ Latency = tuple[float, float, float]
 """Count, sum of the logarithms of latency, and sum of their squares."""
 Cost = tuple[float, float]
 """Count and sum of cost."""
+COST, LATENCY = "cost", "latency"
 
 
 class Price(NamedTuple):
@@ -53,7 +54,7 @@ class Charge(NamedTuple):
         return self.multiplier * price / self.share
 
 
-class Outlook:
+class Estimates:
     """Prices and budgets at one moment; never changed, so any thread may read it.
 
     Args:
@@ -79,13 +80,13 @@ class Outlook:
         self._for_cost, self._for_latency = for_cost, for_latency
         self._prices: dict[str, tuple[Agent, Price]] = {}
 
-    def pursuing(self, objectives: Objectives) -> Outlook:
+    def pursuing(self, objectives: Objectives) -> Estimates:
         """The same prices under other weights; budgets that are new bind from the next outcome on."""
         same = objectives.max_cost_usd == self.objectives.max_cost_usd
         same = same and objectives.max_latency_ms == self.objectives.max_latency_ms
         same = same and objectives.window == self.objectives.window
         charges = (self._for_cost, self._for_latency) if same else ((), ())
-        return Outlook(objectives, self._latency, self._cost, *charges)
+        return Estimates(objectives, self._latency, self._cost, *charges)
 
     def price(self, agent: Agent) -> Price:
         """What to expect of one agent: log-normal latency and mean cost, stated figures counting a little."""
@@ -137,11 +138,8 @@ class Outlook:
         return utilities, reaches
 
 
-COST, LATENCY = "cost", "latency"
-
-
-class Ledger:
-    """Sums per agent and the meters of the budgets.
+class CostLatencyModel:
+    """Sums per agent and the pacers of the budgets.
 
     Args:
         objectives: Whose budgets are kept. ``pursue`` may be called from any thread, the rest from the one that learns.
@@ -152,8 +150,8 @@ class Ledger:
         self._metered = objectives
         self._latency: dict[str, Latency] = {}
         self._cost: dict[str, Cost] = {}
-        self._meters = {key: Meter(limit) for key, limit in limits(objectives).items()}
-        self._outlook: Outlook | None = None
+        self._pacers = {key: BudgetPacer(budget) for key, budget in budgets(objectives).items()}
+        self._estimates: Estimates | None = None
 
     def pursue(self, objectives: Objectives) -> None:
         """Change what is wanted; what was counted stays, and a budget that is new starts with a full purse."""
@@ -163,10 +161,10 @@ class Ledger:
         """Take over what another thread wants."""
         wanted = self.objectives
         if wanted is not self._metered:
-            before, self._metered, self._outlook = self._meters, wanted, None
-            self._meters = {
-                key: before[key] if key in before and before[key].limit == limit else Meter(limit)
-                for key, limit in limits(wanted).items()
+            before, self._metered, self._estimates = self._pacers, wanted, None
+            self._pacers = {
+                key: before[key] if key in before and before[key].budget == budget else BudgetPacer(budget)
+                for key, budget in budgets(wanted).items()
             }
 
     def fold(self, examples: Sequence[Example]) -> bool:
@@ -182,11 +180,11 @@ class Ledger:
                 self._add(agent, before, -1.0)
             self._add(agent, now, 1.0)
             # What somebody else decided was not spent by this router.
-            if self._meters and example.source == "routed":
+            if self._pacers and example.source == "routed":
                 self._charge(COST, now[6], before and before[6], example.at)
                 self._charge(LATENCY, now[5], before and before[5], example.at)
         if found:
-            self._outlook = None
+            self._estimates = None
         return found
 
     def _add(self, agent: str, signals: Signals, sign: float) -> None:
@@ -201,49 +199,49 @@ class Ledger:
     def _charge(self, what: str, now: float | None, before: float | None, at: float) -> None:
         if now is None:
             return
-        for (measured, _), meter in self._meters.items():
+        for (measured, _), pacer in self._pacers.items():
             if measured != what:
                 continue
             if before is None:
-                meter.charge(now, at)
+                pacer.charge(now, at)
             elif now != before:
-                meter.correct(now - before)
+                pacer.correct(now - before)
 
-    def view(self) -> Outlook:
+    def publish(self) -> Estimates:
         """Publish what was counted."""
         self._settle()
-        if self._outlook is None:
+        if self._estimates is None:
             charges: dict[str, list[Charge]] = {COST: [], LATENCY: []}
-            for (what, _), meter in self._meters.items():
-                charges[what].append(Charge(meter.multiplier, meter.share, meter.room))
-            self._outlook = Outlook(
+            for (what, _), pacer in self._pacers.items():
+                charges[what].append(Charge(pacer.multiplier, pacer.share, pacer.room))
+            self._estimates = Estimates(
                 self._metered, dict(self._latency), dict(self._cost), charges[COST], charges[LATENCY]
             )
-        return self._outlook
+        return self._estimates
 
-    def prepared(self) -> Outlook:
-        """``view`` for agents whose stated figures may have changed."""
-        self._outlook = None
-        return self.view()
+    def prepared(self) -> Estimates:
+        """``publish`` for agents whose stated figures may have changed."""
+        self._estimates = None
+        return self.publish()
 
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""
         for name in agents:
             self._latency.pop(name, None)
             self._cost.pop(name, None)
-        self._outlook = None
+        self._estimates = None
 
     def report(self) -> dict[str, dict[str, float]]:
         """Where each budget stands: its multiplier, and what may still be spent."""
         return {
-            f"{what} per {unit}": {"multiplier": meter.multiplier, "left": meter.room}
-            for (what, unit), meter in self._meters.items()
+            f"{what} per {unit}": {"multiplier": pacer.multiplier, "left": pacer.room}
+            for (what, unit), pacer in self._pacers.items()
         }
 
     def save(self, path: Path) -> None:
         """Write the sums and accounts."""
-        meters = [[*key, meter.state()] for key, meter in self._meters.items()]
-        state = {"latency": self._latency, "cost": self._cost, "meters": meters}
+        pacers = [[*key, pacer.state()] for key, pacer in self._pacers.items()]
+        state = {"latency": self._latency, "cost": self._cost, "meters": pacers}
         path.write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
 
     def load(self, path: Path) -> None:
@@ -262,28 +260,28 @@ class Ledger:
                 cost[str(name)] = (float(count), float(total))
             if not all(math.isfinite(number) for number in chain(*latency.values(), *cost.values())):
                 raise ValueError("sums must be finite")
-            meters = {(str(what), str(unit)): Meter.restored(each) for what, unit, each in state["meters"]}
+            pacers = {(str(what), str(unit)): BudgetPacer.restored(each) for what, unit, each in state["meters"]}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorruptArtifactError(f"{path.name} cannot be used: {error}") from error
-        self._latency, self._cost, self._outlook = latency, cost, None
+        self._latency, self._cost, self._estimates = latency, cost, None
         self._metered = wanted = self.objectives
-        self._meters = {
-            key: meters[key] if key in meters and meters[key].limit == limit else Meter(limit)
-            for key, limit in limits(wanted).items()
+        self._pacers = {
+            key: pacers[key] if key in pacers and pacers[key].budget == budget else BudgetPacer(budget)
+            for key, budget in budgets(wanted).items()
         }
 
 
-def limits(objectives: Objectives) -> dict[tuple[str, str], Limit]:
+def budgets(objectives: Objectives) -> dict[tuple[str, str], Budget]:
     """The budgets that are wanted, by what they count and per what."""
     found = {}
     if objectives.max_cost_usd is not None:
-        found[COST, "task"] = Limit(objectives.max_cost_usd)
+        found[COST, "task"] = Budget(objectives.max_cost_usd)
     if objectives.max_latency_ms is not None:
-        found[LATENCY, "task"] = Limit(objectives.max_latency_ms)
+        found[LATENCY, "task"] = Budget(objectives.max_latency_ms)
     window = objectives.window
     if window is not None:
         if window.max_cost_usd is not None:
-            found[COST, "window"] = Limit(window.max_cost_usd, window.tasks, window.seconds)
+            found[COST, "window"] = Budget(window.max_cost_usd, window.tasks, window.seconds)
         if window.max_latency_ms is not None:
-            found[LATENCY, "window"] = Limit(window.max_latency_ms, window.tasks, window.seconds)
+            found[LATENCY, "window"] = Budget(window.max_latency_ms, window.tasks, window.seconds)
     return found

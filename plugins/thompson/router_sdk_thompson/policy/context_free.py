@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.plugin import Proposal
-from router_sdk_thompson.policy.proposal import beta_draws, chances
+from router_sdk_thompson.policy.proposal import beta_draws, choice_probabilities
 from router_sdk_thompson.posteriors.beta import NOTHING, BetaPosterior, Tally, posterior
 from router_sdk_thompson.priors.tables import MOST_MASS
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from router_sdk.plugin import Agent, AgentSet
     from router_sdk_thompson.config import ThompsonConfig
-    from router_sdk_thompson.objectives.estimates import Outlook, Price
+    from router_sdk_thompson.objectives.estimates import Estimates, Price
     from router_sdk_thompson.posteriors.beta import CellEvidence
 
 
-class CellPolicy:
+class ContextFreePolicy:
     """Turns the evidence of a task type into a proposal.
 
     Args:
@@ -64,7 +64,9 @@ class CellPolicy:
         ((_, everywhere),) = evidence.tally("", [agent.name])
         return posterior(agent, everywhere, NOTHING, self._config).mean
 
-    def propose(self, evidence: CellEvidence, outlook: Outlook, task_type: str, agents: AgentSet) -> Proposal | None:
+    def propose(
+        self, evidence: CellEvidence, estimates: Estimates, task_type: str, agents: AgentSet
+    ) -> Proposal | None:
         """The proposal for this state of the evidence; None below ``min_evidence``.
 
         Agents are handled in the order of their names, so that a permutation of them changes nothing.
@@ -77,13 +79,13 @@ class CellPolicy:
         means = [belief.mean for belief in beliefs]
         widths = [belief.width for belief in beliefs]
         heights = means
-        if not outlook.quality_alone:
-            heights, widths = outlook.utility(agents, names, means, widths)
+        if not estimates.quality_alone:
+            heights, widths = estimates.utility(agents, names, means, widths)
         state = f"{self._seed}\0{task_type}\0{evidence.events}"
-        if self._config.sampling == "independent" and outlook.quality_alone:
+        if self._config.sampling == "independent" and estimates.quality_alone:
             shares = beta_draws([belief.alpha for belief in beliefs], [belief.beta for belief in beliefs], state)
         else:
-            shares = chances(self._config.sampling, names, heights, widths, state)
+            shares = choice_probabilities(self._config.sampling, names, heights, widths, state)
         found = dict(zip(names, shares, strict=True))
         favourite = max(range(len(names)), key=lambda place: (shares[place], means[place]))
 
@@ -92,7 +94,7 @@ class CellPolicy:
                 "mode": "task_type",
                 "task_type": task_type,
                 "sampling": self._config.sampling,
-                "agents": _explained(names, beliefs, outlook.prices(agents)),
+                "agents": _explained(names, beliefs, estimates.prices(agents)),
             }
 
         scores = dict(zip(names, heights, strict=True))

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from router_sdk.plugin import CorruptArtifactError, InvalidConfigError
 from router_sdk_thompson.features.hashed_text import TEXT_TAG, TextFeatures, text_ids
 from router_sdk_thompson.labels import Change, changes, first_reward
-from router_sdk_thompson.policy.fourier_selection import WARM_UP, DensePair
-from router_sdk_thompson.policy.model_selection import Choice, Contest
+from router_sdk_thompson.policy.fourier_selection import WARM_UP, FourierSelection
+from router_sdk_thompson.policy.model_selection import ModelSelection, Selection
 from router_sdk_thompson.posteriors.over_text import TextModel
 
 if TYPE_CHECKING:
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 
     from router_sdk.plugin import AgentSet, Example, FeatureValue, RouteContext, StrategyServices, Task
     from router_sdk_thompson.config import ThompsonConfig
-    from router_sdk_thompson.policy.fourier_selection import PairView
+    from router_sdk_thompson.policy.fourier_selection import FourierSnapshot
     from router_sdk_thompson.posteriors.belief import Belief
-    from router_sdk_thompson.posteriors.over_text import TextView
+    from router_sdk_thompson.posteriors.over_text import TextSnapshot
 
 
 ALWAYS = 8
+NO_FEATURES: Mapping[str, FeatureValue] = {}
 
 
 class Kind(NamedTuple):
@@ -89,13 +90,13 @@ class ContextProbe:
         self.counts, self.kinds = counts, kinds
 
 
-class ContextView(NamedTuple):
+class ContextualSnapshot(NamedTuple):
     """One publication of both posteriors."""
 
     config: ThompsonConfig
-    dense: PairView | None
-    text: TextView
-    choice: Choice
+    dense: FourierSnapshot | None
+    text: TextSnapshot
+    selection: Selection
 
     def belief(self, task: Task, agents: AgentSet, context: RouteContext) -> Belief | None:
         """What the posterior that fits the task says; None while it knows too little."""
@@ -106,7 +107,7 @@ class ContextView(NamedTuple):
             return self.dense.belief(task, agents, context.encode(encoder) if text and encoder else None)
         if not self.text.ready:
             return None
-        if task.features and self.dense is not None and self.choice.second(task.task_type):
+        if task.features and self.dense is not None and self.selection.second(task.task_type):
             found = self.dense.belief(task, agents, None)
             if found is not None:
                 return found
@@ -117,10 +118,7 @@ class ContextView(NamedTuple):
         return self.text.belief(agents, ids, task.task_type, task.features)
 
 
-NO_FEATURES: Mapping[str, FeatureValue] = {}
-
-
-class Contexts:
+class ContextualPolicy:
     """The contextual half of the strategy.
 
     Without a dense encoder a text goes, hashed, to the sparse posterior, and features alone to the dense one; a task
@@ -140,9 +138,9 @@ class Contexts:
         self._config, self._services = config, services
         seed = services.seed or 0
         self._probe = ContextProbe()
-        self.dense = DensePair(config, seed)
+        self.dense = FourierSelection(config, seed)
         self.text = TextModel(config, seed)
-        self._contest = Contest()
+        self._model_selection = ModelSelection()
 
     def prepare(self, agents: AgentSet) -> None:
         """Read the agents' examples."""
@@ -194,7 +192,7 @@ class Contexts:
             return
         agent, reward = found
         by_text = self.text.predicted(agent, ids, task.task_type, task.features)
-        self._contest.note(task.task_type, reward - by_text, reward - self.dense.predicted(agent, task))
+        self._model_selection.note(task.task_type, reward - by_text, reward - self.dense.predicted(agent, task))
 
     def _logged_vector(self, example: Example) -> NDArray[Any] | None:
         encoder = self._services.encoders[str(self._config.encoder)]
@@ -202,14 +200,16 @@ class Contexts:
         text = example.task.text
         return encoder.encode([text])[0] if vector is None and text else vector
 
-    def view(self) -> ContextView:
+    def publish(self) -> ContextualSnapshot:
         """Publish what was learnt."""
-        return ContextView(self._config, self.dense.view(), self.text.view(), self._contest.choice)
+        return ContextualSnapshot(
+            self._config, self.dense.publish(), self.text.publish(), self._model_selection.current
+        )
 
-    def intact(self, view: ContextView) -> bool:
+    def intact(self, snapshot: ContextualSnapshot) -> bool:
         """Whether what a request read has not been written meanwhile."""
-        text, dense = view.text, view.dense
-        return self.text.copies.intact(text.generation) and (dense is None or self.dense.intact(dense))
+        text, dense = snapshot.text, snapshot.dense
+        return self.text.buffer.intact(text.generation) and (dense is None or self.dense.intact(dense))
 
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""
@@ -219,7 +219,7 @@ class Contexts:
     def save(self, folder: Path) -> None:
         """Write what was learnt."""
         self._probe.save(folder / "kinds.json")
-        self._contest.save(folder / "contest.json")
+        self._model_selection.save(folder / "contest.json")
         self.dense.save(folder)
         self.text.save(folder)
 
@@ -230,12 +230,12 @@ class Contexts:
             CorruptArtifactError: if it is not valid.
         """
         self._probe.load(folder / "kinds.json")
-        self._contest.load(folder / "contest.json")
+        self._model_selection.load(folder / "contest.json")
         self.dense.load(folder)
         self.text.load(folder)
 
     def report(self) -> dict[str, Any]:
         """What either posterior has seen."""
-        choice = self._contest.choice
-        answers = {name: "features" if choice.second(name) else "text" for name in choice.types}
+        selection = self._model_selection.current
+        answers = {name: "features" if selection.second(name) else "text" for name in selection.types}
         return {"dense": self.dense.report(), "text": self.text.report(), "answers": answers}

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk_thompson.labels import first_reward
-from router_sdk_thompson.policy.model_selection import Choice, Contest
-from router_sdk_thompson.posteriors.over_vectors import DenseModel, DenseView
+from router_sdk_thompson.policy.model_selection import ModelSelection, Selection
+from router_sdk_thompson.posteriors.over_vectors import VectorModel, VectorSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -29,21 +29,21 @@ CURVED, STRAIGHT = "dense", "straight"
 """What the names of their files begin with."""
 
 
-class PairView(NamedTuple):
+class FourierSnapshot(NamedTuple):
     """One publication of both; ``straight`` is None where there are no Fourier features to be without."""
 
-    curved: DenseView
-    straight: DenseView | None
-    choice: Choice
+    curved: VectorSnapshot
+    straight: VectorSnapshot | None
+    selection: Selection
 
     def belief(self, task: Task, agents: AgentSet, vector: NDArray[Any] | None) -> Belief | None:
         """What the better one says; None while it knows too little."""
         straight = self.straight
-        view = self.curved if straight is None or self.choice.second(task.task_type) else straight
-        return view.belief(task, agents, vector)
+        snapshot = self.curved if straight is None or self.selection.second(task.task_type) else straight
+        return snapshot.belief(task, agents, vector)
 
 
-class DensePair:
+class FourierSelection:
     """The posteriors over features, as one.
 
     Args:
@@ -57,12 +57,12 @@ class DensePair:
 
     def __init__(self, config: ThompsonConfig, seed: int) -> None:
         self._config, self._seed = config, seed
-        self.curved = DenseModel(config, seed)
+        self.curved = VectorModel(config, seed)
         self.straight = self._straight()
-        self._contest = Contest()
+        self._model_selection = ModelSelection()
 
-    def _straight(self) -> DenseModel:
-        return DenseModel(self._config.model_copy(update={"fourier_features": 0}), self._seed)
+    def _straight(self) -> VectorModel:
+        return VectorModel(self._config.model_copy(update={"fourier_features": 0}), self._seed)
 
     @property
     def events(self) -> int:
@@ -75,7 +75,7 @@ class DensePair:
         if straight.events >= WARM_UP and (found := first_reward(told)) is not None:
             agent, reward = found
             errors = [reward - each.predicted(agent, task, vector) for each in (straight, curved)]
-            self._contest.note(task.task_type, *errors)
+            self._model_selection.note(task.task_type, *errors)
         curved.learn(example, told, task, vector)
         if curved.design is not None and curved.design.fourier is not None:
             straight.learn(example, told, task, vector)
@@ -85,19 +85,21 @@ class DensePair:
     def predicted(self, agent: str, task: Task) -> float:
         """Reward that the better one expects of an agent at a task's features, before they are learnt."""
         straight = self.straight
-        curved = straight.design is None or self._contest.choice.second(task.task_type)
+        curved = straight.design is None or self._model_selection.current.second(task.task_type)
         return (self.curved if curved else straight).predicted(agent, task, None)
 
-    def view(self) -> PairView | None:
+    def publish(self) -> FourierSnapshot | None:
         """Publish what was learnt; None before anything was."""
-        curved = self.curved.view()
-        return None if curved is None else PairView(curved, self.straight.view(), self._contest.choice)
+        curved = self.curved.publish()
+        if curved is None:
+            return None
+        return FourierSnapshot(curved, self.straight.publish(), self._model_selection.current)
 
-    def intact(self, view: PairView) -> bool:
+    def intact(self, snapshot: FourierSnapshot) -> bool:
         """Whether what a request read has not been written meanwhile."""
-        straight = view.straight
-        return self.curved.copies.intact(view.curved.generation) and (
-            straight is None or self.straight.copies.intact(straight.generation)
+        straight = snapshot.straight
+        return self.curved.buffer.intact(snapshot.curved.generation) and (
+            straight is None or self.straight.buffer.intact(straight.generation)
         )
 
     def forget(self, agents: Collection[str]) -> None:
@@ -114,7 +116,7 @@ class DensePair:
         """Write what was learnt."""
         self.curved.save(folder, CURVED)
         self.straight.save(folder, STRAIGHT)
-        self._contest.save(folder / "curves.json")
+        self._model_selection.save(folder / "curves.json")
 
     def load(self, folder: Path) -> None:
         """Read what ``save`` wrote.
@@ -124,10 +126,10 @@ class DensePair:
         """
         self.curved.load(folder, CURVED)
         self.straight.load(folder, STRAIGHT)
-        self._contest.load(folder / "curves.json")
+        self._model_selection.load(folder / "curves.json")
 
     def report(self) -> dict[str, Any]:
         """How much was learnt, how wide the features are, and on which types Fourier features answer."""
-        choice = self._contest.choice
-        told = {"curved": [name for name in choice.types if choice.second(name)]} if choice.types else {}
+        selection = self._model_selection.current
+        told = {"curved": [name for name in selection.types if selection.second(name)]} if selection.types else {}
         return {**self.curved.report(), **told}

@@ -29,7 +29,7 @@ Errors = tuple[float, float, float]
 NONE: Errors = (0.0, 0.0, 0.0)
 
 
-class Choice(NamedTuple):
+class Selection(NamedTuple):
     """What both were off by, at one moment.
 
     Attributes:
@@ -49,27 +49,27 @@ class Choice(NamedTuple):
         return SHRINK * (first - second) / count + first_here - second_here > 0.0
 
 
-class Contest:
+class ModelSelection:
     """Squared errors of both posteriors, by task type and over all."""
 
     def __init__(self) -> None:
         self._overall = NONE
         self._types: dict[str, Errors] = {}
-        self._choice: Choice | None = None
+        self._selection: Selection | None = None
 
     def note(self, task_type: str, first_error: float, second_error: float) -> None:
         """Take in how far either was off."""
         squares = first_error * first_error, second_error * second_error
         self._overall = _joined(self._overall, *squares)
         self._types[task_type] = _joined(self._types.get(task_type, NONE), *squares)
-        self._choice = None
+        self._selection = None
 
     @property
-    def choice(self) -> Choice:
-        """Who answers where; never changed, only replaced."""
-        if self._choice is None:
-            self._choice = Choice(self._overall, dict(self._types))
-        return self._choice
+    def current(self) -> Selection:
+        """Which answers where; never changed, only replaced."""
+        if self._selection is None:
+            self._selection = Selection(self._overall, dict(self._types))
+        return self._selection
 
     def save(self, path: Path) -> None:
         """Write the errors."""
@@ -87,7 +87,7 @@ class Contest:
             types = {str(name): _checked(errors) for name, errors in state["types"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorruptArtifactError(f"{path.name} cannot be used: {error}") from error
-        self._overall, self._types, self._choice = overall, types, None
+        self._overall, self._types, self._selection = overall, types, None
 
 
 def _joined(errors: Errors, first: float, second: float) -> Errors:

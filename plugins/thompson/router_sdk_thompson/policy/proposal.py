@@ -17,23 +17,27 @@ if TYPE_CHECKING:
 
     from router_sdk.plugin import AgentSet
     from router_sdk_thompson.config import Sampling
-    from router_sdk_thompson.objectives.estimates import Outlook
+    from router_sdk_thompson.objectives.estimates import Estimates
     from router_sdk_thompson.posteriors.belief import Belief
 
+DRAWS_TOTAL = 32_768
+DRAWS_MOST = 1_024
+DRAWS_LEAST = 64
 
-def proposal_of(belief: Belief, agents: AgentSet, sampling: Sampling, outlook: Outlook) -> Proposal:
+
+def proposal_of(belief: Belief, agents: AgentSet, sampling: Sampling, estimates: Estimates) -> Proposal:
     """Probabilities, scores and reasons."""
     names, (rewards, reaches) = agents.names, belief.rewards()
-    if outlook.quality_alone:
+    if estimates.quality_alone:
         # Logits are drawn as they are: the sigmoid keeps their order.
-        heights, found = rewards, chances(sampling, names, belief.means, belief.widths, belief.seed)
+        heights, found = rewards, choice_probabilities(sampling, names, belief.means, belief.widths, belief.seed)
     else:
-        heights, widths = outlook.utility(agents, names, rewards, reaches)
-        found = chances(sampling, names, heights, widths, belief.seed)
+        heights, widths = estimates.utility(agents, names, rewards, reaches)
+        found = choice_probabilities(sampling, names, heights, widths, belief.seed)
     best = found.index(max(found))
 
     def explain() -> Mapping[str, Any]:
-        prices = outlook.prices(agents)
+        prices = estimates.prices(agents)
         counts = belief.counts(names)
         told = {
             name: {"mean": mean, "interval": interval, "evidence": count, **prices[name]._asdict()}
@@ -45,7 +49,7 @@ def proposal_of(belief: Belief, agents: AgentSet, sampling: Sampling, outlook: O
     return Proposal(dict(zip(names, found, strict=True)), dict(zip(names, heights, strict=True)), confidence, explain)
 
 
-def chances(
+def choice_probabilities(
     sampling: Sampling, names: Sequence[str], means: Sequence[float], widths: Sequence[float], seed: str
 ) -> list[float]:
     """Probability of each agent.
@@ -74,11 +78,6 @@ def chances(
     best = max(heights)
     ties = heights.count(best)
     return [float(height == best) / ties for height in heights]
-
-
-DRAWS_TOTAL = 32_768
-DRAWS_MOST = 1_024
-DRAWS_LEAST = 64
 
 
 def draw_count(agents: int) -> int:

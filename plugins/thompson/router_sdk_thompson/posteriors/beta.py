@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.numerics.cusum import bernoulli_residual
 from router_sdk.plugin import CorruptArtifactError
-from router_sdk_thompson.drift.agent_evidence import Standing, checked_pair
+from router_sdk_thompson.drift.agent_evidence import AgentEvidence, checked_pair
 from router_sdk_thompson.drift.detectors import new_detector, threshold_of
 from router_sdk_thompson.labels import changes
 from router_sdk_thompson.priors.tables import MOST_MASS
@@ -35,7 +35,7 @@ FAR = 64.0
 """Half-lives between an event and the origin beyond which the origin moves."""
 
 Cell = list[Any]
-"""``[observations, reward, the agent's Standing]``, scaled to the origin."""
+"""``[observations, reward, the agent's AgentEvidence]``, scaled to the origin."""
 
 
 class Tally(NamedTuple):
@@ -57,7 +57,7 @@ class CellEvidence:
     Attributes:
         events: Outcomes folded so far, revisions included.
         cells: Task type to agent to cell.
-        standings: Agent to its standing over all task types.
+        by_agent: Agent to its evidence over all task types.
         origin: Log time to which what is stored is scaled, or None before the first event.
         latest: The log's present, in seconds since the epoch.
     """
@@ -66,7 +66,7 @@ class CellEvidence:
         self.config = config
         self._rate = 0.0 if config.half_life_s is None else 1.0 / config.half_life_s
         self.cells: dict[str, dict[str, Cell]] = {}
-        self.standings: dict[str, Standing] = {}
+        self.by_agent: dict[str, AgentEvidence] = {}
         self.origin: float | None = None
         self.latest = -math.inf
         self.events = 0
@@ -106,27 +106,27 @@ class CellEvidence:
                 cell = cells[task_type][agent_name]
             except KeyError:
                 cell = self._cell(task_type, agent_name)
-            standing = cell[2]
+            record = cell[2]
             share = weight
-            if standing.changed_event >= 0:
-                share *= standing.weight(self.events, example.at, example.first_at)
+            if record.changed_event >= 0:
+                share *= record.weight(self.events, example.at, example.first_at)
             if threshold is not None:
-                residual = bernoulli_residual(reward, self._expected(cell, standing, share))
-                if standing.detector.update(residual, threshold):
-                    self._change(agent_name, standing, example.at, weight)
+                residual = bernoulli_residual(reward, self._expected(cell, record, share))
+                if record.detector.update(residual, threshold):
+                    self._change(agent_name, record, example.at, weight)
                     share = weight
             cell[0] += share
-            standing.mass += share
+            record.mass += share
             cell[1] += reward * share
-            standing.reward += reward * share
+            record.reward += reward * share
         return touched
 
-    def _expected(self, cell: Cell, standing: Standing, unit: float) -> float:
+    def _expected(self, cell: Cell, record: AgentEvidence, unit: float) -> float:
         """Posterior mean before this outcome, in stored units; the stated prior is left to the policy."""
         config = self.config
         mass = config.prior_mass * unit
-        lent = standing.mass - cell[0]
-        rate = (config.prior_mean * mass + standing.reward - cell[1]) / (mass + lent)
+        lent = record.mass - cell[0]
+        rate = (config.prior_mean * mass + record.reward - cell[1]) / (mass + lent)
         borrowed = config.borrowed_mass * unit
         if borrowed > lent:
             borrowed = lent
@@ -135,10 +135,10 @@ class CellEvidence:
         expected: float = (rate * mass + cell[1]) / (mass + cell[0])
         return expected
 
-    def _change(self, agent: str, standing: Standing, at: float, unit: float) -> None:
-        factor = standing.change(self.events, at, unit)
-        standing.mass *= factor
-        standing.reward *= factor
+    def _change(self, agent: str, record: AgentEvidence, at: float, unit: float) -> None:
+        factor = record.change(self.events, at, unit)
+        record.mass *= factor
+        record.reward *= factor
         for row in self.cells.values():
             if (cell := row.get(agent)) is not None:
                 cell[0] *= factor
@@ -160,25 +160,25 @@ class CellEvidence:
             for cell in row.values():
                 cell[0] *= factor
                 cell[1] *= factor
-        for standing in self.standings.values():
-            standing.mass *= factor
-            standing.reward *= factor
+        for record in self.by_agent.values():
+            record.mass *= factor
+            record.reward *= factor
 
     def _cell(self, task_type: str, agent: str) -> Cell:
-        standing = self.standings.get(agent)
-        if standing is None:
-            standing = self.standings[agent] = Standing(new_detector(self.config))
-        return self.cells.setdefault(task_type, {}).setdefault(agent, [0.0, 0.0, standing])
+        record = self.by_agent.get(agent)
+        if record is None:
+            record = self.by_agent[agent] = AgentEvidence(new_detector(self.config))
+        return self.cells.setdefault(task_type, {}).setdefault(agent, [0.0, 0.0, record])
 
     def _add(self, example: Example, agent: str, mass: float, gain: float) -> None:
         cell = self._cell(example.task_type, agent)
-        standing = cell[2]
-        share = standing.weight(self.events, example.at, example.first_at)
+        record = cell[2]
+        share = record.weight(self.events, example.at, example.first_at)
         # What is taken back after a change has only about the weight at which it was added: no count may go below 0.
         cell[0] = max(cell[0] + mass * share, 0.0)
         cell[1] = min(max(cell[1] + gain * share, 0.0), cell[0])
-        standing.mass = max(standing.mass + mass * share, 0.0)
-        standing.reward = min(max(standing.reward + gain * share, 0.0), standing.mass)
+        record.mass = max(record.mass + mass * share, 0.0)
+        record.reward = min(max(record.reward + gain * share, 0.0), record.mass)
 
     def scale(self) -> float:
         """Share of what is stored that time has left at the log's present."""
@@ -189,21 +189,21 @@ class CellEvidence:
         row, overall = self.cells.get(task_type, {}), self.scale()
         found = []
         for agent in agents:
-            standing = self.standings.get(agent)
-            if standing is None:
+            record = self.by_agent.get(agent)
+            if record is None:
                 found.append((NOTHING, NOTHING))
                 continue
             cell = row.get(agent)
-            scale = overall * standing.scale(self.events)
+            scale = overall * record.scale(self.events)
             mass, reward = (0.0, 0.0) if cell is None else (cell[0], cell[1])
-            elsewhere = tally_of(standing.mass - mass, standing.reward - reward, scale)
+            elsewhere = tally_of(record.mass - mass, record.reward - reward, scale)
             found.append((tally_of(mass, reward, scale), elsewhere))
         return found
 
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""
         for name in agents:
-            self.standings.pop(name, None)
+            self.by_agent.pop(name, None)
             for row in self.cells.values():
                 row.pop(name, None)
 
@@ -226,7 +226,7 @@ class CellEvidence:
             "origin": self.origin,
             "latest": None if self.latest == -math.inf else self.latest,
             "cells": rows,
-            "standings": {name: standing.state() for name, standing in self.standings.items()},
+            "standings": {name: record.state() for name, record in self.by_agent.items()},
         }
         path.write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
 
@@ -238,9 +238,11 @@ class CellEvidence:
         """
         try:
             state = json.loads(path.read_text(encoding="utf-8"))
-            standings = {str(name): Standing.restored(each, self.config) for name, each in state["standings"].items()}
+            records = {
+                str(name): AgentEvidence.restored(each, self.config) for name, each in state["standings"].items()
+            }
             cells: dict[str, dict[str, Cell]] = {
-                str(kind): {str(name): [*checked_pair(pair), standings[name]] for name, pair in row.items()}
+                str(kind): {str(name): [*checked_pair(pair), records[name]] for name, pair in row.items()}
                 for kind, row in state["cells"].items()
             }
             origin = None if state["origin"] is None else float(state["origin"])
@@ -248,16 +250,16 @@ class CellEvidence:
             events = int(state["events"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise CorruptArtifactError(f"evidence in {path.name} cannot be used: {error}") from error
-        self.cells, self.standings = cells, standings
+        self.cells, self.by_agent = cells, records
         self.origin, self.latest, self.events = origin, latest, events
 
     def report(self) -> dict[str, Any]:
         """Totals and changes per agent at the log's present."""
         overall = self.scale()
         agents = {}
-        for name, standing in list(self.standings.items()):
-            tally = tally_of(standing.mass, standing.reward, overall * standing.scale(self.events))
-            agents[name] = {**tally._asdict(), "changes": standing.detector.alarms}
+        for name, record in list(self.by_agent.items()):
+            tally = tally_of(record.mass, record.reward, overall * record.scale(self.events))
+            agents[name] = {**tally._asdict(), "changes": record.detector.alarms}
         return {"task_types": len(self.cells), "events": self.events, "agents": agents}
 
 

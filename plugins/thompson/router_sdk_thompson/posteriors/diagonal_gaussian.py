@@ -25,7 +25,7 @@ FEW = 24
 """Updates of a row up to which they are mirrored one by one."""
 
 
-class Diagonal:
+class DiagonalGaussian:
     """Weights and precisions of many agents.
 
     Args:
@@ -55,9 +55,9 @@ class Diagonal:
         """Where the features with these ids are; two of a text may share a place."""
         return ids >> self.halved if self.halved else ids
 
-    def halve(self, times: int) -> Diagonal:
+    def halve(self, times: int) -> DiagonalGaussian:
         """The same with its features halved so often in all: what was learnt of neighbours is one weight's evidence."""
-        less = Diagonal(1.0 / self.base, times)
+        less = DiagonalGaussian(1.0 / self.base, times)
         less._allocate(len(self.mean))
         less.rows, less._free, less.count[:] = dict(self.rows), list(self._free), self.count
         for row in self.rows.values():
@@ -84,7 +84,7 @@ class Diagonal:
             self.rows[agent] = found
         return found
 
-    def catch_up(self, source: Diagonal, touched: dict[int, list[NDArray[np.intp]]]) -> None:
+    def catch_up(self, source: DiagonalGaussian, touched: dict[int, list[NDArray[np.intp]]]) -> None:
         """Become like ``source``, which changed in these rows, at these places of them, since the last time."""
         if self.mean.shape != source.mean.shape:
             self.halved = source.halved
@@ -111,7 +111,9 @@ class Diagonal:
                 self.count[row] = 0.0
                 self._free.append(row)
 
-    def scores(self, ids: NDArray[np.intp], prior: Diagonal | None, agents: Sequence[str]) -> tuple[list[float], ...]:
+    def scores(
+        self, ids: NDArray[np.intp], prior: DiagonalGaussian | None, agents: Sequence[str]
+    ) -> tuple[list[float], ...]:
         """Mean and standard deviation of each agent's score at a text with these features."""
         size = len(ids)
         mean = np.zeros((len(agents), size), dtype=np.float32)
@@ -134,7 +136,7 @@ class Diagonal:
         return means.tolist(), np.sqrt(precision.sum(axis=1) / size).tolist()
 
     def step(
-        self, row: int, ids: NDArray[np.intp], prior: Diagonal | None, prior_row: int
+        self, row: int, ids: NDArray[np.intp], prior: DiagonalGaussian | None, prior_row: int
     ) -> tuple[float, float, NDArray[np.float32]]:
         """Score, its variance and the direction of an update of one agent at these features."""
         at = self.at(ids)

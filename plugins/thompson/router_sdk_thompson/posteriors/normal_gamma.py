@@ -16,7 +16,7 @@ import numpy as np
 
 from router_sdk.numerics.state_file import array_of
 from router_sdk_thompson.features.memory_budget import LEAST_ROWS, capacity
-from router_sdk_thompson.posteriors.snapshot import LONG, Reading
+from router_sdk_thompson.posteriors.snapshot import LONG, LinearSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class NormalGamma(Reading):
+class NormalGamma(LinearSnapshot):
     """Posteriors of many agents over one space of ``d`` features.
 
     Args:
@@ -45,9 +45,9 @@ class NormalGamma(Reading):
         self._kappa = kappa
         super().__init__(width, ridge, offset, noise**2, closer, LEAST_ROWS, np.float64)
 
-    def reading(self) -> Reading:
+    def new_snapshot(self) -> LinearSnapshot:
         """An empty copy for requests, which ``catch_up`` fills."""
-        return Reading(self.width, self.ridge, self.offset, self.guess, self.closer, len(self.mean))
+        return LinearSnapshot(self.width, self.ridge, self.offset, self.guess, self.closer, len(self.mean))
 
     def _allocate(self, rows: int, width: int) -> None:
         super()._allocate(rows, width)

@@ -14,15 +14,15 @@ import numpy as np
 
 from router_sdk.numerics.state_file import check_finite
 from router_sdk.plugin import DEFAULT_TASK_TYPE, CorruptArtifactError
-from router_sdk_thompson.drift.fading import KEPT, FadingClock, Restless
-from router_sdk_thompson.drift.text_drift import TextWatch
+from router_sdk_thompson.drift.fading import KEPT, ChangeFading, TimeFading
+from router_sdk_thompson.drift.text_drift import TextDrift
 from router_sdk_thompson.features.design import TYPE_COLUMN
 from router_sdk_thompson.features.hashed_text import FEATURES, extra_ids
 from router_sdk_thompson.features.memory_budget import halvings
-from router_sdk_thompson.labels import Rivals
+from router_sdk_thompson.labels import ExclusiveLabels
 from router_sdk_thompson.posteriors.belief import Belief
-from router_sdk_thompson.posteriors.diagonal_gaussian import Diagonal
-from router_sdk_thompson.posteriors.snapshot import TwoCopies
+from router_sdk_thompson.posteriors.diagonal_gaussian import DiagonalGaussian
+from router_sdk_thompson.posteriors.snapshot import DoubleBuffer
 from router_sdk_thompson.priors.examples import example_prior
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 SUCCESS = 0.5
 """Reward from which an outcome counts as a success of the agent that was asked."""
+_MOST_HALVED = FEATURES.bit_length() - 2
 
 
 class TextModel:
@@ -49,30 +50,30 @@ class TextModel:
 
     Attributes:
         evidence: What was learnt from the log.
-        watch: Notices that an agent changed.
-        rivals: What a success says of the others.
+        drift: Notices that an agent changed.
+        exclusive_labels: What a success says of the others.
         residual: Sum of squared residuals.
         events: Revisions learnt from.
-        copies: What requests read.
+        buffer: What requests read.
     """
 
     def __init__(self, config: ThompsonConfig, seed: int) -> None:
         self.config, self._seed = config, seed
-        self.clock = FadingClock(config.half_life_s)
-        self.watch = TextWatch(config)
-        self.restless = Restless()
-        self.evidence = Diagonal(config.text_variance)
-        self.rivals = Rivals()
+        self.time_fading = TimeFading(config.half_life_s)
+        self.drift = TextDrift(config)
+        self.change_fading = ChangeFading()
+        self.evidence = DiagonalGaussian(config.text_variance)
+        self.exclusive_labels = ExclusiveLabels()
         self.residual = 0.0
         self.observed = 0.0
         self.events = 0
-        self.copies: TwoCopies[Diagonal] = TwoCopies(self._empty)
-        self._prior: Diagonal | None = None
-        self._view: TextView | None = None
+        self.buffer: DoubleBuffer[DiagonalGaussian] = DoubleBuffer(self._empty)
+        self._prior: DiagonalGaussian | None = None
+        self._snapshot: TextSnapshot | None = None
         self._told: frozenset[tuple[str, tuple[str, ...]]] = frozenset()
 
-    def _empty(self) -> Diagonal:
-        return Diagonal(self.config.text_variance)
+    def _empty(self) -> DiagonalGaussian:
+        return DiagonalGaussian(self.config.text_variance)
 
     def prepare(self, agents: AgentSet) -> None:
         """Read the agents' examples; they are a prior, which evidence then moves."""
@@ -94,28 +95,28 @@ class TextModel:
     ) -> None:
         """Take in what one revision says."""
         self.events += 1
-        share = self.clock.advance(example.at)
+        share = self.time_fading.advance(example.at)
         if share < 1.0:
             self.evidence.fade(self.evidence.rows.values(), share)
-            self.copies.touch_all(self.evidence.rows.values())
+            self.buffer.touch_all(self.evidence.rows.values())
             self.residual *= share
             self.observed *= share
-        for agent, kept in self.restless.due(self.events):
+        for agent, kept in self.change_fading.due(self.events):
             row = self.evidence.row(agent)
-            self.copies.touch(row, None)
+            self.buffer.touch(row, None)
             self.evidence.fade([row], kept)
         if not len(ids):
             return
         self._make_room([change.agent for change in told] if self.evidence.rows else example.eligible)
         places = with_extras(ids, example.task_type, features)
-        weight = self.clock.weight(example.first_at)
+        weight = self.time_fading.weight(example.first_at)
         for agent, old, new in told:
             self._teach(agent, places, old, new, weight)
         if len(told) == 1 and example.revision == 0 and (reward := told[0].new) is not None:
-            self.rivals.note(example.propensity, reward)
-            rate = self.rivals.verdict() if reward >= SUCCESS else None
+            self.exclusive_labels.note(example.propensity, reward)
+            rate = self.exclusive_labels.verdict() if reward >= SUCCESS else None
             if rate is not None and self.config.rival_weight:
-                self._teach_rivals(example, places, rate, self.config.rival_weight * reward * weight)
+                self._teach_others(example, places, rate, self.config.rival_weight * reward * weight)
 
     def _make_room(self, newcomers: Sequence[str]) -> None:
         """Give up features where there is no room for them all with these agents, too."""
@@ -123,7 +124,7 @@ class TextModel:
         times = halvings(len(rows) + sum(agent not in rows for agent in newcomers), FEATURES)
         if times > self.evidence.halved:
             self.evidence = self.evidence.halve(times)
-            self.copies.touch_all(self.evidence.rows.values())
+            self.buffer.touch_all(self.evidence.rows.values())
 
     def _teach(self, agent: str, ids: NDArray[np.intp], old: float | None, new: float | None, weight: float) -> None:
         evidence, prior = self.evidence, self._prior
@@ -131,7 +132,7 @@ class TextModel:
         noise = self._noise() / weight
         held = -1 if prior is None else prior.rows.get(agent, -1)
         score, variance, width = evidence.step(row, ids, prior, held)
-        self.copies.touch(row, ids)
+        self.buffer.touch(row, ids)
         gain = 1.0 / (sqrt(len(ids)) * (variance + noise))
         precision = 1.0 / (len(ids) * noise)
         if old is not None and new is not None:
@@ -142,7 +143,7 @@ class TextModel:
             self.residual += error * error * noise / (variance + noise)
             self.observed += 1.0
             evidence.count[row] += weight
-            if self.watch.surprised(agent, new, error / sqrt(self._spread() + variance)):
+            if self.drift.update(agent, new, error / sqrt(self._spread() + variance)):
                 self._unsettle(agent)
         elif old is not None:
             evidence.move(row, ids, width * np.float32((score - old) * gain), 0.0)
@@ -159,7 +160,7 @@ class TextModel:
         mass, guess = self.config.noise_mass, self.config.noise_guess**2
         return (mass * guess + self.residual) / (mass + self.observed)
 
-    def _teach_rivals(self, example: Example, ids: NDArray[np.intp], rate: float, weight: float) -> None:
+    def _teach_others(self, example: Example, ids: NDArray[np.intp], rate: float, weight: float) -> None:
         names = [name for name in example.eligible if name != example.agent]
         if not names:
             return
@@ -167,7 +168,7 @@ class TextModel:
         evidence, prior = self.evidence, self._prior
         rows = [evidence.row(name) for name in names]
         for row in rows:
-            self.copies.touch(row, ids)
+            self.buffer.touch(row, ids)
         index, at = np.array(rows)[:, None], evidence.at(ids)
         mean, precision = evidence.mean[index, at], evidence.precision[index, at]
         score, width = mean.sum(axis=1), precision + evidence.base
@@ -185,25 +186,26 @@ class TextModel:
         """An agent is not what it was: let most of its record go, and the rest fade."""
         row = self.evidence.rows.get(agent)
         if row is not None:
-            self.copies.touch(row, None)
-            self.restless.note(agent, self.events)
+            self.buffer.touch(row, None)
+            self.change_fading.note(agent, self.events)
             self.evidence.fade([row], KEPT / (KEPT + self.observed / len(self.evidence.rows)))
 
-    def view(self) -> TextView:
+    def publish(self) -> TextSnapshot:
         """Publish what was learnt, the last publication again where nothing was."""
-        view = self._view
-        if view is None or self.copies.changed or view.events != self.events or view.prior is not self._prior:
-            mirror = self.copies.publish(self.evidence)
-            view = TextView(self.config, mirror, self._prior, self.events, self.copies.generation, self._seed)
-            self._view = view
-        return view
+        snapshot = self._snapshot
+        same = snapshot is not None and snapshot.events == self.events and snapshot.prior is self._prior
+        if snapshot is None or not same or self.buffer.changed:
+            copy = self.buffer.publish(self.evidence)
+            snapshot = TextSnapshot(self.config, copy, self._prior, self.events, self.buffer.generation, self._seed)
+            self._snapshot = snapshot
+        return snapshot
 
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""
-        self.copies.touch_all(self.evidence.rows.values())
+        self.buffer.touch_all(self.evidence.rows.values())
         self.evidence.forget(agents)
-        self.restless.forget(agents)
-        self.watch.forget(agents)
+        self.change_fading.forget(agents)
+        self.drift.forget(agents)
 
     def save(self, folder: Path) -> None:
         """Write what was learnt; nothing where nothing was."""
@@ -212,15 +214,15 @@ class TextModel:
         names = sorted(self.evidence.rows)
         state = {
             "events": self.events,
-            "step": self.clock.step,
+            "step": self.time_fading.step,
             "agents": names,
             "halved": self.evidence.halved,
             "counts": self.evidence.counts(names),
             "residual": self.residual,
             "observed": self.observed,
-            "rivals": [self.rivals.successes, self.rivals.whims],
-            "watch": self.watch.state(),
-            "restless": self.restless.changed,
+            "rivals": [self.exclusive_labels.successes, self.exclusive_labels.whims],
+            "watch": self.drift.state(),
+            "restless": self.change_fading.changed,
         }
         (folder / "text.json").write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
         rows = [self.evidence.rows[name] for name in names]
@@ -251,12 +253,15 @@ class TextModel:
             if len({len(places), len(mean), len(precision)}) != 1:
                 raise ValueError("arrays do not fit each other")
             numbers = [float(state[key]) for key in ("residual", "observed")]
-            successes, whims = (float(number) for number in state["rivals"])
-            if not all(math.isfinite(number) and number >= 0.0 for number in [*numbers, successes, whims]):
+            successes, whims = state["rivals"]
+            exclusive_labels = ExclusiveLabels.restored(whims, successes)
+            if not all(math.isfinite(number) and number >= 0.0 for number in numbers):
                 raise ValueError("sums must be finite and at least 0")
-            watch = TextWatch.restored(state["watch"], self.config)
-            restless = Restless.restored(state["restless"])
-            evidence = Diagonal(1.0 / self.evidence.base, min(max(int(state.get("halved", 0)), 0), _MOST_HALVED))
+            drift = TextDrift.restored(state["watch"], self.config)
+            change_fading = ChangeFading.restored(state["restless"])
+            evidence = DiagonalGaussian(
+                1.0 / self.evidence.base, min(max(int(state.get("halved", 0)), 0), _MOST_HALVED)
+            )
             for name in names:
                 evidence.row(name)
             if len(places) and (int(places[0]) < 0 or int(places[-1]) >= len(names) * evidence.mean.shape[1]):
@@ -267,28 +272,28 @@ class TextModel:
             events, step = int(state["events"]), state["step"]
         except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
             raise CorruptArtifactError(f"the posterior over text cannot be used: {error}") from error
-        self.evidence, self.watch, self.restless = evidence, watch, restless
-        self.copies.touch_all(evidence.rows.values())
+        self.evidence, self.drift, self.change_fading = evidence, drift, change_fading
+        self.buffer.touch_all(evidence.rows.values())
         self.residual, self.observed = numbers
-        self.rivals.successes, self.rivals.whims = successes, whims
-        self.events, self.clock.step = events, step
+        self.exclusive_labels = exclusive_labels
+        self.events, self.time_fading.step = events, step
 
     def report(self) -> dict[str, Any]:
         """How much was learnt, and what is thought of success."""
         return {
             "events": self.events,
             "noise": self._noise(),
-            "rival_rate": self.rivals.verdict(),
-            "changes": self.watch.alarms,
+            "rival_rate": self.exclusive_labels.verdict(),
+            "changes": self.drift.alarms,
         }
 
 
-class TextView(NamedTuple):
+class TextSnapshot(NamedTuple):
     """One publication of the posterior over text."""
 
     config: ThompsonConfig
-    evidence: Diagonal
-    prior: Diagonal | None
+    evidence: DiagonalGaussian
+    prior: DiagonalGaussian | None
     events: int
     generation: int
     seed: int
@@ -321,6 +326,3 @@ def with_extras(ids: NDArray[Any], task_type: str, features: Mapping[str, Featur
     if task_type != DEFAULT_TASK_TYPE:
         extra += extra_ids({TYPE_COLUMN: task_type})
     return np.array(sorted({*ids.tolist(), *extra}), dtype=np.intp)
-
-
-_MOST_HALVED = FEATURES.bit_length() - 2

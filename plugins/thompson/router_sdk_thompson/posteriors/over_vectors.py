@@ -9,18 +9,17 @@ import numpy as np
 
 from router_sdk.numerics.state_file import check_finite
 from router_sdk.plugin import CorruptArtifactError
-from router_sdk_thompson.drift.agent_evidence import checked_pair
 from router_sdk_thompson.drift.detectors import MISFIT, Detector, new_detector, restored_detector, threshold_of
-from router_sdk_thompson.drift.fading import KEPT, FadingClock, Restless
+from router_sdk_thompson.drift.fading import KEPT, ChangeFading, TimeFading
 from router_sdk_thompson.features.columns import Columns
 from router_sdk_thompson.features.design import Design, described
 from router_sdk_thompson.features.memory_budget import fitting, widest
 from router_sdk_thompson.features.random_fourier import FourierFeatures
-from router_sdk_thompson.labels import SELDOM, Rivals
+from router_sdk_thompson.labels import SELDOM, ExclusiveLabels
 from router_sdk_thompson.posteriors.belief import Belief
 from router_sdk_thompson.posteriors.logistic import Logistic
 from router_sdk_thompson.posteriors.normal_gamma import NormalGamma
-from router_sdk_thompson.posteriors.snapshot import Reading, TwoCopies
+from router_sdk_thompson.posteriors.snapshot import DoubleBuffer, LinearSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -42,12 +41,12 @@ SUCCESS = 0.5
 """Reward from which an outcome counts as a success."""
 
 
-class DenseView(NamedTuple):
+class VectorSnapshot(NamedTuple):
     """One publication of the posterior over vectors."""
 
     config: ThompsonConfig
     design: Design
-    posterior: Reading
+    posterior: LinearSnapshot
     events: int
     generation: int
     seed: int
@@ -63,7 +62,7 @@ class DenseView(NamedTuple):
         return Belief("features", means, widths, posterior.counts, seed, self.config.likelihood == "logistic")
 
 
-class DenseModel:
+class VectorModel:
     """Normal-inverse-gamma posteriors over what is known of a task.
 
     The vector holds the embedding and the columns of the feature dict; Fourier features are added where few enough
@@ -76,24 +75,24 @@ class DenseModel:
     Attributes:
         design: How tasks become vectors; None before the first.
         posterior: What was learnt.
-        copies: What requests read of it.
+        buffer: What requests read of it.
         early: Features as they were when a scale was still settling, by decision, so that a correction finds them.
-        rivals: What a success says of the others.
+        exclusive_labels: What a success says of the others.
         events: Revisions learnt from.
     """
 
     def __init__(self, config: ThompsonConfig, seed: int) -> None:
         self.config, self._seed = config, seed
-        self.clock = FadingClock(config.half_life_s)
+        self.time_fading = TimeFading(config.half_life_s)
         self.detectors: dict[str, Detector] = {}
-        self.restless = Restless()
+        self.change_fading = ChangeFading()
         self.design: Design | None = None
         self._frozen: Design | None = None
         self.posterior = self.empty()
-        self.copies: TwoCopies[Reading] = TwoCopies(self.posterior.reading)
+        self.buffer: DoubleBuffer[LinearSnapshot] = DoubleBuffer(self.posterior.new_snapshot)
         self.early: dict[str, NDArray[np.float64]] = {}
-        self.rivals = Rivals()
-        self._view: DenseView | None = None
+        self.exclusive_labels = ExclusiveLabels()
+        self._snapshot: VectorSnapshot | None = None
         self.events = 0
 
     def _start(self, vector: NDArray[Any] | None, features: Mapping[str, FeatureValue], agents: int) -> Design:
@@ -138,7 +137,7 @@ class DenseModel:
         return NormalGamma(1, config.ridge, config.prior_reward, config.noise_mass, config.noise_guess)
 
     def learn(self, example: Example, told: Sequence[Change], task: Task, vector: NDArray[Any] | None) -> None:
-        """Take in what one revision says; ``view`` publishes it."""
+        """Take in what one revision says; ``publish`` shows it."""
         features = described(task)
         design = self.design or self._start(vector, features, len(example.eligible))
         posterior = self.posterior
@@ -153,18 +152,18 @@ class DenseModel:
             posterior.widen(design.width)
             self._frozen = None
         self.events += 1
-        share = self.clock.advance(example.at)
+        share = self.time_fading.advance(example.at)
         if share < 1.0:
             posterior.fade(list(posterior.rows), share)
-            self.copies.touch_all(posterior.rows.values())
-        for agent, kept in self.restless.due(self.events):
-            self.copies.touch(posterior.row(agent), None)
+            self.buffer.touch_all(posterior.rows.values())
+        for agent, kept in self.change_fading.due(self.events):
+            self.buffer.touch(posterior.row(agent), None)
             posterior.fade([agent], kept)
         x = self._features(example, design, vector, features, settling)
-        weight = self.clock.weight(example.first_at)
+        weight = self.time_fading.weight(example.first_at)
         for agent, old, new in told:
             row = posterior.row(agent)
-            self.copies.touch(row, None)
+            self.buffer.touch(row, None)
             if old is not None and new is not None:
                 posterior.correct(row, x, old, new, weight)
             elif old is not None:
@@ -172,13 +171,13 @@ class DenseModel:
             elif new is not None:
                 self._watch(posterior, agent, posterior.observe(row, x, new, weight))
         if example.revision == 0 and len(told) == 1 and (reward := told[0].new) is not None:
-            self.rivals.note(example.propensity, reward)
-            if reward >= SUCCESS and self.rivals.whims >= LEAST_WHIMS:
-                self._teach_rivals(example, x, reward * weight)
+            self.exclusive_labels.note(example.propensity, reward)
+            if reward >= SUCCESS and self.exclusive_labels.whims >= LEAST_WHIMS:
+                self._teach_others(example, x, reward * weight)
 
-    def _teach_rivals(self, example: Example, x: NDArray[np.float64], weight: float) -> None:
+    def _teach_others(self, example: Example, x: NDArray[np.float64], weight: float) -> None:
         """Where tasks belong to few agents, tell the others that think this one theirs that it probably is not."""
-        rate, posterior = self.rivals.verdict(), self.posterior
+        rate, posterior = self.exclusive_labels.verdict(), self.posterior
         weight *= self.config.rival_weight
         if rate is None or not weight:
             return
@@ -186,7 +185,7 @@ class DenseModel:
         for agent in example.eligible:
             row = rows.get(agent, -1)
             if agent != example.agent and row >= 0 and expected[row] > SELDOM:
-                self.copies.touch(row, None)
+                self.buffer.touch(row, None)
                 posterior.observe(row, x, rate, weight)
 
     def _features(
@@ -217,19 +216,22 @@ class DenseModel:
         for decision_id in decision_ids:
             self.early.pop(decision_id, None)
 
-    def view(self) -> DenseView | None:
+    def publish(self) -> VectorSnapshot | None:
         """Publish what was learnt, the last publication again where nothing was; None before anything was."""
-        design, view = self.design, self._view
+        design, snapshot = self.design, self._snapshot
         if design is None:
             return None
-        if view is not None and not self.copies.changed and view.events == self.events and self._frozen is view.design:
-            return view
+        same = snapshot is not None and snapshot.events == self.events and self._frozen is snapshot.design
+        if same and not self.buffer.changed:
+            return snapshot
         if self._frozen is None:
             fourier = None if design.fourier is None else design.fourier.frozen()
             self._frozen = Design(design.columns.frozen(), fourier)
-        mirror = self.copies.publish(self.posterior)
-        self._view = DenseView(self.config, self._frozen, mirror, self.events, self.copies.generation, self._seed)
-        return self._view
+        copy = self.buffer.publish(self.posterior)
+        self._snapshot = VectorSnapshot(
+            self.config, self._frozen, copy, self.events, self.buffer.generation, self._seed
+        )
+        return self._snapshot
 
     def _watch(self, posterior: NormalGamma, agent: str, surprise: float) -> None:
         threshold = threshold_of(self.config)
@@ -240,15 +242,15 @@ class DenseModel:
             detector = self.detectors[agent] = new_detector(self.config)
         if detector.update(surprise, MISFIT * threshold):
             count = posterior.count[posterior.rows[agent]]
-            self.copies.touch(posterior.rows[agent], None)
-            self.restless.note(agent, self.events)
+            self.buffer.touch(posterior.rows[agent], None)
+            self.change_fading.note(agent, self.events)
             posterior.fade([agent], min(1.0, KEPT / max(count, 1.0)))
 
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""
-        self.copies.touch_all(self.posterior.rows.values())
+        self.buffer.touch_all(self.posterior.rows.values())
         self.posterior.forget(agents)
-        self.restless.forget(agents)
+        self.change_fading.forget(agents)
         for name in agents:
             self.detectors.pop(name, None)
 
@@ -259,14 +261,14 @@ class DenseModel:
             return
         state = {
             "events": self.events,
-            "step": self.clock.step,
+            "step": self.time_fading.step,
             "columns": design.columns.state(),
             "fourier": 0 if design.fourier is None else design.fourier.count,
             "drawn": 0 if design.fourier is None else design.fourier.drawn,
             "early": list(self.early),
-            "rivals": [self.rivals.whims, self.rivals.successes],
+            "rivals": [self.exclusive_labels.whims, self.exclusive_labels.successes],
             "agents": posterior.names(),
-            "restless": self.restless.changed,
+            "restless": self.change_fading.changed,
             "detectors": {name: each.state() for name, each in self.detectors.items()},
         }
         (folder / f"{stem}.json").write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
@@ -293,24 +295,23 @@ class DenseModel:
             posterior = self.empty()
             posterior.restore([str(name) for name in state["agents"]], arrays)
             detectors = {str(name): restored_detector(self.config, each) for name, each in state["detectors"].items()}
-            restless = Restless.restored(state["restless"])
+            change_fading = ChangeFading.restored(state["restless"])
             design = Design(columns, self.fourier(int(state.get("drawn", state["fourier"]))))
             if design.fourier is not None:
                 design.fourier.keep(int(state["fourier"]))
             events, step = int(state["events"]), state["step"]
-            rivals = Rivals()
-            rivals.whims, rivals.successes = checked_pair(state["rivals"])
+            exclusive_labels = ExclusiveLabels.restored(*state["rivals"])
         except (OSError, ValueError, KeyError, TypeError, EOFError, np.linalg.LinAlgError) as error:
             raise CorruptArtifactError(f"the posterior over features cannot be used: {error}") from error
         if design.fourier is not None:
             design.fourier.grow(columns.count)
         if posterior.rows and posterior.width != design.width:
             raise CorruptArtifactError("the posterior over features does not fit its columns")
-        self.design, self.posterior, self._frozen, self._view = design, posterior, None, None
-        self.copies = TwoCopies(posterior.reading)
-        self.copies.touch_all(posterior.rows.values())
-        self.detectors, self.restless, self.rivals = detectors, restless, rivals
-        self.events, self.clock.step, self.early = events, step, early
+        self.design, self.posterior, self._frozen, self._snapshot = design, posterior, None, None
+        self.buffer = DoubleBuffer(posterior.new_snapshot)
+        self.buffer.touch_all(posterior.rows.values())
+        self.detectors, self.change_fading, self.exclusive_labels = detectors, change_fading, exclusive_labels
+        self.events, self.time_fading.step, self.early = events, step, early
 
     def report(self) -> dict[str, Any]:
         """How much was learnt, and how wide the features are."""

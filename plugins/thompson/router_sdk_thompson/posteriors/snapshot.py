@@ -25,8 +25,14 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     from collections.abc import Callable
 
+LONG = 64
+"""Agents beyond which only a short-list's variances are computed."""
+SHORT_LIST = 16
+REACH = 2.0
+"""Standard deviations by which hope exceeds the mean."""
 
-class Reading:
+
+class LinearSnapshot:
     """Means and covariances of many agents over one space of ``d`` features.
 
     Args:
@@ -129,7 +135,7 @@ class Reading:
         rows, count = self.rows, self.count
         return [count[rows[agent]] if agent in rows else 0.0 for agent in agents]
 
-    def catch_up(self, source: Reading, touched: dict[int, list[NDArray[np.intp]]]) -> None:
+    def catch_up(self, source: LinearSnapshot, touched: dict[int, list[NDArray[np.intp]]]) -> None:
         """Become like ``source``, which changed in these rows since the last time."""
         if self._block.shape != source._block.shape:
             self._allocate(len(source.mean), source.width)
@@ -142,13 +148,6 @@ class Reading:
         if self._version != source._version:
             self.rows, self._free = dict(source.rows), list(source._free)
             self._version = source._version
-
-
-LONG = 64
-"""Agents beyond which only a short-list's variances are computed."""
-SHORT_LIST = 16
-REACH = 2.0
-"""Standard deviations by which hope exceeds the mean."""
 
 
 def short_listed(
@@ -178,21 +177,21 @@ def short_listed(
     return means.tolist(), widths
 
 
-class Mirror(Protocol):
-    """Something that can be brought up to date with its source."""
+class Buffered(Protocol):
+    """What can be brought up to date with its source."""
 
     def catch_up(self, source: Self, touched: dict[int, list[NDArray[np.intp]]]) -> None:
         """Copy the touched rows, or only the places listed for a row."""
 
 
-M = TypeVar("M", bound=Mirror)
+M = TypeVar("M", bound=Buffered)
 
 
-class TwoCopies(Generic[M]):
-    """Two mirrors of one source.
+class DoubleBuffer(Generic[M]):
+    """Two copies of one source.
 
     Args:
-        make: Makes an empty mirror.
+        make: Makes an empty copy.
 
     Attributes:
         generation: Number of the newest publication.
@@ -200,7 +199,7 @@ class TwoCopies(Generic[M]):
     """
 
     def __init__(self, make: Callable[[], M]) -> None:
-        self._mirrors = (make(), make())
+        self._buffers = (make(), make())
         self._touched: tuple[dict[int, list[NDArray[np.intp]]], dict[int, list[NDArray[np.intp]]]] = ({}, {})
         self.generation = 0
         self.changed = True
@@ -223,16 +222,16 @@ class TwoCopies(Generic[M]):
             self.touch(row, None)
 
     def publish(self, source: M) -> M:
-        """Bring the older mirror up to date; it is the one to read from now on."""
+        """Bring the older copy up to date; it is the one to read from now on."""
         following = self.generation + 1
         self._writing = following
-        mirror, touched = self._mirrors[following & 1], self._touched[following & 1]
-        mirror.catch_up(source, touched)
+        copy, touched = self._buffers[following & 1], self._touched[following & 1]
+        copy.catch_up(source, touched)
         touched.clear()
         self.changed = False
         self.generation = following
-        return mirror
+        return copy
 
     def intact(self, generation: int) -> bool:
-        """Whether the mirror of that generation has not been written again."""
+        """Whether the copy of that generation has not been written again."""
         return self._writing <= generation + 1

@@ -9,7 +9,7 @@ import numpy as np
 
 from router_sdk_thompson.features.hashed_text import FEATURES, text_ids
 from router_sdk_thompson.features.memory_budget import halvings
-from router_sdk_thompson.posteriors.diagonal_gaussian import Diagonal
+from router_sdk_thompson.posteriors.diagonal_gaussian import DiagonalGaussian
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,7 @@ NOISE = 0.25
 """Noise at which an example counts as evidence later on: what outcomes will have to outweigh."""
 
 
-def example_prior(agents: AgentSet, variance: float, seed: int) -> Diagonal | None:
+def example_prior(agents: AgentSet, variance: float, seed: int) -> DiagonalGaussian | None:
     """Weights learnt from the agents' examples, or None where no two agents have any.
 
     A feature moves the less the more examples share it, which weighs rare words up as an inverse document frequency
@@ -47,7 +47,7 @@ def example_prior(agents: AgentSet, variance: float, seed: int) -> Diagonal | No
         return None
     names = sorted(told)
     each = max(1, MOST_EXAMPLES // len(names))
-    prior = Diagonal(variance, halvings(len(names), FEATURES))
+    prior = DiagonalGaussian(variance, halvings(len(names), FEATURES))
     lessons = [
         (place, prior.at(text_ids(text).astype(np.intp)))
         for place, name in enumerate(names)
@@ -73,7 +73,9 @@ def example_prior(agents: AgentSet, variance: float, seed: int) -> Diagonal | No
     return prior
 
 
-def _teach(prior: Diagonal, rows: NDArray[np.intp], ids: NDArray[np.intp], freedom: NDArray[np.float32]) -> None:
+def _teach(
+    prior: DiagonalGaussian, rows: NDArray[np.intp], ids: NDArray[np.intp], freedom: NDArray[np.float32]
+) -> None:
     """One example: a success of the first row's agent, and of none of the others."""
     index, root = rows[:, None], sqrt(len(ids))
     mean = prior.mean[index, ids]
