@@ -176,7 +176,7 @@ def posterior_alone(repeats: int, calls: int) -> list[Figure]:
     points /= np.sqrt((points * points).sum(axis=1, keepdims=True))
     for turn in range(TAUGHT):
         posterior.observe(posterior.row(names[turn % 5]), points[turn], rewards[turn], 1.0)
-    reading, asked = posterior.reading(), points.astype(np.float32)
+    reading, asked = posterior.new_snapshot(), points.astype(np.float32)
     reading.catch_up(posterior, {row: [] for row in range(5)})
     turns, learnt = count(), count()
 
