@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk.records.example import Example
+    from router_sdk.records.task import Task
+
+    Carried = tuple[Task, Mapping[str, NDArray[Any]]]
 
 Numbers = Sequence[float | None]
+N = TypeVar("N", str, str | None)
 
 
-class Coded(NamedTuple):
+class Coded(NamedTuple, Generic[N]):
     """A column of names.
 
     Attributes:
@@ -22,7 +26,7 @@ class Coded(NamedTuple):
         codes: Which of them stands in each place, integers of shape ``(n,)``.
     """
 
-    names: tuple[str | None, ...]
+    names: tuple[N, ...]
     codes: NDArray[Any]
 
 
@@ -39,6 +43,7 @@ class ExampleColumns:
         columns: The columns, in the order in which they stand here.
         others: See there.
         build: Makes the examples.
+        peek: Reads tasks and vectors of a few decisions, given by their positions; None where the examples have them.
 
     Attributes:
         decision_id: Which decisions.
@@ -57,7 +62,11 @@ class ExampleColumns:
     """
 
     def __init__(
-        self, columns: Sequence[Sequence[Any]], others: Mapping[int, Example], build: Callable[[], list[Example]]
+        self,
+        columns: Sequence[Sequence[Any]],
+        others: Mapping[int, Example],
+        build: Callable[[], list[Example]],
+        peek: Callable[[Sequence[int]], list[Carried]] | None = None,
     ) -> None:
         self.decision_id: Sequence[str] = columns[0]
         self.seq: Sequence[int] = columns[1]
@@ -70,7 +79,7 @@ class ExampleColumns:
         self.quality: Numbers = columns[8]
         self.latency_ms: Numbers = columns[9]
         self.cost_usd: Numbers = columns[10]
-        self.others, self._build = others, build
+        self.others, self._build, self._peek = others, build, peek
 
     @classmethod
     def of(cls, examples: list[Example]) -> ExampleColumns:
@@ -87,13 +96,19 @@ class ExampleColumns:
         """An object each, for who asks for more."""
         return self._build()
 
+    def carried(self, places: Sequence[int]) -> list[Carried]:
+        """Tasks and vectors of a few places, for which nothing else is read."""
+        if self._peek is not None:
+            return self._peek([self.decision_seq[place] for place in places])
+        return [(example.task, example.vectors) for example in (self.examples[place] for place in places)]
+
     @cached_property
-    def agents(self) -> Coded:
+    def agents(self) -> Coded[str | None]:
         """``agent`` as codes."""
         return _coded(self.agent)
 
     @cached_property
-    def task_types(self) -> Coded:
+    def task_types(self) -> Coded[str]:
         """``task_type`` as codes."""
         return _coded(self.task_type)
 
@@ -125,7 +140,7 @@ def _says_more(example: Example) -> bool:
     )
 
 
-def _coded(column: Sequence[str | None]) -> Coded:
+def _coded(column: Sequence[N]) -> Coded[N]:
     import numpy as np
 
     names = tuple(dict.fromkeys(column))

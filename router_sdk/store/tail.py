@@ -218,7 +218,8 @@ class LogTail:
         columns.insert(5, self._reward.plain(*columns[6:]))
         context = PayloadContext(self._connection, decisions)
         others = self._put(columns, odd, cursor, upto, context) if odd else {}
-        return ExampleColumns(columns, others, partial(self._built, columns, others, cursor, upto, context))
+        build = partial(self._built, columns, others, cursor, upto, context)
+        return ExampleColumns(columns, others, build, context.peek)
 
     def _put(
         self, columns: list[list[Any]], odd: list[int], cursor: int, upto: int, context: PayloadContext
