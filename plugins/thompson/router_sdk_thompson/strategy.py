@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
-    from router_sdk.plugin import AgentSet, Example, Proposal, RouteContext, Task
+    from router_sdk.plugin import AgentSet, Example, ExampleColumns, Proposal, RouteContext, Task
     from router_sdk_thompson.objectives.estimates import Estimates
     from router_sdk_thompson.objectives.objectives import Objectives
 
@@ -127,13 +127,22 @@ class ThompsonStrategy(Strategy):
 
     def learn(self, examples: Sequence[Example]) -> None:
         """Fold the examples into the evidence, and publish the proposals that follow from it."""
-        touched = self._evidence.fold(examples)
-        priced = self._costs.fold(examples)
+        touched, priced = self._evidence.fold(examples), self._costs.fold(examples)
+        if self._contextual_too:
+            self._contexts.learn(examples)
+        self._learnt(touched, priced=priced)
+
+    def learn_columns(self, columns: ExampleColumns) -> None:
+        """The same of a batch, in arrays where that is cheaper."""
+        touched, priced = self._evidence.fold_columns(columns), self._costs.fold_columns(columns)
+        if self._contextual_too:
+            self._contexts.learn_columns(columns)
+        self._learnt(touched, priced=priced)
+
+    def _learnt(self, touched: set[str], *, priced: bool) -> None:
         # A budget's multiplier is shared, so a price that came in shifts what is proposed for every type.
         if priced and not self._costs.objectives.quality_alone:
             touched |= self._evidence.cells.keys()
-        if self._contextual_too:
-            self._contexts.learn(examples)
         if touched or priced:
             self._publish(touched)
 

@@ -8,7 +8,10 @@ reads the log finds the same.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from router_sdk.plugin import CorruptArtifactError, InvalidConfigError
 from router_sdk_thompson.features.hashed_text import TEXT_TAG, TextFeatures, text_ids
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from router_sdk.plugin import AgentSet, Example, FeatureValue, RouteContext, StrategyServices, Task
+    from router_sdk.plugin import AgentSet, Example, ExampleColumns, FeatureValue, RouteContext, StrategyServices, Task
     from router_sdk_thompson.config import ThompsonConfig
     from router_sdk_thompson.policy.fourier_selection import FourierSnapshot
     from router_sdk_thompson.posteriors.belief import Belief
@@ -71,6 +74,26 @@ class ContextProbe:
             return kind
         self.kinds[task_type] = seen
         return seen
+
+    def bare(self, columns: ExampleColumns) -> bool:
+        """Whether no task of a batch carries more than a type, as far as is looked; only then they are counted."""
+        found = Counter(columns.task_type)
+        if any(self.kinds.get(task_type, BARE) != BARE for task_type in found):
+            return False
+        places: list[int] = []
+        for code, task_type in enumerate(columns.task_types.names):
+            before = self.counts.get(task_type, 0)
+            after = before + found[task_type]
+            looks = [*range(before + 1, min(after, ALWAYS) + 1)]
+            looks += [1 << bit for bit in range(max(before, ALWAYS).bit_length(), after.bit_length())]
+            if looks:
+                there = np.flatnonzero(columns.task_types.codes == code)
+                places += there[np.array(looks) - before - 1].tolist()
+        if any(task.text or task.features or vectors for task, vectors in columns.carried(places)):
+            return False
+        for task_type, count in found.items():
+            self.counts[task_type] = self.counts.get(task_type, 0) + count
+        return True
 
     def save(self, path: Path) -> None:
         """Write what was seen."""
@@ -170,6 +193,11 @@ class ContextualPolicy:
             vector = self._logged_vector(example) if kind.text else None
             if vector is not None or (kind.features and not kind.text):
                 self.dense.learn(example, told, example.task, vector)
+
+    def learn_columns(self, columns: ExampleColumns) -> None:
+        """``learn`` of a batch, which teaches nothing where no task carries more than a type."""
+        if not self._probe.bare(columns):
+            self.learn(columns.examples)
 
     def _learn_text(self, example: Example, told: Sequence[Change], has_features: bool) -> None:
         ids = example.vectors.get(TEXT_TAG)
