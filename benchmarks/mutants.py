@@ -43,7 +43,7 @@ ROOMS = [
     "router_sdk/gate.py",
     "router_sdk/training/selection.py",
     "router_sdk/training/work.py",
-    "router_sdk/routing/eligibility.py",
+    "router_sdk/routing/agents.py",
     "router_sdk/rewards.py",
 ]
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q"]

@@ -14,7 +14,7 @@ from router_sdk.errors import FitError, RouterError, TooFewExamplesError
 from router_sdk.isolation import FAULTS
 from router_sdk.plugins import PluginRegistry
 from router_sdk.records.record import blame
-from router_sdk.routing.request import Encoders
+from router_sdk.routing.context import Encoders
 from router_sdk.strategy import StrategyServices
 from router_sdk.training.child import TOO_FEW
 from router_sdk.training.reports import write_report

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from router_sdk.learning.performance import Performance
     from router_sdk.records import ModelVersion
     from router_sdk.rewards import RewardMark
-    from router_sdk.routing.members import Members
+    from router_sdk.routing.agents import Members
 
 
 class Folds:

@@ -12,7 +12,7 @@ from router_sdk.errors import InvalidInputError
 from router_sdk.store import Store
 
 if TYPE_CHECKING:
-    from router_sdk.engine import Engine
+    from router_sdk.assembly import Engine
     from router_sdk.exchange.importing import Observation
     from router_sdk.training.fit import Fit
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from router_sdk.engine import Engine
+from router_sdk.assembly import Engine
 from router_sdk.errors import InvalidInputError, UnknownDecisionError
 from router_sdk.exchange.importing import Observation
 from router_sdk.records import Agent, Decision, Outcome, Task, agents_of
 from router_sdk.rewards import RewardFunction
-from router_sdk.routing.assembly import StrategySpec
-from router_sdk.routing.calls import Call
+from router_sdk.routing.handle import Call
+from router_sdk.routing.strategies import StrategySpec
 from router_sdk.store.identity import check_id, check_key, check_tenant
 from router_sdk.store.rows import Entry
 

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
     from router_sdk.learning.learner import Learner
     from router_sdk.routing.chain import Chain
-    from router_sdk.routing.request import Sessions
+    from router_sdk.routing.context import Sessions
     from router_sdk.store import Store
     from router_sdk.strategy import Strategy
     from router_sdk.training.promoting import Promoter

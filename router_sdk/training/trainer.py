@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from router_sdk.evaluation.fit_report import FitReport
     from router_sdk.learning.performance import Performance
     from router_sdk.records import ModelVersion
+    from router_sdk.routing.agents import Members
     from router_sdk.routing.chain import Chain, Stage
-    from router_sdk.routing.members import Members
     from router_sdk.training.promoting import Promoter
     from router_sdk.training.registry import Registry
 

@@ -15,11 +15,10 @@ from router_sdk.errors import InvalidInputError, RouterClosedError, UnknownAgent
 from router_sdk.isolation import FAULTS
 from router_sdk.records import Decision, Distribution, Skipped, Task
 from router_sdk.records.plain import plain
+from router_sdk.routing.agents import Eligible, Members, Roster, eligible
 from router_sdk.routing.chain import Chain
-from router_sdk.routing.eligibility import Eligible, Roster, eligible
+from router_sdk.routing.context import Encoders, RequestContext, Sessions, Surroundings
 from router_sdk.routing.limits import Limits
-from router_sdk.routing.members import Members
-from router_sdk.routing.request import Encoders, RequestContext, Sessions, Surroundings
 from router_sdk.store.identity import check_key, new_id
 from router_sdk.store.rows import Entry
 

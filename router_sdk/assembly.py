@@ -10,7 +10,6 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.deciding import Deciding
 from router_sdk.errors import RouterClosedError
 from router_sdk.exchange.door import Door
 from router_sdk.exchange.intake import Intake
@@ -24,11 +23,11 @@ from router_sdk.plugins import PluginRegistry
 from router_sdk.records import Agent, Decision, Distribution, Outcome, Task
 from router_sdk.records.plain import plain
 from router_sdk.rewards import OutcomeReward, RewardFunction, RewardMark, checked_reward, reward_name, with_metrics
-from router_sdk.routing.assembly import StrategySpec, Workshop
+from router_sdk.routing.agents import Members, Roster
 from router_sdk.routing.chain import Chain
-from router_sdk.routing.eligibility import Roster
-from router_sdk.routing.members import Members
-from router_sdk.routing.request import Encoders
+from router_sdk.routing.context import Encoders
+from router_sdk.routing.decide import Deciding
+from router_sdk.routing.strategies import StrategySpec, Workshop
 from router_sdk.store import Store
 from router_sdk.store.identity import check_id, check_key, new_id
 from router_sdk.store.rows import Entry
