@@ -20,11 +20,9 @@ from router_sdk.store.connection import make_private, private_folder
 from router_sdk.store.pretraining import copy_pretraining
 from router_sdk.store.transaction import HEAD
 from router_sdk.store.versions import forgotten_after
-from router_sdk.training.child import fit_in_child
+from router_sdk.training.fit import BASE, REPORT, REQUEST, SCRATCH, VERSION, FitRequest, portable_reward, read_report
 from router_sdk.training.registry import twin
-from router_sdk.training.reports import read_report
-from router_sdk.training.request import BASE, REPORT, REQUEST, SCRATCH, VERSION, FitRequest, portable_reward
-from router_sdk.training.work import perform
+from router_sdk.training.worker import fit_in_child, perform
 
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig

@@ -30,7 +30,7 @@ from router_sdk.store.versions import (
     set_champion,
     versions,
 )
-from router_sdk.training.reports import read_report, write_report
+from router_sdk.training.fit import read_report, write_report
 
 if TYPE_CHECKING:
     from pathlib import Path

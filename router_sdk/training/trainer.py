@@ -35,9 +35,8 @@ from router_sdk.store.no_writer import READ_ONLY
 from router_sdk.store.versions import fits_since, forgotten_after, fresh_examples
 from router_sdk.strategy import Strategy
 from router_sdk.training.attempt import Attempt, FitServices, Source
-from router_sdk.training.fit import Fit, FitState
+from router_sdk.training.fit import Fit, FitState, score, summary
 from router_sdk.training.promoting import SEPARATE
-from router_sdk.training.reports import score, summary
 from router_sdk.triggers import Activity, ExampleCount
 
 if TYPE_CHECKING:

@@ -1,11 +1,11 @@
-"""Running figures of one agent on one task type: lifetime sums, the last hundred, and a moving average."""
+"""Running figures of an agent: on one task type (sums, the last hundred, a moving average), and what it costs."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from router_sdk.records import Signals
@@ -128,3 +128,53 @@ def mean_of(executions: Iterable[Figures]) -> dict[str, float | None]:
     columns = list(zip(*executions, strict=True)) or [()] * len(FIGURES)
     known = [[value for value in column if value is not None] for column in columns]
     return {name: sum(values) / len(values) if values else None for name, values in zip(FIGURES, known, strict=True)}
+
+
+_PLACES = {"cost_usd": FIGURES.index("cost_usd"), "latency_ms": FIGURES.index("latency_ms")}
+
+
+class _Sum(NamedTuple):
+    total: float = 0.0
+    reports: int = 0
+
+
+class Spending:
+    """Lifetime means of ``cost_usd`` and ``latency_ms`` by agent, corrections taken into account.
+
+    One thread notes while any other reads: a sum and its count change together, by one assignment.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str, str], _Sum] = {}
+
+    def mean(self, agent: str, figure: str) -> float | None:
+        """What an agent was measured at, in the figure's own unit; None where no outcome told."""
+        total, count = self._sums.get((agent, figure), _NOTHING)
+        return total / count if count else None
+
+    def note(self, agent: str, new: Figures | None, old: Figures | None = None) -> None:
+        """Count what an execution reported, in the place of what it reported before."""
+        for figure, place in _PLACES.items():
+            told, before = None if new is None else new[place], None if old is None else old[place]
+            if told == before:
+                continue
+            total, count = self._sums.get((agent, figure), _NOTHING)
+            total += (0.0 if told is None else told) - (0.0 if before is None else before)
+            count += (told is not None) - (before is not None)
+            self._sums[agent, figure] = _Sum(total, count) if count else _NOTHING
+
+    def forget(self, agents: Collection[str]) -> None:
+        """Start these agents' figures again."""
+        self._sums = {key: found for key, found in self._sums.items() if key[0] not in agents}
+
+    def restore(self, cells: Iterable[tuple[str, Running]]) -> None:
+        """Take over the lifetime sums of these agents, one cell for each task type of each."""
+        sums: dict[tuple[str, str], _Sum] = {}
+        for agent, cell in cells:
+            for figure, place in _PLACES.items():
+                total, count = sums.get((agent, figure), _NOTHING)
+                sums[agent, figure] = _Sum(total + cell.sums[place], count + cell.counts[place])
+        self._sums = sums
+
+
+_NOTHING = _Sum()
