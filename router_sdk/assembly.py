@@ -1,10 +1,9 @@
-"""The engine under the public face: filter, propose, sample, log, learn."""
+"""What a router is made of: its parts, put together at the start, told of forks, and ended in order."""
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import RouterClosedError
 from router_sdk.exchange.door import Door
+from router_sdk.exchange.examples import Examples
 from router_sdk.exchange.intake import Intake
 from router_sdk.folds import Folds
 from router_sdk.forking import no_fork
@@ -20,18 +20,17 @@ from router_sdk.learning.learner import Learner
 from router_sdk.learning.performance import Performance
 from router_sdk.lifetime import unwatch, watch
 from router_sdk.plugins import PluginRegistry
-from router_sdk.records import Agent, Decision, Distribution, Outcome, Task
-from router_sdk.records.plain import plain
-from router_sdk.rewards import OutcomeReward, RewardFunction, RewardMark, checked_reward, reward_name, with_metrics
+from router_sdk.recording import Recorder
+from router_sdk.records import Agent, Decision, Outcome, Task
+from router_sdk.rewards import OutcomeReward, RewardFunction, RewardMark, reward_name, with_metrics
 from router_sdk.routing.agents import Members, Roster
 from router_sdk.routing.chain import Chain
 from router_sdk.routing.context import Encoders
-from router_sdk.routing.decide import Deciding
+from router_sdk.routing.decide import Decider
 from router_sdk.routing.strategies import StrategySpec, Workshop
 from router_sdk.store import Store
-from router_sdk.store.identity import check_id, check_key, new_id
-from router_sdk.store.rows import Entry
 from router_sdk.training.attempt import FitServices
+from router_sdk.training.models import Models
 from router_sdk.training.promoting import Promoter
 from router_sdk.training.registry import Registry
 from router_sdk.training.trainer import Trainer
@@ -47,14 +46,10 @@ _UNKNOWN_REWARD = (
     "whether the reward %s is the one that the store was learnt with cannot be known (%s): each start replays the log, "
     "and what was archived is not learnt again; give it an attribute 'fingerprint', a text that changes when it does"
 )
-_METRICS_ALONE = (
-    "outcomes that hold metrics alone (%s) teach nothing; report success, quality or feedback beside them, or state "
-    'what is good: reward_metrics={"%s": {"goal": "min", "low": 0.0, "high": 1.0}}'
-)
 
 
-class Engine:
-    """Everything that happens between a task and what is learnt from its outcome.
+class Assembly:
+    """The parts of one router.
 
     Args:
         config: Settings.
@@ -73,7 +68,7 @@ class Engine:
         plugins: Iterable[object],
     ) -> None:
         self.config = config
-        self._open = self._closed = self._frozen = self._dropped = self._hinted = False
+        self._open = self._closed = self._frozen = self._dropped = False
         self.plugins = PluginRegistry.load(plugins)
         given = reward or (self.plugins.reward(config.reward) if config.reward else OutcomeReward())
         self.reward = with_metrics(given, config.reward_metrics)
@@ -113,10 +108,7 @@ class Engine:
         self._workshop.claim(chosen)
         self.performance = Performance()
         measured = self.performance.spending.mean
-        self.deciding = Deciding(self.store, self.members, self.chain, self.plugins, encoders, measured, config.seed)
-        self._observed = self.plugins.implements("on_outcome")
-        self.plugins.register(_Face(self), "router")
-        self.hook = self.plugins.hook
+        self.decider = Decider(self.store, self.members, self.chain, self.plugins, encoders, measured, config.seed)
         self.learner = self._learner = Learner(
             self.store,
             folds.all(self.chain.stages, [version for _, version in opened], self.performance),
@@ -130,17 +122,26 @@ class Engine:
             after_update=self._updated,
             on_poll=self._look_around,
         )
+        self.recorder = Recorder(
+            self.store, self.members, self.reward, self.plugins, self.learner, learn_now=config.learn_now
+        )
+        self.plugins.register(_Face(self), "router")
+        self.hook = self.plugins.hook
         services = FitServices(self.store, config, self.reward, self.plugins, encoders, self.learner)
         self.promoter = Promoter(services, self.registry, self.chain, self.members, folds.of)
         self.trainer = Trainer(services, self.registry, self.chain, self.members, self.performance, self.promoter)
-        members = self.members
-        door = Door(self.observation, self.entry, members.strangers, members.welcome, self._imported)
+        self.models = Models(
+            self.chain, self.registry, self.trainer, self.promoter, self.recorder, self.decider.vectors, self.flush
+        )
+        recorder, members = self.recorder, self.members
+        door = Door(recorder.observation, recorder.entry, members.strangers, members.welcome, recorder.imported)
         self.intake = Intake(self.store, door)
+        self.examples = Examples(self.store, self.reward, self.intake)
         self.upkeep = Upkeep(
             self.store,
             config,
             self.chain,
-            self.deciding.sessions,
+            self.decider.sessions,
             self.learner,
             self.registry,
             self.promoter,
@@ -150,7 +151,7 @@ class Engine:
         )
         self._lock_holders = (
             *(self.members, self.store.reader, self.learner.folding, self.performance, encoders),
-            *(self.deciding.sessions, self.promoter, self.trainer, self.upkeep),
+            *(self.decider.sessions, self.promoter, self.trainer, self.upkeep),
         )
         self.members.on_change(self._prepare)
         self._open = True
@@ -182,70 +183,10 @@ class Engine:
         if self._learner is not None:
             self._learner.notify(outcomes)
 
-    # -- recording
-
-    def entry(
-        self,
-        decision: Decision | str,
-        outcome: Outcome,
-        outcome_id: str | None = None,
-        tenant: str | None = None,
-        *,
-        at: float | None = None,
-    ) -> Entry:
-        """Check an outcome, and whose decision it is about where a tenant is given, and make it ready for the log.
-
-        With a tenant and an id it reads the log. It was said now, or at a time.
-        """
-        if not self._open:
-            raise RouterClosedError("the router was closed; make a new one on the same store")
-        if outcome_id is not None:
-            outcome_id = check_key(outcome_id, "outcome_id")
-        for name in (outcome.correct_agent, outcome.agent):
-            if name is not None:
-                self.members.require_known(name)
-        signals = outcome.signals()
-        if not self._hinted and isinstance(self.reward, OutcomeReward) and (names := self.reward.unstated(signals)):
-            self._hinted = True
-            _log.warning(_METRICS_ALONE, ", ".join(names), names[0])
-        if tenant is not None:
-            tenant = self.store.require_tenant(decision, tenant)
-        if not isinstance(decision, Decision):
-            return self.store.entry(check_id(decision), outcome, signals, outcome_id=outcome_id, tenant=tenant, at=at)
-        checked_reward(self.reward, signals, signals.agent or decision.agent)
-        carried = None if decision.durable else decision
-        tenant = decision.task.tenant
-        return self.store.entry(
-            decision.decision_id, outcome, signals, outcome_id=outcome_id, tenant=tenant, decision=carried, at=at
-        )
-
-    def recorded(self, decision_ids: Iterable[str], outcome: Outcome) -> None:
-        """Tell the observers of an outcome on disk, and learn now where that is asked for."""
-        if self._observed:
-            for decision_id in decision_ids:
-                self.plugins.notify("on_outcome", decision_id=decision_id, outcome=outcome)
-        if self.config.learn_now:
-            self.learner.drain()
-
-    def _imported(self, count: int, told: Iterable[tuple[str, Outcome]]) -> None:
-        if self._observed:
-            for decision_id, outcome in told:
-                self.plugins.notify("on_outcome", decision_id=decision_id, outcome=outcome)
-        self.learner.notify(count)
-        if self.config.learn_now:
-            self.learner.drain()
-
-    def observation(
-        self, task: Task, agent: str | None, at: float | None = None, decision_id: str | None = None
-    ) -> Decision:
-        """A decision that somebody else made."""
-        agent = plain(agent)
-        if agent is not None:
-            agent = self.members.require_known(agent)
-        everyone = self.members.roster.everyone
-        drawn = Distribution(everyone, (), -1, None, None, None, "observed", None, 0.0)
-        moment = time.time() if at is None else at
-        return Decision(decision_id or new_id(moment), agent, task, moment, None, False, drawn, "observed")
+    def flush(self) -> None:
+        """Return once everything routed and recorded so far is on disk and learnt."""
+        self.store.writer.flush()
+        self.learner.drain()
 
     # -- status, the end, and forks
 
@@ -254,7 +195,7 @@ class Engine:
         roster = self.members.roster
         return {
             "store": {"path": str(self.store.path), "privacy": self.config.privacy, **self.store.reader.counts()},
-            "queue": {"waiting": self.store.writer.waiting, "unlogged": self.deciding.unlogged},
+            "queue": {"waiting": self.store.writer.waiting, "unlogged": self.decider.unlogged},
             "agents": {"all": list(roster.everyone.names), "available": list(roster.available.names)},
             "strategies": [
                 {
@@ -305,7 +246,7 @@ class Engine:
         if self._closed:
             return
         self._open = False
-        self.deciding.closed = True
+        self.decider.closed = self.recorder.closed = True
         if any(held_here(holder.lock) for holder in self._lock_holders):
             self.store.writer.close()
             return
@@ -359,7 +300,7 @@ class Engine:
             self.store.after_fork()
             self.learner.after_fork()
             self.members.after_fork()
-            self.deciding.after_fork()
+            self.decider.after_fork()
             self.promoter.after_fork()
             self.trainer.after_fork()
             self.upkeep.after_fork()
@@ -368,21 +309,19 @@ class Engine:
 
 
 class _Face:
-    """What ``router.hook`` calls: the two hooks that the Router alone implements."""
+    """What ``router.hook`` calls: the two hooks that the router alone implements."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, parts: Assembly) -> None:
+        self._parts = parts
 
     @hookimpl
     def route(self, task: Task) -> Decision:
         """Route a task."""
-        return self._engine.deciding.log(self._engine.deciding.decide(Task.of(task)))
+        decider = self._parts.decider
+        return decider.log(decider.decide(Task.of(task)))
 
     @hookimpl
     def record(self, decision: Decision | str, outcome: Outcome) -> bool:
         """Record an outcome."""
-        engine = self._engine
-        entry = engine.entry(decision, outcome)
-        engine.store.writer.append((entry,))
-        engine.recorded([decision if isinstance(decision, str) else decision.decision_id], outcome)
+        self._parts.recorder.record(decision, outcome, None, None)
         return True

@@ -64,12 +64,12 @@ class OrchestratorLearning:
 
     def export_training_data(self, path: str | Path) -> int:
         """Write all iterations with their texts, and return how many."""
-        return self._router.export_examples(path)
+        return self._router.examples.export(path)
 
     def retrain(self, epochs: int = 2, learning_rate: float | None = None, batch_size: int = 8) -> bool:
         """Fit the first strategy that has a fit, and return whether the new version serves."""
         settings = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size}
-        return self._router.retrain(wait=True, **settings).state == "promoted"
+        return self._router.models.retrain(wait=True, **settings).state == "promoted"
 
 
 def _apart(given: Mapping[str, Any], known: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -114,9 +114,9 @@ class Orchestrator:
         Args:
             **settings: What of its settings to override, such as ``update="lora"`` to move the encoder, too.
         """
-        fit = self.router.retrain("bert", wait=True, **settings)
+        fit = self.router.models.retrain("bert", wait=True, **settings)
         assert fit.version is not None  # a fit that failed has raised
-        return self.router.fit_report("bert", fit.version.version)
+        return self.router.models.report("bert", fit.version.version)
 
     def close(self) -> None:
         """Let the router learn the rest and close its store."""

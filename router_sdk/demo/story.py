@@ -136,7 +136,7 @@ class Story:
         past = self._stream.past
         if not past:
             return
-        fit = self._router.pretrain([task for task, _ in past], [label for _, label in past], wait=False)
+        fit = self._router.models.pretrain([task for task, _ in past], [label for _, label in past], wait=False)
         while fit.running:
             self._progress(f"pre-training on {len(past):,} synthetic turns: {fit.words}", 0.0)
             with suppress(TimeoutError, FitError):
@@ -151,7 +151,7 @@ class Story:
             now = len(trace.agents)
             if number % look_every == 0:
                 watch.look(now)
-            trace.fitting.append(router.newest_fit is not None and router.newest_fit.running)
+            trace.fitting.append(router.models.newest_fit is not None and router.models.newest_fit.running)
             before = time.perf_counter_ns()
             decision = router.route(item.task)
             trace.route_ns.append(time.perf_counter_ns() - before)
@@ -163,17 +163,17 @@ class Story:
                 self._record(delivery)
             if now % LEARN_EVERY == LEARN_EVERY - 1:
                 router.flush()
-            watch.note_fit(now, router.newest_fit)
+            watch.note_fit(now, router.models.newest_fit)
             if now % REPORT_EVERY == 0:
                 self._progress(phase.name, now / self._total)
         trace.heuristic += self._heuristic.choices(phase.items)
         for delivery in self._feedback.due():
             self._record(delivery)
         router.flush()
-        if (fit := router.newest_fit) is not None:
+        if (fit := router.models.newest_fit) is not None:
             with suppress(FitError):
                 fit.wait()
-        watch.note_fit(len(trace.agents), router.newest_fit)
+        watch.note_fit(len(trace.agents), router.models.newest_fit)
         watch.look(len(trace.agents))
 
     def report(self, seconds: float) -> DemoReport:

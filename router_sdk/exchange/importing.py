@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.errors import InvalidInputError
 from router_sdk.exchange.lines import FOR_PEOPLE, OUTCOME_FIELDS, TASK_FIELDS
@@ -16,10 +16,10 @@ from router_sdk.exchange.values import moment, number, opinion, rescaled, truth,
 from router_sdk.records import Outcome, Task
 from router_sdk.store.journal import DeadLetter
 
-__all__ = ["ImportReport", "MappingLike", "Observation", "Observed", "Refusals", "read_observed", "read_rows"]
+if TYPE_CHECKING:
+    from router_sdk.recording import Observation
 
-Observation = tuple[Task, str | None, Outcome | None]
-"""A task, the agent that acted on it (None: nobody fitted), and what came of it."""
+__all__ = ["ImportReport", "MappingLike", "Observed", "Refusals", "read_observed", "read_rows"]
 
 MappingLike = ColumnMapping | Mapping[str, Any]
 """What the columns of a foreign file mean, or the fields of such a record."""

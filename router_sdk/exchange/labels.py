@@ -11,7 +11,7 @@ from router_sdk.spelling import normal
 
 if TYPE_CHECKING:
     from router_sdk.evaluation.labelled import Label
-    from router_sdk.exchange.importing import Observation
+    from router_sdk.recording import Observation
 
 
 def paired(tasks: Sequence[Any], labels: Sequence[Label]) -> list[tuple[Task, Label]]:

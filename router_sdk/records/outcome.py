@@ -127,3 +127,7 @@ class Outcome(Record):
             self.metrics,
             self.agent,
         )
+
+
+OutcomeLike = Outcome | Mapping[str, Any]
+"""An outcome, or a mapping of its fields."""

@@ -35,7 +35,7 @@ _UNLOGGED_NOTICE_S = 10.0
 _log = logging.getLogger(__name__)
 
 
-class Deciding:
+class Decider:
     """Filter, propose, sample, log. Called from many threads.
 
     Args:

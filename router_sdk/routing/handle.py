@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from router_sdk.records import Decision, Outcome, Task
 from router_sdk.records.fields import MAX_TEXT_CHARS
 
-if TYPE_CHECKING:
-    from router_sdk.serving import Serving
+
+class Routes(Protocol):
+    """What it needs of a router."""
+
+    @property
+    def route(self) -> Callable[..., Decision]:
+        """See ``Router.route``."""
+
+    @property
+    def aroute(self) -> Callable[..., Awaitable[Decision]]:
+        """See ``Router.aroute``."""
+
+    @property
+    def record(self) -> Callable[[Decision, Outcome], None]:
+        """See ``Router.record``."""
+
+    @property
+    def arecord(self) -> Callable[[Decision, Outcome], Awaitable[None]]:
+        """See ``Router.arecord``."""
 
 
 class Call:
@@ -24,7 +42,7 @@ class Call:
         result: Put the agent's answer here; a text is recorded as the response.
     """
 
-    def __init__(self, router: Serving, task: Task, **options: Any) -> None:
+    def __init__(self, router: Routes, task: Task, **options: Any) -> None:
         self._router = router
         self._options = options
         self._details: dict[str, Any] = {}

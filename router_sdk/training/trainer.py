@@ -157,7 +157,7 @@ class Trainer:
     # -- by hand
 
     def retrain(self, strategy: str | None, settings: Mapping[str, Any], source: Source | None = None) -> Fit:
-        """Start a fit, see ``Router.retrain``; with ``source``, from the made-up examples that it writes."""
+        """Start a fit, see ``Router.models.retrain``; with ``source``, from the made-up examples that it writes."""
         if not self._services.config.fits:
             raise NotTrainableError(SEPARATE)
         stage = next(self._fitted, None) if strategy is None else self._chain.stage(strategy)
@@ -174,7 +174,7 @@ class Trainer:
         if fit is None:
             if self._closed:
                 raise RouterClosedError("the router was closed; make a new one on the same store")
-            raise FitError("another fit is running: wait for it, or stop it, see Router.newest_fit")
+            raise FitError("another fit is running: wait for it, or stop it, see Router.models.newest_fit")
         return fit
 
     # -- the fit itself

@@ -191,4 +191,4 @@ def test_a_fit_that_exits_has_failed(make_router):
     texts = [f"{agent} {number}" for number in range(20) for agent in ("analyst", "billing", "coder")]
     router.fit(texts, [text.split()[0] for text in texts])
     with pytest.raises(FitError, match="SystemExit: bye"):
-        router.retrain(wait=True)
+        router.models.retrain(wait=True)

@@ -65,7 +65,7 @@ def export(
         if path == STDIN:
             _to_stdout(router, form, settings)
             return
-        written = router.export_examples(path, format=form, **settings)
+        written = router.examples.export(path, format=form, **settings)
     invocation.screen.show(
         {"path": path, "format": form, "examples": written}, lambda: [f"Wrote {counted(written, 'example')} to {path}."]
     )

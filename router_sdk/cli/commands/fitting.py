@@ -74,7 +74,7 @@ def retrain(
             if not any(trainable(router.strategy(name)) for name in names):
                 raise not_trainable(strategy or names)  # before anything is imported
             report = bring_in(invocation, router, source, mapping, new_agents=new_agents)
-        fit = _watched(invocation, router.retrain(strategy, **settings))
+        fit = _watched(invocation, router.models.retrain(strategy, **settings))
     _show(invocation, fit, report)
     if report is not None:
         check_refused(report)
@@ -106,7 +106,7 @@ def pretrain(
         if not router.agents:
             for agent in agents:
                 router.add_agent(agent)
-        fit = _watched(invocation, router.pretrain(tasks, wanted, strategy, wait=False, **_settings(set_)))
+        fit = _watched(invocation, router.models.pretrain(tasks, wanted, strategy, wait=False, **_settings(set_)))
     _show(invocation, fit)
 
 

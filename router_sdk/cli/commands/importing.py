@@ -82,7 +82,7 @@ def bring_in(
 ) -> ImportReport:
     """Import a file while a bar moves, and say which lines were refused."""
     with invocation.screen.progress("importing") as tell:
-        report = router.import_examples(source, mapping=mapping, new_agents=new_agents, tell=tell)
+        report = router.examples.import_from(source, mapping=mapping, new_agents=new_agents, tell=tell)
     for reason in report.errors:
         invocation.screen.refuse({"message": reason}, reason)
     if (more := report.rejected - len(report.errors)) > 0:

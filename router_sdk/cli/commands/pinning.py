@@ -17,7 +17,7 @@ def pin(
 ) -> None:
     """Keep what serves, whatever fits come to, until router unpin, promote or rollback."""
     with invocation.router(new=False) as router:
-        number = router.pin(strategy, version)
+        number = router.models.pin(strategy, version)
     name = visible(strategy)
     what = f"{name} as it is without any fit" if number is None else f"Version {number} of {name}"
     invocation.screen.show(
@@ -29,7 +29,7 @@ def pin(
 def unpin(invocation: Invocation, strategy: Annotated[str, typer.Argument(help="Whose version.")]) -> None:
     """Let fits that pass the gate replace what serves again."""
     with invocation.router(new=False) as router:
-        router.unpin(strategy)
+        router.models.unpin(strategy)
     invocation.screen.show(
         {"strategy": strategy, "pinned": False},
         lambda: [f"A fit of {visible(strategy)} that passes the gate replaces what serves again."],

@@ -27,7 +27,7 @@ def versions(
 ) -> None:
     """Show the fitted versions: what they learnt from, what the gate said, and which one serves."""
     with invocation.router(new=False, read_only=True) as router:
-        found = router.versions(strategy)
+        found = router.models.versions(strategy)
     invocation.screen.show({"versions": [version.to_dict() for version in found]}, lambda: [_table(found)])
 
 
@@ -40,7 +40,7 @@ def promote(
 ) -> None:
     """Let a version serve: in this store's routers within seconds, and until router unpin."""
     with invocation.router(new=False) as router:
-        router.promote(strategy, version, reason=reason, force=force)
+        router.models.promote(strategy, version, reason=reason, force=force)
     invocation.screen.show(
         {"strategy": strategy, "version": version}, lambda: [f"Version {version} of {visible(strategy)} serves."]
     )
@@ -49,7 +49,7 @@ def promote(
 def rollback(invocation: Invocation, strategy: Annotated[str, typer.Argument(help="Whose version.")]) -> None:
     """Let the version before serve again, and pin it: see router unpin."""
     with invocation.router(new=False) as router:
-        number = router.rollback(strategy)
+        number = router.models.rollback(strategy)
     what = "The strategy without any fit" if number is None else f"Version {number}"
     invocation.screen.show(
         {"strategy": strategy, "version": number}, lambda: [f"{what} of {visible(strategy)} serves again."]
@@ -64,10 +64,10 @@ def report(
 ) -> None:
     """Write a page about a fit: learning curves, confusion before and after, what was forgotten."""
     with invocation.router(new=False, read_only=True) as router:
-        known = router.versions(strategy)
+        known = router.models.versions(strategy)
         if version is None and not known:
             raise UnknownVersionError(f"strategy {strategy!r} was never fitted; fit it with router retrain")
-        found = router.fit_report(strategy, version or known[-1].version)
+        found = router.models.report(strategy, version or known[-1].version)
     target = out or Path(f"{strategy}-{found.version}.html")
     try:
         target.write_text(render_fit_report(found), encoding="utf-8")

@@ -88,7 +88,7 @@ def test_the_older_calls_keep_the_text_and_a_transformer_learns_and_retrains_fro
         texts = [json.loads(line)["text"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
         assert texts[-1] == "Iteration 39: the error is far too large"
         assert learning.retrain(epochs=1, batch_size=4) in (True, False)
-        assert router.fit_report("bert", 1).examples > 0
+        assert router.models.report("bert", 1).examples > 0
 
 
 def test_the_older_call_makes_words_of_a_state_without_any(make_router):

@@ -13,7 +13,7 @@ PATIENCE_S = 10.0
 
 
 def strategy_of(router):
-    return router._engine.chain.stages[0].strategy
+    return router._parts.chain.stages[0].strategy
 
 
 def wait_until(holds):
@@ -99,13 +99,13 @@ def test_a_strategy_that_fails_to_learn_says_so_and_stops_nobody(make_router, ca
     router.flush()
     router.observe("x", "coder", Outcome(quality=1.0))
     router.flush()
-    assert [stage.strategy.state.get(("coder", "default")) for stage in router._engine.chain.stages] == [(1, 1_000)] * 2
+    assert [stage.strategy.state.get(("coder", "default")) for stage in router._parts.chain.stages] == [(1, 1_000)] * 2
     assert router.status()["learner"]["refused"] == {"failing": 1}
     assert router.statistics()["failed_updates"] == 1
     router.snapshot()
-    saved = router._engine.store.reader.query(lambda c: c.execute("SELECT DISTINCT strategy FROM snapshots").fetchall())
+    saved = router._parts.store.reader.query(lambda c: c.execute("SELECT DISTINCT strategy FROM snapshots").fetchall())
     assert sorted(name for (name,) in saved) == ["counting", "failing", "performance"]
-    errors = router._engine.store.reader.query(
+    errors = router._parts.store.reader.query(
         lambda c: c.execute("SELECT error FROM learning_events WHERE error IS NOT NULL").fetchall()
     )
     assert errors == [("ValueError",)]
@@ -157,7 +157,7 @@ def test_who_asks_while_the_router_closes_is_served_or_told(make_router, tmp_pat
 def test_a_request_that_meets_the_end_is_never_forgotten(make_router):
     """Between the check and the queue, the router closes."""
     router = make_router([Counting])
-    learner = router._engine.learner
+    learner = router._parts.learner
     made, go_on = threading.Event(), threading.Event()
 
     class Slow(Promise):
