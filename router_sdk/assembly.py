@@ -9,10 +9,10 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from router_sdk.erasing import Eraser
 from router_sdk.errors import RouterClosedError
-from router_sdk.exchange.door import Door
 from router_sdk.exchange.examples import Examples
-from router_sdk.exchange.intake import Intake
+from router_sdk.exchange.importing import Intake
 from router_sdk.folds import Folds
 from router_sdk.forking import no_fork
 from router_sdk.hookspecs import hookimpl
@@ -133,20 +133,17 @@ class Assembly:
         self.models = Models(
             self.chain, self.registry, self.trainer, self.promoter, self.recorder, self.decider.vectors, self.flush
         )
-        recorder, members = self.recorder, self.members
-        door = Door(recorder.observation, recorder.entry, members.strangers, members.welcome, recorder.imported)
-        self.intake = Intake(self.store, door)
+        self.intake = Intake(self.store, self.recorder, self.members)
         self.examples = Examples(self.store, self.reward, self.intake)
         self.upkeep = Upkeep(
             self.store,
             config,
-            self.chain,
+            Eraser(self.store, self.chain, self.learner, self.registry, self.trainer, self._workshop.installed),
             self.decider.sessions,
             self.learner,
             self.registry,
             self.promoter,
             self.trainer,
-            self._workshop.installed,
             self.intake.go_on,
         )
         self._lock_holders = (

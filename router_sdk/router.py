@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from router_sdk.assembly import Assembly
 from router_sdk.errors import InvalidInputError, UnknownDecisionError
 from router_sdk.evaluation.labelled import Evaluation, Label, judge
-from router_sdk.exchange.labels import observations, paired
+from router_sdk.exchange.observations import observations, paired
 from router_sdk.learning.performance import AgentPerformance
 from router_sdk.learning.verification import verify_replay
 from router_sdk.records import Agent, AgentLike, Decision, Outcome, OutcomeLike, Task, TaskLike, agents_of
@@ -24,10 +24,9 @@ from router_sdk.records.plain import plain
 from router_sdk.rewards import RewardFunction
 from router_sdk.routing.handle import Call
 from router_sdk.routing.strategies import StrategySpec
-from router_sdk.store.activity import answered, learning_events, passed
 from router_sdk.store.backup import BackupReport, backup
+from router_sdk.store.events import answered, dead_letters, learning_events, learning_totals, passed
 from router_sdk.store.identity import check_id, check_key, check_tenant, check_time
-from router_sdk.store.journal import dead_letters, learning_totals
 from router_sdk.strategy import Strategy
 
 if TYPE_CHECKING:

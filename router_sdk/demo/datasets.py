@@ -13,8 +13,8 @@ from router_sdk.demo.sidecar import described_agent, read_sidecar
 from router_sdk.demo.stream import StreamItem
 from router_sdk.demo.table import MAX_BAD_LINES, BadLine, BadLines, Row, read_rows
 from router_sdk.errors import InvalidInputError
-from router_sdk.exchange.importing import MappingLike
-from router_sdk.exchange.mapping import ColumnMapping
+from router_sdk.exchange.columns import ColumnMapping
+from router_sdk.exchange.observations import MappingLike
 from router_sdk.records import Agent, Task
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from router_sdk.demo.table import MAX_BAD_LINES
-from router_sdk.exchange.mapping import ColumnMapping
+from router_sdk.exchange.columns import ColumnMapping
 
 
 class DemoConfig(BaseModel):

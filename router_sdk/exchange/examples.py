@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from router_sdk.errors import InvalidInputError
-from router_sdk.exchange.asking import most_telling
 from router_sdk.exchange.exporting import ExportFormat, ExportOptions, ExportSettings, export_examples
-from router_sdk.exchange.history import History
+from router_sdk.exchange.history import History, most_telling
 
 if TYPE_CHECKING:
-    from router_sdk.exchange.importing import ImportReport, MappingLike
-    from router_sdk.exchange.intake import Intake, Tell
+    from router_sdk.exchange.importing import Intake, Tell
+    from router_sdk.exchange.observations import ImportReport, MappingLike
     from router_sdk.records import Decision, Example
     from router_sdk.rewards import RewardFunction
     from router_sdk.store import Store

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from router_sdk.isolation import FAULTS, let_end
 from router_sdk.records.record import blame
-from router_sdk.store.journal import LearningEvent
+from router_sdk.store.events import LearningEvent
 from router_sdk.store.snapshots import fingerprint
 
 if TYPE_CHECKING:

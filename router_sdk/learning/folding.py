@@ -17,12 +17,12 @@ from router_sdk.learning.fold import Fold, apply_all
 from router_sdk.learning.mending import BeyondMendingError, CannotForgetError, mending
 from router_sdk.records.record import blame
 from router_sdk.rewards import RewardMark, reward_name
-from router_sdk.store.journal import Refusal, refused_decisions, write_refusals
+from router_sdk.store.events import Refusal, refused_decisions, write_refusals
 from router_sdk.store.snapshots import fingerprint
 
 if TYPE_CHECKING:
     from router_sdk.store import Store
-    from router_sdk.store.journal import LearningEvent
+    from router_sdk.store.events import LearningEvent
 
 _NOBODY = 2**62
 """Position of the last one where there is none."""

@@ -22,7 +22,7 @@ from router_sdk.learning.fold import hurt_by
 from router_sdk.records.record import blame
 from router_sdk.store.artifacts import DRAFT
 from router_sdk.store.connection import private_folder
-from router_sdk.store.journal import Refusal
+from router_sdk.store.events import Refusal
 
 if TYPE_CHECKING:
     from router_sdk.learning.fold import Fold, Foldable

@@ -1,19 +1,23 @@
-"""Records to rows: which columns a decision and an outcome fill."""
+"""Records to rows and back: what of a decision, a task and an outcome stands in which column."""
 
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
-from collections.abc import Mapping
-from itertools import islice
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property, lru_cache
+from itertools import chain, islice
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from router_sdk.records import Skipped
+from router_sdk.records import Skipped, Task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from router_sdk.records import Decision, Outcome, Signals, Task
+    from router_sdk.records import Decision, Outcome, Signals
     from router_sdk.store.privacy import Privacy
 
 DECISION_COLUMNS = (
@@ -141,3 +145,182 @@ def outcome_payload(outcome: Outcome, privacy: Privacy) -> tuple[Any, ...] | Non
         return None
     texts = (privacy.text(outcome.response), privacy.text(outcome.feedback_text), privacy.text(outcome.error))
     return None if texts == (None, None, None) else (None, None, None, None, *texts, None, None)
+
+
+# -- back again
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+TASK_COLUMNS = "d.task_type, d.tenant, d.step, d.parent_decision_id, p.session_id, p.text, p.features, p.context"
+"""What ``stored_task`` needs of ``decisions d LEFT JOIN payloads p``."""
+
+
+def stored_task(row: Sequence[Any]) -> Task:
+    """Rebuild a task from ``TASK_COLUMNS``.
+
+    It may hold less than a task that can be routed: privacy and ``forget`` remove texts.
+    """
+    task_type, tenant, step, parent, session_id, text, features, context = row
+    fields: dict[str, Any] = {"text": text or "", "task_type": task_type, "tenant": tenant, "session_id": session_id}
+    if step is not None or parent is not None:
+        fields |= {"step": step, "parent_decision_id": parent}
+    if features:
+        fields["features"] = json.loads(features)
+    if context:
+        rest = json.loads(context)
+        fields |= {**rest, "requires": frozenset(rest.get("requires", ())), "history": tuple(rest.get("history", ()))}
+    return Task.model_construct(**fields)
+
+
+class PayloadContext:
+    """The ``Context`` of all examples of one batch.
+
+    Must be asked on the thread that reads the log, while it handles the batch.
+
+    Args:
+        connection: The reading connection.
+        seqs: Positions of the batch's decisions, or rows that begin with them.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, seqs: Iterable[int | Sequence[Any]]) -> None:
+        self._connection = connection
+        self._wanted = seqs
+
+    @cached_property
+    def _seqs(self) -> str:
+        """The positions as a JSON array, for ``json_each``: one parameter whatever their number."""
+        return json.dumps([seq if isinstance(seq, int) else seq[0] for seq in self._wanted])
+
+    @cached_property
+    def _tasks(self) -> dict[int, Task]:
+        query = f"""SELECT d.seq, {TASK_COLUMNS} FROM decisions d LEFT JOIN payloads p ON p.seq = d.seq
+                    WHERE d.seq IN (SELECT value FROM json_each(?))"""
+        return {seq: stored_task(rest) for seq, *rest in self._connection.execute(query, (self._seqs,))}
+
+    @cached_property
+    def _hashes(self) -> dict[int, tuple[str | None, str | None]]:
+        query = """SELECT seq, context_hash, dedupe_hash FROM payloads
+                   WHERE seq IN (SELECT value FROM json_each(?))"""
+        return {seq: (about, same) for seq, about, same in self._connection.execute(query, (self._seqs,))}
+
+    @cached_property
+    def _vectors(self) -> dict[int, dict[str, NDArray[Any]]]:
+        import numpy as np
+
+        found: dict[int, dict[str, NDArray[Any]]] = {}
+        query = "SELECT seq, encoder, dtype, vector FROM vectors WHERE seq IN (SELECT value FROM json_each(?))"
+        for seq, encoder, dtype, vector in self._connection.execute(query, (self._seqs,)):
+            found.setdefault(seq, {})[encoder] = np.frombuffer(vector, dtype=dtype)
+        return found
+
+    @cached_property
+    def _drawn(self) -> dict[int, tuple[tuple[str, ...], bytes]]:
+        query = """SELECT d.seq, d.set_id, d.probabilities FROM decisions d
+                   WHERE d.seq IN (SELECT value FROM json_each(?))"""
+        rows = self._connection.execute(query, (self._seqs,)).fetchall()
+        sets = {
+            set_id: tuple(names.split("\x00")) if names else ()
+            for set_id, names in self._connection.execute(
+                "SELECT set_id, names FROM agent_sets WHERE set_id IN (SELECT value FROM json_each(?))",
+                (json.dumps(list({row[1] for row in rows})),),
+            )
+        }
+        return {seq: (sets[set_id], blob) for seq, set_id, blob in rows}
+
+    def task(self, decision_seq: int) -> Task:
+        """The routed task; without its text where privacy or ``forget`` removed it."""
+        return self._tasks[decision_seq]
+
+    def hashes(self, decision_seq: int) -> tuple[str | None, str | None]:
+        """Its ``context_hash``, equal for texts that differ in form alone, and its ``dedupe_hash``, for equal tasks."""
+        return self._hashes.get(decision_seq, (None, None))
+
+    def vectors(self, decision_seq: int) -> Mapping[str, NDArray[Any]]:
+        """Logged embeddings by encoder tag."""
+        return self._vectors.get(decision_seq, _NOTHING)
+
+    def eligible(self, decision_seq: int) -> tuple[str, ...]:
+        """Names of the agents that were eligible."""
+        return self._drawn[decision_seq][0]
+
+    def probabilities(self, decision_seq: int) -> Mapping[str, float]:
+        """Logged probabilities; empty where somebody else decided."""
+        names, blob = self._drawn[decision_seq]
+        return dict(zip(names, array("f", blob), strict=True)) if blob else _NOTHING
+
+
+# -- rows into tables
+
+_ROWS = 256
+
+
+@lru_cache(maxsize=1024)
+def _insert(table: str, columns: str, rows: int, verb: str) -> str:
+    """One multi-row INSERT: a statement per row would hand the interpreter lock back and forth."""
+    row = f"({', '.join('?' * (columns.count(',') + 1))})"
+    return f"{verb} INTO {table} ({columns}) VALUES {', '.join([row] * rows)}"
+
+
+def insert_rows(
+    connection: sqlite3.Connection, table: str, columns: str, rows: Sequence[tuple[Any, ...]], *, verb: str = "INSERT"
+) -> None:
+    """Insert all rows, 256 to a statement: SQLite binds a limited number of values."""
+    for start in range(0, len(rows), _ROWS):
+        part = rows[start : start + _ROWS]
+        connection.execute(_insert(table, columns, len(part), verb), tuple(chain.from_iterable(part)))
+
+
+def insert_sets(connection: sqlite3.Connection, sets: Mapping[int, Sequence[str]]) -> None:
+    """Insert sets of agents by their ids; another process may have written the same."""
+    rows = [(set_id, "\x00".join(names)) for set_id, names in sets.items()]
+    insert_rows(connection, "agent_sets", "set_id, names", rows, verb="INSERT OR IGNORE")
+
+
+Owner = tuple[str | None, ...]
+"""What tells the outcomes of one tenant from another's: its name, or of a decision that is not there, its id and whose
+the outcome claims to be. Before its decision comes nobody knows whose it is: a false claim swallows nothing."""
+
+_DELIVERED = {
+    "tenant": """SELECT o.decision_id FROM outcomes o JOIN decisions d ON d.decision_id = o.decision_id
+                 WHERE o.outcome_id = ? AND d.tenant IS ?""",
+    "decision": "SELECT decision_id FROM outcomes WHERE outcome_id = ? AND decision_id = ? AND tenant IS ?",
+}
+
+
+def delivered(connection: sqlite3.Connection, outcome_id: str, owner: Owner) -> str | None:
+    """Of which decision there is an outcome of that id of the same owner."""
+    kind, *names = owner
+    found = connection.execute(_DELIVERED[str(kind)], (outcome_id, *names)).fetchone()
+    return None if found is None else str(found[0])
+
+
+def owner_of(connection: sqlite3.Connection, decision_id: str, claimed: str | None) -> Owner:
+    """Whose an outcome of a decision is that claims to be a tenant's, or nobody's."""
+    row = connection.execute("SELECT tenant FROM decisions WHERE decision_id = ?", (decision_id,)).fetchone()
+    return ("decision", decision_id, claimed) if row is None else ("tenant", row[0])
+
+
+_FOREIGN = """
+SELECT o.seq FROM decisions d JOIN outcomes o ON o.decision_id = d.decision_id
+WHERE d.decision_id IN (SELECT value FROM json_each(?)) AND o.tenant IS NOT NULL AND o.tenant IS NOT d.tenant"""
+
+
+def refuse_foreign_outcomes(connection: sqlite3.Connection, decision_ids: list[str]) -> None:
+    """Outcomes that came before these decisions, for another tenant: they are dead letters now."""
+    seqs = json.dumps([seq for (seq,) in connection.execute(_FOREIGN, (json.dumps(decision_ids),))])
+    if seqs == "[]":
+        return
+    chosen = "seq IN (SELECT value FROM json_each(?))"
+    connection.execute(
+        f"""INSERT INTO dead_letters (at, kind, decision_id, reason)
+            SELECT ?, 'outcome', decision_id, 'its decision is another tenant''s' FROM outcomes WHERE {chosen}""",
+        (time.time(), seqs),
+    )
+    connection.execute(f"DELETE FROM payloads WHERE {chosen}", (seqs,))
+    connection.execute(f"DELETE FROM outcomes WHERE {chosen}", (seqs,))
+
+
+def forgotten(connection: sqlite3.Connection, decision_id: str) -> bool:
+    """Whether a decision was forgotten: what is said of it later is not kept either, beside the numbers."""
+    query = "SELECT 1 FROM forgotten_decisions WHERE decision_id = ?"
+    return connection.execute(query, (decision_id,)).fetchone() is not None

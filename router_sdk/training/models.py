@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import InvalidInputError
-from router_sdk.exchange.labels import observations, paired
+from router_sdk.exchange.observations import observations, paired
 from router_sdk.training.pretraining import Vectors, write_examples
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from router_sdk.errors import GateRefusedError, NotTrainableError, RouterError
 from router_sdk.routing.chain import Chain, Stage
-from router_sdk.store.versions import ROLLBACK, alias_token
+from router_sdk.store.registry import ROLLBACK, alias_token
 from router_sdk.training.registry import Registry, twin
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from router_sdk.store.artifacts import (
 )
 from router_sdk.store.connection import make_private, private_folder
 from router_sdk.store.identity import new_id
-from router_sdk.store.versions import (
+from router_sdk.store.registry import (
     Champion,
     add_version,
     before,

@@ -30,9 +30,9 @@ from router_sdk.neighbours import in_our_words
 from router_sdk.records.record import blame, describe
 from router_sdk.store.artifacts import entry
 from router_sdk.store.connection import PRIVATE_FILE, private_folder
-from router_sdk.store.journal import LearningEvent, write_learning_events
-from router_sdk.store.no_writer import READ_ONLY
-from router_sdk.store.versions import fits_since, forgotten_after, fresh_examples
+from router_sdk.store.events import LearningEvent, write_learning_events
+from router_sdk.store.registry import fits_since, forgotten_after, fresh_examples
+from router_sdk.store.store import READ_ONLY
 from router_sdk.strategy import Strategy
 from router_sdk.training.attempt import Attempt, FitServices, Source
 from router_sdk.training.fit import Fit, FitState, score, summary

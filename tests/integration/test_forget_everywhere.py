@@ -11,7 +11,7 @@ import pytest
 from fitted_strategy import Words
 from killable import Living, bytes_beside
 
-from router_sdk import Agent, Outcome, Router, Task, upkeep
+from router_sdk import Agent, Outcome, Router, Task, erasing
 from router_sdk.errors import FitError, StoreUnavailableError
 from router_sdk.exchange import exporting
 
@@ -232,7 +232,9 @@ def test_what_others_learnt_of_an_archived_past_is_written_anew_without_it(store
         table = dict(router.strategy("words").memory)
     with open_router(store, ["thompson"]) as router:
         router.archive(2e9)
-        router._parts.upkeep._strategy_of = lambda name: Words(Words.Config(), router.strategy("thompson").services)
+        router._parts.upkeep._eraser._strategy_of = lambda name: Words(
+            Words.Config(), router.strategy("thompson").services
+        )
         assert router.forget(SESSION) == 3
         assert_gone(store)
     with open_router(store, [Words]) as router:
@@ -394,8 +396,8 @@ def leftovers(store):
 
 
 def test_what_killed_processes_left_is_reached_once_nobody_can_be_writing_it(store, leftovers, monkeypatch):
-    monkeypatch.setattr(upkeep, "_KILLED_S", 60.0)
-    monkeypatch.setattr(upkeep, "_WRITING_S", 0.1)
+    monkeypatch.setattr(erasing, "_KILLED_S", 60.0)
+    monkeypatch.setattr(erasing, "_WRITING_S", 0.1)
     *young, damaged = leftovers
     with open_router(store) as router:
         router.forget(SESSION)

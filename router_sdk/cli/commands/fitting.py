@@ -29,8 +29,8 @@ from router_sdk.training.trainer import not_trainable, trainable
 
 if TYPE_CHECKING:
     from router_sdk.evaluation.labelled import Label
-    from router_sdk.exchange.importing import ImportReport
-    from router_sdk.exchange.mapping import ColumnMapping
+    from router_sdk.exchange.columns import ColumnMapping
+    from router_sdk.exchange.observations import ImportReport
     from router_sdk.records import Agent, Task
     from router_sdk.training.fit import Fit
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from router_sdk.exchange.importing import ImportReport
-    from router_sdk.exchange.mapping import ColumnMapping
+    from router_sdk.exchange.columns import ColumnMapping
+    from router_sdk.exchange.observations import ImportReport
     from router_sdk.router import Router
 
 _SHOWN = 20
@@ -126,7 +126,7 @@ def told_mapping(
     Raises:
         InvalidInputError: if it is malformed.
     """
-    from router_sdk.exchange.mapping import ColumnMapping
+    from router_sdk.exchange.columns import ColumnMapping
 
     if not (pairs or labels or score_range):
         return None

@@ -18,7 +18,7 @@ from router_sdk.cli.tables import table, word
 from router_sdk.errors import InvalidInputError, RouterError
 
 if TYPE_CHECKING:
-    from router_sdk.exchange.mapping import ColumnMapping
+    from router_sdk.exchange.columns import ColumnMapping
     from router_sdk.router import Router
 
 COLUMNS = ("line", "id", "agent", "score", "probability", "ranking", "error")
@@ -70,8 +70,8 @@ def predict(
 def _answers(
     router: Router, source: Path, mapping: ColumnMapping | None, top_k: int | None
 ) -> Iterator[dict[str, Any]]:
-    from router_sdk.exchange.importing import read_task
     from router_sdk.exchange.lines import TEXTS
+    from router_sdk.exchange.observations import read_task
     from router_sdk.exchange.reading import rows_and_fault
 
     texts = TEXTS if mapping is None else TEXTS | mapping.texts
@@ -106,7 +106,7 @@ def _answers(
 @contextmanager
 def _writing(output: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """Takes answers to a file that appears whole or not at all, or to stdout."""
-    from router_sdk.exchange.exported import replacing
+    from router_sdk.exchange.exporting import replacing
     from router_sdk.exchange.lines import dumped
 
     if output == STDIN:

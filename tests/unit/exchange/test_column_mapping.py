@@ -7,8 +7,7 @@ import pytest
 from router_sdk import Router
 from router_sdk.demo.datasets import read_dataset
 from router_sdk.errors import InvalidInputError
-from router_sdk.exchange.category_tree import category_path
-from router_sdk.exchange.mapping import ColumnMapping
+from router_sdk.exchange.columns import ColumnMapping, category_path
 
 from ..doubles import Counting
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from router_sdk import Outcome, Router, Task
 from router_sdk.errors import InvalidInputError, RouterError
-from router_sdk.exchange.importing import read_rows, split_row
+from router_sdk.exchange.observations import split_row
+from router_sdk.exchange.reading import read_rows
 
 from ..doubles import Counting
 

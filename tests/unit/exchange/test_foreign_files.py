@@ -8,9 +8,9 @@ import pytest
 from router_sdk import Outcome, Router
 from router_sdk.errors import InvalidInputError, UnknownAgentError
 from router_sdk.exchange import reading
-from router_sdk.exchange.importing import ImportReport, read_observed, read_rows, split_row
-from router_sdk.exchange.mapping import ColumnMapping
-from router_sdk.exchange.values import moment, number, opinion, rescaled, truth, whole
+from router_sdk.exchange.columns import ColumnMapping
+from router_sdk.exchange.observations import ImportReport, read_observed, split_row
+from router_sdk.exchange.reading import moment, number, opinion, read_rows, rescaled, truth, whole
 
 from ..doubles import Counting
 

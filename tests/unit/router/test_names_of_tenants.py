@@ -13,7 +13,7 @@ from router_sdk.errors import (
     UnknownDecisionError,
     WrongTenantError,
 )
-from router_sdk.store import idempotency
+from router_sdk.store import identity
 from router_sdk.store.identity import new_id
 
 from ..doubles import Counting
@@ -253,7 +253,7 @@ def test_the_same_key_with_another_task_is_refused(make_router, agents, privacy)
 
 
 def test_of_a_text_that_is_not_kept_the_newest_are_known(make_router, monkeypatch):
-    monkeypatch.setattr(idempotency, "_REMEMBERED", 2)
+    monkeypatch.setattr(identity, "_REMEMBERED", 2)
     router = make_router([Counting], privacy="none")
     first = router.route("x", idempotency_key="0")
     for number in range(1, 3):

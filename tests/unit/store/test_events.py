@@ -7,22 +7,26 @@ import pytest
 from router_sdk import Agent, Decision, Task
 from router_sdk.errors import RouterClosedError
 from router_sdk.records import AgentSet, Distribution, Signals, Skipped
-from router_sdk.store import catalog, journal, rows
-from router_sdk.store.activity import answered, learning_events, passed
-from router_sdk.store.catalog import add_agents, catalog_version, read_agents, remove_agent
-from router_sdk.store.identity import new_id
-from router_sdk.store.intents import add_intent, pending_intents
-from router_sdk.store.joining import NOTHING, SIGNAL_COLUMNS, Joined, Part, Revision, signals_of
-from router_sdk.store.journal import (
+from router_sdk.store import events as journal
+from router_sdk.store import registry as catalog
+from router_sdk.store import rows
+from router_sdk.store.coordination import add_intent, pending_intents
+from router_sdk.store.events import (
     LearningEvent,
+    answered,
     dead_letters,
+    learning_events,
     learning_totals,
     merged,
+    passed,
     sweep_pending,
     write_dead_letters,
     write_learning_events,
 )
+from router_sdk.store.identity import new_id
+from router_sdk.store.registry import add_agents, catalog_version, read_agents, remove_agent
 from router_sdk.store.rows import Entry
+from router_sdk.store.tail import NOTHING, SIGNAL_COLUMNS, Joined, Part, Revision, signals_of
 
 NOW = 1_000.0
 

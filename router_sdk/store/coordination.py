@@ -1,4 +1,8 @@
-"""What takes more than one transaction: logged before it begins, and finished by whoever comes next if cut off."""
+"""What processes on one log tell each other: what is begun and not done, and how far each has read.
+
+What takes more than one transaction is logged before it begins, as an intent, and finished by whoever comes next if cut
+off. What somebody may still have to read is not archived.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
+
+    from router_sdk.store.group_commit import LogWriter
 
 Kind = Literal["forget", "archive", "promote", "import"]
 
@@ -57,3 +63,34 @@ def pending_intents(connection: sqlite3.Connection) -> list[Intent]:
     """What is not done, oldest first."""
     rows = connection.execute("SELECT id, kind, at, body FROM intents ORDER BY id").fetchall()
     return [Intent(number, kind, at, json.loads(body)) for number, kind, at, body in rows]
+
+
+# -- consumers
+
+HEARD_OF_S = 3_600.0
+"""A consumer that was not heard of for so long is gone."""
+
+
+def note_consumers(writer: LogWriter, process: str, cursors: Mapping[str, int]) -> None:
+    """Log how far the folds of this process are saved, and that it is there.
+
+    Args:
+        writer: The log.
+        process: Its own name, new for each process.
+        cursors: Position up to which each fold's state is in a snapshot.
+    """
+    now = time.time()
+
+    def work(connection: sqlite3.Connection, seq: int) -> None:
+        connection.execute("DELETE FROM consumers WHERE process = ? OR at < ?", (process, now - HEARD_OF_S))
+        rows = [(name, process, cursor, now) for name, cursor in cursors.items()]
+        connection.executemany("INSERT INTO consumers (name, process, cursor, at) VALUES (?, ?, ?, ?)", rows)
+
+    writer.transact(work)
+
+
+def low_water(connection: sqlite3.Connection, process: str) -> int | None:
+    """Position that every other consumer has passed; None where there is no other."""
+    query = "SELECT min(cursor) FROM consumers WHERE process != ? AND at > ?"
+    found: int | None = connection.execute(query, (process, time.time() - HEARD_OF_S)).fetchone()[0]
+    return found

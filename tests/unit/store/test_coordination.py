@@ -4,13 +4,14 @@ from types import MappingProxyType, SimpleNamespace
 
 import pytest
 
-from router_sdk.store import consumers
-from router_sdk.store.consumers import low_water, note_consumers
-from router_sdk.store.intents import (
+from router_sdk.store import coordination as consumers
+from router_sdk.store.coordination import (
     Intent,
     add_intent,
     continue_intent,
     finish_intent,
+    low_water,
+    note_consumers,
     pending_intents,
     read_intent,
 )

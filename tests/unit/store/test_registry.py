@@ -8,10 +8,10 @@ import pytest
 from router_sdk import Task
 from router_sdk.errors import ChampionMovedError
 from router_sdk.records import ModelVersion
-from router_sdk.store import versions as registry
-from router_sdk.store.intents import add_intent, pending_intents
-from router_sdk.store.journal import LearningEvent, write_learning_events
-from router_sdk.store.versions import (
+from router_sdk.store import registry as registry
+from router_sdk.store.coordination import add_intent, pending_intents
+from router_sdk.store.events import LearningEvent, write_learning_events
+from router_sdk.store.registry import (
     NEVER,
     Champion,
     add_version,
@@ -255,7 +255,7 @@ def test_what_serves_what_was_rolled_back_to_and_what_a_rollback_would_go_to_are
 def test_where_a_fit_was_tried_last(log, monkeypatch):
     assert ask(log, fits_since, "s") == (0, None)
     for number, (strategy, kind) in enumerate([("s", "fit"), ("s", "fit"), ("s", "learn"), ("other", "fit")], 1):
-        monkeypatch.setattr("router_sdk.store.journal.time", SimpleNamespace(time=lambda number=number: NOW + number))
+        monkeypatch.setattr("router_sdk.store.events.time", SimpleNamespace(time=lambda number=number: NOW + number))
         write_learning_events(log.writer, [LearningEvent(strategy, kind, 1, 10 * number, 1.0, 1)])
     assert ask(log, fits_since, "s") == (20, NOW + 2)
     assert ask(log, fits_since, "other") == (40, NOW + 4)
