@@ -8,9 +8,8 @@ from html import escape
 from router_sdk.demo.adaptation_page import adaptation_sections
 from router_sdk.demo.curve_chart import LINE_CLASSES, learning_curve
 from router_sdk.demo.page_style import STYLE
-from router_sdk.demo.report import BEST_SINGLE, HEURISTIC, ORACLE, ROUTER, DemoReport, Series
+from router_sdk.demo.report import BEST_SINGLE, HEURISTIC, ORACLE, OTHERS, ROUTER, DemoReport, Series
 from router_sdk.demo.shares_chart import shares_chart
-from router_sdk.demo.summary import OTHERS
 from router_sdk.evaluation.drawing.page import figure_list, html_page, html_table
 
 BAND_CLASSES = 7

@@ -111,8 +111,7 @@ def pretrain(
 
 
 def _generated(sessions: int, seed: int) -> tuple[list[Task], list[Label], Sequence[Agent]]:
-    from router_sdk.demo.marketing_mix import marketing_mix_agents
-    from router_sdk.demo.sessions import generate_turns
+    from router_sdk.demo.marketing_mix import generate_turns, marketing_mix_agents
 
     turns = list(generate_turns(sessions, seed=seed))
     return [turn.state.task() for turn in turns], [turn.wanted for turn in turns], marketing_mix_agents()

@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_sdk.demo.page import headline, render_page
-from router_sdk.demo.report import DemoReport
+from router_sdk.demo.report import DemoReport, Trace, summarise
 from router_sdk.demo.stream import Phase, Stream, StreamItem
-from router_sdk.demo.summary import Trace, summarise
 from router_sdk.evaluation.drawing.svg import LABEL_GAP, kept_apart, round_ticks, shortened
 from router_sdk.records import Agent, Task
 
