@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Self, Unpack
 
 from router_sdk.errors import InvalidInputError
+from router_sdk.evaluation.classification import Evaluation, Label, judge
 from router_sdk.evaluation.fit_report import FitReport
-from router_sdk.evaluation.labelled import Evaluation, Label, judge
 from router_sdk.exchange.asking import most_telling
 from router_sdk.exchange.exporting import ExportFormat, ExportOptions, ExportSettings, export_examples
 from router_sdk.exchange.history import History

@@ -10,7 +10,7 @@ from router_sdk.records import Outcome, Task
 from router_sdk.spelling import normal
 
 if TYPE_CHECKING:
-    from router_sdk.evaluation.labelled import Label
+    from router_sdk.evaluation.classification import Label
     from router_sdk.exchange.importing import Observation
 
 

@@ -28,7 +28,7 @@ from router_sdk.errors import FitError, InvalidInputError
 from router_sdk.training.trainer import not_trainable, trainable
 
 if TYPE_CHECKING:
-    from router_sdk.evaluation.labelled import Label
+    from router_sdk.evaluation.classification import Label
     from router_sdk.exchange.importing import ImportReport
     from router_sdk.exchange.mapping import ColumnMapping
     from router_sdk.records import Agent, Task
