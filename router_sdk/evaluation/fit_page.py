@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from router_sdk.evaluation.drawing.heat_map import NOBODY, grids, heat_map
-from router_sdk.evaluation.drawing.heat_map import STYLE as HEAT_MAP_STYLE
-from router_sdk.evaluation.drawing.line_chart import line_chart
-from router_sdk.evaluation.drawing.page import figure_list, html_page, html_table
+from router_sdk.pages.charts import Curves, Unit, curve_chart, heat_table
+from router_sdk.pages.page import figure_list, html_page, html_table, verdict_list
 
 if TYPE_CHECKING:
+    from router_sdk.evaluation.classification import Confusion
     from router_sdk.evaluation.continual import Change, ForgettingRow
     from router_sdk.evaluation.fit_report import FitReport
 
@@ -19,20 +18,8 @@ if TYPE_CHECKING:
 MOST_ROWS = 25
 """Rows of a table; of more labels, those that lost most, or have most examples."""
 UNKNOWN = "—"
-
-STYLE = (
-    HEAT_MAP_STYLE
-    + """
-.gain { color: var(--good); } .loss { color: var(--bad); } .same { color: var(--faint); }
-td small { color: var(--faint); font-size: 12.5px; }
-tr.overall td { font-weight: 620; }
-ul.verdicts li { padding-left: 92px; }
-ul.verdicts .pass { color: var(--good); } ul.verdicts .fail { color: var(--bad); }
-ul.verdicts .insufficient { color: var(--faint); }
-h3 { margin: 0 0 6px; font-size: 14px; font-weight: 600; color: var(--soft); }
-section > .pair { gap: 28px; }
-"""
-)
+NOBODY = "no agent fits"
+UNANSWERED = "no answer"
 POSITIONS = ("epoch", "step", "batch")
 """Keys of a curve's points that say where they stand, the best first."""
 
@@ -53,7 +40,7 @@ def summary_table(report: FitReport) -> str:
         for name, old, new, better in rows
     ]
     sizes = ["Effective sample size", f"{one.ess:,.0f}", f"{two.ess:,.0f}", ""]
-    return f'<div class="scroll">{html_table(["", "before", "after", "change"], [*cells, ("", sizes)])}</div>'
+    return html_table(["", "before", "after", "change"], [*cells, ("", sizes)])
 
 
 def forgetting_table(report: FitReport) -> str:
@@ -64,7 +51,7 @@ def forgetting_table(report: FitReport) -> str:
     shown = _most_lost(rows)
     heads = ["", "old", "before", "after", "change", "fresh", "before", "after", "change"]
     cells = [("overall" if row.overall else "", [_who(row), *_cells(row.old), *_cells(row.fresh)]) for row in shown]
-    return f'<div class="scroll">{html_table(heads, cells)}</div>{_left_out(len(rows) - len(shown))}'
+    return f"{html_table(heads, cells)}{_left_out(len(rows) - len(shown))}"
 
 
 def _most_lost(rows: Sequence[ForgettingRow]) -> list[ForgettingRow]:
@@ -79,7 +66,7 @@ def _most_lost(rows: Sequence[ForgettingRow]) -> list[ForgettingRow]:
 
 
 def _who(row: ForgettingRow) -> str:
-    return "all" if row.overall else escape(NOBODY if row.name is None else row.name)
+    return "all" if row.overall else escape(_name(row.name))
 
 
 def _cells(change: Change | None) -> list[str]:
@@ -103,10 +90,10 @@ def class_table(report: FitReport) -> str:
             (None if was is None else getattr(was, key), getattr(row, key)) for key in ("precision", "recall", "f1")
         ]
         cells = [f'<small class="same">{number_of(old, 2)} →</small> {number_of(new, 2)}' for old, new in pairs]
-        name = escape(NOBODY if row.name is None else row.name)
+        name = escape(_name(row.name))
         rows.append(("", [name, f"{row.support:,}", *cells, _difference(*pairs[2], 1, 1.0, 2)]))
     table = html_table(["", "examples", "precision", "recall", "F1", "change of F1"], rows)
-    return f'<div class="scroll">{table}</div>{_left_out(len(after) - len(shown))}'
+    return f"{table}{_left_out(len(after) - len(shown))}"
 
 
 def _left_out(count: int) -> str:
@@ -130,6 +117,20 @@ def _difference(before: float | None, after: float | None, better: int, scale: f
     change = round(scale * (after - before), digits)
     kind = "same" if change == 0 else "gain" if change * better > 0 else "loss"
     return f'<span class="{kind}">{change:+.{digits}f}</span>' if change else '<span class="same">0</span>'
+
+
+class Grid(NamedTuple):
+    """A confusion matrix made ready to be drawn.
+
+    Attributes:
+        rows: Names of the labels.
+        columns: Names of the choices: the labels', and ``UNANSWERED`` where anything was not.
+        counts: Shape ``(len(rows), len(columns))``.
+    """
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
 
 
 def render_fit_report(report: FitReport) -> str:
@@ -159,7 +160,7 @@ def render_fit_report(report: FitReport) -> str:
         _section("Agent by agent", "F1 and its parts, before → after.", class_table(report)),
         _section("How it was fitted", "", _settings(report)),
     ]
-    return html_page(headline(report), STYLE, "\n".join(filter(None, parts)))
+    return html_page(headline(report), "\n".join(filter(None, parts)))
 
 
 def headline(report: FitReport) -> str:
@@ -219,11 +220,8 @@ def _big(change: Change | None) -> tuple[str, str]:
 
 
 def _verdicts(report: FitReport) -> str:
-    items = (
-        f'<li><b class="{escape(status)}">{escape(status)}</b>{escape(check)}: {escape(reason)}</li>'
-        for check, status, reason in report.verdicts
-    )
-    return f'<ul class="verdicts">{"".join(items)}</ul>' if report.verdicts else ""
+    said = [(status, f"{check}: {reason}") for check, status, reason in report.verdicts]
+    return verdict_list(said) if said else ""
 
 
 def _curves(report: FitReport) -> str:
@@ -243,9 +241,10 @@ def _curves(report: FitReport) -> str:
         for key, curve in curves.items()
         if key not in losses and "rate" not in key and all(0.0 <= y <= 1.0 for _, y in curve)
     }
+    panels_of: tuple[tuple[str, Curves, Unit], ...] = (("Loss", losses, "number"), ("Share", shares, "percent"))
     panels = [
-        f"<div><h3>{name}</h3>{line_chart(found, f'{name} by {where}', where, share=share)}</div>"
-        for name, found, share in (("Loss", losses, False), ("Share", shares, True))
+        f"<div><h3>{name}</h3>{curve_chart(found, f'{name} by {where}', where, unit=unit)}</div>"
+        for name, found, unit in panels_of
         if found
     ]
     return f'<div class="pair">{"".join(panels)}</div>' if panels else ""
@@ -255,9 +254,60 @@ def _confusions(report: FitReport) -> str:
     before, after = report.before.confusion, report.after.confusion
     if before is None or after is None:
         return ""
-    drawn = zip(("Before", "After"), grids([before, after]), strict=True)
-    panels = (f"<div><h3>{name}</h3>{heat_map(grid, f'{name}: labels and favourites')}</div>" for name, grid in drawn)
+    panels = [
+        f"<div><h3>{name}</h3>{heat_table(grid.rows, grid.columns, grid.counts, f'{name}: label, favourite')}</div>"
+        for name, grid in zip(("Before", "After"), grids([before, after]), strict=True)
+    ]
     return f'<div class="pair">{"".join(panels)}</div>'
+
+
+def grids(confusions: Sequence[Confusion], most: int = 20) -> list[Grid]:
+    """Bring matrices to the same rows and columns, so that they can stand side by side.
+
+    Args:
+        confusions: Matrices over classes that overlap.
+        most: Most classes shown; of more, those with the most mistakes, and the others as one.
+    """
+    tables = [
+        {
+            (label, choice): count
+            for label, row in zip(one.names, one.counts, strict=True)
+            for choice, count in zip(one.names, row, strict=True)
+        }
+        for one in confusions
+    ]
+    names = sorted({name for one in confusions for name in one.names}, key=lambda name: (name is None, name or ""))
+    mistakes = dict.fromkeys(names, 0)
+    for table in tables:
+        for (label, choice), count in table.items():
+            if label != choice:
+                mistakes[label] += count
+                mistakes[choice] += count
+    if len(names) > most:
+        kept = set(sorted(names, key=lambda name: -mistakes[name])[: most - 1])
+        places = {name: 0 for name in names if name not in kept}
+        shown = [_name(name) for name in names if name in kept] + [f"{len(places)} others"]
+        places = dict.fromkeys(places, len(shown) - 1) | {
+            name: i for i, name in enumerate(name for name in names if name in kept)
+        }
+    else:
+        shown, places = [_name(name) for name in names], {name: i for i, name in enumerate(names)}
+    silent = any(any(one.unanswered) for one in confusions)
+    found = []
+    for one, table in zip(confusions, tables, strict=True):
+        counts = [[0] * (len(shown) + silent) for _ in shown]
+        for (label, choice), count in table.items():
+            counts[places[label]][places[choice]] += count
+        if silent:
+            for label, count in zip(one.names, one.unanswered, strict=True):
+                counts[places[label]][-1] += count
+        columns = (*shown, UNANSWERED) if silent else tuple(shown)
+        found.append(Grid(tuple(shown), columns, tuple(map(tuple, counts))))
+    return found
+
+
+def _name(name: str | None) -> str:
+    return NOBODY if name is None else name
 
 
 def _settings(report: FitReport) -> str:
