@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from router_sdk.assembly import Assembly
 from router_sdk.errors import InvalidInputError, UnknownDecisionError
-from router_sdk.evaluation.labelled import Evaluation, Label, judge
+from router_sdk.evaluation.classification import Evaluation, Label, judge
 from router_sdk.exchange.observations import observations, paired
 from router_sdk.learning.performance import AgentPerformance
 from router_sdk.learning.verification import verify_replay

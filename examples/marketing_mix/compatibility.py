@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from router_sdk import Outcome, Router, Task
-from router_sdk.demo.analyst import AGENT_NAMES
-from router_sdk.demo.marketing_mix import SessionState, marketing_mix_agents
-from router_sdk.demo.sessions import RULES, generate_turns
+from router_sdk.demo.marketing_mix import AGENT_NAMES, RULES, SessionState, generate_turns, marketing_mix_agents
 
 
 class OrchestratorLearning:

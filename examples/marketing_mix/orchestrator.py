@@ -17,9 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from router_sdk import Router
-from router_sdk.demo.analyst import Analyst
-from router_sdk.demo.marketing_mix import MarketingMixSession, marketing_mix_agents
-from router_sdk.demo.sessions import BERT, RULES
+from router_sdk.demo.marketing_mix import BERT, RULES, Analyst, MarketingMixSession, marketing_mix_agents
 from router_sdk.evaluation.fit_report import FitReport
 
 

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from router_sdk import __version__
-from router_sdk.cli.command import command
-from router_sdk.cli.commands import (
-    agents,
-    bench,
-    demo,
-    export,
-    fitting,
-    importing,
-    init,
-    keeping,
-    pinning,
-    plugins,
-    predict,
-    record,
-    route,
-    status,
-    versions,
-)
-from router_sdk.cli.faults import BAD_INPUT, OTHER, report_fault
+from router_sdk.cli.commands import agents, bench, demo, exchange, init, models, plugins, record, route, status, store
+from router_sdk.cli.invocation import command
+from router_sdk.cli.screen import BAD_INPUT, OTHER, report_fault
+from router_sdk.errors import InvalidInputError, RouterError
+from router_sdk.isolation import FAULTS, let_end
+from router_sdk.plugins import PluginRegistry
 
-_START, _WORK, _DATA, _EXTEND = "Start", "Route and learn", "Data", "Extend and measure"
+_log = logging.getLogger(__name__)
+
 _FIT = "Fit and promote"
+_START, _WORK, _DATA, _EXTEND = "Start", "Route and learn", "Data", "Extend and measure"
 
 
 class RouterGroup(TyperGroup):
@@ -91,15 +81,11 @@ class RouterGroup(TyperGroup):
     def _ask_plugins(self) -> None:
         if not self._asked:
             self._asked = True
-            from router_sdk.cli.extensions import plugin_commands
-
             for name, brought in plugin_commands(taken=self.commands).items():
                 self.add_command(brought, name)
 
 
 def _report_usage(error: Exception, message: str, *, as_json: bool) -> int:
-    from router_sdk.errors import InvalidInputError
-
     context = getattr(error, "ctx", None)
     if not message:  # a group was called without a command, and has shown its help
         return BAD_INPUT
@@ -107,6 +93,49 @@ def _report_usage(error: Exception, message: str, *, as_json: bool) -> int:
         message = f"{message.rstrip('.')} (see {context.command_path} --help)"
     report_fault(InvalidInputError(message), as_json=as_json, verbose=False)
     return BAD_INPUT if getattr(error, "exit_code", BAD_INPUT) == BAD_INPUT else OTHER
+
+
+def plugin_commands(taken: Collection[str]) -> dict[str, Any]:
+    """Every command and group of commands that an installed plugin adds, by name.
+
+    A plugin that raises, or claims a name that is taken, is passed over with a warning: the others still work.
+
+    Args:
+        taken: Names of the built-in commands.
+    """
+    try:
+        registry = PluginRegistry.load()
+    except RouterError as error:
+        _log.warning("plugins cannot add commands: %s", error)
+        return {}
+    found: dict[str, Any] = {}
+    for implementation in registry.hook.register_commands.get_hookimpls():
+        plugin = implementation.plugin_name
+        try:
+            brought = _commands(implementation.function)
+        except FAULTS as error:
+            let_end(error)
+            _log.warning("plugin %s: register_commands raised %s: %s", plugin, type(error).__name__, error)
+            continue
+        for name, made in brought.items():
+            if name in taken or name in found:
+                _log.warning("plugin %s: a command %r exists already; its own is left out", plugin, name)
+            else:
+                found[name] = made
+    return found
+
+
+def _commands(register: Any) -> dict[str, Any]:
+    """What one plugin adds, collected apart so that it can neither replace nor break anything."""
+    own = typer.Typer()
+
+    @own.callback()
+    def _keep_as_group() -> None:
+        """Typer makes a group of one command only where there is a callback."""
+
+    register(cli=own)
+    brought: dict[str, Any] = getattr(typer.main.get_command(own), "commands", {})
+    return brought
 
 
 def _show_version(wanted: bool) -> None:
@@ -141,21 +170,21 @@ app.command("route", rich_help_panel=_WORK)(command(route.route))
 app.command("record", rich_help_panel=_WORK)(command(record.record))
 app.add_typer(agents.app, name="agents", rich_help_panel=_WORK)
 app.command("status", rich_help_panel=_WORK)(command(status.status))
-app.command("retrain", rich_help_panel=_FIT)(command(fitting.retrain))
-app.command("pretrain", rich_help_panel=_FIT)(command(fitting.pretrain))
-app.command("versions", rich_help_panel=_FIT)(command(versions.versions))
-app.command("report", rich_help_panel=_FIT)(command(versions.report))
-app.command("promote", rich_help_panel=_FIT)(command(versions.promote))
-app.command("rollback", rich_help_panel=_FIT)(command(versions.rollback))
-app.command("pin", rich_help_panel=_FIT)(command(pinning.pin))
-app.command("unpin", rich_help_panel=_FIT)(command(pinning.unpin))
-app.command("export", rich_help_panel=_DATA)(command(export.export))
-app.command("import", rich_help_panel=_DATA)(command(importing.import_file))
-app.command("predict", rich_help_panel=_DATA)(command(predict.predict))
-app.command("snapshot", rich_help_panel=_DATA)(command(keeping.snapshot))
-app.command("archive", rich_help_panel=_DATA)(command(keeping.archive))
-app.command("forget", rich_help_panel=_DATA)(command(keeping.forget))
-app.command("backup", rich_help_panel=_DATA)(command(keeping.backup))
-app.command("restore", rich_help_panel=_DATA)(command(keeping.restore))
+app.command("retrain", rich_help_panel=_FIT)(command(models.retrain))
+app.command("pretrain", rich_help_panel=_FIT)(command(models.pretrain))
+app.command("versions", rich_help_panel=_FIT)(command(models.versions))
+app.command("report", rich_help_panel=_FIT)(command(models.report))
+app.command("promote", rich_help_panel=_FIT)(command(models.promote))
+app.command("rollback", rich_help_panel=_FIT)(command(models.rollback))
+app.command("pin", rich_help_panel=_FIT)(command(models.pin))
+app.command("unpin", rich_help_panel=_FIT)(command(models.unpin))
+app.command("export", rich_help_panel=_DATA)(command(exchange.export))
+app.command("import", rich_help_panel=_DATA)(command(exchange.import_file))
+app.command("predict", rich_help_panel=_DATA)(command(exchange.predict))
+app.command("snapshot", rich_help_panel=_DATA)(command(store.snapshot))
+app.command("archive", rich_help_panel=_DATA)(command(store.archive))
+app.command("forget", rich_help_panel=_DATA)(command(store.forget))
+app.command("backup", rich_help_panel=_DATA)(command(store.backup))
+app.command("restore", rich_help_panel=_DATA)(command(store.restore))
 app.add_typer(plugins.app, name="plugins", rich_help_panel=_EXTEND)
 app.command("bench", rich_help_panel=_EXTEND, context_settings={"ignore_unknown_options": True})(command(bench.bench))

@@ -17,7 +17,7 @@ from router_sdk.spelling import normal
 from router_sdk.store.events import DeadLetter
 
 if TYPE_CHECKING:
-    from router_sdk.evaluation.labelled import Label
+    from router_sdk.evaluation.classification import Label
     from router_sdk.recording import Observation
     from router_sdk.routing.agents import Members
 

@@ -12,8 +12,8 @@ from router_sdk.exchange.observations import observations, paired
 from router_sdk.training.pretraining import Vectors, write_examples
 
 if TYPE_CHECKING:
+    from router_sdk.evaluation.classification import Label
     from router_sdk.evaluation.fit_report import FitReport
-    from router_sdk.evaluation.labelled import Label
     from router_sdk.recording import Recorder
     from router_sdk.records import ModelVersion, TaskLike
     from router_sdk.routing.chain import Chain

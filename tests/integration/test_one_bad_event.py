@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from router_sdk import Agent, Outcome, Router, Task
-from router_sdk.cli.status_tables import status_tables
+from router_sdk.cli.commands.status import status_tables
 from router_sdk.store.registry import add_agents
 
 HUGE = [{"x": 10**400}, {"x": 1e155}, {"x": 1e200}]

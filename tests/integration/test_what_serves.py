@@ -12,7 +12,7 @@ from fitted_strategy import Words
 from rich.console import Console
 
 from router_sdk import Agent, Outcome, Router
-from router_sdk.cli.status_tables import status_tables
+from router_sdk.cli.commands.status import status_tables
 from router_sdk.errors import StoreUnavailableError, UnknownVersionError
 from router_sdk.training.promoting import Promoter
 

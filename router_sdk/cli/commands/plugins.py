@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError
+from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from packaging.requirements import Requirement
 
-from router_sdk.cli.command import command
-from router_sdk.cli.extras import extras_to_install
-from router_sdk.cli.invocation import Invocation
+from router_sdk.cli.invocation import Invocation, command
 from router_sdk.cli.scaffold import write_plugin
 from router_sdk.cli.tables import note, table, visible, word
 from router_sdk.plugins import PluginInfo, PluginRegistry
@@ -60,6 +59,34 @@ def _to_install(described: str | None) -> list[str]:
         return [f"pip install '{name}[{extra}]'" for extra in extras_to_install(name)]
     except PackageNotFoundError:
         return []
+
+
+def extras_to_install(name: str) -> dict[str, tuple[str, ...]]:
+    """What each extra of a distribution still needs, by extra; those that are complete are left out.
+
+    Args:
+        name: An installed distribution.
+
+    Raises:
+        PackageNotFoundError: if it is not installed.
+    """
+    found = distribution(name)
+    required = [Requirement(line) for line in found.requires or ()]
+    missing = {extra: tuple(_missing(required, extra)) for extra in found.metadata.get_all("Provides-Extra") or ()}
+    return {extra: names for extra, names in missing.items() if names}
+
+
+def _missing(required: list[Requirement], extra: str) -> Iterator[str]:
+    """Requirements that hold with the extra alone, and are not met."""
+    for one in required:
+        if one.marker is None or one.marker.evaluate({"extra": ""}) or not one.marker.evaluate({"extra": extra}):
+            continue
+        try:
+            met = one.specifier.contains(version(one.name), prereleases=True)
+        except PackageNotFoundError:
+            met = False
+        if not met:
+            yield one.name
 
 
 @app.command("new")

@@ -5,7 +5,7 @@ from router_sdk_bert.config import BertConfig
 from router_sdk_bert.head import HeadConfig, Prototype, Row, make_head
 from router_sdk_bert.strategy import BertStrategy
 
-from router_sdk.testing.encoders import HashedWordsEncoder
+from router_sdk.testing.services import HashedWordsEncoder
 
 NAMES = ("billing", "coder", "analyst", "writer")
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from router_sdk import Router
-from router_sdk.demo.analyst import Analyst
-from router_sdk.demo.marketing_mix import marketing_mix_agents
+from router_sdk.demo.marketing_mix import Analyst, marketing_mix_agents
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "marketing_mix"
 

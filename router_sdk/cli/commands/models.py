@@ -1,16 +1,17 @@
-"""``router retrain`` and ``router pretrain``: a new version, while you watch."""
+"""``router retrain``, ``pretrain``, ``versions``, ``promote`` and their like: what is fitted, and what serves."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from router_sdk.cli.commands.importing import (
+from router_sdk.cli.commands.exchange import (
     LabelsOption,
     MapOption,
     NewAgentsOption,
@@ -23,16 +24,20 @@ from router_sdk.cli.commands.importing import (
     told_mapping,
 )
 from router_sdk.cli.invocation import Invocation
-from router_sdk.cli.tables import visible, word
-from router_sdk.errors import FitError, InvalidInputError
+from router_sdk.cli.tables import NOTHING, note, table, visible, word
+from router_sdk.errors import FitError, InvalidInputError, UnknownVersionError
+from router_sdk.evaluation.fit_page import render_fit_report
 from router_sdk.training.trainer import not_trainable, trainable
 
 if TYPE_CHECKING:
-    from router_sdk.evaluation.labelled import Label
+    from rich.console import RenderableType
+
+    from router_sdk.evaluation.classification import Label
     from router_sdk.exchange.columns import ColumnMapping
     from router_sdk.exchange.observations import ImportReport
-    from router_sdk.records import Agent, Task
+    from router_sdk.records import Agent, ModelVersion, Task
     from router_sdk.training.fit import Fit
+
 
 _LOOK_S = 0.2
 
@@ -111,8 +116,7 @@ def pretrain(
 
 
 def _generated(sessions: int, seed: int) -> tuple[list[Task], list[Label], Sequence[Agent]]:
-    from router_sdk.demo.marketing_mix import marketing_mix_agents
-    from router_sdk.demo.sessions import generate_turns
+    from router_sdk.demo.marketing_mix import generate_turns, marketing_mix_agents
 
     turns = list(generate_turns(sessions, seed=seed))
     return [turn.state.task() for turn in turns], [turn.wanted for turn in turns], marketing_mix_agents()
@@ -175,4 +179,106 @@ def _show(invocation: Invocation, fit: Fit, imported: ImportReport | None = None
             f"{visible(fit.words)}",
             f"Fitted on {word(version.samples)} examples in {seconds} s, {word(version.metrics['held_out'])} held out.",
         ],
+    )
+
+
+def versions(
+    invocation: Invocation,
+    strategy: Annotated[str | None, typer.Argument(help="Of which strategy; all in the chain.")] = None,
+) -> None:
+    """Show the fitted versions: what they learnt from, what the gate said, and which one serves."""
+    with invocation.router(new=False, read_only=True) as router:
+        found = router.models.versions(strategy)
+    invocation.screen.show({"versions": [version.to_dict() for version in found]}, lambda: [_table(found)])
+
+
+def promote(
+    invocation: Invocation,
+    strategy: Annotated[str, typer.Argument(help="Whose version.")],
+    version: Annotated[int, typer.Argument(min=1, help="Which one.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="For the history.")] = "by hand",
+    force: Annotated[bool, typer.Option("--force", help="Although the gate refused it.")] = False,
+) -> None:
+    """Let a version serve: in this store's routers within seconds, and until router unpin."""
+    with invocation.router(new=False) as router:
+        router.models.promote(strategy, version, reason=reason, force=force)
+    invocation.screen.show(
+        {"strategy": strategy, "version": version}, lambda: [f"Version {version} of {visible(strategy)} serves."]
+    )
+
+
+def rollback(invocation: Invocation, strategy: Annotated[str, typer.Argument(help="Whose version.")]) -> None:
+    """Let the version before serve again, and pin it: see router unpin."""
+    with invocation.router(new=False) as router:
+        number = router.models.rollback(strategy)
+    what = "The strategy without any fit" if number is None else f"Version {number}"
+    invocation.screen.show(
+        {"strategy": strategy, "version": number}, lambda: [f"{what} of {visible(strategy)} serves again."]
+    )
+
+
+def report(
+    invocation: Invocation,
+    strategy: Annotated[str, typer.Argument(help="Whose version.")],
+    version: Annotated[int | None, typer.Argument(min=1, help="Which one; the newest.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the page goes.")] = None,
+) -> None:
+    """Write a page about a fit: learning curves, confusion before and after, what was forgotten."""
+    with invocation.router(new=False, read_only=True) as router:
+        known = router.models.versions(strategy)
+        if version is None and not known:
+            raise UnknownVersionError(f"strategy {strategy!r} was never fitted; fit it with router retrain")
+        found = router.models.report(strategy, version or known[-1].version)
+    target = out or Path(f"{strategy}-{found.version}.html")
+    try:
+        target.write_text(render_fit_report(found), encoding="utf-8")
+    except OSError as error:
+        raise InvalidInputError(f"--out {target}: {error.strerror}") from error
+    invocation.screen.show({**found.to_dict(), "page": str(target)}, lambda: [f"The page: {target}"])
+
+
+def _table(found: Sequence[ModelVersion]) -> RenderableType:
+    if not found:
+        return note("Nothing was fitted yet: router retrain, or router pretrain before anything happened.")
+    return table(
+        "Fitted versions",
+        ["strategy", ">version", "made", ">examples", "serves", "gate"],
+        (
+            [
+                visible(version.strategy),
+                word(version.version),
+                f"{version.kind} {datetime.fromtimestamp(version.at):%d %b %H:%M}",
+                word(version.samples),
+                "yes" if version.aliases else NOTHING,
+                visible(("" if version.passed else "refused: ") + version.reason),
+            ]
+            for version in found
+        ),
+        wide="gate",
+    )
+
+
+def pin(
+    invocation: Invocation,
+    strategy: Annotated[str, typer.Argument(help="Whose version.")],
+    version: Annotated[int | None, typer.Argument(min=1, help="Which one is to serve; the one that serves.")] = None,
+) -> None:
+    """Keep what serves, whatever fits come to, until router unpin, promote or rollback."""
+    with invocation.router(new=False) as router:
+        number = router.models.pin(strategy, version)
+    name = visible(strategy)
+    what = f"{name} as it is without any fit" if number is None else f"Version {number} of {name}"
+    invocation.screen.show(
+        {"strategy": strategy, "version": number, "pinned": True},
+        lambda: [f"{what} serves, and stays.", note(f"No fit replaces it before router unpin {strategy}.")],
+    )
+
+
+def unpin(invocation: Invocation, strategy: Annotated[str, typer.Argument(help="Whose version.")]) -> None:
+    """Let fits that pass the gate replace what serves again."""
+    with invocation.router(new=False) as router:
+        router.models.unpin(strategy)
+    invocation.screen.show(
+        {"strategy": strategy, "pinned": False},
+        lambda: [f"A fit of {visible(strategy)} that passes the gate replaces what serves again."],
     )
