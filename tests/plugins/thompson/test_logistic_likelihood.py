@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from router_sdk_thompson import Objectives, TextFeatures, ThompsonConfig, ThompsonStrategy
-from router_sdk_thompson.logistic import Logistic, moderated, sigmoid
+from router_sdk_thompson.posteriors.logistic import Logistic, moderated, sigmoid
 
 from router_sdk.plugin import Agent, AgentSet, CorruptArtifactError, Signals, Task
 from router_sdk.testing import FixedContext, HashedWordsEncoder, check_strategy, make_example, make_services, revise

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from router_sdk_thompson import TextFeatures, ThompsonConfig, ThompsonStrategy
-from router_sdk_thompson.logistic import Logistic
-from router_sdk_thompson.normal_gamma import NormalGamma
+from router_sdk_thompson.posteriors.logistic import Logistic
+from router_sdk_thompson.posteriors.normal_gamma import NormalGamma
 
 from router_sdk.plugin import Agent, AgentSet, Task
 from router_sdk.testing import FixedContext, make_example, make_services, revise
@@ -103,7 +103,7 @@ def assert_all_sound(made, agents, mode):
             assert min(found.probabilities.values()) >= 0.0
     for name, told in made.report()["agents"].items():
         assert told["mass"] >= told["reward"] - 1e-9 >= -1e-9, name
-    contexts = made._contexts
+    contexts = made._contextual_policy
     assert_sound(contexts.dense.curved.posterior)
     assert_sound(contexts.dense.straight.posterior)
     evidence = contexts.text.evidence

@@ -1,0 +1,237 @@
+"""What requests read of posteriors: scores from contiguous arrays, and how these are published without waiting.
+
+A score needs one matrix-vector product per agent, and it is memory that such a product waits for. So what requests
+read is single precision, which halves it; what learns is double. Where there are very many agents, the covariances of
+all do not fit into a cache: then hope is estimated from their diagonals, which do, and the matrices of the most
+promising few are read.
+
+Arrays are published in two copies, of which one is read while the other catches up. A request never sees half an
+update, and it never waits: it reads the newest finished copy. That copy is written again only two publications later,
+which a request that was so slow notices by ``intact`` and asks again.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import DTypeLike, NDArray
+
+    Floats = NDArray[np.float64]
+    from collections.abc import Callable
+
+LONG = 64
+"""Agents beyond which only a short-list's variances are computed."""
+SHORT_LIST = 16
+REACH = 2.0
+"""Standard deviations by which hope exceeds the mean."""
+
+
+class LinearSnapshot:
+    """Means and covariances of many agents over one space of ``d`` features.
+
+    Args:
+        width: Number of features ``d``.
+        ridge: Precision of the prior on each weight.
+        offset: Score expected of an agent that nothing is known of.
+        guess: Variance that is guessed for the noise.
+        closer: Share of the asked-for standard deviations that counts.
+        rows: Agents that there is room for.
+        dtype: Type of the arrays' numbers.
+
+    Attributes:
+        rows: Agent name to row. A removed agent leaves a row that the next new one takes.
+        mean: Weights, shape ``(rows, d)``.
+        sigma: Covariances before the noise, shape ``(rows, d, d)``.
+        spread: Their diagonals, shape ``(rows, d)``; kept up where there are more rows than ``LONG``.
+        count: Observations of each row. It and the noise are lists: each number is read and written by itself.
+        noise: Variance of each agent's reward around its mean.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        ridge: float,
+        offset: float,
+        guess: float,
+        closer: float = 1.0,
+        rows: int = 1,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        self.ridge, self.offset, self.guess, self.closer = ridge, offset, guess, closer
+        self._dtype = dtype
+        self.rows: dict[str, int] = {}
+        self._free: list[int] = []
+        self._version = 0  # Counts changes of `rows`.
+        self._allocate(rows, width)
+
+    def _allocate(self, rows: int, width: int) -> None:
+        self.width = width
+        # One block, so that one matrix-vector product gives variances and means together.
+        self._block: NDArray[Any] = np.zeros((rows, width + 1, width), self._dtype)
+        self.sigma, self.mean = self._block[:, :width], self._block[:, width]
+        self.spread: NDArray[Any] = np.full((rows, width), 1.0 / self.ridge, self._dtype)
+        self.count, self.noise = [0.0] * rows, [self.guess] * rows
+        self._asked: tuple[Sequence[str], int, list[int], bool, int, NDArray[Any]] = ((), -1, [], False, 0, self._block)
+
+    def scores(self, agents: Sequence[str], x: NDArray[Any], alpha: float) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each agent's score at ``x``, the latter times ``alpha``.
+
+        Agents beyond a short-list of the most promising get width 0 where there are very many.
+
+        Args:
+            agents: Whose.
+            x: Features, shape ``(d,)``, of the arrays' own type: any other has them converted, which takes long.
+            alpha: Standard deviations that doubt is worth.
+        """
+        asked, version, order, straight, used, products = self._asked
+        if asked is not agents or version != self._version:
+            order, straight, used, products = self._order(agents)
+        alpha *= self.closer
+        if 0 < used <= LONG:
+            width = self.width
+            found = products.dot(x).reshape(used, width + 1)
+            means, variances = found[:, width].tolist(), found[:, :width].dot(x).tolist()
+            # The noise has an entry for each row that there is room for.
+            pairs = zip(variances, self.noise, strict=False)
+            widths = [alpha * sqrt(variance * noise) if variance > 0.0 else 0.0 for variance, noise in pairs]
+        elif used:
+            noises = np.array(self.noise[:used], self._dtype)
+            means, widths = short_listed(self.sigma, self.mean[:used], self.spread[:used], noises, x, alpha)
+        else:
+            means, widths = [], []
+        offset = self.offset
+        if straight:
+            return [offset + mean for mean in means], widths
+        # The prior answers for an agent without a row; it stands last, where -1 finds it.
+        means.append(0.0)
+        widths.append(alpha * sqrt(self.guess * float(x.dot(x)) / self.ridge))
+        return [offset + means[row] for row in order], [widths[row] for row in order]
+
+    def _order(self, agents: Sequence[str]) -> tuple[list[int], bool, int, NDArray[Any]]:
+        """Where the agents are, for their scores.
+
+        Remembered, since requests mostly ask for the same agents.
+
+        Returns:
+            The agents' rows, -1 for one without; whether they are all rows from the first to the last; how many rows
+            are in use; and those as one matrix.
+        """
+        version, rows = self._version, self.rows
+        order = [rows.get(agent, -1) for agent in agents]
+        used = len(rows) + len(self._free)
+        found = order, order == list(range(used)), used, self._block[:used].reshape(-1, self.width)
+        if isinstance(agents, tuple):
+            self._asked = (agents, version, *found)
+        return found
+
+    def counts(self, agents: Iterable[str]) -> list[float]:
+        """Observations of each agent."""
+        rows, count = self.rows, self.count
+        return [count[rows[agent]] if agent in rows else 0.0 for agent in agents]
+
+    def catch_up(self, source: LinearSnapshot, touched: dict[int, list[NDArray[np.intp]]]) -> None:
+        """Become like ``source``, which changed in these rows since the last time."""
+        if self._block.shape != source._block.shape:
+            self._allocate(len(source.mean), source.width)
+            touched = {row: [] for row in range(len(source.rows) + len(source._free))}
+        for row in touched:
+            self._block[row] = source._block[row]
+            if len(self.spread) > LONG:
+                self.spread[row] = source.spread[row]
+            self.count[row], self.noise[row] = source.count[row], source.noise[row]
+        if self._version != source._version:
+            self.rows, self._free = dict(source.rows), list(source._free)
+            self._version = source._version
+
+
+def short_listed(
+    sigma: Floats, mean: Floats, spread: Floats, noise: Floats, x: Floats, alpha: float
+) -> tuple[list[float], list[float]]:
+    """Mean of every agent, and ``alpha`` standard deviations of the most promising; 0 for the others.
+
+    Args:
+        sigma: Covariances, shape ``(k, d, d)``.
+        mean: Weights, shape ``(k, d)``.
+        spread: Diagonals of the covariances, shape ``(k, d)``.
+        noise: Variance of each agent's reward, shape ``(k,)``.
+        x: Features, shape ``(d,)``.
+        alpha: Standard deviations that doubt is worth.
+    """
+    means = mean.dot(x)
+    rough = spread.dot(x * x)
+    rough *= noise
+    np.sqrt(rough, out=rough)
+    rough *= REACH * alpha
+    rough += means
+    widths = [0.0] * len(means)
+    first = len(means) - SHORT_LIST
+    for row in rough.argpartition(first)[first:].tolist():
+        variance = noise.item(row) * float(sigma[row].dot(x).dot(x))
+        widths[row] = alpha * sqrt(variance) if variance > 0.0 else 0.0
+    return means.tolist(), widths
+
+
+class Buffered(Protocol):
+    """What can be brought up to date with its source."""
+
+    def catch_up(self, source: Self, touched: dict[int, list[NDArray[np.intp]]]) -> None:
+        """Copy the touched rows, or only the places listed for a row."""
+
+
+M = TypeVar("M", bound=Buffered)
+
+
+class DoubleBuffer(Generic[M]):
+    """Two copies of one source.
+
+    Args:
+        make: Makes an empty copy.
+
+    Attributes:
+        generation: Number of the newest publication.
+        changed: Whether anything was touched since.
+    """
+
+    def __init__(self, make: Callable[[], M]) -> None:
+        self._buffers = (make(), make())
+        self._touched: tuple[dict[int, list[NDArray[np.intp]]], dict[int, list[NDArray[np.intp]]]] = ({}, {})
+        self.generation = 0
+        self.changed = True
+        self._writing = 0
+
+    def touch(self, row: int, places: NDArray[np.intp] | None) -> None:
+        """Note that a row changed, at these places only or, with None, anywhere."""
+        self.changed = True
+        for touched in self._touched:
+            if places is None:
+                touched[row] = []
+            elif row not in touched:
+                touched[row] = [places]
+            elif touched[row]:
+                touched[row].append(places)
+
+    def touch_all(self, rows: Iterable[int]) -> None:
+        """Note that these rows changed anywhere."""
+        for row in rows:
+            self.touch(row, None)
+
+    def publish(self, source: M) -> M:
+        """Bring the older copy up to date; it is the one to read from now on."""
+        following = self.generation + 1
+        self._writing = following
+        copy, touched = self._buffers[following & 1], self._touched[following & 1]
+        copy.catch_up(source, touched)
+        touched.clear()
+        self.changed = False
+        self.generation = following
+        return copy
+
+    def intact(self, generation: int) -> bool:
+        """Whether the copy of that generation has not been written again."""
+        return self._writing <= generation + 1
