@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 from embedded import DATA, Texts, load
 from router_sdk_bert.config import BertConfig
-from router_sdk_bert.head import Prototype, Row, make_head
 from router_sdk_bert.head.exploration import shares
-from router_sdk_bert.head.search import nearest
+from router_sdk_bert.head.making import make_head
+from router_sdk_bert.head.neighbours import nearest
+from router_sdk_bert.head.prototypes import Prototype
+from router_sdk_bert.head.rows import Row
 
 BINS = 15
 

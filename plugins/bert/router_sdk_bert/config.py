@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from router_sdk.plugin import StrategyConfig
-from router_sdk_bert.encoding import EncoderSettings
-from router_sdk_bert.fitting import FitSettings
-from router_sdk_bert.head import HeadConfig
+from router_sdk_bert.encoding.settings import EncoderSettings
+from router_sdk_bert.finetuning.settings import FitSettings
+from router_sdk_bert.head.settings import HeadConfig
 
 
 class BertConfig(StrategyConfig, EncoderSettings, HeadConfig, FitSettings):

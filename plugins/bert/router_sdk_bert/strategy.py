@@ -11,14 +11,18 @@ import numpy as np
 from router_sdk.plugin import CorruptArtifactError, Strategy, StrategyConfig, StrategyServices, no_fork
 from router_sdk_bert.config import BertConfig
 from router_sdk_bert.embedding import embed, vectors_of
-from router_sdk_bert.encoding import link_encoder, load_encoder, open_encoder
-from router_sdk_bert.fitting.carried_state import FILE, OLD_FILE, CarriedState, load_carried
-from router_sdk_bert.head import AnyHead, AnySnapshot, Head, Prototype, make_head, prototypes_of, row_of
-from router_sdk_bert.head.expectations import Expectations
-from router_sdk_bert.head.explaining import attribute_words, explain, lead_of
+from router_sdk_bert.encoding.background import EncoderSlot
+from router_sdk_bert.encoding.encoder import load_encoder, open_encoder
+from router_sdk_bert.encoding.sealed_folder import link_sealed as link_encoder
+from router_sdk_bert.finetuning.carried_state import FILE, OLD_FILE, CarriedState, load_carried
+from router_sdk_bert.head.explanations import attribute_words, explain, lead_of
+from router_sdk_bert.head.head import Head
+from router_sdk_bert.head.making import AnyHead, AnySnapshot, make_head
+from router_sdk_bert.head.outcome_prediction import Expectations
 from router_sdk_bert.head.proposing import proposal_of
+from router_sdk_bert.head.prototypes import Prototype, prototypes_of
+from router_sdk_bert.head.rows import row_of
 from router_sdk_bert.head.state_file import read_state, write_state
-from router_sdk_bert.opening import EncoderSlot
 from router_sdk_bert.trained_head import trained_with
 
 if TYPE_CHECKING:
@@ -221,7 +225,7 @@ class BertStrategy(Strategy):
             FitError: if it failed; this strategy is untouched.
             FitStoppedError: if ``context.stopped`` said so.
         """
-        from router_sdk_bert.fitting import fit_version
+        from router_sdk_bert.finetuning import fit_version
 
         return fit_version(self, data, context)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from router_sdk.plugin import CorruptArtifactError
-from router_sdk_bert.encoding import read_classifier
-from router_sdk_bert.head import TrainedRows
+from router_sdk_bert.encoding.classifier import read_classifier
+from router_sdk_bert.head.trained_rows import TrainedRows
 
 if TYPE_CHECKING:
     from router_sdk.plugin import Encoder

@@ -2,7 +2,10 @@
 
 import numpy as np
 from router_sdk_bert.config import BertConfig
-from router_sdk_bert.head import HeadConfig, Prototype, Row, make_head
+from router_sdk_bert.head.making import make_head
+from router_sdk_bert.head.prototypes import Prototype
+from router_sdk_bert.head.rows import Row
+from router_sdk_bert.head.settings import HeadConfig
 from router_sdk_bert.strategy import BertStrategy
 
 from router_sdk.testing.encoders import HashedWordsEncoder

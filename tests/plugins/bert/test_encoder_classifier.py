@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
-from router_sdk_bert.encoding import EncoderSettings, export_encoder, load_encoder, read_classifier, tiny_checkpoint
+from router_sdk_bert.encoding.classifier import read_classifier
+from router_sdk_bert.encoding.encoder import load_encoder
+from router_sdk_bert.encoding.export import export_encoder
 from router_sdk_bert.encoding.probes import PROBES
+from router_sdk_bert.encoding.settings import EncoderSettings
+from router_sdk_bert.encoding.tiny import tiny_checkpoint
 from router_sdk_bert.tensor_layout import read_tensor
 
 from router_sdk.plugin import CorruptArtifactError

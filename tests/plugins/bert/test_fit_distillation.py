@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from fit_cases import NAMES, encode, fine_tune, lessons, rows, settings, some
-from router_sdk_bert.fitting.distillation import Teacher
+from router_sdk_bert.finetuning.distillation import Teacher
 
 VECTORS = np.eye(4, 32, dtype=np.float32)
 

@@ -6,7 +6,7 @@ from head_cases import NAMES, clusters, labelled, new_head
 from router_sdk_bert.head.blending import DEFAULT, fit_blend
 from router_sdk_bert.head.evidence import WIDTHS, count_votes, evidence
 from router_sdk_bert.head.losses import OwnSuccess, SharedSuccess
-from router_sdk_bert.head.search import FEW, coarse_of, nearest
+from router_sdk_bert.head.neighbours import FEW, coarse_of, nearest
 from router_sdk_bert.head.shelf import Facts, Shelf, Shelves
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from head_cases import clusters
-from router_sdk_bert.head.expectations import Expectations
+from router_sdk_bert.head.outcome_prediction import Expectations
 
 from router_sdk.records import Agent, Signals
 from router_sdk.testing.examples import make_example, revise

@@ -9,8 +9,8 @@ import pytest
 from head_cases import NAMES, clusters, labelled, new_head, rewarded
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from router_sdk_bert.fitting.carried_state import FILE, load_carried
-from router_sdk_bert.fitting.continual_state import load_state
+from router_sdk_bert.finetuning.carried_state import FILE, load_carried
+from router_sdk_bert.finetuning.continual_state import load_state
 from router_sdk_bert.head.state_file import read_state, write_state
 from router_sdk_bert.tensor_layout import read_layout, read_tensor
 from untrusted_cases import DEEP, accepted, numbers, values
@@ -189,7 +189,7 @@ def test_what_is_carried_may_be_no_json_at_all(tmp_path, content):
 @given(values)
 @example({"sha256": 5, "agents": 7})
 def test_what_a_fit_left_is_read_or_left_aside(scratch_fit, content):
-    from router_sdk_bert.fitting.tensor_files import write_tensors
+    from router_sdk_bert.finetuning.tensor_files import write_tensors
 
     torch = pytest.importorskip("torch")
     if isinstance(content, dict):

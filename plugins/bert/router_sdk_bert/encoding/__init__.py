@@ -2,7 +2,7 @@
 
 from router_sdk_bert.encoding.classifier import Classifier, read_classifier
 from router_sdk_bert.encoding.encoder import BertEncoder, BertEncoderConfig, load_encoder, open_encoder
-from router_sdk_bert.encoding.exporting import export_encoder
+from router_sdk_bert.encoding.export import export_encoder
 from router_sdk_bert.encoding.module import EncoderModule, load_module
 from router_sdk_bert.encoding.opening import default_cache
 from router_sdk_bert.encoding.preparation import TextPreparation, category_keywords

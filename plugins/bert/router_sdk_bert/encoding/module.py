@@ -15,7 +15,7 @@ from router_sdk_bert.encoding.pipeline import Pipeline
 from router_sdk_bert.encoding.pooling import pool_tokens
 from router_sdk_bert.encoding.preparation import TextPreparation
 from router_sdk_bert.encoding.settings import Pooling, PoolingMode
-from router_sdk_bert.encoding.tokens import TextTokens
+from router_sdk_bert.encoding.tokenizer import TextTokens
 
 if TYPE_CHECKING:
     import torch

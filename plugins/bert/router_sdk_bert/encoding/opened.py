@@ -17,10 +17,10 @@ from router_sdk_bert.encoding.description import (
     Precision,
     read_description,
 )
-from router_sdk_bert.encoding.onnx_session import OnnxSession
+from router_sdk_bert.encoding.onnx_backend import OnnxSession
 from router_sdk_bert.encoding.sealed_folder import SealedFolder
 from router_sdk_bert.encoding.settings import Backend, EncoderSettings
-from router_sdk_bert.encoding.tokens import TextTokens
+from router_sdk_bert.encoding.tokenizer import TextTokens
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

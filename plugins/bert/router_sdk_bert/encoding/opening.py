@@ -25,7 +25,7 @@ from router_sdk_bert.encoding.export_child import NO_WEIGHTS
 from router_sdk_bert.encoding.opened import Opened, read_opened
 from router_sdk_bert.encoding.sealed_folder import MANIFEST
 from router_sdk_bert.encoding.settings import EncoderSettings
-from router_sdk_bert.private_files import private_folder
+from router_sdk_bert.files import private_folder
 
 logger = logging.getLogger(__name__)
 

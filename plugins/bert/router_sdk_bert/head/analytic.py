@@ -12,7 +12,7 @@ from router_sdk_bert.head.estimates import Estimates, gather
 from router_sdk_bert.head.names import NOBODY, Names
 from router_sdk_bert.head.prototypes import Prototype, Prototypes
 from router_sdk_bert.head.random_features import RandomFeatures
-from router_sdk_bert.head.ridge_sums import RidgeSums
+from router_sdk_bert.head.ridge import RidgeSums
 from router_sdk_bert.head.shelf import Shelf, Shelves
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from router_sdk_bert.head.analytic_snapshot import AnalyticModel
 from router_sdk_bert.head.names import NOBODY, Names
 from router_sdk_bert.head.prototypes import read_prototypes
 from router_sdk_bert.head.random_features import RandomFeatures
-from router_sdk_bert.head.ridge_sums import RidgeSums
+from router_sdk_bert.head.ridge import RidgeSums
 from router_sdk_bert.head.state_file import array_of, read_state, write_state
 
 if TYPE_CHECKING:

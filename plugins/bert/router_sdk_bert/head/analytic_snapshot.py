@@ -10,7 +10,7 @@ import numpy as np
 from router_sdk_bert.head.estimates import Estimate
 from router_sdk_bert.head.evidence import count_votes, evidence
 from router_sdk_bert.head.names import NOBODY, UNKNOWN
-from router_sdk_bert.head.search import nearest
+from router_sdk_bert.head.neighbours import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

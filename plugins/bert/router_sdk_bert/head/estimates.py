@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from router_sdk_bert.head.search import Neighbours
+    from router_sdk_bert.head.neighbours import Neighbours
 
 
 class Estimate(NamedTuple):

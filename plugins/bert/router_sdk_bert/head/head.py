@@ -10,9 +10,9 @@ from router_sdk_bert.head.estimates import Estimates, gather
 from router_sdk_bert.head.head_file import load_head, save_head
 from router_sdk_bert.head.joining import join, rejoin
 from router_sdk_bert.head.memory import Memory
-from router_sdk_bert.head.model import Model, Stock, fit_model, untaught_model
 from router_sdk_bert.head.names import NOBODY, UNKNOWN, Names
 from router_sdk_bert.head.prototypes import Prototype, Prototypes
+from router_sdk_bert.head.refit import Model, Stock, fit_model, untaught_model
 from router_sdk_bert.head.shelf import Shelf, Shelves, stack_facts
 from router_sdk_bert.head.snapshot import Snapshot
 from router_sdk_bert.head.watching import Watches

@@ -9,13 +9,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from router_sdk.plugin import CorruptArtifactError
-from router_sdk_bert.head.change import Watch
+from router_sdk_bert.head.drift import Watch
 from router_sdk_bert.head.evidence import WIDTHS
 from router_sdk_bert.head.herding import Group
 from router_sdk_bert.head.memory import COLUMNS, Memory
-from router_sdk_bert.head.model import Model
 from router_sdk_bert.head.names import NOBODY, UNKNOWN, Names
 from router_sdk_bert.head.prototypes import read_prototypes
+from router_sdk_bert.head.refit import Model
 from router_sdk_bert.head.state_file import array_of, read_state, write_state
 from router_sdk_bert.head.surface import Axes, Surface
 

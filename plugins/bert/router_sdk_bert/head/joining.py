@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from router_sdk_bert.head.novelty import surroundings
-from router_sdk_bert.head.search import coarse_of
+from router_sdk_bert.head.neighbours import coarse_of
+from router_sdk_bert.head.out_of_scope import surroundings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk_bert.head.memory import Memory
-    from router_sdk_bert.head.model import Model
+    from router_sdk_bert.head.refit import Model
 
 
 def join(vector: NDArray[np.float32], model: Model | None) -> tuple[NDArray[np.float32] | None, float]:

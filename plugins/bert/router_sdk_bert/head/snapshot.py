@@ -10,15 +10,15 @@ import numpy as np
 from router_sdk_bert.head.estimates import Estimate
 from router_sdk_bert.head.evidence import count_votes, evidence
 from router_sdk_bert.head.names import NOBODY, UNKNOWN
-from router_sdk_bert.head.novelty import novelty
-from router_sdk_bert.head.search import nearest
+from router_sdk_bert.head.neighbours import nearest
+from router_sdk_bert.head.out_of_scope import novelty
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from router_sdk_bert.head.model import Model
+    from router_sdk_bert.head.refit import Model
     from router_sdk_bert.head.settings import HeadConfig
     from router_sdk_bert.head.shelf import Shelves
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from router_sdk.plugin import CorruptArtifactError
+from router_sdk_bert.files import private_folder, write_private
 from router_sdk_bert.json_object import read_object
-from router_sdk_bert.private_files import private_folder, write_private
 from router_sdk_bert.tensor_layout import read_layout
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from router_sdk_bert.head.arrivals import Arrivals
-from router_sdk_bert.head.change import Watch, restarted, watch
+from router_sdk_bert.head.drift import Watch, restarted, watch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from router_sdk_bert.head.model import Model
     from router_sdk_bert.head.names import Names
+    from router_sdk_bert.head.refit import Model
     from router_sdk_bert.head.rows import Row
     from router_sdk_bert.head.settings import HeadConfig
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from router_sdk_bert.fitting.losses import contrastive_loss, feedback_loss
-from router_sdk_bert.fitting.targets import Targets
+from router_sdk_bert.finetuning.losses import contrastive_loss, feedback_loss
+from router_sdk_bert.finetuning.targets import Targets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from router_sdk_bert.fitting.distillation import Teacher
-    from router_sdk_bert.fitting.ewc import ElasticWeightConsolidation
-    from router_sdk_bert.fitting.model import RoutingModel
+    from router_sdk_bert.finetuning.distillation import Teacher
+    from router_sdk_bert.finetuning.ewc import ElasticWeightConsolidation
+    from router_sdk_bert.finetuning.model import RoutingModel
 
 
 @dataclass(slots=True, frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from router_sdk_bert.fitting.samples import Sample
-from router_sdk_bert.fitting.settings import FitSettings
+from router_sdk_bert.finetuning.samples import Sample
+from router_sdk_bert.finetuning.settings import FitSettings
 
 
 class Choice(NamedTuple):

@@ -11,32 +11,32 @@ import numpy as np
 from router_sdk.plugin import FitError
 from router_sdk_bert.encoding.checkpoint import read_checkpoint
 from router_sdk_bert.encoding.module import load_module
-from router_sdk_bert.fitting.adapters import AllWeights, LowRankWeights, MovingWeights
-from router_sdk_bert.fitting.batches import BatchPlan
-from router_sdk_bert.fitting.checkpoints import Checkpoints, fingerprint_of
-from router_sdk_bert.fitting.consolidating import FisherEstimate
-from router_sdk_bert.fitting.continual_state import ContinualState
-from router_sdk_bert.fitting.devices import choose_device, limited_threads
-from router_sdk_bert.fitting.distillation import Teacher
-from router_sdk_bert.fitting.ewc import ElasticWeightConsolidation
-from router_sdk_bert.fitting.holdout import HeldOut
-from router_sdk_bert.fitting.lessons import Lessons, Subject
-from router_sdk_bert.fitting.limits import Room, limit_gpu
-from router_sdk_bert.fitting.model import RoutingModel
-from router_sdk_bert.fitting.objective import Objective
-from router_sdk_bert.fitting.starting_rows import first_rows, served_rows
-from router_sdk_bert.fitting.stopping import StopWatch
-from router_sdk_bert.fitting.targets import targets_of
-from router_sdk_bert.fitting.training import Training
-from router_sdk_bert.fitting.weights_file import write_checkpoint
+from router_sdk_bert.finetuning.batches import BatchPlan
+from router_sdk_bert.finetuning.checkpoints import Checkpoints, fingerprint_of
+from router_sdk_bert.finetuning.consolidating import FisherEstimate
+from router_sdk_bert.finetuning.continual_state import ContinualState
+from router_sdk_bert.finetuning.devices import choose_device, limited_threads
+from router_sdk_bert.finetuning.distillation import Teacher
+from router_sdk_bert.finetuning.ewc import ElasticWeightConsolidation
+from router_sdk_bert.finetuning.lessons import Lessons, Subject
+from router_sdk_bert.finetuning.limits import Room, limit_gpu
+from router_sdk_bert.finetuning.lora import AllWeights, LowRankWeights, MovingWeights
+from router_sdk_bert.finetuning.model import RoutingModel
+from router_sdk_bert.finetuning.objective import Objective
+from router_sdk_bert.finetuning.starting_rows import first_rows, served_rows
+from router_sdk_bert.finetuning.stopping import StopWatch
+from router_sdk_bert.finetuning.targets import targets_of
+from router_sdk_bert.finetuning.training_loop import Training
+from router_sdk_bert.finetuning.validation import HeldOut
+from router_sdk_bert.finetuning.weights_file import write_checkpoint
 
 if TYPE_CHECKING:
     import torch
 
     from router_sdk.plugin import FitContext
-    from router_sdk_bert.fitting.checkpoints import Progress
-    from router_sdk_bert.fitting.linear import LinearRows
-    from router_sdk_bert.fitting.settings import FitSettings
+    from router_sdk_bert.finetuning.checkpoints import Progress
+    from router_sdk_bert.finetuning.linear import LinearRows
+    from router_sdk_bert.finetuning.settings import FitSettings
 
 
 class FineTune:

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from router_sdk_bert.fitting.samples import Sample
+    from router_sdk_bert.finetuning.samples import Sample
 
 NOT_AN_AGENT = -1
 

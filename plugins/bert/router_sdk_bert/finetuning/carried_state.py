@@ -14,8 +14,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from router_sdk.plugin import CorruptArtifactError
-from router_sdk_bert.fitting.samples import Sample
-from router_sdk_bert.private_files import write_private
+from router_sdk_bert.files import write_private
+from router_sdk_bert.finetuning.samples import Sample
 
 FILE = "carried.json"
 OLD_FILE = "keepsakes.json"

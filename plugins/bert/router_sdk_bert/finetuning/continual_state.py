@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from router_sdk.plugin import CorruptArtifactError
-from router_sdk_bert.fitting.linear import SCALE, LinearRows
-from router_sdk_bert.fitting.tensor_files import read_tensors, write_tensors
+from router_sdk_bert.finetuning.linear import SCALE, LinearRows
+from router_sdk_bert.finetuning.tensor_files import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -68,7 +68,7 @@ def load_state(folder: Path | None) -> ContinualState | None:
 
 
 def _of_classifier(folder: Path) -> ContinualState | None:
-    from router_sdk_bert.encoding import read_classifier
+    from router_sdk_bert.encoding.classifier import read_classifier
 
     found: Any = read_classifier(folder)
     if found is None:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from router_sdk_bert.fitting.lessons import Lessons
-from router_sdk_bert.fitting.linear import LinearRows, class_means, no_rows, probe
-from router_sdk_bert.fitting.targets import targets_of
+from router_sdk_bert.finetuning.lessons import Lessons
+from router_sdk_bert.finetuning.linear import LinearRows, class_means, no_rows, probe
+from router_sdk_bert.finetuning.targets import targets_of
 
 
 def served_rows(lessons: Lessons, left: LinearRows | None) -> LinearRows | None:

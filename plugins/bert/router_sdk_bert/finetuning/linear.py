@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from router_sdk_bert.fitting.losses import feedback_loss
+from router_sdk_bert.finetuning.losses import feedback_loss
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from router_sdk_bert.fitting.targets import Targets
+    from router_sdk_bert.finetuning.targets import Targets
 
 SCALE = 20.0
 """Embeddings and rows are about of unit length: a cosine of .1 more is worth a factor of e² in the odds."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from router_sdk_bert.fitting.targets import Targets
+    from router_sdk_bert.finetuning.targets import Targets
 
 CONTRASTIVE_TEMPERATURE = 0.1
 LEAST_LOG = -100.0

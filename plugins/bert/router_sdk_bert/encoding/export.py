@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from router_sdk.plugin import EncoderUnavailableError
-from router_sdk_bert.encoding.agreement import compare, compare_exactly, not_comparable, told_apart
 from router_sdk_bert.encoding.checkpoint import Checkpoint, read_checkpoint
+from router_sdk_bert.encoding.comparison import compare, compare_exactly, not_comparable, told_apart
 from router_sdk_bert.encoding.description import DESCRIPTION, MODEL_FILES, BackendCheck, EncoderDescription
 from router_sdk_bert.encoding.module import EncoderModule, load_module
-from router_sdk_bert.encoding.onnx_session import OnnxSession, runtime
+from router_sdk_bert.encoding.onnx_backend import OnnxSession, runtime
 from router_sdk_bert.encoding.probes import PROBES
 from router_sdk_bert.encoding.reference import first_line, reference_vectors
 from router_sdk_bert.encoding.sealed_folder import write_sealed
 from router_sdk_bert.encoding.settings import Backend, EncoderSettings
+from router_sdk_bert.encoding.tokenizer import TextTokens
 from router_sdk_bert.encoding.tokenizer_file import settle_tokenizer
-from router_sdk_bert.encoding.tokens import TextTokens
 from router_sdk_bert.encoding.torch_backend import TorchBackend
 
 if TYPE_CHECKING:

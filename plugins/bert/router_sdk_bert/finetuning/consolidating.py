@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from router_sdk_bert.fitting.fisher import accumulated, diagonal_fisher, regrown
+from router_sdk_bert.finetuning.fisher import accumulated, diagonal_fisher, regrown
 
 if TYPE_CHECKING:
     import torch
 
-    from router_sdk_bert.fitting.continual_state import ContinualState
-    from router_sdk_bert.fitting.lessons import Lessons
-    from router_sdk_bert.fitting.limits import Room
-    from router_sdk_bert.fitting.model import RoutingModel
-    from router_sdk_bert.fitting.objective import Objective
-    from router_sdk_bert.fitting.settings import FitSettings
+    from router_sdk_bert.finetuning.continual_state import ContinualState
+    from router_sdk_bert.finetuning.lessons import Lessons
+    from router_sdk_bert.finetuning.limits import Room
+    from router_sdk_bert.finetuning.model import RoutingModel
+    from router_sdk_bert.finetuning.objective import Objective
+    from router_sdk_bert.finetuning.settings import FitSettings
 
+
+if TYPE_CHECKING:
     Fisher = Mapping[str, torch.Tensor]
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.plugin import CorruptArtifactError
-from router_sdk_bert.fitting.tensor_files import read_tensors, write_tensors
+from router_sdk_bert.finetuning.tensor_files import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     import torch
 
-    from router_sdk_bert.fitting.samples import Sample
+    from router_sdk_bert.finetuning.samples import Sample
 
 logger = logging.getLogger(__name__)
 

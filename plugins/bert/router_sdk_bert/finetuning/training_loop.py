@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from router_sdk_bert.fitting.checkpoints import Checkpoints, Progress, TrainingState
-from router_sdk_bert.fitting.devices import seeded
-from router_sdk_bert.fitting.step import Step
+from router_sdk_bert.finetuning.checkpoints import Checkpoints, Progress, TrainingState
+from router_sdk_bert.finetuning.devices import seeded
+from router_sdk_bert.finetuning.step import Step
 
 if TYPE_CHECKING:
     import torch
 
     from router_sdk.plugin import FitContext
-    from router_sdk_bert.fitting.batches import BatchPlan
-    from router_sdk_bert.fitting.holdout import HeldOut
-    from router_sdk_bert.fitting.limits import Room
-    from router_sdk_bert.fitting.model import RoutingModel
-    from router_sdk_bert.fitting.objective import Objective
-    from router_sdk_bert.fitting.settings import FitSettings
-    from router_sdk_bert.fitting.stopping import StopWatch
+    from router_sdk_bert.finetuning.batches import BatchPlan
+    from router_sdk_bert.finetuning.limits import Room
+    from router_sdk_bert.finetuning.model import RoutingModel
+    from router_sdk_bert.finetuning.objective import Objective
+    from router_sdk_bert.finetuning.settings import FitSettings
+    from router_sdk_bert.finetuning.stopping import StopWatch
+    from router_sdk_bert.finetuning.validation import HeldOut
 
 
 class Training:

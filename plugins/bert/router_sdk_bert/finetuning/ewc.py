@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from router_sdk_bert.fitting.adapters import MovingWeights
-    from router_sdk_bert.fitting.model import RoutingModel
+    from router_sdk_bert.finetuning.lora import MovingWeights
+    from router_sdk_bert.finetuning.model import RoutingModel
 
 
 class ElasticWeightConsolidation:

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from router_sdk_bert.fitting.losses import feedback_loss
-from router_sdk_bert.fitting.model import by_length
+from router_sdk_bert.finetuning.losses import feedback_loss
+from router_sdk_bert.finetuning.model import by_length
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from router_sdk_bert.fitting.limits import Room
-    from router_sdk_bert.fitting.model import RoutingModel
-    from router_sdk_bert.fitting.stopping import StopWatch
-    from router_sdk_bert.fitting.targets import Targets
+    from router_sdk_bert.finetuning.limits import Room
+    from router_sdk_bert.finetuning.model import RoutingModel
+    from router_sdk_bert.finetuning.stopping import StopWatch
+    from router_sdk_bert.finetuning.targets import Targets
 
 AT_ONCE = 32
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from router_sdk_bert.fitting.settings import FitSettings
+from router_sdk_bert.finetuning.settings import FitSettings
 
 if TYPE_CHECKING:
     from router_sdk.plugin import FitContext, TrainingData
@@ -20,6 +20,6 @@ def fit_version(strategy: BertStrategy, data: TrainingData, context: FitContext)
         FitError: if there is too little to learn from, a loss is not finite, memory does not suffice …
         FitStoppedError: if the context said so.
     """
-    from router_sdk_bert.fitting.version import VersionFit
+    from router_sdk_bert.finetuning.fit import VersionFit
 
     return VersionFit(strategy, data, context).run()

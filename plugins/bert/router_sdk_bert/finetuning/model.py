@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from router_sdk_bert.encoding.torch_backend import padded
-from router_sdk_bert.fitting.linear import SCALE, LinearRows
+from router_sdk_bert.finetuning.linear import SCALE, LinearRows
 
 if TYPE_CHECKING:
     import torch

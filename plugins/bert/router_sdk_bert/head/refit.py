@@ -10,10 +10,10 @@ import numpy as np
 from router_sdk_bert.head.blending import DEFAULT, fit_blend
 from router_sdk_bert.head.design import design
 from router_sdk_bert.head.evidence import WIDTHS, count_votes, evidence
-from router_sdk_bert.head.logistic import fit_logistic
+from router_sdk_bert.head.logistic_regression import fit_logistic
 from router_sdk_bert.head.losses import make_loss
-from router_sdk_bert.head.novelty import REFERENCES, surroundings
-from router_sdk_bert.head.search import COARSE, FEW, nearest_of_many
+from router_sdk_bert.head.neighbours import COARSE, FEW, nearest_of_many
+from router_sdk_bert.head.out_of_scope import REFERENCES, surroundings
 from router_sdk_bert.head.surface import Axes, Surface
 
 if TYPE_CHECKING:

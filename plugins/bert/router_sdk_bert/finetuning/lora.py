@@ -7,13 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from router_sdk_bert.fitting.devices import seeded
+from router_sdk_bert.finetuning.devices import seeded
 
 if TYPE_CHECKING:
     import torch
 
-    from router_sdk_bert.fitting.model import RoutingModel
-    from router_sdk_bert.fitting.settings import FitSettings
+    from router_sdk_bert.finetuning.model import RoutingModel
+    from router_sdk_bert.finetuning.settings import FitSettings
 
 ADAPTER = "default"
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from router_sdk_bert.fitting.samples import Sample, category
+from router_sdk_bert.finetuning.samples import Sample, category
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk.plugin import ReplayBuffer
-    from router_sdk_bert.fitting.settings import FitSettings
+    from router_sdk_bert.finetuning.settings import FitSettings
 
 
 class BatchPlan:

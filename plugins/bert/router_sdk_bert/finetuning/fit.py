@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from router_sdk.plugin import EncoderUnavailableError, FitError, TooFewExamplesError
-from router_sdk_bert.fitting.batches import filled_buffer
-from router_sdk_bert.fitting.carried_state import CarriedState
-from router_sdk_bert.fitting.choosing import Choice, choose_update
-from router_sdk_bert.fitting.continual_state import load_state
-from router_sdk_bert.fitting.lessons import Lessons, Subject
-from router_sdk_bert.fitting.samples import Sample, from_agents, from_examples
-from router_sdk_bert.fitting.stopping import StopWatch
+from router_sdk_bert.finetuning.batches import filled_buffer
+from router_sdk_bert.finetuning.carried_state import CarriedState
+from router_sdk_bert.finetuning.choosing import Choice, choose_update
+from router_sdk_bert.finetuning.continual_state import load_state
+from router_sdk_bert.finetuning.lessons import Lessons, Subject
+from router_sdk_bert.finetuning.samples import Sample, from_agents, from_examples
+from router_sdk_bert.finetuning.stopping import StopWatch
 from router_sdk_bert.head.rows import Row
 
 if TYPE_CHECKING:
     from router_sdk.plugin import Example, FitContext, TrainingData
-    from router_sdk_bert.encoding import BertEncoder
+    from router_sdk_bert.encoding.encoder import BertEncoder
     from router_sdk_bert.strategy import BertStrategy
 
 logger = logging.getLogger(__name__)
@@ -120,8 +120,9 @@ class VersionFit:
 
     def _moved_encoder(self, samples: Sequence[Sample], carried: CarriedState, choice: Choice) -> BertEncoder:
         try:
-            from router_sdk_bert.encoding import export_encoder, load_encoder
-            from router_sdk_bert.fitting.fine_tune import FineTune
+            from router_sdk_bert.encoding.encoder import load_encoder
+            from router_sdk_bert.encoding.export import export_encoder
+            from router_sdk_bert.finetuning.fine_tune import FineTune
 
             state = load_state(self._folder)
         except ImportError as error:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk_bert.encoding.settings import Pooling
-    from router_sdk_bert.fitting.continual_state import ContinualState
-    from router_sdk_bert.fitting.samples import Sample
+    from router_sdk_bert.finetuning.continual_state import ContinualState
+    from router_sdk_bert.finetuning.samples import Sample
 
 
 @dataclass(slots=True, frozen=True)

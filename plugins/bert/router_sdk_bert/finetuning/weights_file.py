@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from router_sdk_bert.encoding.checkpoint import Checkpoint
-from router_sdk_bert.private_files import private_folder
+from router_sdk_bert.files import private_folder
 
 if TYPE_CHECKING:
     import torch

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from router_sdk.plugin import FitError
-from router_sdk_bert.fitting.devices import autocast, choose_precision
-from router_sdk_bert.fitting.optimizer import Optimizer
+from router_sdk_bert.finetuning.devices import autocast, choose_precision
+from router_sdk_bert.finetuning.optimizer import Optimizer
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from router_sdk_bert.fitting.limits import Room
-    from router_sdk_bert.fitting.model import RoutingModel
-    from router_sdk_bert.fitting.objective import Objective
-    from router_sdk_bert.fitting.settings import FitSettings
-    from router_sdk_bert.fitting.stopping import StopWatch
+    from router_sdk_bert.finetuning.limits import Room
+    from router_sdk_bert.finetuning.model import RoutingModel
+    from router_sdk_bert.finetuning.objective import Objective
+    from router_sdk_bert.finetuning.settings import FitSettings
+    from router_sdk_bert.finetuning.stopping import StopWatch
 
 
 class Step:

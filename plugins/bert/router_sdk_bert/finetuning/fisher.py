@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from router_sdk_bert.fitting.model import HEAD
+from router_sdk_bert.finetuning.model import HEAD
 
 if TYPE_CHECKING:
     import torch
 
+
+if TYPE_CHECKING:
     Fisher = Mapping[str, torch.Tensor]
     """Parameter name to a tensor of its shape, each entry at least 0."""
 

@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from router_sdk_bert.head.search import Neighbours
+    from router_sdk_bert.head.neighbours import Neighbours
 
 NEAR = 20
 """Neighbours that a task's distance is measured to."""
