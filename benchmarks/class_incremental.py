@@ -15,19 +15,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from router_sdk_bert.encoding.module import load_module
-from router_sdk_bert.encoding.preparation import TextPreparation
+from router_sdk_bert.config import FitSettings, HeadConfig, TextPreparation
 from router_sdk_bert.encoding.tokenizer import TextTokens
-from router_sdk_bert.encoding.torch_backend import TorchBackend
-from router_sdk_bert.finetuning.continual_state import ContinualState
+from router_sdk_bert.encoding.torch_backend import TorchBackend, load_module
+from router_sdk_bert.finetuning.carried_state import ContinualState
 from router_sdk_bert.finetuning.fine_tune import FineTune
-from router_sdk_bert.finetuning.lessons import Lessons, Subject
-from router_sdk_bert.finetuning.linear import LinearRows
-from router_sdk_bert.finetuning.samples import Sample
-from router_sdk_bert.finetuning.settings import FitSettings
+from router_sdk_bert.finetuning.model import LinearRows
+from router_sdk_bert.finetuning.samples import Lessons, Sample, Subject
 from router_sdk_bert.head.head import Head
 from router_sdk_bert.head.rows import Row
-from router_sdk_bert.head.settings import HeadConfig
 
 from router_sdk.plugin import FitContext
 

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from embedded import DATA, Texts, load
 from router_sdk_bert.config import BertConfig
-from router_sdk_bert.head.exploration import shares
-from router_sdk_bert.head.making import make_head
+from router_sdk_bert.head.estimates import shares
+from router_sdk_bert.head.head import make_head
 from router_sdk_bert.head.neighbours import nearest
 from router_sdk_bert.head.prototypes import Prototype
 from router_sdk_bert.head.rows import Row

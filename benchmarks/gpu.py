@@ -19,18 +19,14 @@ from typing import Any
 import numpy as np
 import torch
 from measuring import Figure, conditions, options, scratch, show
-from router_sdk_bert.encoding.module import EncoderModule
-from router_sdk_bert.finetuning.devices import choose_device
-from router_sdk_bert.finetuning.limits import Room
-from router_sdk_bert.finetuning.linear import LinearRows
-from router_sdk_bert.finetuning.lora import AllWeights, LowRankWeights
-from router_sdk_bert.finetuning.model import RoutingModel
-from router_sdk_bert.finetuning.objective import Objective
+from router_sdk_bert.config import FitSettings
+from router_sdk_bert.encoding.torch_backend import EncoderModule
+from router_sdk_bert.finetuning.devices import Room, choose_device
+from router_sdk_bert.finetuning.losses import targets_of
+from router_sdk_bert.finetuning.model import AllWeights, LinearRows, LowRankWeights, RoutingModel
 from router_sdk_bert.finetuning.samples import Sample
-from router_sdk_bert.finetuning.settings import FitSettings
-from router_sdk_bert.finetuning.step import Step
 from router_sdk_bert.finetuning.stopping import StopWatch
-from router_sdk_bert.finetuning.targets import targets_of
+from router_sdk_bert.finetuning.training_loop import Objective, Step
 
 PARTS = ("full", "lora")
 AGENTS = tuple(f"agent {number}" for number in range(10))

@@ -89,8 +89,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def model(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, exported."""
+    from router_sdk_bert.config import EncoderSettings
     from router_sdk_bert.encoding.export import export_encoder
-    from router_sdk_bert.encoding.settings import EncoderSettings
 
     folder = tmp_path_factory.mktemp("tiny-exported") / "encoder"
     export_encoder(checkpoint, folder, EncoderSettings(model=str(checkpoint)))

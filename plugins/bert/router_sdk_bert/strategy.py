@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
 
 import numpy as np
 
 from router_sdk.plugin import CorruptArtifactError, Strategy, StrategyConfig, StrategyServices, no_fork
 from router_sdk_bert.config import BertConfig
-from router_sdk_bert.embedding import embed, vectors_of
 from router_sdk_bert.encoding.background import EncoderSlot
-from router_sdk_bert.encoding.encoder import load_encoder, open_encoder
+from router_sdk_bert.encoding.encoder import embed, load_encoder, open_encoder, vectors_of
 from router_sdk_bert.encoding.sealed_folder import link_sealed as link_encoder
+from router_sdk_bert.encoding.weights import read_classifier
+from router_sdk_bert.files import read_state, write_state
 from router_sdk_bert.finetuning.carried_state import FILE, OLD_FILE, CarriedState, load_carried
+from router_sdk_bert.head.estimates import proposal_of
 from router_sdk_bert.head.explanations import attribute_words, explain, lead_of
-from router_sdk_bert.head.head import Head
-from router_sdk_bert.head.making import AnyHead, AnySnapshot, make_head
+from router_sdk_bert.head.head import AnyHead, AnySnapshot, Head, make_head
+from router_sdk_bert.head.logistic_regression import TrainedRows
 from router_sdk_bert.head.outcome_prediction import Expectations
-from router_sdk_bert.head.proposing import proposal_of
 from router_sdk_bert.head.prototypes import Prototype, prototypes_of
 from router_sdk_bert.head.rows import row_of
-from router_sdk_bert.head.state_file import read_state, write_state
-from router_sdk_bert.trained_head import trained_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk.plugin import AgentSet, Encoder, Example, FitContext, Proposal, RouteContext, Task, TrainingData
+
+logger = logging.getLogger(__name__)
 
 OWN_ENCODER = "encoder"
 """Folder, in a saved version, of an encoder that was fine-tuned for it."""
@@ -335,3 +338,19 @@ def _carried(folder: Path, state_version: object) -> CarriedState:
         raise CorruptArtifactError(f"the state has version {state_version}, this release reads {_OLD_VERSION} and up")
     old = folder / OWN_ENCODER / OLD_FILE
     return load_carried(old) if old.is_file() else CarriedState()
+
+
+def trained_with(encoder: Encoder) -> TrainedRows | None:
+    """The rows of a sequence-classification checkpoint, by label; None for an encoder that came without."""
+    folder: Path | None = getattr(encoder, "folder", None)
+    return None if folder is None else _trained_rows(folder, encoder.tag)
+
+
+@lru_cache(maxsize=4)
+def _trained_rows(folder: Path, tag: str) -> TrainedRows | None:
+    try:
+        found = read_classifier(folder)
+    except CorruptArtifactError as error:
+        logger.warning("the head that the encoder came with is left aside: %s", error)
+        return None
+    return None if found is None else TrainedRows(found.labels, found.norm * found.weight, found.bias)

@@ -26,8 +26,8 @@ def tiny_classifier_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_encoder_folder(tiny_checkpoint_folder, tmp_path_factory):
     """The tiny model, exported to int8. Read it; do not write into it."""
+    from router_sdk_bert.config import EncoderSettings
     from router_sdk_bert.encoding.export import export_encoder
-    from router_sdk_bert.encoding.settings import EncoderSettings
 
     folder = tmp_path_factory.mktemp("tiny-exported") / "encoder"
     export_encoder(tiny_checkpoint_folder, folder, EncoderSettings(model=str(tiny_checkpoint_folder)))
@@ -37,7 +37,7 @@ def tiny_encoder_folder(tiny_checkpoint_folder, tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_encoder(tiny_encoder_folder):
     """The tiny model, serving."""
+    from router_sdk_bert.config import EncoderSettings
     from router_sdk_bert.encoding.encoder import load_encoder
-    from router_sdk_bert.encoding.settings import EncoderSettings
 
     return load_encoder(tiny_encoder_folder, EncoderSettings())

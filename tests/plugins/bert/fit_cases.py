@@ -6,16 +6,13 @@ from tempfile import mkdtemp
 
 import numpy as np
 import torch
-from router_sdk_bert.encoding.module import load_module
-from router_sdk_bert.encoding.preparation import TextPreparation
+from router_sdk_bert.config import FitSettings, TextPreparation
 from router_sdk_bert.encoding.tiny import tiny_checkpoint
 from router_sdk_bert.encoding.tokenizer import TextTokens
+from router_sdk_bert.encoding.torch_backend import load_module
 from router_sdk_bert.finetuning.fine_tune import FineTune
-from router_sdk_bert.finetuning.lessons import Lessons, Subject
-from router_sdk_bert.finetuning.linear import LinearRows
-from router_sdk_bert.finetuning.model import RoutingModel
-from router_sdk_bert.finetuning.samples import Sample
-from router_sdk_bert.finetuning.settings import FitSettings
+from router_sdk_bert.finetuning.model import LinearRows, RoutingModel
+from router_sdk_bert.finetuning.samples import Lessons, Sample, Subject
 
 from router_sdk.plugin import FitContext
 

@@ -6,12 +6,12 @@ import sys
 
 import numpy as np
 import pytest
+from router_sdk_bert.config import EncoderSettings
 from router_sdk_bert.encoding import comparison as agreement
 from router_sdk_bert.encoding.checkpoint import read_checkpoint
+from router_sdk_bert.encoding.comparison import PROBES
 from router_sdk_bert.encoding.encoder import load_encoder
 from router_sdk_bert.encoding.export import export_encoder
-from router_sdk_bert.encoding.probes import PROBES
-from router_sdk_bert.encoding.settings import EncoderSettings
 
 from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError
 

@@ -3,7 +3,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from router_sdk_bert.encoding.preparation import TextPreparation
+from router_sdk_bert.config import TextPreparation
 from router_sdk_bert.encoding.tokenizer import TextTokens
 
 from router_sdk.plugin import CorruptArtifactError

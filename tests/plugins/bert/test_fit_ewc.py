@@ -1,9 +1,9 @@
 import pytest
 import torch
 from fit_cases import NAMES, accuracy, changed_world, fine_tune, lessons, model, settings, some, subject
-from router_sdk_bert.finetuning.continual_state import load_state
+from router_sdk_bert.finetuning.carried_state import load_state
 from router_sdk_bert.finetuning.ewc import ElasticWeightConsolidation
-from router_sdk_bert.finetuning.lora import AllWeights, LowRankWeights
+from router_sdk_bert.finetuning.model import AllWeights, LowRankWeights
 
 
 def held(update="full", fisher="all ones", ewc_lambda=2.0, **more):

@@ -16,11 +16,11 @@ from fit_cases import (
     some,
     subject,
 )
+from router_sdk_bert.finetuning.carried_state import load_state
 from router_sdk_bert.finetuning.checkpoints import Checkpoints
-from router_sdk_bert.finetuning.continual_state import load_state
+from router_sdk_bert.finetuning.fine_tune import first_rows, served_rows
 from router_sdk_bert.finetuning.model import RoutingModel
 from router_sdk_bert.finetuning.samples import Sample
-from router_sdk_bert.finetuning.starting_rows import first_rows, served_rows
 from safetensors.torch import load_file
 
 from router_sdk.plugin import FitError, FitStoppedError

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 from fit_cases import LATER, NAMES, WORDS
-from router_sdk_bert.finetuning.continual_state import load_state
+from router_sdk_bert.finetuning.carried_state import load_state
 from version_cases import ask, chosen, context, data, make_serving, told, with_config
 
 from router_sdk.plugin import Agent, AgentSet, FitError, FitStoppedError, Signals, Task, TrainingData

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 from head_cases import NAMES, accuracy, clusters, labelled, neighbours, new_head, rewarded
-from router_sdk_bert.head.arrivals import Arrivals
-from router_sdk_bert.head.drift import Watch, watch
+from router_sdk_bert.head.drift import Arrivals, Watch, watch
 
 
 def fed(successes, expected=1.0):

@@ -3,11 +3,19 @@
 import numpy as np
 import pytest
 from head_cases import NAMES, clusters, labelled, new_head
-from router_sdk_bert.head.blending import DEFAULT, fit_blend
-from router_sdk_bert.head.evidence import WIDTHS, count_votes, evidence
-from router_sdk_bert.head.losses import OwnSuccess, SharedSuccess
-from router_sdk_bert.head.neighbours import FEW, coarse_of, nearest
-from router_sdk_bert.head.shelf import Facts, Shelf, Shelves
+from router_sdk_bert.head.logistic_regression import OwnSuccess, SharedSuccess
+from router_sdk_bert.head.neighbours import (
+    FEW,
+    WIDTHS,
+    Facts,
+    Shelf,
+    Shelves,
+    coarse_of,
+    count_votes,
+    evidence,
+    nearest,
+)
+from router_sdk_bert.head.refit import DEFAULT, fit_blend
 
 
 def facts_of(right, credit, wrong, blame, rivalry=1.0, weight=None):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from router_sdk_bert.head.exploration import shares
+from router_sdk_bert.head.estimates import shares
 
 numbers = st.floats(-5.0, 5.0)
 widths = st.floats(0.0, 3.0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from head_cases import NAMES, clusters, labelled, new_head
-from router_sdk_bert.head.design import FEWEST_AXES, MOST_AXES, design
+from router_sdk_bert.head.logistic_regression import FEWEST_AXES, MOST_AXES, design
 
 
 def test_weights_mean_the_same_to_a_vector_as_to_the_row_they_were_fitted_on():

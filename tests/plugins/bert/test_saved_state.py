@@ -14,8 +14,7 @@ import pytest
 from fit_cases import NAMES
 from head_cases import clusters, files, labelled, new_head
 from router_sdk_bert.encoding.sealed_folder import SealedFolder, write_sealed
-from router_sdk_bert.finetuning.carried_state import OLD_FILE, CarriedState, load_carried
-from router_sdk_bert.finetuning.continual_state import load_state
+from router_sdk_bert.finetuning.carried_state import OLD_FILE, CarriedState, load_carried, load_state
 from router_sdk_bert.finetuning.samples import Sample
 from version_cases import AGENTS, ask, context, data, make_serving, with_config
 

@@ -8,13 +8,13 @@ import shutil
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from router_sdk_bert.config import EncoderSettings
 from router_sdk_bert.encoding.checkpoint import read_checkpoint
-from router_sdk_bert.encoding.classifier import read_classifier
 from router_sdk_bert.encoding.description import DESCRIPTION
 from router_sdk_bert.encoding.encoder import load_encoder
 from router_sdk_bert.encoding.sealed_folder import MANIFEST, SealedFolder, write_sealed
 from router_sdk_bert.encoding.sealed_folder import link_sealed as link_encoder
-from router_sdk_bert.encoding.settings import EncoderSettings
+from router_sdk_bert.encoding.weights import read_classifier
 from untrusted_cases import DEEP, accepted, values
 
 from router_sdk.plugin import CorruptArtifactError

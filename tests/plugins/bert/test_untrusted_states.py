@@ -9,10 +9,8 @@ import pytest
 from head_cases import NAMES, clusters, labelled, new_head, rewarded
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from router_sdk_bert.finetuning.carried_state import FILE, load_carried
-from router_sdk_bert.finetuning.continual_state import load_state
-from router_sdk_bert.head.state_file import read_state, write_state
-from router_sdk_bert.tensor_layout import read_layout, read_tensor
+from router_sdk_bert.files import read_layout, read_state, read_tensor, write_state
+from router_sdk_bert.finetuning.carried_state import FILE, load_carried, load_state
 from untrusted_cases import DEEP, accepted, numbers, values
 
 from router_sdk.plugin import CorruptArtifactError

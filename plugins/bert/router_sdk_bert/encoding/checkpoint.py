@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError
+from router_sdk_bert.config import POOLING, Pooling
 from router_sdk_bert.encoding.description import DESCRIPTION
 from router_sdk_bert.encoding.pipeline import Pipeline, read_pipeline, side_files
 from router_sdk_bert.encoding.sealed_folder import MANIFEST, SealedFolder, sha256
-from router_sdk_bert.encoding.settings import POOLING, Pooling
-from router_sdk_bert.json_object import read_object
+from router_sdk_bert.files import read_object
 
 HEADS = ("classifier.out_proj", "classifier", "score")
 """Where sequence classifiers keep their last linear layer."""

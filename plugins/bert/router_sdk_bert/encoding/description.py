@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from router_sdk.plugin import CorruptArtifactError
+from router_sdk_bert.config import Backend, EncoderSettings, Pooling
 from router_sdk_bert.encoding.pipeline import Step
-from router_sdk_bert.encoding.settings import Backend, EncoderSettings, Pooling
 
 DESCRIPTION = "encoder.json"
 FORMAT = 1

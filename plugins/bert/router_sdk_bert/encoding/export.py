@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from router_sdk.plugin import EncoderUnavailableError
+from router_sdk_bert.config import Backend, EncoderSettings
 from router_sdk_bert.encoding.checkpoint import Checkpoint, read_checkpoint
-from router_sdk_bert.encoding.comparison import compare, compare_exactly, not_comparable, told_apart
+from router_sdk_bert.encoding.comparison import PROBES, compare, compare_exactly, not_comparable, told_apart
 from router_sdk_bert.encoding.description import DESCRIPTION, MODEL_FILES, BackendCheck, EncoderDescription
-from router_sdk_bert.encoding.module import EncoderModule, load_module
 from router_sdk_bert.encoding.onnx_backend import OnnxSession, runtime
-from router_sdk_bert.encoding.probes import PROBES
-from router_sdk_bert.encoding.reference import first_line, reference_vectors
+from router_sdk_bert.encoding.pipeline import WEIGHTS, Activation, Dense, Step
 from router_sdk_bert.encoding.sealed_folder import write_sealed
-from router_sdk_bert.encoding.settings import Backend, EncoderSettings
 from router_sdk_bert.encoding.tokenizer import TextTokens
-from router_sdk_bert.encoding.tokenizer_file import settle_tokenizer
-from router_sdk_bert.encoding.torch_backend import TorchBackend
+from router_sdk_bert.encoding.torch_backend import EncoderModule, TorchBackend, load_module, quietly
+from router_sdk_bert.files import read_tensor
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
+
+    from router_sdk_bert.config import PoolingMode
+    from router_sdk_bert.encoding.torch_backend import EncoderModule
+
 
 _ORDER: tuple[Backend, ...] = ("onnx-int8", "onnx", "torch")
 _OPSET = 17
@@ -197,3 +201,163 @@ def _quantise(plain: Path, path: Path) -> None:
         weight_type=QuantType.QInt8,
         extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
     )
+
+
+_TOKENIZER_FILE = "tokenizer.json"
+
+
+def settle_tokenizer(folder: Path, draft: Path, texts: Sequence[str], *, lower_case: bool) -> None:
+    """See that the draft's ``tokenizer.json`` gives the ids that the checkpoint's tokenizer does.
+
+    ``tokenizer_config.json`` may say more than ``tokenizer.json``, such as a token at the end. Where the ids differ,
+    and where there is no such file, it is written as ``transformers`` has it.
+
+    Args:
+        folder: The checkpoint.
+        draft: Holds a copy of its files.
+        texts: Over which they are compared.
+        lower_case: Whether sentence-transformers puts texts into lower case first.
+
+    Raises:
+        EncoderUnavailableError: if no such file can be made.
+    """
+    from transformers import AutoTokenizer
+
+    path = draft / _TOKENIZER_FILE
+    try:
+        with quietly():
+            own: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            backend, wanted = own.backend_tokenizer, own(list(texts))["input_ids"]
+    except Exception as error:  # What the library raises depends on what is missing.
+        if not path.is_file():
+            raise EncoderUnavailableError(
+                f"{folder} has no {_TOKENIZER_FILE}, and none can be made: {error}"
+            ) from error
+        backend = wanted = None
+    try:
+        if wanted is not None and not (path.is_file() and _ids(path, texts) == wanted):
+            backend.save(str(path))
+            if _ids(path, texts) != wanted:
+                raise EncoderUnavailableError(f"{folder}: its tokenizer does more than a {_TOKENIZER_FILE} can say")
+        if lower_case:
+            _lower(path)
+    except EncoderUnavailableError:
+        raise
+    except Exception as error:  # The tokenizers library raises bare Exceptions.
+        raise EncoderUnavailableError(f"{folder}: its tokenizer cannot be read: {error}") from error
+
+
+def _ids(path: Path, texts: Sequence[str]) -> list[list[int]]:
+    from tokenizers import Tokenizer
+
+    tokenizer: Any = Tokenizer.from_file(str(path))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+
+
+def _lower(path: Path) -> None:
+    """Put texts into lower case before whatever else is done to them, unless that is done already."""
+    from tokenizers import Tokenizer, normalizers
+
+    tokenizer: Any = Tokenizer.from_file(str(path))
+    if tokenizer.normalizer is not None and tokenizer.normalizer.normalize_str("A") == "a":
+        return
+    steps = [normalizers.Lowercase()] + ([] if tokenizer.normalizer is None else [tokenizer.normalizer])
+    tokenizer.normalizer = normalizers.Sequence(steps)
+    tokenizer.save(str(path))
+
+
+_POOLINGS: dict[PoolingMode, Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]] = {
+    "cls": lambda states, _: states[0],
+    "lasttoken": lambda states, _: states[-1],
+    "max": lambda states, _: states.max(axis=0),
+    "mean": lambda states, _: states.mean(axis=0),
+    "mean_sqrt_len_tokens": lambda states, _: states.sum(axis=0) / math.sqrt(len(states)),
+    "weightedmean": lambda states, places: np.average(states, axis=0, weights=places),
+}
+_MEASURED = 64
+"""Texts whose vectors' lengths are averaged."""
+_erf = np.vectorize(math.erf)
+_ACTIVATIONS: dict[Activation, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "Identity": lambda x: x,
+    "Tanh": np.tanh,
+    "ReLU": lambda x: np.maximum(x, 0.0),
+    "GELU": lambda x: x * 0.5 * (1.0 + _erf(x / math.sqrt(2.0))),
+    "SiLU": lambda x: x / (1.0 + np.exp(-x)),
+    "Sigmoid": lambda x: 1.0 / (1.0 + np.exp(-x)),
+}
+
+
+def reference_vectors(
+    module: EncoderModule, folder: Path, tokens: Sequence[Sequence[int]]
+) -> tuple[NDArray[np.float32], float]:
+    """Normalised vectors, shape ``(n, d)``, and the mean length that they had before.
+
+    Args:
+        module: Whose transformer to run; on the CPU.
+        folder: Checkpoint that it was read from.
+        tokens: Ids of each text.
+
+    Raises:
+        EncoderUnavailableError: if the model makes none, or none that are finite.
+    """
+    import torch
+
+    layers = [_Layer(folder, step) for step in module.pipeline.steps]
+    vectors = []
+    for ids in tokens:
+        try:
+            vectors.append(_vector(module, layers, torch.tensor([ids])))
+        except Exception as error:  # What a model raises depends on what it is.
+            kind = type(module.model).__name__
+            raise EncoderUnavailableError(f"{folder}: a {kind} makes nothing of a text: {first_line(error)}") from error
+    made = np.stack(vectors)
+    if not np.isfinite(made).all():
+        raise EncoderUnavailableError(f"{folder}: the model's vectors are not finite")
+    lengths = np.linalg.norm(made, axis=1, keepdims=True)
+    return (made / np.maximum(lengths, 1e-12)).astype(np.float32), float(lengths[:_MEASURED].mean())
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in short."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _vector(module: EncoderModule, layers: Sequence[_Layer], ids: torch.Tensor) -> NDArray[np.float64]:
+    import torch
+
+    with torch.inference_mode():
+        if module.pooling == "classifier":
+            seen: NDArray[np.float64] = module.pool(ids)[0].double().numpy()
+            return seen
+        states: NDArray[np.float64] = module.model(input_ids=ids).last_hidden_state[0].double().numpy()
+    places = np.arange(1.0, len(states) + 1.0)
+    kept, places = states[module.skipped :], places[module.skipped :]
+    vector = np.concatenate([_POOLINGS[mode](kept, places) for mode in module.modes])
+    for layer in layers:
+        vector = layer(vector)
+    return vector[: module.pipeline.dimension]
+
+
+class _Layer:
+    def __init__(self, folder: Path, step: Step) -> None:
+        self._step = step
+        if not isinstance(step, Dense):
+            return
+        path = folder / step.folder / WEIGHTS
+        weight = read_tensor(path, "linear.weight")
+        if weight is None:
+            raise EncoderUnavailableError(f"{folder}: {step.folder}/{WEIGHTS} holds no linear.weight")
+        self._weight, self._bias = weight.astype(np.float64), read_tensor(path, "linear.bias")
+        self._residual = read_tensor(path, "residual.weight")
+
+    def __call__(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        step = self._step
+        if not isinstance(step, Dense):
+            return vector / max(float(np.linalg.norm(vector)), 1e-12)
+        bias = 0.0 if self._bias is None else self._bias
+        found = _ACTIVATIONS[step.activation](self._weight @ vector + bias)
+        if step.residual:
+            found = found + (vector if self._residual is None else self._residual @ vector)
+        return found

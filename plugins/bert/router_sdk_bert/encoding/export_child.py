@@ -20,8 +20,8 @@ def main() -> int:
         os.nice(10)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError
+    from router_sdk_bert.config import EncoderSettings
     from router_sdk_bert.encoding.export import export_encoder
-    from router_sdk_bert.encoding.settings import EncoderSettings
     from router_sdk_bert.encoding.weights import find_weights
 
     request = json.load(sys.stdin)

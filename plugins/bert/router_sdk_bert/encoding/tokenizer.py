@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from router_sdk.plugin import CorruptArtifactError, normal
-from router_sdk_bert.encoding.preparation import TextPreparation
+from router_sdk_bert.config import TextPreparation
 
 _CHARS_PER_TOKEN = 16
 """More characters than this per token are never looked at: a text's cost is bounded, however long it is."""

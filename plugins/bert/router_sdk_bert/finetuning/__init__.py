@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from router_sdk_bert.finetuning.settings import FitSettings
+from router_sdk_bert.config import FitSettings
 
 if TYPE_CHECKING:
     from router_sdk.plugin import FitContext, TrainingData

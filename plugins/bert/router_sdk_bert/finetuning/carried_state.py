@@ -1,21 +1,26 @@
-"""What a version hands on to the next besides tensors: a part of the strategy's state, read and written without torch.
-
-It holds texts, so it stands beside the head and not beside the encoder: what is written there is never changed, and
-texts must be forgotten on demand.
-"""
+"""What one version hands on to the next, beside its head: examples that stand in no log, and tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from router_sdk.plugin import CorruptArtifactError
 from router_sdk_bert.files import write_private
+from router_sdk_bert.finetuning.model import SCALE, LinearRows
 from router_sdk_bert.finetuning.samples import Sample
+from router_sdk_bert.finetuning.tensor_files import read_tensors, write_tensors
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
 
 FILE = "carried.json"
 OLD_FILE = "keepsakes.json"
@@ -89,3 +94,61 @@ def load_carried(path: Path) -> CarriedState:
         raise CorruptArtifactError(f"{path.name} cannot be read: {error}") from error
     samples = (Sample(**dict(one), fresh=False, synthetic=True) for one in found.synthetic)
     return CarriedState(found.upto, tuple(samples))
+
+
+WEIGHTS_FILE = "continual"
+FISHER = "fisher/"
+
+
+@dataclass(slots=True, frozen=True)
+class ContinualState:
+    """What the next fit starts from, and what it must not forget.
+
+    Attributes:
+        rows: The linear rows that were trained with the encoder: the next teacher's. Empty where none were.
+        fisher: Fisher information of all fits so far by parameter name; empty where it was not asked for. Rows of
+            the head are in the order of ``rows.names``.
+    """
+
+    rows: LinearRows
+    fisher: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write it beside an encoder. Fisher information is kept in bf16: its size matters, not its digits."""
+        import torch
+
+        tensors = {f"{FISHER}{name}": value.to(torch.bfloat16) for name, value in self.fisher.items()}
+        tensors |= {"weight": torch.as_tensor(self.rows.weight), "bias": torch.as_tensor(self.rows.bias)}
+        write_tensors(folder / WEIGHTS_FILE, tensors, {"agents": list(self.rows.names)})
+
+
+def load_state(folder: Path | None) -> ContinualState | None:
+    """What the fit that made this encoder left, or None if none did.
+
+    An encoder that came with a classifier's head was trained with that.
+    """
+    if folder is None:
+        return None
+    if not (folder / f"{WEIGHTS_FILE}.json").exists():
+        return _of_classifier(folder)
+    try:
+        tensors, facts = read_tensors(folder / WEIGHTS_FILE)
+        names = tuple(str(name) for name in facts["agents"])
+        rows = LinearRows(names, tensors["weight"].numpy(), tensors["bias"].numpy())
+        if rows.weight.ndim != 2 or rows.bias.shape != (len(names),) or len(rows.weight) != len(names):
+            raise ValueError("the rows do not fit their names")
+        fisher = {name.removeprefix(FISHER): value for name, value in tensors.items() if name.startswith(FISHER)}
+        return ContinualState(rows, fisher)
+    except (CorruptArtifactError, KeyError, TypeError, ValueError) as error:
+        logger.warning("what the last fit left cannot be read, so this one starts anew: %s", error)
+        return None
+
+
+def _of_classifier(folder: Path) -> ContinualState | None:
+    from router_sdk_bert.encoding.weights import read_classifier
+
+    found: Any = read_classifier(folder)
+    if found is None:
+        return None
+    weight = (found.norm / SCALE * found.weight).astype(np.float32)
+    return ContinualState(LinearRows(tuple(found.labels), weight, found.bias.astype(np.float32)))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from router_sdk_bert.finetuning.linear import LinearRows
+    from router_sdk_bert.finetuning.model import LinearRows
 
 
 class Teacher:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,33 +10,34 @@ import numpy as np
 
 from router_sdk.plugin import FitError
 from router_sdk_bert.encoding.checkpoint import read_checkpoint
-from router_sdk_bert.encoding.module import load_module
-from router_sdk_bert.finetuning.batches import BatchPlan
-from router_sdk_bert.finetuning.checkpoints import Checkpoints, fingerprint_of
-from router_sdk_bert.finetuning.consolidating import FisherEstimate
-from router_sdk_bert.finetuning.continual_state import ContinualState
-from router_sdk_bert.finetuning.devices import choose_device, limited_threads
+from router_sdk_bert.encoding.torch_backend import load_module
+from router_sdk_bert.finetuning.carried_state import ContinualState
+from router_sdk_bert.finetuning.checkpoints import Checkpoints, fingerprint_of, write_checkpoint
+from router_sdk_bert.finetuning.devices import Room, choose_device, limit_gpu, limited_threads
 from router_sdk_bert.finetuning.distillation import Teacher
-from router_sdk_bert.finetuning.ewc import ElasticWeightConsolidation
-from router_sdk_bert.finetuning.lessons import Lessons, Subject
-from router_sdk_bert.finetuning.limits import Room, limit_gpu
-from router_sdk_bert.finetuning.lora import AllWeights, LowRankWeights, MovingWeights
-from router_sdk_bert.finetuning.model import RoutingModel
-from router_sdk_bert.finetuning.objective import Objective
-from router_sdk_bert.finetuning.starting_rows import first_rows, served_rows
+from router_sdk_bert.finetuning.ewc import ElasticWeightConsolidation, FisherEstimate
+from router_sdk_bert.finetuning.losses import targets_of
+from router_sdk_bert.finetuning.model import (
+    AllWeights,
+    LinearRows,
+    LowRankWeights,
+    MovingWeights,
+    RoutingModel,
+    class_means,
+    no_rows,
+    probe,
+)
+from router_sdk_bert.finetuning.samples import BatchPlan, Lessons, Subject
 from router_sdk_bert.finetuning.stopping import StopWatch
-from router_sdk_bert.finetuning.targets import targets_of
-from router_sdk_bert.finetuning.training_loop import Training
-from router_sdk_bert.finetuning.validation import HeldOut
-from router_sdk_bert.finetuning.weights_file import write_checkpoint
+from router_sdk_bert.finetuning.training_loop import HeldOut, Objective, Training
 
 if TYPE_CHECKING:
     import torch
 
     from router_sdk.plugin import FitContext
+    from router_sdk_bert.config import FitSettings
     from router_sdk_bert.finetuning.checkpoints import Progress
-    from router_sdk_bert.finetuning.linear import LinearRows
-    from router_sdk_bert.finetuning.settings import FitSettings
+    from router_sdk_bert.finetuning.model import LinearRows
 
 
 class FineTune:
@@ -151,3 +152,37 @@ class FineTune:
         checkpoints = Checkpoints(context.checkpoints if settings.keep_checkpoints else None, print_of_fit)
         ids = tuple(sample.decision_id for sample in lessons.samples)
         return Training(model, objective, plan, held_out, settings, room, self._watch, ids).run(context, checkpoints)
+
+
+def served_rows(lessons: Lessons, left: LinearRows | None) -> LinearRows | None:
+    """The serving version's linear rows, for the agents that it knows; None where it cannot tell two apart.
+
+    Args:
+        lessons: What is to be learnt.
+        left: Rows that the last fine-tune trained; else rows are fitted to what the version serves for, on its own
+            embeddings.
+    """
+    return left if left is not None and left.names else _probed(lessons, lessons.known())
+
+
+def first_rows(lessons: Lessons, served: LinearRows | None) -> LinearRows:
+    """Where the trained rows start: what served, and for a new agent the mean of what it is taught."""
+    vectors = lessons.vectors()
+    rows = no_rows(vectors.shape[1]) if served is None else served
+    targets = targets_of(lessons.samples, {name: row for row, name in enumerate(lessons.names)})
+    means = class_means(lessons.names, vectors, targets)
+    length = float(np.linalg.norm(rows.weight, axis=1).mean()) if rows.names else 1.0
+    return rows.grown(lessons.names, {name: mean * length for name, mean in means.items()})
+
+
+def _probed(lessons: Lessons, which: Sequence[int]) -> LinearRows | None:
+    """Rows fitted to some of the samples, for the agents that they name."""
+    samples = [lessons.samples[place] for place in which]
+    told = {name for sample in samples for name in (sample.label, sample.agent) if name is not None}
+    names = tuple(name for name in lessons.names if name in told)
+    if len(names) < 2:
+        return None
+    vectors = lessons.vectors()[list(which)]
+    targets = targets_of(samples, {name: row for row, name in enumerate(names)})
+    start = no_rows(vectors.shape[1]).grown(names, class_means(names, vectors, targets))
+    return probe(start, vectors, targets, exclusive=lessons.exclusive)

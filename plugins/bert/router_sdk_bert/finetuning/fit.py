@@ -6,17 +6,14 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from router_sdk.plugin import EncoderUnavailableError, FitError, TooFewExamplesError
-from router_sdk_bert.finetuning.batches import filled_buffer
-from router_sdk_bert.finetuning.carried_state import CarriedState
-from router_sdk_bert.finetuning.choosing import Choice, choose_update
-from router_sdk_bert.finetuning.continual_state import load_state
-from router_sdk_bert.finetuning.lessons import Lessons, Subject
-from router_sdk_bert.finetuning.samples import Sample, from_agents, from_examples
+from router_sdk_bert.config import FitSettings
+from router_sdk_bert.finetuning.carried_state import CarriedState, load_state
+from router_sdk_bert.finetuning.samples import Lessons, Sample, Subject, filled_buffer, from_agents, from_examples
 from router_sdk_bert.finetuning.stopping import StopWatch
 from router_sdk_bert.head.rows import Row
 
@@ -26,6 +23,49 @@ if TYPE_CHECKING:
     from router_sdk_bert.strategy import BertStrategy
 
 logger = logging.getLogger(__name__)
+
+
+class Choice(NamedTuple):
+    """What moves, and why, in a few words."""
+
+    update: Literal["head", "lora", "full"]
+    reason: str
+
+
+def choose_update(settings: FitSettings, samples: Sequence[Sample], agents: int, unseen: int, gone: int) -> Choice:
+    """Decide what ``update`` stands for in this fit.
+
+    Moving the encoder gains a point or two, and only where there are enough examples; the head alone takes a second.
+
+    Args:
+        settings: What was asked for.
+        samples: What the encoder could be trained on.
+        agents: How many there are.
+        unseen: Samples that the encoder has not seen.
+        gone: Examples whose text is gone.
+    """
+    wanted = settings.update
+    if wanted == "head":
+        return Choice("head", "the head alone, as was asked for")
+    if not samples and gone:
+        return Choice(
+            "head", f"the head alone: none of {gone} examples has a text that the encoder could be trained on"
+        )
+    if wanted != "auto":
+        return Choice(wanted, f"{wanted}, as was asked for" + (f"; {gone} examples have no text" if gone else ""))
+    telling = sum(_tells_who(sample) for sample in samples)
+    needed = settings.lora_examples * agents
+    if telling < needed or len({sample.label or sample.agent for sample in samples if _tells_who(sample)}) < 2:
+        return Choice("head", f"the head alone: {telling} examples say who is right, the encoder needs {needed}")
+    if unseen < settings.lora_fresh:
+        return Choice("head", f"the head alone: {unseen} examples are new to the encoder, of {settings.lora_fresh}")
+    return Choice("lora", f"the encoder by adapters: {telling} examples say who is right, {unseen} are new to it")
+
+
+def _tells_who(sample: Sample) -> bool:
+    """Whether it says which agent is right, by a label or by success."""
+    return sample.label is not None or (not sample.labelled and (sample.reward or 0.0) >= 0.5)
+
 
 PIECE = 256
 """Texts embedded, and examples learnt, between two looks at whether to stop."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from router_sdk_bert.config import FULL_LEARNING_RATE, LORA_LEARNING_RATE
 from router_sdk_bert.finetuning.model import HEAD
-from router_sdk_bert.finetuning.settings import FULL_LEARNING_RATE, LORA_LEARNING_RATE
 
 if TYPE_CHECKING:
     import torch
 
+    from router_sdk_bert.config import FitSettings
     from router_sdk_bert.finetuning.model import RoutingModel
-    from router_sdk_bert.finetuning.settings import FitSettings
 
 STEPS = "steps"
 GRADIENT_SCALE = "gradient_scale"

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.plugin import CorruptArtifactError
-from router_sdk_bert.files import private_folder, write_private
-from router_sdk_bert.json_object import read_object
+from router_sdk_bert.files import private_folder, read_object, write_private
 
 if TYPE_CHECKING:
     import torch

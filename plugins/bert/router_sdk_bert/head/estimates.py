@@ -1,16 +1,20 @@
-"""What the head says of tasks."""
+"""What the head says of tasks, and the policy that follows from it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from math import erf, inf, sqrt
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from router_sdk.plugin import Proposal
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
+    from router_sdk_bert.config import HeadConfig
     from router_sdk_bert.head.neighbours import Neighbours
 
 
@@ -73,4 +77,66 @@ def gather(
         np.array([one.novelty for one in told]),
         np.array([one.doubt for one in told]).reshape(len(told), count),
         np.array([one.nobody for one in told]),
+    )
+
+
+ALIKE = 1e-12
+"""Difference below which two agents share what one would get."""
+
+
+def shares(estimate: NDArray[np.float64], doubt: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probability that each agent is the best, shape ``(k,)``, summing to 1.
+
+    Args:
+        estimate: Log odds, shape ``(k,)``.
+        doubt: Standard deviations, shape ``(k,)``, at least 0.
+    """
+    given = np.zeros(len(estimate))
+    reached, z = 0.0, 0.0
+    best = _steepest(estimate, doubt, np.flatnonzero(estimate >= estimate.max() - ALIKE))
+    while True:
+        now = best[0]
+        steeper = np.flatnonzero(doubt > doubt[now] + ALIKE)
+        if not len(steeper):
+            break
+        cross = np.maximum((estimate[now] - estimate[steeper]) / (doubt[steeper] - doubt[now]), z)
+        z = float(cross.min())
+        mass = erf(z / sqrt(2.0)) if z < inf else 1.0
+        given[best] += (mass - reached) / len(best)
+        reached = mass
+        best = _steepest(estimate, doubt, steeper[cross <= z + ALIKE])
+    given[best] += (1.0 - reached) / len(best)
+    given /= given.sum()
+    return given
+
+
+def _steepest(estimate: NDArray[np.float64], doubt: NDArray[np.float64], among: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Of the agents that are level, those with the most doubt, and of these the ones with the best estimate."""
+    if len(among) == 1:
+        return among
+    found = among[doubt[among] >= doubt[among].max() - ALIKE]
+    level: NDArray[np.intp] = found[estimate[found] >= estimate[found].max() - ALIKE]
+    return level
+
+
+def proposal_of(
+    estimate: Estimate, names: tuple[str, ...], config: HeadConfig, evidence: Callable[[], Mapping[str, Any]]
+) -> Proposal:
+    """The policy that follows from an estimate.
+
+    Nobody gets the task where that is likelier than any agent, or the task is too novel.
+    """
+    best = int(np.argmax(estimate.odds))
+    if estimate.nobody > estimate.chances[best]:
+        return Proposal({}, confidence=min(estimate.nobody, 1.0), evidence=evidence, no_agent_fits=True)
+    if config.novelty_threshold is not None and estimate.novelty > config.novelty_threshold:
+        return Proposal({}, confidence=float(1.0 - estimate.chances[best]), evidence=evidence, no_agent_fits=True)
+    given = shares(estimate.odds, estimate.doubt)
+    chances = estimate.chances.tolist()
+    favourite = int(np.argmax(given))
+    return Proposal(
+        dict(zip(names, given.tolist(), strict=True)),
+        scores=dict(zip(names, chances, strict=True)),
+        confidence=min(max(chances[favourite], 0.0), 1.0),
+        evidence=evidence,
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from router_sdk_bert.head.names import NOBODY
+from router_sdk_bert.head.rows import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk_bert.head.estimates import Estimate
-    from router_sdk_bert.head.making import AnySnapshot
+    from router_sdk_bert.head.head import AnySnapshot
 
 
 def explain(

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from router_sdk_bert.head.herding import Groups
-from router_sdk_bert.head.names import UNKNOWN
-from router_sdk_bert.head.shelf import Facts, Shelf
+from router_sdk_bert.head.neighbours import Facts, Shelf
+from router_sdk_bert.head.rows import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from router_sdk_bert.head.names import Names
-    from router_sdk_bert.head.rows import Row
+    from router_sdk_bert.head.rows import Names, Row
 
 FIRST = 64
 """Rows for which there is room at first."""

@@ -1,15 +1,92 @@
-"""The nearest stored vectors: coarse by a projection, exact among the best of those."""
+"""Stored vectors, the nearest of them to a task, and what these say of each agent."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from router_sdk_bert.head.rows import NOBODY
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from router_sdk_bert.head.shelf import Facts, Shelf, Shelves
+
+class Facts(NamedTuple):
+    """What is known of some rows; arrays of one shape.
+
+    Attributes:
+        right: Code of who was right, that of nobody, or -1.
+        credit: How right, in [0, 1].
+        wrong: Code of who failed, or -1.
+        blame: How badly, in [0, 1].
+        rivalry: What a success says of the other agents, from 0, nothing, to 1, that they would have failed.
+        weight: What the row counts for; 0 where it was dropped.
+    """
+
+    right: NDArray[np.int32]
+    credit: NDArray[np.float32]
+    wrong: NDArray[np.int32]
+    blame: NDArray[np.float32]
+    rivalry: NDArray[np.float32]
+    weight: NDArray[np.float32]
+
+    def take(self, places: Any) -> Facts:
+        """The facts of chosen rows, in the shape of ``places``."""
+        return Facts(*(column[places] for column in self))
+
+
+def stack_facts(parts: Sequence[Facts]) -> Facts:
+    """The facts of several blocks of rows, one after the other."""
+    return Facts(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Shelf:
+    """Vectors that can be searched.
+
+    Attributes:
+        vectors: Shape ``(n, d)``, float32, each of length 1.
+        coarse: What ``coarse_of`` makes of them, shape ``(n, c + 1)``, or None where there are few.
+        density: Mean distance of each row to its own surroundings, shape ``(n,)``.
+        facts: What is known of each.
+        dropped: Places of the rows that count for nothing.
+    """
+
+    vectors: NDArray[np.float32]
+    coarse: NDArray[np.float32] | None
+    density: NDArray[np.float32]
+    facts: Facts
+    dropped: NDArray[np.intp] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dropped", np.flatnonzero(self.facts.weight <= 0.0))
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Shelves:
+    """Blocks that are searched together; their rows are counted through.
+
+    Attributes:
+        blocks: The blocks, in order.
+        facts: What is known of all their rows.
+        density: Mean distance of each to its own surroundings.
+    """
+
+    blocks: tuple[Shelf, ...]
+    facts: Facts = field(init=False)
+    density: NDArray[np.float32] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "facts", stack_facts([block.facts for block in self.blocks]))
+        object.__setattr__(self, "density", np.concatenate([block.density for block in self.blocks]))
+
 
 COARSE = 48
 """Columns of a coarse vector."""
@@ -126,3 +203,56 @@ def nearest_of_many(
         places[start : start + 256] = found
         cosines[start : start + 256] = np.take_along_axis(scores, found, axis=1)
     return cosines, places
+
+
+WIDTHS = np.array([[0.03], [0.15]])
+"""Widths, in cosine, within which neighbours count alike: narrow for clean outcomes, wide for noisy ones."""
+DOUBT = 0.2
+"""What is not known of an agent, as a share of what its neighbours say."""
+LEAST = np.finfo(np.float64).tiny
+
+
+class Votes(NamedTuple):
+    """What speaks for and against each agent, by width.
+
+    Attributes:
+        good: Shares of the neighbours' weight, shape ``(2, k)``.
+        bad: The same.
+        mass: That weight, in outcomes at no distance, shape ``(2, 1)``.
+    """
+
+    good: NDArray[np.float64]
+    bad: NDArray[np.float64]
+    mass: NDArray[np.float64]
+
+
+def count_votes(cosines: NDArray[np.float32], facts: Facts, codes: NDArray[np.intp]) -> Votes:
+    """Weigh a task's neighbours by nearness and let each vote.
+
+    Args:
+        cosines: Of ``n`` neighbours, shape ``(n,)``.
+        facts: What is known of them.
+        codes: Of the ``k`` agents in question. Of a code of -1 nothing is known at all.
+    """
+    right = facts.right[:, None] == codes
+    good = right * facts.credit[:, None]
+    bad = (right < (codes >= NOBODY)) * (facts.credit * facts.rivalry)[:, None]
+    if facts.blame.any():
+        bad += (facts.wrong[:, None] == codes) * facts.blame[:, None]
+    near = np.exp((cosines - 1.0) / WIDTHS) * facts.weight
+    mass = near.sum(axis=1, keepdims=True)
+    share = near / np.maximum(mass, LEAST)
+    return Votes(share @ good, share @ bad, mass)
+
+
+def evidence(votes: Votes, labels: Literal["exclusive", "independent"]) -> NDArray[np.float64]:
+    """Log shares (exclusive) or log odds (independent) of the agents, by width, shape ``(2, k)``.
+
+    An agent that the neighbours do not mention stands at the prior: one in as many as there are, or even odds.
+    """
+    good, bad, _ = votes
+    if labels == "independent":
+        odds = (good + DOUBT / 2.0) / (bad + DOUBT / 2.0)
+    else:
+        odds = (good + DOUBT / max(good.shape[1], 1)) / (good + bad + DOUBT)
+    return np.log(odds, out=odds)

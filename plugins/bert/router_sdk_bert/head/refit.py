@@ -7,22 +7,53 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from router_sdk_bert.head.blending import DEFAULT, fit_blend
-from router_sdk_bert.head.design import design
-from router_sdk_bert.head.evidence import WIDTHS, count_votes, evidence
-from router_sdk_bert.head.logistic_regression import fit_logistic
-from router_sdk_bert.head.losses import make_loss
-from router_sdk_bert.head.neighbours import COARSE, FEW, nearest_of_many
+from router_sdk_bert.head.logistic_regression import Axes, Surface, design, fit_logistic, make_loss
+from router_sdk_bert.head.neighbours import COARSE, FEW, WIDTHS, coarse_of, count_votes, evidence, nearest_of_many
 from router_sdk_bert.head.out_of_scope import REFERENCES, surroundings
-from router_sdk_bert.head.surface import Axes, Surface
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from router_sdk_bert.head.settings import HeadConfig
-    from router_sdk_bert.head.shelf import Facts
-    from router_sdk_bert.head.trained_rows import TrainedRows
-    from router_sdk_bert.head.whitening import Whitening
+    from router_sdk_bert.config import HeadConfig
+    from router_sdk_bert.head.logistic_regression import Loss, TrainedRows, Whitening
+    from router_sdk_bert.head.memory import Memory
+    from router_sdk_bert.head.neighbours import Facts
+
+
+DEFAULT = np.array([0.8, 0.8, 0.2])
+"""Weights of logistic, narrow and wide evidence where there is nothing to fit them on."""
+MASS = 10.0
+"""Precision of the belief that these are right."""
+MOST = 10.0
+"""Largest weight."""
+TOLERANCE = 1e-6
+"""Relative fall of the loss below which the weights have converged."""
+
+
+def fit_blend(sources: NDArray[np.float64], loss: Loss) -> NDArray[np.float64]:
+    """Weights of each source of log odds, shape ``(s,)``.
+
+    Args:
+        sources: Log odds by source, row and column, shape ``(s, m, k)``; no rows give the default.
+        loss: What the blended log odds cost.
+    """
+    from scipy.optimize import minimize
+
+    if not sources.shape[1]:
+        return DEFAULT.copy()
+
+    flat = sources.reshape(len(sources), -1)
+
+    def cost(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        value, slope = loss((weights @ flat).astype(np.float32).reshape(sources.shape[1:]))
+        away = weights - DEFAULT
+        return value + 0.5 * MASS * float(away @ away), flat @ slope.ravel().astype(np.float64) + MASS * away
+
+    bounds = [(0.0, MOST)] * len(DEFAULT)
+    found = minimize(cost, DEFAULT, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": TOLERANCE})
+    weights: NDArray[np.float64] = found.x
+    return weights
+
 
 UNTAUGHT = np.array([1.0, *DEFAULT[1:]])
 """Weights of the sources before a refit: trained rows as they are, and the neighbours that outcomes become at once."""
@@ -164,3 +195,33 @@ def _projection(vectors: NDArray[np.float32], whitening: Whitening) -> NDArray[n
     # The whitening has them in order of variance, each scaled.
     directions = np.column_stack((whitening.centre, whitening.turn[:, 2 - COARSE :]))
     return np.ascontiguousarray(np.linalg.qr(directions)[0], dtype=np.float32)
+
+
+def join(vector: NDArray[np.float32], model: Model | None) -> tuple[NDArray[np.float32] | None, float]:
+    """Coarse vector and density of one row that the model was not made from."""
+    if model is None:
+        return None, 0.0
+    coarse = None if model.projection is None else coarse_of(vector, model.projection)
+    return coarse, float(surroundings(vector[None], model.references)[0])
+
+
+def rejoin(memory: Memory, model: Model, density: NDArray[np.float32]) -> None:
+    """Place all rows anew, in new arrays: those of the refit together, later ones as if they joined just now.
+
+    Args:
+        memory: The rows.
+        model: The newest refit.
+        density: That of the rows it was made from, which come first.
+    """
+    if memory.vectors is None:
+        return
+    count, densities, coarse = len(density), memory.columns["density"].copy(), None
+    densities[:count] = density
+    if model.projection is not None:
+        coarse = np.zeros((len(memory.vectors), model.projection.shape[1] + 1), dtype=np.float32)
+        coarse[:count] = coarse_of(memory.vectors[:count], model.projection)
+    for place in range(count, memory.used):
+        projected, densities[place] = join(memory.vectors[place], model)
+        if coarse is not None and projected is not None:
+            coarse[place] = projected
+    memory.columns["density"], memory.coarse = densities, coarse

@@ -12,6 +12,30 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+
+class RandomFeatures:
+    """The same features for the same seed and dimensions.
+
+    Args:
+        dimension: Of the vectors.
+        count: How many features.
+        seed: Seed of the projection.
+    """
+
+    def __init__(self, dimension: int, count: int, seed: int) -> None:
+        self.dimension = dimension
+        rng = np.random.default_rng([seed, dimension, count])
+        self._turn = rng.normal(size=(dimension, count)).astype(np.float32)
+        self._scale = np.float32(1.0 / np.sqrt(count))
+
+    def __call__(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Features of shape ``(n, count)`` for vectors of shape ``(n, d)``, or ``(count,)`` for one."""
+        found = vectors @ self._turn
+        np.maximum(found, 0.0, out=found)
+        found *= self._scale
+        return found
+
+
 PENALTIES = (0.03, 0.3, 3.0)
 """Penalties among which generalised cross-validation (Golub, Heath and Wahba, 1979) chooses."""
 

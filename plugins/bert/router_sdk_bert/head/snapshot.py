@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from router_sdk_bert.head.estimates import Estimate
-from router_sdk_bert.head.evidence import count_votes, evidence
-from router_sdk_bert.head.names import NOBODY, UNKNOWN
-from router_sdk_bert.head.neighbours import nearest
+from router_sdk_bert.head.neighbours import count_votes, evidence, nearest
 from router_sdk_bert.head.out_of_scope import novelty
+from router_sdk_bert.head.rows import NOBODY, UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from router_sdk_bert.config import HeadConfig
+    from router_sdk_bert.head.neighbours import Shelves
     from router_sdk_bert.head.refit import Model
-    from router_sdk_bert.head.settings import HeadConfig
-    from router_sdk_bert.head.shelf import Shelves
 
 MOST_SETS = 256
 """Sets of agents whose places are kept ready."""
