@@ -1,4 +1,4 @@
-"""What a plugin author imports, and nothing else: stable between minor versions."""
+"""What a plugin author imports, beside the rooms of ``router_sdk.numerics``: stable between minor versions."""
 
 from router_sdk.errors import (
     CorruptArtifactError,

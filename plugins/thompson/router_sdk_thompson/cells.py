@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from router_sdk_thompson.change import bernoulli_residual
+from router_sdk.numerics.cusum import bernoulli_residual
 from router_sdk_thompson.detection import new_detector, threshold_of
 from router_sdk_thompson.labels import changes
 from router_sdk_thompson.standing import Standing
@@ -103,7 +103,7 @@ class CellEvidence:
                 share *= standing.weight(self.events, example.at, example.first_at)
             if threshold is not None:
                 residual = bernoulli_residual(reward, self._expected(cell, standing, share))
-                if standing.detector.surprised(residual, threshold):
+                if standing.detector.update(residual, threshold):
                     self._change(agent_name, standing, example.at, weight)
                     share = weight
             cell[0] += share

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from router_sdk_thompson.envelope import shared_draw
+from router_sdk.numerics.shared_draw import shared_draw
 from router_sdk_thompson.joint_draws import normal_draws
 
 if TYPE_CHECKING:

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from router_sdk_thompson.change import MISFIT
 from router_sdk_thompson.clock import FadingClock
 from router_sdk_thompson.columns import Columns
 from router_sdk_thompson.dense_view import DenseView, Design, described
-from router_sdk_thompson.detection import Detector, new_detector, threshold_of
+from router_sdk_thompson.detection import MISFIT, Detector, new_detector, threshold_of
 from router_sdk_thompson.fourier import FourierFeatures
 from router_sdk_thompson.logistic import Logistic
 from router_sdk_thompson.normal_gamma import NormalGamma
@@ -213,7 +212,7 @@ class DenseModel:
         detector = self.detectors.get(agent)
         if detector is None:
             detector = self.detectors[agent] = new_detector(self.config)
-        if detector.surprised(surprise, MISFIT * threshold):
+        if detector.update(surprise, MISFIT * threshold):
             count = posterior.count[posterior.rows[agent]]
             self.copies.touch(posterior.rows[agent], None)
             self.restless.note(agent, self.events)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from router_sdk_thompson.adwin import AdwinDetector, river_installed
-from router_sdk_thompson.change import ChangeDetector
+from router_sdk.numerics.adwin import AdwinDetector, river_installed
+from router_sdk.numerics.cusum import ResidualCusum
 
 if TYPE_CHECKING:
     from router_sdk_thompson.config import ThompsonConfig
+
+MISFIT = 2.0
+"""How much more surprise it takes where the posterior is linear in features: that is wrong in streaks, unchanged."""
 
 
 class Detector(Protocol):
@@ -20,7 +23,7 @@ class Detector(Protocol):
 
     alarms: int
 
-    def surprised(self, residual: float, threshold: float) -> bool:
+    def update(self, residual: float, threshold: float) -> bool:
         """Take one outcome in; True where the agent is no longer what it was."""
 
     def state(self) -> list[Any]:
@@ -46,7 +49,7 @@ def new_detector(config: ThompsonConfig) -> Detector:
     """A detector that has seen nothing."""
     if config.change_detector == "adwin" and river_installed():
         return AdwinDetector(config.adwin_delta)
-    return ChangeDetector()
+    return ResidualCusum()
 
 
 def restored_detector(config: ThompsonConfig, state: list[Any]) -> Detector:
@@ -60,4 +63,4 @@ def restored_detector(config: ThompsonConfig, state: list[Any]) -> Detector:
         if config.change_detector == "adwin" and river_installed():
             return AdwinDetector.restored(config.adwin_delta, state)
         return new_detector(config)
-    return ChangeDetector.restored(state) if config.change_detector != "adwin" else new_detector(config)
+    return ResidualCusum.restored(state) if config.change_detector != "adwin" else new_detector(config)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from router_sdk_thompson.change import bernoulli_residual
+from router_sdk.numerics.cusum import bernoulli_residual
 from router_sdk_thompson.normal_gamma import NormalGamma
 from router_sdk_thompson.outer import add_outer
 from router_sdk_thompson.short_list import LONG

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from router_sdk.numerics.state_file import array_of, check_finite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +22,7 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
     Raises:
         ValueError: if a number is not finite.
     """
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ValueError(f"{path.stem} is not finite")
+    check_finite(path.stem, array)
     np.save(path, array, allow_pickle=False)
 
 
@@ -31,14 +33,10 @@ def checked(agents: int, arrays: Mapping[str, NDArray[Any]]) -> tuple[NDArray[An
         ValueError: if a number is not finite, a count negative, a covariance not positive definite (a
             ``LinAlgError``), or the shapes do not fit each other.
     """
-    mean, sigma, count, residual = (arrays[key] for key in ("mean", "sigma", "count", "residual"))
-    width = mean.shape[1] if mean.ndim == 2 else -1
-    if sigma.shape != (agents, width, width) or any(len(array) != agents for array in (mean, count, residual)):
-        raise ValueError("arrays do not fit each other")
-    if not all(np.isfinite(array).all() for array in (mean, sigma, count, residual)):
-        raise ValueError("posterior is not finite")
-    if (count < 0).any() or (residual < 0).any():
-        raise ValueError("alpha and beta must be at least 0")
+    mean = array_of(arrays, "mean", np.float64, (agents, None))
+    width = mean.shape[1]
+    sigma = array_of(arrays, "sigma", np.float64, (agents, width, width))
+    count, residual = (array_of(arrays, key, np.float64, (agents,), (0.0, inf)) for key in ("count", "residual"))
     for each in sigma:
         np.linalg.cholesky(each)
     return mean, sigma, count, residual

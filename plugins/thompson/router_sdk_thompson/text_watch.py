@@ -10,8 +10,8 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from router_sdk_thompson.change import MISFIT, bernoulli_residual
-from router_sdk_thompson.detection import Detector, new_detector, restored_detector, threshold_of
+from router_sdk.numerics.cusum import bernoulli_residual
+from router_sdk_thompson.detection import MISFIT, Detector, new_detector, restored_detector, threshold_of
 from router_sdk_thompson.standing import KEPT
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ class TextWatch:
             self._records[agent] = [self._config.prior_mass, self._config.prior_mean]
         record = self._records[agent]
         residual = bernoulli_residual(reward, record[1])
-        fell = self._by_record[agent].surprised(residual, MISFIT * threshold) and residual < 0.0
-        changed = self._by_text[agent].surprised(by_text, MISFIT * threshold) or fell
+        fell = self._by_record[agent].update(residual, MISFIT * threshold) and residual < 0.0
+        changed = self._by_text[agent].update(by_text, MISFIT * threshold) or fell
         count = min(record[0], KEPT) if changed else record[0]
         record[:] = min(count + 1.0, MEMORY), record[1] + (reward - record[1]) / (count + 1.0)
         return changed

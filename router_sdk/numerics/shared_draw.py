@@ -22,7 +22,8 @@ CERTAIN = 9.0
 def shared_draw(means: Sequence[float], widths: Sequence[float]) -> list[float]:
     """Chance that each line ``mean + z * width`` is the highest, for ``z`` half-normal.
 
-    Walks along the envelope from ``z = 0``; lines that coincide share their stretch equally.
+    Walks along the upper envelope from ``z = 0``; lines that coincide share their stretch equally. Lines that differ
+    by rounding alone do not coincide: whose numbers come from long sums rounds them first.
 
     Args:
         means: Heights at ``z = 0``, of length ``k`` at least 1.

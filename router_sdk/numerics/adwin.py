@@ -57,7 +57,7 @@ class AdwinDetector:
         self._residuals = residuals[begun:]
         return begun > 0
 
-    def surprised(self, residual: float, threshold: float) -> bool:
+    def update(self, residual: float, threshold: float) -> bool:
         """Take one outcome in; True where the agent is no longer what it was. The threshold is CUSUM's."""
         self._residuals.append(residual)
         self._adwin.update(_scaled(residual))

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from router_sdk_thompson.chances import chances
-from router_sdk_thompson.envelope import shared_draw
+
+from router_sdk.numerics.shared_draw import shared_draw
 
 lines = st.lists(st.tuples(st.floats(0.0, 1.0, width=32), st.floats(0.0, 0.5, width=32)), min_size=1, max_size=12)
 
@@ -49,12 +49,3 @@ def test_a_certain_agent_keeps_what_doubt_cannot_reach():
     better, worse = shared_draw([0.5, 0.4], [0.0, 0.1])
     assert better == pytest.approx(0.6827, abs=1e-4)
     assert worse == pytest.approx(0.3173, abs=1e-4)
-
-
-@pytest.mark.parametrize("sampling", ["independent", "ucb", "greedy"])
-def test_other_ways_of_exploring_follow_a_permutation_too(sampling):
-    names, means, widths = ["a", "b", "c"], [0.5, 0.4, 0.5], [0.1, 0.3, 0.1]
-    straight = chances(sampling, names, means, widths, "seed")
-    turned = chances(sampling, names[::-1], means[::-1], widths[::-1], "seed")
-    assert turned == straight[::-1]
-    assert sum(straight) == pytest.approx(1.0)
