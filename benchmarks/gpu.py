@@ -22,9 +22,8 @@ from measuring import Figure, conditions, options, scratch, show
 from router_sdk_bert.config import FitSettings
 from router_sdk_bert.encoding.torch_backend import EncoderModule
 from router_sdk_bert.finetuning.devices import Room, choose_device
-from router_sdk_bert.finetuning.losses import targets_of
 from router_sdk_bert.finetuning.model import AllWeights, LinearRows, LowRankWeights, RoutingModel
-from router_sdk_bert.finetuning.samples import Sample
+from router_sdk_bert.finetuning.samples import Sample, targets_of
 from router_sdk_bert.finetuning.stopping import StopWatch
 from router_sdk_bert.finetuning.training_loop import Objective, Step
 

@@ -61,6 +61,8 @@ def category_keywords(tree: str) -> tuple[str, ...]:
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 Backend = Literal["onnx-int8", "onnx", "torch"]
+Precision = Literal["int8", "fp32", "bf16"]
+"""Of a back-end's matrix products."""
 PoolingMode = Literal["mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
 """How token vectors become one, as sentence-transformers calls it: the mean; the first token's; the greatest of each
 number; the sum over the root of the length; the mean weighed by position (Muennighoff, SGPT, 2022); the last one's."""

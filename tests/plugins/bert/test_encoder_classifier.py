@@ -6,8 +6,8 @@ from router_sdk_bert.encoding.encoder import load_encoder
 from router_sdk_bert.encoding.export import export_encoder
 from router_sdk_bert.encoding.tiny import tiny_checkpoint
 from router_sdk_bert.encoding.weights import read_classifier
-from router_sdk_bert.files import read_tensor
 
+from router_sdk.numerics.state_file import read_tensor
 from router_sdk.plugin import CorruptArtifactError
 
 torch = pytest.importorskip("torch")

@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 import sentence_folders as folders
 import torch
 from router_sdk_bert.config import EncoderSettings, TextPreparation
-from router_sdk_bert.encoding.checkpoint import read_checkpoint
+from router_sdk_bert.encoding.checkpoint import read_checkpoint, write_checkpoint
 from router_sdk_bert.encoding.comparison import PROBES, told_apart
 from router_sdk_bert.encoding.encoder import load_encoder
 from router_sdk_bert.encoding.export import export_encoder, reference_vectors
@@ -24,7 +24,6 @@ from router_sdk_bert.encoding.pipeline import Dense, Pipeline, read_pipeline
 from router_sdk_bert.encoding.tiny import tiny_checkpoint
 from router_sdk_bert.encoding.tokenizer import TextTokens
 from router_sdk_bert.encoding.torch_backend import EncoderModule, load_layers, load_module, pool_tokens
-from router_sdk_bert.finetuning.checkpoints import write_checkpoint
 from router_sdk_bert.finetuning.model import LinearRows, RoutingModel
 
 from router_sdk.plugin import EncoderUnavailableError

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from router_sdk_bert.config import EncoderSettings
-from router_sdk_bert.encoding.checkpoint import read_checkpoint
-from router_sdk_bert.encoding.description import DESCRIPTION
+from router_sdk_bert.encoding.checkpoint import DESCRIPTION, read_checkpoint
 from router_sdk_bert.encoding.encoder import load_encoder
 from router_sdk_bert.encoding.sealed_folder import MANIFEST, SealedFolder, write_sealed
 from router_sdk_bert.encoding.sealed_folder import link_sealed as link_encoder

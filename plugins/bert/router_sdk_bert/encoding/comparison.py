@@ -10,7 +10,7 @@ import numpy as np
 
 from router_sdk.plugin import EncoderUnavailableError
 from router_sdk_bert.config import Backend
-from router_sdk_bert.encoding.description import BackendCheck
+from router_sdk_bert.encoding.checkpoint import BackendCheck
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,7 @@ import numpy as np
 
 from router_sdk.plugin import Encoder, EncoderConfig, EncoderUnavailableError
 from router_sdk_bert.config import Backend, EncoderSettings
-from router_sdk_bert.encoding.description import EncoderDescription
+from router_sdk_bert.encoding.checkpoint import EncoderDescription
 from router_sdk_bert.encoding.opening import Opened, Stopped, open_folder, read_opened
 
 if TYPE_CHECKING:

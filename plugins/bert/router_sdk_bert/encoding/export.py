@@ -10,17 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from router_sdk.numerics.state_file import read_tensor
 from router_sdk.plugin import EncoderUnavailableError
 from router_sdk_bert.config import Backend, EncoderSettings
-from router_sdk_bert.encoding.checkpoint import Checkpoint, read_checkpoint
+from router_sdk_bert.encoding.checkpoint import (
+    DESCRIPTION,
+    MODEL_FILES,
+    BackendCheck,
+    Checkpoint,
+    EncoderDescription,
+    read_checkpoint,
+)
 from router_sdk_bert.encoding.comparison import PROBES, compare, compare_exactly, not_comparable, told_apart
-from router_sdk_bert.encoding.description import DESCRIPTION, MODEL_FILES, BackendCheck, EncoderDescription
 from router_sdk_bert.encoding.onnx_backend import OnnxSession, runtime
 from router_sdk_bert.encoding.pipeline import WEIGHTS, Activation, Dense, Step
 from router_sdk_bert.encoding.sealed_folder import write_sealed
 from router_sdk_bert.encoding.tokenizer import TextTokens
 from router_sdk_bert.encoding.torch_backend import EncoderModule, TorchBackend, load_module, quietly
-from router_sdk_bert.files import read_tensor
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError, no_fork
-from router_sdk_bert.encoding.description import Precision
+from router_sdk_bert.config import Precision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -22,21 +22,13 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from filelock import FileLock, Timeout
 
+from router_sdk.numerics.private_files import private_folder
 from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError, no_fork
-from router_sdk_bert.config import Backend, EncoderSettings
-from router_sdk_bert.encoding.description import (
-    DESCRIPTION,
-    FORMAT,
-    MODEL_FILES,
-    EncoderDescription,
-    Precision,
-    read_description,
-)
-from router_sdk_bert.encoding.export_child import NO_WEIGHTS
+from router_sdk_bert.config import Backend, EncoderSettings, Precision
+from router_sdk_bert.encoding.checkpoint import DESCRIPTION, FORMAT, MODEL_FILES, EncoderDescription, read_description
 from router_sdk_bert.encoding.onnx_backend import OnnxSession
 from router_sdk_bert.encoding.sealed_folder import MANIFEST, SealedFolder
 from router_sdk_bert.encoding.tokenizer import TextTokens
-from router_sdk_bert.files import private_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -151,6 +143,8 @@ _EXPORT_LIMIT_S = 1_800.0
 _POLL_S = 0.05
 _FOR_EXPORT = ("torch", "transformers", "onnx")
 _EXPORT = "router_sdk_bert.encoding.export_child"
+NO_WEIGHTS = 3
+"""Exit code of that, where there is nothing to export."""
 _EXPORT_OF = 2
 """Raise it when exports make something else of the same files: cached ones are made anew, others are still read."""
 _OWN = ("router_sdk", "router_sdk_bert")

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 from typing import Any
 
 from router_sdk.plugin import CorruptArtifactError, normal
@@ -66,3 +74,12 @@ class TextTokens:
         if len(ids) <= self.skipped:  # An empty text, and a tokenizer that frames none.
             ids = ids + self._blank
         return ids if len(ids) <= self._longest else ids[: self._head] + ids[-self._tail :]
+
+
+def padded(tokens: Sequence[Sequence[int]], pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Token ids and attention mask of one batch, both of shape ``(n, longest)``."""
+    lengths = np.array([len(ids) for ids in tokens])
+    mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
+    filled = np.full(mask.shape, pad_id, dtype=np.int64)
+    filled[mask == 1] = np.concatenate([np.asarray(ids, dtype=np.int64) for ids in tokens])
+    return filled, mask

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from router_sdk.numerics.state_file import read_tensor
 from router_sdk.plugin import EncoderUnavailableError
-from router_sdk_bert.config import Pooling, PoolingMode, TextPreparation
+from router_sdk_bert.config import Pooling, PoolingMode, Precision, TextPreparation
 from router_sdk_bert.encoding.checkpoint import HEADS, Checkpoint, read_checkpoint
-from router_sdk_bert.encoding.description import Precision
 from router_sdk_bert.encoding.pipeline import WEIGHTS, Dense, Pipeline
-from router_sdk_bert.encoding.tokenizer import TextTokens
-from router_sdk_bert.files import read_tensor
+from router_sdk_bert.encoding.tokenizer import TextTokens, padded
 
 if TYPE_CHECKING:
     import torch
@@ -312,12 +311,3 @@ class TorchBackend:
             for position, vector in zip(group, found.cpu().numpy(), strict=True):
                 vectors[position] = vector
         return vectors
-
-
-def padded(tokens: Sequence[Sequence[int]], pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Token ids and attention mask of one batch, both of shape ``(n, longest)``."""
-    lengths = np.array([len(ids) for ids in tokens])
-    mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
-    filled = np.full(mask.shape, pad_id, dtype=np.int64)
-    filled[mask == 1] = np.concatenate([np.asarray(ids, dtype=np.int64) for ids in tokens])
-    return filled, mask

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from router_sdk.numerics.state_file import read_tensor
 from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError
 from router_sdk_bert.config import DEFAULT_MODEL, EncoderSettings
-from router_sdk_bert.encoding.checkpoint import HEADS, Checkpoint, read_checkpoint
-from router_sdk_bert.encoding.description import DESCRIPTION, read_description
+from router_sdk_bert.encoding.checkpoint import DESCRIPTION, HEADS, Checkpoint, read_checkpoint, read_description
 from router_sdk_bert.encoding.pipeline import MODULES, POOLING
 from router_sdk_bert.encoding.sealed_folder import SealedFolder, sha256
-from router_sdk_bert.files import read_tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,14 +6,13 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from router_sdk.numerics.private_files import write_private
 from router_sdk.plugin import CorruptArtifactError
-from router_sdk_bert.files import write_private
-from router_sdk_bert.finetuning.model import SCALE, LinearRows
+from router_sdk_bert.finetuning.model import LinearRows
 from router_sdk_bert.finetuning.samples import Sample
 from router_sdk_bert.finetuning.tensor_files import read_tensors, write_tensors
 
@@ -101,7 +100,7 @@ FISHER = "fisher/"
 
 
 @dataclass(slots=True, frozen=True)
-class ContinualState:
+class CarriedWeights:
     """What the next fit starts from, and what it must not forget.
 
     Attributes:
@@ -122,15 +121,15 @@ class ContinualState:
         write_tensors(folder / WEIGHTS_FILE, tensors, {"agents": list(self.rows.names)})
 
 
-def load_state(folder: Path | None) -> ContinualState | None:
-    """What the fit that made this encoder left, or None if none did.
+def has_weights(folder: Path) -> bool:
+    """Whether a fit made this encoder."""
+    return (folder / f"{WEIGHTS_FILE}.json").exists()
 
-    An encoder that came with a classifier's head was trained with that.
-    """
-    if folder is None:
+
+def load_weights(folder: Path) -> CarriedWeights | None:
+    """What the fit that made this encoder left, or None if none did."""
+    if not has_weights(folder):
         return None
-    if not (folder / f"{WEIGHTS_FILE}.json").exists():
-        return _of_classifier(folder)
     try:
         tensors, facts = read_tensors(folder / WEIGHTS_FILE)
         names = tuple(str(name) for name in facts["agents"])
@@ -138,17 +137,7 @@ def load_state(folder: Path | None) -> ContinualState | None:
         if rows.weight.ndim != 2 or rows.bias.shape != (len(names),) or len(rows.weight) != len(names):
             raise ValueError("the rows do not fit their names")
         fisher = {name.removeprefix(FISHER): value for name, value in tensors.items() if name.startswith(FISHER)}
-        return ContinualState(rows, fisher)
+        return CarriedWeights(rows, fisher)
     except (CorruptArtifactError, KeyError, TypeError, ValueError) as error:
         logger.warning("what the last fit left cannot be read, so this one starts anew: %s", error)
         return None
-
-
-def _of_classifier(folder: Path) -> ContinualState | None:
-    from router_sdk_bert.encoding.weights import read_classifier
-
-    found: Any = read_classifier(folder)
-    if found is None:
-        return None
-    weight = (found.norm / SCALE * found.weight).astype(np.float32)
-    return ContinualState(LinearRows(tuple(found.labels), weight, found.bias.astype(np.float32)))

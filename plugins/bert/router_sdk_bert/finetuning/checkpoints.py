@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.plugin import CorruptArtifactError
-from router_sdk_bert.encoding.checkpoint import Checkpoint
-from router_sdk_bert.files import private_folder
 from router_sdk_bert.finetuning.tensor_files import read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -121,23 +119,3 @@ def fingerprint_of(settings: Mapping[str, Any], samples: Sequence[Sample], seed:
         parts = (one.decision_id, one.text, one.label, one.labelled, one.agent, one.reward, one.weight, one.fresh)
         digest.update(json.dumps([*parts, one.synthetic]).encode())
     return digest.hexdigest()
-
-
-WEIGHTS = "model.safetensors"
-
-
-def write_checkpoint(source: Checkpoint, body: torch.nn.Module, folder: Path) -> None:
-    """Write a checkpoint like another one, with other weights.
-
-    Args:
-        source: Where configuration, tokenizer and pooling come from.
-        body: The transformer, without adapters.
-        folder: Where it goes; made if need be.
-    """
-    from safetensors.torch import save_model
-
-    private_folder(folder)
-    source.copy_to(folder)
-    for path in (*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")):
-        path.unlink()
-    save_model(body, str(folder / WEIGHTS), metadata={"format": "pt"})

@@ -11,13 +11,12 @@ from router_sdk_bert.finetuning.model import HEAD
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
 
     from router_sdk_bert.config import FitSettings
-    from router_sdk_bert.finetuning.carried_state import ContinualState
     from router_sdk_bert.finetuning.devices import Room
     from router_sdk_bert.finetuning.model import MovingWeights, RoutingModel
-    from router_sdk_bert.finetuning.samples import Lessons
-    from router_sdk_bert.finetuning.training_loop import Objective
+    from router_sdk_bert.finetuning.samples import TrainingSet
 
     Fisher = Mapping[str, torch.Tensor]
     """Parameter name to a tensor of its shape, each entry at least 0."""
@@ -147,8 +146,8 @@ class FisherEstimate:
     """Estimates how much a model's answers depend on each of its weights.
 
     Args:
-        objective: The loss of the feedback alone.
-        lessons: On what.
+        loss_of: The loss of the feedback alone, of each of some samples.
+        training_set: On what.
         settings: On how many samples, and how fast older information fades.
         seed: Which samples.
         room: On which device.
@@ -157,14 +156,14 @@ class FisherEstimate:
 
     def __init__(
         self,
-        objective: Objective,
-        lessons: Lessons,
+        loss_of: Callable[[RoutingModel, NDArray[np.int64]], torch.Tensor],
+        training_set: TrainingSet,
         settings: FitSettings,
         seed: int,
         room: Room,
         check: Callable[[], None],
     ) -> None:
-        self._objective, self._lessons, self._settings = objective, lessons, settings
+        self._loss_of, self._training_set, self._settings = loss_of, training_set, settings
         self._seed, self._room, self._check = seed, room, check
 
     @property
@@ -172,19 +171,25 @@ class FisherEstimate:
         """Whether the strategy weighs weights by it."""
         return self._settings.consolidates and self._settings.ewc_penalty == "fisher"
 
-    def before(self, model: RoutingModel, state: ContinualState | None) -> Fisher | None:
-        """That of what served: as the last fit kept it, else computed now from what it served for."""
+    def before(self, model: RoutingModel, kept: Fisher, names: Sequence[str]) -> Fisher | None:
+        """That of what served: as the last fit kept it, else computed now from what it served for.
+
+        Args:
+            model: What served.
+            kept: Of the last fit; empty where it kept none.
+            names: Agents of its rows.
+        """
         if not self.wanted:
             return None
-        if state is not None and state.fisher:
-            return regrown(state.fisher, state.rows.names, model.names)
-        return self._of(model, self._lessons.known())
+        if kept:
+            return regrown(kept, names, model.names)
+        return self._of(model, self._training_set.known())
 
     def after(self, model: RoutingModel, before: Fisher | None) -> Fisher:
         """That of all fits so far, to hand on: the old, and that of what was new."""
         if not self.wanted:
             return {}
-        return accumulated(before or {}, self._of(model, self._lessons.fresh()), self._settings.ewc_decay)
+        return accumulated(before or {}, self._of(model, self._training_set.fresh()), self._settings.ewc_decay)
 
     def _of(self, model: RoutingModel, which: Sequence[int]) -> Fisher:
         rng = np.random.default_rng([self._seed, len(which)])
@@ -194,7 +199,7 @@ class FisherEstimate:
         model.train(False)
 
         def loss_of(sample: int) -> torch.Tensor:
-            return self._objective.losses(model, drawn[sample : sample + 1])[0].sum()
+            return self._loss_of(model, drawn[sample : sample + 1]).sum()
 
         found = self._room.attempt(lambda: diagonal_fisher(model.trainable(), loss_of, len(drawn), self._check))
         return {name: value.cpu() for name, value in found.items()}

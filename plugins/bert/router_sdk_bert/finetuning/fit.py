@@ -6,21 +6,29 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 
 from router_sdk.plugin import EncoderUnavailableError, FitError, TooFewExamplesError
 from router_sdk_bert.config import FitSettings
-from router_sdk_bert.finetuning.carried_state import CarriedState, load_state
-from router_sdk_bert.finetuning.samples import Lessons, Sample, Subject, filled_buffer, from_agents, from_examples
+from router_sdk_bert.encoding.weights import read_classifier
+from router_sdk_bert.finetuning.carried_state import CarriedState, CarriedWeights, has_weights, load_weights
+from router_sdk_bert.finetuning.model import SCALE, LinearRows
+from router_sdk_bert.finetuning.samples import (
+    Sample,
+    SourceEncoder,
+    TrainingSet,
+    filled_buffer,
+    from_agents,
+    from_examples,
+)
 from router_sdk_bert.finetuning.stopping import StopWatch
 from router_sdk_bert.head.rows import Row
 
 if TYPE_CHECKING:
-    from router_sdk.plugin import Example, FitContext, TrainingData
-    from router_sdk_bert.encoding.encoder import BertEncoder
-    from router_sdk_bert.strategy import BertStrategy
+    from router_sdk.plugin import AgentSet, Encoder, Example, FitContext, TrainingData
+    from router_sdk_bert.config import BertConfig
 
 logger = logging.getLogger(__name__)
 
@@ -73,24 +81,60 @@ TRAINED = 0.8
 """Share of the progress at which the encoder has been trained."""
 
 
-class VersionFit:
-    """One fit.
+class Fittable(Protocol):
+    """The strategy as far as a fit knows it: what serves, and the version that is made of it."""
 
-    Where the encoder moves: fine-tune a copy of it → merge → export → embed the stored texts again → refit the head,
-    which calibrates itself. Where it does not, the head alone is refitted.
+    settings: BertConfig
+    carried: CarriedState
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """The encoder, waited for; None where there is none."""
+
+    def next_version(self, carried: CarriedState, exported: Path | None = None) -> Self:
+        """A version with an empty head, on an encoder's exported folder or on the encoder that serves."""
+
+    def prepare(self, agents: AgentSet) -> None:
+        """Say who can be chosen."""
+
+    def remember(self, rows: Sequence[Row]) -> None:
+        """Learn rows that stand in no log."""
+
+    def learn(self, examples: Sequence[Example]) -> None:
+        """Learn outcomes."""
+
+    def refit(self) -> None:
+        """Refit the head now."""
+
+
+S = TypeVar("S", bound=Fittable)
+
+
+def fit_version(serving: S, data: TrainingData, context: FitContext) -> S:
+    """Build a new version from the log; what serves is not touched.
 
     Args:
-        strategy: What serves.
+        serving: What serves.
         data: What happened.
         context: Device, seed, folders, progress, and whether to stop.
 
     Raises:
-        FitError: if there is too little to learn from, or no encoder.
+        FitError: if there is too little to learn from, no encoder, a loss is not finite, memory does not suffice …
+        FitStoppedError: if the context said so.
+    """
+    return _VersionFit(serving, data, context).run()
+
+
+class _VersionFit(Generic[S]):
+    """One fit.
+
+    Where the encoder moves: fine-tune a copy of it → merge → export → embed the stored texts again → refit the head,
+    which calibrates itself. Where it does not, the head alone is refitted.
     """
 
-    def __init__(self, strategy: BertStrategy, data: TrainingData, context: FitContext) -> None:
-        self._strategy, self._data, self._context = strategy, data, context
-        self._settings = strategy.settings
+    def __init__(self, serving: S, data: TrainingData, context: FitContext) -> None:
+        self._serving, self._data, self._context = serving, data, context
+        self._settings = serving.settings
         self._watch = StopWatch(context.stopped)
         window = self._settings.fit_window
         self._examples = list(data.examples if window is None else data.examples[-window:])
@@ -99,20 +143,13 @@ class VersionFit:
                 f"there are {len(self._examples)} examples to learn from, where equal ones count once and held-out "
                 f"ones do not; a fit needs {self._settings.fit_min_examples}"
             )
-        encoder: Any = strategy.encoder
-        if encoder is None:
+        self._encoder: Any = serving.encoder
+        if self._encoder is None:
             raise FitError("there is no encoder, so nothing can be fitted")
-        self._encoder: BertEncoder = encoder
-        self._folder: Path | None = getattr(encoder, "folder", None)
-        self._handed_down: CarriedState = strategy.carried
+        self._folder: Path | None = getattr(self._encoder, "folder", None)
 
-    def run(self) -> BertStrategy:
-        """The new version.
-
-        Raises:
-            FitError: if a loss is not finite, memory does not suffice …
-            FitStoppedError: if the context said so.
-        """
+    def run(self) -> S:
+        """The new version."""
         self._watch.check()
         samples, gone = self._samples(self._examples)
         unseen = sum(sample.fresh for sample in samples)
@@ -123,13 +160,10 @@ class VersionFit:
         self._context.progress(0.0, choice.reason)
         carried = self._carried(samples)
         if choice.update == "head":
-            version = self._strategy.successor()
-        else:
-            version = self._strategy.successor(self._moved_encoder(samples, carried, choice))
-            version.fine_tuned = True
-            carried = replace(carried, upto=0 if self._data.synthetic else self._data.upto)
-        version.carried = carried
-        return self._taught(version)
+            return self._taught(self._serving.next_version(carried))
+        checkpoint = self._fine_tuned(samples, carried, choice)
+        carried = replace(carried, upto=0 if self._data.synthetic else self._data.upto)
+        return self._taught(self._exported(checkpoint, carried))
 
     def _samples(self, examples: Sequence[Example]) -> tuple[list[Sample], int]:
         clip = self._settings.propensity_clip
@@ -137,7 +171,7 @@ class VersionFit:
             examples,
             self._data.agents,
             tag=self._encoder.tag,
-            fresh_after=min(self._data.fresh_after, self._handed_down.upto),
+            fresh_after=min(self._data.fresh_after, self._serving.carried.upto),
             synthetic=self._data.synthetic,
             weigh=lambda example: _weight(example, clip),
         )
@@ -145,11 +179,11 @@ class VersionFit:
     def _carried(self, samples: Sequence[Sample]) -> CarriedState:
         """What is handed on while the encoder stays: of a pre-training its own examples, else those handed down."""
         if not self._settings.use_synthetic_data:
-            return self._handed_down.with_synthetic(())
+            return self._serving.carried.with_synthetic(())
         if not self._data.synthetic:
-            return self._handed_down
+            return self._serving.carried
         buffer = filled_buffer(samples, self._settings, self._context.seed)
-        return self._handed_down.with_synthetic(list(buffer))
+        return self._serving.carried.with_synthetic(list(buffer))
 
     def _of_old(self, carried: CarriedState) -> list[Sample]:
         """Carried examples to learn from beside the log, of agents that are still there; none in a pre-training."""
@@ -158,44 +192,47 @@ class VersionFit:
         names = self._data.agents.positions
         return [one for one in carried.synthetic if {one.label, one.agent} - {None} <= names.keys()]
 
-    def _moved_encoder(self, samples: Sequence[Sample], carried: CarriedState, choice: Choice) -> BertEncoder:
+    def _fine_tuned(self, samples: Sequence[Sample], carried: CarriedState, choice: Choice) -> Path:
+        """Folder of a checkpoint with the weights that the fit moved."""
+        assert self._folder is not None
         try:
-            from router_sdk_bert.encoding.encoder import load_encoder
-            from router_sdk_bert.encoding.export import export_encoder
             from router_sdk_bert.finetuning.fine_tune import FineTune
 
-            state = load_state(self._folder)
+            weights = _weights_of(self._folder)
         except ImportError as error:
             raise FitError("fitting needs torch: pip install 'router-sdk-bert[fit]'") from error
-        assert self._folder is not None
         data, context, settings = self._data, self._context, self._settings
-        own = from_agents(data.agents, fresh=state is None)
+        own = from_agents(data.agents, fresh=weights is None)
         held_out, _ = self._samples(data.held_out)
-        lessons = Lessons(
+        training_set = TrainingSet(
             samples=self._embedded([*own, *self._of_old(carried), *samples]),
             held_out=held_out,
             names=data.agents.names,
             exclusive=settings.labels == "exclusive",
         )
-        subject = Subject(
+        source = SourceEncoder(
             checkpoint=self._folder,
             tag=self._encoder.tag,
             tokenize=lambda text: self._encoder.tokenize([text])[0],
             pooling=self._encoder.description.pooling,
-            state=state,
         )
         how = settings.model_copy(update={"update": choice.update})
         shared = replace(context, progress=lambda share, words: context.progress(TRAINED * share, words))
-        checkpoint, folder = context.folder / "checkpoint", context.folder / "encoder"
-        task = FineTune(subject, lessons, how, shared)
-        _, progress = task.run(checkpoint)
+        checkpoint = context.folder / "checkpoint"
+        _, progress = FineTune(source, training_set, how, shared, weights).run(checkpoint)
         logger.info("fit: epoch %d of %d was the best", progress.best_epoch, progress.epoch)
+        return checkpoint
+
+    def _exported(self, checkpoint: Path, carried: CarriedState) -> S:
+        """A version that serves the checkpoint."""
+        from router_sdk_bert.encoding.export import export_encoder
+
         self._watch.check()
-        context.progress(TRAINED, "exporting the encoder")
+        self._context.progress(TRAINED, "exporting the encoder")
+        folder = self._context.folder / "encoder"
         try:
-            export_encoder(checkpoint, folder, settings)
-            kept = self._strategy.services.keep(folder)
-            return load_encoder(kept.path, settings, kept)
+            export_encoder(checkpoint, folder, self._settings)
+            return self._serving.next_version(carried, folder)
         except EncoderUnavailableError as error:
             raise FitError(f"the fine-tuned encoder cannot be exported: {error}") from error
 
@@ -210,7 +247,7 @@ class VersionFit:
                 found[place] = replace(samples[place], vector=np.asarray(vector, dtype=np.float32))
         return found
 
-    def _taught(self, version: BertStrategy) -> BertStrategy:
+    def _taught(self, version: S) -> S:
         """Let the new version learn everything again, and refit."""
         version.prepare(self._data.agents)
         self._remember(version, self._of_old(version.carried))
@@ -224,13 +261,24 @@ class VersionFit:
         self._context.progress(1.0, "done")
         return version
 
-    def _remember(self, version: BertStrategy, synthetic: Sequence[Sample]) -> None:
+    def _remember(self, version: S, synthetic: Sequence[Sample]) -> None:
         encoder = version.encoder
         assert encoder is not None
         for part in _pieces(synthetic):
             self._watch.check()
             vectors = encoder.encode([sample.text for sample in part])
-            version.head.add([_row(sample, vector) for sample, vector in zip(part, vectors, strict=True)])
+            version.remember([_row(sample, vector) for sample, vector in zip(part, vectors, strict=True)])
+
+
+def _weights_of(folder: Path) -> CarriedWeights | None:
+    """What the fit that made an encoder left; else the head of a classifier, with which it was trained."""
+    if has_weights(folder):
+        return load_weights(folder)
+    found = read_classifier(folder)
+    if found is None:
+        return None
+    weight = (found.norm / SCALE * found.weight).astype(np.float32)
+    return CarriedWeights(LinearRows(found.labels, weight, found.bias.astype(np.float32)))
 
 
 def _weight(example: Example, clip: float | None) -> float:

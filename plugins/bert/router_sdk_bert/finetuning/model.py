@@ -6,11 +6,11 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from router_sdk_bert.encoding.torch_backend import padded
+from router_sdk_bert.encoding.tokenizer import padded
 from router_sdk_bert.finetuning.devices import seeded
 from router_sdk_bert.finetuning.losses import feedback_loss
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk_bert.config import FitSettings
-    from router_sdk_bert.encoding.torch_backend import EncoderModule
     from router_sdk_bert.finetuning.losses import Targets
 
 
@@ -113,6 +112,22 @@ HEAD = "head."
 """What the names of the linear rows' parameters begin with."""
 
 
+class Encoder(Protocol):
+    """A transformer with its pooling, in torch: an ``EncoderModule``."""
+
+    model: torch.nn.Module
+
+    @property
+    def pad_id(self) -> int:
+        """Token that fills up shorter texts in a batch."""
+
+    def to(self, device: str) -> None:
+        """Move it to a device."""
+
+    def embed(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Normalised vectors, shape ``(n, d)``."""
+
+
 class RoutingModel:
     """A transformer, its pooling, and one linear row per agent.
 
@@ -121,7 +136,7 @@ class RoutingModel:
         rows: The linear rows to begin with.
     """
 
-    def __init__(self, encoder: EncoderModule, rows: LinearRows) -> None:
+    def __init__(self, encoder: Encoder, rows: LinearRows) -> None:
         import torch
 
         self._encoder, self.names, self.device = encoder, rows.names, "cpu"

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from router_sdk_bert.config import FULL_LEARNING_RATE, LORA_LEARNING_RATE
-from router_sdk_bert.finetuning.model import HEAD
 
 if TYPE_CHECKING:
     import torch
 
     from router_sdk_bert.config import FitSettings
-    from router_sdk_bert.finetuning.model import RoutingModel
 
 STEPS = "steps"
 GRADIENT_SCALE = "gradient_scale"
+
+
+class Trainable(Protocol):
+    """A model as far as it is moved: where it is, what of it moves, and which of that is the head."""
+
+    @property
+    def device(self) -> str:
+        """Where its parameters are."""
+
+    def trainable(self) -> Mapping[str, torch.nn.Parameter]:
+        """Every parameter that moves, by name."""
+
+    def head_parameters(self) -> Mapping[str, torch.nn.Parameter]:
+        """Those of the head."""
 
 
 class Optimizer:
@@ -30,7 +42,7 @@ class Optimizer:
         steps: Steps of the whole fit, for the schedule.
     """
 
-    def __init__(self, model: RoutingModel, settings: FitSettings, steps: int) -> None:
+    def __init__(self, model: Trainable, settings: FitSettings, steps: int) -> None:
         import torch
 
         self._model, self._settings, self._steps = model, settings, max(steps, 1)
@@ -39,14 +51,14 @@ class Optimizer:
         lora = any("lora_" in name for name in self._parameters)
         encoder_rate = settings.learning_rate or (LORA_LEARNING_RATE if lora else FULL_LEARNING_RATE)
         self._rates = (encoder_rate, encoder_rate, settings.head_learning_rate)
-        matrices = [value for name, value in self._parameters.items() if value.dim() > 1 and not name.startswith(HEAD)]
-        others = [value for name, value in self._parameters.items() if value.dim() <= 1 and not name.startswith(HEAD)]
-        head = list(model.head_parameters().values())
+        head = model.head_parameters()
+        body = [value for name, value in self._parameters.items() if name not in head]
+        matrices, others = ([value for value in body if (value.dim() > 1) is matrix] for matrix in (True, False))
         self._adam = torch.optim.AdamW(
             [
                 {"params": matrices, "weight_decay": settings.weight_decay},
                 {"params": others, "weight_decay": 0.0},
-                {"params": head, "weight_decay": 0.0},
+                {"params": list(head.values()), "weight_decay": 0.0},
             ],
             lr=encoder_rate,
             fused=self._fused,

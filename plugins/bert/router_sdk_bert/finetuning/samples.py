@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from router_sdk_bert.finetuning.losses import NOT_AN_AGENT, Targets
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk.plugin import AgentSet, Example, ReplayBuffer
     from router_sdk_bert.config import FitSettings, Pooling
-    from router_sdk_bert.finetuning.carried_state import ContinualState
 
 
 @dataclass(slots=True, frozen=True)
@@ -122,8 +123,32 @@ def with_vectors(samples: Iterable[Sample], vectors: Mapping[str, NDArray[Any]])
     ]
 
 
+def targets_of(samples: Sequence[Sample], positions: Mapping[str, int]) -> Targets:
+    """The feedback of samples as arrays.
+
+    A label says more than the reward of whoever acted, so it takes its place.
+
+    Args:
+        samples: The samples; their agents must be known.
+        positions: Agent name to row of the head.
+    """
+    labels = [_row(sample.label if sample.labelled else None, positions) for sample in samples]
+    agents = [_row(None if sample.labelled else sample.agent, positions) for sample in samples]
+    return Targets(
+        labelled=np.array([sample.labelled for sample in samples], dtype=bool),
+        labels=np.array(labels, dtype=np.int64),
+        agents=np.array(agents, dtype=np.int64),
+        rewards=np.array([sample.reward or 0.0 for sample in samples], dtype=np.float32),
+        weights=np.array([sample.weight for sample in samples], dtype=np.float32),
+    )
+
+
+def _row(name: str | None, positions: Mapping[str, int]) -> int:
+    return NOT_AN_AGENT if name is None else positions[name]
+
+
 @dataclass(slots=True, frozen=True)
-class Subject:
+class SourceEncoder:
     """The encoder that is to be fine-tuned.
 
     Attributes:
@@ -131,18 +156,16 @@ class Subject:
         tag: Tag of its embeddings.
         tokenize: A text to token ids, as it does when serving.
         pooling: How token vectors become one; None is the model's own way.
-        state: What the fine-tune that made it left, or None.
     """
 
     checkpoint: Path
     tag: str
     tokenize: Callable[[str], list[int]]
     pooling: Pooling | None = None
-    state: ContinualState | None = None
 
 
 @dataclass(slots=True, frozen=True)
-class Lessons:
+class TrainingSet:
     """What it is to learn.
 
     Attributes:

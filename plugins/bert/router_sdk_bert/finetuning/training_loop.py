@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from router_sdk.plugin import FitContext
     from router_sdk_bert.config import FitSettings
     from router_sdk_bert.finetuning.devices import Room
-    from router_sdk_bert.finetuning.distillation import Teacher
-    from router_sdk_bert.finetuning.ewc import ElasticWeightConsolidation
     from router_sdk_bert.finetuning.losses import Targets
     from router_sdk_bert.finetuning.model import RoutingModel
     from router_sdk_bert.finetuning.samples import BatchPlan
@@ -41,18 +39,18 @@ class Objective:
         tokens: Token ids of every sample.
         targets: Feedback on every sample.
         exclusive: Whether at most one agent is right.
-        teacher: What the serving version said, or None.
-        teacher_weight: Share of the loss that is its, in [0, 1].
-        consolidation: The penalty on moved weights, or None.
+        distillation: How far logits and embeddings of some samples are from what served, shape ``(n,)``, or None.
+        distillation_weight: Share of the loss that is its, in [0, 1].
+        penalty: On moved weights, a scalar, or None.
         contrastive_weight: Weight of the supervised contrastive loss.
     """
 
     tokens: Sequence[Sequence[int]]
     targets: Targets
     exclusive: bool = True
-    teacher: Teacher | None = None
-    teacher_weight: float = 0.0
-    consolidation: ElasticWeightConsolidation | None = None
+    distillation: Callable[[torch.Tensor, torch.Tensor, NDArray[np.int64]], torch.Tensor] | None = None
+    distillation_weight: float = 0.0
+    penalty: Callable[[], torch.Tensor] | None = None
     contrastive_weight: float = 0.0
 
     def losses(self, model: RoutingModel, which: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -65,9 +63,9 @@ class Objective:
         embeddings = model.embed([self.tokens[place] for place in which])
         logits, targets = model.logits(embeddings), chosen(self.targets, which)
         feedback = each = feedback_loss(logits, targets, exclusive=self.exclusive)
-        if self.teacher is not None:
-            drift = self.teacher.loss(logits, embeddings, which)
-            each = (1.0 - self.teacher_weight) * each + self.teacher_weight * drift
+        if self.distillation is not None:
+            moved = self.distillation(logits, embeddings, which)
+            each = (1.0 - self.distillation_weight) * each + self.distillation_weight * moved
         if self.contrastive_weight:
             each = each + self.contrastive_weight * contrastive_loss(embeddings, targets)
         return each, feedback.detach()
@@ -169,8 +167,8 @@ class Step:
             self._part(which[start : start + size], counts[start : start + size])
             for start in range(0, len(which), size)
         ]
-        if objective.consolidation is not None:
-            self._backward(objective.consolidation.penalty())
+        if objective.penalty is not None:
+            self._backward(objective.penalty())
         self.optimizer.step()
         return np.concatenate(losses)
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from router_sdk.numerics.state_file import array_of, read_state, write_state
 from router_sdk.plugin import CorruptArtifactError
-from router_sdk_bert.files import array_of, read_state, write_state
 from router_sdk_bert.head.estimates import Estimate, Estimates, gather
-from router_sdk_bert.head.neighbours import Shelf, Shelves, count_votes, evidence, nearest
+from router_sdk_bert.head.neighbours import VectorBlock, VectorMemory, count_votes, evidence, nearest
 from router_sdk_bert.head.prototypes import Prototype, Prototypes, read_prototypes
 from router_sdk_bert.head.ridge import RandomFeatures, RidgeSums
 from router_sdk_bert.head.rows import NOBODY, UNKNOWN, Names
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk_bert.config import HeadConfig
-    from router_sdk_bert.head.neighbours import Shelves
+    from router_sdk_bert.head.neighbours import VectorMemory
     from router_sdk_bert.head.ridge import RandomFeatures
     from router_sdk_bert.head.rows import Row
 
@@ -60,7 +60,7 @@ class AnalyticSnapshot:
         config: The head's configuration.
         features: The random features, or None before the first vector.
         model: The newest solution, or None.
-        shelves: The prototypes.
+        stored: The prototypes.
         sharpness: What scores are multiplied by to be log odds.
         count: Outcomes behind the sums.
         codes: Code by name.
@@ -71,7 +71,7 @@ class AnalyticSnapshot:
     config: HeadConfig
     features: RandomFeatures | None
     model: AnalyticModel | None
-    shelves: Shelves
+    stored: VectorMemory
     sharpness: float
     count: float
     codes: Mapping[str | None, int]
@@ -81,7 +81,7 @@ class AnalyticSnapshot:
 
     def estimate(self, vector: NDArray[np.float32], names: tuple[str, ...]) -> Estimate | None:
         """What is thought of one task; None where nothing is known to judge by."""
-        model, found = self.model, nearest(self.shelves, vector, None, self.config.neighbours)
+        model, found = self.model, nearest(self.stored, vector, None, self.config.neighbours)
         if (model is None or self.features is None) and found is None:
             return None
         codes, columns = self._places_of(names)
@@ -273,12 +273,19 @@ class AnalyticHead:
     def _view(self) -> AnalyticSnapshot:
         told = self.prototypes
         facts = told.facts(self.names, (), exclusive=True)
-        shelf = Shelf(told.vectors, None, np.zeros(len(told), dtype=np.float32), facts)
+        block = VectorBlock(told.vectors, None, np.zeros(len(told), dtype=np.float32), facts)
         place = int(np.argmin(self.losses)) if self.losses.any() else DEFAULT_SHARPNESS
         seen = 0.0 if self.sums is None else self.sums.count
         known = self.names.known()
         return AnalyticSnapshot(
-            self.config, self.features, self.model, Shelves((shelf,)), float(SHARPNESS[place]), seen, known, told.texts
+            self.config,
+            self.features,
+            self.model,
+            VectorMemory((block,)),
+            float(SHARPNESS[place]),
+            seen,
+            known,
+            told.texts,
         )
 
     def predict(self, vectors: NDArray[np.float32], names: Sequence[str]) -> Estimates:

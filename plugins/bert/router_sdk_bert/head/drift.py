@@ -1,11 +1,17 @@
-"""Notices that an agent no longer does what it did, and that other agents are asked for than before."""
+"""Notices that an agent no longer does what it did, and that other agents are asked for than before.
+
+When some agents' tasks stop coming and others' start, a model expects too much of the former and too little of the
+latter though no agent does anything else than before. Its chances are corrected for that as for any shift of labels
+(Saerens, Latinne and Decaestecker, 2002), with the frequencies counted rather than estimated, since labels are seen.
+"""
 
 from __future__ import annotations
 
-from math import log
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from router_sdk.numerics.cusum import BernoulliCusum
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,64 +22,15 @@ if TYPE_CHECKING:
     from router_sdk_bert.head.refit import Model
     from router_sdk_bert.head.rows import Names, Row
 
-
-RECORD = 0.99
-"""What an outcome in the running record still counts for after the next one."""
-LOWEST, HIGHEST = 0.05, 0.98
-"""Chances of success are taken to lie between these."""
-FALL = 0.5
-"""What a changed agent's chances are taken to have fallen to, as a share."""
-
-
-class Watch(NamedTuple):
-    """What is kept of one agent.
-
-    Attributes:
-        evidence: That it fell, in nats.
-        since: Position in the log from which on it speaks for a fall.
-        good: Discounted successes.
-        seen: Discounted outcomes.
-        alarms: Changes found so far.
-    """
-
-    evidence: float = 0.0
-    since: int = 0
-    good: float = 1.0
-    seen: float = 2.0
-    alarms: int = 0
-
-
-def watch(before: Watch, expected: float, success: float, position: int) -> Watch:
-    """Take one outcome in.
-
-    Args:
-        before: What was known.
-        expected: Chance of success that the model gave, in [0, 1].
-        success: How well it went, in [0, 1].
-        position: The outcome's position in the log.
-    """
-    chance = min(max(min(expected, before.good / before.seen), LOWEST), HIGHEST)
-    fallen = FALL * chance
-    ratio = success * log(fallen / chance) + (1.0 - success) * log((1.0 - fallen) / (1.0 - chance))
-    evidence = before.evidence + ratio
-    since = before.since if before.evidence > 0.0 else position
-    if evidence <= 0.0:
-        evidence, since = 0.0, position
-    return Watch(evidence, since, RECORD * before.good + success, RECORD * before.seen + 1.0, before.alarms)
-
-
-def restarted(before: Watch) -> Watch:
-    """After an alarm: nothing is known of the agent but how often it changed."""
-    return Watch(alarms=before.alarms + 1)
-
-
 SPAN = 5.0
 """Labels for each agent that count as of late."""
 PRIOR = 1.0
 """Labels that are taken to have come as often as the model expects, for each agent."""
+KNOWN = 10
+"""Rows about an agent at the last refit from which a task of its that goes elsewhere is a surprise."""
 
 
-class Arrivals:
+class LabelShift:
     """Discounted counts of labels.
 
     Attributes:
@@ -114,11 +71,7 @@ class Arrivals:
             self.counts[code] = 0.0
 
 
-KNOWN = 10
-"""Rows about an agent at the last refit from which a task of its that goes elsewhere is a surprise."""
-
-
-class Watches:
+class DriftDetector:
     """What is kept of each agent to notice that it changed.
 
     Args:
@@ -126,13 +79,13 @@ class Watches:
 
     Attributes:
         by_code: Evidence by the agent's code.
-        arrivals: How often each is asked for.
+        label_shift: How often each is asked for.
     """
 
     def __init__(self, config: HeadConfig) -> None:
         self._config = config
-        self.by_code: dict[int, Watch] = {}
-        self.arrivals = Arrivals()
+        self.by_code: dict[int, BernoulliCusum] = {}
+        self.label_shift = LabelShift()
 
     def alarms(self, row: Row, model: Model | None, names: Names, known: Mapping[int, int]) -> dict[int, int]:
         """Who turns out to have changed: positions in the log from which on that shows, by code.
@@ -147,27 +100,27 @@ class Watches:
         if threshold is None or model is None or row.synthetic:
             return {}
         for code, expected, success in self._surprises(row, model, names, known):
-            now = watch(self.by_code.get(code, Watch()), expected, success, row.seq)
+            now = self.by_code.get(code, BernoulliCusum()).updated(expected, success, row.seq)
             if now.evidence > threshold:
                 found[code] = now.since
-                now = restarted(now)
+                now = now.restarted()
             self.by_code[code] = now
         if row.labelled:
-            self.arrivals.note(names.code(row.label), len(known))
+            self.label_shift.note(names.code(row.label), len(known))
         return found
 
     def forget(self, code: int) -> None:
         """Drop what is kept of an agent."""
         self.by_code.pop(code, None)
-        self.arrivals.forget(code)
+        self.label_shift.forget(code)
 
     def _surprises(
         self, row: Row, model: Model, names: Names, known: Mapping[int, int]
     ) -> list[tuple[int, float, float]]:
         """Whom a row tests: code, chance that was expected, and success."""
-        odds = model.surface.odds(row.vector)
+        odds = model.logistic.odds(row.vector)
         if row.labelled and self._config.labels == "exclusive":
-            odds += np.log(self.arrivals.ratios(model.columns, known))
+            odds += np.log(self.label_shift.ratios(model.columns, known))
         if self._config.labels == "exclusive":
             chances = np.exp(odds - odds.max())
             chances /= chances.sum()

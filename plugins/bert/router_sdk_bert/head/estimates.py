@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from math import erf, inf, sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from router_sdk.numerics.shared_draw import shared_draw
 from router_sdk.plugin import Proposal
 
 if TYPE_CHECKING:
@@ -80,43 +80,21 @@ def gather(
     )
 
 
-ALIKE = 1e-12
-"""Difference below which two agents share what one would get."""
+LEVEL = 10
+"""Decimals to which log odds are told apart: they come from long sums."""
 
 
-def shares(estimate: NDArray[np.float64], doubt: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probability that each agent is the best, shape ``(k,)``, summing to 1.
+def choice_probabilities(odds: NDArray[np.float64], doubt: NDArray[np.float64]) -> list[float]:
+    """Probability that each agent is the best, of length ``k``, summing to 1.
+
+    An agent's log odds are taken to be its estimate plus ``|z|`` times its doubt, with one standard normal ``z`` for
+    all. Agents that are known equally well differ by their estimates alone, and then nothing is explored.
 
     Args:
-        estimate: Log odds, shape ``(k,)``.
+        odds: Log odds, shape ``(k,)``.
         doubt: Standard deviations, shape ``(k,)``, at least 0.
     """
-    given = np.zeros(len(estimate))
-    reached, z = 0.0, 0.0
-    best = _steepest(estimate, doubt, np.flatnonzero(estimate >= estimate.max() - ALIKE))
-    while True:
-        now = best[0]
-        steeper = np.flatnonzero(doubt > doubt[now] + ALIKE)
-        if not len(steeper):
-            break
-        cross = np.maximum((estimate[now] - estimate[steeper]) / (doubt[steeper] - doubt[now]), z)
-        z = float(cross.min())
-        mass = erf(z / sqrt(2.0)) if z < inf else 1.0
-        given[best] += (mass - reached) / len(best)
-        reached = mass
-        best = _steepest(estimate, doubt, steeper[cross <= z + ALIKE])
-    given[best] += (1.0 - reached) / len(best)
-    given /= given.sum()
-    return given
-
-
-def _steepest(estimate: NDArray[np.float64], doubt: NDArray[np.float64], among: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Of the agents that are level, those with the most doubt, and of these the ones with the best estimate."""
-    if len(among) == 1:
-        return among
-    found = among[doubt[among] >= doubt[among].max() - ALIKE]
-    level: NDArray[np.intp] = found[estimate[found] >= estimate[found].max() - ALIKE]
-    return level
+    return shared_draw(odds.round(LEVEL).tolist(), doubt.round(LEVEL).tolist())
 
 
 def proposal_of(
@@ -131,11 +109,11 @@ def proposal_of(
         return Proposal({}, confidence=min(estimate.nobody, 1.0), evidence=evidence, no_agent_fits=True)
     if config.novelty_threshold is not None and estimate.novelty > config.novelty_threshold:
         return Proposal({}, confidence=float(1.0 - estimate.chances[best]), evidence=evidence, no_agent_fits=True)
-    given = shares(estimate.odds, estimate.doubt)
+    given = choice_probabilities(estimate.odds, estimate.doubt)
     chances = estimate.chances.tolist()
-    favourite = int(np.argmax(given))
+    favourite = given.index(max(given))
     return Proposal(
-        dict(zip(names, given.tolist(), strict=True)),
+        dict(zip(names, given, strict=True)),
         scores=dict(zip(names, chances, strict=True)),
         confidence=min(max(chances[favourite], 0.0), 1.0),
         evidence=evidence,

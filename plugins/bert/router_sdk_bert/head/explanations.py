@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from router_sdk_bert.head.analytic import AnalyticSnapshot
     from router_sdk_bert.head.estimates import Estimate
-    from router_sdk_bert.head.head import AnySnapshot
+    from router_sdk_bert.head.snapshot import Snapshot
 
 
 def explain(
-    snapshot: AnySnapshot,
+    snapshot: Snapshot | AnalyticSnapshot,
     estimate: Estimate,
     expected: Callable[[str], dict[str, float]],
     names: tuple[str, ...],
@@ -43,7 +44,9 @@ def explain(
     }
 
 
-def lead_of(snapshot: AnySnapshot, names: tuple[str, ...], agent: str) -> Callable[[NDArray[np.float32]], float]:
+def lead_of(
+    snapshot: Snapshot | AnalyticSnapshot, names: tuple[str, ...], agent: str
+) -> Callable[[NDArray[np.float32]], float]:
     """The log odds of an agent above the best other one, as a function of a task's embedding.
 
     Raises:
@@ -62,7 +65,7 @@ def lead_of(snapshot: AnySnapshot, names: tuple[str, ...], agent: str) -> Callab
     return lead
 
 
-def nearest_examples(snapshot: AnySnapshot, estimate: Estimate, count: int) -> list[dict[str, Any]]:
+def nearest_examples(snapshot: Snapshot | AnalyticSnapshot, estimate: Estimate, count: int) -> list[dict[str, Any]]:
     """The stored outcomes and stated examples nearest to a task, nearest first.
 
     A stored one is named by its decision, whose text the log holds; a stated one by its text.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from router_sdk_bert.head.neighbours import Facts
+    from router_sdk_bert.head.rows import Facts
 
 
 LEAST_DOUBT = 1e-6
@@ -199,7 +199,7 @@ class Axes:
 
 
 @dataclass(slots=True, frozen=True, eq=False)
-class Surface:
+class LogisticModel:
     """Log odds of ``k`` agents.
 
     Attributes:
@@ -240,7 +240,7 @@ MOST_WORK = 3e7
 
 
 @dataclass(slots=True, frozen=True, eq=False)
-class Design:
+class RegressionFeatures:
     """The columns of a regression over ``n`` rows.
 
     Attributes:
@@ -259,16 +259,18 @@ class Design:
     points: NDArray[np.float32]
     penalty: NDArray[np.float32]
 
-    def back(self, weights: NDArray[np.float32]) -> Surface:
+    def back(self, weights: NDArray[np.float32]) -> LogisticModel:
         """Weights of the columns, shape ``(c, k)``, as log odds of vectors."""
         plain = len(weights) - len(self.scale)
         outer, intercepts = self.whitening.back(weights[:plain])
         curvature = np.ascontiguousarray((self.scale[:, None] * weights[plain:]).T)
         intercepts -= curvature @ self.centre
-        return Surface(outer, intercepts, self.axes, curvature)
+        return LogisticModel(outer, intercepts, self.axes, curvature)
 
 
-def design(vectors: NDArray[np.float32], weight: NDArray[np.float32], ridge: float, agents: int) -> Design:
+def regression_features(
+    vectors: NDArray[np.float32], weight: NDArray[np.float32], ridge: float, agents: int
+) -> RegressionFeatures:
     """Columns for some rows.
 
     Products of principal coordinates hardly correlate, so that scaling each is whitening enough. Together they vary as
@@ -299,7 +301,7 @@ def design(vectors: NDArray[np.float32], weight: NDArray[np.float32], ridge: flo
     products *= stretch * scale
     points = np.concatenate((whitening.points, products), axis=1)
     penalty = np.concatenate((whitening.penalty, np.float32(ridge) * scale**2))
-    return Design(whitening, axes, centre * stretch, scale, points, penalty)
+    return RegressionFeatures(whitening, axes, centre * stretch, scale, points, penalty)
 
 
 TOLERANCE = 1e-5
@@ -307,12 +309,16 @@ TOLERANCE = 1e-5
 
 
 def fit_logistic(
-    design: Design, loss: Loss, base: NDArray[np.float32], steps: int, start: NDArray[np.float32] | None = None
+    features: RegressionFeatures,
+    loss: Loss,
+    base: NDArray[np.float32],
+    steps: int,
+    start: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
-    """Weights of the design's columns, shape ``(c, columns)``.
+    """Weights of the features, shape ``(c, columns)``.
 
     Args:
-        design: The rows.
+        features: Of the rows.
         loss: What log odds cost.
         base: Log odds that the fitted ones are added to, shape ``(n, columns)``; weights are drawn to 0, hence log odds
             to these.
@@ -321,7 +327,7 @@ def fit_logistic(
     """
     from scipy.optimize import minimize
 
-    points, penalty = design.points, design.penalty[:, None]
+    points, penalty = features.points, features.penalty[:, None]
     shape = (points.shape[1], base.shape[1])
 
     def cost(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -374,7 +380,7 @@ class TrainedRows:
         found: NDArray[np.float32] = vectors @ self.weights.T + self.intercepts
         return found
 
-    def added_to(self, surface: Surface) -> Surface:
-        """A surface that was fitted to what these rows leave, with these rows."""
-        weights, intercepts = surface.weights + self.weights, surface.intercepts + self.intercepts
-        return replace(surface, weights=weights, intercepts=intercepts)
+    def added_to(self, logistic: LogisticModel) -> LogisticModel:
+        """A model that was fitted to what these rows leave, with these rows."""
+        weights, intercepts = logistic.weights + self.weights, logistic.intercepts + self.intercepts
+        return replace(logistic, weights=weights, intercepts=intercepts)

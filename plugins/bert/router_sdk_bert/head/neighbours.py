@@ -3,49 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from router_sdk_bert.head.rows import NOBODY
+from router_sdk_bert.head.rows import NOBODY, Facts, stack_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
 
-class Facts(NamedTuple):
-    """What is known of some rows; arrays of one shape.
-
-    Attributes:
-        right: Code of who was right, that of nobody, or -1.
-        credit: How right, in [0, 1].
-        wrong: Code of who failed, or -1.
-        blame: How badly, in [0, 1].
-        rivalry: What a success says of the other agents, from 0, nothing, to 1, that they would have failed.
-        weight: What the row counts for; 0 where it was dropped.
-    """
-
-    right: NDArray[np.int32]
-    credit: NDArray[np.float32]
-    wrong: NDArray[np.int32]
-    blame: NDArray[np.float32]
-    rivalry: NDArray[np.float32]
-    weight: NDArray[np.float32]
-
-    def take(self, places: Any) -> Facts:
-        """The facts of chosen rows, in the shape of ``places``."""
-        return Facts(*(column[places] for column in self))
-
-
-def stack_facts(parts: Sequence[Facts]) -> Facts:
-    """The facts of several blocks of rows, one after the other."""
-    return Facts(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
-
 @dataclass(slots=True, frozen=True, eq=False)
-class Shelf:
+class VectorBlock:
     """Vectors that can be searched.
 
     Attributes:
@@ -70,7 +39,7 @@ class Shelf:
 
 
 @dataclass(slots=True, frozen=True, eq=False)
-class Shelves:
+class VectorMemory:
     """Blocks that are searched together; their rows are counted through.
 
     Attributes:
@@ -79,7 +48,7 @@ class Shelves:
         density: Mean distance of each to its own surroundings.
     """
 
-    blocks: tuple[Shelf, ...]
+    blocks: tuple[VectorBlock, ...]
     facts: Facts = field(init=False)
     density: NDArray[np.float32] = field(init=False)
 
@@ -107,7 +76,7 @@ class Neighbours(NamedTuple):
         cosines: Shape ``(k,)``.
         facts: What is known of each.
         density: Mean distance of each to its own surroundings.
-        places: Where each is, counted through all shelves.
+        places: Where each is, counted through all blocks.
     """
 
     cosines: NDArray[np.float32]
@@ -142,42 +111,42 @@ def coarse_of(vectors: NDArray[np.float32], projection: NDArray[np.float32]) -> 
 
 
 def _candidates(
-    shelf: Shelf, vector: NDArray[np.float32], coarse: NDArray[np.float32] | None, count: int
+    block: VectorBlock, vector: NDArray[np.float32], coarse: NDArray[np.float32] | None, count: int
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Places of rows among which the nearest are, in the shelf's order, and their cosines."""
-    if shelf.coarse is None or coarse is None or len(shelf) <= FEW:
-        scores = shelf.vectors @ vector
-        scores[shelf.dropped] = DROPPED
+    """Places of rows among which the nearest are, in the block's order, and their cosines."""
+    if block.coarse is None or coarse is None or len(block) <= FEW:
+        scores = block.vectors @ vector
+        scores[block.dropped] = DROPPED
         places = _highest(scores, count)
         return places, scores[places]
-    rough = shelf.coarse @ coarse
-    rough[shelf.dropped] = DROPPED
+    rough = block.coarse @ coarse
+    rough[block.dropped] = DROPPED
     places = _highest(rough, SHORTLIST * count)
-    scores = shelf.vectors.take(places, axis=0) @ vector
-    if len(shelf.dropped):
+    scores = block.vectors.take(places, axis=0) @ vector
+    if len(block.dropped):
         scores[rough[places] == DROPPED] = DROPPED
     return places, scores
 
 
 def nearest(
-    shelves: Shelves, vector: NDArray[np.float32], projection: NDArray[np.float32] | None, count: int
+    stored: VectorMemory, vector: NDArray[np.float32], projection: NDArray[np.float32] | None, count: int
 ) -> Neighbours | None:
-    """The nearest rows, the first of those that are equally near; None where all shelves are empty.
+    """The nearest rows, the first of those that are equally near; None where all blocks are empty.
 
     Args:
-        shelves: Where to look.
+        stored: Where to look.
         vector: Shape ``(d,)``, of length 1.
-        projection: Shape ``(d, c)``, by which the shelves' coarse vectors were made.
+        projection: Shape ``(d, c)``, by which the blocks' coarse vectors were made.
         count: How many are wanted.
     """
     coarse = None if projection is None else coarse_of(vector, projection)
     start, places, cosines = 0, [], []
-    for shelf in shelves.blocks:
-        if len(shelf.dropped) < len(shelf):
-            found, scores = _candidates(shelf, vector, coarse, count)
+    for block in stored.blocks:
+        if len(block.dropped) < len(block):
+            found, scores = _candidates(block, vector, coarse, count)
             places.append(found + start)
             cosines.append(scores)
-        start += len(shelf)
+        start += len(block)
     if not places:
         return None
     scores = np.concatenate(cosines)
@@ -186,7 +155,7 @@ def nearest(
     if chosen[-1] <= DROPPED:
         kept = chosen > DROPPED
         chosen, where = chosen[kept], where[kept]
-    return Neighbours(chosen, shelves.facts.take(where), shelves.density[where], where)
+    return Neighbours(chosen, stored.facts.take(where), stored.density[where], where)
 
 
 def nearest_of_many(

@@ -28,7 +28,7 @@ STATED = 5.0
 """Outcomes that an agent's own word counts for."""
 
 
-class Expectations:
+class OutcomePredictor:
     """Sums of outcomes by agent and measure.
 
     Args:
@@ -112,7 +112,7 @@ class Expectations:
         """
         listed = list(names)
         if arrays.shape != (len(listed), len(MEASURES), FEATURES + 1, FEATURES + 2) or not np.isfinite(arrays).all():
-            raise ValueError("expectations do not fit")
+            raise ValueError("sums of outcomes do not fit")
         self.sums = dict(zip(listed, arrays, strict=True))
 
 

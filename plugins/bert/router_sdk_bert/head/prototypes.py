@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from router_sdk.numerics.state_file import array_of
 from router_sdk.plugin import normal
-from router_sdk_bert.files import array_of
-from router_sdk_bert.head.neighbours import Facts
-from router_sdk_bert.head.rows import UNKNOWN
+from router_sdk_bert.head.rows import UNKNOWN, Facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

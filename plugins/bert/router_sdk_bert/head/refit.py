@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from router_sdk_bert.head.logistic_regression import Axes, Surface, design, fit_logistic, make_loss
+from router_sdk.numerics.state_file import array_of
+from router_sdk_bert.head.logistic_regression import Axes, LogisticModel, fit_logistic, make_loss, regression_features
 from router_sdk_bert.head.neighbours import COARSE, FEW, WIDTHS, coarse_of, count_votes, evidence, nearest_of_many
 from router_sdk_bert.head.out_of_scope import REFERENCES, surroundings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from router_sdk_bert.config import HeadConfig
     from router_sdk_bert.head.logistic_regression import Loss, TrainedRows, Whitening
     from router_sdk_bert.head.memory import Memory
-    from router_sdk_bert.head.neighbours import Facts
+    from router_sdk_bert.head.rows import Facts
 
 
 DEFAULT = np.array([0.8, 0.8, 0.2])
@@ -69,7 +73,7 @@ MANY = 150
 
 
 @dataclass(slots=True, frozen=True, eq=False)
-class Stock:
+class RefitData:
     """What a refit is made from: prototypes first, then stored rows.
 
     Attributes:
@@ -97,7 +101,7 @@ class Model:
 
     Attributes:
         columns: Codes of the agents, shape ``(k,)``.
-        surface: The logistic estimate.
+        logistic: The logistic estimate.
         blend: Weights of the sources of log odds, shape ``(3,)``.
         projection: For coarse search, shape ``(d, c)``, or None where there are few rows.
         references: Rows among which surroundings are looked for, shape ``(r, d)``.
@@ -105,85 +109,125 @@ class Model:
     """
 
     columns: NDArray[np.intp]
-    surface: Surface
+    logistic: LogisticModel
     blend: NDArray[np.float64]
     projection: NDArray[np.float32] | None
     references: NDArray[np.float32]
     held_out: int
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What ``read_model`` reads."""
+        logistic = self.logistic
+        arrays: dict[str, NDArray[Any]] = {
+            "model.columns": self.columns,
+            "model.blend": self.blend,
+            "model.references": self.references,
+            "surface.weights": logistic.weights,
+            "surface.intercepts": logistic.intercepts,
+            "surface.turn": logistic.axes.turn,
+            "surface.shift": logistic.axes.shift,
+            "surface.curvature": logistic.curvature,
+        }
+        return arrays if self.projection is None else {**arrays, "model.projection": self.projection}
 
-def fit_model(stock: Stock, config: HeadConfig) -> tuple[Model, NDArray[np.float32]]:
+
+def read_model(arrays: Mapping[str, NDArray[Any]], held_out: int, dimension: int | None) -> Model:
+    """The model of which the arrays were read from disk.
+
+    Raises:
+        KeyError: if an array is missing.
+        ValueError: if they do not fit each other.
+    """
+    columns = array_of(arrays, "model.columns", np.int64, (None,))
+    agents, shift = len(columns), array_of(arrays, "surface.shift", np.float32, (None,))
+    products = len(shift) * (len(shift) + 1) // 2
+    turn = array_of(arrays, "surface.turn", np.float32, (dimension, len(shift)))
+    logistic = LogisticModel(
+        array_of(arrays, "surface.weights", np.float32, (agents, dimension)),
+        array_of(arrays, "surface.intercepts", np.float32, (agents,)),
+        Axes(turn, shift),
+        array_of(arrays, "surface.curvature", np.float32, (agents, products)),
+    )
+    projection = None
+    if "model.projection" in arrays:
+        projection = array_of(arrays, "model.projection", np.float32, (dimension, None))
+    blend = array_of(arrays, "model.blend", np.float64, (1 + len(WIDTHS),), (0.0, math.inf))
+    references = array_of(arrays, "model.references", np.float32, (None, dimension))
+    return Model(columns.astype(np.intp), logistic, blend, projection, references, held_out)
+
+
+def fit_model(data: RefitData, config: HeadConfig) -> tuple[Model, NDArray[np.float32]]:
     """Refit everything.
 
     Returns:
         The model, and the mean distance of each row to its surroundings.
     """
-    column_of = np.full(stock.codes, -1, dtype=np.intp)
-    column_of[stock.columns] = np.arange(len(stock.columns))
-    weight = stock.facts.weight
-    seen_as = design(stock.vectors, weight, config.ridge, len(stock.columns))
-    held = _held_out(stock)
+    column_of = np.full(data.codes, -1, dtype=np.intp)
+    column_of[data.columns] = np.arange(len(data.columns))
+    weight = data.facts.weight
+    seen_as = regression_features(data.vectors, weight, config.ridge, len(data.columns))
+    held = _held_out(data)
     seen = weight.copy()
     seen[held] = 0.0
     found, blend = None, DEFAULT
-    base = np.zeros((len(weight), len(stock.columns)), dtype=np.float32)
-    if stock.base is not None:
-        base = stock.base.odds(stock.vectors)
+    base = np.zeros((len(weight), len(data.columns)), dtype=np.float32)
+    if data.base is not None:
+        base = data.base.odds(data.vectors)
     if seen.any():
-        loss = make_loss(config.labels, stock.facts, column_of, seen)
-        found = fit_logistic(seen_as, loss, base, _steps(STEPS, stock))
-        sources = _sources(stock, base[held] + seen_as.points[held] @ found, held, seen, config)
-        blend = fit_blend(sources, make_loss(config.labels, stock.facts.take(held), column_of, weight[held]))
+        loss = make_loss(config.labels, data.facts, column_of, seen)
+        found = fit_logistic(seen_as, loss, base, _steps(STEPS, data))
+        sources = _sources(data, base[held] + seen_as.points[held] @ found, held, seen, config)
+        blend = fit_blend(sources, make_loss(config.labels, data.facts.take(held), column_of, weight[held]))
     if found is None or len(held):
-        loss = make_loss(config.labels, stock.facts, column_of, weight)
-        found = fit_logistic(seen_as, loss, base, _steps(STEPS if found is None else LAST_STEPS, stock), found)
-    own = np.argsort(stock.mark, kind="stable")[:REFERENCES]
-    references = stock.vectors[own]
-    projection = _projection(stock.vectors, seen_as.whitening)
-    surface = seen_as.back(found)
-    if stock.base is not None:
-        surface = stock.base.added_to(surface)
-    model = Model(stock.columns, surface, blend, projection, references, len(held))
-    return model, surroundings(stock.vectors, references, own)
+        loss = make_loss(config.labels, data.facts, column_of, weight)
+        found = fit_logistic(seen_as, loss, base, _steps(STEPS if found is None else LAST_STEPS, data), found)
+    own = np.argsort(data.mark, kind="stable")[:REFERENCES]
+    references = data.vectors[own]
+    projection = _projection(data.vectors, seen_as.whitening)
+    logistic = seen_as.back(found)
+    if data.base is not None:
+        logistic = data.base.added_to(logistic)
+    model = Model(data.columns, logistic, blend, projection, references, len(held))
+    return model, surroundings(data.vectors, references, own)
 
 
-def _steps(steps: int, stock: Stock) -> int:
-    return steps + steps * len(stock.columns) // MANY
+def _steps(steps: int, data: RefitData) -> int:
+    return steps + steps * len(data.columns) // MANY
 
 
 def untaught_model(columns: NDArray[np.intp], base: TrainedRows) -> Model:
     """What there is before the first row: the trained rows alone."""
     dimension = base.weights.shape[1]
     none = Axes(np.zeros((dimension, 0), dtype=np.float32), np.zeros(0, dtype=np.float32))
-    surface = Surface(base.weights, base.intercepts, none, np.zeros((len(columns), 0), dtype=np.float32))
-    return Model(columns, surface, UNTAUGHT, None, np.zeros((0, dimension), dtype=np.float32), 0)
+    logistic = LogisticModel(base.weights, base.intercepts, none, np.zeros((len(columns), 0), dtype=np.float32))
+    return Model(columns, logistic, UNTAUGHT, None, np.zeros((0, dimension), dtype=np.float32), 0)
 
 
-def _held_out(stock: Stock) -> NDArray[np.intp]:
+def _held_out(data: RefitData) -> NDArray[np.intp]:
     """Places of the rows that are predicted before they are used: always the same ones."""
-    chosen = (stock.mark % HELD_OUT == 0) & (stock.facts.weight > 0.0)
-    chosen[: stock.prototypes] = False
+    chosen = (data.mark % HELD_OUT == 0) & (data.facts.weight > 0.0)
+    chosen[: data.prototypes] = False
     places = np.flatnonzero(chosen)
-    return np.sort(places[np.argsort(stock.mark[places], kind="stable")[:MOST_HELD_OUT]])
+    return np.sort(places[np.argsort(data.mark[places], kind="stable")[:MOST_HELD_OUT]])
 
 
 def _sources(
-    stock: Stock,
+    data: RefitData,
     logistic: NDArray[np.float32],
     held: NDArray[np.intp],
     seen: NDArray[np.float32],
     config: HeadConfig,
 ) -> NDArray[np.float64]:
     """Log odds of the rows held out, by source, from all others; shape ``(3, m, k)``."""
-    shape = (len(WIDTHS) + 1, len(held), len(stock.columns))
+    shape = (len(WIDTHS) + 1, len(held), len(data.columns))
     sources = np.zeros(shape)
     if not len(held):
         return sources
     sources[0] = logistic
-    cosines, places = nearest_of_many(stock.vectors[held], stock.vectors, seen, config.neighbours)
-    facts = stock.facts._replace(weight=seen)
+    cosines, places = nearest_of_many(data.vectors[held], data.vectors, seen, config.neighbours)
+    facts = data.facts._replace(weight=seen)
     for row, near in enumerate(places):
-        votes = count_votes(cosines[row], facts.take(near), stock.columns)
+        votes = count_votes(cosines[row], facts.take(near), data.columns)
         sources[1:, row] = evidence(votes, config.labels)
     return sources
 

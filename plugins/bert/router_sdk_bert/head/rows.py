@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from router_sdk.plugin import Example
@@ -43,6 +45,15 @@ class Names:
     def listed(self) -> list[str]:
         """All names but nobody's, in the order of their codes."""
         return [name for name in self._codes if name is not None]
+
+    def check(self, *listed: Iterable[int]) -> None:
+        """See that codes that came from elsewhere stand for somebody.
+
+        Raises:
+            ValueError: if one does not.
+        """
+        if any(not NOBODY <= code < len(self) for codes in listed for code in codes):
+            raise ValueError("an agent's code stands for nobody that is named")
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -156,3 +167,32 @@ def row_of(example: Example, vector: NDArray[Any], clip: float | None = None, *,
         synthetic,
         before,
     )
+
+
+class Facts(NamedTuple):
+    """What is known of some rows; arrays of one shape.
+
+    Attributes:
+        right: Code of who was right, that of nobody, or -1.
+        credit: How right, in [0, 1].
+        wrong: Code of who failed, or -1.
+        blame: How badly, in [0, 1].
+        rivalry: What a success says of the other agents, from 0, nothing, to 1, that they would have failed.
+        weight: What the row counts for; 0 where it was dropped.
+    """
+
+    right: NDArray[np.int32]
+    credit: NDArray[np.float32]
+    wrong: NDArray[np.int32]
+    blame: NDArray[np.float32]
+    rivalry: NDArray[np.float32]
+    weight: NDArray[np.float32]
+
+    def take(self, places: Any) -> Facts:
+        """The facts of chosen rows, in the shape of ``places``."""
+        return Facts(*(column[places] for column in self))
+
+
+def stack_facts(parts: Sequence[Facts]) -> Facts:
+    """The facts of several blocks of rows, one after the other."""
+    return Facts(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
