@@ -13,6 +13,10 @@ from router_sdk.plugin import StrategyConfig
 _ARROW = ">>"
 _TREE = re.compile(r"\[([^\[\]]*>>[^\[\]]*)\]")
 _EDGES = " \t\n\r\"'"
+DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+DAY_S = 86_400.0
+FULL_LEARNING_RATE = 1e-5
+LORA_LEARNING_RATE = 5e-4
 
 
 class TextPreparation(BaseModel):
@@ -58,8 +62,6 @@ def category_keywords(tree: str) -> tuple[str, ...]:
     return tuple(kept.values())
 
 
-DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-
 Backend = Literal["onnx-int8", "onnx", "torch"]
 Precision = Literal["int8", "fp32", "bf16"]
 """Of a back-end's matrix products."""
@@ -96,9 +98,6 @@ class EncoderSettings(BaseModel):
     def wanted_backend(self) -> Backend:
         """What ``"auto"`` stands for."""
         return "onnx-int8" if self.backend == "auto" else self.backend
-
-
-DAY_S = 86_400.0
 
 
 class HeadConfig(BaseModel):
@@ -151,9 +150,6 @@ class HeadConfig(BaseModel):
             raise ValueError('head="analytic" keeps one set of sums for all agents, so it needs labels="exclusive"')
         return self
 
-
-FULL_LEARNING_RATE = 1e-5
-LORA_LEARNING_RATE = 5e-4
 
 Update = Literal["auto", "head", "lora", "full"]
 Continual = Literal["none", "replay", "distillation", "ewc", "hybrid"]

@@ -28,7 +28,6 @@ from router_sdk_bert.head.rows import row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 

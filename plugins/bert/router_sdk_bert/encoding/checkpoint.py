@@ -22,11 +22,18 @@ from router_sdk_bert.encoding.sealed_folder import MANIFEST, SealedFolder, sha25
 if TYPE_CHECKING:
     import torch
 
-
 DESCRIPTION = "encoder.json"
 FORMAT = 1
 """Raise it when exports change: vectors of different formats carry different tags, and cached exports are made anew."""
 MODEL_FILES: dict[Backend, str] = {"onnx-int8": "model.int8.onnx", "onnx": "model.onnx"}
+HEADS = ("classifier.out_proj", "classifier", "score")
+"""Where sequence classifiers keep their last linear layer."""
+_KEPT = {".json", ".txt", ".safetensors", ".model"}
+_PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5")
+_LEFT_BEHIND = {DESCRIPTION, MANIFEST, "keepsakes.json"}
+"""What belongs to one export and not to the next; the last an earlier release kept texts in."""
+_UNBOUNDED = 1_000_000
+"""Tokenizers without a limit of their own state an absurdly large one."""
 
 
 class BackendCheck(BaseModel):
@@ -123,17 +130,6 @@ def read_description(content: bytes) -> EncoderDescription:
     if found.format != FORMAT:
         raise CorruptArtifactError(f"{DESCRIPTION} has format {found.format}, this release reads {FORMAT}")
     return found
-
-
-HEADS = ("classifier.out_proj", "classifier", "score")
-"""Where sequence classifiers keep their last linear layer."""
-
-_KEPT = {".json", ".txt", ".safetensors", ".model"}
-_PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5")
-_LEFT_BEHIND = {DESCRIPTION, MANIFEST, "keepsakes.json"}
-"""What belongs to one export and not to the next; the last an earlier release kept texts in."""
-_UNBOUNDED = 1_000_000
-"""Tokenizers without a limit of their own state an absurdly large one."""
 
 
 @dataclass(frozen=True)

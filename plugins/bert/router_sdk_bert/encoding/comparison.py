@@ -15,7 +15,6 @@ from router_sdk_bert.encoding.checkpoint import BackendCheck
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
 LEAST_COSINE = 0.98
 LEAST_AGREEMENT = 0.98
 LEAST_DIFFERENCE = 1e-3
@@ -148,7 +147,6 @@ turn off the lights in the kitchen | kitchen lights off, please
 order more paper for the office | we are out of office paper, buy some
 check the stock of blue shoes | are the blue shoes still available
 """
-
 PROBES: tuple[str, ...] = (
     *(side.strip() for pair in _PAIRS.strip().splitlines() for side in pair.split("|")),
     " ".join(pair.partition("|")[0] for pair in _PAIRS.strip().splitlines()),

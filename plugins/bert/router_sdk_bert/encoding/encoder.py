@@ -19,16 +19,18 @@ from router_sdk_bert.encoding.checkpoint import EncoderDescription
 from router_sdk_bert.encoding.opening import Opened, Stopped, open_folder, read_opened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from router_sdk.plugin import Encoder, Example, Kept
+    from router_sdk.plugin import Example, Kept
 
 logger = logging.getLogger(__name__)
 
 _RETRY_AFTER_S = 60.0
+BATCH = 64
+"""Texts that are embedded at once."""
 
 
 class BertEncoderConfig(EncoderConfig, EncoderSettings):
@@ -196,10 +198,6 @@ def load_encoder(folder: Path, settings: EncoderSettings, kept: Kept | None = No
 def _config(settings: EncoderSettings, cache: Path | None = None) -> BertEncoderConfig:
     chosen = {name: getattr(settings, name) for name in EncoderSettings.model_fields}
     return BertEncoderConfig(**chosen, cache=cache)
-
-
-BATCH = 64
-"""Texts that are embedded at once."""
 
 
 def embed(

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk_bert.config import PoolingMode
-    from router_sdk_bert.encoding.torch_backend import EncoderModule
-
 
 _ORDER: tuple[Backend, ...] = ("onnx-int8", "onnx", "torch")
 _OPSET = 17
@@ -42,6 +40,17 @@ _EVERY = 5
 """One probe in so many, short ones beside long ones, suffices to see whether a text's vector depends on others."""
 _UNKNOWN_TO_QUANTISER = "MatMulScaleFusion"
 """It makes operators whose types the quantiser cannot infer; what loads the result fuses them all the same."""
+_TOKENIZER_FILE = "tokenizer.json"
+_POOLINGS: dict[PoolingMode, Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]] = {
+    "cls": lambda states, _: states[0],
+    "lasttoken": lambda states, _: states[-1],
+    "max": lambda states, _: states.max(axis=0),
+    "mean": lambda states, _: states.mean(axis=0),
+    "mean_sqrt_len_tokens": lambda states, _: states.sum(axis=0) / math.sqrt(len(states)),
+    "weightedmean": lambda states, places: np.average(states, axis=0, weights=places),
+}
+_MEASURED = 64
+"""Texts whose vectors' lengths are averaged."""
 
 
 def export_encoder(
@@ -209,9 +218,6 @@ def _quantise(plain: Path, path: Path) -> None:
     )
 
 
-_TOKENIZER_FILE = "tokenizer.json"
-
-
 def settle_tokenizer(folder: Path, draft: Path, texts: Sequence[str], *, lower_case: bool) -> None:
     """See that the draft's ``tokenizer.json`` gives the ids that the checkpoint's tokenizer does.
 
@@ -274,16 +280,6 @@ def _lower(path: Path) -> None:
     tokenizer.save(str(path))
 
 
-_POOLINGS: dict[PoolingMode, Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]] = {
-    "cls": lambda states, _: states[0],
-    "lasttoken": lambda states, _: states[-1],
-    "max": lambda states, _: states.max(axis=0),
-    "mean": lambda states, _: states.mean(axis=0),
-    "mean_sqrt_len_tokens": lambda states, _: states.sum(axis=0) / math.sqrt(len(states)),
-    "weightedmean": lambda states, places: np.average(states, axis=0, weights=places),
-}
-_MEASURED = 64
-"""Texts whose vectors' lengths are averaged."""
 _erf = np.vectorize(math.erf)
 _ACTIVATIONS: dict[Activation, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "Identity": lambda x: x,

@@ -37,6 +37,15 @@ logger = logging.getLogger(__name__)
 
 _TOKENIZER = "tokenizer.json"
 _FIRST = "a first text is always slow"
+_EXPORT_LIMIT_S = 1_800.0
+_POLL_S = 0.05
+_FOR_EXPORT = ("torch", "transformers", "onnx")
+_EXPORT = "router_sdk_bert.encoding.export_child"
+NO_WEIGHTS = 3
+"""Exit code of that, where there is nothing to export."""
+_EXPORT_OF = 2
+"""Raise it when exports make something else of the same files: cached ones are made anew, others are still read."""
+_OWN = ("router_sdk", "router_sdk_bert")
 
 
 class Runner(Protocol):
@@ -138,16 +147,6 @@ def _note(wanted: Backend, backend: Backend, description: EncoderDescription) ->
         f"with a mean cosine of {failed.cosine:.4f}"
     )
 
-
-_EXPORT_LIMIT_S = 1_800.0
-_POLL_S = 0.05
-_FOR_EXPORT = ("torch", "transformers", "onnx")
-_EXPORT = "router_sdk_bert.encoding.export_child"
-NO_WEIGHTS = 3
-"""Exit code of that, where there is nothing to export."""
-_EXPORT_OF = 2
-"""Raise it when exports make something else of the same files: cached ones are made anew, others are still read."""
-_OWN = ("router_sdk", "router_sdk_bert")
 
 Stopped = Callable[[], bool]
 """Asked often while something takes long; once True it is given up."""

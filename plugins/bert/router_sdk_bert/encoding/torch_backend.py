@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from router_sdk_bert.config import PoolingMode
+_BATCH = 64
 
 
 def pool_tokens(
@@ -273,9 +273,6 @@ def quietly() -> Iterator[None]:
         reports.set_verbosity(level)
         if bars:
             reports.enable_progress_bar()
-
-
-_BATCH = 64
 
 
 class TorchBackend:

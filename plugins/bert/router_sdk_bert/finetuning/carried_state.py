@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 FILE = "carried.json"
 OLD_FILE = "keepsakes.json"
 """The same file as an earlier release wrote it, beside the encoder."""
+WEIGHTS_FILE = "continual"
+FISHER = "fisher/"
 
 
 class _Example(BaseModel):
@@ -93,10 +95,6 @@ def load_carried(path: Path) -> CarriedState:
         raise CorruptArtifactError(f"{path.name} cannot be read: {error}") from error
     samples = (Sample(**dict(one), fresh=False, synthetic=True) for one in found.synthetic)
     return CarriedState(found.upto, tuple(samples))
-
-
-WEIGHTS_FILE = "continual"
-FISHER = "fisher/"
 
 
 @dataclass(slots=True, frozen=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def choose_device(wanted: str) -> str:
@@ -79,9 +80,6 @@ def seeded(*parts: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=list(devices)):
         torch.manual_seed(int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1))
         yield
-
-
-T = TypeVar("T")
 
 
 class HostMemoryError(MemoryError):

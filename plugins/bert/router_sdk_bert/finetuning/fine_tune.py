@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from router_sdk.plugin import FitContext
     from router_sdk_bert.config import FitSettings
     from router_sdk_bert.finetuning.checkpoints import Progress
-    from router_sdk_bert.finetuning.model import LinearRows
 
 
 class FineTune:

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from router_sdk_bert.config import BertConfig
 
 logger = logging.getLogger(__name__)
+PIECE = 256
+"""Texts embedded, and examples learnt, between two looks at whether to stop."""
+TRAINED = 0.8
+"""Share of the progress at which the encoder has been trained."""
 
 
 class Choice(NamedTuple):
@@ -73,12 +77,6 @@ def choose_update(settings: FitSettings, samples: Sequence[Sample], agents: int,
 def _tells_who(sample: Sample) -> bool:
     """Whether it says which agent is right, by a label or by success."""
     return sample.label is not None or (not sample.labelled and (sample.reward or 0.0) >= 0.5)
-
-
-PIECE = 256
-"""Texts embedded, and examples learnt, between two looks at whether to stop."""
-TRAINED = 0.8
-"""Share of the progress at which the encoder has been trained."""
 
 
 class Fittable(Protocol):

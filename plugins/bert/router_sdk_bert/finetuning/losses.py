@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-
 NOT_AN_AGENT = -1
+CONTRASTIVE_TEMPERATURE = 0.1
+LEAST_LOG = -100.0
+EXPOSURE = 0.5
+"""What a label that nobody fits counts, as in outlier exposure (Hendrycks et al., ICLR 2019)."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -42,12 +45,6 @@ class Targets:
         for agent, reward in zip(self.agents[~self.labelled], self.rewards[~self.labelled], strict=True):
             taught.add(("reward", int(agent), bool(reward >= 0.5)))
         return len(taught)
-
-
-CONTRASTIVE_TEMPERATURE = 0.1
-LEAST_LOG = -100.0
-EXPOSURE = 0.5
-"""What a label that nobody fits counts, as in outlier exposure (Hendrycks et al., ICLR 2019)."""
 
 
 def feedback_loss(logits: torch.Tensor, targets: Targets, *, exclusive: bool) -> torch.Tensor:

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from router_sdk_bert.config import FitSettings
     from router_sdk_bert.finetuning.losses import Targets
 
-
 SCALE = 20.0
 """Embeddings and rows are about of unit length: a cosine of .1 more is worth a factor of e² in the odds."""
 PROBE_STEPS = 60
 PROBE_DECAY = 1e-2
+HEAD = "head."
+"""What the names of the linear rows' parameters begin with."""
+ADAPTER = "default"
 
 
 @dataclass(slots=True, frozen=True)
@@ -106,10 +108,6 @@ def probe(rows: LinearRows, vectors: NDArray[np.float32], targets: Targets, *, e
 
     optimizer.step(closure)
     return LinearRows(rows.names, weight.detach().numpy(), bias.detach().numpy())
-
-
-HEAD = "head."
-"""What the names of the linear rows' parameters begin with."""
 
 
 class Encoder(Protocol):
@@ -195,9 +193,6 @@ def by_length(tokens: Sequence[Sequence[int]], size: int) -> Iterator[NDArray[np
     order = np.argsort([len(text) for text in tokens], kind="stable")
     for start in range(0, len(order), size):
         yield order[start : start + size]
-
-
-ADAPTER = "default"
 
 
 class MovingWeights(ABC):

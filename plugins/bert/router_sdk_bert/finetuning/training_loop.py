@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from router_sdk.plugin import FitContext
     from router_sdk_bert.config import FitSettings
     from router_sdk_bert.finetuning.devices import Room
-    from router_sdk_bert.finetuning.losses import Targets
     from router_sdk_bert.finetuning.model import RoutingModel
     from router_sdk_bert.finetuning.samples import BatchPlan
     from router_sdk_bert.finetuning.stopping import StopWatch
+
+AT_ONCE = 32
 
 
 @dataclass(slots=True, frozen=True)
@@ -74,9 +75,6 @@ class Objective:
 def chosen(targets: Targets, which: NDArray[np.int64]) -> Targets:
     """The feedback on some of the samples."""
     return Targets(*(getattr(targets, one.name)[which] for one in fields(Targets)))
-
-
-AT_ONCE = 32
 
 
 @dataclass(slots=True, frozen=True)

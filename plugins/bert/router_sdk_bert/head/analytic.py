@@ -13,7 +13,15 @@ from router_sdk.plugin import CorruptArtifactError
 from router_sdk_bert.head.estimates import Estimate, Estimates, gather
 from router_sdk_bert.head.neighbours import VectorBlock, VectorMemory, count_votes, evidence, nearest
 from router_sdk_bert.head.prototypes import Prototype, Prototypes, read_prototypes
-from router_sdk_bert.head.ridge import RandomFeatures, RidgeSums
+from router_sdk_bert.head.ridge import (
+    MOST,
+    RandomFeatures,
+    RidgeSolution,
+    RidgeSums,
+    read_solution,
+    read_sums,
+    sums_by_code,
+)
 from router_sdk_bert.head.rows import NOBODY, UNKNOWN, Names
 
 if TYPE_CHECKING:
@@ -23,33 +31,45 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk_bert.config import HeadConfig
-    from router_sdk_bert.head.neighbours import VectorMemory
-    from router_sdk_bert.head.ridge import RandomFeatures
     from router_sdk_bert.head.rows import Row
 
-
+BLOCK = 64
+"""Rows that wait until they are added together."""
+SHARPNESS = np.geomspace(1.0, 100.0, 25)
+"""Inverse temperatures among which the calibration chooses."""
+FADING = 0.999
+"""What an outcome in the calibration still counts for after the next one."""
+DEFAULT_SHARPNESS = 10
+"""Place, among these, of what is used before there is anything to calibrate on."""
+LEAST_SHARE = 0.25
+"""Share of new rows at which it solves again: that takes a second, not milliseconds."""
+STEM = "head"
+_LARGEST = 1 << 14
+"""Most dimensions of a vector: random features are made anew for as many as the file says."""
 PROTOTYPE_MASS = 10.0
 """Outcomes after which, for each prototype, its word counts half."""
 MOST_SETS = 256
 
 
-@dataclass(slots=True, frozen=True, eq=False)
-class AnalyticModel:
-    """One solution.
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0.0, le=MOST)]
 
-    Attributes:
-        columns: Codes of the agents, shape ``(k,)``.
-        weights: Shape ``(k, m)``.
-        intercepts: Shape ``(k,)``.
-        means: Mean vector of each agent, of length 1, shape ``(k, d)``.
-        penalty: The ridge that cross-validation chose.
-    """
 
-    columns: NDArray[np.intp]
-    weights: NDArray[np.float32]
-    intercepts: NDArray[np.float32]
-    means: NDArray[np.float32]
-    penalty: float
+class AnalyticFacts(BaseModel):
+    """What stands beside the arrays on disk."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
+    prototypes_of: tuple[str, ...]
+    prepared: tuple[str, ...]
+    count: Amount | None
+    waiting: tuple[Amount, ...]
+    counts: tuple[Count, Count]
+    penalty: Amount | None
+    dimension: Annotated[int, Field(gt=0, le=_LARGEST)] | None
+    seed: Count
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -70,7 +90,7 @@ class AnalyticSnapshot:
 
     config: HeadConfig
     features: RandomFeatures | None
-    model: AnalyticModel | None
+    model: RidgeSolution | None
     stored: VectorMemory
     sharpness: float
     count: float
@@ -114,18 +134,6 @@ class AnalyticSnapshot:
         return known
 
 
-BLOCK = 64
-"""Rows that wait until they are added together."""
-SHARPNESS = np.geomspace(1.0, 100.0, 25)
-"""Inverse temperatures among which the calibration chooses."""
-FADING = 0.999
-"""What an outcome in the calibration still counts for after the next one."""
-DEFAULT_SHARPNESS = 10
-"""Place, among these, of what is used before there is anything to calibrate on."""
-LEAST_SHARE = 0.25
-"""Share of new rows at which it solves again: that takes a second, not milliseconds."""
-
-
 class AnalyticHead:
     """Ridge regression on random features from running sums. Nothing about a single task is kept for long.
 
@@ -155,7 +163,7 @@ class AnalyticHead:
         self.prepared: tuple[str, ...] = ()
         self.losses = np.zeros(len(SHARPNESS))
         self.features: RandomFeatures | None = None
-        self.model: AnalyticModel | None = None
+        self.model: RidgeSolution | None = None
         self.since_refit = self.refits = 0
         self.snapshot = self._view()
 
@@ -268,7 +276,7 @@ class AnalyticHead:
         means = np.array([self.vector_sums.get(code, np.zeros(dimension)) for code in codes])
         means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
         columns = np.array(codes, dtype=np.intp)
-        self.model = AnalyticModel(columns, weights, intercepts, means.astype(np.float32), penalty)
+        self.model = RidgeSolution(columns, weights, intercepts, means.astype(np.float32), penalty)
 
     def _view(self) -> AnalyticSnapshot:
         told = self.prototypes
@@ -307,21 +315,71 @@ class AnalyticHead:
             self._flush()
             self.snapshot = self._view()
 
-    def restored(self) -> None:
-        """Publish what was read from disk."""
-        self.snapshot = self._view()
-
     def save(self, folder: Path) -> None:
-        """Write the sums and the newest solution."""
-        save_analytic(self, folder)
+        """Write everything that ``load`` needs to go on as if nothing had happened, but for the configuration."""
+        sums = self.sums
+        arrays: dict[str, NDArray[Any]] = {
+            "prototypes": self.prototypes.vectors,
+            "prototype_weight": self.prototypes.weight,
+            "losses": self.losses,
+            **({} if sums is None else sums.arrays()),
+            **{f"vectors.{code}": told for code, told in self.vector_sums.items()},
+            **({} if self.model is None else self.model.arrays()),
+        }
+        if self.waiting:
+            arrays["waiting"] = np.array([vector for vector, _ in self.waiting], dtype=np.float32)
+        facts = AnalyticFacts(
+            names=tuple(self.names.listed()),
+            texts=self.prototypes.texts,
+            prototypes_of=self.prototypes.names,
+            prepared=self.prepared,
+            count=None if sums is None else sums.count,
+            waiting=tuple(weight for _, weight in self.waiting),
+            counts=(self.since_refit, self.refits),
+            penalty=None if self.model is None else self.model.penalty,
+            dimension=None if self.features is None else self.features.dimension,
+            seed=self.seed,
+        )
+        write_state(folder, STEM, arrays, facts.model_dump(mode="json"))
 
     def load(self, folder: Path) -> None:
-        """Read what ``save`` wrote.
+        """Read what ``save`` wrote; the random features are made again from the seed they had.
 
         Raises:
-            CorruptArtifactError: if it is not valid.
+            CorruptArtifactError: if a file is missing, or is not what was written.
         """
-        load_analytic(self, folder)
+        arrays, told = read_state(folder, STEM)
+        try:
+            self._restore(arrays, AnalyticFacts(**told))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptArtifactError(f"{STEM} is malformed: {type(error).__name__}: {error}") from error
+
+    def _restore(self, arrays: Mapping[str, NDArray[Any]], facts: AnalyticFacts) -> None:
+        self.names, self.seed, self.prepared = Names(facts.names), facts.seed, facts.prepared
+        self.prototypes = read_prototypes(arrays, facts.texts, facts.prototypes_of, facts.dimension)
+        self.losses = array_of(arrays, "losses", np.float64, self.losses.shape)
+        self.since_refit, self.refits = facts.counts
+        self.features = self.sums = self.model = None
+        self.waiting, self.vector_sums = [], {}
+        if facts.dimension is not None:
+            self._restore_sums(arrays, facts, facts.dimension)
+        self.snapshot = self._view()
+
+    def _restore_sums(self, arrays: Mapping[str, NDArray[Any]], facts: AnalyticFacts, dimension: int) -> None:
+        """Take up what was learnt of vectors."""
+        features = self.config.analytic_features
+        if facts.count is None:
+            raise ValueError("there are sums of nothing")
+        self.sums = read_sums(arrays, facts.count, features)
+        self.vector_sums = sums_by_code(arrays, "vectors", dimension)
+        self.names.check(self.sums.good, self.sums.bad, self.vector_sums)
+        self.features = RandomFeatures(dimension, features, self.seed)
+        if facts.waiting:
+            vectors = array_of(arrays, "waiting", np.float32, (len(facts.waiting), dimension))
+            self.waiting = list(zip(vectors, facts.waiting, strict=True))
+        if facts.penalty is not None:
+            self.model = read_solution(arrays, facts.penalty, features, dimension)
+            self.names.check(self.model.columns.tolist())
 
     def report(self) -> dict[str, Any]:
         """How much is behind the sums."""
@@ -333,130 +391,3 @@ class AnalyticHead:
             "penalty": None if self.model is None else self.model.penalty,
             "sharpness": self.snapshot.sharpness,
         }
-
-
-STEM = "head"
-SOLUTION = ("columns", "weights", "intercepts", "means")
-_LARGEST = 1 << 14
-"""Most dimensions of a vector: random features are made anew for as many as the file says."""
-
-MOST = 1e18
-"""What no sum of weights reaches."""
-SLACK, LEAST = 1.1, 1e-6
-"""What rounding is allowed for where a mean square is compared with the square of a mean."""
-
-Count = Annotated[int, Field(ge=0)]
-Amount = Annotated[float, Field(ge=0.0, le=MOST)]
-
-
-class AnalyticFacts(BaseModel):
-    """What stands beside the arrays."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
-
-    names: tuple[str, ...]
-    texts: tuple[str, ...]
-    prototypes_of: tuple[str, ...]
-    prepared: tuple[str, ...]
-    count: Amount | None
-    waiting: tuple[Amount, ...]
-    counts: tuple[Count, Count]
-    penalty: Amount | None
-    dimension: Annotated[int, Field(gt=0, le=_LARGEST)] | None
-    seed: Count
-
-
-def save_analytic(head: AnalyticHead, folder: Path) -> None:
-    """Write everything that ``load_analytic`` needs to go on as if nothing had happened."""
-    prototypes, sums = head.prototypes, head.sums
-    arrays: dict[str, NDArray[Any]] = {
-        "prototypes": prototypes.vectors,
-        "prototype_weight": prototypes.weight,
-        "losses": head.losses,
-    }
-    if sums is not None:
-        arrays |= {"gram": sums.gram, "total": sums.total}
-        arrays |= {f"good.{code}": told for code, told in sums.good.items()}
-        arrays |= {f"bad.{code}": told for code, told in sums.bad.items()}
-        arrays |= {f"vectors.{code}": told for code, told in head.vector_sums.items()}
-    if head.waiting:
-        arrays["waiting"] = np.array([vector for vector, _ in head.waiting], dtype=np.float32)
-    if head.model is not None:
-        arrays |= {f"model.{key}": getattr(head.model, key) for key in SOLUTION}
-    facts = AnalyticFacts(
-        names=tuple(head.names.listed()),
-        texts=prototypes.texts,
-        prototypes_of=prototypes.names,
-        prepared=head.prepared,
-        count=None if sums is None else sums.count,
-        waiting=tuple(weight for _, weight in head.waiting),
-        counts=(head.since_refit, head.refits),
-        penalty=None if head.model is None else head.model.penalty,
-        dimension=None if head.features is None else head.features.dimension,
-        seed=head.seed,
-    )
-    write_state(folder, STEM, arrays, facts.model_dump(mode="json"))
-
-
-def load_analytic(head: AnalyticHead, folder: Path) -> None:
-    """Read what ``save_analytic`` wrote; the random features are made again from the seed they had.
-
-    Raises:
-        CorruptArtifactError: if a file is missing, or is not what was written.
-    """
-    arrays, told = read_state(folder, STEM)
-    try:
-        facts = AnalyticFacts(**told)
-        head.names = Names(facts.names)
-        head.seed = facts.seed
-        head.prototypes = read_prototypes(arrays, facts.texts, facts.prototypes_of, facts.dimension)
-        head.prepared = facts.prepared
-        head.losses = array_of(arrays, "losses", np.float64, head.losses.shape)
-        head.since_refit, head.refits = facts.counts
-        head.features = head.sums = head.model = None
-        head.waiting, head.vector_sums = [], {}
-        if facts.dimension is not None:
-            _read_sums(head, arrays, facts, facts.dimension)
-        head.restored()
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptArtifactError(f"{STEM} is malformed: {type(error).__name__}: {error}") from error
-
-
-def _read_sums(head: AnalyticHead, arrays: Mapping[str, NDArray[Any]], facts: AnalyticFacts, dimension: int) -> None:
-    """Take up what was learnt of vectors."""
-    features = head.config.analytic_features
-    if facts.count is None:
-        raise ValueError("there are sums of nothing")
-    gram = array_of(arrays, "gram", np.float32, (features, features))
-    total = array_of(arrays, "total", np.float64, (features,), (0.0, MOST))
-    if (total**2 > facts.count * (gram.diagonal().astype(np.float64) * SLACK + LEAST)).any():
-        raise ValueError("no features have these moments")
-    good, bad = (_by_code(head, arrays, part, features + 1) for part in ("good", "bad"))
-    head.sums = RidgeSums(gram, total, facts.count, good, bad)
-    head.vector_sums = _by_code(head, arrays, "vectors", dimension)
-    head.features = RandomFeatures(dimension, features, head.seed)
-    if facts.waiting:
-        vectors = array_of(arrays, "waiting", np.float32, (len(facts.waiting), dimension))
-        head.waiting = list(zip(vectors, facts.waiting, strict=True))
-    if facts.penalty is not None:
-        columns = array_of(arrays, "model.columns", np.int64, (None,))
-        if any(not NOBODY <= code < len(head.names) for code in columns.tolist()):
-            raise ValueError("an agent's code stands for nobody that is named")
-        weights = array_of(arrays, "model.weights", np.float32, (len(columns), features))
-        intercepts = array_of(arrays, "model.intercepts", np.float32, (len(columns),))
-        means = array_of(arrays, "model.means", np.float32, (len(columns), dimension))
-        head.model = AnalyticModel(columns.astype(np.intp), weights, intercepts, means, facts.penalty)
-
-
-def _by_code(
-    head: AnalyticHead, arrays: Mapping[str, NDArray[Any]], part: str, length: int
-) -> dict[int, NDArray[np.float64]]:
-    start = f"{part}."
-    found = {
-        int(name.removeprefix(start)): array_of(arrays, name, np.float64, (length,))
-        for name in arrays
-        if name.startswith(start)
-    }
-    if any(not NOBODY <= code < len(head.names) for code in found):
-        raise ValueError("an agent's code stands for nobody that is named")
-    return found

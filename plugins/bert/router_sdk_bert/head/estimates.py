@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from router_sdk_bert.config import HeadConfig
     from router_sdk_bert.head.neighbours import Neighbours
 
+LEVEL = 10
+"""Decimals to which log odds are told apart: they come from long sums."""
+
 
 class Estimate(NamedTuple):
     """What is thought of one task.
@@ -78,10 +81,6 @@ def gather(
         np.array([one.doubt for one in told]).reshape(len(told), count),
         np.array([one.nobody for one in told]),
     )
-
-
-LEVEL = 10
-"""Decimals to which log odds are told apart: they come from long sums."""
 
 
 def choice_probabilities(odds: NDArray[np.float64], doubt: NDArray[np.float64]) -> list[float]:

@@ -18,9 +18,20 @@ if TYPE_CHECKING:
 
     from router_sdk_bert.head.rows import Facts
 
-
 LEAST_DOUBT = 1e-6
 """Least chance of failing that is assumed where one happened, so that a slope stays finite."""
+CURVATURE = 0.04
+"""Curvature of the loss in one log odds that is assumed: p(1 - p) of a model that is mostly sure."""
+LEAST_SHARE = 1e-7
+"""Share of the largest variance below which a direction counts as empty."""
+MOST_AXES = 48
+"""Leading coordinates of which products are taken, at most."""
+FEWEST_AXES = 16
+"""Below that, products of so few coordinates are not worth having."""
+MOST_WORK = 3e7
+"""Multiplications, of rows, products and agents, that a pass over all rows may take for the sake of products."""
+TOLERANCE = 1e-5
+"""Relative fall of the loss below which a fit has converged."""
 
 
 class Loss(Protocol):
@@ -108,12 +119,6 @@ def _place(
     """Columns, 0 where there is none, and masses, 0 there."""
     column = np.where(who >= NOBODY, column_of[np.maximum(who, NOBODY)], -1)
     return np.maximum(column, 0), np.where(column >= 0, much, 0.0).astype(np.float32)
-
-
-CURVATURE = 0.04
-"""Curvature of the loss in one log odds that is assumed: p(1 - p) of a model that is mostly sure."""
-LEAST_SHARE = 1e-7
-"""Share of the largest variance below which a direction counts as empty."""
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -231,14 +236,6 @@ class LogisticModel:
         return found.astype(np.float64)
 
 
-MOST_AXES = 48
-"""Leading coordinates of which products are taken, at most."""
-FEWEST_AXES = 16
-"""Below that, products of so few coordinates are not worth having."""
-MOST_WORK = 3e7
-"""Multiplications, of rows, products and agents, that a pass over all rows may take for the sake of products."""
-
-
 @dataclass(slots=True, frozen=True, eq=False)
 class RegressionFeatures:
     """The columns of a regression over ``n`` rows.
@@ -302,10 +299,6 @@ def regression_features(
     points = np.concatenate((whitening.points, products), axis=1)
     penalty = np.concatenate((whitening.penalty, np.float32(ridge) * scale**2))
     return RegressionFeatures(whitening, axes, centre * stretch, scale, points, penalty)
-
-
-TOLERANCE = 1e-5
-"""Relative fall of the loss below which a fit has converged."""
 
 
 def fit_logistic(

@@ -12,6 +12,22 @@ from router_sdk_bert.head.rows import NOBODY, Facts, stack_facts
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+COARSE = 48
+"""Columns of a coarse vector."""
+ASIDE = np.float32(0.2)
+"""Cosine that is assumed between what the projection leaves out of two vectors."""
+FEW = 2_000
+"""Rows up to which every one is compared exactly."""
+SHORTLIST = 6
+"""Rows that are compared exactly, for each that is asked for."""
+DROPPED = np.float32(-9.0)
+"""Cosine of rows that count for nothing."""
+WIDTHS = np.array([[0.03], [0.15]])
+"""Widths, in cosine, within which neighbours count alike: narrow for clean outcomes, wide for noisy ones."""
+DOUBT = 0.2
+"""What is not known of an agent, as a share of what its neighbours say."""
+LEAST = np.finfo(np.float64).tiny
+
 
 @dataclass(slots=True, frozen=True, eq=False)
 class VectorBlock:
@@ -55,18 +71,6 @@ class VectorMemory:
     def __post_init__(self) -> None:
         object.__setattr__(self, "facts", stack_facts([block.facts for block in self.blocks]))
         object.__setattr__(self, "density", np.concatenate([block.density for block in self.blocks]))
-
-
-COARSE = 48
-"""Columns of a coarse vector."""
-ASIDE = np.float32(0.2)
-"""Cosine that is assumed between what the projection leaves out of two vectors."""
-FEW = 2_000
-"""Rows up to which every one is compared exactly."""
-SHORTLIST = 6
-"""Rows that are compared exactly, for each that is asked for."""
-DROPPED = np.float32(-9.0)
-"""Cosine of rows that count for nothing."""
 
 
 class Neighbours(NamedTuple):
@@ -172,13 +176,6 @@ def nearest_of_many(
         places[start : start + 256] = found
         cosines[start : start + 256] = np.take_along_axis(scores, found, axis=1)
     return cosines, places
-
-
-WIDTHS = np.array([[0.03], [0.15]])
-"""Widths, in cosine, within which neighbours count alike: narrow for clean outcomes, wide for noisy ones."""
-DOUBT = 0.2
-"""What is not known of an agent, as a share of what its neighbours say."""
-LEAST = np.finfo(np.float64).tiny
 
 
 class Votes(NamedTuple):

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from router_sdk_bert.head.memory import Memory
     from router_sdk_bert.head.rows import Facts
 
-
 DEFAULT = np.array([0.8, 0.8, 0.2])
 """Weights of logistic, narrow and wide evidence where there is nothing to fit them on."""
 MASS = 10.0
@@ -32,6 +31,17 @@ MOST = 10.0
 """Largest weight."""
 TOLERANCE = 1e-6
 """Relative fall of the loss below which the weights have converged."""
+UNTAUGHT = np.array([1.0, *DEFAULT[1:]])
+"""Weights of the sources before a refit: trained rows as they are, and the neighbours that outcomes become at once."""
+HELD_OUT = 5
+"""One row in so many is predicted before it is used."""
+MOST_HELD_OUT = 500
+STEPS = 10
+"""Steps of L-BFGS from nothing."""
+LAST_STEPS = 6
+"""Steps from what was found without the rows held out."""
+MANY = 150
+"""Agents among which a fit takes twice these steps: it converges the later, the more log odds it has to find."""
 
 
 def fit_blend(sources: NDArray[np.float64], loss: Loss) -> NDArray[np.float64]:
@@ -57,19 +67,6 @@ def fit_blend(sources: NDArray[np.float64], loss: Loss) -> NDArray[np.float64]:
     found = minimize(cost, DEFAULT, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": TOLERANCE})
     weights: NDArray[np.float64] = found.x
     return weights
-
-
-UNTAUGHT = np.array([1.0, *DEFAULT[1:]])
-"""Weights of the sources before a refit: trained rows as they are, and the neighbours that outcomes become at once."""
-HELD_OUT = 5
-"""One row in so many is predicted before it is used."""
-MOST_HELD_OUT = 500
-STEPS = 10
-"""Steps of L-BFGS from nothing."""
-LAST_STEPS = 6
-"""Steps from what was found without the rows held out."""
-MANY = 150
-"""Agents among which a fit takes twice these steps: it converges the later, the more log odds it has to find."""
 
 
 @dataclass(slots=True, frozen=True, eq=False)

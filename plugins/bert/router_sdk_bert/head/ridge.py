@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from router_sdk.numerics.state_file import array_of
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+
+PENALTIES = (0.03, 0.3, 3.0)
+"""Penalties among which generalised cross-validation (Golub, Heath and Wahba, 1979) chooses."""
+MOST = 1e18
+"""What no sum of weights reaches."""
+SLACK, LEAST = 1.1, 1e-6
+"""What rounding is allowed for where a mean square is compared with the square of a mean."""
 
 
 class RandomFeatures:
@@ -36,10 +45,6 @@ class RandomFeatures:
         return found
 
 
-PENALTIES = (0.03, 0.3, 3.0)
-"""Penalties among which generalised cross-validation (Golub, Heath and Wahba, 1979) chooses."""
-
-
 @dataclass(slots=True, eq=False)
 class RidgeSums:
     """Second moments of features and targets.
@@ -62,6 +67,12 @@ class RidgeSums:
     def empty(cls, features: int) -> RidgeSums:
         """Nothing seen yet."""
         return cls(np.zeros((features, features), dtype=np.float32), np.zeros(features), 0.0, {}, {})
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What ``read_sums`` reads."""
+        good = {f"good.{code}": told for code, told in self.good.items()}
+        bad = {f"bad.{code}": told for code, told in self.bad.items()}
+        return {"gram": self.gram, "total": self.total, **good, **bad}
 
     def copy(self) -> RidgeSums:
         """Sums of its own."""
@@ -117,3 +128,69 @@ class RidgeSums:
         assert best is not None
         weights = np.ascontiguousarray(best[1].T)
         return weights, (mean_target - weights @ mean).astype(np.float32), best[2]
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class RidgeSolution:
+    """One solution.
+
+    Attributes:
+        columns: Codes of the agents, shape ``(k,)``.
+        weights: Shape ``(k, m)``.
+        intercepts: Shape ``(k,)``.
+        means: Mean vector of each agent, of length 1, shape ``(k, d)``.
+        penalty: The ridge that cross-validation chose.
+    """
+
+    columns: NDArray[np.intp]
+    weights: NDArray[np.float32]
+    intercepts: NDArray[np.float32]
+    means: NDArray[np.float32]
+    penalty: float
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What ``read_solution`` reads."""
+        return {f"model.{key}": getattr(self, key) for key in ("columns", "weights", "intercepts", "means")}
+
+
+def read_solution(arrays: Mapping[str, NDArray[Any]], penalty: float, features: int, dimension: int) -> RidgeSolution:
+    """The solution of which the arrays were read from disk.
+
+    Raises:
+        KeyError: if an array is missing.
+        ValueError: if they do not fit each other.
+    """
+    columns = array_of(arrays, "model.columns", np.int64, (None,))
+    weights = array_of(arrays, "model.weights", np.float32, (len(columns), features))
+    intercepts = array_of(arrays, "model.intercepts", np.float32, (len(columns),))
+    means = array_of(arrays, "model.means", np.float32, (len(columns), dimension))
+    return RidgeSolution(columns.astype(np.intp), weights, intercepts, means, penalty)
+
+
+def read_sums(arrays: Mapping[str, NDArray[Any]], count: float, features: int) -> RidgeSums:
+    """The sums of which the arrays were read from disk.
+
+    Raises:
+        KeyError: if an array is missing.
+        ValueError: if they do not fit each other.
+    """
+    gram = array_of(arrays, "gram", np.float32, (features, features))
+    total = array_of(arrays, "total", np.float64, (features,), (0.0, MOST))
+    if (total**2 > count * (gram.diagonal().astype(np.float64) * SLACK + LEAST)).any():
+        raise ValueError("no features have these moments")
+    good, bad = (sums_by_code(arrays, part, features + 1) for part in ("good", "bad"))
+    return RidgeSums(gram, total, count, good, bad)
+
+
+def sums_by_code(arrays: Mapping[str, NDArray[Any]], part: str, length: int) -> dict[int, NDArray[np.float64]]:
+    """The sums of each agent, by its code, among arrays that were read from disk.
+
+    Raises:
+        ValueError: if one is of another type or length.
+    """
+    start = f"{part}."
+    return {
+        int(name.removeprefix(start)): array_of(arrays, name, np.float64, (length,))
+        for name in arrays
+        if name.startswith(start)
+    }

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from router_sdk.plugin import Example
 
-
 NOBODY = 0
 """Code of "no agent fits"."""
 UNKNOWN = -1
