@@ -248,7 +248,9 @@ def test_what_others_learnt_of_an_archived_past_is_written_anew_without_it(store
 @pytest.fixture(scope="module")
 def tiny_encoder_folder(tmp_path_factory):
     """A tiny transformer, made in code and exported."""
-    from router_sdk_bert.encoding import EncoderSettings, export_encoder, tiny_checkpoint
+    from router_sdk_bert.config import EncoderSettings
+    from router_sdk_bert.encoding.export import export_encoder
+    from router_sdk_bert.encoding.tiny import tiny_checkpoint
 
     checkpoint = tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "checkpoint")
     folder = tmp_path_factory.mktemp("exported") / "encoder"

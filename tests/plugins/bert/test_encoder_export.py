@@ -6,9 +6,12 @@ import sys
 
 import numpy as np
 import pytest
-from router_sdk_bert.encoding import EncoderSettings, agreement, export_encoder, load_encoder
+from router_sdk_bert.config import EncoderSettings
+from router_sdk_bert.encoding import comparison as agreement
 from router_sdk_bert.encoding.checkpoint import read_checkpoint
-from router_sdk_bert.encoding.probes import PROBES
+from router_sdk_bert.encoding.comparison import PROBES
+from router_sdk_bert.encoding.encoder import load_encoder
+from router_sdk_bert.encoding.export import export_encoder
 
 from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError
 
@@ -74,7 +77,7 @@ def test_an_export_of_an_export_is_the_same_encoder(checkpoint, export):
 
 
 def test_other_weights_have_another_tag(checkpoint, export, tmp_path):
-    from router_sdk_bert.encoding import tiny_checkpoint
+    from router_sdk_bert.encoding.tiny import tiny_checkpoint
 
     other = tiny_checkpoint(tmp_path / "other", seed=5)
     assert export(checkpoint, "one").tag != export(other, "two").tag

@@ -9,19 +9,12 @@ import threading
 
 import numpy as np
 import pytest
-from router_sdk_bert.encoding import (
-    DEFAULT_MODEL,
-    BertEncoder,
-    BertEncoderConfig,
-    EncoderSettings,
-    export_encoder,
-    load_encoder,
-    open_encoder,
-    opening,
-    weights,
-)
+from router_sdk_bert.config import DEFAULT_MODEL, EncoderSettings
+from router_sdk_bert.encoding import opening, weights
+from router_sdk_bert.encoding.comparison import PROBES
+from router_sdk_bert.encoding.encoder import BertEncoder, BertEncoderConfig, load_encoder, open_encoder
+from router_sdk_bert.encoding.export import export_encoder
 from router_sdk_bert.encoding.opening import cache_key, default_cache
-from router_sdk_bert.encoding.probes import PROBES
 
 from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError
 

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from router_sdk_bert.encoding import EncoderSettings, TextPreparation, link_encoder, load_encoder
-from router_sdk_bert.encoding.encoder import BertEncoder, BertEncoderConfig
+from router_sdk_bert.config import EncoderSettings, TextPreparation
+from router_sdk_bert.encoding.encoder import BertEncoder, BertEncoderConfig, load_encoder
+from router_sdk_bert.encoding.sealed_folder import link_sealed as link_encoder
 
 from router_sdk import Outcome
 from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError

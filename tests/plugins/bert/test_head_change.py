@@ -3,25 +3,26 @@
 import numpy as np
 import pytest
 from head_cases import NAMES, accuracy, clusters, labelled, neighbours, new_head, rewarded
-from router_sdk_bert.head.arrivals import Arrivals
-from router_sdk_bert.head.change import Watch, watch
+from router_sdk_bert.head.drift import LabelShift
+
+from router_sdk.numerics.cusum import BernoulliCusum
 
 
 def fed(successes, expected=1.0):
-    state, position = Watch(), 0
+    state, position = BernoulliCusum(), 0
     for position, success in enumerate(successes, start=1):
-        state = watch(state, expected, float(success), position)
+        state = state.updated(expected, float(success), position)
     return state
 
 
 def test_evidence_is_the_likelihood_ratio():
-    settled = Watch(good=90.0, seen=100.0)
-    fell = watch(settled, 1.0, 0.0, 7)
+    settled = BernoulliCusum(good=90.0, seen=100.0)
+    fell = settled.updated(1.0, 0.0, 7)
     assert fell.evidence == pytest.approx(np.log(0.55 / 0.1))
     assert fell.since == 7
-    again = watch(fell, 1.0, 0.0, 8)
+    again = fell.updated(1.0, 0.0, 8)
     assert again.since == 7, "the change began with the first failure"
-    rose = watch(settled, 1.0, 1.0, 9)
+    rose = settled.updated(1.0, 1.0, 9)
     assert (rose.evidence, rose.since) == (0.0, 9)
 
 
@@ -30,19 +31,19 @@ def test_a_fall_is_noticed_within_a_dozen_outcomes():
     state, taken = before._replace(evidence=0.0), 0
     while state.evidence <= 12.0:
         taken += 1
-        state = watch(state, 0.95, 0.0, 100 + taken)
+        state = state.updated(0.95, 0.0, 100 + taken)
     assert taken <= 12
 
 
 @pytest.mark.parametrize("rate", [0.3, 0.6, 0.95])
 def test_a_steady_agent_raises_no_alarm(rate):
     rng = np.random.default_rng(5)
-    alarms, state = 0, Watch()
+    alarms, state = 0, BernoulliCusum()
     for position, success in enumerate(rng.random(50_000) < rate):
         # A model that is far too sure of itself must not raise any either.
-        state = watch(state, 0.99, float(success), position)
+        state = state.updated(0.99, float(success), position)
         if state.evidence > 12.0:
-            alarms, state = alarms + 1, Watch()
+            alarms, state = alarms + 1, BernoulliCusum()
     assert alarms == 0
 
 
@@ -128,7 +129,7 @@ def test_an_agent_whose_tasks_all_go_to_another_has_changed():
 
 
 def test_arrivals_are_compared_with_what_the_model_saw():
-    arrivals, columns, known = Arrivals(), np.array([1, 2, 3]), {1: 100, 2: 100}
+    arrivals, columns, known = LabelShift(), np.array([1, 2, 3]), {1: 100, 2: 100}
     assert arrivals.ratios(columns, known) == pytest.approx([1.0, 1.0, 1.0])
     for _ in range(200):
         arrivals.note(2, 3)

@@ -3,25 +3,25 @@
 import numpy as np
 import pytest
 from head_cases import NAMES, clusters, labelled, new_head
-from router_sdk_bert.head.design import FEWEST_AXES, MOST_AXES, design
+from router_sdk_bert.head.logistic_regression import FEWEST_AXES, MOST_AXES, regression_features
 
 
 def test_weights_mean_the_same_to_a_vector_as_to_the_row_they_were_fitted_on():
     rng = np.random.default_rng(5)
     vectors = clusters(200, dimension=40)[0]
     weight = rng.uniform(0.5, 1.0, len(vectors)).astype(np.float32)
-    columns = design(vectors, weight, 0.1, 3)
+    columns = regression_features(vectors, weight, 0.1, 3)
     weights = rng.normal(size=(columns.points.shape[1], 3)).astype(np.float32)
-    surface = columns.back(weights)
-    assert len(surface.axes.shift) == 40
-    found = np.array([surface.odds(vector) for vector in vectors])
+    logistic = columns.back(weights)
+    assert len(logistic.axes.shift) == 40
+    found = np.array([logistic.odds(vector) for vector in vectors])
     assert found == pytest.approx(columns.points @ weights, abs=2e-3)
 
 
 def test_the_rows_to_come_decide_how_many_products_are_paid_for():
     vectors = clusters(1_000, dimension=64)[0]
     weight = np.ones(len(vectors), dtype=np.float32)
-    counts = [len(design(vectors, weight, 0.1, agents).axes.shift) for agents in (2, 100, 1_000)]
+    counts = [len(regression_features(vectors, weight, 0.1, agents).axes.shift) for agents in (2, 100, 1_000)]
     assert counts[0] == MOST_AXES > counts[1] >= FEWEST_AXES > counts[2] == 0
 
 
@@ -36,9 +36,9 @@ def test_an_agent_may_be_on_both_sides_of_another():
     right = [NAMES[place // 2] for place in which]
     head = new_head(NAMES[:2])
     head.add(labelled(vectors[:400], right[:400]))
-    surface, columns = head.model.surface, head.model.columns.tolist()
+    logistic, columns = head.model.logistic, head.model.columns.tolist()
     wanted = [columns.index(head.names.code(label)) for label in right[400:]]
-    curved = [surface.odds(vector).argmax() for vector in vectors[400:]]
-    plane = [(surface.weights @ vector + surface.intercepts).argmax() for vector in vectors[400:]]
+    curved = [logistic.odds(vector).argmax() for vector in vectors[400:]]
+    plane = [(logistic.weights @ vector + logistic.intercepts).argmax() for vector in vectors[400:]]
     assert np.mean(np.equal(curved, wanted)) > 0.95
     assert np.mean(np.equal(plane, wanted)) < 0.75

@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from router_sdk_bert.head.estimates import Estimate
-from router_sdk_bert.head.evidence import count_votes, evidence
-from router_sdk_bert.head.names import NOBODY, UNKNOWN
-from router_sdk_bert.head.novelty import novelty
-from router_sdk_bert.head.search import nearest
+from router_sdk_bert.head.neighbours import count_votes, evidence, nearest
+from router_sdk_bert.head.out_of_scope import novelty
+from router_sdk_bert.head.rows import NOBODY, UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from router_sdk_bert.head.model import Model
-    from router_sdk_bert.head.settings import HeadConfig
-    from router_sdk_bert.head.shelf import Shelves
+    from router_sdk_bert.config import HeadConfig
+    from router_sdk_bert.head.neighbours import VectorMemory
+    from router_sdk_bert.head.refit import Model
 
 MOST_SETS = 256
 """Sets of agents whose places are kept ready."""
@@ -33,15 +32,15 @@ class Snapshot:
     Attributes:
         config: The head's configuration.
         model: The newest refit, or None where there was nothing to fit.
-        shelves: Prototypes and stored rows.
+        stored: Prototypes and stored rows.
         codes: Code by name.
-        ids: Decision of each stored row, in the order of their shelf; may have grown since.
+        ids: Decision of each stored row, in the order of their block; may have grown since.
         texts: What each prototype says.
     """
 
     config: HeadConfig
     model: Model | None
-    shelves: Shelves
+    stored: VectorMemory
     codes: Mapping[str | None, int]
     ids: Sequence[str]
     texts: Sequence[str]
@@ -58,8 +57,8 @@ class Snapshot:
         if model is None:
             return None
         codes, columns, strangers = self._places_of(names, model)
-        found = nearest(self.shelves, vector, model.projection, self.config.neighbours)
-        logistic = model.surface.odds(vector)
+        found = nearest(self.stored, vector, model.projection, self.config.neighbours)
+        logistic = model.logistic.odds(vector)
         odds = model.blend[0] * logistic[columns]
         if len(strangers):
             odds[strangers] = model.blend[0] * logistic.min()

@@ -1,0 +1,224 @@
+"""Stored vectors, the nearest of them to a task, and what these say of each agent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from router_sdk_bert.head.rows import NOBODY, Facts, stack_facts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+COARSE = 48
+"""Columns of a coarse vector."""
+ASIDE = np.float32(0.2)
+"""Cosine that is assumed between what the projection leaves out of two vectors."""
+FEW = 2_000
+"""Rows up to which every one is compared exactly."""
+SHORTLIST = 6
+"""Rows that are compared exactly, for each that is asked for."""
+DROPPED = np.float32(-9.0)
+"""Cosine of rows that count for nothing."""
+WIDTHS = np.array([[0.03], [0.15]])
+"""Widths, in cosine, within which neighbours count alike: narrow for clean outcomes, wide for noisy ones."""
+DOUBT = 0.2
+"""What is not known of an agent, as a share of what its neighbours say."""
+LEAST = np.finfo(np.float64).tiny
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class VectorBlock:
+    """Vectors that can be searched.
+
+    Attributes:
+        vectors: Shape ``(n, d)``, float32, each of length 1.
+        coarse: What ``coarse_of`` makes of them, shape ``(n, c + 1)``, or None where there are few.
+        density: Mean distance of each row to its own surroundings, shape ``(n,)``.
+        facts: What is known of each.
+        dropped: Places of the rows that count for nothing.
+    """
+
+    vectors: NDArray[np.float32]
+    coarse: NDArray[np.float32] | None
+    density: NDArray[np.float32]
+    facts: Facts
+    dropped: NDArray[np.intp] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dropped", np.flatnonzero(self.facts.weight <= 0.0))
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class VectorMemory:
+    """Blocks that are searched together; their rows are counted through.
+
+    Attributes:
+        blocks: The blocks, in order.
+        facts: What is known of all their rows.
+        density: Mean distance of each to its own surroundings.
+    """
+
+    blocks: tuple[VectorBlock, ...]
+    facts: Facts = field(init=False)
+    density: NDArray[np.float32] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "facts", stack_facts([block.facts for block in self.blocks]))
+        object.__setattr__(self, "density", np.concatenate([block.density for block in self.blocks]))
+
+
+class Neighbours(NamedTuple):
+    """The rows nearest to one vector, nearest first.
+
+    Attributes:
+        cosines: Shape ``(k,)``.
+        facts: What is known of each.
+        density: Mean distance of each to its own surroundings.
+        places: Where each is, counted through all blocks.
+    """
+
+    cosines: NDArray[np.float32]
+    facts: Facts
+    density: NDArray[np.float32]
+    places: NDArray[np.intp]
+
+
+def _highest(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    """Places of the highest scores in their own order, and of all that are level with the lowest of those."""
+    if count >= len(scores):
+        return np.arange(len(scores))
+    # Three times as fast as an argpartition.
+    places: NDArray[np.intp] = (scores >= np.partition(scores, -count)[-count]).nonzero()[0]
+    return places
+
+
+def coarse_of(vectors: NDArray[np.float32], projection: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A projection, and in one more column what it leaves out, so that coarse products estimate cosines.
+
+    Args:
+        vectors: Shape ``(n, d)`` or ``(d,)``, of length 1.
+        projection: Shape ``(d, c)``, with orthogonal columns of length 1.
+
+    Returns:
+        Shape ``(n, c + 1)`` or ``(c + 1,)``.
+    """
+    found = np.empty((*vectors.shape[:-1], projection.shape[1] + 1), dtype=np.float32)
+    inside = np.matmul(vectors, projection, out=found[..., :-1])
+    found[..., -1] = np.sqrt(ASIDE * np.maximum(1.0 - np.square(inside).sum(axis=-1), 0.0))
+    return found
+
+
+def _candidates(
+    block: VectorBlock, vector: NDArray[np.float32], coarse: NDArray[np.float32] | None, count: int
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Places of rows among which the nearest are, in the block's order, and their cosines."""
+    if block.coarse is None or coarse is None or len(block) <= FEW:
+        scores = block.vectors @ vector
+        scores[block.dropped] = DROPPED
+        places = _highest(scores, count)
+        return places, scores[places]
+    rough = block.coarse @ coarse
+    rough[block.dropped] = DROPPED
+    places = _highest(rough, SHORTLIST * count)
+    scores = block.vectors.take(places, axis=0) @ vector
+    if len(block.dropped):
+        scores[rough[places] == DROPPED] = DROPPED
+    return places, scores
+
+
+def nearest(
+    stored: VectorMemory, vector: NDArray[np.float32], projection: NDArray[np.float32] | None, count: int
+) -> Neighbours | None:
+    """The nearest rows, the first of those that are equally near; None where all blocks are empty.
+
+    Args:
+        stored: Where to look.
+        vector: Shape ``(d,)``, of length 1.
+        projection: Shape ``(d, c)``, by which the blocks' coarse vectors were made.
+        count: How many are wanted.
+    """
+    coarse = None if projection is None else coarse_of(vector, projection)
+    start, places, cosines = 0, [], []
+    for block in stored.blocks:
+        if len(block.dropped) < len(block):
+            found, scores = _candidates(block, vector, coarse, count)
+            places.append(found + start)
+            cosines.append(scores)
+        start += len(block)
+    if not places:
+        return None
+    scores = np.concatenate(cosines)
+    order = (-scores).argsort(kind="stable")[:count]
+    chosen, where = scores[order], np.concatenate(places)[order]
+    if chosen[-1] <= DROPPED:
+        kept = chosen > DROPPED
+        chosen, where = chosen[kept], where[kept]
+    return Neighbours(chosen, stored.facts.take(where), stored.density[where], where)
+
+
+def nearest_of_many(
+    queries: NDArray[np.float32], vectors: NDArray[np.float32], weight: NDArray[np.float32], count: int
+) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """Cosines and places of the nearest rows for many vectors at once, each of shape ``(m, k)``, in no order."""
+    count = min(count, len(vectors))
+    cosines = np.empty((len(queries), count), dtype=np.float32)
+    places = np.empty((len(queries), count), dtype=np.intp)
+    for start in range(0, len(queries), 256):
+        scores = queries[start : start + 256] @ vectors.T
+        scores[:, weight <= 0.0] = DROPPED
+        found = np.argpartition(scores, scores.shape[1] - count, axis=1)[:, scores.shape[1] - count :]
+        places[start : start + 256] = found
+        cosines[start : start + 256] = np.take_along_axis(scores, found, axis=1)
+    return cosines, places
+
+
+class Votes(NamedTuple):
+    """What speaks for and against each agent, by width.
+
+    Attributes:
+        good: Shares of the neighbours' weight, shape ``(2, k)``.
+        bad: The same.
+        mass: That weight, in outcomes at no distance, shape ``(2, 1)``.
+    """
+
+    good: NDArray[np.float64]
+    bad: NDArray[np.float64]
+    mass: NDArray[np.float64]
+
+
+def count_votes(cosines: NDArray[np.float32], facts: Facts, codes: NDArray[np.intp]) -> Votes:
+    """Weigh a task's neighbours by nearness and let each vote.
+
+    Args:
+        cosines: Of ``n`` neighbours, shape ``(n,)``.
+        facts: What is known of them.
+        codes: Of the ``k`` agents in question. Of a code of -1 nothing is known at all.
+    """
+    right = facts.right[:, None] == codes
+    good = right * facts.credit[:, None]
+    bad = (right < (codes >= NOBODY)) * (facts.credit * facts.rivalry)[:, None]
+    if facts.blame.any():
+        bad += (facts.wrong[:, None] == codes) * facts.blame[:, None]
+    near = np.exp((cosines - 1.0) / WIDTHS) * facts.weight
+    mass = near.sum(axis=1, keepdims=True)
+    share = near / np.maximum(mass, LEAST)
+    return Votes(share @ good, share @ bad, mass)
+
+
+def evidence(votes: Votes, labels: Literal["exclusive", "independent"]) -> NDArray[np.float64]:
+    """Log shares (exclusive) or log odds (independent) of the agents, by width, shape ``(2, k)``.
+
+    An agent that the neighbours do not mention stands at the prior: one in as many as there are, or even odds.
+    """
+    good, bad, _ = votes
+    if labels == "independent":
+        odds = (good + DOUBT / 2.0) / (bad + DOUBT / 2.0)
+    else:
+        odds = (good + DOUBT / max(good.shape[1], 1)) / (good + bad + DOUBT)
+    return np.log(odds, out=odds)
