@@ -260,7 +260,7 @@ def path(tmp_path: Path) -> Path:
 def test_sigterm(path: Path, where: str, request: pytest.FixtureRequest) -> None:
     chance = random.Random(f"{where} 1")
     routed, recorded = set(), set()
-    for _ in range(20 if request.config.getoption("--reliability", default=False) else 2):
+    for _ in range(20 if request.config.getoption("--reliability", default=False) else 1):
         with running(terminated, path, where) as process:
             code, told, complaints = signalled_after(process, 20 + chance.randrange(200), signal.SIGTERM)
         assert code == -signal.SIGTERM, complaints
@@ -286,7 +286,7 @@ def test_a_signal_handler_may_record_and_close_at_any_moment(
     assert len(told.recorded) >= (0 if operation == "close" else 2 * moments)
 
 
-@pytest.mark.parametrize(("operation", "step"), [("record", 19), ("flush", 37), ("add_agent", 41), ("close", 37)])
+@pytest.mark.parametrize(("operation", "step"), [("record", 151), ("flush", 131), ("add_agent", 139), ("close", 131)])
 def test_sigterm_at_any_line_flushes_and_ends(
     path: Path, operation: str, step: int, request: pytest.FixtureRequest
 ) -> None:
@@ -309,7 +309,7 @@ def test_a_keyboard_interrupt_may_cut_close_short(path: Path, request: pytest.Fi
 
 
 def test_a_signal_handler_may_record_in_the_midst_of_a_fork(path: Path, request: pytest.FixtureRequest) -> None:
-    turns = 5_000 if request.config.getoption("--reliability", default=False) else 200
+    turns = 5_000 if request.config.getoption("--reliability", default=False) else 50
     check(path, run(forking, path, turns, "d"))
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import fitted_strategy
 import pytest
-from killable import AGENTS, LIMIT_S, WORDS, Points, logged
+from killable import AGENTS, LIMIT_S, PRELOADED, WORDS, Points, logged
 
 from router_sdk import Outcome, Router, Task
 from router_sdk.errors import RouterError
@@ -144,7 +144,7 @@ def trial(seed, folder):
     """Play a seed, and look what is left."""
     store = folder / "router.db"
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["killable"])
+    context.set_forkserver_preload(PRELOADED)
     reading, writing = context.Pipe(duplex=False)
     process = context.Process(target=_live, args=(seed, str(store), writing))
     process.start()
