@@ -38,10 +38,7 @@ class History(Sequence[Example]):
 
     def _newest(self, seqs: Sequence[int]) -> list[Example]:
         def work(connection: sqlite3.Connection) -> list[Example]:
-            found = LogTail(connection, self._reward).newest(seqs)
-            for example in found[:1]:  # loads what was decided for all of them, while the connection is this thread's
-                _ = example.task, example.vectors, example.eligible
-            return found
+            return LogTail(connection, self._reward).newest(seqs)
 
         return self._store.reader.query(work)
 

@@ -6,11 +6,11 @@ import json
 import sqlite3
 import time
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from itertools import chain, islice
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from router_sdk.records import Skipped, Task
 
@@ -149,7 +149,11 @@ def outcome_payload(outcome: Outcome, privacy: Privacy) -> tuple[Any, ...] | Non
 
 # -- back again
 
+T = TypeVar("T")
+
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+_FEW = 8
+"""Questions about a batch that are answered one by one: who asks more often asks about all of it."""
 
 TASK_COLUMNS = "d.task_type, d.tenant, d.step, d.parent_decision_id, p.session_id, p.text, p.features, p.context"
 """What ``stored_task`` needs of ``decisions d LEFT JOIN payloads p``."""
@@ -161,21 +165,69 @@ def stored_task(row: Sequence[Any]) -> Task:
     It may hold less than a task that can be routed: privacy and ``forget`` remove texts.
     """
     task_type, tenant, step, parent, session_id, text, features, context = row
-    fields: dict[str, Any] = {"text": text or "", "task_type": task_type, "tenant": tenant, "session_id": session_id}
+    told = {"text", "task_type", "tenant", "session_id"}
+    fields: dict[str, Any] = {
+        "text": text or "",
+        "task_type": task_type,
+        "features": {},
+        "session_id": session_id,
+        "tenant": tenant,
+        "requires": frozenset(),
+        "history": (),
+        "max_cost_usd": None,
+        "max_latency_ms": None,
+        "metadata": {},
+        "step": step,
+        "parent_decision_id": parent,
+    }
     if step is not None or parent is not None:
-        fields |= {"step": step, "parent_decision_id": parent}
+        told |= {"step", "parent_decision_id"}
     if features:
         fields["features"] = json.loads(features)
+        told.add("features")
     if context:
         rest = json.loads(context)
         fields |= {**rest, "requires": frozenset(rest.get("requires", ())), "history": tuple(rest.get("history", ()))}
-    return Task.model_construct(**fields)
+        told |= {*rest, "requires", "history"}
+    return Task.rebuilt(fields, told)
+
+
+class _Lot(Generic[T]):
+    """One thing that was known of each decision of a batch: the first few are read one by one, then all at once.
+
+    Args:
+        read: Reads it of the decisions at these positions, given as a JSON array, for ``json_each``.
+        wanted: The positions of all, as such an array.
+    """
+
+    def __init__(self, read: Callable[[str], dict[int, T]], wanted: Callable[[], str]) -> None:
+        self._read, self._wanted = read, wanted
+        self._found: dict[int, T] = {}
+        self._asked = 0
+        self.whole = False
+
+    def load(self) -> None:
+        """Read all that is not read yet."""
+        if not self.whole:
+            self._found, self.whole = self._read(self._wanted()), True
+
+    def get(self, seq: int) -> T | None:
+        """Of one decision; None where there is nothing."""
+        found = self._found.get(seq)
+        if found is None and not self.whole:
+            if self._asked < _FEW:
+                self._asked += 1
+                self._found |= self._read(f"[{seq}]")
+            else:
+                self.load()
+            found = self._found.get(seq)
+        return found
 
 
 class PayloadContext:
     """The ``Context`` of all examples of one batch.
 
-    Must be asked on the thread that reads the log, while it handles the batch.
+    Must be asked on the thread that reads the log, while it handles the batch, or be loaded then.
 
     Args:
         connection: The reading connection.
@@ -185,39 +237,49 @@ class PayloadContext:
     def __init__(self, connection: sqlite3.Connection, seqs: Iterable[int | Sequence[Any]]) -> None:
         self._connection = connection
         self._wanted = seqs
+        seqs_of = lambda: self._seqs  # noqa: E731
+        self._tasks = _Lot(self._read_tasks, seqs_of)
+        self._hashes = _Lot(self._read_hashes, seqs_of)
+        self._vectors = _Lot(self._read_vectors, seqs_of)
+        self._drawn = _Lot(self._read_drawn, seqs_of)
 
     @cached_property
     def _seqs(self) -> str:
-        """The positions as a JSON array, for ``json_each``: one parameter whatever their number."""
+        """The positions as a JSON array: one parameter whatever their number."""
         return json.dumps([seq if isinstance(seq, int) else seq[0] for seq in self._wanted])
 
-    @cached_property
-    def _tasks(self) -> dict[int, Task]:
+    def load(self) -> None:
+        """Read tasks, vectors and who was eligible now, so that other threads may ask."""
+        for lot in (self._tasks, self._vectors, self._drawn):
+            lot.load()
+
+    def _read_tasks(self, seqs: str) -> dict[int, Task]:
         query = f"""SELECT d.seq, {TASK_COLUMNS} FROM decisions d LEFT JOIN payloads p ON p.seq = d.seq
                     WHERE d.seq IN (SELECT value FROM json_each(?))"""
-        return {seq: stored_task(rest) for seq, *rest in self._connection.execute(query, (self._seqs,))}
+        return {row[0]: stored_task(row[1:]) for row in self._connection.execute(query, (seqs,))}
 
-    @cached_property
-    def _hashes(self) -> dict[int, tuple[str | None, str | None]]:
+    def _read_hashes(self, seqs: str) -> dict[int, tuple[str | None, str | None]]:
         query = """SELECT seq, context_hash, dedupe_hash FROM payloads
                    WHERE seq IN (SELECT value FROM json_each(?))"""
-        return {seq: (about, same) for seq, about, same in self._connection.execute(query, (self._seqs,))}
+        return {seq: (about, same) for seq, about, same in self._connection.execute(query, (seqs,))}
 
-    @cached_property
-    def _vectors(self) -> dict[int, dict[str, NDArray[Any]]]:
+    def _read_vectors(self, seqs: str) -> dict[int, dict[str, NDArray[Any]]]:
         import numpy as np
 
         found: dict[int, dict[str, NDArray[Any]]] = {}
+        kinds: dict[str, np.dtype[Any]] = {}
         query = "SELECT seq, encoder, dtype, vector FROM vectors WHERE seq IN (SELECT value FROM json_each(?))"
-        for seq, encoder, dtype, vector in self._connection.execute(query, (self._seqs,)):
-            found.setdefault(seq, {})[encoder] = np.frombuffer(vector, dtype=dtype)
+        for seq, encoder, dtype, vector in self._connection.execute(query, (seqs,)):
+            kind = kinds.get(dtype)
+            if kind is None:
+                kind = kinds[dtype] = np.dtype(dtype)
+            found.setdefault(seq, {})[encoder] = np.frombuffer(vector, kind)
         return found
 
-    @cached_property
-    def _drawn(self) -> dict[int, tuple[tuple[str, ...], bytes]]:
+    def _read_drawn(self, seqs: str) -> dict[int, tuple[tuple[str, ...], bytes]]:
         query = """SELECT d.seq, d.set_id, d.probabilities FROM decisions d
                    WHERE d.seq IN (SELECT value FROM json_each(?))"""
-        rows = self._connection.execute(query, (self._seqs,)).fetchall()
+        rows = self._connection.execute(query, (seqs,)).fetchall()
         sets = {
             set_id: tuple(names.split("\x00")) if names else ()
             for set_id, names in self._connection.execute(
@@ -229,24 +291,30 @@ class PayloadContext:
 
     def task(self, decision_seq: int) -> Task:
         """The routed task; without its text where privacy or ``forget`` removed it."""
-        return self._tasks[decision_seq]
+        return _known(self._tasks.get(decision_seq), decision_seq)
 
     def hashes(self, decision_seq: int) -> tuple[str | None, str | None]:
         """Its ``context_hash``, equal for texts that differ in form alone, and its ``dedupe_hash``, for equal tasks."""
-        return self._hashes.get(decision_seq, (None, None))
+        return self._hashes.get(decision_seq) or (None, None)
 
     def vectors(self, decision_seq: int) -> Mapping[str, NDArray[Any]]:
         """Logged embeddings by encoder tag."""
-        return self._vectors.get(decision_seq, _NOTHING)
+        return self._vectors.get(decision_seq) or _NOTHING
 
     def eligible(self, decision_seq: int) -> tuple[str, ...]:
         """Names of the agents that were eligible."""
-        return self._drawn[decision_seq][0]
+        return _known(self._drawn.get(decision_seq), decision_seq)[0]
 
     def probabilities(self, decision_seq: int) -> Mapping[str, float]:
         """Logged probabilities; empty where somebody else decided."""
-        names, blob = self._drawn[decision_seq]
+        names, blob = _known(self._drawn.get(decision_seq), decision_seq)
         return dict(zip(names, array("f", blob), strict=True)) if blob else _NOTHING
+
+
+def _known(found: T | None, decision_seq: int) -> T:
+    if found is None:
+        raise KeyError(decision_seq)
+    return found
 
 
 # -- rows into tables

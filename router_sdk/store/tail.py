@@ -225,10 +225,14 @@ class LogTail:
         return Batch(examples, upto)
 
     def newest(self, seqs: Sequence[int]) -> list[Example]:
-        """The newest revision of each of these decisions, in log order; those without an outcome are left out."""
+        """The newest revision of each of these decisions, in log order; those without an outcome are left out.
+
+        What was known when they were made is loaded, so that any thread may ask.
+        """
         query = f"SELECT {_DECISION} FROM decisions d WHERE d.seq IN (SELECT value FROM json_each(?)) ORDER BY d.seq"
         rows = self._connection.execute(query, (json.dumps(list(seqs)),)).fetchall()
         context = PayloadContext(self._connection, rows)
+        context.load()
         revised = [self._revised(row, context, 0, _EVERYTHING, past=True) for row in rows]
         return [found[-1] for found in revised if found]
 
