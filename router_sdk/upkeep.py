@@ -20,13 +20,13 @@ from filelock import FileLock, Timeout
 
 from router_sdk.erasing import Eraser, StillWritingError
 from router_sdk.errors import (
+    FAULTS,
     ChampionMovedError,
     CorruptArtifactError,
     StoreError,
     StoreUnavailableError,
     UnknownVersionError,
 )
-from router_sdk.isolation import FAULTS
 from router_sdk.learning.cadence import Every
 from router_sdk.store.connection import PRIVATE_FILE, private_folder
 from router_sdk.store.coordination import (

@@ -14,8 +14,7 @@ from router_sdk import __version__
 from router_sdk.cli.commands import agents, bench, demo, exchange, init, models, plugins, record, route, status, store
 from router_sdk.cli.invocation import command
 from router_sdk.cli.screen import BAD_INPUT, OTHER, report_fault
-from router_sdk.errors import InvalidInputError, RouterError
-from router_sdk.isolation import FAULTS, let_end
+from router_sdk.errors import FAULTS, InvalidInputError, RouterError, let_end
 from router_sdk.plugins import PluginRegistry
 
 _log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from router_sdk.isolation import FAULTS
+from router_sdk.errors import FAULTS
 from router_sdk.records import AgentSet
 from router_sdk.records.record import blame
 from router_sdk.strategy import Encoder, RouteContext

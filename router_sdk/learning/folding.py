@@ -10,8 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from router_sdk.errors import RouterClosedError, RouterError
-from router_sdk.isolation import FAULTS
+from router_sdk.errors import FAULTS, RouterClosedError, RouterError
 from router_sdk.learning.cadence import BATCH, rest_s
 from router_sdk.learning.fold import Fold, apply_all
 from router_sdk.learning.mending import BeyondMendingError, CannotForgetError, mending

@@ -16,7 +16,7 @@ import types
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
-from router_sdk.isolation import FAULTS
+from router_sdk.errors import FAULTS
 from router_sdk.rewards.outcome import OutcomeReward, RewardFunction, reward_name
 from router_sdk.rewards.source_code import (
     CannotFollowError,

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, runti
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from router_sdk.errors import InvalidConfigError, InvalidRewardError
-from router_sdk.isolation import FAULTS, let_end
+from router_sdk.errors import FAULTS, InvalidConfigError, InvalidRewardError, let_end
 from router_sdk.records.fields import Label
 from router_sdk.records.plain import plain
 from router_sdk.records.record import describe

@@ -13,8 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from router_sdk.errors import InvalidInputError, NoEligibleAgentError, UnknownAgentError
-from router_sdk.isolation import FAULTS, let_end
+from router_sdk.errors import FAULTS, InvalidInputError, NoEligibleAgentError, UnknownAgentError, let_end
 from router_sdk.records import Agent, AgentSet, Skipped, Task
 from router_sdk.records.plain import plain
 from router_sdk.spelling import normal

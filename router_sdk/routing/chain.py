@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.errors import UnknownStrategyError
-from router_sdk.isolation import FAULTS, let_end
+from router_sdk.errors import FAULTS, UnknownStrategyError, let_end
 from router_sdk.records import AgentSet, Distribution, Skipped, Task
 from router_sdk.records.plain import told
 from router_sdk.records.record import blame

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from router_sdk.errors import InvalidInputError, RouterClosedError, UnknownAgentError
-from router_sdk.isolation import FAULTS
+from router_sdk.errors import FAULTS, InvalidInputError, RouterClosedError, UnknownAgentError
 from router_sdk.records import Decision, Distribution, Skipped, Task
 from router_sdk.records.plain import plain
 from router_sdk.routing.agents import Eligible, Members, Roster, eligible

@@ -10,14 +10,15 @@ from weakref import WeakValueDictionary
 from pydantic import ValidationError
 
 from router_sdk.errors import (
+    FAULTS,
     CorruptArtifactError,
     DuplicateNameError,
     InvalidConfigError,
     RouterError,
     StrategyError,
     UnknownStrategyError,
+    let_end,
 )
-from router_sdk.isolation import FAULTS, let_end
 from router_sdk.neighbours import in_our_words
 from router_sdk.plugins import FIRST_PARTY
 from router_sdk.records.record import describe

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from router_sdk.isolation import FAULTS
+from router_sdk.errors import FAULTS
 from router_sdk.records import Agent, AgentSet, Task
 from router_sdk.strategy import Encoder, Strategy
 from router_sdk.testing.checks import CHECKS

@@ -1,21 +1,29 @@
-"""``router.models``: fits, the versions that came of them, and which of them serves."""
+"""``router.models``: fits, the versions that came of them, and which of them serves.
+
+Made-up or historical examples for a first version get a log of their own, which is no part of what happened here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import InvalidInputError
 from router_sdk.exchange.observations import observations, paired
-from router_sdk.training.pretraining import Vectors, write_examples
+from router_sdk.store import Store
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
     from router_sdk.evaluation.classification import Label
     from router_sdk.evaluation.fit_report import FitReport
-    from router_sdk.recording import Recorder
-    from router_sdk.records import ModelVersion, TaskLike
+    from router_sdk.recording import Observation, Recorder
+    from router_sdk.records import ModelVersion, Task, TaskLike
     from router_sdk.routing.chain import Chain
     from router_sdk.training.fit import Fit
     from router_sdk.training.promoting import Promoter
@@ -197,3 +205,44 @@ class Models:
     def unpin(self, strategy: str) -> None:
         """Let fits that pass the gate replace what serves again."""
         self._promoter.unpin(strategy)
+
+
+Vectors = Callable[["Task"], Mapping[str, "NDArray[Any]"] | None]
+"""What the strategies' encoders make of a task's text, by encoder tag."""
+
+_GROUP = 64
+
+
+def write_examples(path: Path, observed: Sequence[Observation], recorder: Recorder, vectors: Vectors) -> int:
+    """Write examples into a new store, from which a fit reads like from any other.
+
+    It keeps of texts what the router's own store keeps. It stands in the fit's folder, and goes with it.
+
+    Args:
+        path: The new store's file.
+        observed: The examples.
+        recorder: Makes decisions of them.
+        vectors: What is kept of a text where the store hides texts: what is learnt then, is learnt from vectors.
+
+    Returns:
+        The position in the new log up to which the examples reach.
+    """
+    privacy = recorder.store.privacy
+    store = Store(path, privacy=privacy)
+    try:
+        entries = []
+        for task, agent, outcome in observed:
+            decision = recorder.observation(task, agent)
+            if outcome is not None:
+                if privacy.hides_texts:
+                    decision = replace(decision, vectors=vectors(task))
+                entries.append(store.entry(decision.decision_id, outcome, outcome.signals(), decision=decision))
+        for start in range(0, len(entries), _GROUP):
+            store.writer.append(tuple(entries[start : start + _GROUP]))
+        tail = store.tail(recorder.reward)
+        try:
+            return tail.head()
+        finally:
+            tail.close()
+    finally:
+        store.close()

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from router_sdk.errors import (
+    FAULTS,
     ChampionMovedError,
     FitError,
     FitStoppedError,
@@ -25,7 +26,6 @@ from router_sdk.errors import (
     TooFewExamplesError,
 )
 from router_sdk.gate import Comparison, Gate, HeldOutAccuracy
-from router_sdk.isolation import FAULTS
 from router_sdk.neighbours import in_our_words
 from router_sdk.records.record import blame, describe
 from router_sdk.store.artifacts import entry

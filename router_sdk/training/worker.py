@@ -19,10 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.errors import FitError, FitStoppedError, RouterError, TooFewExamplesError
+from router_sdk.errors import FAULTS, FitError, FitStoppedError, RouterError, TooFewExamplesError
 from router_sdk.evaluation.fit_report import FitReport, fit_report
 from router_sdk.evaluation.held_out import HeldOut, held_out_evaluation, summarised
-from router_sdk.isolation import FAULTS
 from router_sdk.plugins import PluginRegistry
 from router_sdk.records import Agent, AgentSet
 from router_sdk.records.record import blame

@@ -9,8 +9,7 @@ import pytest
 from fitted_strategy import Words
 
 from router_sdk import Outcome, Proposal, Router, plugins
-from router_sdk.errors import FitError, InvalidRewardError, StrategyError, UnknownStrategyError
-from router_sdk.isolation import FAULTS, let_end
+from router_sdk.errors import FAULTS, FitError, InvalidRewardError, StrategyError, UnknownStrategyError, let_end
 from router_sdk.plugin import hookimpl
 from router_sdk.plugins import PluginRegistry
 
