@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from router_sdk.errors import FAULTS, RouterClosedError, RouterError
-from router_sdk.learning.cadence import BATCH, rest_s
+from router_sdk.learning.cadence import BATCH, OneCore, rest_s
 from router_sdk.learning.fold import Fold, apply_all
 from router_sdk.learning.mending import BeyondMendingError, CannotForgetError, mending
 from router_sdk.records.record import blame
@@ -46,6 +46,7 @@ class Folding:
     def __init__(self, store: Store, folds: Sequence[Fold], mark: RewardMark, *, enabled: bool) -> None:
         self._store, self._folds, self._mark, self._enabled = store, tuple(folds), mark, enabled
         self._refusals: list[Refusal] = []
+        self._one_core = OneCore()
         self.lock = threading.RLock()
         self.tail = store.tail(mark.reward)
 
@@ -98,7 +99,8 @@ class Folding:
             started = time.monotonic()
             with self.lock:
                 batch = self.tail.read(cursor, head, most)
-                events += apply_all(self._folds, batch, kind)
+                with self._one_core():
+                    events += apply_all(self._folds, batch, kind)
             for fold in self._folds:
                 if fold.torn:
                     self._mend(fold, batch.upto)

@@ -2,9 +2,11 @@ import threading
 import time
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from router_sdk import Outcome, Task
 from router_sdk.errors import RouterClosedError
+from router_sdk.learning.cadence import rest_s
 from router_sdk.waiting import Promise
 
 from ..doubles import Counting, Stubborn, build
@@ -205,3 +207,38 @@ def test_tasks_reach_learning_with_text_and_features(make_router):
     router.record(router.route(Task("hello", features={"mape": 1.5})), Outcome(success=True))
     router.flush()
     assert seen == [("hello", {"mape": 1.5}, ("analyst", "billing", "coder"))]
+
+
+# -- pace
+
+
+def test_the_longer_the_backlog_the_shorter_the_rests():
+    rests = [rest_s(0.1, backlog) for backlog in (0, 512, 4_096, 40_000, 1_000_000)]
+    assert rests[0] == pytest.approx(0.8)
+    assert rests == sorted(rests, reverse=True)
+    assert rests[2] < 0.1  # half of the time
+    assert rests[4] < 0.001
+
+
+def test_an_update_has_one_thread_of_blas_and_gives_the_others_back(make_router):
+    import scipy.linalg  # noqa: F401  # brings a library beside numpy's
+
+    def threads():
+        return [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"]
+
+    class Watching(Counting):
+        name = "watching"
+        seen = ()
+
+        def learn(self, examples):
+            self.seen = threads()
+            super().learn(examples)
+
+    with threadpool_limits(2, user_api="blas"):
+        before = threads()
+        router = make_router([Watching])
+        router.observe("x", "billing", Outcome(quality=1.0))
+        router.flush()
+        assert set(before) == {2}
+        assert set(strategy_of(router).seen) == {1}
+        assert threads() == before
