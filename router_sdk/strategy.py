@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from router_sdk.records import AgentSet, Distribution, Evidence, Example, FeatureValue, Task, TrainingData
+    from router_sdk.records import (
+        AgentSet,
+        Distribution,
+        Evidence,
+        Example,
+        ExampleColumns,
+        FeatureValue,
+        Task,
+        TrainingData,
+    )
 
 
 class StrategyConfig(BaseModel):
@@ -240,6 +249,14 @@ class Strategy(ABC):
         stood, by ``load``, finds the example that is to blame, and keeps it as a dead letter. This object then loads
         what the other one learnt from the rest.
         """
+
+    def learn_columns(self, columns: ExampleColumns) -> None:
+        """``learn`` for a whole batch at once. Override both where arrays are cheaper than an object per example.
+
+        It must come to the same as ``learn(columns.examples)``, which it is unless it is overridden.
+        """
+        if type(self).learn is not Strategy.learn:
+            self.learn(columns.examples)
 
     def published(self) -> Sequence[tuple[Proposal, AgentSet]]:
         """Proposals that ``propose`` will return again, with their agents: finished off the hot path."""

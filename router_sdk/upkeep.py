@@ -29,13 +29,7 @@ from router_sdk.errors import (
 )
 from router_sdk.learning.cadence import Every
 from router_sdk.store.connection import PRIVATE_FILE, private_folder
-from router_sdk.store.coordination import (
-    Intent,
-    finish_intent,
-    low_water,
-    note_consumers,
-    pending_intents,
-)
+from router_sdk.store.coordination import finish_intent, low_water, note_consumers, pending_intents
 from router_sdk.store.erasure import Erasure, erase_session
 from router_sdk.store.identity import new_id
 from router_sdk.store.retention import (
@@ -51,6 +45,7 @@ if TYPE_CHECKING:
     from router_sdk.learning.learner import Learner
     from router_sdk.routing.context import Sessions
     from router_sdk.store import Store
+    from router_sdk.store.coordination import Intent
     from router_sdk.training.promoting import Promoter
     from router_sdk.training.registry import Registry
     from router_sdk.training.trainer import Trainer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -63,6 +63,25 @@ class Running:
         if len(recent) > WINDOW:
             _, (_, oldest) = recent.popitem(last=False)
             _move(self.older, oldest)
+
+    def add_all(self, decision_ids: Sequence[str], seqs: Sequence[int], figures: Sequence[Figures]) -> None:
+        """Count new executions, in their order, as if each had come alone."""
+        self.executions += len(figures)
+        sums, counts, recent = self.sums, self.counts, self.recent
+        for i, column in enumerate(zip(*figures, strict=True)):
+            known = [value for value in column if value is not None]
+            total = sums[i]
+            for value in known:
+                total += value
+            sums[i], counts[i] = total, counts[i] + len(known)
+        recent.update(zip(decision_ids, zip(seqs, figures, strict=True), strict=True))
+        gone = [recent.popitem(last=False)[1][1] for _ in range(len(recent) - WINDOW)]
+        for i, column in enumerate(zip(*gone, strict=True)):
+            average = self.older[i]
+            for value in column:
+                if value is not None:
+                    average = value if average is None else average + SMOOTHING * (value - average)
+            self.older[i] = average
 
     def correct(self, decision_id: str, figures: Figures, previous: Figures) -> None:
         """Replace what an execution reported before."""
@@ -162,6 +181,18 @@ class Spending:
             total += (0.0 if told is None else told) - (0.0 if before is None else before)
             count += (told is not None) - (before is not None)
             self._sums[agent, figure] = _Sum(total, count) if count else _NOTHING
+
+    def note_all(self, agents: Sequence[str | None], figures: Sequence[Figures]) -> None:
+        """Count what new executions reported, in their order, each with its agent."""
+        for figure, place in _PLACES.items():
+            sums: dict[str | None, tuple[float, int]] = {}
+            for agent, told in zip(agents, figures, strict=True):
+                value = told[place]
+                if value is not None:
+                    total, count = sums.get(agent) or self._sums.get((agent or "", figure), _NOTHING)
+                    sums[agent] = total + value, count + 1
+            for agent, (total, count) in sums.items():
+                self._sums[agent or "", figure] = _Sum(total, count)
 
     def forget(self, agents: Collection[str]) -> None:
         """Start these agents' figures again."""

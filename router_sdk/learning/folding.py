@@ -104,7 +104,7 @@ class Folding:
             for fold in self._folds:
                 if fold.torn:
                     self._mend(fold, batch.upto)
-            if batch.examples or batch.fresh_agents:
+            if len(batch.columns) or batch.fresh_agents:
                 moved()
             if batch.upto < head:
                 rest(rest_s(time.monotonic() - started, head - batch.upto))

@@ -1,6 +1,7 @@
 """The records that cross the SDK's boundary, one file each."""
 
 from router_sdk.records.agent import Agent, AgentLike, AgentSet, agents_of
+from router_sdk.records.columns import ExampleColumns
 from router_sdk.records.decision import Decision, Skipped
 from router_sdk.records.distribution import Distribution, Evidence
 from router_sdk.records.example import Context, Example, TrainingData
@@ -21,6 +22,7 @@ __all__ = [
     "Distribution",
     "Evidence",
     "Example",
+    "ExampleColumns",
     "FeatureValue",
     "ModelVersion",
     "Name",

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from inspect import CO_VARARGS
 from types import FunctionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, Self, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from router_sdk.errors import FAULTS, InvalidConfigError, InvalidRewardError, let_end
+from router_sdk.records import Signals
 from router_sdk.records.fields import Label
 from router_sdk.records.plain import plain
 from router_sdk.records.record import describe
 
-if TYPE_CHECKING:
-    from router_sdk.records import Signals
+Numbers = Sequence[float | None]
 
 
 @runtime_checkable
@@ -173,6 +173,19 @@ class OutcomeReward:
         """Metrics that are all that an outcome says of how it went, and that teach nothing; the first few."""
         silent = signals.metrics and not signals.labelled and self(signals, None) is None
         return sorted(signals.metrics or ())[:5] if silent else []
+
+    def plain(self, success: Numbers, quality: Numbers, latency_ms: Numbers, cost_usd: Numbers) -> list[float | None]:
+        """Rewards of outcomes that say nothing else, a column each."""
+        if not (self.latency or self.cost):
+            return [
+                0.0 if passed == 0 else judged if judged is not None else None if passed is None else 1.0
+                for passed, judged in zip(success, quality, strict=True)
+            ]
+        said = (
+            (None if row[0] is None else bool(row[0]), row[1], None, None, None, row[2], row[3])
+            for row in zip(success, quality, latency_ms, cost_usd, strict=True)
+        )
+        return [self(Signals(*one), None) for one in said]
 
     def __call__(self, signals: Signals, agent: str | None) -> float | None:
         """The reward of ``agent`` in [0, 1], or None while nothing says how it did."""

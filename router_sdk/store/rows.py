@@ -202,26 +202,26 @@ class _Lot(Generic[T]):
 
     def __init__(self, read: Callable[[str], dict[int, T]], wanted: Callable[[], str]) -> None:
         self._read, self._wanted = read, wanted
-        self._found: dict[int, T] = {}
+        self._found: dict[int, T | None] = {}
         self._asked = 0
-        self.whole = False
+        self._whole = False
 
-    def load(self) -> None:
-        """Read all that is not read yet."""
-        if not self.whole:
-            self._found, self.whole = self._read(self._wanted()), True
+    def load(self, seqs: Sequence[int] | None = None) -> None:
+        """Read what is not read yet: of all, or of these."""
+        if self._whole:
+            return
+        if seqs is None:
+            self._found, self._whole = {**self._read(self._wanted())}, True
+        else:
+            missing = [seq for seq in seqs if seq not in self._found]
+            self._found |= {**dict.fromkeys(missing), **self._read(json.dumps(missing))}
 
     def get(self, seq: int) -> T | None:
         """Of one decision; None where there is nothing."""
-        found = self._found.get(seq)
-        if found is None and not self.whole:
-            if self._asked < _FEW:
-                self._asked += 1
-                self._found |= self._read(f"[{seq}]")
-            else:
-                self.load()
-            found = self._found.get(seq)
-        return found
+        if not self._whole and seq not in self._found:
+            self._asked += 1
+            self.load([seq] if self._asked <= _FEW else None)
+        return self._found.get(seq)
 
 
 class PayloadContext:
@@ -252,6 +252,12 @@ class PayloadContext:
         """Read tasks, vectors and who was eligible now, so that other threads may ask."""
         for lot in (self._tasks, self._vectors, self._drawn):
             lot.load()
+
+    def peek(self, seqs: Sequence[int]) -> list[tuple[Task, Mapping[str, NDArray[Any]]]]:
+        """Tasks and vectors of these decisions, for which no others are read."""
+        self._tasks.load(seqs)
+        self._vectors.load(seqs)
+        return [(self.task(seq), self.vectors(seq)) for seq in seqs]
 
     def _read_tasks(self, seqs: str) -> dict[int, Task]:
         query = f"""SELECT d.seq, {TASK_COLUMNS} FROM decisions d LEFT JOIN payloads p ON p.seq = d.seq

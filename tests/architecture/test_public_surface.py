@@ -38,6 +38,7 @@ def test_what_plugin_authors_may_rely_on_is_this():
         "EncoderConfig",
         "EncoderUnavailableError",
         "Example",
+        "ExampleColumns",
         "FeatureValue",
         "FitContext",
         "FitError",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
-    from router_sdk.plugin import AgentSet, Example, Proposal, RouteContext, Task
+    from router_sdk.plugin import AgentSet, Example, ExampleColumns, Proposal, RouteContext, Task
     from router_sdk_thompson.objectives.estimates import Estimates
     from router_sdk_thompson.objectives.objectives import Objectives
 
@@ -45,6 +45,7 @@ class Published(NamedTuple):
     sets: dict[int, AgentSet]
     contexts: ContextualSnapshot
     estimates: Estimates
+    number: int
 
 
 class ThompsonStrategy(Strategy):
@@ -65,44 +66,38 @@ class ThompsonStrategy(Strategy):
         self._evidence = CellEvidence(self._settings)
         self._contextual_too = self._settings.contextual
         self._costs = CostLatencyModel(self._settings.objectives)
-        self._contextual_policy = ContextualPolicy(self._settings, services)
+        self._contexts = ContextualPolicy(self._settings, services)
         self._agents: AgentSet | None = None
         self._turned = self._costs.publish()
-        self._published = Published({}, {}, self._contextual_policy.publish(), self._turned)
+        self._writing = 0
+        self._published = Published({}, {}, self._contexts.publish(), self._turned, self._writing)
 
     def prepare(self, agents: AgentSet) -> None:
         """Read the agents' examples and build the proposals of every task type seen so far."""
         self._agents = agents
-        self._contextual_policy.prepare(agents)
+        self._contexts.prepare(agents)
         # The same names may now carry other metadata, so nothing built before is kept.
         estimates, kinds = self._costs.prepared(), list(self._evidence.cells)[: _room(agents)]
         ready = {(agents.set_id, kind): self._build(kind, agents, estimates) for kind in kinds}
-        self._swap(Published(ready, {agents.set_id: agents}, self._contextual_policy.publish(), estimates))
+        self._swap(ready, {agents.set_id: agents}, estimates)
 
     def propose(self, task: Task, agents: AgentSet, context: RouteContext) -> Proposal | None:
         """What the task's context says, else the finished proposal of its type; None below the minimum of evidence."""
         published = self._published
-        if (task.text or task.features) and self._contextual_too:
-            if task.features and (kept := context.kept(task.features)) is not task.features:
-                task = task.model_copy(update={"features": kept})
-            proposal = self._contextual(published, task, agents, context)
-            if proposal is None and (task.task_type != DEFAULT_TASK_TYPE or self._policy.primed(task.task_type)):
-                proposal = self._by_type(published, task.task_type, agents)
-            return proposal
-        try:
-            return published.ready[agents.set_id, task.task_type]
-        except KeyError:
-            return self._remember(published, task.task_type, agents)
-
-    def _contextual(self, published: Published, task: Task, agents: AgentSet, context: RouteContext) -> Proposal | None:
+        if not (self._contextual_too and (task.text or task.features)):
+            return self._by_type(published, task.task_type, agents)
+        if task.features and (kept := context.kept(task.features)) is not task.features:
+            task = task.model_copy(update={"features": kept})
         belief = published.contexts.belief(task, agents, context)
-        while not self._contextual_policy.intact(published.contexts):
+        while self._writing > published.number + 1:
             # So slow a request that two publications passed it: what it read may have been written meanwhile.
             published = self._published
             belief = published.contexts.belief(task, agents, context)
-        if belief is None or not len(agents):
-            return None
-        return proposal_of(belief, agents, self._settings.sampling, self._wanted(published))
+        if belief is not None and belief.means:
+            return proposal_of(belief, agents, self._settings.sampling, self._wanted(published))
+        if task.task_type != DEFAULT_TASK_TYPE or self._policy.primed(task.task_type):
+            return self._by_type(published, task.task_type, agents)
+        return None
 
     def _wanted(self, published: Published) -> Estimates:
         """The published prices under the objectives of this moment."""
@@ -132,13 +127,22 @@ class ThompsonStrategy(Strategy):
 
     def learn(self, examples: Sequence[Example]) -> None:
         """Fold the examples into the evidence, and publish the proposals that follow from it."""
-        touched = self._evidence.fold(examples)
-        priced = self._costs.fold(examples)
+        touched, priced = self._evidence.fold(examples), self._costs.fold(examples)
+        if self._contextual_too:
+            self._contexts.learn(examples)
+        self._learnt(touched, priced=priced)
+
+    def learn_columns(self, columns: ExampleColumns) -> None:
+        """The same of a batch, in arrays where that is cheaper."""
+        touched, priced = self._evidence.fold_columns(columns), self._costs.fold_columns(columns)
+        if self._contextual_too:
+            self._contexts.learn_columns(columns)
+        self._learnt(touched, priced=priced)
+
+    def _learnt(self, touched: set[str], *, priced: bool) -> None:
         # A budget's multiplier is shared, so a price that came in shifts what is proposed for every type.
         if priced and not self._costs.objectives.quality_alone:
             touched |= self._evidence.cells.keys()
-        if self._contextual_too:
-            self._contextual_policy.learn(examples)
         if touched or priced:
             self._publish(touched)
 
@@ -153,10 +157,12 @@ class ThompsonStrategy(Strategy):
         # What is being published meanwhile is looked at again by `_swap`, what is being built by `_remember`.
         self._published.ready.clear()
 
-    def _swap(self, published: Published) -> None:
-        self._published = published
-        if self._turned.objectives is not published.estimates.objectives:
-            published.ready.clear()
+    def _swap(self, ready: dict[Key, Proposal | None], sets: dict[int, AgentSet], estimates: Estimates) -> None:
+        # Said before anything is written, for requests that still read the copies which are written now.
+        self._writing = number = self._published.number + 1
+        self._published = Published(ready, sets, self._contexts.publish(), estimates, number)
+        if self._turned.objectives is not estimates.objectives:
+            ready.clear()
 
     def _publish(self, touched: Collection[str]) -> None:
         # An observation of one task type shifts what all the others borrow, so no older proposal may stay: the
@@ -172,7 +178,7 @@ class ThompsonStrategy(Strategy):
         most = min(map(_room, sets.values()), default=MOST_PUBLISHED)
         if len(sets) >= most or len(ready) >= most:
             sets, ready = {}, {}
-        self._swap(Published(ready, sets, self._contextual_policy.publish(), estimates))
+        self._swap(ready, sets, estimates)
 
     def prior_table(self, discount: float, most_mass: float = 100.0) -> dict[str, dict[str, dict[str, float]]]:
         """What was learnt per task type, as a table that another router's ``priors`` takes.
@@ -198,18 +204,18 @@ class ThompsonStrategy(Strategy):
         """Drop what was learnt of these agents."""
         self._evidence.forget(names)
         self._costs.forget(names)
-        self._contextual_policy.forget(names)
+        self._contexts.forget(names)
         self._publish(set(self._evidence.cells))
 
     def forget_examples(self, decision_ids: Collection[str]) -> None:
         """Drop the few features that are kept by decision; sums and weights stay."""
-        self._contextual_policy.dense.forget_examples(decision_ids)
+        self._contexts.dense.forget_examples(decision_ids)
 
     def save(self, folder: Path) -> None:
         """Write the evidence; priors and proposals are derived from it."""
         self._evidence.save(folder / "cells.json")
         self._costs.save(folder / "prices.json")
-        self._contextual_policy.save(folder)
+        self._contexts.save(folder)
 
     def load(self, folder: Path) -> None:
         """Read the evidence back, all or nothing: what is replayed over half a state would count twice.
@@ -221,7 +227,7 @@ class ThompsonStrategy(Strategy):
         evidence.load(folder / "cells.json")
         contexts.load(folder)
         self._costs.load(folder / "prices.json")
-        self._evidence, self._contextual_policy = evidence, contexts
+        self._evidence, self._contexts = evidence, contexts
         if self._agents is not None:
             contexts.prepare(self._agents)
         self._publish(set(evidence.cells))
@@ -242,7 +248,7 @@ class ThompsonStrategy(Strategy):
         ready = len(self._published.ready)
         return {
             **self._evidence.report(),
-            **self._contextual_policy.report(),
+            **self._contexts.report(),
             "change_detector": described_detector(self._settings),
             "budgets": self._costs.report(),
             "published": ready,

@@ -6,6 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from router_sdk.errors import CorruptArtifactError
+from router_sdk.records import ExampleColumns
 from router_sdk.testing.comparison import TOLERANCE, require, require_same
 from router_sdk.testing.examples import make_example
 from router_sdk.testing.trial import LESSONS, Trial
@@ -21,8 +22,8 @@ FAILURES = 100
 
 
 def learns_alike_in_any_batches(trial: Trial) -> None:
-    """``learn(a + b)`` equals ``learn(a); learn(b)``, and nothing is learnt from nothing."""
-    whole, halves, singles = trial.prepared(), trial.prepared(), trial.prepared()
+    """``learn(a + b)`` equals ``learn(a); learn(b)`` and ``learn_columns``; nothing is learnt from nothing."""
+    whole, halves, singles, columns = trial.prepared(), trial.prepared(), trial.prepared(), trial.prepared()
     lessons = trial.lessons()
     whole.learn(lessons)
     middle = len(lessons) // 3
@@ -30,9 +31,12 @@ def learns_alike_in_any_batches(trial: Trial) -> None:
         halves.learn(batch)
     for lesson in lessons:
         singles.learn([lesson])
+    for batch in (lessons[:middle], [], lessons[middle:]):
+        columns.learn_columns(ExampleColumns.of(batch))
     answers = trial.ask_all(whole)
     require_same(answers, trial.ask_all(halves), "one batch against two")
     require_same(answers, trial.ask_all(singles), "one batch against one example at a time")
+    require_same(answers, trial.ask_all(columns), "examples against their columns")
 
 
 def keeps_tenants_apart(trial: Trial) -> None:

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 from router_sdk_thompson import ThompsonConfig, ThompsonStrategy
+from router_sdk_thompson.posteriors.over_vectors import VectorSnapshot
 
 from router_sdk.plugin import Agent, AgentSet, CorruptArtifactError, Task
 from router_sdk.testing import FixedContext, make_example, make_services
@@ -60,9 +61,9 @@ def test_the_straight_one_answers_what_is_linear_and_the_curved_one_what_is_not(
 def test_without_fourier_features_there_is_only_one():
     made = strategy(fourier_features=0)
     live(made, linear, 60)
-    pair = made._contextual_policy.dense
+    pair = made._contexts.dense
     assert pair.straight.events == 0
-    assert pair.publish().straight is None
+    assert isinstance(pair.publish(), VectorSnapshot)
     assert pair.curved.events == 60
 
 
@@ -78,7 +79,7 @@ def test_who_answers_survives_the_disk(tmp_path):
         assert one.scores == other.scores
     live(made, by_quadrant, 50, seed=2, first=401)
     live(again, by_quadrant, 50, seed=2, first=401)
-    assert again._contextual_policy.dense.publish().selection == made._contextual_policy.dense.publish().selection
+    assert again._contexts.dense.publish().selection == made._contexts.dense.publish().selection
 
 
 @pytest.mark.parametrize("file", ["straight_sigma.npy", "curves.json"])
@@ -100,7 +101,7 @@ def test_both_forget_an_agent():
     made = strategy()
     live(made, linear, 120)
     made.forget_agents(["north"])
-    pair = made._contextual_policy.dense
+    pair = made._contexts.dense
     assert "north" not in pair.curved.posterior.rows
     assert "north" not in pair.straight.posterior.rows
     assert made.propose(task_at([0.1, 0.2, 0.3]), AGENTS, FixedContext()).scores["north"] == pytest.approx(1.0)

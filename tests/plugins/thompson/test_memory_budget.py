@@ -28,7 +28,7 @@ def strategy(agents, **settings):
 
 
 def bytes_of(made):
-    models = made._contextual_policy.dense.curved, made._contextual_policy.dense.straight
+    models = made._contexts.dense.curved, made._contexts.dense.straight
     return sum(each._block.nbytes for model in models for each in (model.posterior, *model.buffer._buffers))
 
 
@@ -44,8 +44,8 @@ def test_two_thousand_agents_with_features_take_what_is_said_and_no_more():
             lessons.append(make_example(agents.names[number], 1.0, number=number + 1, task=task, eligible=agents.names))
         made.learn(lessons)
         assert bytes_of(made) < MOST_MB * 1e6
-    design = made._contextual_policy.dense.curved.design
-    assert len(made._contextual_policy.dense.curved.posterior.rows) == 2_000
+    design = made._contexts.dense.curved.design
+    assert len(made._contexts.dense.curved.posterior.rows) == 2_000
     assert design.fourier is None
     assert made.propose(task, agents, FixedContext()) is not None
 
@@ -102,7 +102,7 @@ def little_room(monkeypatch):
 
 
 def arrays_of(made):
-    return made._contextual_policy.dense.curved.posterior.arrays()
+    return made._contexts.dense.curved.posterior.arrays()
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "logistic"])
@@ -111,7 +111,7 @@ def test_agents_that_come_take_room_and_what_matters_is_still_known(little_room,
     made = strategy(agents, likelihood=likelihood, fourier_features=24)
     first = AgentSet(agents[:4])
     made.learn(lessons(first, 300))
-    dense = made._contextual_policy.dense
+    dense = made._contexts.dense
     assert dense.curved.design.fourier is not None
     assert dense.straight.events > 0
     made.learn(lessons(agents, 500, first=301))
@@ -153,14 +153,14 @@ def test_an_early_decision_is_corrected_after_features_were_given_up(little_room
     corrected.learn([wrong, *told[1:], *after])
     right.learn([*told, *after])
     corrected.learn([revise(wrong, first.reward, seq=after[-1].seq + 1)])
-    assert corrected._contextual_policy.dense.curved.posterior.width <= widest(12)
+    assert corrected._contexts.dense.curved.posterior.width <= widest(12)
     assert np.allclose(arrays_of(corrected)["mean"], arrays_of(right)["mean"], atol=1e-6)
 
 
 def test_an_embedding_is_cut_to_the_room_there_is(little_room):
     agents, rng = agents_of(12), np.random.default_rng(2)
     made = strategy(agents)
-    dense = made._contextual_policy.dense.curved
+    dense = made._contexts.dense.curved
     for number in range(1, 60):
         agent = agents.names[number % 12]
         vector = rng.normal(size=64)
@@ -191,7 +191,7 @@ WORDS = ("invoice refund charge money", "python bug crash code", "flight hotel b
 
 
 def text_bytes_of(made):
-    text = made._contextual_policy.text
+    text = made._contexts.text
     each = [text.evidence, *text.buffer._buffers, *([text._prior] if text._prior else [])]
     return sum(one.mean.nbytes + one.precision.nbytes for one in each)
 
@@ -205,7 +205,7 @@ def test_two_thousand_agents_with_texts_take_what_is_said_and_no_more():
     ]
     made.learn(lessons)
     assert text_bytes_of(made) < MOST_TEXT_MB * 1e6
-    assert made._contextual_policy.text.evidence.mean.shape[1] == FEATURES >> halvings(2_000, FEATURES)
+    assert made._contexts.text.evidence.mean.shape[1] == FEATURES >> halvings(2_000, FEATURES)
     assert capacity(2_000) * (FEATURES >> halvings(2_000, FEATURES)) * 8 * 4 < MOST_TEXT_MB * 1e6
     assert halvings(250, FEATURES) == 0
 
@@ -236,9 +236,9 @@ def test_features_of_texts_are_halved_as_agents_come_and_words_still_decide(litt
     whole, cut, again = (strategy(agents) for _ in range(3))
     told = [*text_lessons(first, 150), *text_lessons(agents, 250, first=151)]
     whole.learn(told[:150])
-    assert whole._contextual_policy.text.evidence.halved == 4
+    assert whole._contexts.text.evidence.halved == 4
     whole.learn(told[150:])
-    assert whole._contextual_policy.text.evidence.mean.shape == (16, 2_048)
+    assert whole._contexts.text.evidence.mean.shape == (16, 2_048)
     for topic, words in enumerate(WORDS):
         task = Task(words)
         chances = whole.propose(task, agents, FixedContext(text=task.text)).probabilities

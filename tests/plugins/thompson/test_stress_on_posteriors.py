@@ -103,7 +103,7 @@ def assert_all_sound(made, agents, mode):
             assert min(found.probabilities.values()) >= 0.0
     for name, told in made.report()["agents"].items():
         assert told["mass"] >= told["reward"] - 1e-9 >= -1e-9, name
-    contexts = made._contextual_policy
+    contexts = made._contexts
     assert_sound(contexts.dense.curved.posterior)
     assert_sound(contexts.dense.straight.posterior)
     evidence = contexts.text.evidence

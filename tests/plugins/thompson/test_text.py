@@ -160,7 +160,7 @@ def test_rare_words_of_the_examples_count_more_than_those_that_all_share():
 
 def test_a_request_reads_the_last_publication_while_nothing_is_learnt():
     made = taught(40)
-    first = made._contextual_policy.text.publish()
-    assert made._contextual_policy.text.publish() is first
+    first = made._contexts.text.publish()
+    assert made._contexts.text.publish() is first
     made.learn([lesson("refund", "billing", 1.0, 500)])
-    assert made._contextual_policy.text.publish() is not first
+    assert made._contexts.text.publish() is not first

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import math
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import numpy as np
 
 from router_sdk.plugin import CorruptArtifactError
 from router_sdk_thompson.objectives.budget_pacing import Budget, BudgetPacer
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from router_sdk.plugin import Agent, AgentSet, Example, Signals
+    from router_sdk.plugin import Agent, AgentSet, Example, ExampleColumns, Signals
     from router_sdk_thompson.objectives.objectives import Objectives
 
 
@@ -183,6 +185,30 @@ class CostLatencyModel:
             if self._pacers and example.source == "routed":
                 self._charge(COST, now[6], before and before[6], example.at)
                 self._charge(LATENCY, now[5], before and before[5], example.at)
+        if found:
+            self._estimates = None
+        return found
+
+    def fold_columns(self, columns: ExampleColumns) -> bool:
+        """``fold`` of a batch: in arrays where no budget follows outcome by outcome."""
+        self._settle()
+        if columns.others or self._pacers or not len(columns):
+            return self.fold(columns.examples)
+        agents = columns.agents
+        found = False
+        for name, sums in (("latency_ms", self._latency), ("cost_usd", self._cost)):
+            values, held = columns.array(name), cast("dict[str | None, tuple[float, ...]]", sums)
+            known = np.flatnonzero(~np.isnan(values))
+            told, codes = values[known], agents.codes[known]
+            if sums is self._latency:
+                told = np.log1p(told)
+            parts = (np.ones(len(known)), told, told * told) if sums is self._latency else (np.ones(len(known)), told)
+            totals = np.array([held.get(agent, (0.0,) * len(parts)) for agent in agents.names])
+            for number, part in enumerate(parts):
+                np.add.at(totals[:, number], codes, part)
+            for code in dict.fromkeys(codes.tolist()):
+                if (agent := agents.names[code]) is not None:
+                    held[agent], found = tuple(totals[code].tolist()), True
         if found:
             self._estimates = None
         return found

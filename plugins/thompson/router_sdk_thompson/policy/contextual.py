@@ -8,7 +8,10 @@ reads the log finds the same.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from router_sdk.plugin import CorruptArtifactError, InvalidConfigError
 from router_sdk_thompson.features.hashed_text import TEXT_TAG, TextFeatures, text_ids
@@ -23,11 +26,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from router_sdk.plugin import AgentSet, Example, FeatureValue, RouteContext, StrategyServices, Task
+    from router_sdk.plugin import AgentSet, Example, ExampleColumns, FeatureValue, RouteContext, StrategyServices, Task
     from router_sdk_thompson.config import ThompsonConfig
     from router_sdk_thompson.policy.fourier_selection import FourierSnapshot
     from router_sdk_thompson.posteriors.belief import Belief
     from router_sdk_thompson.posteriors.over_text import TextSnapshot
+    from router_sdk_thompson.posteriors.over_vectors import VectorSnapshot
 
 
 ALWAYS = 8
@@ -71,6 +75,26 @@ class ContextProbe:
         self.kinds[task_type] = seen
         return seen
 
+    def bare(self, columns: ExampleColumns) -> bool:
+        """Whether no task of a batch carries more than a type, as far as is looked; only then they are counted."""
+        found = Counter(columns.task_type)
+        if any(self.kinds.get(task_type, BARE) != BARE for task_type in found):
+            return False
+        places: list[int] = []
+        for code, task_type in enumerate(columns.task_types.names):
+            before = self.counts.get(task_type, 0)
+            after = before + found[task_type]
+            looks = [*range(before + 1, min(after, ALWAYS) + 1)]
+            looks += [1 << bit for bit in range(max(before, ALWAYS).bit_length(), after.bit_length())]
+            if looks:
+                there = np.flatnonzero(columns.task_types.codes == code)
+                places += there[np.array(looks) - before - 1].tolist()
+        if any(task.text or task.features or vectors for task, vectors in columns.carried(places)):
+            return False
+        for task_type, count in found.items():
+            self.counts[task_type] = self.counts.get(task_type, 0) + count
+        return True
+
     def save(self, path: Path) -> None:
         """Write what was seen."""
         path.write_text(json.dumps({"counts": self.counts, "kinds": self.kinds}), encoding="utf-8")
@@ -94,7 +118,7 @@ class ContextualSnapshot(NamedTuple):
     """One publication of both posteriors."""
 
     config: ThompsonConfig
-    dense: FourierSnapshot | None
+    dense: FourierSnapshot | VectorSnapshot | None
     text: TextSnapshot
     selection: Selection
 
@@ -161,28 +185,32 @@ class ContextualPolicy:
                 told = changes(example, labels)
             else:
                 told = [] if agent is None or reward == before else [Change(agent, before, reward)]
-            if told:
-                self._learn(example, told, kind.text, kind.features)
+            if not told:
+                continue
+            if kind.text and self._config.encoder is None:
+                self._learn_text(example, told, kind.features)
+                continue
+            vector = self._logged_vector(example) if kind.text else None
+            if vector is not None or (kind.features and not kind.text):
+                self.dense.learn(example, told, example.task, vector)
 
-    def _learn(self, example: Example, told: Sequence[Change], has_text: bool, has_features: bool) -> None:
-        vector: NDArray[Any] | None = None
-        if has_text and self._config.encoder is None:
-            ids = example.vectors.get(TEXT_TAG)
-            if ids is None and (text := example.task.text):
-                ids = text_ids(text)
-            if ids is not None:
-                features = example.task.features if has_features else NO_FEATURES
-                if features:
-                    self._compare(example, told, ids)
-                    self.dense.learn(example, told, example.task, None)
-                self.text.learn(example, told, ids, features)
-                return
-        elif has_text:
-            vector = self._logged_vector(example)
-            if vector is None:
-                return
-        if has_features or vector is not None:
-            self.dense.learn(example, told, example.task, vector)
+    def learn_columns(self, columns: ExampleColumns) -> None:
+        """``learn`` of a batch, which teaches nothing where no task carries more than a type."""
+        if not self._probe.bare(columns):
+            self.learn(columns.examples)
+
+    def _learn_text(self, example: Example, told: Sequence[Change], has_features: bool) -> None:
+        ids = example.vectors.get(TEXT_TAG)
+        if ids is None and (text := example.task.text):
+            ids = text_ids(text)
+        if ids is not None:
+            features = example.task.features if has_features else NO_FEATURES
+            if features:
+                self._compare(example, told, ids)
+                self.dense.learn(example, told, example.task, None)
+            self.text.learn(example, told, ids, features)
+        elif has_features:
+            self.dense.learn(example, told, example.task, None)
 
     def _compare(self, example: Example, told: Sequence[Change], ids: NDArray[Any]) -> None:
         if min(self.dense.events, self.text.events) < WARM_UP:
@@ -197,19 +225,15 @@ class ContextualPolicy:
     def _logged_vector(self, example: Example) -> NDArray[Any] | None:
         encoder = self._services.encoders[str(self._config.encoder)]
         vector = example.vectors.get(encoder.tag)
-        text = example.task.text
-        return encoder.encode([text])[0] if vector is None and text else vector
+        if vector is None and (text := example.task.text):
+            vector = encoder.encode([text])[0]
+        return vector
 
     def publish(self) -> ContextualSnapshot:
         """Publish what was learnt."""
         return ContextualSnapshot(
             self._config, self.dense.publish(), self.text.publish(), self._model_selection.current
         )
-
-    def intact(self, snapshot: ContextualSnapshot) -> bool:
-        """Whether what a request read has not been written meanwhile."""
-        text, dense = snapshot.text, snapshot.dense
-        return self.text.buffer.intact(text.generation) and (dense is None or self.dense.intact(dense))
 
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""

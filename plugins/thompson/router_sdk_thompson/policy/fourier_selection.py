@@ -30,17 +30,16 @@ CURVED, STRAIGHT = "dense", "straight"
 
 
 class FourierSnapshot(NamedTuple):
-    """One publication of both; ``straight`` is None where there are no Fourier features to be without."""
+    """One publication of both."""
 
     curved: VectorSnapshot
-    straight: VectorSnapshot | None
+    straight: VectorSnapshot
     selection: Selection
 
     def belief(self, task: Task, agents: AgentSet, vector: NDArray[Any] | None) -> Belief | None:
         """What the better one says; None while it knows too little."""
-        straight = self.straight
-        snapshot = self.curved if straight is None or self.selection.second(task.task_type) else straight
-        return snapshot.belief(task, agents, vector)
+        better = self.curved if self.selection.second(task.task_type) else self.straight
+        return better.belief(task, agents, vector)
 
 
 class FourierSelection:
@@ -88,19 +87,12 @@ class FourierSelection:
         curved = straight.design is None or self._model_selection.current.second(task.task_type)
         return (self.curved if curved else straight).predicted(agent, task, None)
 
-    def publish(self) -> FourierSnapshot | None:
-        """Publish what was learnt; None before anything was."""
-        curved = self.curved.publish()
-        if curved is None:
-            return None
-        return FourierSnapshot(curved, self.straight.publish(), self._model_selection.current)
-
-    def intact(self, snapshot: FourierSnapshot) -> bool:
-        """Whether what a request read has not been written meanwhile."""
-        straight = snapshot.straight
-        return self.curved.buffer.intact(snapshot.curved.generation) and (
-            straight is None or self.straight.buffer.intact(straight.generation)
-        )
+    def publish(self) -> FourierSnapshot | VectorSnapshot | None:
+        """Publish what was learnt: the one where there are no Fourier features to be without; None before anything."""
+        curved, straight = self.curved.publish(), self.straight.publish()
+        if curved is None or straight is None:
+            return curved
+        return FourierSnapshot(curved, straight, self._model_selection.current)
 
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""

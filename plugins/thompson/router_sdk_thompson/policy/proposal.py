@@ -27,13 +27,14 @@ DRAWS_LEAST = 64
 
 def proposal_of(belief: Belief, agents: AgentSet, sampling: Sampling, estimates: Estimates) -> Proposal:
     """Probabilities, scores and reasons."""
-    names, (rewards, reaches) = agents.names, belief.rewards()
-    if estimates.quality_alone:
-        # Logits are drawn as they are: the sigmoid keeps their order.
-        heights, found = rewards, choice_probabilities(sampling, names, belief.means, belief.widths, belief.seed)
-    else:
+    names, means, widths = agents.names, belief.means, belief.widths
+    rewards, reaches = belief.rewards() if belief.logits else (means, widths)
+    heights = rewards
+    if not estimates.quality_alone:
+        # Logits are drawn as they are where nothing else counts: the sigmoid keeps their order.
         heights, widths = estimates.utility(agents, names, rewards, reaches)
-        found = choice_probabilities(sampling, names, heights, widths, belief.seed)
+        means = heights
+    found = choice_probabilities(sampling, names, means, widths, belief.seed)
     best = found.index(max(found))
 
     def explain() -> Mapping[str, Any]:
@@ -46,7 +47,7 @@ def proposal_of(belief: Belief, agents: AgentSet, sampling: Sampling, estimates:
         return {"mode": belief.mode, "sampling": sampling, "agents": told}
 
     confidence = min(max(rewards[best], 0.0), 1.0)
-    return Proposal(dict(zip(names, found, strict=True)), dict(zip(names, heights, strict=True)), confidence, explain)
+    return Proposal(dict(zip(names, found)), dict(zip(names, heights)), confidence, explain)  # noqa: B905
 
 
 def choice_probabilities(

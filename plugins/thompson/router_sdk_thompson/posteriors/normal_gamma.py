@@ -71,7 +71,8 @@ class NormalGamma(LinearSnapshot):
         self._settle(row, 0.0, 0.0)
 
     def _settle(self, row: int, count: float, residual: float) -> None:
-        count, residual = max(count, 0.0), max(residual, 0.0)
+        count = count if count > 0.0 else 0.0
+        residual = residual if residual > 0.0 else 0.0
         self.count[row], self.residual[row] = count, residual
         self.noise[row] = (self._kappa * self.guess + residual) / (self._kappa + count)
 
@@ -212,7 +213,8 @@ def add_outer(matrix: NDArray[Any], factor: float, left: NDArray[Any], right: ND
         right: Shape ``(n,)``.
     """
     # BLAS counts in columns, so it is handed the transpose.
-    _ger()(factor, right, left, a=matrix.T, overwrite_x=1, overwrite_y=1, overwrite_a=1)
+    # By place, since names cost as much again: alpha, x, y, their steps, a, and that all three may be overwritten.
+    _ger()(factor, right, left, 1, 1, matrix.T, 1, 1, 1)
 
 
 @cache

@@ -196,7 +196,7 @@ class TextModel:
         same = snapshot is not None and snapshot.events == self.events and snapshot.prior is self._prior
         if snapshot is None or not same or self.buffer.changed:
             copy = self.buffer.publish(self.evidence)
-            snapshot = TextSnapshot(self.config, copy, self._prior, self.events, self.buffer.generation, self._seed)
+            snapshot = TextSnapshot(self.config, copy, self._prior, self.events, self._seed)
             self._snapshot = snapshot
         return snapshot
 
@@ -295,7 +295,6 @@ class TextSnapshot(NamedTuple):
     evidence: DiagonalGaussian
     prior: DiagonalGaussian | None
     events: int
-    generation: int
     seed: int
 
     @property

@@ -46,20 +46,22 @@ class VectorSnapshot(NamedTuple):
 
     config: ThompsonConfig
     design: Design
+    width: int
     posterior: LinearSnapshot
     events: int
-    generation: int
     seed: int
 
     def belief(self, task: Task, agents: AgentSet, vector: NDArray[Any] | None) -> Belief | None:
         """Mean and width of each agent at this task; None below ``min_context_evidence``."""
         if self.events < self.config.min_context_evidence:
             return None
-        posterior, names = self.posterior, agents.names
-        x = self.design.encode(vector, described(task), np.float32)
-        means, widths = posterior.scores(names, x, self.config.exploration)
-        seed = f"{self.seed}\0{self.events}\0{x.tobytes().hex()}" if self.config.sampling == "independent" else ""
-        return Belief("features", means, widths, posterior.counts, seed, self.config.likelihood == "logistic")
+        config, posterior, seed = self.config, self.posterior, ""
+        x = np.zeros(self.width + 1, np.float32)
+        factor = self.design.encode_into(x[:-1], vector, described(task))
+        means, widths = posterior.scores(agents.names, x, config.exploration, factor)
+        if config.sampling == "independent":
+            seed = f"{self.seed}\0{self.events}\0{x[:-1].tobytes().hex()}"
+        return Belief("features", means, widths, posterior.counts, seed, config.likelihood == "logistic")
 
 
 class VectorModel:
@@ -103,8 +105,19 @@ class VectorModel:
         self.posterior = self.empty()
         return design
 
-    def _make_room(self, design: Design, agents: int) -> Design:
-        """Give up features where so many agents have no room for them all."""
+    def _make_room(self, design: Design, agents: int, settling: bool) -> Design:
+        """Take up columns that have turned up; give up features where so many agents have no room for them all."""
+        design, posterior = self._given_up(design, agents), self.posterior
+        if posterior.width != design.width:
+            if design.fourier is not None:
+                design.fourier.grow(design.columns.count)
+            posterior.widen(design.width)
+            self._frozen = None
+        if settling:
+            self._frozen = None
+        return design
+
+    def _given_up(self, design: Design, agents: int) -> Design:
         now = design.layout
         kept = fitting(now, agents)
         if kept == now:
@@ -140,17 +153,11 @@ class VectorModel:
         """Take in what one revision says; ``publish`` shows it."""
         features = described(task)
         design = self.design or self._start(vector, features, len(example.eligible))
-        posterior = self.posterior
+        posterior, rows = self.posterior, self.posterior.rows
         settling = bool(features) and example.previous is None and design.columns.fit(features)
-        if settling:
-            self._frozen = None
-        newcomers = sum(change.agent not in posterior.rows for change in told)
-        design = self._make_room(design, len(posterior.rows) + newcomers)
-        if posterior.width != design.width:
-            if design.fourier is not None:
-                design.fourier.grow(design.columns.count)
-            posterior.widen(design.width)
-            self._frozen = None
+        newcomers = [agent for agent, _, _ in told if agent not in rows]
+        if settling or newcomers:
+            design = self._make_room(design, len(rows) + len(newcomers), settling)
         self.events += 1
         share = self.time_fading.advance(example.at)
         if share < 1.0:
@@ -228,9 +235,7 @@ class VectorModel:
             fourier = None if design.fourier is None else design.fourier.frozen()
             self._frozen = Design(design.columns.frozen(), fourier)
         copy = self.buffer.publish(self.posterior)
-        self._snapshot = VectorSnapshot(
-            self.config, self._frozen, copy, self.events, self.buffer.generation, self._seed
-        )
+        self._snapshot = VectorSnapshot(self.config, self._frozen, design.width, copy, self.events, self._seed)
         return self._snapshot
 
     def _watch(self, posterior: NormalGamma, agent: str, surprise: float) -> None:

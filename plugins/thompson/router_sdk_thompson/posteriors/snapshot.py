@@ -7,7 +7,7 @@ promising few are read.
 
 Arrays are published in two copies, of which one is read while the other catches up. A request never sees half an
 update, and it never waits: it reads the newest finished copy. That copy is written again only two publications later,
-which a request that was so slow notices by ``intact`` and asks again.
+which a request that was so slow has to notice, and ask again.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 LONG = 64
 """Agents beyond which only a short-list's variances are computed."""
 SHORT_LIST = 16
+ANYWHERE: list[Any] = []
+"""Stands for all places of a row."""
 REACH = 2.0
 """Standard deviations by which hope exceeds the mean."""
 
@@ -79,39 +81,45 @@ class LinearSnapshot:
         self.count, self.noise = [0.0] * rows, [self.guess] * rows
         self._asked: tuple[Sequence[str], int, list[int], bool, int, NDArray[Any]] = ((), -1, [], False, 0, self._block)
 
-    def scores(self, agents: Sequence[str], x: NDArray[Any], alpha: float) -> tuple[list[float], list[float]]:
+    def scores(
+        self, agents: Sequence[str], x: NDArray[Any], alpha: float, factor: float = 1.0
+    ) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of each agent's score at ``x``, the latter times ``alpha``.
 
         Agents beyond a short-list of the most promising get width 0 where there are very many.
 
         Args:
             agents: Whose.
-            x: Features, shape ``(d,)``, of the arrays' own type: any other has them converted, which takes long.
+            x: Features, shape ``(d,)``, or ``(d + 1,)`` with a 0 behind them, which saves a copy; of the arrays' own
+                type: any other has them converted, which takes long.
             alpha: Standard deviations that doubt is worth.
+            factor: What ``x`` is to be multiplied by.
         """
         asked, version, order, straight, used, products = self._asked
         if asked is not agents or version != self._version:
             order, straight, used, products = self._order(agents)
-        alpha *= self.closer
+        width, offset, alpha = self.width, self.offset, alpha * self.closer * factor
+        if len(x) == width:
+            x = np.append(x, x.dtype.type(0.0))
         if 0 < used <= LONG:
-            width = self.width
-            found = products.dot(x).reshape(used, width + 1)
-            means, variances = found[:, width].tolist(), found[:, :width].dot(x).tolist()
+            # Each row gives the covariance times x, and the mean's product behind it, which the 0 leaves out.
+            found = products.dot(x[:width]).reshape(used, width + 1)
+            means, variances = found[:, width].tolist(), found.dot(x).tolist()
             # The noise has an entry for each row that there is room for.
-            pairs = zip(variances, self.noise, strict=False)
+            pairs = zip(variances, self.noise)  # noqa: B905
             widths = [alpha * sqrt(variance * noise) if variance > 0.0 else 0.0 for variance, noise in pairs]
         elif used:
             noises = np.array(self.noise[:used], self._dtype)
+            x = x[:width]
             means, widths = short_listed(self.sigma, self.mean[:used], self.spread[:used], noises, x, alpha)
         else:
             means, widths = [], []
-        offset = self.offset
         if straight:
-            return [offset + mean for mean in means], widths
+            return [offset + factor * mean for mean in means], widths
         # The prior answers for an agent without a row; it stands last, where -1 finds it.
         means.append(0.0)
         widths.append(alpha * sqrt(self.guess * float(x.dot(x)) / self.ridge))
-        return [offset + means[row] for row in order], [widths[row] for row in order]
+        return [offset + factor * means[row] for row in order], [widths[row] for row in order]
 
     def _order(self, agents: Sequence[str]) -> tuple[list[int], bool, int, NDArray[Any]]:
         """Where the agents are, for their scores.
@@ -194,26 +202,26 @@ class DoubleBuffer(Generic[M]):
         make: Makes an empty copy.
 
     Attributes:
-        generation: Number of the newest publication.
-        changed: Whether anything was touched since.
+        changed: Whether anything was touched since the newest publication.
     """
 
     def __init__(self, make: Callable[[], M]) -> None:
         self._buffers = (make(), make())
         self._touched: tuple[dict[int, list[NDArray[np.intp]]], dict[int, list[NDArray[np.intp]]]] = ({}, {})
-        self.generation = 0
         self.changed = True
-        self._writing = 0
+        self._next = 0
 
     def touch(self, row: int, places: NDArray[np.intp] | None) -> None:
         """Note that a row changed, at these places only or, with None, anywhere."""
         self.changed = True
-        for touched in self._touched:
-            if places is None:
-                touched[row] = []
-            elif row not in touched:
+        older, newer = self._touched
+        if places is None:
+            older[row] = newer[row] = ANYWHERE
+            return
+        for touched in (older, newer):
+            if row not in touched:
                 touched[row] = [places]
-            elif touched[row]:
+            elif touched[row] is not ANYWHERE:
                 touched[row].append(places)
 
     def touch_all(self, rows: Iterable[int]) -> None:
@@ -223,15 +231,9 @@ class DoubleBuffer(Generic[M]):
 
     def publish(self, source: M) -> M:
         """Bring the older copy up to date; it is the one to read from now on."""
-        following = self.generation + 1
-        self._writing = following
-        copy, touched = self._buffers[following & 1], self._touched[following & 1]
+        copy, touched = self._buffers[self._next], self._touched[self._next]
         copy.catch_up(source, touched)
         touched.clear()
         self.changed = False
-        self.generation = following
+        self._next = 1 - self._next
         return copy
-
-    def intact(self, generation: int) -> bool:
-        """Whether the copy of that generation has not been written again."""
-        return self._writing <= generation + 1
