@@ -18,7 +18,8 @@ TEXTS = ["please refund my order", "write a program that sorts", "", "plan a tri
 SERVE = """
 import sys
 from pathlib import Path
-from router_sdk_bert.encoding import EncoderSettings, load_encoder
+from router_sdk_bert.config import EncoderSettings
+from router_sdk_bert.encoding.encoder import load_encoder
 encoder = load_encoder(Path(sys.argv[1]), EncoderSettings())
 assert len(encoder.encode(["route this", "and that"])) == 2
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
