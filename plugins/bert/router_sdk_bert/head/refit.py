@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from router_sdk.numerics.state_file import array_of
 from router_sdk_bert.head.logistic_regression import Axes, LogisticModel, fit_logistic, make_loss, regression_features
-from router_sdk_bert.head.neighbours import COARSE, FEW, WIDTHS, coarse_of, count_votes, evidence, nearest_of_many
+from router_sdk_bert.head.neighbours import (
+    COARSE,
+    FEW,
+    WIDTHS,
+    coarse_of,
+    count_votes,
+    evidence,
+    nearest_of_many,
+    with_aside,
+)
 from router_sdk_bert.head.out_of_scope import REFERENCES, surroundings
 
 if TYPE_CHECKING:
@@ -111,6 +120,21 @@ class Model:
     projection: NDArray[np.float32] | None
     references: NDArray[np.float32]
     held_out: int
+    _turns: NDArray[np.float32] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        projection = np.zeros((self.logistic.weights.shape[1], 0), np.float32)
+        projection = projection if self.projection is None else self.projection
+        turns = np.concatenate((self.logistic.weights, self.logistic.axes.turn.T, projection.T))
+        object.__setattr__(self, "_turns", np.ascontiguousarray(turns))
+
+    def seen(self, vector: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
+        """The logistic estimate's log odds of one vector, and its coarse vector, from one product."""
+        logistic, turned = self.logistic, self._turns @ vector
+        agents, axes = len(logistic.weights), len(logistic.axes.shift)
+        inside = turned[agents + axes :]
+        coarse = None if self.projection is None else with_aside(inside)
+        return logistic.odds_of(turned[:agents], turned[agents : agents + axes]), coarse
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What ``read_model`` reads."""

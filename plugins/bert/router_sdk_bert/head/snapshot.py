@@ -57,8 +57,8 @@ class Snapshot:
         if model is None:
             return None
         codes, columns, strangers = self._places_of(names, model)
-        found = nearest(self.stored, vector, model.projection, self.config.neighbours)
-        logistic = model.logistic.odds(vector)
+        logistic, coarse = model.seen(vector)
+        found = nearest(self.stored, vector, coarse, self.config.neighbours)
         odds = model.blend[0] * logistic[columns]
         if len(strangers):
             odds[strangers] = model.blend[0] * logistic.min()
