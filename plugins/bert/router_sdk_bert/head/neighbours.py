@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -122,13 +121,13 @@ def coarse_of(vectors: NDArray[np.float32], projection: NDArray[np.float32]) -> 
     """
     found = np.empty((*vectors.shape[:-1], projection.shape[1] + 1), dtype=np.float32)
     inside = np.matmul(vectors, projection, out=found[..., :-1])
-    found[..., -1] = np.sqrt(ASIDE * np.maximum(1.0 - np.square(inside).sum(axis=-1), 0.0))
+    found[..., -1] = left_out(np.square(inside).sum(axis=-1))
     return found
 
 
-def with_aside(inside: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The same for one vector of which the projection is known, shape ``(c,)``."""
-    return np.append(inside, np.float32(math.sqrt(ASIDE * max(1.0 - float(inside @ inside), 0.0))))
+def left_out(inside: Any) -> Any:
+    """The last number of coarse vectors whose others' squares sum to this."""
+    return np.sqrt(ASIDE * np.maximum(1.0 - inside, 0.0))
 
 
 def _candidates(
@@ -211,7 +210,7 @@ class Votes(NamedTuple):
     mass: NDArray[np.float64]
 
 
-def count_votes(cosines: NDArray[np.float32], facts: Facts, codes: NDArray[np.intp]) -> Votes:
+def count_votes(cosines: NDArray[np.float32], facts: Facts, codes: NDArray[np.intp] | NDArray[np.int32]) -> Votes:
     """Weigh a task's neighbours by nearness and let each vote.
 
     Args:

@@ -17,8 +17,8 @@ from router_sdk_bert.head.neighbours import (
     coarse_of,
     count_votes,
     evidence,
+    left_out,
     nearest_of_many,
-    with_aside,
 )
 from router_sdk_bert.head.out_of_scope import REFERENCES, surroundings
 
@@ -123,18 +123,22 @@ class Model:
     _turns: NDArray[np.float32] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        projection = np.zeros((self.logistic.weights.shape[1], 0), np.float32)
-        projection = projection if self.projection is None else self.projection
-        turns = np.concatenate((self.logistic.weights, self.logistic.axes.turn.T, projection.T))
-        object.__setattr__(self, "_turns", np.ascontiguousarray(turns))
+        parts = [self.logistic.weights, self.logistic.axes.turn.T]
+        if self.projection is not None:
+            parts += [self.projection.T, np.zeros((1, len(self.projection)), dtype=np.float32)]
+        object.__setattr__(self, "_turns", np.ascontiguousarray(np.concatenate(parts)))
 
     def seen(self, vector: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
         """The logistic estimate's log odds of one vector, and its coarse vector, from one product."""
         logistic, turned = self.logistic, self._turns @ vector
-        agents, axes = len(logistic.weights), len(logistic.axes.shift)
-        inside = turned[agents + axes :]
-        coarse = None if self.projection is None else with_aside(inside)
-        return logistic.odds_of(turned[:agents], turned[agents : agents + axes]), coarse
+        agents = len(logistic.weights)
+        before = agents + len(logistic.axes.shift)
+        odds = logistic.odds_of(turned[:agents], turned[agents:before])
+        if self.projection is None:
+            return odds, None
+        coarse = turned[before:]
+        coarse[-1] = left_out(float(coarse @ coarse))
+        return odds, coarse
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What ``read_model`` reads."""
