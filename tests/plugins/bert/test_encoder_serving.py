@@ -62,6 +62,15 @@ def test_under_int8_a_vector_depends_on_its_text_alone(tiny_encoder):
     assert np.array_equal(together, alone)
 
 
+def test_int8_may_run_texts_of_one_length_together(tiny_encoder_folder, tiny_encoder):
+    encoder = load_encoder(tiny_encoder_folder, EncoderSettings(int8_batches=True))
+    assert encoder.tag == tiny_encoder.tag
+    for ours, alone in zip(encoder.encode(TEXTS * 3), tiny_encoder.encode(TEXTS * 3), strict=True):
+        assert ours @ alone > 0.95
+    for text in TEXTS:
+        assert np.array_equal(encoder.encode([text]), tiny_encoder.encode([text]))
+
+
 def test_many_threads_get_what_one_gets(tiny_encoder):
     expected = tiny_encoder.encode(TEXTS)
     with ThreadPoolExecutor(8) as pool:
