@@ -240,7 +240,8 @@ def timing(report: Report, seeds: range) -> None:
     snapshot, found, whole = head.snapshot, [], []
     for place in texts.part("test")[:1_000]:
         started = time.perf_counter()
-        nearest(snapshot.stored, texts.vectors[place], snapshot.model.projection, head.config.neighbours)
+        _, coarse = snapshot.model.seen(texts.vectors[place])
+        nearest(snapshot.stored, texts.vectors[place], coarse, head.config.neighbours)
         middle = time.perf_counter()
         snapshot.estimate(texts.vectors[place], tuple(names))
         found.append(1e3 * (middle - started))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -160,3 +160,14 @@ class RequestContext(RouteContext):
         if vector is None:
             vector = self.vectors[found.tag] = found.encode([self._task.text])[0]
         return vector
+
+    def encode_batch(self, encoder: str | Encoder, contexts: Sequence[RouteContext]) -> list[NDArray[Any]]:
+        """The tasks' texts as that encoder sees them; those that are not known are encoded together."""
+        found = self._shared.encoders[encoder] if isinstance(encoder, str) else encoder
+        own = [one for one in contexts if isinstance(one, RequestContext)]
+        missing = [one for one in own if one.vectors is None or found.tag not in one.vectors]
+        if missing:
+            vectors = found.encode([one._task.text for one in missing])
+            for one, vector in zip(missing, vectors, strict=True):
+                one.vectors = {**(one.vectors or {}), found.tag: vector}
+        return [one.encode(found) for one in contexts]

@@ -192,16 +192,31 @@ class BertStrategy(Strategy):
         published = self._published
         if published is None or not task.text.strip() or not len(agents):
             return None
-        vector = np.asarray(context.encode(published.encoder), dtype=np.float32)
-        if not vector.any():
-            return None
-        estimate = published.snapshot.estimate(vector, agents.names)
+        return self._proposal(published.snapshot, context.encode(published.encoder), agents.names)
+
+    def propose_batch(
+        self, tasks: Sequence[Task], agents: AgentSet, contexts: Sequence[RouteContext]
+    ) -> list[Proposal | None]:
+        """``propose`` for many tasks, whose texts are encoded together."""
+        published, answers = self._published, cast("list[Proposal | None]", [None] * len(tasks))
+        told = [place for place, task in enumerate(tasks) if task.text.strip()]
+        if published is None or not told or not len(agents):
+            return answers
+        vectors = contexts[told[0]].encode_batch(published.encoder, [contexts[place] for place in told])
+        for place, vector in zip(told, vectors, strict=True):
+            answers[place] = self._proposal(published.snapshot, vector, agents.names)
+        return answers
+
+    def _proposal(self, snapshot: AnySnapshot, encoded: NDArray[Any], names: tuple[str, ...]) -> Proposal | None:
+        """What the head makes of one embedding."""
+        vector = np.asarray(encoded, dtype=np.float32)
+        estimate = snapshot.estimate(vector, names) if vector.any() else None
         if estimate is None:
             return None
-        snapshot, count = published.snapshot, self.settings.nearest_shown
+        count = self.settings.nearest_shown
         expected = partial(self.predictor.of, vector=vector)
-        evidence = partial(explain, snapshot, estimate, expected, agents.names, count)
-        return proposal_of(estimate, agents.names, self.settings, evidence)
+        evidence = partial(explain, snapshot, estimate, expected, names, count)
+        return proposal_of(estimate, names, self.settings, evidence)
 
     def attribute(self, text: str, agents: Sequence[str], agent: str) -> list[tuple[str, float]]:
         """How much each word speaks for an agent, in log odds against the best other one; slow, not for requests.

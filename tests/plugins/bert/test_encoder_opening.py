@@ -26,7 +26,8 @@ def refuse(*args, **kwargs):
     raise AssertionError("the network was touched")
 
 socket.socket.connect = socket.getaddrinfo = refuse
-from router_sdk_bert.encoding import EncoderSettings, open_encoder
+from router_sdk_bert.config import EncoderSettings
+from router_sdk_bert.encoding.encoder import open_encoder
 encoder = open_encoder(EncoderSettings(), Path(sys.argv[1]))
 encoder.encode(["route this"])
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
@@ -34,7 +35,7 @@ print(*sorted({name.partition(".")[0] for name in sys.modules}))
 ASK = """
 import sys, time
 from router_sdk.plugin import EncoderUnavailableError
-from router_sdk_bert.encoding import EncoderSettings
+from router_sdk_bert.config import EncoderSettings
 from router_sdk_bert.encoding.weights import find_weights
 import huggingface_hub
 huggingface_hub.HfApi, huggingface_hub.snapshot_download

@@ -157,6 +157,6 @@ def test_a_fit_can_be_resumed_in_another_process_folder(serving, tmp_path):
 
 
 def test_settings_alone_import_no_torch():
-    code = "import sys, router_sdk_bert.fitting; print('torch' in sys.modules)"
+    code = "import sys, router_sdk_bert.finetuning.fit; print('torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(said.stdout.lower()) is False

@@ -118,7 +118,7 @@ def test_coarse_search_finds_nearly_all_of_the_nearest():
     hits = []
     for asked in clusters(40, dimension=256, spread=1.0, seed=5)[0]:
         one = nearest(VectorMemory((exact,)), asked, None, 32).places
-        other = nearest(VectorMemory((coarse,)), asked, projection, 32).places
+        other = nearest(VectorMemory((coarse,)), asked, coarse_of(asked, projection), 32).places
         hits.append(len(set(one) & set(other)) / 32)
     assert np.mean(hits) > 0.6
     assert nearest(VectorMemory((shelf_of(vectors[:0]),)), vectors[0], None, 5) is None

@@ -302,6 +302,33 @@ def test_it_learns_through_a_router(tmp_path, monkeypatch):
         assert decision.explain()["evidence"]["nearest"]
 
 
+class CountingEncoder(HashedWordsEncoder):
+    """Notes how many texts it was given at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.given = []
+
+    def encode(self, texts):
+        self.given.append(len(texts))
+        return super().encode(texts)
+
+
+def test_the_texts_of_a_batch_are_encoded_together_and_once(tmp_path, monkeypatch):
+    encoder = CountingEncoder()
+    monkeypatch.setattr(BertStrategy, "open", lambda self: encoder)
+    settings = {"bert": {"wait_for_encoder": True}}
+    with Router(AGENTS, strategies=["bert", "heuristic"], store=tmp_path / "r.db", seed=0, strategy=settings) as router:
+        encoder.given.clear()
+        texts = ["the build is broken", Task(task_type="sums"), "translate this page", "an invoice"]
+        decisions = router.route_batch(texts)
+        assert encoder.given == [3]
+        assert [one.strategy == "bert" for one in decisions] == [True, False, True, True]
+        assert [bool(one.vectors) for one in decisions] == [True, False, True, True]
+        alone = [router.route(text) for text in texts]
+        assert [one.probabilities for one in decisions] == [one.probabilities for one in alone]
+
+
 def test_prior_vectors_of_other_shapes_are_ignored():
     strategy, encoder = prepared(), HashedWordsEncoder()
     broken = make_example("coder", 1.0, task=Task(features={"a": 1.0}), vectors={encoder.tag: np.full(64, np.nan)})

@@ -22,24 +22,25 @@ class OnnxSession:
     """An exported encoder.
 
     Its graph knows no padding: only texts of one length share a run. Dynamic int8 scales activations over all that
-    a run holds, so that a text's vector would depend a little on its neighbours; there each text runs alone, and its
-    vector depends on the text and nothing else. (On one thread a batch of very short texts would be twice as fast, one
-    of 32 tokens and more no faster at all.)
+    a run holds, so that a text's vector would depend on its neighbours; there each text runs alone, and its vector
+    depends on the text and nothing else, unless it is told otherwise. (On one thread a batch of very short texts is
+    twice as fast, one of 32 tokens and more hardly faster at all.)
 
     Args:
         content: The ONNX model.
         precision: Of its matrix products.
+        int8_batches: Whether texts of one length share a run under int8, too.
 
     Raises:
         CorruptArtifactError: if it cannot be read.
         EncoderUnavailableError: if onnxruntime is not installed.
     """
 
-    def __init__(self, content: bytes, precision: Precision) -> None:
+    def __init__(self, content: bytes, precision: Precision, *, int8_batches: bool = False) -> None:
         with no_fork():
             self._session = _session_of(content)
         self.precision = precision
-        self._batch = 1 if precision == "int8" else _BATCH
+        self._batch = 1 if precision == "int8" and not int8_batches else _BATCH
 
     def __call__(self, tokens: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
         """Normalised vectors, shape ``(d,)`` each."""

@@ -96,7 +96,7 @@ def _read(sealed: SealedFolder, settings: EncoderSettings) -> Opened:
     longest = min(settings.max_tokens, description.longest)
     tokens = TextTokens(sealed.read(_TOKENIZER), longest, settings.preparation, description.prompt)
     backend = _usable(settings.wanted_backend, description, sealed)
-    run = _runner(backend, description, sealed)
+    run = _runner(backend, description, sealed, int8_batches=settings.int8_batches)
     _try(run, tokens, description.dimension)
     return Opened(
         folder=sealed.path,
@@ -116,9 +116,10 @@ def _usable(wanted: Backend, description: EncoderDescription, sealed: SealedFold
     return description.backend
 
 
-def _runner(backend: Backend, description: EncoderDescription, sealed: SealedFolder) -> Runner:
+def _runner(backend: Backend, description: EncoderDescription, sealed: SealedFolder, *, int8_batches: bool) -> Runner:
     if backend != "torch":
-        return OnnxSession(sealed.read(MODEL_FILES[backend]), "int8" if backend == "onnx-int8" else "fp32")
+        precision: Precision = "int8" if backend == "onnx-int8" else "fp32"
+        return OnnxSession(sealed.read(MODEL_FILES[backend]), precision, int8_batches=int8_batches)
     from router_sdk_bert.encoding.torch_backend import TorchBackend, load_module
 
     return TorchBackend(load_module(sealed.path, description.pooling))

@@ -103,13 +103,13 @@ def proposal_of(
 
     Nobody gets the task where that is likelier than any agent, or the task is too novel.
     """
-    best = int(np.argmax(estimate.odds))
-    if estimate.nobody > estimate.chances[best]:
+    chances = estimate.chances.tolist()
+    best = chances[int(estimate.odds.argmax())]
+    if estimate.nobody > best:
         return Proposal({}, confidence=min(estimate.nobody, 1.0), evidence=evidence, no_agent_fits=True)
     if config.novelty_threshold is not None and estimate.novelty > config.novelty_threshold:
-        return Proposal({}, confidence=float(1.0 - estimate.chances[best]), evidence=evidence, no_agent_fits=True)
+        return Proposal({}, confidence=1.0 - best, evidence=evidence, no_agent_fits=True)
     given = choice_probabilities(estimate.odds, estimate.doubt)
-    chances = estimate.chances.tolist()
     favourite = given.index(max(given))
     return Proposal(
         dict(zip(names, given, strict=True)),

@@ -229,9 +229,13 @@ class LogisticModel:
 
     def odds(self, vector: NDArray[np.float32]) -> NDArray[np.float64]:
         """Log odds for one vector, shape ``(k,)``."""
-        found = self.weights @ vector + self.intercepts
+        return self.odds_of(self.weights @ vector, vector @ self.axes.turn)
+
+    def odds_of(self, plain: NDArray[np.float32], turned: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The same of a vector's products with the weights, shape ``(k,)``, and with the axes' turn, shape ``(r,)``."""
+        found = plain + self.intercepts
         if self.curvature.shape[1]:
-            along = self.axes.of(vector)
+            along = turned - self.axes.shift
             found += (self.forms @ along).reshape(len(found), -1) @ along
         return found.astype(np.float64)
 

@@ -36,9 +36,9 @@ def novelty(neighbours: Neighbours, odds: NDArray[np.float64]) -> float:
         odds: The logistic estimate's log odds of all agents.
     """
     usual = neighbours.cosines[:NEAR] + ALLOWANCE * neighbours.density[:NEAR]
-    # Sums, because numpy's means take three times as long.
-    loudest = odds.max() - odds.sum() / len(odds)
-    return float(1.0 - usual.sum() / len(usual) - LOUDNESS * loudest)
+    # Sums of numpy's own kind, because its means take three times as long.
+    loudest = odds.max() - np.add.reduce(odds) / len(odds)
+    return float(1.0 - np.add.reduce(usual) / len(usual) - LOUDNESS * loudest)
 
 
 def surroundings(

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from router_sdk.numerics.state_file import array_of
 from router_sdk_bert.head.logistic_regression import Axes, LogisticModel, fit_logistic, make_loss, regression_features
-from router_sdk_bert.head.neighbours import COARSE, FEW, WIDTHS, coarse_of, count_votes, evidence, nearest_of_many
+from router_sdk_bert.head.neighbours import (
+    COARSE,
+    FEW,
+    WIDTHS,
+    coarse_of,
+    count_votes,
+    evidence,
+    left_out,
+    nearest_of_many,
+)
 from router_sdk_bert.head.out_of_scope import REFERENCES, surroundings
 
 if TYPE_CHECKING:
@@ -111,6 +120,25 @@ class Model:
     projection: NDArray[np.float32] | None
     references: NDArray[np.float32]
     held_out: int
+    _turns: NDArray[np.float32] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        parts = [self.logistic.weights, self.logistic.axes.turn.T]
+        if self.projection is not None:
+            parts += [self.projection.T, np.zeros((1, len(self.projection)), dtype=np.float32)]
+        object.__setattr__(self, "_turns", np.ascontiguousarray(np.concatenate(parts)))
+
+    def seen(self, vector: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
+        """The logistic estimate's log odds of one vector, and its coarse vector, from one product."""
+        logistic, turned = self.logistic, self._turns @ vector
+        agents = len(logistic.weights)
+        before = agents + len(logistic.axes.shift)
+        odds = logistic.odds_of(turned[:agents], turned[agents:before])
+        if self.projection is None:
+            return odds, None
+        coarse = turned[before:]
+        coarse[-1] = left_out(float(coarse @ coarse))
+        return odds, coarse
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What ``read_model`` reads."""
