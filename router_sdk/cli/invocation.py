@@ -148,6 +148,9 @@ def command(function: Callable[Concatenate[Invocation, P], None]) -> Callable[..
         with logging_to(invocation.log_file, verbose=invocation.verbose, as_json=invocation.as_json):
             function(invocation, **arguments)  # type: ignore[call-arg]
 
+    # Typer keeps the ends of lines; a terminal has its own width.
+    paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+    run.__doc__ = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     run.__annotations__ = hints
     run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [

@@ -14,11 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from router_sdk.cli.tables import visible
 from router_sdk.errors import InvalidInputError, RouterError, StoreUnavailableError
-from router_sdk.records.record import describe
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -222,8 +219,13 @@ def describe_fault(error: Exception) -> tuple[str, int]:
     """A fault in words, and the exit code that goes with it."""
     if isinstance(error, RouterError):
         return str(error), BAD_INPUT if isinstance(error, (InvalidInputError, LookupError)) else OTHER
-    if isinstance(error, ValidationError):
-        return describe(error), BAD_INPUT
+    if "pydantic" in sys.modules:  # nothing else raises its errors
+        from pydantic import ValidationError
+
+        from router_sdk.records.record import describe
+
+        if isinstance(error, ValidationError):
+            return describe(error), BAD_INPUT
     if isinstance(error, sqlite3.Error):
         return f"the store cannot be read: {error}", OTHER
     if isinstance(error, OSError) and error.strerror:
