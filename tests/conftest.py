@@ -72,6 +72,12 @@ def pytest_collection_finish():
     gc.freeze()  # A million objects of libraries and tests, which no collection has to go through again.
 
 
+@pytest.fixture(scope="session", autouse=True)
+def temporary_files(tmp_path_factory):
+    """What is made without ``tmp_path``, and by processes that were killed, goes with the folder of the session."""
+    os.environ["TMPDIR"] = tempfile.tempdir = str(tmp_path_factory.mktemp("made"))
+
+
 @pytest.fixture
 def store_path(tmp_path):
     """A database file that does not exist yet."""
