@@ -97,7 +97,7 @@ def model(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("turn", range(4))
+@pytest.mark.parametrize("turn", [0, *(pytest.param(turn, marks=pytest.mark.reliability) for turn in range(1, 4))])
 def test_a_program_with_a_model_ends_well(tmp_path: Path, model: Path, turn: int) -> None:
     check(tmp_path / "router.db", run(two_with_a_model, tmp_path / "router.db", model), recorded=6)
 

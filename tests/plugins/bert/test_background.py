@@ -314,7 +314,7 @@ def closed_by_a_signal(model):
     return strategy.warm_up()
 
 
-@pytest.mark.parametrize("turn", range(3))
+@pytest.mark.parametrize("turn", [0, *(pytest.param(turn, marks=pytest.mark.reliability) for turn in range(1, 3))])
 @pytest.mark.parametrize("program", [two_closed, forgotten])
 def test_a_program_may_end_while_an_encoder_opens(tiny_encoder_folder, program, turn):
     assert run(program, tiny_encoder_folder) in (["MainThread"], "done")
