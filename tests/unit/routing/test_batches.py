@@ -3,7 +3,7 @@
 import numpy as np
 
 from router_sdk import Task
-from router_sdk.routing.request import Encoders, RequestContext, Surroundings
+from router_sdk.routing.context import Encoders, RequestContext, Surroundings
 from router_sdk.testing import HashedWordsEncoder
 
 
