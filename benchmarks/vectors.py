@@ -167,15 +167,16 @@ def beside(repeats: int, calls: int, width: int, goals: dict[str, tuple[float, f
 
 def posterior_alone(repeats: int, calls: int) -> list[Figure]:
     """What the posterior and the probabilities take of a decision and an update, without a strategy around them."""
-    from router_sdk_thompson.envelope import shared_draw
-    from router_sdk_thompson.normal_gamma import NormalGamma
+    from router_sdk_thompson.posteriors.normal_gamma import NormalGamma
+
+    from router_sdk.numerics.shared_draw import shared_draw
 
     posterior, names = NormalGamma(65, 0.16, 1.0, 5.0, 0.6), tuple(f"agent-{place}" for place in range(5))
     points, rewards = stream(65)
     points /= np.sqrt((points * points).sum(axis=1, keepdims=True))
     for turn in range(TAUGHT):
         posterior.observe(posterior.row(names[turn % 5]), points[turn], rewards[turn], 1.0)
-    reading, asked = posterior.reading(), points.astype(np.float32)
+    reading, asked = posterior.new_snapshot(), points.astype(np.float32)
     reading.catch_up(posterior, {row: [] for row in range(5)})
     turns, learnt = count(), count()
 
@@ -208,7 +209,7 @@ def crowds(repeats: int, calls: int) -> list[Figure]:
 
 def text(repeats: int, calls: int) -> list[Figure]:
     """Encoding sixty characters, each text a new one, against hashing every feature by crc32 into a set."""
-    from router_sdk_thompson.text_features import text_ids
+    from router_sdk_thompson.features.hashed_text import text_ids
 
     def hashed(words: str) -> set[int]:
         raw = words.lower().encode()

@@ -1,4 +1,4 @@
-"""What a plugin author imports, and nothing else: stable between minor versions."""
+"""What a plugin author imports, beside the rooms of ``router_sdk.numerics``: stable between minor versions."""
 
 from router_sdk.errors import (
     CorruptArtifactError,
@@ -18,6 +18,7 @@ from router_sdk.records import (
     AgentSet,
     Decision,
     Example,
+    ExampleColumns,
     FeatureValue,
     Outcome,
     Signals,
@@ -55,6 +56,7 @@ __all__ = [
     "EncoderConfig",
     "EncoderUnavailableError",
     "Example",
+    "ExampleColumns",
     "FeatureValue",
     "FitContext",
     "FitError",

@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from router_sdk.records import AgentSet, Distribution, Evidence, Example, FeatureValue, Task, TrainingData
+    from router_sdk.records import (
+        AgentSet,
+        Distribution,
+        Evidence,
+        Example,
+        ExampleColumns,
+        FeatureValue,
+        Task,
+        TrainingData,
+    )
 
 
 class StrategyConfig(BaseModel):
@@ -102,6 +111,15 @@ class RouteContext(ABC):
         Raises:
             KeyError: if no encoder of that name is registered.
         """
+
+    def encode_batch(self, encoder: str | Encoder, contexts: Sequence[RouteContext]) -> list[NDArray[Any]]:
+        """``encode`` of each of some requests of this one's batch, in order; what is not known is encoded together.
+
+        Args:
+            encoder: As in ``encode``.
+            contexts: The requests, this one among them where it is asked for as well.
+        """
+        return [context.encode(encoder) for context in contexts]
 
 
 @dataclass(slots=True, frozen=True)
@@ -240,6 +258,14 @@ class Strategy(ABC):
         stood, by ``load``, finds the example that is to blame, and keeps it as a dead letter. This object then loads
         what the other one learnt from the rest.
         """
+
+    def learn_columns(self, columns: ExampleColumns) -> None:
+        """``learn`` for a whole batch at once. Override both where arrays are cheaper than an object per example.
+
+        It must come to the same as ``learn(columns.examples)``, which it is unless it is overridden.
+        """
+        if type(self).learn is not Strategy.learn:
+            self.learn(columns.examples)
 
     def published(self) -> Sequence[tuple[Proposal, AgentSet]]:
         """Proposals that ``propose`` will return again, with their agents: finished off the hot path."""

@@ -1,7 +1,9 @@
-"""A lazy, sliceable view of the joined examples, oldest first."""
+"""The log as joined examples, oldest first, sliced lazily; and those that people should be asked about."""
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
@@ -12,6 +14,7 @@ from router_sdk.store.tail import LogTail
 if TYPE_CHECKING:
     import sqlite3
 
+    from router_sdk.records import Decision
     from router_sdk.rewards import RewardFunction
     from router_sdk.store import Store
 
@@ -35,10 +38,7 @@ class History(Sequence[Example]):
 
     def _newest(self, seqs: Sequence[int]) -> list[Example]:
         def work(connection: sqlite3.Connection) -> list[Example]:
-            found = LogTail(connection, self._reward).newest(seqs)
-            for example in found[:1]:  # loads what was decided for all of them, while the connection is this thread's
-                _ = example.task, example.vectors, example.eligible
-            return found
+            return LogTail(connection, self._reward).newest(seqs)
 
         return self._store.reader.query(work)
 
@@ -97,3 +97,44 @@ class History(Sequence[Example]):
         for example in self:
             row = self._store.reader.query(lambda c, e=example: c.execute(query, (e.decision_id,)).fetchone())  # type: ignore[misc]
             yield example, row[0] if row else None
+
+
+# -- whom to ask about
+
+RECENT = 1_000
+"""Among how many of the newest decisions without an outcome to look."""
+
+_WAITING = """
+SELECT d.decision_id, d.probabilities, ifnull(p.context_hash, p.text)
+FROM decisions d LEFT JOIN payloads p ON p.seq = d.seq
+WHERE d.source = 'routed' AND length(d.probabilities) > 4
+  AND NOT EXISTS (SELECT 1 FROM outcomes o WHERE o.decision_id = d.decision_id)
+ORDER BY d.seq DESC LIMIT ?"""
+
+
+def most_telling(store: Store, count: int) -> list[Decision]:
+    """Recent decisions without an outcome, the most uncertain first, each text once in whatever spelling.
+
+    Uncertainty is the entropy of the logged probabilities: where a strategy's probabilities are its belief in which
+    agent is best, an outcome tells the most where that belief is spread (Lewis & Gale, "A Sequential Algorithm for
+    Training Text Classifiers", SIGIR 1994, for uncertainty sampling).
+    """
+
+    def work(connection: sqlite3.Connection) -> list[str]:
+        ranked: list[tuple[float, str]] = []
+        seen: set[str] = set()
+        for decision_id, blob, about in connection.execute(_WAITING, (RECENT,)):
+            if about is not None:
+                if about in seen:
+                    continue
+                seen.add(about)
+            ranked.append((_entropy(array("f", blob)), decision_id))
+        ranked.sort(key=lambda found: -found[0])
+        return [decision_id for _, decision_id in ranked[:count]]
+
+    return [store.reader.known_decision(decision_id) for decision_id in store.reader.query(work)]
+
+
+def _entropy(probabilities: array[float]) -> float:
+    """In nats, over the logarithm of how many there are: 1 for a toss-up among all."""
+    return -sum(share * math.log(share) for share in probabilities if share > 0) / math.log(len(probabilities))

@@ -1,193 +1,213 @@
-"""Foreign rows as observations: what was to be done, who did it, and what came of it."""
+"""A file into the log, each of its lines once, however often the import is cut off and begun again.
+
+What a line's ids follow from is the same whenever it is read, so that what the log holds already is not written again.
+The import is an intent: whoever comes next finishes one that was cut off, if the file is still what it was.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from router_sdk.errors import InvalidInputError
-from router_sdk.exchange.lines import FOR_PEOPLE, OUTCOME_FIELDS, TASK_FIELDS
-from router_sdk.exchange.mapping import ColumnMapping
-from router_sdk.exchange.reading import SURPLUS, read_rows
-from router_sdk.exchange.values import moment, number, opinion, rescaled, truth, whole
-from router_sdk.records import Outcome, Task
-from router_sdk.store.journal import DeadLetter
+from filelock import FileLock, Timeout
 
-__all__ = ["ImportReport", "MappingLike", "Observation", "Observed", "Refusals", "read_observed", "read_rows"]
+from router_sdk.errors import InvalidInputError, RouterClosedError, RouterError, StoreError, StoreUnavailableError
+from router_sdk.exchange.columns import ColumnMapping
+from router_sdk.exchange.copied import CopiedLines, is_exported
+from router_sdk.exchange.lines import TEXTS
+from router_sdk.exchange.observations import ImportReport, MappingLike, Newcomers, Refusals, read_observed
+from router_sdk.exchange.observing import ObservedLines
+from router_sdk.exchange.reading import read_rows, rows_and_fault
+from router_sdk.store.artifacts import entry
+from router_sdk.store.connection import PRIVATE_FILE, private_folder
+from router_sdk.store.coordination import Intent, add_intent, finish_intent, pending_intents
+from router_sdk.store.retention import ArchivedIds
 
-Observation = tuple[Task, str | None, Outcome | None]
-"""A task, the agent that acted on it (None: nobody fitted), and what came of it."""
+if TYPE_CHECKING:
+    from router_sdk.recording import Recorder
+    from router_sdk.routing.agents import Members
+    from router_sdk.store import Store
 
-MappingLike = ColumnMapping | Mapping[str, Any]
-"""What the columns of a foreign file mean, or the fields of such a record."""
+Tell = Callable[[str, float | None], None]
+"""Takes what is going on, and the share done in [0, 1], or None where nobody knows the whole."""
 
-_BODY_CHARS = 10_000
-_NAMED_ERRORS = 10
-_SHOWN_COLUMNS = 40
-_IGNORED = frozenset({"decision_id", "at", "position", "propensity", "source"}) | FOR_PEOPLE
-"""Of a line without a decision's id these say nothing: the log makes its own."""
-_KNOWN = frozenset(TASK_FIELDS) | frozenset(OUTCOME_FIELDS) | _IGNORED | {"agent", "label", "id", "time", SURPLUS}
-_HEARD = _KNOWN - _IGNORED - {"id", "time"}
-"""Columns of a mapped file that mean something without being mapped."""
-_READ = {
-    "success": truth,
-    "no_agent_fits": truth,
-    "quality": partial(rescaled, span=None),
-    "feedback": opinion,
-    "latency_ms": number,
-    "cost_usd": number,
-    "tokens": whole,
-}
-"""How foreign spellings of these are read."""
+_TELL_EVERY = 500
 
 
-class Observed(NamedTuple):
-    """A foreign row.
-
-    Attributes:
-        observation: What it says.
-        at: When it was, in seconds since the epoch, or None.
-        key: The caller's id of it, or None.
-    """
-
-    observation: Observation
-    at: float | None
-    key: str | None
-
-
-@dataclass(slots=True)
-class ImportReport:
-    """What became of a file's lines.
-
-    Attributes:
-        imported: Lines that brought something that is in the log now.
-        known: Lines of which the log held everything already.
-        rejected: Lines that are dead letters now.
-        errors: The first few reasons, with their line numbers.
-        ignored: Columns that a mapping does not name and nobody knows.
-        new_agents: Who became an agent.
-    """
-
-    imported: int = 0
-    known: int = 0
-    rejected: int = 0
-    errors: list[str] = field(default_factory=list)
-    ignored: list[str] = field(default_factory=list)
-    new_agents: list[str] = field(default_factory=list)
-
-    def ignore(self, columns: Iterable[str]) -> None:
-        """Note what nobody knows."""
-        if len(self.ignored) < _SHOWN_COLUMNS:
-            self.ignored += [name for name in columns if name not in _HEARD and name not in self.ignored]
-
-
-class Refusals:
-    """The lines of a file that were refused.
+class Intake:
+    """Imports files.
 
     Args:
-        name: The file's.
+        store: The log.
+        recorder: Makes decisions and entries of lines.
+        members: The agents that lines may name.
     """
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._found: list[tuple[int, str, str | None]] = []
+    def __init__(self, store: Store, recorder: Recorder, members: Members) -> None:
+        self._store, self._recorder, self._members = store, recorder, members
 
-    def add(self, number: int, row: object, error: Exception | str) -> None:
-        """Note one more; they come in groups, and so in no order."""
-        self._found.append((number, str(error), _body(row)))
+    def import_file(
+        self,
+        path: Path,
+        mapping: MappingLike | None,
+        *,
+        new_agents: bool = False,
+        tell: Tell = lambda words, done: None,
+    ) -> ImportReport:
+        """Log each line of a file, exported lines as what they were, others as observed; a bad one is a dead letter.
 
-    def tell(self, report: ImportReport) -> list[DeadLetter]:
-        """Count them, say why the first were refused, and make a dead letter of each, in the order of the file."""
-        self._found.sort(key=lambda found: found[0])
-        report.rejected = len(self._found)
-        report.errors = [f"line {number}: {reason}" for number, reason, _ in self._found[:_NAMED_ERRORS]]
-        return [
-            ("import", None, _plain(f"{self._name}:{number}: {reason}"), body) for number, reason, body in self._found
-        ]
+        An import of the same file that was cut off is gone on with.
+
+        Args:
+            path: The file.
+            mapping: What the columns of a foreign file mean.
+            new_agents: Whether names that nobody knows become agents.
+            tell: Told how far it is.
+
+        Raises:
+            InvalidInputError: if the file cannot be read, or has not the mapping's columns.
+            StoreUnavailableError: if the log cannot be written; what is left of the file is then imported by whoever
+                opens the store next.
+        """
+        if mapping is not None:
+            mapping = ColumnMapping.of(mapping)
+        told = None if mapping is None else mapping.model_dump(mode="json", exclude_defaults=True)
+        body = {"key": _key(path, told), **_state(path), "mapping": told, "new_agents": new_agents}
+        try:
+            with self._lock(body["key"]):
+                same = (one for one in self._intents() if one.body == body)
+                intent = next(same, None) or self._begin(body)
+                try:
+                    return self._run(intent, mapping, tell)
+                except InvalidInputError:  # nothing of the file was logged
+                    self._finish(intent)
+                    raise
+        except Timeout as error:
+            raise StoreUnavailableError("another process imports this file") from error
+
+    def welcome(self, names: Iterable[str | None], *, new_agents: bool) -> None:
+        """Make agents of those of some names whom nobody knows, where that is asked for.
+
+        Raises:
+            UnknownAgentError: if one is unknown and is made no agent.
+        """
+        newcomers = Newcomers(self._members, allowed=new_agents)
+        named = list(dict.fromkeys(name for name in names if name is not None))
+        newcomers.welcome(named)
+        newcomers.check(named)
+
+    def _intents(self) -> list[Intent]:
+        return [one for one in self._store.reader.query(pending_intents) if one.kind == "import"]
+
+    def _begin(self, body: Mapping[str, Any]) -> Intent:
+        number = self._store.writer.transact(lambda connection, seq: add_intent(connection, "import", body))
+        return next(one for one in self._intents() if one.number == number)
+
+    def go_on(self, intent: Intent) -> None:
+        """Finish an import that was cut off; raises ``filelock.Timeout`` where another process is at it."""
+        body = intent.body
+        mapping = None if body["mapping"] is None else ColumnMapping.of(body["mapping"])
+        path = Path(body["path"])
+        with self._lock(body["key"]):
+            if intent not in self._intents():
+                return
+            try:
+                if _state(path) != {name: body[name] for name in ("path", "bytes", "changed_ns")}:
+                    raise InvalidInputError(f"{path.name} was changed")
+                self._run(intent, mapping)
+            except InvalidInputError as error:
+                words = f"the import of {path.name} was cut off and cannot be finished: {error}"
+                self._store.refuse([("import", None, words, None)])
+                self._finish(intent)
+
+    @contextmanager
+    def _lock(self, key: object) -> Iterator[None]:
+        """Held by who is at work on an import."""
+        path = entry(private_folder(self._store.folder), f"import-{key}.lock")
+        with FileLock(path, 0, PRIVATE_FILE):
+            yield
+        path.unlink(missing_ok=True)
+
+    def _run(
+        self, intent: Intent, mapping: ColumnMapping | None, tell: Tell = lambda words, done: None
+    ) -> ImportReport:
+        path, texts = Path(intent.body["path"]), TEXTS
+        if mapping is not None:
+            texts |= mapping.texts
+            _look_for_columns(path, mapping)
+        report = ImportReport()
+        refusals = Refusals(path.name)
+        newcomers = Newcomers(self._members, allowed=bool(intent.body.get("new_agents")))
+        with ExitStack() as opened:
+            shared = (newcomers, report, refusals, opened.enter_context(closing(ArchivedIds(self._store.folder))))
+            observed = ObservedLines(self._store, self._recorder, str(intent.body["key"]), intent.at, *shared)
+            copied = CopiedLines(self._store, self._recorder, *shared, lambda share: tell("importing", share))
+            opened.callback(copied.close)
+            for count, (number, row) in enumerate(rows_and_fault(path, texts), start=1):
+                try:
+                    if isinstance(row, Exception):
+                        raise row
+                    if mapping is None and isinstance(row, Mapping) and is_exported(row):
+                        copied.take(number, row)
+                    else:
+                        observed.take(number, row, read_observed(row, mapping, report))
+                except (StoreError, RouterClosedError):
+                    raise
+                except RouterError as error:
+                    refusals.add(number, row, error)
+                if count % _TELL_EVERY == 0:
+                    tell(f"read {count:,} lines", None)
+            observed.finish()
+            copied.finish()
+        report.new_agents = newcomers.names
+        self._store.refuse(refusals.tell(report), intent.number)
+        return report
+
+    def _finish(self, intent: Intent) -> None:
+        self._store.writer.transact(lambda connection, seq: finish_intent(connection, intent.number))
 
 
-def read_observed(row: Mapping[str, Any] | str, mapping: ColumnMapping | None, report: ImportReport) -> Observed:
-    """A foreign row as what it says, see ``split_row``.
+def _state(path: Path) -> Mapping[str, Any]:
+    """What tells a file from another one, and from itself once it is changed.
 
     Raises:
-        InvalidInputError: if a column is unknown, a value malformed, or nothing says who acted.
+        InvalidInputError: if it is not there.
     """
-    if mapping is None or isinstance(row, str):
-        return Observed(split_row(row), None, None)
-    known = mapping.apply(row)
-    report.ignore([name for name in row if name not in mapping.columns | mapping.outer])
-    at, key = moment(known.pop("time", None), str(mapping.time)), known.pop("id", None)
-    if mapping.id is not None and (key is None or isinstance(key, (dict, list))):
-        raise InvalidInputError(f"{mapping.id}: expected a text or a number that names this line, got {key!r:.60}")
-    return Observed(_observation(_known(known), mapping.label or "label"), at, None if key is None else str(key))
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from error
+    return {"path": str(path.absolute()), "bytes": found.st_size, "changed_ns": found.st_mtime_ns}
 
 
-def split_row(row: Mapping[str, Any] | str) -> Observation:
-    """A row as a task, the agent that acted, and its outcome.
-
-    ``label`` and ``correct_agent`` mean the same; a row that names no agent was answered by its label.
+def _key(path: Path, mapping: Mapping[str, Any] | None) -> str:
+    """Tells a file's content, read as the mapping says, from any other.
 
     Raises:
-        InvalidInputError: if a column is unknown, a value malformed, or nothing says who acted.
+        InvalidInputError: if it cannot be read.
     """
-    if isinstance(row, str):
-        raise InvalidInputError("expected one JSON object on the line")
-    return _observation(dict(row), "label")
+    try:
+        with path.open("rb") as file:
+            content = file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from error
+    return sha256(f"{content} {json.dumps(mapping, sort_keys=True)}".encode()).hexdigest()[:32]
 
 
-def read_task(row: Mapping[str, Any] | str, mapping: ColumnMapping | None) -> tuple[Task, str | None]:
-    """The task of a row, and its id where a mapping says which that is; all else is left alone.
+def _look_for_columns(path: Path, mapping: ColumnMapping) -> None:
+    """Read until every column of the mapping was seen once, which takes one line of most files.
 
     Raises:
-        InvalidInputError: if a value is malformed, or there is nothing to route by.
+        InvalidInputError: if there are lines, and one of the columns is on none of them.
     """
-    if isinstance(row, str):
-        raise InvalidInputError("expected one JSON object on the line")
-    known = row if mapping is None else mapping.apply(row)
-    key = None if mapping is None else known.get("id")
-    return _task(known), None if key is None else str(key)
-
-
-def _task(row: Mapping[str, Any]) -> Task:
-    fields = {name: value for name in TASK_FIELDS if (value := row.get(name)) is not None}
-    if "step" in fields:
-        fields["step"] = whole(fields["step"], "step")
-    return Task.of({name: value for name, value in fields.items() if value is not None})
-
-
-def _observation(row: dict[str, Any], label: str) -> Observation:
-    if "label" in row:
-        row["correct_agent"] = row.pop("label")
-    told = {name: value for name in OUTCOME_FIELDS if (value := row.get(name)) is not None and name != "agent"}
-    for name in told.keys() & _READ.keys():
-        told[name] = _READ[name](told[name], name)  # type: ignore[operator]
-    told = {name: value for name, value in told.items() if value is not None}
-    if not {"agent", "correct_agent"} & row.keys() and not told.get("no_agent_fits"):
-        raise InvalidInputError(
-            f"nothing says who acted: give 'agent', {label!r} or no_agent_fits=true, or map other columns to them"
-        )
-    agent = row.get("agent", row.get("correct_agent"))
-    if agent is not None and not isinstance(agent, str):
-        raise InvalidInputError(f"agent: expected a name, got {agent!r}")
-    unknown = sorted(str(key) for key in row.keys() - {*TASK_FIELDS, *OUTCOME_FIELDS, *_IGNORED})
-    if unknown:
-        raise InvalidInputError(f"columns {unknown} are unknown; rename or map them, or put them under 'features'")
-    return _task(row), agent, Outcome(**told) if told else None
-
-
-def _known(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a foreign row means something here; an empty cell says nothing, not that nobody fits."""
-    return {column: value for column, value in row.items() if column in _KNOWN and value is not None}
-
-
-def _body(row: object) -> str | None:
-    if isinstance(row, InvalidInputError):
-        return None
-    return _plain((row if isinstance(row, str) else json.dumps(row, default=str))[:_BODY_CHARS])
-
-
-def _plain(text: str) -> str:
-    return text.encode(errors="backslashreplace").decode()
+    seen: dict[str, None] = {}
+    for _, row in read_rows(path):
+        seen.update(dict.fromkeys(row if isinstance(row, Mapping) else ()))
+        if not mapping.missing(seen):
+            return
+    if seen:
+        mapping.check_columns(seen, path.name)

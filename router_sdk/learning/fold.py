@@ -6,11 +6,12 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from router_sdk.isolation import FAULTS, let_end
+from router_sdk.errors import FAULTS, let_end
+from router_sdk.records import ExampleColumns
 from router_sdk.records.record import blame
-from router_sdk.store.journal import LearningEvent
+from router_sdk.store.events import LearningEvent
 from router_sdk.store.snapshots import fingerprint
 
 if TYPE_CHECKING:
@@ -44,6 +45,14 @@ class Foldable(Protocol):
 
     def close(self) -> None:
         """End what was begun in the background."""
+
+
+@runtime_checkable
+class ByColumns(Protocol):
+    """What learns from columns, too: every strategy, and ``Performance``."""
+
+    def learn_columns(self, columns: ExampleColumns) -> None:
+        """Move on, as ``learn(columns.examples)`` would."""
 
 
 class Fold:
@@ -110,9 +119,9 @@ class Fold:
         """
         if batch.upto <= self.cursor or self.torn or self.aside is not None:
             return None
-        examples = batch.examples
-        if examples and (self.refused or examples[0].seq <= self.cursor):
-            examples = [example for example in examples if self.learns(example)]
+        columns = batch.columns
+        if len(columns) and (self.refused or columns.seq[0] <= self.cursor):
+            columns = ExampleColumns.of([example for example in columns.examples if self.learns(example)])
         started = time.perf_counter()
         error: str | None = None
         try:
@@ -120,8 +129,8 @@ class Fold:
                 self.state.forget_agents(batch.fresh_agents)
             if batch.forgotten:
                 self.state.forget_examples(batch.forgotten)
-            if examples:
-                self.state.learn(examples)
+            if len(columns):
+                teach(self.state, columns)
         except FAULTS as fault:
             let_end(fault)
             error = blame(fault)
@@ -129,20 +138,30 @@ class Fold:
             _log.exception("%s failed to learn", self.name)
         else:
             self.cursor = batch.upto
-            self.learnt = examples[-1].seq if examples else self.learnt
-        if not examples and error is None:
+            self.learnt = columns.seq[-1] if len(columns) else self.learnt
+        if not len(columns) and error is None:
             return None
         duration_ms = (time.perf_counter() - started) * 1_000
         return LearningEvent(
             self.name,
             kind,
-            len(examples),
+            len(columns),
             batch.upto,
             duration_ms,
-            len(batch.examples),
+            len(batch.columns),
             error=error,
             model_version=self.model_version,
         )
+
+
+def teach(state: Foldable, columns: ExampleColumns) -> None:
+    """Let a state learn a batch: from its columns where it can, unless its ``learn`` was overridden since."""
+    offers = ({"learn", "learn_columns"} & vars(kind).keys() for kind in type(state).__mro__)
+    newest = next(filter(None, offers), set())
+    if isinstance(state, ByColumns) and "learn_columns" in newest and "learn" not in vars(state):
+        state.learn_columns(columns)
+    else:
+        state.learn(columns.examples)
 
 
 def hurt_by(refused: Mapping[str, int], example: Example) -> bool:

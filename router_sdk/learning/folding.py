@@ -10,19 +10,18 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from router_sdk.errors import RouterClosedError, RouterError
-from router_sdk.isolation import FAULTS
-from router_sdk.learning.cadence import BATCH, rest_s
+from router_sdk.errors import FAULTS, RouterClosedError, RouterError
+from router_sdk.learning.cadence import BATCH, OneCore, rest_s
 from router_sdk.learning.fold import Fold, apply_all
 from router_sdk.learning.mending import BeyondMendingError, CannotForgetError, mending
 from router_sdk.records.record import blame
 from router_sdk.rewards import RewardMark, reward_name
-from router_sdk.store.journal import Refusal, refused_decisions, write_refusals
+from router_sdk.store.events import Refusal, refused_decisions, write_refusals
 from router_sdk.store.snapshots import fingerprint
 
 if TYPE_CHECKING:
     from router_sdk.store import Store
-    from router_sdk.store.journal import LearningEvent
+    from router_sdk.store.events import LearningEvent
 
 _NOBODY = 2**62
 """Position of the last one where there is none."""
@@ -47,6 +46,7 @@ class Folding:
     def __init__(self, store: Store, folds: Sequence[Fold], mark: RewardMark, *, enabled: bool) -> None:
         self._store, self._folds, self._mark, self._enabled = store, tuple(folds), mark, enabled
         self._refusals: list[Refusal] = []
+        self._one_core = OneCore()
         self.lock = threading.RLock()
         self.tail = store.tail(mark.reward)
 
@@ -99,11 +99,12 @@ class Folding:
             started = time.monotonic()
             with self.lock:
                 batch = self.tail.read(cursor, head, most)
-                events += apply_all(self._folds, batch, kind)
+                with self._one_core():
+                    events += apply_all(self._folds, batch, kind)
             for fold in self._folds:
                 if fold.torn:
                     self._mend(fold, batch.upto)
-            if batch.examples or batch.fresh_agents:
+            if len(batch.columns) or batch.fresh_agents:
                 moved()
             if batch.upto < head:
                 rest(rest_s(time.monotonic() - started, head - batch.upto))

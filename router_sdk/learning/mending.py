@@ -16,13 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from router_sdk.errors import EncoderUnavailableError, StoreError
-from router_sdk.isolation import FAULTS
+from router_sdk.errors import FAULTS, EncoderUnavailableError, StoreError
 from router_sdk.learning.fold import hurt_by
 from router_sdk.records.record import blame
 from router_sdk.store.artifacts import DRAFT
 from router_sdk.store.connection import private_folder
-from router_sdk.store.journal import Refusal
+from router_sdk.store.events import Refusal
 
 if TYPE_CHECKING:
     from router_sdk.learning.fold import Fold, Foldable

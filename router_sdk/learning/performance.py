@@ -11,12 +11,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.learning.spending import Spending
-from router_sdk.learning.windows import WINDOW, Running, figures_of, mean_of
+from router_sdk.learning.figures import WINDOW, Running, Spending, figures_of, mean_of
 from router_sdk.records.plain import told
 
 if TYPE_CHECKING:
-    from router_sdk.records import Example
+    from router_sdk.records import Example, ExampleColumns
 
 PERFORMANCE = "performance"
 """Name of its fold; no strategy may have it."""
@@ -84,6 +83,54 @@ class Performance:
         """Add new executions, and replace what corrected ones reported before."""
         with self.lock:
             self._learn(examples)
+
+    def learn_columns(self, columns: ExampleColumns) -> None:
+        """The same of a batch: what is heard for the first time is counted cell by cell, the rest as it comes."""
+        with self.lock:
+            start = 0
+            for place, example in (*columns.others.items(), (len(columns), None)):
+                self._count(columns, start, place)
+                if example is not None:
+                    self._learn([example])
+                start = place + 1
+
+    def _count(self, columns: ExampleColumns, start: int, end: int) -> None:
+        """Add the executions from one place up to another, of which the columns say all."""
+        if start == end:
+            return
+        run = slice(start, end)
+        ids, rewards, quality = columns.decision_id[run], columns.reward[run], columns.quality[run]
+        passed = [None if said is None else float(said) for said in columns.success[run]]
+        figures = list(zip(rewards, passed, quality, columns.latency_ms[run], columns.cost_usd[run], strict=True))
+        lots: dict[tuple[str | None, str], list[int]] = {}
+        for place, key in enumerate(zip(columns.agent[run], columns.task_type[run], strict=True)):
+            lot = lots.get(key)
+            if lot is None:
+                lot = lots[key] = []
+            lot.append(place)
+        for (agent, task_type), lot in lots.items():
+            name = agent or ""
+            cell = self._cells.get((name, task_type))
+            if cell is None:
+                cell = self._cells[name, task_type] = Running()
+            seqs = [columns.seq[start + place] for place in lot]
+            cell.add_all([ids[place] for place in lot], seqs, [figures[place] for place in lot])
+        self.spending.note_all(columns.agent[run], figures)
+        known = [reward for reward in rewards if reward is not None]
+        self._usable += len(known)
+        self._processed += len(ids)
+        judged = self._judged
+        judged[0] += len(ids)
+        for score in quality:
+            if score is not None:
+                judged[3] += 1
+                judged[4] += score
+        newest = self._rewards
+        for decision_id, reward in zip(ids, rewards, strict=True):
+            if reward is not None:
+                newest[decision_id] = reward
+        while len(newest) > 2 * WINDOW:
+            newest.popitem(last=False)
 
     def _learn(self, examples: Sequence[Example]) -> None:
         cells, rewards = self._cells, self._rewards

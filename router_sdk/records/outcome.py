@@ -1,8 +1,9 @@
-"""What happened after a decision, whole or in parts."""
+"""What happened after a decision, whole or in parts, and what the parts come to."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, StrictBool, StrictInt
@@ -127,3 +128,66 @@ class Outcome(Record):
             self.metrics,
             self.agent,
         )
+
+
+OutcomeLike = Outcome | Mapping[str, Any]
+"""An outcome, or a mapping of its fields."""
+
+
+# -- parts of one outcome
+
+NOTHING = Signals()
+"""What is known of an agent once it turns out that another one ran."""
+
+
+class Part(NamedTuple):
+    """One delivered part of an outcome.
+
+    Attributes:
+        seq: Where it takes effect: its own position, or its decision's if that came later.
+        at: When it took effect, by the log's time.
+        signals: What it says.
+    """
+
+    seq: int
+    at: float
+    signals: Signals
+
+
+class Revision(NamedTuple):
+    """What was known of a decision from ``seq`` on."""
+
+    number: int
+    seq: int
+    at: float
+    first_at: float
+    signals: Signals
+    previous: Signals | None
+
+
+class Joined:
+    """What is known of one decision, part by part.
+
+    Parts that take effect together are one revision; a part that changes nothing is none. So a decision that is
+    told the same ten times has one revision, and any reader of the log, wherever it starts, sees the same ones.
+    """
+
+    def __init__(self) -> None:
+        self._known: Signals | None = None
+        self._number = 0
+        self._first_at = 0.0
+
+    def revisions(self, parts: Sequence[Part]) -> Iterator[Revision]:
+        """Join further parts, in the order in which they take effect; those that take effect together come together."""
+        joined = self._known
+        for part, following in zip_longest(parts, parts[1:]):
+            if joined is None:
+                joined, self._first_at = part.signals, part.at
+            else:
+                joined = joined.updated(part.signals)
+            if following is not None and following.seq == part.seq:
+                continue
+            if joined != self._known:
+                revision = Revision(self._number, part.seq, part.at, self._first_at, joined, self._known)
+                self._known, self._number = joined, self._number + 1
+                yield revision

@@ -17,8 +17,7 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from router_sdk.errors import CorruptArtifactError, StoreUnavailableError
-from router_sdk.isolation import FAULTS, let_end
+from router_sdk.errors import FAULTS, CorruptArtifactError, StoreUnavailableError, let_end
 from router_sdk.store.connection import disk, private_folder
 
 MANIFEST = "manifest.json"

@@ -27,7 +27,7 @@ from router_sdk.errors import CorruptArtifactError, InvalidInputError, StoreUnav
 from router_sdk.forking import no_fork
 from router_sdk.store.artifacts import check_artifact, entry, files_in, sha256, sync, write_private
 from router_sdk.store.connection import make_private, open_looker, open_reader, private_folder
-from router_sdk.store.intents import pending_intents
+from router_sdk.store.coordination import pending_intents
 from router_sdk.store.retention import archives
 from router_sdk.store.store import Store
 from router_sdk.store.transaction import HEAD

@@ -1,6 +1,8 @@
 """What the log holds of a decision, whole, to be written into another log in the same order, each part once.
 
 Learning follows the order of the log. So a copy is written in the order of its source, and gives what the source gave.
+Of the examples that a pre-training was made of, their ids alone are copied: they stand in no log, and versions remember
+them all the same.
 """
 
 from __future__ import annotations
@@ -8,36 +10,38 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from router_sdk.forking import no_fork
 from router_sdk.records import Agent, Outcome
-from router_sdk.store.catalog import canonical
-from router_sdk.store.log_time import LogClock
-from router_sdk.store.payloads import PayloadContext
+from router_sdk.store.connection import open_reader
 from router_sdk.store.reader import DECISIONS, decision_of
+from router_sdk.store.registry import canonical
 from router_sdk.store.rows import (
     DECISION_COLUMNS,
     OUTCOME_COLUMNS,
     PAYLOAD_COLUMNS,
     VECTOR_COLUMNS,
-    decision_row,
-    task_payload,
-    vector_rows,
-)
-from router_sdk.store.schema import MOST_OUTCOMES
-from router_sdk.store.transaction import (
     Owner,
+    PayloadContext,
+    decision_row,
     delivered,
     forgotten,
     insert_rows,
     insert_sets,
     owner_of,
     refuse_foreign_outcomes,
+    task_payload,
+    vector_rows,
 )
+from router_sdk.store.schema import MOST_OUTCOMES
+from router_sdk.store.transaction import LogClock
 
 if TYPE_CHECKING:
     import sqlite3
+    from pathlib import Path
 
     from router_sdk.records import Decision
     from router_sdk.store.group_commit import LogWriter
@@ -348,3 +352,30 @@ class _Known:
         """What the log holds of an agent, or else what the copy says."""
         found = self._one("SELECT status, record FROM agents WHERE name = ? ORDER BY seq DESC LIMIT 1", agent.name)
         return found or ("active", canonical(agent))
+
+
+# -- pre-trainings
+
+_PIECE = 2_000
+
+
+def copy_pretraining(writer: LogWriter, source: Path) -> None:
+    """Log the decisions of a store of made-up examples: their ids, sessions, tenants and texts' hashes.
+
+    Args:
+        writer: The log.
+        source: The store that they were written to, in the same privacy mode.
+    """
+    with no_fork(), closing(open_reader(source)) as connection:
+        query = """SELECT d.decision_id, p.session_id, p.context_hash, d.tenant
+                   FROM decisions d LEFT JOIN payloads p ON p.seq = d.seq ORDER BY d.seq"""
+        rows = connection.execute(query).fetchall()
+    for start in range(0, len(rows), _PIECE):
+        _write(writer, rows[start : start + _PIECE])
+
+
+def _write(writer: LogWriter, rows: Sequence[tuple[Any, ...]]) -> None:
+    def work(connection: sqlite3.Connection, seq: int) -> None:
+        connection.executemany("INSERT OR REPLACE INTO pretraining VALUES (?, ?, ?, ?)", rows)
+
+    writer.transact(work)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic_core import from_json
 
 from router_sdk.errors import StoreUnavailableError
-from router_sdk.store.intents import add_intent
+from router_sdk.store.coordination import add_intent
 
 if TYPE_CHECKING:
     import sqlite3

@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 
 from router_sdk.errors import RouterClosedError, UnknownDecisionError
 from router_sdk.records import Agent, AgentSet, Decision, Distribution
-from router_sdk.store.payloads import TASK_COLUMNS, stored_task
-from router_sdk.store.rows import read_notes
+from router_sdk.store.rows import TASK_COLUMNS, read_notes, stored_task
 
 T = TypeVar("T")
 

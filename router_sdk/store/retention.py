@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Any
 from router_sdk.errors import CorruptArtifactError
 from router_sdk.store.artifacts import DRAFT, entry, sync
 from router_sdk.store.connection import private_folder
+from router_sdk.store.coordination import add_intent, continue_intent, finish_intent, read_intent
 from router_sdk.store.identity import new_id
-from router_sdk.store.intents import add_intent, continue_intent, finish_intent, read_intent
-from router_sdk.store.log_time import note_log_time
+from router_sdk.store.transaction import note_log_time
 
 if TYPE_CHECKING:
+    from router_sdk.store.coordination import Intent
     from router_sdk.store.erasure import Erasure
     from router_sdk.store.group_commit import LogWriter
-    from router_sdk.store.intents import Intent
 
 _log = logging.getLogger(__name__)
 

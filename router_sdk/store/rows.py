@@ -1,19 +1,23 @@
-"""Records to rows: which columns a decision and an outcome fill."""
+"""Records to rows and back: what of a decision, a task and an outcome stands in which column."""
 
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
-from collections.abc import Mapping
-from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property, lru_cache
+from itertools import chain, islice
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from router_sdk.records import Skipped
+from router_sdk.records import Skipped, Task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from router_sdk.records import Decision, Outcome, Signals, Task
+    from router_sdk.records import Decision, Outcome, Signals
     from router_sdk.store.privacy import Privacy
 
 DECISION_COLUMNS = (
@@ -141,3 +145,256 @@ def outcome_payload(outcome: Outcome, privacy: Privacy) -> tuple[Any, ...] | Non
         return None
     texts = (privacy.text(outcome.response), privacy.text(outcome.feedback_text), privacy.text(outcome.error))
     return None if texts == (None, None, None) else (None, None, None, None, *texts, None, None)
+
+
+# -- back again
+
+T = TypeVar("T")
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_FEW = 8
+"""Questions about a batch that are answered one by one: who asks more often asks about all of it."""
+
+TASK_COLUMNS = "d.task_type, d.tenant, d.step, d.parent_decision_id, p.session_id, p.text, p.features, p.context"
+"""What ``stored_task`` needs of ``decisions d LEFT JOIN payloads p``."""
+
+
+def stored_task(row: Sequence[Any]) -> Task:
+    """Rebuild a task from ``TASK_COLUMNS``.
+
+    It may hold less than a task that can be routed: privacy and ``forget`` remove texts.
+    """
+    task_type, tenant, step, parent, session_id, text, features, context = row
+    told = {"text", "task_type", "tenant", "session_id"}
+    fields: dict[str, Any] = {
+        "text": text or "",
+        "task_type": task_type,
+        "features": {},
+        "session_id": session_id,
+        "tenant": tenant,
+        "requires": frozenset(),
+        "history": (),
+        "max_cost_usd": None,
+        "max_latency_ms": None,
+        "metadata": {},
+        "step": step,
+        "parent_decision_id": parent,
+    }
+    if step is not None or parent is not None:
+        told |= {"step", "parent_decision_id"}
+    if features:
+        fields["features"] = json.loads(features)
+        told.add("features")
+    if context:
+        rest = json.loads(context)
+        fields |= {**rest, "requires": frozenset(rest.get("requires", ())), "history": tuple(rest.get("history", ()))}
+        told |= {*rest, "requires", "history"}
+    return Task.rebuilt(fields, told)
+
+
+class _Lot(Generic[T]):
+    """One thing that was known of each decision of a batch: the first few are read one by one, then all at once.
+
+    Args:
+        read: Reads it of the decisions at these positions, given as a JSON array, for ``json_each``.
+        wanted: The positions of all, as such an array.
+    """
+
+    def __init__(self, read: Callable[[str], dict[int, T]], wanted: Callable[[], str]) -> None:
+        self._read, self._wanted = read, wanted
+        self._found: dict[int, T | None] = {}
+        self._asked = 0
+        self._whole = False
+
+    def load(self, seqs: Sequence[int] | None = None) -> None:
+        """Read what is not read yet: of all, or of these."""
+        if self._whole:
+            return
+        if seqs is None:
+            self._found, self._whole = {**self._read(self._wanted())}, True
+        else:
+            missing = [seq for seq in seqs if seq not in self._found]
+            self._found |= {**dict.fromkeys(missing), **self._read(json.dumps(missing))}
+
+    def get(self, seq: int) -> T | None:
+        """Of one decision; None where there is nothing."""
+        if not self._whole and seq not in self._found:
+            self._asked += 1
+            self.load([seq] if self._asked <= _FEW else None)
+        return self._found.get(seq)
+
+
+class PayloadContext:
+    """The ``Context`` of all examples of one batch.
+
+    Must be asked on the thread that reads the log, while it handles the batch, or be loaded then.
+
+    Args:
+        connection: The reading connection.
+        seqs: Positions of the batch's decisions, or rows that begin with them.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, seqs: Iterable[int | Sequence[Any]]) -> None:
+        self._connection = connection
+        self._wanted = seqs
+        seqs_of = lambda: self._seqs  # noqa: E731
+        self._tasks = _Lot(self._read_tasks, seqs_of)
+        self._hashes = _Lot(self._read_hashes, seqs_of)
+        self._vectors = _Lot(self._read_vectors, seqs_of)
+        self._drawn = _Lot(self._read_drawn, seqs_of)
+
+    @cached_property
+    def _seqs(self) -> str:
+        """The positions as a JSON array: one parameter whatever their number."""
+        return json.dumps([seq if isinstance(seq, int) else seq[0] for seq in self._wanted])
+
+    def load(self) -> None:
+        """Read tasks, vectors and who was eligible now, so that other threads may ask."""
+        for lot in (self._tasks, self._vectors, self._drawn):
+            lot.load()
+
+    def peek(self, seqs: Sequence[int]) -> list[tuple[Task, Mapping[str, NDArray[Any]]]]:
+        """Tasks and vectors of these decisions, for which no others are read."""
+        self._tasks.load(seqs)
+        self._vectors.load(seqs)
+        return [(self.task(seq), self.vectors(seq)) for seq in seqs]
+
+    def _read_tasks(self, seqs: str) -> dict[int, Task]:
+        query = f"""SELECT d.seq, {TASK_COLUMNS} FROM decisions d LEFT JOIN payloads p ON p.seq = d.seq
+                    WHERE d.seq IN (SELECT value FROM json_each(?))"""
+        return {row[0]: stored_task(row[1:]) for row in self._connection.execute(query, (seqs,))}
+
+    def _read_hashes(self, seqs: str) -> dict[int, tuple[str | None, str | None]]:
+        query = """SELECT seq, context_hash, dedupe_hash FROM payloads
+                   WHERE seq IN (SELECT value FROM json_each(?))"""
+        return {seq: (about, same) for seq, about, same in self._connection.execute(query, (seqs,))}
+
+    def _read_vectors(self, seqs: str) -> dict[int, dict[str, NDArray[Any]]]:
+        import numpy as np
+
+        found: dict[int, dict[str, NDArray[Any]]] = {}
+        kinds: dict[str, np.dtype[Any]] = {}
+        query = "SELECT seq, encoder, dtype, vector FROM vectors WHERE seq IN (SELECT value FROM json_each(?))"
+        for seq, encoder, dtype, vector in self._connection.execute(query, (seqs,)):
+            kind = kinds.get(dtype)
+            if kind is None:
+                kind = kinds[dtype] = np.dtype(dtype)
+            found.setdefault(seq, {})[encoder] = np.frombuffer(vector, kind)
+        return found
+
+    def _read_drawn(self, seqs: str) -> dict[int, tuple[tuple[str, ...], bytes]]:
+        query = """SELECT d.seq, d.set_id, d.probabilities FROM decisions d
+                   WHERE d.seq IN (SELECT value FROM json_each(?))"""
+        rows = self._connection.execute(query, (seqs,)).fetchall()
+        sets = {
+            set_id: tuple(names.split("\x00")) if names else ()
+            for set_id, names in self._connection.execute(
+                "SELECT set_id, names FROM agent_sets WHERE set_id IN (SELECT value FROM json_each(?))",
+                (json.dumps(list({row[1] for row in rows})),),
+            )
+        }
+        return {seq: (sets[set_id], blob) for seq, set_id, blob in rows}
+
+    def task(self, decision_seq: int) -> Task:
+        """The routed task; without its text where privacy or ``forget`` removed it."""
+        return _known(self._tasks.get(decision_seq), decision_seq)
+
+    def hashes(self, decision_seq: int) -> tuple[str | None, str | None]:
+        """Its ``context_hash``, equal for texts that differ in form alone, and its ``dedupe_hash``, for equal tasks."""
+        return self._hashes.get(decision_seq) or (None, None)
+
+    def vectors(self, decision_seq: int) -> Mapping[str, NDArray[Any]]:
+        """Logged embeddings by encoder tag."""
+        return self._vectors.get(decision_seq) or _NOTHING
+
+    def eligible(self, decision_seq: int) -> tuple[str, ...]:
+        """Names of the agents that were eligible."""
+        return _known(self._drawn.get(decision_seq), decision_seq)[0]
+
+    def probabilities(self, decision_seq: int) -> Mapping[str, float]:
+        """Logged probabilities; empty where somebody else decided."""
+        names, blob = _known(self._drawn.get(decision_seq), decision_seq)
+        return dict(zip(names, array("f", blob), strict=True)) if blob else _NOTHING
+
+
+def _known(found: T | None, decision_seq: int) -> T:
+    if found is None:
+        raise KeyError(decision_seq)
+    return found
+
+
+# -- rows into tables
+
+_ROWS = 256
+
+
+@lru_cache(maxsize=1024)
+def _insert(table: str, columns: str, rows: int, verb: str) -> str:
+    """One multi-row INSERT: a statement per row would hand the interpreter lock back and forth."""
+    row = f"({', '.join('?' * (columns.count(',') + 1))})"
+    return f"{verb} INTO {table} ({columns}) VALUES {', '.join([row] * rows)}"
+
+
+def insert_rows(
+    connection: sqlite3.Connection, table: str, columns: str, rows: Sequence[tuple[Any, ...]], *, verb: str = "INSERT"
+) -> None:
+    """Insert all rows, 256 to a statement: SQLite binds a limited number of values."""
+    for start in range(0, len(rows), _ROWS):
+        part = rows[start : start + _ROWS]
+        connection.execute(_insert(table, columns, len(part), verb), tuple(chain.from_iterable(part)))
+
+
+def insert_sets(connection: sqlite3.Connection, sets: Mapping[int, Sequence[str]]) -> None:
+    """Insert sets of agents by their ids; another process may have written the same."""
+    rows = [(set_id, "\x00".join(names)) for set_id, names in sets.items()]
+    insert_rows(connection, "agent_sets", "set_id, names", rows, verb="INSERT OR IGNORE")
+
+
+Owner = tuple[str | None, ...]
+"""What tells the outcomes of one tenant from another's: its name, or of a decision that is not there, its id and whose
+the outcome claims to be. Before its decision comes nobody knows whose it is: a false claim swallows nothing."""
+
+_DELIVERED = {
+    "tenant": """SELECT o.decision_id FROM outcomes o JOIN decisions d ON d.decision_id = o.decision_id
+                 WHERE o.outcome_id = ? AND d.tenant IS ?""",
+    "decision": "SELECT decision_id FROM outcomes WHERE outcome_id = ? AND decision_id = ? AND tenant IS ?",
+}
+
+
+def delivered(connection: sqlite3.Connection, outcome_id: str, owner: Owner) -> str | None:
+    """Of which decision there is an outcome of that id of the same owner."""
+    kind, *names = owner
+    found = connection.execute(_DELIVERED[str(kind)], (outcome_id, *names)).fetchone()
+    return None if found is None else str(found[0])
+
+
+def owner_of(connection: sqlite3.Connection, decision_id: str, claimed: str | None) -> Owner:
+    """Whose an outcome of a decision is that claims to be a tenant's, or nobody's."""
+    row = connection.execute("SELECT tenant FROM decisions WHERE decision_id = ?", (decision_id,)).fetchone()
+    return ("decision", decision_id, claimed) if row is None else ("tenant", row[0])
+
+
+_FOREIGN = """
+SELECT o.seq FROM decisions d JOIN outcomes o ON o.decision_id = d.decision_id
+WHERE d.decision_id IN (SELECT value FROM json_each(?)) AND o.tenant IS NOT NULL AND o.tenant IS NOT d.tenant"""
+
+
+def refuse_foreign_outcomes(connection: sqlite3.Connection, decision_ids: list[str]) -> None:
+    """Outcomes that came before these decisions, for another tenant: they are dead letters now."""
+    seqs = json.dumps([seq for (seq,) in connection.execute(_FOREIGN, (json.dumps(decision_ids),))])
+    if seqs == "[]":
+        return
+    chosen = "seq IN (SELECT value FROM json_each(?))"
+    connection.execute(
+        f"""INSERT INTO dead_letters (at, kind, decision_id, reason)
+            SELECT ?, 'outcome', decision_id, 'its decision is another tenant''s' FROM outcomes WHERE {chosen}""",
+        (time.time(), seqs),
+    )
+    connection.execute(f"DELETE FROM payloads WHERE {chosen}", (seqs,))
+    connection.execute(f"DELETE FROM outcomes WHERE {chosen}", (seqs,))
+
+
+def forgotten(connection: sqlite3.Connection, decision_id: str) -> bool:
+    """Whether a decision was forgotten: what is said of it later is not kept either, beside the numbers."""
+    query = "SELECT 1 FROM forgotten_decisions WHERE decision_id = ?"
+    return connection.execute(query, (decision_id,)).fetchone() is not None

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from router_sdk.errors import InvalidConfigError, StoreUnavailableError, WrongTenantError
 from router_sdk.records import Decision
 from router_sdk.store.connection import DatabaseFile, open_looker, open_reader
+from router_sdk.store.events import DeadLetter, write_dead_letters
 from router_sdk.store.group_commit import TIMEOUT_S, LogWriter
-from router_sdk.store.idempotency import IdempotencyKeys
-from router_sdk.store.identity import check_id, check_tenant
-from router_sdk.store.journal import DeadLetter, write_dead_letters
-from router_sdk.store.kept_folders import KeptFolders
-from router_sdk.store.no_writer import NoWriter
+from router_sdk.store.identity import IdempotencyKeys, check_id, check_tenant
 from router_sdk.store.privacy import Privacy
 from router_sdk.store.reader import LogReader
 from router_sdk.store.rows import Entry, outcome_payload, outcome_row
-from router_sdk.store.snapshots import Snapshots
+from router_sdk.store.snapshots import KeptFolders, Snapshots
 from router_sdk.store.tail import LogTail
 
 if TYPE_CHECKING:
     from router_sdk.records import Outcome, PrivacyMode, Signals
     from router_sdk.rewards import RewardFunction
+
+T = TypeVar("T")
 
 IN_MEMORY = ":memory:"
 
@@ -176,3 +175,59 @@ class Store:
         if self._temporary is not None:
             self._temporary._finalizer.detach()  # type: ignore[attr-defined]  # the parent's to delete
             self._temporary = None
+
+
+# -- a store that is only looked at
+
+READ_ONLY = "the store is open for reading alone; open a router without read_only to write"
+"""What to say to who wants to write."""
+
+
+class NoWriter(LogWriter):
+    """Stands where a store is open for reading alone: it takes nothing, and has nothing to write."""
+
+    def __init__(self) -> None:
+        self._closed = False
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Refuse.
+
+        Raises:
+            StoreUnavailableError: always.
+        """
+        raise StoreUnavailableError(READ_ONLY)
+
+    async def aappend(self, entries: Sequence[Entry]) -> None:
+        """Refuse.
+
+        Raises:
+            StoreUnavailableError: always.
+        """
+        raise StoreUnavailableError(READ_ONLY)
+
+    def offer(self, decision: Decision) -> bool:
+        """Take no decision."""
+        return False
+
+    def _do(self, work: Callable[[float], T]) -> T:
+        raise StoreUnavailableError(READ_ONLY)
+
+    @property
+    def waiting(self) -> int:
+        """Nothing waits."""
+        return 0
+
+    def flush(self) -> None:
+        """Nothing is to be written."""
+
+    def close(self, *, patient: bool = True) -> None:
+        """Nothing is open."""
+
+    def before_fork(self) -> None:
+        """Nothing is open."""
+
+    def after_fork_in_parent(self) -> None:
+        """Nothing is open."""
+
+    def after_fork(self) -> None:
+        """Nothing is open."""

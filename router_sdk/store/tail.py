@@ -1,4 +1,7 @@
-"""Reading the log from a cursor: what a strategy folds, in commit order and in bounded pieces."""
+"""Reading the log from a cursor: decision ⋈ outcomes, in commit order and in bounded pieces.
+
+What is known of a decision after each part of its outcome is a revision; a strategy folds revisions.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,40 @@ import logging
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from router_sdk.errors import InvalidRewardError
-from router_sdk.records import Example
-from router_sdk.rewards import RewardFunction, checked_reward
-from router_sdk.store.joining import NOTHING, SIGNAL_COLUMNS, Joined, Part, signals_of
-from router_sdk.store.payloads import PayloadContext
+from router_sdk.records import Example, ExampleColumns, Signals
+from router_sdk.records.columns import cells_of
+from router_sdk.records.outcome import NOTHING, Joined, Part
+from router_sdk.rewards import OutcomeReward, RewardFunction, checked_reward
+from router_sdk.store.rows import PayloadContext
 from router_sdk.store.transaction import HEAD
 
-if TYPE_CHECKING:
-    from router_sdk.records import Signals
+SIGNAL_COLUMNS = (
+    "success, quality, feedback, correct_agent, no_agent_fits, latency_ms, cost_usd, tokens, metrics, agent"
+)
+"""Columns of ``outcomes`` that make up ``Signals``, in its order."""
+
+
+def signals_of(columns: Sequence[Any]) -> Signals:
+    """Rebuild ``Signals`` from the columns named in ``SIGNAL_COLUMNS``."""
+    success, quality, feedback, label, none_fits, latency_ms, cost_usd, tokens, metrics, agent = columns
+    return Signals(
+        None if success is None else bool(success),
+        quality,
+        feedback,
+        label,
+        None if none_fits is None else bool(none_fits),
+        latency_ms,
+        cost_usd,
+        tokens,
+        None if metrics is None else json.loads(metrics),
+        agent,
+    )
+
 
 _DECISION = "d.seq, d.decision_id, d.agent, d.task_type, d.propensity, d.at, d.source"
 _SIGNALS = ", ".join(f"o.{column}" for column in SIGNAL_COLUMNS.split(", "))
@@ -28,7 +53,22 @@ SELECT {_DECISION}, o.seq, o.logged_at,
        EXISTS (SELECT 1 FROM outcomes p WHERE p.decision_id = o.decision_id AND p.seq < o.seq),
        {_SIGNALS}
 FROM outcomes o JOIN decisions d ON d.decision_id = o.decision_id
-WHERE o.seq > ? AND o.seq <= ? AND d.seq < o.seq ORDER BY o.seq"""
+WHERE o.seq > ? AND o.seq <= ? AND d.seq < o.seq {{}} ORDER BY o.seq"""
+
+_COLUMNS = """
+SELECT o.decision_id, o.seq, d.seq, d.agent, d.task_type, o.logged_at, o.success, o.quality, o.latency_ms, o.cost_usd,
+       o.correct_agent IS NOT NULL OR o.feedback IS NOT NULL OR o.metrics IS NOT NULL OR o.agent IS NOT NULL
+       OR o.no_agent_fits IS NOT NULL OR CASE WHEN d.seq > ?1 THEN 0 ELSE
+           EXISTS (SELECT 1 FROM outcomes p WHERE p.decision_id = o.decision_id AND p.seq < o.seq) END
+FROM outcomes o JOIN decisions d ON d.decision_id = o.decision_id
+WHERE o.seq > ?1 AND o.seq <= ?2 AND d.seq < o.seq ORDER BY o.seq"""
+"""What most outcomes say, and whether one says more, or is not the first of its decision. (Of those whose decision is
+among these positions that shows in the rows.)"""
+
+_REST = """
+SELECT o.seq, d.propensity, d.at, d.source, o.tokens
+FROM outcomes o JOIN decisions d ON d.decision_id = o.decision_id WHERE o.seq > ? AND o.seq <= ? AND d.seq < o.seq"""
+"""What an example holds beside the columns, of an outcome that says no more than they do."""
 
 _LATE_DECISIONS = f"""
 SELECT {_DECISION} FROM decisions d
@@ -48,9 +88,15 @@ SELECT seq, name, NULL FROM agents WHERE seq > ? AND seq <= ? AND fresh = 1
 UNION ALL SELECT seq, NULL, decision_ids FROM forgotten WHERE seq > ? AND seq <= ?
 ORDER BY seq LIMIT 1"""
 
+_COUNT = "SELECT count(*) FROM outcomes WHERE seq > ? AND seq <= ?"
+
 _EVERYTHING = 2**62
+_MOST_ODD = 0.25
+"""Share of outcomes that say more than the columns, beyond which each is read whole."""
 _REMEMBERED = 1_024
 """Decisions with several parts whose joined state is kept, so that the next part is joined in constant time."""
+
+_NONE = ExampleColumns.of([])
 
 _log = logging.getLogger(__name__)
 
@@ -59,16 +105,21 @@ class Batch(NamedTuple):
     """A piece of the log.
 
     Attributes:
-        examples: Revisions that took effect, in order.
+        columns: Revisions that took effect, in order.
         upto: The cursor after this batch.
         fresh_agents: Agents whose past no longer counts, from here on.
         forgotten: Decisions whose payload was erased.
     """
 
-    examples: list[Example]
+    columns: ExampleColumns
     upto: int
     fresh_agents: tuple[str, ...] = ()
     forgotten: tuple[str, ...] = ()
+
+    @property
+    def examples(self) -> list[Example]:
+        """The same as objects; to be asked before the next batch is read."""
+        return self.columns.examples
 
 
 class _Thread:
@@ -99,6 +150,7 @@ class LogTail:
         self._connection = connection
         self._reward = reward
         self._threads: OrderedDict[str, _Thread] = OrderedDict()
+        self._orderly = 0  # up to here, from the beginning, no outcome came before its decision
         self._fresh: dict[str, list[int]] = {}
         for name, seq in connection.execute("SELECT name, seq FROM agents WHERE fresh = 1 ORDER BY seq"):
             self._fresh.setdefault(name, []).append(seq)
@@ -131,31 +183,110 @@ class LogTail:
                 if name is not None:
                     if seq not in self._fresh.setdefault(name, []):
                         self._fresh[name].append(seq)
-                    return Batch([], seq, fresh_agents=(name,))
-                return Batch([], seq, forgotten=tuple(forgotten.split()))
+                    return Batch(_NONE, seq, fresh_agents=(name,))
+                return Batch(_NONE, seq, forgotten=tuple(forgotten.split()))
             upto = seq - 1
+        return Batch(self._columns(cursor, upto), upto)
+
+    def newest(self, seqs: Sequence[int]) -> list[Example]:
+        """The newest revision of each of these decisions, in log order; those without an outcome are left out.
+
+        What was known when they were made is loaded, so that any thread may ask.
+        """
+        query = f"SELECT {_DECISION} FROM decisions d WHERE d.seq IN (SELECT value FROM json_each(?)) ORDER BY d.seq"
+        rows = self._connection.execute(query, (json.dumps(list(seqs)),)).fetchall()
+        context = PayloadContext(self._connection, rows)
+        context.load()
+        revised = [self._revised(row, context, 0, _EVERYTHING, past=True) for row in rows]
+        return [found[-1] for found in revised if found]
+
+    def _columns(self, cursor: int, upto: int) -> ExampleColumns:
+        """The revisions of these positions, as columns where most of them are plain."""
+        rows = self._connection.execute(_COLUMNS, (cursor, upto)).fetchall()
+        late = self._late_decisions(cursor, upto, len(rows))
+        if not (rows or late):
+            return _NONE
+        if late or self._fresh or type(self._reward) is not OutcomeReward:
+            return ExampleColumns.of(self._examples(cursor, upto, late))
+        *columns, more = map(list, zip(*rows, strict=True))
+        decisions = columns[2]
+        odd = [place for place, says_more in enumerate(more) if says_more] if any(more) else []
+        if len(set(decisions)) < len(decisions):
+            odd = sorted({*odd, *_repeated(decisions)})
+        if len(odd) > _MOST_ODD * len(rows):
+            return ExampleColumns.of(self._examples(cursor, upto, late))
+        columns.insert(5, self._reward.plain(*columns[6:]))
+        context = PayloadContext(self._connection, decisions)
+        others = self._put(columns, odd, cursor, upto, context) if odd else {}
+        build = partial(self._built, columns, others, cursor, upto, context)
+        return ExampleColumns(columns, others, build, context.peek)
+
+    def _put(
+        self, columns: list[list[Any]], odd: list[int], cursor: int, upto: int, context: PayloadContext
+    ) -> dict[int, Example]:
+        """Put the examples of outcomes that say more in their places; an outcome may give none, or two."""
+        seqs = columns[1]
+        wanted = json.dumps([seqs[place] for place in odd])
+        found: dict[int, list[Example]] = {seqs[place]: [] for place in odd}
+        for example in self._outcomes(
+            cursor, upto, "AND o.seq IN (SELECT value FROM json_each(?))", wanted, context=context
+        ):
+            found[example.seq].append(example)
+        others: dict[int, Example] = {}
+        moved = 0
+        for place in odd:
+            examples = found[seqs[place + moved]]
+            cells = [cells_of(example) for example in examples]
+            for number, column in enumerate(columns):
+                column[place + moved : place + moved + 1] = [row[number] for row in cells]
+            others |= {place + moved + nth: example for nth, example in enumerate(examples)}
+            moved += len(examples) - 1
+        return others
+
+    def _built(
+        self, columns: list[list[Any]], others: dict[int, Example], cursor: int, upto: int, context: PayloadContext
+    ) -> list[Example]:
+        """The examples of columns."""
+        rest = {row[0]: row[1:] for row in self._connection.execute(_REST, (cursor, upto))}
+        examples: list[Example] = []
+        for place, cells in enumerate(zip(*columns, strict=True)):
+            if place in others:
+                examples.append(others[place])
+                continue
+            decision_id, seq, decision_seq, agent, task_type, reward, at, success, quality, latency_ms, cost_usd = cells
+            propensity, decided_at, source, tokens = rest[seq]
+            passed = None if success is None else success == 1
+            said = Signals(passed, quality, None, None, None, latency_ms, cost_usd, tokens)
+            told = (decision_id, seq, decision_seq, 0, agent, task_type, reward, None, said, None)
+            examples.append(Example(*told, propensity, at, at, decided_at, source, context))
+        return examples
+
+    def _late_decisions(self, cursor: int, upto: int, joined: int) -> list[tuple[Any, ...]]:
+        """Decisions that came after the first of their outcomes; they are looked for unless there can be none."""
+        if cursor <= self._orderly:
+            (count,) = self._connection.execute(_COUNT, (cursor, upto)).fetchone()
+            if count == joined:  # each found its decision, as all before it did
+                self._orderly = max(self._orderly, upto)
+                return []
+        return self._connection.execute(_LATE_DECISIONS, (cursor, upto)).fetchall()
+
+    def _examples(self, cursor: int, upto: int, late: list[tuple[Any, ...]]) -> list[Example]:
+        """The revisions of these positions, one by one."""
         examples = self._outcomes(cursor, upto)
-        late = self._connection.execute(_LATE_DECISIONS, (cursor, upto)).fetchall()
         if late:
             context = PayloadContext(self._connection, [row[0] for row in late])
             for row in late:
                 examples += self._revised(row, context, row[0] - 1, row[0])
             examples.sort(key=attrgetter("seq"))
-        return Batch(examples, upto)
+        return examples
 
-    def newest(self, seqs: Sequence[int]) -> list[Example]:
-        """The newest revision of each of these decisions, in log order; those without an outcome are left out."""
-        query = f"SELECT {_DECISION} FROM decisions d WHERE d.seq IN (SELECT value FROM json_each(?)) ORDER BY d.seq"
-        rows = self._connection.execute(query, (json.dumps(list(seqs)),)).fetchall()
-        context = PayloadContext(self._connection, rows)
-        revised = [self._revised(row, context, 0, _EVERYTHING, past=True) for row in rows]
-        return [found[-1] for found in revised if found]
-
-    def _outcomes(self, cursor: int, upto: int) -> list[Example]:
-        rows = self._connection.execute(_OUTCOMES, (cursor, upto)).fetchall()
+    def _outcomes(
+        self, cursor: int, upto: int, which: str = "", *chosen: str, context: PayloadContext | None = None
+    ) -> list[Example]:
+        rows = self._connection.execute(_OUTCOMES.format(which), (cursor, upto, *chosen)).fetchall()
         if not rows:
             return []
-        context = PayloadContext(self._connection, rows)
+        context = context or PayloadContext(self._connection, rows)
         examples: list[Example] = []
         append, reward_of, fresh = examples.append, self._reward_of, self._fresh
         for row in rows:
@@ -167,26 +298,8 @@ class LogTail:
             if signals.agent is not None and signals.agent != agent:
                 agent, propensity, source = signals.agent, None, "observed"
             if not fresh or self._counts(agent, decision_seq, seq):
-                append(
-                    Example(
-                        decision_id,
-                        seq,
-                        decision_seq,
-                        0,
-                        agent,
-                        task_type,
-                        reward_of(signals, agent),
-                        None,
-                        signals,
-                        None,
-                        propensity,
-                        at,
-                        at,
-                        decided_at,
-                        source,
-                        context,
-                    )
-                )
+                told = (decision_id, seq, decision_seq, 0, agent, task_type, reward_of(signals, agent), None)
+                append(Example(*told, signals, None, propensity, at, at, decided_at, source, context))
         return examples
 
     def _revised(
@@ -251,3 +364,14 @@ class LogTail:
         except InvalidRewardError as error:
             _log.error("an outcome gives no reward: %s", error)
             return None
+
+
+def _repeated(decisions: Sequence[int]) -> list[int]:
+    """Places of all but the first outcome of each decision."""
+    seen: set[int] = set()
+    found = []
+    for place, decision in enumerate(decisions):
+        if decision in seen:
+            found.append(place)
+        seen.add(decision)
+    return found

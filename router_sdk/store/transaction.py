@@ -1,38 +1,52 @@
-"""One transaction on the log: the locks around it, the next sequence number, and a group's rows."""
+"""One transaction on the log: the locks around it, the next position, the log's own time, and a group's rows.
+
+What fades with age goes by the log's time, which no single clock can carry far away: each outcome is given it when it
+is committed, so that every reader finds the same, and it never goes back from one position to the next. It follows the
+wall's clock of the process that writes. Where that leaps ahead, a week at most is believed; where it falls behind, the
+log's time stands still.
+"""
 
 from __future__ import annotations
 
-import json
+import logging
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from router_sdk.errors import RouterClosedError, StoreBusyError
 from router_sdk.store.connection import BUSY_S, ProcessLock, open_writer
-from router_sdk.store.log_time import LogClock
 from router_sdk.store.rows import (
     DECISION_COLUMNS,
     OUTCOME_COLUMNS,
     PAYLOAD_COLUMNS,
     VECTOR_COLUMNS,
     decision_row,
+    delivered,
+    forgotten,
+    insert_rows,
+    insert_sets,
+    owner_of,
+    refuse_foreign_outcomes,
     task_payload,
     vector_rows,
 )
 from router_sdk.store.schema import EVENT_TABLES
+from router_sdk.waiting import Promise
 
 if TYPE_CHECKING:
+    import asyncio
+
+    from router_sdk.errors import RouterError
     from router_sdk.records import Decision
     from router_sdk.store.connection import DatabaseFile
     from router_sdk.store.privacy import Privacy
-    from router_sdk.store.rows import Entry
+    from router_sdk.store.rows import Entry, Owner
 
 T = TypeVar("T")
 
-_ROWS = 256
+_log = logging.getLogger(__name__)
+
 _KNOWN_SETS = 16_384
 """Sets of agents that are known to stand in the log; beyond these all are written once more, which changes nothing."""
 HEAD = (
@@ -41,28 +55,6 @@ HEAD = (
     + ")"
 )
 """Reads the newest position in the log."""
-
-
-@lru_cache(maxsize=1024)
-def _insert(table: str, columns: str, rows: int, verb: str) -> str:
-    """One multi-row INSERT: a statement per row would hand the interpreter lock back and forth."""
-    row = f"({', '.join('?' * (columns.count(',') + 1))})"
-    return f"{verb} INTO {table} ({columns}) VALUES {', '.join([row] * rows)}"
-
-
-def insert_rows(
-    connection: sqlite3.Connection, table: str, columns: str, rows: Sequence[tuple[Any, ...]], *, verb: str = "INSERT"
-) -> None:
-    """Insert all rows, 256 to a statement: SQLite binds a limited number of values."""
-    for start in range(0, len(rows), _ROWS):
-        part = rows[start : start + _ROWS]
-        connection.execute(_insert(table, columns, len(part), verb), tuple(chain.from_iterable(part)))
-
-
-def insert_sets(connection: sqlite3.Connection, sets: Mapping[int, Sequence[str]]) -> None:
-    """Insert sets of agents by their ids; another process may have written the same."""
-    rows = [(set_id, "\x00".join(names)) for set_id, names in sets.items()]
-    insert_rows(connection, "agent_sets", "set_id, names", rows, verb="INSERT OR IGNORE")
 
 
 class Committer:
@@ -272,51 +264,127 @@ class Committer:
         return seq
 
 
-Owner = tuple[str | None, ...]
-"""What tells the outcomes of one tenant from another's: its name, or of a decision that is not there, its id and whose
-the outcome claims to be. Before its decision comes nobody knows whose it is: a false claim swallows nothing."""
-
-_DELIVERED = {
-    "tenant": """SELECT o.decision_id FROM outcomes o JOIN decisions d ON d.decision_id = o.decision_id
-                 WHERE o.outcome_id = ? AND d.tenant IS ?""",
-    "decision": "SELECT decision_id FROM outcomes WHERE outcome_id = ? AND decision_id = ? AND tenant IS ?",
-}
+# -- who waits
 
 
-def delivered(connection: sqlite3.Connection, outcome_id: str, owner: Owner) -> str | None:
-    """Of which decision there is an outcome of that id of the same owner."""
-    kind, *names = owner
-    found = connection.execute(_DELIVERED[str(kind)], (outcome_id, *names)).fetchone()
-    return None if found is None else str(found[0])
+class Ticket(Promise[None]):
+    """What one caller wants on disk in one transaction.
+
+    Attributes:
+        entries: The rows.
+        deadline: When to give up on a store that is locked, by the monotonic clock.
+        future: Of the coroutine that waits, or None where a thread does.
+        follower: The next sleeper of the same group: each woken caller wakes one other.
+        left: Whether nobody sleeps on it any more: the caller was interrupted, or is done.
+    """
+
+    __slots__ = ("deadline", "entries", "follower", "future", "left")
+
+    def __init__(self, entries: Sequence[Entry], deadline: float, future: asyncio.Future[None] | None = None) -> None:
+        super().__init__()
+        self.entries, self.deadline, self.future = entries, deadline, future
+        self.follower: Ticket | None = None
+        self.left = False
+
+    def settle(self, error: RouterError | None, follower: Ticket | None) -> None:
+        """Note how it went, and wake nobody yet."""
+        self._error, self.follower, self.done = error, follower, True
+
+    def leave(self) -> None:
+        """The caller sleeps no more. It wakes the next one; where that is not known yet, who settles passes it over."""
+        self.left = True
+        if self.follower is not None:
+            self.follower.wake()
 
 
-def owner_of(connection: sqlite3.Connection, decision_id: str, claimed: str | None) -> Owner:
-    """Whose an outcome of a decision is that claims to be a tenant's, or nobody's."""
-    row = connection.execute("SELECT tenant FROM decisions WHERE decision_id = ?", (decision_id,)).fetchone()
-    return ("decision", decision_id, claimed) if row is None else ("tenant", row[0])
+def settle(tickets: Sequence[Ticket], error: RouterError | None) -> None:
+    """Tell the callers of a group: each woken thread wakes the next, each event loop is called once."""
+    loops: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+    follower: Ticket | None = None
+    for ticket in reversed(tickets):
+        ticket.settle(error, follower)
+        if ticket.future is None:
+            follower = follower if ticket.left else ticket
+        else:
+            loops.setdefault(ticket.future.get_loop(), []).append(ticket.future)
+    if follower is not None:
+        follower.wake()
+    for loop, futures in loops.items():
+        try:
+            loop.call_soon_threadsafe(_resolve, futures)
+        except RuntimeError:
+            _log.warning("an event loop was closed while %d outcomes were being recorded", len(futures))
 
 
-_FOREIGN = """
-SELECT o.seq FROM decisions d JOIN outcomes o ON o.decision_id = d.decision_id
-WHERE d.decision_id IN (SELECT value FROM json_each(?)) AND o.tenant IS NOT NULL AND o.tenant IS NOT d.tenant"""
+def _resolve(futures: Sequence[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
 
 
-def refuse_foreign_outcomes(connection: sqlite3.Connection, decision_ids: list[str]) -> None:
-    """Outcomes that came before these decisions, for another tenant: they are dead letters now."""
-    seqs = json.dumps([seq for (seq,) in connection.execute(_FOREIGN, (json.dumps(decision_ids),))])
-    if seqs == "[]":
-        return
-    chosen = "seq IN (SELECT value FROM json_each(?))"
-    connection.execute(
-        f"""INSERT INTO dead_letters (at, kind, decision_id, reason)
-            SELECT ?, 'outcome', decision_id, 'its decision is another tenant''s' FROM outcomes WHERE {chosen}""",
-        (time.time(), seqs),
-    )
-    connection.execute(f"DELETE FROM payloads WHERE {chosen}", (seqs,))
-    connection.execute(f"DELETE FROM outcomes WHERE {chosen}", (seqs,))
+# -- the log's own time
+
+LEAP_S = 7 * 86_400.0
+"""Most that the log's time runs ahead of what passed, between two looks at the clock or two processes, in seconds."""
+
+_STATE = """
+SELECT (SELECT logged_at FROM outcomes ORDER BY seq DESC LIMIT 1),
+       (SELECT CAST(value AS REAL) FROM meta WHERE name = 'log_time')"""
 
 
-def forgotten(connection: sqlite3.Connection, decision_id: str) -> bool:
-    """Whether a decision was forgotten: what is said of it later is not kept either, beside the numbers."""
-    query = "SELECT 1 FROM forgotten_decisions WHERE decision_id = ?"
-    return connection.execute(query, (decision_id,)).fetchone() is not None
+def note_log_time(connection: sqlite3.Connection, *present: float) -> None:
+    """Keep the log's time where its newest outcome does not tell it: because that is old, or about to be archived."""
+    known = [moment for moment in (*present, *connection.execute(_STATE).fetchone()) if moment is not None]
+    if known:
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('log_time', ?)", (repr(max(known)),))
+
+
+class LogClock:
+    """Gives outcomes their time in the log, in the transaction that writes them.
+
+    Attributes:
+        present: The log's time now, in seconds since the epoch.
+    """
+
+    def __init__(self) -> None:
+        self.present = time.time()
+        self._looked = time.monotonic()
+        self._doubt = 0.0  # by how much the wall's clock is believed to be ahead
+        self._begun = False
+        self._newest: float | None = None
+
+    def read(self, connection: sqlite3.Connection) -> None:
+        """Take in what others wrote."""
+        newest, noted = connection.execute(_STATE).fetchone()
+        self._newest = noted if newest is None else newest
+        known = [moment for moment in (newest, noted) if moment is not None]
+        if known:
+            self.present = max([self.present, *known] if self._begun else known)
+        self._begun = True
+
+    def look(self) -> None:
+        """Move on to now."""
+        wall, looked = time.time(), time.monotonic()
+        before, furthest = self.present, self.present + (looked - self._looked) + LEAP_S
+        believed = wall - self._doubt
+        if believed > furthest:
+            self._doubt += believed - furthest
+        elif believed < before:
+            self._doubt = max(0.0, self._doubt - (before - believed))
+        self.present, self._looked = max(before, min(wall - self._doubt, furthest)), looked
+
+    def stamp(self, at: float) -> float:
+        """The log's time of the next outcome, which its process dates ``at``."""
+        self._newest = min(at, self.present) if self._newest is None else max(self._newest, min(at, self.present))
+        return self._newest
+
+    def stamp_copy(self, logged_at: float) -> float:
+        """The same of an outcome that another log gave a time, which it keeps where it fits in here."""
+        fitting = min(logged_at, self.present + LEAP_S)
+        self._newest = fitting if self._newest is None else max(self._newest, fitting)
+        return self._newest
+
+    def note(self, connection: sqlite3.Connection) -> None:
+        """Keep the present where the newest outcome is of long ago, such as one of a history that is imported."""
+        if self._newest is not None and self.present - self._newest > LEAP_S:
+            note_log_time(connection, self.present)

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from router_sdk.errors import GateRefusedError, NotTrainableError, RouterError
 from router_sdk.routing.chain import Chain, Stage
-from router_sdk.store.versions import ROLLBACK, alias_token
+from router_sdk.store.registry import ROLLBACK, alias_token
 from router_sdk.training.registry import Registry, twin
 
 if TYPE_CHECKING:
     from router_sdk.learning.fold import Fold
     from router_sdk.records import ModelVersion
-    from router_sdk.routing.members import Members
+    from router_sdk.routing.agents import Members
     from router_sdk.training.attempt import FitServices
 
 BY_HAND = "by hand"

@@ -99,7 +99,7 @@ def doing(router: Router) -> dict[str, Callable[[], object]]:
         "status": router.status,
         "once": lambda: say("routed", router.route("x", idempotency_key=str(next(number))).decision_id),
         "snapshot": lambda: (router.record(decision, Outcome(quality=next(number) % 2)), router.snapshot()),
-        "retrain": lambda: router.retrain("words").stop(),
+        "retrain": lambda: router.models.retrain("words").stop(),
         "forget": lambda: router.forget("one"),
         "close": router.close,
     }

@@ -123,7 +123,7 @@ class Trial:
             elif kind == "flush":
                 self.attempt(self.router.flush)
             elif kind == "fit":
-                self.attempt(lambda: self.router.retrain().wait(LIMIT_S))
+                self.attempt(lambda: self.router.models.retrain().wait(LIMIT_S))
             elif kind == "snapshot":
                 self.attempt(self.router.snapshot)
             else:

@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from router_sdk.plugin import StrategyConfig
-from router_sdk_thompson.objectives import Objectives
-from router_sdk_thompson.priors import Inheritance, PriorTable
+from router_sdk_thompson.objectives.objectives import Objectives
+from router_sdk_thompson.priors.tables import Inheritance, PriorTable
 
 DAY_S = 86_400.0
 

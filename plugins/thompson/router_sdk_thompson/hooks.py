@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from router_sdk.plugin import hookimpl
+from router_sdk_thompson.features.hashed_text import TextFeatures
 from router_sdk_thompson.strategy import ThompsonStrategy
-from router_sdk_thompson.text_features import TextFeatures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

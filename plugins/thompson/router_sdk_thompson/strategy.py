@@ -5,23 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 from router_sdk.plugin import DEFAULT_TASK_TYPE, Strategy, StrategyConfig, StrategyServices
-from router_sdk_thompson.cell_file import load_cells, save_cells
-from router_sdk_thompson.cell_policy import CellPolicy
-from router_sdk_thompson.cells import CellEvidence
 from router_sdk_thompson.config import ThompsonConfig
-from router_sdk_thompson.contexts import Contexts, ContextView
-from router_sdk_thompson.detection import described_detector
-from router_sdk_thompson.ledger import Ledger
-from router_sdk_thompson.priors import prior_table
-from router_sdk_thompson.proposing import proposal_of
+from router_sdk_thompson.drift.detectors import described_detector
+from router_sdk_thompson.objectives.estimates import CostLatencyModel
+from router_sdk_thompson.policy.context_free import ContextFreePolicy
+from router_sdk_thompson.policy.contextual import ContextualPolicy, ContextualSnapshot
+from router_sdk_thompson.policy.proposal import proposal_of
+from router_sdk_thompson.posteriors.beta import CellEvidence
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
-    from router_sdk.plugin import AgentSet, Example, Proposal, RouteContext, Task
-    from router_sdk_thompson.objectives import Objectives
-    from router_sdk_thompson.outlook import Outlook
+    from router_sdk.plugin import AgentSet, Example, ExampleColumns, Proposal, RouteContext, Task
+    from router_sdk_thompson.objectives.estimates import Estimates
+    from router_sdk_thompson.objectives.objectives import Objectives
 
 Key = tuple[int, str]
 
@@ -45,8 +43,9 @@ class Published(NamedTuple):
 
     ready: dict[Key, Proposal | None]
     sets: dict[int, AgentSet]
-    contexts: ContextView
-    outlook: Outlook
+    contexts: ContextualSnapshot
+    estimates: Estimates
+    number: int
 
 
 class ThompsonStrategy(Strategy):
@@ -63,53 +62,47 @@ class ThompsonStrategy(Strategy):
     def __init__(self, config: StrategyConfig, services: StrategyServices) -> None:
         super().__init__(config, services)
         self._settings = cast("ThompsonConfig", config)
-        self._policy = CellPolicy(self._settings, services.seed or 0)
+        self._policy = ContextFreePolicy(self._settings, services.seed or 0)
         self._evidence = CellEvidence(self._settings)
         self._contextual_too = self._settings.contextual
-        self._ledger = Ledger(self._settings.objectives)
-        self._contexts = Contexts(self._settings, services)
+        self._costs = CostLatencyModel(self._settings.objectives)
+        self._contexts = ContextualPolicy(self._settings, services)
         self._agents: AgentSet | None = None
-        self._turned = self._ledger.view()
-        self._published = Published({}, {}, self._contexts.view(), self._turned)
+        self._turned = self._costs.publish()
+        self._writing = 0
+        self._published = Published({}, {}, self._contexts.publish(), self._turned, self._writing)
 
     def prepare(self, agents: AgentSet) -> None:
         """Read the agents' examples and build the proposals of every task type seen so far."""
         self._agents = agents
         self._contexts.prepare(agents)
         # The same names may now carry other metadata, so nothing built before is kept.
-        outlook, kinds = self._ledger.prepared(), list(self._evidence.cells)[: _room(agents)]
-        ready = {(agents.set_id, kind): self._build(kind, agents, outlook) for kind in kinds}
-        self._swap(Published(ready, {agents.set_id: agents}, self._contexts.view(), outlook))
+        estimates, kinds = self._costs.prepared(), list(self._evidence.cells)[: _room(agents)]
+        ready = {(agents.set_id, kind): self._build(kind, agents, estimates) for kind in kinds}
+        self._swap(ready, {agents.set_id: agents}, estimates)
 
     def propose(self, task: Task, agents: AgentSet, context: RouteContext) -> Proposal | None:
         """What the task's context says, else the finished proposal of its type; None below the minimum of evidence."""
         published = self._published
-        if (task.text or task.features) and self._contextual_too:
-            if task.features and (kept := context.kept(task.features)) is not task.features:
-                task = task.model_copy(update={"features": kept})
-            proposal = self._contextual(published, task, agents, context)
-            if proposal is None and (task.task_type != DEFAULT_TASK_TYPE or self._policy.primed(task.task_type)):
-                proposal = self._by_type(published, task.task_type, agents)
-            return proposal
-        try:
-            return published.ready[agents.set_id, task.task_type]
-        except KeyError:
-            return self._remember(published, task.task_type, agents)
-
-    def _contextual(self, published: Published, task: Task, agents: AgentSet, context: RouteContext) -> Proposal | None:
+        if not (self._contextual_too and (task.text or task.features)):
+            return self._by_type(published, task.task_type, agents)
+        if task.features and (kept := context.kept(task.features)) is not task.features:
+            task = task.model_copy(update={"features": kept})
         belief = published.contexts.belief(task, agents, context)
-        while not self._contexts.intact(published.contexts):
+        while self._writing > published.number + 1:
             # So slow a request that two publications passed it: what it read may have been written meanwhile.
             published = self._published
             belief = published.contexts.belief(task, agents, context)
-        if belief is None or not len(agents):
-            return None
-        return proposal_of(belief, agents, self._settings.sampling, self._wanted(published))
+        if belief is not None and belief.means:
+            return proposal_of(belief, agents, self._settings.sampling, self._wanted(published))
+        if task.task_type != DEFAULT_TASK_TYPE or self._policy.primed(task.task_type):
+            return self._by_type(published, task.task_type, agents)
+        return None
 
-    def _wanted(self, published: Published) -> Outlook:
+    def _wanted(self, published: Published) -> Estimates:
         """The published prices under the objectives of this moment."""
         turned = self._turned
-        return turned if turned.objectives is not published.outlook.objectives else published.outlook
+        return turned if turned.objectives is not published.estimates.objectives else published.estimates
 
     def _by_type(self, published: Published, task_type: str, agents: AgentSet) -> Proposal | None:
         try:
@@ -117,30 +110,39 @@ class ThompsonStrategy(Strategy):
         except KeyError:
             return self._remember(published, task_type, agents)
 
-    def _build(self, task_type: str, agents: AgentSet, outlook: Outlook) -> Proposal | None:
-        return self._policy.propose(self._evidence, outlook, task_type, agents)
+    def _build(self, task_type: str, agents: AgentSet, estimates: Estimates) -> Proposal | None:
+        return self._policy.propose(self._evidence, estimates, task_type, agents)
 
     def _remember(self, published: Published, task_type: str, agents: AgentSet) -> Proposal | None:
-        key, outlook = (agents.set_id, task_type), self._wanted(published)
-        proposal = self._build(task_type, agents, outlook)
+        key, estimates = (agents.set_id, task_type), self._wanted(published)
+        proposal = self._build(task_type, agents, estimates)
         room, sets = _room(agents), published.sets
         if len(published.ready) < room and (agents.set_id in sets or len(sets) < room):
             # Into the snapshot that was read: if `learn` has published another by now, this one is dropped with it.
             sets[agents.set_id] = agents
             published.ready[key] = proposal
-            if self._wanted(published).objectives is not outlook.objectives:
+            if self._wanted(published).objectives is not estimates.objectives:
                 published.ready.pop(key, None)
         return proposal
 
     def learn(self, examples: Sequence[Example]) -> None:
         """Fold the examples into the evidence, and publish the proposals that follow from it."""
-        touched = self._evidence.fold(examples)
-        priced = self._ledger.fold(examples)
-        # A budget's multiplier is shared, so a price that came in shifts what is proposed for every type.
-        if priced and not self._ledger.objectives.quality_alone:
-            touched |= self._evidence.cells.keys()
+        touched, priced = self._evidence.fold(examples), self._costs.fold(examples)
         if self._contextual_too:
             self._contexts.learn(examples)
+        self._learnt(touched, priced=priced)
+
+    def learn_columns(self, columns: ExampleColumns) -> None:
+        """The same of a batch, in arrays where that is cheaper."""
+        touched, priced = self._evidence.fold_columns(columns), self._costs.fold_columns(columns)
+        if self._contextual_too:
+            self._contexts.learn_columns(columns)
+        self._learnt(touched, priced=priced)
+
+    def _learnt(self, touched: set[str], *, priced: bool) -> None:
+        # A budget's multiplier is shared, so a price that came in shifts what is proposed for every type.
+        if priced and not self._costs.objectives.quality_alone:
+            touched |= self._evidence.cells.keys()
         if touched or priced:
             self._publish(touched)
 
@@ -150,31 +152,33 @@ class ThompsonStrategy(Strategy):
         It lasts as long as this object: what shall outlive the process belongs into the configuration.
         """
         published = self._published
-        self._ledger.pursue(objectives)
-        self._turned = published.outlook.pursuing(objectives)
+        self._costs.pursue(objectives)
+        self._turned = published.estimates.pursuing(objectives)
         # What is being published meanwhile is looked at again by `_swap`, what is being built by `_remember`.
         self._published.ready.clear()
 
-    def _swap(self, published: Published) -> None:
-        self._published = published
-        if self._turned.objectives is not published.outlook.objectives:
-            published.ready.clear()
+    def _swap(self, ready: dict[Key, Proposal | None], sets: dict[int, AgentSet], estimates: Estimates) -> None:
+        # Said before anything is written, for requests that still read the copies which are written now.
+        self._writing = number = self._published.number + 1
+        self._published = Published(ready, sets, self._contexts.publish(), estimates, number)
+        if self._turned.objectives is not estimates.objectives:
+            ready.clear()
 
     def _publish(self, touched: Collection[str]) -> None:
         # An observation of one task type shifts what all the others borrow, so no older proposal may stay: the
         # touched types and as many others as are cheap are built now, the rest when somebody asks.
-        published, room, outlook = self._published, MOST_REBUILT, self._ledger.view()
+        published, room, estimates = self._published, MOST_REBUILT, self._costs.publish()
         sets = published.sets.copy()
         ready: dict[Key, Proposal | None] = {}
         for key in sorted(published.ready.copy(), key=lambda key: key[1] not in touched):
             agents = sets.get(key[0])
             if agents is not None and (key[1] in touched or room > 0):
-                ready[key] = self._build(key[1], agents, outlook)
+                ready[key] = self._build(key[1], agents, estimates)
                 room -= 1
         most = min(map(_room, sets.values()), default=MOST_PUBLISHED)
         if len(sets) >= most or len(ready) >= most:
             sets, ready = {}, {}
-        self._swap(Published(ready, sets, self._contexts.view(), outlook))
+        self._swap(ready, sets, estimates)
 
     def prior_table(self, discount: float, most_mass: float = 100.0) -> dict[str, dict[str, dict[str, float]]]:
         """What was learnt per task type, as a table that another router's ``priors`` takes.
@@ -188,7 +192,7 @@ class ThompsonStrategy(Strategy):
         """
         if not 0.0 < discount <= 1.0:
             raise ValueError(f"discount must be in (0, 1], got {discount}")
-        return prior_table(self._evidence, discount, most_mass)
+        return self._evidence.prior_table(discount, most_mass)
 
     def published(self) -> Sequence[tuple[Proposal, AgentSet]]:
         """The proposals that requests get again, with their agents."""
@@ -199,7 +203,7 @@ class ThompsonStrategy(Strategy):
     def forget_agents(self, names: Collection[str]) -> None:
         """Drop what was learnt of these agents."""
         self._evidence.forget(names)
-        self._ledger.forget(names)
+        self._costs.forget(names)
         self._contexts.forget(names)
         self._publish(set(self._evidence.cells))
 
@@ -209,8 +213,8 @@ class ThompsonStrategy(Strategy):
 
     def save(self, folder: Path) -> None:
         """Write the evidence; priors and proposals are derived from it."""
-        save_cells(self._evidence, folder / "cells.json")
-        self._ledger.save(folder / "prices.json")
+        self._evidence.save(folder / "cells.json")
+        self._costs.save(folder / "prices.json")
         self._contexts.save(folder)
 
     def load(self, folder: Path) -> None:
@@ -219,10 +223,10 @@ class ThompsonStrategy(Strategy):
         Raises:
             CorruptArtifactError: if it is missing or not valid.
         """
-        evidence, contexts = CellEvidence(self._settings), Contexts(self._settings, self.services)
-        load_cells(evidence, folder / "cells.json")
+        evidence, contexts = CellEvidence(self._settings), ContextualPolicy(self._settings, self.services)
+        evidence.load(folder / "cells.json")
         contexts.load(folder)
-        self._ledger.load(folder / "prices.json")
+        self._costs.load(folder / "prices.json")
         self._evidence, self._contexts = evidence, contexts
         if self._agents is not None:
             contexts.prepare(self._agents)
@@ -235,7 +239,7 @@ class ThompsonStrategy(Strategy):
         found: dict[str, dict[str, float]] = {}
         for name, agent in agents.items():
             quality = self._policy.overall(self._evidence, agent)
-            told = {"quality": quality, **published.outlook.price(agent)._asdict()}
+            told = {"quality": quality, **published.estimates.price(agent)._asdict()}
             found[name] = {key: value for key, value in told.items() if value is not None}
         return found
 
@@ -246,6 +250,6 @@ class ThompsonStrategy(Strategy):
             **self._evidence.report(),
             **self._contexts.report(),
             "change_detector": described_detector(self._settings),
-            "budgets": self._ledger.report(),
+            "budgets": self._costs.report(),
             "published": ready,
         }

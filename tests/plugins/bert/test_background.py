@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from programs import main, run
-from router_sdk_bert.config import BertConfig
-from router_sdk_bert.encoding import EncoderSettings, open_encoder, opening
+from router_sdk_bert.config import BertConfig, EncoderSettings
+from router_sdk_bert.encoding import opening
+from router_sdk_bert.encoding.background import EncoderSlot
+from router_sdk_bert.encoding.encoder import open_encoder
 from router_sdk_bert.encoding.opening import cache_key, default_cache
-from router_sdk_bert.opening import EncoderSlot
 from router_sdk_bert.strategy import BertStrategy
 
 from router_sdk.plugin import Agent, AgentSet, EncoderUnavailableError, Task

@@ -126,7 +126,7 @@ def exporting(model, cache, made=""):
 def half_made(model, what):
     """A fork waits for a session, or a head, that is being made; whether it did, and what the child got."""
     import onnxruntime
-    from router_sdk_bert.head import Head
+    from router_sdk_bert.head.head import Head
 
     inside, go_on, forked = threading.Event(), threading.Event(), threading.Event()
     owner, name = {"session": (onnxruntime, "InferenceSession"), "head": (Head, "set_agents")}[what]
@@ -164,7 +164,7 @@ def waited_for(model):
 
 def threads_of_onnxruntime():
     """How many threads importing it starts, and what the child of a fork ends with that ends like any program."""
-    from router_sdk_bert.encoding.onnx_session import runtime
+    from router_sdk_bert.encoding.onnx_backend import runtime
 
     before = threads_now()
     runtime()
@@ -181,8 +181,8 @@ def threads_now():
 
 def encoder_held(model):
     """Fork while a thread opens an encoder that strategies share."""
-    from router_sdk_bert.encoding import BertEncoder, BertEncoderConfig
     from router_sdk_bert.encoding import encoder as module
+    from router_sdk_bert.encoding.encoder import BertEncoder, BertEncoderConfig
 
     begun, go_on, read, process = threading.Event(), threading.Event(), module.open_folder, os.getpid()
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from router_sdk_thompson import ThompsonConfig, ThompsonStrategy
-from router_sdk_thompson.columns import Columns
+from router_sdk_thompson.features.columns import Columns
 
 from router_sdk.plugin import Agent, AgentSet, CorruptArtifactError, Task
 from router_sdk.testing import FixedContext, make_example, make_services, revise
@@ -86,7 +86,7 @@ def test_a_correction_equals_never_having_erred(fourier):
     # Which of the two posteriors answers was settled before the correction, when their predictions differed.
     task = Task(features=question)
     for kind in ("curved", "straight"):
-        one, other = (getattr(made._contexts.dense.view(), kind) for made in (erred, right))
+        one, other = (getattr(made._contexts.dense.publish(), kind) for made in (erred, right))
         here, there = one.belief(task, AGENTS, None), other.belief(task, AGENTS, None)
         assert here.means == pytest.approx(there.means, abs=1e-6)
         assert here.widths == pytest.approx(there.widths, abs=1e-6)
@@ -145,11 +145,11 @@ def test_where_tasks_belong_to_one_agent_each_a_success_teaches_the_others():
 def test_rivals_are_saved_too(tmp_path):
     made = strategy()
     made.learn(stream(120))
-    made._contexts.dense.curved.rivals.note(0.1, 1.0)
+    made._contexts.dense.curved.exclusive_labels.note(0.1, 1.0)
     made.save(tmp_path)
     again = strategy()
     again.load(tmp_path)
-    assert vars(again._contexts.dense.curved.rivals) == vars(made._contexts.dense.curved.rivals)
+    assert vars(again._contexts.dense.curved.exclusive_labels) == vars(made._contexts.dense.curved.exclusive_labels)
     state = (tmp_path / "dense.json").read_text().replace('"rivals": [1.0, 1.0]', '"rivals": [1.0, NaN]')
     (tmp_path / "dense.json").write_text(state)
     with pytest.raises(CorruptArtifactError):

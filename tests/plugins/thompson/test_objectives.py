@@ -109,7 +109,7 @@ def test_objectives_change_from_any_thread_while_others_learn_and_ask(contextual
     assert not wrong
     made.pursue(wanted)
     assert favourite(made) == "cheap"
-    assert made._evidence.standings["good"].mass > 0
+    assert made._evidence.by_agent["good"].mass > 0
 
 
 def test_what_is_expected_of_an_average_task():

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from router_sdk_thompson import TextFeatures, ThompsonConfig, ThompsonStrategy
-from router_sdk_thompson.logistic import Logistic
-from router_sdk_thompson.normal_gamma import NormalGamma
+from router_sdk_thompson.posteriors.logistic import Logistic
+from router_sdk_thompson.posteriors.normal_gamma import NormalGamma
 
 from router_sdk.plugin import Agent, AgentSet, Task
 from router_sdk.testing import FixedContext, make_example, make_services, revise

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 from router_sdk_thompson import TextFeatures, ThompsonConfig, ThompsonStrategy
-from router_sdk_thompson.rivals import Rivals
-from router_sdk_thompson.text_features import HALF, TEXT_TAG, text_ids
+from router_sdk_thompson.features.hashed_text import HALF, TEXT_TAG, text_ids
+from router_sdk_thompson.labels import ExclusiveLabels
 
 from router_sdk.plugin import Agent, AgentSet, CorruptArtifactError, InvalidConfigError, Signals, Task
 from router_sdk.testing import FixedContext, make_example, make_services, revise
@@ -122,7 +122,7 @@ def test_a_type_below_the_minimum_falls_back_to_its_cells():
 
 
 def test_where_anybody_often_succeeds_nothing_follows_for_the_others():
-    seldom, often = Rivals(), Rivals()
+    seldom, often = ExclusiveLabels(), ExclusiveLabels()
     for turn in range(100):
         seldom.note(0.1, float(turn % 10 == 0))
         often.note(0.1, float(turn % 2 == 0))
@@ -160,7 +160,7 @@ def test_rare_words_of_the_examples_count_more_than_those_that_all_share():
 
 def test_a_request_reads_the_last_publication_while_nothing_is_learnt():
     made = taught(40)
-    first = made._contexts.text.view()
-    assert made._contexts.text.view() is first
+    first = made._contexts.text.publish()
+    assert made._contexts.text.publish() is first
     made.learn([lesson("refund", "billing", 1.0, 500)])
-    assert made._contexts.text.view() is not first
+    assert made._contexts.text.publish() is not first

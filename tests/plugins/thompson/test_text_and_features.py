@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from router_sdk_thompson import TextFeatures, ThompsonConfig, ThompsonStrategy
-from router_sdk_thompson.contest import Contest
+from router_sdk_thompson.policy.model_selection import ModelSelection
 
 from router_sdk.plugin import Agent, AgentSet, CorruptArtifactError, Task
 from router_sdk.testing import FixedContext, make_example, make_services
@@ -95,4 +95,4 @@ def test_the_choice_is_the_same_in_batches_and_after_a_restart(tmp_path):
 def test_a_broken_contest_is_refused(tmp_path, content):
     (tmp_path / "contest.json").write_text(content)
     with pytest.raises(CorruptArtifactError):
-        Contest().load(tmp_path / "contest.json")
+        ModelSelection().load(tmp_path / "contest.json")

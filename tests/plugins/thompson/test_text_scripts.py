@@ -3,7 +3,7 @@
 import unicodedata
 
 import pytest
-from router_sdk_thompson.text_features import HALF, extra_ids, text_ids
+from router_sdk_thompson.features.hashed_text import HALF, extra_ids, text_ids
 
 
 @pytest.mark.parametrize("text", ["où est ma réservation", "が ガ プ", "Ünïcödé straße", "é" * 3_000])

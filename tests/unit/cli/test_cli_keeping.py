@@ -6,8 +6,7 @@ import pytest
 
 from router_sdk import Outcome, Router, Task
 from router_sdk.store import Store
-from router_sdk.store.consumers import note_consumers
-from router_sdk.store.intents import add_intent
+from router_sdk.store.coordination import add_intent, note_consumers
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_sdk.errors import InvalidInputError
-from router_sdk.evaluation.classification import Confusion, classify
-from router_sdk.evaluation.labelled import judge
+from router_sdk.evaluation.classification import Confusion, classify, judge
 
 NAMES = st.sampled_from(["a", "b", "c", None])
 

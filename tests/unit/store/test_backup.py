@@ -29,12 +29,11 @@ from router_sdk.store import backup as making
 from router_sdk.store.artifacts import MANIFEST as ARTIFACT_MANIFEST
 from router_sdk.store.artifacts import sha256, write_artifact
 from router_sdk.store.backup import BESIDE, LOG, MANIFEST, backup
-from router_sdk.store.consumers import note_consumers
+from router_sdk.store.coordination import note_consumers, pending_intents
 from router_sdk.store.erasure import erase_session
-from router_sdk.store.intents import pending_intents
+from router_sdk.store.registry import add_version
 from router_sdk.store.restore import restore
 from router_sdk.store.retention import PIECE, begin_archive, go_on_archiving
-from router_sdk.store.versions import add_version
 
 REWARD = OutcomeReward()
 MARK = RewardMark(REWARD)

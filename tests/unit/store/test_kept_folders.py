@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from router_sdk.store import kept_folders
-from router_sdk.store.kept_folders import KeptFolder, KeptFolders, link_folder
+from router_sdk.store import snapshots as kept_folders
+from router_sdk.store.snapshots import KeptFolder, KeptFolders, link_folder
 
 fcntl = pytest.importorskip("fcntl")
 

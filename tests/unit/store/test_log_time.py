@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router_sdk.store import log_time
-from router_sdk.store.log_time import LEAP_S, LogClock
+from router_sdk.store import transaction as log_time
+from router_sdk.store.transaction import LEAP_S, LogClock
 
 from .conftest import Log
 

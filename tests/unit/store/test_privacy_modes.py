@@ -15,15 +15,17 @@ from router_sdk.errors import InvalidIdError, StoreUnavailableError
 from router_sdk.records import AgentSet, Distribution, Skipped
 from router_sdk.store import identity, rows
 from router_sdk.store.identity import check_id, check_key, keyed_id, new_id
-from router_sdk.store.payloads import TASK_COLUMNS, PayloadContext, stored_task
 from router_sdk.store.privacy import Privacy, normalised
 from router_sdk.store.rows import (
     DECISION_COLUMNS,
     OUTCOME_COLUMNS,
     PAYLOAD_COLUMNS,
+    TASK_COLUMNS,
+    PayloadContext,
     decision_row,
     outcome_payload,
     outcome_row,
+    stored_task,
     task_payload,
     vector_rows,
 )

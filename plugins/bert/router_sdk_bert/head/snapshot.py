@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from router_sdk_bert.head.estimates import Estimate
-from router_sdk_bert.head.evidence import count_votes, evidence
-from router_sdk_bert.head.names import NOBODY, UNKNOWN
-from router_sdk_bert.head.novelty import novelty
-from router_sdk_bert.head.search import nearest
+from router_sdk_bert.head.neighbours import count_votes, evidence, nearest
+from router_sdk_bert.head.out_of_scope import novelty
+from router_sdk_bert.head.rows import NOBODY, UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from router_sdk_bert.head.model import Model
-    from router_sdk_bert.head.settings import HeadConfig
-    from router_sdk_bert.head.shelf import Shelves
+    from router_sdk_bert.config import HeadConfig
+    from router_sdk_bert.head.neighbours import VectorMemory
+    from router_sdk_bert.head.refit import Model
 
 MOST_SETS = 256
 """Sets of agents whose places are kept ready."""
+
+
+class Asked(NamedTuple):
+    """Where the agents in question are.
+
+    Attributes:
+        codes: Their codes, -1 of those that are not known.
+        columns: Their columns of the model, -1 of those that have none.
+        strangers: Places among the agents of those that have none.
+    """
+
+    codes: NDArray[np.int32]
+    columns: NDArray[np.intp]
+    strangers: NDArray[np.intp]
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -33,19 +46,19 @@ class Snapshot:
     Attributes:
         config: The head's configuration.
         model: The newest refit, or None where there was nothing to fit.
-        shelves: Prototypes and stored rows.
+        stored: Prototypes and stored rows.
         codes: Code by name.
-        ids: Decision of each stored row, in the order of their shelf; may have grown since.
+        ids: Decision of each stored row, in the order of their block; may have grown since.
         texts: What each prototype says.
     """
 
     config: HeadConfig
     model: Model | None
-    shelves: Shelves
+    stored: VectorMemory
     codes: Mapping[str | None, int]
     ids: Sequence[str]
     texts: Sequence[str]
-    _places: dict[tuple[str, ...], tuple[NDArray[np.intp], ...]] = field(default_factory=dict)
+    _places: dict[tuple[str, ...], Asked] = field(default_factory=dict)
 
     def estimate(self, vector: NDArray[np.float32], names: tuple[str, ...]) -> Estimate | None:
         """What is thought of one task; None where nothing is known to judge by.
@@ -58,8 +71,8 @@ class Snapshot:
         if model is None:
             return None
         codes, columns, strangers = self._places_of(names, model)
-        found = nearest(self.shelves, vector, model.projection, self.config.neighbours)
-        logistic = model.surface.odds(vector)
+        logistic, coarse = model.seen(vector)
+        found = nearest(self.stored, vector, coarse, self.config.neighbours)
         odds = model.blend[0] * logistic[columns]
         if len(strangers):
             odds[strangers] = model.blend[0] * logistic.min()
@@ -67,7 +80,7 @@ class Snapshot:
         if found is not None:
             votes = count_votes(found.cosines, found.facts, codes)
             odds += model.blend[1:] @ evidence(votes, self.config.labels)
-            seen = (votes.mass * (votes.good + votes.bad))[-1]
+            seen = votes.mass[-1] * (votes.good[-1] + votes.bad[-1])
         chances = self._chances(odds)
         count = len(names)
         return Estimate(
@@ -80,18 +93,15 @@ class Snapshot:
             found,
         )
 
-    def _places_of(self, names: tuple[str, ...], model: Model) -> tuple[NDArray[np.intp], ...]:
-        """Codes, and columns of the model, of the agents and of nobody if that is known; -1 for strangers.
-
-        Third comes where the strangers are.
-        """
+    def _places_of(self, names: tuple[str, ...], model: Model) -> Asked:
+        """Where the agents are, and nobody if that is known."""
         known = self._places.get(names)
         if known is None:
             asked = (*names, None) if NOBODY in model.columns else names
-            codes = np.array([self.codes.get(name, UNKNOWN) for name in asked], dtype=np.intp)
+            codes = np.array([self.codes.get(name, UNKNOWN) for name in asked], dtype=np.int32)
             column_of = {int(code): column for column, code in enumerate(model.columns)}
             columns = np.array([column_of.get(int(code), -1) for code in codes], dtype=np.intp)
-            known = codes, columns, np.flatnonzero(columns < 0)
+            known = Asked(codes, columns, np.flatnonzero(columns < 0))
             if len(self._places) < MOST_SETS:
                 self._places[names] = known
         return known

@@ -1,0 +1,243 @@
+"""Stored vectors, the nearest of them to a task, and what these say of each agent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from router_sdk_bert.head.rows import NOBODY, Facts, stack_facts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+COARSE = 48
+"""Columns of a coarse vector."""
+ASIDE = np.float32(0.2)
+"""Cosine that is assumed between what the projection leaves out of two vectors."""
+FEW = 2_000
+"""Rows up to which every one is compared exactly."""
+SHORTLIST = 6
+"""Rows that are compared exactly, for each that is asked for."""
+DROPPED = np.float32(-9.0)
+"""Cosine of rows that count for nothing."""
+WIDTHS = np.array([[0.03], [0.15]])
+"""Widths, in cosine, within which neighbours count alike: narrow for clean outcomes, wide for noisy ones."""
+DOUBT = 0.2
+"""What is not known of an agent, as a share of what its neighbours say."""
+LEAST = np.finfo(np.float64).tiny
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class VectorBlock:
+    """Vectors that can be searched.
+
+    Attributes:
+        vectors: Shape ``(n, d)``, float32, each of length 1.
+        coarse: What ``coarse_of`` makes of them, shape ``(n, c + 1)``, or None where there are few.
+        density: Mean distance of each row to its own surroundings, shape ``(n,)``.
+        facts: What is known of each.
+        dropped: Places of the rows that count for nothing.
+    """
+
+    vectors: NDArray[np.float32]
+    coarse: NDArray[np.float32] | None
+    density: NDArray[np.float32]
+    facts: Facts
+    dropped: NDArray[np.intp] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dropped", np.flatnonzero(self.facts.weight <= 0.0))
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class VectorMemory:
+    """Blocks that are searched together; their rows are counted through.
+
+    What is known of a row lies side by side, so that a request reads it at once.
+
+    Attributes:
+        blocks: The blocks, in order.
+    """
+
+    blocks: tuple[VectorBlock, ...]
+    _codes: NDArray[np.int32] = field(init=False)
+    _amounts: NDArray[np.float32] = field(init=False)
+
+    def __post_init__(self) -> None:
+        facts = stack_facts([block.facts for block in self.blocks])
+        density = np.concatenate([block.density for block in self.blocks])
+        amounts = (facts.credit, facts.blame, facts.rivalry, facts.weight, density)
+        object.__setattr__(self, "_codes", np.stack((facts.right, facts.wrong), axis=1))
+        object.__setattr__(self, "_amounts", np.stack(amounts, axis=1))
+
+    def take(self, places: NDArray[np.intp]) -> tuple[Facts, NDArray[np.float32]]:
+        """What is known of some rows, and how far each is from its own surroundings."""
+        right, wrong = self._codes.take(places, axis=0).T
+        credit, blame, rivalry, weight, density = self._amounts.take(places, axis=0).T
+        return Facts(right, credit, wrong, blame, rivalry, weight), density
+
+
+class Neighbours(NamedTuple):
+    """The rows nearest to one vector, nearest first.
+
+    Attributes:
+        cosines: Shape ``(k,)``.
+        facts: What is known of each.
+        density: Mean distance of each to its own surroundings.
+        places: Where each is, counted through all blocks.
+    """
+
+    cosines: NDArray[np.float32]
+    facts: Facts
+    density: NDArray[np.float32]
+    places: NDArray[np.intp]
+
+
+def _highest(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    """Places of the highest scores in their own order, and of all that are level with the lowest of those."""
+    if count >= len(scores):
+        return np.arange(len(scores))
+    # Three times as fast as an argpartition.
+    ordered = scores.copy()
+    ordered.partition(-count)
+    places: NDArray[np.intp] = (scores >= ordered[-count]).nonzero()[0]
+    return places
+
+
+def coarse_of(vectors: NDArray[np.float32], projection: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A projection, and in one more column what it leaves out, so that coarse products estimate cosines.
+
+    Args:
+        vectors: Shape ``(n, d)`` or ``(d,)``, of length 1.
+        projection: Shape ``(d, c)``, with orthogonal columns of length 1.
+
+    Returns:
+        Shape ``(n, c + 1)`` or ``(c + 1,)``.
+    """
+    found = np.empty((*vectors.shape[:-1], projection.shape[1] + 1), dtype=np.float32)
+    inside = np.matmul(vectors, projection, out=found[..., :-1])
+    found[..., -1] = left_out(np.square(inside).sum(axis=-1))
+    return found
+
+
+def left_out(inside: Any) -> Any:
+    """The last number of coarse vectors whose others' squares sum to this."""
+    return np.sqrt(ASIDE * np.maximum(1.0 - inside, 0.0))
+
+
+def _candidates(
+    block: VectorBlock, vector: NDArray[np.float32], coarse: NDArray[np.float32] | None, count: int
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Places of rows among which the nearest are, in the block's order, and their cosines."""
+    if block.coarse is None or coarse is None or len(block) <= FEW:
+        scores = block.vectors @ vector
+        if len(block.dropped):
+            scores[block.dropped] = DROPPED
+        places = _highest(scores, count)
+        return places, scores if len(places) == len(scores) else scores[places]
+    rough = block.coarse @ coarse
+    if len(block.dropped):
+        rough[block.dropped] = DROPPED
+    places = _highest(rough, SHORTLIST * count)
+    scores = block.vectors.take(places, axis=0) @ vector
+    if len(block.dropped):
+        scores[rough[places] == DROPPED] = DROPPED
+    return places, scores
+
+
+def nearest(
+    stored: VectorMemory, vector: NDArray[np.float32], coarse: NDArray[np.float32] | None, count: int
+) -> Neighbours | None:
+    """The nearest rows, the first of those that are equally near; None where all blocks are empty.
+
+    Args:
+        stored: Where to look.
+        vector: Shape ``(d,)``, of length 1.
+        coarse: What ``coarse_of`` makes of the vector, by the projection that the blocks' own were made by, or None.
+        count: How many are wanted.
+    """
+    start, places, cosines = 0, [], []
+    for block in stored.blocks:
+        if len(block.dropped) < len(block):
+            found, scores = _candidates(block, vector, coarse, count)
+            places.append(found + start)
+            cosines.append(scores)
+        start += len(block)
+    if not places:
+        return None
+    scores = np.concatenate(cosines)
+    order = (-scores).argsort(kind="stable")[:count]
+    chosen, where = scores[order], np.concatenate(places)[order]
+    if chosen[-1] <= DROPPED:
+        kept = chosen > DROPPED
+        chosen, where = chosen[kept], where[kept]
+    facts, density = stored.take(where)
+    return Neighbours(chosen, facts, density, where)
+
+
+def nearest_of_many(
+    queries: NDArray[np.float32], vectors: NDArray[np.float32], weight: NDArray[np.float32], count: int
+) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """Cosines and places of the nearest rows for many vectors at once, each of shape ``(m, k)``, in no order."""
+    count = min(count, len(vectors))
+    cosines = np.empty((len(queries), count), dtype=np.float32)
+    places = np.empty((len(queries), count), dtype=np.intp)
+    for start in range(0, len(queries), 256):
+        scores = queries[start : start + 256] @ vectors.T
+        scores[:, weight <= 0.0] = DROPPED
+        found = np.argpartition(scores, scores.shape[1] - count, axis=1)[:, scores.shape[1] - count :]
+        places[start : start + 256] = found
+        cosines[start : start + 256] = np.take_along_axis(scores, found, axis=1)
+    return cosines, places
+
+
+class Votes(NamedTuple):
+    """What speaks for and against each agent, by width.
+
+    Attributes:
+        good: Shares of the neighbours' weight, shape ``(2, k)``.
+        bad: The same.
+        mass: That weight, in outcomes at no distance, shape ``(2, 1)``.
+    """
+
+    good: NDArray[np.float64]
+    bad: NDArray[np.float64]
+    mass: NDArray[np.float64]
+
+
+def count_votes(cosines: NDArray[np.float32], facts: Facts, codes: NDArray[np.intp] | NDArray[np.int32]) -> Votes:
+    """Weigh a task's neighbours by nearness and let each vote.
+
+    Args:
+        cosines: Of ``n`` neighbours, shape ``(n,)``.
+        facts: What is known of them.
+        codes: Of the ``k`` agents in question. Of a code of -1 nothing is known at all.
+    """
+    right = facts.right[:, None] == codes
+    good = right * facts.credit[:, None]
+    bad = (right < (codes >= NOBODY)) * (facts.credit * facts.rivalry)[:, None]
+    if np.count_nonzero(facts.blame):
+        bad += (facts.wrong[:, None] == codes) * facts.blame[:, None]
+    share = np.exp((cosines - 1.0) / WIDTHS)
+    share *= facts.weight
+    mass = np.add.reduce(share, axis=1, keepdims=True)
+    share /= np.maximum(mass, LEAST)
+    return Votes(share @ good, share @ bad, mass)
+
+
+def evidence(votes: Votes, labels: Literal["exclusive", "independent"]) -> NDArray[np.float64]:
+    """Log shares (exclusive) or log odds (independent) of the agents, by width, shape ``(2, k)``.
+
+    An agent that the neighbours do not mention stands at the prior: one in as many as there are, or even odds.
+    """
+    good, bad, _ = votes
+    if labels == "independent":
+        odds = (good + DOUBT / 2.0) / (bad + DOUBT / 2.0)
+    else:
+        odds = (good + DOUBT / max(good.shape[1], 1)) / (good + bad + DOUBT)
+    return np.log(odds, out=odds)

@@ -1,0 +1,1 @@
+"""What was true may be so no longer: detectors of change, and evidence that fades."""

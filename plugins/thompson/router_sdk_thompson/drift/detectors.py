@@ -1,0 +1,66 @@
+"""Which change detector watches an agent: the one that was configured, if it can be had."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from router_sdk.numerics.adwin import AdwinDetector, river_installed
+from router_sdk.numerics.cusum import ResidualCusum
+
+if TYPE_CHECKING:
+    from router_sdk_thompson.config import ThompsonConfig
+
+MISFIT = 2.0
+"""How much more surprise it takes where the posterior is linear in features: that is wrong in streaks, unchanged."""
+
+
+class Detector(Protocol):
+    """Watches one agent's residuals.
+
+    Attributes:
+        alarms: Changes found so far.
+    """
+
+    alarms: int
+
+    def update(self, residual: float, threshold: float) -> bool:
+        """Take one outcome in; True where the agent is no longer what it was."""
+
+    def state(self) -> list[Any]:
+        """What ``restored_detector`` reads."""
+
+
+def threshold_of(config: ThompsonConfig) -> float | None:
+    """Surprise at which a change is called; None where nobody watches."""
+    kind = config.change_detector
+    if kind == "cusum":
+        return config.change_threshold
+    return 0.0 if kind == "adwin" and river_installed() else None
+
+
+def described_detector(config: ThompsonConfig) -> str:
+    """What ``status`` says of it."""
+    if config.change_detector == "adwin" and not river_installed():
+        return "off: river is not installed; pip install 'router-sdk-thompson[adwin]'"
+    return config.change_detector if threshold_of(config) is not None else "off"
+
+
+def new_detector(config: ThompsonConfig) -> Detector:
+    """A detector that has seen nothing."""
+    if config.change_detector == "adwin" and river_installed():
+        return AdwinDetector(config.adwin_delta)
+    return ResidualCusum()
+
+
+def restored_detector(config: ThompsonConfig, state: list[Any]) -> Detector:
+    """Read back what a detector's ``state`` gave; one of another kind starts afresh.
+
+    Raises:
+        ValueError: if a number is out of range.
+        TypeError: if the state is no such list.
+    """
+    if len(state) == 2:
+        if config.change_detector == "adwin" and river_installed():
+            return AdwinDetector.restored(config.adwin_delta, state)
+        return new_detector(config)
+    return ResidualCusum.restored(state) if config.change_detector != "adwin" else new_detector(config)

@@ -1,0 +1,94 @@
+"""How a task becomes a vector: ``[1, Fourier features, vector of length 1]``."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from router_sdk.plugin import DEFAULT_TASK_TYPE
+from router_sdk_thompson.features.memory_budget import Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from router_sdk.plugin import FeatureValue, Task
+    from router_sdk_thompson.features.columns import Columns
+    from router_sdk_thompson.features.random_fourier import FourierFeatures
+
+TYPE_COLUMN = "task_type"
+
+
+class Design(NamedTuple):
+    """The parts of a task's vector that are not given: columns of its features, and Fourier features of them."""
+
+    columns: Columns
+    fourier: FourierFeatures | None
+
+    @property
+    def layout(self) -> Layout:
+        """What the features are."""
+        fourier, first = 0 if self.fourier is None else self.fourier.count, self.columns.first
+        return Layout(fourier, first, self.columns.count - first)
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        return 1 + (0 if self.fourier is None else self.fourier.count) + self.columns.count
+
+    def encode(self, vector: NDArray[Any] | None, features: Mapping[str, FeatureValue]) -> NDArray[np.float64]:
+        """Features of one task, shape ``(width,)``."""
+        if self._embedding_alone(vector):
+            assert vector is not None
+            x = np.empty(len(vector) + 1)
+            x[0] = 1.0
+            np.divide(vector, sqrt(vector.dot(vector)) or 1.0, x[1:])
+            return x
+        return np.concatenate(self._parts(vector, features))
+
+    def encode_into(
+        self, x: NDArray[np.float32], vector: NDArray[Any] | None, features: Mapping[str, FeatureValue]
+    ) -> float:
+        """The same in single precision, up to a factor: it costs less to multiply what comes of it.
+
+        Args:
+            x: Where to write them, shape ``(width,)``.
+            vector: The embedding, or None.
+            features: The others.
+
+        Returns:
+            What ``x`` is to be multiplied by.
+        """
+        if self._embedding_alone(vector):
+            assert vector is not None
+            x[0] = length = sqrt(vector.dot(vector)) or 1.0
+            x[1:] = vector
+            return 1.0 / length
+        np.concatenate(self._parts(vector, features), out=x)
+        return 1.0
+
+    def _embedding_alone(self, vector: NDArray[Any] | None) -> bool:
+        columns = self.columns
+        return self.fourier is None and vector is not None and len(vector) == columns.first == columns.count
+
+    def _parts(self, vector: NDArray[Any] | None, features: Mapping[str, FeatureValue]) -> tuple[Any, ...]:
+        columns, fourier = self.columns, self.fourier
+        first, raw = columns.first, columns.encode(features)
+        if vector is not None and len(vector) == columns.given:
+            raw[:first] = vector[:first]
+        length = float(raw @ raw)
+        if length > 0.0:
+            raw /= sqrt(length)
+        if fourier is None:
+            return [1.0], raw
+        return [1.0], fourier.features(raw if columns.numbers is None else raw * columns.numbers), raw
+
+
+def described(task: Task) -> Mapping[str, FeatureValue]:
+    """The task's features, its type among them where it has one."""
+    if task.task_type == DEFAULT_TASK_TYPE:
+        return task.features
+    return {**task.features, TYPE_COLUMN: task.task_type}

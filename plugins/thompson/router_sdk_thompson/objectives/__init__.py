@@ -1,0 +1,1 @@
+"""What is wanted besides quality: cheapness, speed, and budgets that hold."""

@@ -1,0 +1,1 @@
+"""What is believed of the agents: one posterior to a room, with its saving."""

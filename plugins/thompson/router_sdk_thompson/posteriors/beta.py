@@ -1,0 +1,383 @@
+"""Beta posteriors of a task type's agents: the evidence per type and agent, its saving, and what is believed of it.
+
+Evidence alone is kept, never the prior: two processes that read the same log hold the same numbers, whatever the order
+in which agents were added. Observations count less as the log grows older; instead of shrinking every cell at every
+event, each observation is added at ``2 ** ((its time - origin) / half_life)``, so that a correction takes back
+exactly what was added, and the whole is scaled when it is read.
+
+A new task type starts from the agent's rate on the other types, at a bounded mass: empirical-Bayes shrinkage.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from math import sqrt
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+
+from router_sdk.numerics.cusum import LEAST_VARIANCE, bernoulli_residual
+from router_sdk.plugin import CorruptArtifactError
+from router_sdk_thompson.drift.agent_evidence import AgentEvidence, checked_pair
+from router_sdk_thompson.drift.detectors import new_detector, threshold_of
+from router_sdk_thompson.drift.fading import fadings
+from router_sdk_thompson.labels import changes
+from router_sdk_thompson.posteriors.beta_columns import Array, Cell, add_each, expected_each
+from router_sdk_thompson.priors.tables import MOST_MASS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+    from pathlib import Path
+
+    from router_sdk.numerics.cusum import ResidualCusum
+    from router_sdk.plugin import Agent, Example, ExampleColumns
+    from router_sdk_thompson.config import ThompsonConfig
+    from router_sdk_thompson.priors.tables import PriorRate
+
+
+FAR = 64.0
+"""Half-lives between an event and the origin beyond which the origin moves."""
+
+LEAST = 16
+"""Outcomes of each agent, on average, from which on arrays are cheaper than one by one."""
+
+
+class Tally(NamedTuple):
+    """Observations and reward at the log's present."""
+
+    mass: float
+    reward: float
+
+
+NOTHING = Tally(0.0, 0.0)
+
+
+class CellEvidence:
+    """Forgetful counts per task type and agent.
+
+    Args:
+        config: The strategy's configuration: half-life, reading of labels, change detection.
+
+    Attributes:
+        events: Outcomes folded so far, revisions included.
+        cells: Task type to agent to cell.
+        by_agent: Agent to its evidence over all task types.
+        origin: Log time to which what is stored is scaled, or None before the first event.
+        latest: The log's present, in seconds since the epoch.
+    """
+
+    def __init__(self, config: ThompsonConfig) -> None:
+        self.config = config
+        self._rate = 0.0 if config.half_life_s is None else 1.0 / config.half_life_s
+        self.cells: dict[str, dict[str, Cell]] = {}
+        self.by_agent: dict[str, AgentEvidence] = {}
+        self.origin: float | None = None
+        self.latest = -math.inf
+        self.events = 0
+
+    def fold(self, examples: Sequence[Example]) -> set[str]:
+        """Add what the examples tell; returns the task types that were touched."""
+        config, cells, rate = self.config, self.cells, self._rate
+        threshold, ignore = threshold_of(config), config.labels == "ignore"
+        touched: set[str] = set()
+        weight = 1.0
+        for example in examples:
+            self.events += 1
+            signals = example.signals
+            labelled = signals[3] is not None or signals[4]
+            if not labelled and (previous := example.previous) is not None:
+                labelled = previous[3] is not None or previous[4]
+            reward, before = example.reward, example.previous_reward
+            if reward is None and before is None and not labelled:
+                continue
+            if rate:
+                weight = self._weight(example.first_at, example.at)
+            task_type = example.task_type
+            touched.add(task_type)
+            if labelled and not ignore:
+                for agent, old, new in changes(example, config.labels):
+                    mass = float(new is not None) - float(old is not None)
+                    self._add(example, agent, mass * weight, ((new or 0.0) - (old or 0.0)) * weight)
+                continue
+            agent_name = example.agent
+            if agent_name is None:
+                continue
+            if before is not None or reward is None:
+                mass = -weight if reward is None else 0.0
+                self._add(example, agent_name, mass, ((reward or 0.0) - (before or 0.0)) * weight)
+                continue
+            try:
+                cell = cells[task_type][agent_name]
+            except KeyError:
+                cell = self._cell(task_type, agent_name)
+            record = cell[2]
+            share = weight
+            if record.changed_event >= 0:
+                share *= record.weight(self.events, example.at, example.first_at)
+            if threshold is not None:
+                residual = bernoulli_residual(reward, self._expected(cell, record, share))
+                if record.detector.update(residual, threshold):
+                    self._change(agent_name, record, self.events, example.at, weight)
+                    share = weight
+            cell[0] += share
+            record.mass += share
+            cell[1] += reward * share
+            record.reward += reward * share
+        return touched
+
+    def fold_columns(self, columns: ExampleColumns) -> set[str]:
+        """``fold`` of a batch: in arrays where there is enough of each agent, and no example says more than columns."""
+        config, agents, kinds = self.config, columns.agents, columns.task_types
+        at, reward = columns.array("at"), columns.array("reward")
+        told = np.flatnonzero(~np.isnan(reward))
+        few = not len(told) or len(columns) < LEAST * len(agents.names)
+        if few or columns.others or config.change_detector == "adwin":
+            return self.fold(columns.examples)
+        origin = float(at[told[0]]) if self.origin is None else self.origin
+        exponents = (at - origin) * self._rate
+        if exponents[told].max() > FAR:
+            return self.fold(columns.examples)
+        if self._rate:
+            self.origin, self.latest = origin, max(self.latest, float(at[told].max()))
+        events, weights = self.events + 1 + np.arange(len(columns)), np.exp2(exponents)
+        touched = [kinds.names[code] for code in dict.fromkeys(kinds.codes[told].tolist())]
+        for task_type in touched:
+            self.cells.setdefault(task_type, {})
+        order = told[np.argsort(agents.codes[told], kind="stable")]
+        for rows in np.split(order, np.flatnonzero(np.diff(agents.codes[order])) + 1):
+            agent = agents.names[agents.codes[rows[0]]]
+            if agent is not None:
+                codes, place = np.unique(kinds.codes[rows], return_inverse=True)
+                cells = [self._cell(kinds.names[code], agent) for code in codes]
+                self._fold_agent(agent, cells, place, *(each[rows] for each in (events, at, weights, reward)))
+        self.events += len(columns)
+        return set(touched)
+
+    def _fold_agent(
+        self, agent: str, cells: list[Cell], place: Array, events: Array, at: Array, weights: Array, reward: Array
+    ) -> None:
+        """Add one agent's outcomes, each to the cell in its place; a change of the agent falls in between two."""
+        record: AgentEvidence = cells[0][2]
+        threshold, start = threshold_of(self.config), 0
+        while start < len(place):
+            row, end = slice(start, None), len(place)
+            share = weights[row]
+            if record.changed_event >= 0:
+                share = share * np.exp2(fadings(events[row] - record.changed_event))
+            if threshold is not None:
+                expected = expected_each(self.config, record, cells, place[row], share, reward[row] * share)
+                spread = np.sqrt(np.maximum(expected * (1.0 - expected), LEAST_VARIANCE))
+                detector = cast("ResidualCusum", record.detector)
+                end = start + detector.update_many((reward[row] - expected) / spread, threshold)
+            add_each(record, cells, place[start:end], share[: end - start], reward[start:end])
+            if end < len(place):
+                self._change(agent, record, int(events[end]), float(at[end]), float(weights[end]))
+                row = slice(end, end + 1)
+                add_each(record, cells, place[row], weights[row], reward[row])
+            start = end + 1
+
+    def _expected(self, cell: Cell, record: AgentEvidence, unit: float) -> float:
+        """Posterior mean before this outcome, in stored units; the stated prior is left to the policy."""
+        config = self.config
+        mass = config.prior_mass * unit
+        lent = record.mass - cell[0]
+        rate = (config.prior_mean * mass + record.reward - cell[1]) / (mass + lent)
+        borrowed = config.borrowed_mass * unit
+        if borrowed > lent:
+            borrowed = lent
+        if borrowed > mass:
+            mass = borrowed
+        expected: float = (rate * mass + cell[1]) / (mass + cell[0])
+        return expected
+
+    def _change(self, agent: str, record: AgentEvidence, event: int, at: float, unit: float) -> None:
+        factor = record.change(event, at, unit)
+        record.mass *= factor
+        record.reward *= factor
+        for row in self.cells.values():
+            if (cell := row.get(agent)) is not None:
+                cell[0] *= factor
+                cell[1] *= factor
+
+    def _weight(self, first_at: float, at: float) -> float:
+        if at > self.latest:
+            self.latest = at
+        if self.origin is None:
+            self.origin = first_at
+        exponent: float = (first_at - self.origin) * self._rate
+        if exponent > FAR:
+            self._rescale(2.0**-exponent)
+            self.origin, exponent = first_at, 0.0
+        return float(2.0**exponent)
+
+    def _rescale(self, factor: float) -> None:
+        for row in self.cells.values():
+            for cell in row.values():
+                cell[0] *= factor
+                cell[1] *= factor
+        for record in self.by_agent.values():
+            record.mass *= factor
+            record.reward *= factor
+
+    def _cell(self, task_type: str, agent: str) -> Cell:
+        record = self.by_agent.get(agent)
+        if record is None:
+            record = self.by_agent[agent] = AgentEvidence(new_detector(self.config))
+        return self.cells.setdefault(task_type, {}).setdefault(agent, [0.0, 0.0, record])
+
+    def _add(self, example: Example, agent: str, mass: float, gain: float) -> None:
+        cell = self._cell(example.task_type, agent)
+        record = cell[2]
+        share = record.weight(self.events, example.at, example.first_at)
+        # What is taken back after a change has only about the weight at which it was added: no count may go below 0.
+        cell[0] = max(cell[0] + mass * share, 0.0)
+        cell[1] = min(max(cell[1] + gain * share, 0.0), cell[0])
+        record.mass = max(record.mass + mass * share, 0.0)
+        record.reward = min(max(record.reward + gain * share, 0.0), record.mass)
+
+    def scale(self) -> float:
+        """Share of what is stored that time has left at the log's present."""
+        return 2.0 ** ((self.origin - self.latest) * self._rate) if self._rate and self.origin is not None else 1.0
+
+    def tally(self, task_type: str, agents: Iterable[str]) -> list[tuple[Tally, Tally]]:
+        """Per agent: the evidence on this task type, and on all the others."""
+        row, overall = self.cells.get(task_type, {}), self.scale()
+        found = []
+        for agent in agents:
+            record = self.by_agent.get(agent)
+            if record is None:
+                found.append((NOTHING, NOTHING))
+                continue
+            cell = row.get(agent)
+            scale = overall * record.scale(self.events)
+            mass, reward = (0.0, 0.0) if cell is None else (cell[0], cell[1])
+            elsewhere = tally_of(record.mass - mass, record.reward - reward, scale)
+            found.append((tally_of(mass, reward, scale), elsewhere))
+        return found
+
+    def forget(self, agents: Collection[str]) -> None:
+        """Drop what is known of these agents."""
+        for name in agents:
+            self.by_agent.pop(name, None)
+            for row in self.cells.values():
+                row.pop(name, None)
+
+    def prior_table(self, discount: float, most_mass: float) -> dict[str, dict[str, dict[str, float]]]:
+        """A table for ``priors``: each observation is worth ``discount``, none of an agent more than ``most_mass``."""
+        table: dict[str, dict[str, dict[str, float]]] = {}
+        for task_type, row in sorted(self.cells.items()):
+            names = sorted(row)
+            for name, (here, _) in zip(names, self.tally(task_type, names), strict=True):
+                if here.mass * discount > 0.0:
+                    belief = {"rate": here.reward / here.mass, "mass": min(here.mass * discount, most_mass, MOST_MASS)}
+                    table.setdefault(task_type, {})[name] = belief
+        return table
+
+    def save(self, path: Path) -> None:
+        """Write the self."""
+        rows = {kind: {name: cell[:2] for name, cell in row.items()} for kind, row in self.cells.items()}
+        state = {
+            "events": self.events,
+            "origin": self.origin,
+            "latest": None if self.latest == -math.inf else self.latest,
+            "cells": rows,
+            "standings": {name: record.state() for name, record in self.by_agent.items()},
+        }
+        path.write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
+
+    def load(self, path: Path) -> None:
+        """Read what ``save`` wrote; it stays as it was if it is not valid.
+
+        Raises:
+            CorruptArtifactError: if a count is negative or not finite, or the file cannot be read.
+        """
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+            records = {
+                str(name): AgentEvidence.restored(each, self.config) for name, each in state["standings"].items()
+            }
+            cells: dict[str, dict[str, Cell]] = {
+                str(kind): {str(name): [*checked_pair(pair), records[name]] for name, pair in row.items()}
+                for kind, row in state["cells"].items()
+            }
+            origin = None if state["origin"] is None else float(state["origin"])
+            latest = -math.inf if state["latest"] is None else float(state["latest"])
+            events = int(state["events"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise CorruptArtifactError(f"evidence in {path.name} cannot be used: {error}") from error
+        self.cells, self.by_agent = cells, records
+        self.origin, self.latest, self.events = origin, latest, events
+
+    def report(self) -> dict[str, Any]:
+        """Totals and changes per agent at the log's present."""
+        overall = self.scale()
+        agents = {}
+        for name, record in list(self.by_agent.items()):
+            tally = tally_of(record.mass, record.reward, overall * record.scale(self.events))
+            agents[name] = {**tally._asdict(), "changes": record.detector.alarms}
+        return {"task_types": len(self.cells), "events": self.events, "agents": agents}
+
+
+def tally_of(mass: float, reward: float, scale: float) -> Tally:
+    """Stored sums at the log's present; rounding left by corrections must not become a negative count."""
+    mass = max(mass * scale, 0.0)
+    return Tally(mass, min(max(reward * scale, 0.0), mass))
+
+
+class BetaPosterior(NamedTuple):
+    """Belief about one agent's success rate on one task type.
+
+    Attributes:
+        alpha: First parameter, above 0.
+        beta: Second parameter, above 0.
+        evidence: Observations of this very task type.
+        borrowed: Observations that other task types lent.
+    """
+
+    alpha: float
+    beta: float
+    evidence: float
+    borrowed: float
+
+    @property
+    def mean(self) -> float:
+        """Expected reward in [0, 1]."""
+        return self.alpha / (self.alpha + self.beta)
+
+    @property
+    def width(self) -> float:
+        """Standard deviation of the success rate."""
+        mass = self.alpha + self.beta
+        return sqrt(self.alpha * self.beta / (mass + 1.0)) / mass
+
+    def interval(self) -> tuple[float, float]:
+        """Where the success rate lies with about 95 %, in [0, 1] (normal approximation)."""
+        mean, reach = self.mean, 1.96 * self.width
+        return max(0.0, mean - reach), min(1.0, mean + reach)
+
+
+def posterior(
+    agent: Agent, here: Tally, lent: Tally, config: ThompsonConfig, known: PriorRate | None = None, most: float = 0.0
+) -> BetaPosterior:
+    """Combine what is assumed, the record on other types and the record on this one.
+
+    Args:
+        agent: Whose ``success_rate`` counts where ``known`` says nothing.
+        here: Its record on this type.
+        lent: Its record on the types that lend.
+        config: Masses of the priors.
+        known: What a table of priors says of it on this type.
+        most: Most that ``lent`` counts for, in observations.
+    """
+    stated = agent.success_rate if known is None else known.rate
+    mass = known.mass if known is not None else config.prior_mass if stated is None else config.stated_mass
+    # A stated rate of 0 or 1 must not become a certainty.
+    rate = config.prior_mean if stated is None else (0.5 + stated * mass) / (1.0 + mass)
+    borrowed = min(lent.mass, most)
+    if borrowed > 0.0:
+        rate = (rate * mass + lent.reward) / (mass + lent.mass)
+        mass = max(mass, borrowed)
+    alpha = rate * mass + here.reward
+    beta = (1.0 - rate) * mass + here.mass - here.reward
+    return BetaPosterior(alpha, beta, here.mass, borrowed)

@@ -1,0 +1,61 @@
+"""Many outcomes of one agent at once: what was expected of each, and what they come to, in array operations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from router_sdk_thompson.config import ThompsonConfig
+    from router_sdk_thompson.drift.agent_evidence import AgentEvidence
+
+Array = NDArray[Any]
+Cell = list[Any]
+"""``[observations, reward, the agent's AgentEvidence]``, scaled to the origin."""
+
+
+def running(start: float, added: Array) -> Array:
+    """The sum before each of these is added, and after the last: one more than there are."""
+    sums: Array = np.add.accumulate(np.concatenate(([start], added)))
+    return sums
+
+
+def expected_each(
+    config: ThompsonConfig, record: AgentEvidence, cells: list[Cell], place: Array, share: Array, gain: Array
+) -> Array:
+    """Posterior means before each of these outcomes, as if they came one by one.
+
+    Args:
+        config: The strategy's configuration.
+        record: The agent's evidence over all task types.
+        cells: Its cells.
+        place: Which of them each outcome belongs to, shape ``(n,)``, as the others.
+        share: What each counts.
+        gain: Its reward, times that.
+    """
+    order = np.argsort(place, kind="stable")
+    sorted_place = place[order]
+    first = np.searchsorted(sorted_place, np.arange(len(cells)))
+    here = np.empty((2, len(place)))
+    for number, added in enumerate((share, gain)):
+        before = running(0.0, added[order])
+        held = np.array([cell[number] for cell in cells])
+        here[number, order] = before[:-1] + (held - before[first])[sorted_place]
+    mass, lent = config.prior_mass * share, running(record.mass, share)[:-1] - here[0]
+    rate = (config.prior_mean * mass + running(record.reward, gain)[:-1] - here[1]) / (mass + lent)
+    mass = np.maximum(mass, np.minimum(config.borrowed_mass * share, lent))
+    expected: Array = (rate * mass + here[1]) / (mass + here[0])
+    return expected
+
+
+def add_each(record: AgentEvidence, cells: list[Cell], place: Array, share: Array, reward: Array) -> None:
+    """Add outcomes of one agent to its cells and its record, in their order."""
+    sums = np.array([cell[:2] for cell in cells])
+    np.add.at(sums[:, 0], place, share)
+    np.add.at(sums[:, 1], place, reward * share)
+    for cell, (mass, gain) in zip(cells, sums.tolist(), strict=True):
+        cell[0], cell[1] = mass, gain
+    record.mass = float(running(record.mass, share)[-1])
+    record.reward = float(running(record.reward, reward * share)[-1])

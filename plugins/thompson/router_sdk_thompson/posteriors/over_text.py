@@ -1,0 +1,327 @@
+"""The contextual policy over text without any model: sparse features into one diagonal posterior per agent.
+
+Here it learns, is published, and is saved: what was touched as npy, and the numbers beside it as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from math import sqrt
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from router_sdk.numerics.state_file import check_finite
+from router_sdk.plugin import DEFAULT_TASK_TYPE, CorruptArtifactError
+from router_sdk_thompson.drift.fading import KEPT, ChangeFading, TimeFading
+from router_sdk_thompson.drift.text_drift import TextDrift
+from router_sdk_thompson.features.design import TYPE_COLUMN
+from router_sdk_thompson.features.hashed_text import FEATURES, extra_ids
+from router_sdk_thompson.features.memory_budget import halvings
+from router_sdk_thompson.labels import ExclusiveLabels
+from router_sdk_thompson.posteriors.belief import Belief
+from router_sdk_thompson.posteriors.diagonal_gaussian import DiagonalGaussian
+from router_sdk_thompson.posteriors.snapshot import DoubleBuffer
+from router_sdk_thompson.priors.examples import example_prior
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from router_sdk.plugin import AgentSet, Example, FeatureValue
+    from router_sdk_thompson.config import ThompsonConfig
+    from router_sdk_thompson.labels import Change
+
+
+SUCCESS = 0.5
+"""Reward from which an outcome counts as a success of the agent that was asked."""
+_MOST_HALVED = FEATURES.bit_length() - 2
+
+
+class TextModel:
+    """Diagonal posteriors over hashed words, pairs of words and character grams.
+
+    Args:
+        config: The strategy's configuration.
+        seed: Seed of the warm start's order and of joint draws.
+
+    Attributes:
+        evidence: What was learnt from the log.
+        drift: Notices that an agent changed.
+        exclusive_labels: What a success says of the others.
+        residual: Sum of squared residuals.
+        events: Revisions learnt from.
+        buffer: What requests read.
+    """
+
+    def __init__(self, config: ThompsonConfig, seed: int) -> None:
+        self.config, self._seed = config, seed
+        self.time_fading = TimeFading(config.half_life_s)
+        self.drift = TextDrift(config)
+        self.change_fading = ChangeFading()
+        self.evidence = DiagonalGaussian(config.text_variance)
+        self.exclusive_labels = ExclusiveLabels()
+        self.residual = 0.0
+        self.observed = 0.0
+        self.events = 0
+        self.buffer: DoubleBuffer[DiagonalGaussian] = DoubleBuffer(self._empty)
+        self._prior: DiagonalGaussian | None = None
+        self._snapshot: TextSnapshot | None = None
+        self._told: frozenset[tuple[str, tuple[str, ...]]] = frozenset()
+
+    def _empty(self) -> DiagonalGaussian:
+        return DiagonalGaussian(self.config.text_variance)
+
+    def prepare(self, agents: AgentSet) -> None:
+        """Read the agents' examples; they are a prior, which evidence then moves."""
+        told = frozenset((agent.name, agent.examples) for agent in agents)
+        if told == self._told:
+            return
+        self._told = told
+        self._prior = example_prior(agents, self.config.text_variance, self._seed)
+
+    def _noise(self) -> float:
+        # The diagonal ignores that features come together and is too sure of itself; the factor makes up for it.
+        config = self.config
+        guess, mass = config.text_noise_guess, config.noise_mass
+        spread = (mass * guess + self.residual) / (mass + self.observed)
+        return max(config.text_noise_least, config.text_noise_factor * spread)
+
+    def learn(
+        self, example: Example, told: Sequence[Change], ids: NDArray[Any], features: Mapping[str, FeatureValue]
+    ) -> None:
+        """Take in what one revision says."""
+        self.events += 1
+        share = self.time_fading.advance(example.at)
+        if share < 1.0:
+            self.evidence.fade(self.evidence.rows.values(), share)
+            self.buffer.touch_all(self.evidence.rows.values())
+            self.residual *= share
+            self.observed *= share
+        for agent, kept in self.change_fading.due(self.events):
+            row = self.evidence.row(agent)
+            self.buffer.touch(row, None)
+            self.evidence.fade([row], kept)
+        if not len(ids):
+            return
+        self._make_room([change.agent for change in told] if self.evidence.rows else example.eligible)
+        places = with_extras(ids, example.task_type, features)
+        weight = self.time_fading.weight(example.first_at)
+        for agent, old, new in told:
+            self._teach(agent, places, old, new, weight)
+        if len(told) == 1 and example.revision == 0 and (reward := told[0].new) is not None:
+            self.exclusive_labels.note(example.propensity, reward)
+            rate = self.exclusive_labels.verdict() if reward >= SUCCESS else None
+            if rate is not None and self.config.rival_weight:
+                self._teach_others(example, places, rate, self.config.rival_weight * reward * weight)
+
+    def _make_room(self, newcomers: Sequence[str]) -> None:
+        """Give up features where there is no room for them all with these agents, too."""
+        rows = self.evidence.rows
+        times = halvings(len(rows) + sum(agent not in rows for agent in newcomers), FEATURES)
+        if times > self.evidence.halved:
+            self.evidence = self.evidence.halve(times)
+            self.buffer.touch_all(self.evidence.rows.values())
+
+    def _teach(self, agent: str, ids: NDArray[np.intp], old: float | None, new: float | None, weight: float) -> None:
+        evidence, prior = self.evidence, self._prior
+        row = evidence.row(agent)
+        noise = self._noise() / weight
+        held = -1 if prior is None else prior.rows.get(agent, -1)
+        score, variance, width = evidence.step(row, ids, prior, held)
+        self.buffer.touch(row, ids)
+        gain = 1.0 / (sqrt(len(ids)) * (variance + noise))
+        precision = 1.0 / (len(ids) * noise)
+        if old is not None and new is not None:
+            evidence.move(row, ids, width * np.float32((new - old) * gain), 0.0)
+        elif new is not None:
+            error = new - score
+            evidence.move(row, ids, width * np.float32(error * gain), precision)
+            self.residual += error * error * noise / (variance + noise)
+            self.observed += 1.0
+            evidence.count[row] += weight
+            if self.drift.update(agent, new, error / sqrt(self._spread() + variance)):
+                self._unsettle(agent)
+        elif old is not None:
+            evidence.move(row, ids, width * np.float32((score - old) * gain), 0.0)
+            # A precision below that of the prior would be none.
+            at = evidence.at(ids)
+            evidence.precision[row, at] = np.maximum(evidence.precision[row, at] - np.float32(precision), 0.0)
+
+    def predicted(self, agent: str, ids: NDArray[Any], task_type: str, features: Mapping[str, FeatureValue]) -> float:
+        """Reward expected of an agent at a text, before it is learnt."""
+        means, _ = self.evidence.scores(with_extras(ids, task_type, features), self._prior, [agent])
+        return means[0]
+
+    def _spread(self) -> float:
+        mass, guess = self.config.noise_mass, self.config.noise_guess**2
+        return (mass * guess + self.residual) / (mass + self.observed)
+
+    def _teach_others(self, example: Example, ids: NDArray[np.intp], rate: float, weight: float) -> None:
+        names = [name for name in example.eligible if name != example.agent]
+        if not names:
+            return
+        self._make_room(names)
+        evidence, prior = self.evidence, self._prior
+        rows = [evidence.row(name) for name in names]
+        for row in rows:
+            self.buffer.touch(row, ids)
+        index, at = np.array(rows)[:, None], evidence.at(ids)
+        mean, precision = evidence.mean[index, at], evidence.precision[index, at]
+        score, width = mean.sum(axis=1), precision + evidence.base
+        if prior is not None and all(name in prior.rows for name in names):
+            before = np.array([prior.rows[name] for name in names])[:, None]
+            score += prior.mean[before, prior.at(ids)].sum(axis=1)
+            width += prior.precision[before, prior.at(ids)]
+        np.reciprocal(width, out=width)
+        size, noise = len(ids), self._noise() / weight
+        gain = (rate - score / sqrt(size)) / (sqrt(size) * (width.sum(axis=1) / size + noise))
+        evidence.mean[index, at] = mean + width * gain[:, None].astype(np.float32)
+        evidence.precision[index, at] = precision + np.float32(1.0 / (size * noise))
+
+    def _unsettle(self, agent: str) -> None:
+        """An agent is not what it was: let most of its record go, and the rest fade."""
+        row = self.evidence.rows.get(agent)
+        if row is not None:
+            self.buffer.touch(row, None)
+            self.change_fading.note(agent, self.events)
+            self.evidence.fade([row], KEPT / (KEPT + self.observed / len(self.evidence.rows)))
+
+    def publish(self) -> TextSnapshot:
+        """Publish what was learnt, the last publication again where nothing was."""
+        snapshot = self._snapshot
+        same = snapshot is not None and snapshot.events == self.events and snapshot.prior is self._prior
+        if snapshot is None or not same or self.buffer.changed:
+            copy = self.buffer.publish(self.evidence)
+            snapshot = TextSnapshot(self.config, copy, self._prior, self.events, self._seed)
+            self._snapshot = snapshot
+        return snapshot
+
+    def forget(self, agents: Collection[str]) -> None:
+        """Drop what is known of these agents."""
+        self.buffer.touch_all(self.evidence.rows.values())
+        self.evidence.forget(agents)
+        self.change_fading.forget(agents)
+        self.drift.forget(agents)
+
+    def save(self, folder: Path) -> None:
+        """Write what was learnt; nothing where nothing was."""
+        if not self.events:
+            return
+        names = sorted(self.evidence.rows)
+        state = {
+            "events": self.events,
+            "step": self.time_fading.step,
+            "agents": names,
+            "halved": self.evidence.halved,
+            "counts": self.evidence.counts(names),
+            "residual": self.residual,
+            "observed": self.observed,
+            "rivals": [self.exclusive_labels.successes, self.exclusive_labels.whims],
+            "watch": self.drift.state(),
+            "restless": self.change_fading.changed,
+        }
+        (folder / "text.json").write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
+        rows = [self.evidence.rows[name] for name in names]
+        mean, precision = self.evidence.mean[rows], self.evidence.precision[rows]
+        touched = np.flatnonzero((mean != 0.0) | (precision != 0.0))
+        arrays: dict[str, NDArray[Any]] = {"places": touched.astype(np.int64)}
+        arrays |= {"mean": mean.ravel()[touched], "precision": precision.ravel()[touched]}
+        for key, array in arrays.items():
+            check_finite(f"text_{key}", array)
+            np.save(folder / f"text_{key}.npy", array, allow_pickle=False)
+
+    def load(self, folder: Path) -> None:
+        """Read what ``save`` wrote; it stays as it was if it is not valid.
+
+        Raises:
+            CorruptArtifactError: if it cannot be read, is not finite, or a precision is negative.
+        """
+        if not (folder / "text.json").exists():
+            return
+        try:
+            state = json.loads((folder / "text.json").read_text(encoding="utf-8"))
+            places, mean, precision = (
+                np.load(folder / f"text_{key}.npy", allow_pickle=False) for key in ("places", "mean", "precision")
+            )
+            names = [str(name) for name in state["agents"]]
+            if not (np.isfinite(mean).all() and np.isfinite(precision).all() and (precision >= 0.0).all()):
+                raise ValueError("posterior is not finite, or a precision is negative")
+            if len({len(places), len(mean), len(precision)}) != 1:
+                raise ValueError("arrays do not fit each other")
+            numbers = [float(state[key]) for key in ("residual", "observed")]
+            successes, whims = state["rivals"]
+            exclusive_labels = ExclusiveLabels.restored(whims, successes)
+            if not all(math.isfinite(number) and number >= 0.0 for number in numbers):
+                raise ValueError("sums must be finite and at least 0")
+            drift = TextDrift.restored(state["watch"], self.config)
+            change_fading = ChangeFading.restored(state["restless"])
+            evidence = DiagonalGaussian(
+                1.0 / self.evidence.base, min(max(int(state.get("halved", 0)), 0), _MOST_HALVED)
+            )
+            for name in names:
+                evidence.row(name)
+            if len(places) and (int(places[0]) < 0 or int(places[-1]) >= len(names) * evidence.mean.shape[1]):
+                raise ValueError("places are out of range")
+            evidence.mean.ravel()[places] = mean
+            evidence.precision.ravel()[places] = precision
+            evidence.count[: len(names)] = [float(count) for count in state["counts"]]
+            events, step = int(state["events"]), state["step"]
+        except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
+            raise CorruptArtifactError(f"the posterior over text cannot be used: {error}") from error
+        self.evidence, self.drift, self.change_fading = evidence, drift, change_fading
+        self.buffer.touch_all(evidence.rows.values())
+        self.residual, self.observed = numbers
+        self.exclusive_labels = exclusive_labels
+        self.events, self.time_fading.step = events, step
+
+    def report(self) -> dict[str, Any]:
+        """How much was learnt, and what is thought of success."""
+        return {
+            "events": self.events,
+            "noise": self._noise(),
+            "rival_rate": self.exclusive_labels.verdict(),
+            "changes": self.drift.alarms,
+        }
+
+
+class TextSnapshot(NamedTuple):
+    """One publication of the posterior over text."""
+
+    config: ThompsonConfig
+    evidence: DiagonalGaussian
+    prior: DiagonalGaussian | None
+    events: int
+    seed: int
+
+    @property
+    def ready(self) -> bool:
+        """Whether enough was learnt to answer."""
+        return self.events >= self.config.min_context_evidence
+
+    def belief(
+        self, agents: AgentSet, ids: NDArray[Any], task_type: str, features: Mapping[str, FeatureValue]
+    ) -> Belief | None:
+        """Mean and width of each agent at a text with these feature ids; None where there are none."""
+        if not len(ids):
+            return None
+        places = with_extras(ids, task_type, features)
+        means, widths = self.evidence.scores(places, self.prior, agents.names)
+        alpha = self.config.text_exploration
+        seed = ""
+        if self.config.sampling == "independent":
+            seed = f"{self.seed}\0{self.events}\0{places.tobytes().hex()}"
+        return Belief("text", means, [alpha * width for width in widths], self.evidence.counts, seed)
+
+
+def with_extras(ids: NDArray[Any], task_type: str, features: Mapping[str, FeatureValue]) -> NDArray[np.intp]:
+    """A text's feature ids together with those of the task's type and features."""
+    if task_type == DEFAULT_TASK_TYPE and not features:
+        return ids.astype(np.intp)
+    extra = extra_ids(features)
+    if task_type != DEFAULT_TASK_TYPE:
+        extra += extra_ids({TYPE_COLUMN: task_type})
+    return np.array(sorted({*ids.tolist(), *extra}), dtype=np.intp)

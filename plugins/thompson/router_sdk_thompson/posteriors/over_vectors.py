@@ -1,0 +1,327 @@
+"""The contextual policy over vectors: features and embeddings into one linear posterior per agent."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from router_sdk.numerics.state_file import check_finite
+from router_sdk.plugin import CorruptArtifactError
+from router_sdk_thompson.drift.detectors import MISFIT, Detector, new_detector, restored_detector, threshold_of
+from router_sdk_thompson.drift.fading import KEPT, ChangeFading, TimeFading
+from router_sdk_thompson.features.columns import Columns
+from router_sdk_thompson.features.design import Design, described
+from router_sdk_thompson.features.memory_budget import fitting, widest
+from router_sdk_thompson.features.random_fourier import FourierFeatures
+from router_sdk_thompson.labels import SELDOM, ExclusiveLabels
+from router_sdk_thompson.posteriors.belief import Belief
+from router_sdk_thompson.posteriors.logistic import Logistic
+from router_sdk_thompson.posteriors.normal_gamma import NormalGamma
+from router_sdk_thompson.posteriors.snapshot import DoubleBuffer, LinearSnapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from router_sdk.plugin import AgentSet, Example, FeatureValue, Task
+    from router_sdk_thompson.config import ThompsonConfig
+    from router_sdk_thompson.labels import Change
+
+ARRAYS = ("mean", "sigma", "count", "residual", "early")
+"""What is saved as npy."""
+MOST_EARLY = 512
+"""Decisions whose features are kept because a scale was settling."""
+LEAST_WHIMS = 10
+"""Choices on a whim before anything is concluded of the agents that were not asked."""
+SUCCESS = 0.5
+"""Reward from which an outcome counts as a success."""
+
+
+class VectorSnapshot(NamedTuple):
+    """One publication of the posterior over vectors."""
+
+    config: ThompsonConfig
+    design: Design
+    width: int
+    posterior: LinearSnapshot
+    events: int
+    seed: int
+
+    def belief(self, task: Task, agents: AgentSet, vector: NDArray[Any] | None) -> Belief | None:
+        """Mean and width of each agent at this task; None below ``min_context_evidence``."""
+        if self.events < self.config.min_context_evidence:
+            return None
+        config, posterior, seed = self.config, self.posterior, ""
+        x = np.zeros(self.width + 1, np.float32)
+        factor = self.design.encode_into(x[:-1], vector, described(task))
+        contenders = None
+        if posterior.crowded:
+            means, widths, contenders = posterior.among_many(agents.names, x, config.exploration, factor)
+        else:
+            means, widths = posterior.scores(agents.names, x, config.exploration, factor)
+        if config.sampling == "independent":
+            seed = f"{self.seed}\0{self.events}\0{x[:-1].tobytes().hex()}"
+        return Belief("features", means, widths, posterior.counts, seed, config.likelihood == "logistic", contenders)
+
+
+class VectorModel:
+    """Normal-inverse-gamma posteriors over what is known of a task.
+
+    The vector holds the embedding and the columns of the feature dict; Fourier features are added where few enough
+    columns are numbers.
+
+    Args:
+        config: The strategy's configuration.
+        seed: Seed of the Fourier features and of joint draws.
+
+    Attributes:
+        design: How tasks become vectors; None before the first.
+        posterior: What was learnt.
+        buffer: What requests read of it.
+        early: Features as they were when a scale was still settling, by decision, so that a correction finds them.
+        exclusive_labels: What a success says of the others.
+        events: Revisions learnt from.
+    """
+
+    def __init__(self, config: ThompsonConfig, seed: int) -> None:
+        self.config, self._seed = config, seed
+        self.time_fading = TimeFading(config.half_life_s)
+        self.detectors: dict[str, Detector] = {}
+        self.change_fading = ChangeFading()
+        self.design: Design | None = None
+        self._frozen: Design | None = None
+        self.posterior = self.empty()
+        self.buffer: DoubleBuffer[LinearSnapshot] = DoubleBuffer(self.posterior.new_snapshot)
+        self.early: dict[str, NDArray[np.float64]] = {}
+        self.exclusive_labels = ExclusiveLabels()
+        self._snapshot: VectorSnapshot | None = None
+        self.events = 0
+
+    def _start(self, vector: NDArray[Any] | None, features: Mapping[str, FeatureValue], agents: int) -> Design:
+        config, first = self.config, 0 if vector is None else len(vector)
+        numbers = first + sum(not isinstance(value, str) for value in features.values())
+        wanted = min(config.fourier_features, 2 * widest(agents) // 3) if 0 < numbers <= config.fourier_columns else 0
+        self.design = design = Design(Columns(first), self.fourier(wanted))
+        self.posterior = self.empty()
+        return design
+
+    def _make_room(self, design: Design, agents: int, settling: bool) -> Design:
+        """Take up columns that have turned up; give up features where so many agents have no room for them all."""
+        design, posterior = self._given_up(design, agents), self.posterior
+        if posterior.width != design.width:
+            if design.fourier is not None:
+                design.fourier.grow(design.columns.count)
+            posterior.widen(design.width)
+            self._frozen = None
+        if settling:
+            self._frozen = None
+        return design
+
+    def _given_up(self, design: Design, agents: int) -> Design:
+        now = design.layout
+        kept = fitting(now, agents)
+        if kept == now:
+            return design
+        known = self.posterior.width - 1 - now.fourier - now.first  # the newest columns are not among them yet
+        parts = [(1, 1), (now.fourier, kept.fourier), (now.first, kept.first), (known, kept.columns)]
+        starts = np.cumsum([0, *(some for some, _ in parts)])
+        places = np.concatenate([start + np.arange(min(part)) for start, part in zip(starts, parts, strict=False)])
+        self.early = {name: np.pad(x, (0, self.posterior.width - len(x)))[places] for name, x in self.early.items()}
+        self.posterior.narrow(places)
+        design.columns.keep(kept.first, kept.columns)
+        if design.fourier is not None:
+            design.fourier.keep(kept.fourier)
+        self.design = design = Design(design.columns, design.fourier if kept.fourier else None)
+        self._frozen = None
+        return design
+
+    def fourier(self, count: int) -> FourierFeatures | None:
+        """So many Fourier features, or None for none."""
+        config = self.config
+        if not count:
+            return None
+        return FourierFeatures(count, config.fourier_bandwidth, config.fourier_weight, self._seed)
+
+    def empty(self) -> NormalGamma:
+        """A posterior of nobody."""
+        config = self.config
+        if config.likelihood == "logistic":
+            return Logistic(1, config.ridge, config.prior_reward)
+        return NormalGamma(1, config.ridge, config.prior_reward, config.noise_mass, config.noise_guess)
+
+    def learn(self, example: Example, told: Sequence[Change], task: Task, vector: NDArray[Any] | None) -> None:
+        """Take in what one revision says; ``publish`` shows it."""
+        features = described(task)
+        design = self.design or self._start(vector, features, len(example.eligible))
+        posterior, rows = self.posterior, self.posterior.rows
+        settling = bool(features) and example.previous is None and design.columns.fit(features)
+        newcomers = [agent for agent, _, _ in told if agent not in rows]
+        if settling or newcomers:
+            design = self._make_room(design, len(rows) + len(newcomers), settling)
+        self.events += 1
+        share = self.time_fading.advance(example.at)
+        if share < 1.0:
+            posterior.fade(list(posterior.rows), share)
+            self.buffer.touch_all(posterior.rows.values())
+        for agent, kept in self.change_fading.due(self.events):
+            self.buffer.touch(posterior.row(agent), None)
+            posterior.fade([agent], kept)
+        x = self._features(example, design, vector, features, settling)
+        weight = self.time_fading.weight(example.first_at)
+        for agent, old, new in told:
+            row = posterior.row(agent)
+            self.buffer.touch(row, None)
+            if old is not None and new is not None:
+                posterior.correct(row, x, old, new, weight)
+            elif old is not None:
+                posterior.observe(row, x, old, -weight)
+            elif new is not None:
+                self._watch(posterior, agent, posterior.observe(row, x, new, weight))
+        if example.revision == 0 and len(told) == 1 and (reward := told[0].new) is not None:
+            self.exclusive_labels.note(example.propensity, reward)
+            if reward >= SUCCESS and self.exclusive_labels.whims >= LEAST_WHIMS:
+                self._teach_others(example, x, reward * weight)
+
+    def _teach_others(self, example: Example, x: NDArray[np.float64], weight: float) -> None:
+        """Where tasks belong to few agents, tell the others that think this one theirs that it probably is not."""
+        rate, posterior = self.exclusive_labels.verdict(), self.posterior
+        weight *= self.config.rival_weight
+        if rate is None or not weight:
+            return
+        expected, rows = posterior.expected(x), posterior.rows
+        for agent in example.eligible:
+            row = rows.get(agent, -1)
+            if agent != example.agent and row >= 0 and expected[row] > SELDOM:
+                self.buffer.touch(row, None)
+                posterior.observe(row, x, rate, weight)
+
+    def _features(
+        self,
+        example: Example,
+        design: Design,
+        vector: NDArray[Any] | None,
+        features: Mapping[str, FeatureValue],
+        settling: bool,
+    ) -> NDArray[np.float64]:
+        early = None if example.previous is None else self.early.get(example.decision_id)
+        if early is not None:
+            return np.pad(early, (0, design.width - len(early)))
+        x = design.encode(vector, features)
+        if settling and len(self.early) < MOST_EARLY:
+            self.early[example.decision_id] = x
+        return x
+
+    def predicted(self, agent: str, task: Task, vector: NDArray[Any] | None) -> float:
+        """Reward expected of an agent at a task's features, before they are learnt."""
+        design, row = self.design, self.posterior.rows.get(agent)
+        if design is None or row is None:
+            return self.config.prior_reward
+        return self.posterior.expected(design.encode(vector, described(task)))[row]
+
+    def forget_examples(self, decision_ids: Collection[str]) -> None:
+        """Drop what was kept of these decisions; a later correction of one of them is approximate."""
+        for decision_id in decision_ids:
+            self.early.pop(decision_id, None)
+
+    def publish(self) -> VectorSnapshot | None:
+        """Publish what was learnt, the last publication again where nothing was; None before anything was."""
+        design, snapshot = self.design, self._snapshot
+        if design is None:
+            return None
+        same = snapshot is not None and snapshot.events == self.events and self._frozen is snapshot.design
+        if same and not self.buffer.changed:
+            return snapshot
+        if self._frozen is None:
+            fourier = None if design.fourier is None else design.fourier.frozen()
+            self._frozen = Design(design.columns.frozen(), fourier)
+        copy = self.buffer.publish(self.posterior)
+        self._snapshot = VectorSnapshot(self.config, self._frozen, design.width, copy, self.events, self._seed)
+        return self._snapshot
+
+    def _watch(self, posterior: NormalGamma, agent: str, surprise: float) -> None:
+        threshold = threshold_of(self.config)
+        if threshold is None:
+            return
+        detector = self.detectors.get(agent)
+        if detector is None:
+            detector = self.detectors[agent] = new_detector(self.config)
+        if detector.update(surprise, MISFIT * threshold):
+            count = posterior.count[posterior.rows[agent]]
+            self.buffer.touch(posterior.rows[agent], None)
+            self.change_fading.note(agent, self.events)
+            posterior.fade([agent], min(1.0, KEPT / max(count, 1.0)))
+
+    def forget(self, agents: Collection[str]) -> None:
+        """Drop what is known of these agents."""
+        self.buffer.touch_all(self.posterior.rows.values())
+        self.posterior.forget(agents)
+        self.change_fading.forget(agents)
+        for name in agents:
+            self.detectors.pop(name, None)
+
+    def save(self, folder: Path, stem: str) -> None:
+        """Write what was learnt, in files whose names begin with ``stem``; nothing where nothing was."""
+        posterior, design = self.posterior, self.design
+        if design is None:
+            return
+        state = {
+            "events": self.events,
+            "step": self.time_fading.step,
+            "columns": design.columns.state(),
+            "fourier": 0 if design.fourier is None else design.fourier.count,
+            "drawn": 0 if design.fourier is None else design.fourier.drawn,
+            "early": list(self.early),
+            "rivals": [self.exclusive_labels.whims, self.exclusive_labels.successes],
+            "agents": posterior.names(),
+            "restless": self.change_fading.changed,
+            "detectors": {name: each.state() for name, each in self.detectors.items()},
+        }
+        (folder / f"{stem}.json").write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
+        rows = [np.pad(x, (0, design.width - len(x))) for x in self.early.values()]
+        arrays = {**posterior.arrays(), "early": np.array(rows).reshape(len(rows), design.width)}
+        for key, array in arrays.items():
+            check_finite(f"{stem}_{key}", array)
+            np.save(folder / f"{stem}_{key}.npy", array, allow_pickle=False)
+
+    def load(self, folder: Path, stem: str) -> None:
+        """Read what ``save`` wrote; it stays as it was if it is not valid.
+
+        Raises:
+            CorruptArtifactError: if it cannot be read, is not finite, or a covariance is not positive definite.
+        """
+        if not (folder / f"{stem}.json").exists():
+            return
+        try:
+            state = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))
+            arrays = {key: np.load(folder / f"{stem}_{key}.npy", allow_pickle=False) for key in ARRAYS}
+            early = dict(zip([str(each) for each in state["early"]], arrays["early"], strict=True))
+            columns = Columns()
+            columns.restore(state["columns"])
+            posterior = self.empty()
+            posterior.restore([str(name) for name in state["agents"]], arrays)
+            detectors = {str(name): restored_detector(self.config, each) for name, each in state["detectors"].items()}
+            change_fading = ChangeFading.restored(state["restless"])
+            design = Design(columns, self.fourier(int(state.get("drawn", state["fourier"]))))
+            if design.fourier is not None:
+                design.fourier.keep(int(state["fourier"]))
+            events, step = int(state["events"]), state["step"]
+            exclusive_labels = ExclusiveLabels.restored(*state["rivals"])
+        except (OSError, ValueError, KeyError, TypeError, EOFError, np.linalg.LinAlgError) as error:
+            raise CorruptArtifactError(f"the posterior over features cannot be used: {error}") from error
+        if design.fourier is not None:
+            design.fourier.grow(columns.count)
+        if posterior.rows and posterior.width != design.width:
+            raise CorruptArtifactError("the posterior over features does not fit its columns")
+        self.design, self.posterior, self._frozen, self._snapshot = design, posterior, None, None
+        self.buffer = DoubleBuffer(posterior.new_snapshot)
+        self.buffer.touch_all(posterior.rows.values())
+        self.detectors, self.change_fading, self.exclusive_labels = detectors, change_fading, exclusive_labels
+        self.events, self.time_fading.step, self.early = events, step, early
+
+    def report(self) -> dict[str, Any]:
+        """How much was learnt, and how wide the features are."""
+        return {"events": self.events, "features": self.posterior.width}

@@ -1,0 +1,1 @@
+"""What is believed before the log says anything."""

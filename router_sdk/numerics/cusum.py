@@ -1,0 +1,139 @@
+"""Detects that an agent changed: cumulative sums of what outcomes say against what was expected (Page, 1954).
+
+A few numbers per agent, so that it costs next to nothing per outcome, is saved with these numbers, and needs no
+window. ``ResidualCusum`` looks both ways for a shift of standardised residuals; ``BernoulliCusum`` for a fall of a
+success rate, by log likelihood ratios, and tells since when.
+"""
+
+from __future__ import annotations
+
+from math import isfinite, log, sqrt
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+ALLOWANCE = 0.4
+"""Shift, in standard deviations, that is put down to an imperfect posterior."""
+LEAST_VARIANCE = 0.04
+"""Floor under a Bernoulli residual's variance, so that one upset of a sure thing is no alarm."""
+RECORD = 0.99
+"""What an outcome in the running record still counts for after the next one."""
+LOWEST, HIGHEST = 0.05, 0.98
+"""Chances of success are taken to lie between these."""
+FALL = 0.5
+"""What a changed agent's chances are taken to have fallen to, as a share."""
+
+
+def bernoulli_residual(reward: float, expected: float) -> float:
+    """Reward less expectation, in standard deviations of a success at that rate."""
+    variance = expected * (1.0 - expected)
+    return (reward - expected) / sqrt(variance if variance > LEAST_VARIANCE else LEAST_VARIANCE)
+
+
+class ResidualCusum:
+    """Sums of how much worse, and how much better, an agent did than its posterior said.
+
+    Attributes:
+        worse: Evidence for a fall, in standard deviations.
+        better: Evidence for a rise, in standard deviations.
+        alarms: Changes found so far.
+    """
+
+    __slots__ = ("alarms", "better", "worse")
+
+    def __init__(self, worse: float = 0.0, better: float = 0.0, alarms: int = 0) -> None:
+        self.worse = worse
+        self.better = better
+        self.alarms = alarms
+
+    def update(self, residual: float, threshold: float) -> bool:
+        """Take one outcome in; True where the agent is no longer what it was.
+
+        Args:
+            residual: Reward less expectation, in standard deviations of the prediction.
+            threshold: Sum at which a change is called.
+        """
+        worse = self.worse - residual - ALLOWANCE
+        better = self.better + residual - ALLOWANCE
+        self.worse = worse if worse > 0.0 else 0.0
+        self.better = better if better > 0.0 else 0.0
+        if worse <= threshold and better <= threshold:
+            return False
+        self.worse = self.better = 0.0
+        self.alarms += 1
+        return True
+
+    def update_many(self, residuals: NDArray[np.float64], threshold: float) -> int:
+        """Take outcomes in until one surprises; its place, or their number where none does."""
+        import numpy as np
+
+        sums = [start + np.cumsum(sign * residuals - ALLOWANCE) for start, sign in ((self.worse, -1), (self.better, 1))]
+        worse, better = (total - np.minimum(np.minimum.accumulate(total), 0.0) for total in sums)
+        alarms = np.flatnonzero((worse > threshold) | (better > threshold))
+        if len(alarms):
+            self.worse = self.better = 0.0
+            self.alarms += 1
+            return int(alarms[0])
+        if len(residuals):
+            self.worse, self.better = float(worse[-1]), float(better[-1])
+        return len(residuals)
+
+    def state(self) -> list[Any]:
+        """What ``restored`` reads."""
+        return [self.worse, self.better, self.alarms]
+
+    @classmethod
+    def restored(cls, state: list[Any]) -> ResidualCusum:
+        """Read back what ``state`` gave.
+
+        Raises:
+            ValueError: if a sum is not finite.
+        """
+        worse, better, alarms = float(state[0]), float(state[1]), int(state[2])
+        if not (isfinite(worse) and isfinite(better)):
+            raise ValueError("change detection holds numbers that are not finite")
+        return cls(worse, better, alarms)
+
+
+class BernoulliCusum(NamedTuple):
+    """Evidence that one agent's successes have become rarer; each outcome makes a new one.
+
+    What it is measured by is the lower of what the model expects of it and of its own record, so that a model that is
+    too sure of itself raises no alarm.
+
+    Attributes:
+        evidence: That it fell, in nats.
+        since: Position in the log from which on it speaks for a fall.
+        good: Discounted successes.
+        seen: Discounted outcomes.
+        alarms: Changes found so far.
+    """
+
+    evidence: float = 0.0
+    since: int = 0
+    good: float = 1.0
+    seen: float = 2.0
+    alarms: int = 0
+
+    def updated(self, expected: float, success: float, position: int) -> BernoulliCusum:
+        """Take one outcome in.
+
+        Args:
+            expected: Chance of success that the model gave, in [0, 1].
+            success: How well it went, in [0, 1].
+            position: The outcome's position in the log.
+        """
+        chance = min(max(min(expected, self.good / self.seen), LOWEST), HIGHEST)
+        fallen = FALL * chance
+        ratio = success * log(fallen / chance) + (1.0 - success) * log((1.0 - fallen) / (1.0 - chance))
+        evidence = self.evidence + ratio
+        since = self.since if self.evidence > 0.0 else position
+        if evidence <= 0.0:
+            evidence, since = 0.0, position
+        return BernoulliCusum(evidence, since, RECORD * self.good + success, RECORD * self.seen + 1.0, self.alarms)
+
+    def restarted(self) -> BernoulliCusum:
+        """After an alarm: nothing is known of the agent but how often it changed."""
+        return BernoulliCusum(alarms=self.alarms + 1)

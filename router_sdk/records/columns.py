@@ -1,0 +1,148 @@
+"""A batch of examples as columns: what a strategy folds that has no use for an object each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from router_sdk.records.example import Example
+    from router_sdk.records.task import Task
+
+    Carried = tuple[Task, Mapping[str, NDArray[Any]]]
+
+Numbers = Sequence[float | None]
+N = TypeVar("N", str, str | None)
+
+
+class Coded(NamedTuple, Generic[N]):
+    """A column of names.
+
+    Attributes:
+        names: Those that occur, in the order in which they first do.
+        codes: Which of them stands in each place, integers of shape ``(n,)``.
+    """
+
+    names: tuple[N, ...]
+    codes: NDArray[Any]
+
+
+class ExampleColumns:
+    """The examples of one batch, in log order. ``None`` in a column is what is not known.
+
+    Most outcomes are the first and only thing that is heard of a decision, and name nobody. Of those the columns say
+    all that there is to learn; ``others`` holds the examples that say more. For them, too, the columns are right.
+
+    What is read from the log at the first question (``examples``, and what their tasks hold) must be asked on the
+    thread that reads the log, while it handles the batch.
+
+    Args:
+        columns: The columns, in the order in which they stand here.
+        others: See there.
+        build: Makes the examples.
+        peek: Reads tasks and vectors of a few decisions, given by their positions; None where the examples have them.
+
+    Attributes:
+        decision_id: Which decisions.
+        seq: Positions in the log.
+        decision_seq: Those of the decisions.
+        agent: Who acted; None where it was "no agent fits".
+        task_type: Types of the tasks.
+        reward: Joined rewards in [0, 1].
+        at: The log's time when each took effect, in seconds since the epoch.
+        success: Whether it succeeded, 1 or 0.
+        quality: In [0, 1].
+        latency_ms: In milliseconds.
+        cost_usd: In US dollars.
+        others: By place, the examples with a label, feedback, metrics or another agent than was chosen, and those that
+            correct what was said before. Any other is of revision 0, and took effect when it was first heard of.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[Sequence[Any]],
+        others: Mapping[int, Example],
+        build: Callable[[], list[Example]],
+        peek: Callable[[Sequence[int]], list[Carried]] | None = None,
+    ) -> None:
+        self.decision_id: Sequence[str] = columns[0]
+        self.seq: Sequence[int] = columns[1]
+        self.decision_seq: Sequence[int] = columns[2]
+        self.agent: Sequence[str | None] = columns[3]
+        self.task_type: Sequence[str] = columns[4]
+        self.reward: Numbers = columns[5]
+        self.at: Sequence[float] = columns[6]
+        self.success: Numbers = columns[7]
+        self.quality: Numbers = columns[8]
+        self.latency_ms: Numbers = columns[9]
+        self.cost_usd: Numbers = columns[10]
+        self.others, self._build, self._peek = others, build, peek
+
+    @classmethod
+    def of(cls, examples: list[Example]) -> ExampleColumns:
+        """The columns of examples that are there already."""
+        cells = [cells_of(example) for example in examples]
+        others = {place: example for place, example in enumerate(examples) if _says_more(example)}
+        return cls(list(zip(*cells, strict=True)) if cells else [()] * 11, others, lambda: examples)
+
+    def __len__(self) -> int:
+        return len(self.seq)
+
+    @cached_property
+    def examples(self) -> list[Example]:
+        """An object each, for who asks for more."""
+        return self._build()
+
+    def carried(self, places: Sequence[int]) -> list[Carried]:
+        """Tasks and vectors of a few places, for which nothing else is read."""
+        if self._peek is not None:
+            return self._peek([self.decision_seq[place] for place in places])
+        return [(example.task, example.vectors) for example in (self.examples[place] for place in places)]
+
+    @cached_property
+    def agents(self) -> Coded[str | None]:
+        """``agent`` as codes."""
+        return _coded(self.agent)
+
+    @cached_property
+    def task_types(self) -> Coded[str]:
+        """``task_type`` as codes."""
+        return _coded(self.task_type)
+
+    def array(self, name: str) -> NDArray[Any]:
+        """A column of numbers as float64, shape ``(n,)``; NaN is what is not known."""
+        import numpy as np
+
+        return np.array(getattr(self, name), dtype=np.float64)
+
+
+def cells_of(example: Example) -> tuple[Any, ...]:
+    """What stands of one example in the columns, in their order."""
+    said = example.signals
+    success = None if said.success is None else int(said.success)
+    place = (example.decision_id, example.seq, example.decision_seq, example.agent, example.task_type)
+    return (*place, example.reward, example.at, success, said.quality, said.latency_ms, said.cost_usd)
+
+
+def _says_more(example: Example) -> bool:
+    said = example.signals
+    return (
+        example.previous is not None
+        or example.revision > 0
+        or said.labelled
+        or said.feedback is not None
+        or said.metrics is not None
+        or said.agent is not None
+        or example.first_at != example.at
+    )
+
+
+def _coded(column: Sequence[N]) -> Coded[N]:
+    import numpy as np
+
+    names = tuple(dict.fromkeys(column))
+    place = {name: code for code, name in enumerate(names)}
+    return Coded(names, np.fromiter(map(place.__getitem__, column), np.intp, len(column)))

@@ -1,0 +1,96 @@
+"""What processes on one log tell each other: what is begun and not done, and how far each has read.
+
+What takes more than one transaction is logged before it begins, as an intent, and finished by whoever comes next if cut
+off. What somebody may still have to read is not archived.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping
+
+    from router_sdk.store.group_commit import LogWriter
+
+Kind = Literal["forget", "archive", "promote", "import"]
+
+
+class Intent(NamedTuple):
+    """One of them.
+
+    Attributes:
+        number: Its id.
+        kind: What is to be done.
+        at: Since when, in seconds since the epoch.
+        body: What it takes to go on, as JSON values.
+    """
+
+    number: int
+    kind: Kind
+    at: float
+    body: dict[str, Any]
+
+
+def add_intent(connection: sqlite3.Connection, kind: Kind, body: Mapping[str, Any]) -> int:
+    """Log what is about to be done, in the transaction of its first step, and return its id."""
+    row = (time.time(), kind, json.dumps(dict(body)))
+    number = connection.execute("INSERT INTO intents (at, kind, body) VALUES (?, ?, ?)", row).lastrowid
+    assert number is not None
+    return number
+
+
+def read_intent(connection: sqlite3.Connection, number: int) -> dict[str, Any] | None:
+    """How far it is, in the transaction of the next step; None where it is done."""
+    row = connection.execute("SELECT body FROM intents WHERE id = ?", (number,)).fetchone()
+    return None if row is None else json.loads(row[0])
+
+
+def continue_intent(connection: sqlite3.Connection, number: int, body: Mapping[str, Any]) -> None:
+    """Log how far it is, in the transaction of the step that came so far."""
+    connection.execute("UPDATE intents SET body = ? WHERE id = ?", (json.dumps(dict(body)), number))
+
+
+def finish_intent(connection: sqlite3.Connection, number: int) -> None:
+    """It is done, in the transaction of its last step."""
+    connection.execute("DELETE FROM intents WHERE id = ?", (number,))
+
+
+def pending_intents(connection: sqlite3.Connection) -> list[Intent]:
+    """What is not done, oldest first."""
+    rows = connection.execute("SELECT id, kind, at, body FROM intents ORDER BY id").fetchall()
+    return [Intent(number, kind, at, json.loads(body)) for number, kind, at, body in rows]
+
+
+# -- consumers
+
+HEARD_OF_S = 3_600.0
+"""A consumer that was not heard of for so long is gone."""
+
+
+def note_consumers(writer: LogWriter, process: str, cursors: Mapping[str, int]) -> None:
+    """Log how far the folds of this process are saved, and that it is there.
+
+    Args:
+        writer: The log.
+        process: Its own name, new for each process.
+        cursors: Position up to which each fold's state is in a snapshot.
+    """
+    now = time.time()
+
+    def work(connection: sqlite3.Connection, seq: int) -> None:
+        connection.execute("DELETE FROM consumers WHERE process = ? OR at < ?", (process, now - HEARD_OF_S))
+        rows = [(name, process, cursor, now) for name, cursor in cursors.items()]
+        connection.executemany("INSERT INTO consumers (name, process, cursor, at) VALUES (?, ?, ?, ?)", rows)
+
+    writer.transact(work)
+
+
+def low_water(connection: sqlite3.Connection, process: str) -> int | None:
+    """Position that every other consumer has passed; None where there is no other."""
+    query = "SELECT min(cursor) FROM consumers WHERE process != ? AND at > ?"
+    found: int | None = connection.execute(query, (process, time.time() - HEARD_OF_S)).fetchone()[0]
+    return found

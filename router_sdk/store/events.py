@@ -1,0 +1,276 @@
+"""What happened to the log's readers and writers: learning events, refused letters, and who answered lately."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from router_sdk.store.coordination import finish_intent
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from router_sdk.store.group_commit import LogWriter
+
+DeadLetter = tuple[str, str | None, str, str | None]
+"""(kind, decision_id, reason, body)"""
+
+
+@dataclass(frozen=True, slots=True)
+class LearningEvent:
+    """One update of one strategy.
+
+    Attributes:
+        strategy: Who learnt.
+        type: ``"learn"`` for an online update, ``"replay"`` at start, ``"fit"`` for an attempt at a new version.
+        samples: Examples in it.
+        cursor: Position in the log afterwards.
+        duration_ms: How long it took.
+        batch_size: Examples that the learner read for it.
+        before: Mean reward of the last 100 outcomes before, or None.
+        after: The same afterwards.
+        error: Why it failed, was refused or was stopped, or None.
+        model_version: Fitted version that learnt, or None.
+        status: How it ended; None goes by ``error``.
+        reason: Why a fit was begun.
+        fine_tuned: Whether a fit moved an encoder; None where nothing was fitted.
+    """
+
+    strategy: str
+    type: str
+    samples: int
+    cursor: int
+    duration_ms: float
+    batch_size: int
+    before: float | None = None
+    after: float | None = None
+    error: str | None = None
+    model_version: int | None = None
+    status: Literal["succeeded", "failed", "refused", "stopped"] | None = None
+    reason: str | None = None
+    fine_tuned: bool | None = None
+
+
+def merged(events: Iterable[LearningEvent]) -> list[LearningEvent]:
+    """One event per strategy and kind: an update may have read the log in several batches."""
+    whole: dict[tuple[str, str], LearningEvent] = {}
+    for event in events:
+        key = (event.strategy, event.type)
+        first = whole.get(key)
+        whole[key] = (
+            event
+            if first is None
+            else replace(
+                event,
+                samples=first.samples + event.samples,
+                batch_size=first.batch_size + event.batch_size,
+                duration_ms=first.duration_ms + event.duration_ms,
+                error=first.error or event.error,
+            )
+        )
+    return list(whole.values())
+
+
+def write_learning_events(writer: LogWriter, events: list[LearningEvent]) -> None:
+    """Append what the learner did."""
+    now = time.time()
+    rows = [
+        (
+            now,
+            event.strategy,
+            event.model_version,
+            event.type,
+            event.status or ("failed" if event.error else "succeeded"),
+            event.batch_size,
+            event.samples,
+            event.cursor,
+            event.before,
+            event.after,
+            None if event.before is None or event.after is None else event.after - event.before,
+            event.duration_ms,
+            event.error,
+            event.reason,
+            None if event.fine_tuned is None else int(event.fine_tuned),
+        )
+        for event in events
+    ]
+
+    def work(connection: sqlite3.Connection, seq: int) -> None:
+        connection.executemany(
+            f"""INSERT INTO learning_events (at, strategy, model_version, type, status, batch_size, samples, cursor,
+                metrics_before, metrics_after, improvement, duration_ms, error, reason, fine_tuned)
+                VALUES ({", ".join("?" * 15)})""",
+            rows,
+        )
+
+    writer.transact(work)
+
+
+def learning_totals(connection: sqlite3.Connection) -> dict[str, float]:
+    """Sums over all updates, and apart from them over all fits, that any process made on this log."""
+    total, failed, duration = connection.execute(
+        """SELECT count(*), ifnull(sum(status = 'failed'), 0), ifnull(avg(duration_ms), 0)
+           FROM learning_events WHERE type = 'learn'"""
+    ).fetchone()
+    fits, encoders, refused, broken, took = connection.execute(
+        """SELECT ifnull(sum(status = 'succeeded'), 0), ifnull(sum(status = 'succeeded' AND fine_tuned), 0),
+                  ifnull(sum(status = 'refused'), 0), ifnull(sum(status = 'failed'), 0), ifnull(avg(duration_ms), 0)
+           FROM learning_events WHERE type = 'fit'"""
+    ).fetchone()
+    return {
+        "total_updates": total,
+        "successful_updates": total - failed,
+        "failed_updates": failed,
+        "avg_update_time_ms": duration,
+        "retrain_count": fits,
+        "encoder_retrain_count": encoders,
+        "refused_fits": refused,
+        "failed_fits": broken,
+        "avg_fit_time_ms": took,
+    }
+
+
+class Refusal(NamedTuple):
+    """What a fold cannot learn from: its fingerprint and name, the decision, the position, and why."""
+
+    fold: str
+    strategy: str
+    decision_id: str
+    seq: int
+    reason: str
+
+
+def write_refusals(writer: LogWriter, refusals: Iterable[Refusal]) -> None:
+    """Keep as dead letters what folds cannot learn from; another process may have found the same."""
+    rows = [
+        (time.time(), one.decision_id, one.reason, json.dumps({"fold": one.fold, "seq": one.seq})) for one in refusals
+    ]
+
+    def work(connection: sqlite3.Connection, seq: int) -> None:
+        connection.executemany(
+            """INSERT INTO dead_letters (at, kind, decision_id, reason, body) SELECT ?1, 'learn', ?2, ?3, ?4
+               WHERE NOT EXISTS (
+                   SELECT 1 FROM dead_letters WHERE kind = 'learn' AND decision_id = ?2 AND body = ?4)""",
+            rows,
+        )
+
+    writer.transact(work)
+
+
+def refused_decisions(connection: sqlite3.Connection, fold: str, cursor: int) -> tuple[dict[str, int], int]:
+    """Decisions that a fold cannot learn from, and since which position; and the newest position that it has learnt."""
+    letters = """SELECT decision_id, json_extract(body, '$.seq') FROM dead_letters
+                 WHERE kind = 'learn' AND CASE WHEN json_valid(body) THEN json_extract(body, '$.fold') END = ?"""
+    refused = {decision_id: int(seq) for decision_id, seq in connection.execute(letters, (fold,)) if decision_id}
+    query = """SELECT seq FROM outcomes WHERE seq <= ? AND decision_id NOT IN (SELECT value FROM json_each(?))
+               ORDER BY seq DESC LIMIT 1"""
+    learnt = connection.execute(query, (cursor, json.dumps(list(refused)))).fetchone()
+    return refused, 0 if learnt is None else learnt[0]
+
+
+def write_dead_letters(writer: LogWriter, letters: list[DeadLetter], intent: int | None = None) -> None:
+    """Keep what was refused in a batch, with the reason, and note that an intent is finished with that."""
+    now = time.time()
+
+    def work(connection: sqlite3.Connection, seq: int) -> None:
+        connection.executemany(
+            "INSERT INTO dead_letters (at, kind, decision_id, reason, body) VALUES (?, ?, ?, ?, ?)",
+            [(now, *letter) for letter in letters],
+        )
+        if intent is not None:
+            finish_intent(connection, intent)
+
+    if letters or intent is not None:
+        writer.transact(work)
+
+
+def sweep_pending(writer: LogWriter, ttl_s: float) -> int:
+    """Dead-letter outcomes whose decision did not arrive within ``ttl_s`` seconds; each is looked at once.
+
+    The outcome itself stays in the log, and still counts should its decision arrive after all.
+
+    Returns:
+        How many were dead-lettered.
+    """
+
+    def work(connection: sqlite3.Connection, seq: int) -> int:
+        row = connection.execute("SELECT seq FROM positions WHERE name = 'swept'").fetchone()
+        swept = row[0] if row else 0
+        limit = time.time() - ttl_s
+        query = "SELECT seq FROM outcomes WHERE seq > ? AND at >= ? ORDER BY seq LIMIT 1"
+        young = connection.execute(query, (swept, limit)).fetchone()
+        (newest,) = connection.execute("SELECT ifnull(max(seq), 0) FROM outcomes").fetchone()
+        last = newest if young is None else young[0] - 1
+        if last <= swept:
+            return 0
+        found = connection.execute(
+            """INSERT INTO dead_letters (at, kind, decision_id, reason)
+               SELECT ?, 'outcome', o.decision_id, 'its decision did not arrive within ' || ? || ' s'
+               FROM outcomes o LEFT JOIN decisions d ON d.decision_id = o.decision_id
+               WHERE o.seq > ? AND o.seq <= ? AND o.at < ? AND d.seq IS NULL""",
+            (time.time(), ttl_s, swept, last, limit),
+        ).rowcount
+        connection.execute("INSERT OR REPLACE INTO positions VALUES ('swept', ?)", (last,))
+        return found
+
+    return writer.transact(work)
+
+
+def dead_letters(connection: sqlite3.Connection, limit: int) -> list[Mapping[str, Any]]:
+    """The newest letters, newest first."""
+    rows = connection.execute(
+        "SELECT at, kind, decision_id, reason, body FROM dead_letters ORDER BY id DESC LIMIT ?", (limit,)
+    )
+    return [dict(zip(("at", "kind", "decision_id", "reason", "body"), row, strict=True)) for row in rows]
+
+
+# -- lately
+
+RECENT = 1_000
+"""Over how many of the newest decisions "lately" reaches."""
+
+_ANSWERED = """
+SELECT strategy, count(*), avg(confidence), avg(explored), max(at)
+FROM (SELECT * FROM decisions WHERE source = 'routed' ORDER BY seq DESC LIMIT ?) GROUP BY strategy ORDER BY 2 DESC"""
+
+_SKIPPED = """
+SELECT json_extract(step.value, '$[0]') AS strategy, json_extract(step.value, '$[1]') AS reason, count(*), max(d.seq)
+FROM (SELECT seq, skipped FROM decisions WHERE source = 'routed' AND skipped IS NOT NULL ORDER BY seq DESC LIMIT ?) d,
+     json_each(d.skipped) step WHERE step.type = 'array' GROUP BY 1, 2 ORDER BY 4 DESC"""
+
+_EVENTS = (
+    *("at", "strategy", "model_version", "type", "status", "batch_size", "samples", "cursor"),
+    *("metrics_before", "metrics_after", "improvement", "duration_ms", "error", "reason", "fine_tuned"),
+)
+
+
+def answered(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    """Who answered the newest decisions: strategy, decisions, share, mean confidence, share explored."""
+    rows = connection.execute(_ANSWERED, (RECENT,)).fetchall()
+    total = sum(row[1] for row in rows)
+    return [
+        {
+            "strategy": strategy,
+            "decisions": count,
+            "share": count / total,
+            "mean_confidence": confidence,
+            "explored": explored,
+            "last_at": at,
+        }
+        for strategy, count, confidence, explored, at in rows
+    ]
+
+
+def passed(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    """Why strategies did not answer the newest decisions, the newest reason first."""
+    rows = connection.execute(_SKIPPED, (RECENT,)).fetchall()
+    return [{"strategy": strategy, "reason": reason, "decisions": count} for strategy, reason, count, _ in rows]
+
+
+def learning_events(connection: sqlite3.Connection, limit: int) -> list[dict[str, Any]]:
+    """The newest updates of what is learnt, newest first."""
+    query = f"SELECT {', '.join(_EVENTS)} FROM learning_events ORDER BY id DESC LIMIT ?"
+    return [dict(zip(_EVENTS, row, strict=True)) for row in connection.execute(query, (limit,))]

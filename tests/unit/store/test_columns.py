@@ -1,0 +1,135 @@
+"""A batch as columns and as objects: the same examples, whatever an outcome says and however the log is cut."""
+
+import json
+import random
+
+import pytest
+
+from router_sdk import Agent, OutcomeReward, Task
+from router_sdk.learning.performance import Performance
+from router_sdk.records import ExampleColumns
+from router_sdk.records.columns import cells_of
+from router_sdk.store.registry import add_agents
+
+COLUMNS = [
+    *("decision_id", "seq", "decision_seq", "agent", "task_type", "reward", "at"),
+    *("success", "quality", "latency_ms", "cost_usd"),
+]
+
+MORE = [{"feedback": 0.5}, {"correct_agent": "b"}, {"no_agent_fits": True}, {"metrics": {"m": 1.0}}, {"agent": "b"}]
+
+
+class ReadWhole(OutcomeReward):
+    """The same rewards, of which the log does not know that: each outcome is read whole."""
+
+
+def told(rng, odd):
+    """What an outcome says; with a probability of ``odd`` more than how it went."""
+    fields = {"success": rng.random() < 0.6, "latency_ms": rng.choice([None, 20.0]), "tokens": rng.choice([None, 7])}
+    if rng.random() < 0.7:
+        fields["quality"] = rng.random()
+    if rng.random() < odd:
+        more = [
+            {"feedback": 0.5},
+            {"correct_agent": "b"},
+            {"no_agent_fits": True},
+            {"metrics": {"m": 1.0}},
+            {"agent": "b"},
+        ]
+        fields |= rng.choice(more)
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def fill(log, rng, *, odd, again, early):
+    """Decisions and outcomes in any order: some told twice, some before their decision is in the log."""
+    waiting = []
+    for _ in range(60):
+        decision = log.decision(agent=rng.choice(["a", "b", None]), task=Task("x", task_type=rng.choice("st")))
+        outcome = log.entry(decision, **told(rng, odd))
+        if rng.random() < early:
+            log.writer.append([outcome])
+            waiting.append(decision)
+            continue
+        log.decide(decision)
+        log.writer.append([outcome])
+        if rng.random() < again:
+            log.tell(decision, **told(rng, odd))
+        if waiting and rng.random() < 0.5:
+            log.decide(waiting.pop())
+
+
+def read(log, reward, most):
+    tail, cursor = log.store.tail(reward), 0
+    head = tail.head()
+    while cursor < head:
+        batch = tail.read(cursor, head, most)
+        yield batch
+        cursor = batch.upto
+    tail.close()
+
+
+@pytest.mark.parametrize("most", [1_000, 17])
+@pytest.mark.parametrize("weights", [{}, {"latency": 0.5, "cost": 0.2}])
+@pytest.mark.parametrize(
+    ("odd", "again", "early"), [(0, 0, 0), (0.1, 0, 0), (0, 0.1, 0), (0.1, 0.1, 0), (0.9, 0.5, 0), (0.1, 0.1, 0.1)]
+)
+def test_columns_say_what_objects_say(log, odd, again, early, weights, most):
+    fill(log, random.Random(f"{odd} {again} {early}"), odd=odd, again=again, early=early)
+    found, wanted, others = [], [], 0
+    for batch in read(log, OutcomeReward(**weights), most):
+        columns, examples = batch.columns, batch.examples
+        assert len(columns) == len(examples)
+        assert list(zip(*(getattr(columns, name) for name in COLUMNS), strict=True)) == list(map(cells_of, examples))
+        assert columns.others == ExampleColumns.of(examples).others
+        assert all(columns.examples[place] is example for place, example in columns.others.items())
+        others += len(columns.others)
+        found += [(example, example.task, example.eligible) for example in examples]
+    for batch in read(log, ReadWhole(**weights), 1_000):
+        wanted += [(example, example.task, example.eligible) for example in batch.examples]
+    assert found == wanted
+    assert (others > 0) == (odd + again + early > 0)
+
+
+@pytest.mark.parametrize("most", [1_000, 17])
+@pytest.mark.parametrize(("odd", "again", "early"), [(0, 0, 0), (0.1, 0.1, 0), (0.9, 0.5, 0.1)])
+def test_figures_are_the_same_to_the_last_bit_from_columns(log, tmp_path, odd, again, early, most):
+    fill(log, random.Random(f"{odd} {again}"), odd=odd, again=again, early=early)
+    objects, columns = Performance(), Performance()
+    for batch in read(log, OutcomeReward(), most):
+        columns.learn_columns(batch.columns)
+    for batch in read(log, ReadWhole(), 1_000):
+        objects.learn(batch.examples)
+    states = []
+    for number, figures in enumerate((objects, columns)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        figures.save(folder)
+        states.append(json.loads((folder / "performance.json").read_text()))
+    assert states[0] == states[1]
+    spent = [[each.spending.mean(agent, "latency_ms") for agent in ("a", "b", "")] for each in (objects, columns)]
+    assert spent[0] == spent[1] == pytest.approx([20.0] * 3)
+
+
+def test_an_agent_that_was_added_afresh_has_no_past_in_columns(log):
+    fill(log, random.Random(1), odd=0, again=0, early=0)
+    add_agents(log.writer, [Agent("a")], fresh=True)
+    fill(log, random.Random(2), odd=0.1, again=0.1, early=0)
+    found = [example for batch in read(log, OutcomeReward(), 50) for example in batch.examples]
+    assert found == [example for batch in read(log, ReadWhole(), 50) for example in batch.examples]
+
+
+def test_names_are_coded_and_numbers_that_are_not_known_are_nan(log):
+    for agent, quality in (("b", 0.5), ("a", None), ("b", 0.25)):
+        log.tell(log.decide(agent=agent), **({"latency_ms": 1.0} if quality is None else {"quality": quality}))
+    (batch,) = read(log, OutcomeReward(), 100)
+    assert batch.columns.agents.names == ("b", "a")
+    assert batch.columns.agents.codes.tolist() == [0, 1, 0]
+    assert batch.columns.array("reward").tolist()[::2] == [0.5, 0.25]
+    assert [number != number for number in batch.columns.array("reward").tolist()] == [False, True, False]
+
+
+def test_nothing_in_the_log_is_no_column(log):
+    assert list(read(log, OutcomeReward(), 100)) == []
+    log.decide()
+    (batch,) = read(log, OutcomeReward(), 100)
+    assert (len(batch.columns), batch.examples) == (0, [])
