@@ -1,6 +1,7 @@
 """The transformer in a router with its real threads: taught, fine-tuned, restarted, and served without torch."""
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -40,20 +41,22 @@ print(json.dumps(said))
 """
 
 
+def make_router(model, store):
+    settings = {"model": str(model), "wait_for_encoder": True, "epochs": 1}
+    chain = [("bert", settings), "thompson"]
+    return Router(AGENTS, chain, store, epsilon=0.0, retrain=False, fit_executor="thread", seed=0)
+
+
 @pytest.fixture
 def open_router(tiny_encoder_folder, store_path):
-    def make():
-        settings = {"model": str(tiny_encoder_folder), "wait_for_encoder": True, "epochs": 1}
-        chain = [("bert", settings), "thompson"]
-        return Router(AGENTS, chain, store_path, epsilon=0.0, retrain=False, fit_executor="thread", seed=0)
-
-    return make
+    return lambda: make_router(tiny_encoder_folder, store_path)
 
 
-@pytest.fixture
-def fitted(open_router):
-    """A store with a version whose encoder was fine-tuned, and how that version answers."""
-    with open_router() as router:
+@pytest.fixture(scope="module")
+def fitted_once(tiny_encoder_folder, tmp_path_factory):
+    """A folder with such a store, and how its version answers."""
+    folder = tmp_path_factory.mktemp("fitted")
+    with make_router(tiny_encoder_folder, folder / "router.db") as router:
         for number, (text, agent) in enumerate(TEXTS * 10):
             router.record(router.route(f"{text} {number}"), Outcome(correct_agent=agent))
         fit = router.models.retrain("bert", wait=True, update="lora", strategy="hybrid")
@@ -62,7 +65,16 @@ def fitted(open_router):
         assert router.strategy("bert").report()["fine_tuned"]
         decision = router.route("refund my order")
         assert (decision.strategy, decision.model_version) == ("bert", 1)
-        return decision.explain()["evidence"]["chances"]
+        chances = decision.explain()["evidence"]["chances"]
+    return folder, chances
+
+
+@pytest.fixture
+def fitted(fitted_once, store_path):
+    """A store with a version whose encoder was fine-tuned, and how that version answers."""
+    folder, chances = fitted_once
+    shutil.copytree(folder, store_path.parent, dirs_exist_ok=True)
+    return chances
 
 
 def test_a_fine_tuned_version_survives_a_restart(fitted, open_router):

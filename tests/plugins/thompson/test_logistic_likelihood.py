@@ -161,7 +161,7 @@ def test_a_thousand_corrections_leave_little_of_what_was_wrong():
         assert ask(made, question).scores == pytest.approx(ask(right, question).scores, abs=0.15)
 
 
-@pytest.mark.parametrize("sampling", ["shared", "independent"])
+@pytest.mark.parametrize("sampling", [pytest.param("shared", marks=pytest.mark.reliability), "independent"])
 def test_it_keeps_the_contract(sampling):
     config = ThompsonConfig(likelihood="logistic", sampling=sampling, min_context_evidence=1)
     check_strategy(
