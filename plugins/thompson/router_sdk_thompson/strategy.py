@@ -168,16 +168,17 @@ class ThompsonStrategy(Strategy):
         # An observation of one task type shifts what all the others borrow, so no older proposal may stay: the
         # touched types and as many others as are cheap are built now, the rest when somebody asks.
         published, room, estimates = self._published, MOST_REBUILT, self._costs.publish()
-        sets = published.sets.copy()
+        before, sets = published.ready.copy(), published.sets.copy()
         ready: dict[Key, Proposal | None] = {}
-        for key in sorted(published.ready.copy(), key=lambda key: key[1] not in touched):
+        for key in sorted(before, key=lambda key: key[1] not in touched) if before else ():
             agents = sets.get(key[0])
             if agents is not None and (key[1] in touched or room > 0):
                 ready[key] = self._build(key[1], agents, estimates)
                 room -= 1
-        most = min(map(_room, sets.values()), default=MOST_PUBLISHED)
-        if len(sets) >= most or len(ready) >= most:
-            sets, ready = {}, {}
+        if len(sets) >= LEAST_PUBLISHED or len(ready) >= LEAST_PUBLISHED:
+            most = min(map(_room, sets.values()), default=MOST_PUBLISHED)
+            if len(sets) >= most or len(ready) >= most:
+                sets, ready = {}, {}
         self._swap(ready, sets, estimates)
 
     def prior_table(self, discount: float, most_mass: float = 100.0) -> dict[str, dict[str, dict[str, float]]]:
