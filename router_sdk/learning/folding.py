@@ -8,11 +8,10 @@ from __future__ import annotations
 import logging
 import secrets
 import sqlite3
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from router_sdk.errors import FAULTS, RouterClosedError, RouterError
@@ -24,8 +23,6 @@ from router_sdk.store.events import Refusal, refused_decisions, write_refusals
 from router_sdk.store.snapshots import fingerprint
 
 if TYPE_CHECKING:
-    from threadpoolctl import ThreadpoolController
-
     from router_sdk.store import Store
     from router_sdk.store.events import LearningEvent
 
@@ -52,7 +49,6 @@ class Folding:
     def __init__(self, store: Store, folds: Sequence[Fold], mark: RewardMark, *, enabled: bool) -> None:
         self._store, self._folds, self._mark, self._enabled = store, tuple(folds), mark, enabled
         self._refusals: list[Refusal] = []
-        self._one_core = OneCore()
         self.lock = threading.RLock()
         self.tail = store.tail(mark.reward)
 
@@ -105,7 +101,7 @@ class Folding:
             started = time.monotonic()
             with self.lock:
                 batch = self.tail.read(cursor, head, most)
-                with self._one_core():
+                with one_core():
                     events += apply_all(self._folds, batch, kind)
             for fold in self._folds:
                 if fold.torn:
@@ -277,30 +273,18 @@ def rest_s(worked_s: float, backlog: int) -> float:
     return worked_s * _COURTESY / (1.0 + backlog / BATCH)
 
 
-class OneCore:
-    """Keeps BLAS to one thread for a while: ``with one_core():``.
+def one_core() -> AbstractContextManager[object]:
+    """Keeps BLAS to one thread for a while.
 
     What is learnt online is small. On a busy machine a second thread of BLAS costs more than it brings, because each
     product waits until that thread is scheduled, too: an update of ten milliseconds took seconds. The number of threads
-    is the process's, so it is set for as short as an update takes, and put back.
+    is the process's, so it is set for as short as an update takes, and put back; where another thread of the program
+    holds a limit of its own, that one stands.
     """
+    from threadpoolctl import get_cached_controller  # where nothing is learnt, nobody looks for libraries
 
-    def __init__(self) -> None:
-        self._controller: ThreadpoolController | None = None
-        self._loaded = -1
-
-    def __call__(self) -> AbstractContextManager[object]:
-        """The context; nothing where no BLAS is loaded."""
-        loaded = sum(name in sys.modules for name in _WITH_BLAS)
-        if loaded != self._loaded:  # looking for libraries takes a millisecond
-            from threadpoolctl import ThreadpoolController
-
-            self._controller, self._loaded = ThreadpoolController(), loaded
-        return nullcontext() if self._controller is None else self._controller.limit(limits=1, user_api="blas")
-
-
-_WITH_BLAS = ("numpy.linalg", "scipy.linalg", "torch")
-"""What brings a library of its own."""
+    limit: AbstractContextManager[object] = get_cached_controller().limit(limits=1, user_api="blas")
+    return limit
 
 
 class Every:
