@@ -10,6 +10,8 @@ import numpy as np
 from router_sdk_bert.head.rows import NOBODY, Facts, stack_facts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 COARSE = 48
@@ -53,6 +55,15 @@ class VectorBlock:
     def __len__(self) -> int:
         return len(self.vectors)
 
+    def scan(self, coarse: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+        """Estimates of its rows' cosines; None where all are to be compared exactly."""
+        if coarse is None or self.coarse is None or len(self.vectors) <= FEW:
+            return None
+        rough: NDArray[np.float32] = self.coarse @ coarse if coarse.ndim == 1 else coarse @ self.coarse.T
+        if len(self.dropped):
+            rough[..., self.dropped] = DROPPED
+        return rough
+
 
 @dataclass(slots=True, frozen=True, eq=False)
 class VectorMemory:
@@ -74,6 +85,18 @@ class VectorMemory:
         amounts = (facts.credit, facts.blame, facts.rivalry, facts.weight, density)
         object.__setattr__(self, "_codes", np.stack((facts.right, facts.wrong), axis=1))
         object.__setattr__(self, "_amounts", np.stack(amounts, axis=1))
+
+    def scan(self, coarse: NDArray[np.float32] | None) -> list[NDArray[np.float32] | None]:
+        """Estimates of the cosines of each block's rows; None for a block whose rows are all compared exactly.
+
+        Args:
+            coarse: What ``coarse_of`` makes of one vector, shape ``(c + 1,)``, or of several, shape ``(m, c + 1)``, by
+                the projection that the blocks' own were made by; None where there is none.
+
+        Returns:
+            For each block None or shape ``(n,)``, or ``(m, n)`` for several.
+        """
+        return [block.scan(coarse) for block in self.blocks]
 
     def take(self, places: NDArray[np.intp]) -> tuple[Facts, NDArray[np.float32]]:
         """What is known of some rows, and how far each is from its own surroundings."""
@@ -131,18 +154,15 @@ def left_out(inside: Any) -> Any:
 
 
 def _candidates(
-    block: VectorBlock, vector: NDArray[np.float32], coarse: NDArray[np.float32] | None, count: int
+    block: VectorBlock, vector: NDArray[np.float32], rough: NDArray[np.float32] | None, count: int
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Places of rows among which the nearest are, in the block's order, and their cosines."""
-    if block.coarse is None or coarse is None or len(block) <= FEW:
+    if rough is None:
         scores = block.vectors @ vector
         if len(block.dropped):
             scores[block.dropped] = DROPPED
         places = _highest(scores, count)
         return places, scores if len(places) == len(scores) else scores[places]
-    rough = block.coarse @ coarse
-    if len(block.dropped):
-        rough[block.dropped] = DROPPED
     places = _highest(rough, SHORTLIST * count)
     scores = block.vectors.take(places, axis=0) @ vector
     if len(block.dropped):
@@ -151,23 +171,24 @@ def _candidates(
 
 
 def nearest(
-    stored: VectorMemory, vector: NDArray[np.float32], coarse: NDArray[np.float32] | None, count: int
+    stored: VectorMemory, vector: NDArray[np.float32], scanned: Sequence[NDArray[np.float32] | None], count: int
 ) -> Neighbours | None:
     """The nearest rows, the first of those that are equally near; None where all blocks are empty.
 
     Args:
         stored: Where to look.
         vector: Shape ``(d,)``, of length 1.
-        coarse: What ``coarse_of`` makes of the vector, by the projection that the blocks' own were made by, or None.
+        scanned: What ``stored.scan`` says of the vector.
         count: How many are wanted.
     """
     start, places, cosines = 0, [], []
-    for block in stored.blocks:
-        if len(block.dropped) < len(block):
-            found, scores = _candidates(block, vector, coarse, count)
-            places.append(found + start)
+    for block, rough in zip(stored.blocks, scanned, strict=True):
+        rows = len(block.vectors)
+        if len(block.dropped) < rows:
+            found, scores = _candidates(block, vector, rough, count)
+            places.append(found + start if start else found)
             cosines.append(scores)
-        start += len(block)
+        start += rows
     if not places:
         return None
     scores = np.concatenate(cosines)

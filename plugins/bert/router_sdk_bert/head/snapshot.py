@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk_bert.config import HeadConfig
-    from router_sdk_bert.head.neighbours import VectorMemory
+    from router_sdk_bert.head.neighbours import Neighbours, VectorMemory
     from router_sdk_bert.head.refit import Model
 
 MOST_SETS = 256
@@ -70,9 +70,28 @@ class Snapshot:
         model = self.model
         if model is None:
             return None
+        odds, coarse = model.seen(vector)
+        found = nearest(self.stored, vector, self.stored.scan(coarse), self.config.neighbours)
+        return self._weighed(model, odds, found, names)
+
+    def estimate_batch(self, vectors: NDArray[np.float32], names: tuple[str, ...]) -> list[Estimate | None]:
+        """The same of several tasks, shape ``(m, d)``: what is stored is scanned for all of them at once."""
+        model, count = self.model, self.config.neighbours
+        if model is None:
+            return [None] * len(vectors)
+        odds, coarse = zip(*map(model.seen, vectors), strict=True)
+        scanned = self.stored.scan(None if model.projection is None else np.stack(coarse))
+        near = [
+            nearest(self.stored, vector, [None if rough is None else rough[row] for rough in scanned], count)
+            for row, vector in enumerate(vectors)
+        ]
+        return [self._weighed(model, own, found, names) for own, found in zip(odds, near, strict=True)]
+
+    def _weighed(
+        self, model: Model, logistic: NDArray[np.float64], found: Neighbours | None, names: tuple[str, ...]
+    ) -> Estimate:
+        """What the logistic estimate and the neighbours come to together."""
         codes, columns, strangers = self._places_of(names, model)
-        logistic, coarse = model.seen(vector)
-        found = nearest(self.stored, vector, coarse, self.config.neighbours)
         odds = model.blend[0] * logistic[columns]
         if len(strangers):
             odds[strangers] = model.blend[0] * logistic.min()
