@@ -98,18 +98,18 @@ class VectorMemory:
         """
         return [block.scan(coarse) for block in self.blocks]
 
-    def take(self, places: NDArray[np.intp]) -> tuple[Facts, NDArray[np.float32]]:
-        """What is known of some rows, and how far each is from its own surroundings."""
-        right, wrong = self._codes.take(places, axis=0).T
-        credit, blame, rivalry, weight, density = self._amounts.take(places, axis=0).T
-        return Facts(right, credit, wrong, blame, rivalry, weight), density
+    def described(self, cosines: NDArray[np.float32], places: NDArray[np.intp]) -> Neighbours:
+        """Rows with what is known of each, in the shape of ``places``."""
+        codes, amounts = self._codes.take(places, axis=0), self._amounts.take(places, axis=0)
+        facts = Facts(codes[..., 0], amounts[..., 0], codes[..., 1], amounts[..., 1], amounts[..., 2], amounts[..., 3])
+        return Neighbours(cosines, facts, amounts[..., 4], places)
 
 
 class Neighbours(NamedTuple):
-    """The rows nearest to one vector, nearest first.
+    """The rows nearest to one vector, nearest first, or to each of several.
 
     Attributes:
-        cosines: Shape ``(k,)``.
+        cosines: Shape ``(k,)``, or ``(m, k)``.
         facts: What is known of each.
         density: Mean distance of each to its own surroundings.
         places: Where each is, counted through all blocks.
@@ -119,6 +119,10 @@ class Neighbours(NamedTuple):
     facts: Facts
     density: NDArray[np.float32]
     places: NDArray[np.intp]
+
+    def of(self, row: int) -> Neighbours:
+        """Those of one of several vectors."""
+        return Neighbours(self.cosines[row], self.facts.take(row), self.density[row], self.places[row])
 
 
 def _highest(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
@@ -181,6 +185,27 @@ def nearest(
         scanned: What ``stored.scan`` says of the vector.
         count: How many are wanted.
     """
+    found = _nearest(stored, vector, scanned, count)
+    return None if found is None else stored.described(*found)
+
+
+def nearest_to_each(
+    stored: VectorMemory, vectors: NDArray[np.float32], scanned: Sequence[NDArray[np.float32] | None], count: int
+) -> Neighbours | None:
+    """The same of several vectors, shape ``(m, d)``; None where there are none, or not as many for each."""
+    found: list[tuple[NDArray[np.float32], NDArray[np.intp]]] = []
+    for row, vector in enumerate(vectors):
+        one = _nearest(stored, vector, [None if rough is None else rough[row] for rough in scanned], count)
+        if one is None or len(one[1]) != len((found or [one])[0][1]):
+            return None
+        found.append(one)
+    return stored.described(np.stack([cosines for cosines, _ in found]), np.stack([places for _, places in found]))
+
+
+def _nearest(
+    stored: VectorMemory, vector: NDArray[np.float32], scanned: Sequence[NDArray[np.float32] | None], count: int
+) -> tuple[NDArray[np.float32], NDArray[np.intp]] | None:
+    """Cosines and places of the nearest rows."""
     start, places, cosines = 0, [], []
     for block, rough in zip(stored.blocks, scanned, strict=True):
         rows = len(block.vectors)
@@ -197,8 +222,7 @@ def nearest(
     if chosen[-1] <= DROPPED:
         kept = chosen > DROPPED
         chosen, where = chosen[kept], where[kept]
-    facts, density = stored.take(where)
-    return Neighbours(chosen, facts, density, where)
+    return chosen, where
 
 
 def nearest_of_many(
@@ -218,7 +242,7 @@ def nearest_of_many(
 
 
 class Votes(NamedTuple):
-    """What speaks for and against each agent, by width.
+    """What speaks for and against each agent, by width; for several tasks with one axis more in front.
 
     Attributes:
         good: Shares of the neighbours' weight, shape ``(2, k)``.
@@ -235,18 +259,18 @@ def count_votes(cosines: NDArray[np.float32], facts: Facts, codes: NDArray[np.in
     """Weigh a task's neighbours by nearness and let each vote.
 
     Args:
-        cosines: Of ``n`` neighbours, shape ``(n,)``.
+        cosines: Of ``n`` neighbours, shape ``(n,)``, or ``(m, n)`` for several tasks.
         facts: What is known of them.
         codes: Of the ``k`` agents in question. Of a code of -1 nothing is known at all.
     """
-    right = facts.right[:, None] == codes
-    good = right * facts.credit[:, None]
-    bad = (right < (codes >= NOBODY)) * (facts.credit * facts.rivalry)[:, None]
+    right = facts.right[..., None] == codes
+    good = right * facts.credit[..., None]
+    bad = (right < (codes >= NOBODY)) * (facts.credit * facts.rivalry)[..., None]
     if np.count_nonzero(facts.blame):
-        bad += (facts.wrong[:, None] == codes) * facts.blame[:, None]
-    share = np.exp((cosines - 1.0) / WIDTHS)
-    share *= facts.weight
-    mass = np.add.reduce(share, axis=1, keepdims=True)
+        bad += (facts.wrong[..., None] == codes) * facts.blame[..., None]
+    share = np.exp((cosines[..., None, :] - 1.0) / WIDTHS)
+    share *= facts.weight[..., None, :]
+    mass = np.add.reduce(share, axis=-1, keepdims=True)
     share /= np.maximum(mass, LEAST)
     return Votes(share @ good, share @ bad, mass)
 
@@ -260,5 +284,5 @@ def evidence(votes: Votes, labels: Literal["exclusive", "independent"]) -> NDArr
     if labels == "independent":
         odds = (good + DOUBT / 2.0) / (bad + DOUBT / 2.0)
     else:
-        odds = (good + DOUBT / max(good.shape[1], 1)) / (good + bad + DOUBT)
+        odds = (good + DOUBT / max(good.shape[-1], 1)) / (good + bad + DOUBT)
     return np.log(odds, out=odds)
