@@ -257,7 +257,7 @@ PAUSE_S = 0.1
 """Shortest time between two updates that nobody waits for."""
 BATCH = 512
 """Log positions in an online batch: few, because the thread holds the interpreter lock while it learns."""
-REPLAY_BATCH = 2_048
+REPLAY_BATCH = 4_096
 """Log positions in a batch at start, when there is nobody to hold up."""
 
 _COURTESY = 8.0

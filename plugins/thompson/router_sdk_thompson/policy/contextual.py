@@ -8,7 +8,6 @@ reads the log finds the same.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -78,21 +77,22 @@ class ContextProbe:
 
     def bare(self, columns: ExampleColumns) -> bool:
         """Whether no task of a batch carries more than a type, as far as is looked; only then they are counted."""
-        found = Counter(columns.task_type)
-        if any(self.kinds.get(task_type, BARE) != BARE for task_type in found):
+        kinds = columns.task_types
+        if any(self.kinds.get(task_type, BARE) != BARE for task_type in kinds.names):
             return False
+        counts = dict(zip(kinds.names, np.bincount(kinds.codes).tolist(), strict=True))
         places: list[int] = []
-        for code, task_type in enumerate(columns.task_types.names):
+        for code, task_type in enumerate(kinds.names):
             before = self.counts.get(task_type, 0)
-            after = before + found[task_type]
+            after = before + counts[task_type]
             looks = [*range(before + 1, min(after, ALWAYS) + 1)]
             looks += [1 << bit for bit in range(max(before, ALWAYS).bit_length(), after.bit_length())]
             if looks:
-                there = np.flatnonzero(columns.task_types.codes == code)
+                there = np.flatnonzero(kinds.codes == code)
                 places += there[np.array(looks) - before - 1].tolist()
         if any(task.text or task.features or vectors for task, vectors in columns.carried(places)):
             return False
-        for task_type, count in found.items():
+        for task_type, count in counts.items():
             self.counts[task_type] = self.counts.get(task_type, 0) + count
         return True
 
