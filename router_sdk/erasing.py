@@ -16,10 +16,10 @@ from filelock import Timeout
 from router_sdk.errors import StoreUnavailableError
 from router_sdk.exchange.exporting import erase_from_exports
 from router_sdk.learning.performance import PERFORMANCE
-from router_sdk.store.artifacts import DAMAGED, clear
+from router_sdk.store.artifacts import DAMAGED, archives, clear
 from router_sdk.store.coordination import continue_intent, finish_intent
 from router_sdk.store.erasure import Erasure, add_to_erasure, empty_write_ahead_log
-from router_sdk.store.retention import archived_decisions, archives, erase_from_archive
+from router_sdk.store.retention import archived_decisions, erase_from_archive
 from router_sdk.training.registry import Registry, twin
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -108,7 +108,7 @@ class Upkeep:
         """Say that this process is there, and begin in the background whatever is due."""
         cursors = self._learner.folding.saved_cursors()
         if self._heartbeat.due() or cursors != self._noted:
-            note_consumers(self._store.writer, self._process, cursors)
+            self._note(cursors)
             self._noted = cursors
         with self.lock:
             if self._closed or (self._thread is not None and self._thread.is_alive()):
@@ -120,6 +120,9 @@ class Upkeep:
             if pending or retention or not self._tidied:
                 self._thread = threading.Thread(target=self._work, args=(retention,), name="router-upkeep", daemon=True)
                 self._thread.start()
+
+    def _note(self, cursors: Mapping[str, int]) -> None:
+        self._store.writer.transact(lambda connection, seq: note_consumers(connection, self._process, cursors))
 
     def _pending(self) -> list[Intent]:
         return self._store.reader.query(pending_intents)
@@ -222,7 +225,7 @@ class Upkeep:
         self._store.writer.flush()
         self._learner.drain()
         self._learner.resave()
-        note_consumers(self._store.writer, self._process, self._learner.folding.saved_cursors())
+        self._note(self._learner.folding.saved_cursors())
         cursor = self._learner.folding.saved
         others = self._store.reader.query(lambda connection: low_water(connection, self._process))
         cursor = cursor if others is None else min(cursor, others)
@@ -267,7 +270,7 @@ class Upkeep:
     def leave(self) -> None:
         """This process reads the log no more."""
         try:
-            note_consumers(self._store.writer, self._process, {})
+            self._note({})
         except StoreError as error:  # in an hour nobody will expect it back
             _log.debug("the end is not noted: %s", error)
 

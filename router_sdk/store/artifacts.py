@@ -105,6 +105,11 @@ def files_in(folder: Path) -> list[Path]:
     return found
 
 
+def archives(folder: Path) -> list[Path]:
+    """The archive files beside a store."""
+    return sorted((folder / "archive").glob("*.jsonl.gz"))
+
+
 def write_private(path: Path, text: str) -> None:
     """Write a file that its owner alone can read; it is there whole or not at all.
 

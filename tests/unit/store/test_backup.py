@@ -325,7 +325,7 @@ def test_a_damaged_log_is_no_backup(log, target, monkeypatch):
 
 
 def test_a_restored_log_begins_another_history_and_finishes_what_was_begun(full, target, tmp_path):
-    note_consumers(full.writer, "somebody", {"tally": 3})
+    full.writer.transact(lambda connection, seq: note_consumers(connection, "somebody", {"tally": 3}))
     intent, _ = erase_session(full.writer, "nobody", full.store.privacy)
     backup(full.store, target)
     first, second = (restore(target, tmp_path / name).path for name in ("first.db", "second.db"))
