@@ -22,8 +22,8 @@ from router_sdk.exchange.lines import TEXTS
 from router_sdk.exchange.observations import ImportReport, MappingLike, Newcomers, Refusals, read_observed
 from router_sdk.exchange.observing import ObservedLines
 from router_sdk.exchange.reading import read_rows, rows_and_fault
+from router_sdk.private_files import PRIVATE_FILE, private_folder
 from router_sdk.store.artifacts import entry
-from router_sdk.store.connection import PRIVATE_FILE, private_folder
 from router_sdk.store.coordination import Intent, add_intent, finish_intent, pending_intents
 from router_sdk.store.retention import ArchivedIds
 

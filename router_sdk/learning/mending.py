@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING
 
 from router_sdk.errors import FAULTS, EncoderUnavailableError, StoreError
 from router_sdk.learning.fold import hurt_by
+from router_sdk.private_files import DRAFT, private_folder
 from router_sdk.records.record import blame
-from router_sdk.store.artifacts import DRAFT
-from router_sdk.store.connection import private_folder
 from router_sdk.store.events import Refusal
 
 if TYPE_CHECKING:

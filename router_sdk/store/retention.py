@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import CorruptArtifactError
-from router_sdk.store.artifacts import DRAFT, archives, entry, sync
-from router_sdk.store.connection import private_folder
+from router_sdk.private_files import DRAFT, private_folder
+from router_sdk.store.artifacts import archives, entry, sync
 from router_sdk.store.coordination import add_intent, continue_intent, finish_intent, read_intent
 from router_sdk.store.identity import new_id
 from router_sdk.store.transaction import note_log_time

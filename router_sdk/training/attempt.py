@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import CorruptArtifactError, FitError, FitStoppedError
+from router_sdk.private_files import make_private, private_folder, write_private
 from router_sdk.rewards import RewardMark, reward_name
-from router_sdk.store.artifacts import entry, files_in, write_private
-from router_sdk.store.connection import make_private, private_folder
+from router_sdk.store.artifacts import entry, files_in
 from router_sdk.store.copying import copy_pretraining
 from router_sdk.store.registry import forgotten_after
 from router_sdk.store.transaction import HEAD

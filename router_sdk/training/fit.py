@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from router_sdk.errors import CorruptArtifactError, FitError
 from router_sdk.evaluation.fit_report import FitReport, HeldOutFigures
 from router_sdk.gate import HeldOutScore
+from router_sdk.private_files import write_private
 from router_sdk.rewards import OutcomeReward, RewardFunction
-from router_sdk.store.artifacts import write_private
 from router_sdk.waiting import Promise, take
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import CorruptArtifactError, InvalidInputError, UnknownVersionError
+from router_sdk.private_files import make_private, private_folder, write_private
 from router_sdk.store.artifacts import (
     check_artifact,
     entry,
@@ -20,9 +21,7 @@ from router_sdk.store.artifacts import (
     set_aside,
     strangers,
     write_artifact,
-    write_private,
 )
-from router_sdk.store.connection import make_private, private_folder
 from router_sdk.store.identity import new_id
 from router_sdk.store.registry import (
     Champion,

@@ -23,11 +23,12 @@ from router_sdk.errors import FAULTS, FitError, FitStoppedError, RouterError, To
 from router_sdk.evaluation.fit_report import FitReport, fit_report
 from router_sdk.evaluation.held_out import HeldOut, held_out_evaluation, summarised
 from router_sdk.plugins import PluginRegistry
+from router_sdk.private_files import PRIVATE_FILE, private_folder
 from router_sdk.records import Agent, AgentSet
 from router_sdk.records.record import blame
 from router_sdk.routing.context import Encoders
 from router_sdk.store.artifacts import write_artifact
-from router_sdk.store.connection import PRIVATE_FILE, open_reader, private_folder
+from router_sdk.store.connection import open_reader
 from router_sdk.store.tail import LogTail
 from router_sdk.strategy import FitContext, StrategyServices
 from router_sdk.training.fit import (

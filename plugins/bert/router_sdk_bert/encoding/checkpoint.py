@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from router_sdk.numerics.private_files import private_folder, read_object
 from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError
+from router_sdk.private_files import private_folder, read_object
 from router_sdk_bert.config import POOLING, Backend, EncoderSettings, Pooling, Precision
 from router_sdk_bert.encoding.pipeline import Pipeline, Step, read_pipeline, side_files
 from router_sdk_bert.encoding.sealed_folder import MANIFEST, SealedFolder, sha256

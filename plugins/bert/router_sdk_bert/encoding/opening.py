@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from filelock import FileLock, Timeout
 
-from router_sdk.numerics.private_files import private_folder
 from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError, no_fork
+from router_sdk.private_files import private_folder
 from router_sdk_bert.config import Backend, EncoderSettings, Precision
 from router_sdk_bert.encoding.checkpoint import DESCRIPTION, FORMAT, MODEL_FILES, EncoderDescription, read_description
 from router_sdk_bert.encoding.onnx_backend import OnnxSession

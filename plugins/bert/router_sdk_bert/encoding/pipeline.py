@@ -13,8 +13,8 @@ from typing import Any, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from router_sdk.numerics.private_files import read_json
 from router_sdk.plugin import EncoderUnavailableError
+from router_sdk.private_files import read_json
 from router_sdk_bert.config import Pooling, PoolingMode
 from router_sdk_bert.encoding.sealed_folder import sha256
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from router_sdk.numerics.private_files import write_private
 from router_sdk.plugin import CorruptArtifactError
+from router_sdk.private_files import write_private
 from router_sdk_bert.finetuning.model import LinearRows
 from router_sdk_bert.finetuning.samples import Sample
 from router_sdk_bert.finetuning.tensor_files import read_tensors, write_tensors

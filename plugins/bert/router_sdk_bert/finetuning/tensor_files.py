@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.numerics.private_files import private_folder, read_object, write_private
 from router_sdk.plugin import CorruptArtifactError
+from router_sdk.private_files import private_folder, read_object, write_private
 
 if TYPE_CHECKING:
     import torch
