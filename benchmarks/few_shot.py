@@ -241,7 +241,7 @@ def timing(report: Report, seeds: range) -> None:
     for place in texts.part("test")[:1_000]:
         started = time.perf_counter()
         _, coarse = snapshot.model.seen(texts.vectors[place])
-        nearest(snapshot.stored, texts.vectors[place], coarse, head.config.neighbours)
+        nearest(snapshot.stored, texts.vectors[place], snapshot.stored.scan(coarse), head.config.neighbours)
         middle = time.perf_counter()
         snapshot.estimate(texts.vectors[place], tuple(names))
         found.append(1e3 * (middle - started))

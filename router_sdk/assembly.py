@@ -16,13 +16,12 @@ from router_sdk.erasing import Eraser
 from router_sdk.errors import RouterClosedError, StrategyError
 from router_sdk.exchange.examples import Examples
 from router_sdk.exchange.importing import Intake
-from router_sdk.forking import no_fork
 from router_sdk.hookspecs import hookimpl
 from router_sdk.learning.fold import Fold, performance_fold, strategy_fold, tenants_fold
 from router_sdk.learning.learner import Learner
 from router_sdk.learning.performance import Performance
 from router_sdk.learning.tenant_states import TenantStates
-from router_sdk.lifetime import unwatch, watch
+from router_sdk.lifetime import no_fork, unwatch, watch
 from router_sdk.plugins import PluginRegistry
 from router_sdk.recording import Recorder
 from router_sdk.records import Agent, Decision, Outcome, Task

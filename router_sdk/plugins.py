@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from router_sdk import hookspecs
-from router_sdk.environment import ALLOW_VARIABLE
 from router_sdk.errors import (
     FAULTS,
     DuplicateNameError,
@@ -23,6 +22,7 @@ from router_sdk.errors import (
     UnknownStrategyError,
     let_end,
 )
+from router_sdk.setting_names import ALLOW_VARIABLE
 
 if TYPE_CHECKING:
     from router_sdk.gate import Check

@@ -1,6 +1,7 @@
 """What every test may use: a store's path, three agents, a factory of routers, and flags for what takes long."""
 
 import gc
+import multiprocessing.util
 import os
 
 # Read when numpy and torch are loaded; the workers share the processors already.
@@ -75,6 +76,7 @@ def pytest_collection_finish():
 @pytest.fixture(scope="session", autouse=True)
 def temporary_files(tmp_path_factory):
     """What is made without ``tmp_path``, and by processes that were killed, goes with the folder of the session."""
+    multiprocessing.util.get_temp_dir()  # its own outlives the session, and is taken away at the process's end
     os.environ["TMPDIR"] = tempfile.tempdir = str(tmp_path_factory.mktemp("made"))
 
 

@@ -19,9 +19,9 @@ from router_sdk.errors import (
     UnknownStrategyError,
     let_end,
 )
-from router_sdk.neighbours import in_our_words
 from router_sdk.plugins import FIRST_PARTY
 from router_sdk.records.record import describe
+from router_sdk.setting_names import in_our_words
 from router_sdk.store.artifacts import plain_name
 from router_sdk.strategy import Encoder, Kept, Strategy, StrategyServices
 

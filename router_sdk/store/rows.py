@@ -197,10 +197,10 @@ class _Lot(Generic[T]):
 
     Args:
         read: Reads it of the decisions at these positions, given as a JSON array, for ``json_each``.
-        wanted: The positions of all, as such an array.
+        wanted: The positions of all.
     """
 
-    def __init__(self, read: Callable[[str], dict[int, T]], wanted: Callable[[], str]) -> None:
+    def __init__(self, read: Callable[[str], dict[int, T]], wanted: Callable[[], frozenset[int]]) -> None:
         self._read, self._wanted = read, wanted
         self._found: dict[int, T | None] = {}
         self._asked = 0
@@ -211,9 +211,9 @@ class _Lot(Generic[T]):
         if self._whole:
             return
         if seqs is None:
-            self._found, self._whole = {**self._read(self._wanted())}, True
+            self._found, self._whole = {**self._read(json.dumps(list(self._wanted())))}, True
         else:
-            missing = [seq for seq in seqs if seq not in self._found]
+            missing = [seq for seq in seqs if seq not in self._found and seq in self._wanted()]
             self._found |= {**dict.fromkeys(missing), **self._read(json.dumps(missing))}
 
     def get(self, seq: int) -> T | None:
@@ -236,17 +236,16 @@ class PayloadContext:
 
     def __init__(self, connection: sqlite3.Connection, seqs: Iterable[int | Sequence[Any]]) -> None:
         self._connection = connection
-        self._wanted = seqs
-        seqs_of = lambda: self._seqs  # noqa: E731
-        self._tasks = _Lot(self._read_tasks, seqs_of)
-        self._hashes = _Lot(self._read_hashes, seqs_of)
-        self._vectors = _Lot(self._read_vectors, seqs_of)
-        self._drawn = _Lot(self._read_drawn, seqs_of)
+        self._seqs = seqs
+        self._tasks, self._hashes = _Lot(self._read_tasks, self._wanted), _Lot(self._read_hashes, self._wanted)
+        self._vectors, self._drawn = _Lot(self._read_vectors, self._wanted), _Lot(self._read_drawn, self._wanted)
 
     @cached_property
-    def _seqs(self) -> str:
-        """The positions as a JSON array: one parameter whatever their number."""
-        return json.dumps([seq if isinstance(seq, int) else seq[0] for seq in self._wanted])
+    def _positions(self) -> frozenset[int]:
+        return frozenset(seq if isinstance(seq, int) else seq[0] for seq in self._seqs)
+
+    def _wanted(self) -> frozenset[int]:
+        return self._positions
 
     def load(self) -> None:
         """Read tasks, vectors and who was eligible now, so that other threads may ask."""

@@ -91,6 +91,10 @@ ORDER BY seq LIMIT 1"""
 _COUNT = "SELECT count(*) FROM outcomes WHERE seq > ? AND seq <= ?"
 
 _EVERYTHING = 2**62
+_FEW = 64
+"""Positions up to which each outcome is read whole: one query is cheaper than two."""
+_PIECE = 512
+"""Rows that are turned into columns at once: few enough to stay in the processor's cache."""
 _MOST_ODD = 0.25
 """Share of outcomes that say more than the columns, beyond which each is read whole."""
 _REMEMBERED = 1_024
@@ -201,19 +205,23 @@ class LogTail:
         return [found[-1] for found in revised if found]
 
     def _columns(self, cursor: int, upto: int) -> ExampleColumns:
-        """The revisions of these positions, as columns where most of them are plain."""
-        rows = self._connection.execute(_COLUMNS, (cursor, upto)).fetchall()
-        late = self._late_decisions(cursor, upto, len(rows))
-        if not (rows or late):
+        """The revisions of these positions, as columns where they are many and most of them plain."""
+        if upto - cursor <= _FEW or self._fresh or type(self._reward) is not OutcomeReward:
+            return ExampleColumns.of(self._examples(cursor, upto, self._late_decisions(cursor, upto)))
+        found = self._connection.execute(_COLUMNS, (cursor, upto))
+        columns: list[list[Any]] = [[] for _ in found.description]
+        while rows := found.fetchmany(_PIECE):
+            for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
+                column += cells
+        more = columns.pop()
+        late = self._late_decisions(cursor, upto, len(more))
+        if not (more or late):
             return _NONE
-        if late or self._fresh or type(self._reward) is not OutcomeReward:
-            return ExampleColumns.of(self._examples(cursor, upto, late))
-        *columns, more = map(list, zip(*rows, strict=True))
         decisions = columns[2]
         odd = [place for place, says_more in enumerate(more) if says_more] if any(more) else []
         if len(set(decisions)) < len(decisions):
             odd = sorted({*odd, *_repeated(decisions)})
-        if len(odd) > _MOST_ODD * len(rows):
+        if late or len(odd) > _MOST_ODD * len(more):
             return ExampleColumns.of(self._examples(cursor, upto, late))
         columns.insert(5, self._reward.plain(*columns[6:]))
         context = PayloadContext(self._connection, decisions)
@@ -261,9 +269,9 @@ class LogTail:
             examples.append(Example(*told, propensity, at, at, decided_at, source, context))
         return examples
 
-    def _late_decisions(self, cursor: int, upto: int, joined: int) -> list[tuple[Any, ...]]:
+    def _late_decisions(self, cursor: int, upto: int, joined: int = -1) -> list[tuple[Any, ...]]:
         """Decisions that came after the first of their outcomes; they are looked for unless there can be none."""
-        if cursor <= self._orderly:
+        if joined >= 0 and cursor <= self._orderly:
             (count,) = self._connection.execute(_COUNT, (cursor, upto)).fetchone()
             if count == joined:  # each found its decision, as all before it did
                 self._orderly = max(self._orderly, upto)

@@ -26,8 +26,8 @@ from router_sdk.errors import (
     TooFewExamplesError,
 )
 from router_sdk.gate import Comparison, Gate, HeldOutAccuracy
-from router_sdk.neighbours import in_our_words
 from router_sdk.records.record import blame, describe
+from router_sdk.setting_names import in_our_words
 from router_sdk.store.artifacts import entry
 from router_sdk.store.connection import PRIVATE_FILE, private_folder
 from router_sdk.store.events import LearningEvent, write_learning_events

@@ -16,6 +16,7 @@ from router_sdk.errors import (
     FitError,
     GateRefusedError,
     InvalidConfigError,
+    InvalidInputError,
     NotTrainableError,
     UnknownVersionError,
 )
@@ -266,6 +267,41 @@ def test_a_damaged_version_is_not_loaded(tmp_path: Path) -> None:
         assert router.route("refund").agent == "billing"
     with open_router(store) as again:
         assert again.route("refund").model_version == first.version
+
+
+def test_an_exported_version_is_loaded_elsewhere(tmp_path: Path) -> None:
+    with open_router(tmp_path / "r.db") as router:
+        teach(router)
+        router.models.retrain(wait=True)
+        (version,) = router.models.versions()
+        folder = router.models.export("words", 1, tmp_path / "out")
+        assert folder == tmp_path / "out"
+        elsewhere = Words(Words.Config(), router.strategy("words").services)
+        elsewhere.load(folder)
+        decided = router.route("refund please")
+        asked = elsewhere.propose(decided.task, decided.distribution.agents, None)
+        assert max(asked.probabilities, key=asked.probabilities.get) == "billing"
+    assert json.loads((folder / "version.json").read_text()) == json.loads(json.dumps(version.to_dict()))
+    assert json.loads((folder / "report.json").read_text())["strategy"] == "words"
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_an_export_writes_over_nothing_and_gives_nothing_damaged(tmp_path: Path) -> None:
+    with open_router(tmp_path / "r.db") as router:
+        teach(router)
+        router.models.retrain(wait=True)
+        (tmp_path / "full").mkdir()
+        (tmp_path / "full" / "mine").write_text("x")
+        for target in (tmp_path / "full", tmp_path / "full" / "mine"):
+            with pytest.raises(InvalidInputError, match="no folder, or not empty"):
+                router.models.export("words", 1, target)
+        with pytest.raises(UnknownVersionError, match="no version 7"):
+            router.models.export("words", 7, tmp_path / "out")
+        (kept,) = (router._parts.store.folder / "versions").iterdir()
+        next(path for path in kept.iterdir() if path.name != "manifest.json").write_text("{}")
+        with pytest.raises(CorruptArtifactError):
+            router.models.export("words", 1, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
 
 
 def test_forget_reaches_the_versions(tmp_path: Path) -> None:

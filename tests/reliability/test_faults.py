@@ -172,13 +172,19 @@ def trial(seed, folder):
 
 
 def watched(seed, folder):
-    """``trial``, ended where it hangs."""
-    timer = threading.Timer(LIMIT_S, lambda: os.kill(os.getpid(), signal.SIGALRM))
+    """``trial``, given up where it hangs."""
+
+    def give_up(*_):
+        raise AssertionError(f"seed {seed}: what is left cannot be looked at, it hangs")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    timer = threading.Timer(2 * LIMIT_S, lambda: os.kill(os.getpid(), signal.SIGALRM))
     timer.start()
     try:
         return trial(seed, folder)
     finally:
         timer.cancel()
+        signal.signal(signal.SIGALRM, before)
 
 
 def play(seeds):

@@ -14,7 +14,7 @@ from router_sdk.numerics.state_file import read_state, write_state
 from router_sdk.plugin import CorruptArtifactError, Strategy, StrategyConfig, StrategyServices, no_fork
 from router_sdk_bert.config import BertConfig
 from router_sdk_bert.encoding.background import EncoderSlot
-from router_sdk_bert.encoding.encoder import embed, load_encoder, open_encoder, vectors_of
+from router_sdk_bert.encoding.encoder import BATCH, embed, load_encoder, open_encoder, vectors_of
 from router_sdk_bert.encoding.sealed_folder import link_sealed as link_encoder
 from router_sdk_bert.encoding.weights import read_classifier
 from router_sdk_bert.finetuning.carried_state import FILE, OLD_FILE, CarriedState, load_carried
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk.plugin import AgentSet, Encoder, Example, FitContext, Proposal, RouteContext, Task, TrainingData
+    from router_sdk_bert.head.estimates import Estimate
     from router_sdk_bert.head.rows import Row
 
 logger = logging.getLogger(__name__)
@@ -192,7 +193,12 @@ class BertStrategy(Strategy):
         published = self._published
         if published is None or not task.text.strip() or not len(agents):
             return None
-        return self._proposal(published.snapshot, context.encode(published.encoder), agents.names)
+        vector = np.asarray(context.encode(published.encoder), dtype=np.float32)
+        if not vector.any():
+            return None
+        return self._proposal(
+            published.snapshot, vector, agents.names, published.snapshot.estimate(vector, agents.names)
+        )
 
     def propose_batch(
         self, tasks: Sequence[Task], agents: AgentSet, contexts: Sequence[RouteContext]
@@ -203,14 +209,19 @@ class BertStrategy(Strategy):
         if published is None or not told or not len(agents):
             return answers
         vectors = contexts[told[0]].encode_batch(published.encoder, [contexts[place] for place in told])
-        for place, vector in zip(told, vectors, strict=True):
-            answers[place] = self._proposal(published.snapshot, vector, agents.names)
+        rows = np.asarray(vectors, dtype=np.float32)
+        for start in range(0, len(rows), BATCH):
+            part = rows[start : start + BATCH]
+            estimates = published.snapshot.estimate_batch(part, agents.names)
+            for place, vector, estimate in zip(told[start : start + BATCH], part, estimates, strict=True):
+                if vector.any():
+                    answers[place] = self._proposal(published.snapshot, vector, agents.names, estimate)
         return answers
 
-    def _proposal(self, snapshot: AnySnapshot, encoded: NDArray[Any], names: tuple[str, ...]) -> Proposal | None:
-        """What the head makes of one embedding."""
-        vector = np.asarray(encoded, dtype=np.float32)
-        estimate = snapshot.estimate(vector, names) if vector.any() else None
+    def _proposal(
+        self, snapshot: AnySnapshot, vector: NDArray[np.float32], names: tuple[str, ...], estimate: Estimate | None
+    ) -> Proposal | None:
+        """What follows from the head's estimate of one embedding."""
         if estimate is None:
             return None
         count = self.settings.nearest_shown

@@ -294,8 +294,13 @@ def test_where_the_past_was_archived_the_snapshot_alone_must_be_there(log, targe
 
 def test_examples_that_the_tables_do_not_hold_are_found(log, target, monkeypatch):
     log.tell(log.decide(), quality=0.5)
-    learn = Performance._learn
-    monkeypatch.setattr(Performance, "_learn", lambda figures, examples: learn(figures, [*examples, *examples]))
+    learn = Performance.learn_columns
+
+    def twice(figures, columns):
+        learn(figures, columns)
+        learn(figures, columns)
+
+    monkeypatch.setattr(Performance, "learn_columns", twice)
     with pytest.raises(CorruptArtifactError, match="gives 2 examples, and the log holds 1"):
         verified(log, target)
 

@@ -68,7 +68,7 @@ def read(log, reward, most):
     tail.close()
 
 
-@pytest.mark.parametrize("most", [1_000, 17])
+@pytest.mark.parametrize("most", [1_000, 90, 17])
 @pytest.mark.parametrize("weights", [{}, {"latency": 0.5, "cost": 0.2}])
 @pytest.mark.parametrize(
     ("odd", "again", "early"), [(0, 0, 0), (0.1, 0, 0), (0, 0.1, 0), (0.1, 0.1, 0), (0.9, 0.5, 0), (0.1, 0.1, 0.1)]
@@ -90,7 +90,7 @@ def test_columns_say_what_objects_say(log, odd, again, early, weights, most):
     assert (others > 0) == (odd + again + early > 0)
 
 
-@pytest.mark.parametrize("most", [1_000, 17])
+@pytest.mark.parametrize("most", [1_000, 90, 17])
 @pytest.mark.parametrize(("odd", "again", "early"), [(0, 0, 0), (0.1, 0.1, 0), (0.9, 0.5, 0.1)])
 def test_figures_are_the_same_to_the_last_bit_from_columns(log, tmp_path, odd, again, early, most):
     fill(log, random.Random(f"{odd} {again}"), odd=odd, again=again, early=early)

@@ -7,6 +7,7 @@ import pytest
 from router_sdk import Agent, Decision, Task
 from router_sdk.errors import RouterClosedError
 from router_sdk.records import AgentSet, Distribution, Signals, Skipped
+from router_sdk.records.outcome import NOTHING, Joined, Part, Revision
 from router_sdk.store import events as journal
 from router_sdk.store import registry as catalog
 from router_sdk.store import rows
@@ -26,7 +27,7 @@ from router_sdk.store.events import (
 from router_sdk.store.identity import new_id
 from router_sdk.store.registry import add_agents, catalog_version, read_agents, remove_agent
 from router_sdk.store.rows import Entry
-from router_sdk.store.tail import NOTHING, SIGNAL_COLUMNS, Joined, Part, Revision, signals_of
+from router_sdk.store.tail import SIGNAL_COLUMNS, signals_of
 
 NOW = 1_000.0
 

@@ -101,7 +101,7 @@ class AnalyticSnapshot:
 
     def estimate(self, vector: NDArray[np.float32], names: tuple[str, ...]) -> Estimate | None:
         """What is thought of one task; None where nothing is known to judge by."""
-        model, found = self.model, nearest(self.stored, vector, None, self.config.neighbours)
+        model, found = self.model, nearest(self.stored, vector, (None,), self.config.neighbours)
         if (model is None or self.features is None) and found is None:
             return None
         codes, columns = self._places_of(names)
@@ -120,6 +120,10 @@ class AnalyticSnapshot:
         count = len(names)
         nobody = float(chances[count]) if len(chances) > count else 0.0
         return Estimate(odds[:count], chances[:count], nobody, np.zeros(count), 1.0 - nearness, found)
+
+    def estimate_batch(self, vectors: NDArray[np.float32], names: tuple[str, ...]) -> list[Estimate | None]:
+        """The same of several tasks, shape ``(m, d)``."""
+        return [self.estimate(vector, names) for vector in vectors]
 
     def _places_of(self, names: tuple[str, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Codes, and columns of the solution, of the agents and of nobody if that is known; -1 for strangers."""

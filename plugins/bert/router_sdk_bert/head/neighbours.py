@@ -10,6 +10,8 @@ import numpy as np
 from router_sdk_bert.head.rows import NOBODY, Facts, stack_facts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 COARSE = 48
@@ -53,6 +55,15 @@ class VectorBlock:
     def __len__(self) -> int:
         return len(self.vectors)
 
+    def scan(self, coarse: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+        """Estimates of its rows' cosines; None where all are to be compared exactly."""
+        if coarse is None or self.coarse is None or len(self.vectors) <= FEW:
+            return None
+        rough: NDArray[np.float32] = self.coarse @ coarse if coarse.ndim == 1 else coarse @ self.coarse.T
+        if len(self.dropped):
+            rough[..., self.dropped] = DROPPED
+        return rough
+
 
 @dataclass(slots=True, frozen=True, eq=False)
 class VectorMemory:
@@ -75,18 +86,30 @@ class VectorMemory:
         object.__setattr__(self, "_codes", np.stack((facts.right, facts.wrong), axis=1))
         object.__setattr__(self, "_amounts", np.stack(amounts, axis=1))
 
-    def take(self, places: NDArray[np.intp]) -> tuple[Facts, NDArray[np.float32]]:
-        """What is known of some rows, and how far each is from its own surroundings."""
-        right, wrong = self._codes.take(places, axis=0).T
-        credit, blame, rivalry, weight, density = self._amounts.take(places, axis=0).T
-        return Facts(right, credit, wrong, blame, rivalry, weight), density
+    def scan(self, coarse: NDArray[np.float32] | None) -> list[NDArray[np.float32] | None]:
+        """Estimates of the cosines of each block's rows; None for a block whose rows are all compared exactly.
+
+        Args:
+            coarse: What ``coarse_of`` makes of one vector, shape ``(c + 1,)``, or of several, shape ``(m, c + 1)``, by
+                the projection that the blocks' own were made by; None where there is none.
+
+        Returns:
+            For each block None or shape ``(n,)``, or ``(m, n)`` for several.
+        """
+        return [block.scan(coarse) for block in self.blocks]
+
+    def described(self, cosines: NDArray[np.float32], places: NDArray[np.intp]) -> Neighbours:
+        """Rows with what is known of each, in the shape of ``places``."""
+        codes, amounts = self._codes.take(places, axis=0), self._amounts.take(places, axis=0)
+        facts = Facts(codes[..., 0], amounts[..., 0], codes[..., 1], amounts[..., 1], amounts[..., 2], amounts[..., 3])
+        return Neighbours(cosines, facts, amounts[..., 4], places)
 
 
 class Neighbours(NamedTuple):
-    """The rows nearest to one vector, nearest first.
+    """The rows nearest to one vector, nearest first, or to each of several.
 
     Attributes:
-        cosines: Shape ``(k,)``.
+        cosines: Shape ``(k,)``, or ``(m, k)``.
         facts: What is known of each.
         density: Mean distance of each to its own surroundings.
         places: Where each is, counted through all blocks.
@@ -96,6 +119,10 @@ class Neighbours(NamedTuple):
     facts: Facts
     density: NDArray[np.float32]
     places: NDArray[np.intp]
+
+    def of(self, row: int) -> Neighbours:
+        """Those of one of several vectors."""
+        return Neighbours(self.cosines[row], self.facts.take(row), self.density[row], self.places[row])
 
 
 def _highest(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
@@ -131,18 +158,15 @@ def left_out(inside: Any) -> Any:
 
 
 def _candidates(
-    block: VectorBlock, vector: NDArray[np.float32], coarse: NDArray[np.float32] | None, count: int
+    block: VectorBlock, vector: NDArray[np.float32], rough: NDArray[np.float32] | None, count: int
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Places of rows among which the nearest are, in the block's order, and their cosines."""
-    if block.coarse is None or coarse is None or len(block) <= FEW:
+    if rough is None:
         scores = block.vectors @ vector
         if len(block.dropped):
             scores[block.dropped] = DROPPED
         places = _highest(scores, count)
         return places, scores if len(places) == len(scores) else scores[places]
-    rough = block.coarse @ coarse
-    if len(block.dropped):
-        rough[block.dropped] = DROPPED
     places = _highest(rough, SHORTLIST * count)
     scores = block.vectors.take(places, axis=0) @ vector
     if len(block.dropped):
@@ -151,23 +175,45 @@ def _candidates(
 
 
 def nearest(
-    stored: VectorMemory, vector: NDArray[np.float32], coarse: NDArray[np.float32] | None, count: int
+    stored: VectorMemory, vector: NDArray[np.float32], scanned: Sequence[NDArray[np.float32] | None], count: int
 ) -> Neighbours | None:
     """The nearest rows, the first of those that are equally near; None where all blocks are empty.
 
     Args:
         stored: Where to look.
         vector: Shape ``(d,)``, of length 1.
-        coarse: What ``coarse_of`` makes of the vector, by the projection that the blocks' own were made by, or None.
+        scanned: What ``stored.scan`` says of the vector.
         count: How many are wanted.
     """
+    found = _nearest(stored, vector, scanned, count)
+    return None if found is None else stored.described(*found)
+
+
+def nearest_to_each(
+    stored: VectorMemory, vectors: NDArray[np.float32], scanned: Sequence[NDArray[np.float32] | None], count: int
+) -> Neighbours | None:
+    """The same of several vectors, shape ``(m, d)``; None where there are none, or not as many for each."""
+    found: list[tuple[NDArray[np.float32], NDArray[np.intp]]] = []
+    for row, vector in enumerate(vectors):
+        one = _nearest(stored, vector, [None if rough is None else rough[row] for rough in scanned], count)
+        if one is None or len(one[1]) != len((found or [one])[0][1]):
+            return None
+        found.append(one)
+    return stored.described(np.stack([cosines for cosines, _ in found]), np.stack([places for _, places in found]))
+
+
+def _nearest(
+    stored: VectorMemory, vector: NDArray[np.float32], scanned: Sequence[NDArray[np.float32] | None], count: int
+) -> tuple[NDArray[np.float32], NDArray[np.intp]] | None:
+    """Cosines and places of the nearest rows."""
     start, places, cosines = 0, [], []
-    for block in stored.blocks:
-        if len(block.dropped) < len(block):
-            found, scores = _candidates(block, vector, coarse, count)
-            places.append(found + start)
+    for block, rough in zip(stored.blocks, scanned, strict=True):
+        rows = len(block.vectors)
+        if len(block.dropped) < rows:
+            found, scores = _candidates(block, vector, rough, count)
+            places.append(found + start if start else found)
             cosines.append(scores)
-        start += len(block)
+        start += rows
     if not places:
         return None
     scores = np.concatenate(cosines)
@@ -176,8 +222,7 @@ def nearest(
     if chosen[-1] <= DROPPED:
         kept = chosen > DROPPED
         chosen, where = chosen[kept], where[kept]
-    facts, density = stored.take(where)
-    return Neighbours(chosen, facts, density, where)
+    return chosen, where
 
 
 def nearest_of_many(
@@ -197,7 +242,7 @@ def nearest_of_many(
 
 
 class Votes(NamedTuple):
-    """What speaks for and against each agent, by width.
+    """What speaks for and against each agent, by width; for several tasks with one axis more in front.
 
     Attributes:
         good: Shares of the neighbours' weight, shape ``(2, k)``.
@@ -214,18 +259,18 @@ def count_votes(cosines: NDArray[np.float32], facts: Facts, codes: NDArray[np.in
     """Weigh a task's neighbours by nearness and let each vote.
 
     Args:
-        cosines: Of ``n`` neighbours, shape ``(n,)``.
+        cosines: Of ``n`` neighbours, shape ``(n,)``, or ``(m, n)`` for several tasks.
         facts: What is known of them.
         codes: Of the ``k`` agents in question. Of a code of -1 nothing is known at all.
     """
-    right = facts.right[:, None] == codes
-    good = right * facts.credit[:, None]
-    bad = (right < (codes >= NOBODY)) * (facts.credit * facts.rivalry)[:, None]
+    right = facts.right[..., None] == codes
+    good = right * facts.credit[..., None]
+    bad = (right < (codes >= NOBODY)) * (facts.credit * facts.rivalry)[..., None]
     if np.count_nonzero(facts.blame):
-        bad += (facts.wrong[:, None] == codes) * facts.blame[:, None]
-    share = np.exp((cosines - 1.0) / WIDTHS)
-    share *= facts.weight
-    mass = np.add.reduce(share, axis=1, keepdims=True)
+        bad += (facts.wrong[..., None] == codes) * facts.blame[..., None]
+    share = np.exp((cosines[..., None, :] - 1.0) / WIDTHS)
+    share *= facts.weight[..., None, :]
+    mass = np.add.reduce(share, axis=-1, keepdims=True)
     share /= np.maximum(mass, LEAST)
     return Votes(share @ good, share @ bad, mass)
 
@@ -239,5 +284,5 @@ def evidence(votes: Votes, labels: Literal["exclusive", "independent"]) -> NDArr
     if labels == "independent":
         odds = (good + DOUBT / 2.0) / (bad + DOUBT / 2.0)
     else:
-        odds = (good + DOUBT / max(good.shape[1], 1)) / (good + bad + DOUBT)
+        odds = (good + DOUBT / max(good.shape[-1], 1)) / (good + bad + DOUBT)
     return np.log(odds, out=odds)

@@ -7,7 +7,7 @@ the logistic estimate says loudest is taken off, a little: it knows which direct
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,17 +28,17 @@ REFERENCES = 500
 """Rows among which surroundings are looked for."""
 
 
-def novelty(neighbours: Neighbours, odds: NDArray[np.float64]) -> float:
-    """Novelty of a task: from about -0.1 amid what is well known to about 0.8 far from everything.
+def novelty(neighbours: Neighbours, odds: NDArray[np.float64]) -> Any:
+    """Novelty of a task, or of several: from about -0.1 amid what is well known to about 0.8 far from everything.
 
     Args:
         neighbours: The stored rows nearest to it.
         odds: The logistic estimate's log odds of all agents.
     """
-    usual = neighbours.cosines[:NEAR] + ALLOWANCE * neighbours.density[:NEAR]
+    usual = neighbours.cosines[..., :NEAR] + ALLOWANCE * neighbours.density[..., :NEAR]
     # Sums of numpy's own kind, because its means take three times as long.
-    loudest = odds.max() - np.add.reduce(odds) / len(odds)
-    return float(1.0 - np.add.reduce(usual) / len(usual) - LOUDNESS * loudest)
+    loudest = np.maximum.reduce(odds, axis=-1) - np.add.reduce(odds, axis=-1) / odds.shape[-1]
+    return 1.0 - np.add.reduce(usual, axis=-1) / usual.shape[-1] - LOUDNESS * loudest
 
 
 def surroundings(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from router_sdk_bert.head.estimates import Estimate
-from router_sdk_bert.head.neighbours import count_votes, evidence, nearest
+from router_sdk_bert.head.neighbours import count_votes, evidence, nearest, nearest_to_each
 from router_sdk_bert.head.out_of_scope import novelty
 from router_sdk_bert.head.rows import NOBODY, UNKNOWN
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk_bert.config import HeadConfig
-    from router_sdk_bert.head.neighbours import VectorMemory
+    from router_sdk_bert.head.neighbours import Neighbours, VectorMemory
     from router_sdk_bert.head.refit import Model
 
 MOST_SETS = 256
@@ -70,27 +70,54 @@ class Snapshot:
         model = self.model
         if model is None:
             return None
+        odds, coarse = model.seen(vector)
+        found = nearest(self.stored, vector, self.stored.scan(coarse), self.config.neighbours)
+        odds, chances, nobody, doubt, novel = self._weighed(model, odds, found, names)
+        return Estimate(odds, chances, float(nobody), doubt, float(novel), found)
+
+    def estimate_batch(self, vectors: NDArray[np.float32], names: tuple[str, ...]) -> list[Estimate | None]:
+        """The same of several tasks, shape ``(m, d)``: what is stored is scanned for all of them at once."""
+        model, count = self.model, self.config.neighbours
+        if model is None:
+            return [None] * len(vectors)
+        odds, coarse = zip(*map(model.seen, vectors), strict=True)
+        scanned = self.stored.scan(None if model.projection is None else np.stack(coarse))
+        found = nearest_to_each(self.stored, vectors, scanned, count)
+        if found is None:
+            return [self.estimate(vector, names) for vector in vectors]
+        rows = zip(*self._weighed(model, np.stack(odds), found, names), strict=True)
+        return [
+            Estimate(own, chances, float(nobody), doubt, float(novel), found.of(row))
+            for row, (own, chances, nobody, doubt, novel) in enumerate(rows)
+        ]
+
+    def _weighed(
+        self, model: Model, logistic: NDArray[np.float64], found: Neighbours | None, names: tuple[str, ...]
+    ) -> tuple[NDArray[np.float64], ...]:
+        """What the logistic estimate and the neighbours come to together, of one task or of several.
+
+        Returns:
+            Of an ``Estimate`` all but the neighbours, in order, each with an axis more in front for several tasks.
+        """
         codes, columns, strangers = self._places_of(names, model)
-        logistic, coarse = model.seen(vector)
-        found = nearest(self.stored, vector, coarse, self.config.neighbours)
-        odds = model.blend[0] * logistic[columns]
+        odds = model.blend[0] * logistic[..., columns]
         if len(strangers):
-            odds[strangers] = model.blend[0] * logistic.min()
+            odds[..., strangers] = model.blend[0] * logistic.min(axis=-1, keepdims=True)
         seen = np.zeros(len(codes))
         if found is not None:
             votes = count_votes(found.cosines, found.facts, codes)
             odds += model.blend[1:] @ evidence(votes, self.config.labels)
-            seen = votes.mass[-1] * (votes.good[-1] + votes.bad[-1])
+            seen = votes.mass[..., -1, :] * (votes.good[..., -1, :] + votes.bad[..., -1, :])
         chances = self._chances(odds)
         count = len(names)
-        return Estimate(
-            odds[:count],
-            chances[:count],
-            float(chances[count]) if len(chances) > count else 0.0,
+        none = np.zeros(odds.shape[:-1])
+        return (
+            odds[..., :count],
+            chances[..., :count],
+            chances[..., count] if len(codes) > count else none,
             # Doubt falls with the square root of how much was seen of an agent nearby.
-            self.config.exploration / np.sqrt(1.0 + seen[:count]),
-            1.0 if found is None else novelty(found, logistic),
-            found,
+            self.config.exploration / np.sqrt(1.0 + seen[..., :count]),
+            none + 1.0 if found is None else novelty(found, logistic),
         )
 
     def _places_of(self, names: tuple[str, ...], model: Model) -> Asked:
@@ -109,6 +136,6 @@ class Snapshot:
     def _chances(self, odds: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.config.labels == "independent":
             return 1.0 / (1.0 + np.exp(-np.clip(odds, -60.0, 60.0)))
-        shares: NDArray[np.float64] = np.exp(odds - odds.max())
-        shares /= shares.sum()
+        shares: NDArray[np.float64] = np.exp(odds - np.maximum.reduce(odds, axis=-1, keepdims=True))
+        shares /= np.add.reduce(shares, axis=-1, keepdims=True)
         return shares

@@ -205,8 +205,8 @@ class CostLatencyModel:
             parts = (np.ones(len(known)), told, told * told) if sums is self._latency else (np.ones(len(known)), told)
             totals = np.array([held.get(agent, (0.0,) * len(parts)) for agent in agents.names])
             for number, part in enumerate(parts):
-                np.add.at(totals[:, number], codes, part)
-            for code in dict.fromkeys(codes.tolist()):
+                totals[:, number] += np.bincount(codes, part, len(totals))
+            for code in np.flatnonzero(np.bincount(codes, minlength=len(totals))):
                 if (agent := agents.names[code]) is not None:
                     held[agent], found = tuple(totals[code].tolist()), True
         if found:

@@ -8,14 +8,13 @@ reads the log finds the same.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from router_sdk.plugin import CorruptArtifactError, InvalidConfigError
 from router_sdk_thompson.features.hashed_text import TEXT_TAG, TextFeatures, text_ids
-from router_sdk_thompson.labels import Change, changes, first_reward
+from router_sdk_thompson.labels import changes, first_reward
 from router_sdk_thompson.policy.fourier_selection import WARM_UP, FourierSelection
 from router_sdk_thompson.policy.model_selection import ModelSelection, Selection
 from router_sdk_thompson.posteriors.over_text import TextModel
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from router_sdk.plugin import AgentSet, Example, ExampleColumns, FeatureValue, RouteContext, StrategyServices, Task
     from router_sdk_thompson.config import ThompsonConfig
+    from router_sdk_thompson.labels import Change
     from router_sdk_thompson.policy.fourier_selection import FourierSnapshot
     from router_sdk_thompson.posteriors.belief import Belief
     from router_sdk_thompson.posteriors.over_text import TextSnapshot
@@ -77,21 +77,22 @@ class ContextProbe:
 
     def bare(self, columns: ExampleColumns) -> bool:
         """Whether no task of a batch carries more than a type, as far as is looked; only then they are counted."""
-        found = Counter(columns.task_type)
-        if any(self.kinds.get(task_type, BARE) != BARE for task_type in found):
+        kinds = columns.task_types
+        if any(self.kinds.get(task_type, BARE) != BARE for task_type in kinds.names):
             return False
+        counts = dict(zip(kinds.names, np.bincount(kinds.codes).tolist(), strict=True))
         places: list[int] = []
-        for code, task_type in enumerate(columns.task_types.names):
+        for code, task_type in enumerate(kinds.names):
             before = self.counts.get(task_type, 0)
-            after = before + found[task_type]
+            after = before + counts[task_type]
             looks = [*range(before + 1, min(after, ALWAYS) + 1)]
             looks += [1 << bit for bit in range(max(before, ALWAYS).bit_length(), after.bit_length())]
             if looks:
-                there = np.flatnonzero(columns.task_types.codes == code)
+                there = np.flatnonzero(kinds.codes == code)
                 places += there[np.array(looks) - before - 1].tolist()
         if any(task.text or task.features or vectors for task, vectors in columns.carried(places)):
             return False
-        for task_type, count in found.items():
+        for task_type, count in counts.items():
             self.counts[task_type] = self.counts.get(task_type, 0) + count
         return True
 
@@ -178,20 +179,15 @@ class ContextualPolicy:
             kind = kind_of(example)
             if kind is BARE:
                 continue
-            signals, previous = example.signals, example.previous
-            labelled = labels != "ignore" and (signals.labelled or (previous is not None and previous.labelled))
-            reward, before, agent = example.reward, example.previous_reward, example.agent
-            if labelled:
-                told = changes(example, labels)
-            else:
-                told = [] if agent is None or reward == before else [Change(agent, before, reward)]
+            told = changes(example, labels)
             if not told:
                 continue
-            if kind.text and self._config.encoder is None:
-                self._learn_text(example, told, kind.features)
-                continue
-            vector = self._logged_vector(example) if kind.text else None
-            if vector is not None or (kind.features and not kind.text):
+            has_text, has_features = kind
+            if not has_text:
+                self.dense.learn(example, told, example.task, None)
+            elif self._config.encoder is None:
+                self._learn_text(example, told, has_features)
+            elif (vector := self._logged_vector(example)) is not None:
                 self.dense.learn(example, told, example.task, vector)
 
     def learn_columns(self, columns: ExampleColumns) -> None:

@@ -23,7 +23,7 @@ from router_sdk_thompson.drift.agent_evidence import AgentEvidence, checked_pair
 from router_sdk_thompson.drift.detectors import new_detector, threshold_of
 from router_sdk_thompson.drift.fading import fadings
 from router_sdk_thompson.labels import changes
-from router_sdk_thompson.posteriors.beta_columns import Array, Cell, add_each, expected_each
+from router_sdk_thompson.posteriors.beta_columns import Array, Cell, add_each, expected_each, in_order
 from router_sdk_thompson.priors.tables import MOST_MASS
 
 if TYPE_CHECKING:
@@ -141,14 +141,15 @@ class CellEvidence:
         if self._rate:
             self.origin, self.latest = origin, max(self.latest, float(at[told].max()))
         events, weights = self.events + 1 + np.arange(len(columns)), np.exp2(exponents)
-        touched = [kinds.names[code] for code in dict.fromkeys(kinds.codes[told].tolist())]
+        touched = [kinds.names[code] for code in np.flatnonzero(np.bincount(kinds.codes[told]))]
         for task_type in touched:
             self.cells.setdefault(task_type, {})
-        order = told[np.argsort(agents.codes[told], kind="stable")]
+        order = told[in_order(agents.codes[told])]
         for rows in np.split(order, np.flatnonzero(np.diff(agents.codes[order])) + 1):
             agent = agents.names[agents.codes[rows[0]]]
             if agent is not None:
-                codes, place = np.unique(kinds.codes[rows], return_inverse=True)
+                codes = np.flatnonzero(np.bincount(kinds.codes[rows]))
+                place = np.searchsorted(codes, kinds.codes[rows])
                 cells = [self._cell(kinds.names[code], agent) for code in codes]
                 self._fold_agent(agent, cells, place, *(each[rows] for each in (events, at, weights, reward)))
         self.events += len(columns)

@@ -11,9 +11,17 @@ if TYPE_CHECKING:
     from router_sdk_thompson.config import ThompsonConfig
     from router_sdk_thompson.drift.agent_evidence import AgentEvidence
 
+MOST_CODES = 1 << 15
+"""Codes up to which numpy sorts by their digits rather than by comparing."""
+
 Array = NDArray[Any]
 Cell = list[Any]
 """``[observations, reward, the agent's AgentEvidence]``, scaled to the origin."""
+
+
+def in_order(codes: Array) -> Array:
+    """Places of equal codes beside each other, in their order."""
+    return np.argsort(codes.astype(np.int16) if len(codes) and codes.max() < MOST_CODES else codes, kind="stable")
 
 
 def running(start: float, added: Array) -> Array:
@@ -35,7 +43,7 @@ def expected_each(
         share: What each counts.
         gain: Its reward, times that.
     """
-    order = np.argsort(place, kind="stable")
+    order = in_order(place)
     sorted_place = place[order]
     first = np.searchsorted(sorted_place, np.arange(len(cells)))
     here = np.empty((2, len(place)))
@@ -53,8 +61,8 @@ def expected_each(
 def add_each(record: AgentEvidence, cells: list[Cell], place: Array, share: Array, reward: Array) -> None:
     """Add outcomes of one agent to its cells and its record, in their order."""
     sums = np.array([cell[:2] for cell in cells])
-    np.add.at(sums[:, 0], place, share)
-    np.add.at(sums[:, 1], place, reward * share)
+    for number, added in enumerate((share, reward * share)):
+        sums[:, number] += np.bincount(place, added, len(cells))
     for cell, (mass, gain) in zip(cells, sums.tolist(), strict=True):
         cell[0], cell[1] = mass, gain
     record.mass = float(running(record.mass, share)[-1])

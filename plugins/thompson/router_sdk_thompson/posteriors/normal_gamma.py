@@ -131,12 +131,13 @@ class NormalGamma(LinearSnapshot):
         scale = 1.0 / weight + float(reach.dot(x))
         if weight < 0.0 and scale > -1e-9:
             return 0.0  # Rounding or forgetting has left less of the observation than is to be taken back.
+        size = scale if scale > 0.0 else -scale
         moved[width] = -error
-        moved /= sqrt(abs(scale))
+        moved /= sqrt(size)
         # Covariance and mean move together; the same factor on both sides of the covariance keeps it symmetric
         # to rounding.
         add_outer(block, -1.0 if scale > 0.0 else 1.0, moved, reach)
-        surprise: float = error / sqrt(self.noise[row] * abs(scale))
+        surprise: float = error / sqrt(self.noise[row] * size)
         self._settle(row, self.count[row] + weight, self.residual[row] + error * error / scale)
         if len(self.flat):
             self._outline(row)

@@ -1,15 +1,70 @@
-"""Settings that neighbouring systems call otherwise: an error about one says what it is here.
+"""Names of settings that are none here: misspelt variables ``ROUTER_…``, and what neighbouring systems call theirs.
 
-``docs/coming-from.md`` has the same table, for people.
+A misspelt variable would be passed over in silence, and with it the privacy or the store that somebody thinks is set.
+``docs/coming-from.md`` has the table of neighbours' names, too, for people.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Collection, Iterator
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
+
+from router_sdk.errors import InvalidConfigError
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+PREFIX = "ROUTER_"
+"""Before the name of each setting, in any case."""
+
+ALLOW_VARIABLE = "ROUTER_PLUGINS"
+"""Comma-separated entry-point names; where it is set, no other plugin is loaded, and none where it is empty."""
+
+_OTHERS = frozenset({ALLOW_VARIABLE, "ROUTER_BENCH_DATA"})
+"""Variables that are no settings, but read elsewhere: by ``plugins``, and by the benchmarks."""
+
+_TESTS = "ROUTER_TEST_"
+_SERVICE = re.compile(
+    r"ROUTER_(?:\w+_)?(?:SERVICE_(?:HOST|PORT)(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
+)
+"""What Kubernetes and Docker set by themselves where a service is called ``router``, or ``router-something``."""
+
+
+def check_environment(settings: Collection[str]) -> None:
+    """Look for variables that would be passed over.
+
+    Args:
+        settings: Names of all settings, in lower case.
+
+    Raises:
+        InvalidConfigError: if one is unknown, nested or empty; suggests the nearest name.
+    """
+    known = {PREFIX + name.upper() for name in settings}
+    for given, value in os.environ.items():
+        name = given.upper()
+        if not name.startswith(PREFIX) or name in _OTHERS or name.startswith(_TESTS):
+            continue
+        if name in known:
+            if not value.strip():
+                raise InvalidConfigError(f"{given} is empty: give a value, or unset it")
+        elif not _SERVICE.fullmatch(name):
+            raise InvalidConfigError(_unknown_variable(given, known))
+
+
+def _unknown_variable(given: str, known: Collection[str]) -> str:
+    whole, nested, _ = given.upper().partition("__")
+    if nested and whole in known:
+        return f"{given}: nested variables are not read; give all of it in {whole}, lists and mappings as JSON"
+    elsewhere = SETTINGS.get(given[len(PREFIX) :].lower())
+    if elsewhere is not None:
+        return f"{given} is set, and there is no such setting; {given[len(PREFIX) :].lower()} is here: {elsewhere}"
+    near = get_close_matches(given.upper(), [*sorted(known), *sorted(_OTHERS)], 1)
+    hint = f"did you mean {near[0]}?" if near else "variables of other programs must not begin with ROUTER_"
+    return f"{given} is set, and there is no such setting; {hint}"
+
 
 SETTINGS = {
     "min_examples_for_retrain": "`min_examples`",
@@ -61,10 +116,10 @@ SETTINGS = {
 
 def in_our_words(error: ValidationError) -> str:
     """What to write instead of the unknown keys that an error names, where another system knows them; else nothing."""
-    return "".join(f"; {name} is here: {SETTINGS[name]}" for name in _unknown(error) if name in SETTINGS)
+    return "".join(f"; {name} is here: {SETTINGS[name]}" for name in _unknown_keys(error) if name in SETTINGS)
 
 
-def _unknown(error: ValidationError) -> Iterator[str]:
+def _unknown_keys(error: ValidationError) -> Iterator[str]:
     for fault in error.errors(include_url=False, include_input=False):
         if fault["type"] == "extra_forbidden":
             yield str(fault["loc"][-1])
