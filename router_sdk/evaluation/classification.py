@@ -7,8 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from router_sdk.errors import InvalidInputError
+
+Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 DEFAULT_BINS = 15
 
@@ -154,29 +158,31 @@ def classify(
     given = [True] * len(chosen) if answered is None else answered
     if not labels or not len(chosen) == len(labels) == len(given):
         raise InvalidInputError(f"choices and labels must be as many and not none, there are {len(labels)} labels")
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-
     seen = {*labels, *(name for name, known in zip(chosen, given, strict=True) if known)}
     names = sorted(seen, key=lambda name: (name is None, name or ""))
     codes = {name: code for code, name in enumerate(names)}
     nothing = len(names)
-    truth = [codes[label] for label in labels]
-    choices = [codes[name] if known else nothing for name, known in zip(chosen, given, strict=True)]
-    precision, recall, f1, support = precision_recall_fscore_support(
-        truth, choices, labels=range(nothing), zero_division=0.0
-    )
-    counts = confusion_matrix(truth, choices, labels=range(nothing + 1))[:nothing].tolist()
+    counts = np.zeros((nothing, nothing + 1), dtype=np.int64)
+    for label, name, known in zip(labels, chosen, given, strict=True):
+        counts[codes[label], codes[name] if known else nothing] += 1
+    right, support, taken = counts.diagonal(), counts.sum(axis=1), counts[:, :nothing].sum(axis=0)
+    precision, recall, f1 = _share(right, taken), _share(right, support), _share(2 * right, support + taken)
     return Classification(
-        accuracy=sum(row[code] for code, row in enumerate(counts)) / len(labels),
+        accuracy=int(right.sum()) / len(labels),
         macro_f1=float(f1.mean()),
         report=tuple(
             ClassFigures(name, float(precision[i]), float(recall[i]), float(f1[i]), int(support[i]))
             for i, name in enumerate(names)
         ),
         confusion=Confusion(
-            tuple(names), tuple(tuple(row[:nothing]) for row in counts), tuple(row[nothing] for row in counts)
+            tuple(names), tuple(map(tuple, counts[:, :nothing].tolist())), tuple(counts[:, nothing].tolist())
         ),
     )
+
+
+def _share(part: Counts, whole: Counts) -> Floats:
+    """Part of a whole, 0 of nothing."""
+    return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
 
 
 @dataclass(frozen=True, slots=True)

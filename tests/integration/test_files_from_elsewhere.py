@@ -30,7 +30,7 @@ from spoilt_store import (
 )
 from typer.testing import CliRunner
 
-from router_sdk import Outcome, Task, upkeep
+from router_sdk import Outcome, Task, erasing
 from router_sdk.cli.app import app
 from router_sdk.errors import NotAStoreError, StoreUnavailableError
 from router_sdk.store.artifacts import MANIFEST
@@ -130,7 +130,7 @@ NAMES = [
 
 @pytest.mark.parametrize("names", NAMES, ids=["up", "none", "here"])
 def test_a_path_in_a_table_leads_nowhere(spoilt, outside, names, caplog, monkeypatch):
-    monkeypatch.setattr(upkeep, "_KILLED_S", 0.0)  # what the names led to before is nobody's now
+    monkeypatch.setattr(erasing, "_KILLED_S", 0.0)  # what the names led to before is nobody's now
     table = outside / "away" / "table.csv"
     table.write_text("text,label\nan offer,sales\n")
     state = {"path": str(table), "bytes": table.stat().st_size, "changed_ns": table.stat().st_mtime_ns}
