@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from router_sdk_thompson.features.random_fourier import FourierFeatures
 
 TYPE_COLUMN = "task_type"
+CONSTANT = np.ones(1)
 
 
 class Design(NamedTuple):
@@ -79,8 +80,8 @@ class Design(NamedTuple):
         if length > 0.0:
             raw /= sqrt(length)
         if fourier is None:
-            return [1.0], raw
-        return [1.0], fourier.features(raw if columns.numbers is None else raw * columns.numbers), raw
+            return CONSTANT, raw
+        return CONSTANT, fourier.features(raw if columns.numbers is None else raw * columns.numbers), raw
 
 
 def described(task: Task) -> Mapping[str, FeatureValue]:
