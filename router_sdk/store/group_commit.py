@@ -356,12 +356,12 @@ class LogWriter:
             self._decisions.popleft()
 
     def _commit(self, tickets: list[Ticket], decisions: list[Decision], deadline: float) -> bool:
-        entries = [entry for ticket in tickets for entry in ticket.entries]
+        entries = tickets[0].entries if len(tickets) == 1 else [entry for each in tickets for entry in each.entries]
         unsure, self._unsure = self._unsure, True
-        carried = [Entry(decision=decision) for decision in decisions] if unsure else []
         written = False
         error: RouterError | None = None
         try:
+            carried = [Entry(decision=decision) for decision in decisions] if unsure else ()
             self._committer.insert([*entries, *carried], () if unsure else decisions, deadline)
         except StoreBusyError as fault:  # who came later may wait longer
             late = [ticket for ticket in tickets if ticket.deadline <= time.monotonic()]
@@ -385,14 +385,14 @@ class LogWriter:
             written = True
             for decision in decisions:
                 decision.durable = True
-            for entry in entries:
-                if entry.decision is not None:
-                    entry.decision.durable = True
+            for _, _, with_it in entries:
+                if with_it is not None:
+                    with_it.durable = True
             self._drop_durable()
         self._unsure = unsure and not (written and decisions)
         settle(tickets, error)
         if written and error is None:
-            self._on_commit(sum(1 for entry in entries if entry.outcome is not None))
+            self._on_commit(len([1 for outcome, _, _ in entries if outcome is not None]))
         return written
 
 

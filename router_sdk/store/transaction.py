@@ -49,6 +49,7 @@ _log = logging.getLogger(__name__)
 
 _KNOWN_SETS = 16_384
 """Sets of agents that are known to stand in the log; beyond these all are written once more, which changes nothing."""
+_OUTCOME_COLUMNS = f"{OUTCOME_COLUMNS}, logged_at"
 HEAD = (
     "SELECT max("
     + ", ".join(f"ifnull((SELECT max(seq) FROM {table}), 0)" for table in (*EVENT_TABLES, "positions"))
@@ -197,8 +198,9 @@ class Committer:
         """
 
         def work(connection: sqlite3.Connection, seq: int) -> None:
-            carried = [entry.decision for entry in entries if entry.decision is not None]
-            seq = self._insert_decisions(connection, seq, [*decisions, *self._missing(connection, carried)])
+            carried = [decision for _, _, decision in entries if decision is not None]
+            if decisions or carried:
+                seq = self._insert_decisions(connection, seq, [*decisions, *self._missing(connection, carried)])
             self._clock.look()
             self._head = self._insert_outcomes(connection, seq, entries) - 1
             self._clock.note(connection)
@@ -259,8 +261,9 @@ class Committer:
             if payload is not None and not forgotten(connection, decision_id):
                 payloads.append((seq, *payload))
             seq += 1
-        insert_rows(connection, "outcomes", f"{OUTCOME_COLUMNS}, logged_at", rows)
-        insert_rows(connection, "payloads", PAYLOAD_COLUMNS, payloads)
+        insert_rows(connection, "outcomes", _OUTCOME_COLUMNS, rows)
+        if payloads:
+            insert_rows(connection, "payloads", PAYLOAD_COLUMNS, payloads)
         return seq
 
 

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_sdk.records import Signals
-from router_sdk.store.tail import Joined, Part
+from router_sdk.records.outcome import Joined, Part
 
 from ..records.test_outcome_record import signals
 
