@@ -15,7 +15,7 @@ def fine_tune(checkpoint: Path) -> None:
     if hasattr(os, "nice"):
         os.nice(19)
     import torch
-    from router_sdk_bert.encoding import load_module
+    from router_sdk_bert.encoding.torch_backend import load_module
 
     torch.set_num_threads(1)
     module = load_module(checkpoint)

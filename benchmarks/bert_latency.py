@@ -26,7 +26,9 @@ from typing import Any
 import numpy as np
 from bert_texts import AGENTS, make_texts, of_length
 from measuring import Figure, conditions, in_turn, options, percentile, ratios, scratch, show
-from router_sdk_bert.encoding import BertEncoder, EncoderSettings, load_module, open_encoder
+from router_sdk_bert.config import EncoderSettings
+from router_sdk_bert.encoding.encoder import BertEncoder, open_encoder
+from router_sdk_bert.encoding.torch_backend import load_module
 
 from router_sdk import Agent, Outcome, Router, Task
 

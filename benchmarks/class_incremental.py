@@ -15,19 +15,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from router_sdk_bert.encoding.module import load_module
-from router_sdk_bert.encoding.preparation import TextPreparation
-from router_sdk_bert.encoding.tokens import TextTokens
-from router_sdk_bert.encoding.torch_backend import TorchBackend
-from router_sdk_bert.fitting.continual_state import ContinualState
-from router_sdk_bert.fitting.fine_tune import FineTune
-from router_sdk_bert.fitting.lessons import Lessons, Subject
-from router_sdk_bert.fitting.linear import LinearRows
-from router_sdk_bert.fitting.samples import Sample
-from router_sdk_bert.fitting.settings import FitSettings
+from router_sdk_bert.config import FitSettings, HeadConfig, TextPreparation
+from router_sdk_bert.encoding.tokenizer import TextTokens
+from router_sdk_bert.encoding.torch_backend import TorchBackend, load_module
+from router_sdk_bert.finetuning.carried_state import CarriedWeights
+from router_sdk_bert.finetuning.fine_tune import FineTune
+from router_sdk_bert.finetuning.model import LinearRows
+from router_sdk_bert.finetuning.samples import Sample, SourceEncoder, TrainingSet
 from router_sdk_bert.head.head import Head
 from router_sdk_bert.head.rows import Row
-from router_sdk_bert.head.settings import HeadConfig
 
 from router_sdk.plugin import FitContext
 
@@ -226,7 +222,7 @@ class FineTuned(Stored):
         super().__init__(stream, embed, stored)
         self._settings, self._folder = settings, folder
         self._seen: list[str] = []
-        self._state: ContinualState | None = None
+        self._state: CarriedWeights | None = None
         self._round = 0
 
     def learn(self, places: Places) -> None:
@@ -235,12 +231,11 @@ class FineTuned(Stored):
         self._seen += sorted(set(labels) - set(self._seen))
         old, before = self.kept, self._embed.checkpoint
         samples = [*self._samples(old, fresh=False), *self._samples(places, fresh=True)]
-        subject = Subject(before, f"round {self._round}", self._embed.tokenize, state=self._state)
+        source = SourceEncoder(before, f"round {self._round}", self._embed.tokenize)
         self._round += 1
         target = self._folder / str(self._round)
-        task = FineTune(
-            subject, Lessons(samples, (), tuple(self._seen)), self._settings, FitContext(self._folder, "auto")
-        )
+        training_set, context = TrainingSet(samples, (), tuple(self._seen)), FitContext(self._folder, "auto")
+        task = FineTune(source, training_set, self._settings, context, self._state)
         self._state, _ = task.run(target)
         if before.parent == self._folder:
             shutil.rmtree(before)

@@ -28,9 +28,8 @@ from class_incremental import DATA, Embedder, FineTuned, Score, Stored, Stream, 
 from measuring import scratch
 from rich.console import Console
 from rich.table import Table
-from router_sdk_bert.encoding import EncoderSettings
+from router_sdk_bert.config import EncoderSettings, FitSettings
 from router_sdk_bert.encoding.weights import find_weights
-from router_sdk_bert.fitting.settings import FitSettings
 
 PARTS = ("frozen", "encoder", "banking", "ablation")
 PEERS = "peers"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from router_sdk_bert.config import BertConfig
-from router_sdk_bert.encoding import open_encoder
+from router_sdk_bert.encoding.encoder import open_encoder
 
 DATA = Path(os.environ.get("ROUTER_BENCH_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 BATCH = 64

@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 from embedded import DATA, Texts, load
 from router_sdk_bert.config import BertConfig
-from router_sdk_bert.head import Prototype, Row, make_head
-from router_sdk_bert.head.exploration import shares
-from router_sdk_bert.head.search import nearest
+from router_sdk_bert.head.estimates import choice_probabilities
+from router_sdk_bert.head.head import make_head
+from router_sdk_bert.head.neighbours import nearest
+from router_sdk_bert.head.prototypes import Prototype
+from router_sdk_bert.head.rows import Row
 
 BINS = 15
 
@@ -207,7 +209,7 @@ def bandit(report: Report, seeds: range) -> None:
             earned, waiting = [], []
             for turn, place in enumerate(rng.permutation(texts.part("train"))):
                 estimate = head.snapshot.estimate(texts.vectors[place], names)
-                policy = np.full(10, 0.1) if estimate is None else shares(estimate.odds, estimate.doubt)
+                policy = np.full(10, 0.1) if estimate is None else choice_probabilities(estimate.odds, estimate.doubt)
                 policy = (1.0 - epsilon) * policy + epsilon / len(names)
                 agent = names[min(int(np.searchsorted(np.cumsum(policy), rng.random())), len(names) - 1)]
                 earned.append(float(agent == texts.domain[place]))
@@ -238,7 +240,8 @@ def timing(report: Report, seeds: range) -> None:
     snapshot, found, whole = head.snapshot, [], []
     for place in texts.part("test")[:1_000]:
         started = time.perf_counter()
-        nearest(snapshot.shelves, texts.vectors[place], snapshot.model.projection, head.config.neighbours)
+        _, coarse = snapshot.model.seen(texts.vectors[place])
+        nearest(snapshot.stored, texts.vectors[place], snapshot.stored.scan(coarse), head.config.neighbours)
         middle = time.perf_counter()
         snapshot.estimate(texts.vectors[place], tuple(names))
         found.append(1e3 * (middle - started))

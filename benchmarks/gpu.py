@@ -19,18 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 from measuring import Figure, conditions, options, scratch, show
-from router_sdk_bert.encoding.module import EncoderModule
-from router_sdk_bert.fitting.adapters import AllWeights, LowRankWeights
-from router_sdk_bert.fitting.devices import choose_device
-from router_sdk_bert.fitting.limits import Room
-from router_sdk_bert.fitting.linear import LinearRows
-from router_sdk_bert.fitting.model import RoutingModel
-from router_sdk_bert.fitting.objective import Objective
-from router_sdk_bert.fitting.samples import Sample
-from router_sdk_bert.fitting.settings import FitSettings
-from router_sdk_bert.fitting.stopping import StopWatch
-from router_sdk_bert.fitting.targets import targets_of
-from router_sdk_bert.fitting.training import Step
+from router_sdk_bert.config import FitSettings
+from router_sdk_bert.encoding.torch_backend import EncoderModule
+from router_sdk_bert.finetuning.devices import Room, choose_device
+from router_sdk_bert.finetuning.model import AllWeights, LinearRows, LowRankWeights, RoutingModel
+from router_sdk_bert.finetuning.samples import Sample, targets_of
+from router_sdk_bert.finetuning.stopping import StopWatch
+from router_sdk_bert.finetuning.training_loop import Objective, Step
 
 PARTS = ("full", "lora")
 AGENTS = tuple(f"agent {number}" for number in range(10))

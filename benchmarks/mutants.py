@@ -42,8 +42,8 @@ ROOMS = [
     "router_sdk/store/*.py",
     "router_sdk/gate.py",
     "router_sdk/training/selection.py",
-    "router_sdk/training/work.py",
-    "router_sdk/routing/eligibility.py",
+    "router_sdk/training/worker.py",
+    "router_sdk/routing/agents.py",
     "router_sdk/rewards.py",
 ]
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q"]

@@ -11,13 +11,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from router_sdk.environment import check_environment
 from router_sdk.errors import InvalidConfigError
-from router_sdk.neighbours import in_our_words
 from router_sdk.records import Agent, PrivacyMode
 from router_sdk.records.fields import Label
 from router_sdk.records.record import describe
 from router_sdk.rewards import MetricGoal
+from router_sdk.setting_names import check_environment, in_our_words
 
 
 def _agents(value: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from router_sdk.isolation import FAULTS
+from router_sdk.errors import FAULTS
 
 Status = Literal["pass", "fail", "insufficient"]
 

@@ -9,9 +9,9 @@ from router_sdk.errors import (
     NotTrainableError,
     TooFewExamplesError,
 )
-from router_sdk.forking import no_fork
 from router_sdk.gate import Check, CheckResult, Comparison
 from router_sdk.hookspecs import hookimpl
+from router_sdk.lifetime import no_fork
 from router_sdk.records import (
     DEFAULT_TASK_TYPE,
     Agent,

@@ -14,9 +14,15 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from router_sdk import hookspecs
-from router_sdk.environment import ALLOW_VARIABLE
-from router_sdk.errors import DuplicateNameError, InvalidConfigError, PluginLoadError, UnknownStrategyError
-from router_sdk.isolation import FAULTS, let_end
+from router_sdk.errors import (
+    FAULTS,
+    DuplicateNameError,
+    InvalidConfigError,
+    PluginLoadError,
+    UnknownStrategyError,
+    let_end,
+)
+from router_sdk.setting_names import ALLOW_VARIABLE
 
 if TYPE_CHECKING:
     from router_sdk.gate import Check

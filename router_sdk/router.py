@@ -2,36 +2,52 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping, Sequence
+import warnings
+import weakref
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, Unpack
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from router_sdk.errors import InvalidInputError
-from router_sdk.evaluation.fit_report import FitReport
-from router_sdk.evaluation.labelled import Evaluation, Label, judge
-from router_sdk.exchange.exporting import ExportFormat, ExportOptions, ExportSettings, export_examples
-from router_sdk.exchange.history import History, most_telling
-from router_sdk.exchange.importing import Tell
-from router_sdk.exchange.observations import ImportReport, MappingLike, Observation, observations, paired
+from router_sdk.assembly import Assembly
+from router_sdk.errors import InvalidInputError, UnknownDecisionError
+from router_sdk.evaluation.classification import Evaluation, Label, judge
+from router_sdk.exchange.observations import observations, paired
 from router_sdk.learning.performance import AgentPerformance
 from router_sdk.learning.verification import verify_replay
-from router_sdk.pretraining import pretrain
-from router_sdk.records import Decision, ModelVersion
+from router_sdk.records import Agent, AgentLike, Decision, Outcome, OutcomeLike, Task, TaskLike, agents_of
 from router_sdk.records.plain import plain
-from router_sdk.serving import Ranked, Serving, TaskLike
+from router_sdk.rewards import RewardFunction
+from router_sdk.routing.handle import Call
+from router_sdk.routing.strategies import StrategySpec
 from router_sdk.store.backup import BackupReport, backup
 from router_sdk.store.events import answered, dead_letters, learning_events, learning_totals, passed
-from router_sdk.store.identity import check_key, check_tenant, check_time
+from router_sdk.store.identity import check_id, check_key, check_tenant, check_time
 from router_sdk.strategy import Strategy
-from router_sdk.training.fit import Fit
+
+if TYPE_CHECKING:
+    from router_sdk.config import RouterConfig
+    from router_sdk.exchange.examples import Examples
+    from router_sdk.recording import Observation
+    from router_sdk.training.models import Models
 
 __all__ = ["Ranked", "Router"]
 
 
-class Router(Serving):
+class Ranked(NamedTuple):
+    """One agent in a ranking: rank 1 is best; ``score`` is on the strategy's own scale, or the probability."""
+
+    agent: str
+    rank: int
+    score: float
+    probability: float
+
+
+class Router:
     """Decides which agent gets which task, and gets better at it from what happened.
 
     Thread-safe. Use it as a context manager, or call ``close``.
@@ -53,24 +69,293 @@ class Router(Serving):
         InvalidAgentError: if an agent is malformed.
         UnknownStrategyError: if a strategy is not installed.
         StoreUnavailableError: if the store cannot be opened.
+
+    Attributes:
+        models: Fits and fitted versions: retrain, promote, roll back, pin.
+        examples: What the log holds of tasks and outcomes: slices, files in and out, whom to ask.
+        hook: Calls the plugins' hooks.
     """
 
-    # -- reports
+    def __init__(
+        self,
+        agents: Iterable[AgentLike] | None = None,
+        strategies: Sequence[StrategySpec] | None = None,
+        store: str | Path | None = None,
+        *,
+        config: RouterConfig | str | Path | None = None,
+        reward: RewardFunction | str | None = None,
+        plugins: Iterable[object] = (),
+        **settings: Any,
+    ) -> None:
+        from router_sdk.config import configure
+
+        if store is not None:
+            settings["store"] = store
+        if isinstance(reward, str):
+            settings["reward"], reward = reward, None
+        configured = configure(config, settings)
+        members = configured.agents if agents is None else agents_of(agents)
+        chain = configured.strategies if strategies is None else list(strategies)
+        self._parts = Assembly(configured, members, chain, reward, plugins)
+        weakref.finalize(self, _dropped, self._parts).atexit = False
+        self.hook = self._parts.hook
 
     @property
-    def examples(self) -> History:
-        """The joined examples, oldest first, read when asked for: ``router.examples[-5:]``."""
-        return History(self._engine.store, self._engine.reward)
+    def config(self) -> RouterConfig:
+        """The settings in force."""
+        return self._parts.config
 
-    def ask_about(self, n: int = 10) -> list[Decision]:
-        """Recent decisions without an outcome, those first whose outcome would teach most.
+    @property
+    def reward(self) -> RewardFunction:
+        """What turns outcomes into rewards."""
+        return self._parts.reward
 
-        ``n`` says how many, and must be at least 1.
+    @property
+    def agents(self) -> tuple[Agent, ...]:
+        """This process's agents, in order."""
+        return tuple(self._parts.members.roster.everyone)
+
+    @property
+    def models(self) -> Models:
+        """Fits, the versions that came of them, and which of them serves."""
+        return self._parts.models
+
+    @property
+    def examples(self) -> Examples:
+        """The joined examples, oldest first, read when asked for: ``router.examples[-5:]``; files in and out."""
+        return self._parts.examples
+
+    # -- route
+
+    def warm_up(self) -> dict[str, str]:
+        """Wait until every strategy has opened what it needs, such as a model, or cannot.
+
+        ``route`` never waits: until then the next strategy in the chain answers. Call this before the first request of
+        a short-lived process, or before a service says that it is ready.
+
+        Returns:
+            Strategies that cannot get ready, and why; empty where all are.
         """
-        if n < 1:
-            raise InvalidInputError(f"n: must be at least 1, got {n}")
-        self._writer.flush()
-        return most_telling(self._engine.store, n)
+        return self._parts.warm_up()
+
+    def route(self, task: TaskLike, *, exclude: Collection[str] = (), idempotency_key: str | None = None) -> Decision:
+        """Choose an agent for a task. Does no I/O and never waits, unless an idempotency key is given.
+
+        Who may be chosen is narrowed in this order: enabled and healthy agents, the task's ``requires``, ``exclude``,
+        its ``max_cost_usd`` and ``max_latency_ms``, plugins' ``filter_agents``, hard rules of strategies. Among those
+        left the chain decides, and the exploration floor is theirs alone. ``Decision.excluded`` says why the others
+        are not among them.
+
+        Args:
+            task: What is to be done.
+            exclude: Names that must not be chosen; each of an agent that is or was there, here or in the store.
+            idempotency_key: The same key of the same tenant gives the same decision, in every process on this store;
+                it is looked up on disk, and a new decision is on disk before this returns. The task must be the same:
+                what the log keeps of it is compared.
+
+        Raises:
+            InvalidTaskError: if there is nothing to route by.
+            IdempotencyConflictError: if the key was given before, for another task. With ``privacy="none"`` texts are
+                compared within this process alone; of a forgotten session nothing is compared.
+            UnknownAgentError: if a name in ``exclude`` is nobody's; the store is asked before that is said.
+            NoEligibleAgentError: if nobody is left to choose from; says which step left nobody.
+            RouterClosedError: after ``close``.
+        """
+        if not isinstance(task, Task):
+            task = Task.of(task)
+        decider = self._parts.decider
+        if idempotency_key is not None:
+            return decider.decide_once(task, exclude, idempotency_key)
+        return decider.log(decider.decide(task, exclude))
+
+    async def aroute(
+        self, task: TaskLike, *, exclude: Collection[str] = (), idempotency_key: str | None = None
+    ) -> Decision:
+        """``route`` for coroutines; with an idempotency key it runs in a thread, because it reads the disk."""
+        if idempotency_key is None:
+            return self.route(task, exclude=exclude)
+        return await asyncio.to_thread(self.route, task, exclude=exclude, idempotency_key=idempotency_key)
+
+    def route_batch(self, tasks: Iterable[TaskLike], *, exclude: Collection[str] = ()) -> list[Decision]:
+        """Choose agents for many tasks, in their order; strategies see them together."""
+        decider = self._parts.decider
+        return [decider.log(made) for made in decider.decide_batch([Task.of(task) for task in tasks], exclude)]
+
+    def rank(self, task: TaskLike, *, top_k: int | None = None, exclude: Collection[str] = ()) -> list[Ranked]:
+        """Eligible agents, best first; nothing is logged and nothing explored.
+
+        Empty where the strategy says that no agent fits.
+
+        Args:
+            task: What is to be done.
+            top_k: How many, at least 1; None takes all.
+            exclude: Names that must not be among them.
+
+        Raises:
+            InvalidInputError: if ``top_k`` is no such number.
+        """
+        if top_k is not None and not (hasattr(top_k, "__index__") and top_k > 0):
+            raise InvalidInputError(f"top_k: must be a whole number of at least 1, got {top_k!r:.60}")
+        drawn = self._parts.decider.decide(Task.of(task), exclude, remember=False).distribution
+        if not drawn.weights:
+            return []
+        score = drawn.scores if drawn.scores is not None else drawn.probabilities
+        return [
+            Ranked(name, rank, score.get(name, 0.0), drawn.probabilities[name])
+            for rank, name in enumerate(drawn.ranking[:top_k], start=1)
+        ]
+
+    def handle(self, task: TaskLike, **options: Any) -> Call:
+        """``with router.handle(task) as call``: routes, and records success, failure and latency by itself."""
+        return Call(self, Task.of(task), **options)
+
+    def decision(self, decision_id: str, *, tenant: str | None = None) -> Decision:
+        """A logged decision.
+
+        Args:
+            decision_id: Which.
+            tenant: Whose it must be; None does not ask.
+
+        Raises:
+            InvalidIdError: if the id is malformed.
+            UnknownDecisionError: if the log does not hold it.
+            WrongTenantError: if it is another tenant's.
+        """
+        self._parts.store.writer.flush()
+        found = self._parts.store.reader.known_decision(check_id(decision_id))
+        if tenant is not None:
+            self._parts.store.require_tenant(found, tenant)
+        return found
+
+    # -- record
+
+    def record(
+        self,
+        decision: Decision | str,
+        outcome: OutcomeLike,
+        *,
+        outcome_id: str | None = None,
+        tenant: str | None = None,
+    ) -> None:
+        """Log what happened; returns only when it is on disk. Parts may come late, repeated and in any order.
+
+        Args:
+            decision: A decision, or its id; an id whose decision is not logged yet waits for it.
+            outcome: All that is known now; a later part wins, field by field.
+            outcome_id: Your own id of this delivery: a second one with the same id of the same tenant, or of the same
+                decision, is not stored.
+            tenant: Whose decision it must be; None does not ask. The log is read for that where an id is given. A
+                decision that is not logged yet is looked at when it is: if it is another tenant's, what was recorded is
+                a dead letter.
+
+        Raises:
+            InvalidOutcomeError: if a value is not finite or out of range, or the decision has 1,000 outcomes already.
+            InvalidIdError: if an id is malformed.
+            WrongTenantError: if the decision is another tenant's.
+            UnknownAgentError: if the label names nobody known.
+            StoreUnavailableError: if it could not be written; nothing of it is stored.
+        """
+        self._parts.recorder.record(decision, Outcome.of(outcome), outcome_id, tenant)
+
+    async def arecord(
+        self,
+        decision: Decision | str,
+        outcome: OutcomeLike,
+        *,
+        outcome_id: str | None = None,
+        tenant: str | None = None,
+    ) -> None:
+        """``record`` for coroutines: many of them share one commit."""
+        await self._parts.recorder.arecord(decision, Outcome.of(outcome), outcome_id, tenant)
+
+    def record_session(self, session_id: str, outcome: OutcomeLike, *, tenant: str | None = None) -> int:
+        """Log one outcome for every decision of a tenant's session, and return how many there are.
+
+        Args:
+            session_id: Which.
+            outcome: All that is known of it.
+            tenant: Whose session; None is that of tasks without a tenant.
+
+        Raises:
+            UnknownDecisionError: if the session has none.
+        """
+        outcome, tenant = Outcome.of(outcome), check_tenant(tenant)
+        store = self._parts.store
+        store.writer.flush()
+        ids = store.reader.session_decisions(store.privacy.session(check_key(session_id, "session_id")), tenant)
+        if not ids:
+            whose = "" if tenant is None else f" of tenant {tenant!r}"
+            raise UnknownDecisionError(f"session {session_id!r}{whose} has no decisions in the log")
+        self._parts.recorder.record_all(ids, outcome)
+        return len(ids)
+
+    def observe(self, task: TaskLike, agent: str | None, outcome: OutcomeLike | None = None) -> Decision:
+        """Log a decision that somebody else made, with its outcome; it trains like any other.
+
+        Args:
+            task: What was to be done.
+            agent: Who did it; None means that nobody fitted.
+            outcome: What came of it, if that is known.
+        """
+        observed = (Task.of(task), agent, None if outcome is None else Outcome.of(outcome))
+        return self.observe_batch([observed])[0]
+
+    def observe_batch(self, observed: Sequence[Observation]) -> list[Decision]:
+        """``observe`` many; each group of 64 is on disk, or not, as one."""
+        return self._parts.recorder.observe(observed)
+
+    # -- labels
+
+    def fit(self, X: Sequence[TaskLike], y: Sequence[Label], *, new_agents: bool = False) -> Self:  # noqa: N803
+        """Log labelled tasks, and learn from them before this returns.
+
+        Args:
+            X: Tasks, or texts.
+            y: For each the right agent's name, None for "no agent fits", or a score in [0, 1] per agent.
+            new_agents: Whether names that nobody knows become agents.
+        """
+        observed = list(observations(paired(X, y)))
+        self._parts.intake.welcome((agent for _, agent, _ in observed), new_agents=new_agents)
+        for task, agent, outcome in observed:  # all of them before the first is logged
+            decision = self._parts.recorder.observation(task, agent)
+            if outcome is not None:
+                self._parts.recorder.entry(decision, outcome)
+        self.observe_batch(observed)
+        self.flush()
+        return self
+
+    def evaluate(self, X: Sequence[TaskLike], y: Sequence[Label]) -> Evaluation:  # noqa: N803
+        """Compare the favourites with labels or scores, see ``fit``; nothing is logged, learnt or explored."""
+        pairs = paired(X, y)
+        drawn = [self._parts.decider.decide(task, remember=False).distribution for task, _ in pairs]
+        chosen = [found.agents.names[found.favourite] if found.weights else None for found in drawn]
+        names = self._parts.members.roster.everyone.names
+        return judge(chosen, [label for _, label in pairs], names, [found.confidence for found in drawn])
+
+    # -- agents
+
+    def add_agent(self, agent: AgentLike, *, fresh: bool = False) -> None:
+        """Add or replace an agent; no restart, no retraining.
+
+        Args:
+            agent: The agent.
+            fresh: Forget what was learnt under its name so far.
+        """
+        self._parts.members.add(Agent.of(agent), fresh=fresh)
+
+    def remove_agent(self, name: str) -> None:
+        """Take an agent out; what was learnt about it stays, should it come back.
+
+        Raises:
+            UnknownAgentError: if there is none of that name.
+        """
+        self._parts.members.remove(name)
+
+    def set_health(self, name: str, *, healthy: bool, for_s: float = 30.0) -> None:
+        """Keep traffic away from an agent for ``for_s`` seconds, or let it back at once. This process only."""
+        self._parts.members.set_health(name, healthy=healthy, for_s=for_s)
+
+    # -- reports
 
     def statistics(self) -> dict[str, Any]:
         """Totals over this log, as far as this process has learnt it.
@@ -84,8 +369,8 @@ class Router(Serving):
         ``refused_fits, failed_fits, avg_fit_time_ms`` and
         ``next_retrain_in``.
         """
-        totals = self._engine.store.reader.query(learning_totals)
-        return {**self._engine.performance.statistics(), **totals, "next_retrain_in": self._engine.trainer.next_in}
+        totals = self._parts.store.reader.query(learning_totals)
+        return {**self._parts.performance.statistics(), **totals, "next_retrain_in": self._parts.trainer.next_in}
 
     def agent_performance(self, *, task_type: str | None = None, top_k: int | None = None) -> list[AgentPerformance]:
         """Reports of this process's agents, best first, with score, rank, and what the strategies expect of each.
@@ -94,11 +379,11 @@ class Router(Serving):
             task_type: Count this type only.
             top_k: How many to recommend; None reports on all.
         """
-        names = self._engine.members.roster.everyone.names
+        names = self._parts.members.roster.everyone.names
         expected: dict[str, Mapping[str, float]] = {}
-        for stage in reversed(self._engine.chain.stages):  # so that the first in the chain has the last word
+        for stage in reversed(self._parts.chain.stages):  # so that the first in the chain has the last word
             expected.update(stage.expected())
-        return self._engine.performance.agents(names, task_type, expected)[:top_k]
+        return self._parts.performance.agents(names, task_type, expected)[:top_k]
 
     def status(self, *, last: int = 5) -> dict[str, Any]:
         """Everything that ``router status`` shows, as JSON values.
@@ -106,9 +391,9 @@ class Router(Serving):
         Args:
             last: How many of the newest updates and dead letters.
         """
-        reader = self._engine.store.reader
+        reader = self._parts.store.reader
         return {
-            **self._engine.status(),
+            **self._parts.status(),
             "answered": reader.query(answered),
             "passed": reader.query(passed),
             "performance": [one.to_dict() for one in self.agent_performance()],
@@ -119,11 +404,11 @@ class Router(Serving):
 
     def dead_letter(self, kind: str, reason: str, *, body: str | None = None) -> None:
         """Keep what could not be understood or delivered, with the reason; privacy applies to both."""
-        self._engine.store.refuse([(kind, None, reason, body)])
+        self._parts.store.refuse([(kind, None, reason, body)])
 
     def dead_letters(self, limit: int = 100) -> list[Mapping[str, Any]]:
         """What was refused in batches, and why, newest first."""
-        return self._engine.store.reader.query(lambda connection: dead_letters(connection, plain(limit)))
+        return self._parts.store.reader.query(lambda connection: dead_letters(connection, plain(limit)))
 
     def strategy(self, name: str) -> Strategy:
         """The strategy of that name that serves now, for what only it can do.
@@ -131,206 +416,18 @@ class Router(Serving):
         Raises:
             UnknownStrategyError: if the chain has none.
         """
-        return self._engine.chain.stage(name).strategy
+        return self._parts.chain.stage(name).strategy
 
-    # -- fitted versions
+    # -- what is kept
 
-    def retrain(self, name: str | None = None, /, *, wait: bool = False, **settings: Any) -> Fit:
-        """Fit a new version in the background; it serves once it has passed the gate.
-
-        Args:
-            name: Which strategy; None takes the first in the chain that has a fit.
-            wait: Return when the fit has ended.
-            **settings: What of its configuration to override, such as ``epochs``, ``learning_rate``, ``batch_size``.
-
-        Returns:
-            The fit: how far it is, how it ended, and a way to stop it.
-
-        Raises:
-            NotTrainableError: if nothing in the chain has a fit, or with ``tenancy="separate"``.
-            InvalidConfigError: if a setting is unknown or out of range.
-            FitError: if another fit is running, or with ``wait`` if it failed.
-        """
-        self.flush()
-        fit = self._engine.trainer.retrain(name, settings)
-        return fit.wait() if wait else fit
-
-    def pretrain(
-        self,
-        X: Sequence[TaskLike],  # noqa: N803
-        y: Sequence[Label],
-        name: str | None = None,
-        /,
-        *,
-        wait: bool = True,
-        **settings: Any,
-    ) -> Fit:
-        """Fit a first version from made-up or historical examples, without logging them as what happened here.
-
-        It passes the same gate as any fit, against the strategy as it is without any.
-
-        Args:
-            X: Tasks, or texts.
-            y: For each the right agent's name, None for "no agent fits", or a score in [0, 1] per agent.
-            name: Which strategy; None takes the first in the chain that has a fit.
-            wait: Return when the fit has ended.
-            **settings: What of the strategy's configuration to override.
-        """
-        return pretrain(self._engine, list(observations(paired(X, y))), name, settings, wait=wait)
-
-    @property
-    def newest_fit(self) -> Fit | None:
-        """The fit that was started last in this process, running or ended."""
-        return self._engine.trainer.fit
-
-    def versions(self, strategy: str | None = None) -> list[ModelVersion]:
-        """Fitted versions, oldest first; of one strategy, or of all in the chain."""
-        names = [stage.name for stage in self._engine.chain.stages if strategy in (None, stage.name)]
-        if not names:
-            self._engine.chain.stage(str(strategy))
-        return [version for name in names for version in self._engine.registry.versions(name)]
-
-    def fit_report(self, strategy: str, version: int) -> FitReport:
-        """What the fit of a version measured: curves, confusion before and after, forgetting.
-
-        Raises:
-            UnknownVersionError: if there is none of that number.
-            CorruptArtifactError: if the report is lost.
-        """
-        return self._engine.registry.report(self._engine.registry.version(strategy, version))
-
-    def promote(
-        self, strategy: str, version: int, *, reason: str = "by hand", force: bool = False, pin: bool = True
-    ) -> ModelVersion:
-        """Let a version serve, between two requests, until a person says otherwise.
-
-        Args:
-            strategy: Whose.
-            version: Which.
-            reason: For the history.
-            force: Although the gate refused it.
-            pin: False lets the next fit that passes the gate replace it.
-
-        Raises:
-            UnknownVersionError: if there is none of that number, or its files were given up.
-            GateRefusedError: if the gate refused it.
-            CorruptArtifactError: if its files are damaged; what serves goes on.
-        """
-        return self._engine.promoter.promote(strategy, version, reason=reason, force=force, pin=pin)
-
-    def rollback(self, strategy: str) -> int | None:
-        """Let the version before serve again, and return its number; None is the strategy without any fit.
-
-        It stays until a person says otherwise: no fit replaces it before ``unpin``.
-        """
-        return self._engine.promoter.rollback(strategy)
-
-    def pin(self, strategy: str, version: int | None = None) -> int | None:
-        """Keep what serves, whatever fits come to, until ``unpin``, ``promote`` or ``rollback``.
-
-        Args:
-            strategy: Whose.
-            version: Which version is to serve and stay; None keeps the one that serves.
-
-        Returns:
-            The version that serves; None is the strategy without any fit.
-
-        Raises:
-            UnknownVersionError: if there is none of that number.
-        """
-        return self._engine.promoter.pin(strategy, version)
-
-    def unpin(self, strategy: str) -> None:
-        """Let fits that pass the gate replace what serves again."""
-        self._engine.promoter.unpin(strategy)
-
-    # -- files and labels
-
-    def export_examples(
-        self,
-        path: str | Path,
-        *,
-        format: ExportFormat = "jsonl",
-        **options: Unpack[ExportSettings],
-    ) -> int:
-        """Write the examples to a file, whole or not at all, and return how many.
-
-        Args:
-            path: Where to.
-            format: ``jsonl`` or ``csv`` with all that the log holds, which ``import_examples`` reads without loss, or
-                pairs of text and response as ``chatml``, ``alpaca``, ``completion``.
-            **options: What goes out, see ``ExportSettings``: ``min_reward``, ``min_quality_score``,
-                ``min_user_feedback``, ``deduplicate``, ``include_existing_data``, ``existing_data_path``,
-                ``unanswered``.
-
-        Raises:
-            InvalidInputError: if the format is unknown, a file cannot be read or written, or options contradict.
-        """
-        self._writer.flush()
-        told = ExportOptions.of(path, **options)
-        return export_examples(self.examples, Path(path), format, told, self._engine.store.exports)
-
-    def import_examples(
-        self,
-        path: str | Path,
-        *,
-        mapping: MappingLike | None = None,
-        new_agents: bool = False,
-        tell: Tell = lambda words, done: None,
-    ) -> ImportReport:
-        """Log each line of a file: an exported one as what it was, any other as an observed decision.
-
-        The file is JSON lines, a JSON array or CSV (``.gz`` too). An exported line brings its decision and every part
-        of its outcome, each once, however often it is imported. A line of another file has a task's fields, ``agent``
-        or ``label``, and an outcome's fields; ``mapping`` says where they stand: ``{"text": ["title", "details"],
-        "label": "tree", "label_level": "first"}``. A bad line is a dead letter.
-
-        Args:
-            path: The file.
-            mapping: What the columns of a foreign file mean, see ``ColumnMapping``.
-            new_agents: Whether names that nobody knows become agents; else their lines are refused.
-            tell: Told how far it is: words, and the share done or None.
-
-        Raises:
-            InvalidInputError: if the file cannot be read, or has not the mapping's columns.
-            StoreUnavailableError: if the log cannot be written.
-        """
-        return self._engine.intake.import_file(Path(path), mapping, new_agents=new_agents, tell=tell)
-
-    def _check_observation(self, observed: Observation) -> None:
-        task, agent, outcome = observed
-        decision = self._engine.observation(task, agent)
-        if outcome is not None:
-            self._engine.entry(decision, outcome)
-
-    def fit(self, X: Sequence[TaskLike], y: Sequence[Label], *, new_agents: bool = False) -> Self:  # noqa: N803
-        """Log labelled tasks, and learn from them before this returns.
-
-        Args:
-            X: Tasks, or texts.
-            y: For each the right agent's name, None for "no agent fits", or a score in [0, 1] per agent.
-            new_agents: Whether names that nobody knows become agents.
-        """
-        observed = list(observations(paired(X, y)))
-        self._engine.intake.welcome((agent for _, agent, _ in observed), new_agents=new_agents)
-        for item in observed:
-            self._check_observation(item)
-        self.observe_batch(observed)
-        self.flush()
-        return self
-
-    def evaluate(self, X: Sequence[TaskLike], y: Sequence[Label]) -> Evaluation:  # noqa: N803
-        """Compare the favourites with labels or scores, see ``fit``; nothing is logged, learnt or explored."""
-        pairs = paired(X, y)
-        drawn = [self._engine.deciding.decide(task, remember=False).distribution for task, _ in pairs]
-        chosen = [found.agents.names[found.favourite] if found.weights else None for found in drawn]
-        names = self._engine.members.roster.everyone.names
-        return judge(chosen, [label for _, label in pairs], names, [found.confidence for found in drawn])
+    def flush(self) -> None:
+        """Return once everything routed and recorded so far is on disk and learnt."""
+        self._parts.flush()
 
     def snapshot(self) -> None:
         """Save the learnt state now, so that the next start has less to replay."""
         self.flush()
-        self._engine.learner.snapshot()
+        self._parts.learner.snapshot()
 
     def archive(self, before: float | None = None, *, older_than: timedelta | None = None) -> int:
         """Move old decisions, and their outcomes, to a compressed file.
@@ -354,7 +451,7 @@ class Router(Serving):
             before = time.time() - older_than.total_seconds()
         elif before is None or older_than is not None:
             raise InvalidInputError("archive: give a time as before, or an age as older_than, one of the two")
-        return self._engine.upkeep.archive(check_time(before, "before"))[0]
+        return self._parts.upkeep.archive(check_time(before, "before"))[0]
 
     def backup(self, target: str | Path, *, verify: bool = True) -> BackupReport:
         """Copy the log, the versions and what was learnt to a folder, as they are now, while others go on writing.
@@ -371,9 +468,9 @@ class Router(Serving):
             StoreUnavailableError: if something cannot be read or written; nothing is left of the backup then.
             CorruptArtifactError: if the copy is not what it should be.
         """
-        self._writer.flush()
+        self._parts.store.writer.flush()
         replay = partial(verify_replay, reward=self.reward)
-        return backup(self._engine.store, Path(target), replay if verify else None)
+        return backup(self._parts.store, Path(target), replay if verify else None)
 
     def forget(self, session_id: str, *, tenant: str | None = None) -> int:
         """Erase what a session said: texts, features, vectors, responses and its id, from the files' raw bytes.
@@ -391,4 +488,24 @@ class Router(Serving):
             StoreUnavailableError: if a reader keeps old pages, or another process is at work on the store's files; the
                 log itself is erased then, and the rest is done as soon as it can be.
         """
-        return self._engine.upkeep.forget(check_key(session_id, "session_id"), check_tenant(tenant))
+        return self._parts.upkeep.forget(check_key(session_id, "session_id"), check_tenant(tenant))
+
+    # -- the end
+
+    def close(self) -> None:
+        """Write and learn the rest, snapshot, and stop the threads. Closing twice is harmless."""
+        self._parts.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _dropped(parts: Assembly) -> None:
+    """The garbage collector found a router that nobody closed."""
+    if parts.drop():
+        warnings.warn(f"a router on {parts.store.path} was dropped without close()", ResourceWarning, stacklevel=2)

@@ -112,6 +112,15 @@ class RouteContext(ABC):
             KeyError: if no encoder of that name is registered.
         """
 
+    def encode_batch(self, encoder: str | Encoder, contexts: Sequence[RouteContext]) -> list[NDArray[Any]]:
+        """``encode`` of each of some requests of this one's batch, in order; what is not known is encoded together.
+
+        Args:
+            encoder: As in ``encode``.
+            contexts: The requests, this one among them where it is asked for as well.
+        """
+        return [context.encode(encoder) for context in contexts]
+
 
 @dataclass(slots=True, frozen=True)
 class StrategyServices:

@@ -10,51 +10,42 @@ the operating system takes from a process that ends, say who is at work.
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from router_sdk.erasing import Eraser, StillWritingError
 from router_sdk.errors import (
+    FAULTS,
     ChampionMovedError,
     CorruptArtifactError,
     StoreError,
     StoreUnavailableError,
     UnknownVersionError,
 )
-from router_sdk.exchange.exporting import erase_from_exports
-from router_sdk.isolation import FAULTS
-from router_sdk.learning.cadence import Every
-from router_sdk.learning.performance import PERFORMANCE
-from router_sdk.store.artifacts import DAMAGED, clear
-from router_sdk.store.connection import PRIVATE_FILE, private_folder
-from router_sdk.store.coordination import continue_intent, finish_intent, low_water, note_consumers, pending_intents
-from router_sdk.store.erasure import Erasure, add_to_erasure, empty_write_ahead_log, erase_session
+from router_sdk.learning.folding import Every
+from router_sdk.private_files import PRIVATE_FILE, private_folder
+from router_sdk.store.coordination import finish_intent, low_water, note_consumers, pending_intents
+from router_sdk.store.erasure import Erasure, erase_session
 from router_sdk.store.identity import new_id
 from router_sdk.store.retention import (
-    archived_decisions,
-    archives,
     before_of_size,
     begin_archive,
-    erase_from_archive,
     go_on_archiving,
 )
-from router_sdk.training.registry import twin
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from router_sdk.config import RouterConfig
     from router_sdk.learning.learner import Learner
-    from router_sdk.routing.chain import Chain
-    from router_sdk.routing.request import Sessions
+    from router_sdk.routing.context import Sessions
     from router_sdk.store import Store
     from router_sdk.store.coordination import Intent
-    from router_sdk.strategy import Strategy
     from router_sdk.training.promoting import Promoter
     from router_sdk.training.registry import Registry
     from router_sdk.training.trainer import Trainer
@@ -62,22 +53,10 @@ if TYPE_CHECKING:
 _HEARTBEAT_S = 60.0
 _RETENTION_S = 3_600.0
 _COURTESY_S = 0.005
-_WRITING_S = 2.0
-"""How long forget waits for who is writing a state."""
-_KILLED_S = 60.0
-"""Who takes longer was killed."""
 _DAY_S = 86_400.0
 _MB = 1_000_000
 
 _log = logging.getLogger(__name__)
-
-
-class StillWritingError(StoreUnavailableError):
-    """A process is writing a state, or was when it was killed: what no table names is deleted in a minute."""
-
-    def __init__(self, erasure: Erasure, left: Sequence[str]) -> None:
-        super().__init__(f"{', '.join(left)[:200]} may be half written; forget goes on in a minute")
-        self.erasure = erasure
 
 
 class Upkeep:
@@ -86,13 +65,12 @@ class Upkeep:
     Args:
         store: The log, and the folder beside it.
         config: Retention.
-        chain: Whose versions and memories are reached by ``forget``.
+        eraser: Erases what was forgotten beyond the tables.
         sessions: The process's memory of who acted in which session.
         learner: Who saves the folds.
         registry: The versions.
         promoter: Who lets a version serve.
         trainer: Who fits.
-        strategy_of: Makes a strategy that is not in the chain, for its versions; None where it is not installed.
         go_on_importing: Finishes an import that was cut off.
     """
 
@@ -100,18 +78,17 @@ class Upkeep:
         self,
         store: Store,
         config: RouterConfig,
-        chain: Chain,
+        eraser: Eraser,
         sessions: Sessions,
         learner: Learner,
         registry: Registry,
         promoter: Promoter,
         trainer: Trainer,
-        strategy_of: Callable[[str], Strategy | None],
         go_on_importing: Callable[[Intent], None],
     ) -> None:
-        self._store, self._config, self._chain, self._sessions = store, config, chain, sessions
+        self._store, self._config, self._eraser, self._sessions = store, config, eraser, sessions
         self._learner, self._registry, self._promoter, self._trainer = learner, registry, promoter, trainer
-        self._strategy_of, self._go_on_importing = strategy_of, go_on_importing
+        self._go_on_importing = go_on_importing
         self._closed = False
         self._start()
 
@@ -131,7 +108,7 @@ class Upkeep:
         """Say that this process is there, and begin in the background whatever is due."""
         cursors = self._learner.folding.saved_cursors()
         if self._heartbeat.due() or cursors != self._noted:
-            note_consumers(self._store.writer, self._process, cursors)
+            self._note(cursors)
             self._noted = cursors
         with self.lock:
             if self._closed or (self._thread is not None and self._thread.is_alive()):
@@ -143,6 +120,9 @@ class Upkeep:
             if pending or retention or not self._tidied:
                 self._thread = threading.Thread(target=self._work, args=(retention,), name="router-upkeep", daemon=True)
                 self._thread.start()
+
+    def _note(self, cursors: Mapping[str, int]) -> None:
+        self._store.writer.transact(lambda connection, seq: note_consumers(connection, self._process, cursors))
 
     def _pending(self) -> list[Intent]:
         return self._store.reader.query(pending_intents)
@@ -192,7 +172,7 @@ class Upkeep:
     def _finish(self, intent: Intent) -> None:
         if intent.kind == "forget":
             with self._alone(timeout_s=0.0):
-                self._erase_elsewhere(intent.number, Erasure.of(intent.body))
+                self._eraser.erase(intent.number, Erasure.of(intent.body))
         elif intent.kind == "archive":
             with self._alone(timeout_s=0.0):
                 self._go_on_archiving(intent)
@@ -226,7 +206,7 @@ class Upkeep:
                         self._go_on_archiving(one, lambda: self._may_go_on() or True)
                     elif one.kind == "forget":
                         try:
-                            found = self._erase_elsewhere(one.number, Erasure.of(one.body))
+                            found = self._eraser.erase(one.number, Erasure.of(one.body))
                         except StillWritingError as error:
                             _log.warning("%s", error)
                             found = error.erasure
@@ -238,98 +218,6 @@ class Upkeep:
             ) from error
         return len(erasure.decisions)
 
-    def _erase_elsewhere(self, intent: int, erasure: Erasure) -> Erasure:
-        """Go on where the tables end. Every step may be done again."""
-        store = self._store
-        for archive in archives(store.folder):
-            erasure = add_to_erasure(store.writer, intent, erasure, archived_decisions(archive, erasure))
-            erase_from_archive(archive, erasure.decisions)
-        erase_from_exports(store.exports, erasure.decisions)
-        if erasure.decisions:
-            self._learner.drain()  # what serves has forgotten: what is copied from now on holds nothing of it
-        self._erase_fits(all_of_them=bool(erasure.decisions))
-        if erasure.decisions:
-            self._erase_versions(erasure)
-            self._learner.resave()
-            self._erase_snapshots(erasure)
-            self._erase_strangers(erasure)
-        nameless = erasure._replace(sessions=())._asdict()  # what is left to do is to empty the write-ahead log
-        store.writer.transact(lambda connection, seq: continue_intent(connection, intent, nameless))
-        empty_write_ahead_log(store.writer)
-        store.writer.transact(lambda connection, seq: finish_intent(connection, intent))
-        return erasure
-
-    def _erase_fits(self, *, all_of_them: bool) -> None:
-        """Copies that fits made of what serves, and of texts: a running one is stopped, an interrupted one deleted.
-
-        Of a pre-training nobody but itself knows yet what it is taught.
-        """
-        fits = self._store.folder / "fits"
-        folders = sorted(fits.glob("*" if all_of_them else "*-pretrain"))
-        if folders:
-            self._trainer.interrupt()
-        for folder in folders:
-            try:
-                with self._trainer.alone(folder.name.rsplit("-", 1)[0]):
-                    shutil.rmtree(folder, ignore_errors=True)
-            except Timeout as error:
-                raise StoreUnavailableError(
-                    f"{folder.name} runs in another process, and holds copies until it ends; they are deleted then"
-                ) from error
-
-    def _erase_versions(self, erasure: Erasure) -> None:
-        for name in self._registry.strategies():
-            strategy = self._named(name)
-            if strategy is None:
-                raise StoreUnavailableError(
-                    f"versions of {name!r} may remember what was erased, and it is not installed here: a process "
-                    "where it is finishes this"
-                )
-            self._registry.forget(strategy, erasure.decisions)
-        self._store.parts.sweep()
-
-    def _erase_snapshots(self, erasure: Erasure) -> None:
-        """This process saved its states anew before the old ones go, which may be all that is left of an archived past.
-
-        For the same reason those of strategies that others run are written anew, where they are installed.
-        """
-        snapshots, mine = self._store.snapshots, self._learner.folding.fingerprints()
-        old = [one for one in snapshots.before(erasure.seq) if one.strategy != PERFORMANCE]  # which are numbers alone
-        gone = []
-        for one in old:
-            strategy = None if one.fingerprint in mine else self._named(one.strategy)
-            if strategy is None:
-                gone.append(one)
-                continue
-            fresh = twin(strategy)
-
-            def fill(folder: Path, fresh: Strategy = fresh) -> None:
-                fresh.forget_examples(erasure.decisions)
-                fresh.save(folder)
-
-            try:
-                snapshots.rewrite(one, fresh.load, fill)
-            except Exception as error:  # whatever a strategy raises, nothing of what was erased is left
-                _log.warning("a snapshot of %s cannot be written anew, and is deleted: %s", one.strategy, error)
-                gone.append(one)
-            finally:
-                fresh.close()
-        snapshots.discard(gone)
-
-    def _erase_strangers(self, erasure: Erasure) -> None:
-        """What no table names may hold it, too: damaged states, and what a killed process was writing."""
-        clear(self._store.folder / DAMAGED)
-        deadline = time.monotonic() + _WRITING_S
-        while left := self._store.snapshots.tidy(older_than_s=_KILLED_S) + self._registry.tidy(older_than_s=_KILLED_S):
-            if time.monotonic() > deadline:
-                raise StillWritingError(erasure, left)
-            time.sleep(_COURTESY_S)
-
-    def _named(self, name: str) -> Strategy | None:
-        """The strategy of that name, in the chain or as an installed plugin brings it."""
-        chained = {stage.name: stage.strategy for stage in self._chain.stages}
-        return chained.get(name) or self._strategy_of(name)
-
     # -- archive
 
     def archive(self, before: float) -> tuple[int, Path | None]:
@@ -337,7 +225,7 @@ class Upkeep:
         self._store.writer.flush()
         self._learner.drain()
         self._learner.resave()
-        note_consumers(self._store.writer, self._process, self._learner.folding.saved_cursors())
+        self._note(self._learner.folding.saved_cursors())
         cursor = self._learner.folding.saved
         others = self._store.reader.query(lambda connection: low_water(connection, self._process))
         cursor = cursor if others is None else min(cursor, others)
@@ -382,7 +270,7 @@ class Upkeep:
     def leave(self) -> None:
         """This process reads the log no more."""
         try:
-            note_consumers(self._store.writer, self._process, {})
+            self._note({})
         except StoreError as error:  # in an hour nobody will expect it back
             _log.debug("the end is not noted: %s", error)
 

@@ -1,5 +1,7 @@
 """What every test may use: a store's path, three agents, a factory of routers, and flags for what takes long."""
 
+import gc
+import multiprocessing.util
 import os
 
 # Read when numpy and torch are loaded; the workers share the processors already.
@@ -7,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import shutil
+import tempfile
 
 import fitted_strategy
 import pytest
@@ -20,6 +23,9 @@ FLAGS = {
     "benchmark": "measures; run it on a quiet machine",
     "gpu": "needs a GPU",
 }
+
+MEMORY, ROOM = "/dev/shm", 2 << 30
+"""Where Linux keeps files in memory, and how many bytes have to be free there."""
 
 settings.register_profile(
     "router_sdk",
@@ -40,7 +46,10 @@ def pytest_addoption(parser):
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
     if config.getoption("benchmark") or config.getoption("reliability"):
-        config.option.numprocesses = 0  # What is measured, and what is killed, has the machine to itself.
+        config.option.numprocesses = 0  # What is measured, and what is killed, has the machine and its disk to itself.
+    elif "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM:
+        # The stores of thousands of tests would wait for a disk at each commit. What they are is the same here.
+        os.environ["TMPDIR"], tempfile.tempdir = MEMORY, None
 
 
 def pytest_configure(config):
@@ -58,6 +67,17 @@ def pytest_collection_modifyitems(config, items):
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_collection_finish():
+    gc.freeze()  # A million objects of libraries and tests, which no collection has to go through again.
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_files(tmp_path_factory):
+    """What is made without ``tmp_path``, and by processes that were killed, goes with the folder of the session."""
+    multiprocessing.util.get_temp_dir()  # its own outlives the session, and is taken away at the process's end
+    os.environ["TMPDIR"] = tempfile.tempdir = str(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture

@@ -16,14 +16,18 @@ from pathlib import Path
 
 import fitted_strategy
 
-from router_sdk import Outcome, Router, Task, upkeep
+from router_sdk import Outcome, Router, Task, erasing
 from router_sdk.errors import RouterError
 from router_sdk.store.transaction import Committer
 
 AGENTS = ("billing", "fraud", "sales")
 WORDS = {"billing": "refund my invoice", "fraud": "a stolen card", "sales": "an offer please"}
 LIMIT_S = 60.0
-upkeep._KILLED_S = 1.0  # so that no test waits a minute until what was half written is nobody's
+PRELOADED = ["killable", "router_sdk.config", "router_sdk_bert.strategy", "router_sdk_thompson", "router_sdk_heuristic"]
+PRELOADED += ["onnxruntime", "tokenizers", "scipy.linalg", "scipy.optimize"]
+"""What the server imports once, so that none of the processes has to."""
+assert hasattr(erasing, "_KILLED_S")
+erasing._KILLED_S = 1.0  # so that no test waits a minute until what was half written is nobody's
 
 
 # -- in the process
@@ -119,7 +123,7 @@ class Told:
         self._say(decision.decision_id, session)
 
     def fit(self, name):
-        fit = self.router.retrain(name, wait=False)
+        fit = self.router.models.retrain(name, wait=False)
         try:
             fit.wait(LIMIT_S)
         except RouterError as error:
@@ -132,19 +136,19 @@ class Told:
             for n in range(10)
             for agent in AGENTS
         ]
-        return self.router.pretrain(tasks, [agent for _ in range(10) for agent in AGENTS], name).state
+        return self.router.models.pretrain(tasks, [agent for _ in range(10) for agent in AGENTS], name).state
 
     def promote(self, name, number):
-        self.router.promote(name, number, force=True)
+        self.router.models.promote(name, number, force=True)
 
     def rollback(self, name):
-        return self.router.rollback(name)
+        return self.router.models.rollback(name)
 
     def pin(self, name):
-        return self.router.pin(name)
+        return self.router.models.pin(name)
 
     def unpin(self, name):
-        self.router.unpin(name)
+        self.router.models.unpin(name)
 
     def forget(self, session):
         return self.router.forget(session)
@@ -153,10 +157,10 @@ class Told:
         return self.router.archive(time.time() + 1.0)
 
     def bring(self, path):
-        return self.router.import_examples(path).imported
+        return self.router.examples.import_from(path).imported
 
     def export(self, path):
-        return self.router.export_examples(path)
+        return self.router.examples.export(path)
 
     def snapshot(self):
         self.router.snapshot()
@@ -166,11 +170,11 @@ class Told:
         router, deadline = self.router, time.monotonic() + LIMIT_S
         while router.status()["upkeep"]["unfinished"]:
             assert time.monotonic() < deadline, router.status()["upkeep"]
-            router._engine.upkeep._work(False)
+            router._parts.upkeep._work(False)
             time.sleep(0.01)
         router.flush()
-        router._engine.promoter._again_at = 0.0
-        router._engine.learner.submit(router._engine.promoter.follow).result()
+        router._parts.promoter._again_at = 0.0
+        router._parts.learner.submit(router._parts.promoter.follow).result()
         status = router.status()
         return {
             "examples": router.statistics()["total_examples"],
@@ -181,7 +185,7 @@ class Told:
         }
 
     def versions(self, name):
-        return [[one.version, one.pruned_at is None] for one in self.router.versions(name)]
+        return [[one.version, one.pruned_at is None] for one in self.router.models.versions(name)]
 
 
 def _serve(orders, acknowledged, store, chain, settings):
@@ -231,7 +235,7 @@ class Living:
 
     def __init__(self, store, chain, *, kill_at=None, **settings):
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["killable", "onnxruntime", "tokenizers", "router_sdk_bert.strategy"])
+        context.set_forkserver_preload(PRELOADED)
         self._orders, theirs = context.Pipe()
         self._reading, writing = context.Pipe(duplex=False)
         options = {

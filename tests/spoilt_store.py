@@ -42,7 +42,7 @@ def fill(store):
     with open_router(store) as router:
         for start in (0, 100, 200):
             teach(router, start=start)
-            assert router.retrain(wait=True).state == "promoted"
+            assert router.models.retrain(wait=True).state == "promoted"
             router.snapshot()
             if not start:
                 assert router.archive(2e9) == ARCHIVED
@@ -51,7 +51,7 @@ def fill(store):
 
 def interrupt_a_fit(router, store):
     """Leave one that has written a checkpoint."""
-    fit = router.retrain(mode="hang")
+    fit = router.models.retrain(mode="hang")
     while not [path for path in beside(store, "fits").rglob("checkpoints/**/0") if path.is_file()]:
         assert fit.running, fit.words
         threading.Event().wait(0.01)
@@ -61,16 +61,16 @@ def interrupt_a_fit(router, store):
 
 def live(router, backup):
     """Do everything that reads, writes, moves or deletes what a table names; it may be refused, in words of ours."""
-    engine = router._engine
+    engine = router._parts
     for one in (
-        lambda: [router.promote("words", number, force=True) for number in (1, 2)],
-        lambda: router.fit_report("words", 3),
+        lambda: [router.models.promote("words", number, force=True) for number in (1, 2)],
+        lambda: router.models.report("words", 3),
         lambda: router.forget(SESSION),
-        lambda: router.rollback("words"),
-        lambda: router.pin("words", 3),
-        lambda: router.unpin("words"),
+        lambda: router.models.rollback("words"),
+        lambda: router.models.pin("words", 3),
+        lambda: router.models.unpin("words"),
         lambda: teach(router, start=1_000),
-        lambda: router.retrain(wait=True),
+        lambda: router.models.retrain(wait=True),
         router.snapshot,
         lambda: router.backup(backup),
         lambda: router.archive(2e9),

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from router_sdk import Outcome, Router, Task
-from router_sdk.demo.analyst import AGENT_NAMES
-from router_sdk.demo.marketing_mix import SessionState, marketing_mix_agents
-from router_sdk.demo.sessions import RULES, generate_turns
+from router_sdk.demo.marketing_mix import AGENT_NAMES, RULES, SessionState, generate_turns, marketing_mix_agents
 
 
 class OrchestratorLearning:
@@ -64,12 +62,12 @@ class OrchestratorLearning:
 
     def export_training_data(self, path: str | Path) -> int:
         """Write all iterations with their texts, and return how many."""
-        return self._router.export_examples(path)
+        return self._router.examples.export(path)
 
     def retrain(self, epochs: int = 2, learning_rate: float | None = None, batch_size: int = 8) -> bool:
         """Fit the first strategy that has a fit, and return whether the new version serves."""
         settings = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size}
-        return self._router.retrain(wait=True, **settings).state == "promoted"
+        return self._router.models.retrain(wait=True, **settings).state == "promoted"
 
 
 def _apart(given: Mapping[str, Any], known: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:

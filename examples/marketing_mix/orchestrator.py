@@ -17,9 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from router_sdk import Router
-from router_sdk.demo.analyst import Analyst
-from router_sdk.demo.marketing_mix import MarketingMixSession, marketing_mix_agents
-from router_sdk.demo.sessions import BERT, RULES
+from router_sdk.demo.marketing_mix import BERT, RULES, Analyst, MarketingMixSession, marketing_mix_agents
 from router_sdk.evaluation.fit_report import FitReport
 
 
@@ -114,9 +112,9 @@ class Orchestrator:
         Args:
             **settings: What of its settings to override, such as ``update="lora"`` to move the encoder, too.
         """
-        fit = self.router.retrain("bert", wait=True, **settings)
+        fit = self.router.models.retrain("bert", wait=True, **settings)
         assert fit.version is not None  # a fit that failed has raised
-        return self.router.fit_report("bert", fit.version.version)
+        return self.router.models.report("bert", fit.version.version)
 
     def close(self) -> None:
         """Let the router learn the rest and close its store."""

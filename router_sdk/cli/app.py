@@ -2,36 +2,88 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
+from importlib import import_module
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperGroup
 
 from router_sdk import __version__
-from router_sdk.cli.command import command
-from router_sdk.cli.commands import (
-    agents,
-    bench,
-    demo,
-    export,
-    fitting,
-    importing,
-    init,
-    keeping,
-    pinning,
-    plugins,
-    predict,
-    record,
-    route,
-    status,
-    versions,
-)
-from router_sdk.cli.faults import BAD_INPUT, OTHER, report_fault
+from router_sdk.cli.invocation import command
+from router_sdk.cli.screen import BAD_INPUT, OTHER, report_fault
+from router_sdk.errors import FAULTS, InvalidInputError, RouterError, let_end
 
-_START, _WORK, _DATA, _EXTEND = "Start", "Route and learn", "Data", "Extend and measure"
-_FIT = "Fit and promote"
+_log = logging.getLogger(__name__)
+
+
+class _Place(NamedTuple):
+    """Where a command stands: its heading in the help, its module, and its function or group there."""
+
+    panel: str
+    module: str
+    function: str
+    context: Mapping[str, Any] = {}
+
+
+_START, _WORK, _FIT = "Start", "Route and learn", "Fit and promote"
+_DATA, _EXTEND = "Data", "Extend and measure"
+_BUILT_IN: Mapping[str, _Place] = {
+    "demo": _Place(_START, "demo", "demo"),
+    "init": _Place(_START, "init", "init"),
+    "route": _Place(_WORK, "route", "route"),
+    "record": _Place(_WORK, "record", "record"),
+    "agents": _Place(_WORK, "agents", "app"),
+    "status": _Place(_WORK, "status", "status"),
+    "retrain": _Place(_FIT, "models", "retrain"),
+    "pretrain": _Place(_FIT, "models", "pretrain"),
+    "versions": _Place(_FIT, "models", "versions"),
+    "report": _Place(_FIT, "models", "report"),
+    "promote": _Place(_FIT, "models", "promote"),
+    "rollback": _Place(_FIT, "models", "rollback"),
+    "pin": _Place(_FIT, "models", "pin"),
+    "unpin": _Place(_FIT, "models", "unpin"),
+    "export": _Place(_DATA, "exchange", "export"),
+    "import": _Place(_DATA, "exchange", "import_file"),
+    "predict": _Place(_DATA, "exchange", "predict"),
+    "snapshot": _Place(_DATA, "store", "snapshot"),
+    "archive": _Place(_DATA, "store", "archive"),
+    "forget": _Place(_DATA, "store", "forget"),
+    "backup": _Place(_DATA, "store", "backup"),
+    "restore": _Place(_DATA, "store", "restore"),
+    "plugins": _Place(_EXTEND, "plugins", "app"),
+    "bench": _Place(_EXTEND, "bench", "bench", {"ignore_unknown_options": True}),
+}
+
+
+class _Commands(MutableMapping[str, Any]):
+    """Commands by name. A built-in one is imported where it is asked for, so that no other is."""
+
+    def __init__(self, made: Mapping[str, Any]) -> None:
+        self._found: dict[str, Any] = {**_BUILT_IN, **made}
+
+    def __getitem__(self, name: str) -> Any:
+        found = self._found[name]
+        if isinstance(found, _Place):
+            found = self._found[name] = _imported(name, found)
+        return found
+
+    def __setitem__(self, name: str, made: Any) -> None:
+        self._found[name] = made
+
+    def __delitem__(self, name: str) -> None:
+        del self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._found
 
 
 class RouterGroup(TyperGroup):
@@ -39,6 +91,10 @@ class RouterGroup(TyperGroup):
 
     Plugins are asked only where their commands can matter: for the help, and for a name that is not built in.
     """
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.commands = _Commands(self.commands)
 
     _asked = False
 
@@ -91,15 +147,11 @@ class RouterGroup(TyperGroup):
     def _ask_plugins(self) -> None:
         if not self._asked:
             self._asked = True
-            from router_sdk.cli.extensions import plugin_commands
-
             for name, brought in plugin_commands(taken=self.commands).items():
                 self.add_command(brought, name)
 
 
 def _report_usage(error: Exception, message: str, *, as_json: bool) -> int:
-    from router_sdk.errors import InvalidInputError
-
     context = getattr(error, "ctx", None)
     if not message:  # a group was called without a command, and has shown its help
         return BAD_INPUT
@@ -107,6 +159,64 @@ def _report_usage(error: Exception, message: str, *, as_json: bool) -> int:
         message = f"{message.rstrip('.')} (see {context.command_path} --help)"
     report_fault(InvalidInputError(message), as_json=as_json, verbose=False)
     return BAD_INPUT if getattr(error, "exit_code", BAD_INPUT) == BAD_INPUT else OTHER
+
+
+def plugin_commands(taken: Collection[str]) -> dict[str, Any]:
+    """Every command and group of commands that an installed plugin adds, by name.
+
+    A plugin that raises, or claims a name that is taken, is passed over with a warning: the others still work.
+
+    Args:
+        taken: Names of the built-in commands.
+    """
+    from router_sdk.plugins import PluginRegistry
+
+    try:
+        registry = PluginRegistry.load()
+    except RouterError as error:
+        _log.warning("plugins cannot add commands: %s", error)
+        return {}
+    found: dict[str, Any] = {}
+    for implementation in registry.hook.register_commands.get_hookimpls():
+        plugin = implementation.plugin_name
+        try:
+            brought = _commands(implementation.function)
+        except FAULTS as error:
+            let_end(error)
+            _log.warning("plugin %s: register_commands raised %s: %s", plugin, type(error).__name__, error)
+            continue
+        for name, made in brought.items():
+            if name in taken or name in found:
+                _log.warning("plugin %s: a command %r exists already; its own is left out", plugin, name)
+            else:
+                found[name] = made
+    return found
+
+
+def _imported(name: str, place: _Place) -> Any:
+    """A built-in command."""
+    made = getattr(import_module(f"router_sdk.cli.commands.{place.module}"), place.function)
+
+    def register(cli: typer.Typer) -> None:
+        if isinstance(made, typer.Typer):
+            cli.add_typer(made, name=name, rich_help_panel=place.panel)
+        else:
+            cli.command(name, rich_help_panel=place.panel, context_settings=dict(place.context))(command(made))
+
+    return _commands(register)[name]
+
+
+def _commands(register: Callable[..., object]) -> dict[str, Any]:
+    """What is registered, collected apart so that it can neither replace nor break anything."""
+    own = typer.Typer(rich_markup_mode="rich")
+
+    @own.callback()
+    def _keep_as_group() -> None:
+        """Typer makes a group of one command only where there is a callback."""
+
+    register(cli=own)
+    brought: dict[str, Any] = getattr(typer.main.get_command(own), "commands", {})
+    return brought
 
 
 def _show_version(wanted: bool) -> None:
@@ -133,29 +243,3 @@ def _root(
     """Decides which agent gets which task, and gets better at it from what happened."""
     if context.invoked_subcommand is None:
         context.get_help()
-
-
-app.command("demo", rich_help_panel=_START)(command(demo.demo))
-app.command("init", rich_help_panel=_START)(command(init.init))
-app.command("route", rich_help_panel=_WORK)(command(route.route))
-app.command("record", rich_help_panel=_WORK)(command(record.record))
-app.add_typer(agents.app, name="agents", rich_help_panel=_WORK)
-app.command("status", rich_help_panel=_WORK)(command(status.status))
-app.command("retrain", rich_help_panel=_FIT)(command(fitting.retrain))
-app.command("pretrain", rich_help_panel=_FIT)(command(fitting.pretrain))
-app.command("versions", rich_help_panel=_FIT)(command(versions.versions))
-app.command("report", rich_help_panel=_FIT)(command(versions.report))
-app.command("promote", rich_help_panel=_FIT)(command(versions.promote))
-app.command("rollback", rich_help_panel=_FIT)(command(versions.rollback))
-app.command("pin", rich_help_panel=_FIT)(command(pinning.pin))
-app.command("unpin", rich_help_panel=_FIT)(command(pinning.unpin))
-app.command("export", rich_help_panel=_DATA)(command(export.export))
-app.command("import", rich_help_panel=_DATA)(command(importing.import_file))
-app.command("predict", rich_help_panel=_DATA)(command(predict.predict))
-app.command("snapshot", rich_help_panel=_DATA)(command(keeping.snapshot))
-app.command("archive", rich_help_panel=_DATA)(command(keeping.archive))
-app.command("forget", rich_help_panel=_DATA)(command(keeping.forget))
-app.command("backup", rich_help_panel=_DATA)(command(keeping.backup))
-app.command("restore", rich_help_panel=_DATA)(command(keeping.restore))
-app.add_typer(plugins.app, name="plugins", rich_help_panel=_EXTEND)
-app.command("bench", rich_help_panel=_EXTEND, context_settings={"ignore_unknown_options": True})(command(bench.bench))

@@ -1,25 +1,34 @@
-"""What every command is told, whichever it is: where the store is, what is configured, and how to speak."""
+"""One call of the command line: the options that every command has, and texts as the values that they spell."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+import inspect
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, get_type_hints
 
 import typer
 
-from router_sdk.cli.screen import Screen
-from router_sdk.errors import InvalidConfigError, StoreUnavailableError
+from router_sdk.cli.screen import Screen, logging_to
+from router_sdk.errors import InvalidConfigError, InvalidInputError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
     from router_sdk.router import Router
 
+
 CONFIG_FILES = tuple(Path(f"router.{ending}") for ending in ("toml", "yaml", "yml", "json"))
 """One of them is read where it stands in the current folder and no other file is named."""
 
 _PANEL = "Options of every command"
+
+P = ParamSpec("P")
+STDIN = "-"
+"""Stands for standard input wherever a text or a file is asked for."""
 
 
 @dataclass(frozen=True)
@@ -115,3 +124,81 @@ class Invocation:
         if brief:
             settings.setdefault("retrain", False)
         return Router(config=self.config, **settings)
+
+
+_SHARED = tuple(field.name for field in fields(Invocation))
+
+
+def command(function: Callable[Concatenate[Invocation, P], None]) -> Callable[..., None]:
+    """Give a command the options that all of them have, in the form in which Typer reads a signature.
+
+    Args:
+        function: Takes an ``Invocation``, then its own arguments and options as Typer declares them.
+    """
+    first, *own = inspect.signature(function).parameters.values()
+    hints = get_type_hints(function, include_extras=True)
+    shared = get_type_hints(Invocation, include_extras=True)
+    hints = {name: hint for name, hint in hints.items() if name not in ("return", first.name)}
+    hints.update({name: shared[name] for name in _SHARED})
+    parameters = [*own, *(inspect.signature(Invocation).parameters[name] for name in _SHARED)]
+
+    @wraps(function)
+    def run(**arguments: Any) -> None:
+        invocation = Invocation(**{name: arguments.pop(name) for name in _SHARED})
+        with logging_to(invocation.log_file, verbose=invocation.verbose, as_json=invocation.as_json):
+            function(invocation, **arguments)  # type: ignore[call-arg]
+
+    # Typer keeps the ends of lines; a terminal has its own width.
+    paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+    run.__doc__ = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    run.__annotations__ = hints
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[parameter.name])
+            for parameter in parameters
+        ]
+    )
+    return run
+
+
+def typed_pairs(given: Sequence[str], option: str) -> dict[str, Any]:
+    """``["mape=12.5", "region=EU"]`` as a mapping: numbers, true and false are read as such, all else is text.
+
+    Quotes make a text of anything: ``zip='"12345"'``.
+
+    Raises:
+        InvalidInputError: if one has no ``=``, or a name stands twice.
+    """
+    found: dict[str, Any] = {}
+    for pair in given:
+        name, separator, value = pair.partition("=")
+        if not separator or not name:
+            raise InvalidInputError(f"{option} {pair!r}: expected name=value")
+        if name in found:
+            raise InvalidInputError(f"{option} {name!r} is given twice")
+        found[name] = _typed(value)
+    return found
+
+
+def readable(source: str) -> str:
+    """A file that can be read, or ``-``; asked before there is a store.
+
+    Raises:
+        InvalidInputError: if there is no such file.
+    """
+    if source != STDIN and not Path(source).is_file():
+        raise InvalidInputError(f"cannot read {source}: no such file")
+    return source
+
+
+def text_or_stdin(value: str) -> str:
+    """The text itself, or what stands on standard input where it is ``-``."""
+    return sys.stdin.read().strip() if value == STDIN else value
+
+
+def _typed(value: str) -> Any:
+    try:
+        spelled = json.loads(value, parse_constant=str)
+    except ValueError:
+        return value
+    return spelled if isinstance(spelled, (bool, int, float, str)) else value

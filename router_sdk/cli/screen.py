@@ -1,22 +1,30 @@
-"""Where answers go: tables for people, or JSON for programs; progress only where somebody watches."""
+"""Where answers, faults and the log go: tables for people, or JSON for programs."""
 
 from __future__ import annotations
 
 import json
+import logging
 import math
+import sqlite3
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.cli.tables import visible
+from router_sdk.errors import InvalidInputError, RouterError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+
 Tell = Callable[[str, float | None], None]
 """Takes what is going on, and the share done in [0, 1], or None where nobody knows the whole."""
+
+_LOGGER = "router_sdk"
 
 
 def plain(value: Any) -> Any:
@@ -112,3 +120,114 @@ def _console(*, stderr: bool = False) -> Console:
 def _ascii() -> bool:
     """Whether stdout cannot hold every character."""
     return (sys.stdout.encoding or "ascii").lower().replace("-", "") != "utf8"
+
+
+class _JsonLine(logging.Formatter):
+    """One JSON object per line, for a stderr that a program reads."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps({"log": line})
+
+
+class _Line(logging.Formatter):
+    """A level and a message; a traceback only where it was asked for."""
+
+    def __init__(self, *, tracebacks: bool) -> None:
+        super().__init__()
+        self._tracebacks = tracebacks
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = f"{record.levelname.lower()}: {record.getMessage()}"
+        if record.exc_info and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            line += (
+                f"\n{self.formatException(record.exc_info)}"
+                if self._tracebacks
+                else f" ({type(error).__name__}: {error})"
+            )
+        return line
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not that the store cannot be written: a command that fails for it says so itself."""
+    return not (record.exc_info and isinstance(record.exc_info[1], StoreUnavailableError))
+
+
+@contextmanager
+def logging_to(log_file: Path | None, *, verbose: bool, as_json: bool) -> Iterator[None]:
+    """Send the SDK's log to stderr (warnings, or everything) and to a file (everything) for a while.
+
+    Raises:
+        InvalidInputError: if the file cannot be written.
+    """
+    logger = logging.getLogger(_LOGGER)
+    level, propagate = logger.level, logger.propagate
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    handlers[0].setLevel(logging.DEBUG if verbose else logging.WARNING)
+    if not verbose:
+        handlers[0].addFilter(_is_news)
+    handlers[0].setFormatter(_JsonLine() if as_json else _Line(tracebacks=verbose))
+    if log_file is not None:
+        try:
+            handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
+        except OSError as error:
+            raise InvalidInputError(f"cannot write the log to {log_file}: {error.strerror}") from error
+        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logger.setLevel(logging.DEBUG if verbose or log_file is not None else logging.WARNING)
+    logger.propagate = False
+    for handler in handlers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            logger.removeHandler(handler)
+            handler.close()
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+OTHER, BAD_INPUT = 1, 2
+"""Exit codes; 2 is what was typed or handed in, 1 is everything else."""
+
+
+def report_fault(error: Exception, *, as_json: bool, verbose: bool) -> int:
+    """Say what is wrong on stderr; the traceback only where it was asked for.
+
+    Returns:
+        The exit code.
+    """
+    message, code = describe_fault(error)
+    trace = "".join(traceback.format_exception(error)) if verbose else ""
+    if as_json:
+        told = {"type": type(error).__name__, "message": message, "exit_code": code}
+        print(json.dumps({"error": {**told, **({"traceback": trace} if trace else {})}}), file=sys.stderr)  # noqa: T201
+    else:
+        from rich.console import Console
+        from rich.text import Text
+
+        console = Console(stderr=True, highlight=False)
+        line = Text.assemble(trace, ("error: ", "bold red"), visible(message))
+        console.print(line, soft_wrap=not console.is_terminal)
+    return code
+
+
+def describe_fault(error: Exception) -> tuple[str, int]:
+    """A fault in words, and the exit code that goes with it."""
+    if isinstance(error, RouterError):
+        return str(error), BAD_INPUT if isinstance(error, (InvalidInputError, LookupError)) else OTHER
+    if "pydantic" in sys.modules:  # nothing else raises its errors
+        from pydantic import ValidationError
+
+        from router_sdk.records.record import describe
+
+        if isinstance(error, ValidationError):
+            return describe(error), BAD_INPUT
+    if isinstance(error, sqlite3.Error):
+        return f"the store cannot be read: {error}", OTHER
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror, OTHER
+    return f"unexpected {type(error).__name__}: {error}; --verbose shows where", OTHER

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
 
-from router_sdk.cli.options import STDIN
+from router_sdk.cli.invocation import STDIN
 from router_sdk.errors import InvalidInputError, RouterClosedError, RouterError, StoreError
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from router_sdk.demo.page import render_page
 from router_sdk.demo.report import DemoReport
-from router_sdk.demo.settings import DemoConfig
-from router_sdk.demo.story import Progress, run_demo
+from router_sdk.demo.story import DemoConfig, Progress, run_demo
 
 __all__ = ["DemoConfig", "DemoReport", "Progress", "render_page", "run_demo"]

@@ -2,20 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from router_sdk.demo.columns import Columns, find_columns
-from router_sdk.demo.sidecar import described_agent, read_sidecar
-from router_sdk.demo.stream import StreamItem
-from router_sdk.demo.table import MAX_BAD_LINES, BadLine, BadLines, Row, read_rows
-from router_sdk.errors import InvalidInputError
+import numpy as np
+
+from router_sdk.demo.stream import Phase, Stream, StreamItem
+from router_sdk.demo.table import MAX_BAD_LINES, BadLine, BadLines, Columns, Row, find_columns, read_rows
+from router_sdk.errors import InvalidAgentError, InvalidInputError
 from router_sdk.exchange.columns import ColumnMapping
 from router_sdk.exchange.observations import MappingLike
 from router_sdk.records import Agent, Task
+
+SOURCES = {
+    "clinc150": "clinc/oos-eval, CC BY 3.0; Larson et al., EMNLP 2019",
+    "banking77": "PolyAI task-specific-datasets, CC BY 4.0; Casanueva et al. 2020",
+    "gsm8k_two_models": "lm-sys/RouteLLM evaluations (Mixtral-8x7B and GPT-4), Apache-2.0",
+    "mmlu_two_models": "lm-sys/RouteLLM evaluations (Mixtral-8x7B and GPT-4), Apache-2.0",
+    "nine_models": "ulab-uiuc/LLMRouter, MIT",
+}
+"""Attribution by the file's name without its endings."""
+
+TYPICAL_TOKENS = 1_000
+"""Tokens in and out that an expected cost per call is worked out for, from prices per million."""
+
+AGENT_FIELDS = frozenset(Agent.model_fields) - {"name"}
+
+PHASES = 4
+LISTED_SKILLS = 40
+
+
+def read_sidecar(data: Path) -> dict[str, dict[str, Any]]:
+    """What stands beside a data file about its agents: name to fields of :class:`Agent`; empty without a file.
+
+    Besides an agent's own fields, ``usd_per_mtok_in`` and ``usd_per_mtok_out`` are understood as prices.
+
+    Raises:
+        InvalidInputError: if the file is not a JSON object of objects.
+    """
+    path = data.with_name(data.name.split(".")[0] + ".agents.json")
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InvalidInputError(f"{path.name}: cannot be read as JSON ({error})") from error
+    if not isinstance(found, dict) or not all(isinstance(fields, dict) for fields in found.values()):
+        raise InvalidInputError(
+            f'{path.name}: expected an object with an object per agent, such as {{"name": {{"description": …}}}}'
+        )
+    return {name: _agent_fields(fields) for name, fields in found.items()}
+
+
+def described_agent(name: str, fields: Mapping[str, Any], source: str) -> Agent:
+    """An agent of a data set.
+
+    Raises:
+        InvalidAgentError: if its name or a field is malformed; the message names ``source``.
+    """
+    try:
+        return Agent(name, **fields)
+    except InvalidAgentError as error:
+        raise InvalidAgentError(f"{source}: agent {name!r:.60}: {error}") from None
+
+
+def _agent_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    known = {key: value for key, value in fields.items() if key in AGENT_FIELDS}
+    other = {key: value for key, value in fields.items() if key not in AGENT_FIELDS}
+    prices = [other[key] for key in ("usd_per_mtok_in", "usd_per_mtok_out") if isinstance(other.get(key), (int, float))]
+    if prices:
+        known.setdefault("cost_usd", sum(prices) / len(prices) * TYPICAL_TOKENS / 1e6)
+    if other:
+        known["metadata"] = {**known.get("metadata", {}), **other}
+    return known
 
 
 def is_train(split: str | None) -> bool:
@@ -171,3 +235,103 @@ def _word(values: dict[str, Any], column: str | None) -> str | None:
     """A cell as a word; None where there is no such column or it is empty."""
     value = None if column is None else values.get(column)
     return None if value is None or value == "" else str(value)
+
+
+def dataset_stream(dataset: Dataset, *, warm_start: int = 20, max_tasks: int = 10_000, seed: int = 0) -> Stream:
+    """Make a stream of a data set: training rows before the others, each part shuffled.
+
+    Args:
+        dataset: What was read.
+        warm_start: Labelled texts per agent, drawn from the training rows, that become the agents' ``examples``
+            and are left out of the stream; sets with scores have no labels and get none.
+        max_tasks: Draw this many tasks at random where there are more.
+        seed: The same seed gives the same stream.
+
+    Raises:
+        InvalidInputError: if too few rows are left to play.
+    """
+    rng = np.random.default_rng(seed)
+    train = [row for row in dataset.rows if is_train(row.split)]
+    held_out = [row for row in dataset.rows if not is_train(row.split)]
+    # A split that was asked for by name may be a held-out one alone: then it is all there is to learn from.
+    given = {} if dataset.columns.has_scores else _warm_start(train or held_out, warm_start, rng)
+    taken = {id(row) for rows in given.values() for row in rows}
+    parts = [_shuffled([row for row in part if id(row) not in taken], rng) for part in (train, held_out)]
+    left = sum(len(part) for part in parts)
+    if left < 2 * PHASES:
+        raise InvalidInputError(f"{dataset.name}: only {left} tasks left to play; give more rows or less warm start")
+    share = min(1.0, max_tasks / left)
+    first, second = ([*part[: round(share * len(part))]] for part in parts)
+    phases = _phases(first, second)
+    return Stream(
+        title=dataset.name,
+        agents=tuple(_described(agent, given.get(agent.name, []), train) for agent in dataset.agents),
+        phases=tuple(phases),
+        notes=(*_notes(dataset, given, len(first) + len(second), left, seed), *_unfit(phases)),
+    )
+
+
+def _warm_start(rows: Sequence[DatasetRow], count: int, rng: np.random.Generator) -> dict[str, list[DatasetRow]]:
+    by_agent: dict[str, list[DatasetRow]] = defaultdict(list)
+    for row in rows:
+        if row.item.best is not None:
+            by_agent[row.item.best].append(row)
+    # Never more than a third of what there is, so that a small file has something left to play.
+    return {name: _shuffled(found, rng)[: min(count, len(found) // 3)] for name, found in by_agent.items()}
+
+
+def _shuffled(rows: Sequence[DatasetRow], rng: np.random.Generator) -> list[DatasetRow]:
+    return [rows[i] for i in rng.permutation(len(rows))]
+
+
+def _described(agent: Agent, given: Sequence[DatasetRow], train: Sequence[DatasetRow]) -> Agent:
+    """Give an agent its examples and, where nobody described it, its name and the names of its skills."""
+    skills = dict.fromkeys(row.detail for row in train if row.detail and row.item.best == agent.name)
+    words = ", ".join([agent.name, *list(skills)[:LISTED_SKILLS]]).replace("_", " ")
+    examples = (*agent.examples, *(row.item.task.text for row in given))
+    return agent.model_copy(update={"description": agent.description or words, "examples": examples})
+
+
+def _phases(first: list[DatasetRow], second: list[DatasetRow]) -> list[Phase]:
+    """Quarters of the stream; with a held-out part, thirds of the training rows and then that part."""
+    stretches = PHASES - 1 if first and second else PHASES
+    words = "third of train" if first and second else "quarter"
+    learning, held_out = (first, second) if first else (second, [])
+    edges = [round(i * len(learning) / stretches) for i in range(stretches + 1)]
+    phases = [
+        Phase(f"{ordinal} {words}", [row.item for row in learning[start:end]])
+        for ordinal, start, end in zip(("1st", "2nd", "3rd", "4th"), edges, edges[1:], strict=False)
+    ]
+    if held_out:
+        names = dict.fromkeys((row.split or "").removeprefix("oos_") for row in held_out)
+        phases.append(Phase(" + ".join(sorted(names)), [row.item for row in held_out]))
+    return phases
+
+
+def _notes(dataset: Dataset, given: dict[str, list[DatasetRow]], played: int, left: int, seed: int) -> list[str]:
+    drawn = f"{played:,} of {left:,} tasks, drawn" if played < left else f"{played:,} tasks,"
+    what = "scores" if dataset.columns.has_scores else f"column “{dataset.columns.label}”"
+    notes = [
+        f"{dataset.name}: {drawn} in random order (seed {seed}); rewards from {what}. "
+        "The router sees the reward of the agent it chose alone, and routes each task before it learns from it."
+    ]
+    if shown := sum(len(rows) for rows in given.values()):
+        notes.append(
+            f"Warm start: {shown:,} labelled texts, at most {max(len(rows) for rows in given.values())} per agent, "
+            "were given as the agents' examples and are not in the stream."
+        )
+    if source := SOURCES.get(dataset.name):
+        notes.append(f"Source: {source}.")
+    if dataset.bad_lines:
+        shown_lines = ", ".join(f"{bad.line} ({bad.reason:.80})" for bad in dataset.bad_lines[:3])
+        notes.append(f"{len(dataset.bad_lines)} malformed lines were left out: {shown_lines}.")
+    return notes
+
+
+def _unfit(phases: Sequence[Phase]) -> list[str]:
+    """Say where more tasks fit no agent than elsewhere, because the reward falls there for everybody but the oracle."""
+    shares = [sum(item.best is None for item in phase.items) / len(phase.items) for phase in phases]
+    if max(shares) - min(shares) < 0.02:
+        return []
+    listed = ", ".join(f"{share:.0%} in “{phase.name}”" for phase, share in zip(phases, shares, strict=True))
+    return [f"Tasks that fit no agent, on which every choice of one earns nothing: {listed}."]

@@ -2,23 +2,87 @@
 
 A session is a small game. Its state is a fitted model (MAPE, R², open business flags, the decay of television
 advertising …). One of three agents acts on it; whether that moves the session on depends on what a hidden
-:class:`~router_sdk.demo.analyst.Analyst` wants at that moment.
+:class:`Analyst` wants at that moment. Sessions become a stream that any router can be replayed on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from itertools import islice
 
-from router_sdk.demo.analyst import AGENT_NAMES, BUSINESS_ANALYST, DATA_SCIENTIST, INDUSTRIES, STAKEHOLDER, Analyst
+import numpy as np
+
+from router_sdk.demo.stream import Phase, Probe, Stream, StreamItem
 from router_sdk.records import Agent, FeatureValue, Outcome, Task
+from router_sdk.rewards import OutcomeReward
 
-if TYPE_CHECKING:
-    import numpy as np
+DATA_SCIENTIST = "data_scientist"
+BUSINESS_ANALYST = "business_analyst"
+STAKEHOLDER = "stakeholder"
+AGENT_NAMES = (DATA_SCIENTIST, BUSINESS_ANALYST, STAKEHOLDER)
+
+# What each industry changes: (tolerated MAPE in points, weight of business flags). Demand in telecommunications
+# is noisy by nature; in pharmaceuticals an implausible coefficient is a matter for the regulator.
+INDUSTRIES = {
+    "CPG": (0.0, 1.0),
+    "Retail": (1.0, 1.0),
+    "Automotive": (0.0, 1.2),
+    "Telecom": (4.0, 0.8),
+    "Pharma": (-1.0, 2.0),
+}
 
 HELPS_IF_WANTED = 0.94
 HELPS_IF_NOT = 0.10
+MAX_ITERATIONS = 8
+BERT: dict[str, object] = {"update": "head", "wait_for_encoder": True, "confidence_threshold": 0.7}
+"""Fits during the stream refit the head, which takes seconds; adapters in the encoder would take minutes on a CPU.
+Where the transformer is not sure of a state told in words, the bandit knows its numbers."""
+PROBES = 60
+"""Tasks of each kind that show whether the old is forgotten for the new."""
+FOLLOWS_ANALYST = 0.85
+"""How often the recorded sessions went where the analyst wanted; the other turns took a random agent."""
+RULES: tuple[dict[str, object], ...] = (
+    {"agent": DATA_SCIENTIST, "when": "mape > 15", "name": "poor fit"},
+    {"agent": BUSINESS_ANALYST, "when": "business_flags >= 2", "name": "open flags"},
+    {"agent": STAKEHOLDER, "when": "mape <= 15", "name": "good enough to show"},
+)
+"""What a team would write down on day one: right for the analyst that the synthetic data are made with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Analyst:
+    """Judges an optimisation session and wants one agent to go on.
+
+    Args:
+        strictness: 0 is the analyst that synthetic data are made with; 1 asks for a MAPE six points lower,
+            for a better R², and accepts no open business flag.
+        sharpness: How firmly the analyst sticks to the judgement; a small number is a coin toss.
+    """
+
+    strictness: float = 0.0
+    sharpness: float = 3.0
+
+    def preferences(self, state: SessionState) -> dict[str, float]:
+        """Probability that each agent is the one the analyst wants next; they sum to 1."""
+        slack, flag_weight = INDUSTRIES[state.industry]
+        tolerated_mape = 13.0 - 6.0 * self.strictness + slack
+        wanted_r2 = 0.70 + 0.10 * self.strictness
+        tolerated_flags = 1.4 - 1.1 * self.strictness
+        implausible = max(0.0, abs(state.tv_adstock_decay - 0.5) - 0.25) * 6.0
+        needs = {
+            DATA_SCIENTIST: (state.mape - tolerated_mape) / 3.0 + max(0.0, wanted_r2 - state.r2) * 4.0,
+            BUSINESS_ANALYST: flag_weight * (state.business_flags - tolerated_flags) + implausible,
+            STAKEHOLDER: -1.5 if state.iteration == 1 else 0.0,
+        }
+        # The same agent twice in a row has little new to say.
+        if len(state.history) >= 2 and state.history[-1] == state.history[-2]:
+            needs[state.history[-1]] -= 0.8
+        peak = max(needs.values())
+        weights = {name: math.exp(self.sharpness * (need - peak)) for name, need in needs.items()}
+        total = sum(weights.values())
+        return {name: weight / total for name, weight in weights.items()}
 
 
 def marketing_mix_agents() -> tuple[Agent, ...]:
@@ -211,3 +275,76 @@ class MarketingMixSession:
             latency_ms=round(float((profile.latency_ms or 0.0) * rng.lognormal(0.0, 0.3)), 1),
             cost_usd=round(float((profile.cost_usd or 0.0) * rng.lognormal(0.0, 0.2)), 5),
         )
+
+
+def generate_turns(sessions: int, *, strictness: float = 0.0, seed: int = 0) -> Iterator[Turn]:
+    """Play whole sessions and yield their turns.
+
+    Args:
+        sessions: How many.
+        strictness: Of the analyst, in [0, 1].
+        seed: The same seed gives the same turns.
+    """
+    rng = np.random.default_rng([seed, round(strictness * 1_000)])
+    analyst = Analyst(strictness)
+    for number in range(sessions):
+        session = MarketingMixSession(f"{seed}-{strictness:g}-{number:05d}", analyst, rng)
+        while not session.signed_off and session.state.iteration <= MAX_ITERATIONS:
+            turn = session.turn()
+            yield turn
+            agent = turn.wanted if rng.random() < FOLLOWS_ANALYST else AGENT_NAMES[rng.integers(len(AGENT_NAMES))]
+            session.advance(agent, turn.outcomes[agent])
+
+
+def marketing_mix_stream(
+    sessions: int, *, strictness: float = 1.0, seed: int = 0, past_sessions: int = 0, words: bool = False
+) -> Stream:
+    """Half the sessions with the synthetic analyst, then half with a stricter one.
+
+    Args:
+        sessions: In both phases together, at least 2.
+        strictness: Of the second analyst, in [0, 1].
+        seed: The same seed gives the same stream.
+        past_sessions: Synthetic sessions from before, to pre-train on.
+        words: Whether the states' texts go along.
+    """
+    half = sessions // 2
+
+    def item(turn: Turn) -> StreamItem:
+        return _item(turn, words)
+
+    return Stream(
+        title="Marketing-mix optimisation",
+        agents=marketing_mix_agents(),
+        phases=(
+            Phase("synthetic analyst", [item(turn) for turn in generate_turns(sessions - half, seed=seed)]),
+            Phase(
+                "stricter analyst",
+                [item(turn) for turn in generate_turns(half, strictness=strictness, seed=seed + 1)],
+            ),
+        ),
+        past=[(turn.state.task(words=words), turn.wanted) for turn in generate_turns(past_sessions, seed=seed + 2)],
+        probes={
+            name: [
+                _probe(turn, words) for turn in islice(generate_turns(PROBES, strictness=how, seed=seed + 3), PROBES)
+            ]
+            for name, how in (("old sessions", 0.0), ("new sessions", strictness))
+        },
+        strategy={"heuristic": {"rules": RULES}, **({"bert": BERT} if words else {})},
+        notes=(
+            f"{sessions:,} generated sessions. Their states are fixed in advance, so every contender meets the same "
+            "tasks and, for the same choice, the same outcome.",
+        ),
+    )
+
+
+def _probe(turn: Turn, words: bool) -> Probe:
+    return turn.state.task(words=words), max(turn.preferences, key=turn.preferences.__getitem__)
+
+
+def _item(turn: Turn, words: bool) -> StreamItem:
+    reward = OutcomeReward()
+    rewards = {name: reward(outcome.signals(), name) or 0.0 for name, outcome in turn.outcomes.items()}
+    # The oracle knows the analyst's mind, not the toss of the coin.
+    best = max(turn.preferences, key=turn.preferences.__getitem__)
+    return StreamItem(turn.state.task(words=words), rewards, best, turn.outcomes)

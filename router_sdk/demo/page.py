@@ -1,66 +1,50 @@
-"""The report as one self-contained HTML page: inline style and SVG, nothing from outside."""
+"""The report as one self-contained HTML page: nothing from outside."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from string import Template
 
-from router_sdk.demo.adaptation_page import adaptation_sections
-from router_sdk.demo.curve_chart import LINE_CLASSES, learning_curve
-from router_sdk.demo.page_style import STYLE
-from router_sdk.demo.report import BEST_SINGLE, HEURISTIC, ORACLE, ROUTER, DemoReport, Series
-from router_sdk.demo.shares_chart import shares_chart
-from router_sdk.demo.summary import OTHERS
-from router_sdk.evaluation.drawing.page import figure_list, html_page, html_table
+from router_sdk.demo.report import (
+    BEST_SINGLE,
+    HEURISTIC,
+    ORACLE,
+    OTHERS,
+    RANDOM,
+    ROUTER,
+    Adaptation,
+    DemoReport,
+    FitMark,
+    Latency,
+    Series,
+)
+from router_sdk.pages.charts import COLOURS, Line, chart, curve_chart
+from router_sdk.pages.page import figure_list, html_page, html_table, page_file, verdict_list
 
-BAND_CLASSES = 7
+CONTENDERS = {RANDOM: "random", ORACLE: "oracle", BEST_SINGLE: "single", HEURISTIC: "heuristic", ROUTER: "router"}
+"""Colour of each contender, in the order in which they are drawn: the router lies on top."""
 
 
 def render_page(report: DemoReport) -> str:
     """Render the report; the same report gives the same page."""
-    phases = [(phase.name, phase.start, phase.end) for phase in report.phases]
-    title = f"{report.title}: who should answer, and how the router learnt it"
-    return html_page(
-        title,
-        STYLE,
-        f"""<p class="eyebrow">{_eyebrow(report)}</p>
-<h1>{escape(headline(report))}</h1>
-<p class="lead">{escape(_lead(report))}</p>
-{_figures(report)}
-<section>
-<h2>Reward as the outcomes come back</h2>
-<p class="sub">Moving average over {report.curve.window:,} tasks; all contenders meet the same stream.</p>
-<div class="scroll">{learning_curve(report)}</div>
-</section>
-<div class="pair">
-<section>
-<h2>Who answered</h2>
-<p class="sub">Share of tasks that each strategy decided</p>
-{shares_chart(report.answered, phases, _classes(report.answered), "Share of tasks by strategy")}
-</section>
-<section>
-<h2>Who got the task</h2>
-<p class="sub">Share of tasks that each agent was given</p>
-{shares_chart(report.chosen, phases, _classes(report.chosen), "Share of tasks by agent")}
-</section>
-</div>
-<section>
-<h2>Reward by phase</h2>
-<p class="sub">Mean reward in [0, 1]. Regret is the reward left lying against the oracle, in sum.</p>
-<div class="scroll">{_table(report)}</div>
-{_verdicts(report)}
-</section>
-{adaptation_sections(report)}
-<section>
-<h2>How the outcomes came back</h2>
-<p class="sub">Each was joined with its decision and counted once; what never came back is unknown, not a failure.</p>
-<div class="scroll">{_row_table(report.feedback, "Decisions whose outcome came")}</div>
-</section>
-<section class="notes">
-<h2>What to know about these numbers</h2>
-{"".join(f"<p>{escape(note)}</p>" for note in report.notes)}
-</section>""",
+    body = Template(page_file("page.html", __package__)).substitute(
+        eyebrow=_eyebrow(report),
+        headline=escape(headline(report)),
+        lead=escape(_lead(report)),
+        figures=_figures(report),
+        window=f"{report.curve.window:,}",
+        curve=_curve(report),
+        answered=_shares(report, report.answered, "Share of tasks by strategy"),
+        chosen=_shares(report, report.chosen, "Share of tasks by agent"),
+        rewards=_table(report),
+        verdicts=verdict_list((c.verdict, c.sentence) for c in report.comparisons),
+        adaptation=_adaptation(report.adaptation),
+        feedback=_row_table(report.feedback, "Decisions whose outcome came"),
+        notes="".join(f"<p>{escape(note)}</p>" for note in report.notes),
     )
+    title = f"{report.title}: who should answer, and how the router learnt it"
+    return html_page(title, body, page_file("page.css", __package__))
 
 
 def headline(report: DemoReport) -> str:
@@ -109,11 +93,44 @@ def _figures(report: DemoReport) -> str:
     return figure_list(figures)
 
 
+def _curve(report: DemoReport) -> str:
+    """Each contender's moving average of the reward."""
+    curve = report.curve
+    lines = [
+        Line(
+            report.label(name),
+            curve.values[name],
+            kind,
+            width=3.0 if name == ROUTER else 1.8,
+            dash=name == ORACLE,
+        )
+        for name, kind in CONTENDERS.items()
+        if name in curve.values
+    ]
+    title = f"Moving average of the reward over {curve.window} tasks, by contender"
+    return chart(title, "tasks routed", curve.positions, lines, unit="unit", phases=_phases(report), height=380)
+
+
+def _shares(report: DemoReport, series: Series, title: str) -> str:
+    """How the stream was shared out, the largest at the bottom."""
+    last = COLOURS - 1
+    bands = [
+        Line(name, (values[0], *values), f"s{last if name == OTHERS else min(number, last)}")
+        for number, (name, values) in enumerate(series.values.items())
+    ]
+    edges = [0, *series.positions]
+    return chart(title, "tasks routed", edges, bands, unit="percent", stacked=True, phases=_phases(report))
+
+
+def _phases(report: DemoReport) -> list[tuple[str, float, float]]:
+    return [(phase.name, phase.start, phase.end) for phase in report.phases]
+
+
 def _table(report: DemoReport) -> str:
     heads = ["", *(phase.name for phase in report.phases), "overall", "regret"]
     rows = []
     for contender in sorted(report.contenders, key=lambda name: -report.rewards[name]):
-        kind = LINE_CLASSES[contender]
+        kind = CONTENDERS[contender]
         name = f'<span class="key {kind}"></span>{escape(report.label(contender))}'
         means = [*(phase.rewards[contender] for phase in report.phases), report.rewards[contender]]
         cells = [name, *(f"{mean:.3f}" for mean in means), f"{report.regret[contender]:,.0f}"]
@@ -121,17 +138,46 @@ def _table(report: DemoReport) -> str:
     return html_table(heads, rows)
 
 
-def _verdicts(report: DemoReport) -> str:
-    items = (f'<li><b class="{c.verdict}">{c.verdict}</b>{escape(c.sentence)}</li>' for c in report.comparisons)
-    return f'<ul class="verdicts">{"".join(items)}</ul>'
-
-
 def _row_table(counts: Mapping[str, int], name: str) -> str:
     return html_table(["", *counts], [("", [escape(name), *(f"{value:,}" for value in counts.values())])])
 
 
-def _classes(series: Series) -> dict[str, str]:
-    """A colour for each band; the last one is kept for what was folded together."""
-    names: Sequence[str] = list(series.values)
-    last = BAND_CLASSES - 1
-    return {name: f"s{last if name == OTHERS else min(i, last)}" for i, name in enumerate(names)}
+def _adaptation(found: Adaptation | None) -> str:
+    """Accuracy on old and new sessions, and the fits; nothing where no strategy is fitted."""
+    if found is None or not found.accuracy:
+        return ""
+    return Template(page_file("adaptation.html", __package__)).substitute(
+        accuracy=curve_chart(found.accuracy, "Accuracy on old and new sessions", "tasks routed", unit="percent"),
+        confidence=curve_chart({"confidence": found.confidence}, "Mean confidence", "tasks routed", unit="percent"),
+        fits=_fits(found.fits),
+        latencies=_latencies(found),
+    )
+
+
+def _fits(fits: Sequence[FitMark]) -> str:
+    rows = [
+        (
+            "",
+            [
+                f"{fit.at:,}",
+                escape(fit.reason),
+                "" if fit.version is None else str(fit.version),
+                f"{fit.seconds:.0f} s",
+                escape(fit.state),
+                f'<span class="words">{escape(fit.words)}</span>',
+            ],
+        )
+        for fit in fits
+    ]
+    return html_table(["after tasks", "started by", "version", "took", "ended", "the gate"], rows)
+
+
+def _latencies(found: Adaptation) -> str:
+    named = (("while no fit ran", found.idle), ("during fits", found.during_fits))
+    rows = [("", [name, *_cells(latency)]) for name, latency in named if latency is not None]
+    return html_table(["route", "calls", "median", "99 %", "slowest"], rows)
+
+
+def _cells(latency: Latency) -> list[str]:
+    times = (latency.p50_us, latency.p99_us, latency.slowest_us)
+    return [f"{latency.calls:,}", *(f"{time / 1e3:,.1f} ms" for time in times)]

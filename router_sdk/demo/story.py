@@ -4,38 +4,154 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
-from router_sdk.demo.adaptation import LOOKS, Watch
-from router_sdk.demo.contenders import HeuristicAlone
-from router_sdk.demo.dataset_stream import dataset_stream
-from router_sdk.demo.datasets import read_dataset
-from router_sdk.demo.feedback import Delivery, FeedbackLoop
-from router_sdk.demo.report import DemoReport
-from router_sdk.demo.sessions import marketing_mix_stream
-from router_sdk.demo.settings import DemoConfig
-from router_sdk.demo.stream import Phase, Stream
-from router_sdk.demo.summary import Trace, summarise
+from router_sdk.demo.datasets import dataset_stream, read_dataset
+from router_sdk.demo.marketing_mix import marketing_mix_stream
+from router_sdk.demo.report import Adaptation, DemoReport, FitMark, Latency, Trace, summarise
+from router_sdk.demo.stream import Delivery, FeedbackLoop, Phase, Probe, Stream, StreamItem
+from router_sdk.demo.table import MAX_BAD_LINES
 from router_sdk.errors import FitError, InvalidInputError
+from router_sdk.exchange.columns import ColumnMapping
 from router_sdk.plugins import FIRST_PARTY, PluginRegistry
 from router_sdk.router import Router
 from router_sdk.strategy import Strategy
 
+if TYPE_CHECKING:
+    from router_sdk.training.fit import Fit
+
+LOOKS = 6
+"""How often each phase is interrupted to ask about the probes."""
+
 Progress = Callable[[str, float], None]
 """Called with what is going on and the share of the stream that is done, in [0, 1]."""
-
 REPORT_EVERY = 100
 RETRAIN_EVERY = 300
 """Fresh examples that make a fit due: few enough to see some, enough for the gate to judge them."""
 LOOK_S = 0.2
-
 LEARN_EVERY = 10
 """Tasks after which the stream waits for the learner. Real agents take seconds, so that a learner keeps up; this stream
 plays hours in seconds, and would otherwise show how fast the machine is instead of how well the router learns."""
+
+
+class DemoConfig(BaseModel):
+    """Configuration of ``run_demo``; unknown keys are errors.
+
+    Args:
+        data: A JSONL or CSV file of tasks to play instead of the scenario.
+        mapping: Where its text and label stand, where the usual names do not find them.
+        split: Play only rows whose ``split`` column says so.
+        warm_start: Labelled texts per agent that are given away as examples before the stream starts.
+        max_tasks: Longest stream that is drawn from the file.
+        max_bad_lines: Malformed lines that are set aside before the file is refused.
+        sessions: Sessions of the scenario, over both of its phases.
+        past_sessions: Synthetic sessions of the scenario to pre-train on, where a strategy of the chain is fitted.
+        strictness: Of the scenario's second analyst, in [0, 1].
+        strategies: The chain; None takes those of bert, thompson and heuristic that can serve here.
+        seed: Of the stream, the router and the fate of each outcome.
+        store: SQLite file to keep, which must not exist yet; None plays in a temporary folder.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    data: Path | None = None
+    mapping: ColumnMapping | None = None
+    split: str | None = None
+    warm_start: int = Field(default=20, ge=0)
+    max_tasks: int = Field(default=10_000, ge=1)
+    max_bad_lines: int = Field(default=MAX_BAD_LINES, ge=0)
+    sessions: int = Field(default=240, ge=20)
+    past_sessions: int = Field(default=100, ge=0)
+    strictness: float = Field(default=1.0, ge=0.0, le=1.0)
+    strategies: tuple[str, ...] | None = None
+    seed: int = Field(default=0, ge=0)
+    store: Path | None = None
+
+
+class HeuristicAlone:
+    """Ranks tasks with the heuristic strategy and nothing else; it neither explores nor learns.
+
+    Args:
+        stream: Whose agents and rules to use.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        settings: Mapping[str, object] = stream.strategy.get("heuristic", {})
+        self._router = Router(
+            agents=stream.agents, strategies=[("heuristic", settings)], store=":memory:", learning=False
+        )
+
+    def choices(self, items: Sequence[StreamItem]) -> list[str | None]:
+        """The favourite for each task; None where it says that no agent fits."""
+        ranked = (self._router.rank(item.task, top_k=1) for item in items)
+        return [found[0].agent if found else None for found in ranked]
+
+    def close(self) -> None:
+        """Release the router."""
+        self._router.close()
+
+
+@dataclass(slots=True)
+class Watch:
+    """Asks the router about tasks that it never learns from, and notes what fits do.
+
+    Args:
+        router: Whom to ask; nothing is logged, learnt or explored.
+        probes: Tasks with their right agents, by the kind of session they come from.
+    """
+
+    router: Router
+    probes: Mapping[str, Sequence[Probe]]
+    accuracy: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    confidence: list[tuple[int, float]] = field(default_factory=list)
+    fits: list[FitMark] = field(default_factory=list)
+    _seen: Fit | None = None
+
+    def look(self, now: int) -> None:
+        """Note the accuracy after ``now`` tasks."""
+        sure = []
+        for name, probes in self.probes.items():
+            found = self.router.evaluate([task for task, _ in probes], [label for _, label in probes])
+            self.accuracy.setdefault(name, []).append((now, found.accuracy))
+            if found.mean_confidence is not None:
+                sure.append(found.mean_confidence)
+        if sure:
+            self.confidence.append((now, float(np.mean(sure))))
+
+    def note_fit(self, now: int, fit: Fit | None) -> None:
+        """Note how a fit ended, once."""
+        if fit is None or fit.running or fit is self._seen:
+            return
+        self._seen = fit
+        version = fit.version
+        seconds = 0.0 if version is None else float(version.metrics.get("duration_s", 0.0))
+        number = None if version is None else version.version
+        self.fits.append(FitMark(now, fit.reason, fit.state, number, seconds, fit.words))
+
+    def report(self, route_ns: Sequence[int], fitting: Sequence[bool]) -> Adaptation:
+        """Sum up."""
+        times, busy = np.array(route_ns) / 1e3, np.array(fitting, dtype=bool)
+        return Adaptation(
+            accuracy={name: tuple(points) for name, points in self.accuracy.items()},
+            confidence=tuple(self.confidence),
+            fits=tuple(self.fits),
+            idle=_latency(times[~busy]),
+            during_fits=_latency(times[busy]),
+        )
+
+
+def _latency(times: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Latency | None:
+    if not len(times):
+        return None
+    p50, p99 = np.percentile(times, [50.0, 99.0])
+    return Latency(len(times), float(p50), float(p99), float(times.max()))
 
 
 def run_demo(config: DemoConfig, progress: Progress = lambda words, share: None) -> DemoReport:
@@ -136,7 +252,7 @@ class Story:
         past = self._stream.past
         if not past:
             return
-        fit = self._router.pretrain([task for task, _ in past], [label for _, label in past], wait=False)
+        fit = self._router.models.pretrain([task for task, _ in past], [label for _, label in past], wait=False)
         while fit.running:
             self._progress(f"pre-training on {len(past):,} synthetic turns: {fit.words}", 0.0)
             with suppress(TimeoutError, FitError):
@@ -151,7 +267,7 @@ class Story:
             now = len(trace.agents)
             if number % look_every == 0:
                 watch.look(now)
-            trace.fitting.append(router.newest_fit is not None and router.newest_fit.running)
+            trace.fitting.append(router.models.newest_fit is not None and router.models.newest_fit.running)
             before = time.perf_counter_ns()
             decision = router.route(item.task)
             trace.route_ns.append(time.perf_counter_ns() - before)
@@ -163,17 +279,17 @@ class Story:
                 self._record(delivery)
             if now % LEARN_EVERY == LEARN_EVERY - 1:
                 router.flush()
-            watch.note_fit(now, router.newest_fit)
+            watch.note_fit(now, router.models.newest_fit)
             if now % REPORT_EVERY == 0:
                 self._progress(phase.name, now / self._total)
         trace.heuristic += self._heuristic.choices(phase.items)
         for delivery in self._feedback.due():
             self._record(delivery)
         router.flush()
-        if (fit := router.newest_fit) is not None:
+        if (fit := router.models.newest_fit) is not None:
             with suppress(FitError):
                 fit.wait()
-        watch.note_fit(len(trace.agents), router.newest_fit)
+        watch.note_fit(len(trace.agents), router.models.newest_fit)
         watch.look(len(trace.agents))
 
     def report(self, seconds: float) -> DemoReport:

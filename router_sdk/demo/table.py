@@ -1,11 +1,13 @@
-"""Rows from a JSONL or CSV file, gzipped or not, with line numbers and a bounded tolerance for bad lines."""
+"""A table of tasks: rows of a JSONL or CSV file with a bounded tolerance for bad lines, and what its columns mean."""
 
 from __future__ import annotations
 
 import csv
 import gzip
 import json
-from collections.abc import Iterator
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from io import TextIOBase
 from pathlib import Path
@@ -14,6 +16,18 @@ from typing import Any, NamedTuple, cast
 from router_sdk.errors import InvalidInputError
 
 MAX_BAD_LINES = 20
+
+TEXT_COLUMNS = ("text", "prompt", "query", "question", "utterance", "task", "input")
+LABEL_COLUMNS = ("agent", "label", "correct_agent", "domain", "category", "intent")
+MAPPED_LABEL = "label"
+"""Where a ``ColumnMapping`` puts the label."""
+OUTRIGHT_LABELS = LABEL_COLUMNS[:3]
+"""Names that mean a label even beside numeric columns, which are then features and not scores."""
+TASK_TYPE_COLUMNS = ("task_type", "subject")
+SPLIT_COLUMN = "split"
+SCORES_COLUMN = "scores"
+NO_AGENT = frozenset({"", "oos", "none", "null"})
+"""Labels that say that no agent fits, beside a missing one."""
 
 
 class Row(NamedTuple):
@@ -124,3 +138,118 @@ def _value(cell: str) -> object:
         return float(plain)
     except ValueError:
         return cell if plain else None
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which column holds what.
+
+    Attributes:
+        text: What is asked for.
+        label: Who is right, or None.
+        detail: A finer label than ``label``, such as the intent within a domain, or None.
+        scores: Columns with one agent's score each; empty where ``scores`` is one mapping or labels are given.
+        score_mapping: Whether a column ``scores`` maps agents to scores.
+        task_type: The coarse kind of a task, or None.
+        split: Which part of the data a row belongs to, or None.
+    """
+
+    text: str
+    label: str | None
+    detail: str | None
+    scores: tuple[str, ...]
+    score_mapping: bool
+    task_type: str | None
+    split: str | None
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether every agent's outcome is known by a score, instead of by a label."""
+        return self.score_mapping or bool(self.scores)
+
+    def row_scores(self, row: Row) -> dict[str, float]:
+        """Each agent's score in this row.
+
+        Raises:
+            InvalidInputError: if one is not a number in [0, 1].
+        """
+        values = row.values
+        given = values.get(SCORES_COLUMN) if self.score_mapping else {name: values.get(name) for name in self.scores}
+        if not isinstance(given, dict) or not given:
+            raise InvalidInputError(f"'{SCORES_COLUMN}' must map agents to scores, got {given!r:.60}")
+        for agent, score in given.items():
+            if not isinstance(score, (bool, int, float)) or not 0.0 <= score <= 1.0:
+                raise InvalidInputError(f"score of {agent!r} must be true, false or in [0, 1], got {score!r:.60}")
+        return {str(agent): float(score) for agent, score in given.items()}
+
+    def row_label(self, row: Row) -> str | None:
+        """The right agent in this row; None where none fits.
+
+        Raises:
+            InvalidInputError: if it is neither a word nor a number.
+        """
+        label = row.values.get(self.label or "")
+        if isinstance(label, (dict, list)):
+            raise InvalidInputError(f"{self.label!r} must be a word, got {label!r:.60}")
+        if label is None or str(label).strip().lower() in NO_AGENT:
+            return None
+        # A CSV has no integers: class 3 reads as 3.0.
+        return f"{label:g}" if isinstance(label, float) else str(label).strip()
+
+
+def find_columns(rows: Sequence[Row], file: str, *, labelled: bool = False) -> Columns:
+    """Tell the columns apart by name and by what they hold.
+
+    Args:
+        rows: All rows of the file.
+        file: Its name, for messages.
+        labelled: Whether the column ``label`` was mapped, and so is the label whatever else there is.
+
+    Raises:
+        InvalidInputError: if there is no text, or neither labels nor scores.
+    """
+    counts = Counter(name for row in rows for name in row.values)
+    names = list(counts)
+    shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+    text = next((name for name in TEXT_COLUMNS if name in counts), None)
+    if text is None:
+        usual = ", ".join(TEXT_COLUMNS)
+        raise InvalidInputError(f"{file}: needs a text to route, in a column {usual}, or in those you map; has {shown}")
+    label = MAPPED_LABEL if labelled else None
+    mapping = label is None and SCORES_COLUMN in counts
+    labels = [name for name in LABEL_COLUMNS if name in counts and name != text]
+    outright = labelled or mapping or any(name in OUTRIGHT_LABELS for name in labels)
+    scores = () if outright else _score_columns(rows, [name for name in names if name != text])
+    if label is None and not mapping and not scores:
+        label = next(iter(labels), None)
+        if label is None:
+            raise InvalidInputError(
+                f"{file}: has neither labels (a column named {', '.join(LABEL_COLUMNS)}, or the one you map) "
+                f"nor scores (a mapping '{SCORES_COLUMN}', or a column of true/false or [0, 1] per agent); has {shown}"
+            )
+    finer = [name for name in labels if label in LABEL_COLUMNS and labels.index(name) > labels.index(str(label))]
+    return Columns(
+        text=text,
+        label=None if mapping or scores else label,
+        detail=finer[-1] if finer and not mapping and not scores else None,
+        scores=scores,
+        score_mapping=mapping,
+        task_type=next((name for name in TASK_TYPE_COLUMNS if name in counts and name != label), None),
+        split=SPLIT_COLUMN if SPLIT_COLUMN in counts else None,
+    )
+
+
+def _score_columns(rows: Sequence[Row], names: Sequence[str]) -> tuple[str, ...]:
+    """Columns that hold one agent's score each: two or more, numeric in nearly all rows, and within [0, 1].
+
+    A stray bad cell must not hide the column, so 5 % of the rows may disagree; they are refused one by one later.
+    """
+    found = []
+    for name in names:
+        if name in LABEL_COLUMNS or name in TASK_TYPE_COLUMNS or name == SPLIT_COLUMN:
+            continue
+        values = [row.values.get(name) for row in rows]
+        fitting = sum(isinstance(v, (bool, int, float)) and math.isfinite(v) and 0.0 <= v <= 1.0 for v in values)
+        if fitting >= 0.95 * len(values):
+            found.append(name)
+    return tuple(found) if len(found) >= 2 else ()

@@ -2,34 +2,135 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from router_sdk.evaluation.drawing.heat_map import STYLE as HEAT_MAP_STYLE
-from router_sdk.evaluation.drawing.heat_map import grids, heat_map
-from router_sdk.evaluation.drawing.line_chart import line_chart
-from router_sdk.evaluation.drawing.page import figure_list, html_page, html_table
-from router_sdk.evaluation.fit_tables import STYLE as TABLES_STYLE
-from router_sdk.evaluation.fit_tables import UNKNOWN, class_table, forgetting_table, number_of, share_of, summary_table
+from router_sdk.pages.charts import Curves, Unit, curve_chart, heat_table
+from router_sdk.pages.page import figure_list, html_page, html_table, verdict_list
 
 if TYPE_CHECKING:
+    from router_sdk.evaluation.classification import Confusion
+    from router_sdk.evaluation.continual import Change, ForgettingRow
     from router_sdk.evaluation.fit_report import FitReport
-    from router_sdk.evaluation.forgetting import Change
 
-STYLE = (
-    HEAT_MAP_STYLE
-    + TABLES_STYLE
-    + """
-ul.verdicts li { padding-left: 92px; }
-ul.verdicts .pass { color: var(--good); } ul.verdicts .fail { color: var(--bad); }
-ul.verdicts .insufficient { color: var(--faint); }
-h3 { margin: 0 0 6px; font-size: 14px; font-weight: 600; color: var(--soft); }
-section > .pair { gap: 28px; }
-"""
-)
+
+MOST_ROWS = 25
+"""Rows of a table; of more labels, those that lost most, or have most examples."""
+UNKNOWN = "—"
+NOBODY = "no agent fits"
+UNANSWERED = "no answer"
 POSITIONS = ("epoch", "step", "batch")
 """Keys of a curve's points that say where they stand, the best first."""
+
+
+def summary_table(report: FitReport) -> str:
+    """The figures over all held-out examples."""
+    one, two = report.before, report.after
+    rows = [
+        ("Accuracy", one.accuracy, two.accuracy, 1),
+        ("Macro F1", one.macro_f1, two.macro_f1, 1),
+        ("Value, labels and rewards", one.value, two.value, 1),
+        ("Log loss", one.log_loss, two.log_loss, -1),
+        ("Calibration error (ECE)", one.ece, two.ece, -1),
+        ("Without an answer", one.abstained, two.abstained, -1),
+    ]
+    cells = [
+        ("", [escape(name), number_of(old), number_of(new), _difference(old, new, better, 1.0, 3)])
+        for name, old, new, better in rows
+    ]
+    sizes = ["Effective sample size", f"{one.ess:,.0f}", f"{two.ess:,.0f}", ""]
+    return html_table(["", "before", "after", "change"], [*cells, ("", sizes)])
+
+
+def forgetting_table(report: FitReport) -> str:
+    """Old and fresh examples apart, everybody and each label; nothing where none could be judged."""
+    rows = list(report.forgetting)
+    if not any(row.old or row.fresh for row in rows):
+        return ""
+    shown = _most_lost(rows)
+    heads = ["", "old", "before", "after", "change", "fresh", "before", "after", "change"]
+    cells = [("overall" if row.overall else "", [_who(row), *_cells(row.old), *_cells(row.fresh)]) for row in shown]
+    return f"{html_table(heads, cells)}{_left_out(len(rows) - len(shown))}"
+
+
+def _most_lost(rows: Sequence[ForgettingRow]) -> list[ForgettingRow]:
+    """All rows, or those that lost most, in their order."""
+
+    def gained(row: ForgettingRow) -> float:
+        return min((one.gained for one in (row.old, row.fresh) if one is not None), default=0.0)
+
+    lost = sorted(rows, key=lambda row: (not row.overall, gained(row)))
+    kept = {id(row) for row in lost[:MOST_ROWS]}
+    return [row for row in rows if id(row) in kept]
+
+
+def _who(row: ForgettingRow) -> str:
+    return "all" if row.overall else escape(_name(row.name))
+
+
+def _cells(change: Change | None) -> list[str]:
+    if change is None:
+        return [UNKNOWN] * 4
+    gained = _difference(change.before, change.after, 1, 100.0, 1)
+    return [f"<small>{change.examples:,.0f}</small>", share_of(change.before), share_of(change.after), gained]
+
+
+def class_table(report: FitReport) -> str:
+    """Precision, recall and F1 of each agent; nothing without labels."""
+    before = {row.name: row for row in report.before.report}
+    after = [row for row in report.after.report if row.support]
+    if not after:
+        return ""
+    shown = sorted(after, key=lambda row: -row.support)[:MOST_ROWS]
+    rows = []
+    for row in shown:
+        was = before.get(row.name)
+        pairs = [
+            (None if was is None else getattr(was, key), getattr(row, key)) for key in ("precision", "recall", "f1")
+        ]
+        cells = [f'<small class="same">{number_of(old, 2)} →</small> {number_of(new, 2)}' for old, new in pairs]
+        name = escape(_name(row.name))
+        rows.append(("", [name, f"{row.support:,}", *cells, _difference(*pairs[2], 1, 1.0, 2)]))
+    table = html_table(["", "examples", "precision", "recall", "F1", "change of F1"], rows)
+    return f"{table}{_left_out(len(after) - len(shown))}"
+
+
+def _left_out(count: int) -> str:
+    return f'<p class="sub">{count:,} more are in the JSON report.</p>' if count else ""
+
+
+def share_of(value: float | None) -> str:
+    """A share in percent."""
+    return UNKNOWN if value is None else f"{value:.1%}"
+
+
+def number_of(value: float | None, digits: int = 3) -> str:
+    """A figure as it is."""
+    return UNKNOWN if value is None else f"{value:.{digits}f}"
+
+
+def _difference(before: float | None, after: float | None, better: int, scale: float, digits: int) -> str:
+    """The signed change, coloured by whether it is for the better."""
+    if before is None or after is None:
+        return UNKNOWN
+    change = round(scale * (after - before), digits)
+    kind = "same" if change == 0 else "gain" if change * better > 0 else "loss"
+    return f'<span class="{kind}">{change:+.{digits}f}</span>' if change else '<span class="same">0</span>'
+
+
+class Grid(NamedTuple):
+    """A confusion matrix made ready to be drawn.
+
+    Attributes:
+        rows: Names of the labels.
+        columns: Names of the choices: the labels', and ``UNANSWERED`` where anything was not.
+        counts: Shape ``(len(rows), len(columns))``.
+    """
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
 
 
 def render_fit_report(report: FitReport) -> str:
@@ -59,7 +160,7 @@ def render_fit_report(report: FitReport) -> str:
         _section("Agent by agent", "F1 and its parts, before → after.", class_table(report)),
         _section("How it was fitted", "", _settings(report)),
     ]
-    return html_page(headline(report), STYLE, "\n".join(filter(None, parts)))
+    return html_page(headline(report), "\n".join(filter(None, parts)))
 
 
 def headline(report: FitReport) -> str:
@@ -119,11 +220,8 @@ def _big(change: Change | None) -> tuple[str, str]:
 
 
 def _verdicts(report: FitReport) -> str:
-    items = (
-        f'<li><b class="{escape(status)}">{escape(status)}</b>{escape(check)}: {escape(reason)}</li>'
-        for check, status, reason in report.verdicts
-    )
-    return f'<ul class="verdicts">{"".join(items)}</ul>' if report.verdicts else ""
+    said = [(status, f"{check}: {reason}") for check, status, reason in report.verdicts]
+    return verdict_list(said) if said else ""
 
 
 def _curves(report: FitReport) -> str:
@@ -143,9 +241,10 @@ def _curves(report: FitReport) -> str:
         for key, curve in curves.items()
         if key not in losses and "rate" not in key and all(0.0 <= y <= 1.0 for _, y in curve)
     }
+    panels_of: tuple[tuple[str, Curves, Unit], ...] = (("Loss", losses, "number"), ("Share", shares, "percent"))
     panels = [
-        f"<div><h3>{name}</h3>{line_chart(found, f'{name} by {where}', where, share=share)}</div>"
-        for name, found, share in (("Loss", losses, False), ("Share", shares, True))
+        f"<div><h3>{name}</h3>{curve_chart(found, f'{name} by {where}', where, unit=unit)}</div>"
+        for name, found, unit in panels_of
         if found
     ]
     return f'<div class="pair">{"".join(panels)}</div>' if panels else ""
@@ -155,9 +254,60 @@ def _confusions(report: FitReport) -> str:
     before, after = report.before.confusion, report.after.confusion
     if before is None or after is None:
         return ""
-    drawn = zip(("Before", "After"), grids([before, after]), strict=True)
-    panels = (f"<div><h3>{name}</h3>{heat_map(grid, f'{name}: labels and favourites')}</div>" for name, grid in drawn)
+    panels = [
+        f"<div><h3>{name}</h3>{heat_table(grid.rows, grid.columns, grid.counts, f'{name}: label, favourite')}</div>"
+        for name, grid in zip(("Before", "After"), grids([before, after]), strict=True)
+    ]
     return f'<div class="pair">{"".join(panels)}</div>'
+
+
+def grids(confusions: Sequence[Confusion], most: int = 20) -> list[Grid]:
+    """Bring matrices to the same rows and columns, so that they can stand side by side.
+
+    Args:
+        confusions: Matrices over classes that overlap.
+        most: Most classes shown; of more, those with the most mistakes, and the others as one.
+    """
+    tables = [
+        {
+            (label, choice): count
+            for label, row in zip(one.names, one.counts, strict=True)
+            for choice, count in zip(one.names, row, strict=True)
+        }
+        for one in confusions
+    ]
+    names = sorted({name for one in confusions for name in one.names}, key=lambda name: (name is None, name or ""))
+    mistakes = dict.fromkeys(names, 0)
+    for table in tables:
+        for (label, choice), count in table.items():
+            if label != choice:
+                mistakes[label] += count
+                mistakes[choice] += count
+    if len(names) > most:
+        kept = set(sorted(names, key=lambda name: -mistakes[name])[: most - 1])
+        places = {name: 0 for name in names if name not in kept}
+        shown = [_name(name) for name in names if name in kept] + [f"{len(places)} others"]
+        places = dict.fromkeys(places, len(shown) - 1) | {
+            name: i for i, name in enumerate(name for name in names if name in kept)
+        }
+    else:
+        shown, places = [_name(name) for name in names], {name: i for i, name in enumerate(names)}
+    silent = any(any(one.unanswered) for one in confusions)
+    found = []
+    for one, table in zip(confusions, tables, strict=True):
+        counts = [[0] * (len(shown) + silent) for _ in shown]
+        for (label, choice), count in table.items():
+            counts[places[label]][places[choice]] += count
+        if silent:
+            for label, count in zip(one.names, one.unanswered, strict=True):
+                counts[places[label]][-1] += count
+        columns = (*shown, UNANSWERED) if silent else tuple(shown)
+        found.append(Grid(tuple(shown), columns, tuple(map(tuple, counts))))
+    return found
+
+
+def _name(name: str | None) -> str:
+    return NOBODY if name is None else name
 
 
 def _settings(report: FitReport) -> str:

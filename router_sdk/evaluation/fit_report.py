@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from router_sdk.evaluation.calibration import expected_calibration_error
-from router_sdk.evaluation.classification import ClassFigures, Confusion, classify
-from router_sdk.evaluation.forgetting import ForgettingRow, forgetting_table
+from router_sdk.evaluation.classification import ClassFigures, Confusion, classify, expected_calibration_error
+from router_sdk.evaluation.continual import ForgettingRow, forgetting_table
 
 if TYPE_CHECKING:
     from router_sdk.evaluation.held_out import HeldOut

@@ -6,23 +6,79 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from router_sdk.evaluation.fixed_context import FixedContext
-from router_sdk.isolation import FAULTS
+import numpy as np
+
+from router_sdk.errors import FAULTS
 from router_sdk.records import AgentSet
 from router_sdk.records.record import blame
+from router_sdk.strategy import Encoder, RouteContext
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from router_sdk.records import Example, Task
-    from router_sdk.strategy import Encoder, Proposal, Strategy
+    from router_sdk.strategy import Proposal, Strategy
 
 LARGEST_WEIGHT = 20.0
 """Where inverse propensities are clipped: a little bias for much less variance."""
 SMALLEST_CHANCE = 1e-6
 """Where a label's chance is clipped in the logarithmic loss."""
-
 _log = logging.getLogger(__name__)
+
+
+class FixedContext(RouteContext):
+    """What a strategy may know about one request, fixed in advance.
+
+    Args:
+        seed: Seed of the generator; two contexts with one seed draw the same.
+        now: Time of the request, in seconds since the epoch.
+        history: Agents that acted in the session before, oldest first.
+        text: The task's text, which ``encode`` turns into a vector.
+        encoders: Encoders by name.
+        vectors: What the text was encoded to before, by encoder tag.
+    """
+
+    __slots__ = ("_encoders", "_history", "_rng", "_text", "_vectors")
+
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        now: float = 0.0,
+        history: Sequence[str] = (),
+        text: str = "",
+        encoders: Mapping[str, Encoder] | None = None,
+        vectors: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
+        self.now = now
+        self._rng = np.random.default_rng(seed)
+        self._history = tuple(history)
+        self._text = text
+        self._encoders = {} if encoders is None else encoders
+        self._vectors = dict(vectors or {})
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """The generator of this request."""
+        return self._rng
+
+    @property
+    def history(self) -> tuple[str, ...]:
+        """Agents that acted before, oldest first."""
+        return self._history
+
+    def encode(self, encoder: str | Encoder) -> NDArray[Any]:
+        """The text's vector, computed once.
+
+        Raises:
+            KeyError: if no encoder of that name was given.
+        """
+        found = self._encoders[encoder] if isinstance(encoder, str) else encoder
+        if found.tag not in self._vectors:
+            (self._vectors[found.tag],) = found.encode([self._text])
+        return self._vectors[found.tag]
 
 
 class Answer(NamedTuple):

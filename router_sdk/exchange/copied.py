@@ -19,8 +19,8 @@ from router_sdk.store.copying import CopiedDecision, CopiedPart, Event, numbered
 from router_sdk.store.rows import DECISION_COLUMNS
 
 if TYPE_CHECKING:
-    from router_sdk.exchange.door import Door, Newcomers
-    from router_sdk.exchange.observations import ImportReport, Refusals
+    from router_sdk.exchange.observations import ImportReport, Newcomers, Refusals
+    from router_sdk.recording import Recorder
     from router_sdk.records import Decision
     from router_sdk.store import Store
     from router_sdk.store.retention import ArchivedIds
@@ -56,7 +56,7 @@ class CopiedLines:
 
     Args:
         store: The log.
-        door: Of the router.
+        recorder: Makes decisions and entries of lines.
         newcomers: Makes agents of new names.
         report: Where to count.
         refusals: Where what is refused goes.
@@ -67,14 +67,14 @@ class CopiedLines:
     def __init__(
         self,
         store: Store,
-        door: Door,
+        recorder: Recorder,
         newcomers: Newcomers,
         report: ImportReport,
         refusals: Refusals,
         archived: ArchivedIds,
         tell: Callable[[float], None],
     ) -> None:
-        self._store, self._door, self._newcomers = store, door, newcomers
+        self._store, self._recorder, self._newcomers = store, recorder, newcomers
         self._report, self._refusals, self._archived, self._tell = report, refusals, archived, tell
         self._aside: sqlite3.Connection | None = None
 
@@ -103,7 +103,7 @@ class CopiedLines:
         events = [(logged.position, number, "decision", _dumped(copied))]
         rows, payloads = [], []
         for part in parts:
-            entry = self._door.check(decision, part.outcome, part.outcome_id, at=part.at)
+            entry = self._recorder.entry(decision, part.outcome, part.outcome_id, at=part.at)
             assert entry.outcome is not None
             rows.append((*entry.outcome[:_TENANT], part.tenant, *entry.outcome[_TENANT + 1 :]))
             payloads.append(entry.payload)
@@ -160,7 +160,7 @@ class CopiedLines:
                 self._refusals.add(one.number, None, verdict)
         assert self._aside is not None
         self._aside.executemany("UPDATE lines SET brought = 1 WHERE number = ?", brought)
-        self._door.recorded(len(recorded), ((id_, Outcome.model_construct(**said)) for id_, said in recorded))
+        self._recorder.imported(len(recorded), ((id_, Outcome.model_construct(**said)) for id_, said in recorded))
 
 
 def _dumped(copied: CopiedDecision) -> str:

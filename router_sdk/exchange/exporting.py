@@ -21,7 +21,7 @@ from pydantic_core import from_json
 from router_sdk.errors import InvalidInputError, StoreUnavailableError
 from router_sdk.exchange.lines import COLUMNS, cells, dumped, fresh_line, line_of
 from router_sdk.exchange.reading import read_rows
-from router_sdk.store.artifacts import write_private
+from router_sdk.private_files import write_private
 
 if TYPE_CHECKING:
     from router_sdk.exchange.history import History

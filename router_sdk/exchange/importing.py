@@ -18,18 +18,18 @@ from filelock import FileLock, Timeout
 from router_sdk.errors import InvalidInputError, RouterClosedError, RouterError, StoreError, StoreUnavailableError
 from router_sdk.exchange.columns import ColumnMapping
 from router_sdk.exchange.copied import CopiedLines, is_exported
-from router_sdk.exchange.door import Newcomers
 from router_sdk.exchange.lines import TEXTS
-from router_sdk.exchange.observations import ImportReport, MappingLike, Refusals, read_observed
+from router_sdk.exchange.observations import ImportReport, MappingLike, Newcomers, Refusals, read_observed
 from router_sdk.exchange.observing import ObservedLines
 from router_sdk.exchange.reading import read_rows, rows_and_fault
+from router_sdk.private_files import PRIVATE_FILE, private_folder
 from router_sdk.store.artifacts import entry
-from router_sdk.store.connection import PRIVATE_FILE, private_folder
 from router_sdk.store.coordination import Intent, add_intent, finish_intent, pending_intents
 from router_sdk.store.retention import ArchivedIds
 
 if TYPE_CHECKING:
-    from router_sdk.exchange.door import Door
+    from router_sdk.recording import Recorder
+    from router_sdk.routing.agents import Members
     from router_sdk.store import Store
 
 Tell = Callable[[str, float | None], None]
@@ -43,11 +43,12 @@ class Intake:
 
     Args:
         store: The log.
-        door: What an import needs of the router.
+        recorder: Makes decisions and entries of lines.
+        members: The agents that lines may name.
     """
 
-    def __init__(self, store: Store, door: Door) -> None:
-        self._store, self._door = store, door
+    def __init__(self, store: Store, recorder: Recorder, members: Members) -> None:
+        self._store, self._recorder, self._members = store, recorder, members
 
     def import_file(
         self,
@@ -94,7 +95,7 @@ class Intake:
         Raises:
             UnknownAgentError: if one is unknown and is made no agent.
         """
-        newcomers = Newcomers(self._door, allowed=new_agents)
+        newcomers = Newcomers(self._members, allowed=new_agents)
         named = list(dict.fromkeys(name for name in names if name is not None))
         newcomers.welcome(named)
         newcomers.check(named)
@@ -140,11 +141,11 @@ class Intake:
             _look_for_columns(path, mapping)
         report = ImportReport()
         refusals = Refusals(path.name)
-        newcomers = Newcomers(self._door, allowed=bool(intent.body.get("new_agents")))
+        newcomers = Newcomers(self._members, allowed=bool(intent.body.get("new_agents")))
         with ExitStack() as opened:
             shared = (newcomers, report, refusals, opened.enter_context(closing(ArchivedIds(self._store.folder))))
-            observed = ObservedLines(self._store, self._door, str(intent.body["key"]), intent.at, *shared)
-            copied = CopiedLines(self._store, self._door, *shared, lambda share: tell("importing", share))
+            observed = ObservedLines(self._store, self._recorder, str(intent.body["key"]), intent.at, *shared)
+            copied = CopiedLines(self._store, self._recorder, *shared, lambda share: tell("importing", share))
             opened.callback(copied.close)
             for count, (number, row) in enumerate(rows_and_fault(path, texts), start=1):
                 try:

@@ -8,20 +8,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from router_sdk.errors import InvalidInputError
+from router_sdk.errors import InvalidAgentError, InvalidInputError, UnknownAgentError
 from router_sdk.exchange.columns import ColumnMapping
 from router_sdk.exchange.lines import FOR_PEOPLE, OUTCOME_FIELDS, TASK_FIELDS
 from router_sdk.exchange.reading import SURPLUS, moment, number, opinion, rescaled, truth, whole
-from router_sdk.records import Outcome, Task
+from router_sdk.records import Agent, Outcome, Task
 from router_sdk.spelling import normal
 from router_sdk.store.events import DeadLetter
 
 if TYPE_CHECKING:
-    from router_sdk.evaluation.labelled import Label
-
-
-Observation = tuple[Task, str | None, Outcome | None]
-"""A task, the agent that acted on it (None: nobody fitted), and what came of it."""
+    from router_sdk.evaluation.classification import Label
+    from router_sdk.recording import Observation
+    from router_sdk.routing.agents import Members
 
 MappingLike = ColumnMapping | Mapping[str, Any]
 """What the columns of a foreign file mean, or the fields of such a record."""
@@ -231,3 +229,45 @@ def observations(pairs: Sequence[tuple[Task, Label]]) -> Iterator[Observation]:
             yield task, None, Outcome(no_agent_fits=True)
         else:
             yield task, label, Outcome(correct_agent=label)
+
+
+class Newcomers:
+    """Makes agents of names.
+
+    Args:
+        members: The router's agents.
+        allowed: Whether it may.
+
+    Attributes:
+        names: Who became an agent.
+    """
+
+    def __init__(self, members: Members, *, allowed: bool) -> None:
+        self._members, self._allowed = members, allowed
+        self.names: list[str] = []
+
+    def welcome(self, names: Iterable[str]) -> None:
+        """Add those that nobody knows; a name that cannot be one is left to be refused with its line."""
+        if self._allowed and (found := [name for name in self._members.strangers(names) if _is_name(name)]):
+            self._members.welcome(found)
+            self.names += found
+
+    def check(self, names: Iterable[str]) -> None:
+        """Look that all of them are known.
+
+        Raises:
+            UnknownAgentError: if one is not.
+        """
+        if strangers := self._members.strangers(names):
+            hint = "--new-agents, or new_agents=True, makes agents of new names"
+            if self._allowed:
+                hint = "a number is made no agent: say whom it stands for with labels (--labels A,B)"
+            raise UnknownAgentError(f"no agent is called {strangers[0]!r}; {hint}")
+
+
+def _is_name(name: str) -> bool:
+    """A number is somebody's position in a list that is not there: it names no new agent."""
+    try:
+        return not Agent(name).name.isdecimal()
+    except InvalidAgentError:
+        return False

@@ -9,14 +9,13 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 from router_sdk.errors import RouterClosedError, RouterError, StoreError
-from router_sdk.exchange.door import Newcomers
 from router_sdk.store.rows import Entry
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from router_sdk.exchange.door import Door
-    from router_sdk.exchange.observations import ImportReport, Observed, Refusals
+    from router_sdk.exchange.observations import ImportReport, Newcomers, Observed, Refusals
+    from router_sdk.recording import Recorder
     from router_sdk.records import Decision, Outcome
     from router_sdk.store import Store
     from router_sdk.store.retention import ArchivedIds
@@ -50,7 +49,7 @@ class ObservedLines:
 
     Args:
         store: The log.
-        door: Of the router.
+        recorder: Makes decisions and entries of lines.
         key: Tells this file's content from that of any other.
         at: When the import began: the time of lines without one.
         newcomers: Makes agents of new names.
@@ -62,7 +61,7 @@ class ObservedLines:
     def __init__(
         self,
         store: Store,
-        door: Door,
+        recorder: Recorder,
         key: str,
         at: float,
         newcomers: Newcomers,
@@ -70,7 +69,7 @@ class ObservedLines:
         refusals: Refusals,
         archived: ArchivedIds,
     ) -> None:
-        self._store, self._door, self._key, self._at = store, door, key, at
+        self._store, self._recorder, self._key, self._at = store, recorder, key, at
         self._newcomers, self._report, self._refusals, self._archived = newcomers, report, refusals, archived
         self._group: list[_Line] = []
 
@@ -99,14 +98,14 @@ class ObservedLines:
             self._store.writer.append([one.entry for one in new])
             self._report.imported += len(new)
             told = [(one.decision.decision_id, one.outcome) for one in new if one.outcome is not None]
-            self._door.recorded(len(told), told)
+            self._recorder.imported(len(told), told)
 
     def _ready(self, line: _Line) -> _Ready:
         (task, agent, outcome), at, own = line.read
         self._newcomers.check(_named(line.read))
         mark = f"{self._key}:{line.number}" if own is None else f"{task.tenant or ''}\x00{own}"
         at = self._at if at is None else at
-        decision = self._door.observe(task, agent, at, _digest("line" if own is None else "own", mark))
+        decision = self._recorder.observation(task, agent, at, _digest("line" if own is None else "own", mark))
         if outcome is None:
             return _Ready(decision, None, None, Entry(decision=decision))
         if outcome.origin is None:
@@ -116,7 +115,7 @@ class ObservedLines:
         return self._checked(decision, outcome, outcome_id, at)
 
     def _checked(self, decision: Decision, outcome: Outcome, outcome_id: str, at: float) -> _Ready:
-        return _Ready(decision, outcome, outcome_id, self._door.check(decision, outcome, outcome_id, at=at))
+        return _Ready(decision, outcome, outcome_id, self._recorder.entry(decision, outcome, outcome_id, at=at))
 
     def _held(self, ready: Iterable[_Ready]) -> _Held:
         """What the log holds of these lines."""

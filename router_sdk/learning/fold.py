@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from router_sdk.isolation import FAULTS, let_end
+from router_sdk.errors import FAULTS, let_end
 from router_sdk.records import ExampleColumns
 from router_sdk.records.record import blame
 from router_sdk.store.events import LearningEvent

@@ -16,12 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from router_sdk.errors import EncoderUnavailableError, StoreError
-from router_sdk.isolation import FAULTS
+from router_sdk.errors import FAULTS, EncoderUnavailableError, StoreError
 from router_sdk.learning.fold import hurt_by
+from router_sdk.private_files import DRAFT, private_folder
 from router_sdk.records.record import blame
-from router_sdk.store.artifacts import DRAFT
-from router_sdk.store.connection import private_folder
 from router_sdk.store.events import Refusal
 
 if TYPE_CHECKING:

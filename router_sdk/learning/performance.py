@@ -11,8 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.learning.spending import Spending
-from router_sdk.learning.windows import WINDOW, Running, figures_of, mean_of
+from router_sdk.learning.figures import WINDOW, Running, Spending, figures_of, mean_of
 from router_sdk.records.plain import told
 
 if TYPE_CHECKING:

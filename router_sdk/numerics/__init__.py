@@ -5,7 +5,6 @@
 ``cusum``          a change in what is expected of an agent: residuals, or successes (Page, 1954)
 ``adwin``          the same over a window that finds its own length (Bifet and Gavaldà, 2007)
 ``state_file``     arrays on disk with their checksum, read without trusting them; safetensors
-``private_files``  files that are their owner's alone, and JSON that came from elsewhere
 ================== ====================================================================================
 
 They know nothing of agents, logs and strategies, and import no room of the SDK but its errors. ``numpy`` is loaded with

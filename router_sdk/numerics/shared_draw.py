@@ -8,15 +8,19 @@ Chapelle and Li (2011) and Vaswani et al. (2020, "Old Dog Learns New Tricks: Ran
 
 from __future__ import annotations
 
-from math import erf, sqrt
+from math import erf, inf, sqrt
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+Line = tuple[float, float, int]
+"""Slope, height at 0, and position."""
 ROOT_HALF = sqrt(0.5)
 CERTAIN = 9.0
 """Beyond it the draw never comes, to the last bit of a float."""
+FEW = 32
+"""Lines up to which it costs less to walk past those that are never the highest than to leave them out first."""
 
 
 def shared_draw(means: Sequence[float], widths: Sequence[float]) -> list[float]:
@@ -42,6 +46,8 @@ def shared_draw(means: Sequence[float], widths: Sequence[float]) -> list[float]:
     width = widths[holders[0]]
     # What starts lower and rises no faster is never the highest; few are left of many.
     lines = [(s, means[i], i) for i, s in enumerate(widths) if s > width]
+    if len(lines) > FEW:
+        lines = _of_the_envelope(lines, width, mean)
     reached = 0.0
     while lines:
         crossing, following = CERTAIN, None
@@ -63,3 +69,32 @@ def shared_draw(means: Sequence[float], widths: Sequence[float]) -> list[float]:
     for i in holders:
         chances[i] = (1.0 - reached) / len(holders)
     return chances
+
+
+def _of_the_envelope(
+    lines: list[tuple[float, float, int]], width: float, mean: float
+) -> list[tuple[float, float, int]]:
+    """Those lines that are somewhere the highest, by the convex hull trick: O(k log k) where a walk is O(k²).
+
+    Args:
+        lines: All, steeper than the first.
+        width: Slope of the line that is the highest at 0.
+        mean: Its height there.
+    """
+    highest: dict[float, float] = {}
+    for slope, height, _ in lines:
+        if height > highest.get(slope, -inf):
+            highest[slope] = height
+    hull = [(0.0, width, mean)]
+    for slope in sorted(highest):
+        height = highest[slope]
+        while True:
+            begins, before, above = hull[-1]
+            crossing = (above - height) / (slope - before)
+            if crossing > begins or len(hull) == 1:
+                break
+            hull.pop()
+        if crossing < CERTAIN:
+            hull.append((crossing, slope, height))
+    kept = {(slope, height) for _, slope, height in hull}
+    return [line for line in lines if line[:2] in kept]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from router_sdk.errors import CorruptArtifactError
-from router_sdk.numerics.private_files import parse_object, private_folder, read_object, write_private
+from router_sdk.private_files import parse_object, private_folder, read_object, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,20 +1,21 @@
 """The records that cross the SDK's boundary, one file each."""
 
-from router_sdk.records.agent import Agent, AgentSet, agents_of
+from router_sdk.records.agent import Agent, AgentLike, AgentSet, agents_of
 from router_sdk.records.columns import ExampleColumns
 from router_sdk.records.decision import Decision, Skipped
 from router_sdk.records.distribution import Distribution, Evidence
 from router_sdk.records.example import Context, Example, TrainingData
 from router_sdk.records.fields import MAX_TEXT_CHARS, FeatureValue, Name, PrivacyMode
-from router_sdk.records.outcome import Outcome, Signals
+from router_sdk.records.outcome import Outcome, OutcomeLike, Signals
 from router_sdk.records.record import Record
-from router_sdk.records.task import DEFAULT_TASK_TYPE, Task
+from router_sdk.records.task import DEFAULT_TASK_TYPE, Task, TaskLike
 from router_sdk.records.version import ModelVersion
 
 __all__ = [
     "DEFAULT_TASK_TYPE",
     "MAX_TEXT_CHARS",
     "Agent",
+    "AgentLike",
     "AgentSet",
     "Context",
     "Decision",
@@ -26,11 +27,13 @@ __all__ = [
     "ModelVersion",
     "Name",
     "Outcome",
+    "OutcomeLike",
     "PrivacyMode",
     "Record",
     "Signals",
     "Skipped",
     "Task",
+    "TaskLike",
     "TrainingData",
     "agents_of",
 ]

@@ -112,3 +112,7 @@ class AgentSet(Sequence[Agent]):
         """The agent of that name, or None."""
         position = self.positions.get(name)
         return None if position is None else self._agents[position]
+
+
+AgentLike = Agent | str | Mapping[str, Any]
+"""An agent, its name, or a mapping of its fields."""

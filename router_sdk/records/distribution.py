@@ -8,7 +8,7 @@ from itertools import accumulate
 from types import MappingProxyType
 from typing import Any
 
-from router_sdk.isolation import FAULTS, let_end
+from router_sdk.errors import FAULTS, let_end
 from router_sdk.records.agent import AgentSet
 from router_sdk.records.plain import told
 

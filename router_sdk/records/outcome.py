@@ -130,6 +130,10 @@ class Outcome(Record):
         )
 
 
+OutcomeLike = Outcome | Mapping[str, Any]
+"""An outcome, or a mapping of its fields."""
+
+
 # -- parts of one outcome
 
 NOTHING = Signals()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, StrictInt, StringConstraints, WrapValidator
@@ -94,3 +95,7 @@ class Task(Record):
 
 TaskAsKept = Annotated[Task, WrapValidator(lambda fields, check: Task.kept(fields))]
 """A task as a field: with less than can be routed where privacy or ``forget`` removed it."""
+
+
+TaskLike = Task | str | Mapping[str, Any]
+"""A task, its text, or a mapping of its fields."""

@@ -11,15 +11,22 @@ from __future__ import annotations
 import copyreg
 import functools
 import hashlib
+import secrets
 import types
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
-from router_sdk.isolation import FAULTS
-from router_sdk.rewards.function import reward_name
-from router_sdk.rewards.origins import asks_outside, homes_of, is_library, is_there, named
-from router_sdk.rewards.outcome import OutcomeReward
-from router_sdk.rewards.reading import CannotFollowError, read_by
+from router_sdk.errors import FAULTS
+from router_sdk.rewards.outcome import OutcomeReward, RewardFunction, reward_name
+from router_sdk.rewards.source_code import (
+    CannotFollowError,
+    asks_outside,
+    homes_of,
+    is_library,
+    is_there,
+    named,
+    read_by,
+)
 
 _MOST_OBJECTS = 20_000
 _DEEPEST = 60
@@ -292,3 +299,35 @@ def _sealed(tag: str, *parts: bytes | str) -> bytes:
         digest.update(b"%d:" % len(data))
         digest.update(data)
     return digest.digest()
+
+
+class RewardMark:
+    """One router's fingerprint of its reward.
+
+    Args:
+        reward: Turns outcomes into rewards.
+
+    Attributes:
+        reward: The same.
+        text: The fingerprint; where none can be known, one that nobody has ever had, so that the log is replayed.
+        unknown: Why none can be known, or None.
+    """
+
+    def __init__(self, reward: RewardFunction) -> None:
+        self.reward = reward
+        self.unknown: str | None = None
+        try:
+            self.text = reward_fingerprint(reward)
+        except CannotKnowError as error:
+            self.unknown = str(error)
+            self.text = f"{reward_name(reward)}:{secrets.token_hex(16)}"
+
+    @property
+    def holds(self) -> bool:
+        """Whether the reward still is what it was; of one that cannot be known there is nothing to compare."""
+        if self.unknown is not None:
+            return True
+        try:
+            return reward_fingerprint(self.reward) == self.text
+        except CannotKnowError:
+            return False

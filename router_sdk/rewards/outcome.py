@@ -1,22 +1,112 @@
-"""The default reward: from what an outcome says, by rules and weights that a configuration can state."""
+"""Turns an outcome into a reward in [0, 1], or None while nothing is known: the protocol, and the default."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from inspect import CO_VARARGS
+from types import FunctionType
+from typing import Annotated, Any, Literal, Protocol, Self, runtime_checkable
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from router_sdk.errors import InvalidConfigError
+from router_sdk.errors import FAULTS, InvalidConfigError, InvalidRewardError, let_end
 from router_sdk.records import Signals
 from router_sdk.records.fields import Label
+from router_sdk.records.plain import plain
 from router_sdk.records.record import describe
-from router_sdk.rewards.function import RewardFunction, reward_name
-from router_sdk.rewards.metrics import MetricGoal, measured
 
 Numbers = Sequence[float | None]
+
+
+@runtime_checkable
+class RewardFunction(Protocol):
+    """Maps the joined parts of an outcome to the chosen agent's reward.
+
+    A plain function with this signature serves too, or one that takes the signals alone. It must depend on nothing
+    but its arguments, because the log is replayed through it.
+    """
+
+    def __call__(self, signals: Signals, agent: str | None) -> float | None:
+        """The reward of ``agent`` in [0, 1], or None while it is unknown."""
+
+
+def _ask(reward: RewardFunction, signals: Signals, agent: str | None) -> object:
+    if isinstance(reward, FunctionType):
+        code = reward.__code__
+        if code.co_argcount == 1 and not code.co_flags & CO_VARARGS:
+            return reward(signals)
+    return reward(signals, agent)
+
+
+def checked_reward(reward: RewardFunction, signals: Signals, agent: str | None) -> float | None:
+    """Apply a reward function and hold it to its promise.
+
+    Raises:
+        InvalidRewardError: if it raises, or returns NaN, an infinity, a number outside [0, 1] or no number.
+    """
+    try:
+        value = plain(_ask(reward, signals, agent))
+    except FAULTS as error:
+        let_end(error)
+        raise InvalidRewardError(f"reward function raised {type(error).__name__}: {error}") from error
+    if value is None:
+        return None
+    if not isinstance(value, (int, float)) or not 0.0 <= value <= 1.0:
+        raise InvalidRewardError(f"reward function returned {value!r}; it must be None or a number in [0, 1]")
+    return float(value)
+
+
+def reward_name(reward: object) -> str:
+    """What people call a reward."""
+    while isinstance(reward, functools.partial):
+        reward = reward.func
+    return str(getattr(reward, "__qualname__", None) or type(reward).__qualname__)
+
+
+class MetricGoal(BaseModel):
+    """A metric's way into the reward: 1 at the better end of its range and beyond, 0 at the worse, linear between.
+
+    Args:
+        goal: ``"min"`` where less is better, as for an error; ``"max"`` where more is.
+        low: The lower end of the range, in the metric's own unit.
+        high: The upper end, above ``low``.
+        weight: How much it counts beside ``quality`` and ``feedback``, which count 1 each; in [1e-6, 1e6].
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    goal: Literal["min", "max"]
+    low: float
+    high: float
+    weight: float = Field(default=1.0, ge=1e-6, le=1e6)
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if not (self.low < self.high and math.isfinite(self.high - self.low)):
+            raise ValueError(
+                f"low must be below high, and both within what a number can tell apart: {self.low}, {self.high}"
+            )
+        return self
+
+    def worth(self, value: float) -> float:
+        """Of a value, in [0, 1]."""
+        share = (min(max(float(value), self.low), self.high) - self.low) / (self.high - self.low)
+        return share if self.goal == "max" else 1.0 - share
+
+
+def measured(goals: Mapping[str, MetricGoal], metrics: Mapping[str, object]) -> tuple[float, float]:
+    """Sum of the weighted worths of the metrics that have a goal, and of their weights; texts are no numbers."""
+    total = weight = 0.0
+    for name, goal in goals.items():
+        value = metrics.get(name)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            total += goal.weight * goal.worth(value)
+            weight += goal.weight
+    return total, weight
+
 
 _GOALS: TypeAdapter[dict[str, MetricGoal]] = TypeAdapter(
     Annotated[dict[Label, MetricGoal], Field(max_length=1_000)],

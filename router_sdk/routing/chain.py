@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.errors import UnknownStrategyError
-from router_sdk.isolation import FAULTS, let_end
+from router_sdk.errors import FAULTS, UnknownStrategyError, let_end
 from router_sdk.records import AgentSet, Distribution, Skipped, Task
 from router_sdk.records.plain import told
 from router_sdk.records.record import blame
-from router_sdk.routing.finishing import finish, uniform
+from router_sdk.routing.sampling import finish, uniform
 from router_sdk.strategy import Strategy
 
 if TYPE_CHECKING:
+    from router_sdk.routing.context import RequestContext
     from router_sdk.routing.pooling import Tenants
-    from router_sdk.routing.request import RequestContext
     from router_sdk.strategy import Proposal
 
 _UNIFORM = 64

@@ -17,13 +17,10 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from router_sdk.errors import CorruptArtifactError, StoreUnavailableError
-from router_sdk.isolation import FAULTS, let_end
-from router_sdk.store.connection import disk, private_folder
+from router_sdk.errors import FAULTS, CorruptArtifactError, StoreUnavailableError, let_end
+from router_sdk.private_files import DRAFT, disk, private_folder
 
 MANIFEST = "manifest.json"
-DRAFT = ".draft-"
-"""How the name of a folder begins that is being written."""
 DAMAGED = "damaged"
 """Folder of what was set aside."""
 
@@ -106,21 +103,9 @@ def files_in(folder: Path) -> list[Path]:
     return found
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file that its owner alone can read; it is there whole or not at all.
-
-    Raises:
-        StoreUnavailableError: if it cannot be written.
-    """
-    with disk(path.name):
-        descriptor, name = tempfile.mkstemp(prefix=DRAFT, dir=private_folder(path.parent))
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+def archives(folder: Path) -> list[Path]:
+    """The archive files beside a store."""
+    return sorted((folder / "archive").glob("*.jsonl.gz"))
 
 
 def write_artifact(folder: Path, fill: Callable[[Path], None]) -> None:

@@ -24,11 +24,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from router_sdk.errors import CorruptArtifactError, InvalidInputError, StoreUnavailableError
-from router_sdk.forking import no_fork
-from router_sdk.store.artifacts import check_artifact, entry, files_in, sha256, sync, write_private
-from router_sdk.store.connection import make_private, open_looker, open_reader, private_folder
+from router_sdk.lifetime import no_fork
+from router_sdk.private_files import make_private, private_folder, write_private
+from router_sdk.store.artifacts import archives, check_artifact, entry, files_in, sha256, sync
+from router_sdk.store.connection import open_looker, open_reader
 from router_sdk.store.coordination import pending_intents
-from router_sdk.store.retention import archives
 from router_sdk.store.store import Store
 from router_sdk.store.transaction import HEAD
 

@@ -7,13 +7,13 @@ import sqlite3
 import stat
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 from filelock import lock_descriptor, unlock_descriptor
 
 from router_sdk.errors import NotAStoreError, SchemaVersionError, StoreBusyError, StoreUnavailableError
+from router_sdk.private_files import PRIVATE_FILE, make_private
 from router_sdk.store.schema import APPLICATION_ID, SCHEMA_VERSION, is_store, lacks, migrate, missing_tables, newer
 
 _LOCK_POLL_S = 0.0005
@@ -28,48 +28,8 @@ CACHE_KB = 4_000
 _TICK_S = 0.1
 _HEADER_BYTES = 100
 """Of a database; SQLite takes a file of one byte for an empty one."""
-PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
 _BESIDE = ("-wal", "-shm", "-journal", "-lock", ".artifacts")
 """What stands beside a database is called like it, with one of these added."""
-
-
-@contextmanager
-def disk(what: str) -> Iterator[None]:
-    """While something is written to disk: what the system says of it is raised as an error of ours.
-
-    Args:
-        what: For the message, such as the name of a folder.
-
-    Raises:
-        StoreUnavailableError: where it cannot be written.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise StoreUnavailableError(f"{what} cannot be written: {error.strerror or error}; try again later") from error
-
-
-def private_folder(folder: Path) -> Path:
-    """Make a folder that its owner alone can enter, with what leads to it; one that is there is left as it is.
-
-    Raises:
-        StoreUnavailableError: if it cannot be made.
-    """
-    if not folder.is_dir():
-        private_folder(folder.parent)
-        with disk(folder.name):
-            folder.mkdir(mode=_PRIVATE_FOLDER, exist_ok=True)
-    return folder
-
-
-def make_private(path: Path) -> None:
-    """Let nobody but its owner read a file or enter a folder, if it is ours and there."""
-    try:
-        found = path.stat()
-        if found.st_mode & 0o077 and found.st_uid == getattr(os, "geteuid", lambda: found.st_uid)():
-            path.chmod(_PRIVATE_FOLDER if stat.S_ISDIR(found.st_mode) else PRIVATE_FILE)
-    except OSError:
-        return
 
 
 class DatabaseFile:

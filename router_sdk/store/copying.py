@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from router_sdk.forking import no_fork
+from router_sdk.lifetime import no_fork
 from router_sdk.records import Agent, Outcome
 from router_sdk.store.connection import open_reader
 from router_sdk.store.reader import DECISIONS, decision_of

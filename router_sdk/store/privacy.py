@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import StoreUnavailableError
+from router_sdk.private_files import private_folder
 from router_sdk.spelling import normal
-from router_sdk.store.connection import private_folder
 
 if TYPE_CHECKING:
     from router_sdk.records import PrivacyMode

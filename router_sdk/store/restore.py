@@ -20,8 +20,9 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from router_sdk.errors import CorruptArtifactError, InvalidInputError, SchemaVersionError, StoreUnavailableError
+from router_sdk.private_files import DRAFT
 from router_sdk.records.record import describe
-from router_sdk.store.artifacts import DRAFT, files_in, sha256, sync
+from router_sdk.store.artifacts import files_in, sha256, sync
 from router_sdk.store.backup import BESIDE, LOG, MANIFEST, BackupReport, copy_private
 from router_sdk.store.connection import DatabaseFile, ProcessLock
 from router_sdk.store.identity import new_id

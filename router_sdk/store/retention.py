@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import CorruptArtifactError
-from router_sdk.store.artifacts import DRAFT, entry, sync
-from router_sdk.store.connection import private_folder
+from router_sdk.private_files import DRAFT, private_folder
+from router_sdk.store.artifacts import archives, entry, sync
 from router_sdk.store.coordination import add_intent, continue_intent, finish_intent, read_intent
 from router_sdk.store.identity import new_id
 from router_sdk.store.transaction import note_log_time
@@ -148,11 +148,6 @@ def _plain(value: Any) -> Any:
 
 
 # -- erasure in archives
-
-
-def archives(folder: Path) -> list[Path]:
-    """The archive files beside a store."""
-    return sorted((folder / "archive").glob("*.jsonl.gz"))
 
 
 class ArchivedIds:

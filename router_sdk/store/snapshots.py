@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.errors import CorruptArtifactError
+from router_sdk.private_files import DRAFT, private_folder
 from router_sdk.store.artifacts import (
-    DRAFT,
     check_artifact,
     entry,
     files_in,
@@ -36,7 +36,6 @@ from router_sdk.store.artifacts import (
     strangers,
     write_artifact,
 )
-from router_sdk.store.connection import private_folder
 
 if sys.platform != "win32":
     import fcntl

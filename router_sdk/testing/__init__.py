@@ -1,12 +1,10 @@
 """The test kit for plugin authors; it ships in the wheel and imports no test framework."""
 
-from router_sdk.evaluation.fixed_context import FixedContext
+from router_sdk.evaluation.held_out import FixedContext
 from router_sdk.testing.check_strategy import check_strategy
-from router_sdk.testing.encoders import HashedWordsEncoder
-from router_sdk.testing.examples import make_example, revise
+from router_sdk.testing.examples import make_example, many_agents, outcome_stream, revise, sample_agents, sample_tasks
 from router_sdk.testing.replay import Replay, replay
-from router_sdk.testing.scenario import many_agents, outcome_stream, sample_agents, sample_tasks
-from router_sdk.testing.services import make_services
+from router_sdk.testing.services import HashedWordsEncoder, make_services
 
 __all__ = [
     "FixedContext",

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from router_sdk.evaluation.fixed_context import FixedContext
+from router_sdk.evaluation.held_out import FixedContext
 from router_sdk.strategy import Encoder, Proposal, Strategy, StrategyServices
-from router_sdk.testing.scenario import outcome_stream
+from router_sdk.testing.examples import outcome_stream
 from router_sdk.testing.services import make_services
 
 if TYPE_CHECKING:

@@ -14,17 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import CorruptArtifactError, FitError, FitStoppedError
+from router_sdk.private_files import make_private, private_folder, write_private
 from router_sdk.rewards import RewardMark, reward_name
-from router_sdk.store.artifacts import entry, files_in, write_private
-from router_sdk.store.connection import make_private, private_folder
+from router_sdk.store.artifacts import entry, files_in
 from router_sdk.store.copying import copy_pretraining
 from router_sdk.store.registry import forgotten_after
 from router_sdk.store.transaction import HEAD
-from router_sdk.training.child import fit_in_child
+from router_sdk.training.fit import BASE, REPORT, REQUEST, SCRATCH, VERSION, FitRequest, portable_reward, read_report
 from router_sdk.training.registry import twin
-from router_sdk.training.reports import read_report
-from router_sdk.training.request import BASE, REPORT, REQUEST, SCRATCH, VERSION, FitRequest, portable_reward
-from router_sdk.training.work import perform
+from router_sdk.training.worker import fit_in_child, perform
 
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig

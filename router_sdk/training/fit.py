@@ -1,16 +1,26 @@
-"""One fit as its caller sees it: how far it is, how it ended, and a way to stop it."""
+"""One fit as its caller sees it, what a child process is told of it, and what it measured."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from router_sdk.errors import FitError
+from router_sdk.errors import CorruptArtifactError, FitError
+from router_sdk.evaluation.fit_report import FitReport, HeldOutFigures
+from router_sdk.gate import HeldOutScore
+from router_sdk.private_files import write_private
+from router_sdk.rewards import OutcomeReward, RewardFunction
 from router_sdk.waiting import Promise, take
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from router_sdk.plugins import PluginRegistry
     from router_sdk.records import ModelVersion
 
 FitState = Literal["running", "promoted", "held", "refused", "failed", "stopped"]
@@ -99,3 +109,112 @@ class Fit:
             "started": self.started,
             "version": None if self.version is None else self.version.version,
         }
+
+
+REQUEST = "request.json"
+BASE = "base"
+"""The state of what serves."""
+SCRATCH = "scratch"
+CHECKPOINTS = "checkpoints"
+VERSION = "version"
+REPORT = "report.json"
+
+
+@dataclass(frozen=True, slots=True)
+class FitRequest:
+    """One fit.
+
+    Attributes:
+        strategy: Registered name of the strategy.
+        settings: Its whole configuration.
+        encoders: Each encoder's own configuration, by name.
+        store: The database file.
+        reward: Name of a registered reward, or the arguments of an ``OutcomeReward``.
+        agents: The agents to fit for, as JSON values.
+        upto: Position in the log up to which to read.
+        fresh_after: Position that the fit before reached.
+        held_out: Share of the examples to keep apart.
+        needed: Examples that the gate needs to judge a candidate.
+        folder: Where the state of what serves lies, and where the results go.
+        caches: The strategy's folder for caches.
+        device: See ``FitContext``.
+        seed: See ``FitContext``.
+        synthetic: Whether the log holds made-up examples.
+    """
+
+    strategy: str
+    settings: Mapping[str, Any]
+    encoders: Mapping[str, Mapping[str, Any]]
+    store: str
+    reward: str | Mapping[str, Any]
+    agents: list[dict[str, Any]]
+    upto: int
+    fresh_after: int
+    held_out: float
+    needed: int
+    folder: str
+    caches: str
+    device: str
+    seed: int
+    synthetic: bool
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON."""
+        write_private(path, json.dumps(asdict(self)))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what ``write`` wrote."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def portable_reward(
+    reward: RewardFunction, name: str | None, plugins: PluginRegistry
+) -> str | Mapping[str, Any] | None:
+    """How a child process can name this reward, or None where it cannot."""
+    if type(reward) is OutcomeReward:
+        return reward.to_dict()
+    return name if name is not None and plugins.reward(name) is reward else None
+
+
+def reward_of(described: str | Mapping[str, Any], plugins: PluginRegistry) -> RewardFunction:
+    """The reward that ``portable_reward`` described."""
+    return plugins.reward(described) if isinstance(described, str) else OutcomeReward(**described)
+
+
+def write_report(report: FitReport, path: Path) -> None:
+    """Write a report."""
+    write_private(path, json.dumps(report.to_dict()))
+
+
+def read_report(path: Path) -> FitReport:
+    """Read what ``write_report`` wrote.
+
+    Raises:
+        CorruptArtifactError: if it is not there, or no report.
+    """
+    try:
+        return FitReport.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CorruptArtifactError(f"{path.name}: no report of a fit can be read ({type(error).__name__})") from error
+
+
+def score(figures: HeldOutFigures, held_out: int) -> HeldOutScore:
+    """What the gate needs of the figures."""
+    return HeldOutScore(figures.value, figures.ess, held_out, figures.abstained)
+
+
+def summary(report: FitReport) -> dict[str, Any]:
+    """What the registry keeps of a report, as JSON values."""
+
+    def short(figures: HeldOutFigures) -> dict[str, Any]:
+        names = ("accuracy", "value", "ess", "log_loss", "abstained", "ece", "macro_f1")
+        return {name: getattr(figures, name, None) for name in names}
+
+    return {
+        "held_out": report.held_out,
+        "duration_s": report.duration_s,
+        "before": short(report.before),
+        "after": short(report.after),
+        "curve": [dict(point) for point in report.curve],
+    }

@@ -20,7 +20,7 @@ from router_sdk.training.registry import Registry, twin
 if TYPE_CHECKING:
     from router_sdk.learning.fold import Fold
     from router_sdk.records import ModelVersion
-    from router_sdk.routing.members import Members
+    from router_sdk.routing.agents import Members
     from router_sdk.training.attempt import FitServices
 
 BY_HAND = "by hand"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.errors import CorruptArtifactError, UnknownVersionError
+from router_sdk.errors import CorruptArtifactError, InvalidInputError, UnknownVersionError
+from router_sdk.private_files import make_private, private_folder, write_private
 from router_sdk.store.artifacts import (
     check_artifact,
     entry,
@@ -30,7 +34,7 @@ from router_sdk.store.registry import (
     set_champion,
     versions,
 )
-from router_sdk.training.reports import read_report, write_report
+from router_sdk.training.fit import read_report, write_report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -166,6 +170,29 @@ class Registry:
         """
         return read_report(self._report_path(version))
 
+    def export(self, version: ModelVersion, target: Path) -> Path:
+        """Copy a version's files, what the log says of it, and its report to a folder that is not there, or empty.
+
+        Raises:
+            UnknownVersionError: if its files were given up.
+            CorruptArtifactError: if a file is missing or does not match its checksum.
+            InvalidInputError: if the target is something else.
+        """
+        folder = self._files(version)
+        check_artifact(folder)
+        target = target.expanduser().absolute()
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise InvalidInputError(f"{target} is no folder, or not empty; an export needs one of its own")
+        try:
+            make_private(private_folder(target))
+            shutil.copytree(folder, target, dirs_exist_ok=True)
+            write_private(target / "version.json", json.dumps(version.to_dict()))
+            with suppress(CorruptArtifactError):  # a lost report keeps no version here
+                write_report(self.report(version), target / "report.json")
+        except OSError as error:
+            raise InvalidInputError(f"cannot write to {target}: {error.strerror}") from error
+        return target
+
     def _report_path(self, version: ModelVersion) -> Path:
         return entry(self._store.folder / "reports", f"{version.strategy}-{version.version}.json")
 
@@ -176,18 +203,26 @@ class Registry:
             UnknownVersionError: if its files were given up.
             CorruptArtifactError: if a file is missing or does not match its checksum.
         """
-        if version.pruned_at is not None:
-            raise UnknownVersionError(
-                f"the files of version {version.version} of {version.strategy!r} were given up on "
-                f"{datetime.fromtimestamp(version.pruned_at):%d %b %Y}; keep_versions says how many are kept"
-            )
-        folder = entry(self._folder, version.folder)
+        folder = self._files(version)
         try:
             self._read(strategy, folder)
         except CorruptArtifactError:
             if not self._store.read_only:
                 set_aside(folder, self._store.folder)
             raise
+
+    def _files(self, version: ModelVersion) -> Path:
+        """The folder of a version.
+
+        Raises:
+            UnknownVersionError: if its files were given up.
+        """
+        if version.pruned_at is not None:
+            raise UnknownVersionError(
+                f"the files of version {version.version} of {version.strategy!r} were given up on "
+                f"{datetime.fromtimestamp(version.pruned_at):%d %b %Y}; keep_versions says how many are kept"
+            )
+        return entry(self._folder, version.folder)
 
     @staticmethod
     def _read(strategy: Strategy, folder: Path) -> None:

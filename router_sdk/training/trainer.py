@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from router_sdk.errors import (
+    FAULTS,
     ChampionMovedError,
     FitError,
     FitStoppedError,
@@ -25,19 +26,17 @@ from router_sdk.errors import (
     TooFewExamplesError,
 )
 from router_sdk.gate import Comparison, Gate, HeldOutAccuracy
-from router_sdk.isolation import FAULTS
-from router_sdk.neighbours import in_our_words
+from router_sdk.private_files import PRIVATE_FILE, private_folder
 from router_sdk.records.record import blame, describe
+from router_sdk.setting_names import in_our_words
 from router_sdk.store.artifacts import entry
-from router_sdk.store.connection import PRIVATE_FILE, private_folder
 from router_sdk.store.events import LearningEvent, write_learning_events
 from router_sdk.store.registry import fits_since, forgotten_after, fresh_examples
 from router_sdk.store.store import READ_ONLY
 from router_sdk.strategy import Strategy
 from router_sdk.training.attempt import Attempt, FitServices, Source
-from router_sdk.training.fit import Fit, FitState
+from router_sdk.training.fit import Fit, FitState, score, summary
 from router_sdk.training.promoting import SEPARATE
-from router_sdk.training.reports import score, summary
 from router_sdk.triggers import Activity, ExampleCount
 
 if TYPE_CHECKING:
@@ -46,8 +45,8 @@ if TYPE_CHECKING:
     from router_sdk.evaluation.fit_report import FitReport
     from router_sdk.learning.performance import Performance
     from router_sdk.records import ModelVersion
+    from router_sdk.routing.agents import Members
     from router_sdk.routing.chain import Chain, Stage
-    from router_sdk.routing.members import Members
     from router_sdk.training.promoting import Promoter
     from router_sdk.training.registry import Registry
 
@@ -158,7 +157,7 @@ class Trainer:
     # -- by hand
 
     def retrain(self, strategy: str | None, settings: Mapping[str, Any], source: Source | None = None) -> Fit:
-        """Start a fit, see ``Router.retrain``; with ``source``, from the made-up examples that it writes."""
+        """Start a fit, see ``Router.models.retrain``; with ``source``, from the made-up examples that it writes."""
         if not self._services.config.fits:
             raise NotTrainableError(SEPARATE)
         stage = next(self._fitted, None) if strategy is None else self._chain.stage(strategy)
@@ -175,7 +174,7 @@ class Trainer:
         if fit is None:
             if self._closed:
                 raise RouterClosedError("the router was closed; make a new one on the same store")
-            raise FitError("another fit is running: wait for it, or stop it, see Router.newest_fit")
+            raise FitError("another fit is running: wait for it, or stop it, see Router.models.newest_fit")
         return fit
 
     # -- the fit itself

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from router_sdk.cli.scaffold import plugin_files, write_plugin
+from router_sdk.cli.commands.plugins import plugin_files, write_plugin
 from router_sdk.errors import InvalidInputError
 from router_sdk.plugins import PluginRegistry
 

@@ -27,6 +27,8 @@ AGENTS = ("billing", "fraud", "sales")
 TURN = 5
 """Decisions that are logged in one transaction, with their outcomes."""
 LIMIT_S = 60.0
+PAUSE_S = 0.03
+"""Between two turns of a writer: as fast as a disk is, so that a fast one does not make the log long."""
 
 
 def open_router(path, **settings) -> Router:
@@ -67,7 +69,7 @@ def record(path: str) -> None:
         ended = threading.Event()
         threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
         for number in itertools.count():
-            if ended.is_set():
+            if ended.wait(PAUSE_S):
                 return
             print(*turn(router, f"other-{number}"), flush=True)
 
@@ -121,7 +123,7 @@ def test_a_backup_while_everybody_writes_loses_nothing_and_halves_nothing(tmp_pa
 
         def write(writer: int) -> None:
             for number in itertools.count():
-                if stop.is_set():
+                if stop.wait(PAUSE_S):
                     return
                 acknowledged.extend(turn(router, f"writer-{writer}-{number}"))
 
@@ -228,20 +230,20 @@ def test_the_version_that_served_serves(tmp_path) -> None:
             for word, agent in zip(("refund", "stolen", "offer"), AGENTS, strict=True):
                 router.observe(f"{word} number {number}", agent=agent, outcome=Outcome(correct_agent=agent))
         router.flush()
-        assert router.retrain(wait=True).state == "promoted"
-        router.retrain(wait=True, mode="worse")
-        assert router.pin("words") == 1
+        assert router.models.retrain(wait=True).state == "promoted"
+        router.models.retrain(wait=True, mode="worse")
+        assert router.models.pin("words") == 1
         router.backup(tmp_path / "backup")
-        versions = router.versions()
-        router.rollback("words")  # which the backup does not hear of
+        versions = router.models.versions()
+        router.models.rollback("words")  # which the backup does not hear of
     with words(restore(tmp_path / "backup", tmp_path / "new.db").path) as router:
         decision = router.route("stolen card")
         assert (decision.agent, decision.model_version) == ("fraud", 1)
-        assert router.versions() == versions
-        assert router.fit_report("words", 1).passed
+        assert router.models.versions() == versions
+        assert router.models.report("words", 1).passed
         assert router.status()["strategies"][0]["pinned"]
-        assert router.promote("words", 2, force=True).version == 2
-        assert router.rollback("words") == 1
+        assert router.models.promote("words", 2, force=True).version == 2
+        assert router.models.rollback("words") == 1
 
 
 def test_sessions_are_found_and_forgotten_under_the_secret_that_came_along(tmp_path) -> None:
@@ -261,8 +263,8 @@ def test_a_forget_that_was_cut_off_is_finished_where_it_is_restored(tmp_path) ->
     with open_router(tmp_path / "router.db") as router:
         turn(router, "mrs zebrawood")
         router.snapshot()
-        router._engine.upkeep.close()  # nobody goes on here
-        store = router._engine.store
+        router._parts.upkeep.close()  # nobody goes on here
+        store = router._parts.store
         erase_session(store.writer, "mrs zebrawood", store.privacy)
         router.backup(tmp_path / "backup")
     path = restore(tmp_path / "backup", tmp_path / "new.db").path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -58,6 +59,27 @@ def test_store_prints_a_line_for_every_goal(part: str, lines: list[str]) -> None
     assert table.count("met") + table.count("missed") >= len(lines)
 
 
+def test_what_is_learnt_is_held_against_a_baseline(tmp_path: Path) -> None:
+    """As ``router bench`` runs it: a figure that fell back is named, and makes it fail."""
+    code = "from router_sdk.cli import main; main()"
+    baseline = tmp_path / "baseline.json"
+
+    def compare(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code, "bench", "compare", "--only", "texts, no outcome yet", *arguments]
+        environment = {**os.environ, "COLUMNS": "120"}
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+
+    assert compare().returncode == 0
+    assert compare("--baseline", str(baseline), "--write").returncode == 0
+    figures = json.loads(baseline.read_text())
+    assert compare("--baseline", str(baseline)).stdout.count("same") == 3
+    figures["texts, no outcome yet"]["accuracy"] += 0.2
+    baseline.write_text(json.dumps(figures))
+    fell_back = compare("--baseline", str(baseline))
+    assert fell_back.returncode == 1
+    assert fell_back.stderr == "worse than the baseline allows: texts, no outcome yet: accuracy\n"
+
+
 @pytest.fixture
 def _scripts_importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
@@ -71,6 +93,42 @@ def test_a_figure_is_held_against_its_goal_by_its_median() -> None:
     assert not Figure("ratio", [1.0, 1.6, 1.7], goal=1.5).met
     assert Figure("rate", [80.0, 90.0, 10.0], goal=80.0, better="at least").met
     assert Figure("informs", [1.0]).met is None
+
+
+@pytest.mark.usefixtures("_scripts_importable")
+def test_the_baseline_has_every_figure() -> None:
+    from compare import ALL, BASELINE, CASES, MEASURES
+
+    baseline = json.loads(BASELINE.read_text(encoding="utf-8"))
+    assert set(baseline) == {*CASES, ALL}
+    assert all(set(figures) == set(MEASURES) for figures in baseline.values())
+
+
+@pytest.mark.usefixtures("_scripts_importable")
+@pytest.mark.parametrize(
+    ("measure", "baseline", "found", "verdict"),
+    [
+        ("regret", 100.0, 114.0, "same"),
+        ("regret", 100.0, 116.0, "worse"),
+        ("regret", 100.0, 84.0, "better"),
+        ("accuracy", 0.8, 0.73, "same"),
+        ("accuracy", 0.8, 0.71, "worse"),
+        ("accuracy", 0.8, 0.89, "better"),
+        ("accuracy", None, 0.5, "new"),
+    ],
+)
+def test_a_change_counts_beyond_the_tolerance(measure: str, baseline: float | None, found: float, verdict: str) -> None:
+    from compare import Line
+
+    assert Line("a case", measure, baseline, found).verdict == verdict
+
+
+@pytest.mark.usefixtures("_scripts_importable")
+def test_over_all_cases_less_is_tolerated() -> None:
+    from compare import ALL, Line
+
+    assert Line(ALL, "regret", 100.0, 106.0).verdict == "worse"
+    assert Line("a case", "regret", 100.0, 106.0).verdict == "same"
 
 
 @pytest.mark.usefixtures("_scripts_importable")

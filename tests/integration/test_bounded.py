@@ -10,7 +10,8 @@ import pytest
 from router_sdk_thompson import strategy as thompson
 
 from router_sdk import Outcome, Router, Task
-from router_sdk.routing import chain, eligibility
+from router_sdk.routing import agents as eligibility
+from router_sdk.routing import chain
 from router_sdk.store import transaction
 
 NAMES = [f"agent{number}" for number in range(30)]

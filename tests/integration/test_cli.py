@@ -40,6 +40,22 @@ def test_help_loads_no_learning_library():
     assert shown.stdout.endswith("[]\n"), shown.stderr
 
 
+@pytest.mark.parametrize("command", [["route", "hello"], ["agents", "list"], ["status"]])
+def test_a_command_loads_what_it_needs_and_no_other_command(router, command):
+    code = (
+        f"import sys\nfrom router_sdk.cli import main\nsys.argv = ['router', *{command}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(*(m for m in sys.modules if m.startswith('router_sdk.cli.commands.')))\n"
+        "print([m for m in ('torch', 'sklearn', 'scipy', 'router_sdk.demo', 'router_sdk.pages') if m in sys.modules])"
+    )
+    router("agents", "add", "billing", "--example", "I was charged twice")
+    router.environment["ROUTER_STRATEGIES"] = '["thompson", "heuristic"]'
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=router.folder, env=router.environment, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-2:] == [f"router_sdk.cli.commands.{command[0]}", "[]"], done.stderr
+
+
 def test_one_process_decides_another_records_and_a_third_reports(router):
     assert router("init").returncode == 0
     decision = json.loads(router("route", "I was charged twice", "--json").stdout)

@@ -81,7 +81,7 @@ def path(tmp_path: Path) -> Path:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny transformer with random weights, as ``transformers`` writes it."""
     pytest.importorskip("torch", reason="only serving works without torch")
-    from router_sdk_bert.encoding import tiny_checkpoint
+    from router_sdk_bert.encoding.tiny import tiny_checkpoint
 
     return tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "checkpoint")
 
@@ -89,14 +89,15 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def model(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, exported."""
-    from router_sdk_bert.encoding import EncoderSettings, export_encoder
+    from router_sdk_bert.config import EncoderSettings
+    from router_sdk_bert.encoding.export import export_encoder
 
     folder = tmp_path_factory.mktemp("tiny-exported") / "encoder"
     export_encoder(checkpoint, folder, EncoderSettings(model=str(checkpoint)))
     return folder
 
 
-@pytest.mark.parametrize("turn", range(4))
+@pytest.mark.parametrize("turn", [0, *(pytest.param(turn, marks=pytest.mark.reliability) for turn in range(1, 4))])
 def test_a_program_with_a_model_ends_well(tmp_path: Path, model: Path, turn: int) -> None:
     check(tmp_path / "router.db", run(two_with_a_model, tmp_path / "router.db", model), recorded=6)
 

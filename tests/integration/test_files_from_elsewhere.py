@@ -30,7 +30,7 @@ from spoilt_store import (
 )
 from typer.testing import CliRunner
 
-from router_sdk import Outcome, Task, upkeep
+from router_sdk import Outcome, Task, erasing
 from router_sdk.cli.app import app
 from router_sdk.errors import NotAStoreError, StoreUnavailableError
 from router_sdk.store.artifacts import MANIFEST
@@ -98,9 +98,9 @@ def test_files_are_private(store, tmp_path):
     with open_router(store, **settings) as router:
         teach(router)
         router.record(router.route(Task("refund me", session_id="s")), Outcome(success=True))
-        assert router.retrain(wait=True).state == "promoted"
+        assert router.models.retrain(wait=True).state == "promoted"
         router.snapshot()
-        router.export_examples(out / "examples.jsonl")
+        router.examples.export(out / "examples.jsonl")
         router.backup(out / "backup")
         assert router.forget("s") == 1
         assert router.archive(2e9) > 0
@@ -130,7 +130,7 @@ NAMES = [
 
 @pytest.mark.parametrize("names", NAMES, ids=["up", "none", "here"])
 def test_a_path_in_a_table_leads_nowhere(spoilt, outside, names, caplog, monkeypatch):
-    monkeypatch.setattr(upkeep, "_KILLED_S", 0.0)  # what the names led to before is nobody's now
+    monkeypatch.setattr(erasing, "_KILLED_S", 0.0)  # what the names led to before is nobody's now
     table = outside / "away" / "table.csv"
     table.write_text("text,label\nan offer,sales\n")
     state = {"path": str(table), "bytes": table.stat().st_size, "changed_ns": table.stat().st_mtime_ns}
@@ -148,12 +148,12 @@ def test_a_path_in_a_table_leads_nowhere(spoilt, outside, names, caplog, monkeyp
         )
     with open_router(spoilt, keep_versions=1) as router:
         assert router.status()["strategies"][0]["model_version"] is None  # none of the old ones can be read
-        router._engine.upkeep._work(False)
+        router._parts.upkeep._work(False)
         live(router, outside / "away" / "backup")
-        router._engine.upkeep._work(False)
+        router._parts.upkeep._work(False)
         assert router.status()["upkeep"]["unfinished"] == []  # what leads nowhere keeps nothing else waiting
         teach(router, start=2_000)
-        assert router.retrain(wait=True).version is not None
+        assert router.models.retrain(wait=True).version is not None
         assert router.statistics()["total_examples"] >= EXAMPLES + 2 * 18
     assert "is no name of a folder beside the store" in caplog.text
 
@@ -181,7 +181,7 @@ def test_a_link_in_place_of_a_version_or_an_archive_is_not_followed(spoilt, outs
     body = {"before": 2e9, "upto": 10**9, "after": 0, "file": path.name, "bytes": 4, "count": 0}
     execute(spoilt, ("INSERT INTO intents (at, kind, body) VALUES (1, 'archive', ?)", (json.dumps(body),)))
     with open_router(spoilt, keep_versions=1) as router:
-        router._engine.upkeep._work(False)
+        router._parts.upkeep._work(False)
         live(router, outside / "away" / "backup")
 
 
@@ -316,8 +316,8 @@ def test_a_wrong_manifest_does_not_stop_the_start(wrong, spoilt, caplog):
         assert router.statistics()["total_examples"] == EXAMPLES
         assert sum(one.executions for one in router.agent_performance()) == EXAMPLES
         assert (router.route("refund").agent, router.route("refund").model_version) == ("billing", 2)
-        router._engine.promoter._again_at = 0.0
-        router._engine.learner.submit(router._engine.promoter.follow).result()
+        router._parts.promoter._again_at = 0.0
+        router._parts.learner.submit(router._parts.promoter.follow).result()
         told = router.status()["strategies"][0]
         assert told["model_version"] == 2
         assert "version 3 cannot be served here" in told["behind"]
@@ -350,7 +350,7 @@ def test_workers_import_nothing_from_the_current_folder(store, tmp_path, monkeyp
         teach(router, 3)
         monkeypatch.chdir(trap)
         monkeypatch.setenv("PYTHONPATH", os.pathsep + os.environ["PYTHONPATH"])  # as a script adds to what is not set
-        assert router.retrain(wait=True).state == "promoted"
+        assert router.models.retrain(wait=True).state == "promoted"
     assert not mark.exists(), mark.read_text()
 
 

@@ -16,6 +16,7 @@ from router_sdk.errors import (
     FitError,
     GateRefusedError,
     InvalidConfigError,
+    InvalidInputError,
     NotTrainableError,
     UnknownVersionError,
 )
@@ -50,16 +51,16 @@ def test_a_fit_passes_the_gate_and_serves(tmp_path: Path) -> None:
     with open_router(tmp_path / "r.db") as router:
         teach(router)
         assert router.route("refund please").strategy != "words"
-        fit = router.retrain(wait=True)
+        fit = router.models.retrain(wait=True)
         assert (fit.state, fit.share) == ("promoted", 1.0)
         decision = router.route("refund please")
         assert (decision.strategy, decision.agent, decision.model_version) == ("words", "billing", 1)
-        (version,) = router.versions("words")
+        (version,) = router.models.versions("words")
         assert version.passed
         assert version.aliases == ("champion",)
         assert version.metrics["after"]["value"] == 1.0
         assert version.metrics["curve"] == [{"epoch": 1, "loss": 0.5}]
-        report = router.fit_report("words", 1)
+        report = router.models.report("words", 1)
         assert (report.passed, report.after.accuracy, report.examples) == (True, 1.0, version.samples)
         assert router.statistics()["retrain_count"] == 1
     assert fits(tmp_path / "r.db") == [("succeeded", None, 1, version.samples, 1.0)]
@@ -69,8 +70,8 @@ def test_what_was_promoted_serves_after_a_restart_and_in_other_processes(tmp_pat
     store = tmp_path / "r.db"
     with open_router(store) as router, open_router(store) as other:
         teach(router)
-        router.retrain(wait=True)
-        other._engine.learner.submit(other._engine.promoter.follow).result()
+        router.models.retrain(wait=True)
+        other._parts.learner.submit(other._parts.promoter.follow).result()
         assert other.route("offer me").agent == "sales"
         assert other.route("offer me").model_version == 1
     with open_router(store) as again:
@@ -82,36 +83,36 @@ def test_a_worse_candidate_is_refused_and_what_serves_goes_on(tmp_path: Path) ->
     store = tmp_path / "r.db"
     with open_router(store) as router:
         teach(router)
-        router.retrain(wait=True)
-        fit = router.retrain(wait=True, mode="worse")
+        router.models.retrain(wait=True)
+        fit = router.models.retrain(wait=True, mode="worse")
         assert fit.state == "refused"
         assert "held_out_accuracy: fail" in fit.words
         assert router.route("stolen card").model_version == 1
         with pytest.raises(GateRefusedError, match="force=True"):
-            router.promote("words", 2)
-        assert router.promote("words", 2, force=True).version == 2
+            router.models.promote("words", 2)
+        assert router.models.promote("words", 2, force=True).version == 2
         assert router.route("stolen card").agent == "billing"
-        assert router.rollback("words") == 1
+        assert router.models.rollback("words") == 1
         assert router.route("stolen card").agent == "fraud"
-        assert router.rollback("words") is None
+        assert router.models.rollback("words") is None
         assert router.route("stolen card").strategy != "words"
         with pytest.raises(UnknownVersionError):
-            router.rollback("words")
+            router.models.rollback("words")
     assert [status for status, *_ in fits(store)] == ["succeeded", "refused"]
 
 
 def test_few_examples_are_insufficient(tmp_path: Path) -> None:
     with open_router(tmp_path / "r.db") as router:
         teach(router, rounds=1)
-        fit = router.retrain(wait=True)
+        fit = router.models.retrain(wait=True)
         assert fit.state == "refused"
         assert "insufficient: 3 examples" in fit.words
         assert fit.version is None  # nothing was fitted
         teach(router, rounds=1, start=1)
-        fit = router.retrain(wait=True)
+        fit = router.models.retrain(wait=True)
         assert fit.state == "promoted"  # every one of six judged in turn
-        assert router.fit_report("words", 1).folds == 6
-        assert router.fit_report("words", 1).held_out == 6
+        assert router.models.report("words", 1).folds == 6
+        assert router.models.report("words", 1).held_out == 6
 
 
 def test_a_trigger_fits_without_being_asked(tmp_path: Path) -> None:
@@ -155,21 +156,21 @@ def test_a_trigger_waits_out_the_cooldown(tmp_path: Path) -> None:
         return open_router(tmp_path / "r.db", **automatic)
 
     def consider(router: Router) -> None:
-        router._engine.learner.submit(router._engine.trainer.consider).result()
+        router._parts.learner.submit(router._parts.trainer.consider).result()
 
     with open_it(3600.0) as router:
         teach(router, rounds=20)
         consider(router)
-        router.newest_fit.wait(20)
+        router.models.newest_fit.wait(20)
         teach(router, rounds=20, start=20)
         consider(router)
-        router._engine.trainer._not_before = 0.0  # the pause after any fit is another matter
+        router._parts.trainer._not_before = 0.0  # the pause after any fit is another matter
         consider(router)
-        assert [version.version for version in router.versions("words")] == [1]
+        assert [version.version for version in router.models.versions("words")] == [1]
     with open_it(0.0) as router:
         consider(router)
-        router.newest_fit.wait(20)
-        assert [version.version for version in router.versions("words")] == [1, 2]
+        router.models.newest_fit.wait(20)
+        assert [version.version for version in router.models.versions("words")] == [1, 2]
 
 
 class Remembers(Words):
@@ -200,8 +201,8 @@ def test_what_serves_has_forgotten_what_judges_it(tmp_path: Path, rounds: int) -
     with Router(agents=AGENTS, strategies=[Remembers], store=tmp_path / "r.db", **settings) as router:
         teach(router, rounds)
         assert router.route("refund number 1").strategy == "remembers"
-        router.retrain(wait=True)
-        (version,) = router.versions("remembers")
+        router.models.retrain(wait=True)
+        (version,) = router.models.versions("remembers")
         assert [version.metrics[side]["value"] for side in ("before", "after")] == [0.0, 0.0]
         assert router.route("refund number 1").strategy == "remembers"
 
@@ -210,12 +211,12 @@ def test_a_failed_fit_leaves_what_serves_and_the_next_one_works(tmp_path: Path) 
     store = tmp_path / "r.db"
     with open_router(store) as router:
         teach(router)
-        router.retrain(wait=True)
+        router.models.retrain(wait=True)
         with pytest.raises(FitError, match="not finite"):
-            router.retrain(wait=True, mode="raise")
+            router.models.retrain(wait=True, mode="raise")
         assert router.route("refund").model_version == 1
         teach(router, rounds=1, start=20)
-        assert router.retrain(wait=True).state == "promoted"
+        assert router.models.retrain(wait=True).state == "promoted"
         assert router.route("refund").model_version == 2
     statuses = [(status, error) for status, error, *_ in fits(store)]
     assert statuses == [("succeeded", None), ("failed", "failed: the loss is not finite"), ("succeeded", None)]
@@ -225,27 +226,27 @@ def test_a_stopped_fit_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     store = tmp_path / "r.db"
     router = open_router(store)
     teach(router)
-    fit = router.retrain(mode="hang")
+    fit = router.models.retrain(mode="hang")
     while fit.share < 0.4:
         assert fit.running
     with pytest.raises(FitError, match="another fit is running"):
-        router.retrain()
+        router.models.retrain()
     router.close()
     assert fit.state == "stopped"
     with open_router(store) as again:
-        assert again.retrain(wait=True, mode="hang").state == "promoted"
+        assert again.models.retrain(wait=True, mode="hang").state == "promoted"
 
 
 def test_the_candidate_learns_what_came_during_the_fit(tmp_path: Path) -> None:
     with open_router(tmp_path / "r.db") as router:
         teach(router)
-        router.retrain(wait=True)
+        router.models.retrain(wait=True)
         teach(router, rounds=3, start=100)
-        served = router._engine.chain.stage("words").strategy
+        served = router._parts.chain.stage("words").strategy
         assert isinstance(served, Words)
         assert len(served.memory) == 69
-        assert router.rollback("words") is None
-        back = router._engine.chain.stage("words").strategy
+        assert router.models.rollback("words") is None
+        back = router._parts.chain.stage("words").strategy
         assert isinstance(back, Words)
         assert len(back.memory) == 69
 
@@ -254,18 +255,53 @@ def test_a_damaged_version_is_not_loaded(tmp_path: Path) -> None:
     store = tmp_path / "r.db"
     with open_router(store) as router:
         teach(router)
-        router.retrain(wait=True)
+        router.models.retrain(wait=True)
         teach(router, rounds=1, start=20)
-        router.retrain(wait=True)
-        first, second = router.versions("words")
+        router.models.retrain(wait=True)
+        first, second = router.models.versions("words")
         shutil.rmtree(tmp_path / "r.db.artifacts" / "snapshots", ignore_errors=True)
         damaged = tmp_path / "r.db.artifacts" / "versions" / second.folder / "words.json"
         damaged.write_text(damaged.read_text()[:-10])
         with pytest.raises(CorruptArtifactError):
-            router.promote("words", 2)
+            router.models.promote("words", 2)
         assert router.route("refund").agent == "billing"
     with open_router(store) as again:
         assert again.route("refund").model_version == first.version
+
+
+def test_an_exported_version_is_loaded_elsewhere(tmp_path: Path) -> None:
+    with open_router(tmp_path / "r.db") as router:
+        teach(router)
+        router.models.retrain(wait=True)
+        (version,) = router.models.versions()
+        folder = router.models.export("words", 1, tmp_path / "out")
+        assert folder == tmp_path / "out"
+        elsewhere = Words(Words.Config(), router.strategy("words").services)
+        elsewhere.load(folder)
+        decided = router.route("refund please")
+        asked = elsewhere.propose(decided.task, decided.distribution.agents, None)
+        assert max(asked.probabilities, key=asked.probabilities.get) == "billing"
+    assert json.loads((folder / "version.json").read_text()) == json.loads(json.dumps(version.to_dict()))
+    assert json.loads((folder / "report.json").read_text())["strategy"] == "words"
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_an_export_writes_over_nothing_and_gives_nothing_damaged(tmp_path: Path) -> None:
+    with open_router(tmp_path / "r.db") as router:
+        teach(router)
+        router.models.retrain(wait=True)
+        (tmp_path / "full").mkdir()
+        (tmp_path / "full" / "mine").write_text("x")
+        for target in (tmp_path / "full", tmp_path / "full" / "mine"):
+            with pytest.raises(InvalidInputError, match="no folder, or not empty"):
+                router.models.export("words", 1, target)
+        with pytest.raises(UnknownVersionError, match="no version 7"):
+            router.models.export("words", 7, tmp_path / "out")
+        (kept,) = (router._parts.store.folder / "versions").iterdir()
+        next(path for path in kept.iterdir() if path.name != "manifest.json").write_text("{}")
+        with pytest.raises(CorruptArtifactError):
+            router.models.export("words", 1, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
 
 
 def test_forget_reaches_the_versions(tmp_path: Path) -> None:
@@ -275,9 +311,9 @@ def test_forget_reaches_the_versions(tmp_path: Path) -> None:
         secret = router.route({"text": "xylophone lessons", "session_id": "s1"})
         router.record(secret, Outcome(correct_agent="sales"))
         router.flush()
-        router.retrain(wait=True)
+        router.models.retrain(wait=True)
         router.forget("s1")
-        (version,) = router.versions("words")
+        (version,) = router.models.versions("words")
         _, memory = json.loads((tmp_path / "r.db.artifacts" / "versions" / version.folder / "words.json").read_text())
         assert secret.decision_id not in memory
         assert len(memory) == 60
@@ -286,23 +322,23 @@ def test_forget_reaches_the_versions(tmp_path: Path) -> None:
 def test_what_cannot_be_fitted_says_so(tmp_path: Path) -> None:
     with Router(agents=AGENTS, strategies=["thompson"], store=":memory:") as router:
         with pytest.raises(NotTrainableError, match="learns online only"):
-            router.retrain()
+            router.models.retrain()
         assert router.statistics()["next_retrain_in"] is None
     with open_router(tmp_path / "r.db") as router:
         with pytest.raises(InvalidConfigError, match="epochs"):
-            router.retrain(epochs=3)
+            router.models.retrain(epochs=3)
         with pytest.raises(UnknownVersionError, match="no version 7"):
-            router.promote("words", 7)
+            router.models.promote("words", 7)
 
 
 def test_pretraining_makes_a_first_version_and_logs_no_decision(tmp_path: Path) -> None:
     store = tmp_path / "r.db"
     with open_router(store) as router:
         texts = [f"{word} number {number}" for number in range(20) for word in RIGHT]
-        fit = router.pretrain(texts, [RIGHT[text.split()[0]] for text in texts])
+        fit = router.models.pretrain(texts, [RIGHT[text.split()[0]] for text in texts])
         assert fit.state == "promoted"
         assert router.route("refund me").agent == "billing"
-        (version,) = router.versions()
+        (version,) = router.models.versions()
         assert (version.kind, version.upto) == ("pretrain", 0)
         assert router.statistics()["total_examples"] == 0
 
@@ -312,14 +348,14 @@ def test_a_fit_in_a_child_process(tmp_path: Path) -> None:
     with Router(agents=AGENTS, strategies=["words"], store=tmp_path / "r.db", retrain=False, epsilon=0.0) as router:
         teach(router)
         with pytest.raises(FitError, match="the worker ended with 7"):
-            router.retrain(wait=True, mode="die")
+            router.models.retrain(wait=True, mode="die")
         with pytest.raises(FitError, match="not finite"):
-            router.retrain(wait=True, mode="raise")
-        hanging = router.retrain(mode="hang")
+            router.models.retrain(wait=True, mode="raise")
+        hanging = router.models.retrain(mode="hang")
         while hanging.share < 0.1:
             assert hanging.running
         hanging.stop()
         assert hanging.wait(5).state == "stopped"
-        assert router.retrain(wait=True).state == "promoted"
+        assert router.models.retrain(wait=True).state == "promoted"
         assert router.route("offer").agent == "sales"
     assert "words_plugin.fitted_strategy" in sys.modules

@@ -148,7 +148,8 @@ def test_no_byte_of_a_forgotten_session_is_left_while_others_hold_the_store_open
 
         decisions = [router.decision(decision_id) for decision_id in (*mine, kept)]
         assert [decision.task.text for decision in decisions] == [""] * 4
-        assert router.statistics()["total_examples"] == 5
+        router.flush()
+        assert router.statistics()["total_examples"] == 6
     assert left_in(path) == set()
 
 
@@ -173,7 +174,7 @@ def test_words_in_dead_letters_go_too(tmp_path, path) -> None:
     lines = [*map(json.dumps, rows), f'{{"session_id": "{SESSION}", "text": "{WORDS["feedback"]}']
     (tmp_path / "rows.jsonl").write_text("\n".join(lines))
     with Router(AGENTS, ["thompson"], path) as router:
-        assert router.import_examples(tmp_path / "rows.jsonl").rejected == 4
+        assert router.examples.import_from(tmp_path / "rows.jsonl").rejected == 4
         tell(router)
         router.forget(SESSION)
         assert left_in(path) == set()
@@ -201,7 +202,7 @@ def test_another_process_s_memories_do_not_come_back_with_its_next_snapshot(tmp_
         tell(router)
         other.flush()  # the other has learnt it, and will not look again for a long time
         router.forget(SESSION)
-        other._engine.learner.snapshot()  # what its timer does every ``snapshot_seconds``
+        other._parts.learner.snapshot()  # what its timer does every ``snapshot_seconds``
         assert left_in(path) == set()
 
 

@@ -11,7 +11,7 @@ import pytest
 from fitted_strategy import Words
 from killable import Living, bytes_beside
 
-from router_sdk import Agent, Outcome, Router, Task, upkeep
+from router_sdk import Agent, Outcome, Router, Task, erasing
 from router_sdk.errors import FitError, StoreUnavailableError
 from router_sdk.exchange import exporting
 
@@ -104,7 +104,7 @@ def test_versions_snapshots_and_archives_are_reached(store):
     with open_router(store) as router:
         teach(router)
         ids = tell(router)
-        router.retrain(wait=True)
+        router.models.retrain(wait=True)
         router.snapshot()
         router.archive(2e9)
         tell(router, 2)
@@ -125,7 +125,7 @@ def test_exports_that_the_store_knows_are_reached(store, form, tmp_path):
     with open_router(store) as router:
         tell(router, 2)
         tell(router, 2, session="other", secret="harmless\nand long")
-        assert router.export_examples(path, format=form) == 4
+        assert router.examples.export(path, format=form) == 4
         router.forget(SESSION)
         text = path.read_text()
         assert SECRET not in text
@@ -144,7 +144,7 @@ def test_an_export_that_was_changed_or_moved_is_left_alone_and_said_so(store, tm
     with open_router(store) as router:
         tell(router, 2)
         for path in (changed, moved):
-            router.export_examples(path)
+            router.examples.export(path)
         changed.write_text("mine now\n")
         moved.rename(tmp_path / "elsewhere.jsonl")
         router.forget(SESSION)
@@ -158,7 +158,7 @@ def test_a_running_fit_is_stopped_and_an_interrupted_one_goes(store, monkeypatch
     with open_router(store) as router:
         teach(router)
         tell(router)
-        fit = router.retrain(mode="hang")
+        fit = router.models.retrain(mode="hang")
         assert begun.wait(PATIENCE_S)
         assert ("words.json", SESSION) not in left(store, SESSION)
         router.forget(SESSION)
@@ -167,26 +167,26 @@ def test_a_running_fit_is_stopped_and_an_interrupted_one_goes(store, monkeypatch
         assert not list((store.parent / "router.db.artifacts" / "fits").iterdir())
         tell(router)
         begun.clear()
-        router.retrain(mode="hang")
+        router.models.retrain(mode="hang")
         assert begun.wait(PATIENCE_S)
-        router._engine.trainer.interrupt()  # as at the end of a process
+        router._parts.trainer.interrupt()  # as at the end of a process
     with open_router(store) as router:
         router.forget(SESSION)
         assert_gone(store)
-        assert router.retrain(wait=True).state == "promoted"
+        assert router.models.retrain(wait=True).state == "promoted"
 
 
 def test_a_fit_in_another_process_is_reached_by_that(store):
     with open_router(store) as router:
         teach(router)
         tell(router)
-        with router._engine.trainer.alone("words"):
+        with router._parts.trainer.alone("words"):
             (store.parent / "router.db.artifacts" / "fits" / "words-fit").mkdir(parents=True)
             (store.parent / "router.db.artifacts" / "fits" / "words-fit" / "copy").write_text(SECRET)
             with pytest.raises(StoreUnavailableError, match="runs in another process"):
                 router.forget(SESSION)
             assert router.status()["upkeep"]["unfinished"]
-        router._engine.upkeep._work(False)
+        router._parts.upkeep._work(False)
         assert router.status()["upkeep"]["unfinished"] == []
         assert_gone(store)
 
@@ -194,7 +194,7 @@ def test_a_fit_in_another_process_is_reached_by_that(store):
 def test_what_was_pre_trained_on_is_reached(store):
     rows = lessons()
     with open_router(store) as router:
-        assert router.pretrain([row for row, _ in rows], [agent for _, agent in rows]).state == "promoted"
+        assert router.models.pretrain([row for row, _ in rows], [agent for _, agent in rows]).state == "promoted"
         router.snapshot()
         assert router.forget(SESSION) == 12
         assert_gone(store)
@@ -207,7 +207,7 @@ def test_what_an_interrupted_pre_training_left_is_reached_though_the_log_knows_n
     monkeypatch.setattr(Words, "before_fit", lambda self: begun.set())
     rows = lessons()
     with open_router(store) as router:
-        fit = router.pretrain([row for row, _ in rows], [agent for _, agent in rows], mode="hang", wait=False)
+        fit = router.models.pretrain([row for row, _ in rows], [agent for _, agent in rows], mode="hang", wait=False)
         assert begun.wait(PATIENCE_S)
         assert router.forget(SESSION) == 0
         assert fit.wait(PATIENCE_S).state == "stopped"
@@ -218,7 +218,7 @@ def test_words_of_lines_that_were_refused_go_too(store, tmp_path):
     lines = [{"text": f"{SECRET}", "session_id": SESSION, "label": "nobody"}, {"text": "fine", "label": "sales"}]
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     with open_router(store) as router:
-        assert router.import_examples(tmp_path / "in.jsonl").rejected == 1
+        assert router.examples.import_from(tmp_path / "in.jsonl").rejected == 1
         assert left(store, SECRET)
         router.forget(SESSION)
         assert_gone(store)
@@ -232,7 +232,9 @@ def test_what_others_learnt_of_an_archived_past_is_written_anew_without_it(store
         table = dict(router.strategy("words").memory)
     with open_router(store, ["thompson"]) as router:
         router.archive(2e9)
-        router._engine.upkeep._strategy_of = lambda name: Words(Words.Config(), router.strategy("thompson").services)
+        router._parts.upkeep._eraser._strategy_of = lambda name: Words(
+            Words.Config(), router.strategy("thompson").services
+        )
         assert router.forget(SESSION) == 3
         assert_gone(store)
     with open_router(store, [Words]) as router:
@@ -246,7 +248,9 @@ def test_what_others_learnt_of_an_archived_past_is_written_anew_without_it(store
 @pytest.fixture(scope="module")
 def tiny_encoder_folder(tmp_path_factory):
     """A tiny transformer, made in code and exported."""
-    from router_sdk_bert.encoding import EncoderSettings, export_encoder, tiny_checkpoint
+    from router_sdk_bert.config import EncoderSettings
+    from router_sdk_bert.encoding.export import export_encoder
+    from router_sdk_bert.encoding.tiny import tiny_checkpoint
 
     checkpoint = tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "checkpoint")
     folder = tmp_path_factory.mktemp("exported") / "encoder"
@@ -259,15 +263,15 @@ def test_the_real_thing_forgets_in_the_process_that_serves_it(store, tiny_encode
     rows = lessons()
     with open_router(store, chain) as router:
         teach(router, 8)
-        router.pretrain([row for row, _ in rows], [agent for _, agent in rows])
+        router.models.pretrain([row for row, _ in rows], [agent for _, agent in rows])
         tell(router)
-        router.retrain("bert", wait=True)
+        router.models.retrain("bert", wait=True)
         router.snapshot()
         assert router.forget(SESSION) == 15
         assert_gone(store)
         assert router.forget(SESSION) == 0
         router.snapshot()
-        assert router.retrain("bert", wait=True).state in ("promoted", "refused", "held")
+        assert router.models.retrain("bert", wait=True).state in ("promoted", "refused", "held")
         assert_gone(store)
     with open_router(store, chain) as router:
         assert_gone(store)
@@ -304,8 +308,8 @@ def test_a_mode_that_keeps_no_text_keeps_none_wherever_it_goes(store, mode, tmp_
         tell(router)
         router.observe(task(7), agent="billing", outcome=Outcome(error=SECRET, feedback_text=SECRET))
         with suppress(FitError):  # without texts there is nothing to count words of
-            router.pretrain([row for row, _ in rows], [agent for _, agent in rows])
-        router.import_examples(tmp_path / "in.jsonl")
+            router.models.pretrain([row for row, _ in rows], [agent for _, agent in rows])
+        router.examples.import_from(tmp_path / "in.jsonl")
         router.dead_letter("stream", f"cannot read '{SECRET}'", body=SECRET)
         router.snapshot()
         router.flush()
@@ -347,21 +351,21 @@ def test_what_is_forgotten_while_a_version_is_made_is_not_in_it(store, monkeypat
     begun, go_on = threading.Event(), threading.Event()
     monkeypatch.setattr(Words, "before_fit", lambda self: (begun.set(), go_on.wait(PATIENCE_S)))
     with open_router(store) as router, open_router(store) as other:
-        other._engine.upkeep.look = lambda: None  # it would stop its fit
+        other._parts.upkeep.look = lambda: None  # it would stop its fit
         teach(router)
         ids = tell(router)
-        fit = other.retrain()  # in what is another process, as far as the first one knows
+        fit = other.models.retrain()  # in what is another process, as far as the first one knows
         assert begun.wait(PATIENCE_S)
         with suppress(StoreUnavailableError):
             router.forget(SESSION)
         go_on.set()
         fit.wait(PATIENCE_S)
-        router._engine.upkeep._work(False)
+        router._parts.upkeep._work(False)
         assert router.status()["upkeep"]["unfinished"] == []
         assert_gone(store)
         assert fit.version is not None
-        router._engine.promoter._again_at = 0.0
-        router._engine.learner.submit(router._engine.promoter.follow).result()
+        router._parts.promoter._again_at = 0.0
+        router._parts.learner.submit(router._parts.promoter.follow).result()
         assert router.strategy("words").memory.keys().isdisjoint(ids)
         assert [
             path
@@ -379,7 +383,7 @@ def leftovers(store):
     with open_router(store) as router:
         tell(router)
         teach(router)
-        router.retrain(wait=True)
+        router.models.retrain(wait=True)
     folder, places = Path(f"{store}.artifacts"), []
     for place in (
         "snapshots/words-1-abc",
@@ -394,8 +398,8 @@ def leftovers(store):
 
 
 def test_what_killed_processes_left_is_reached_once_nobody_can_be_writing_it(store, leftovers, monkeypatch):
-    monkeypatch.setattr(upkeep, "_KILLED_S", 60.0)
-    monkeypatch.setattr(upkeep, "_WRITING_S", 0.1)
+    monkeypatch.setattr(erasing, "_KILLED_S", 60.0)
+    monkeypatch.setattr(erasing, "_WRITING_S", 0.1)
     *young, damaged = leftovers
     with open_router(store) as router:
         router.forget(SESSION)
@@ -404,7 +408,7 @@ def test_what_killed_processes_left_is_reached_once_nobody_can_be_writing_it(sto
         assert all(place.exists() for place in young)  # a living process may say in a moment whose they are
         for place in young:
             os.utime(place, (0.0, 0.0))
-        router._engine.upkeep._settle()
+        router._parts.upkeep._settle()
         assert router.status()["upkeep"]["unfinished"] == []
     assert not any(place.exists() for place in leftovers)
     assert_gone(store)
@@ -418,7 +422,7 @@ def test_exports_of_killed_processes_are_reached(store, tmp_path, monkeypatch, s
     path = tmp_path / "out.jsonl"
     with open_router(store) as router:
         tell(router)
-        router.export_examples(path)
+        router.examples.export(path)
 
         def die(*arguments, draft=False, **more):
             if draft == (step == "while it was written"):
@@ -428,7 +432,7 @@ def test_exports_of_killed_processes_are_reached(store, tmp_path, monkeypatch, s
         listed = exporting.note_export
         monkeypatch.setattr(exporting, "note_export", die)
         with suppress(Killed):
-            router.export_examples(path)
+            router.examples.export(path)
         monkeypatch.undo()
         path.with_name("out.jsonl.part").write_text(SECRET)  # which a killed process cannot clear away
         assert SECRET in path.read_text()

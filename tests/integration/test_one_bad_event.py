@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from router_sdk import Agent, Outcome, Router, Task
-from router_sdk.cli.status_tables import status_tables
+from router_sdk.cli.commands.status import status_tables
 from router_sdk.store.registry import add_agents
 
 HUGE = [{"x": 10**400}, {"x": 1e155}, {"x": 1e200}]
@@ -73,7 +73,7 @@ def test_two_costs_whose_sum_is_infinite(tmp_path, capsys):
 def test_an_agent_of_an_earlier_release_that_was_dearer_than_anything(tmp_path):
     with Router(["a"], ["thompson"], tmp_path / "r.db") as router:
         dear = Agent("b").model_copy(update={"cost_usd": 1e300, "latency_ms": 2e12})
-        add_agents(router._engine.store.writer, [dear])
+        add_agents(router._parts.store.writer, [dear])
     with Router(None, ["thompson"], tmp_path / "r.db") as router:
         assert [(agent.name, agent.cost_usd, agent.latency_ms) for agent in router.agents] == [
             ("a", None, None),

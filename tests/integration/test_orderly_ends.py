@@ -174,8 +174,15 @@ def test_children_that_use_their_parents_router_and_return(path: Path) -> None:
     check(path, run(parents_router, path), recorded=12)
 
 
-@pytest.mark.parametrize("end", ["close", "terminate"])
-@pytest.mark.parametrize("method", METHODS[:2])
+@pytest.mark.parametrize(
+    ("method", "end"),
+    [
+        ("fork", "close"),
+        ("fork", "terminate"),
+        ("spawn", "close"),
+        pytest.param("spawn", "terminate", marks=pytest.mark.reliability),
+    ],
+)
 def test_workers_of_a_pool(path: Path, method: str, end: str) -> None:
     check(path, run(pool, path, method, end), recorded=18)
 

@@ -51,7 +51,7 @@ def live(router, count, seed=5):
 
 def posterior(router, folder):
     folder.mkdir(exist_ok=True)
-    with router._engine.learner.folding.lock:
+    with router._parts.learner.folding.lock:
         router.strategy("thompson").save(folder)
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
@@ -83,19 +83,19 @@ def source(tmp_path_factory):
     with open_router() as router:
         live(router, 300)
         path = tmp_path_factory.mktemp("out") / "log.jsonl"
-        router.export_examples(path)
+        router.examples.export(path)
         yield router, path
 
 
 def check_a_copy(router, path, tmp_path):
     with open_router() as copy:
-        report = copy.import_examples(path)
+        report = copy.examples.import_from(path)
         copy.flush()
         assert (report.rejected, report.known, report.errors) == (0, 0, [])
         assert posterior(copy, tmp_path / "copy") == posterior(router, tmp_path / "source")
         assert figures(copy) == figures(router)
-        copy.export_examples(tmp_path / "again.jsonl")
-        again = copy.import_examples(path)
+        copy.examples.export(tmp_path / "again.jsonl")
+        again = copy.examples.import_from(path)
         copy.flush()
         assert (again.imported, again.rejected) == (0, 0)
         assert figures(copy) == figures(router)
@@ -107,7 +107,7 @@ def test_a_copy_is_what_it_was_made_of(source, tmp_path, form):
     router, path = source
     if form == "csv":
         path = tmp_path / "log.csv"
-        router.export_examples(path, format="csv")
+        router.examples.export(path, format="csv")
     assert check_a_copy(router, path, tmp_path) == examples(router)
     assert lines(tmp_path / "again.jsonl") == lines(source[1])
 
@@ -115,14 +115,14 @@ def test_a_copy_is_what_it_was_made_of(source, tmp_path, form):
 def test_a_copy_of_a_long_log_has_its_posterior_and_figures_bit_by_bit(request, tmp_path):
     with open_router() as router:
         live(router, 100_000 if request.config.getoption("--reliability") else 2_000)
-        router.export_examples(tmp_path / "log.jsonl")
+        router.examples.export(tmp_path / "log.jsonl")
         check_a_copy(router, tmp_path / "log.jsonl", tmp_path)
 
 
 def test_an_export_into_its_own_store_changes_nothing(source, tmp_path):
     router, path = source
     before, counted = posterior(router, tmp_path / "before"), router.status()["store"]
-    report = router.import_examples(path)
+    report = router.examples.import_from(path)
     router.flush()
     assert (report.imported, report.rejected) == (0, 0)
     assert posterior(router, tmp_path / "after") == before
@@ -138,8 +138,8 @@ def test_a_store_that_has_half_of_it_gets_the_other_half(source, tmp_path):
     half = tmp_path / "half.jsonl"
     half.write_text("".join(whole[::2]), encoding="utf-8")
     with open_router() as copy:
-        copy.import_examples(half)
-        copy.import_examples(path)
+        copy.examples.import_from(half)
+        copy.examples.import_from(path)
         copy.flush()
         assert copy.status()["store"]["outcomes"] == router.status()["store"]["outcomes"]
         assert examples(copy, timed=False) == examples(router, timed=False)  # a log's time never goes back
@@ -158,12 +158,12 @@ def test_an_import_that_was_cut_off_is_gone_on_with(source, tmp_path, monkeypatc
     with open_router() as copy:
         monkeypatch.setattr(copied, "write_copies", breaks)
         with pytest.raises(StoreUnavailableError):
-            copy.import_examples(path)
+            copy.examples.import_from(path)
         monkeypatch.undo()
-        copy._engine.upkeep._settle()
+        copy._parts.upkeep._settle()
         copy.flush()
         assert posterior(copy, tmp_path / "copy") == posterior(router, tmp_path / "source")
-        assert copy.import_examples(path).imported == 0
+        assert copy.examples.import_from(path).imported == 0
 
 
 def test_all_that_a_decision_and_its_outcome_have_comes_back(tmp_path):
@@ -194,9 +194,9 @@ def test_all_that_a_decision_and_its_outcome_have_comes_back(tmp_path):
             router.record(decision, part, outcome_id=f"id {number}" if number % 2 else None)
         unanswered = router.route("nobody has said how it went")
         path = tmp_path / "out.jsonl"
-        assert router.export_examples(path) == 1
-        assert router.export_examples(path, unanswered=True) == 2
-        copy.import_examples(path)
+        assert router.examples.export(path) == 1
+        assert router.examples.export(path, unanswered=True) == 2
+        copy.examples.import_from(path)
         assert examples(copy) == examples(router)
         for one in (decision, unanswered):
             there, here = copy.decision(one.decision_id), router.decision(one.decision_id)
@@ -215,13 +215,13 @@ def test_what_was_forgotten_goes_out_and_comes_back_as_numbers(tmp_path):
     with open_router() as router, open_router() as copy:
         for session in ("gone", "kept"):
             router.record(router.route(Task(f"text of {session}", session_id=session)), Outcome(response="my secret"))
-        router.export_examples(tmp_path / "before.jsonl")
+        router.examples.export(tmp_path / "before.jsonl")
         router.forget("gone")
-        router.export_examples(tmp_path / "after.jsonl")
-        assert copy.import_examples(tmp_path / "after.jsonl").imported == 2
+        router.examples.export(tmp_path / "after.jsonl")
+        assert copy.examples.import_from(tmp_path / "after.jsonl").imported == 2
         assert [(one.task.text, one.revision) for one in copy.examples] == [("", 0), ("text of kept", 0)]
         (tmp_path / "before.jsonl").rename(tmp_path / "moved.jsonl")
-        router.import_examples(tmp_path / "moved.jsonl")
+        router.examples.import_from(tmp_path / "moved.jsonl")
         assert [one.task.text for one in router.examples] == ["", "text of kept"]
 
 
@@ -233,12 +233,12 @@ def test_a_store_that_keeps_no_text_keeps_none_of_an_export(tmp_path, privacy):
     with open_router() as router:
         task = Task("my secret text", session_id="my secret session", features={"my secret feature": "secret value"})
         router.record(router.route(task), Outcome(success=True, response="my secret answer"))
-        router.export_examples(path)
+        router.examples.export(path)
     with open_router(store, privacy=privacy) as copy:
-        assert copy.import_examples(path).imported == 1
+        assert copy.examples.import_from(path).imported == 1
         assert [one.signals.success for one in copy.examples] == [True]
-        copy.export_examples(store.parent / "out.jsonl")
-        assert copy.import_examples(store.parent / "out.jsonl").known == 1
+        copy.examples.export(store.parent / "out.jsonl")
+        assert copy.examples.import_from(store.parent / "out.jsonl").known == 1
     for file in store.parent.rglob("*"):
         content = file.read_bytes() if file.is_file() else b""
         assert not any(words in content for words in (b"my secret", b"secret value")), file
@@ -251,10 +251,10 @@ def test_forget_takes_lines_out_of_an_export_and_leaves_the_rest_to_be_imported(
         for session in ("gone", "kept"):
             router.record(router.route(Task(f"text of {session}", session_id=session)), Outcome(success=True))
             router.add_agent("a", fresh=True)
-        router.export_examples(path, format=form)
+        router.examples.export(path, format=form)
         router.forget("gone")
         assert "text of gone" not in path.read_text()
-        assert copy.import_examples(path).rejected == 0
+        assert copy.examples.import_from(path).rejected == 0
         assert [one.task.text for one in copy.examples] == ["text of kept"]
         assert len(copy.examples) == 1
 
@@ -265,10 +265,10 @@ def test_what_was_archived_is_not_learnt_from_again(tmp_path):
             router.record(router.route(f"text {number}"), Outcome(success=True))
         router.flush()
         path = tmp_path / "out.jsonl"
-        router.export_examples(path)
+        router.examples.export(path)
         before = posterior(router, tmp_path / "before")
         assert router.archive(before=router.examples[-1].decided_at + 1) == 3
-        assert router.import_examples(path).known == 3
+        assert router.examples.import_from(path).known == 3
         router.flush()
         assert posterior(router, tmp_path / "after") == before
 
@@ -290,9 +290,9 @@ def test_lines_of_earlier_releases_count_nothing_twice(tmp_path):
         }
         path = tmp_path / "old.jsonl"
         path.write_text(json.dumps(row) + "\n")
-        assert router.import_examples(path).known == 1
+        assert router.examples.import_from(path).known == 1
         assert router.status()["store"]["outcomes"] == 1
-        assert [copy.import_examples(path).imported for _ in range(2)] == [1, 0]
+        assert [copy.examples.import_from(path).imported for _ in range(2)] == [1, 0]
         (example,) = copy.examples
         assert (example.propensity, example.source, example.reward) == (decision.propensity, "routed", 0.5)
 
@@ -327,12 +327,12 @@ def test_exported_lines_that_were_spoilt_are_refused_by_name_and_the_others_are_
     with open_router() as router, open_router() as copy:
         for number in range(2 * len(BAD)):
             router.record(router.route(f"text {number}"), Outcome(success=True))
-        router.export_examples(path)
+        router.examples.export(path)
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         for row, (bad, _) in zip(rows[::2], BAD.values(), strict=True):
             row |= bad
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        report = copy.import_examples(path)
+        report = copy.examples.import_from(path)
         assert (report.imported, report.rejected) == (len(BAD), len(BAD))
         reasons = [letter["reason"] for letter in reversed(copy.dead_letters())]
         for number, (reason, (name, (_, named))) in enumerate(zip(reasons, BAD.items(), strict=True)):
@@ -344,12 +344,12 @@ def test_lines_of_two_exports_of_one_log_count_each_part_once(tmp_path):
     with open_router() as router, open_router() as copy:
         decision = router.route("what")
         router.record(decision, Outcome(success=False))
-        router.export_examples(tmp_path / "one.jsonl")
+        router.examples.export(tmp_path / "one.jsonl")
         router.record(decision, Outcome(success=True))
-        router.export_examples(tmp_path / "two.jsonl")
+        router.examples.export(tmp_path / "two.jsonl")
         both = tmp_path / "both.jsonl"
         both.write_text((tmp_path / "one.jsonl").read_text() + (tmp_path / "two.jsonl").read_text())
-        assert copy.import_examples(both).rejected == 0
+        assert copy.examples.import_from(both).rejected == 0
         assert copy.status()["store"]["outcomes"] == 2
         assert examples(copy) == examples(router)
 
@@ -359,11 +359,11 @@ def test_what_a_store_learnt_of_an_agent_later_still_counts(tmp_path):
         router.record(router.route("before"), Outcome(success=True))
         router.add_agent("a", fresh=True)
         router.record(router.route("after"), Outcome(success=True))
-        router.export_examples(tmp_path / "out.jsonl")
+        router.examples.export(tmp_path / "out.jsonl")
         copy.record(copy.route("own"), Outcome(success=True))
         copy.flush()
         before = copy.agent_performance()[0].executions
-        copy.import_examples(tmp_path / "out.jsonl")
+        copy.examples.import_from(tmp_path / "out.jsonl")
         copy.flush()
         assert (before, copy.agent_performance()[0].executions) == (1, 3)
 
@@ -372,11 +372,11 @@ def test_half_of_a_surrogate_pair_spoils_no_other_line(tmp_path):
     with open_router() as router, open_router() as copy:
         for number in range(3):
             router.record(router.route(f"text {number}"), Outcome(success=True))
-        router.export_examples(tmp_path / "out.jsonl")
+        router.examples.export(tmp_path / "out.jsonl")
         rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
         rows[1]["arm"] = "\ud800"
         (tmp_path / "out.json").write_text(json.dumps(rows))
-        report = copy.import_examples(tmp_path / "out.json")
+        report = copy.examples.import_from(tmp_path / "out.json")
         assert report.imported == 2
         assert report.errors == ["line 2: a text holds half of a surrogate pair, and cannot be stored"]
 
@@ -385,8 +385,8 @@ def test_an_outcome_id_that_is_another_ones_is_refused_by_name(tmp_path):
     with open_router() as router, open_router() as copy:
         router.record(router.route("here"), Outcome(success=True), outcome_id="1")
         copy.record(copy.route("there"), Outcome(success=False), outcome_id="1")
-        router.export_examples(tmp_path / "out.jsonl")
-        report = copy.import_examples(tmp_path / "out.jsonl")
+        router.examples.export(tmp_path / "out.jsonl")
+        report = copy.examples.import_from(tmp_path / "out.jsonl")
         assert report.errors == [
             f"line 1: outcome_id '1' is already that of an outcome of decision {copy.examples[0].decision_id}"
         ]
@@ -396,9 +396,9 @@ def test_agents_of_an_export_become_agents_where_that_is_asked_for(tmp_path):
     with open_router() as router, open_router(agents=["c"]) as copy:
         router.record(router.route("what", exclude=["b", "c"]), Outcome(correct_agent="b"))
         path = tmp_path / "out.jsonl"
-        router.export_examples(path)
-        assert copy.import_examples(path).rejected == 1
-        report = copy.import_examples(path, new_agents=True)
+        router.examples.export(path)
+        assert copy.examples.import_from(path).rejected == 1
+        report = copy.examples.import_from(path, new_agents=True)
         assert (report.imported, report.new_agents) == (1, ["a", "b"])
         assert [agent.name for agent in copy.agents] == ["c", "a", "b"]
         assert copy.route("what", exclude=["a", "c"]).agent == "b"

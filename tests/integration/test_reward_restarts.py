@@ -181,7 +181,7 @@ def test_a_fit_is_never_made_with_another_reward_than_the_routers(make_router, w
     )
     router.fit([f"text {n}" for n in range(40)], ["a", "b"] * 20)
     with pytest.raises(FitError, match=r"scaled.*register"):
-        router.retrain(wait=True)
+        router.models.retrain(wait=True)
 
 
 def test_an_interrupted_fit_goes_on_with_the_reward_that_it_began_with_or_not_at_all(make_router):
@@ -190,12 +190,12 @@ def test_an_interrupted_fit_goes_on_with_the_reward_that_it_began_with_or_not_at
         router = make_router([Words], agents=["a", "b"], reward=reward, fit_executor="thread", retrain=False)
         if not router.statistics()["total_examples"]:
             router.fit([f"{word} {n}" for n in range(20) for word in ("red", "blue")], ["a", "b"] * 20)
-        fit = router.retrain(mode="hang")
+        fit = router.models.retrain(mode="hang")
         while fit.words != "counting words":
             assert fit.running
         fit.stop()
         assert fit.wait(10).state == "stopped"
-        (path,) = router._engine.store.folder.glob("fits/*/request.json")
+        (path,) = router._parts.store.folder.glob("fits/*/request.json")
         router.close()
         return path.stat().st_mtime_ns
 

@@ -70,7 +70,7 @@ def chances(router, *tenants):
 
 
 def states(router, name="tally"):
-    return router._engine.chain.stage(name).tenants.states
+    return router._parts.chain.stage(name).tenants.states
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_shared_is_one_state_for_all(open_router):
     assert RouterConfig().tenancy == "shared"
     tell(router, "acme", "billing", 3)
     assert chances(router, "acme", "globex", None) == [[0.166667, 0.666667, 0.166667]] * 3
-    assert router._engine.chain.stage("tally").tenants is None
+    assert router._parts.chain.stage("tally").tenants is None
 
 
 def test_separate_tenants_teach_themselves_alone(open_router):
@@ -197,35 +197,35 @@ def examples(router, tenant):
 def test_where_tenants_are_separate_nothing_is_fitted_and_no_version_serves(make_router):
     shared = make_router([Words], retrain=False, held_out=0.5, fit_executor="thread")
     examples(shared, "acme")
-    assert shared.retrain(wait=True).state == "promoted"
+    assert shared.models.retrain(wait=True).state == "promoted"
     shared.close()
     router = make_router([Words], tenancy="separate", retrain_interval=1)
-    assert router._engine.chain.stage("words").model_version is None
+    assert router._parts.chain.stage("words").model_version is None
     assert router.strategy("words").table == {}, "a version was made of everybody's examples"
     calls = [
-        lambda: router.retrain(),
-        lambda: router.pretrain(["refund"], ["billing"]),
-        lambda: router.promote("words", 1),
-        lambda: router.rollback("words"),
+        lambda: router.models.retrain(),
+        lambda: router.models.pretrain(["refund"], ["billing"]),
+        lambda: router.models.promote("words", 1),
+        lambda: router.models.rollback("words"),
     ]
     for call in calls:
         with pytest.raises(NotTrainableError, match="tenancy='separate'"):
             call()
     examples(router, "globex")
-    router._engine.trainer.consider()
-    router._engine.promoter.follow()
-    assert (router.newest_fit, router.statistics()["next_retrain_in"]) == (None, None)
-    assert router._engine.chain.stage("words").model_version is None
+    router._parts.trainer.consider()
+    router._parts.promoter.follow()
+    assert (router.models.newest_fit, router.statistics()["next_retrain_in"]) == (None, None)
+    assert router._parts.chain.stage("words").model_version is None
     router.close()
-    assert make_router([Words], retrain=False)._engine.chain.stage("words").model_version == 1
+    assert make_router([Words], retrain=False)._parts.chain.stage("words").model_version == 1
 
 
 def test_a_prior_may_be_fitted(make_router):
     router = make_router([Words], tenancy="prior", retrain=False, held_out=0.5, epsilon=0.0, fit_executor="thread")
     examples(router, "acme")
-    states = router._engine.chain.stage("words").tenants.states
-    assert router.retrain(wait=True).state == "promoted"
-    stage = router._engine.chain.stage("words")
+    states = router._parts.chain.stage("words").tenants.states
+    assert router.models.retrain(wait=True).state == "promoted"
+    stage = router._parts.chain.stage("words")
     assert (stage.model_version, stage.tenants.states) == (1, states)
     assert stage.strategy.table
     decisions = [router.route(Task("refund me", tenant=tenant)) for tenant in ("acme", "globex")]
@@ -250,7 +250,7 @@ def test_the_strategies_that_are_installed_keep_tenants_apart(make_router, tenan
     assert {tenant: one.ranking[0] for tenant, one in chosen.items()} == {"acme": "coder", "globex": "analyst"}
     new = router.route(Task("I was charged twice", tenant="initech"))
     assert new.strategy == ("heuristic" if tenancy == "separate" else "thompson")
-    assert router._engine.chain.stage("heuristic").tenants is None, "it never learns"
+    assert router._parts.chain.stage("heuristic").tenants is None, "it never learns"
     assert router.route(Task("I was charged twice", tenant="initech"), exclude={"analyst"}).agent != "analyst"
 
 

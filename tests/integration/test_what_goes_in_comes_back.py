@@ -293,14 +293,14 @@ class Trip:
     def check_ported(self, router, known):
         """An export holds it all, and an import of it into another store is the identity, also the second time."""
         exported = self.folder / "out.jsonl"
-        count = router.export_examples(exported, unanswered=True)
+        count = router.examples.export(exported, unanswered=True)
         rows = [json.loads(line) for line in exported.read_text().splitlines()]
         assert count == len(rows) >= len(self.tasks) + len(self.outcomes)
         copy = Trip(self.folder, "copy.db")
         copy.agents, copy.tasks, copy.outcomes = self.agents, self.tasks, self.outcomes
         with copy.opened(agents=list(self.agents.values())) as other:
             for times in ("once", "twice"):
-                report = other.import_examples(exported)
+                report = other.examples.import_from(exported)
                 assert report.errors == [], times
                 assert copy.knows(other) == known, times
             copy.check(other)

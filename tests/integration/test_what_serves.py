@@ -12,7 +12,7 @@ from fitted_strategy import Words
 from rich.console import Console
 
 from router_sdk import Agent, Outcome, Router
-from router_sdk.cli.status_tables import status_tables
+from router_sdk.cli.commands.status import status_tables
 from router_sdk.errors import StoreUnavailableError, UnknownVersionError
 from router_sdk.training.promoting import Promoter
 
@@ -59,8 +59,8 @@ def serving(router):
 
 def follow(router):
     """What the learner does about once a second, now."""
-    router._engine.promoter._again_at = 0.0
-    router._engine.learner.submit(router._engine.promoter.follow).result()
+    router._parts.promoter._again_at = 0.0
+    router._parts.learner.submit(router._parts.promoter.follow).result()
 
 
 def history(store):
@@ -74,17 +74,17 @@ def history(store):
 def test_after_a_rollback_no_fit_by_itself_moves_the_version(store, taught):
     with open_router(store) as router:
         taught(router)
-        assert router.retrain(wait=True).state == "promoted"
+        assert router.models.retrain(wait=True).state == "promoted"
         taught(router, 1)
-        assert router.retrain(wait=True).state == "promoted"
-        assert router.rollback("words") == 1
+        assert router.models.retrain(wait=True).state == "promoted"
+        assert router.models.rollback("words") == 1
     automatic = {"retrain": True, "retrain_interval": 5, "retrain_cooldown_seconds": 0.0}
     with open_router(store, **automatic) as router:
         taught(router, 10)
-        router._engine.learner.submit(router._engine.trainer.consider).result()
-        assert router.newest_fit is None
+        router._parts.learner.submit(router._parts.trainer.consider).result()
+        assert router.models.newest_fit is None
         assert serving(router) == 1
-        router.unpin("words")
+        router.models.unpin("words")
         wait_until(lambda: serving(router) not in (1, None))
     assert [(version, held) for version, held, _ in history(store)[:5]] == [(1, 0), (2, 0), (1, 1), (1, 0), (3, 0)]
 
@@ -92,34 +92,34 @@ def test_after_a_rollback_no_fit_by_itself_moves_the_version(store, taught):
 def test_a_fit_by_hand_of_what_is_pinned_is_judged_and_held(store, taught):
     with open_router(store) as router:
         taught(router)
-        router.retrain(wait=True)
-        assert router.pin("words") == 1
-        assert router.versions("words")[0].aliases == ("champion", "pinned")
+        router.models.retrain(wait=True)
+        assert router.models.pin("words") == 1
+        assert router.models.versions("words")[0].aliases == ("champion", "pinned")
         taught(router, 1)
-        fit = router.retrain(wait=True)
+        fit = router.models.retrain(wait=True)
         assert (fit.state, fit.version.passed) == ("held", True)
         assert "version 1" in fit.words
         assert serving(router) == 1
         statistics = router.statistics()
         assert (statistics["retrain_count"], statistics["refused_fits"], statistics["failed_fits"]) == (1, 1, 0)
-        assert router.promote("words", 2, pin=False).version == 2
+        assert router.models.promote("words", 2, pin=False).version == 2
         taught(router, 1)
-        assert router.retrain(wait=True).state == "promoted"
+        assert router.models.retrain(wait=True).state == "promoted"
 
 
 def test_pinning_may_choose_another_version_and_outlasts_a_restart(store, taught):
     with open_router(store) as router:
         for _ in range(2):
             taught(router)
-            router.retrain(wait=True)
-        assert router.pin("words", 1) == 1
+            router.models.retrain(wait=True)
+        assert router.models.pin("words", 1) == 1
         with pytest.raises(UnknownVersionError):
-            router.pin("words", 7)
+            router.models.pin("words", 7)
     with open_router(store) as router:
         assert serving(router) == 1
         assert router.status()["strategies"][0]["pinned"]
-        router.unpin("words")
-        router.unpin("words")
+        router.models.unpin("words")
+        router.models.unpin("words")
         assert not router.status()["strategies"][0]["pinned"]
     assert [held for _, held, _ in history(store)] == [0, 0, 1, 0]
 
@@ -128,14 +128,14 @@ def test_a_person_who_decides_while_a_fit_runs_is_not_overruled(store, taught, m
     with open_router(store) as router:
         for _ in range(2):
             taught(router)
-            router.retrain(wait=True)
+            router.models.retrain(wait=True)
         taught(router, 1)
         begun, go_on = threading.Event(), threading.Event()
         monkeypatch.setattr(Words, "before_fit", lambda self: (begun.set(), go_on.wait(PATIENCE_S)))
-        fit = router.retrain()
+        fit = router.models.retrain()
         assert begun.wait(PATIENCE_S)
-        assert router.rollback("words") == 1
-        router.unpin("words")
+        assert router.models.rollback("words") == 1
+        router.models.unpin("words")
         go_on.set()
         assert fit.wait(PATIENCE_S).state == "held"
         assert "was changed while version 3 was made" in fit.words
@@ -149,12 +149,12 @@ def test_a_person_who_decides_while_a_fit_runs_is_not_overruled(store, taught, m
 def test_the_same_examples_again_gain_nothing(store, taught):
     with open_router(store) as router:
         taught(router)
-        assert router.retrain(wait=True).state == "promoted"
-        fit = router.retrain(wait=True)
+        assert router.models.retrain(wait=True).state == "promoted"
+        fit = router.models.retrain(wait=True)
         assert fit.state == "refused"
         assert "from the same examples: nothing is gained" in fit.words
         taught(router, 1)
-        assert router.retrain(wait=True).state == "promoted"
+        assert router.models.retrain(wait=True).state == "promoted"
 
 
 # -- the log and the process agree
@@ -163,12 +163,12 @@ def test_the_same_examples_again_gain_nothing(store, taught):
 def test_a_promotion_that_cannot_be_logged_changes_nothing(store, taught, monkeypatch):
     with open_router(store) as router:
         taught(router)
-        router.retrain(wait=True)
+        router.models.retrain(wait=True)
         taught(router, 1)
-        router.retrain(wait=True)
-        learner, chain = router._engine.learner, router._engine.chain
+        router.models.retrain(wait=True)
+        learner, chain = router._parts.learner, router._parts.chain
         before = chain.stage("words")
-        transact = router._engine.store.writer.transact
+        transact = router._parts.store.writer.transact
 
         def no_alias(work):
             def refused(connection, seq):
@@ -188,22 +188,22 @@ def test_a_promotion_that_cannot_be_logged_changes_nothing(store, taught, monkey
 
             return transact(refused)
 
-        monkeypatch.setattr(router._engine.store.writer, "transact", no_alias)
-        for move in (lambda: router.promote("words", 1), lambda: router.rollback("words")):
+        monkeypatch.setattr(router._parts.store.writer, "transact", no_alias)
+        for move in (lambda: router.models.promote("words", 1), lambda: router.models.rollback("words")):
             with pytest.raises(StoreUnavailableError, match="disk is full"):
                 move()
             assert chain.stage("words") is before
             assert learner.folding["words"].state is before.strategy
         monkeypatch.undo()
-        assert router._engine.registry.champion("words").version == 2 == serving(router)
+        assert router._parts.registry.champion("words").version == 2 == serving(router)
         assert router.route("refund").model_version == 2
-        assert router.rollback("words") == 1
+        assert router.models.rollback("words") == 1
 
 
 def test_who_follows_tries_again_until_it_can(store, taught, tmp_path):
     with open_router(store) as router, open_router(store) as other:
         taught(router)
-        version = router.retrain(wait=True).version
+        version = router.models.retrain(wait=True).version
         folder = tmp_path / "r.db.artifacts" / "versions" / version.folder
         hidden = folder.rename(tmp_path / "hidden")
         follow(other)
@@ -215,10 +215,10 @@ def test_who_follows_tries_again_until_it_can(store, taught, tmp_path):
         with (shown := Console(width=300)).capture() as lines:
             shown.print(*status_tables(told))
         assert re.search(r"Behind +words: version 1 cannot", lines.get())
-        router.pin("words")
+        router.models.pin("words")
         follow(other)
         assert other.status()["strategies"][0]["behind"].endswith("it is pinned, no fit replaces it")
-        router.unpin("words")
+        router.models.unpin("words")
         follow(other)
         assert other.route("refund").strategy != "words"
         hidden.rename(folder)
@@ -234,7 +234,7 @@ def test_a_version_that_passed_is_promoted_by_who_comes_next(store, taught, monk
     with open_router(store) as router:
         taught(router)
         monkeypatch.setattr(Promoter, "promote_fitted", killed)
-        fit = router.retrain()
+        fit = router.models.retrain()
         wait_until(lambda: not fit.running)
         assert fit.state == "failed"
         assert serving(router) is None
@@ -252,14 +252,14 @@ def test_a_version_that_passed_stays_a_candidate_where_another_was_chosen_since(
 
     with open_router(store) as router:
         taught(router)
-        router.retrain(wait=True)
+        router.models.retrain(wait=True)
         taught(router, 1)
         with monkeypatch.context() as patch:
             patch.setattr(Promoter, "promote_fitted", killed)
-            fit = router.retrain()
+            fit = router.models.retrain()
             wait_until(lambda: not fit.running)
-        router.pin("words", 1)
-        router._engine.upkeep._settle()
+        router.models.pin("words", 1)
+        router._parts.upkeep._settle()
         assert router.status()["upkeep"]["unfinished"] == []
         assert serving(router) == 1
         assert router.route("offer").model_version == 1
@@ -272,20 +272,20 @@ def test_old_versions_are_given_up_but_not_what_serves_or_was_gone_back_to(store
     with open_router(store, keep_versions=2) as router:
         for _ in range(3):
             taught(router, 10)
-            assert router.retrain(wait=True).state == "promoted"
-        assert router.rollback("words") == 2
-        router.unpin("words")
+            assert router.models.retrain(wait=True).state == "promoted"
+        assert router.models.rollback("words") == 2
+        router.models.unpin("words")
         for _ in range(4):
             taught(router, 5)
-            assert router.retrain(wait=True).state == "promoted"
-        there = {version.version for version in router.versions("words") if version.pruned_at is None}
+            assert router.models.retrain(wait=True).state == "promoted"
+        there = {version.version for version in router.models.versions("words") if version.pruned_at is None}
         assert there == {2, 6, 7}  # gone back to, the one before, the one that serves
         folders = {path.name for path in (tmp_path / "r.db.artifacts" / "versions").iterdir()}
-        assert folders == {version.folder for version in router.versions("words") if version.pruned_at is None}
+        assert folders == {version.folder for version in router.models.versions("words") if version.pruned_at is None}
         with pytest.raises(UnknownVersionError, match="keep_versions"):
-            router.promote("words", 1)
-        assert router.fit_report("words", 1).version == 1
-        assert router.rollback("words") == 6
+            router.models.promote("words", 1)
+        assert router.models.report("words", 1).version == 1
+        assert router.models.rollback("words") == 6
     with open_router(store) as router:
         assert serving(router) == 6
 
@@ -294,8 +294,8 @@ def test_young_versions_are_kept_where_that_is_asked_for(store, taught):
     with open_router(store, keep_versions=1, keep_versions_days=1.0) as router:
         for _ in range(4):
             taught(router, 5)
-            router.retrain(wait=True)
-        assert all(version.pruned_at is None for version in router.versions("words"))
+            router.models.retrain(wait=True)
+        assert all(version.pruned_at is None for version in router.models.versions("words"))
 
 
 # -- pre-training, and what happens later
@@ -305,12 +305,12 @@ def test_what_was_pre_trained_and_is_imported_blocks_no_fit(store, tmp_path):
     rows = [(f"{word} number {number}", agent) for number in range(40) for word, agent in RIGHT.items()]
     (tmp_path / "rows.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
     with open_router(store) as router:
-        assert router.pretrain([text for text, _ in rows], [label for _, label in rows]).state == "promoted"
-        router.import_examples(tmp_path / "rows.csv")
+        assert router.models.pretrain([text for text, _ in rows], [label for _, label in rows]).state == "promoted"
+        router.examples.import_from(tmp_path / "rows.csv")
         router.flush()
-        fit = router.retrain(wait=True)
+        fit = router.models.retrain(wait=True)
         assert fit.state == "promoted", fit.words
-        report = router.fit_report("words", 2)
+        report = router.models.report("words", 2)
         assert report.before.n_labelled == report.after.n_labelled > 10
 
 
@@ -319,10 +319,10 @@ def test_updates_fits_and_refusals_are_counted_apart_and_outcomes_once(store, ta
         taught(router, 5)
         before = router.statistics()
         assert before["samples_processed"] == before["total_examples"] == 15
-        router.retrain(wait=True)
-        router.retrain(wait=True)
+        router.models.retrain(wait=True)
+        router.models.retrain(wait=True)
         for setting in ("raise", "worse"):
-            fit = router.retrain(mode=setting)
+            fit = router.models.retrain(mode=setting)
             wait_until(lambda fit=fit: not fit.running)
         after = router.statistics()
         assert after["total_updates"] == before["total_updates"]
@@ -339,11 +339,11 @@ def test_updates_fits_and_refusals_are_counted_apart_and_outcomes_once(store, ta
 
 def test_nothing_is_archived_that_another_process_has_still_to_save(store, taught):
     with open_router(store) as router, open_router(store) as other:
-        other._engine.learner.submit(other._engine.upkeep.look).result()
+        other._parts.learner.submit(other._parts.upkeep.look).result()
         taught(router, 5)
         assert router.archive(2e9) == 0  # the other has saved nothing of it
         other.snapshot()
-        other._engine.learner.submit(other._engine.upkeep.look).result()
+        other._parts.learner.submit(other._parts.upkeep.look).result()
         taught(router, 1)
         assert router.archive(2e9) == 15  # and of the newest three nothing yet
         other.close()

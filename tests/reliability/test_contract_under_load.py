@@ -1,7 +1,8 @@
 """The contract kit finds no fault where there is none, however busy the machine is."""
 
-import multiprocessing
-from contextlib import contextmanager
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from contract.sound_strategy import SoundStrategy
@@ -12,28 +13,16 @@ from router_sdk.testing import check_strategy
 BURNERS = 10
 
 
-def burn(ready):
-    ready.release()
-    while True:
-        pass
-
-
 @contextmanager
 def load(burners):
     """Others that want the processor."""
-    context = multiprocessing.get_context("spawn")
-    ready = context.Semaphore(0)
-    running = [context.Process(target=burn, args=(ready,), daemon=True) for _ in range(burners)]
-    for one in running:
-        one.start()
-    for _ in running:
-        ready.acquire()
-    try:
+    command = [sys.executable, "-S", "-c", "print('ready', flush=True)\nwhile True: pass"]
+    with ExitStack() as running:
+        for _ in range(burners):
+            other = running.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
+            running.callback(other.kill)
+            assert other.stdout.readline() == b"ready\n"
         yield
-    finally:
-        for one in running:
-            one.kill()
-            one.join()
 
 
 def strategies():

@@ -45,7 +45,7 @@ def counts(router: Router, strategy: Any) -> tuple[int, int, float]:
 
 def id_of(router: Router, key: str) -> str:
     """Of the decision that a key will stand for."""
-    return router._engine.store.keys.decision_id(key, None)
+    return router._parts.store.keys.decision_id(key, None)
 
 
 def test_feedback_ten_times_over_is_counted_once(path) -> None:

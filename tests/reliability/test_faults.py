@@ -21,7 +21,7 @@ from pathlib import Path
 
 import fitted_strategy
 import pytest
-from killable import AGENTS, LIMIT_S, WORDS, Points, logged
+from killable import AGENTS, LIMIT_S, PRELOADED, WORDS, Points, logged
 
 from router_sdk import Outcome, Router, Task
 from router_sdk.errors import RouterError
@@ -123,7 +123,7 @@ class Trial:
             elif kind == "flush":
                 self.attempt(self.router.flush)
             elif kind == "fit":
-                self.attempt(lambda: self.router.retrain().wait(LIMIT_S))
+                self.attempt(lambda: self.router.models.retrain().wait(LIMIT_S))
             elif kind == "snapshot":
                 self.attempt(self.router.snapshot)
             else:
@@ -144,7 +144,7 @@ def trial(seed, folder):
     """Play a seed, and look what is left."""
     store = folder / "router.db"
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["killable"])
+    context.set_forkserver_preload(PRELOADED)
     reading, writing = context.Pipe(duplex=False)
     process = context.Process(target=_live, args=(seed, str(store), writing))
     process.start()
@@ -172,13 +172,19 @@ def trial(seed, folder):
 
 
 def watched(seed, folder):
-    """``trial``, ended where it hangs."""
-    timer = threading.Timer(LIMIT_S, lambda: os.kill(os.getpid(), signal.SIGALRM))
+    """``trial``, given up where it hangs."""
+
+    def give_up(*_):
+        raise AssertionError(f"seed {seed}: what is left cannot be looked at, it hangs")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    timer = threading.Timer(2 * LIMIT_S, lambda: os.kill(os.getpid(), signal.SIGALRM))
     timer.start()
     try:
         return trial(seed, folder)
     finally:
         timer.cancel()
+        signal.signal(signal.SIGALRM, before)
 
 
 def play(seeds):

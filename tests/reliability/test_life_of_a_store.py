@@ -197,7 +197,9 @@ class LifeOfAStore(RuleBasedStateMachine):
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
     pytest.importorskip("torch", reason="makes the tiny model")
-    from router_sdk_bert.encoding import EncoderSettings, export_encoder, tiny_checkpoint
+    from router_sdk_bert.config import EncoderSettings
+    from router_sdk_bert.encoding.export import export_encoder
+    from router_sdk_bert.encoding.tiny import tiny_checkpoint
 
     checkpoint = tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "checkpoint")
     folder = tmp_path_factory.mktemp("exported") / "encoder"

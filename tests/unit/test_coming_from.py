@@ -10,7 +10,7 @@ from router_sdk_thompson import ThompsonConfig
 from router_sdk import Example, Outcome, Router, RouterConfig, Task
 from router_sdk.config import load_config
 from router_sdk.errors import InvalidConfigError
-from router_sdk.neighbours import SETTINGS
+from router_sdk.setting_names import SETTINGS
 
 from .cli.test_cli_docs import ALL
 

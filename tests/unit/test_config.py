@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 import router_sdk
-from router_sdk import Agent, Router, RouterConfig, environment
+from router_sdk import Agent, Router, RouterConfig
+from router_sdk import setting_names as environment
 from router_sdk.config import configure, load_config
 from router_sdk.errors import InvalidAgentError, InvalidConfigError
 

@@ -9,8 +9,7 @@ import pytest
 from fitted_strategy import Words
 
 from router_sdk import Outcome, Proposal, Router, plugins
-from router_sdk.errors import FitError, InvalidRewardError, StrategyError, UnknownStrategyError
-from router_sdk.isolation import FAULTS, let_end
+from router_sdk.errors import FAULTS, FitError, InvalidRewardError, StrategyError, UnknownStrategyError, let_end
 from router_sdk.plugin import hookimpl
 from router_sdk.plugins import PluginRegistry
 
@@ -191,4 +190,4 @@ def test_a_fit_that_exits_has_failed(make_router):
     texts = [f"{agent} {number}" for number in range(20) for agent in ("analyst", "billing", "coder")]
     router.fit(texts, [text.split()[0] for text in texts])
     with pytest.raises(FitError, match="SystemExit: bye"):
-        router.retrain(wait=True)
+        router.models.retrain(wait=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from router_sdk.plugin import hookimpl
-from router_sdk_bert.encoding import BertEncoder
+from router_sdk_bert.encoding.encoder import BertEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

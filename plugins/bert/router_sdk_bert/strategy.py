@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
 
 import numpy as np
 
+from router_sdk.numerics.state_file import read_state, write_state
 from router_sdk.plugin import CorruptArtifactError, Strategy, StrategyConfig, StrategyServices, no_fork
 from router_sdk_bert.config import BertConfig
-from router_sdk_bert.embedding import embed, vectors_of
-from router_sdk_bert.encoding import link_encoder, load_encoder, open_encoder
-from router_sdk_bert.fitting.carried_state import FILE, OLD_FILE, CarriedState, load_carried
-from router_sdk_bert.head import AnyHead, AnySnapshot, Head, Prototype, make_head, prototypes_of, row_of
-from router_sdk_bert.head.expectations import Expectations
-from router_sdk_bert.head.explaining import attribute_words, explain, lead_of
-from router_sdk_bert.head.proposing import proposal_of
-from router_sdk_bert.head.state_file import read_state, write_state
-from router_sdk_bert.opening import EncoderSlot
-from router_sdk_bert.trained_head import trained_with
+from router_sdk_bert.encoding.background import EncoderSlot
+from router_sdk_bert.encoding.encoder import BATCH, embed, load_encoder, open_encoder, vectors_of
+from router_sdk_bert.encoding.sealed_folder import link_sealed as link_encoder
+from router_sdk_bert.encoding.weights import read_classifier
+from router_sdk_bert.finetuning.carried_state import FILE, OLD_FILE, CarriedState, load_carried
+from router_sdk_bert.head.estimates import proposal_of
+from router_sdk_bert.head.explanations import attribute_words, explain, lead_of
+from router_sdk_bert.head.head import AnyHead, AnySnapshot, Head, make_head
+from router_sdk_bert.head.logistic_regression import TrainedRows
+from router_sdk_bert.head.outcome_prediction import OutcomePredictor
+from router_sdk_bert.head.prototypes import Prototype, prototypes_of
+from router_sdk_bert.head.rows import row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from router_sdk.plugin import AgentSet, Encoder, Example, FitContext, Proposal, RouteContext, Task, TrainingData
+    from router_sdk_bert.head.estimates import Estimate
+    from router_sdk_bert.head.rows import Row
+
+logger = logging.getLogger(__name__)
 
 OWN_ENCODER = "encoder"
 """Folder, in a saved version, of an encoder that was fine-tuned for it."""
@@ -50,7 +58,7 @@ class BertStrategy(Strategy):
 
     Attributes:
         head: What is learnt on top of the encoder.
-        expectations: What else is known of the agents.
+        predictor: What else is known of the agents.
         carried: What a fit hands on to the next.
         fine_tuned: Whether the fit that made this object moved the encoder.
     """
@@ -64,7 +72,7 @@ class BertStrategy(Strategy):
         self.settings = cast("BertConfig", config)
         self._seed = services.seed or 0
         self.head: AnyHead = make_head(self.settings, self._seed)
-        self.expectations = Expectations(self._seed)
+        self.predictor = OutcomePredictor(self._seed)
         self.carried = CarriedState()
         self.fine_tuned = False
         self._agents: AgentSet | None = None
@@ -88,18 +96,28 @@ class BertStrategy(Strategy):
         """The encoder, waited for; None where there is none."""
         return self._slot.wait()
 
-    def successor(self, encoder: Encoder | None = None, config: StrategyConfig | None = None) -> Self:
+    def successor(self, encoder: Encoder | None = None) -> Self:
         """A strategy with an empty head, to be prepared and taught.
 
         Args:
             encoder: A fine-tuned encoder of its own; None keeps this strategy's.
-            config: Its configuration; None keeps this strategy's.
         """
-        new = type(self)(self.config if config is None else config, self.services)
+        new = type(self)(self.config, self.services)
         chosen = self.encoder if encoder is None else encoder
         if chosen is not None:
             new._slot.put(chosen)
         new._own_encoder = self._own_encoder or encoder is not None
+        return new
+
+    def next_version(self, carried: CarriedState, exported: Path | None = None) -> Self:
+        """The same for a fit to teach, with what it hands on; ``exported`` is the folder of an encoder that it moved.
+
+        Raises:
+            CorruptArtifactError: if a file of that is missing or is not what was written.
+            EncoderUnavailableError: if a library is missing.
+        """
+        new = self.successor(None if exported is None else self._kept_encoder(exported))
+        new.carried, new.fine_tuned = carried, exported is not None
         return new
 
     def untaught(self) -> Self:
@@ -113,7 +131,7 @@ class BertStrategy(Strategy):
     def prepare(self, agents: AgentSet) -> None:
         """Read what the agents say of themselves; the first time, begin to open the encoder."""
         self._agents = agents
-        self.expectations.prepare(agents)
+        self.predictor.prepare(agents)
         if self._slot.encoder is not None:
             self._adopt(self._slot.encoder)
             return
@@ -178,13 +196,38 @@ class BertStrategy(Strategy):
         vector = np.asarray(context.encode(published.encoder), dtype=np.float32)
         if not vector.any():
             return None
-        estimate = published.snapshot.estimate(vector, agents.names)
+        return self._proposal(
+            published.snapshot, vector, agents.names, published.snapshot.estimate(vector, agents.names)
+        )
+
+    def propose_batch(
+        self, tasks: Sequence[Task], agents: AgentSet, contexts: Sequence[RouteContext]
+    ) -> list[Proposal | None]:
+        """``propose`` for many tasks, whose texts are encoded together."""
+        published, answers = self._published, cast("list[Proposal | None]", [None] * len(tasks))
+        told = [place for place, task in enumerate(tasks) if task.text.strip()]
+        if published is None or not told or not len(agents):
+            return answers
+        vectors = contexts[told[0]].encode_batch(published.encoder, [contexts[place] for place in told])
+        rows = np.asarray(vectors, dtype=np.float32)
+        for start in range(0, len(rows), BATCH):
+            part = rows[start : start + BATCH]
+            estimates = published.snapshot.estimate_batch(part, agents.names)
+            for place, vector, estimate in zip(told[start : start + BATCH], part, estimates, strict=True):
+                if vector.any():
+                    answers[place] = self._proposal(published.snapshot, vector, agents.names, estimate)
+        return answers
+
+    def _proposal(
+        self, snapshot: AnySnapshot, vector: NDArray[np.float32], names: tuple[str, ...], estimate: Estimate | None
+    ) -> Proposal | None:
+        """What follows from the head's estimate of one embedding."""
         if estimate is None:
             return None
-        snapshot, count = published.snapshot, self.settings.nearest_shown
-        expected = partial(self.expectations.of, vector=vector)
-        evidence = partial(explain, snapshot, estimate, expected, agents.names, count)
-        return proposal_of(estimate, agents.names, self.settings, evidence)
+        count = self.settings.nearest_shown
+        expected = partial(self.predictor.of, vector=vector)
+        evidence = partial(explain, snapshot, estimate, expected, names, count)
+        return proposal_of(estimate, names, self.settings, evidence)
 
     def attribute(self, text: str, agents: Sequence[str], agent: str) -> list[tuple[str, float]]:
         """How much each word speaks for an agent, in log odds against the best other one; slow, not for requests.
@@ -209,10 +252,15 @@ class BertStrategy(Strategy):
             rows = []
             for example, vector in zip(examples, vectors, strict=True):
                 if vector is not None:
-                    self.expectations.learn(example, vector)
+                    self.predictor.learn(example, vector)
                     rows.append(row_of(example, vector, self.settings.propensity_clip))
             self.head.add(rows)
             self._published = Published(encoder, self.head.snapshot)
+
+    def remember(self, rows: Sequence[Row]) -> None:
+        """Learn rows that stand in no log; nothing is published."""
+        with self._lock:
+            self.head.add(rows)
 
     def fit(self, data: TrainingData, context: FitContext) -> Strategy:
         """A new version, fine-tuned on the log.
@@ -221,7 +269,7 @@ class BertStrategy(Strategy):
             FitError: if it failed; this strategy is untouched.
             FitStoppedError: if ``context.stopped`` said so.
         """
-        from router_sdk_bert.fitting import fit_version
+        from router_sdk_bert.finetuning.fit import fit_version
 
         return fit_version(self, data, context)
 
@@ -236,7 +284,7 @@ class BertStrategy(Strategy):
         """Drop what outcomes said of these agents."""
         with self._lock:
             self.head.forget_agents(names)
-            self.expectations.forget(names)
+            self.predictor.forget(names)
             self._republish()
 
     def forget_examples(self, decision_ids: Collection[str]) -> None:
@@ -255,7 +303,7 @@ class BertStrategy(Strategy):
         with self._lock:
             encoder = self._slot.encoder
             self.head.save(folder)
-            names, sums = self.expectations.arrays()
+            names, sums = self.predictor.arrays()
             facts = {
                 "state_version": self.state_version,
                 "names": names,
@@ -282,19 +330,19 @@ class BertStrategy(Strategy):
         tag, learnt_with = None if encoder is None else encoder.tag, facts.get("encoder")
         if not facts.get("complete") or learnt_with not in (None, tag):
             raise CorruptArtifactError(f"the state was learnt with encoder {learnt_with}, this is {tag}")
-        head, expectations = make_head(self.settings, self._seed), Expectations(self._seed)
+        head, predictor = make_head(self.settings, self._seed), OutcomePredictor(self._seed)
         head.load(folder)
         if encoder is not None and head.dimension not in (None, len(embed(encoder, ["a"])[0])):
             raise CorruptArtifactError(f"the state is of vectors with {head.dimension} dimensions")
         try:
-            expectations.restore(facts["names"], arrays["expectations"])
+            predictor.restore(facts["names"], arrays["expectations"])
         except (KeyError, ValueError, TypeError) as error:
-            raise CorruptArtifactError(f"the expectations are malformed: {error}") from error
+            raise CorruptArtifactError(f"the sums of outcomes are malformed: {error}") from error
         with self._lock:
-            self.head, self.expectations, self._vectors = head, expectations, {}
+            self.head, self.predictor, self._vectors = head, predictor, {}
             self.carried, self.fine_tuned = carried, bool(facts.get("fine_tuned"))
             self._own_encoder = self._own_encoder or own
-            expectations.prepare(self._agents or ())
+            predictor.prepare(self._agents or ())
             if encoder is not None:
                 self._slot.put(encoder)
                 self._adopt(encoder)
@@ -307,7 +355,7 @@ class BertStrategy(Strategy):
     def expected(self) -> Mapping[str, Mapping[str, float]]:
         """What an average task may expect of each agent."""
         names = () if self._agents is None else self._agents.names
-        return {name: self.expectations.of(name, None) for name in names}
+        return {name: self.predictor.of(name, None) for name in names}
 
     def report(self) -> Mapping[str, Any]:
         """The encoder, or why there is none, and what the head has learnt."""
@@ -331,3 +379,19 @@ def _carried(folder: Path, state_version: object) -> CarriedState:
         raise CorruptArtifactError(f"the state has version {state_version}, this release reads {_OLD_VERSION} and up")
     old = folder / OWN_ENCODER / OLD_FILE
     return load_carried(old) if old.is_file() else CarriedState()
+
+
+def trained_with(encoder: Encoder) -> TrainedRows | None:
+    """The rows of a sequence-classification checkpoint, by label; None for an encoder that came without."""
+    folder: Path | None = getattr(encoder, "folder", None)
+    return None if folder is None else _trained_rows(folder, encoder.tag)
+
+
+@lru_cache(maxsize=4)
+def _trained_rows(folder: Path, tag: str) -> TrainedRows | None:
+    try:
+        found = read_classifier(folder)
+    except CorruptArtifactError as error:
+        logger.warning("the head that the encoder came with is left aside: %s", error)
+        return None
+    return None if found is None else TrainedRows(found.labels, found.norm * found.weight, found.bias)

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,35 +91,37 @@ class TextIndex:
     @classmethod
     def build(cls, agents: AgentSet) -> TextIndex:
         """Index names, descriptions, capabilities and examples. Takes about 50 µs a document."""
-        import scipy.sparse  # type: ignore[import-untyped, unused-ignore]
-
         texts = [_documents(agent) for agent in agents]
         documents = tuple(document for own in texts for document in own)
         starts = np.cumsum([0, *(len(own) for own in texts[:-1])], dtype=np.intp)
-        fitted = [
-            *_fit(documents, analyzer=_words),
-            *_fit(documents, analyzer="char_wb", ngram_range=(3, 4), preprocessor=folded),
-        ]
-        if not fitted:
+        vocabularies: list[Vocabulary] = []
+        parts: list[tuple[Integers, Integers, Floats]] = []
+        for analyse in (_words, _character_grams):
+            vocabulary, entries = _fitted(analyse, documents, sum(len(earlier.idf) for earlier in vocabularies))
+            if vocabulary.idf:
+                vocabularies.append(vocabulary)
+                parts.append(entries)
+        if not parts:
             nothing = np.zeros(0, dtype=np.intp)
             return cls(documents, starts, np.ones(len(starts)), (), nothing, nothing, np.zeros(0))
-        vocabularies: list[Vocabulary] = []
-        for vectorizer, _ in fitted:
-            offset = sum(len(earlier.idf) for earlier in vocabularies)
-            vocabularies.append(_vocabulary(vectorizer, len(documents), offset))
-        matrix = scipy.sparse.hstack([weights for _, weights in fitted], format="csr") / len(fitted) ** 0.5
+        postings, terms, weights = (np.concatenate(kind) for kind in zip(*parts, strict=True))
+        weights /= len(parts) ** 0.5
+        size = sum(len(vocabulary.idf) for vocabulary in vocabularies)
         owner = np.repeat(np.arange(len(texts)), [len(own) for own in texts])
-        membership = scipy.sparse.csr_matrix((np.ones(len(owner)), (owner, np.arange(len(owner)))))
-        lengths = scipy.sparse.linalg.norm(membership @ matrix, axis=1)
-        by_term = matrix.tocsc()
+        # Of one agent's documents the weights of each term are added up, then squared.
+        places, inverse = np.unique(owner[postings] * size + terms, return_inverse=True)
+        sums = np.bincount(inverse, weights)
+        lengths = np.sqrt(np.bincount(places // size, sums * sums, minlength=len(texts)))
+        order = np.lexsort((postings, terms))
+        indptr = np.concatenate([[0], np.bincount(terms, minlength=size).cumsum()]).astype(np.intp)
         return cls(
             documents,
             starts,
             np.maximum(lengths, 1e-12),
             tuple(vocabularies),
-            by_term.indptr.astype(np.intp),
-            by_term.indices.astype(np.intp),
-            by_term.data,
+            indptr,
+            postings[order],
+            weights[order],
         )
 
     def similarities(self, text: str) -> Floats:
@@ -165,21 +167,33 @@ def _words(text: str) -> list[str]:
     return words(folded(text))
 
 
-def _fit(documents: Sequence[str], **settings: Any) -> list[tuple[Any, Any]]:
-    """A fitted vectoriser with the documents' weights, shape ``(n, v)``; none where no document holds a term."""
-    from sklearn.feature_extraction.text import TfidfVectorizer  # type: ignore[import-untyped, unused-ignore]
+def _character_grams(text: str) -> list[str]:
+    """Runs of three and four characters within each word and a space on both its sides; a shorter word is one."""
+    grams = []
+    for word in folded(text).split():
+        padded = f" {word} "
+        length = len(padded)
+        grams += [padded[at : at + 3] for at in range(length - 2)]
+        if length > 3:
+            grams += [padded[at : at + 4] for at in range(length - 3)]
+    return grams
 
-    vectorizer = TfidfVectorizer(sublinear_tf=True, **settings)
-    if not any(map(vectorizer.build_analyzer(), documents)):
-        return []
-    return [(vectorizer, vectorizer.fit_transform(documents))]
 
+def _fitted(
+    analyse: Callable[[str], list[str]], documents: Sequence[str], offset: int
+) -> tuple[Vocabulary, tuple[Integers, Integers, Floats]]:
+    """A vocabulary with each document's weights: TF-IDF with smooth idf and sublinear tf, each of length 1.
 
-def _vocabulary(vectorizer: Any, documents: int, offset: int) -> Vocabulary:
-    return Vocabulary(
-        analyse=vectorizer.build_analyzer(),
-        term_ids={term: int(column) for term, column in vectorizer.vocabulary_.items()},
-        idf=vectorizer.idf_.tolist(),
-        unseen_idf=math.log(1.0 + documents) + 1.0,
-        offset=offset,
-    )
+    Returns:
+        The vocabulary, and for each entry its document, its column and its weight, shape ``(p,)``.
+    """
+    counts = [Counter(analyse(document)) for document in documents]
+    ids = {term: column for column, term in enumerate(sorted(set().union(*counts)))}
+    rows = np.repeat(np.arange(len(counts), dtype=np.intp), [len(count) for count in counts])
+    columns = np.fromiter((ids[term] for count in counts for term in count), np.intp, len(rows))
+    held = np.fromiter((n for count in counts for n in count.values()), np.float64, len(rows))
+    idf = np.log((1.0 + len(counts)) / (1.0 + np.bincount(columns, minlength=len(ids)))) + 1.0
+    weights = (1.0 + np.log(held)) * idf[columns]
+    weights /= np.sqrt(np.bincount(rows, weights * weights, minlength=len(counts)))[rows]
+    unseen = math.log(1.0 + len(counts)) + 1.0
+    return Vocabulary(analyse, ids, idf.tolist(), unseen, offset), (rows, columns + offset, weights)

@@ -57,6 +57,11 @@ def verdicts(example: Example, signals: Signals | None, reward: float | None, la
 
 def changes(example: Example, labels: Labels) -> list[Change]:
     """What a revision changes, agent by agent, in the order of their names."""
+    signals, previous = example.signals, example.previous
+    labelled = signals.labelled or (previous is not None and previous.labelled)
+    if not labelled or labels == "ignore":
+        agent, reward, earlier = example.agent, example.reward, example.previous_reward
+        return [] if agent is None or reward == earlier else [Change(agent, earlier, reward)]
     before = verdicts(example, example.previous, example.previous_reward, labels)
     after = verdicts(example, example.signals, example.reward, labels)
     return [

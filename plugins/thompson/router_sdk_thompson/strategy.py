@@ -31,6 +31,10 @@ LEAST_PUBLISHED = 16
 """Pairs that are kept ready however many agents there are."""
 MOST_REBUILT = 64
 """Pairs that ``learn`` rebuilds, besides those it touched; the others are built when somebody asks."""
+MOST_REBUILT_CHANCES = 4_096
+"""Agents in all the proposals that ``learn`` rebuilds like that."""
+MOST_PREPARED_CHANCES = 512
+"""Agents in all the proposals that ``prepare`` builds: agents may come and go while requests wait for it."""
 
 
 def _room(agents: AgentSet) -> int:
@@ -77,7 +81,8 @@ class ThompsonStrategy(Strategy):
         self._agents = agents
         self._contexts.prepare(agents)
         # The same names may now carry other metadata, so nothing built before is kept.
-        estimates, kinds = self._costs.prepared(), list(self._evidence.cells)[: _room(agents)]
+        most = min(_room(agents), MOST_PREPARED_CHANCES // max(len(agents), 1))
+        estimates, kinds = self._costs.prepared(), list(self._evidence.cells)[:most]
         ready = {(agents.set_id, kind): self._build(kind, agents, estimates) for kind in kinds}
         self._swap(ready, {agents.set_id: agents}, estimates)
 
@@ -167,17 +172,19 @@ class ThompsonStrategy(Strategy):
     def _publish(self, touched: Collection[str]) -> None:
         # An observation of one task type shifts what all the others borrow, so no older proposal may stay: the
         # touched types and as many others as are cheap are built now, the rest when somebody asks.
-        published, room, estimates = self._published, MOST_REBUILT, self._costs.publish()
-        sets = published.sets.copy()
+        published, estimates, chances = self._published, self._costs.publish(), 0
+        before, sets = published.ready.copy(), published.sets.copy()
         ready: dict[Key, Proposal | None] = {}
-        for key in sorted(published.ready.copy(), key=lambda key: key[1] not in touched):
+        for key in sorted(before, key=lambda key: key[1] not in touched) if before else ():
             agents = sets.get(key[0])
-            if agents is not None and (key[1] in touched or room > 0):
+            cheap = len(ready) < MOST_REBUILT and chances < MOST_REBUILT_CHANCES
+            if agents is not None and (key[1] in touched or cheap):
                 ready[key] = self._build(key[1], agents, estimates)
-                room -= 1
-        most = min(map(_room, sets.values()), default=MOST_PUBLISHED)
-        if len(sets) >= most or len(ready) >= most:
-            sets, ready = {}, {}
+                chances += len(agents)
+        if len(sets) >= LEAST_PUBLISHED or len(ready) >= LEAST_PUBLISHED:
+            most = min(map(_room, sets.values()), default=MOST_PUBLISHED)
+            if len(sets) >= most or len(ready) >= most:
+                sets, ready = {}, {}
         self._swap(ready, sets, estimates)
 
     def prior_table(self, discount: float, most_mass: float = 100.0) -> dict[str, dict[str, dict[str, float]]]:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from router_sdk.cli.command import command
-from router_sdk.cli.invocation import Invocation
+from router_sdk.cli.invocation import Invocation, command
 from router_sdk.cli.tables import dollars, milliseconds, note, share, table, visible, word
 from router_sdk.errors import InvalidInputError
 from router_sdk.records import Agent

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import re
+import tomllib
+from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from string import Template
+from typing import Annotated, Any, Literal, cast, get_args
 
 import typer
 
 from router_sdk.cli.invocation import CONFIG_FILES, Invocation
-from router_sdk.cli.settings_file import Form, settings_file
 from router_sdk.cli.tables import note
 from router_sdk.errors import InvalidInputError
-from router_sdk.plugins import PluginRegistry
+from router_sdk.plugins import FIRST_PARTY, PluginRegistry
 from router_sdk.records import AgentSet, agents_of
 
+Form = Literal["toml", "yaml", "json"]
 _SUFFIXES: dict[str, Form] = {".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".json": "json"}
+_SAMPLES = ("billing", "general")
+"""The first and the last of the sample agents."""
 
 
 def init(
@@ -66,3 +74,53 @@ def _target(path: Path | None, form: str | None) -> tuple[Path, Form]:
     if form not in (None, ending):
         raise InvalidInputError(f"{path}: its name says {ending}, and --format {form}; give one of them")
     return path, ending
+
+
+def settings_file(
+    store: str, agents: Sequence[str], form: Form = "toml", installed: Sequence[str] = ("thompson", "heuristic")
+) -> str:
+    """A configuration that loads as it is: commented in TOML and YAML, bare in JSON, the same in all three.
+
+    Args:
+        store: Path of the store.
+        agents: Names of the agents; sample agents where there are none.
+        form: How it is written.
+        installed: Strategies that there are; those of ours are the chain.
+    """
+    if form == "json":
+        told = tomllib.loads(settings_file(store, agents, "toml", installed))
+        told["strategy"] = {name: given for name, given in told.get("strategy", {}).items() if given}
+        return f"{json.dumps(told, indent=2, ensure_ascii=False)}\n"
+    chain = [name for name in FIRST_PARTY if name in installed]
+    first, last = (agents[0], agents[-1]) if agents else _SAMPLES
+    fill = {
+        "store": _quoted(store),
+        "chain": _chain(chain, sorted(set(installed).difference(chain)), "=" if form == "toml" else ":"),
+        "first": _quoted(first),
+        "last": _quoted(last),
+        "strategy": "strategy:" if "heuristic" in chain else "# strategy:",  # with nothing under it, it would be null
+    }
+    part = _parts(form)
+    members = [part["agent"].substitute(name=_quoted(name)) for name in agents] or [part["samples"].substitute()]
+    settings = [part[name].substitute(fill) for name in ("heuristic", "thompson") if name in chain]
+    head = part["strategies"].substitute(fill) if settings else ""
+    return "".join([part["head"].substitute(fill), *members, head, *settings]).rstrip("\n") + "\n"
+
+
+def _parts(form: str) -> dict[str, Template]:
+    """The template's parts: each stands below a line ``%% name``."""
+    text = (files("router_sdk.cli") / "templates" / f"router.{form}.tmpl").read_text(encoding="utf-8")
+    _, *found = re.split(r"^%% (\w+)\n", text, flags=re.MULTILINE)
+    return {name: Template(body) for name, body in zip(found[::2], found[1::2], strict=True)}
+
+
+def _chain(chain: Sequence[str], others: Sequence[str], equals: str) -> str:
+    """The strategies that are installed; where none of ours is, ours as a comment."""
+    gap = " " if equals == "=" else ""
+    line = f"{'' if chain else '# '}strategies{gap}{equals} {_quoted(chain or FIRST_PARTY)}"
+    return line + (f"   # also installed: {', '.join(others)}" if others else "")
+
+
+def _quoted(value: Any) -> str:
+    """JSON's texts and lists are TOML's and YAML's, too."""
+    return json.dumps(value, ensure_ascii=False)

@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from router_sdk.cli.invocation import Invocation
-from router_sdk.cli.options import readable, text_or_stdin, typed_pairs
+from router_sdk.cli.invocation import Invocation, readable, text_or_stdin, typed_pairs
 from router_sdk.cli.stream import run_stream
 from router_sdk.cli.tables import counted, note
 from router_sdk.errors import InvalidInputError, UnknownDecisionError

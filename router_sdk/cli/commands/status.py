@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from router_sdk.cli.invocation import Invocation
-from router_sdk.cli.status_tables import status_tables
+from router_sdk.cli.tables import counted, dollars, milliseconds, moment, note, pairs, share, table, visible, word
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+_REASONS = 3
 
 
 def status(
@@ -21,3 +28,167 @@ def status(
     with invocation.router(new=False, read_only=True) as router:
         report = router.status(last=last)
     invocation.screen.show(report, lambda: status_tables(report))
+
+
+def status_tables(report: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Everything that ``router status`` shows, in order."""
+    yield _store(report)
+    yield _chain(report)
+    yield from _encoders(report)
+    if report["performance"]:
+        yield _agents(report)
+    else:
+        yield note("No agents yet: router agents add NAME, or router init for a configuration that lists them.")
+    yield _statistics(report["statistics"])
+    yield from _events(report)
+    yield from _letters(report)
+
+
+def _store(report: Mapping[str, Any]) -> Table:
+    store, learner = report["store"], report["learner"]
+    behind = max((learner["head"] - saved for saved in learner["snapshots"].values()), default=0)
+    told = {
+        "Store": visible(store["path"]),
+        "Privacy": f"texts are kept: {store['privacy']}",
+        "Log": f"{counted(store['decisions'], 'decision')}; {counted(store['outcomes'], 'outcome')}, "
+        f"{store['pending']:,} of them waiting for their decision",
+        "Learnt": f"{behind:,} of {counted(learner['head'], 'event')} to replay at the next start",
+    }
+    if learner["faults"]:
+        told["Broken"] = "; ".join(f"{visible(name)}: {visible(reason)}" for name, reason in learner["faults"].items())
+    if learner["refused"]:
+        each = "; ".join(f"{visible(name)}: {count:,}" for name, count in learner["refused"].items())
+        told["Not learnt"] = f"{each} of the decisions, see the dead letters"
+    behind_the_log = [f"{stage['name']}: {stage['behind']}" for stage in report["strategies"] if stage["behind"]]
+    if behind_the_log:
+        told["Behind"] = visible("; ".join(behind_the_log))
+    if report["upkeep"]["unfinished"]:
+        told["Unfinished"] = "; ".join(
+            f"{word(one['kind'])} of {moment(one['since'])}, goes on when a router next has the store open"
+            for one in report["upkeep"]["unfinished"]
+        )
+    return pairs(told.items())
+
+
+def _chain(report: Mapping[str, Any]) -> Table:
+    """The strategies in the order in which they are asked, with their share of the newest decisions."""
+    lately = {row["strategy"]: row for row in report["answered"]}
+    serving = {stage["name"]: _version(stage) for stage in report["strategies"]}
+    chain = [stage["name"] for stage in report["strategies"]]
+    others = [name for name in lately if name not in chain]
+    cursors = report["learner"]["cursors"]
+    rows = []
+    for name in [*chain, *others]:
+        row = lately.get(name, {})
+        reasons = [f"{step['reason']} ({step['decisions']:,})" for step in report["passed"] if step["strategy"] == name]
+        rows.append(
+            [
+                visible(name) + serving.get(name, ""),
+                share(row.get("share")),
+                share(row.get("mean_confidence")),
+                share(row.get("explored")),
+                word(cursors.get(name, cursors.get(f"{name}.tenants"))),
+                visible("; ".join(reasons[:_REASONS])),
+            ]
+        )
+    return table(
+        "Who answers, in the order of the chain",
+        ["strategy", ">answered", ">confident", ">explored", ">learnt to", "why it passed"],
+        rows,
+        wide="why it passed",
+    )
+
+
+def _encoders(report: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """What is not as it was asked for, of the encoders of those that report one."""
+    for stage in report["strategies"]:
+        encoder = stage.get("encoder")
+        if isinstance(encoder, Mapping) and encoder.get("note"):
+            yield note(f"The encoder of {stage['name']}: {encoder['note']}")
+
+
+def _version(stage: Mapping[str, Any]) -> str:
+    """Which fitted version serves, if one does, and whether a person chose it."""
+    version = "" if stage["model_version"] is None else f" v{stage['model_version']}"
+    marks = [mark for mark in ("pinned", "behind") if stage[mark]]
+    return version + (f" ({', '.join(marks)})" if marks else "")
+
+
+def _agents(report: Mapping[str, Any]) -> Table:
+    available = set(report["agents"]["available"])
+    return table(
+        "Agents over their last 100 executions, best first",
+        [">", "agent", ">score", ">runs", ">reward", ">success", ">quality", ">latency", ">cost"],
+        (
+            [
+                word(one["rank"]),
+                visible(one["agent"]) + ("" if one["agent"] in available else " (off)"),
+                word(one["score"]),
+                word(one["executions"]),
+                word(one["last_100"]["reward"]),
+                share(one["last_100"]["success"]),
+                word(one["last_100"]["quality"]),
+                milliseconds(one["last_100"]["latency_ms"]),
+                dollars(one["last_100"]["cost_usd"]),
+            ]
+            for one in report["performance"]
+        ),
+        wide="agent",
+    )
+
+
+def _statistics(found: Mapping[str, Any]) -> Table:
+    nobody = {"no agent fits": found["no_agent_fits"]} if found["no_agent_fits"] else {}
+    labels = {**found["label_distribution"], **nobody}
+    improvement = found["improvement_rate"]
+    silent = found["taught_nothing"]
+    return pairs(
+        {
+            "Examples": f"{found['total_examples']:,}, {share(found['feedback_rate'])} with feedback "
+            f"(positive: {share(found['positive_feedback_rate'])}), mean quality {word(found['avg_quality_score'])}"
+            + (f"; {silent:,} taught nothing, because they do not say how it went" if silent else ""),
+            "Labels": word(labels),
+            "Reward": f"{word(found['current_model_score'])} over the last 100 outcomes"
+            + ("" if improvement is None else f", {improvement:+.1%} against the 100 before"),
+            "Updates": f"{found['total_updates']:,}, {found['failed_updates']:,} failed, "
+            f"{milliseconds(found['avg_update_time_ms'])} each, {counted(found['samples_processed'], 'sample')}",
+            "Fits": f"{found['retrain_count']:,} came to serve, {found['encoder_retrain_count']:,} of them moved an "
+            f"encoder, {found['refused_fits']:,} refused, {found['failed_fits']:,} failed",
+        }.items(),
+        "What was learnt",
+    )
+
+
+def _events(report: Mapping[str, Any]) -> Iterator[RenderableType]:
+    events = report["learning_events"]
+    if not events:
+        yield note("No updates yet: they follow outcomes, see router record.")
+        return
+    yield table(
+        f"Newest updates, of {report['store']['learning_events']:,}",
+        ["when", "strategy", "type", ">samples", ">took", ">reward", "fault"],
+        (
+            [
+                moment(event["at"]),
+                visible(event["strategy"]),
+                event["type"],
+                word(event["samples"]),
+                milliseconds(event["duration_ms"]),
+                word(event["metrics_after"]),
+                visible(event["error"] or ""),
+            ]
+            for event in events
+        ),
+        wide="fault",
+    )
+
+
+def _letters(report: Mapping[str, Any]) -> Iterator[RenderableType]:
+    letters = report["dead_letters"]
+    if letters:
+        yield table(
+            f"Newest dead letters, of {report['store']['dead_letters']:,}: refused, and why",
+            ["when", "kind", "reason"],
+            ([moment(letter["at"]), letter["kind"], visible(letter["reason"])] for letter in letters),
+            wide="reason",
+        )

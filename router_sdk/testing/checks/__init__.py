@@ -2,24 +2,26 @@
 
 from collections.abc import Callable
 
-from router_sdk.testing.checks.concurrency import answers_many_threads_at_once
-from router_sdk.testing.checks.declaration import declares_what_the_router_calls
+from router_sdk.testing.checks.concurrency import answers_many_threads_at_once, publishes_in_one_step
 from router_sdk.testing.checks.learning import (
+    comes_back_from_disk,
     keeps_tenants_apart,
     learns_alike_in_any_batches,
     leaves_an_agent_that_fails,
+    refuses_a_corrupt_state,
+    saves_no_pickle,
 )
-from router_sdk.testing.checks.membership import copes_as_agents_come_and_go
 from router_sdk.testing.checks.proposals import (
     answers_at_all,
     answers_batches_like_single_requests,
+    copes_as_agents_come_and_go,
+    declares_what_the_router_calls,
     ignores_the_order_of_agents,
+    keeps_requests_apart,
+    leaves_its_arguments_alone,
     proposes_distributions,
     repeats_itself_from_one_seed,
 )
-from router_sdk.testing.checks.publication import publishes_in_one_step
-from router_sdk.testing.checks.purity import keeps_requests_apart, leaves_its_arguments_alone
-from router_sdk.testing.checks.storage import comes_back_from_disk, refuses_a_corrupt_state, saves_no_pickle
 from router_sdk.testing.trial import Trial
 
 Check = Callable[[Trial], None]

@@ -6,16 +6,13 @@ from tempfile import mkdtemp
 
 import numpy as np
 import torch
-from router_sdk_bert.encoding.module import load_module
-from router_sdk_bert.encoding.preparation import TextPreparation
+from router_sdk_bert.config import FitSettings, TextPreparation
 from router_sdk_bert.encoding.tiny import tiny_checkpoint
-from router_sdk_bert.encoding.tokens import TextTokens
-from router_sdk_bert.fitting.fine_tune import FineTune
-from router_sdk_bert.fitting.lessons import Lessons, Subject
-from router_sdk_bert.fitting.linear import LinearRows
-from router_sdk_bert.fitting.model import RoutingModel
-from router_sdk_bert.fitting.samples import Sample
-from router_sdk_bert.fitting.settings import FitSettings
+from router_sdk_bert.encoding.tokenizer import TextTokens
+from router_sdk_bert.encoding.torch_backend import load_module
+from router_sdk_bert.finetuning.fine_tune import FineTune
+from router_sdk_bert.finetuning.model import LinearRows, RoutingModel
+from router_sdk_bert.finetuning.samples import Sample, SourceEncoder, TrainingSet
 
 from router_sdk.plugin import FitContext
 
@@ -70,23 +67,24 @@ def some(count, names, *, fresh=True, seed=0, first=0, folder=None, words=WORDS,
     ]
 
 
-def subject(**more):
-    return Subject(checkpoint(), "tiny", tokenize(), **more)
+def source():
+    return SourceEncoder(checkpoint(), "tiny", tokenize())
 
 
 def settings(**more):
     return FitSettings(**{"update": "lora", "strategy": "none", "learning_rate": 1e-3, **more})
 
 
-def lessons(samples=None, held_out=(), names=NAMES, **more):
+def training_set(samples=None, held_out=(), names=NAMES, **more):
     samples = some(24, NAMES) if samples is None else samples
-    return Lessons(samples, held_out, tuple(names), **more)
+    return TrainingSet(samples, held_out, tuple(names), **more)
 
 
-def fine_tune(folder, what=None, how=None, whom=None, **context):
+def fine_tune(folder, what=None, how=None, carried=None, **context):
     """Run one fine-tune; the folder it wrote, the state it left and how it went."""
     target = folder / "tuned"
-    task = FineTune(whom or subject(), what or lessons(), how or settings(), FitContext(folder, "cpu", **context))
+    shared = FitContext(folder, "cpu", **context)
+    task = FineTune(source(), what or training_set(), how or settings(), shared, carried)
     return target, *task.run(target)
 
 

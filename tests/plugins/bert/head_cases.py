@@ -1,11 +1,13 @@
 """Vectors, rows and strategies that the head's tests share."""
 
 import numpy as np
-from router_sdk_bert.config import BertConfig
-from router_sdk_bert.head import HeadConfig, Prototype, Row, make_head
+from router_sdk_bert.config import BertConfig, HeadConfig
+from router_sdk_bert.head.head import make_head
+from router_sdk_bert.head.prototypes import Prototype
+from router_sdk_bert.head.rows import Row
 from router_sdk_bert.strategy import BertStrategy
 
-from router_sdk.testing.encoders import HashedWordsEncoder
+from router_sdk.testing.services import HashedWordsEncoder
 
 NAMES = ("billing", "coder", "analyst", "writer")
 

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import torch
 import transformers
-from router_sdk_bert.encoding import tiny_checkpoint
+from router_sdk_bert.encoding.tiny import tiny_checkpoint
 from safetensors.numpy import save_file
 
 _TYPE = "sentence_transformers.models."

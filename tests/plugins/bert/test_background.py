@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from programs import main, run
-from router_sdk_bert.config import BertConfig
-from router_sdk_bert.encoding import EncoderSettings, open_encoder, opening
+from router_sdk_bert.config import BertConfig, EncoderSettings
+from router_sdk_bert.encoding import opening
+from router_sdk_bert.encoding.background import EncoderSlot
+from router_sdk_bert.encoding.encoder import open_encoder
 from router_sdk_bert.encoding.opening import cache_key, default_cache
-from router_sdk_bert.opening import EncoderSlot
 from router_sdk_bert.strategy import BertStrategy
 
 from router_sdk.plugin import Agent, AgentSet, EncoderUnavailableError, Task
@@ -313,7 +314,7 @@ def closed_by_a_signal(model):
     return strategy.warm_up()
 
 
-@pytest.mark.parametrize("turn", range(3))
+@pytest.mark.parametrize("turn", [0, *(pytest.param(turn, marks=pytest.mark.reliability) for turn in range(1, 3))])
 @pytest.mark.parametrize("program", [two_closed, forgotten])
 def test_a_program_may_end_while_an_encoder_opens(tiny_encoder_folder, program, turn):
     assert run(program, tiny_encoder_folder) in (["MainThread"], "done")

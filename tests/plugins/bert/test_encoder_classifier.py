@@ -1,9 +1,13 @@
 import numpy as np
 import pytest
-from router_sdk_bert.encoding import EncoderSettings, export_encoder, load_encoder, read_classifier, tiny_checkpoint
-from router_sdk_bert.encoding.probes import PROBES
-from router_sdk_bert.tensor_layout import read_tensor
+from router_sdk_bert.config import EncoderSettings
+from router_sdk_bert.encoding.comparison import PROBES
+from router_sdk_bert.encoding.encoder import load_encoder
+from router_sdk_bert.encoding.export import export_encoder
+from router_sdk_bert.encoding.tiny import tiny_checkpoint
+from router_sdk_bert.encoding.weights import read_classifier
 
+from router_sdk.numerics.state_file import read_tensor
 from router_sdk.plugin import CorruptArtifactError
 
 torch = pytest.importorskip("torch")

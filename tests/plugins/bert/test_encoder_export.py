@@ -6,9 +6,12 @@ import sys
 
 import numpy as np
 import pytest
-from router_sdk_bert.encoding import EncoderSettings, agreement, export_encoder, load_encoder
+from router_sdk_bert.config import EncoderSettings
+from router_sdk_bert.encoding import comparison
 from router_sdk_bert.encoding.checkpoint import read_checkpoint
-from router_sdk_bert.encoding.probes import PROBES
+from router_sdk_bert.encoding.comparison import PROBES
+from router_sdk_bert.encoding.encoder import load_encoder
+from router_sdk_bert.encoding.export import export_encoder
 
 from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError
 
@@ -74,14 +77,14 @@ def test_an_export_of_an_export_is_the_same_encoder(checkpoint, export):
 
 
 def test_other_weights_have_another_tag(checkpoint, export, tmp_path):
-    from router_sdk_bert.encoding import tiny_checkpoint
+    from router_sdk_bert.encoding.tiny import tiny_checkpoint
 
     other = tiny_checkpoint(tmp_path / "other", seed=5)
     assert export(checkpoint, "one").tag != export(other, "two").tag
 
 
 def test_a_back_end_that_disagrees_does_not_serve(checkpoint, export, monkeypatch):
-    monkeypatch.setattr(agreement, "LEAST_COSINE", 0.999999)  # More than int8 reaches, less than single precision.
+    monkeypatch.setattr(comparison, "LEAST_COSINE", 0.999999)  # More than int8 reaches, less than single precision.
     encoder = export(checkpoint)
     assert (encoder.backend, encoder.precision) == ("onnx", "fp32")
     assert [check["passed"] for check in encoder.status["checks"]] == [False, True]
@@ -90,7 +93,7 @@ def test_a_back_end_that_disagrees_does_not_serve(checkpoint, export, monkeypatc
 
 
 def test_torch_serves_if_nothing_agrees(checkpoint, export, monkeypatch):
-    monkeypatch.setattr(agreement, "LEAST_COSINE", 2.0)
+    monkeypatch.setattr(comparison, "LEAST_COSINE", 2.0)
     encoder = export(checkpoint)
     assert encoder.backend == "torch"
     assert len(encoder.status["checks"]) == 2
@@ -120,12 +123,12 @@ def test_what_is_written_is_of_a_version_that_the_runtime_reads(tiny_encoder_fol
 def test_the_comparison_counts_what_it_says():
     reference = np.eye(4, dtype=np.float32)[[0, 0, 1, 1]] + 0.001 * np.random.default_rng(0).normal(size=(4, 4))
     reference = (reference / np.linalg.norm(reference, axis=1, keepdims=True)).astype(np.float32)
-    same = agreement.compare("onnx", reference, reference)
+    same = comparison.compare("onnx", reference, reference)
     assert (same.top1, same.agreement, same.passed) == (1.0, 1.0, True)
     assert same.cosine == pytest.approx(1.0, abs=1e-5)
-    swapped = agreement.compare("onnx", reference, reference[[0, 2, 1, 3]])
+    swapped = comparison.compare("onnx", reference, reference[[0, 2, 1, 3]])
     assert (swapped.top1, swapped.passed) == (0.0, False)
-    assert not agreement.compare("onnx", reference, np.full_like(reference, np.nan)).passed
+    assert not comparison.compare("onnx", reference, np.full_like(reference, np.nan)).passed
 
 
 def test_weights_that_are_not_finite_are_not_exported(checkpoint, export, tmp_path):

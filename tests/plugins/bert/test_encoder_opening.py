@@ -9,19 +9,12 @@ import threading
 
 import numpy as np
 import pytest
-from router_sdk_bert.encoding import (
-    DEFAULT_MODEL,
-    BertEncoder,
-    BertEncoderConfig,
-    EncoderSettings,
-    export_encoder,
-    load_encoder,
-    open_encoder,
-    opening,
-    weights,
-)
+from router_sdk_bert.config import DEFAULT_MODEL, EncoderSettings
+from router_sdk_bert.encoding import opening, weights
+from router_sdk_bert.encoding.comparison import PROBES
+from router_sdk_bert.encoding.encoder import BertEncoder, BertEncoderConfig, load_encoder, open_encoder
+from router_sdk_bert.encoding.export import export_encoder
 from router_sdk_bert.encoding.opening import cache_key, default_cache
-from router_sdk_bert.encoding.probes import PROBES
 
 from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError
 
@@ -33,7 +26,8 @@ def refuse(*args, **kwargs):
     raise AssertionError("the network was touched")
 
 socket.socket.connect = socket.getaddrinfo = refuse
-from router_sdk_bert.encoding import EncoderSettings, open_encoder
+from router_sdk_bert.config import EncoderSettings
+from router_sdk_bert.encoding.encoder import open_encoder
 encoder = open_encoder(EncoderSettings(), Path(sys.argv[1]))
 encoder.encode(["route this"])
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
@@ -41,7 +35,7 @@ print(*sorted({name.partition(".")[0] for name in sys.modules}))
 ASK = """
 import sys, time
 from router_sdk.plugin import EncoderUnavailableError
-from router_sdk_bert.encoding import EncoderSettings
+from router_sdk_bert.config import EncoderSettings
 from router_sdk_bert.encoding.weights import find_weights
 import huggingface_hub
 huggingface_hub.HfApi, huggingface_hub.snapshot_download

@@ -14,27 +14,17 @@ pytest.importorskip("torch")
 
 import sentence_folders as folders
 import torch
-from router_sdk_bert.encoding import (
-    EncoderModule,
-    EncoderSettings,
-    export_encoder,
-    load_encoder,
-    load_module,
-    tiny_checkpoint,
-)
-from router_sdk_bert.encoding.agreement import told_apart
-from router_sdk_bert.encoding.checkpoint import read_checkpoint
-from router_sdk_bert.encoding.layers import load_layers
+from router_sdk_bert.config import EncoderSettings, TextPreparation
+from router_sdk_bert.encoding.checkpoint import read_checkpoint, write_checkpoint
+from router_sdk_bert.encoding.comparison import PROBES, told_apart
+from router_sdk_bert.encoding.encoder import load_encoder
+from router_sdk_bert.encoding.export import export_encoder, reference_vectors
 from router_sdk_bert.encoding.opening import cache_key
 from router_sdk_bert.encoding.pipeline import Dense, Pipeline, read_pipeline
-from router_sdk_bert.encoding.pooling import pool_tokens
-from router_sdk_bert.encoding.preparation import TextPreparation
-from router_sdk_bert.encoding.probes import PROBES
-from router_sdk_bert.encoding.reference import reference_vectors
-from router_sdk_bert.encoding.tokens import TextTokens
-from router_sdk_bert.fitting.linear import LinearRows
-from router_sdk_bert.fitting.model import RoutingModel
-from router_sdk_bert.fitting.weights_file import write_checkpoint
+from router_sdk_bert.encoding.tiny import tiny_checkpoint
+from router_sdk_bert.encoding.tokenizer import TextTokens
+from router_sdk_bert.encoding.torch_backend import EncoderModule, load_layers, load_module, pool_tokens
+from router_sdk_bert.finetuning.model import LinearRows, RoutingModel
 
 from router_sdk.plugin import EncoderUnavailableError
 

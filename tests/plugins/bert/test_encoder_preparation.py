@@ -2,7 +2,7 @@ import unicodedata
 
 from hypothesis import given
 from hypothesis import strategies as st
-from router_sdk_bert.encoding import TextPreparation, category_keywords
+from router_sdk_bert.config import TextPreparation, category_keywords
 
 BOTH = TextPreparation(accents="strip", categories="keywords")
 KEYWORDS = TextPreparation(categories="keywords")

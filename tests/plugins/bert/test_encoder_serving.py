@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from router_sdk_bert.encoding import EncoderSettings, TextPreparation, link_encoder, load_encoder
-from router_sdk_bert.encoding.encoder import BertEncoder, BertEncoderConfig
+from router_sdk_bert.config import EncoderSettings, TextPreparation
+from router_sdk_bert.encoding.encoder import BertEncoder, BertEncoderConfig, load_encoder
+from router_sdk_bert.encoding.sealed_folder import link_sealed as link_encoder
 
 from router_sdk import Outcome
 from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError
@@ -17,7 +18,8 @@ TEXTS = ["please refund my order", "write a program that sorts", "", "plan a tri
 SERVE = """
 import sys
 from pathlib import Path
-from router_sdk_bert.encoding import EncoderSettings, load_encoder
+from router_sdk_bert.config import EncoderSettings
+from router_sdk_bert.encoding.encoder import load_encoder
 encoder = load_encoder(Path(sys.argv[1]), EncoderSettings())
 assert len(encoder.encode(["route this", "and that"])) == 2
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
@@ -58,6 +60,15 @@ def test_under_int8_a_vector_depends_on_its_text_alone(tiny_encoder):
     together = tiny_encoder.encode(TEXTS)
     alone = [tiny_encoder.encode([text])[0] for text in TEXTS]
     assert np.array_equal(together, alone)
+
+
+def test_int8_may_run_texts_of_one_length_together(tiny_encoder_folder, tiny_encoder):
+    encoder = load_encoder(tiny_encoder_folder, EncoderSettings(int8_batches=True))
+    assert encoder.tag == tiny_encoder.tag
+    for ours, alone in zip(encoder.encode(TEXTS * 3), tiny_encoder.encode(TEXTS * 3), strict=True):
+        assert ours @ alone > 0.95
+    for text in TEXTS:
+        assert np.array_equal(encoder.encode([text]), tiny_encoder.encode([text]))
 
 
 def test_many_threads_get_what_one_gets(tiny_encoder):

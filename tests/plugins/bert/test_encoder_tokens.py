@@ -3,8 +3,8 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from router_sdk_bert.encoding import TextPreparation
-from router_sdk_bert.encoding.tokens import TextTokens
+from router_sdk_bert.config import TextPreparation
+from router_sdk_bert.encoding.tokenizer import TextTokens
 
 from router_sdk.plugin import CorruptArtifactError
 

@@ -3,8 +3,7 @@ import pytest
 from fit_cases import settings
 from hypothesis import given
 from hypothesis import strategies as st
-from router_sdk_bert.fitting.batches import BatchPlan, filled_buffer
-from router_sdk_bert.fitting.samples import Sample
+from router_sdk_bert.finetuning.samples import BatchPlan, Sample, filled_buffer
 
 
 def world(fresh=20, old=30, synthetic=10):

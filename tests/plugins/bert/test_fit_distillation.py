@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from fit_cases import NAMES, encode, fine_tune, lessons, rows, settings, some
-from router_sdk_bert.fitting.distillation import Teacher
+from fit_cases import NAMES, encode, fine_tune, rows, settings, some, training_set
+from router_sdk_bert.finetuning.distillation import Teacher
 
 VECTORS = np.eye(4, 32, dtype=np.float32)
 
@@ -56,6 +56,6 @@ def test_a_fit_with_a_teacher_stays_closer_to_what_served(tmp_path):
         how = settings(
             update="full", strategy="distillation", distillation_weight=weight, distillation_embeddings=20.0, epochs=4
         )
-        out, _, _ = fine_tune(folder, lessons([*old, *new]), how)
+        out, _, _ = fine_tune(folder, training_set([*old, *new]), how)
         drift[weight] = float((1 - (encode(texts) * encode(texts, out)).sum(axis=1)).mean())
     assert drift[0.9] < 0.7 * drift[0.0]

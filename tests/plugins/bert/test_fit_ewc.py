@@ -1,9 +1,9 @@
 import pytest
 import torch
-from fit_cases import NAMES, accuracy, changed_world, fine_tune, lessons, model, settings, some, subject
-from router_sdk_bert.fitting.adapters import AllWeights, LowRankWeights
-from router_sdk_bert.fitting.continual_state import load_state
-from router_sdk_bert.fitting.ewc import ElasticWeightConsolidation
+from fit_cases import NAMES, accuracy, changed_world, fine_tune, model, settings, some, training_set
+from router_sdk_bert.finetuning.carried_state import load_weights
+from router_sdk_bert.finetuning.ewc import ElasticWeightConsolidation
+from router_sdk_bert.finetuning.model import AllWeights, LowRankWeights
 
 
 def held(update="full", fisher="all ones", ewc_lambda=2.0, **more):
@@ -82,13 +82,12 @@ def test_information_survives_a_new_agent(tmp_path):
     how = settings(strategy="ewc", ewc_lambda=10.0)
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    first, state, _ = fine_tune(tmp_path / "a", lessons(some(16, two), names=two), how)
+    first, state, _ = fine_tune(tmp_path / "a", training_set(some(16, two), names=two), how)
     assert state.fisher["head.weight"].shape[0] == 2
-    again = load_state(first)
+    again = load_weights(first)
     assert again is not None
     samples = [*some(8, two, fresh=False, folder=first), *some(16, NAMES, first=100, folder=first)]
-    whom = subject(state=again)
-    _, grown, _ = fine_tune(tmp_path / "b", lessons(samples, names=("travel", *two)), how, whom)
+    _, grown, _ = fine_tune(tmp_path / "b", training_set(samples, names=("travel", *two)), how, again)
     assert grown.fisher["head.weight"].shape[0] == 3
     assert all(float(value.min()) >= 0 for value in grown.fisher.values())
 
@@ -101,6 +100,6 @@ def test_it_remembers_better_than_nothing_does(tmp_path, penalty, ewc_lambda):
         folder = tmp_path / strategy
         folder.mkdir()
         how = settings(strategy=strategy, ewc_lambda=ewc_lambda, ewc_penalty=penalty, epochs=6, learning_rate=5e-3)
-        out, state, _ = fine_tune(folder, lessons([*old, *new], names=NAMES[:2]), how)
+        out, state, _ = fine_tune(folder, training_set([*old, *new], names=NAMES[:2]), how)
         remembered[strategy] = accuracy(out, state, test)
     assert remembered["ewc"] > remembered["none"] + 0.2

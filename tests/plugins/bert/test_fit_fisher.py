@@ -1,6 +1,6 @@
 import pytest
 import torch
-from router_sdk_bert.fitting.fisher import accumulated, diagonal_fisher, regrown
+from router_sdk_bert.finetuning.ewc import accumulated, diagonal_fisher, regrown
 
 
 def test_it_is_the_mean_of_each_samples_squared_gradient():

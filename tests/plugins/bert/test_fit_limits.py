@@ -1,7 +1,16 @@
 import pytest
 import torch
-from router_sdk_bert.fitting.devices import autocast, choose_device, choose_precision, limited_threads, seeded
-from router_sdk_bert.fitting.limits import Room, is_out_of_memory, limit_gpu, resident_mb
+from router_sdk_bert.finetuning.devices import (
+    Room,
+    autocast,
+    choose_device,
+    choose_precision,
+    is_out_of_memory,
+    limit_gpu,
+    limited_threads,
+    resident_mb,
+    seeded,
+)
 
 from router_sdk.plugin import FitError
 

@@ -4,9 +4,8 @@ import torch
 from fit_cases import NAMES
 from hypothesis import given
 from hypothesis import strategies as st
-from router_sdk_bert.fitting.losses import contrastive_loss, feedback_loss
-from router_sdk_bert.fitting.samples import Sample
-from router_sdk_bert.fitting.targets import targets_of
+from router_sdk_bert.finetuning.losses import contrastive_loss, feedback_loss
+from router_sdk_bert.finetuning.samples import Sample, targets_of
 
 PLACES = {name: row for row, name in enumerate(NAMES)}
 LOGITS = torch.tensor([[1.0, 0.0, -1.0]])

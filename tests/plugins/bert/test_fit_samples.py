@@ -1,5 +1,5 @@
 import numpy as np
-from router_sdk_bert.fitting.samples import category, from_agents, from_examples
+from router_sdk_bert.finetuning.samples import category, from_agents, from_examples
 
 from router_sdk.plugin import Agent, AgentSet, Signals, Task
 from router_sdk.testing import make_example

@@ -10,17 +10,17 @@ from fit_cases import (
     changed_world,
     encode,
     fine_tune,
-    lessons,
     model,
     settings,
     some,
-    subject,
+    source,
+    training_set,
 )
-from router_sdk_bert.fitting.checkpoints import Checkpoints
-from router_sdk_bert.fitting.continual_state import load_state
-from router_sdk_bert.fitting.model import RoutingModel
-from router_sdk_bert.fitting.samples import Sample
-from router_sdk_bert.fitting.starting_rows import first_rows, served_rows
+from router_sdk_bert.finetuning.carried_state import load_weights
+from router_sdk_bert.finetuning.checkpoints import Checkpoints
+from router_sdk_bert.finetuning.fine_tune import first_rows, served_rows
+from router_sdk_bert.finetuning.model import RoutingModel
+from router_sdk_bert.finetuning.samples import Sample
 from safetensors.torch import load_file
 
 from router_sdk.plugin import FitError, FitStoppedError
@@ -43,11 +43,11 @@ def test_every_strategy_learns_with_every_update(tmp_path, update, strategy):
     samples = [*some(18, NAMES, fresh=False), *some(36, NAMES, first=100)]
     how = settings(update=update, strategy=strategy, epochs=4, learning_rate=2e-3, ewc_lambda=100.0)
     how = how.model_copy(update={"distillation_weight": 0.3})
-    out, state, progress = fine_tune(tmp_path, lessons(samples), how)
+    out, state, progress = fine_tune(tmp_path, training_set(samples), how)
     assert accuracy(out, state, some(30, NAMES, first=500)) >= 0.8
     assert progress.epoch == 4
-    assert not same(out, subject().checkpoint), "the encoder must have moved"
-    assert load_state(out).rows.names == NAMES
+    assert not same(out, source().checkpoint), "the encoder must have moved"
+    assert load_weights(out).rows.names == NAMES
 
 
 def test_replay_forgets_less_than_nothing_does(tmp_path):
@@ -56,7 +56,7 @@ def test_replay_forgets_less_than_nothing_does(tmp_path):
     for strategy in ("none", "replay"):
         (tmp_path / strategy).mkdir()
         how = settings(strategy=strategy, epochs=6, learning_rate=5e-3)
-        out, state, _ = fine_tune(tmp_path / strategy, lessons([*old, *new], names=NAMES[:2]), how)
+        out, state, _ = fine_tune(tmp_path / strategy, training_set([*old, *new], names=NAMES[:2]), how)
         kept[strategy] = accuracy(out, state, test)
     assert kept["replay"] > kept["none"] + 0.3
 
@@ -68,7 +68,7 @@ def test_rewards_alone_teach_too(tmp_path):
         for place, one in enumerate(labelled)
         for agent in [NAMES[(place // 3) % 3]]
     ]
-    out, state, _ = fine_tune(tmp_path, lessons(told), settings(epochs=6, learning_rate=2e-3))
+    out, state, _ = fine_tune(tmp_path, training_set(told), settings(epochs=6, learning_rate=2e-3))
     assert accuracy(out, state, some(30, NAMES, first=500)) >= 0.8
 
 
@@ -93,7 +93,7 @@ def test_the_callers_generators_and_threads_are_left_alone(tmp_path):
 @pytest.mark.parametrize("strategy", ["hybrid", "replay"])
 def test_an_interrupted_fit_resumes_to_the_same_result(tmp_path, strategy):
     samples = [*some(12, NAMES, fresh=False), *some(24, NAMES, first=100)]
-    what = lessons(samples, some(12, NAMES, first=500))
+    what = training_set(samples, some(12, NAMES, first=500))
     how = settings(strategy=strategy, epochs=3, replay_buffer="prioritized", patience=9)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in (whole, parts, parts / "kept"):
@@ -122,7 +122,7 @@ def test_an_interrupted_fit_resumes_to_the_same_result(tmp_path, strategy):
 
 
 def test_a_torn_checkpoint_is_passed_over(tmp_path):
-    what, how = lessons(held_out=some(12, NAMES, first=500)), settings(epochs=3)
+    what, how = training_set(held_out=some(12, NAMES, first=500)), settings(epochs=3)
     kept, whole, again = tmp_path / "kept", tmp_path / "whole", tmp_path / "again"
     for folder in (kept, whole, again):
         folder.mkdir()
@@ -165,7 +165,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_fit(tmp_path):
     ]
     points = []
     how = settings(epochs=8, learning_rate=5e-3, patience=1)
-    out, state, progress = fine_tune(tmp_path, lessons(held_out=wrong), how, note=points.append)
+    out, state, progress = fine_tune(tmp_path, training_set(held_out=wrong), how, note=points.append)
     losses = [point["held_out_loss"] for point in points]
     assert progress.best_epoch == int(np.argmin(losses)) + 1
     assert progress.epoch == progress.best_epoch + 1 < 8
@@ -196,7 +196,7 @@ def test_a_pass_through_the_model_asks_at_each_layer(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_is_an_error(tmp_path, monkeypatch):
-    original, what = RoutingModel.embed, lessons()
+    original, what = RoutingModel.embed, training_set()
     monkeypatch.setattr(RoutingModel, "embed", lambda made, tokens: original(made, tokens) * float("nan"))
     with pytest.raises(FitError, match="loss became nan"):
         fine_tune(tmp_path, what)
@@ -207,17 +207,17 @@ def test_a_serving_encoder_that_is_broken_is_an_error(tmp_path):
     samples = some(24, NAMES)
     broken = [dataclasses.replace(samples[0], vector=samples[0].vector * np.nan), *samples[1:]]
     with pytest.raises(FitError, match="not finite"):
-        fine_tune(tmp_path, lessons(broken))
+        fine_tune(tmp_path, training_set(broken))
 
 
 def test_nothing_to_learn_is_an_error(tmp_path):
     with pytest.raises(FitError, match="no examples"):
-        fine_tune(tmp_path, lessons([]))
+        fine_tune(tmp_path, training_set([]))
 
 
 def test_one_class_only_is_an_error(tmp_path):
     with pytest.raises(FitError, match="one class"):
-        fine_tune(tmp_path, lessons(some(12, NAMES[:1])))
+        fine_tune(tmp_path, training_set(some(12, NAMES[:1])))
 
 
 def test_failures_of_one_agent_beside_its_successes_are_two_classes(tmp_path):
@@ -231,7 +231,7 @@ def test_failures_of_one_agent_beside_its_successes_are_two_classes(tmp_path):
         )
         for sample in some(24, NAMES)
     ]
-    fine_tune(tmp_path, lessons(one))
+    fine_tune(tmp_path, training_set(one))
 
 
 def hungry(monkeypatch, most):
@@ -286,29 +286,29 @@ def test_accumulated_batches_are_one_step(tmp_path):
 def test_ways_to_save_memory_train_as_well(tmp_path, update, more):
     points = []
     how = settings(update=update, epochs=4, learning_rate=2e-3, **more)
-    fine_tune(tmp_path, lessons(held_out=some(18, NAMES, first=500)), how, note=points.append)
+    fine_tune(tmp_path, training_set(held_out=some(18, NAMES, first=500)), how, note=points.append)
     assert points[-1]["accuracy"] >= 0.8
 
 
 def test_a_new_agent_gets_a_row_and_the_others_keep_theirs(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    _, state, _ = fine_tune(tmp_path / "a", lessons(some(24, NAMES[:2]), names=NAMES[:2]))
+    _, state, _ = fine_tune(tmp_path / "a", training_set(some(24, NAMES[:2]), names=NAMES[:2]))
     samples = [*some(12, NAMES[:2], fresh=False), *some(24, NAMES, first=100)]
     how = settings(strategy="replay", epochs=6, learning_rate=3e-3)
-    start = first_rows(lessons(samples), served_rows(lessons(samples), state.rows))
+    start = first_rows(training_set(samples), served_rows(training_set(samples), state.rows))
     assert np.array_equal(start.weight[:2], state.rows.weight)
     assert np.linalg.norm(start.weight[2]) > 0
-    out, grown, _ = fine_tune(tmp_path / "b", lessons(samples), how, subject(state=state))
+    out, grown, _ = fine_tune(tmp_path / "b", training_set(samples), how, state)
     assert grown.rows.names == NAMES
     assert accuracy(out, grown, some(30, NAMES, first=500)) >= 0.8
 
 
 def test_what_was_written_is_a_checkpoint_like_the_one_before(tmp_path):
     out, _, _ = fine_tune(tmp_path)
-    before = {name: value.shape for name, value in weights(subject().checkpoint).items()}
+    before = {name: value.shape for name, value in weights(source().checkpoint).items()}
     after = {name: value.shape for name, value in weights(out).items()}
     assert before == after
-    assert (out / "tokenizer.json").read_bytes() == (subject().checkpoint / "tokenizer.json").read_bytes()
+    assert (out / "tokenizer.json").read_bytes() == (source().checkpoint / "tokenizer.json").read_bytes()
     assert np.isfinite(encode(["pay the bill"], out)).all()
     assert model(out).body.config.hidden_size == 32

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 from fit_cases import LATER, NAMES, WORDS
-from router_sdk_bert.fitting.continual_state import load_state
+from router_sdk_bert.finetuning.carried_state import load_weights
 from version_cases import ask, chosen, context, data, make_serving, told, with_config
 
 from router_sdk.plugin import Agent, AgentSet, FitError, FitStoppedError, Signals, Task, TrainingData
@@ -26,7 +26,7 @@ def test_a_new_encoder_is_exported_and_everything_learnt_again(serving, tmp_path
     assert version.encoder.tag != before == serving.encoder.tag
     assert chosen(version, told(30, first=500)) >= 0.9
     assert version.report()["stored"] == 60
-    state = load_state(version.encoder.folder)
+    state = load_weights(version.encoder.folder)
     assert set(state.rows.names) == set(NAMES)
     assert version.carried.upto == max(one.seq for one in told(12, first=300))
 
@@ -41,12 +41,12 @@ def test_a_version_survives_save_and_load(serving, tmp_path):
     for example in told(5, first=500):
         one, other = (ask(each, example.task.text) for each in (version, again))
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)
-    assert load_state(again.encoder.folder).rows.names == NAMES
+    assert load_weights(again.encoder.folder).rows.names == NAMES
 
 
 def test_the_next_fit_starts_from_what_the_last_one_left(serving, tmp_path):
     first = with_config(serving, update="lora", strategy="hybrid").fit(data(), context(tmp_path / "a"))
-    assert load_state(first.encoder.folder).fisher
+    assert load_weights(first.encoder.folder).fisher
     later = told(40, first=200)
     points = []
     again = first.fit(
@@ -157,6 +157,6 @@ def test_a_fit_can_be_resumed_in_another_process_folder(serving, tmp_path):
 
 
 def test_settings_alone_import_no_torch():
-    code = "import sys, router_sdk_bert.fitting; print('torch' in sys.modules)"
+    code = "import sys, router_sdk_bert.finetuning.fit; print('torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(said.stdout.lower()) is False

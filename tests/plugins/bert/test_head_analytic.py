@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from head_cases import NAMES, accuracy, clusters, labelled, new_head, rewarded
 from pydantic import ValidationError
-from router_sdk_bert.head import HeadConfig, Row
-from router_sdk_bert.head.ridge_sums import RidgeSums
+from router_sdk_bert.config import HeadConfig
+from router_sdk_bert.head.ridge import RidgeSums
+from router_sdk_bert.head.rows import Row
 
 KIND = {"head": "analytic", "analytic_features": 256}
 

@@ -3,11 +3,19 @@
 import numpy as np
 import pytest
 from head_cases import NAMES, clusters, labelled, new_head
-from router_sdk_bert.head.blending import DEFAULT, fit_blend
-from router_sdk_bert.head.evidence import WIDTHS, count_votes, evidence
-from router_sdk_bert.head.losses import OwnSuccess, SharedSuccess
-from router_sdk_bert.head.search import FEW, coarse_of, nearest
-from router_sdk_bert.head.shelf import Facts, Shelf, Shelves
+from router_sdk_bert.head.logistic_regression import OwnSuccess, SharedSuccess
+from router_sdk_bert.head.neighbours import (
+    FEW,
+    WIDTHS,
+    VectorBlock,
+    VectorMemory,
+    coarse_of,
+    count_votes,
+    evidence,
+    nearest,
+)
+from router_sdk_bert.head.refit import DEFAULT, fit_blend
+from router_sdk_bert.head.rows import Facts
 
 
 def facts_of(right, credit, wrong, blame, rivalry=1.0, weight=None):
@@ -82,11 +90,11 @@ def test_neighbours_that_count_for_nothing_say_nothing():
     assert not np.any(np.concatenate(votes, axis=1))
 
 
-def shelf_of(vectors, weight=None, projection=None):
+def block_of(vectors, weight=None, projection=None):
     count = len(vectors)
     told = facts_of(np.arange(count) % 5, np.ones(count), np.full(count, -1), np.zeros(count), weight=weight)
     coarse = None if projection is None else coarse_of(vectors, projection)
-    return Shelf(vectors, coarse, np.zeros(count, dtype=np.float32), told)
+    return VectorBlock(vectors, coarse, np.zeros(count, dtype=np.float32), told)
 
 
 def test_search_is_exact_where_there_are_few():
@@ -94,8 +102,8 @@ def test_search_is_exact_where_there_are_few():
     weight = np.ones(300)
     weight[::3] = 0.0
     asked = clusters(1, seed=5)[0][0]
-    shelves = Shelves((shelf_of(vectors[:100], weight[:100]), shelf_of(vectors[100:], weight[100:])))
-    found = nearest(shelves, asked, None, 10)
+    memory = VectorMemory((block_of(vectors[:100], weight[:100]), block_of(vectors[100:], weight[100:])))
+    found = nearest(memory, asked, memory.scan(None), 10)
     cosines = vectors @ asked
     cosines[::3] = -1.0
     order = np.argsort(-cosines)[:10]
@@ -106,14 +114,15 @@ def test_search_is_exact_where_there_are_few():
 def test_coarse_search_finds_nearly_all_of_the_nearest():
     vectors, _ = clusters(FEW + 2_000, dimension=256, spread=1.0)
     projection = np.linalg.eigh(vectors.T @ vectors)[1][:, -64:].astype(np.float32)
-    exact, coarse = shelf_of(vectors), shelf_of(vectors, projection=projection)
+    exact, coarse = block_of(vectors), block_of(vectors, projection=projection)
     hits = []
     for asked in clusters(40, dimension=256, spread=1.0, seed=5)[0]:
-        one = nearest(Shelves((exact,)), asked, None, 32).places
-        other = nearest(Shelves((coarse,)), asked, projection, 32).places
+        one = nearest(VectorMemory((exact,)), asked, [None], 32).places
+        scanned = VectorMemory((coarse,)).scan(coarse_of(asked, projection))
+        other = nearest(VectorMemory((coarse,)), asked, scanned, 32).places
         hits.append(len(set(one) & set(other)) / 32)
     assert np.mean(hits) > 0.6
-    assert nearest(Shelves((shelf_of(vectors[:0]),)), vectors[0], None, 5) is None
+    assert nearest(VectorMemory((block_of(vectors[:0]),)), vectors[0], [None], 5) is None
 
 
 def test_the_blend_follows_the_source_that_is_right():

@@ -8,7 +8,7 @@ import pytest
 from head_cases import NAMES, accuracy, clusters, files, labelled, new_head, rewarded
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from router_sdk_bert.head import Row
+from router_sdk_bert.head.rows import Row
 
 HEADS = [{}, {"labels": "independent"}, {"memory_size": 60}, {"head": "analytic", "analytic_features": 48}]
 
@@ -221,7 +221,7 @@ def test_old_outcomes_fade():
 
 
 def test_inverse_propensity_weights_are_clipped():
-    from router_sdk_bert.head import row_of
+    from router_sdk_bert.head.rows import row_of
 
     from router_sdk.testing.examples import make_example
 

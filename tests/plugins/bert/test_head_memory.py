@@ -6,9 +6,9 @@ from head_cases import NAMES, clusters, labelled, new_head
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from router_sdk_bert.head.memory import Memory
-from router_sdk_bert.head.names import NOBODY, Names
-from router_sdk_bert.head.state_file import read_state, write_state
+from router_sdk_bert.head.rows import NOBODY, Names
 
+from router_sdk.numerics.state_file import read_state, write_state
 from router_sdk.plugin import CorruptArtifactError
 
 

@@ -1,5 +1,5 @@
+from router_sdk_bert.config import HeadConfig
 from router_sdk_bert.head.prototypes import prototypes_of
-from router_sdk_bert.head.settings import HeadConfig
 
 from router_sdk.plugin import Agent
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from router_sdk import Router
-from router_sdk.demo.analyst import Analyst
-from router_sdk.demo.marketing_mix import marketing_mix_agents
+from router_sdk.demo.marketing_mix import Analyst, marketing_mix_agents
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "marketing_mix"
 
@@ -88,7 +87,7 @@ def test_the_older_calls_keep_the_text_and_a_transformer_learns_and_retrains_fro
         texts = [json.loads(line)["text"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
         assert texts[-1] == "Iteration 39: the error is far too large"
         assert learning.retrain(epochs=1, batch_size=4) in (True, False)
-        assert router.fit_report("bert", 1).examples > 0
+        assert router.models.report("bert", 1).examples > 0
 
 
 def test_the_older_call_makes_words_of_a_state_without_any(make_router):

@@ -14,9 +14,8 @@ import pytest
 from fit_cases import NAMES
 from head_cases import clusters, files, labelled, new_head
 from router_sdk_bert.encoding.sealed_folder import SealedFolder, write_sealed
-from router_sdk_bert.fitting.carried_state import OLD_FILE, CarriedState, load_carried
-from router_sdk_bert.fitting.continual_state import load_state
-from router_sdk_bert.fitting.samples import Sample
+from router_sdk_bert.finetuning.carried_state import OLD_FILE, CarriedState, load_carried, load_weights
+from router_sdk_bert.finetuning.samples import Sample
 from version_cases import AGENTS, ask, context, data, make_serving, with_config
 
 from router_sdk.plugin import CorruptArtifactError, Signals
@@ -126,7 +125,7 @@ def test_the_encoders_folder_holds_no_text_of_an_example(keeping, tmp_path):
     version = first.fit(data(examples), context(tmp_path / "b"))
     for folder in (first.encoder.folder, version.encoder.folder):
         assert told_in(folder, [*examples, *made_up]) == []
-        assert load_state(folder) is not None, "tensors of a fit stay beside the encoder"
+        assert load_weights(folder) is not None, "tensors of a fit stay beside the encoder"
     assert len(version.carried.synthetic) == 45
 
 

@@ -13,8 +13,8 @@ from router_sdk import Agent, Outcome, Router
 from router_sdk.errors import CorruptArtifactError, EncoderUnavailableError
 from router_sdk.records import AgentSet, Signals, Task
 from router_sdk.testing import FixedContext, check_strategy, make_services
-from router_sdk.testing.encoders import HashedWordsConfig, HashedWordsEncoder
 from router_sdk.testing.examples import make_example
+from router_sdk.testing.services import HashedWordsConfig, HashedWordsEncoder
 
 AGENTS = AgentSet(
     [
@@ -300,6 +300,33 @@ def test_it_learns_through_a_router(tmp_path, monkeypatch):
         assert max(decision.probabilities.items(), key=lambda x: x[1])[0] == "sales"
         assert decision.vectors, "the embedding is logged with the decision"
         assert decision.explain()["evidence"]["nearest"]
+
+
+class CountingEncoder(HashedWordsEncoder):
+    """Notes how many texts it was given at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.given = []
+
+    def encode(self, texts):
+        self.given.append(len(texts))
+        return super().encode(texts)
+
+
+def test_the_texts_of_a_batch_are_encoded_together_and_once(tmp_path, monkeypatch):
+    encoder = CountingEncoder()
+    monkeypatch.setattr(BertStrategy, "open", lambda self: encoder)
+    settings = {"bert": {"wait_for_encoder": True}}
+    with Router(AGENTS, strategies=["bert", "heuristic"], store=tmp_path / "r.db", seed=0, strategy=settings) as router:
+        encoder.given.clear()
+        texts = ["the build is broken", Task(task_type="sums"), "translate this page", "an invoice"]
+        decisions = router.route_batch(texts)
+        assert encoder.given == [3]
+        assert [one.strategy == "bert" for one in decisions] == [True, False, True, True]
+        assert [bool(one.vectors) for one in decisions] == [True, False, True, True]
+        alone = [router.route(text) for text in texts]
+        assert [one.probabilities for one in decisions] == [one.probabilities for one in alone]
 
 
 def test_prior_vectors_of_other_shapes_are_ignored():

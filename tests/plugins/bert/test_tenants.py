@@ -33,10 +33,10 @@ def test_tenants_have_heads_of_their_own_on_one_encoder(tiny_encoder_folder, sto
         router.observe_batch(observed)
         router.flush()
         assert favourites(router) == ["billing", "coder"]
-        states = router._engine.chain.stage("bert").tenants.states
+        states = router._parts.chain.stage("bert").tenants.states
         assert len({id(one.encoder) for one in (states.root, *states.strategies())}) == 1
     with opened() as router:
-        states = router._engine.chain.stage("bert").tenants.states
+        states = router._parts.chain.stage("bert").tenants.states
         assert states.of("acme").outcomes == 80
         assert favourites(router) == ["billing", "coder"]
         assert len({id(one.encoder) for one in (states.root, *states.strategies())}) == 1

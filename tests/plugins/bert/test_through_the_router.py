@@ -1,6 +1,7 @@
 """The transformer in a router with its real threads: taught, fine-tuned, restarted, and served without torch."""
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -32,37 +33,48 @@ with Router(agents, chain, store, epsilon=0.0, retrain=False, fit_executor="thre
     router.flush()
     said = {"strategy": decision.strategy, "version": decision.model_version, "chances": decision.explain()["evidence"]}
     try:
-        router.retrain("bert", wait=True, update="lora")
+        router.models.retrain("bert", wait=True, update="lora")
     except FitError as error:
         said["fault"] = str(error)
-    said["head"] = router.retrain("bert", wait=True, update="head").state
+    said["head"] = router.models.retrain("bert", wait=True, update="head").state
 print(json.dumps(said))
 """
 
 
+def make_router(model, store):
+    settings = {"model": str(model), "wait_for_encoder": True, "epochs": 1}
+    chain = [("bert", settings), "thompson"]
+    return Router(AGENTS, chain, store, epsilon=0.0, retrain=False, fit_executor="thread", seed=0)
+
+
 @pytest.fixture
 def open_router(tiny_encoder_folder, store_path):
-    def make():
-        settings = {"model": str(tiny_encoder_folder), "wait_for_encoder": True, "epochs": 1}
-        chain = [("bert", settings), "thompson"]
-        return Router(AGENTS, chain, store_path, epsilon=0.0, retrain=False, fit_executor="thread", seed=0)
-
-    return make
+    return lambda: make_router(tiny_encoder_folder, store_path)
 
 
-@pytest.fixture
-def fitted(open_router):
-    """A store with a version whose encoder was fine-tuned, and how that version answers."""
-    with open_router() as router:
+@pytest.fixture(scope="module")
+def fitted_once(tiny_encoder_folder, tmp_path_factory):
+    """A folder with such a store, and how its version answers."""
+    folder = tmp_path_factory.mktemp("fitted")
+    with make_router(tiny_encoder_folder, folder / "router.db") as router:
         for number, (text, agent) in enumerate(TEXTS * 10):
             router.record(router.route(f"{text} {number}"), Outcome(correct_agent=agent))
-        fit = router.retrain("bert", wait=True, update="lora", strategy="hybrid")
+        fit = router.models.retrain("bert", wait=True, update="lora", strategy="hybrid")
         # Which examples are held out depends on their ids; a tiny model may do worse on a few.
-        router.promote("bert", fit.version.version, force=True, pin=False)
+        router.models.promote("bert", fit.version.version, force=True, pin=False)
         assert router.strategy("bert").report()["fine_tuned"]
         decision = router.route("refund my order")
         assert (decision.strategy, decision.model_version) == ("bert", 1)
-        return decision.explain()["evidence"]["chances"]
+        chances = decision.explain()["evidence"]["chances"]
+    return folder, chances
+
+
+@pytest.fixture
+def fitted(fitted_once, store_path):
+    """A store with a version whose encoder was fine-tuned, and how that version answers."""
+    folder, chances = fitted_once
+    shutil.copytree(folder, store_path.parent, dirs_exist_ok=True)
+    return chances
 
 
 def test_a_fine_tuned_version_survives_a_restart(fitted, open_router):
@@ -70,7 +82,7 @@ def test_a_fine_tuned_version_survives_a_restart(fitted, open_router):
         decision = router.route("refund my order")
         assert (decision.strategy, decision.model_version) == ("bert", 1)
         assert decision.explain()["evidence"]["chances"] == pytest.approx(fitted, abs=1e-6)
-        assert router.rollback("bert") is None
+        assert router.models.rollback("bert") is None
         assert router.route("refund my order").model_version is None
 
 
@@ -103,10 +115,10 @@ def test_a_version_can_be_made_before_the_encoder_was_opened(tiny_encoder_folder
         texts = [f"{text} {number}" for number, (text, _) in enumerate(TEXTS * 10)]
         labels = [label for _, label in TEXTS * 10]
         assert router.route("refund my order").strategy != "bert", "it answers once it is open"
-        fit = router.pretrain(texts, labels, wait=False)
+        fit = router.models.pretrain(texts, labels, wait=False)
         opened.set()
         assert fit.wait().version.version == 1
-        router.promote("bert", 1, force=True)
+        router.models.promote("bert", 1, force=True)
         router.warm_up()
         decision = router.route("refund my order")
         assert (decision.strategy, decision.model_version) == ("bert", 1)

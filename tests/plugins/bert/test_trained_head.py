@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
-from router_sdk_bert.config import BertConfig
-from router_sdk_bert.encoding import EncoderSettings, export_encoder, load_encoder, read_classifier
-from router_sdk_bert.encoding.probes import PROBES
+from router_sdk_bert.config import BertConfig, EncoderSettings
+from router_sdk_bert.encoding.comparison import PROBES
+from router_sdk_bert.encoding.encoder import load_encoder
+from router_sdk_bert.encoding.export import export_encoder
+from router_sdk_bert.encoding.weights import read_classifier
 from router_sdk_bert.strategy import BertStrategy
 
 from router_sdk.records import Agent, AgentSet, Signals, Task

@@ -8,10 +8,12 @@ import shutil
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from router_sdk_bert.encoding import EncoderSettings, link_encoder, load_encoder, read_classifier
-from router_sdk_bert.encoding.checkpoint import read_checkpoint
-from router_sdk_bert.encoding.description import DESCRIPTION
+from router_sdk_bert.config import EncoderSettings
+from router_sdk_bert.encoding.checkpoint import DESCRIPTION, read_checkpoint
+from router_sdk_bert.encoding.encoder import load_encoder
 from router_sdk_bert.encoding.sealed_folder import MANIFEST, SealedFolder, write_sealed
+from router_sdk_bert.encoding.sealed_folder import link_sealed as link_encoder
+from router_sdk_bert.encoding.weights import read_classifier
 from untrusted_cases import DEEP, accepted, values
 
 from router_sdk.plugin import CorruptArtifactError
@@ -176,7 +178,7 @@ def test_a_configuration_is_one_or_is_refused(classifier, content):
 
 @pytest.fixture(scope="module")
 def classifier(tiny_classifier_folder, tmp_path_factory):
-    from router_sdk_bert.encoding import export_encoder
+    from router_sdk_bert.encoding.export import export_encoder
 
     folder = tmp_path_factory.mktemp("classifier") / "encoder"
     export_encoder(tiny_classifier_folder, folder, EncoderSettings(model=str(tiny_classifier_folder)))

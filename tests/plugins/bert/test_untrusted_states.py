@@ -9,12 +9,10 @@ import pytest
 from head_cases import NAMES, clusters, labelled, new_head, rewarded
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from router_sdk_bert.fitting.carried_state import FILE, load_carried
-from router_sdk_bert.fitting.continual_state import load_state
-from router_sdk_bert.head.state_file import read_state, write_state
-from router_sdk_bert.tensor_layout import read_layout, read_tensor
+from router_sdk_bert.finetuning.carried_state import FILE, load_carried, load_weights
 from untrusted_cases import DEEP, accepted, numbers, values
 
+from router_sdk.numerics.state_file import read_layout, read_state, read_tensor, write_state
 from router_sdk.plugin import CorruptArtifactError
 
 # -- tensors
@@ -189,7 +187,7 @@ def test_what_is_carried_may_be_no_json_at_all(tmp_path, content):
 @given(values)
 @example({"sha256": 5, "agents": 7})
 def test_what_a_fit_left_is_read_or_left_aside(scratch_fit, content):
-    from router_sdk_bert.fitting.tensor_files import write_tensors
+    from router_sdk_bert.finetuning.tensor_files import write_tensors
 
     torch = pytest.importorskip("torch")
     if isinstance(content, dict):
@@ -200,7 +198,7 @@ def test_what_a_fit_left_is_read_or_left_aside(scratch_fit, content):
         write_tensors(scratch_fit / "continual", {"weight": torch.zeros(2, 3), "bias": torch.zeros(2)}, facts)
     except (ValueError, UnicodeEncodeError):
         return
-    found = load_state(scratch_fit)
+    found = load_weights(scratch_fit)
     assert found is None or len(found.rows.names) == 2
 
 

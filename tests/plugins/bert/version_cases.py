@@ -6,8 +6,8 @@ from tempfile import mkdtemp
 
 import numpy as np
 from fit_cases import NAMES, WORDS, checkpoint
-from router_sdk_bert.config import BertConfig
-from router_sdk_bert.encoding import EncoderSettings, export_encoder
+from router_sdk_bert.config import BertConfig, EncoderSettings
+from router_sdk_bert.encoding.export import export_encoder
 from router_sdk_bert.strategy import BertStrategy
 
 from router_sdk.plugin import Agent, AgentSet, FitContext, Signals, Task, TrainingData

@@ -16,14 +16,28 @@ def test_the_default_keeps_the_contract():
     check_strategy(ThompsonStrategy, must_answer=False)
 
 
-@pytest.mark.parametrize("sampling", ["shared", "independent", "ucb", "greedy"])
-def test_every_sampling_keeps_the_contract(sampling):
-    check(ThompsonConfig(sampling=sampling, min_context_evidence=1), encoders=encoders(TextFeatures))
+@pytest.mark.parametrize(
+    ("sampling", "labels", "needs_evidence"),
+    [
+        ("shared", "exclusive", True),
+        ("independent", "independent", False),
+        ("ucb", "ignore", True),
+        ("greedy", "exclusive", False),
+    ],
+)
+def test_every_sampling_and_every_reading_of_labels_keep_the_contract(sampling, labels, needs_evidence):
+    """Each once; each with each of the others behind the flag."""
+    none = {"half_life_s": None, "min_evidence": 0, "min_context_evidence": 0}
+    more = {"min_context_evidence": 1} if needs_evidence else none
+    check(ThompsonConfig(sampling=sampling, labels=labels, **more), encoders=encoders(TextFeatures))
 
 
+@pytest.mark.reliability
 @pytest.mark.parametrize("labels", ["exclusive", "independent", "ignore"])
-def test_every_reading_of_labels_keeps_the_contract(labels):
-    check(ThompsonConfig(labels=labels, half_life_s=None, min_evidence=0, min_context_evidence=0))
+@pytest.mark.parametrize("sampling", ["shared", "independent", "ucb", "greedy"])
+def test_each_sampling_with_each_reading_of_labels_keeps_the_contract(sampling, labels):
+    check(ThompsonConfig(sampling=sampling, labels=labels, min_context_evidence=1), encoders=encoders(TextFeatures))
+    check(ThompsonConfig(sampling=sampling, labels=labels, half_life_s=None, min_evidence=0, min_context_evidence=0))
 
 
 def test_a_dense_encoder_keeps_the_contract():

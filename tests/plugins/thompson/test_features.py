@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from router_sdk_thompson import ThompsonConfig, ThompsonStrategy
 from router_sdk_thompson.features.columns import Columns
 
@@ -154,3 +156,21 @@ def test_rivals_are_saved_too(tmp_path):
     (tmp_path / "dense.json").write_text(state)
     with pytest.raises(CorruptArtifactError):
         strategy().load(tmp_path)
+
+
+NUMBERS = st.floats(-1e30, 1e30) | st.floats(-3, 3)
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from("abcdef"), NUMBERS, min_size=1), min_size=1, max_size=90),
+    st.dictionaries(st.sampled_from("abcdefg"), NUMBERS, min_size=1),
+)
+def test_numbers_are_encoded_together_as_one_by_one(seen, asked):
+    columns, one_by_one = Columns(), Columns()
+    for features in seen:
+        alone = {name: np.float64(value) for name, value in features.items()}  # no ``float``, so by itself
+        assert columns.fit(features) == one_by_one.fit(alone)
+        assert columns.encode(features).tolist() == one_by_one.encode(alone).tolist()
+    assert columns.state() == one_by_one.state()
+    slow = one_by_one.encode({name: np.float64(value) for name, value in asked.items()})
+    assert columns.frozen().encode(asked).tolist() == slow.tolist()

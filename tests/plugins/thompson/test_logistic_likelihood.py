@@ -114,7 +114,7 @@ def test_independent_probabilities_are_those_of_a_hundred_thousand_draws():
     made = strategy(sampling="independent", fourier_features=0)
     made.learn(stream(60))
     question = {"length": 520.0}
-    found, view = ask(made, question), made._published.contexts.dense.curved
+    found, view = ask(made, question), made._published.contexts.dense
     x = view.design.encode(None, question)
     means, widths = view.posterior.scores(AGENTS.names, x, made._settings.exploration)
     draws = np.random.default_rng(0).normal(means, widths, size=(100_000, 2))
@@ -161,7 +161,7 @@ def test_a_thousand_corrections_leave_little_of_what_was_wrong():
         assert ask(made, question).scores == pytest.approx(ask(right, question).scores, abs=0.15)
 
 
-@pytest.mark.parametrize("sampling", ["shared", "independent"])
+@pytest.mark.parametrize("sampling", [pytest.param("shared", marks=pytest.mark.reliability), "independent"])
 def test_it_keeps_the_contract(sampling):
     config = ThompsonConfig(likelihood="logistic", sampling=sampling, min_context_evidence=1)
     check_strategy(

@@ -51,6 +51,35 @@ def test_a_reading_follows_agents_that_come_and_go():
     assert means[0] == means[2] == 1.0
 
 
+@pytest.mark.parametrize("make", [gaussian, lambda width: Logistic(width, 0.3, 0.9)])
+def test_of_a_crowd_those_are_looked_at_who_can_be_the_best(make):
+    _, _, reading = taught(make, 70)
+    x = np.append(1.0, np.full(23, 0.1)).astype(np.float32)
+    assert reading.crowded
+    means, widths, contenders = reading.among_many(NAMES, x, 0.9)
+    assert (means, widths) == reading.scores(NAMES, x, 0.9)
+    assert sum(width > 0.0 for width in widths) == 16
+    assert {place for place, width in enumerate(widths) if width} <= set(contenders)
+    assert int(np.argmax(means)) in contenders
+    for place in contenders:
+        (variance,) = [x @ reading.sigma[place] @ x * reading.noise[place]]
+        assert widths[place] == pytest.approx(0.9 * reading.closer * np.sqrt(variance), rel=1e-4) or not widths[place]
+    larger = reading.among_many(NAMES, 8.0 * x, 0.9, 0.125)
+    assert larger[0] == pytest.approx(means, rel=1e-5)
+    assert larger[1] == pytest.approx(widths, rel=1e-5)
+
+
+def test_newcomers_to_a_crowd_share_the_priors_width():
+    _, _, reading = taught(gaussian, 70)
+    x = np.append(1.0, np.full(23, 0.1)).astype(np.float32)
+    names = (*NAMES[::-1], *(f"newcomer-{place}" for place in range(30)))
+    means, widths, contenders = reading.among_many(names, x, 0.9)
+    known, seen, _ = reading.among_many(NAMES, x, 0.9)
+    assert (means[:70], widths[:70]) == (known[::-1], seen[::-1])
+    assert set(range(70, 100)) <= set(contenders)
+    assert len(set(widths[70:])) == 1 < len(set(means))
+
+
 def test_what_was_saved_is_summed_in_the_same_order():
     posterior, copies, _ = taught(gaussian, 5)
     restored = gaussian(24)

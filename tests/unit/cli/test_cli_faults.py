@@ -7,9 +7,8 @@ import typer
 from typer.testing import CliRunner
 
 from router_sdk.cli.app import RouterGroup
-from router_sdk.cli.command import command
-from router_sdk.cli.faults import describe_fault
-from router_sdk.cli.invocation import Invocation
+from router_sdk.cli.invocation import Invocation, command
+from router_sdk.cli.screen import describe_fault
 from router_sdk.errors import (
     InvalidConfigError,
     NoEligibleAgentError,

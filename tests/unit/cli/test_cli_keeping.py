@@ -76,7 +76,7 @@ def test_the_log_is_brought_below_a_size(kept):
 
 def test_archive_says_what_another_process_keeps(kept):
     with closing(Store(kept.store)) as store:
-        note_consumers(store.writer, "another", {"thompson": 3})
+        store.writer.transact(lambda connection, seq: note_consumers(connection, "another", {"thompson": 3}))
     assert kept.json("archive", "--older-than", "0h")["left"] == 40
     assert "40 more stay" in kept.run("archive", "--older-than", "0h").stdout
 

@@ -1,6 +1,6 @@
 import pytest
 
-from router_sdk.cli.options import typed_pairs
+from router_sdk.cli.invocation import typed_pairs
 from router_sdk.errors import InvalidInputError
 
 

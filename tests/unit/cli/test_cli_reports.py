@@ -3,7 +3,7 @@ import json
 import pytest
 
 from router_sdk import Agent, Outcome, Router
-from router_sdk.cli.status_tables import status_tables
+from router_sdk.cli.commands.status import status_tables
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from router_sdk import Router, RouterConfig
-from router_sdk.cli.settings_file import settings_file
+from router_sdk.cli.commands.init import settings_file
 from router_sdk.config import load_config
 from router_sdk.plugins import FIRST_PARTY, PluginRegistry
 

@@ -3,8 +3,15 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_sdk.demo.analyst import AGENT_NAMES, BUSINESS_ANALYST, DATA_SCIENTIST, INDUSTRIES, STAKEHOLDER, Analyst
-from router_sdk.demo.marketing_mix import SessionState
+from router_sdk.demo.marketing_mix import (
+    AGENT_NAMES,
+    BUSINESS_ANALYST,
+    DATA_SCIENTIST,
+    INDUSTRIES,
+    STAKEHOLDER,
+    Analyst,
+    SessionState,
+)
 
 GOOD = SessionState("s", 4, 10.0, 0.85, 900.0, 0, 0.5, "CPG", (DATA_SCIENTIST,))
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from router_sdk.demo.dataset_stream import dataset_stream
-from router_sdk.demo.datasets import read_dataset
+from router_sdk.demo.datasets import dataset_stream, read_dataset
 from router_sdk.errors import InvalidAgentError, InvalidInputError
 
 DATA = Path(os.environ.get("ROUTER_BENCH_DATA") or Path(__file__).parents[4] / "shared" / "data")

@@ -3,9 +3,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_sdk.demo.report import BEST_SINGLE, HEURISTIC, ORACLE, RANDOM, ROUTER
+from router_sdk.demo.report import (
+    BEST_SINGLE,
+    HEURISTIC,
+    NO_AGENT,
+    ORACLE,
+    OTHERS,
+    RANDOM,
+    ROUTER,
+    Trace,
+    compared,
+    moving_averages,
+    shares,
+    summarise,
+)
 from router_sdk.demo.stream import Phase, Stream, StreamItem
-from router_sdk.demo.summary import NO_AGENT, OTHERS, Trace, compared, moving_averages, shares, summarise
 from router_sdk.records import Agent, Task
 
 TASK = Task("text")

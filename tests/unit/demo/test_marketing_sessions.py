@@ -4,9 +4,16 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from router_sdk.demo.analyst import BUSINESS_ANALYST, DATA_SCIENTIST, STAKEHOLDER, Analyst
-from router_sdk.demo.marketing_mix import MarketingMixSession
-from router_sdk.demo.sessions import MAX_ITERATIONS, generate_turns, marketing_mix_stream
+from router_sdk.demo.marketing_mix import (
+    BUSINESS_ANALYST,
+    DATA_SCIENTIST,
+    MAX_ITERATIONS,
+    STAKEHOLDER,
+    Analyst,
+    MarketingMixSession,
+    generate_turns,
+    marketing_mix_stream,
+)
 from router_sdk.demo.stream import Phase, Stream, StreamItem
 
 

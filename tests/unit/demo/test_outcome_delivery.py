@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_sdk.demo.feedback import MEAN_DELAY, SHARES, FeedbackLoop
+from router_sdk.demo.stream import MEAN_DELAY, SHARES, FeedbackLoop
 from router_sdk.records import Agent, AgentSet, Decision, Distribution, Outcome, Signals, Task
 
 AGENTS = AgentSet([Agent("a"), Agent("b")])

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_sdk.errors import InvalidInputError
-from router_sdk.evaluation.calibration import expected_calibration_error, reliability
+from router_sdk.evaluation.classification import expected_calibration_error, reliability
 
 
 def test_a_hand_counted_example():

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_sdk.errors import InvalidInputError
-from router_sdk.evaluation.classification import Confusion, classify
-from router_sdk.evaluation.labelled import judge
+from router_sdk.evaluation.classification import Confusion, classify, judge
 
 NAMES = st.sampled_from(["a", "b", "c", None])
 
@@ -43,6 +42,22 @@ def test_the_counts_are_complete(rows):
     assert sum(figures.support for figures in found.report) == len(rows)
     assert found.accuracy == sum(c == y and known for c, y, known in rows) / len(rows)
     assert all(0.0 <= figures.f1 <= 1.0 for figures in found.report)
+
+
+@given(st.lists(st.tuples(NAMES, NAMES, st.booleans()), min_size=1, max_size=30))
+def test_the_figures_are_those_of_scikit_learn(rows):
+    from sklearn.metrics import precision_recall_fscore_support
+
+    chosen, labels, answered = map(list, zip(*rows, strict=True))
+    found = classify(chosen, labels, answered)
+    codes = {name: code for code, name in enumerate(found.confusion.names)}
+    choices = [codes[name] if known else len(codes) for name, known in zip(chosen, answered, strict=True)]
+    expected = precision_recall_fscore_support(
+        [codes[label] for label in labels], choices, labels=range(len(codes)), zero_division=0.0
+    )
+    figures = [(one.precision, one.recall, one.f1, one.support) for one in found.report]
+    assert figures == list(zip(*(column.tolist() for column in expected), strict=True))
+    assert found.macro_f1 == expected[2].mean()
 
 
 @pytest.mark.parametrize(("chosen", "labels"), [([], []), (["a"], []), (["a"], ["a", "b"])])

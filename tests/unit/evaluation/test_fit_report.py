@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router_sdk.evaluation.continual import Change, forgetting_table
 from router_sdk.evaluation.fit_report import FitReport
-from router_sdk.evaluation.forgetting import Change, forgetting_table
 
 from .conftest import Scenario
 

@@ -1,7 +1,7 @@
 import pytest
 
 from router_sdk.errors import InvalidInputError
-from router_sdk.evaluation.labelled import judge
+from router_sdk.evaluation.classification import judge
 
 from ..doubles import Fixed
 

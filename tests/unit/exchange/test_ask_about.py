@@ -20,7 +20,7 @@ def test_the_most_uncertain_come_first_each_text_once_and_answered_ones_never(ma
     made = {text: router.route(text) for text in ("0.9", "0.4", "0.6", "0.35")}
     router.route("0.4")
     router.record(made["0.35"], Outcome(success=True))
-    assert [decision.task.text for decision in router.ask_about(2)] == ["0.4", "0.6"]
-    assert [decision.task.text for decision in router.ask_about()] == ["0.4", "0.6", "0.9"]
+    assert [decision.task.text for decision in router.examples.ask_about(2)] == ["0.4", "0.6"]
+    assert [decision.task.text for decision in router.examples.ask_about()] == ["0.4", "0.6", "0.9"]
     with pytest.raises(InvalidInputError, match="at least 1"):
-        router.ask_about(0)
+        router.examples.ask_about(0)

@@ -48,31 +48,31 @@ def answers(path):
 )
 def test_quality_and_feedback_select_and_equal_pairs_go_out_once(router, tmp_path, form, options, expected):
     path = tmp_path / "out.jsonl"
-    assert router.export_examples(path, format=form, **options) == len(expected)
+    assert router.examples.export(path, format=form, **options) == len(expected)
     assert answers(path) == expected
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_an_existing_file_comes_first_and_its_pairs_are_not_written_again(router, tmp_path, form):
     path, old = tmp_path / "out.jsonl", tmp_path / "old.jsonl"
-    router.export_examples(old, format=form, min_quality_score=0.9)
+    router.examples.export(old, format=form, min_quality_score=0.9)
     lines = old.read_text().replace("one", "zero").replace("good", "older") + old.read_text()
     old.write_text(lines)
-    assert router.export_examples(path, format=form, existing_data_path=old) == 5
+    assert router.examples.export(path, format=form, existing_data_path=old) == 5
     assert answers(path) == ["older", "good", "fair", "bad", "unjudged"]
     assert path.read_text().startswith(lines)
     router.observe("five", "a", Outcome(response="new"))
-    assert router.export_examples(path, format=form, include_existing_data=True) == 6
+    assert router.examples.export(path, format=form, include_existing_data=True) == 6
     assert answers(path) == ["older", "good", "fair", "bad", "unjudged", "new"]
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_forget_reaches_what_was_merged(router, tmp_path, form):
     path, foreign = tmp_path / "out.jsonl", tmp_path / "foreign.jsonl"
-    router.export_examples(foreign, format=form, min_quality_score=0.9)
+    router.examples.export(foreign, format=form, min_quality_score=0.9)
     foreign.rename(tmp_path / "moved.jsonl")  # now nobody knows whose lines these are
-    router.export_examples(path, format=form, existing_data_path=tmp_path / "moved.jsonl")
-    router.export_examples(path, format=form, include_existing_data=True)
+    router.examples.export(path, format=form, existing_data_path=tmp_path / "moved.jsonl")
+    router.examples.export(path, format=form, include_existing_data=True)
     router.forget("session 1")
     assert answers(path) == ["good", "bad", "unjudged"]
     router.forget("session 4")  # of an equal pair that was left out: what is there is another session's
@@ -99,18 +99,18 @@ def test_options_that_do_not_fit_are_refused_by_name_and_leave_the_old_file(
     (tmp_path / "old.jsonl").write_text('{"instruction": "x", "output": "y"}\n{"prompt": "x"}\n')
     (tmp_path / "out.jsonl").write_text("old")
     with pytest.raises(InvalidInputError, match=named):
-        router.export_examples("out.jsonl", **options)
+        router.examples.export("out.jsonl", **options)
     assert (tmp_path / "out.jsonl").read_text() == "old"
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
 def test_what_holds_everything_can_be_selected_from_too(router, tmp_path, form):
     path = tmp_path / f"out.{form}"
-    assert router.export_examples(path, format=form, min_quality_score=0.8) == 2
+    assert router.examples.export(path, format=form, min_quality_score=0.8) == 2
 
 
 def test_a_file_of_any_name_that_was_written_is_gone_on_with(router, tmp_path):
     path = tmp_path / "pairs.chatml"
     router.record(router.route("hi"), Outcome(success=True, response="yo"))
-    written = router.export_examples(path, format="chatml")
-    assert router.export_examples(path, format="chatml", include_existing_data=True) == written > 0
+    written = router.examples.export(path, format="chatml")
+    assert router.examples.export(path, format="chatml", include_existing_data=True) == written > 0

@@ -107,14 +107,14 @@ def test_a_malformed_mapping_on_the_command_line(pairs):
 def test_a_malformed_mapping_in_python(shop, tmp_path, fields):
     path = write_lines(tmp_path / "in.jsonl", {"a": "b"})
     with pytest.raises(InvalidInputError, match="ColumnMapping"):
-        shop.import_examples(path, mapping=fields)
+        shop.examples.import_from(path, mapping=fields)
     with pytest.raises(InvalidInputError, match="ColumnMapping"):
         read_dataset(path, mapping=fields)
 
 
 @pytest.mark.parametrize("name", ["products.csv", "products.csv.gz"])
 def test_products_are_imported_with_their_categories_as_agents(shop, tmp_path, name):
-    report = shop.import_examples(write_csv(tmp_path / name, PRODUCTS), mapping=MAPPING)
+    report = shop.examples.import_from(write_csv(tmp_path / name, PRODUCTS), mapping=MAPPING)
     assert (report.imported, report.rejected) == (3, 0)
     told = [(example.task.text, example.agent, example.label) for example in shop.examples]
     assert told == [
@@ -130,7 +130,7 @@ def test_a_spreadsheets_csv_gives_an_import_and_a_data_set_the_same_tasks_and_la
         tmp_path / "products.csv", [{k: row[k] for k in ("product_name", "tree", "details")} for row in rows]
     )
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    shop.import_examples(path, mapping=MAPPING)
+    shop.examples.import_from(path, mapping=MAPPING)
     found = [(row.item.task.text, row.item.best) for row in read_dataset(path, mapping=MAPPING).rows]
     assert [text for text, _ in found] == ["Phone X\n5G", "007", 'true\n{"pages": 007}']
     assert [(example.task.text, example.label) for example in shop.examples] == found
@@ -142,7 +142,7 @@ def test_json_lines_give_an_import_and_a_data_set_the_same_tasks_and_labels(shop
         {"product_name": "Phone", "details": {"ram": 8}, "tree": ["Electronics >> Phones"], "text": "other"},
         {"product_name": 1984, "details": 2.0, "tree": ["Books", "Novels"], "label": "Electronics"},
     )
-    shop.import_examples(path, mapping=MAPPING)
+    shop.examples.import_from(path, mapping=MAPPING)
     found = [(row.item.task.text, row.item.best) for row in read_dataset(path, mapping=MAPPING).rows]
     assert found == [('Phone\n{"ram": 8}', "Electronics"), ("1984\n2", "Books")]
     assert [(example.task.text, example.label) for example in shop.examples] == found
@@ -151,11 +151,11 @@ def test_json_lines_give_an_import_and_a_data_set_the_same_tasks_and_labels(shop
 def test_columns_that_are_known_keep_their_meaning_and_mapped_ones_lose_theirs(shop, tmp_path):
     row = {"error": "the text", "quality": 0.5, "agent": "Books", "label": "Books", "kind": "Electronics", "price": 3}
     path = write_lines(tmp_path / "in.jsonl", row)
-    assert shop.import_examples(path, mapping=ColumnMapping(text="error", label="kind")).errors == []
+    assert shop.examples.import_from(path, mapping=ColumnMapping(text="error", label="kind")).errors == []
     (example,) = shop.examples
     assert (example.task.text, example.agent, example.label) == ("the text", "Books", "Electronics")
     assert example.signals.quality == 0.5
-    assert "columns ['kind', 'price'] are unknown" in shop.import_examples(path).errors[0]
+    assert "columns ['kind', 'price'] are unknown" in shop.examples.import_from(path).errors[0]
 
 
 BAD = {
@@ -172,7 +172,7 @@ BAD = {
 def test_a_bad_line_is_a_dead_letter_and_the_others_are_imported(shop, tmp_path, bad, reason):
     good = {"product_name": "Phone", "details": "5G", "tree": "Electronics"}
     path = write_lines(tmp_path / "in.jsonl", good, {**good, **bad}, good)
-    report = shop.import_examples(path, mapping=MAPPING)
+    report = shop.examples.import_from(path, mapping=MAPPING)
     assert (report.imported, report.rejected) == (2, 1)
     assert report.errors[0].startswith("line 2: ")
     assert reason in report.errors[0]
@@ -181,7 +181,7 @@ def test_a_bad_line_is_a_dead_letter_and_the_others_are_imported(shop, tmp_path,
 
 def test_a_csv_line_with_too_many_cells_is_refused_even_with_a_mapping(shop, tmp_path):
     (tmp_path / "in.csv").write_text(",name,tree\n0,Phone,Electronics\n1,Phone, black,Electronics\n")
-    report = shop.import_examples(tmp_path / "in.csv", mapping={"text": "name", "label": "tree"})
+    report = shop.examples.import_from(tmp_path / "in.csv", mapping={"text": "name", "label": "tree"})
     assert (report.imported, report.rejected) == (1, 1)
     assert "more cells than columns" in report.errors[0]
 
@@ -189,11 +189,11 @@ def test_a_csv_line_with_too_many_cells_is_refused_even_with_a_mapping(shop, tmp
 def test_a_column_that_no_line_has_is_refused_with_those_there_are_before_anything_is_logged(shop, tmp_path):
     path = write_csv(tmp_path / "products.csv", PRODUCTS)
     for mapping in ({"text": "title", "label": "tree"}, {"text": "product_name", "label": "category"}):
-        for read in (shop.import_examples, read_dataset):
+        for read in (shop.examples.import_from, read_dataset):
             with pytest.raises(InvalidInputError, match=r"'(title|category)'; .*'', 'product_name', 'tree', 'details'"):
                 read(path, mapping=mapping)
     assert shop.status()["store"]["decisions"] == 0
     late = write_lines(tmp_path / "late.jsonl", {"name": "Phone", "agent": "Books"}, {"name": "Novel", "team": "Books"})
-    assert shop.import_examples(late, mapping={"text": "name", "label": "team"}).imported == 2
+    assert shop.examples.import_from(late, mapping={"text": "name", "label": "team"}).imported == 2
     (tmp_path / "bare.csv").write_text("product_name,tree\n")
-    assert shop.import_examples(tmp_path / "bare.csv", mapping=MAPPING).imported == 0
+    assert shop.examples.import_from(tmp_path / "bare.csv", mapping=MAPPING).imported == 0

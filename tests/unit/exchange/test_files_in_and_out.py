@@ -76,7 +76,7 @@ def test_what_goes_out_comes_in_again(routers, tmp_path_factory, lines, ending):
         lines = [entry for entry in lines if entry["agent"] is not None]
     one.observe_batch([(entry["task"], entry["agent"], entry["outcome"]) for entry in lines])
     path = tmp_path_factory.mktemp("out") / f"examples.{ending}"
-    one.export_examples(path, format=ending)
+    one.examples.export(path, format=ending)
     if ending == "jsonl":
         path.write_bytes(b"\n".join(path.read_bytes().split(b"\n")[before[0] :]))
     else:
@@ -86,7 +86,7 @@ def test_what_goes_out_comes_in_again(routers, tmp_path_factory, lines, ending):
             writer = csv.DictWriter(file, records[0].keys())
             writer.writeheader()
             writer.writerows(records[before[0] :])
-    report = other.import_examples(path)
+    report = other.examples.import_from(path)
     assert (report.imported, report.rejected, report.errors) == (len(lines), 0, [])
     assert told(other)[before[1] :] == told(one)[before[0] :]
 
@@ -116,7 +116,7 @@ def test_a_bad_line_is_a_dead_letter_and_the_others_are_imported(make_router, tm
     router = make_router([Counting])
     path = tmp_path / "in.jsonl"
     path.write_text(f"{GOOD}\n{bad}\n\n{GOOD}\n")
-    report = router.import_examples(path)
+    report = router.examples.import_from(path)
     assert (report.imported, report.rejected) == (2, 1)
     assert report.errors[0].startswith("line 2: ")
     (letter,) = router.dead_letters()
@@ -138,7 +138,7 @@ def test_a_line_that_is_not_utf8_spoils_no_other(make_router, tmp_path, ending):
     path.write_bytes(
         b"\n".join([*lines, b'{"text": "two", "agent": "billing"}' if ending == "jsonl" else b"two,billing"])
     )
-    report = router.import_examples(path)
+    report = router.examples.import_from(path)
     assert (report.imported, report.rejected) == (2, 1)
 
 
@@ -147,7 +147,7 @@ def test_a_file_that_breaks_off_keeps_what_came_before(make_router, tmp_path):
     path = tmp_path / "in.jsonl.gz"
     whole = gzip.compress("".join(f'{{"text": "number {i}", "agent": "billing"}}\n' for i in range(5_000)).encode())
     path.write_bytes(whole[: len(whole) // 2])
-    report = router.import_examples(path)
+    report = router.examples.import_from(path)
     assert report.imported > 64
     assert report.rejected in (1, 2)
     assert any("cannot read" in error for error in report.errors)
@@ -158,7 +158,7 @@ def test_a_file_that_cannot_be_read_is_a_named_error(make_router, tmp_path, name
     (tmp_path / "folder.jsonl").mkdir()
     (tmp_path / "wrong.txt").touch()
     with pytest.raises(InvalidInputError):
-        make_router([Counting]).import_examples(tmp_path / name)
+        make_router([Counting]).examples.import_from(tmp_path / name)
 
 
 def test_spreadsheets_bytes_and_long_texts_are_read(tmp_path):
@@ -200,8 +200,8 @@ def answered(make_router):
 )
 def test_the_chat_formats_pair_what_was_asked_with_what_was_answered(answered, tmp_path, form, expected):
     path = tmp_path / "out.jsonl"
-    assert answered.export_examples(path, format=form) == 2
-    assert answered.export_examples(path, format=form, min_reward=0.5) == 1
+    assert answered.examples.export(path, format=form) == 2
+    assert answered.examples.export(path, format=form, min_reward=0.5) == 1
     assert [json.loads(line) for line in path.read_text().splitlines()] == [expected]
 
 
@@ -216,7 +216,7 @@ def test_an_export_that_cannot_be_written_is_a_named_error_and_leaves_nothing(an
     (tmp_path / "folder").mkdir()
     before = sorted(tmp_path.iterdir())
     with pytest.raises(InvalidInputError):
-        answered.export_examples(target)
+        answered.examples.export(target)
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -224,10 +224,10 @@ def test_an_unknown_format_and_a_fault_midway_leave_the_old_file(answered, tmp_p
     path = tmp_path / "out.jsonl"
     path.write_text("old")
     with pytest.raises(InvalidInputError, match="xml"):
-        answered.export_examples(path, format="xml")
+        answered.examples.export(path, format="xml")
     monkeypatch.setattr("router_sdk.exchange.exporting.line_of", lambda *_: {"x": object()})
     with pytest.raises(TypeError):
-        answered.export_examples(path)
+        answered.examples.export(path)
     assert path.read_text() == "old"
     assert list(tmp_path.glob("*.part")) == []
 
@@ -257,7 +257,7 @@ def test_labelled_data_is_checked_whole_before_anything_is_logged(make_router, t
 def test_labels_scores_and_none_are_learnt(make_router):
     router = make_router([Counting])
     router.fit(["a", "b", "c"], ["billing", {"coder": 0.25, "analyst": 1.0}, None])
-    state = router._engine.chain.stages[0].strategy.state
+    state = router._parts.chain.stages[0].strategy.state
     assert state == {
         ("billing", "default"): (1, 1_000),
         ("coder", "default"): (1, 250),

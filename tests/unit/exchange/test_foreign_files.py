@@ -160,14 +160,14 @@ def test_an_empty_array_has_no_rows(tmp_path, rest):
 @pytest.mark.parametrize("bad", ["oops]", '{"text": "tw', "[[]]]", "3]"])
 def test_an_array_that_is_broken_keeps_what_came_before(router, tmp_path, bad):
     (tmp_path / "in.json").write_text('[{"text": "one", "agent": "a"}, ' + bad)
-    report = router.import_examples(tmp_path / "in.json")
+    report = router.examples.import_from(tmp_path / "in.json")
     assert (report.imported, report.rejected) == (1, 1)
     assert report.errors[0].startswith("line 2: ")
 
 
 def test_a_first_line_that_begins_like_an_array_spoils_no_other(router, tmp_path):
     (tmp_path / "in.jsonl").write_text('[1]\n[oops\n{"text": "two", "agent": "a"}\n')
-    report = router.import_examples(tmp_path / "in.jsonl")
+    report = router.examples.import_from(tmp_path / "in.jsonl")
     assert (report.imported, report.rejected) == (1, 2)
 
 
@@ -179,7 +179,7 @@ def test_an_optimisation_session(router, tmp_path, name):
     path = tmp_path / name
     rows = [SESSION, {**SESSION, "iteration": 6, "agent_label": 1}, {**SESSION, "agent_label": 2}]
     path.write_text(json.dumps(rows)) if name.endswith("json") else write_lines(path, *rows)
-    report = router.import_examples(path, mapping=SESSION_MAPPING, new_agents=True)
+    report = router.examples.import_from(path, mapping=SESSION_MAPPING, new_agents=True)
     assert (report.imported, report.new_agents) == (2, ["planner", "analyst"])
     assert "agent_label: 2 stands for nobody" in report.errors[0]
     first, second = router.examples
@@ -193,14 +193,14 @@ def test_an_optimisation_session(router, tmp_path, name):
 
 def test_integer_labels_need_the_list_of_names(router, tmp_path):
     path = write_lines(tmp_path / "in.jsonl", SESSION)
-    report = router.import_examples(path, mapping={"text": "state_text", "label": "agent_label"}, new_agents=True)
+    report = router.examples.import_from(path, mapping={"text": "state_text", "label": "agent_label"}, new_agents=True)
     assert "agent_label: 0 is a number; say whom it stands for with labels" in report.errors[0]
     cells = write_csv(tmp_path / "in.csv", ["state_text", "agent_label"], ["x", "0"])
-    report = router.import_examples(cells, mapping={"text": "state_text", "label": "agent_label"}, new_agents=True)
+    report = router.examples.import_from(cells, mapping={"text": "state_text", "label": "agent_label"}, new_agents=True)
     assert "'0'" in report.errors[0]
     assert "labels" in report.errors[0]
     named = {"text": "state_text", "label": "agent_label", "labels": ["b"]}
-    assert router.import_examples(cells, mapping=named).imported == 1
+    assert router.examples.import_from(cells, mapping=named).imported == 1
 
 
 def test_products_bring_their_categories(router, tmp_path):
@@ -211,8 +211,8 @@ def test_products_bring_their_categories(router, tmp_path):
         ["Novel", '["Books >> Novels"]', ""],
     )
     mapping = {"text": ["product_name", "details"], "label": "product_category_tree", "label_level": "first"}
-    assert router.import_examples(path, mapping=mapping).rejected == 2
-    assert router.import_examples(path, mapping=mapping, new_agents=True).new_agents == ["Electronics", "Books"]
+    assert router.examples.import_from(path, mapping=mapping).rejected == 2
+    assert router.examples.import_from(path, mapping=mapping, new_agents=True).new_agents == ["Electronics", "Books"]
     assert [agent.name for agent in router.agents] == ["a", "b", "Electronics", "Books"]
 
 
@@ -224,7 +224,7 @@ def test_a_usage_log(router, tmp_path):
         ["q2", "r2", "gpt", "b", "", "", "", "-1", "", "x", "y"],
         ["q3", "", "gpt", "a", "n/a", "12.0", "7.5", "0", "", "x", "y"],
     )
-    report = router.import_examples(path, mapping=USAGE_MAPPING)
+    report = router.examples.import_from(path, mapping=USAGE_MAPPING)
     assert (report.imported, report.rejected) == (2, 1)
     assert report.ignored == ["model", "context_hash", "dedupe_hash"]
     assert "quality" in report.errors[0]
@@ -233,7 +233,7 @@ def test_a_usage_log(router, tmp_path):
     assert (first.task.text, first.agent, response) == ("q1", "a", "r1")
     assert (first.signals.quality, first.signals.feedback, first.signals.tokens) == (0.9, 1.0, 33)
     assert (first.signals.latency_ms, second.signals.latency_ms, second.signals.cost_usd) == (120.5, None, None)
-    scaled = router.import_examples(path, mapping={**USAGE_MAPPING, "score_range": (0, 10)})
+    scaled = router.examples.import_from(path, mapping={**USAGE_MAPPING, "score_range": (0, 10)})
     assert (scaled.rejected, router.examples[-1].signals.quality) == (0, 0.75)
 
 
@@ -250,7 +250,7 @@ def test_every_column_can_be_mapped(router, tmp_path):
         *("metrics=extra.depth,extra", "metadata=more"),
     ]
     mapping = ColumnMapping.parse(pairs, score_range=(1, 5))
-    report = router.import_examples(write_lines(tmp_path / "in.jsonl", row), mapping=mapping)
+    report = router.examples.import_from(write_lines(tmp_path / "in.jsonl", row), mapping=mapping)
     assert (report.imported, report.ignored, report.errors) == (1, [], [])
     (example,) = router.examples
     task, signals = example.task, example.signals
@@ -295,10 +295,10 @@ def test_without_a_mapping_usual_names_are_read_as_generously():
 
 def test_the_same_file_again_counts_nothing_twice_and_another_one_does(router, tmp_path):
     path = write_lines(tmp_path / "in.jsonl", *({"text": "same", "agent": "a", "success": True} for _ in range(3)))
-    assert [router.import_examples(path).imported for _ in range(2)] == [3, 0]
-    assert router.import_examples(path.rename(tmp_path / "moved.jsonl")).known == 3
+    assert [router.examples.import_from(path).imported for _ in range(2)] == [3, 0]
+    assert router.examples.import_from(path.rename(tmp_path / "moved.jsonl")).known == 3
     other = write_lines(tmp_path / "in.jsonl", {"text": "same", "agent": "a", "success": True})
-    assert router.import_examples(other).imported == 1
+    assert router.examples.import_from(other).imported == 1
     assert len(router.examples) == 4
 
 
@@ -307,8 +307,8 @@ def test_lines_with_ids_are_known_in_any_file_and_corrected(router, tmp_path):
     row = {"nr": 7, "text": "what", "agent": "a", "success": 0}
     first = write_lines(tmp_path / "one.jsonl", row, {**row, "nr": 8})
     second = write_lines(tmp_path / "two.jsonl", row, {**row, "nr": 8, "success": 1}, {**row, "nr": 9}, {"text": "x"})
-    assert router.import_examples(first, mapping=mapping).imported == 2
-    report = router.import_examples(second, mapping=mapping)
+    assert router.examples.import_from(first, mapping=mapping).imported == 2
+    report = router.examples.import_from(second, mapping=mapping)
     assert (report.imported, report.known, report.rejected) == (2, 1, 1)
     assert [example.signals.success for example in router.examples] == [False, True, False]
     assert [example.revision for example in router.examples] == [0, 1, 0]
@@ -319,7 +319,7 @@ def test_what_is_corrected_back_counts_and_another_agent_is_who_ran(router, tmp_
 
     def bring(agent, quality):
         row = {"nr": 1, "text": "what", "agent": agent, "quality": quality}
-        report = router.import_examples(write_lines(tmp_path / "in.jsonl", row), mapping=mapping)
+        report = router.examples.import_from(write_lines(tmp_path / "in.jsonl", row), mapping=mapping)
         router.flush()
         (example,) = router.examples
         return report.imported, example.agent, example.reward
@@ -332,10 +332,10 @@ def test_what_is_corrected_back_counts_and_another_agent_is_who_ran(router, tmp_
 def test_new_labels_become_agents_where_that_is_asked_for(router, tmp_path):
     rows = [{"text": f"text {number}", "label": f"label {number % 3}"} for number in range(9)]
     path = write_lines(tmp_path / "in.jsonl", *rows, {"text": "x", "label": "../b"}, {"text": "x", "label": "7"})
-    report = router.import_examples(path)
+    report = router.examples.import_from(path)
     assert "--new-agents" in report.errors[0]
     assert [error.partition(":")[0] for error in report.errors] == [f"line {number}" for number in range(1, 11)]
-    report = router.import_examples(path, new_agents=True)
+    report = router.examples.import_from(path, new_agents=True)
     assert (report.imported, report.new_agents) == (9, ["label 0", "label 1", "label 2"])
     assert len(report.errors) == 2
     with pytest.raises(UnknownAgentError, match="new_agents"):

@@ -79,3 +79,9 @@ def test_an_empty_log_is_an_empty_sequence(make_router):
     assert (len(router.examples), list(router.examples), router.examples[-5:]) == (0, [], [])
     with pytest.raises(IndexError):
         router.examples[-1]
+
+
+def test_it_is_filtered_lazily_and_in_order(router):
+    found = router.examples.filter(lambda example: example.signals.quality > 0.5)
+    assert next(found).task.text == "task 7"
+    assert texts(found) == ALL[8:]

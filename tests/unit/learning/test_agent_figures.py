@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router_sdk.learning.figures import SMOOTHING, WINDOW
 from router_sdk.learning.performance import Performance
-from router_sdk.learning.windows import SMOOTHING, WINDOW
 from router_sdk.records import Example, Signals
 
 parts = st.builds(

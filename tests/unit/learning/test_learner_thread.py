@@ -1,10 +1,15 @@
+import os
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from router_sdk import Outcome, Task
 from router_sdk.errors import RouterClosedError
+from router_sdk.learning.folding import rest_s
 from router_sdk.waiting import Promise
 
 from ..doubles import Counting, Stubborn, build
@@ -13,7 +18,7 @@ PATIENCE_S = 10.0
 
 
 def strategy_of(router):
-    return router._engine.chain.stages[0].strategy
+    return router._parts.chain.stages[0].strategy
 
 
 def wait_until(holds):
@@ -99,13 +104,13 @@ def test_a_strategy_that_fails_to_learn_says_so_and_stops_nobody(make_router, ca
     router.flush()
     router.observe("x", "coder", Outcome(quality=1.0))
     router.flush()
-    assert [stage.strategy.state.get(("coder", "default")) for stage in router._engine.chain.stages] == [(1, 1_000)] * 2
+    assert [stage.strategy.state.get(("coder", "default")) for stage in router._parts.chain.stages] == [(1, 1_000)] * 2
     assert router.status()["learner"]["refused"] == {"failing": 1}
     assert router.statistics()["failed_updates"] == 1
     router.snapshot()
-    saved = router._engine.store.reader.query(lambda c: c.execute("SELECT DISTINCT strategy FROM snapshots").fetchall())
+    saved = router._parts.store.reader.query(lambda c: c.execute("SELECT DISTINCT strategy FROM snapshots").fetchall())
     assert sorted(name for (name,) in saved) == ["counting", "failing", "performance"]
-    errors = router._engine.store.reader.query(
+    errors = router._parts.store.reader.query(
         lambda c: c.execute("SELECT error FROM learning_events WHERE error IS NOT NULL").fetchall()
     )
     assert errors == [("ValueError",)]
@@ -157,7 +162,7 @@ def test_who_asks_while_the_router_closes_is_served_or_told(make_router, tmp_pat
 def test_a_request_that_meets_the_end_is_never_forgotten(make_router):
     """Between the check and the queue, the router closes."""
     router = make_router([Counting])
-    learner = router._engine.learner
+    learner = router._parts.learner
     made, go_on = threading.Event(), threading.Event()
 
     class Slow(Promise):
@@ -205,3 +210,43 @@ def test_tasks_reach_learning_with_text_and_features(make_router):
     router.record(router.route(Task("hello", features={"mape": 1.5})), Outcome(success=True))
     router.flush()
     assert seen == [("hello", {"mape": 1.5}, ("analyst", "billing", "coder"))]
+
+
+# -- pace
+
+
+def test_the_longer_the_backlog_the_shorter_the_rests():
+    rests = [rest_s(0.1, backlog) for backlog in (0, 512, 4_096, 40_000, 1_000_000)]
+    assert rests[0] == pytest.approx(0.8)
+    assert rests == sorted(rests, reverse=True)
+    assert rests[2] < 0.1  # half of the time
+    assert rests[4] < 0.001
+
+
+WATCHED = """
+import numpy, scipy.linalg
+from threadpoolctl import threadpool_info
+from router_sdk import Outcome, Router
+from unit.doubles import Counting
+
+def threads():
+    return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+class Watching(Counting):
+    def learn(self, examples):
+        print(threads())
+        super().learn(examples)
+
+with Router(["a", "b"], [Watching], ":memory:", learn_now=True) as router:
+    print(threads())
+    router.observe("x", "a", Outcome(quality=1.0))
+    print(threads())
+"""
+
+
+def test_an_update_has_one_thread_of_blas_and_gives_the_others_back():
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.split("\n") == ["{2}", "{1}", "{2}", ""]

@@ -83,12 +83,12 @@ def told(router, *qualities, agent="billing"):
 
 def letters(router):
     query = "SELECT kind, decision_id, reason FROM dead_letters ORDER BY id"
-    return router._engine.store.reader.query(lambda connection: connection.execute(query).fetchall())
+    return router._parts.store.reader.query(lambda connection: connection.execute(query).fetchall())
 
 
 def snapshots(router):
     query = "SELECT DISTINCT strategy FROM snapshots ORDER BY strategy"
-    return [name for (name,) in router._engine.store.reader.query(lambda c: c.execute(query).fetchall())]
+    return [name for (name,) in router._parts.store.reader.query(lambda c: c.execute(query).fetchall())]
 
 
 @pytest.mark.parametrize("kind", [Hurt, Unsaved])
@@ -144,7 +144,7 @@ def test_all_processes_agree_wherever_they_begin(tmp_path_factory, events, kind,
         assert live.status()["learner"]["broken"] == []
     with opened() as restarted:
         assert state_of(restarted, kind.name) == found
-        restarted._engine.store.writer.transact(lambda connection, seq: connection.execute("DELETE FROM snapshots"))
+        restarted._parts.store.writer.transact(lambda connection, seq: connection.execute("DELETE FROM snapshots"))
     with opened() as replayed:
         replayed.snapshot()
         assert state_of(replayed, kind.name) == found
@@ -197,7 +197,7 @@ def test_starting_again_takes_no_more_events_with_it(make_router):
     for _ in range(3):
         told(router, *[0.5] * 6)
         router.flush()
-        router._engine.store.writer.transact(lambda connection, seq: connection.execute("DELETE FROM snapshots"))
+        router._parts.store.writer.transact(lambda connection, seq: connection.execute("DELETE FROM snapshots"))
         beside = make_router([Broken, Counting])
         assert len(letters(beside)) <= MOST_IN_A_ROW
     assert beside.status()["learner"]["broken"] == ["broken"]
@@ -261,7 +261,7 @@ def test_a_version_is_mended_from_what_was_fitted(make_router):
     router = make_router([Careful], retrain=False, fit_executor="thread")
     for number in range(60):
         router.observe(f"refund number {number}", "billing", Outcome(correct_agent="billing"))
-    assert router.retrain("words", wait=True).state == "promoted"
+    assert router.models.retrain("words", wait=True).state == "promoted"
     kept = dict(router.strategy("words").memory)
     router.observe("poison", "billing", Outcome(correct_agent="billing"))
     last = router.observe("offer", "coder", Outcome(correct_agent="coder"))
@@ -275,7 +275,7 @@ def test_letters_are_on_disk_before_a_state_that_goes_without_them(make_router, 
     router = make_router([Hurt], learn_now=True)
     told(router, 0.5)
     router.snapshot()
-    folding = router._engine.learner.folding
+    folding = router._parts.learner.folding
 
     def full(writer, refusals):
         raise StoreUnavailableError("the disk is full")

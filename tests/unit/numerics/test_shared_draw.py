@@ -40,6 +40,18 @@ def test_chances_agree_with_draws(given_lines):
     assert shared_draw(means, widths) == pytest.approx(counted(means, widths, 40_000), abs=0.02)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_of_many_lines_those_are_left_out_that_are_never_the_highest(seed, monkeypatch):
+    rng = np.random.default_rng(seed)
+    seen = rng.integers(1, 30, (2, 400)).astype(float)
+    means = np.round(seen[0] / seen.sum(0), 2)  # some coincide
+    widths = np.round(np.sqrt(seen.prod(0) / (seen.sum(0) + 1.0)) / seen.sum(0), 3)
+    found = shared_draw(means.tolist(), widths.tolist())
+    monkeypatch.setattr("router_sdk.numerics.shared_draw.FEW", 1_000)
+    assert found == shared_draw(means.tolist(), widths.tolist())
+    assert sum(found) == pytest.approx(1.0, abs=1e-12)
+
+
 def test_equal_agents_share_equally_and_one_gets_all():
     assert shared_draw([0.3] * 1_000, [0.1] * 1_000) == [0.001] * 1_000
     assert shared_draw([0.2], [0.0]) == [1.0]

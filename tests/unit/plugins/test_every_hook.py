@@ -178,32 +178,32 @@ def test_register_checks(fitting):
         def compare(self, comparison):
             return CheckResult(self.name, "fail", f"{comparison.strategy} shall not pass")
 
-    fit = fitting(register_checks=lambda: [Never()]).retrain(wait=True)
+    fit = fitting(register_checks=lambda: [Never()]).models.retrain(wait=True)
     assert (fit.state, fit.words) == ("refused", "never: fail, words shall not pass")
 
 
 def test_on_fit_started(fitting):
     seen = []
-    fitting(on_fit_started=lambda strategy, reason: seen.append((strategy, reason))).retrain(wait=True)
+    fitting(on_fit_started=lambda strategy, reason: seen.append((strategy, reason))).models.retrain(wait=True)
     assert seen == [("words", "by hand")]
 
 
 def test_on_fit_finished(fitting):
     seen = Queue()
     hooks = {"on_fit_finished": lambda strategy, state, version: seen.put((strategy, state, version))}
-    fitting(**hooks).retrain(wait=True)
+    fitting(**hooks).models.retrain(wait=True)
     assert seen.get(timeout=20) == ("words", "promoted", 1)
 
 
 def test_on_promotion(fitting):
     seen = []
-    fitting(on_promotion=lambda strategy, version: seen.append((strategy, version))).retrain(wait=True)
+    fitting(on_promotion=lambda strategy, version: seen.append((strategy, version))).models.retrain(wait=True)
     assert seen == [("words", 1)]
 
 
 def test_on_rollback(fitting):
     seen = []
     router = fitting(on_rollback=lambda strategy, version: seen.append((strategy, version)))
-    router.retrain(wait=True)
-    router.rollback("words")
+    router.models.retrain(wait=True)
+    router.models.rollback("words")
     assert seen == [("words", None)]

@@ -9,7 +9,7 @@ from router_sdk.config import load_config
 from router_sdk.errors import InvalidConfigError, InvalidRewardError
 from router_sdk.records import Signals
 from router_sdk.rewards import MetricGoal, checked_reward, with_metrics
-from router_sdk.training.request import portable_reward, reward_of
+from router_sdk.training.fit import portable_reward, reward_of
 
 from ..doubles import Counting
 from ..records.test_outcome_record import signals

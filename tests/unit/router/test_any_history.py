@@ -133,12 +133,12 @@ class Histories(RuleBasedStateMachine):
             states, totals = [], []
             replayed = self.reopened(reward=lambda signals, agent: signals.quality)
             for router in (self.router, self.other, replayed):
-                states.append(router._engine.chain.stages[0].strategy.state)
+                states.append(router._parts.chain.stages[0].strategy.state)
                 totals.append(router.statistics()["total_examples"])
             replayed.close()
             self.router.close()
             self.router = self.reopened()
-            states.append(self.router._engine.chain.stages[0].strategy.state)
+            states.append(self.router._parts.chain.stages[0].strategy.state)
             totals.append(self.router.statistics()["total_examples"])
             assert states[0] == states[1] == states[2] == states[3]
             assert len(set(totals)) == 1

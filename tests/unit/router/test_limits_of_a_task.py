@@ -58,7 +58,7 @@ def test_probabilities_are_of_those_who_may_and_the_floor_is_theirs(router, told
         for name, record in zip(POOL, told, strict=True)
         for sql in [record.pop("sql")]
     ]
-    router._engine.members.publish(agents)
+    router._parts.members.publish(agents)
     task = Task("x", requires={"sql"} if needs_sql else (), **limits)
     expected = oracle(agents, task, exclude)
     if not expected:

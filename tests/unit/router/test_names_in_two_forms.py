@@ -91,4 +91,4 @@ def test_people_are_asked_about_a_text_once(make_router):
     router = make_router([Counting])
     for text in (APART[0], COMPOSED[0], COMPOSED[0].upper(), "another"):
         router.route(text)
-    assert len(router.ask_about()) == 2
+    assert len(router.examples.ask_about()) == 2

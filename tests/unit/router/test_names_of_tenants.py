@@ -13,7 +13,7 @@ from router_sdk.errors import (
     UnknownDecisionError,
     WrongTenantError,
 )
-from router_sdk.store import idempotency
+from router_sdk.store import identity
 from router_sdk.store.identity import new_id
 
 from ..doubles import Counting
@@ -65,7 +65,7 @@ def test_a_tenant_forgets_its_own_session(make_router, store_path, privacy):
     sessions = {tenant: {router.decision(one).task.session_id for one in kept[tenant]} for tenant in TENANTS}
     assert sessions["acme"] == {None}
     assert None not in sessions["globex"] | sessions[None]
-    shared = router._engine.deciding.sessions
+    shared = router._parts.decider.sessions
     assert [bool(shared.agents(Task("x", session_id="1", tenant=tenant))) for tenant in TENANTS] == [True, False, True]
     assert router.archive(older_than=None, before=decided[None].at + 60.0) == 6
     assert router.forget("1", tenant="initech") == 0
@@ -95,7 +95,7 @@ def test_an_outcome_id_is_used_once_by_a_tenant(router):
 
 def test_outcomes_before_their_decisions_swallow_nobodys(router):
     """Nobody knows yet whose they are; a second delivery of the same one is known all the same."""
-    keys = router._engine.store.keys
+    keys = router._parts.store.keys
     ids = [keys.decision_id("order", tenant) for tenant in TENANTS]
     for decision_id in ids * 2:
         router.record(decision_id, Outcome(quality=0.5), outcome_id="mail-1")
@@ -106,7 +106,7 @@ def test_outcomes_before_their_decisions_swallow_nobodys(router):
 
 
 def test_a_false_claim_before_the_decision_swallows_nothing(router):
-    decision_id = router._engine.store.keys.decision_id("order", "acme")
+    decision_id = router._parts.store.keys.decision_id("order", "acme")
     router.record(decision_id, Outcome(success=True), tenant="globex", outcome_id="mail-1")
     router.record(decision_id, Outcome(success=True), outcome_id="mail-1")
     router.route(Task("x", tenant="acme"), idempotency_key="order")
@@ -117,10 +117,10 @@ def test_a_false_claim_before_the_decision_swallows_nothing(router):
 def test_a_false_claim_takes_nothing_out_of_an_import(router, make_router, tmp_path):
     decision = router.route(Task("x", tenant="acme"))
     router.record(decision, Outcome(success=True), outcome_id="mail-1")
-    router.export_examples(tmp_path / "out.jsonl")
+    router.examples.export(tmp_path / "out.jsonl")
     other = make_router([Counting], store=tmp_path / "other.db")
     other.record(decision.decision_id, Outcome(success=False), tenant="globex", outcome_id="mail-1")
-    assert other.import_examples(tmp_path / "out.jsonl").imported == 1
+    assert other.examples.import_from(tmp_path / "out.jsonl").imported == 1
     assert learnt(other) == [decision.decision_id]
     assert [example.reward for example in other.examples] == [1.0]
 
@@ -162,7 +162,7 @@ def test_a_decision_without_a_tenant_is_nobody_elses(router):
 
 
 def test_what_was_recorded_before_its_decision_is_looked_at_when_that_comes(router):
-    decision_id = router._engine.store.keys.decision_id("order", "acme")
+    decision_id = router._parts.store.keys.decision_id("order", "acme")
     told = Outcome(success=False, response="not mine")
     router.record(decision_id, told, tenant="globex", outcome_id="mail-1")
     for _ in range(2):
@@ -174,7 +174,7 @@ def test_what_was_recorded_before_its_decision_is_looked_at_when_that_comes(rout
     (letter,) = router.dead_letters()
     assert (letter["decision_id"], letter["reason"]) == (decision_id, "its decision is another tenant's")
     assert (
-        router._engine.store.reader.query(
+        router._parts.store.reader.query(
             lambda c: c.execute("SELECT 1 FROM payloads WHERE response IS NOT NULL").fetchall()
         )
         == []
@@ -253,7 +253,7 @@ def test_the_same_key_with_another_task_is_refused(make_router, agents, privacy)
 
 
 def test_of_a_text_that_is_not_kept_the_newest_are_known(make_router, monkeypatch):
-    monkeypatch.setattr(idempotency, "_REMEMBERED", 2)
+    monkeypatch.setattr(identity, "_REMEMBERED", 2)
     router = make_router([Counting], privacy="none")
     first = router.route("x", idempotency_key="0")
     for number in range(1, 3):

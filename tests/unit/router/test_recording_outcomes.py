@@ -20,7 +20,7 @@ from ..doubles import Counting, Fixed
 
 def learnt(router):
     router.flush()
-    return router._engine.chain.stages[0].strategy
+    return router._parts.chain.stages[0].strategy
 
 
 def only(router):
@@ -66,7 +66,7 @@ def test_parts_and_corrections_are_one_outcome(router):
 
 def test_feedback_before_its_decision_is_joined_when_that_arrives(make_router):
     one, other = make_router([Counting], agents=["a"]), make_router([Counting], agents=["a"])
-    with one._engine.store.writer._busy:
+    with one._parts.store.writer._busy:
         decision = one.route("x")
         for _ in range(10):
             other.record(decision.decision_id, Outcome(quality=0.5))
@@ -193,7 +193,7 @@ def test_a_mode_that_keeps_no_text_keeps_none_of_faults_and_dead_letters(make_ro
     router.route(f"about {secret}")
     path = tmp_path / "in.jsonl"
     path.write_text(f'{{"text": "{secret}", "agent": "billing", "quality": "{secret}"}}\n{secret}\n')
-    assert router.import_examples(path).rejected == 2
+    assert router.examples.import_from(path).rejected == 2
     router.flush()
     files = [store_path, store_path.with_name(store_path.name + "-wal")]
     assert all(secret.encode() not in file.read_bytes() for file in files if file.exists())

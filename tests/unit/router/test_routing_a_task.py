@@ -163,7 +163,7 @@ def test_the_sessions_agents_are_the_strategys_to_see(make_router):
 
 def test_a_full_queue_is_answered_counted_and_made_good_with_the_outcome(make_router, caplog):
     router = make_router([Counting], queue_size=1)
-    writer = router._engine.store.writer
+    writer = router._parts.store.writer
     with writer._busy:
         decisions = [router.route("x") for _ in range(3)]
     assert [decision.logged for decision in decisions] == [True, False, False]
@@ -199,7 +199,7 @@ def test_after_close_every_call_says_so(make_router, tmp_path, store):
         "remove_agent": lambda: router.remove_agent("billing"),
         "fit": lambda: router.fit(["x"], ["billing"]),
         "evaluate": lambda: router.evaluate(["x"], ["billing"]),
-        "export_examples": lambda: router.export_examples(tmp_path / "out.jsonl"),
+        "export_examples": lambda: router.examples.export(tmp_path / "out.jsonl"),
         "flush": router.flush,
         "snapshot": router.snapshot,
         "forget": lambda: router.forget("s"),

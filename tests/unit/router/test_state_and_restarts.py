@@ -13,7 +13,7 @@ THREADS, ROUNDS = 32, 20
 
 
 def strategy_of(router):
-    return router._engine.chain.stages[0].strategy
+    return router._parts.chain.stages[0].strategy
 
 
 def feed(router, count, start=0):
@@ -47,7 +47,7 @@ def test_without_its_snapshots_a_restart_replays_to_the_same_state(make_router):
     feed(first, 150)
     before = everything(first)
     first.close()
-    first._engine.store.folder.rename(first._engine.store.folder.with_name("gone"))
+    first._parts.store.folder.rename(first._parts.store.folder.with_name("gone"))
     second = make_router([Counting])
     assert everything(second) == before
     assert sum(strategy_of(second).batches) == 150
@@ -141,7 +141,7 @@ def test_many_threads_route_and_record_while_agents_come_and_go(make_router):
 def test_a_forked_child_routes_records_and_learns_beside_its_parent(make_router):
     router = make_router([Counting])
     feed(router, 5)
-    locks = [router._engine.deciding.sessions.lock, router._engine.performance.lock]
+    locks = [router._parts.decider.sessions.lock, router._parts.performance.lock]
     for lock in locks:  # another thread of the parent stands in there at the moment of the fork
         lock.acquire()
     child = os.fork()

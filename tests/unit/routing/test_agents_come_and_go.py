@@ -42,7 +42,7 @@ def test_re_adding_resumes_and_fresh_forgets(make_router):
     router.remove_agent("billing")
     router.add_agent("billing")
     router.flush()
-    strategy = router._engine.chain.stages[0].strategy
+    strategy = router._parts.chain.stages[0].strategy
     assert strategy.state[("billing", "default")] == (1, 1_000)
     router.add_agent("billing", fresh=True)
     router.flush()
@@ -57,7 +57,7 @@ def test_a_decision_from_before_a_fresh_start_teaches_nothing_about_the_new_agen
     router.record(before, Outcome(quality=0.0))
     router.observe("x", "billing", Outcome(quality=1.0))
     router.flush()
-    assert router._engine.chain.stages[0].strategy.state == {("billing", "default"): (1, 1_000)}
+    assert router._parts.chain.stages[0].strategy.state == {("billing", "default"): (1, 1_000)}
 
 
 def test_an_unhealthy_agent_pauses_and_comes_back_by_itself(make_router):

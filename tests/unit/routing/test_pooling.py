@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from router_sdk import Agent, Task
 from router_sdk.plugin import Proposal
 from router_sdk.records import AgentSet
-from router_sdk.routing.finishing import finish
 from router_sdk.routing.pooling import TAKEOVER, Tenants, pooled
+from router_sdk.routing.sampling import finish
 
 from ..doubles import Fixed
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from router_sdk import Agent, Proposal
 from router_sdk.errors import InvalidProposalError
 from router_sdk.records import AgentSet
-from router_sdk.routing.finishing import finish, uniform
+from router_sdk.routing.sampling import finish, uniform
 
 AGENTS = AgentSet([Agent(name) for name in "abc"])
 simplex = st.lists(st.floats(0, 1), min_size=1, max_size=8).filter(lambda shares: sum(shares) > 0.01)

@@ -5,8 +5,8 @@ import pytest
 from router_sdk import Agent, Task
 from router_sdk.errors import InvalidAgentError, NoEligibleAgentError
 from router_sdk.plugin import Restriction
+from router_sdk.routing.agents import LEAST_SETS, Roster, eligible
 from router_sdk.routing.chain import Stage
-from router_sdk.routing.eligibility import LEAST_SETS, Roster, eligible
 from router_sdk.routing.limits import Limits
 
 from ..doubles import Fixed

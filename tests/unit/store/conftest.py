@@ -6,7 +6,7 @@ import pytest
 
 from router_sdk import Agent, Decision, Outcome, OutcomeReward, Task
 from router_sdk.records import AgentSet
-from router_sdk.routing.finishing import uniform
+from router_sdk.routing.sampling import uniform
 from router_sdk.store import Store
 from router_sdk.store.coordination import finish_intent, pending_intents
 from router_sdk.store.erasure import empty_write_ahead_log, erase_session

@@ -11,11 +11,11 @@ import pytest
 from router_sdk import Task
 from router_sdk.errors import CorruptArtifactError
 from router_sdk.store import retention
+from router_sdk.store.artifacts import archives
 from router_sdk.store.coordination import finish_intent, pending_intents
 from router_sdk.store.erasure import Erasure
 from router_sdk.store.retention import (
     archived_decisions,
-    archives,
     before_of_size,
     begin_archive,
     erase_from_archive,

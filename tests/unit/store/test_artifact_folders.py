@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from router_sdk.errors import CorruptArtifactError, StoreUnavailableError
+from router_sdk.private_files import write_private
 from router_sdk.store import artifacts
 from router_sdk.store.artifacts import (
     MANIFEST,
@@ -23,7 +24,6 @@ from router_sdk.store.artifacts import (
     sha256,
     sync,
     write_artifact,
-    write_private,
 )
 
 NOW = 1_000_000.0

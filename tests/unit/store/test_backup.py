@@ -294,7 +294,12 @@ def test_where_the_past_was_archived_the_snapshot_alone_must_be_there(log, targe
 
 def test_examples_that_the_tables_do_not_hold_are_found(log, target, monkeypatch):
     log.tell(log.decide(), quality=0.5)
-    twice = lambda figures, columns: figures.learn([*columns.examples, *columns.examples])  # noqa: E731
+    learn = Performance.learn_columns
+
+    def twice(figures, columns):
+        learn(figures, columns)
+        learn(figures, columns)
+
     monkeypatch.setattr(Performance, "learn_columns", twice)
     with pytest.raises(CorruptArtifactError, match="gives 2 examples, and the log holds 1"):
         verified(log, target)
@@ -320,7 +325,7 @@ def test_a_damaged_log_is_no_backup(log, target, monkeypatch):
 
 
 def test_a_restored_log_begins_another_history_and_finishes_what_was_begun(full, target, tmp_path):
-    note_consumers(full.writer, "somebody", {"tally": 3})
+    full.writer.transact(lambda connection, seq: note_consumers(connection, "somebody", {"tally": 3}))
     intent, _ = erase_session(full.writer, "nobody", full.store.privacy)
     backup(full.store, target)
     first, second = (restore(target, tmp_path / name).path for name in ("first.db", "second.db"))

@@ -14,18 +14,9 @@ from router_sdk.errors import (
     StoreBusyError,
     StoreUnavailableError,
 )
+from router_sdk.private_files import disk, make_private, private_folder
 from router_sdk.store import connection as module
-from router_sdk.store.connection import (
-    CACHE_KB,
-    DatabaseFile,
-    ProcessLock,
-    disk,
-    make_private,
-    open_looker,
-    open_reader,
-    open_writer,
-    private_folder,
-)
+from router_sdk.store.connection import CACHE_KB, DatabaseFile, ProcessLock, open_looker, open_reader, open_writer
 from router_sdk.store.schema import APPLICATION_ID, SCHEMA_VERSION
 
 LONG_AGO = 1_000.0

@@ -111,19 +111,19 @@ def lowest(log, process):
 
 
 def test_a_process_says_how_far_each_fold_is_saved(log, at):
-    note_consumers(log.writer, "one", {"thompson": 3, "bert": 0})
+    log.writer.transact(lambda connection, seq: note_consumers(connection, "one", {"thompson": 3, "bert": 0}))
     assert noted(log) == [("one", "bert", 0, NOW), ("one", "thompson", 3, NOW)]
     at(NOW + 1.5)
-    note_consumers(log.writer, "two", {"thompson": 9})
-    note_consumers(log.writer, "one", {"thompson": 4})
+    log.writer.transact(lambda connection, seq: note_consumers(connection, "two", {"thompson": 9}))
+    log.writer.transact(lambda connection, seq: note_consumers(connection, "one", {"thompson": 4}))
     assert noted(log) == [("one", "thompson", 4, NOW + 1.5), ("two", "thompson", 9, NOW + 1.5)]
-    note_consumers(log.writer, "one", {})
+    log.writer.transact(lambda connection, seq: note_consumers(connection, "one", {}))
     assert noted(log) == [("two", "thompson", 9, NOW + 1.5)]
 
 
 def test_the_time_is_that_of_the_clock(log):
     started = time.time()
-    note_consumers(log.writer, "one", {"thompson": 3})
+    log.writer.transact(lambda connection, seq: note_consumers(connection, "one", {"thompson": 3}))
     ((_, _, _, moment),) = noted(log)
     assert started <= moment <= time.time()
     assert lowest(log, "two") == 3
@@ -131,12 +131,12 @@ def test_the_time_is_that_of_the_clock(log):
 
 def test_the_lowest_is_that_of_the_others(log, at):
     assert lowest(log, "one") is None
-    note_consumers(log.writer, "one", {"thompson": 1, "bert": 2})
+    log.writer.transact(lambda connection, seq: note_consumers(connection, "one", {"thompson": 1, "bert": 2}))
     assert lowest(log, "one") is None
-    note_consumers(log.writer, "two", {"thompson": 7, "bert": 5})
-    note_consumers(log.writer, "three", {"thompson": 6})
+    log.writer.transact(lambda connection, seq: note_consumers(connection, "two", {"thompson": 7, "bert": 5}))
+    log.writer.transact(lambda connection, seq: note_consumers(connection, "three", {"thompson": 6}))
     assert [lowest(log, process) for process in ("one", "two", "three", "four")] == [5, 1, 1, 1]
-    note_consumers(log.writer, "two", {"thompson": 0})
+    log.writer.transact(lambda connection, seq: note_consumers(connection, "two", {"thompson": 0}))
     assert [lowest(log, process) for process in ("one", "two")] == [0, 1]
 
 
@@ -145,18 +145,18 @@ def test_the_lowest_is_that_of_the_others(log, at):
 )
 def test_who_was_not_heard_of_for_an_hour_is_gone(log, at, silent_s, counts, stays):
     at(NOW - silent_s)
-    note_consumers(log.writer, "old", {"thompson": 4})
+    log.writer.transact(lambda connection, seq: note_consumers(connection, "old", {"thompson": 4}))
     at(NOW)
     assert lowest(log, "new") == counts
-    note_consumers(log.writer, "new", {"thompson": 8})
+    log.writer.transact(lambda connection, seq: note_consumers(connection, "new", {"thompson": 8}))
     assert lowest(log, "third") == (4 if counts else 8)
     assert [process for process, *_ in noted(log)] == ["new", "old"][: 1 + stays]
 
 
 def test_a_process_that_was_silent_for_long_is_there_again_once_it_speaks(log, at):
-    note_consumers(log.writer, "one", {"thompson": 4})
+    log.writer.transact(lambda connection, seq: note_consumers(connection, "one", {"thompson": 4}))
     at(NOW + 10_000.0)
     assert lowest(log, "two") is None
-    note_consumers(log.writer, "one", {"thompson": 4})
+    log.writer.transact(lambda connection, seq: note_consumers(connection, "one", {"thompson": 4}))
     assert lowest(log, "two") == 4
     assert noted(log) == [("one", "thompson", 4, NOW + 10_000.0)]

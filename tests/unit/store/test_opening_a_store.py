@@ -109,8 +109,8 @@ def test_a_router_that_only_looks_says_so_and_logs_no_fault(store_path, caplog):
         with pytest.raises(StoreUnavailableError, match="reading alone"):
             router.record(decision, {"success": True})
         with pytest.raises(StoreUnavailableError, match="reading alone"):
-            router.retrain()
+            router.models.retrain()
         with pytest.raises(StoreUnavailableError, match="reading alone"):
-            router.pretrain(["x"], ["a"])
-        assert router.newest_fit is None
+            router.models.pretrain(["x"], ["a"])
+        assert router.models.newest_fit is None
     assert caplog.records == []

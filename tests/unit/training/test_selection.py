@@ -222,8 +222,9 @@ def test_the_newest_are_taken_where_there_are_too_many(log, monkeypatch):
     (division,) = found.divisions
     held, learnt = ([one.decision_id for one in side] for side in (division.data.held_out, division.data.examples))
     assert len(held) == 3
-    assert sorted(held + learnt) == sorted(one.decision_id for one in decisions[10:])
-    assert held == sorted(held)
+    newest = [one.decision_id for one in decisions[10:]]
+    assert sorted(held + learnt) == sorted(newest)
+    assert held == sorted(held, key=newest.index)
 
 
 def test_of_what_could_be_held_out_the_older_is_not_learnt_where_the_newer_is_its_copy(log, monkeypatch):

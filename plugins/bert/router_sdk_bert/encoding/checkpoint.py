@@ -1,31 +1,135 @@
-"""What a checkpoint folder says of itself: pooling, longest input, labels, and whether it may be read at all."""
+"""What a checkpoint folder says of itself, what an export adds to it, and whether it may be read at all."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError
-from router_sdk_bert.encoding.description import DESCRIPTION
-from router_sdk_bert.encoding.pipeline import Pipeline, read_pipeline, side_files
+from router_sdk.private_files import private_folder, read_object
+from router_sdk_bert.config import POOLING, Backend, EncoderSettings, Pooling, Precision
+from router_sdk_bert.encoding.pipeline import Pipeline, Step, read_pipeline, side_files
 from router_sdk_bert.encoding.sealed_folder import MANIFEST, SealedFolder, sha256
-from router_sdk_bert.encoding.settings import POOLING, Pooling
-from router_sdk_bert.json_object import read_object
 
+if TYPE_CHECKING:
+    import torch
+
+DESCRIPTION = "encoder.json"
+FORMAT = 1
+"""Raise it when exports change: vectors of different formats carry different tags, and cached exports are made anew."""
+MODEL_FILES: dict[Backend, str] = {"onnx-int8": "model.int8.onnx", "onnx": "model.onnx"}
 HEADS = ("classifier.out_proj", "classifier", "score")
 """Where sequence classifiers keep their last linear layer."""
-
 _KEPT = {".json", ".txt", ".safetensors", ".model"}
 _PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5")
 _LEFT_BEHIND = {DESCRIPTION, MANIFEST, "keepsakes.json"}
 """What belongs to one export and not to the next; the last an earlier release kept texts in."""
 _UNBOUNDED = 1_000_000
 """Tokenizers without a limit of their own state an absurdly large one."""
+
+
+class BackendCheck(BaseModel):
+    """How the vectors of a back-end compare with torch's, over the probe texts.
+
+    Attributes:
+        backend: Which one was compared.
+        cosine: Mean cosine between its vector of a text and torch's.
+        top1: Share of texts whose nearest other text is the same one.
+        agreement: The same, counting also texts that torch finds as near as its own choice, within .01.
+        passed: Whether it may serve.
+        problem: Why nothing could be compared, in words; empty if it could.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    backend: Backend
+    cosine: float
+    top1: float
+    agreement: float
+    passed: bool
+    problem: str = ""
+
+
+class EncoderDescription(BaseModel):
+    """What an export made, and what it is fit for.
+
+    Attributes:
+        format: Of the export.
+        model: What it was made from, as the user named it.
+        weights: SHA-256 of the safetensors.
+        pooling: How token vectors become one.
+        dimension: Of the vectors.
+        longest: How many tokens the model takes at most.
+        pad_id: Token that fills up shorter texts in a batch.
+        prompt: What stands before every text.
+        skipped: Tokens at the beginning that are not pooled.
+        steps: What comes behind the pooling.
+        kept: How many of the numbers are kept; None keeps all.
+        pooled_norm: Mean length of the vectors before they are normalised.
+        backend: What serves by default.
+        checks: What was tried, and how it compared.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    format: int = FORMAT
+    model: str
+    weights: str = Field(min_length=64, max_length=64)
+    pooling: Pooling
+    dimension: int = Field(gt=0)
+    longest: int = Field(gt=0)
+    pad_id: int = Field(ge=0)
+    prompt: str = ""
+    skipped: int = Field(default=0, ge=0)
+    steps: tuple[Step, ...] = ()
+    kept: int | None = Field(default=None, gt=0)
+    pooled_norm: float = Field(gt=0)
+    backend: Backend
+    checks: tuple[BackendCheck, ...] = ()
+
+    def tag(self, settings: EncoderSettings, tokenizer: str, precision: Precision) -> str:
+        """``bert-…:precision``: equal only where vectors may be compared.
+
+        Args:
+            settings: How texts are cut and prepared.
+            tokenizer: SHA-256 of the tokenizer.
+            precision: Of the back-end that serves.
+        """
+        shaping: list[object] = [
+            self.format,
+            self.weights,
+            self.pooling,
+            tokenizer,
+            min(settings.max_tokens, self.longest),
+        ]
+        around = self.model_dump(include={"prompt", "skipped", "steps", "kept"}, exclude_defaults=True)
+        prepared = settings.preparation.model_dump(exclude_defaults=True)
+        shaping += [prepared, around] if around else [prepared]
+        digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
+        return f"bert-{digest[:8]}:{precision}"
+
+
+def read_description(content: bytes) -> EncoderDescription:
+    """Parse ``encoder.json``.
+
+    Raises:
+        CorruptArtifactError: if it is not valid, or of another format.
+    """
+    try:
+        found = EncoderDescription.model_validate_json(content)
+    except ValidationError as error:
+        raise CorruptArtifactError(f"{DESCRIPTION} is not valid: {error}") from error
+    if found.format != FORMAT:
+        raise CorruptArtifactError(f"{DESCRIPTION} has format {found.format}, this release reads {FORMAT}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -142,6 +246,23 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             )
         raise EncoderUnavailableError(f"{folder} has no model.safetensors")
     return Checkpoint(folder, config, weights)
+
+
+def write_checkpoint(source: Checkpoint, body: torch.nn.Module, folder: Path) -> None:
+    """Write a checkpoint like another one, with other weights.
+
+    Args:
+        source: Where configuration, tokenizer and pooling come from.
+        body: The transformer, without adapters.
+        folder: Where it goes; made if need be.
+    """
+    from safetensors.torch import save_model
+
+    private_folder(folder)
+    source.copy_to(folder)
+    for path in (*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")):
+        path.unlink()
+    save_model(body, str(folder / "model.safetensors"), metadata={"format": "pt"})
 
 
 def _verify(sealed: SealedFolder) -> None:

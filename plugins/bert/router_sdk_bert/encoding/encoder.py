@@ -11,21 +11,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakSet
 
+import numpy as np
+
 from router_sdk.plugin import Encoder, EncoderConfig, EncoderUnavailableError
-from router_sdk_bert.encoding.description import EncoderDescription
-from router_sdk_bert.encoding.opened import Opened, read_opened
-from router_sdk_bert.encoding.opening import Stopped, open_folder
-from router_sdk_bert.encoding.settings import Backend, EncoderSettings
+from router_sdk_bert.config import Backend, EncoderSettings
+from router_sdk_bert.encoding.checkpoint import EncoderDescription
+from router_sdk_bert.encoding.opening import Opened, Stopped, open_folder, read_opened
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
-    from router_sdk.plugin import Kept
+    from router_sdk.plugin import Example, Kept
 
 logger = logging.getLogger(__name__)
 
 _RETRY_AFTER_S = 60.0
+BATCH = 64
+"""Texts that are embedded at once."""
 
 
 class BertEncoderConfig(EncoderConfig, EncoderSettings):
@@ -193,3 +198,37 @@ def load_encoder(folder: Path, settings: EncoderSettings, kept: Kept | None = No
 def _config(settings: EncoderSettings, cache: Path | None = None) -> BertEncoderConfig:
     chosen = {name: getattr(settings, name) for name in EncoderSettings.model_fields}
     return BertEncoderConfig(**chosen, cache=cache)
+
+
+def embed(
+    encoder: Encoder, texts: Sequence[str], stopped: Callable[[], bool] = lambda: False
+) -> list[NDArray[np.float32]]:
+    """Embeddings of many texts, a batch at a time.
+
+    Raises:
+        EncoderUnavailableError: if it was stopped between two batches.
+    """
+    found: list[NDArray[np.float32]] = []
+    for start in range(0, len(texts), BATCH):
+        if stopped():
+            raise EncoderUnavailableError("nobody needs the encoder any more")
+        vectors = encoder.encode(texts[start : start + BATCH])
+        found += [np.asarray(vector, dtype=np.float32) for vector in vectors]
+    return found
+
+
+def vectors_of(encoder: Encoder, examples: Sequence[Example]) -> list[NDArray[np.float32] | None]:
+    """One vector per example, in order; None where neither a vector of this encoder nor a text is known."""
+    found = [_usable(example.vectors.get(encoder.tag)) for example in examples]
+    texts = {place: examples[place].task.text for place, vector in enumerate(found) if vector is None}
+    told = {place: text for place, text in texts.items() if text.strip()}
+    for place, vector in zip(told, embed(encoder, list(told.values())), strict=True):
+        found[place] = _usable(vector)
+    return found
+
+
+def _usable(vector: NDArray[Any] | None) -> NDArray[np.float32] | None:
+    """A vector that says something, in single precision."""
+    if vector is None or not np.isfinite(vector).all() or not np.any(vector):
+        return None
+    return np.asarray(vector, dtype=np.float32)

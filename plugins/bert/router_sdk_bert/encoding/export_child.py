@@ -10,9 +10,6 @@ import os
 import sys
 from pathlib import Path
 
-NO_WEIGHTS = 3
-"""Exit code where there is nothing to export."""
-
 
 def main() -> int:
     """Export as asked; on failure the last line on stderr says why."""
@@ -20,8 +17,9 @@ def main() -> int:
         os.nice(10)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError
-    from router_sdk_bert.encoding.exporting import export_encoder
-    from router_sdk_bert.encoding.settings import EncoderSettings
+    from router_sdk_bert.config import EncoderSettings
+    from router_sdk_bert.encoding.export import export_encoder
+    from router_sdk_bert.encoding.opening import NO_WEIGHTS
     from router_sdk_bert.encoding.weights import find_weights
 
     request = json.load(sys.stdin)

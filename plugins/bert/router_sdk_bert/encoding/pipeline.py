@@ -14,9 +14,9 @@ from typing import Any, Literal, cast, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from router_sdk.plugin import EncoderUnavailableError
+from router_sdk.private_files import read_json
+from router_sdk_bert.config import Pooling, PoolingMode
 from router_sdk_bert.encoding.sealed_folder import sha256
-from router_sdk_bert.encoding.settings import Pooling, PoolingMode
-from router_sdk_bert.json_object import read_json
 
 MODULES = "modules.json"
 GENERAL = "config_sentence_transformers.json"

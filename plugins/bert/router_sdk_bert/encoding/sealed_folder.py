@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from router_sdk.plugin import CorruptArtifactError
-from router_sdk_bert.private_files import private_folder
+from router_sdk.private_files import private_folder
 
 MANIFEST = "manifest.json"
 _DRAFT = ".draft-"

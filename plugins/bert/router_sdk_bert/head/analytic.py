@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
-from router_sdk_bert.head.analytic_file import load_analytic, save_analytic
-from router_sdk_bert.head.analytic_snapshot import AnalyticModel, AnalyticSnapshot
-from router_sdk_bert.head.estimates import Estimates, gather
-from router_sdk_bert.head.names import NOBODY, Names
-from router_sdk_bert.head.prototypes import Prototype, Prototypes
-from router_sdk_bert.head.random_features import RandomFeatures
-from router_sdk_bert.head.ridge_sums import RidgeSums
-from router_sdk_bert.head.shelf import Shelf, Shelves
+from router_sdk.numerics.state_file import array_of, read_state, write_state
+from router_sdk.plugin import CorruptArtifactError
+from router_sdk_bert.head.estimates import Estimate, Estimates, gather
+from router_sdk_bert.head.neighbours import VectorBlock, VectorMemory, count_votes, evidence, nearest
+from router_sdk_bert.head.prototypes import Prototype, Prototypes, read_prototypes
+from router_sdk_bert.head.ridge import (
+    MOST,
+    RandomFeatures,
+    RidgeSolution,
+    RidgeSums,
+    read_solution,
+    read_sums,
+    sums_by_code,
+)
+from router_sdk_bert.head.rows import NOBODY, UNKNOWN, Names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,8 +30,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from router_sdk_bert.config import HeadConfig
     from router_sdk_bert.head.rows import Row
-    from router_sdk_bert.head.settings import HeadConfig
 
 BLOCK = 64
 """Rows that wait until they are added together."""
@@ -34,6 +43,99 @@ DEFAULT_SHARPNESS = 10
 """Place, among these, of what is used before there is anything to calibrate on."""
 LEAST_SHARE = 0.25
 """Share of new rows at which it solves again: that takes a second, not milliseconds."""
+STEM = "head"
+_LARGEST = 1 << 14
+"""Most dimensions of a vector: random features are made anew for as many as the file says."""
+PROTOTYPE_MASS = 10.0
+"""Outcomes after which, for each prototype, its word counts half."""
+MOST_SETS = 256
+
+
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0.0, le=MOST)]
+
+
+class AnalyticFacts(BaseModel):
+    """What stands beside the arrays on disk."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
+    prototypes_of: tuple[str, ...]
+    prepared: tuple[str, ...]
+    count: Amount | None
+    waiting: tuple[Amount, ...]
+    counts: tuple[Count, Count]
+    penalty: Amount | None
+    dimension: Annotated[int, Field(gt=0, le=_LARGEST)] | None
+    seed: Count
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class AnalyticSnapshot:
+    """A solution, what agents say of themselves, and how sharp the scores are.
+
+    Attributes:
+        config: The head's configuration.
+        features: The random features, or None before the first vector.
+        model: The newest solution, or None.
+        stored: The prototypes.
+        sharpness: What scores are multiplied by to be log odds.
+        count: Outcomes behind the sums.
+        codes: Code by name.
+        texts: What each prototype says.
+        ids: Nothing is stored, so empty.
+    """
+
+    config: HeadConfig
+    features: RandomFeatures | None
+    model: RidgeSolution | None
+    stored: VectorMemory
+    sharpness: float
+    count: float
+    codes: Mapping[str | None, int]
+    texts: Sequence[str]
+    ids: Sequence[str] = ()
+    _places: dict[tuple[str, ...], tuple[NDArray[np.intp], NDArray[np.intp]]] = field(default_factory=dict)
+
+    def estimate(self, vector: NDArray[np.float32], names: tuple[str, ...]) -> Estimate | None:
+        """What is thought of one task; None where nothing is known to judge by."""
+        model, found = self.model, nearest(self.stored, vector, (None,), self.config.neighbours)
+        if (model is None or self.features is None) and found is None:
+            return None
+        codes, columns = self._places_of(names)
+        odds, nearness = np.zeros(len(codes)), -1.0
+        if model is not None and self.features is not None:
+            scores = (model.weights @ self.features(vector) + model.intercepts).astype(np.float64)
+            odds = self.sharpness * np.where(columns >= 0, scores[columns], min(float(scores.min()), 0.0))
+            nearness = float((model.means @ vector).max())
+        if found is not None:
+            mass = PROTOTYPE_MASS * len(self.texts)
+            votes = count_votes(found.cosines, found.facts, codes)
+            odds = odds + mass / (mass + self.count) * evidence(votes, "exclusive")[0]
+            nearness = max(nearness, float(found.cosines[0]))
+        chances = np.exp(odds - odds.max())
+        chances /= chances.sum()
+        count = len(names)
+        nobody = float(chances[count]) if len(chances) > count else 0.0
+        return Estimate(odds[:count], chances[:count], nobody, np.zeros(count), 1.0 - nearness, found)
+
+    def estimate_batch(self, vectors: NDArray[np.float32], names: tuple[str, ...]) -> list[Estimate | None]:
+        """The same of several tasks, shape ``(m, d)``."""
+        return [self.estimate(vector, names) for vector in vectors]
+
+    def _places_of(self, names: tuple[str, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Codes, and columns of the solution, of the agents and of nobody if that is known; -1 for strangers."""
+        known = self._places.get(names)
+        if known is None:
+            place = {} if self.model is None else {int(code): at for at, code in enumerate(self.model.columns)}
+            asked = (*names, None) if NOBODY in place else names
+            codes = np.array([self.codes.get(name, UNKNOWN) for name in asked], dtype=np.intp)
+            known = codes, np.array([place.get(int(code), -1) for code in codes], dtype=np.intp)
+            if len(self._places) < MOST_SETS:
+                self._places[names] = known
+        return known
 
 
 class AnalyticHead:
@@ -65,7 +167,7 @@ class AnalyticHead:
         self.prepared: tuple[str, ...] = ()
         self.losses = np.zeros(len(SHARPNESS))
         self.features: RandomFeatures | None = None
-        self.model: AnalyticModel | None = None
+        self.model: RidgeSolution | None = None
         self.since_refit = self.refits = 0
         self.snapshot = self._view()
 
@@ -178,17 +280,24 @@ class AnalyticHead:
         means = np.array([self.vector_sums.get(code, np.zeros(dimension)) for code in codes])
         means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
         columns = np.array(codes, dtype=np.intp)
-        self.model = AnalyticModel(columns, weights, intercepts, means.astype(np.float32), penalty)
+        self.model = RidgeSolution(columns, weights, intercepts, means.astype(np.float32), penalty)
 
     def _view(self) -> AnalyticSnapshot:
         told = self.prototypes
         facts = told.facts(self.names, (), exclusive=True)
-        shelf = Shelf(told.vectors, None, np.zeros(len(told), dtype=np.float32), facts)
+        block = VectorBlock(told.vectors, None, np.zeros(len(told), dtype=np.float32), facts)
         place = int(np.argmin(self.losses)) if self.losses.any() else DEFAULT_SHARPNESS
         seen = 0.0 if self.sums is None else self.sums.count
         known = self.names.known()
         return AnalyticSnapshot(
-            self.config, self.features, self.model, Shelves((shelf,)), float(SHARPNESS[place]), seen, known, told.texts
+            self.config,
+            self.features,
+            self.model,
+            VectorMemory((block,)),
+            float(SHARPNESS[place]),
+            seen,
+            known,
+            told.texts,
         )
 
     def predict(self, vectors: NDArray[np.float32], names: Sequence[str]) -> Estimates:
@@ -210,21 +319,71 @@ class AnalyticHead:
             self._flush()
             self.snapshot = self._view()
 
-    def restored(self) -> None:
-        """Publish what was read from disk."""
-        self.snapshot = self._view()
-
     def save(self, folder: Path) -> None:
-        """Write the sums and the newest solution."""
-        save_analytic(self, folder)
+        """Write everything that ``load`` needs to go on as if nothing had happened, but for the configuration."""
+        sums = self.sums
+        arrays: dict[str, NDArray[Any]] = {
+            "prototypes": self.prototypes.vectors,
+            "prototype_weight": self.prototypes.weight,
+            "losses": self.losses,
+            **({} if sums is None else sums.arrays()),
+            **{f"vectors.{code}": told for code, told in self.vector_sums.items()},
+            **({} if self.model is None else self.model.arrays()),
+        }
+        if self.waiting:
+            arrays["waiting"] = np.array([vector for vector, _ in self.waiting], dtype=np.float32)
+        facts = AnalyticFacts(
+            names=tuple(self.names.listed()),
+            texts=self.prototypes.texts,
+            prototypes_of=self.prototypes.names,
+            prepared=self.prepared,
+            count=None if sums is None else sums.count,
+            waiting=tuple(weight for _, weight in self.waiting),
+            counts=(self.since_refit, self.refits),
+            penalty=None if self.model is None else self.model.penalty,
+            dimension=None if self.features is None else self.features.dimension,
+            seed=self.seed,
+        )
+        write_state(folder, STEM, arrays, facts.model_dump(mode="json"))
 
     def load(self, folder: Path) -> None:
-        """Read what ``save`` wrote.
+        """Read what ``save`` wrote; the random features are made again from the seed they had.
 
         Raises:
-            CorruptArtifactError: if it is not valid.
+            CorruptArtifactError: if a file is missing, or is not what was written.
         """
-        load_analytic(self, folder)
+        arrays, told = read_state(folder, STEM)
+        try:
+            self._restore(arrays, AnalyticFacts(**told))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptArtifactError(f"{STEM} is malformed: {type(error).__name__}: {error}") from error
+
+    def _restore(self, arrays: Mapping[str, NDArray[Any]], facts: AnalyticFacts) -> None:
+        self.names, self.seed, self.prepared = Names(facts.names), facts.seed, facts.prepared
+        self.prototypes = read_prototypes(arrays, facts.texts, facts.prototypes_of, facts.dimension)
+        self.losses = array_of(arrays, "losses", np.float64, self.losses.shape)
+        self.since_refit, self.refits = facts.counts
+        self.features = self.sums = self.model = None
+        self.waiting, self.vector_sums = [], {}
+        if facts.dimension is not None:
+            self._restore_sums(arrays, facts, facts.dimension)
+        self.snapshot = self._view()
+
+    def _restore_sums(self, arrays: Mapping[str, NDArray[Any]], facts: AnalyticFacts, dimension: int) -> None:
+        """Take up what was learnt of vectors."""
+        features = self.config.analytic_features
+        if facts.count is None:
+            raise ValueError("there are sums of nothing")
+        self.sums = read_sums(arrays, facts.count, features)
+        self.vector_sums = sums_by_code(arrays, "vectors", dimension)
+        self.names.check(self.sums.good, self.sums.bad, self.vector_sums)
+        self.features = RandomFeatures(dimension, features, self.seed)
+        if facts.waiting:
+            vectors = array_of(arrays, "waiting", np.float32, (len(facts.waiting), dimension))
+            self.waiting = list(zip(vectors, facts.waiting, strict=True))
+        if facts.penalty is not None:
+            self.model = read_solution(arrays, facts.penalty, features, dimension)
+            self.names.check(self.model.columns.tolist())
 
     def report(self) -> dict[str, Any]:
         """How much is behind the sums."""

@@ -1,17 +1,24 @@
-"""What the head says of tasks."""
+"""What the head says of tasks, and the policy that follows from it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from router_sdk.numerics.shared_draw import shared_draw
+from router_sdk.plugin import Proposal
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
-    from router_sdk_bert.head.search import Neighbours
+    from router_sdk_bert.config import HeadConfig
+    from router_sdk_bert.head.neighbours import Neighbours
+
+LEVEL = 10
+"""Decimals to which log odds are told apart: they come from long sums."""
 
 
 class Estimate(NamedTuple):
@@ -73,4 +80,40 @@ def gather(
         np.array([one.novelty for one in told]),
         np.array([one.doubt for one in told]).reshape(len(told), count),
         np.array([one.nobody for one in told]),
+    )
+
+
+def choice_probabilities(odds: NDArray[np.float64], doubt: NDArray[np.float64]) -> list[float]:
+    """Probability that each agent is the best, of length ``k``, summing to 1.
+
+    An agent's log odds are taken to be its estimate plus ``|z|`` times its doubt, with one standard normal ``z`` for
+    all. Agents that are known equally well differ by their estimates alone, and then nothing is explored.
+
+    Args:
+        odds: Log odds, shape ``(k,)``.
+        doubt: Standard deviations, shape ``(k,)``, at least 0.
+    """
+    return shared_draw(odds.round(LEVEL).tolist(), doubt.round(LEVEL).tolist())
+
+
+def proposal_of(
+    estimate: Estimate, names: tuple[str, ...], config: HeadConfig, evidence: Callable[[], Mapping[str, Any]]
+) -> Proposal:
+    """The policy that follows from an estimate.
+
+    Nobody gets the task where that is likelier than any agent, or the task is too novel.
+    """
+    chances = estimate.chances.tolist()
+    best = chances[int(estimate.odds.argmax())]
+    if estimate.nobody > best:
+        return Proposal({}, confidence=min(estimate.nobody, 1.0), evidence=evidence, no_agent_fits=True)
+    if config.novelty_threshold is not None and estimate.novelty > config.novelty_threshold:
+        return Proposal({}, confidence=1.0 - best, evidence=evidence, no_agent_fits=True)
+    given = choice_probabilities(estimate.odds, estimate.doubt)
+    favourite = given.index(max(given))
+    return Proposal(
+        dict(zip(names, given, strict=True)),
+        scores=dict(zip(names, chances, strict=True)),
+        confidence=min(max(chances[favourite], 0.0), 1.0),
+        evidence=evidence,
     )

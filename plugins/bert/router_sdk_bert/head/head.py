@@ -1,21 +1,24 @@
-"""Everything learnt on top of vectors: a memory, a model refitted over it, and what watches for change."""
+"""Everything learnt on top of vectors: a memory, a model refitted over it, and what notices change."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
+from router_sdk.numerics.cusum import BernoulliCusum
+from router_sdk.numerics.state_file import array_of, read_state, write_state
+from router_sdk.plugin import CorruptArtifactError
+from router_sdk_bert.head.analytic import AnalyticHead, AnalyticSnapshot
+from router_sdk_bert.head.drift import DriftDetector
 from router_sdk_bert.head.estimates import Estimates, gather
-from router_sdk_bert.head.head_file import load_head, save_head
-from router_sdk_bert.head.joining import join, rejoin
-from router_sdk_bert.head.memory import Memory
-from router_sdk_bert.head.model import Model, Stock, fit_model, untaught_model
-from router_sdk_bert.head.names import NOBODY, UNKNOWN, Names
-from router_sdk_bert.head.prototypes import Prototype, Prototypes
-from router_sdk_bert.head.shelf import Shelf, Shelves, stack_facts
+from router_sdk_bert.head.memory import NOT_NEGATIVE, Amount, Count, Memory, MemoryFacts
+from router_sdk_bert.head.neighbours import VectorBlock, VectorMemory
+from router_sdk_bert.head.prototypes import Prototype, Prototypes, read_prototypes
+from router_sdk_bert.head.refit import Model, RefitData, fit_model, join, read_model, rejoin, untaught_model
+from router_sdk_bert.head.rows import NOBODY, UNKNOWN, Names, stack_facts
 from router_sdk_bert.head.snapshot import Snapshot
-from router_sdk_bert.head.watching import Watches
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -23,9 +26,25 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from router_sdk_bert.config import HeadConfig
+    from router_sdk_bert.head.logistic_regression import TrainedRows
     from router_sdk_bert.head.rows import Row
-    from router_sdk_bert.head.settings import HeadConfig
-    from router_sdk_bert.head.trained_rows import TrainedRows
+
+STEM = "head"
+
+
+class HeadFacts(MemoryFacts):
+    """What stands beside the arrays on disk; agents by their codes where not by name."""
+
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
+    prototypes_of: tuple[str, ...]
+    prepared: tuple[str, ...]
+    watches: dict[int, tuple[Amount, int, Amount, Annotated[float, Field(gt=0.0)], Count]]
+    distrusted: tuple[str, ...]
+    known: dict[int, Count]
+    counts: tuple[Count, Count, Count]
+    held_out: Count | None
 
 
 class Head:
@@ -41,7 +60,7 @@ class Head:
     Attributes:
         names: Codes of all agents that ever came up.
         memory: The stored rows.
-        watches: What is kept of each agent to notice a change.
+        drift: What is kept of each agent to notice a change.
         distrusted: Agents that have changed: what they say of themselves counts for less.
         fitted: Weights of the rows that the last refit was made from, the first of the memory.
         known: How many rows about each agent these were, by code.
@@ -56,7 +75,7 @@ class Head:
         self.memory = Memory(config.memory_size, self.names, exclusive=self._exclusive)
         self.prototypes = Prototypes.of({}, {})
         self.prepared: tuple[str, ...] = ()
-        self.watches = Watches(config)
+        self.drift = DriftDetector(config)
         self.distrusted: set[str] = set()
         self.trained: TrainedRows | None = None
         self.model: Model | None = None
@@ -65,7 +84,7 @@ class Head:
         self.since_refit = 0
         self.since_change = 0
         self.refits = 0
-        self.shelf = self._prototype_shelf(np.zeros(0, dtype=np.float32))
+        self.prototype_block = self._block_of_prototypes(np.zeros(0, dtype=np.float32))
         self.snapshot = self._view()
 
     def __len__(self) -> int:
@@ -76,7 +95,7 @@ class Head:
         """Of the vectors that it knows; None before the first."""
         held = [self.prototypes.vectors] if len(self.prototypes) else []
         held += [] if self.memory.vectors is None else [self.memory.vectors]
-        held += [] if self.model is None else [self.model.surface.weights]
+        held += [] if self.model is None else [self.model.logistic.weights]
         return held[0].shape[1] if held else None
 
     def set_agents(
@@ -111,7 +130,7 @@ class Head:
             if before is not None:
                 self.memory.drop(before)
             return
-        changed = before is None and self._watch(row)
+        changed = before is None and self._detect_drift(row)
         coarse, density = join(row.vector, self.model)
         self.memory.add(row, coarse, density)
         self.since_refit += 1
@@ -120,9 +139,9 @@ class Head:
         if changed or self.since_refit >= due:
             self._refit()
 
-    def _watch(self, row: Row) -> bool:
+    def _detect_drift(self, row: Row) -> bool:
         """Compare an outcome with what was expected; True where an agent turned out to have changed."""
-        alarms = self.watches.alarms(row, self.model, self.names, self.known)
+        alarms = self.drift.alarms(row, self.model, self.names, self.known)
         for code, since in alarms.items():
             self.memory.distrust(code, since, self.config.kept_after_change)
             self.memory.groups.restart(code)
@@ -148,20 +167,20 @@ class Head:
         """Fit over the rows of the last refit and the prototypes of now, then let later rows join again."""
         memory, count = self.memory, len(self.fitted)
         own = self.prototypes.facts(self.names, sorted(self.distrusted), exclusive=self._exclusive)
-        facts = stack_facts((own, memory.facts(self.fitted)))
+        facts = stack_facts((own, memory.told(self.fitted)))
         columns = self._columns()
         names = [None, *self.names.listed()]
         base = None if self.trained is None else self.trained.of([names[code] for code in columns])
         if not (facts.weight > 0.0).any():
             self.model = None if base is None else untaught_model(columns, base)
-            self.shelf = self._prototype_shelf(np.zeros(len(own.weight), dtype=np.float32))
+            self.prototype_block = self._block_of_prototypes(np.zeros(len(own.weight), dtype=np.float32))
             return
         stored = [] if memory.vectors is None or not count else [memory.vectors[:count]]
         vectors = np.concatenate([*([self.prototypes.vectors] if len(self.prototypes) else []), *stored])
         marks = np.concatenate((self.prototypes.marks(), memory.columns["mark"][:count]))
-        stock = Stock(vectors, facts, marks, len(self.prototypes), columns, len(self.names), base)
-        self.model, density = fit_model(stock, self.config)
-        self.shelf = self._prototype_shelf(density[: len(self.prototypes)])
+        data = RefitData(vectors, facts, marks, len(self.prototypes), columns, len(self.names), base)
+        self.model, density = fit_model(data, self.config)
+        self.prototype_block = self._block_of_prototypes(density[: len(self.prototypes)])
         rejoin(memory, self.model, density[len(self.prototypes) :])
 
     def _columns(self) -> NDArray[np.intp]:
@@ -171,22 +190,22 @@ class Head:
         codes = [self.names.code(name) for name in sorted(about | set(self.prepared))]
         return np.array([*codes, *([NOBODY] if self.known.get(NOBODY) else [])], dtype=np.intp)
 
-    def _prototype_shelf(self, density: NDArray[np.float32]) -> Shelf:
+    def _block_of_prototypes(self, density: NDArray[np.float32]) -> VectorBlock:
         own = self.prototypes.facts(self.names, sorted(self.distrusted), exclusive=self._exclusive)
         told = np.array([name in self.distrusted for name in self.prototypes.names], dtype=bool)
-        return Shelf(self.prototypes.vectors, None, density, own._replace(weight=own.weight * ~told))
+        return VectorBlock(self.prototypes.vectors, None, density, own._replace(weight=own.weight * ~told))
 
     def _view(self) -> Snapshot:
         memory = self.memory
-        shelf = memory.shelf(memory.weights(self.config.half_life_s, as_neighbours=True))
+        block = memory.block(memory.weights(self.config.half_life_s, as_neighbours=True))
         return Snapshot(
-            self.config, self.model, Shelves((self.shelf, shelf)), self.names.known(), memory.ids, self.prototypes.texts
+            self.config,
+            self.model,
+            VectorMemory((self.prototype_block, block)),
+            self.names.known(),
+            memory.ids,
+            self.prototypes.texts,
         )
-
-    def restored(self, density: NDArray[np.float32]) -> None:
-        """Publish what was read from disk; ``density`` is that of the prototypes."""
-        self.shelf = self._prototype_shelf(density)
-        self.snapshot = self._view()
 
     def predict(self, vectors: NDArray[np.float32], names: Sequence[str]) -> Estimates:
         """Estimates for many tasks.
@@ -207,7 +226,7 @@ class Head:
         for code in codes:
             self.memory.groups.forget(code)
             self.memory.lost.pop(code, None)
-            self.watches.forget(code)
+            self.drift.forget(code)
         self.distrusted -= set(names)
         self.refit()
 
@@ -222,22 +241,78 @@ class Head:
             self.refit()
 
     def save(self, folder: Path) -> None:
-        """Write the head's state; its configuration is kept elsewhere."""
-        save_head(self, folder)
+        """Write everything that ``load`` needs to go on as if nothing had happened, but for the configuration."""
+        arrays: dict[str, NDArray[Any]] = {
+            "fitted": self.fitted,
+            "prototypes": self.prototypes.vectors,
+            "prototype_weight": self.prototypes.weight,
+            "prototype_density": self.prototype_block.density,
+            "arrivals": self.drift.label_shift.counts,
+            **self.memory.arrays(),
+            **({} if self.model is None else self.model.arrays()),
+        }
+        facts = HeadFacts(
+            **self.memory.facts(),
+            names=tuple(self.names.listed()),
+            texts=self.prototypes.texts,
+            prototypes_of=self.prototypes.names,
+            prepared=self.prepared,
+            watches={code: tuple(one) for code, one in self.drift.by_code.items()},
+            distrusted=tuple(sorted(self.distrusted)),
+            known=self.known,
+            counts=(self.since_refit, self.since_change, self.refits),
+            held_out=None if self.model is None else self.model.held_out,
+        )
+        write_state(folder, STEM, arrays, facts.model_dump(mode="json"))
 
     def load(self, folder: Path) -> None:
-        """Read what ``save`` wrote.
+        """Read what ``save`` wrote into a head of the same configuration.
 
         Raises:
-            CorruptArtifactError: if it is not valid.
+            CorruptArtifactError: if a file is missing, or is not what was written.
         """
-        load_head(self, folder)
+        arrays, told = read_state(folder, STEM)
+        try:
+            self._restore(arrays, HeadFacts(**told))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptArtifactError(f"{STEM} is malformed: {type(error).__name__}: {error}") from error
+
+    def _restore(self, arrays: Mapping[str, NDArray[Any]], facts: HeadFacts) -> None:
+        self.names = Names(facts.names)
+        self.names.check(facts.groups, facts.watches, facts.known, facts.lost)
+        dimension = _dimension(arrays)
+        self.memory = Memory(self.config.memory_size, self.names, exclusive=self._exclusive)
+        self.memory.restore(arrays, facts, dimension)
+        self.prototypes = read_prototypes(arrays, facts.texts, facts.prototypes_of, dimension)
+        self.prepared = facts.prepared
+        self.drift.by_code = {code: BernoulliCusum(*one) for code, one in facts.watches.items()}
+        self.drift.label_shift.counts = array_of(arrays, "arrivals", np.float64, (None,), NOT_NEGATIVE)
+        self.distrusted = set(facts.distrusted)
+        self.known = facts.known
+        self.since_refit, self.since_change, self.refits = facts.counts
+        self.fitted = array_of(arrays, "fitted", np.float32, (None,), NOT_NEGATIVE)
+        self.model = None if facts.held_out is None else read_model(arrays, facts.held_out, dimension)
+        self._check_together()
+        self.prototype_block = self._block_of_prototypes(
+            array_of(arrays, "prototype_density", np.float32, (len(facts.texts),))
+        )
+        self.snapshot = self._view()
+
+    def _check_together(self) -> None:
+        """See that memory and model fit each other."""
+        if self.model is not None:
+            self.names.check(self.model.columns.tolist())
+        projection, coarse = None if self.model is None else self.model.projection, self.memory.coarse
+        if len(self.fitted) > self.memory.used:
+            raise ValueError("the last refit was made from more rows than there are")
+        if coarse is not None and (projection is None or coarse.shape[1] != projection.shape[1] + 1):
+            raise ValueError("coarse vectors were made by another projection")
 
     def report(self) -> dict[str, Any]:
         """How much is stored, how it is weighed, and who changed."""
         listed = self.names.listed()
         rows = {listed[code - 1]: len(group.places) for code, group in self.memory.groups.by_code.items() if code > 0}
-        changes = {code: one.alarms for code, one in self.watches.by_code.items() if code > NOBODY and one.alarms}
+        changes = {code: one.alarms for code, one in self.drift.by_code.items() if code > NOBODY and one.alarms}
         return {
             "stored": len(self.memory),
             "prototypes": len(self.prototypes),
@@ -247,3 +322,18 @@ class Head:
             "calibrated_on": 0 if self.model is None else self.model.held_out,
             "changes": {listed[code - 1]: count for code, count in changes.items()},
         }
+
+
+def _dimension(arrays: Mapping[str, NDArray[Any]]) -> int | None:
+    """Dimensions of the vectors, as the first array says that holds some; None where none does."""
+    found = [arrays[name] for name in ("surface.weights", "memory.vectors", "prototypes") if name in arrays]
+    return next((array.shape[1] for array in found if array.ndim == 2 and array.shape[1]), None)
+
+
+AnyHead = Head | AnalyticHead
+AnySnapshot = Snapshot | AnalyticSnapshot
+
+
+def make_head(config: HeadConfig, seed: int) -> AnyHead:
+    """A new head, that knows nothing."""
+    return AnalyticHead(config, seed) if config.head == "analytic" else Head(config, seed)

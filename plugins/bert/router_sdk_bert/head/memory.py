@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
-from router_sdk_bert.head.herding import Groups
-from router_sdk_bert.head.names import UNKNOWN
-from router_sdk_bert.head.shelf import Facts, Shelf
+from router_sdk.numerics.state_file import array_of
+from router_sdk_bert.head.herding import Group, Groups
+from router_sdk_bert.head.neighbours import VectorBlock
+from router_sdk_bert.head.rows import UNKNOWN, Facts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from router_sdk_bert.head.names import Names
-    from router_sdk_bert.head.rows import Row
+    from router_sdk_bert.head.rows import Names, Row
 
 FIRST = 64
 """Rows for which there is room at first."""
@@ -26,6 +28,9 @@ MOST_RAISED = 8.0
 TRUSTED = 0.5
 """Trust below which a row is no neighbour to anybody."""
 
+ANY, NOT_NEGATIVE, SHARE = (-math.inf, math.inf), (0.0, math.inf), (0.0, 1.0)
+RANGES = {"credit": SHARE, "blame": SHARE, "trust": SHARE, "weight": NOT_NEGATIVE}
+"""Of the columns that have one."""
 COLUMNS: dict[str, type] = {
     "about": np.int32,
     "right": np.int32,
@@ -40,6 +45,28 @@ COLUMNS: dict[str, type] = {
     "mark": np.uint32,
     "alive": np.bool_,
 }
+
+
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0.0)]
+
+
+class MemoryFacts(BaseModel):
+    """What stands beside the arrays on disk; agents by their codes.
+
+    Attributes:
+        ids: Decision of each row.
+        latest: Newest arrival, or None where there are no rows.
+        groups: Places of the rows about each agent, and how many it ever had.
+        lost: What the rows counted for that an agent lost when it changed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+    ids: tuple[str, ...]
+    latest: float | None
+    groups: dict[int, tuple[tuple[Count, ...], Count]]
+    lost: dict[int, Amount]
 
 
 class Memory:
@@ -165,16 +192,65 @@ class Memory:
         self._place_of = {decision_id: place for place, decision_id in enumerate(self.ids)}
         self.groups.move({int(old): new for new, old in enumerate(kept)})
 
-    def restore(self, ids: Sequence[str]) -> None:
-        """Take up columns that were read from disk.
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that ``restore`` needs besides ``facts``."""
+        arrays: dict[str, NDArray[Any]] = {f"memory.{key}": column[: self.used] for key, column in self.columns.items()}
+        if self.vectors is not None:
+            arrays["memory.vectors"] = self.vectors[: self.used]
+        if self.coarse is not None:
+            arrays["memory.coarse"] = self.coarse[: self.used]
+        for code, group in self.groups.by_code.items():
+            if group.held is not None and group.seen is not None:
+                arrays[f"group.{code}"] = np.stack((group.held, group.seen))
+        return arrays
+
+    def facts(self) -> dict[str, Any]:
+        """What goes into ``MemoryFacts``."""
+        return {
+            "ids": tuple(self.ids),
+            "latest": self.latest if self.used else None,
+            "groups": {code: (tuple(group.places), group.count) for code, group in self.groups.by_code.items()},
+            "lost": self.lost,
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], facts: MemoryFacts, dimension: int | None) -> None:
+        """Take up what was read from disk.
+
+        Args:
+            arrays: What ``arrays`` gave.
+            facts: What ``facts`` gave.
+            dimension: Of the vectors; None where there are none.
 
         Raises:
+            KeyError: if an array is missing.
             ValueError: if they do not belong together.
         """
-        lengths = {len(column) for column in self.columns.values()} | {len(ids)}
-        if self.vectors is not None:
-            lengths.add(len(self.vectors))
-        if len(lengths) != 1:
+        used, codes = len(facts.ids), (UNKNOWN, len(self._names) - 1)
+        ranges: dict[str, tuple[float, float]] = {**RANGES, "about": codes, "right": codes, "wrong": codes}
+        if facts.latest is not None:
+            self.latest = facts.latest
+            ranges["at"] = (-math.inf, facts.latest)
+        self.columns = {
+            key: array_of(arrays, f"memory.{key}", kind, (used,), ranges.get(key, ANY)) for key, kind in COLUMNS.items()
+        }
+        if used and facts.latest is None:
+            raise ValueError("nothing says when the newest row came")
+        if "memory.vectors" in arrays or used:
+            self.vectors = array_of(arrays, "memory.vectors", np.float32, (used, dimension))
+        if "memory.coarse" in arrays:
+            self.coarse = array_of(arrays, "memory.coarse", np.float32, (used, None))
+        self.lost = dict(facts.lost)
+        for code, (places, count) in facts.groups.items():
+            held = seen = None
+            if count < len(places):
+                raise ValueError("a group holds more than it has seen")
+            if f"group.{code}" in arrays or places:
+                held, seen = (sums.copy() for sums in array_of(arrays, f"group.{code}", np.float64, (2, dimension)))
+            self.groups.by_code[code] = Group(dict.fromkeys(places), held, seen, count)
+        self._take_up(facts.ids)
+
+    def _take_up(self, ids: Sequence[str]) -> None:
+        if self.vectors is not None and len(self.vectors) != len(ids):
             raise ValueError("columns differ in length")
         self.ids, self.used = list(ids), len(ids)
         alive, about = self.columns["alive"], self.columns["about"]
@@ -205,18 +281,18 @@ class Memory:
             weight *= np.exp2((column["at"] - self.latest) / half_life_s).astype(np.float32)
         return weight
 
-    def facts(self, weight: NDArray[np.float32]) -> Facts:
+    def told(self, weight: NDArray[np.float32]) -> Facts:
         """What the first rows say, as many as there are weights."""
         upto = len(weight)
         right, credit, wrong, blame = (self.columns[key][:upto] for key in ("right", "credit", "wrong", "blame"))
         rivalry = np.broadcast_to(np.float32(self._exclusive), upto)
         return Facts(right, credit, wrong, blame, rivalry, weight)
 
-    def shelf(self, weight: NDArray[np.float32]) -> Shelf:
+    def block(self, weight: NDArray[np.float32]) -> VectorBlock:
         """A view for requests; it stays as it is while rows are added."""
         vectors = np.zeros((0, 0), dtype=np.float32) if self.vectors is None else self.vectors[: self.used]
         coarse = None if self.coarse is None else self.coarse[: self.used]
-        return Shelf(vectors, coarse, self.columns["density"][: self.used], self.facts(weight))
+        return VectorBlock(vectors, coarse, self.columns["density"][: self.used], self.told(weight))
 
     def distrust(self, code: int, before: int, kept: float) -> None:
         """Let all rows about an agent from before a position count for at most ``kept`` rows together."""

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from router_sdk.numerics.state_file import array_of
 from router_sdk.plugin import normal
-from router_sdk_bert.head.names import UNKNOWN
-from router_sdk_bert.head.shelf import Facts
-from router_sdk_bert.head.state_file import array_of
+from router_sdk_bert.head.rows import UNKNOWN, Facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk.plugin import Agent
-    from router_sdk_bert.head.names import Names
-    from router_sdk_bert.head.settings import HeadConfig
+    from router_sdk_bert.config import HeadConfig
+    from router_sdk_bert.head.rows import Names
 
 OWN_RIVALRY = 0.3
 """What an agent's example says of the others where several can succeed: only that they did not name it."""

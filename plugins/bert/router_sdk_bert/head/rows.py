@@ -1,16 +1,61 @@
-"""What one outcome says, beside the vector of its task."""
+"""What one outcome says, beside the vector of its task; agents by small numbers, so that arrays can speak of them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from router_sdk.plugin import Example
+
+NOBODY = 0
+"""Code of "no agent fits"."""
+UNKNOWN = -1
+"""Code where nothing is known."""
+
+
+class Names:
+    """Codes in the order in which names came up; a code is never given twice.
+
+    Args:
+        names: Names that have a code already, in order; the first code, that of nobody, is implied.
+    """
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._codes: dict[str | None, int] = {None: NOBODY}
+        for name in names:
+            self.code(name)
+
+    def code(self, name: str | None) -> int:
+        """The code of a name, a new one if it has none; None is nobody."""
+        return self._codes.setdefault(name, len(self._codes))
+
+    def known(self) -> dict[str | None, int]:
+        """A copy of all codes by name."""
+        return dict(self._codes)
+
+    def listed(self) -> list[str]:
+        """All names but nobody's, in the order of their codes."""
+        return [name for name in self._codes if name is not None]
+
+    def check(self, *listed: Iterable[int]) -> None:
+        """See that codes that came from elsewhere stand for somebody.
+
+        Raises:
+            ValueError: if one does not.
+        """
+        if any(not NOBODY <= code < len(self) for codes in listed for code in codes):
+            raise ValueError("an agent's code stands for nobody that is named")
+
+    def __len__(self) -> int:
+        return len(self._codes)
 
 
 class Verdict(NamedTuple):
@@ -121,3 +166,32 @@ def row_of(example: Example, vector: NDArray[Any], clip: float | None = None, *,
         synthetic,
         before,
     )
+
+
+class Facts(NamedTuple):
+    """What is known of some rows; arrays of one shape.
+
+    Attributes:
+        right: Code of who was right, that of nobody, or -1.
+        credit: How right, in [0, 1].
+        wrong: Code of who failed, or -1.
+        blame: How badly, in [0, 1].
+        rivalry: What a success says of the other agents, from 0, nothing, to 1, that they would have failed.
+        weight: What the row counts for; 0 where it was dropped.
+    """
+
+    right: NDArray[np.int32]
+    credit: NDArray[np.float32]
+    wrong: NDArray[np.int32]
+    blame: NDArray[np.float32]
+    rivalry: NDArray[np.float32]
+    weight: NDArray[np.float32]
+
+    def take(self, places: Any) -> Facts:
+        """The facts of chosen rows, in the shape of ``places``."""
+        return Facts(*(column[places] for column in self))
+
+
+def stack_facts(parts: Sequence[Facts]) -> Facts:
+    """The facts of several blocks of rows, one after the other."""
+    return Facts(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

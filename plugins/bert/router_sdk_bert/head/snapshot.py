@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from router_sdk_bert.head.estimates import Estimate
-from router_sdk_bert.head.evidence import count_votes, evidence
-from router_sdk_bert.head.names import NOBODY, UNKNOWN
-from router_sdk_bert.head.novelty import novelty
-from router_sdk_bert.head.search import nearest
+from router_sdk_bert.head.neighbours import count_votes, evidence, nearest, nearest_to_each
+from router_sdk_bert.head.out_of_scope import novelty
+from router_sdk_bert.head.rows import NOBODY, UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from router_sdk_bert.head.model import Model
-    from router_sdk_bert.head.settings import HeadConfig
-    from router_sdk_bert.head.shelf import Shelves
+    from router_sdk_bert.config import HeadConfig
+    from router_sdk_bert.head.neighbours import Neighbours, VectorMemory
+    from router_sdk_bert.head.refit import Model
 
 MOST_SETS = 256
 """Sets of agents whose places are kept ready."""
+
+
+class Asked(NamedTuple):
+    """Where the agents in question are.
+
+    Attributes:
+        codes: Their codes, -1 of those that are not known.
+        columns: Their columns of the model, -1 of those that have none.
+        strangers: Places among the agents of those that have none.
+    """
+
+    codes: NDArray[np.int32]
+    columns: NDArray[np.intp]
+    strangers: NDArray[np.intp]
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -33,19 +46,19 @@ class Snapshot:
     Attributes:
         config: The head's configuration.
         model: The newest refit, or None where there was nothing to fit.
-        shelves: Prototypes and stored rows.
+        stored: Prototypes and stored rows.
         codes: Code by name.
-        ids: Decision of each stored row, in the order of their shelf; may have grown since.
+        ids: Decision of each stored row, in the order of their block; may have grown since.
         texts: What each prototype says.
     """
 
     config: HeadConfig
     model: Model | None
-    shelves: Shelves
+    stored: VectorMemory
     codes: Mapping[str | None, int]
     ids: Sequence[str]
     texts: Sequence[str]
-    _places: dict[tuple[str, ...], tuple[NDArray[np.intp], ...]] = field(default_factory=dict)
+    _places: dict[tuple[str, ...], Asked] = field(default_factory=dict)
 
     def estimate(self, vector: NDArray[np.float32], names: tuple[str, ...]) -> Estimate | None:
         """What is thought of one task; None where nothing is known to judge by.
@@ -57,41 +70,65 @@ class Snapshot:
         model = self.model
         if model is None:
             return None
+        odds, coarse = model.seen(vector)
+        found = nearest(self.stored, vector, self.stored.scan(coarse), self.config.neighbours)
+        odds, chances, nobody, doubt, novel = self._weighed(model, odds, found, names)
+        return Estimate(odds, chances, float(nobody), doubt, float(novel), found)
+
+    def estimate_batch(self, vectors: NDArray[np.float32], names: tuple[str, ...]) -> list[Estimate | None]:
+        """The same of several tasks, shape ``(m, d)``: what is stored is scanned for all of them at once."""
+        model, count = self.model, self.config.neighbours
+        if model is None:
+            return [None] * len(vectors)
+        odds, coarse = zip(*map(model.seen, vectors), strict=True)
+        scanned = self.stored.scan(None if model.projection is None else np.stack(coarse))
+        found = nearest_to_each(self.stored, vectors, scanned, count)
+        if found is None:
+            return [self.estimate(vector, names) for vector in vectors]
+        rows = zip(*self._weighed(model, np.stack(odds), found, names), strict=True)
+        return [
+            Estimate(own, chances, float(nobody), doubt, float(novel), found.of(row))
+            for row, (own, chances, nobody, doubt, novel) in enumerate(rows)
+        ]
+
+    def _weighed(
+        self, model: Model, logistic: NDArray[np.float64], found: Neighbours | None, names: tuple[str, ...]
+    ) -> tuple[NDArray[np.float64], ...]:
+        """What the logistic estimate and the neighbours come to together, of one task or of several.
+
+        Returns:
+            Of an ``Estimate`` all but the neighbours, in order, each with an axis more in front for several tasks.
+        """
         codes, columns, strangers = self._places_of(names, model)
-        found = nearest(self.shelves, vector, model.projection, self.config.neighbours)
-        logistic = model.surface.odds(vector)
-        odds = model.blend[0] * logistic[columns]
+        odds = model.blend[0] * logistic[..., columns]
         if len(strangers):
-            odds[strangers] = model.blend[0] * logistic.min()
+            odds[..., strangers] = model.blend[0] * logistic.min(axis=-1, keepdims=True)
         seen = np.zeros(len(codes))
         if found is not None:
             votes = count_votes(found.cosines, found.facts, codes)
             odds += model.blend[1:] @ evidence(votes, self.config.labels)
-            seen = (votes.mass * (votes.good + votes.bad))[-1]
+            seen = votes.mass[..., -1, :] * (votes.good[..., -1, :] + votes.bad[..., -1, :])
         chances = self._chances(odds)
         count = len(names)
-        return Estimate(
-            odds[:count],
-            chances[:count],
-            float(chances[count]) if len(chances) > count else 0.0,
+        none = np.zeros(odds.shape[:-1])
+        return (
+            odds[..., :count],
+            chances[..., :count],
+            chances[..., count] if len(codes) > count else none,
             # Doubt falls with the square root of how much was seen of an agent nearby.
-            self.config.exploration / np.sqrt(1.0 + seen[:count]),
-            1.0 if found is None else novelty(found, logistic),
-            found,
+            self.config.exploration / np.sqrt(1.0 + seen[..., :count]),
+            none + 1.0 if found is None else novelty(found, logistic),
         )
 
-    def _places_of(self, names: tuple[str, ...], model: Model) -> tuple[NDArray[np.intp], ...]:
-        """Codes, and columns of the model, of the agents and of nobody if that is known; -1 for strangers.
-
-        Third comes where the strangers are.
-        """
+    def _places_of(self, names: tuple[str, ...], model: Model) -> Asked:
+        """Where the agents are, and nobody if that is known."""
         known = self._places.get(names)
         if known is None:
             asked = (*names, None) if NOBODY in model.columns else names
-            codes = np.array([self.codes.get(name, UNKNOWN) for name in asked], dtype=np.intp)
+            codes = np.array([self.codes.get(name, UNKNOWN) for name in asked], dtype=np.int32)
             column_of = {int(code): column for column, code in enumerate(model.columns)}
             columns = np.array([column_of.get(int(code), -1) for code in codes], dtype=np.intp)
-            known = codes, columns, np.flatnonzero(columns < 0)
+            known = Asked(codes, columns, np.flatnonzero(columns < 0))
             if len(self._places) < MOST_SETS:
                 self._places[names] = known
         return known
@@ -99,6 +136,6 @@ class Snapshot:
     def _chances(self, odds: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.config.labels == "independent":
             return 1.0 / (1.0 + np.exp(-np.clip(odds, -60.0, 60.0)))
-        shares: NDArray[np.float64] = np.exp(odds - odds.max())
-        shares /= shares.sum()
+        shares: NDArray[np.float64] = np.exp(odds - np.maximum.reduce(odds, axis=-1, keepdims=True))
+        shares /= np.add.reduce(shares, axis=-1, keepdims=True)
         return shares

@@ -60,18 +60,21 @@ class TimeFading:
 
     def advance(self, at: float) -> float:
         """Move on to an event's time; the share that older observations keep, 1 where no step has passed."""
-        step = floor(at * self._per_s)
-        if self.step is None or step <= self.step:
-            self.step = step if self.step is None else self.step
+        step, before = floor(at * self._per_s), self.step
+        if before is None:
+            self.step = step
             return 1.0
-        passed, self.step = step - self.step, step
+        if step <= before:
+            return 1.0
+        passed, self.step = step - before, step
         return float(2.0 ** (-passed / CLOCK_STEPS))
 
     def weight(self, first_at: float) -> float:
         """What an observation that first arrived then counts now."""
-        if self.step is None:
+        step = floor(first_at * self._per_s)
+        if self.step is None or step >= self.step:
             return 1.0
-        return float(2.0 ** (min(floor(first_at * self._per_s) - self.step, 0) / CLOCK_STEPS))
+        return float(2.0 ** ((step - self.step) / CLOCK_STEPS))
 
 
 class ChangeFading:

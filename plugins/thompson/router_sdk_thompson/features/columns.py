@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from math import isfinite, sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -37,6 +37,28 @@ FURTHEST = 3.0
 """Standard deviations beyond which a number is cut off."""
 
 
+_SHAPES = 64
+"""Different lists of names whose numbers are encoded as one array."""
+
+
+class _Numbers(NamedTuple):
+    """How a task whose features are numbers, under these names in this order, is encoded: each array of shape ``(n,)``.
+
+    Attributes:
+        places: Columns, all different.
+        means: What is taken away.
+        deviations: What is divided by.
+        furthest: What the result is cut off at.
+        settled: Whether nothing more is learnt of any of them.
+    """
+
+    places: NDArray[np.intp]
+    means: NDArray[np.float64]
+    deviations: NDArray[np.float64]
+    furthest: NDArray[np.float64]
+    settled: bool
+
+
 class Columns:
     """An encoder for feature dicts, fitted online.
 
@@ -57,6 +79,7 @@ class Columns:
         self._places: dict[str, int] = {}
         self._scales: dict[str, list[float]] = {}
         self._digests: dict[str, str] = {}
+        self._shapes: dict[tuple[str, ...], _Numbers | None] = {}
         self._seen = 0
         self.numbers: NDArray[np.float64] | None = None
 
@@ -83,6 +106,9 @@ class Columns:
 
     def fit(self, features: Mapping[str, FeatureValue]) -> bool:
         """Note columns and scales, while learning only; True where something was new."""
+        shape = self._shape(features)
+        if shape is not None and shape.settled:
+            return False
         before = len(self._places), self._seen
         for name, value in features.items():
             digest = self._digest(name, value)
@@ -98,9 +124,13 @@ class Columns:
                 scale[2] += gap * (float(value) - scale[1])
         if len(self._places) > before[0]:
             self._sort()
-        return before != (len(self._places), self._seen)
+        if before == (len(self._places), self._seen):
+            return False
+        self._shapes.clear()
+        return True
 
     def _sort(self) -> None:
+        self._shapes.clear()
         self.count = self.first + min(len(self._places), self.most)
         numbers = np.ones(self.count)
         for digest, place in self._places.items():
@@ -131,6 +161,12 @@ class Columns:
     def encode(self, features: Mapping[str, FeatureValue]) -> NDArray[np.float64]:
         """The vector of one dict, shape ``(count,)``; the columns in front are left at 0."""
         vector, first = np.zeros(self.count), self.first
+        shape = self._shape(features)
+        if shape is not None:
+            values = np.fromiter(features.values(), np.float64, len(features))
+            scaled = (values - shape.means) / shape.deviations
+            vector[shape.places] = np.minimum(np.maximum(scaled, -shape.furthest), shape.furthest)
+            return vector
         size = len(vector)
         for name, value in features.items():
             digest = self._digest(name, value)
@@ -142,12 +178,38 @@ class Columns:
             vector[first + place] += 1.0 if isinstance(value, str) else self._number(digest, value)
         return vector
 
+    def _shape(self, features: Mapping[str, FeatureValue]) -> _Numbers | None:
+        """How these are encoded together; None where one is no ``float``, or not in a column of its own."""
+        if set(map(type, features.values())) != {float}:
+            return None
+        names = tuple(features)
+        try:
+            return self._shapes[names]
+        except KeyError:
+            found = self._numbers(names)
+            if len(self._shapes) < _SHAPES:
+                self._shapes[names] = found
+            return found
+
+    def _numbers(self, names: tuple[str, ...]) -> _Numbers | None:
+        digests = [self._digest(name, 0.0) for name in names]
+        places = [self.first + self._places.get(digest, self.count) for digest in digests]
+        if max(places) >= self.count or len(set(places)) < len(places):
+            return None
+        scales = [self._scales.get(digest) for digest in digests]
+        return _Numbers(
+            np.array(places, dtype=np.intp),
+            np.array([0.0 if scale is None else scale[1] for scale in scales]),
+            np.array([1.0 if scale is None else _deviation(scale) for scale in scales]),
+            np.array([np.inf if scale is None else FURTHEST for scale in scales]),
+            all(scale is not None and scale[0] >= FIRST_VALUES for scale in scales),
+        )
+
     def _number(self, digest: str, value: float) -> float:
         scale = self._scales.get(digest)
         if isinstance(value, bool) or scale is None:
             return float(value)
-        deviation = sqrt(scale[2] / scale[0]) if scale[2] > 0.0 else 1.0
-        return min(max((float(value) - scale[1]) / deviation, -FURTHEST), FURTHEST)
+        return min(max((float(value) - scale[1]) / _deviation(scale), -FURTHEST), FURTHEST)
 
     def state(self) -> dict[str, Any]:
         """What ``restore`` reads."""
@@ -168,3 +230,8 @@ class Columns:
         self._places = {str(key): int(place) for key, place in state["places"].items()}
         self._scales = scales
         self._sort()
+
+
+def _deviation(scale: list[float]) -> float:
+    """The standard deviation of the first values; 1 where they are all alike."""
+    return sqrt(scale[2] / scale[0]) if scale[2] > 0.0 else 1.0

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from router_sdk_thompson.features.random_fourier import FourierFeatures
 
 TYPE_COLUMN = "task_type"
+CONSTANT = np.ones(1)
 
 
 class Design(NamedTuple):
@@ -41,8 +42,8 @@ class Design(NamedTuple):
 
     def encode(self, vector: NDArray[Any] | None, features: Mapping[str, FeatureValue]) -> NDArray[np.float64]:
         """Features of one task, shape ``(width,)``."""
-        if self._embedding_alone(vector):
-            assert vector is not None
+        columns = self.columns
+        if vector is not None and self.fourier is None and len(vector) == columns.first == columns.count:
             x = np.empty(len(vector) + 1)
             x[0] = 1.0
             np.divide(vector, sqrt(vector.dot(vector)) or 1.0, x[1:])
@@ -62,17 +63,13 @@ class Design(NamedTuple):
         Returns:
             What ``x`` is to be multiplied by.
         """
-        if self._embedding_alone(vector):
-            assert vector is not None
+        columns = self.columns
+        if vector is not None and self.fourier is None and len(vector) == columns.first == columns.count:
             x[0] = length = sqrt(vector.dot(vector)) or 1.0
             x[1:] = vector
             return 1.0 / length
         np.concatenate(self._parts(vector, features), out=x)
         return 1.0
-
-    def _embedding_alone(self, vector: NDArray[Any] | None) -> bool:
-        columns = self.columns
-        return self.fourier is None and vector is not None and len(vector) == columns.first == columns.count
 
     def _parts(self, vector: NDArray[Any] | None, features: Mapping[str, FeatureValue]) -> tuple[Any, ...]:
         columns, fourier = self.columns, self.fourier
@@ -83,8 +80,8 @@ class Design(NamedTuple):
         if length > 0.0:
             raw /= sqrt(length)
         if fourier is None:
-            return [1.0], raw
-        return [1.0], fourier.features(raw if columns.numbers is None else raw * columns.numbers), raw
+            return CONSTANT, raw
+        return CONSTANT, fourier.features(raw if columns.numbers is None else raw * columns.numbers), raw
 
 
 def described(task: Task) -> Mapping[str, FeatureValue]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from router_sdk.plugin import CorruptArtifactError, InvalidConfigError
 from router_sdk_thompson.features.hashed_text import TEXT_TAG, TextFeatures, text_ids
-from router_sdk_thompson.labels import Change, changes, first_reward
+from router_sdk_thompson.labels import changes, first_reward
 from router_sdk_thompson.policy.fourier_selection import WARM_UP, FourierSelection
 from router_sdk_thompson.policy.model_selection import ModelSelection, Selection
 from router_sdk_thompson.posteriors.over_text import TextModel
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from router_sdk.plugin import AgentSet, Example, ExampleColumns, FeatureValue, RouteContext, StrategyServices, Task
     from router_sdk_thompson.config import ThompsonConfig
+    from router_sdk_thompson.labels import Change
     from router_sdk_thompson.policy.fourier_selection import FourierSnapshot
     from router_sdk_thompson.posteriors.belief import Belief
     from router_sdk_thompson.posteriors.over_text import TextSnapshot
@@ -178,20 +179,15 @@ class ContextualPolicy:
             kind = kind_of(example)
             if kind is BARE:
                 continue
-            signals, previous = example.signals, example.previous
-            labelled = labels != "ignore" and (signals.labelled or (previous is not None and previous.labelled))
-            reward, before, agent = example.reward, example.previous_reward, example.agent
-            if labelled:
-                told = changes(example, labels)
-            else:
-                told = [] if agent is None or reward == before else [Change(agent, before, reward)]
+            told = changes(example, labels)
             if not told:
                 continue
-            if kind.text and self._config.encoder is None:
-                self._learn_text(example, told, kind.features)
-                continue
-            vector = self._logged_vector(example) if kind.text else None
-            if vector is not None or (kind.features and not kind.text):
+            has_text, has_features = kind
+            if not has_text:
+                self.dense.learn(example, told, example.task, None)
+            elif self._config.encoder is None:
+                self._learn_text(example, told, has_features)
+            elif (vector := self._logged_vector(example)) is not None:
                 self.dense.learn(example, told, example.task, vector)
 
     def learn_columns(self, columns: ExampleColumns) -> None:

@@ -29,13 +29,19 @@ def proposal_of(belief: Belief, agents: AgentSet, sampling: Sampling, estimates:
     """Probabilities, scores and reasons."""
     names, means, widths = agents.names, belief.means, belief.widths
     rewards, reaches = belief.rewards() if belief.logits else (means, widths)
-    heights = rewards
+    heights, contenders = rewards, belief.contenders if sampling == "shared" else None
     if not estimates.quality_alone:
         # Logits are drawn as they are where nothing else counts: the sigmoid keeps their order.
         heights, widths = estimates.utility(agents, names, rewards, reaches)
-        means = heights
-    found = choice_probabilities(sampling, names, means, widths, belief.seed)
-    best = found.index(max(found))
+        means, contenders = heights, None
+    if contenders is None:
+        found = choice_probabilities(sampling, names, means, widths, belief.seed)
+        probabilities, best = dict(zip(names, found)), found.index(max(found))  # noqa: B905
+    else:
+        found = shared_draw([means[place] for place in contenders], [widths[place] for place in contenders])
+        probabilities, best = dict.fromkeys(names, 0.0), contenders[found.index(max(found))]
+        for place, share in zip(contenders, found, strict=True):
+            probabilities[names[place]] = share
 
     def explain() -> Mapping[str, Any]:
         prices = estimates.prices(agents)
@@ -47,7 +53,7 @@ def proposal_of(belief: Belief, agents: AgentSet, sampling: Sampling, estimates:
         return {"mode": belief.mode, "sampling": sampling, "agents": told}
 
     confidence = min(max(rewards[best], 0.0), 1.0)
-    return Proposal(dict(zip(names, found)), dict(zip(names, heights)), confidence, explain)  # noqa: B905
+    return Proposal(probabilities, dict(zip(names, heights)), confidence, explain)  # noqa: B905
 
 
 def choice_probabilities(

@@ -19,6 +19,7 @@ class Belief(NamedTuple):
         counts: Asked for the observations behind each, when somebody wants to know.
         seed: Names the state and the task, for joint draws.
         logits: Whether means and widths are logits.
+        contenders: Positions of those who can be the best; None where all can.
     """
 
     mode: str
@@ -27,6 +28,7 @@ class Belief(NamedTuple):
     counts: Callable[[Sequence[str]], list[float]]
     seed: str
     logits: bool = False
+    contenders: list[int] | None = None
 
     def rewards(self) -> tuple[list[float], list[float]]:
         """Expected rewards and how far doubt about them reaches."""

@@ -16,7 +16,6 @@ import numpy as np
 from router_sdk.numerics.cusum import bernoulli_residual
 from router_sdk_thompson.posteriors.belief import moderated, sigmoid
 from router_sdk_thompson.posteriors.normal_gamma import NormalGamma, add_outer
-from router_sdk_thompson.posteriors.snapshot import LONG
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,8 +91,7 @@ class Logistic(NormalGamma):
         reach *= sqrt(abs(narrowed - variance))
         # The same factor on both sides keeps the matrix symmetric to rounding.
         add_outer(self.sigma[row], -1.0 if narrowed < variance else 1.0, reach, reach)
-        if len(self.spread) > LONG:
-            self.spread[row] = self.sigma[row].diagonal()
+        self._outline(row)
 
 
 def _added(logit: float, variance: float, reward: float, weight: float) -> tuple[float, float]:

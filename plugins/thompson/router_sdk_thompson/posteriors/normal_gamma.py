@@ -16,7 +16,7 @@ import numpy as np
 
 from router_sdk.numerics.state_file import array_of
 from router_sdk_thompson.features.memory_budget import LEAST_ROWS, capacity
-from router_sdk_thompson.posteriors.snapshot import LONG, LinearSnapshot
+from router_sdk_thompson.posteriors.snapshot import LinearSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -67,14 +67,20 @@ class NormalGamma(LinearSnapshot):
 
     def _blank(self, row: int) -> None:
         self.mean[row], self.sigma[row] = 0.0, np.eye(self.width) / self.ridge
-        self.spread[row] = 1.0 / self.ridge
         self._settle(row, 0.0, 0.0)
+        self._outline(row)
 
     def _settle(self, row: int, count: float, residual: float) -> None:
         count = count if count > 0.0 else 0.0
         residual = residual if residual > 0.0 else 0.0
         self.count[row], self.residual[row] = count, residual
         self.noise[row] = (self._kappa * self.guess + residual) / (self._kappa + count)
+
+    def _outline(self, row: int) -> None:
+        """Keep up what the short list of a crowd is made from."""
+        if len(self.flat):
+            self.flat[row], self.spread[row] = self.mean[row], self.sigma[row].diagonal()
+            self.noises[row] = self.noise[row]
 
     def _resize(self, rows: int, width: int) -> None:
         mean, sigma, numbers = self.mean, self.sigma, (self.count, self.residual, self.noise)
@@ -83,8 +89,8 @@ class NormalGamma(LinearSnapshot):
         self.sigma[:kept, range(known, width), range(known, width)] = 1.0 / self.ridge  # the others are not in use
         self.mean[:kept, :known], self.sigma[:kept, :known, :known] = mean, sigma
         self.count[:kept], self.residual[:kept], self.noise[:kept] = numbers
-        if rows > LONG:
-            self.spread[:] = np.diagonal(self.sigma, axis1=1, axis2=2)
+        for row in range(kept):
+            self._outline(row)
 
     def widen(self, width: int) -> None:
         """Make room for features that turned up later; what is known of the others stays."""
@@ -103,8 +109,9 @@ class NormalGamma(LinearSnapshot):
         self._allocate(len(mean), len(kept))
         for row in range(used):
             self.mean[row], self.sigma[row] = mean[row, kept], sigma[row][np.ix_(kept, kept)]
-            self.spread[row] = self.sigma[row].diagonal()
         self.count[:], self.residual[:], self.noise[:] = numbers
+        for row in range(used):
+            self._outline(row)
 
     def observe(self, row: int, x: NDArray[np.float64], reward: float, weight: float) -> float:
         """Add one observation; a negative weight takes one back that was added with the positive one.
@@ -124,15 +131,16 @@ class NormalGamma(LinearSnapshot):
         scale = 1.0 / weight + float(reach.dot(x))
         if weight < 0.0 and scale > -1e-9:
             return 0.0  # Rounding or forgetting has left less of the observation than is to be taken back.
+        size = scale if scale > 0.0 else -scale
         moved[width] = -error
-        moved /= sqrt(abs(scale))
+        moved /= sqrt(size)
         # Covariance and mean move together; the same factor on both sides of the covariance keeps it symmetric
         # to rounding.
         add_outer(block, -1.0 if scale > 0.0 else 1.0, moved, reach)
-        if len(self.spread) > LONG:
-            self.spread[row] = block.diagonal()
-        surprise: float = error / sqrt(self.noise[row] * abs(scale))
+        surprise: float = error / sqrt(self.noise[row] * size)
         self._settle(row, self.count[row] + weight, self.residual[row] + error * error / scale)
+        if len(self.flat):
+            self._outline(row)
         return surprise
 
     def correct(self, row: int, x: NDArray[np.float64], old: float, new: float, weight: float) -> None:
@@ -143,10 +151,12 @@ class NormalGamma(LinearSnapshot):
         change = weight * ((new - fit) ** 2 - (old - fit) ** 2) - delta * delta * float(reach @ x)
         self.mean[row] += reach * delta
         self._settle(row, self.count[row], self.residual[row] + change)
+        self._outline(row)
 
     def expected(self, x: NDArray[np.float64]) -> list[float]:
         """Mean reward at ``x`` by row."""
-        found: list[float] = (self.mean[: len(self.rows) + len(self._free)].dot(x) + self.offset).tolist()
+        weights = self.flat if len(self.flat) else self.mean
+        found: list[float] = (weights[: len(self.rows) + len(self._free)].dot(x) + self.offset).tolist()
         return found
 
     def fade(self, agents: Iterable[str], share: float) -> None:
@@ -159,9 +169,9 @@ class NormalGamma(LinearSnapshot):
             moment = share * (precision @ self.mean[row])
             faded = np.linalg.inv(prior + share * (precision - prior))
             self.sigma[row] = (faded + faded.T) / 2.0
-            self.spread[row] = np.diagonal(self.sigma[row])
             self.mean[row] = self.sigma[row] @ moment
             self._settle(row, self.count[row] * share, self.residual[row] * share)
+            self._outline(row)
 
     def forget(self, agents: Iterable[str]) -> None:
         """Turn these agents' rows into the prior and leave them to newcomers."""
@@ -198,8 +208,8 @@ class NormalGamma(LinearSnapshot):
         for index, name in enumerate(names):
             row = self.row(name)
             self.mean[row], self.sigma[row] = mean[index], sigma[index]
-            self.spread[row] = np.diagonal(sigma[index])
             self._settle(row, float(count[index]), float(residual[index]))
+            self._outline(row)
 
 
 def add_outer(matrix: NDArray[Any], factor: float, left: NDArray[Any], right: NDArray[Any]) -> None:

@@ -77,7 +77,7 @@ class TextModel:
 
     def prepare(self, agents: AgentSet) -> None:
         """Read the agents' examples; they are a prior, which evidence then moves."""
-        told = frozenset((agent.name, agent.examples) for agent in agents)
+        told = frozenset((agent.name, agent.examples) for agent in agents if agent.examples)
         if told == self._told:
             return
         self._told = told

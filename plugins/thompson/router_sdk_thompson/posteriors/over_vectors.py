@@ -58,10 +58,14 @@ class VectorSnapshot(NamedTuple):
         config, posterior, seed = self.config, self.posterior, ""
         x = np.zeros(self.width + 1, np.float32)
         factor = self.design.encode_into(x[:-1], vector, described(task))
-        means, widths = posterior.scores(agents.names, x, config.exploration, factor)
+        contenders = None
+        if posterior.crowded:
+            means, widths, contenders = posterior.among_many(agents.names, x, config.exploration, factor)
+        else:
+            means, widths = posterior.scores(agents.names, x, config.exploration, factor)
         if config.sampling == "independent":
             seed = f"{self.seed}\0{self.events}\0{x[:-1].tobytes().hex()}"
-        return Belief("features", means, widths, posterior.counts, seed, config.likelihood == "logistic")
+        return Belief("features", means, widths, posterior.counts, seed, config.likelihood == "logistic", contenders)
 
 
 class VectorModel:
@@ -85,6 +89,7 @@ class VectorModel:
 
     def __init__(self, config: ThompsonConfig, seed: int) -> None:
         self.config, self._seed = config, seed
+        self._threshold = threshold_of(config)
         self.time_fading = TimeFading(config.half_life_s)
         self.detectors: dict[str, Detector] = {}
         self.change_fading = ChangeFading()
@@ -161,22 +166,26 @@ class VectorModel:
         self.events += 1
         share = self.time_fading.advance(example.at)
         if share < 1.0:
-            posterior.fade(list(posterior.rows), share)
-            self.buffer.touch_all(posterior.rows.values())
-        for agent, kept in self.change_fading.due(self.events):
-            self.buffer.touch(posterior.row(agent), None)
-            posterior.fade([agent], kept)
-        x = self._features(example, design, vector, features, settling)
+            posterior.fade(list(rows), share)
+            self.buffer.touch_all(rows.values())
+        if self.change_fading.changed:
+            self._fade_changed(posterior)
+        x = None if example.previous is None else self._early_features(example, design)
+        if x is None:
+            x = design.encode(vector, features)
+            if settling and len(self.early) < MOST_EARLY:
+                self.early[example.decision_id] = x
         weight = self.time_fading.weight(example.first_at)
         for agent, old, new in told:
-            row = posterior.row(agent)
+            row = rows[agent] if agent in rows else posterior.row(agent)
             self.buffer.touch(row, None)
-            if old is not None and new is not None:
-                posterior.correct(row, x, old, new, weight)
-            elif old is not None:
-                posterior.observe(row, x, old, -weight)
+            if old is None:
+                if new is not None:
+                    self._watch(posterior, agent, posterior.observe(row, x, new, weight))
             elif new is not None:
-                self._watch(posterior, agent, posterior.observe(row, x, new, weight))
+                posterior.correct(row, x, old, new, weight)
+            else:
+                posterior.observe(row, x, old, -weight)
         if example.revision == 0 and len(told) == 1 and (reward := told[0].new) is not None:
             self.exclusive_labels.note(example.propensity, reward)
             if reward >= SUCCESS and self.exclusive_labels.whims >= LEAST_WHIMS:
@@ -195,21 +204,14 @@ class VectorModel:
                 self.buffer.touch(row, None)
                 posterior.observe(row, x, rate, weight)
 
-    def _features(
-        self,
-        example: Example,
-        design: Design,
-        vector: NDArray[Any] | None,
-        features: Mapping[str, FeatureValue],
-        settling: bool,
-    ) -> NDArray[np.float64]:
-        early = None if example.previous is None else self.early.get(example.decision_id)
-        if early is not None:
-            return np.pad(early, (0, design.width - len(early)))
-        x = design.encode(vector, features)
-        if settling and len(self.early) < MOST_EARLY:
-            self.early[example.decision_id] = x
-        return x
+    def _early_features(self, example: Example, design: Design) -> NDArray[np.float64] | None:
+        early = self.early.get(example.decision_id)
+        return None if early is None else np.pad(early, (0, design.width - len(early)))
+
+    def _fade_changed(self, posterior: NormalGamma) -> None:
+        for agent, kept in self.change_fading.due(self.events):
+            self.buffer.touch(posterior.row(agent), None)
+            posterior.fade([agent], kept)
 
     def predicted(self, agent: str, task: Task, vector: NDArray[Any] | None) -> float:
         """Reward expected of an agent at a task's features, before they are learnt."""
@@ -239,7 +241,7 @@ class VectorModel:
         return self._snapshot
 
     def _watch(self, posterior: NormalGamma, agent: str, surprise: float) -> None:
-        threshold = threshold_of(self.config)
+        threshold = self._threshold
         if threshold is None:
             return
         detector = self.detectors.get(agent)

@@ -18,16 +18,14 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import DTypeLike, NDArray
 
-    Floats = NDArray[np.float64]
-    from collections.abc import Callable
-
 LONG = 64
-"""Agents beyond which only a short-list's variances are computed."""
+"""Agents beyond which only a short list's variances are computed."""
 SHORT_LIST = 16
+"""Agents in it."""
 ANYWHERE: list[Any] = []
 """Stands for all places of a row."""
 REACH = 2.0
@@ -50,7 +48,9 @@ class LinearSnapshot:
         rows: Agent name to row. A removed agent leaves a row that the next new one takes.
         mean: Weights, shape ``(rows, d)``.
         sigma: Covariances before the noise, shape ``(rows, d, d)``.
-        spread: Their diagonals, shape ``(rows, d)``; kept up where there are more rows than ``LONG``.
+        flat: The weights again, contiguous, and
+        spread: the covariances' diagonals, shape ``(rows, d)``, and
+        noises: the noise as an array; all three are kept up only where there are more rows than ``LONG``.
         count: Observations of each row. It and the noise are lists: each number is read and written by itself.
         noise: Variance of each agent's reward around its mean.
     """
@@ -77,7 +77,10 @@ class LinearSnapshot:
         # One block, so that one matrix-vector product gives variances and means together.
         self._block: NDArray[Any] = np.zeros((rows, width + 1, width), self._dtype)
         self.sigma, self.mean = self._block[:, :width], self._block[:, width]
-        self.spread: NDArray[Any] = np.full((rows, width), 1.0 / self.ridge, self._dtype)
+        crowd = rows if rows > LONG else 0
+        self.flat: NDArray[Any] = np.zeros((crowd, width), self._dtype)
+        self.spread: NDArray[Any] = np.full((crowd, width), 1.0 / self.ridge, self._dtype)
+        self.noises: NDArray[Any] = np.full(crowd, self.guess, self._dtype)
         self.count, self.noise = [0.0] * rows, [self.guess] * rows
         self._asked: tuple[Sequence[str], int, list[int], bool, int, NDArray[Any]] = ((), -1, [], False, 0, self._block)
 
@@ -98,28 +101,68 @@ class LinearSnapshot:
         asked, version, order, straight, used, products = self._asked
         if asked is not agents or version != self._version:
             order, straight, used, products = self._order(agents)
-        width, offset, alpha = self.width, self.offset, alpha * self.closer * factor
+        width, offset = self.width, self.offset
         if len(x) == width:
             x = np.append(x, x.dtype.type(0.0))
+        reach = alpha * self.closer * factor
         if 0 < used <= LONG:
             # Each row gives the covariance times x, and the mean's product behind it, which the 0 leaves out.
             found = products.dot(x[:width]).reshape(used, width + 1)
             means, variances = found[:, width].tolist(), found.dot(x).tolist()
             # The noise has an entry for each row that there is room for.
             pairs = zip(variances, self.noise)  # noqa: B905
-            widths = [alpha * sqrt(variance * noise) if variance > 0.0 else 0.0 for variance, noise in pairs]
+            widths = [reach * sqrt(variance * noise) if variance > 0.0 else 0.0 for variance, noise in pairs]
         elif used:
-            noises = np.array(self.noise[:used], self._dtype)
-            x = x[:width]
-            means, widths = short_listed(self.sigma, self.mean[:used], self.spread[:used], noises, x, alpha)
+            return self.among_many(agents, x, alpha, factor)[:2]
         else:
             means, widths = [], []
         if straight:
             return [offset + factor * mean for mean in means], widths
         # The prior answers for an agent without a row; it stands last, where -1 finds it.
         means.append(0.0)
-        widths.append(alpha * sqrt(self.guess * float(x.dot(x)) / self.ridge))
+        widths.append(reach * sqrt(self.guess * float(x.dot(x)) / self.ridge))
         return [offset + factor * means[row] for row in order], [widths[row] for row in order]
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there are so many agents that ``among_many`` answers for ``scores``."""
+        return len(self.rows) + len(self._free) > LONG
+
+    def among_many(
+        self, agents: Sequence[str], x: NDArray[Any], alpha: float, factor: float = 1.0
+    ) -> tuple[list[float], list[float], list[int]]:
+        """``scores``, and the positions of those who can be the best: a short list, and who has the highest mean.
+
+        The short list is of those whose mean and bound promise most; the bound goes by the covariances' diagonals. Of
+        nobody else is the width computed, but it is 0. Newcomers share the prior's width.
+        """
+        asked, version, order, straight, used, _ = self._asked
+        if asked is not agents or version != self._version:
+            order, straight, used, _ = self._order(agents)
+        x, alpha = x[: self.width], alpha * self.closer * factor
+        means = self.flat[:used].dot(x)
+        means *= factor
+        hopes = self.spread[:used].dot(x * x)
+        hopes *= self.noises[:used]
+        np.sqrt(hopes, out=hopes)
+        hopes *= REACH * alpha
+        hopes += means
+        newcomers: list[int] = []
+        if not straight:
+            means, hopes = np.append(means, 0.0)[order], np.append(hopes, -np.inf)[order]
+            newcomers = [place for place, row in enumerate(order) if row < 0]
+        widths, first = [0.0] * len(order), max(len(order) - SHORT_LIST, 0)
+        listed = hopes.argpartition(first)[first:].tolist()
+        for place in listed:
+            row = order[place]
+            variance = self.noise[row] * float(self.sigma[row].dot(x).dot(x)) if row >= 0 else 0.0
+            widths[place] = alpha * sqrt(variance) if variance > 0.0 else 0.0
+        if newcomers:
+            width = alpha * sqrt(self.guess * float(x.dot(x)) / self.ridge)
+            for place in newcomers:
+                widths[place] = width
+        best = np.flatnonzero(means == means.max()).tolist()
+        return (self.offset + means.astype(np.float64)).tolist(), widths, sorted({*listed, *newcomers, *best})
 
     def _order(self, agents: Sequence[str]) -> tuple[list[int], bool, int, NDArray[Any]]:
         """Where the agents are, for their scores.
@@ -150,39 +193,13 @@ class LinearSnapshot:
             touched = {row: [] for row in range(len(source.rows) + len(source._free))}
         for row in touched:
             self._block[row] = source._block[row]
-            if len(self.spread) > LONG:
-                self.spread[row] = source.spread[row]
+            if len(self.flat):
+                self.flat[row], self.spread[row] = source.flat[row], source.spread[row]
+                self.noises[row] = source.noises[row]
             self.count[row], self.noise[row] = source.count[row], source.noise[row]
         if self._version != source._version:
             self.rows, self._free = dict(source.rows), list(source._free)
             self._version = source._version
-
-
-def short_listed(
-    sigma: Floats, mean: Floats, spread: Floats, noise: Floats, x: Floats, alpha: float
-) -> tuple[list[float], list[float]]:
-    """Mean of every agent, and ``alpha`` standard deviations of the most promising; 0 for the others.
-
-    Args:
-        sigma: Covariances, shape ``(k, d, d)``.
-        mean: Weights, shape ``(k, d)``.
-        spread: Diagonals of the covariances, shape ``(k, d)``.
-        noise: Variance of each agent's reward, shape ``(k,)``.
-        x: Features, shape ``(d,)``.
-        alpha: Standard deviations that doubt is worth.
-    """
-    means = mean.dot(x)
-    rough = spread.dot(x * x)
-    rough *= noise
-    np.sqrt(rough, out=rough)
-    rough *= REACH * alpha
-    rough += means
-    widths = [0.0] * len(means)
-    first = len(means) - SHORT_LIST
-    for row in rough.argpartition(first)[first:].tolist():
-        variance = noise.item(row) * float(sigma[row].dot(x).dot(x))
-        widths[row] = alpha * sqrt(variance) if variance > 0.0 else 0.0
-    return means.tolist(), widths
 
 
 class Buffered(Protocol):

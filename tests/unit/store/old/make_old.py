@@ -127,7 +127,7 @@ def keep_a_log(path, schema):
             fits(router)
     with Router(AGENTS, chain(), path, **options) as router:  # now it hears of the outcome whose decision never came
         router.record(router.route("refund at last"), Outcome(success=True))
-        told = learnt(router, router._engine.chain.stages[-1].strategy)
+        told = learnt(router, router._parts.chain.stages[-1].strategy)
     if schema > 2:
         leave_things_begun(path)
     return told
@@ -163,7 +163,7 @@ def everyday_life(router, path):
     assert router.forget("thread-2") == 3
     bad = path.with_name("bad.jsonl")
     bad.write_text('{"text": "no agent"}\n{"text": "refund by file", "agent": "billing", "success": true}\nnot JSON\n')
-    router.import_examples(bad)
+    router.examples.import_from(bad)
     router.dead_letter("line", "an offset that nobody knows", body="{}")
 
 
@@ -180,15 +180,15 @@ def fits(router):
     """A version that serves, one that the gate refused, one that a person let serve; a failure and a stop."""
     from router_sdk.errors import FitError
 
-    first = router.retrain("words", wait=True)
+    first = router.models.retrain("words", wait=True)
     assert first.state == "promoted", first.words
-    assert router.retrain("words", wait=True, mode="worse").state == "refused"
+    assert router.models.retrain("words", wait=True, mode="worse").state == "refused"
     try:
-        router.retrain("words", wait=True, mode="raise")
+        router.models.retrain("words", wait=True, mode="raise")
     except FitError:
-        router.promote("words", 2, force=True)
-    router.rollback("words")
-    hanging = router.retrain("words", mode="hang")
+        router.models.promote("words", 2, force=True)
+    router.models.rollback("words")
+    hanging = router.models.retrain("words", mode="hang")
     while hanging.share < 0.4:
         assert hanging.running
     hanging.stop()

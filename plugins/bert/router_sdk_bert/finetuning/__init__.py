@@ -1,0 +1,1 @@
+"""The background fine-tune: what may move, and what keeps the encoder from forgetting."""

@@ -1,0 +1,391 @@
+"""What a router is made of: its parts, put together at the start, told of forks, and ended in order.
+
+And what it folds the log into: a state for each strategy, one for its tenants, and the performance report.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from router_sdk.erasing import Eraser
+from router_sdk.errors import RouterClosedError, StrategyError
+from router_sdk.exchange.examples import Examples
+from router_sdk.exchange.importing import Intake
+from router_sdk.hookspecs import hookimpl
+from router_sdk.learning.fold import Fold, performance_fold, strategy_fold, tenants_fold
+from router_sdk.learning.learner import Learner
+from router_sdk.learning.performance import Performance
+from router_sdk.learning.tenant_states import TenantStates
+from router_sdk.lifetime import no_fork, unwatch, watch
+from router_sdk.plugins import PluginRegistry
+from router_sdk.recording import Recorder
+from router_sdk.records import Agent, Decision, Outcome, Task
+from router_sdk.rewards import OutcomeReward, RewardFunction, RewardMark, reward_name, with_metrics
+from router_sdk.routing.agents import Members, Roster
+from router_sdk.routing.chain import Chain, Stage
+from router_sdk.routing.context import Encoders
+from router_sdk.routing.decide import Decider
+from router_sdk.routing.pooling import TAKEOVER, Tenants
+from router_sdk.routing.strategies import StrategySpec, Workshop
+from router_sdk.store import Store
+from router_sdk.strategy import Strategy
+from router_sdk.training.attempt import FitServices
+from router_sdk.training.models import Models
+from router_sdk.training.promoting import Promoter
+from router_sdk.training.registry import Registry, twin
+from router_sdk.training.trainer import Trainer
+from router_sdk.upkeep import Upkeep
+from router_sdk.waiting import held_here
+
+if TYPE_CHECKING:
+    from router_sdk.config import RouterConfig
+    from router_sdk.records import ModelVersion
+
+_log = logging.getLogger(__name__)
+
+_UNKNOWN_REWARD = (
+    "whether the reward %s is the one that the store was learnt with cannot be known (%s): each start replays the log, "
+    "and what was archived is not learnt again; give it an attribute 'fingerprint', a text that changes when it does"
+)
+
+
+class Assembly:
+    """The parts of one router.
+
+    Args:
+        config: Settings.
+        agents: This process's eligible set; None follows the store.
+        strategies: The chain, see ``StrategySpec``; None takes what is installed.
+        reward: Turns outcomes into rewards; None takes the configured one.
+        plugins: Objects with hook implementations, beside the installed plugins.
+    """
+
+    def __init__(
+        self,
+        config: RouterConfig,
+        agents: Iterable[Agent] | None,
+        strategies: Sequence[StrategySpec] | None,
+        reward: RewardFunction | None,
+        plugins: Iterable[object],
+    ) -> None:
+        self.config = config
+        self._open = self._closed = self._frozen = self._dropped = False
+        self.plugins = PluginRegistry.load(plugins)
+        given = reward or (self.plugins.reward(config.reward) if config.reward else OutcomeReward())
+        self.reward = with_metrics(given, config.reward_metrics)
+        self._reward_mark = RewardMark(self.reward)
+        if self._reward_mark.unknown is not None:
+            _log.warning(_UNKNOWN_REWARD, reward_name(self.reward), self._reward_mark.unknown)
+        encoders = Encoders(self.plugins.encoders, config.encoder)
+        with no_fork():  # from here on it closes its connections before a fork itself
+            self.store = Store(
+                config.store,
+                privacy=config.privacy,
+                queue_size=config.queue_size,
+                on_commit=self._committed,
+                read_only=config.read_only,
+                timeout_s=config.store_timeout_seconds,
+            )
+            self._learner: Learner | None = None
+            try:
+                self._assemble(agents, strategies, encoders)
+            except BaseException:
+                self.store.close()
+                raise
+            watch(self, sigterm=config.handle_sigterm)
+
+    def _assemble(
+        self, agents: Iterable[Agent] | None, strategies: Sequence[StrategySpec] | None, encoders: Encoders
+    ) -> None:
+        config = self.config
+        keep = None if config.read_only else self.store.parts.keep
+        self._workshop = Workshop(config, self.plugins, encoders, self.store.folder, keep)
+        chosen = self._workshop.chain(strategies)
+        self.registry = Registry(self.store)
+        opened = [self.registry.open(strategy) if config.fits else (strategy, None) for strategy in chosen]
+        self.members = Members(self.store, agents)
+        folds = Folds(config, self.registry, self.members, self._reward_mark)
+        self.chain = Chain([folds.stage(*each) for each in opened], config.epsilon)
+        self._workshop.claim(chosen)
+        self.performance = Performance()
+        measured = self.performance.spending.mean
+        self.decider = Decider(self.store, self.members, self.chain, self.plugins, encoders, measured, config.seed)
+        self.learner = self._learner = Learner(
+            self.store,
+            folds.all(self.chain.stages, [version for _, version in opened], self.performance),
+            self.performance,
+            self._reward_mark,
+            enabled=config.learns,
+            batch_events=config.batch_events,
+            batch_seconds=config.batch_seconds,
+            snapshot_seconds=config.snapshot_seconds,
+            pending_ttl_seconds=config.pending_ttl_seconds,
+            after_update=self._updated,
+            on_poll=self._look_around,
+        )
+        self.recorder = Recorder(
+            self.store, self.members, self.reward, self.plugins, self.learner, learn_now=config.learn_now
+        )
+        self.plugins.register(_Face(self), "router")
+        self.hook = self.plugins.hook
+        services = FitServices(self.store, config, self.reward, self.plugins, encoders, self.learner)
+        self.promoter = Promoter(services, self.registry, self.chain, self.members, folds.of)
+        self.trainer = Trainer(services, self.registry, self.chain, self.members, self.performance, self.promoter)
+        self.models = Models(
+            self.chain, self.registry, self.trainer, self.promoter, self.recorder, self.decider.vectors, self.flush
+        )
+        self.intake = Intake(self.store, self.recorder, self.members)
+        self.examples = Examples(self.store, self.reward, self.intake)
+        self.upkeep = Upkeep(
+            self.store,
+            config,
+            Eraser(self.store, self.chain, self.learner, self.registry, self.trainer, self._workshop.installed),
+            self.decider.sessions,
+            self.learner,
+            self.registry,
+            self.promoter,
+            self.trainer,
+            self.intake.go_on,
+        )
+        self._lock_holders = (
+            *(self.members, self.store.reader, self.learner.folding, self.performance, encoders),
+            *(self.decider.sessions, self.promoter, self.trainer, self.upkeep),
+        )
+        self.members.on_change(self._prepare)
+        self._open = True
+        self.learner.wake()
+
+    def _updated(self) -> None:
+        self.chain.finish_published()
+        if self._open:
+            self.trainer.consider()
+
+    def _look_around(self) -> None:
+        """About once a second, on the learner's thread."""
+        self.members.follow()
+        if self._dropped:
+            threading.Thread(target=self.close, name="router-dropped").start()
+        elif self._open:
+            self.promoter.follow()
+            self.trainer.consider()
+            if not self.config.read_only:
+                self.upkeep.look()
+
+    def _prepare(self, roster: Roster) -> None:
+        with self.learner.folding.lock:
+            for stage in self.chain.stages:
+                stage.prepare(roster.available)
+            self.chain.finish_published()
+
+    def _committed(self, outcomes: int) -> None:
+        if self._learner is not None:
+            self._learner.notify(outcomes)
+
+    def flush(self) -> None:
+        """Return once everything routed and recorded so far is on disk and learnt."""
+        self.store.writer.flush()
+        self.learner.drain()
+
+    # -- status, the end, and forks
+
+    def status(self) -> dict[str, Any]:
+        """What the parts are doing, as JSON values."""
+        roster = self.members.roster
+        return {
+            "store": {"path": str(self.store.path), "privacy": self.config.privacy, **self.store.reader.counts()},
+            "queue": {"waiting": self.store.writer.waiting, "unlogged": self.decider.unlogged},
+            "agents": {"all": list(roster.everyone.names), "available": list(roster.available.names)},
+            "strategies": [
+                {
+                    "name": stage.name,
+                    "model_version": stage.model_version,
+                    "pinned": self.registry.champion(stage.name).pinned,
+                    "behind": self.promoter.behind.get(stage.name),
+                    "confidence_threshold": stage.threshold,
+                    "answers": stage.answers,
+                    "failures": stage.failures,
+                    **({} if stage.tenants is None else {"tenants": stage.tenants.states.report()}),
+                    **stage.report(),
+                }
+                for stage in self.chain.stages
+            ],
+            "epsilon": self.chain.epsilon,
+            "learner": self.learner.status(),
+            "fit": None if self.trainer.fit is None else self.trainer.fit.to_dict(),
+            "upkeep": self.upkeep.status(),
+        }
+
+    def warm_up(self) -> dict[str, str]:
+        """Wait for every strategy; those that cannot get ready, and why."""
+        told = {stage.name: stage.warm_up() for stage in self.chain.stages}
+        failed = {name: reason for name, reason in told.items() if reason is not None}
+        for name, reason in failed.items():
+            _log.warning("strategy %s is not ready: %s", name, reason)
+        return failed
+
+    def drop(self) -> bool:
+        """Nobody holds the router any more: close it, on another thread, since this is the garbage collector's.
+
+        Returns:
+            Whether it was open.
+        """
+        if self._open:
+            self._dropped = True
+            self.learner.wake()
+        return self._dropped
+
+    def close(self, *, hurry: bool = False) -> None:
+        """Learn and write the rest, snapshot, and stop the threads. Closing twice is harmless.
+
+        A signal handler may call it, whatever it interrupted, ``close`` itself among it: each step may be taken again,
+        and who was cut short may call it again for the rest. Where the handler interrupts what holds a lock that our
+        threads may wait for, what is queued is written, and the rest is left to the next call, or the next start.
+        """
+        if self._closed:
+            return
+        self._open = False
+        self.decider.closed = self.recorder.closed = True
+        if any(held_here(holder.lock) for holder in self._lock_holders):
+            self.store.writer.close()
+            return
+        error: Exception | None = None
+        for step in (
+            self.upkeep.close,
+            self.trainer.close,
+            self.store.writer.flush,
+            partial(self.learner.close, hurry=hurry, impatient=self._close_strategies),
+            self.upkeep.leave,
+            self._close_strategies,
+            self.store.close,
+        ):
+            try:
+                step()
+            except RouterClosedError:  # somebody was faster
+                continue
+            except Exception as fault:
+                error = error or fault
+                with suppress(Exception):  # whatever would wait for the log is told at once
+                    self.store.writer.close(patient=False)
+        self._closed = True
+        unwatch(self)
+        if error is not None:
+            raise error
+
+    def _close_strategies(self) -> None:
+        for stage in self.chain.stages:
+            stage.close()
+
+    def before_fork(self) -> None:
+        """Hold what a child must not get half done, and close the connections: SQLite's do not survive a fork."""
+        if self._open:
+            self.members.before_fork()
+            self.learner.before_fork()
+            self.store.before_fork()
+            self._frozen = True
+
+    def after_fork_in_parent(self) -> None:
+        """Let everything go on."""
+        if self._frozen:
+            self._frozen = False
+            self.store.after_fork_in_parent()
+            self.learner.after_fork_in_parent()
+            self.members.after_fork_in_parent()
+
+    def after_fork_in_child(self) -> None:
+        """Reopen what cannot be shared: connections, threads, generators."""
+        if self._frozen:
+            self._frozen = False
+            self.store.after_fork()
+            self.learner.after_fork()
+            self.members.after_fork()
+            self.decider.after_fork()
+            self.promoter.after_fork()
+            self.trainer.after_fork()
+            self.upkeep.after_fork()
+            for stage in self.chain.stages:
+                stage.after_fork()
+
+
+class _Face:
+    """What ``router.hook`` calls: the two hooks that the router alone implements."""
+
+    def __init__(self, parts: Assembly) -> None:
+        self._parts = parts
+
+    @hookimpl
+    def route(self, task: Task) -> Decision:
+        """Route a task."""
+        decider = self._parts.decider
+        return decider.log(decider.decide(Task.of(task)))
+
+    @hookimpl
+    def record(self, decision: Decision | str, outcome: Outcome) -> bool:
+        """Record an outcome."""
+        self._parts.recorder.record(decision, outcome, None, None)
+        return True
+
+
+class Folds:
+    """Makes them.
+
+    Args:
+        config: Settings.
+        registry: Where fitted versions are read from.
+        members: The agents.
+        mark: The reward's fingerprint.
+    """
+
+    def __init__(self, config: RouterConfig, registry: Registry, members: Members, mark: RewardMark) -> None:
+        self._config, self._registry, self._members, self._mark = config, registry, members, mark
+        self._surroundings = (mark.text, repr(sorted(config.encoder.items())))
+
+    def stage(self, strategy: Strategy, version: ModelVersion | None) -> Stage:
+        """A strategy's place in the chain, with its tenants' states where they do not share all that is learnt."""
+        tenants = None
+        if self._config.tenancy != "shared" and type(strategy).learn is not Strategy.learn:
+            states = TenantStates(strategy, self._config.most_tenants, alone=not self._config.fits)
+            tenants = Tenants(states, strategy, TAKEOVER[self._config.tenancy])
+        return Stage(strategy, None if version is None else version.version, tenants)
+
+    def of(self, stage: Stage) -> Fold:
+        """The fold of a stage's strategy."""
+        begin = partial(self._begun_again, stage)
+        return strategy_fold(stage.strategy, stage.model_version, begin, *self._surroundings)
+
+    def all(
+        self, stages: Sequence[Stage], versions: Sequence[ModelVersion | None], performance: Performance
+    ) -> list[Fold]:
+        """Every fold of a router that starts with these versions."""
+        folds = []
+        for stage, version in zip(stages, versions, strict=True):
+            if self._config.fits or stage.tenants is None:  # else nobody may learn from all tenants together
+                folds.append(self.of(stage))
+            if version is not None:
+                folds[-1].begin_at(version.upto)
+            if stage.tenants is not None:
+                alone = not self._config.fits
+                folds.append(tenants_fold(stage.strategy, stage.tenants.states, *self._surroundings, journalled=alone))
+        return [*folds, performance_fold(performance, self._mark)]
+
+    def _begun_again(self, stage: Stage) -> Strategy:
+        """A strategy like a stage's that has learnt nothing since its version was fitted.
+
+        Raises:
+            StrategyError: if it is made of something else than a configuration and services.
+        """
+        strategy = twin(stage.strategy)
+        try:
+            if strategy.config is not stage.strategy.config or strategy.services is not stage.strategy.services:
+                raise StrategyError("its constructor takes something else than a configuration and services")
+            if stage.model_version is not None:
+                self._registry.load(strategy, self._registry.version(stage.name, stage.model_version))
+            strategy.prepare(self._members.roster.available)
+        except BaseException:
+            strategy.close()
+            raise
+        return strategy

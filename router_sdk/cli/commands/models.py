@@ -1,0 +1,284 @@
+"""``router retrain``, ``pretrain``, ``versions``, ``promote`` and their like: what is fitted, and what serves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from router_sdk.cli.commands.exchange import (
+    LabelsOption,
+    MapOption,
+    NewAgentsOption,
+    RangeOption,
+    bring_in,
+    check_refused,
+    file_to_import,
+    import_words,
+    mapping_of_data,
+    told_mapping,
+)
+from router_sdk.cli.invocation import Invocation
+from router_sdk.cli.tables import NOTHING, note, table, visible, word
+from router_sdk.errors import FitError, InvalidInputError, UnknownVersionError
+from router_sdk.evaluation.fit_page import render_fit_report
+from router_sdk.training.trainer import not_trainable, trainable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from router_sdk.evaluation.classification import Label
+    from router_sdk.exchange.columns import ColumnMapping
+    from router_sdk.exchange.observations import ImportReport
+    from router_sdk.records import Agent, ModelVersion, Task
+    from router_sdk.training.fit import Fit
+
+
+_LOOK_S = 0.2
+
+StrategyOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Which strategy; the first in the chain that has a fit.")
+]
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a setting for this fit, such as epochs=3; several times."
+    ),
+]
+
+
+def retrain(
+    invocation: Invocation,
+    strategy: StrategyOption = None,
+    set_: SettingsOption = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="FILE", help="Import this file first, as router import does.")
+    ] = None,
+    map_: MapOption = None,
+    labels: LabelsOption = None,
+    score_range: RangeOption = None,
+    new_agents: NewAgentsOption = False,
+) -> None:
+    """Fit a new version from the log. It serves once it has passed the gate.
+
+    Routers that have the store open serve it within seconds, between two requests.
+    """
+    settings, mapping = _settings(set_), told_mapping(map_, labels, score_range)
+    if from_ is None and (mapping or new_agents):
+        raise InvalidInputError("--map, --labels, --score-range and --new-agents are about a file; name it with --from")
+    source = None if from_ is None else file_to_import(from_)
+    report = None
+    with invocation.router(new=source is not None) as router:
+        if source is not None:
+            names = [one["name"] for one in router.status()["strategies"]] if strategy is None else [strategy]
+            if not any(trainable(router.strategy(name)) for name in names):
+                raise not_trainable(strategy or names)  # before anything is imported
+            report = bring_in(invocation, router, source, mapping, new_agents=new_agents)
+        fit = _watched(invocation, router.models.retrain(strategy, **settings))
+    _show(invocation, fit, report)
+    if report is not None:
+        check_refused(report)
+
+
+def pretrain(
+    invocation: Invocation,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A JSONL or CSV file (.gz too) of tasks with a label or per-agent scores."),
+    ] = None,
+    map_: MapOption = None,
+    labels: LabelsOption = None,
+    sessions: Annotated[
+        int, typer.Option(min=20, metavar="N", help="Without a file: generated sessions of the marketing-mix scenario.")
+    ] = 3_000,
+    strategy: StrategyOption = None,
+    set_: SettingsOption = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the generated sessions.")] = 0,
+) -> None:
+    """Fit a first version before anything happened, from generated sessions or from a file.
+
+    What it learns from is not logged as something that happened here. Agents that the file or the scenario names are
+    added to the store, where neither the configuration nor the store has any.
+    """
+    mapping = mapping_of_data(map_, data, labels)
+    tasks, wanted, agents = _generated(sessions, seed) if data is None else _read(data, mapping)
+    with invocation.router() as router:
+        if not router.agents:
+            for agent in agents:
+                router.add_agent(agent)
+        fit = _watched(invocation, router.models.pretrain(tasks, wanted, strategy, wait=False, **_settings(set_)))
+    _show(invocation, fit)
+
+
+def _generated(sessions: int, seed: int) -> tuple[list[Task], list[Label], Sequence[Agent]]:
+    from router_sdk.demo.marketing_mix import generate_turns, marketing_mix_agents
+
+    turns = list(generate_turns(sessions, seed=seed))
+    return [turn.state.task() for turn in turns], [turn.wanted for turn in turns], marketing_mix_agents()
+
+
+def _read(path: Path, mapping: ColumnMapping | None) -> tuple[list[Task], list[Label], Sequence[Agent]]:
+    from router_sdk.demo.datasets import is_train, read_dataset
+
+    found = read_dataset(path, mapping=mapping)
+    rows = [row.item for row in found.rows if is_train(row.split)]
+    labels: list[Label] = [dict(item.rewards) if found.columns.has_scores else item.best for item in rows]
+    return [item.task for item in rows], labels, found.agents
+
+
+def _settings(given: Sequence[str] | None) -> dict[str, Any]:
+    """``KEY=VALUE`` pairs; a value that is JSON is taken as such."""
+    found: dict[str, Any] = {}
+    for pair in given or ():
+        key, equals, value = pair.partition("=")
+        if not (key.isidentifier() and equals):
+            raise InvalidInputError(f"--set {pair!r}: write KEY=VALUE, such as epochs=3")
+        try:
+            found[key] = json.loads(value)
+        except ValueError:
+            found[key] = value
+    return found
+
+
+def _watched(invocation: Invocation, fit: Fit) -> Fit:
+    """Show how far it is until it has ended.
+
+    Raises:
+        FitError: if it failed.
+    """
+    with invocation.screen.progress("starting") as tell:
+        try:
+            while True:
+                try:
+                    return fit.wait(_LOOK_S)
+                except TimeoutError:
+                    tell(fit.words, fit.share)
+        except KeyboardInterrupt:
+            fit.stop()
+            raise
+
+
+def _show(invocation: Invocation, fit: Fit, imported: ImportReport | None = None) -> None:
+    version = fit.version
+    if version is None:
+        raise FitError(fit.words)
+    report: dict[str, Any] = {"state": fit.state, "reason": fit.words, "version": version.to_dict()}
+    if imported is not None:
+        report["imported"] = asdict(imported)
+    seconds = word(round(version.metrics.get("duration_s", 0.0)))
+    invocation.screen.show(
+        report,
+        lambda: [
+            *([] if imported is None else import_words(invocation, imported)),
+            f"Version {version.version} of {visible(version.strategy)}: {fit.state}.",
+            f"{visible(fit.words)}",
+            f"Fitted on {word(version.samples)} examples in {seconds} s, {word(version.metrics['held_out'])} held out.",
+        ],
+    )
+
+
+def versions(
+    invocation: Invocation,
+    strategy: Annotated[str | None, typer.Argument(help="Of which strategy; all in the chain.")] = None,
+) -> None:
+    """Show the fitted versions: what they learnt from, what the gate said, and which one serves."""
+    with invocation.router(new=False, read_only=True) as router:
+        found = router.models.versions(strategy)
+    invocation.screen.show({"versions": [version.to_dict() for version in found]}, lambda: [_table(found)])
+
+
+def promote(
+    invocation: Invocation,
+    strategy: Annotated[str, typer.Argument(help="Whose version.")],
+    version: Annotated[int, typer.Argument(min=1, help="Which one.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="For the history.")] = "by hand",
+    force: Annotated[bool, typer.Option("--force", help="Although the gate refused it.")] = False,
+) -> None:
+    """Let a version serve: in this store's routers within seconds, and until router unpin."""
+    with invocation.router(new=False) as router:
+        router.models.promote(strategy, version, reason=reason, force=force)
+    invocation.screen.show(
+        {"strategy": strategy, "version": version}, lambda: [f"Version {version} of {visible(strategy)} serves."]
+    )
+
+
+def rollback(invocation: Invocation, strategy: Annotated[str, typer.Argument(help="Whose version.")]) -> None:
+    """Let the version before serve again, and pin it: see router unpin."""
+    with invocation.router(new=False) as router:
+        number = router.models.rollback(strategy)
+    what = "The strategy without any fit" if number is None else f"Version {number}"
+    invocation.screen.show(
+        {"strategy": strategy, "version": number}, lambda: [f"{what} of {visible(strategy)} serves again."]
+    )
+
+
+def report(
+    invocation: Invocation,
+    strategy: Annotated[str, typer.Argument(help="Whose version.")],
+    version: Annotated[int | None, typer.Argument(min=1, help="Which one; the newest.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the page goes.")] = None,
+) -> None:
+    """Write a page about a fit: learning curves, confusion before and after, what was forgotten."""
+    with invocation.router(new=False, read_only=True) as router:
+        known = router.models.versions(strategy)
+        if version is None and not known:
+            raise UnknownVersionError(f"strategy {strategy!r} was never fitted; fit it with router retrain")
+        found = router.models.report(strategy, version or known[-1].version)
+    target = out or Path(f"{strategy}-{found.version}.html")
+    try:
+        target.write_text(render_fit_report(found), encoding="utf-8")
+    except OSError as error:
+        raise InvalidInputError(f"--out {target}: {error.strerror}") from error
+    invocation.screen.show({**found.to_dict(), "page": str(target)}, lambda: [f"The page: {target}"])
+
+
+def _table(found: Sequence[ModelVersion]) -> RenderableType:
+    if not found:
+        return note("Nothing was fitted yet: router retrain, or router pretrain before anything happened.")
+    return table(
+        "Fitted versions",
+        ["strategy", ">version", "made", ">examples", "serves", "gate"],
+        (
+            [
+                visible(version.strategy),
+                word(version.version),
+                f"{version.kind} {datetime.fromtimestamp(version.at):%d %b %H:%M}",
+                word(version.samples),
+                "yes" if version.aliases else NOTHING,
+                visible(("" if version.passed else "refused: ") + version.reason),
+            ]
+            for version in found
+        ),
+        wide="gate",
+    )
+
+
+def pin(
+    invocation: Invocation,
+    strategy: Annotated[str, typer.Argument(help="Whose version.")],
+    version: Annotated[int | None, typer.Argument(min=1, help="Which one is to serve; the one that serves.")] = None,
+) -> None:
+    """Keep what serves, whatever fits come to, until router unpin, promote or rollback."""
+    with invocation.router(new=False) as router:
+        number = router.models.pin(strategy, version)
+    name = visible(strategy)
+    what = f"{name} as it is without any fit" if number is None else f"Version {number} of {name}"
+    invocation.screen.show(
+        {"strategy": strategy, "version": number, "pinned": True},
+        lambda: [f"{what} serves, and stays.", note(f"No fit replaces it before router unpin {strategy}.")],
+    )
+
+
+def unpin(invocation: Invocation, strategy: Annotated[str, typer.Argument(help="Whose version.")]) -> None:
+    """Let fits that pass the gate replace what serves again."""
+    with invocation.router(new=False) as router:
+        router.models.unpin(strategy)
+    invocation.screen.show(
+        {"strategy": strategy, "pinned": False},
+        lambda: [f"A fit of {visible(strategy)} that passes the gate replaces what serves again."],
+    )

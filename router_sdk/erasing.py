@@ -1,0 +1,165 @@
+"""What was forgotten, out of every copy: archives, exports, running fits, versions, snapshots, and what no table names.
+
+The log itself is erased first, by ``store.erasure``; every step here may be done again, in whatever process goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from filelock import Timeout
+
+from router_sdk.errors import StoreUnavailableError
+from router_sdk.exchange.exporting import erase_from_exports
+from router_sdk.learning.performance import PERFORMANCE
+from router_sdk.store.artifacts import DAMAGED, archives, clear
+from router_sdk.store.coordination import continue_intent, finish_intent
+from router_sdk.store.erasure import Erasure, add_to_erasure, empty_write_ahead_log
+from router_sdk.store.retention import archived_decisions, erase_from_archive
+from router_sdk.training.registry import Registry, twin
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from router_sdk.learning.learner import Learner
+    from router_sdk.routing.chain import Chain
+    from router_sdk.store import Store
+    from router_sdk.strategy import Strategy
+    from router_sdk.training.trainer import Trainer
+
+_PAUSE_S = 0.005
+_WRITING_S = 2.0
+"""How long forget waits for who is writing a state."""
+_KILLED_S = 60.0
+"""Who takes longer was killed."""
+
+_log = logging.getLogger(__name__)
+
+
+class StillWritingError(StoreUnavailableError):
+    """A process is writing a state, or was when it was killed: what no table names is deleted in a minute."""
+
+    def __init__(self, erasure: Erasure, left: Sequence[str]) -> None:
+        super().__init__(f"{', '.join(left)[:200]} may be half written; forget goes on in a minute")
+        self.erasure = erasure
+
+
+class Eraser:
+    """Erases beyond the tables.
+
+    Args:
+        store: The log, and the folder beside it.
+        chain: Whose memories are reached.
+        learner: Who saves the folds.
+        registry: The versions.
+        trainer: Who fits.
+        strategy_of: Makes a strategy that is not in the chain, for its versions; None where it is not installed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        chain: Chain,
+        learner: Learner,
+        registry: Registry,
+        trainer: Trainer,
+        strategy_of: Callable[[str], Strategy | None],
+    ) -> None:
+        self._store, self._chain, self._learner = store, chain, learner
+        self._registry, self._trainer, self._strategy_of = registry, trainer, strategy_of
+
+    def erase(self, intent: int, erasure: Erasure) -> Erasure:
+        """Go on where the tables end. Every step may be done again."""
+        store = self._store
+        for archive in archives(store.folder):
+            erasure = add_to_erasure(store.writer, intent, erasure, archived_decisions(archive, erasure))
+            erase_from_archive(archive, erasure.decisions)
+        erase_from_exports(store.exports, erasure.decisions)
+        if erasure.decisions:
+            self._learner.drain()  # what serves has forgotten: what is copied from now on holds nothing of it
+        self._erase_fits(all_of_them=bool(erasure.decisions))
+        if erasure.decisions:
+            self._erase_versions(erasure)
+            self._learner.resave()
+            self._erase_snapshots(erasure)
+            self._erase_strangers(erasure)
+        nameless = erasure._replace(sessions=())._asdict()  # what is left to do is to empty the write-ahead log
+        store.writer.transact(lambda connection, seq: continue_intent(connection, intent, nameless))
+        empty_write_ahead_log(store.writer)
+        store.writer.transact(lambda connection, seq: finish_intent(connection, intent))
+        return erasure
+
+    def _erase_fits(self, *, all_of_them: bool) -> None:
+        """Copies that fits made of what serves, and of texts: a running one is stopped, an interrupted one deleted.
+
+        Of a pre-training nobody but itself knows yet what it is taught.
+        """
+        fits = self._store.folder / "fits"
+        folders = sorted(fits.glob("*" if all_of_them else "*-pretrain"))
+        if folders:
+            self._trainer.interrupt()
+        for folder in folders:
+            try:
+                with self._trainer.alone(folder.name.rsplit("-", 1)[0]):
+                    shutil.rmtree(folder, ignore_errors=True)
+            except Timeout as error:
+                raise StoreUnavailableError(
+                    f"{folder.name} runs in another process, and holds copies until it ends; they are deleted then"
+                ) from error
+
+    def _erase_versions(self, erasure: Erasure) -> None:
+        for name in self._registry.strategies():
+            strategy = self._named(name)
+            if strategy is None:
+                raise StoreUnavailableError(
+                    f"versions of {name!r} may remember what was erased, and it is not installed here: a process "
+                    "where it is finishes this"
+                )
+            self._registry.forget(strategy, erasure.decisions)
+        self._store.parts.sweep()
+
+    def _erase_snapshots(self, erasure: Erasure) -> None:
+        """This process saved its states anew before the old ones go, which may be all that is left of an archived past.
+
+        For the same reason those of strategies that others run are written anew, where they are installed.
+        """
+        snapshots, mine = self._store.snapshots, self._learner.folding.fingerprints()
+        old = [one for one in snapshots.before(erasure.seq) if one.strategy != PERFORMANCE]  # which are numbers alone
+        gone = []
+        for one in old:
+            strategy = None if one.fingerprint in mine else self._named(one.strategy)
+            if strategy is None:
+                gone.append(one)
+                continue
+            fresh = twin(strategy)
+
+            def fill(folder: Path, fresh: Strategy = fresh) -> None:
+                fresh.forget_examples(erasure.decisions)
+                fresh.save(folder)
+
+            try:
+                snapshots.rewrite(one, fresh.load, fill)
+            except Exception as error:  # whatever a strategy raises, nothing of what was erased is left
+                _log.warning("a snapshot of %s cannot be written anew, and is deleted: %s", one.strategy, error)
+                gone.append(one)
+            finally:
+                fresh.close()
+        snapshots.discard(gone)
+
+    def _erase_strangers(self, erasure: Erasure) -> None:
+        """What no table names may hold it, too: damaged states, and what a killed process was writing."""
+        clear(self._store.folder / DAMAGED)
+        deadline = time.monotonic() + _WRITING_S
+        while left := self._store.snapshots.tidy(older_than_s=_KILLED_S) + self._registry.tidy(older_than_s=_KILLED_S):
+            if time.monotonic() > deadline:
+                raise StillWritingError(erasure, left)
+            time.sleep(_PAUSE_S)
+
+    def _named(self, name: str) -> Strategy | None:
+        """The strategy of that name, in the chain or as an installed plugin brings it."""
+        chained = {stage.name: stage.strategy for stage in self._chain.stages}
+        return chained.get(name) or self._strategy_of(name)

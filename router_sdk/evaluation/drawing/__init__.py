@@ -1,1 +1,0 @@
-"""Pages and charts that need nothing from outside: inline style and SVG."""

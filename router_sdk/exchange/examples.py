@@ -1,0 +1,92 @@
+"""``router.examples``: what the log holds of tasks and outcomes, files in and out, and which decisions to ask about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+from router_sdk.errors import InvalidInputError
+from router_sdk.exchange.exporting import ExportFormat, ExportOptions, ExportSettings, export_examples
+from router_sdk.exchange.history import History, most_telling
+
+if TYPE_CHECKING:
+    from router_sdk.exchange.importing import Intake, Tell
+    from router_sdk.exchange.observations import ImportReport, MappingLike
+    from router_sdk.records import Decision, Example
+    from router_sdk.rewards import RewardFunction
+    from router_sdk.store import Store
+
+
+class Examples(History):
+    """The joined examples: each decision with an outcome, at its newest revision, in the order of the decisions.
+
+    A sequence that reads what is asked for: ``router.examples[-5:]`` reads five rows from the end of the log.
+
+    Args:
+        store: The log.
+        reward: Turns outcomes into rewards.
+        intake: Imports files.
+    """
+
+    def __init__(self, store: Store, reward: RewardFunction, intake: Intake) -> None:
+        super().__init__(store, reward)
+        self._intake = intake
+
+    def filter(self, keep: Callable[[Example], bool]) -> Iterator[Example]:
+        """Those that ``keep`` says yes to, oldest first, read as they are asked for."""
+        return (example for example in self if keep(example))
+
+    def ask_about(self, n: int = 10) -> list[Decision]:
+        """Recent decisions without an outcome, those first whose outcome would teach most.
+
+        ``n`` says how many, and must be at least 1.
+        """
+        if n < 1:
+            raise InvalidInputError(f"n: must be at least 1, got {n}")
+        self._store.writer.flush()
+        return most_telling(self._store, n)
+
+    def export(self, path: str | Path, *, format: ExportFormat = "jsonl", **options: Unpack[ExportSettings]) -> int:
+        """Write the examples to a file, whole or not at all, and return how many.
+
+        Args:
+            path: Where to.
+            format: ``jsonl`` or ``csv`` with all that the log holds, which ``import_from`` reads without loss, or
+                pairs of text and response as ``chatml``, ``alpaca``, ``completion``.
+            **options: What goes out, see ``ExportSettings``: ``min_reward``, ``min_quality_score``,
+                ``min_user_feedback``, ``deduplicate``, ``include_existing_data``, ``existing_data_path``,
+                ``unanswered``.
+
+        Raises:
+            InvalidInputError: if the format is unknown, a file cannot be read or written, or options contradict.
+        """
+        self._store.writer.flush()
+        return export_examples(self, Path(path), format, ExportOptions.of(path, **options), self._store.exports)
+
+    def import_from(
+        self,
+        path: str | Path,
+        *,
+        mapping: MappingLike | None = None,
+        new_agents: bool = False,
+        tell: Tell = lambda words, done: None,
+    ) -> ImportReport:
+        """Log each line of a file: an exported one as what it was, any other as an observed decision.
+
+        The file is JSON lines, a JSON array or CSV (``.gz`` too). An exported line brings its decision and every part
+        of its outcome, each once, however often it is imported. A line of another file has a task's fields, ``agent``
+        or ``label``, and an outcome's fields; ``mapping`` says where they stand: ``{"text": ["title", "details"],
+        "label": "tree", "label_level": "first"}``. A bad line is a dead letter.
+
+        Args:
+            path: The file.
+            mapping: What the columns of a foreign file mean, see ``ColumnMapping``.
+            new_agents: Whether names that nobody knows become agents; else their lines are refused.
+            tell: Told how far it is: words, and the share done or None.
+
+        Raises:
+            InvalidInputError: if the file cannot be read, or has not the mapping's columns.
+            StoreUnavailableError: if the log cannot be written.
+        """
+        return self._intake.import_file(Path(path), mapping, new_agents=new_agents, tell=tell)

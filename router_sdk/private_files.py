@@ -1,0 +1,126 @@
+"""Files and folders that are their owner's alone and stand whole or not at all; and JSON that came from elsewhere.
+
+What was read is what was expected, or an error says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from router_sdk.errors import StoreUnavailableError
+
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
+DRAFT = ".draft-"
+"""How the name of what is being written begins."""
+
+
+@contextmanager
+def disk(what: str) -> Iterator[None]:
+    """While something is written to disk: what the system says of it is raised as an error of ours.
+
+    Args:
+        what: For the message, such as the name of a folder.
+
+    Raises:
+        StoreUnavailableError: where it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailableError(f"{what} cannot be written: {error.strerror or error}; try again later") from error
+
+
+def private_folder(folder: Path) -> Path:
+    """Make a folder that its owner alone can enter, with what leads to it; one that is there is left as it is.
+
+    Raises:
+        StoreUnavailableError: if it cannot be made.
+    """
+    if not folder.is_dir():
+        private_folder(folder.parent)
+        with disk(folder.name):
+            folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+    return folder
+
+
+def make_private(path: Path) -> None:
+    """Let nobody but its owner read a file or enter a folder, if it is ours and there."""
+    try:
+        found = path.stat()
+        if found.st_mode & 0o077 and found.st_uid == getattr(os, "geteuid", lambda: found.st_uid)():
+            path.chmod(PRIVATE_FOLDER if stat.S_ISDIR(found.st_mode) else PRIVATE_FILE)
+    except OSError:
+        return
+
+
+def write_private(path: Path, content: str | bytes, *, durably: bool = False) -> None:
+    """Write a file that its owner alone can read, by a rename: it is there whole or not at all.
+
+    Whatever else is linked where it stands before stays as it is.
+
+    Args:
+        path: Where; the folder is made.
+        content: What; a text as UTF-8.
+        durably: Whether it is on the disk before the rename.
+
+    Raises:
+        StoreUnavailableError: if it cannot be written.
+    """
+    with disk(path.name):
+        descriptor, name = tempfile.mkstemp(prefix=DRAFT, dir=private_folder(path.parent))
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                if durably:
+                    file.flush()
+                    os.fsync(descriptor)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def parse_object(content: bytes) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    found = _parse(content)
+    if not isinstance(found, dict):
+        raise ValueError("it is no JSON object")
+    return found
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object that a file holds.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: if it holds anything else.
+    """
+    return parse_object(path.read_bytes())
+
+
+def read_json(path: Path) -> Any:
+    """Whatever JSON a file holds.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: if it holds anything else.
+    """
+    return _parse(path.read_bytes())
+
+
+def _parse(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error

@@ -1,0 +1,223 @@
+"""From a task to a logged decision."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from bisect import bisect_right
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from router_sdk.errors import FAULTS, InvalidInputError, RouterClosedError, UnknownAgentError
+from router_sdk.records import Decision, Distribution, Skipped, Task
+from router_sdk.records.plain import plain
+from router_sdk.routing.agents import Eligible, Members, Roster, eligible
+from router_sdk.routing.chain import Chain
+from router_sdk.routing.context import Encoders, RequestContext, Sessions, Surroundings
+from router_sdk.routing.limits import Limits
+from router_sdk.store.identity import check_key, new_id
+from router_sdk.store.rows import Entry
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from router_sdk.plugins import PluginRegistry
+    from router_sdk.routing.limits import Measured
+    from router_sdk.store import Store
+
+NOBODY: tuple[str, ...] = ()
+_UNLOGGED_NOTICE_S = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+class Decider:
+    """Filter, propose, sample, log. Called from many threads.
+
+    Args:
+        store: Where decisions are logged.
+        members: Who can be chosen.
+        chain: Who proposes.
+        plugins: Filters and observers.
+        encoders: What strategies may ask for.
+        measured: What agents cost and took so far, for tasks that set limits.
+        seed: Seed of the draws, or None.
+
+    Attributes:
+        closed: Once True, nothing is decided any more.
+        unlogged: Decisions that the log's full queue did not take.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        members: Members,
+        chain: Chain,
+        plugins: PluginRegistry,
+        encoders: Encoders,
+        measured: Measured,
+        seed: int | None,
+    ) -> None:
+        self._store, self._members, self._chain, self._plugins = store, members, chain, plugins
+        self._random = random.Random(seed).random
+        self.sessions = Sessions()
+        self._shared = Surroundings(encoders, self.sessions, store.privacy, np.random.default_rng(seed))
+        self._filters = plugins.filters()
+        self._observed = plugins.implements("on_decision")
+        self._narrows = bool(self._filters or chain.rules)
+        self._limits = Limits(measured)
+        self._unlogged_notice = 0.0
+        self.unlogged = 0
+        self.closed = False
+
+    def _eligible(self, task: Task, exclude: Collection[str], context: RequestContext) -> Eligible:
+        roster = self._members.roster
+        if context.now >= roster.recheck_at:
+            roster = self._members.recheck()
+        unwanted = NOBODY if exclude is NOBODY else self._known(exclude, roster)
+        limited = task.max_cost_usd is not None or task.max_latency_ms is not None
+        if unwanted or limited or task.requires or self._narrows or not roster.available:
+            return eligible(roster, task, unwanted, self._limits, self._filters, self._chain.rules, context)
+        return roster.all_that_may
+
+    def _known(self, exclude: Collection[str], roster: Roster) -> Collection[str]:
+        """The names in ``exclude``, each of somebody who is or was there: a name that is mistyped excludes nobody.
+
+        Raises:
+            InvalidInputError: if it is no collection of names.
+            UnknownAgentError: if nobody of a name is or was there; the store is asked before that is said.
+        """
+        try:
+            given = plain(exclude) or ()  # an array of numpy's is neither true nor false
+            names = frozenset((given,) if isinstance(given, str) else given)
+        except TypeError:
+            raise InvalidInputError(f"exclude: expected agents' names, got {exclude!r:.80}") from None
+        except ValueError as error:
+            raise InvalidInputError(f"exclude: {error}") from None
+        try:
+            there = roster.everyone.positions
+            return {name if name in there else self._members.require_known(name) for name in names}
+        except UnknownAgentError as error:
+            raise UnknownAgentError(f"exclude: {error}") from None
+
+    def decide(
+        self, task: Task, exclude: Collection[str] = NOBODY, decision_id: str | None = None, *, remember: bool = True
+    ) -> Decision:
+        """Choose an agent, without logging it; ``remember`` adds it to the session's history."""
+        if self.closed:
+            raise RouterClosedError("the router was closed; make a new one on the same store")
+        now = time.time()
+        context = RequestContext(self._shared, task, now)
+        agents, notes, excluded = self._eligible(task, exclude, context)
+        drawn, skipped = self._chain.choose(task, agents, context)
+        decision = self._draw(task, context, drawn, (*notes, *skipped) if notes else skipped, excluded, decision_id)
+        if remember:
+            self.sessions.remember(decision)
+        return decision
+
+    def _draw(
+        self,
+        task: Task,
+        context: RequestContext,
+        drawn: Distribution,
+        skipped: tuple[Skipped, ...],
+        excluded: Mapping[str, str],
+        decision_id: str | None = None,
+    ) -> Decision:
+        agent: str | None = None
+        propensity, explored = 1.0, False
+        if drawn.weights:
+            position = bisect_right(drawn.cumulative, self._random())
+            agent = drawn.agents.names[position]
+            propensity = drawn.weights[position]
+            explored = position != drawn.favourite
+        return Decision(
+            decision_id or new_id(context.now),
+            agent,
+            task,
+            context.now,
+            propensity,
+            explored,
+            drawn,
+            "routed",
+            True,
+            skipped,
+            context.vectors,
+            excluded=excluded,
+        )
+
+    def log(self, decision: Decision) -> Decision:
+        """Queue a decision for the disk and tell the observers; never waits."""
+        if not self._store.writer.offer(decision):
+            decision.logged = False
+            if not self._store.read_only:  # there nobody expects it
+                self._count_unlogged()
+        if self._observed:
+            self._plugins.notify("on_decision", decision=decision)
+        return decision
+
+    def _count_unlogged(self) -> None:
+        self.unlogged += 1
+        now = time.monotonic()
+        if now - self._unlogged_notice > _UNLOGGED_NOTICE_S:
+            self._unlogged_notice = now
+            _log.error("the log's queue is full, or closed: %d decisions were not logged so far", self.unlogged)
+
+    def decide_once(self, task: Task, exclude: Collection[str], key: str) -> Decision:
+        """The decision for a tenant's idempotency key: made and written by whoever comes first, in any process.
+
+        Raises:
+            IdempotencyConflictError: if the key was given for another task, see ``IdempotencyKeys.check``.
+        """
+        keys = self._store.keys
+        decision_id = keys.decision_id(check_key(key, "idempotency_key"), task.tenant)
+        known = self._store.reader.decision(decision_id)
+        if known is None:
+            made = self.decide(task, exclude, decision_id)
+            self._store.writer.append((Entry(decision=made),))
+            known = self._store.reader.known_decision(decision_id)
+            if self._observed:
+                self._plugins.notify("on_decision", decision=known)
+        keys.check(key, decision_id, task)
+        return known
+
+    def decide_batch(self, tasks: Sequence[Task], exclude: Collection[str]) -> list[Decision]:
+        """Decide for many tasks, those with the same eligible agents together; in the order of ``tasks``."""
+        if self.closed:
+            raise RouterClosedError("the router was closed; make a new one on the same store")
+        now = time.time()
+        contexts = [RequestContext(self._shared, task, now) for task in tasks]
+        groups: dict[int, list[int]] = {}
+        narrowed = []
+        for i, (task, context) in enumerate(zip(tasks, contexts, strict=True)):
+            narrowed.append(self._eligible(task, exclude, context))
+            groups.setdefault(narrowed[i].agents.set_id, []).append(i)
+        decisions: dict[int, Decision] = {}
+        for members in groups.values():
+            answers = self._chain.choose_batch(
+                [tasks[i] for i in members], narrowed[members[0]].agents, [contexts[i] for i in members]
+            )
+            for i, (drawn, skipped) in zip(members, answers, strict=True):
+                _, notes, excluded = narrowed[i]
+                decisions[i] = self._draw(tasks[i], contexts[i], drawn, (*notes, *skipped), excluded)
+        for decision in decisions.values():
+            self.sessions.remember(decision)
+        return [decisions[i] for i in range(len(tasks))]
+
+    def vectors(self, task: Task) -> Mapping[str, NDArray[Any]] | None:
+        """What the strategies' encoders make of a task's text, by encoder tag."""
+        context = RequestContext(self._shared, task, time.time())
+        for stage in self._chain.stages:
+            try:
+                stage.strategy.propose(task, self._members.roster.everyone, context)
+            except FAULTS as error:
+                stage.failed(error)
+        return context.vectors
+
+    def after_fork(self) -> None:
+        """In a child: generators and locks of its own."""
+        self._random = random.Random().random
+        self._shared.after_fork()

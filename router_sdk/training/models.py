@@ -1,0 +1,248 @@
+"""``router.models``: fits, the versions that came of them, and which of them serves.
+
+Made-up or historical examples for a first version get a log of their own, which is no part of what happened here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from router_sdk.errors import InvalidInputError
+from router_sdk.exchange.observations import observations, paired
+from router_sdk.store import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from router_sdk.evaluation.classification import Label
+    from router_sdk.evaluation.fit_report import FitReport
+    from router_sdk.recording import Observation, Recorder
+    from router_sdk.records import ModelVersion, Task, TaskLike
+    from router_sdk.routing.chain import Chain
+    from router_sdk.training.fit import Fit
+    from router_sdk.training.promoting import Promoter
+    from router_sdk.training.registry import Registry
+    from router_sdk.training.trainer import Trainer
+
+
+class Models:
+    """The fitted versions of a router's strategies.
+
+    Args:
+        chain: The strategies.
+        registry: Their versions.
+        trainer: Who fits.
+        promoter: Who lets a version serve.
+        recorder: Makes decisions of examples that are no part of the log.
+        vectors: What the strategies' encoders make of a text.
+        flush: Returns once all that was recorded is learnt.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        registry: Registry,
+        trainer: Trainer,
+        promoter: Promoter,
+        recorder: Recorder,
+        vectors: Vectors,
+        flush: Callable[[], None],
+    ) -> None:
+        self._chain, self._registry, self._trainer, self._promoter = chain, registry, trainer, promoter
+        self._recorder, self._vectors, self._flush = recorder, vectors, flush
+
+    # -- fits
+
+    def retrain(self, strategy: str | None = None, /, *, wait: bool = False, **settings: Any) -> Fit:
+        """Fit a new version in the background; it serves once it has passed the gate.
+
+        Args:
+            strategy: Which; None takes the first in the chain that has a fit.
+            wait: Return when the fit has ended.
+            **settings: What of its configuration to override, such as ``epochs``, ``learning_rate``, ``batch_size``.
+
+        Returns:
+            The fit: how far it is, how it ended, and a way to stop it.
+
+        Raises:
+            NotTrainableError: if nothing in the chain has a fit, or with ``tenancy="separate"``.
+            InvalidConfigError: if a setting is unknown or out of range.
+            FitError: if another fit is running, or with ``wait`` if it failed.
+        """
+        self._flush()
+        fit = self._trainer.retrain(strategy, settings)
+        return fit.wait() if wait else fit
+
+    def pretrain(
+        self,
+        X: Sequence[TaskLike],  # noqa: N803
+        y: Sequence[Label],
+        strategy: str | None = None,
+        /,
+        *,
+        wait: bool = True,
+        **settings: Any,
+    ) -> Fit:
+        """Fit a first version from made-up or historical examples, without logging them as what happened here.
+
+        It passes the same gate as any fit, against the strategy as it is without any.
+
+        Args:
+            X: Tasks, or texts.
+            y: For each the right agent's name, None for "no agent fits", or a score in [0, 1] per agent.
+            strategy: Which; None takes the first in the chain that has a fit.
+            wait: Return when the fit has ended.
+            **settings: What of the strategy's configuration to override.
+
+        Raises:
+            InvalidInputError: if there is no example.
+        """
+        observed = list(observations(paired(X, y)))
+        if not observed:
+            raise InvalidInputError("pretrain: there is no example to learn from")
+        source = partial(write_examples, observed=observed, recorder=self._recorder, vectors=self._vectors)
+        fit = self._trainer.retrain(strategy, settings, source)
+        return fit.wait() if wait else fit
+
+    @property
+    def newest_fit(self) -> Fit | None:
+        """The fit that was started last in this process, running or ended."""
+        return self._trainer.fit
+
+    # -- versions
+
+    def versions(self, strategy: str | None = None) -> list[ModelVersion]:
+        """Fitted versions, oldest first; of one strategy, or of all in the chain.
+
+        Raises:
+            UnknownStrategyError: if the chain has none of that name.
+        """
+        names = [self._chain.stage(strategy).name] if strategy else [stage.name for stage in self._chain.stages]
+        return [version for name in names for version in self._registry.versions(name)]
+
+    def report(self, strategy: str, version: int) -> FitReport:
+        """What the fit of a version measured: curves, confusion before and after, forgetting.
+
+        Raises:
+            UnknownVersionError: if there is none of that number.
+            CorruptArtifactError: if the report is lost.
+        """
+        return self._registry.report(self._registry.version(strategy, version))
+
+    def export(self, strategy: str, version: int, target: str | Path) -> Path:
+        """Copy a version's files to a folder, with ``version.json`` and ``report.json`` beside them.
+
+        ``forget`` does not reach into it.
+
+        Args:
+            strategy: Whose.
+            version: Which.
+            target: A folder that does not exist yet, or is empty.
+
+        Returns:
+            The folder.
+
+        Raises:
+            UnknownVersionError: if there is none of that number, or its files were given up.
+            CorruptArtifactError: if a file is missing or does not match its checksum.
+            InvalidInputError: if the target is something else.
+        """
+        return self._registry.export(self._registry.version(strategy, version), Path(target))
+
+    # -- which one serves
+
+    def promote(
+        self, strategy: str, version: int, *, reason: str = "by hand", force: bool = False, pin: bool = True
+    ) -> ModelVersion:
+        """Let a version serve, between two requests, until a person says otherwise.
+
+        Args:
+            strategy: Whose.
+            version: Which.
+            reason: For the history.
+            force: Although the gate refused it.
+            pin: False lets the next fit that passes the gate replace it.
+
+        Raises:
+            UnknownVersionError: if there is none of that number, or its files were given up.
+            GateRefusedError: if the gate refused it.
+            CorruptArtifactError: if its files are damaged; what serves goes on.
+            NotTrainableError: if each tenant has a state of its own, and nothing else serves.
+        """
+        return self._promoter.promote(strategy, version, reason=reason, force=force, pin=pin)
+
+    def rollback(self, strategy: str) -> int | None:
+        """Let the version before serve again, and return its number; None is the strategy without any fit.
+
+        It stays until a person says otherwise: no fit replaces it before ``unpin``.
+
+        Raises:
+            UnknownVersionError: if what serves was never fitted.
+        """
+        return self._promoter.rollback(strategy)
+
+    def pin(self, strategy: str, version: int | None = None) -> int | None:
+        """Keep what serves, whatever fits come to, until ``unpin``, ``promote`` or ``rollback``.
+
+        Args:
+            strategy: Whose.
+            version: Which version is to serve and stay; None keeps the one that serves.
+
+        Returns:
+            The version that serves; None is the strategy without any fit.
+
+        Raises:
+            UnknownVersionError: if there is none of that number.
+        """
+        return self._promoter.pin(strategy, version)
+
+    def unpin(self, strategy: str) -> None:
+        """Let fits that pass the gate replace what serves again."""
+        self._promoter.unpin(strategy)
+
+
+Vectors = Callable[["Task"], Mapping[str, "NDArray[Any]"] | None]
+"""What the strategies' encoders make of a task's text, by encoder tag."""
+
+_GROUP = 64
+
+
+def write_examples(path: Path, observed: Sequence[Observation], recorder: Recorder, vectors: Vectors) -> int:
+    """Write examples into a new store, from which a fit reads like from any other.
+
+    It keeps of texts what the router's own store keeps. It stands in the fit's folder, and goes with it.
+
+    Args:
+        path: The new store's file.
+        observed: The examples.
+        recorder: Makes decisions of them.
+        vectors: What is kept of a text where the store hides texts: what is learnt then, is learnt from vectors.
+
+    Returns:
+        The position in the new log up to which the examples reach.
+    """
+    privacy = recorder.store.privacy
+    store = Store(path, privacy=privacy)
+    try:
+        entries = []
+        for task, agent, outcome in observed:
+            decision = recorder.observation(task, agent)
+            if outcome is not None:
+                if privacy.hides_texts:
+                    decision = replace(decision, vectors=vectors(task))
+                entries.append(store.entry(decision.decision_id, outcome, outcome.signals(), decision=decision))
+        for start in range(0, len(entries), _GROUP):
+            store.writer.append(tuple(entries[start : start + _GROUP]))
+        tail = store.tail(recorder.reward)
+        try:
+            return tail.head()
+        finally:
+            tail.close()
+    finally:
+        store.close()
