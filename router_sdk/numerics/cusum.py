@@ -8,11 +8,7 @@ success rate, by log likelihood ratios, and tells since when.
 from __future__ import annotations
 
 from math import isfinite, log, sqrt
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from typing import Any, NamedTuple
 
 ALLOWANCE = 0.4
 """Shift, in standard deviations, that is put down to an imperfect posterior."""
@@ -64,21 +60,6 @@ class ResidualCusum:
         self.worse = self.better = 0.0
         self.alarms += 1
         return True
-
-    def update_many(self, residuals: NDArray[np.float64], threshold: float) -> int:
-        """Take outcomes in until one surprises; its place, or their number where none does."""
-        import numpy as np
-
-        sums = [start + np.cumsum(sign * residuals - ALLOWANCE) for start, sign in ((self.worse, -1), (self.better, 1))]
-        worse, better = (total - np.minimum(np.minimum.accumulate(total), 0.0) for total in sums)
-        alarms = np.flatnonzero((worse > threshold) | (better > threshold))
-        if len(alarms):
-            self.worse = self.better = 0.0
-            self.alarms += 1
-            return int(alarms[0])
-        if len(residuals):
-            self.worse, self.better = float(worse[-1]), float(better[-1])
-        return len(residuals)
 
     def state(self) -> list[Any]:
         """What ``restored`` reads."""

@@ -139,7 +139,7 @@ class LogWriter:
             with committing.lock if main else nullcontext(), self._busy:
                 try:
                     self._leader, self._at_work = me, True
-                    self._commit([ticket], self._first_decisions(), ticket.deadline)
+                    self._commit([ticket], self._first_decisions() if self._decisions else [], ticket.deadline)
                 finally:
                     self._leader, self._at_work = 0, False
         finally:
@@ -388,7 +388,8 @@ class LogWriter:
             for _, _, with_it in entries:
                 if with_it is not None:
                     with_it.durable = True
-            self._drop_durable()
+            if self._decisions:
+                self._drop_durable()
         self._unsure = unsure and not (written and decisions)
         settle(tickets, error)
         if written and error is None:

@@ -12,12 +12,8 @@ from __future__ import annotations
 from math import floor, log
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-
-    from numpy.typing import NDArray
 
 
 CLOCK_STEPS = 8
@@ -36,12 +32,6 @@ def fading(outcomes: float) -> float:
     if outcomes <= quick:
         return max(outcomes, 0.0) / VOLATILE
     return CALM + CALM * log(outcomes / quick)
-
-
-def fadings(outcomes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """``fading`` of many numbers of outcomes."""
-    quick = VOLATILE * CALM
-    return np.where(outcomes <= quick, outcomes / VOLATILE, CALM + CALM * np.log(np.maximum(outcomes, 1.0) / quick))
 
 
 class TimeFading:

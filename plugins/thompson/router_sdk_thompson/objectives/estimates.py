@@ -8,9 +8,7 @@ from __future__ import annotations
 import json
 import math
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple, cast
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from router_sdk.plugin import CorruptArtifactError
 from router_sdk_thompson.objectives.budget_pacing import Budget, BudgetPacer
@@ -190,28 +188,25 @@ class CostLatencyModel:
         return found
 
     def fold_columns(self, columns: ExampleColumns) -> bool:
-        """``fold`` of a batch: in arrays where no budget follows outcome by outcome."""
+        """``fold`` of a batch, to the last bit: agent by agent, where no budget follows outcome by outcome."""
         self._settle()
-        if columns.others or self._pacers or not len(columns):
+        if columns.others or self._pacers:
             return self.fold(columns.examples)
-        agents = columns.agents
-        found = False
-        for name, sums in (("latency_ms", self._latency), ("cost_usd", self._cost)):
-            values, held = columns.array(name), cast("dict[str | None, tuple[float, ...]]", sums)
-            known = np.flatnonzero(~np.isnan(values))
-            told, codes = values[known], agents.codes[known]
-            if sums is self._latency:
-                told = np.log1p(told)
-            parts = (np.ones(len(known)), told, told * told) if sums is self._latency else (np.ones(len(known)), told)
-            totals = np.array([held.get(agent, (0.0,) * len(parts)) for agent in agents.names])
-            for number, part in enumerate(parts):
-                totals[:, number] += np.bincount(codes, part, len(totals))
-            for code in np.flatnonzero(np.bincount(codes, minlength=len(totals))):
-                if (agent := agents.names[code]) is not None:
-                    held[agent], found = tuple(totals[code].tolist()), True
-        if found:
+        latencies, costs = _by_agent(columns.agent, columns.latency_ms), _by_agent(columns.agent, columns.cost_usd)
+        for agent, values in latencies.items():
+            count, total, square = self._latency.get(agent, (0.0, 0.0, 0.0))
+            for log in map(math.log1p, values):
+                total += log
+                square += log * log
+            self._latency[agent] = (count + len(values), total, square)
+        for agent, values in costs.items():
+            count, total = self._cost.get(agent, (0.0, 0.0))
+            for cost in values:
+                total += cost
+            self._cost[agent] = (count + len(values), total)
+        if latencies or costs:
             self._estimates = None
-        return found
+        return bool(latencies or costs)
 
     def _add(self, agent: str, signals: Signals, sign: float) -> None:
         if signals.latency_ms is not None:
@@ -295,6 +290,18 @@ class CostLatencyModel:
             key: pacers[key] if key in pacers and pacers[key].budget == budget else BudgetPacer(budget)
             for key, budget in budgets(wanted).items()
         }
+
+
+def _by_agent(agents: Sequence[str | None], values: Sequence[float | None]) -> dict[str, list[float]]:
+    """What is known of each agent, in order."""
+    found: dict[str, list[float]] = {}
+    for agent, value in zip(agents, values, strict=True):
+        if value is not None and agent is not None:
+            try:
+                found[agent].append(value)
+            except KeyError:
+                found[agent] = [value]
+    return found
 
 
 def budgets(objectives: Objectives) -> dict[tuple[str, str], Budget]:

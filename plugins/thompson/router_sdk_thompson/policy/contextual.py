@@ -8,9 +8,8 @@ reads the log finds the same.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
 
 from router_sdk.plugin import CorruptArtifactError, InvalidConfigError
 from router_sdk_thompson.features.hashed_text import TEXT_TAG, TextFeatures, text_ids
@@ -77,19 +76,18 @@ class ContextProbe:
 
     def bare(self, columns: ExampleColumns) -> bool:
         """Whether no task of a batch carries more than a type, as far as is looked; only then they are counted."""
-        kinds = columns.task_types
-        if any(self.kinds.get(task_type, BARE) != BARE for task_type in kinds.names):
+        counts = Counter(columns.task_type)
+        if any(self.kinds.get(task_type, BARE) != BARE for task_type in counts):
             return False
-        counts = dict(zip(kinds.names, np.bincount(kinds.codes).tolist(), strict=True))
         places: list[int] = []
-        for code, task_type in enumerate(kinds.names):
+        for task_type, count in counts.items():
             before = self.counts.get(task_type, 0)
-            after = before + counts[task_type]
+            after = before + count
             looks = [*range(before + 1, min(after, ALWAYS) + 1)]
             looks += [1 << bit for bit in range(max(before, ALWAYS).bit_length(), after.bit_length())]
             if looks:
-                there = np.flatnonzero(kinds.codes == code)
-                places += there[np.array(looks) - before - 1].tolist()
+                there = [place for place, name in enumerate(columns.task_type) if name == task_type]
+                places += [there[look - before - 1] for look in looks]
         if any(task.text or task.features or vectors for task, vectors in columns.carried(places)):
             return False
         for task_type, count in counts.items():

@@ -13,24 +13,19 @@ from __future__ import annotations
 import json
 import math
 from math import sqrt
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.numerics.cusum import LEAST_VARIANCE, bernoulli_residual
 from router_sdk.plugin import CorruptArtifactError
 from router_sdk_thompson.drift.agent_evidence import AgentEvidence, checked_pair
 from router_sdk_thompson.drift.detectors import new_detector, threshold_of
-from router_sdk_thompson.drift.fading import fadings
 from router_sdk_thompson.labels import changes
-from router_sdk_thompson.posteriors.beta_columns import Array, Cell, add_each, expected_each, in_order
 from router_sdk_thompson.priors.tables import MOST_MASS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
-    from router_sdk.numerics.cusum import ResidualCusum
     from router_sdk.plugin import Agent, Example, ExampleColumns
     from router_sdk_thompson.config import ThompsonConfig
     from router_sdk_thompson.priors.tables import PriorRate
@@ -39,8 +34,8 @@ if TYPE_CHECKING:
 FAR = 64.0
 """Half-lives between an event and the origin beyond which the origin moves."""
 
-LEAST = 16
-"""Outcomes of each agent, on average, from which on arrays are cheaper than one by one."""
+Cell = list[Any]
+"""``[observations, reward, the agent's AgentEvidence]``, scaled to the origin."""
 
 
 class Tally(NamedTuple):
@@ -127,56 +122,58 @@ class CellEvidence:
         return touched
 
     def fold_columns(self, columns: ExampleColumns) -> set[str]:
-        """``fold`` of a batch: in arrays where there is enough of each agent, and no example says more than columns."""
-        config, agents, kinds = self.config, columns.agents, columns.task_types
-        at, reward = columns.array("at"), columns.array("reward")
-        told = np.flatnonzero(~np.isnan(reward))
-        few = not len(told) or len(columns) < LEAST * len(agents.names)
-        if few or columns.others or config.change_detector == "adwin":
+        """``fold`` of a batch, to the last bit, where no example says more than the columns do."""
+        config, cells, rate = self.config, self.cells, self._rate
+        if columns.others or config.change_detector == "adwin":
             return self.fold(columns.examples)
-        origin = float(at[told[0]]) if self.origin is None else self.origin
-        exponents = (at - origin) * self._rate
-        if exponents[told].max() > FAR:
-            return self.fold(columns.examples)
-        if self._rate:
-            self.origin, self.latest = origin, max(self.latest, float(at[told].max()))
-        events, weights = self.events + 1 + np.arange(len(columns)), np.exp2(exponents)
-        touched = [kinds.names[code] for code in np.flatnonzero(np.bincount(kinds.codes[told]))]
-        for task_type in touched:
-            self.cells.setdefault(task_type, {})
-        order = told[in_order(agents.codes[told])]
-        for rows in np.split(order, np.flatnonzero(np.diff(agents.codes[order])) + 1):
-            agent = agents.names[agents.codes[rows[0]]]
-            if agent is not None:
-                codes = np.flatnonzero(np.bincount(kinds.codes[rows]))
-                place = np.searchsorted(codes, kinds.codes[rows])
-                cells = [self._cell(kinds.names[code], agent) for code in codes]
-                self._fold_agent(agent, cells, place, *(each[rows] for each in (events, at, weights, reward)))
-        self.events += len(columns)
-        return set(touched)
-
-    def _fold_agent(
-        self, agent: str, cells: list[Cell], place: Array, events: Array, at: Array, weights: Array, reward: Array
-    ) -> None:
-        """Add one agent's outcomes, each to the cell in its place; a change of the agent falls in between two."""
-        record: AgentEvidence = cells[0][2]
-        threshold, start = threshold_of(self.config), 0
-        while start < len(place):
-            row, end = slice(start, None), len(place)
-            share = weights[row]
+        threshold, prior_mass, prior_mean = threshold_of(config), config.prior_mass, config.prior_mean
+        most_borrowed, events, weight = config.borrowed_mass, self.events, 1.0
+        touched: set[str] = set()
+        origin, latest = self.origin, self.latest
+        for agent, task_type, reward, at in zip(
+            columns.agent, columns.task_type, columns.reward, columns.at, strict=True
+        ):
+            events += 1
+            if reward is None:
+                continue
+            if rate:
+                if origin is None or (exponent := (at - origin) * rate) > FAR:
+                    weight, origin = self._weight(at, at), self.origin
+                else:
+                    weight = 2.0**exponent
+                latest = at
+            touched.add(task_type)
+            if agent is None:
+                continue
+            try:
+                cell = cells[task_type][agent]
+            except KeyError:
+                cell = self._cell(task_type, agent)
+            mass, gain, record = cell
+            share = weight
             if record.changed_event >= 0:
-                share = share * np.exp2(fadings(events[row] - record.changed_event))
+                share *= record.weight(events, at, at)
             if threshold is not None:
-                expected = expected_each(self.config, record, cells, place[row], share, reward[row] * share)
-                spread = np.sqrt(np.maximum(expected * (1.0 - expected), LEAST_VARIANCE))
-                detector = cast("ResidualCusum", record.detector)
-                end = start + detector.update_many((reward[row] - expected) / spread, threshold)
-            add_each(record, cells, place[start:end], share[: end - start], reward[start:end])
-            if end < len(place):
-                self._change(agent, record, int(events[end]), float(at[end]), float(weights[end]))
-                row = slice(end, end + 1)
-                add_each(record, cells, place[row], weights[row], reward[row])
-            start = end + 1
+                # ``_expected`` and ``bernoulli_residual``, without the calls.
+                held, lent = prior_mass * share, record.mass - mass
+                mean = (prior_mean * held + record.reward - gain) / (held + lent)
+                borrowed = most_borrowed * share
+                if borrowed > lent:
+                    borrowed = lent
+                if borrowed > held:
+                    held = borrowed
+                expected = (mean * held + gain) / (held + mass)
+                variance = expected * (1.0 - expected)
+                residual = (reward - expected) / sqrt(variance if variance > LEAST_VARIANCE else LEAST_VARIANCE)
+                if record.detector.update(residual, threshold):
+                    self._change(agent, record, events, at, weight)
+                    share = weight
+            cell[0] += share
+            record.mass += share
+            cell[1] += reward * share
+            record.reward += reward * share
+        self.events, self.latest = events, max(self.latest, latest)
+        return touched
 
     def _expected(self, cell: Cell, record: AgentEvidence, unit: float) -> float:
         """Posterior mean before this outcome, in stored units; the stated prior is left to the policy."""
