@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from router_sdk.numerics.cusum import LEAST_VARIANCE, bernoulli_residual
+from router_sdk.numerics.change_detection import LEAST_VARIANCE, bernoulli_residual
 from router_sdk.plugin import CorruptArtifactError
 from router_sdk_thompson.drift.agent_evidence import AgentEvidence, checked_pair
 from router_sdk_thompson.drift.detectors import new_detector, threshold_of
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
-    from router_sdk.numerics.cusum import ResidualCusum
+    from router_sdk.numerics.change_detection import ResidualCusum
     from router_sdk.plugin import Agent, Example, ExampleColumns
     from router_sdk_thompson.config import ThompsonConfig
     from router_sdk_thompson.priors.tables import PriorRate

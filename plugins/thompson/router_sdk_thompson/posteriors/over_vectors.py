@@ -12,9 +12,8 @@ from router_sdk.plugin import CorruptArtifactError
 from router_sdk_thompson.drift.detectors import MISFIT, Detector, new_detector, restored_detector, threshold_of
 from router_sdk_thompson.drift.fading import KEPT, ChangeFading, TimeFading
 from router_sdk_thompson.features.columns import Columns
-from router_sdk_thompson.features.design import Design, described
+from router_sdk_thompson.features.design import Design, FourierFeatures, described
 from router_sdk_thompson.features.memory_budget import fitting, widest
-from router_sdk_thompson.features.random_fourier import FourierFeatures
 from router_sdk_thompson.labels import SELDOM, ExclusiveLabels
 from router_sdk_thompson.posteriors.belief import Belief
 from router_sdk_thompson.posteriors.logistic import Logistic
