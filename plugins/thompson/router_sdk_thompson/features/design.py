@@ -15,7 +15,7 @@ from router_sdk.plugin import DEFAULT_TASK_TYPE
 from router_sdk_thompson.features.memory_budget import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -52,6 +52,20 @@ class Design(NamedTuple):
             np.divide(vector, sqrt(vector.dot(vector)) or 1.0, x[1:])
             return x
         return np.concatenate(self._parts(vector, features))
+
+    def encode_embeddings(self, vectors: Sequence[NDArray[Any]]) -> NDArray[np.float64] | None:
+        """``encode``, to the same bits, of tasks with nothing but an embedding, shape ``(n, width)``.
+
+        None where there are other features, or embeddings of another width or precision.
+        """
+        first, kinds = self.columns.first, {(len(vector), vector.dtype) for vector in vectors}
+        if self.fourier is not None or self.columns.count != first or kinds != {(first, vectors[0].dtype)}:
+            return None
+        xs, stacked = np.empty((len(vectors), first + 1)), np.array(vectors)
+        lengths = np.array([sqrt(vector.dot(vector)) or 1.0 for vector in stacked], stacked.dtype)
+        xs[:, 0] = 1.0
+        np.divide(stacked, lengths[:, None], xs[:, 1:])
+        return xs
 
     def encode_into(
         self, x: NDArray[np.float32], vector: NDArray[Any] | None, features: Mapping[str, FeatureValue]

@@ -139,6 +139,8 @@ class LinearSnapshot:
         asked, version, order, straight, used, _ = self._asked
         if asked is not agents or version != self._version:
             order, straight, used, _ = self._order(agents)
+        if not order:
+            return [], [], []
         x, alpha = x[: self.width], alpha * self.closer * factor
         means = self.flat[:used].dot(x)
         means *= factor
