@@ -116,7 +116,7 @@ class Performance:
             seqs = [columns.seq[start + place] for place in lot]
             cell.add_all([ids[place] for place in lot], seqs, [figures[place] for place in lot])
         self.spending.note_all(columns.agent[run], figures)
-        known = [reward for reward in rewards if reward is not None]
+        known = [(told, reward) for told, reward in zip(ids, rewards, strict=True) if reward is not None]
         self._usable += len(known)
         self._processed += len(ids)
         judged = self._judged
@@ -125,12 +125,9 @@ class Performance:
             if score is not None:
                 judged[3] += 1
                 judged[4] += score
-        newest = self._rewards
-        for decision_id, reward in zip(ids, rewards, strict=True):
-            if reward is not None:
-                newest[decision_id] = reward
-        while len(newest) > 2 * WINDOW:
-            newest.popitem(last=False)
+        self._rewards.update(known[-2 * WINDOW :])
+        while len(self._rewards) > 2 * WINDOW:
+            self._rewards.popitem(last=False)
 
     def _learn(self, examples: Sequence[Example]) -> None:
         cells, rewards = self._cells, self._rewards

@@ -338,12 +338,10 @@ def insert_rows(
     connection: sqlite3.Connection, table: str, columns: str, rows: Sequence[tuple[Any, ...]], *, verb: str = "INSERT"
 ) -> None:
     """Insert all rows, 256 to a statement: SQLite binds a limited number of values."""
-    if len(rows) == 1:
-        connection.execute(_insert(table, columns, 1, verb), rows[0])
-        return
     for start in range(0, len(rows), _ROWS):
         part = rows[start : start + _ROWS]
-        connection.execute(_insert(table, columns, len(part), verb), tuple(chain.from_iterable(part)))
+        values = part[0] if len(part) == 1 else tuple(chain.from_iterable(part))
+        connection.execute(_insert(table, columns, len(part), verb), values)
 
 
 def insert_sets(connection: sqlite3.Connection, sets: Mapping[int, Sequence[str]]) -> None:
