@@ -122,14 +122,11 @@ class Record(BaseModel):
             fields: Every field, in the order of the class.
             told: Which of them were given.
         """
-        made = cls.__new__(cls)
-        for name, value in (
-            ("__dict__", fields),
-            ("__pydantic_fields_set__", told),
-            ("__pydantic_extra__", None),
-            ("__pydantic_private__", None),
-        ):
-            object.__setattr__(made, name, value)
+        made, assign = cls.__new__(cls), object.__setattr__
+        assign(made, "__dict__", fields)
+        assign(made, "__pydantic_fields_set__", told)
+        assign(made, "__pydantic_extra__", None)
+        assign(made, "__pydantic_private__", None)
         return made
 
     @classmethod

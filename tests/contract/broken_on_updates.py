@@ -25,6 +25,15 @@ class AveragesBatches(SoundStrategy):
         self.means = means
 
 
+class HasNoUseForColumns(SoundStrategy):
+    """What comes as columns teaches half of what comes as examples."""
+
+    promise = "learns_alike_in_any_batches"
+
+    def learn_columns(self, columns):
+        self.learn(columns.examples[::2])
+
+
 class SharesItsTable(SoundStrategy):
     """What one tenant teaches, the other knows."""
 
