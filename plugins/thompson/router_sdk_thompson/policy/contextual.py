@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 
 ALWAYS = 8
+MANY = 4
+"""Outcomes from which on it costs less to encode their embeddings together."""
 NO_FEATURES: Mapping[str, FeatureValue] = {}
 
 
@@ -185,6 +187,7 @@ class ContextualPolicy:
         """Take in the examples whose tasks carry more than a type."""
         config, kind_of = self._config, self._probe.kind
         encoder = None if config.encoder is None else self._services.encoders[config.encoder]
+        together = len(examples) >= MANY
         run: list[tuple[Example, NDArray[Any]]] = []
         for example in examples:
             kind = kind_of(example)
@@ -192,7 +195,7 @@ class ContextualPolicy:
                 continue
             has_text, has_features = kind
             vector = self._vector(example, encoder) if has_text and encoder is not None else None
-            if vector is not None and _first_reward_of_a_text(example):
+            if together and vector is not None and _first_reward_of_a_text(example):
                 run.append((example, vector))
                 continue
             if run:

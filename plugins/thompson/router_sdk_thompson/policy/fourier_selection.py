@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 WARM_UP = 20
 """Outcomes that posteriors learn from before they are compared: their first guesses are their priors."""
-MANY = 4
-"""Outcomes from which on it costs less to encode them together."""
 CURVED, STRAIGHT = "dense", "straight"
 """What the names of their files begin with."""
 
@@ -84,14 +82,9 @@ class FourierSelection:
 
     def learn_first(self, run: Sequence[tuple[Example, NDArray[Any]]]) -> None:
         """``learn``, to the same bits, of many rewards at once; see ``VectorModel.learn_first``."""
-        curved = self.curved
-        if (
-            len(run) >= MANY
-            and curved.design is not None
-            and curved.design.fourier is None
-            and not self.straight.events
-        ):
-            curved.learn_first(run)
+        design = self.curved.design
+        if design is not None and design.fourier is None and not self.straight.events:
+            self.curved.learn_first(run)
         else:
             for example, vector in run:
                 self.learn(example, [Change(str(example.agent), None, example.reward)], example.task, vector)

@@ -56,11 +56,10 @@ class VectorSnapshot(NamedTuple):
         config, posterior, seed = self.config, self.posterior, ""
         x = np.zeros(self.width + 1, np.float32)
         factor = self.design.encode_into(x[:-1], vector, described(task))
-        contenders = None
         if posterior.crowded:
             means, widths, contenders = posterior.among_many(agents.names, x, config.exploration, factor)
         else:
-            means, widths = posterior.scores(agents.names, x, config.exploration, factor)
+            (means, widths), contenders = posterior.scores(agents.names, x, config.exploration, factor), None
         if config.sampling == "independent":
             seed = f"{self.seed}\0{self.events}\0{x[:-1].tobytes().hex()}"
         return Belief("features", means, widths, posterior.counts, seed, config.likelihood == "logistic", contenders)
