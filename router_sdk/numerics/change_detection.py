@@ -19,8 +19,7 @@ from math import isfinite, log, sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
 ALLOWANCE = 0.4
 """Shift, in standard deviations, that is put down to an imperfect posterior."""
@@ -73,19 +72,19 @@ class ResidualCusum:
         self.alarms += 1
         return True
 
-    def update_many(self, residuals: NDArray[np.float64], threshold: float) -> int:
-        """Take outcomes in until one surprises; its place, or their number where none does."""
-        import numpy as np
-
-        sums = [start + np.cumsum(sign * residuals - ALLOWANCE) for start, sign in ((self.worse, -1), (self.better, 1))]
-        worse, better = (total - np.minimum(np.minimum.accumulate(total), 0.0) for total in sums)
-        alarms = np.flatnonzero((worse > threshold) | (better > threshold))
-        if len(alarms):
-            self.worse = self.better = 0.0
-            self.alarms += 1
-            return int(alarms[0])
-        if len(residuals):
-            self.worse, self.better = float(worse[-1]), float(better[-1])
+    def update_many(self, residuals: Sequence[float], threshold: float) -> int:
+        """``update`` with one after the other until one surprises; its place, or their number where none does."""
+        worse, better = self.worse, self.better
+        for place, residual in enumerate(residuals):
+            worse = worse - residual - ALLOWANCE
+            better = better + residual - ALLOWANCE
+            if worse > threshold or better > threshold:
+                self.worse = self.better = 0.0
+                self.alarms += 1
+                return place
+            worse = worse if worse > 0.0 else 0.0
+            better = better if better > 0.0 else 0.0
+        self.worse, self.better = worse, better
         return len(residuals)
 
     def state(self) -> list[Any]:

@@ -39,9 +39,8 @@ def fading(outcomes: float) -> float:
 
 
 def fadings(outcomes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """``fading`` of many numbers of outcomes."""
-    quick = VOLATILE * CALM
-    return np.where(outcomes <= quick, outcomes / VOLATILE, CALM + CALM * np.log(np.maximum(outcomes, 1.0) / quick))
+    """``fading`` of many numbers of outcomes, to the same bits."""
+    return np.fromiter(map(fading, outcomes.tolist()), np.float64, len(outcomes))
 
 
 class TimeFading:

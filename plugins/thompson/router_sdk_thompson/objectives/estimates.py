@@ -201,11 +201,11 @@ class CostLatencyModel:
             known = np.flatnonzero(~np.isnan(values))
             told, codes = values[known], agents.codes[known]
             if sums is self._latency:
-                told = np.log1p(told)
+                told = np.fromiter(map(math.log1p, told.tolist()), np.float64, len(told))
             parts = (np.ones(len(known)), told, told * told) if sums is self._latency else (np.ones(len(known)), told)
             totals = np.array([held.get(agent, (0.0,) * len(parts)) for agent in agents.names])
             for number, part in enumerate(parts):
-                totals[:, number] += np.bincount(codes, part, len(totals))
+                np.add.at(totals[:, number], codes, part)
             for code in np.flatnonzero(np.bincount(codes, minlength=len(totals))):
                 if (agent := agents.names[code]) is not None:
                     held[agent], found = tuple(totals[code].tolist()), True

@@ -23,7 +23,7 @@ from router_sdk_thompson.drift.agent_evidence import AgentEvidence, checked_pair
 from router_sdk_thompson.drift.detectors import new_detector, threshold_of
 from router_sdk_thompson.drift.fading import fadings
 from router_sdk_thompson.labels import changes
-from router_sdk_thompson.posteriors.beta_columns import Array, Cell, add_each, expected_each, in_order
+from router_sdk_thompson.posteriors.beta_columns import Array, Cell, add_each, expected_each, in_order, powers
 from router_sdk_thompson.priors.tables import MOST_MASS
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class CellEvidence:
             return self.fold(columns.examples)
         if self._rate:
             self.origin, self.latest = origin, max(self.latest, float(at[told].max()))
-        events, weights = self.events + 1 + np.arange(len(columns)), np.exp2(exponents)
+        events, weights = self.events + 1 + np.arange(len(columns)), powers(exponents)
         touched = [kinds.names[code] for code in np.flatnonzero(np.bincount(kinds.codes[told]))]
         for task_type in touched:
             self.cells.setdefault(task_type, {})
@@ -165,12 +165,12 @@ class CellEvidence:
             row, end = slice(start, None), len(place)
             share = weights[row]
             if record.changed_event >= 0:
-                share = share * np.exp2(fadings(events[row] - record.changed_event))
+                share = share * powers(fadings(events[row] - record.changed_event))
             if threshold is not None:
                 expected = expected_each(self.config, record, cells, place[row], share, reward[row] * share)
                 spread = np.sqrt(np.maximum(expected * (1.0 - expected), LEAST_VARIANCE))
                 detector = cast("ResidualCusum", record.detector)
-                end = start + detector.update_many((reward[row] - expected) / spread, threshold)
+                end = start + detector.update_many(((reward[row] - expected) / spread).tolist(), threshold)
             add_each(record, cells, place[start:end], share[: end - start], reward[start:end])
             if end < len(place):
                 self._change(agent, record, int(events[end]), float(at[end]), float(weights[end]))

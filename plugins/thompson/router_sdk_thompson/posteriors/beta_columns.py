@@ -1,4 +1,7 @@
-"""Many outcomes of one agent at once: what was expected of each, and what they come to, in array operations."""
+"""Many outcomes of one agent at once: what was expected of each, and what they come to, in array operations.
+
+To the same bits as one by one, wherever a batch is cut: every process that folds the log holds the same numbers.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +28,14 @@ def in_order(codes: Array) -> Array:
 
 
 def running(start: float, added: Array) -> Array:
-    """The sum before each of these is added, and after the last: one more than there are."""
+    """The sum before each of these is added, and after the last: one more than there are; added in their order."""
     sums: Array = np.add.accumulate(np.concatenate(([start], added)))
     return sums
+
+
+def powers(exponents: Array) -> Array:
+    """Two to these, to the same bits as one by one."""
+    return np.fromiter(map((2.0).__pow__, exponents.tolist()), np.float64, len(exponents))
 
 
 def expected_each(
@@ -44,13 +52,10 @@ def expected_each(
         gain: Its reward, times that.
     """
     order = in_order(place)
-    sorted_place = place[order]
-    first = np.searchsorted(sorted_place, np.arange(len(cells)))
     here = np.empty((2, len(place)))
-    for number, added in enumerate((share, gain)):
-        before = running(0.0, added[order])
-        held = np.array([cell[number] for cell in cells])
-        here[number, order] = before[:-1] + (held - before[first])[sorted_place]
+    for rows in np.split(order, np.flatnonzero(np.diff(place[order])) + 1):
+        for number, added in enumerate((share, gain)):
+            here[number, rows] = running(cells[place[rows[0]]][number], added[rows])[:-1]
     mass, lent = config.prior_mass * share, running(record.mass, share)[:-1] - here[0]
     rate = (config.prior_mean * mass + running(record.reward, gain)[:-1] - here[1]) / (mass + lent)
     mass = np.maximum(mass, np.minimum(config.borrowed_mass * share, lent))
@@ -62,7 +67,7 @@ def add_each(record: AgentEvidence, cells: list[Cell], place: Array, share: Arra
     """Add outcomes of one agent to its cells and its record, in their order."""
     sums = np.array([cell[:2] for cell in cells])
     for number, added in enumerate((share, reward * share)):
-        sums[:, number] += np.bincount(place, added, len(cells))
+        np.add.at(sums[:, number], place, added)  # in their order, unlike a sum of the batch that is added as one
     for cell, (mass, gain) in zip(cells, sums.tolist(), strict=True):
         cell[0], cell[1] = mass, gain
     record.mass = float(running(record.mass, share)[-1])
