@@ -32,10 +32,14 @@ from router_sdk_bert.encoding.torch_backend import load_module
 
 from router_sdk import Agent, Outcome, Router, Task
 
-PARTS = ("encoder", "route", "fit", "start")
+PARTS = ("encoder", "route", "batch", "fit", "start")
 HERE = Path(__file__).parent
 FIT_ROUNDS = 4
 """A p99 needs more calls than a median."""
+
+BATCH = 64
+SIZES = (1, 4, 16, 64)
+"""Texts of one run of the session alone, among which its best is looked for."""
 
 Answer = Callable[[str], object]
 
@@ -64,6 +68,12 @@ def timed(answer: Answer, texts: Sequence[str], calls: int, pause_s: float = 0.0
 
 def bare(encoder: BertEncoder) -> Answer:
     """The least that an embedding can cost: the tokenizer and one run of the very same model."""
+    together = bare_batch(encoder)
+    return lambda text: together([text])
+
+
+def bare_batch(encoder: BertEncoder) -> Callable[[Sequence[str]], object]:
+    """The same of several texts of one length, in one run."""
     import onnxruntime
     from tokenizers import Tokenizer
 
@@ -74,7 +84,9 @@ def bare(encoder: BertEncoder) -> Answer:
     setup.intra_op_num_threads = setup.inter_op_num_threads = 1
     path = encoder.folder / "model.int8.onnx"
     session: Any = onnxruntime.InferenceSession(str(path), setup, providers=["CPUExecutionProvider"])
-    return lambda text: session.run(None, {"input_ids": np.array([tokenizer.encode(text).ids], dtype=np.int64)})
+    return lambda texts: session.run(
+        None, {"input_ids": np.array([tokenizer.encode(text).ids for text in texts], dtype=np.int64)}
+    )
 
 
 def eager(encoder: BertEncoder) -> Answer:
@@ -130,12 +142,17 @@ def _against(rounds: dict[str, list[float]], other: str) -> str:
     return f"{median(rounds['ours']):.2f} ms against {median(rounds[other]):.2f} ms"
 
 
+def opened(folder: Path, encoder: BertEncoder, **more: Any) -> Router:
+    """A router over the store in this folder, with the transformer alone."""
+    agents = [Agent(name, description=what) for name, what in AGENTS.items()]
+    settings = {"model": str(encoder.folder), "wait_for_encoder": True, **more}
+    return Router(agents, [("bert", settings)], folder / "route.db", privacy="full", seed=0, epsilon=0.0)
+
+
 @contextmanager
 def taught(folder: Path, encoder: BertEncoder, stored: int) -> Iterator[Router]:
     """A router whose transformer knows many examples of five agents."""
-    agents = [Agent(name, description=what) for name, what in AGENTS.items()]
-    settings = {"model": str(encoder.folder), "wait_for_encoder": True}
-    with Router(agents, [("bert", settings)], folder / "route.db", privacy="full", seed=0, epsilon=0.0) as router:
+    with opened(folder, encoder) as router:
         examples = make_texts(stored)
         for start in range(0, stored, 500):
             group = examples[start : start + 500]
@@ -189,6 +206,41 @@ def routing(router: Router, encoder: BertEncoder, repeats: int, sizes: Sizes) ->
                 )
             )
     return figures
+
+
+def batches(router: Router, encoder: BertEncoder, repeats: int, *, together: bool) -> list[Figure]:
+    """Texts per second of ``route_batch``, as a share of the bare session's: one by one, and at its best batch size."""
+    texts = of_length(encoder.tokenize, 20, BATCH)
+    run = bare_batch(encoder)
+
+    def by(size: int) -> float:
+        started = time.perf_counter()
+        for start in range(0, BATCH, size):
+            run(texts[start : start + size])
+        return time.perf_counter() - started
+
+    def ours() -> float:
+        started = time.perf_counter()
+        router.route_batch(texts)
+        return time.perf_counter() - started
+
+    runs = [lambda size=size: by(size) for size in SIZES]  # type: ignore[misc]
+    took, *alone = in_turn([ours, *runs], 3 * repeats)
+    best = [min(round_) for round_ in zip(*alone, strict=True)]
+    what = f"route_batch, {BATCH} texts of 20 tokens" + (", int8_batches" if together else "")
+    detail = (
+        f"{BATCH / median(took):.0f} texts/s against {BATCH / median(best):.0f}, {BATCH / median(alone[0]):.0f} singly"
+    )
+    return [
+        Figure(
+            f"{what}: share of the bare session's texts/s",
+            ratios(best, took),
+            goal=0.9,
+            better="at least",
+            detail=detail,
+        ),
+        Figure("  of those that it takes one by one", ratios(alone[0], took), goal=0.9, better="at least"),
+    ]
 
 
 @contextmanager
@@ -259,12 +311,17 @@ def main(argv: list[str] | None = None) -> None:
         encoder = open_encoder(EncoderSettings(), folder / "cache" if chosen.quick else None)
         if "encoder" in parts:
             figures += embedding(encoder, repeats, sizes.calls)
-        if {"route", "fit"} & {*parts}:
+        if {"route", "batch", "fit"} & {*parts}:
             with taught(folder, encoder, sizes.stored) as router:
                 if "route" in parts:
                     figures += routing(router, encoder, repeats, sizes)
+                if "batch" in parts:
+                    figures += batches(router, encoder, repeats, together=False)
                 if "fit" in parts:
                     figures += during_a_fit(router, encoder, repeats, FIT_ROUNDS * sizes.calls)
+        if "batch" in parts:
+            with opened(folder, encoder, int8_batches=True) as router:
+                figures += batches(router, encoder, repeats, together=True)
         if "start" in parts:
             figures += starting(folder, encoder, sizes.starts)
         show("Routing by a transformer (all-MiniLM-L6-v2, int8, one thread)", figures, conditions(folder))

@@ -28,7 +28,7 @@ from router_sdk.store import Store
 from router_sdk.store.rows import DECISION_COLUMNS, OUTCOME_COLUMNS, VECTOR_COLUMNS
 from router_sdk.store.tail import LogTail
 from router_sdk.strategy import Encoder, EncoderConfig, Strategy
-from router_sdk.testing.services import make_services
+from router_sdk.testing.examples import make_services
 
 GROUP = 64
 WIDTH = 64

@@ -104,6 +104,7 @@ class Orchestrator:
                     moved_on=bool(outcome.success),
                 )
             )
+        self.router.flush()  # between two sessions hours pass; here none does, so what was learnt is waited for
         return SessionReport(session.state.session_id, session.signed_off, tuple(records))
 
     def retrain(self, **settings: object) -> FitReport:

@@ -19,8 +19,17 @@ from router_sdk.demo.report import (
     Latency,
     Series,
 )
-from router_sdk.pages.charts import COLOURS, Line, chart, curve_chart
-from router_sdk.pages.page import figure_list, html_page, html_table, page_file, verdict_list
+from router_sdk.pages.page import (
+    COLOURS,
+    Line,
+    chart,
+    curve_chart,
+    figure_list,
+    html_page,
+    html_table,
+    page_file,
+    verdict_list,
+)
 
 CONTENDERS = {RANDOM: "random", ORACLE: "oracle", BEST_SINGLE: "single", HEURISTIC: "heuristic", ROUTER: "router"}
 """Colour of each contender, in the order in which they are drawn: the router lies on top."""

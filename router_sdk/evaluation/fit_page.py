@@ -6,8 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
-from router_sdk.pages.charts import Curves, Unit, curve_chart, heat_table
-from router_sdk.pages.page import figure_list, html_page, html_table, verdict_list
+from router_sdk.pages.page import (
+    Curves,
+    Unit,
+    curve_chart,
+    figure_list,
+    heat_table,
+    html_page,
+    html_table,
+    verdict_list,
+)
 
 if TYPE_CHECKING:
     from router_sdk.evaluation.classification import Confusion

@@ -1,11 +1,10 @@
 """What learned strategies are built from, whatever they learn from: plugins may import these rooms as they are.
 
-================== ====================================================================================
-``shared_draw``    beliefs to choice probabilities, in closed form
-``cusum``          a change in what is expected of an agent: residuals, or successes (Page, 1954)
-``adwin``          the same over a window that finds its own length (Bifet and Gavaldà, 2007)
-``state_file``     arrays on disk with their checksum, read without trusting them; safetensors
-================== ====================================================================================
+==================== ======================================================================================
+``shared_draw``       beliefs to choice probabilities, in closed form
+``change_detection``  a change in what is expected of an agent: CUSUM (Page, 1954), ADWIN (Bifet and Gavaldà, 2007)
+``state_file``        arrays on disk with their checksum, read without trusting them; safetensors
+==================== ======================================================================================
 
 They know nothing of agents, logs and strategies, and import no room of the SDK but its errors. ``numpy`` is loaded with
 the rooms that need it; nothing here is loaded with ``router_sdk``.

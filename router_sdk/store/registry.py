@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from router_sdk.errors import ChampionMovedError
@@ -339,8 +340,9 @@ def read_agents(connection: sqlite3.Connection) -> dict[str, tuple[Status, Agent
     return {agent.name: (status, agent) for status, agent in agents}
 
 
+@lru_cache(maxsize=10_000)
 def _stored(record: str) -> Agent:
-    """An agent as it was logged; earlier releases took larger numbers."""
+    """An agent as it was logged, made once for each record; earlier releases took larger numbers."""
     fields = json.loads(record)
     for name, most in (("cost_usd", MAX_COST_USD), ("latency_ms", MAX_LATENCY_MS)):
         if fields.get(name) is not None:

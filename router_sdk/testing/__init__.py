@@ -2,9 +2,17 @@
 
 from router_sdk.evaluation.held_out import FixedContext
 from router_sdk.testing.check_strategy import check_strategy
-from router_sdk.testing.examples import make_example, many_agents, outcome_stream, revise, sample_agents, sample_tasks
+from router_sdk.testing.examples import (
+    HashedWordsEncoder,
+    make_example,
+    make_services,
+    many_agents,
+    outcome_stream,
+    revise,
+    sample_agents,
+    sample_tasks,
+)
 from router_sdk.testing.replay import Replay, replay
-from router_sdk.testing.services import HashedWordsEncoder, make_services
 
 __all__ = [
     "FixedContext",

@@ -11,8 +11,7 @@ from router_sdk.errors import FAULTS
 from router_sdk.records import Agent, AgentSet, Task
 from router_sdk.strategy import Encoder, Strategy
 from router_sdk.testing.checks import CHECKS
-from router_sdk.testing.examples import sample_agents, sample_tasks
-from router_sdk.testing.services import make_services
+from router_sdk.testing.examples import make_services, sample_agents, sample_tasks
 from router_sdk.testing.trial import Factory, Trial
 
 if TYPE_CHECKING:

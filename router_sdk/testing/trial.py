@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from router_sdk.evaluation.held_out import FixedContext
 from router_sdk.strategy import Encoder, Proposal, Strategy, StrategyServices
-from router_sdk.testing.examples import outcome_stream
-from router_sdk.testing.services import make_services
+from router_sdk.testing.examples import make_services, outcome_stream
 
 if TYPE_CHECKING:
     from pathlib import Path

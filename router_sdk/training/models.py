@@ -135,7 +135,7 @@ class Models:
         """
         return self._registry.report(self._registry.version(strategy, version))
 
-    def export(self, strategy: str, version: int, target: str | Path) -> Path:
+    def export_to(self, strategy: str, version: int, target: str | Path) -> Path:
         """Copy a version's files to a folder, with ``version.json`` and ``report.json`` beside them.
 
         ``forget`` does not reach into it.

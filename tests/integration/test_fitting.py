@@ -274,7 +274,7 @@ def test_an_exported_version_is_loaded_elsewhere(tmp_path: Path) -> None:
         teach(router)
         router.models.retrain(wait=True)
         (version,) = router.models.versions()
-        folder = router.models.export("words", 1, tmp_path / "out")
+        folder = router.models.export_to("words", 1, tmp_path / "out")
         assert folder == tmp_path / "out"
         elsewhere = Words(Words.Config(), router.strategy("words").services)
         elsewhere.load(folder)
@@ -294,13 +294,13 @@ def test_an_export_writes_over_nothing_and_gives_nothing_damaged(tmp_path: Path)
         (tmp_path / "full" / "mine").write_text("x")
         for target in (tmp_path / "full", tmp_path / "full" / "mine"):
             with pytest.raises(InvalidInputError, match="no folder, or not empty"):
-                router.models.export("words", 1, target)
+                router.models.export_to("words", 1, target)
         with pytest.raises(UnknownVersionError, match="no version 7"):
-            router.models.export("words", 7, tmp_path / "out")
+            router.models.export_to("words", 7, tmp_path / "out")
         (kept,) = (router._parts.store.folder / "versions").iterdir()
         next(path for path in kept.iterdir() if path.name != "manifest.json").write_text("{}")
         with pytest.raises(CorruptArtifactError):
-            router.models.export("words", 1, tmp_path / "out")
+            router.models.export_to("words", 1, tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
 

@@ -15,7 +15,7 @@ from router_sdk.plugin import CorruptArtifactError, Strategy, StrategyConfig, St
 from router_sdk_bert.config import BertConfig
 from router_sdk_bert.encoding.background import EncoderSlot
 from router_sdk_bert.encoding.encoder import BATCH, embed, load_encoder, open_encoder, vectors_of
-from router_sdk_bert.encoding.sealed_folder import link_sealed as link_encoder
+from router_sdk_bert.encoding.sealed_folder import link_sealed
 from router_sdk_bert.encoding.weights import read_classifier
 from router_sdk_bert.finetuning.carried_state import FILE, OLD_FILE, CarriedState, load_carried
 from router_sdk_bert.head.estimates import proposal_of
@@ -315,7 +315,7 @@ class BertStrategy(Strategy):
             self.carried.save(folder)
             own = getattr(encoder, "folder", None)
             if self._own_encoder and own is not None:
-                link_encoder(own, folder / OWN_ENCODER, without=[OLD_FILE])
+                link_sealed(own, folder / OWN_ENCODER, without=[OLD_FILE])
 
     def load(self, folder: Path) -> None:
         """Read what ``save`` wrote; a fine-tuned encoder comes with it, and the folder may go afterwards.

@@ -15,8 +15,7 @@ from pydantic import (
 )
 
 from router_sdk.plugin import AgentSet, RouteContext, StrategyConfig, Task, normal
-from router_sdk_heuristic.patterns import Keywords, Regex
-from router_sdk_heuristic.predicate import parse_predicate
+from router_sdk_heuristic.predicate import Keywords, Regex, parse_predicate
 
 RuleFunction = Callable[[Task, AgentSet, RouteContext], str | Collection[str] | None]
 """Returns the name of an agent, several, or None where the rule does not apply. It must be pure and quick."""

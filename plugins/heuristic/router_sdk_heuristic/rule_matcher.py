@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from router_sdk.plugin import normal
-from router_sdk_heuristic.patterns import Keywords, Regex
-from router_sdk_heuristic.predicate import parse_predicate
+from router_sdk_heuristic.predicate import Keywords, Regex, parse_predicate
 
 if TYPE_CHECKING:
     from router_sdk.plugin import AgentSet, RouteContext, Task

@@ -43,7 +43,7 @@ def _room(agents: AgentSet) -> int:
 
 
 class Published(NamedTuple):
-    """All that requests read, swapped by one assignment."""
+    """All that requests read, swapped by one assignment, and which publication it is."""
 
     ready: dict[Key, Proposal | None]
     sets: dict[int, AgentSet]
@@ -77,7 +77,7 @@ class ThompsonStrategy(Strategy):
         self._published = Published({}, {}, self._contexts.publish(), self._turned, self._writing)
 
     def prepare(self, agents: AgentSet) -> None:
-        """Read the agents' examples and build the proposals of every task type seen so far."""
+        """Read the agents' examples, and build the proposals of task types seen so far where agents are few."""
         self._agents = agents
         self._contexts.prepare(agents)
         # The same names may now carry other metadata, so nothing built before is kept.
@@ -94,7 +94,7 @@ class ThompsonStrategy(Strategy):
         if task.features and (kept := context.kept(task.features)) is not task.features:
             task = task.model_copy(update={"features": kept})
         belief = published.contexts.belief(task, agents, context)
-        while self._writing > published.number + 1:
+        while self._writing > published.number + 1 and published is not self._published:
             # So slow a request that two publications passed it: what it read may have been written meanwhile.
             published = self._published
             belief = published.contexts.belief(task, agents, context)
@@ -164,7 +164,7 @@ class ThompsonStrategy(Strategy):
 
     def _swap(self, ready: dict[Key, Proposal | None], sets: dict[int, AgentSet], estimates: Estimates) -> None:
         # Said before anything is written, for requests that still read the copies which are written now.
-        self._writing = number = self._published.number + 1
+        self._writing = number = self._writing + 1
         self._published = Published(ready, sets, self._contexts.publish(), estimates, number)
         if self._turned.objectives is not estimates.objectives:
             ready.clear()

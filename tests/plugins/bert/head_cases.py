@@ -7,7 +7,7 @@ from router_sdk_bert.head.prototypes import Prototype
 from router_sdk_bert.head.rows import Row
 from router_sdk_bert.strategy import BertStrategy
 
-from router_sdk.testing.services import HashedWordsEncoder
+from router_sdk.testing.examples import HashedWordsEncoder
 
 NAMES = ("billing", "coder", "analyst", "writer")
 

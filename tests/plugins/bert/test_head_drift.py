@@ -5,7 +5,7 @@ import pytest
 from head_cases import NAMES, accuracy, clusters, labelled, neighbours, new_head, rewarded
 from router_sdk_bert.head.drift import LabelShift
 
-from router_sdk.numerics.cusum import BernoulliCusum
+from router_sdk.numerics.change_detection import BernoulliCusum
 
 
 def fed(successes, expected=1.0):

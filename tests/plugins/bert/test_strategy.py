@@ -13,8 +13,7 @@ from router_sdk import Agent, Outcome, Router
 from router_sdk.errors import CorruptArtifactError, EncoderUnavailableError
 from router_sdk.records import AgentSet, Signals, Task
 from router_sdk.testing import FixedContext, check_strategy, make_services
-from router_sdk.testing.examples import make_example
-from router_sdk.testing.services import HashedWordsConfig, HashedWordsEncoder
+from router_sdk.testing.examples import HashedWordsConfig, HashedWordsEncoder, make_example
 
 AGENTS = AgentSet(
     [

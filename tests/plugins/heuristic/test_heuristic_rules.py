@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from router_sdk_heuristic import HeuristicConfig, Rule
-from router_sdk_heuristic.patterns import _forms
+from router_sdk_heuristic.predicate import _forms
 from router_sdk_heuristic.rule_matcher import RuleMatcher
 
 from router_sdk.plugin import Agent, AgentSet, Task

@@ -3,7 +3,7 @@ import pytest
 from router_sdk_thompson import ThompsonConfig, ThompsonStrategy
 from router_sdk_thompson.drift import detectors
 
-from router_sdk.numerics.adwin import river_installed
+from router_sdk.numerics.change_detection import river_installed
 from router_sdk.plugin import Agent, AgentSet, CorruptArtifactError, Task
 from router_sdk.testing import FixedContext, check_strategy, make_example, make_services
 

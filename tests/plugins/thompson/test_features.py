@@ -72,6 +72,25 @@ def test_batches_and_disk_do_not_matter(tmp_path):
         strategy().load(tmp_path)
 
 
+def test_a_request_that_two_publications_passed_asks_again():
+    made, lessons = strategy(fourier_features=0), stream(124)
+    made.learn(lessons[:120])
+    contexts, asked = made._published.contexts, []
+
+    class Slow:
+        def belief(self, *request):
+            asked.append(request)
+            found = contexts.belief(*request)
+            for lesson in lessons[120:]:
+                made.learn([lesson])
+            return found
+
+    made._published = made._published._replace(contexts=Slow())
+    slow = ask(made, {"length": 650.0, "lang": "de"})
+    assert len(asked) == 1
+    assert slow.scores == ask(made, {"length": 650.0, "lang": "de"}).scores
+
+
 @pytest.mark.parametrize("fourier", [0, 16])
 def test_a_correction_equals_never_having_erred(fourier):
     lessons = stream(100)

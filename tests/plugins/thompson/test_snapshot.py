@@ -78,6 +78,7 @@ def test_newcomers_to_a_crowd_share_the_priors_width():
     assert (means[:70], widths[:70]) == (known[::-1], seen[::-1])
     assert set(range(70, 100)) <= set(contenders)
     assert len(set(widths[70:])) == 1 < len(set(means))
+    assert reading.among_many((), x, 0.9) == ([], [], [])
 
 
 def test_what_was_saved_is_summed_in_the_same_order():

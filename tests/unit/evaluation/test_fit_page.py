@@ -4,7 +4,7 @@ from page_reader import read_page
 
 from router_sdk.evaluation.classification import Confusion
 from router_sdk.evaluation.fit_page import UNANSWERED, grids, headline, render_fit_report
-from router_sdk.pages.charts import curve_chart, heat_table
+from router_sdk.pages.page import curve_chart, heat_table
 
 CURVE = [{"epoch": float(n), "loss": 1 / n, "held_out_loss": 2 / n, "accuracy": 1 - 1 / n} for n in (1, 2, 3)]
 

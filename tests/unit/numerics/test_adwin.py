@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from router_sdk.numerics.adwin import MOST, AdwinDetector, river_installed
+from router_sdk.numerics.change_detection import MOST, AdwinDetector, river_installed
 
 needs_river = pytest.mark.skipif(not river_installed(), reason="river is an extra")
 

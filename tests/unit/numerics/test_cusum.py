@@ -1,6 +1,6 @@
 import pytest
 
-from router_sdk.numerics.cusum import BernoulliCusum, ResidualCusum, bernoulli_residual
+from router_sdk.numerics.change_detection import BernoulliCusum, ResidualCusum, bernoulli_residual
 
 
 def test_a_shift_either_way_is_found_and_found_again():

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-from typing import Any
-
 from router_sdk.plugin import CorruptArtifactError, normal
 from router_sdk_bert.config import TextPreparation
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _CHARS_PER_TOKEN = 16
 """More characters than this per token are never looked at: a text's cost is bounded, however long it is."""

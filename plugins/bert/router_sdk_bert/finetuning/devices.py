@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 

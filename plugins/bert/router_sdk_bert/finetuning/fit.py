@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from router_sdk_bert.config import BertConfig
 
 logger = logging.getLogger(__name__)
+
 PIECE = 256
 """Texts embedded, and examples learnt, between two looks at whether to stop."""
 TRAINED = 0.8

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from router_sdk.numerics.cusum import BernoulliCusum
+from router_sdk.numerics.change_detection import BernoulliCusum
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from router_sdk.numerics.cusum import BernoulliCusum
+from router_sdk.numerics.change_detection import BernoulliCusum
 from router_sdk.numerics.state_file import array_of, read_state, write_state
 from router_sdk.plugin import CorruptArtifactError
 from router_sdk_bert.head.analytic import AnalyticHead, AnalyticSnapshot

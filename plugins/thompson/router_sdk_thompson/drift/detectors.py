@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from router_sdk.numerics.adwin import AdwinDetector, river_installed
-from router_sdk.numerics.cusum import ResidualCusum
+from router_sdk.numerics.change_detection import AdwinDetector, ResidualCusum, river_installed
 
 if TYPE_CHECKING:
     from router_sdk_thompson.config import ThompsonConfig

@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.numerics.cusum import bernoulli_residual
+from router_sdk.numerics.change_detection import bernoulli_residual
 from router_sdk_thompson.drift.detectors import MISFIT, Detector, new_detector, restored_detector, threshold_of
 from router_sdk_thompson.drift.fading import KEPT
 

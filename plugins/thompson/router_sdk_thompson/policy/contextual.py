@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from router_sdk.plugin import CorruptArtifactError, InvalidConfigError
+from router_sdk.plugin import DEFAULT_TASK_TYPE, CorruptArtifactError, InvalidConfigError
 from router_sdk_thompson.features.hashed_text import TEXT_TAG, TextFeatures, text_ids
 from router_sdk_thompson.labels import changes, first_reward
 from router_sdk_thompson.policy.fourier_selection import WARM_UP, FourierSelection
@@ -24,7 +24,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from router_sdk.plugin import AgentSet, Example, ExampleColumns, FeatureValue, RouteContext, StrategyServices, Task
+    from router_sdk.plugin import (
+        AgentSet,
+        Encoder,
+        Example,
+        ExampleColumns,
+        FeatureValue,
+        RouteContext,
+        StrategyServices,
+        Task,
+    )
     from router_sdk_thompson.config import ThompsonConfig
     from router_sdk_thompson.labels import Change
     from router_sdk_thompson.policy.fourier_selection import FourierSnapshot
@@ -34,6 +43,8 @@ if TYPE_CHECKING:
 
 
 ALWAYS = 8
+MANY = 4
+"""Outcomes from which on it costs less to encode their embeddings together."""
 NO_FEATURES: Mapping[str, FeatureValue] = {}
 
 
@@ -172,21 +183,31 @@ class ContextualPolicy:
 
     def learn(self, examples: Sequence[Example]) -> None:
         """Take in the examples whose tasks carry more than a type."""
-        labels, kind_of = self._config.labels, self._probe.kind
+        config, kind_of = self._config, self._probe.kind
+        encoder = None if config.encoder is None else self._services.encoders[config.encoder]
+        together = len(examples) >= MANY
+        run: list[tuple[Example, NDArray[Any]]] = []
         for example in examples:
             kind = kind_of(example)
             if kind is BARE:
                 continue
-            told = changes(example, labels)
+            has_text, has_features = kind
+            vector = self._vector(example, encoder) if has_text and encoder is not None else None
+            if together and vector is not None and _first_reward_of_a_text(example):
+                run.append((example, vector))
+                continue
+            if run:
+                self.dense.learn_first(run)
+                run = []
+            told = changes(example, config.labels)
             if not told:
                 continue
-            has_text, has_features = kind
-            if not has_text:
-                self.dense.learn(example, told, example.task, None)
-            elif self._config.encoder is None:
-                self._learn_text(example, told, has_features)
-            elif (vector := self._logged_vector(example)) is not None:
+            if not has_text or vector is not None:
                 self.dense.learn(example, told, example.task, vector)
+            elif encoder is None:
+                self._learn_text(example, told, has_features)
+        if run:
+            self.dense.learn_first(run)
 
     def learn_columns(self, columns: ExampleColumns) -> None:
         """``learn`` of a batch, which teaches nothing where no task carries more than a type."""
@@ -216,8 +237,8 @@ class ContextualPolicy:
         by_text = self.text.predicted(agent, ids, task.task_type, task.features)
         self._model_selection.note(task.task_type, reward - by_text, reward - self.dense.predicted(agent, task))
 
-    def _logged_vector(self, example: Example) -> NDArray[Any] | None:
-        encoder = self._services.encoders[str(self._config.encoder)]
+    def _vector(self, example: Example, encoder: Encoder) -> NDArray[Any] | None:
+        """The logged embedding, or what the text is encoded to now."""
         vector = example.vectors.get(encoder.tag)
         if vector is None and (text := example.task.text):
             vector = encoder.encode([text])[0]
@@ -257,3 +278,10 @@ class ContextualPolicy:
         selection = self._model_selection.current
         answers = {name: "features" if selection.second(name) else "text" for name in selection.types}
         return {"dense": self.dense.report(), "text": self.text.report(), "answers": answers}
+
+
+def _first_reward_of_a_text(example: Example) -> bool:
+    """Whether an outcome is new, says how its agent did and no more, and the task is nothing but a text."""
+    if example.previous is not None or example.reward is None or example.agent is None or example.signals.labelled:
+        return False
+    return example.task_type == DEFAULT_TASK_TYPE and not example.task.features

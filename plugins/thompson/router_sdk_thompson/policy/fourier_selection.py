@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from router_sdk_thompson.labels import first_reward
+from router_sdk_thompson.labels import Change, first_reward
 from router_sdk_thompson.policy.model_selection import ModelSelection, Selection
 from router_sdk_thompson.posteriors.over_vectors import VectorModel, VectorSnapshot
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from router_sdk.plugin import AgentSet, Example, Task
     from router_sdk_thompson.config import ThompsonConfig
-    from router_sdk_thompson.labels import Change
     from router_sdk_thompson.posteriors.belief import Belief
 
 WARM_UP = 20
@@ -80,6 +79,15 @@ class FourierSelection:
             straight.learn(example, told, task, vector)
         elif straight.events:
             self.straight = self._straight()  # so many agents that Fourier features were given up: both would be one
+
+    def learn_first(self, run: Sequence[tuple[Example, NDArray[Any]]]) -> None:
+        """``learn``, to the same bits, of many rewards at once; see ``VectorModel.learn_first``."""
+        design = self.curved.design
+        if design is not None and design.fourier is None and not self.straight.events:
+            self.curved.learn_first(run)
+        else:
+            for example, vector in run:
+                self.learn(example, [Change(str(example.agent), None, example.reward)], example.task, vector)
 
     def predicted(self, agent: str, task: Task) -> float:
         """Reward that the better one expects of an agent at a task's features, before they are learnt."""

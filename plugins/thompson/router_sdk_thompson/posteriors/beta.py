@@ -15,7 +15,7 @@ import math
 from math import sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from router_sdk.numerics.cusum import LEAST_VARIANCE, bernoulli_residual
+from router_sdk.numerics.change_detection import LEAST_VARIANCE, bernoulli_residual
 from router_sdk.plugin import CorruptArtifactError
 from router_sdk_thompson.drift.agent_evidence import AgentEvidence, checked_pair
 from router_sdk_thompson.drift.detectors import new_detector, threshold_of

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from router_sdk.numerics.cusum import bernoulli_residual
+from router_sdk.numerics.change_detection import bernoulli_residual
 from router_sdk_thompson.posteriors.belief import moderated, sigmoid
 from router_sdk_thompson.posteriors.normal_gamma import NormalGamma, add_outer
 

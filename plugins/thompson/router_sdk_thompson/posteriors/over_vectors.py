@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -12,10 +12,9 @@ from router_sdk.plugin import CorruptArtifactError
 from router_sdk_thompson.drift.detectors import MISFIT, Detector, new_detector, restored_detector, threshold_of
 from router_sdk_thompson.drift.fading import KEPT, ChangeFading, TimeFading
 from router_sdk_thompson.features.columns import Columns
-from router_sdk_thompson.features.design import Design, described
+from router_sdk_thompson.features.design import Design, FourierFeatures, described
 from router_sdk_thompson.features.memory_budget import fitting, widest
-from router_sdk_thompson.features.random_fourier import FourierFeatures
-from router_sdk_thompson.labels import SELDOM, ExclusiveLabels
+from router_sdk_thompson.labels import SELDOM, Change, ExclusiveLabels
 from router_sdk_thompson.posteriors.belief import Belief
 from router_sdk_thompson.posteriors.logistic import Logistic
 from router_sdk_thompson.posteriors.normal_gamma import NormalGamma
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
     from router_sdk.plugin import AgentSet, Example, FeatureValue, Task
     from router_sdk_thompson.config import ThompsonConfig
-    from router_sdk_thompson.labels import Change
 
 ARRAYS = ("mean", "sigma", "count", "residual", "early")
 """What is saved as npy."""
@@ -58,11 +56,10 @@ class VectorSnapshot(NamedTuple):
         config, posterior, seed = self.config, self.posterior, ""
         x = np.zeros(self.width + 1, np.float32)
         factor = self.design.encode_into(x[:-1], vector, described(task))
-        contenders = None
         if posterior.crowded:
             means, widths, contenders = posterior.among_many(agents.names, x, config.exploration, factor)
         else:
-            means, widths = posterior.scores(agents.names, x, config.exploration, factor)
+            (means, widths), contenders = posterior.scores(agents.names, x, config.exploration, factor), None
         if config.sampling == "independent":
             seed = f"{self.seed}\0{self.events}\0{x[:-1].tobytes().hex()}"
         return Belief("features", means, widths, posterior.counts, seed, config.likelihood == "logistic", contenders)
@@ -164,12 +161,7 @@ class VectorModel:
         if settling or newcomers:
             design = self._make_room(design, len(rows) + len(newcomers), settling)
         self.events += 1
-        share = self.time_fading.advance(example.at)
-        if share < 1.0:
-            posterior.fade(list(rows), share)
-            self.buffer.touch_all(rows.values())
-        if self.change_fading.changed:
-            self._fade_changed(posterior)
+        self._fade(example.at)
         x = None if example.previous is None else self._early_features(example, design)
         if x is None:
             x = design.encode(vector, features)
@@ -187,14 +179,49 @@ class VectorModel:
             else:
                 posterior.observe(row, x, old, -weight)
         if example.revision == 0 and len(told) == 1 and (reward := told[0].new) is not None:
-            self.exclusive_labels.note(example.propensity, reward)
-            if reward >= SUCCESS and self.exclusive_labels.whims >= LEAST_WHIMS:
-                self._teach_others(example, x, reward * weight)
+            self._teach_others(example, x, reward, weight)
 
-    def _teach_others(self, example: Example, x: NDArray[np.float64], weight: float) -> None:
+    def learn_first(self, run: Sequence[tuple[Example, NDArray[Any]]]) -> None:
+        """``learn``, to the same bits, of rewards that are the first of their decisions, over embeddings alone.
+
+        They are encoded together, and of each is asked only what may differ from one to the next.
+
+        Args:
+            run: Examples with an agent, a reward and no label, and their embeddings, oldest first.
+        """
+        xs = None if self.design is None else self.design.encode_embeddings([vector for _, vector in run])
+        posterior, rows, touch = self.posterior, self.posterior.rows, self.buffer.touch
+        for place, (example, _) in enumerate(run):
+            agent, reward = cast("str", example.agent), cast("float", example.reward)
+            if xs is None or agent not in rows:  # of a newcomer's features some may have to be given up
+                for each, vector in run[place:]:
+                    self.learn(each, [Change(str(each.agent), None, each.reward)], each.task, vector)
+                return
+            self.events += 1
+            self._fade(example.at)
+            row, x, weight = rows[agent], xs[place], self.time_fading.weight(example.first_at)
+            touch(row, None)
+            self._watch(posterior, agent, posterior.observe(row, x, reward, weight))
+            self._teach_others(example, x, reward, weight)
+
+    def _fade(self, at: float) -> None:
+        """Let what is older than this moment fade, and what is known of agents that changed."""
+        posterior, share = self.posterior, self.time_fading.advance(at)
+        if share < 1.0:
+            posterior.fade(list(posterior.rows), share)
+            self.buffer.touch_all(posterior.rows.values())
+        if self.change_fading.changed:
+            for agent, kept in self.change_fading.due(self.events):
+                self.buffer.touch(posterior.row(agent), None)
+                posterior.fade([agent], kept)
+
+    def _teach_others(self, example: Example, x: NDArray[np.float64], reward: float, weight: float) -> None:
         """Where tasks belong to few agents, tell the others that think this one theirs that it probably is not."""
+        self.exclusive_labels.note(example.propensity, reward)
+        if reward < SUCCESS or self.exclusive_labels.whims < LEAST_WHIMS:
+            return
         rate, posterior = self.exclusive_labels.verdict(), self.posterior
-        weight *= self.config.rival_weight
+        weight *= reward * self.config.rival_weight
         if rate is None or not weight:
             return
         expected, rows = posterior.expected(x), posterior.rows
@@ -207,11 +234,6 @@ class VectorModel:
     def _early_features(self, example: Example, design: Design) -> NDArray[np.float64] | None:
         early = self.early.get(example.decision_id)
         return None if early is None else np.pad(early, (0, design.width - len(early)))
-
-    def _fade_changed(self, posterior: NormalGamma) -> None:
-        for agent, kept in self.change_fading.due(self.events):
-            self.buffer.touch(posterior.row(agent), None)
-            posterior.fade([agent], kept)
 
     def predicted(self, agent: str, task: Task, vector: NDArray[Any] | None) -> float:
         """Reward expected of an agent at a task's features, before they are learnt."""

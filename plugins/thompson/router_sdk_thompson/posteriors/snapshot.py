@@ -53,6 +53,7 @@ class LinearSnapshot:
         noises: the noise as an array; all three are kept up only where there are more rows than ``LONG``.
         count: Observations of each row. It and the noise are lists: each number is read and written by itself.
         noise: Variance of each agent's reward around its mean.
+        crowded: Whether there are so many agents that ``among_many`` answers for ``scores``; kept up by ``catch_up``.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class LinearSnapshot:
         self.rows: dict[str, int] = {}
         self._free: list[int] = []
         self._version = 0  # Counts changes of `rows`.
+        self.crowded = False
         self._allocate(rows, width)
 
     def _allocate(self, rows: int, width: int) -> None:
@@ -123,11 +125,6 @@ class LinearSnapshot:
         widths.append(reach * sqrt(self.guess * float(x.dot(x)) / self.ridge))
         return [offset + factor * means[row] for row in order], [widths[row] for row in order]
 
-    @property
-    def crowded(self) -> bool:
-        """Whether there are so many agents that ``among_many`` answers for ``scores``."""
-        return len(self.rows) + len(self._free) > LONG
-
     def among_many(
         self, agents: Sequence[str], x: NDArray[Any], alpha: float, factor: float = 1.0
     ) -> tuple[list[float], list[float], list[int]]:
@@ -139,6 +136,8 @@ class LinearSnapshot:
         asked, version, order, straight, used, _ = self._asked
         if asked is not agents or version != self._version:
             order, straight, used, _ = self._order(agents)
+        if not order:
+            return [], [], []
         x, alpha = x[: self.width], alpha * self.closer * factor
         means = self.flat[:used].dot(x)
         means *= factor
@@ -199,7 +198,7 @@ class LinearSnapshot:
             self.count[row], self.noise[row] = source.count[row], source.noise[row]
         if self._version != source._version:
             self.rows, self._free = dict(source.rows), list(source._free)
-            self._version = source._version
+            self._version, self.crowded = source._version, len(self.rows) + len(self._free) > LONG
 
 
 class Buffered(Protocol):
