@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,19 +15,6 @@ if TYPE_CHECKING:
     Carried = tuple[Task, Mapping[str, NDArray[Any]]]
 
 Numbers = Sequence[float | None]
-N = TypeVar("N", str, str | None)
-
-
-class Coded(NamedTuple, Generic[N]):
-    """A column of names.
-
-    Attributes:
-        names: Those that occur, in the order in which they first do.
-        codes: Which of them stands in each place, integers of shape ``(n,)``.
-    """
-
-    names: tuple[N, ...]
-    codes: NDArray[Any]
 
 
 class ExampleColumns:
@@ -102,22 +89,6 @@ class ExampleColumns:
             return self._peek([self.decision_seq[place] for place in places])
         return [(example.task, example.vectors) for example in (self.examples[place] for place in places)]
 
-    @cached_property
-    def agents(self) -> Coded[str | None]:
-        """``agent`` as codes."""
-        return _coded(self.agent)
-
-    @cached_property
-    def task_types(self) -> Coded[str]:
-        """``task_type`` as codes."""
-        return _coded(self.task_type)
-
-    def array(self, name: str) -> NDArray[Any]:
-        """A column of numbers as float64, shape ``(n,)``; NaN is what is not known."""
-        import numpy as np
-
-        return np.array(getattr(self, name), dtype=np.float64)
-
 
 def cells_of(example: Example) -> tuple[Any, ...]:
     """What stands of one example in the columns, in their order."""
@@ -138,11 +109,3 @@ def _says_more(example: Example) -> bool:
         or said.agent is not None
         or example.first_at != example.at
     )
-
-
-def _coded(column: Sequence[N]) -> Coded[N]:
-    import numpy as np
-
-    names = tuple(dict.fromkeys(column))
-    place = {name: code for code, name in enumerate(names)}
-    return Coded(names, np.fromiter(map(place.__getitem__, column), np.intp, len(column)))
