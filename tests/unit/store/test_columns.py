@@ -118,12 +118,6 @@ def test_an_agent_that_was_added_afresh_has_no_past_in_columns(log):
     assert found == [example for batch in read(log, ReadWhole(), 50) for example in batch.examples]
 
 
-def test_names_are_coded_and_numbers_that_are_not_known_are_nan(log):
-    for agent, quality in (("b", 0.5), ("a", None), ("b", 0.25)):
-        log.tell(log.decide(agent=agent), **({"latency_ms": 1.0} if quality is None else {"quality": quality}))
-    (batch,) = read(log, OutcomeReward(), 100)
-
-
 def test_nothing_in_the_log_is_no_column(log):
     assert list(read(log, OutcomeReward(), 100)) == []
     log.decide()
