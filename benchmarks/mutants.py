@@ -44,7 +44,7 @@ ROOMS = [
     "router_sdk/training/selection.py",
     "router_sdk/training/worker.py",
     "router_sdk/routing/agents.py",
-    "router_sdk/rewards.py",
+    "router_sdk/rewards/outcome.py",
 ]
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q"]
 
