@@ -266,7 +266,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--baseline", type=Path, default=BASELINE, help="what to compare with")
     parser.add_argument("--write", action="store_true", help="make what is found the baseline")
     told = parser.parse_args(argv)
-    baseline = json.loads(told.baseline.read_text(encoding="utf-8")) if told.baseline.is_file() else {}
+    if not (told.write or told.baseline.is_file()):
+        parser.error(f"--baseline {told.baseline}: there is no such file; --write makes one")
+    try:
+        baseline = json.loads(told.baseline.read_text(encoding="utf-8")) if told.baseline.is_file() else {}
+    except ValueError as error:
+        parser.error(f"--baseline {told.baseline}: it is no baseline: {error}")
     found = run(told.only or list(CASES))
     lines = compare(found, baseline)
     show(lines)

@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from router_sdk.errors import StoreUnavailableError
+from router_sdk.errors import InvalidInputError, StoreUnavailableError
 
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 DRAFT = ".draft-"
 """How the name of what is being written begins."""
+_SQLITE = b"SQLite format 3\0"
+_BESIDE_DATABASE = ("-wal", "-shm", "-journal", "-lock")
 
 
 @contextmanager
@@ -85,6 +87,29 @@ def write_private(path: Path, content: str | bytes, *, durably: bool = False) ->
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+
+def may_be_written(path: Path) -> Path:
+    """The file that a path leads to, through symbolic links, where something else may take its place.
+
+    A store is never written over, nor what stands beside it, and neither is a device.
+
+    Raises:
+        InvalidInputError: if it may not.
+    """
+    try:
+        path = path.resolve()
+        if path.exists() and not path.is_file():
+            raise InvalidInputError(f"cannot write {path}: it is no plain file")
+        for suffix in ("", *_BESIDE_DATABASE):
+            database = path.with_name(path.name.removesuffix(suffix))
+            if path.name.endswith(suffix) and database.is_file():
+                with database.open("rb") as file:
+                    if file.read(len(_SQLITE)) == _SQLITE:
+                        raise InvalidInputError(f"cannot write {path}: a database stands there; give another name")
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"cannot write {str(path)!r:.300}: {error}") from error
+    return path
 
 
 def parse_object(content: bytes) -> dict[str, Any]:

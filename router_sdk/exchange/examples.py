@@ -35,6 +35,8 @@ class Examples(History):
 
     def filter(self, keep: Callable[[Example], bool]) -> Iterator[Example]:
         """Those that ``keep`` says yes to, oldest first, read as they are asked for."""
+        if not callable(keep):
+            raise InvalidInputError(f"keep: expected a function of an example, got {keep!r:.60}")
         return (example for example in self if keep(example))
 
     def ask_about(self, n: int = 10) -> list[Decision]:
@@ -42,8 +44,8 @@ class Examples(History):
 
         ``n`` says how many, and must be at least 1.
         """
-        if n < 1:
-            raise InvalidInputError(f"n: must be at least 1, got {n}")
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise InvalidInputError(f"n: must be a whole number of at least 1, got {n!r:.60}")
         self._store.writer.flush()
         return most_telling(self._store, n)
 

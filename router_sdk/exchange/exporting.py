@@ -21,7 +21,7 @@ from pydantic_core import from_json
 from router_sdk.errors import InvalidInputError, StoreUnavailableError
 from router_sdk.exchange.lines import COLUMNS, cells, dumped, fresh_line, line_of
 from router_sdk.exchange.reading import read_rows
-from router_sdk.private_files import write_private
+from router_sdk.private_files import may_be_written, write_private
 
 if TYPE_CHECKING:
     from router_sdk.exchange.history import History
@@ -128,6 +128,7 @@ def export_examples(
         raise InvalidInputError(f"cannot write {str(path)!r}: its folder does not exist")
     if path.is_dir():
         raise InvalidInputError(f"cannot write {path}: it is a folder")
+    path = may_be_written(path)
     ids: list[str] = []
     rows = _chats(history, form, options, ids, lists) if form in CHAT else _everything(history, options, ids)
     with replacing(path) as file:
@@ -254,8 +255,12 @@ def existing_pairs(path: Path, form: str) -> Iterator[Row]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[TextIO]:
-    """A file to write that takes its place once it is whole."""
-    draft = _draft_of(path)
+    """A file to write that takes its place once it is whole.
+
+    Raises:
+        InvalidInputError: if it cannot be written, or what stands there is no plain file, or a database.
+    """
+    draft = _draft_of(path := may_be_written(path))
     try:
         draft.unlink(missing_ok=True)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -269,7 +274,7 @@ def replacing(path: Path) -> Iterator[TextIO]:
 
 
 def _draft_of(path: Path) -> Path:
-    return path.with_name(path.name + ".part")
+    return path.with_name(f".{path.name}.part")
 
 
 def note_export(lists: Path, path: Path, form: str, ids: list[str], *, draft: bool = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from array import array
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, overload
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from router_sdk.store import Store
 
 _CHUNK = 1_000
+_MOST = 2**63 - 1
+"""What SQLite can count to."""
 _JOINED = "FROM decisions d WHERE EXISTS (SELECT 1 FROM outcomes o WHERE o.decision_id = d.decision_id)"
 
 
@@ -44,7 +47,12 @@ class History(Sequence[Example]):
 
     def _seqs(self, order: str, limit: int, offset: int) -> list[int]:
         query = f"SELECT d.seq {_JOINED} ORDER BY d.seq {order} LIMIT ? OFFSET ?"
-        return [row[0] for row in self._store.reader.query(lambda c: c.execute(query, (limit, offset)).fetchall())]
+        return [
+            row[0]
+            for row in self._store.reader.query(
+                lambda c: c.execute(query, (min(limit, _MOST), min(offset, _MOST))).fetchall()
+            )
+        ]
 
     def __len__(self) -> int:
         count: int = self._store.reader.query(lambda c: c.execute(f"SELECT count(*) {_JOINED}").fetchone())[0]
@@ -55,13 +63,15 @@ class History(Sequence[Example]):
     @overload
     def __getitem__(self, index: slice) -> list[Example]: ...
     def __getitem__(self, index: int | slice) -> Example | list[Example]:
-        if isinstance(index, int):
-            seqs = self._seqs("ASC", 1, index) if index >= 0 else self._seqs("DESC", 1, -index - 1)
+        if not isinstance(index, slice):
+            place = operator.index(index)
+            seqs = self._seqs("ASC", 1, place) if place >= 0 else self._seqs("DESC", 1, -place - 1)
             if not seqs:
-                raise IndexError(f"no example {index}")
+                raise IndexError(f"no example {place}")
             return self._newest(seqs)[0]
-        if index.start is not None and index.start < 0 and index.stop is None and index.step in (None, 1):
-            return self._newest(self._seqs("DESC", -index.start, 0))
+        first = 0 if index.start is None else operator.index(index.start)
+        if first < 0 and index.stop is None and index.step in (None, 1):
+            return self._newest(self._seqs("DESC", -first, 0))
         start, stop, step = index.indices(len(self))
         low, high = (start, stop) if step > 0 else (stop + 1, start + 1)
         found = self._newest(self._seqs("ASC", max(high - low, 0), low))

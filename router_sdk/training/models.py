@@ -123,8 +123,8 @@ class Models:
         Raises:
             UnknownStrategyError: if the chain has none of that name.
         """
-        names = [self._chain.stage(strategy).name] if strategy else [stage.name for stage in self._chain.stages]
-        return [version for name in names for version in self._registry.versions(name)]
+        stages = self._chain.stages if strategy is None else [self._chain.stage(strategy)]
+        return [version for stage in stages for version in self._registry.versions(stage.name)]
 
     def report(self, strategy: str, version: int) -> FitReport:
         """What the fit of a version measured: curves, confusion before and after, forgetting.
@@ -153,6 +153,8 @@ class Models:
             CorruptArtifactError: if a file is missing or does not match its checksum.
             InvalidInputError: if the target is something else.
         """
+        if not isinstance(target, str | Path):
+            raise InvalidInputError(f"target: expected a folder's path, got {target!r:.60}")
         return self._registry.export(self._registry.version(strategy, version), Path(target))
 
     # -- which one serves

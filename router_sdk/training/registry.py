@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import tempfile
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.errors import CorruptArtifactError, InvalidInputError, UnknownVersionError
-from router_sdk.private_files import make_private, private_folder, write_private
+from router_sdk.errors import CorruptArtifactError, InvalidInputError, StoreUnavailableError, UnknownVersionError
+from router_sdk.private_files import DRAFT, PRIVATE_FOLDER, write_private
 from router_sdk.store.artifacts import (
     check_artifact,
     entry,
@@ -37,8 +39,6 @@ from router_sdk.store.registry import (
 from router_sdk.training.fit import read_report, write_report
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from router_sdk.evaluation.fit_report import FitReport
     from router_sdk.gate import GateReport
     from router_sdk.records import ModelVersion
@@ -180,17 +180,26 @@ class Registry:
         """
         folder = self._files(version)
         check_artifact(folder)
-        target = target.expanduser().absolute()
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise InvalidInputError(f"{target} is no folder, or not empty; an export needs one of its own")
         try:
-            make_private(private_folder(target))
-            shutil.copytree(folder, target, dirs_exist_ok=True)
-            write_private(target / "version.json", json.dumps(version.to_dict()))
-            with suppress(CorruptArtifactError):  # a lost report keeps no version here
-                write_report(self.report(version), target / "report.json")
-        except OSError as error:
-            raise InvalidInputError(f"cannot write to {target}: {error.strerror}") from error
+            target = target.expanduser().resolve()
+            if self._store.folder.resolve() in (target, *target.parents):
+                raise InvalidInputError(f"{target} belongs to the store, which tidies it; give another place")
+            if target.exists() and (not target.is_dir() or any(target.iterdir())):
+                raise InvalidInputError(f"{target} is no folder, or not empty; an export needs one of its own")
+            draft = Path(tempfile.mkdtemp(prefix=DRAFT, dir=target.parent))
+            try:
+                shutil.copytree(folder, draft, dirs_exist_ok=True, copy_function=shutil.copyfile)
+                draft.chmod(PRIVATE_FOLDER)
+                write_private(draft / "version.json", json.dumps(version.to_dict()))
+                with suppress(CorruptArtifactError):  # a lost report keeps no version here
+                    write_report(self.report(version), draft / "report.json")
+                draft.replace(target)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+        except InvalidInputError:
+            raise
+        except (OSError, ValueError, RuntimeError, StoreUnavailableError) as error:
+            raise InvalidInputError(f"cannot write to {str(target)!r:.300}: {error}") from error
         return target
 
     def _report_path(self, version: ModelVersion) -> Path:

@@ -292,9 +292,17 @@ def test_an_export_writes_over_nothing_and_gives_nothing_damaged(tmp_path: Path)
         router.models.retrain(wait=True)
         (tmp_path / "full").mkdir()
         (tmp_path / "full" / "mine").write_text("x")
-        for target in (tmp_path / "full", tmp_path / "full" / "mine"):
-            with pytest.raises(InvalidInputError, match="no folder, or not empty"):
+        beside = router._parts.store.folder / "versions" / "mine"
+        refused = {
+            tmp_path / "full": "not empty",
+            tmp_path / "full" / "mine": "no folder",
+            beside: "belongs to the store",
+        }
+        refused |= {full / "mine" / "below": "cannot write", tmp_path / ("x" * 300): "cannot write"}
+        for target, words in {**refused, "a\0b": "cannot write", "~nobodyatall/x": "cannot write", 5: "target"}.items():
+            with pytest.raises(InvalidInputError, match=words):
                 router.models.export_to("words", 1, target)
+        assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith("r.db")) == ["full"]
         with pytest.raises(UnknownVersionError, match="no version 7"):
             router.models.export_to("words", 7, tmp_path / "out")
         (kept,) = (router._parts.store.folder / "versions").iterdir()

@@ -14,6 +14,7 @@ from router_sdk.cli.commands.exchange import MapOption, mapping_of_data
 from router_sdk.cli.invocation import Invocation
 from router_sdk.cli.tables import counted, milliseconds, note, pairs, share, table, visible, word
 from router_sdk.errors import InvalidInputError
+from router_sdk.private_files import may_be_written
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -69,7 +70,7 @@ def demo(
         store=invocation.store,
         **length,
     )
-    _check_writable(out)
+    _check_writable(may_be_written(out))
     with invocation.screen.progress("starting") as tell:
         report = run_demo(config, tell)
     out.write_text(render_page(report), encoding="utf-8")

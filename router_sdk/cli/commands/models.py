@@ -27,6 +27,7 @@ from router_sdk.cli.invocation import Invocation
 from router_sdk.cli.tables import NOTHING, note, table, visible, word
 from router_sdk.errors import FitError, InvalidInputError, UnknownVersionError
 from router_sdk.evaluation.fit_page import render_fit_report
+from router_sdk.private_files import may_be_written
 from router_sdk.training.trainer import not_trainable, trainable
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ def report(
         found = router.models.report(strategy, version or known[-1].version)
     target = out or Path(f"{strategy}-{found.version}.html")
     try:
-        target.write_text(render_fit_report(found), encoding="utf-8")
+        may_be_written(target).write_text(render_fit_report(found), encoding="utf-8")
     except OSError as error:
         raise InvalidInputError(f"--out {target}: {error.strerror}") from error
     invocation.screen.show({**found.to_dict(), "page": str(target)}, lambda: [f"The page: {target}"])

@@ -1,6 +1,7 @@
 import csv
 import gzip
 import json
+import os
 
 import pytest
 from hypothesis import given
@@ -264,3 +265,20 @@ def test_labels_scores_and_none_are_learnt(make_router):
         ("analyst", "default"): (1, 1_000),
         (None, "default"): (1, 1_000),
     }
+
+
+def test_an_export_takes_the_place_of_no_store_and_no_device(make_router, store_path, tmp_path):
+    router = make_router([Counting])
+    router.observe("x", "billing", Outcome(quality=1.0))
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "real.jsonl")
+    beside = [store_path.with_name(store_path.name + suffix) for suffix in ("", "-wal", "-lock")]
+    os.mkfifo(tmp_path / "fifo")
+    for target in (*beside, tmp_path / "fifo", tmp_path / "a\0b"):
+        with pytest.raises(InvalidInputError, match="cannot write"):
+            router.examples.export(target)
+    assert router.examples.export(tmp_path / "link.jsonl") == 1
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert len((tmp_path / "real.jsonl").read_text().splitlines()) == 1
+    (tmp_path / "mine.jsonl.part").write_text("mine")
+    router.examples.export(tmp_path / "mine.jsonl")
+    assert (tmp_path / "mine.jsonl.part").read_text() == "mine"

@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from router_sdk import Outcome, Router
+from router_sdk.errors import InvalidInputError
 
 from ..doubles import Counting
 
@@ -85,3 +87,24 @@ def test_it_is_filtered_lazily_and_in_order(router):
     found = router.examples.filter(lambda example: example.signals.quality > 0.5)
     assert next(found).task.text == "task 7"
     assert texts(found) == ALL[8:]
+
+
+@pytest.mark.parametrize("index", [np.int64(-1), 10**30, -(10**30)])
+def test_any_whole_number_is_an_index(router, index):
+    if abs(index) > SIZE:
+        with pytest.raises(IndexError):
+            router.examples[index]
+        assert texts(router.examples[index:]) == ALL[index:]
+    else:
+        assert router.examples[index].task.text == ALL[index]
+        assert texts(router.examples[index:]) == ALL[index:]
+
+
+@pytest.mark.parametrize("index", ["x", None, 1.5])
+def test_what_is_no_number_is_no_index(router, index):
+    with pytest.raises(TypeError):
+        router.examples[index]
+    with pytest.raises(InvalidInputError, match="keep: expected a function"):
+        router.examples.filter(index)
+    with pytest.raises(InvalidInputError, match="n: must be a whole number"):
+        router.examples.ask_about(index)
