@@ -293,6 +293,7 @@ def test_an_export_writes_over_nothing_and_gives_nothing_damaged(tmp_path: Path)
         (tmp_path / "full").mkdir()
         (tmp_path / "full" / "mine").write_text("x")
         beside = router._parts.store.folder / "versions" / "mine"
+        full = tmp_path / "full"
         refused = {
             tmp_path / "full": "not empty",
             tmp_path / "full" / "mine": "no folder",

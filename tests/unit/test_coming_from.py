@@ -89,7 +89,7 @@ def test_the_calls_are_such_as_can_be_made(make_router, tmp_path):
         "texts": ["x", "y"],
         "labels": ["a", "b"],
     }
-    calls = sorted((code for code in EXPRESSIONS if "..." not in code), key=lambda code: "import_examples" in code)
+    calls = sorted((code for code in EXPRESSIONS if "..." not in code), key=lambda code: "import_from" in code)
     assert len(calls) > 15
     for code in calls:
         eval(code, names)

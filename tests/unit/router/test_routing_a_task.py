@@ -199,7 +199,7 @@ def test_after_close_every_call_says_so(make_router, tmp_path, store):
         "remove_agent": lambda: router.remove_agent("billing"),
         "fit": lambda: router.fit(["x"], ["billing"]),
         "evaluate": lambda: router.evaluate(["x"], ["billing"]),
-        "export_examples": lambda: router.examples.export(tmp_path / "out.jsonl"),
+        "examples.export": lambda: router.examples.export(tmp_path / "out.jsonl"),
         "flush": router.flush,
         "snapshot": router.snapshot,
         "forget": lambda: router.forget("s"),
