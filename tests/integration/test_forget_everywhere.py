@@ -434,7 +434,7 @@ def test_exports_of_killed_processes_are_reached(store, tmp_path, monkeypatch, s
         with suppress(Killed):
             router.examples.export(path)
         monkeypatch.undo()
-        path.with_name("out.jsonl.part").write_text(SECRET)  # which a killed process cannot clear away
+        path.with_name(".out.jsonl.part").write_text(SECRET)  # which a killed process cannot clear away
         assert SECRET in path.read_text()
         router.forget(SESSION)
     assert SECRET not in path.read_text()
