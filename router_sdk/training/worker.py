@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from router_sdk.errors import FAULTS, FitError, FitStoppedError, RouterError, TooFewExamplesError
 from router_sdk.evaluation.fit_report import FitReport, fit_report
 from router_sdk.evaluation.held_out import HeldOut, held_out_evaluation, summarised
+from router_sdk.lifetime import no_fork
 from router_sdk.plugins import PluginRegistry
 from router_sdk.private_files import PRIVATE_FILE, private_folder
 from router_sdk.records import Agent, AgentSet
@@ -224,7 +225,8 @@ def fit_in_child(folder: Path, device: str, fit: Fit) -> None:
         FitStoppedError: if it was told to stop.
         FitError: if the child failed or was killed.
     """
-    with open(folder / _ERRORS, "wb", opener=lambda path, flags: os.open(path, flags, PRIVATE_FILE)) as errors:
+    errors = open(folder / _ERRORS, "wb", opener=lambda path, flags: os.open(path, flags, PRIVATE_FILE))  # noqa: SIM115
+    with errors, no_fork():  # a fork in between would inherit the pipes' other ends, and we would wait for its end, too
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", "router_sdk.training.worker", str(folder / REQUEST)],
             stdin=subprocess.DEVNULL,

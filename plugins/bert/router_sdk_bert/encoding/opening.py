@@ -243,13 +243,14 @@ def _in_child(settings: EncoderSettings, folder: Path, stopped: Stopped) -> None
     with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as said:
         asked.write(json.dumps({"folder": str(folder), "settings": own}).encode())
         asked.seek(0)
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-m", _EXPORT],
-            stdin=asked,
-            stdout=subprocess.DEVNULL,
-            stderr=said,
-            env={**os.environ, "PYTHONPATH": _import_path()},
-        )
+        with no_fork():  # a fork in between would inherit the pipe by which Popen learns that the child has started
+            child = subprocess.Popen(
+                [sys.executable, "-P", "-m", _EXPORT],
+                stdin=asked,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                env={**os.environ, "PYTHONPATH": _import_path()},
+            )
         try:
             _wait(child, stopped)
         finally:
