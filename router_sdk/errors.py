@@ -155,6 +155,9 @@ class NoEligibleAgentError(RouterError):
 class RouterClosedError(RouterError):
     """The router was closed; make a new one on the same store."""
 
+    def __init__(self, words: str = "the router was closed; make a new one on the same store") -> None:
+        super().__init__(words)
+
 
 class PluginError(RouterError):
     """A plugin is at fault."""

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 Observation = tuple[Task, str | None, Outcome | None]
 """A task, who did it or None where nobody fitted, and what came of it."""
 
-_GROUP = 64
 _METRICS_ALONE = (
     "outcomes that hold metrics alone (%s) teach nothing; report success, quality or feedback beside them, or state "
     'what is good: reward_metrics={"%s": {"goal": "min", "low": 0.0, "high": 1.0}}'
@@ -70,7 +69,7 @@ class Recorder:
     def record(self, decision: Decision | str, outcome: Outcome, outcome_id: str | None, tenant: str | None) -> None:
         """Log what happened; returns only when it is on disk, see ``Router.record``."""
         self.store.writer.append((self.entry(decision, outcome, outcome_id, tenant),))
-        self._recorded([_id_of(decision)], outcome)
+        self._recorded([(_id_of(decision), outcome)])
 
     async def arecord(
         self, decision: Decision | str, outcome: Outcome, outcome_id: str | None, tenant: str | None
@@ -82,14 +81,14 @@ class Recorder:
             entry = await asyncio.to_thread(self.entry, decision, outcome, outcome_id, tenant)
         await self.store.writer.aappend((entry,))
         if self._learn_now:
-            await asyncio.to_thread(self._recorded, [_id_of(decision)], outcome)
+            await asyncio.to_thread(self._recorded, [(_id_of(decision), outcome)])
         else:
-            self._recorded([_id_of(decision)], outcome)
+            self._recorded([(_id_of(decision), outcome)])
 
     def record_all(self, decision_ids: Sequence[str], outcome: Outcome) -> None:
         """Log one outcome of several decisions; each group of 64 is on disk, or not, as one."""
-        self._append([self.entry(decision_id, outcome) for decision_id in decision_ids])
-        self._recorded(decision_ids, outcome)
+        self.store.append_all([self.entry(decision_id, outcome) for decision_id in decision_ids])
+        self._recorded((decision_id, outcome) for decision_id in decision_ids)
 
     def entry(
         self,
@@ -105,7 +104,7 @@ class Recorder:
         With a tenant and an id it reads the log. It was said now, or at a time.
         """
         if self.closed:
-            raise RouterClosedError("the router was closed; make a new one on the same store")
+            raise RouterClosedError
         if outcome_id is not None:
             outcome_id = check_key(outcome_id, "outcome_id")
         for name in (outcome.correct_agent, outcome.agent):
@@ -131,7 +130,7 @@ class Recorder:
     def observe(self, observed: Sequence[Observation]) -> list[Decision]:
         """Log decisions that somebody else made, with what is known of their outcomes, in groups of 64."""
         decisions = [self.observation(task, agent) for task, agent, _ in observed]
-        self._append(
+        self.store.append_all(
             [
                 Entry(decision=decision) if outcome is None else self.entry(decision, outcome)
                 for decision, (_, _, outcome) in zip(decisions, observed, strict=True)
@@ -139,7 +138,7 @@ class Recorder:
         )
         for decision, (_, _, outcome) in zip(decisions, observed, strict=True):
             if outcome is not None:
-                self._recorded([decision.decision_id], outcome)
+                self._recorded([(decision.decision_id, outcome)])
         return decisions
 
     def observation(
@@ -158,21 +157,13 @@ class Recorder:
 
     def imported(self, count: int, told: Iterable[tuple[str, Outcome]]) -> None:
         """So many outcomes were written by an import; ``told`` is read only where somebody observes."""
+        self._learner.notify(count)
+        self._recorded(told)
+
+    def _recorded(self, told: Iterable[tuple[str, Outcome]]) -> None:
+        """Tell the observers of outcomes on disk, with their decisions' ids, and learn now where that is asked for."""
         if self._observed:
             for decision_id, outcome in told:
-                self._plugins.notify("on_outcome", decision_id=decision_id, outcome=outcome)
-        self._learner.notify(count)
-        if self._learn_now:
-            self._learner.drain()
-
-    def _append(self, entries: Sequence[Entry]) -> None:
-        for start in range(0, len(entries), _GROUP):
-            self.store.writer.append(entries[start : start + _GROUP])
-
-    def _recorded(self, decision_ids: Iterable[str], outcome: Outcome) -> None:
-        """Tell the observers of an outcome on disk, and learn now where that is asked for."""
-        if self._observed:
-            for decision_id in decision_ids:
                 self._plugins.notify("on_outcome", decision_id=decision_id, outcome=outcome)
         if self._learn_now:
             self._learner.drain()

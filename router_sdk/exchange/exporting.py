@@ -258,9 +258,9 @@ def replacing(path: Path) -> Iterator[TextIO]:
     """A file to write that takes its place once it is whole.
 
     Raises:
-        InvalidInputError: if it cannot be written, or what stands there is no plain file, or a database.
+        InvalidInputError: if it cannot be written.
     """
-    draft = _draft_of(path := may_be_written(path))
+    draft = _draft_of(path)
     try:
         draft.unlink(missing_ok=True)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -120,7 +121,8 @@ class Fold:
         if batch.upto <= self.cursor or self.torn or self.aside is not None:
             return None
         columns = batch.columns
-        if len(columns) and (self.refused or columns.seq[0] <= self.cursor):
+        known = len(columns) and columns.seq[0] <= self.cursor
+        if known or (self.refused and not self.refused.keys().isdisjoint(columns.decision_id)):
             columns = ExampleColumns.of([example for example in columns.examples if self.learns(example)])
         started = time.perf_counter()
         error: str | None = None
@@ -172,8 +174,23 @@ def hurt_by(refused: Mapping[str, int], example: Example) -> bool:
 
 def apply_all(folds: Sequence[Fold], batch: Batch, kind: str) -> list[LearningEvent]:
     """Move every fold on by one batch, and return what is to be journalled; one that fails stops no other."""
-    applied = [(fold, fold.apply(batch, kind)) for fold in folds]
+    with one_core():
+        applied = [(fold, fold.apply(batch, kind)) for fold in folds]
     return [event for fold, event in applied if event is not None and fold.journalled]
+
+
+def one_core() -> AbstractContextManager[object]:
+    """Keeps BLAS to one thread for a while.
+
+    What is learnt online is small. On a busy machine a second thread of BLAS costs more than it brings, because each
+    product waits until that thread is scheduled, too: an update of ten milliseconds took seconds. The number of threads
+    is the process's, so it is set for as short as an update takes, and put back; where another thread of the program
+    holds a limit of its own, that one stands.
+    """
+    from threadpoolctl import get_cached_controller  # where nothing is learnt, nobody looks for libraries
+
+    limit: AbstractContextManager[object] = get_cached_controller().limit(limits=1, user_api="blas")
+    return limit
 
 
 def strategy_fold(

@@ -1,6 +1,6 @@
 """The folds and their view of the log: moved on, saved, restored, replaced. One thread at a time, at a pace.
 
-The pace is below: what is due how often, how much at a time, on how many cores, and how long others go first.
+The pace is below: what is due how often, how much at a time, and how long others go first.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from router_sdk.errors import FAULTS, RouterClosedError, RouterError
@@ -101,8 +100,7 @@ class Folding:
             started = time.monotonic()
             with self.lock:
                 batch = self.tail.read(cursor, head, most)
-                with one_core():
-                    events += apply_all(self._folds, batch, kind)
+                events += apply_all(self._folds, batch, kind)
             for fold in self._folds:
                 if fold.torn:
                     self._mend(fold, batch.upto)
@@ -271,20 +269,6 @@ def rest_s(worked_s: float, backlog: int) -> float:
     good where outcomes come faster than a ninth of the time could learn them.
     """
     return worked_s * _COURTESY / (1.0 + backlog / BATCH)
-
-
-def one_core() -> AbstractContextManager[object]:
-    """Keeps BLAS to one thread for a while.
-
-    What is learnt online is small. On a busy machine a second thread of BLAS costs more than it brings, because each
-    product waits until that thread is scheduled, too: an update of ten milliseconds took seconds. The number of threads
-    is the process's, so it is set for as short as an update takes, and put back; where another thread of the program
-    holds a limit of its own, that one stands.
-    """
-    from threadpoolctl import get_cached_controller  # where nothing is learnt, nobody looks for libraries
-
-    limit: AbstractContextManager[object] = get_cached_controller().limit(limits=1, user_api="blas")
-    return limit
 
 
 class Every:

@@ -116,7 +116,7 @@ class Learner:
             RouterClosedError: if the learner was closed.
         """
         if self._closed:
-            raise RouterClosedError(_CLOSED)
+            raise RouterClosedError()
         promise: Promise[T] = Promise()
         self._requests.append((work, promise))  # type: ignore[arg-type]
         if self._ended:  # the thread may not have seen it
@@ -237,7 +237,7 @@ class Learner:
     def _refuse_the_rest(self) -> None:
         """Whoever asked before the end was served, whoever asks later is told."""
         for _, promise in take(self._requests, len(self._requests)):
-            promise.fail(RouterClosedError(_CLOSED))
+            promise.fail(RouterClosedError())
 
     def _due(self) -> bool:
         """Whether enough outcomes wait, of this process or another, or one has waited long enough."""
@@ -284,6 +284,3 @@ class Learner:
     def _finish(self) -> None:
         self._catch_up()
         self.folding.save()
-
-
-_CLOSED = "the router was closed; make a new one on the same store"

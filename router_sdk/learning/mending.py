@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from router_sdk.errors import FAULTS, EncoderUnavailableError, StoreError
-from router_sdk.learning.fold import hurt_by
+from router_sdk.learning.fold import hurt_by, one_core
 from router_sdk.private_files import DRAFT, private_folder
 from router_sdk.records.record import blame
 from router_sdk.store.events import Refusal
@@ -120,7 +120,8 @@ class Mending:
     def _tried(self, examples: Sequence[Example]) -> BaseException | None:
         """Learn and save; what came in between."""
         try:
-            self._state.learn(examples)
+            with one_core():
+                self._state.learn(examples)
             self._keep()
         except NOT_THE_EVENTS_FAULT as fault:
             raise BeyondMendingError(blame(fault)) from fault

@@ -18,7 +18,7 @@ from router_sdk.errors import CorruptArtifactError
 from router_sdk.private_files import parse_object, private_folder, read_object, write_private
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import DTypeLike, NDArray
 
@@ -85,6 +85,24 @@ def read_state(folder: Path, stem: str) -> tuple[dict[str, NDArray[Any]], dict[s
         return _arrays(content), facts
     except (ValueError, KeyError) as error:
         raise CorruptArtifactError(f"{stem}.safetensors is malformed: {error}") from error
+
+
+def load_state(folder: Path, stem: str, restore: Callable[[dict[str, NDArray[Any]], dict[str, Any]], None]) -> None:
+    """Read what ``write_state`` wrote, and hand it over.
+
+    Args:
+        folder: Where it stands.
+        stem: What its files' names begin with.
+        restore: Takes arrays and facts; raises ``KeyError``, ``TypeError`` or ``ValueError`` where they do not fit.
+
+    Raises:
+        CorruptArtifactError: if a file is missing, or is not what was written, or does not fit.
+    """
+    arrays, facts = read_state(folder, stem)
+    try:
+        restore(arrays, facts)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptArtifactError(f"{stem} is malformed: {type(error).__name__}: {error}") from error
 
 
 def _arrays(content: bytes) -> dict[str, NDArray[Any]]:

@@ -13,7 +13,7 @@ from string import Template
 from typing import Literal
 
 CHART = '<figure class="chart">'
-"""How a chart begins, see ``router_sdk.pages.page``."""
+"""How a chart begins."""
 
 
 @cache

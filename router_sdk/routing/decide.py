@@ -108,7 +108,7 @@ class Decider:
     ) -> Decision:
         """Choose an agent, without logging it; ``remember`` adds it to the session's history."""
         if self.closed:
-            raise RouterClosedError("the router was closed; make a new one on the same store")
+            raise RouterClosedError
         now = time.time()
         context = RequestContext(self._shared, task, now)
         agents, notes, excluded = self._eligible(task, exclude, context)
@@ -187,7 +187,7 @@ class Decider:
     def decide_batch(self, tasks: Sequence[Task], exclude: Collection[str]) -> list[Decision]:
         """Decide for many tasks, those with the same eligible agents together; in the order of ``tasks``."""
         if self.closed:
-            raise RouterClosedError("the router was closed; make a new one on the same store")
+            raise RouterClosedError
         now = time.time()
         contexts = [RequestContext(self._shared, task, now) for task in tasks]
         groups: dict[int, list[int]] = {}

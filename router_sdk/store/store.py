@@ -11,7 +11,7 @@ from router_sdk.errors import InvalidConfigError, StoreUnavailableError, WrongTe
 from router_sdk.records import Decision
 from router_sdk.store.connection import DatabaseFile, open_looker, open_reader
 from router_sdk.store.events import DeadLetter, write_dead_letters
-from router_sdk.store.group_commit import TIMEOUT_S, LogWriter
+from router_sdk.store.group_commit import GROUP_SIZE, TIMEOUT_S, LogWriter
 from router_sdk.store.identity import IdempotencyKeys, check_id, check_tenant
 from router_sdk.store.privacy import Privacy
 from router_sdk.store.reader import LogReader
@@ -114,6 +114,11 @@ class Store:
         """An outcome as the writer takes it, with its decision where that may not be on disk yet."""
         row = outcome_row(decision_id, outcome, signals, outcome_id, tenant, at)
         return Entry(row, outcome_payload(outcome, self.privacy), decision)
+
+    def append_all(self, entries: Sequence[Entry]) -> None:
+        """Log many, as many at a time as share a transaction: each of these groups is on disk, or not, as one."""
+        for start in range(0, len(entries), GROUP_SIZE):
+            self.writer.append(entries[start : start + GROUP_SIZE])
 
     def require_tenant(self, decision: Decision | str, tenant: str) -> str | None:
         """Check that a decision is a tenant's, and return whose; one that is not logged yet is looked at when it is.

@@ -212,8 +212,6 @@ class Models:
 Vectors = Callable[["Task"], Mapping[str, "NDArray[Any]"] | None]
 """What the strategies' encoders make of a task's text, by encoder tag."""
 
-_GROUP = 64
-
 
 def write_examples(path: Path, observed: Sequence[Observation], recorder: Recorder, vectors: Vectors) -> int:
     """Write examples into a new store, from which a fit reads like from any other.
@@ -239,8 +237,7 @@ def write_examples(path: Path, observed: Sequence[Observation], recorder: Record
                 if privacy.hides_texts:
                     decision = replace(decision, vectors=vectors(task))
                 entries.append(store.entry(decision.decision_id, outcome, outcome.signals(), decision=decision))
-        for start in range(0, len(entries), _GROUP):
-            store.writer.append(tuple(entries[start : start + _GROUP]))
+        store.append_all(entries)
         tail = store.tail(recorder.reward)
         try:
             return tail.head()

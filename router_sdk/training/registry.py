@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import tempfile
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import CorruptArtifactError, InvalidInputError, StoreUnavailableError, UnknownVersionError
-from router_sdk.private_files import DRAFT, PRIVATE_FOLDER, write_private
+from router_sdk.private_files import write_private
 from router_sdk.store.artifacts import (
+    MANIFEST,
     check_artifact,
     entry,
     read_state,
@@ -182,25 +183,28 @@ class Registry:
         check_artifact(folder)
         try:
             target = target.expanduser().resolve()
-            if self._store.folder.resolve() in (target, *target.parents):
-                raise InvalidInputError(f"{target} belongs to the store, which tidies it; give another place")
-            if target.exists() and (not target.is_dir() or any(target.iterdir())):
-                raise InvalidInputError(f"{target} is no folder, or not empty; an export needs one of its own")
-            draft = Path(tempfile.mkdtemp(prefix=DRAFT, dir=target.parent))
-            try:
-                shutil.copytree(folder, draft, dirs_exist_ok=True, copy_function=shutil.copyfile)
-                draft.chmod(PRIVATE_FOLDER)
-                write_private(draft / "version.json", json.dumps(version.to_dict()))
-                with suppress(CorruptArtifactError):  # a lost report keeps no version here
-                    write_report(self.report(version), draft / "report.json")
-                draft.replace(target)
-            finally:
-                shutil.rmtree(draft, ignore_errors=True)
-        except InvalidInputError:
-            raise
-        except (OSError, ValueError, RuntimeError, StoreUnavailableError) as error:
+            taken = target.exists() and (not target.is_dir() or any(target.iterdir()))
+            at_home = target.parent.is_dir()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InvalidInputError(f"cannot write to {str(target)!r:.300}: {error}") from error
+        if self._store.folder.resolve() in (target, *target.parents):
+            raise InvalidInputError(f"{target} belongs to the store, which tidies it; give another place")
+        if taken:
+            raise InvalidInputError(f"{target} is no folder, or not empty; an export needs one of its own")
+        if not at_home:
+            raise InvalidInputError(f"cannot write to {target}: its folder does not exist")
+        try:
+            write_artifact(target, partial(self._copy, version, folder))
+        except StoreUnavailableError as error:
             raise InvalidInputError(f"cannot write to {str(target)!r:.300}: {error}") from error
         return target
+
+    def _copy(self, version: ModelVersion, folder: Path, draft: Path) -> None:
+        shutil.copytree(folder, draft, dirs_exist_ok=True)
+        (draft / MANIFEST).unlink()  # it gets one of its own, of all that is there
+        write_private(draft / "version.json", json.dumps(version.to_dict()))
+        with suppress(CorruptArtifactError):  # a lost report keeps no version here
+            write_report(self.report(version), draft / "report.json")
 
     def _report_path(self, version: ModelVersion) -> Path:
         return entry(self._store.folder / "reports", f"{version.strategy}-{version.version}.json")

@@ -173,7 +173,7 @@ class Trainer:
         fit = self._start(stage, "by hand" if source is None else "pre-training", settings, source)
         if fit is None:
             if self._closed:
-                raise RouterClosedError("the router was closed; make a new one on the same store")
+                raise RouterClosedError
             raise FitError("another fit is running: wait for it, or stop it, see Router.models.newest_fit")
         return fit
 

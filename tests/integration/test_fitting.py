@@ -21,6 +21,7 @@ from router_sdk.errors import (
     UnknownVersionError,
 )
 from router_sdk.plugin import Proposal, hookimpl
+from router_sdk.store.artifacts import check_artifact
 
 AGENTS = [Agent("billing"), Agent("fraud"), Agent("sales")]
 RIGHT = {"refund": "billing", "stolen": "fraud", "offer": "sales"}
@@ -284,6 +285,7 @@ def test_an_exported_version_is_loaded_elsewhere(tmp_path: Path) -> None:
     assert json.loads((folder / "version.json").read_text()) == json.loads(json.dumps(version.to_dict()))
     assert json.loads((folder / "report.json").read_text())["strategy"] == "words"
     assert folder.stat().st_mode & 0o077 == 0
+    check_artifact(folder)
 
 
 def test_an_export_writes_over_nothing_and_gives_nothing_damaged(tmp_path: Path) -> None:

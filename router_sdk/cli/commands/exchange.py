@@ -298,6 +298,7 @@ def _writing(output: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """Takes answers to a file that appears whole or not at all, or to stdout."""
     from router_sdk.exchange.exporting import replacing
     from router_sdk.exchange.lines import dumped
+    from router_sdk.private_files import may_be_written
 
     if output == STDIN:
         yield lambda answer: print(dumped(answer))  # noqa: T201
@@ -305,7 +306,7 @@ def _writing(output: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     path = Path(output)
     if path.suffix not in (".jsonl", ".csv"):
         raise InvalidInputError(f"--output {output}: expected a .jsonl or .csv file")
-    with replacing(path) as file:
+    with replacing(may_be_written(path)) as file:
         yield _csv(file) if path.suffix == ".csv" else lambda answer: print(dumped(answer), file=file)
 
 

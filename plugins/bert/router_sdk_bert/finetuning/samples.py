@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,14 +115,6 @@ def from_agents(agents: AgentSet, *, fresh: bool) -> list[Sample]:
     ]
 
 
-def with_vectors(samples: Iterable[Sample], vectors: Mapping[str, NDArray[Any]]) -> list[Sample]:
-    """The samples with embeddings by decision id; those not given keep what they had."""
-    return [
-        replace(sample, vector=vectors[sample.decision_id]) if sample.decision_id in vectors else sample
-        for sample in samples
-    ]
-
-
 def targets_of(samples: Sequence[Sample], positions: Mapping[str, int]) -> Targets:
     """The feedback of samples as arrays.
 
@@ -215,11 +207,6 @@ class BatchPlan:
         if not len(self._fresh):
             # Nothing is new: the past alone is trained on again.
             self._fresh = np.array([self._place[one.decision_id] for one in older or drawn], dtype=np.int64)
-
-    @property
-    def samples_used(self) -> int:
-        """Samples that can turn up at all."""
-        return len({*self._fresh.tolist(), *(self._place[one.decision_id] for one in self._pools())})
 
     def _pools(self) -> list[Sample]:
         return [*self._replay, *self._synthetic]

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from router_sdk.numerics.state_file import array_of, read_state, write_state
-from router_sdk.plugin import CorruptArtifactError
+from router_sdk.numerics.state_file import array_of, load_state, write_state
 from router_sdk_bert.head.estimates import Estimate, Estimates, gather
 from router_sdk_bert.head.neighbours import VectorBlock, VectorMemory, count_votes, evidence, nearest
 from router_sdk_bert.head.prototypes import Prototype, Prototypes, read_prototypes
@@ -352,11 +351,7 @@ class AnalyticHead:
         Raises:
             CorruptArtifactError: if a file is missing, or is not what was written.
         """
-        arrays, told = read_state(folder, STEM)
-        try:
-            self._restore(arrays, AnalyticFacts(**told))
-        except (KeyError, TypeError, ValueError) as error:
-            raise CorruptArtifactError(f"{STEM} is malformed: {type(error).__name__}: {error}") from error
+        load_state(folder, STEM, lambda arrays, told: self._restore(arrays, AnalyticFacts(**told)))
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]], facts: AnalyticFacts) -> None:
         self.names, self.seed, self.prepared = Names(facts.names), facts.seed, facts.prepared

@@ -8,8 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from router_sdk.numerics.change_detection import BernoulliCusum
-from router_sdk.numerics.state_file import array_of, read_state, write_state
-from router_sdk.plugin import CorruptArtifactError
+from router_sdk.numerics.state_file import array_of, load_state, write_state
 from router_sdk_bert.head.analytic import AnalyticHead, AnalyticSnapshot
 from router_sdk_bert.head.drift import DriftDetector
 from router_sdk_bert.head.estimates import Estimates, gather
@@ -271,11 +270,7 @@ class Head:
         Raises:
             CorruptArtifactError: if a file is missing, or is not what was written.
         """
-        arrays, told = read_state(folder, STEM)
-        try:
-            self._restore(arrays, HeadFacts(**told))
-        except (KeyError, TypeError, ValueError) as error:
-            raise CorruptArtifactError(f"{STEM} is malformed: {type(error).__name__}: {error}") from error
+        load_state(folder, STEM, lambda arrays, told: self._restore(arrays, HeadFacts(**told)))
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]], facts: HeadFacts) -> None:
         self.names = Names(facts.names)
