@@ -1,0 +1,172 @@
+"""Who plays the streams of `feedback.py`: the router as shipped, its strategies alone, and peers on the same vectors.
+
+All see the same texts in the same order, learn each outcome before the next text, and keep the same exploration floor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from bandit_peers import LinUCB, Policy, VowpalWabbit
+from feedback_streams import FeedbackStream
+
+from router_sdk import Decision, Outcome, Router
+
+EPSILON = 0.02
+"""The router's default exploration floor, which the peers get as well."""
+START, ROUND_S = 1_800_000_000.0, 60.0
+"""Log time: a decision a minute."""
+NOBODY = -1
+
+Chain = Sequence[Any] | None
+
+
+@dataclass(frozen=True)
+class Played:
+    """What one contestant did on a stream.
+
+    Attributes:
+        chosen: Place of the agent that got each text, shape ``(n,)``; ``NOBODY`` where none did.
+        favourite: Place of the agent that it would have been without exploration, shape ``(n,)``; None of a peer.
+        confidence: What was said of that one, shape ``(n,)``, in [0, 1]; None of a peer.
+        answered: Share of the rounds that each strategy of a chain decided; empty of a peer.
+    """
+
+    chosen: Any
+    favourite: Any = None
+    confidence: Any = None
+    answered: Mapping[str, float] | None = None
+
+
+Contestant = Callable[[FeedbackStream, int], Played]
+"""Plays a stream with a seed."""
+
+
+class Clock:
+    """Stands for ``time.time``."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        """Log time, in seconds since the epoch."""
+        return self.now
+
+
+@contextmanager
+def opened(agents: Sequence[Any], chain: Chain, seed: int, **settings: Any) -> Iterator[tuple[Router, Clock]]:
+    """A router as shipped, on a store in memory, that learns inside ``record``; and its clock."""
+    clock = Clock()
+    settings = {"learn_now": True, "retrain": False, **settings}
+    with mock.patch("time.time", clock), Router(agents, chain, ":memory:", seed=seed, **settings) as router:
+        missing = router.warm_up()
+        if missing:
+            raise RuntimeError(f"strategies that cannot get ready: {missing}")
+        yield router, clock
+
+
+def outcome_of(reward: float, graded: bool) -> Outcome:
+    """What an orchestrator would record."""
+    return Outcome(quality=reward) if graded else Outcome(success=reward > 0.5)
+
+
+def routed(chain: Chain = None, **settings: Any) -> Contestant:
+    """The router with a chain; None is the chain as shipped."""
+
+    def contestant(stream: FeedbackStream, seed: int) -> Played:
+        with opened(stream.agents, chain, seed, **settings) as (router, clock):
+            return follow(router, clock, stream)
+
+    return contestant
+
+
+def follow(router: Router, clock: Clock, stream: FeedbackStream) -> Played:
+    """Route every text of a stream, and record what its agent earned before the next."""
+    place_of = {name: place for place, name in enumerate(stream.agents)}
+    decisions: list[Decision] = []
+    for turn, text in enumerate(stream.texts):
+        clock.now += ROUND_S
+        decision = router.route(text)
+        decisions.append(decision)
+        if decision.agent is not None:
+            reward = float(stream.rewards[turn, place_of[decision.agent]])
+            router.record(decision, outcome_of(reward, stream.graded))
+    chosen = [NOBODY if one.agent is None else place_of[one.agent] for one in decisions]
+    favourite = [place_of[one.ranking[0]] if one.ranking else NOBODY for one in decisions]
+    strategies = [one.strategy for one in decisions]
+    return Played(
+        np.array(chosen),
+        np.array(favourite),
+        np.array([one.confidence or 0.0 for one in decisions]),
+        {name: strategies.count(name) / len(strategies) for name in sorted(set(strategies))},
+    )
+
+
+def peer(make: Callable[[int, int, int], Policy], told: Callable[[FeedbackStream], Any] | None = None) -> Contestant:
+    """A peer over the vectors.
+
+    Args:
+        make: From the number of agents, the vectors' width and a seed.
+        told: What it is told of each text of a stream; None tells the vectors.
+    """
+
+    def contestant(stream: FeedbackStream, seed: int) -> Played:
+        contexts = stream.vectors if told is None else told(stream)
+        policy = make(len(stream.agents), stream.vectors.shape[1], seed)
+        rng = np.random.default_rng(1_000 + seed)
+        chosen = np.zeros(len(stream.texts), int)
+        for turn, context in enumerate(contexts):
+            chosen[turn] = arm = policy.choose(context, rng)
+            policy.update(context, arm, float(stream.rewards[turn, arm]), turn, turn)
+        return Played(chosen)
+
+    return contestant
+
+
+def best_single(stream: FeedbackStream, seed: int) -> Played:
+    """The agent that is the best on average, known in advance."""
+    return Played(np.full(len(stream.texts), stream.rewards.mean(0).argmax()))
+
+
+def any_agent(stream: FeedbackStream, seed: int) -> Played:
+    """Any agent."""
+    return Played(np.random.default_rng(1_000 + seed).integers(len(stream.agents), size=len(stream.texts)))
+
+
+def oracle(stream: FeedbackStream, seed: int) -> Played:
+    """The agent that earns most, known in advance."""
+    return Played(stream.rewards.argmax(1) if stream.right is None else stream.right)
+
+
+def vw(options: str, cost_of_failure: float = 0.0) -> Callable[[int, int, int], Policy]:
+    """Vowpal Wabbit with the exploration floor."""
+    return lambda arms, width, seed: VowpalWabbit(arms, width, seed, options, EPSILON, cost_of_failure)
+
+
+def linucb(alpha: float) -> Callable[[int, int, int], Policy]:
+    """LinUCB with the exploration floor."""
+    return lambda arms, width, seed: LinUCB(arms, width, seed, alpha, EPSILON)
+
+
+SHIPPED = "as shipped"
+ALONE: dict[str, Contestant] = {
+    "bert": routed(["bert"]),
+    "bert, independent": routed([("bert", {"labels": "independent"})]),
+    "thompson": routed(["thompson"]),
+    "thompson, heuristic": routed(["thompson", "heuristic"]),
+}
+LINEAR = {"thompson on bert's vectors": routed([("thompson", {"encoder": "bert"})])}
+CELLS = {"Beta cells": routed([("thompson", {"contextual": False})])}
+PEERS: dict[str, Contestant] = {
+    "LinUCB alpha=.25": peer(linucb(0.25)),
+    "LinUCB alpha=1": peer(linucb(1.0)),
+    "VW squarecb": peer(vw("--squarecb")),
+    "VW squarecb, optimistic": peer(vw("--squarecb", 1.0)),
+}
+BOUNDS: dict[str, Contestant] = {"best single agent": best_single, "random": any_agent, "oracle": oracle}
+EVERYBODY = {SHIPPED: routed(), **ALONE, **LINEAR, **CELLS, **PEERS, **BOUNDS}
