@@ -98,5 +98,5 @@ def encoded_before(known: Mapping[str, Any]) -> Iterator[None]:
     """
     opened = open_folder(BertEncoder.Config(), None)
     standing_in = replace(opened, tokens=lambda text: text, run=LookUp(opened, known))
-    with mock.patch.object(encoding, "open_folder", lambda *settings, **options: standing_in):
+    with mock.patch.object(encoding, "open_folder", return_value=standing_in):
         yield
