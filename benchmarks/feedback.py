@@ -4,111 +4,31 @@ Every contestant of a part sees the same texts in the same order, rewards that w
 outcome before the next text, and the same exploration floor; peers see the vectors of the default encoder, in int8 as
 it serves. A figure is the mean over the seeds; in brackets stands its distance to the best of the column, seed by seed,
 with the 95 % interval. Progress is told on standard error.
-CLINC150: clinc/oos-eval, Larson et al., EMNLP 2019, CC BY 3.0. Nine models: ulab-uiuc/LLMRouter, MIT.
+CLINC150: clinc/oos-eval, Larson et al., EMNLP 2019, CC BY 3.0. Nine models: ulab-uiuc/LLMRouter, MIT. Two models:
+lm-sys/RouteLLM, Apache-2.0.
 
     python benchmarks/feedback.py --only kinds --seeds 8 [--first-seed 0] [--rows 1/0,.10/.01] [--who shipped,VW]
                                   [--rounds 3000] [--out figures.json]
 
-Parts: kinds (seven kinds of reward), models (nine models: bandit).
+Parts: kinds (seven kinds of reward), silent (texts say nothing), models (nine models, bandit feedback), full (nine
+models, all scores), apgr (two models), text (no transformer, beside Vowpal Wabbit), intents (150 agents), examples
+(first outcomes after examples), rare (one agent has 95 % of the traffic), strangers (texts for nobody).
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-from bandit_peers import MissingError, installed
+from bandit_peers import installed
 from embedded import encoded_before
-from feedback_players import BOUNDS, CELLS, EVERYBODY, Contestant, Played
-from feedback_streams import KINDS, FeedbackStream, StreamOf, models, of_kind, vectors_of
-from feedback_tables import Results
+from feedback_figures import Results, Run, recalls, rewards, right_choices
+from feedback_labelled import apgr, examples, full, strangers
+from feedback_players import BOUNDS, CELLS, EVERYBODY, LINEAR, PEERS, SHIPPED, TEXT_PEERS, WITHOUT_MODEL
+from feedback_streams import KINDS, NOTHING_SAID, intents, models, nothing_said, of_kind, skewed, ten_agents, vectors_of
 from routing import DATA
-
-LAST = 1_000
-
-
-@dataclass(frozen=True)
-class Run:
-    """What was asked for.
-
-    Attributes:
-        results: Where figures go.
-        seeds: Of the streams and of all contestants.
-        rows: Which rows of a part; empty for all.
-        who: Which contestants, by a part of their names; empty for all.
-        rounds: Most rounds; 0 for as many as the part has.
-    """
-
-    results: Results
-    seeds: range
-    rows: Sequence[str] = ()
-    who: Sequence[str] = ()
-    rounds: int = 0
-
-    def wanted(self, contestants: Mapping[str, Contestant]) -> dict[str, Contestant]:
-        """Those that were asked for."""
-        return {
-            name: play for name, play in contestants.items() if not self.who or any(part in name for part in self.who)
-        }
-
-    def play(
-        self,
-        part: str,
-        streams: Mapping[str, StreamOf],
-        contestants: Mapping[str, Contestant],
-        measure: Callable[[FeedbackStream, Played], dict[str, float]],
-    ) -> None:
-        """Every contestant on every stream with every seed."""
-        for row, stream_of in streams.items():
-            if self.rows and row not in self.rows:
-                continue
-            for seed in self.seeds:
-                stream = stream_of(seed)
-                if self.rounds:
-                    stream = stream.cut(self.rounds)
-                for name, contestant in self.wanted(contestants).items():
-                    started = time.perf_counter()
-                    try:
-                        played = contestant(stream, seed)
-                    except MissingError as error:
-                        self.results.note(f"{name}: {error}")
-                        continue
-                    spent = 1e3 * (time.perf_counter() - started) / len(stream.texts)
-                    answered = {f"answered by {who}": share for who, share in (played.answered or {}).items()}
-                    self.results.add(part, row, name, seed, **measure(stream, played), ms=spent, **answered)
-                    self._calibration(part, row, name, seed, stream, played)
-
-    def _calibration(self, part: str, row: str, name: str, seed: int, stream: FeedbackStream, played: Played) -> None:
-        """What was said of the favourite, and what it would have earned."""
-        if played.confidence is None:
-            return
-        told = np.flatnonzero(played.favourite >= 0)
-        came = stream.rewards[told, played.favourite[told]]
-        self.results.said(part, row, name, seed, played.confidence[told], came)
-
-
-def earned(stream: FeedbackStream, played: Played) -> np.ndarray:
-    """The reward of every round, shape ``(n,)``; 0 where nobody got the text."""
-    turns = np.arange(len(stream.texts))
-    return np.where(played.chosen >= 0, stream.rewards[turns, played.chosen], 0.0)
-
-
-def right_choices(stream: FeedbackStream, played: Played) -> dict[str, float]:
-    """Share of the texts that got the agent that they belong to."""
-    right = played.chosen == stream.right
-    return {"last": right[-LAST:].mean(), "all": right.mean(), "reward": earned(stream, played).mean()}
-
-
-def rewards(stream: FeedbackStream, played: Played) -> dict[str, float]:
-    """Mean reward up to some rounds, and of the last."""
-    found = earned(stream, played)
-    upto = {f"first {count:,}": found[:count].mean() for count in (300, 1_000, 2_000)}
-    return {**upto, "all": found.mean(), "last": found[-LAST:].mean()}
 
 
 def kinds(run: Run) -> None:
@@ -116,9 +36,17 @@ def kinds(run: Run) -> None:
     streams = {name: lambda seed, kind=kind: of_kind(kind, seed) for name, kind in KINDS.items()}
     with encoded_before(vectors_of("clinc150")):
         run.play("kinds", streams, EVERYBODY, right_choices)
-    columns = [(name, name, "last") for name in KINDS]
     title = "Share of right choices in the last 1,000 rounds, by the mean reward of the right agent and of any other"
-    print(run.results.table("kinds", title, columns, bounds=list(BOUNDS)))
+    run.show("kinds", title, [(name, name, "last") for name in run.those(KINDS)], bounds=BOUNDS)
+
+
+def silent(run: Run) -> None:
+    """Five agents, one of them the better whatever the text says, and rewards are rare."""
+    streams = {name: lambda seed, kind=kind: nothing_said(kind, seed) for name, kind in NOTHING_SAID.items()}
+    with encoded_before(vectors_of("clinc150")):
+        run.play("silent", streams, EVERYBODY, right_choices)
+    title = "Texts that say nothing: share of the better of five agents in the last 2,000 of 10,000 rounds"
+    run.show("silent", title, [(name, name, "last 2,000") for name in run.those(NOTHING_SAID)], bounds=BOUNDS)
 
 
 def nine_models(run: Run) -> None:
@@ -128,11 +56,50 @@ def nine_models(run: Run) -> None:
     columns = [(measure, "bandit", measure) for measure in ("first 300", "first 1,000", "first 2,000", "all", "last")]
     title = "Nine models, bandit feedback: mean reward"
     (cells,) = CELLS
-    print(run.results.table("models", f"{title}, against the best", columns, bounds=list(BOUNDS)))
-    print(run.results.table("models", f"{title}, against the Beta cells", columns, against=cells))
+    run.show("models", f"{title}, against the best", columns, bounds=BOUNDS)
+    run.show("models", f"{title}, against the Beta cells", columns, against=cells)
 
 
-PARTS: dict[str, Callable[[Run], None]] = {"kinds": kinds, "models": nine_models}
+def text(run: Run) -> None:
+    """Ten agents, and nobody has a model: the words alone."""
+    contestants = {**WITHOUT_MODEL, **TEXT_PEERS}
+    run.play("text", {"ten agents": ten_agents}, contestants, right_choices)
+    columns = [(measure, "ten agents", measure) for measure in ("all", "last 3,000")]
+    title = "CLINC150, ten agents, text without a model: share of right choices"
+    run.show("text", title, columns, spread=True)
+
+
+def many(run: Run) -> None:
+    """CLINC150's 150 intents, an agent for each."""
+    contestants = {name: EVERYBODY[name] for name in (SHIPPED, "bert", "bert, independent", "thompson", *LINEAR)}
+    contestants |= {name: PEERS[name] for name in ("LinUCB alpha=.25", "VW squarecb")}
+    with encoded_before(vectors_of("clinc150")):
+        run.play("intents", {"150": intents}, contestants, right_choices)
+    columns = [(measure, "150", measure) for measure in ("all", "last 3,000")]
+    run.show("intents", "CLINC150's 150 intents as agents, 20,000 rounds: share of right choices", columns)
+
+
+def rare(run: Run) -> None:
+    """Ten agents, one of which has 95 % of the traffic."""
+    with encoded_before(vectors_of("clinc150")):
+        run.play("rare", {"95 %": skewed}, {**EVERYBODY, **TEXT_PEERS}, recalls)
+    columns = [(measure, "95 %", measure) for measure in ("mean recall", "least recall", "all")]
+    title = "Ten agents, one with 95 % of the traffic: recall of the other nine over their tasks after the 100th"
+    run.show("rare", title, columns, bounds=BOUNDS)
+
+
+PARTS: dict[str, Callable[[Run], None]] = {
+    "kinds": kinds,
+    "silent": silent,
+    "models": nine_models,
+    "full": full,
+    "apgr": apgr,
+    "text": text,
+    "intents": many,
+    "examples": examples,
+    "rare": rare,
+    "strangers": strangers,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -153,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     conditions = {"peers": installed(), "seeds": list(seeds), "cores": os.cpu_count()}
     rows, who = (tuple(filter(None, told.split(","))) for told in (given.rows, given.who))
     run = Run(Results(given.out, conditions), seeds, rows, who, given.rounds)
-    print(f"seeds {seeds.start} to {seeds.stop - 1}; {installed()}")
+    print(f"seeds {seeds.start} to {seeds.stop - 1}; {installed()}", flush=True)
     for name in given.only.split(","):
         PARTS[name](run)
 

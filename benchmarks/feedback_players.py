@@ -5,9 +5,11 @@ All see the same texts in the same order, learn each outcome before the next tex
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 from unittest import mock
 
@@ -15,7 +17,7 @@ import numpy as np
 from bandit_peers import LinUCB, Policy, VowpalWabbit
 from feedback_streams import FeedbackStream
 
-from router_sdk import Decision, Outcome, Router
+from router_sdk import Agent, Decision, Outcome, Router
 
 EPSILON = 0.02
 """The router's default exploration floor, which the peers get as well."""
@@ -59,11 +61,11 @@ class Clock:
 
 
 @contextmanager
-def opened(agents: Sequence[Any], chain: Chain, seed: int, **settings: Any) -> Iterator[tuple[Router, Clock]]:
+def opened(agents: Sequence[Any], chain: Chain, seed: int) -> Iterator[tuple[Router, Clock]]:
     """A router as shipped, on a store in memory, that learns inside ``record``; and its clock."""
     clock = Clock()
-    settings = {"learn_now": True, "retrain": False, **settings}
-    with mock.patch("time.time", clock), Router(agents, chain, ":memory:", seed=seed, **settings) as router:
+    settings: dict[str, Any] = {"seed": seed, "learn_now": True, "retrain": False}
+    with mock.patch("time.time", clock), Router(agents, chain, ":memory:", **settings) as router:
         missing = router.warm_up()
         if missing:
             raise RuntimeError(f"strategies that cannot get ready: {missing}")
@@ -75,17 +77,28 @@ def outcome_of(reward: float, graded: bool) -> Outcome:
     return Outcome(quality=reward) if graded else Outcome(success=reward > 0.5)
 
 
-def routed(chain: Chain = None, **settings: Any) -> Contestant:
-    """The router with a chain; None is the chain as shipped."""
+def routed(chain: Chain = None, *, fitted: bool = False, outcomes: bool = True) -> Contestant:
+    """The router with a chain.
+
+    Args:
+        chain: Its strategies; None is the chain as shipped.
+        fitted: Whether the agents' examples are told as labels, by ``fit``; else the agents state them.
+        outcomes: Whether what the agents earn is recorded.
+    """
 
     def contestant(stream: FeedbackStream, seed: int) -> Played:
-        with opened(stream.agents, chain, seed, **settings) as (router, clock):
-            return follow(router, clock, stream)
+        stated = {} if fitted else stream.examples
+        agents = [Agent(name, examples=stated.get(name, [])) for name in stream.agents]
+        with opened(agents, chain, seed) as (router, clock):
+            if fitted:
+                told = [(text, name) for name, texts in stream.examples.items() for text in texts]
+                router.fit([text for text, _ in told], [name for _, name in told])
+            return follow(router, clock, stream, outcomes=outcomes)
 
     return contestant
 
 
-def follow(router: Router, clock: Clock, stream: FeedbackStream) -> Played:
+def follow(router: Router, clock: Clock, stream: FeedbackStream, *, outcomes: bool = True) -> Played:
     """Route every text of a stream, and record what its agent earned before the next."""
     place_of = {name: place for place, name in enumerate(stream.agents)}
     decisions: list[Decision] = []
@@ -93,7 +106,7 @@ def follow(router: Router, clock: Clock, stream: FeedbackStream) -> Played:
         clock.now += ROUND_S
         decision = router.route(text)
         decisions.append(decision)
-        if decision.agent is not None:
+        if outcomes and decision.agent is not None:
             reward = float(stream.rewards[turn, place_of[decision.agent]])
             router.record(decision, outcome_of(reward, stream.graded))
     chosen = [NOBODY if one.agent is None else place_of[one.agent] for one in decisions]
@@ -128,6 +141,25 @@ def peer(make: Callable[[int, int, int], Policy], told: Callable[[FeedbackStream
     return contestant
 
 
+def words(stream: FeedbackStream) -> list[str]:
+    """The words of each text, lower-cased, as features."""
+    return [" ".join(re.findall(r"\w+", text.lower())) for text in stream.texts]
+
+
+def words_and_grams(stream: FeedbackStream) -> list[str]:
+    """The same with pairs of neighbours and the four-letter pieces of every word, its ends marked."""
+    told = []
+    for each in words(stream):
+        apart = each.split()
+        grams = [f"c_{gram}" for word in apart for gram in _pieces(f"_{word}_")]
+        told.append(" ".join([*apart, *(f"{one}_{two}" for one, two in pairwise(apart)), *grams]))
+    return told
+
+
+def _pieces(word: str, length: int = 4) -> list[str]:
+    return [word[start : start + length] for start in range(max(len(word) - length + 1, 1))]
+
+
 def best_single(stream: FeedbackStream, seed: int) -> Played:
     """The agent that is the best on average, known in advance."""
     return Played(np.full(len(stream.texts), stream.rewards.mean(0).argmax()))
@@ -153,6 +185,14 @@ def linucb(alpha: float) -> Callable[[int, int, int], Policy]:
     return lambda arms, width, seed: LinUCB(arms, width, seed, alpha, EPSILON)
 
 
+VW_ON_TEXT = [
+    ("--squarecb", 0.0, words),
+    ("--squarecb -l 2", 0.0, words_and_grams),
+    ("--squarecb --gamma_scale 100 -l 2", 1.0, words),
+    ("--squarecb --gamma_scale 1000 -l 1 -b 22", 1.0, words_and_grams),
+    ("--epsilon 0 -l 1", 1.0, words_and_grams),
+]
+"""Options, what a failure costs, and features: what anybody begins with, and the best of 30 on seeds 1000 and 1001."""
 SHIPPED = "as shipped"
 ALONE: dict[str, Contestant] = {
     "bert": routed(["bert"]),
@@ -167,6 +207,13 @@ PEERS: dict[str, Contestant] = {
     "LinUCB alpha=1": peer(linucb(1.0)),
     "VW squarecb": peer(vw("--squarecb")),
     "VW squarecb, optimistic": peer(vw("--squarecb", 1.0)),
+}
+WITHOUT_MODEL = {name: ALONE[name] for name in ("thompson, heuristic", "thompson")}
+TEXT_PEERS = {
+    f"VW {options}{', optimistic' if cost else ''}, {features.__name__.replace('_', ' ')}": peer(
+        vw(options, cost), features
+    )
+    for options, cost, features in VW_ON_TEXT
 }
 BOUNDS: dict[str, Contestant] = {"best single agent": best_single, "random": any_agent, "oracle": oracle}
 EVERYBODY = {SHIPPED: routed(), **ALONE, **LINEAR, **CELLS, **PEERS, **BOUNDS}

@@ -1,7 +1,4 @@
-"""The streams of `feedback.py`: texts, what every agent earns on each, and the vectors that its peers see.
-
-CLINC150: clinc/oos-eval, Larson et al., EMNLP 2019, CC BY 3.0. Nine models: ulab-uiuc/LLMRouter, MIT.
-"""
+"""The streams of `feedback.py`: texts, what every agent earns on each, and the vectors that its peers see."""
 
 from __future__ import annotations
 
@@ -12,12 +9,13 @@ from typing import Any
 
 import numpy as np
 from embedded import vector_of_text
-from routing import Stream, nine_models, rows_of_set
+from routing import Stream, clinc, nine_models, rows_of_set
 
 SIX = ("auto_and_commute", "banking", "credit_cards", "home", "kitchen_and_dining", "meta")
 """The domains that are left where CLINC150 is reduced to six agents: the first six by name."""
 IN_SCOPE = ("train", "val", "test")
-ROUNDS, RARE_ROUNDS = 3_000, 10_000
+ROUNDS, RARE_ROUNDS, MANY_ROUNDS, SKEWED_ROUNDS = 3_000, 10_000, 20_000, 30_000
+SHARE_OF_ONE = 0.95
 
 
 @dataclass(frozen=True)
@@ -123,12 +121,62 @@ def nothing_said(kind: Kind, seed: int) -> FeedbackStream:
     )
 
 
+def ten_agents(seed: int) -> FeedbackStream:
+    """CLINC150's ten domains, each an agent, in a seeded order, see ``routing.clinc``."""
+    return replace(examples_first(seed), examples={})
+
+
+def examples_first(seed: int, rounds: int = 15_000) -> FeedbackStream:
+    """The same, and each agent states twenty examples."""
+    plain = clinc(seed)
+    right, vectors = plain.rewards.argmax(1), stacked("clinc150", plain.texts)
+    whole = FeedbackStream(plain.texts, plain.rewards, plain.agents, plain.examples, vectors=vectors, right=right)
+    return whole.cut(rounds)
+
+
+def intents(seed: int) -> FeedbackStream:
+    """CLINC150's 150 intents, each an agent, in a seeded order without repetition."""
+    rows = clinc_rows(*IN_SCOPE)
+    order = np.random.default_rng(seed).permutation(len(rows))[:MANY_ROUNDS]
+    return _labelled([rows[place] for place in order], "intent")
+
+
+def skewed(seed: int) -> FeedbackStream:
+    """CLINC150's ten domains drawn with replacement: a seeded one has 95 % of the tasks, the others share the rest."""
+    rng = np.random.default_rng(seed)
+    rows = clinc_rows(*IN_SCOPE)
+    names = sorted({row["domain"] for row in rows})
+    texts_of = {name: [row for row in rows if row["domain"] == name] for name in names}
+    shares = np.full(len(names), (1.0 - SHARE_OF_ONE) / (len(names) - 1))
+    shares[rng.integers(len(names))] = SHARE_OF_ONE
+    drawn = [texts_of[names[place]] for place in rng.choice(len(names), SKEWED_ROUNDS, p=shares)]
+    return _labelled([of_one[rng.integers(len(of_one))] for of_one in drawn], "domain")
+
+
+def _labelled(rows: list[dict[str, Any]], label: str) -> FeedbackStream:
+    """CLINC150's rows, with an agent for each label that occurs and a reward of 1 for the right one."""
+    names = sorted({row[label] for row in clinc_rows(*IN_SCOPE)})
+    place_of = {name: place for place, name in enumerate(names)}
+    right, texts = np.array([place_of[row[label]] for row in rows]), [row["text"] for row in rows]
+    return FeedbackStream(texts, np.eye(len(names))[right], names, {}, vectors=stacked("clinc150", texts), right=right)
+
+
 def models(seed: int) -> FeedbackStream:
     """The nine models, see ``routing.nine_models``, with what the agents are said to be left out."""
     plain = nine_models(seed)
     return FeedbackStream(
         plain.texts, plain.rewards, plain.agents, {}, vectors=stacked("nine_models", plain.texts), graded=True
     )
+
+
+def two_models(name: str, seed: int) -> FeedbackStream:
+    """Whether a weak and a strong model solved each task of ``"gsm8k"`` or ``"mmlu"``, in a seeded order."""
+    rows = rows_of_set(f"{name}_two_models")
+    order = np.random.default_rng(seed).permutation(len(rows))
+    agents = ["weak", "strong"]
+    rewards = np.array([[float(rows[place][agent]) for agent in agents] for place in order])
+    texts = [rows[place]["text"] for place in order]
+    return FeedbackStream(texts, rewards, agents, {}, vectors=stacked(f"{name}_two_models", texts), graded=False)
 
 
 StreamOf = Callable[[int], FeedbackStream]
