@@ -24,7 +24,7 @@ from pathlib import Path
 
 from bandit_peers import installed
 from embedded import encoded_before
-from feedback_figures import Results, Run, recalls, rewards, right_choices
+from feedback_figures import Column, Results, Run, recalls, rewards, right_choices
 from feedback_labelled import apgr, examples, full, strangers
 from feedback_players import BOUNDS, CELLS, EVERYBODY, LINEAR, PEERS, SHIPPED, TEXT_PEERS, WITHOUT_MODEL
 from feedback_streams import KINDS, NOTHING_SAID, intents, models, nothing_said, of_kind, skewed, ten_agents, vectors_of
@@ -37,7 +37,7 @@ def kinds(run: Run) -> None:
     with encoded_before(vectors_of("clinc150")):
         run.play("kinds", streams, EVERYBODY, right_choices)
     title = "Share of right choices in the last 1,000 rounds, by the mean reward of the right agent and of any other"
-    run.show("kinds", title, [(name, name, "last") for name in run.those(KINDS)], bounds=BOUNDS)
+    run.show("kinds", title, [Column(name, name, "last") for name in run.those(KINDS)], bounds=BOUNDS)
 
 
 def silent(run: Run) -> None:
@@ -46,14 +46,16 @@ def silent(run: Run) -> None:
     with encoded_before(vectors_of("clinc150")):
         run.play("silent", streams, EVERYBODY, right_choices)
     title = "Texts that say nothing: share of the better of five agents in the last 2,000 of 10,000 rounds"
-    run.show("silent", title, [(name, name, "last 2,000") for name in run.those(NOTHING_SAID)], bounds=BOUNDS)
+    run.show("silent", title, [Column(name, name, "last 2,000") for name in run.those(NOTHING_SAID)], bounds=BOUNDS)
 
 
 def nine_models(run: Run) -> None:
     """Nine models with real scores, cold."""
     with encoded_before(vectors_of("nine_models")):
         run.play("models", {"bandit": models}, EVERYBODY, rewards)
-    columns = [(measure, "bandit", measure) for measure in ("first 300", "first 1,000", "first 2,000", "all", "last")]
+    columns = [
+        Column(measure, "bandit", measure) for measure in ("first 300", "first 1,000", "first 2,000", "all", "last")
+    ]
     title = "Nine models, bandit feedback: mean reward"
     (cells,) = CELLS
     run.show("models", f"{title}, against the best", columns, bounds=BOUNDS)
@@ -64,7 +66,7 @@ def text(run: Run) -> None:
     """Ten agents, and nobody has a model: the words alone."""
     contestants = {**WITHOUT_MODEL, **TEXT_PEERS}
     run.play("text", {"ten agents": ten_agents}, contestants, right_choices)
-    columns = [(measure, "ten agents", measure) for measure in ("all", "last 3,000")]
+    columns = [Column(measure, "ten agents", measure) for measure in ("all", "last 3,000")]
     title = "CLINC150, ten agents, text without a model: share of right choices"
     run.show("text", title, columns, spread=True)
 
@@ -75,7 +77,7 @@ def many(run: Run) -> None:
     contestants |= {name: PEERS[name] for name in ("LinUCB alpha=.25", "VW squarecb")}
     with encoded_before(vectors_of("clinc150")):
         run.play("intents", {"150": intents}, contestants, right_choices)
-    columns = [(measure, "150", measure) for measure in ("all", "last 3,000")]
+    columns = [Column(measure, "150", measure) for measure in ("all", "last 3,000")]
     run.show("intents", "CLINC150's 150 intents as agents, 20,000 rounds: share of right choices", columns)
 
 
@@ -83,7 +85,7 @@ def rare(run: Run) -> None:
     """Ten agents, one of which has 95 % of the traffic."""
     with encoded_before(vectors_of("clinc150")):
         run.play("rare", {"95 %": skewed}, {**EVERYBODY, **TEXT_PEERS}, recalls)
-    columns = [(measure, "95 %", measure) for measure in ("mean recall", "least recall", "all")]
+    columns = [Column(measure, "95 %", measure) for measure in ("mean recall", "least recall", "all")]
     title = "Ten agents, one with 95 % of the traffic: recall of the other nine over their tasks after the 100th"
     run.show("rare", title, columns, bounds=BOUNDS)
 

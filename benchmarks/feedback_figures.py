@@ -25,8 +25,22 @@ KNOWN = 100
 BINS = 10
 T = TypeVar("T")
 BySeed = dict[int, float]
-Column = tuple[str, str, str]
-"""Heading, row of a part, and measure."""
+
+
+class Column(NamedTuple):
+    """A column of a table.
+
+    Attributes:
+        heading: What stands above it.
+        row: Of the part.
+        measure: What is shown.
+        compared: Whether figures stand beside their distance to the best; more must be better.
+    """
+
+    heading: str
+    row: str
+    measure: str
+    compared: bool = True
 
 
 class Difference(NamedTuple):
@@ -145,26 +159,32 @@ class Results:
             only: Who is shown; empty for all.
             spread: Whether the standard deviation over the seeds is shown as well.
         """
-        names = list(dict.fromkeys(name for _, row, _ in columns for name in self.figures.get(part, {}).get(row, {})))
+        names = list(
+            dict.fromkeys(name for column in columns for name in self.figures.get(part, {}).get(column.row, {}))
+        )
         names = [name for name in names if not only or name in only]
         contestants = [name for name in names if name not in bounds]
         lines = [
             f"\n**{title}**\n",
-            "| | " + " | ".join(heading for heading, _, _ in columns) + " |",
+            "| | " + " | ".join(column.heading for column in columns) + " |",
             "|---|" + "---:|" * len(columns),
         ]
-        best = [against or self.best(part, row, measure, contestants) for _, row, measure in columns]
+        best = [self._rival(part, column, against, contestants) for column in columns]
         for name in names:
             cells = []
-            for (_, row, measure), whom in zip(columns, best, strict=True):
-                of_row = self.figures.get(part, {}).get(row, {})
-                mine = of_row.get(name, {}).get(measure, {})
-                theirs = of_row.get(whom or "", {}).get(measure, {})
+            for column, whom in zip(columns, best, strict=True):
+                of_row = self.figures.get(part, {}).get(column.row, {})
+                mine = of_row.get(name, {}).get(column.measure, {})
+                theirs = of_row.get(whom or "", {}).get(column.measure, {})
                 cells.append(_cell(mine, {} if name in bounds or name == whom else theirs, spread=spread))
                 if mine and name == whom and whom != against:
                     cells[-1] = f"**{cells[-1]}**"
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         return "\n".join(lines)
+
+    def _rival(self, part: str, column: Column, against: str | None, among: Iterable[str]) -> str | None:
+        """Whom a column is held against; None for nobody."""
+        return (against or self.best(part, column.row, column.measure, among)) if column.compared else None
 
     def _write(self) -> None:
         if self.out is None:

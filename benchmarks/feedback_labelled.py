@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from embedded import encoded_before
-from feedback_figures import Run
+from feedback_figures import Column, Run
 from feedback_players import BOUNDS, Chain, Played, opened, routed
 from feedback_streams import FeedbackStream, clinc_rows, examples_first, models, two_models, vectors_of
 from measuring import separation
@@ -113,9 +113,11 @@ def full(run: Run) -> None:
             bounds = {"best single agent": single, "random": rest.mean(), "oracle": rest.max(1).mean()}
             for name, value in bounds.items():
                 run.results.add("full", "scores", name, seed, rank=value)
-    columns = [(f"`{name}`", "scores", name) for name in ("rank", "evaluate", "route")]
+    columns = [Column(f"`{name}`", "scores", name) for name in ("rank", "evaluate", "route")]
     title = "Nine models, every agent's score told on 70 %: mean score on the rest of the first in `rank()`"
-    run.show("full", title, [*columns, ("most to one agent", "scores", "most to one")], bounds=BOUNDS)
+    run.show(
+        "full", title, [*columns, Column("most to one agent", "scores", "most to one", compared=False)], bounds=BOUNDS
+    )
 
 
 def asked(router: Router, stream: FeedbackStream, test: Sequence[int]) -> dict[str, float]:
@@ -151,7 +153,11 @@ def apgr(run: Run) -> None:
                 ours = {who: by_router(chain, seed) for who, chain in CHAINS.items()}
                 for who, scorer in run.wanted({**ours, **peers}).items():
                     _five_folds(run, name, who, seed, stream, scorer)
-    columns = [(f"{name}: {measure}", name, measure) for name in run.those(sets) for measure in ("APGR", "low", "high")]
+    columns = [
+        Column(f"{name}: {measure}", name, measure, compared=measure == "APGR")
+        for name in run.those(sets)
+        for measure in ("APGR", "low", "high")
+    ]
     run.show("apgr", "Two models, five folds: APGR, and its 95 % interval by the bootstrap over texts", columns)
 
 
@@ -167,35 +173,30 @@ def _five_folds(run: Run, name: str, who: str, seed: int, stream: FeedbackStream
     resampled = []
     for _ in range(RESAMPLES):
         drawn = [rng.integers(len(each), size=len(each)) for each in leads]
-        resampled.append(
-            _mean_gap(
-                [a[i] for a, i in zip(leads, drawn, strict=True)], [b[i] for b, i in zip(gains, drawn, strict=True)]
-            )
-        )
+        some = ([each[those] for each, those in zip(part, drawn, strict=True)] for part in (leads, gains))
+        resampled.append(recovered(*some))
     low, high = np.quantile(resampled, [0.025, 0.975])
     spent = time.perf_counter() - started
-    run.results.add("apgr", name, who, seed, APGR=_mean_gap(leads, gains), low=low, high=high, fit_s=spent)
+    run.results.add("apgr", name, who, seed, APGR=recovered(leads, gains), low=low, high=high, fit_s=spent)
 
 
-def _mean_gap(leads: Sequence[Any], gains: Sequence[Any]) -> float:
-    return float(np.mean([recovered(lead, gain) for lead, gain in zip(leads, gains, strict=True)]))
-
-
-def recovered(lead: Any, gain: Any) -> float:
+def recovered(leads: Sequence[Any], gains: Sequence[Any]) -> float:
     """Average performance gap recovered (Ong et al., "RouteLLM", ICLR 2025); .5 of a random order.
 
     The texts with the greatest lead go to the strong model first. What share of the gap between both models that wins
     is averaged over all shares of strong calls, exactly; ties count as if in a random order.
 
     Args:
-        lead: By how much the strong model is believed to be better, shape ``(n,)``.
-        gain: By how much it is better, shape ``(n,)``.
+        leads: For each fold, by how much the strong model is believed to be better on its texts, shape ``(n,)``.
+        gains: For each fold, by how much it is better, shape ``(n,)``; its sum over all folds must not be 0.
     """
-    order = np.argsort(-lead, kind="stable")
-    _, group, sizes = np.unique(-lead[order], return_inverse=True, return_counts=True)
-    even = np.bincount(group, weights=gain[order]) / sizes
-    won = np.concatenate([[0.0], np.cumsum(even[group])]) / gain.sum()
-    return float((won[1:] + won[:-1]).mean() / 2.0)
+    areas = []
+    for lead, gain in zip(leads, gains, strict=True):
+        _, group, sizes = np.unique(-lead, return_inverse=True, return_counts=True)
+        even = np.repeat(np.bincount(group, weights=gain) / sizes, sizes)
+        won = np.concatenate([[0.0], np.cumsum(even)])
+        areas.append((won[1:] + won[:-1]).mean() / 2.0)
+    return float(sum(areas) / sum(gain.sum() for gain in gains))
 
 
 def examples(run: Run) -> None:
@@ -218,7 +219,7 @@ def examples(run: Run) -> None:
     for row in run.those(rows):
         for name in run.wanted(chains):
             title = f"Ten agents with 20 examples each, {rows[row]}, then bandit feedback: right choices, by window"
-            columns = [(measure, row, measure) for measure in measures]
+            columns = [Column(measure, row, measure) for measure in measures]
             run.show("examples", title, columns, against=name + ALONE, only=(name, name + ALONE))
 
 
@@ -258,18 +259,21 @@ def strangers(run: Run) -> None:
         ("in scope", "confidence in scope"),
     ]
     title = "Texts for nobody, of which none was shown"
-    run.show("strangers", title, [(heading, "ten domains", measure) for heading, measure in columns])
+    run.show(
+        "strangers", title, [Column(heading, "ten domains", measure, compared=False) for heading, measure in columns]
+    )
 
 
 def _said(router: Router, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What is said of texts: whether nobody gets them, the confidence, and the novelty (0 where none is told)."""
-    decisions = [router.route(row["text"]) for row in rows]
-    novelty = [one.distribution.explain().get("novelty") for one in decisions]
-    return {
-        "refused": np.array([one.agent is None for one in decisions]),
-        "confidence": np.array([one.confidence or 0.0 for one in decisions]),
-        "novelty": np.array([value if isinstance(value, float) else 0.0 for value in novelty]),
-    }
+    refused, confidence, novelty = [], [], []
+    for row in rows:
+        decision = router.route(row["text"])
+        told = decision.distribution.explain().get("novelty")
+        refused.append(decision.agent is None)
+        confidence.append(decision.confidence or 0.0)
+        novelty.append(told if isinstance(told, float) else 0.0)
+    return {"refused": np.array(refused), "confidence": np.array(confidence), "novelty": np.array(novelty)}
 
 
 def _by_threshold(

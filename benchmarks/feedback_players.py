@@ -6,6 +6,7 @@ All see the same texts in the same order, learn each outcome before the next tex
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 from bandit_peers import LinUCB, Policy, VowpalWabbit
 from feedback_streams import FeedbackStream
 
-from router_sdk import Agent, Decision, Outcome, Router
+from router_sdk import Agent, Outcome, Router
 
 EPSILON = 0.02
 """The router's default exploration floor, which the peers get as well."""
@@ -101,23 +102,21 @@ def routed(chain: Chain = None, *, fitted: bool = False, outcomes: bool = True) 
 def follow(router: Router, clock: Clock, stream: FeedbackStream, *, outcomes: bool = True) -> Played:
     """Route every text of a stream, and record what its agent earned before the next."""
     place_of = {name: place for place, name in enumerate(stream.agents)}
-    decisions: list[Decision] = []
+    count = len(stream.texts)
+    chosen, favourite, confidence = np.full(count, NOBODY), np.full(count, NOBODY), np.zeros(count)
+    answered: Counter[str] = Counter()
+    # What is read of a decision is read at once: one that is kept keeps all that its strategy knew.
     for turn, text in enumerate(stream.texts):
         clock.now += ROUND_S
         decision = router.route(text)
-        decisions.append(decision)
-        if outcomes and decision.agent is not None:
-            reward = float(stream.rewards[turn, place_of[decision.agent]])
-            router.record(decision, outcome_of(reward, stream.graded))
-    chosen = [NOBODY if one.agent is None else place_of[one.agent] for one in decisions]
-    favourite = [place_of[one.ranking[0]] if one.ranking else NOBODY for one in decisions]
-    strategies = [one.strategy for one in decisions]
-    return Played(
-        np.array(chosen),
-        np.array(favourite),
-        np.array([one.confidence or 0.0 for one in decisions]),
-        {name: strategies.count(name) / len(strategies) for name in sorted(set(strategies))},
-    )
+        answered[decision.strategy] += 1
+        confidence[turn] = decision.confidence or 0.0
+        if decision.agent is None:
+            continue
+        chosen[turn], favourite[turn] = place_of[decision.agent], place_of[decision.ranking[0]]
+        if outcomes:
+            router.record(decision, outcome_of(float(stream.rewards[turn, chosen[turn]]), stream.graded))
+    return Played(chosen, favourite, confidence, {name: times / count for name, times in sorted(answered.items())})
 
 
 def peer(make: Callable[[int, int, int], Policy], told: Callable[[FeedbackStream], Any] | None = None) -> Contestant:
