@@ -5,8 +5,9 @@ All see the same texts in the same order, learn each outcome before the next tex
 
 from __future__ import annotations
 
+import random
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from bandit_peers import LinUCB, Policy, VowpalWabbit
 from feedback_streams import FeedbackStream
 
 from router_sdk import Agent, Outcome, Router
+from router_sdk.store import identity
 
 EPSILON = 0.02
 """The router's default exploration floor, which the peers get as well."""
@@ -63,10 +65,14 @@ class Clock:
 
 @contextmanager
 def opened(agents: Sequence[Any], chain: Chain, seed: int) -> Iterator[tuple[Router, Clock]]:
-    """A router as shipped, on a store in memory, that learns inside ``record``; and its clock."""
-    clock = Clock()
+    """A router as shipped, on a store in memory, that learns inside ``record``; and its clock.
+
+    Time and the ids of decisions come from the seed: by its id the transformer's head chooses what it holds out.
+    """
+    clock, tails = Clock(), random.Random(seed)
+    ids = mock.patch.multiple(identity, _tails=deque(), _refill=lambda: f"{tails.getrandbits(80):020x}")
     settings: dict[str, Any] = {"seed": seed, "learn_now": True, "retrain": False}
-    with mock.patch("time.time", clock), Router(agents, chain, ":memory:", **settings) as router:
+    with mock.patch("time.time", clock), ids, Router(agents, chain, ":memory:", **settings) as router:
         missing = router.warm_up()
         if missing:
             raise RuntimeError(f"strategies that cannot get ready: {missing}")
