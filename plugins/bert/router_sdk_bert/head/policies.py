@@ -36,10 +36,12 @@ if TYPE_CHECKING:
     Judge = Callable[[NDArray[np.float32], tuple[str, ...]], Estimate | None]
 
 POLICIES = ("classifier", "linear", "best_single")
-CLASSIFIER, LINEAR = 0, 1
+CLASSIFIER, LINEAR, BEST_SINGLE = 0, 1, 2
 COLD, DESCRIBED, SHOWN = (0.3, 0.3, 0.4), (0.6, 0.2, 0.2), (0.96, 0.03, 0.01)
 """What each is trusted with at first: where nothing is known, where agents are described, which only the classifier
 reads, and where examples or labels show what is theirs."""
+FEW = 9
+"""Agents of which one may well be the best at everything; of more, the less likely."""
 LABELS = 10
 """Labels of somebody else's decisions from which they show that."""
 HARDLY = 0.02
@@ -146,7 +148,10 @@ class Policies:
         """Read whether the agents say what they can do."""
         told = list(agents)
         described = any(agent.description or agent.capabilities for agent in told)
-        self._said = SHOWN if any(agent.examples for agent in told) else DESCRIBED if described else COLD
+        said = SHOWN if any(agent.examples for agent in told) else DESCRIBED if described else COLD
+        one_for_all = said[BEST_SINGLE] * min(1.0, FEW / max(len(told), 1))
+        scale = (1.0 - one_for_all) / (1.0 - said[BEST_SINGLE])
+        self._said = scale * said[CLASSIFIER], scale * said[LINEAR], one_for_all
         self._trust()
 
     def _trust(self) -> None:
