@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from router_sdk_bert.config import HeadConfig
     from router_sdk_bert.head.estimates import Estimate
-    from router_sdk_bert.head.logistic_regression import TrainedRows
     from router_sdk_bert.head.rows import Row
+    from router_sdk_bert.head.trained_rows import TrainedRows
 
 STEM = "head"
 

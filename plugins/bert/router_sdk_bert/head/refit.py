@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk_bert.config import HeadConfig
-    from router_sdk_bert.head.logistic_regression import Loss, TrainedRows, Whitening
+    from router_sdk_bert.head.logistic_regression import Loss, Whitening
     from router_sdk_bert.head.memory import Memory
     from router_sdk_bert.head.rows import Facts
+    from router_sdk_bert.head.trained_rows import TrainedRows
 
 DEFAULT = np.array([0.8, 0.8, 0.2])
 """Weights of logistic, narrow and wide evidence where there is nothing to fit them on."""
