@@ -46,7 +46,7 @@ LABELS = 10
 """Labels of somebody else's decisions from which they show that."""
 HARDLY = 0.02
 """Share below which a policy has no part in answers."""
-ALL_JUDGED, EVERY = 2_000.0, 4
+ALL_JUDGED, EVERY = 1_000.0, 4
 """Outcomes of which the policies are compared on each; later on one in so many."""
 OTHERS, OTHERS_WEIGHT, LIKELY = 8, 0.3, 0.3
 """Where one agent is right: of how many others that expect to be, with more than ``LIKELY``, a success says that they
