@@ -54,7 +54,8 @@ class Proposal:
     Attributes:
         probabilities: One entry for each agent that was given and no other, each at least 0, summing to 1.
         scores: Scores on the strategy's own scale, for the ranking; None ranks by probability.
-        confidence: Calibrated chance of the favourite in [0, 1]; None means its probability.
+        confidence: Expected reward of the favourite in [0, 1], as well as the strategy knows it; None means its
+            probability. The router corrects it by what came of earlier ones.
         evidence: Why, for ``Decision.explain``; a callable is called only when somebody asks.
         no_agent_fits: The decision is that nobody should get the task; probabilities are ignored.
     """

@@ -3,6 +3,7 @@
 ==================== ======================================================================================
 ``shared_draw``       beliefs to choice probabilities, in closed form
 ``change_detection``  a change in what is expected of an agent: CUSUM (Page, 1954), ADWIN (Bifet and Gavaldà, 2007)
+``calibration``       from the confidence that was given to the reward that comes (Platt, 1999; isotonic)
 ``state_file``        arrays on disk with their checksum, read without trusting them; safetensors
 ==================== ======================================================================================
 
