@@ -40,7 +40,8 @@ from router_sdk.strategy import Strategy
 from router_sdk.training.attempt import FitServices
 from router_sdk.training.models import Models
 from router_sdk.training.promoting import Promoter
-from router_sdk.training.registry import Registry, twin
+from router_sdk.training.registry import Registry, stage_of, twin
+from router_sdk.training.thresholds import ThresholdTuner
 from router_sdk.training.trainer import Trainer
 from router_sdk.upkeep import Upkeep
 from router_sdk.waiting import held_here
@@ -142,9 +143,9 @@ class Assembly:
         services = FitServices(self.store, config, self.reward, self.plugins, encoders, self.learner)
         self.promoter = Promoter(services, self.registry, self.chain, self.members, folds.of)
         self.trainer = Trainer(services, self.registry, self.chain, self.members, self.performance, self.promoter)
-        self.models = Models(
-            self.chain, self.registry, self.trainer, self.promoter, self.recorder, self.decider.vectors, self.flush
-        )
+        tuner = ThresholdTuner(services, self.registry, self.chain, self.members, folds.begun_again)
+        told = (self.recorder, self.decider.vectors, self.flush, tuner)
+        self.models = Models(self.chain, self.registry, self.trainer, self.promoter, *told)
         self.intake = Intake(self.store, self.recorder, self.members)
         self.examples = Examples(self.store, self.reward, self.intake)
         self.upkeep = Upkeep(
@@ -215,12 +216,8 @@ class Assembly:
                     "model_version": stage.model_version,
                     "pinned": self.registry.champion(stage.name).pinned,
                     "behind": self.promoter.behind.get(stage.name),
-                    "confidence_threshold": stage.threshold,
                     "calibration": self.calibration.report(stage.name, stage.model_version),
-                    "answers": stage.answers,
-                    "failures": stage.failures,
-                    **({} if stage.tenants is None else {"tenants": stage.tenants.states.report()}),
-                    **stage.report(),
+                    **stage.status(),
                 }
                 for stage in self.chain.stages
             ],
@@ -360,11 +357,11 @@ class Folds:
         if self._config.tenancy != "shared" and type(strategy).learn is not Strategy.learn:
             states = TenantStates(strategy, self._config.most_tenants, alone=not self._config.fits)
             tenants = Tenants(states, strategy, TAKEOVER[self._config.tenancy])
-        return Stage(strategy, None if version is None else version.version, tenants)
+        return stage_of(strategy, version, tenants)
 
     def of(self, stage: Stage) -> Fold:
         """The fold of a stage's strategy."""
-        begin = partial(self._begun_again, stage)
+        begin = partial(self.begun_again, stage)
         return strategy_fold(stage.strategy, stage.model_version, begin, *self._surroundings)
 
     def all(self, stages: Sequence[Stage], versions: Sequence[ModelVersion | None], *reports: Fold) -> list[Fold]:
@@ -380,7 +377,7 @@ class Folds:
                 folds.append(tenants_fold(stage.strategy, stage.tenants.states, *self._surroundings, journalled=alone))
         return [*folds, *reports]
 
-    def _begun_again(self, stage: Stage) -> Strategy:
+    def begun_again(self, stage: Stage) -> Strategy:
         """A strategy like a stage's that has learnt nothing since its version was fitted.
 
         Raises:

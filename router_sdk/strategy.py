@@ -34,8 +34,9 @@ class StrategyConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    confidence_threshold: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Below this confidence the router treats the proposal as an abstention and asks the next strategy."""
+    confidence_threshold: float | None = Field(default=None, ge=0.0, le=1.0)
+    """Below this calibrated confidence the router treats the proposal as an abstention and asks the next strategy. None
+    takes what the serving version's fit derived from the log, and 0 where there is none; a number always holds."""
 
 
 class EncoderConfig(BaseModel):

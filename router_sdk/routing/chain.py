@@ -43,18 +43,33 @@ class Stage:
         failures: How often it raised or proposed nonsense.
         answers: How often it decided.
         calibrator: What its confidence is corrected by; None while that is not known.
+        threshold: Below this confidence the next one is asked.
+        threshold_from: Who says so: ``"configuration"``, ``"version 7"``, or ``"default"``.
+
+    Args:
+        derived: The threshold that the version's fit derived, or None.
     """
 
     __slots__ = (
         *("_abstained", "_calibration", "answers", "calibrator", "failures", "model_version", "name", "proposer"),
-        *("strategy", "tenants", "threshold"),
+        *("strategy", "tenants", "threshold", "threshold_from"),
     )
 
-    def __init__(self, strategy: Strategy, model_version: int | None = None, tenants: Tenants | None = None) -> None:
+    def __init__(
+        self,
+        strategy: Strategy,
+        model_version: int | None = None,
+        tenants: Tenants | None = None,
+        derived: float | None = None,
+    ) -> None:
         self.strategy, self.tenants = strategy, tenants
         self.proposer: Strategy | Tenants = strategy if tenants is None else tenants
         self.name = strategy.name
-        self.threshold = strategy.config.confidence_threshold
+        configured = strategy.config.confidence_threshold
+        self.threshold = (derived or 0.0) if configured is None else configured
+        self.threshold_from = "default" if derived is None else f"version {model_version}"
+        if configured is not None:
+            self.threshold_from = "configuration"
         self.model_version = model_version
         self.failures = self.answers = 0
         self.calibrator: Calibrator | None = None
@@ -103,7 +118,8 @@ class Stage:
             finished = finish(proposal, agents, epsilon, self.name, self.model_version, calibrator)
         confidence = finished.confidence or 0.0
         if confidence < self.threshold:
-            return Skipped(self.name, f"confidence {confidence:.3f} is below {self.threshold:g}")
+            derived = "" if self.threshold_from == "configuration" else f", as {self.threshold_from} found"
+            return Skipped(self.name, f"confidence {confidence:.3f} is below {self.threshold:g}{derived}")
         return finished
 
     def failed(self, error: BaseException) -> Skipped:
@@ -121,6 +137,17 @@ class Stage:
             return dict(told(dict(self.strategy.report())))
         except FAULTS as error:
             return {"report": self.failed(error).reason}
+
+    def status(self) -> dict[str, Any]:
+        """What it does, and what the strategy says of itself, as JSON values."""
+        return {
+            "confidence_threshold": self.threshold,
+            "confidence_threshold_from": self.threshold_from,
+            "answers": self.answers,
+            "failures": self.failures,
+            **({} if self.tenants is None else {"tenants": self.tenants.states.report()}),
+            **self.report(),
+        }
 
     def expected(self) -> Mapping[str, Mapping[str, float]]:
         """What the strategy expects of each agent."""
