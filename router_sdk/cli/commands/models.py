@@ -1,4 +1,4 @@
-"""``router retrain``, ``versions``, ``promote`` and their like: what is fitted, what serves, and below which confidence not."""
+"""``router retrain``, ``versions``, ``promote`` and their like: what is fitted, what serves, how sure it must be."""
 
 from __future__ import annotations
 
