@@ -188,19 +188,25 @@ class Calibration:
     def _learn(self, lessons: Sequence[_Lesson]) -> None:
         windows = self._windows
         taught: dict[_Key, None] = {}
+        told: tuple[object, ...] = ()
+        chosen: list[_Window] = []
         for lesson in lessons:
-            self.agents_came(lesson.forecast.since, lesson.forecast.newcomer)
-            for key in self._keys(lesson.forecast):
-                window = windows.get(key)
-                if window is None:
-                    while len(windows) >= self._most:
-                        gone, _ = windows.popitem(last=False)
-                        taught.pop(gone, None)
-                        self._calibrators.pop(gone, None)
-                    window = windows[key] = _Window()
-                windows.move_to_end(key)
+            strategy, version, _, tenant, since, newcomer = lesson.forecast
+            if told != (strategy, version, tenant, since):  # most are of whom the one before was of
+                told, chosen = (strategy, version, tenant, since), []
+                self.agents_came(since, newcomer)
+                for key in self._keys(lesson.forecast):
+                    if key not in windows:
+                        while len(windows) >= self._most:
+                            gone, _ = windows.popitem(last=False)
+                            taught.pop(gone, None)
+                            self._calibrators.pop(gone, None)
+                        windows[key] = _Window()
+                    windows.move_to_end(key)
+                    chosen.append(windows[key])
+                    taught[key] = None
+            for window in chosen:
                 window.lessons.append(lesson)
-                taught[key] = None
         for key in taught:
             windows[key].learn()
         self._publish(taught)
