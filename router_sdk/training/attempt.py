@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from router_sdk.rewards import RewardFunction
     from router_sdk.routing.chain import Stage
     from router_sdk.store import Store
-    from router_sdk.strategy import Encoder
+    from router_sdk.strategy import Encoder, Strategy
     from router_sdk.training.fit import Fit
 
 Source = Callable[[Path], int]
@@ -70,6 +70,7 @@ class Attempt:
     Args:
         services: What it shares with others.
         stage: What serves.
+        behind: Who is asked after it.
         settings: What of its configuration to override.
         agents: Whom to fit for.
         fresh_after: Position in the log that the fit before reached.
@@ -86,13 +87,14 @@ class Attempt:
         self,
         services: FitServices,
         stage: Stage,
+        behind: Sequence[Stage],
         settings: Mapping[str, Any],
         agents: AgentSet,
         fresh_after: int,
         needed: int,
         source: Source | None = None,
     ) -> None:
-        self._services, self._stage, self._settings = services, stage, settings
+        self._services, self._stage, self._behind, self._settings = services, stage, behind, settings
         self.kind = "fit" if source is None else "pretrain"
         self.began: int = services.store.reader.query(lambda connection: connection.execute(HEAD).fetchone()[0])
         self._folder = entry(services.store.folder / "fits", f"{stage.name}-{self.kind}")
@@ -219,6 +221,7 @@ class Attempt:
             device=config.device,
             seed=config.seed or 0,
             synthetic=self.kind == "pretrain",
+            behind=[_described(stage.strategy) for stage in self._behind],
         )
         request.write(self._folder / REQUEST)
         for path in self._folder.rglob("*"):
@@ -246,4 +249,11 @@ class Attempt:
     def _here(self, fit: Fit) -> FitReport:
         strategy = twin(self._stage.strategy, self._settings)
         services = self._services
-        return perform(self._request, strategy, services.reward, services.encoders, fit.progress, fit.stopped)
+        behind = [twin(stage.strategy) for stage in self._behind]
+        told = (services.reward, services.encoders, fit.progress, behind, fit.stopped)
+        return perform(self._request, strategy, *told)
+
+
+def _described(strategy: Strategy) -> tuple[str, dict[str, Any], str]:
+    settings = strategy.config.model_dump(mode="json", exclude_unset=True)
+    return strategy.name, settings, str(strategy.services.folder)

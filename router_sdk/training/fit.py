@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -140,6 +140,7 @@ class FitRequest:
         device: See ``FitContext``.
         seed: See ``FitContext``.
         synthetic: Whether the log holds made-up examples.
+        behind: Those behind it in the chain: name, configuration, and folder for caches.
     """
 
     strategy: str
@@ -157,6 +158,7 @@ class FitRequest:
     device: str
     seed: int
     synthetic: bool
+    behind: Sequence[tuple[str, Mapping[str, Any], str]] = ()
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
@@ -217,4 +219,5 @@ def summary(report: FitReport) -> dict[str, Any]:
         "before": short(report.before),
         "after": short(report.after),
         "curve": [dict(point) for point in report.curve],
+        "threshold": None if report.threshold is None else dict(report.threshold),
     }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from router_sdk.errors import GateRefusedError, NotTrainableError, RouterError
 from router_sdk.routing.chain import Chain, Stage
 from router_sdk.store.registry import ROLLBACK, alias_token
-from router_sdk.training.registry import Registry, twin
+from router_sdk.training.registry import Registry, stage_of, twin
 
 if TYPE_CHECKING:
     from router_sdk.learning.fold import Fold
@@ -210,7 +210,7 @@ class Promoter:
     ) -> None:
         """Load a version aside, bring it up to date, and put it into the chain and the log in one step."""
         strategy = twin(stage.strategy)
-        fresh = Stage(strategy, None if version is None else version.version)
+        fresh = stage_of(strategy, version)
         fold = self._fold_of(fresh)
         try:
             if version is not None:

@@ -246,7 +246,9 @@ class Trainer:
         champion = self._registry.champion(stage.name)
         agents = self._members.roster.everyone
         needed = self._gate.needs
-        attempt = Attempt(self._services, stage, settings, agents, ending.fresh_after, needed, source)
+        places = [one.name for one in self._chain.stages]
+        behind = self._chain.stages[places.index(stage.name) + 1 :]
+        attempt = Attempt(self._services, stage, behind, settings, agents, ending.fresh_after, needed, source)
         ending.upto = attempt.upto
         report = ending.report = attempt.run(fit)
         parent = None if champion.version is None else self._registry.version(stage.name, champion.version)
