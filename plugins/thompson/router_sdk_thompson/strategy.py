@@ -61,7 +61,7 @@ class ThompsonStrategy(Strategy):
 
     name: ClassVar[str] = "thompson"
     Config: ClassVar[type[StrategyConfig]] = ThompsonConfig
-    state_version: ClassVar[int] = 4
+    state_version: ClassVar[int] = 5
 
     def __init__(self, config: StrategyConfig, services: StrategyServices) -> None:
         super().__init__(config, services)

@@ -16,7 +16,7 @@ from router_sdk_thompson.drift.fading import KEPT, ChangeFading, TimeFading
 from router_sdk_thompson.features.columns import Columns
 from router_sdk_thompson.features.design import Design, FourierFeatures, described
 from router_sdk_thompson.features.memory_budget import fitting, widest
-from router_sdk_thompson.labels import SELDOM, Change, ExclusiveLabels
+from router_sdk_thompson.labels import SELDOM, SUCCESS, Change, ExclusiveLabels
 from router_sdk_thompson.posteriors.belief import Belief
 from router_sdk_thompson.posteriors.logistic import Logistic
 
@@ -33,10 +33,6 @@ ARRAYS = ("mean", "sigma", "count", "residual", "early")
 """What is saved as npy."""
 MOST_EARLY = 512
 """Decisions whose features are kept because a scale was settling."""
-LEAST_WHIMS = 10
-"""Choices on a whim before anything is concluded of the agents that were not asked."""
-SUCCESS = 0.5
-"""Reward from which an outcome counts as a success."""
 
 
 class VectorSnapshot(NamedTuple):
@@ -218,7 +214,7 @@ class VectorModel:
     def _teach_others(self, example: Example, x: NDArray[np.float64], reward: float, weight: float) -> None:
         """Where tasks belong to few agents, tell the others that think this one theirs that it probably is not."""
         self.exclusive_labels.note(example.propensity, reward)
-        if reward < SUCCESS or self.exclusive_labels.whims < LEAST_WHIMS:
+        if reward < SUCCESS:
             return
         rate, posterior = self.exclusive_labels.verdict(), self.posterior
         weight *= reward * self.config.rival_weight
