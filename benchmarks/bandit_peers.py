@@ -1,4 +1,4 @@
-"""The libraries that `bandits.py` and `vectors.py` hold the Thompson plugin against, at their best known settings."""
+"""The libraries that the router and its plugins are held against, at their best known settings, and LinUCB."""
 
 from __future__ import annotations
 
@@ -129,21 +129,35 @@ class BayesianBandits(Policy):
 
 
 class VowpalWabbit(Policy):
-    """Vowpal Wabbit's ``cb_explore_adf``, with context and action features crossed."""
+    """Vowpal Wabbit's ``cb_explore_adf``, with context and action features crossed.
 
-    def __init__(self, arms: int, width: int, seed: int, options: str) -> None:
+    Args:
+        arms: Number of arms.
+        width: Number of features; it does not ask.
+        seed: Seed of its generator.
+        options: Of its command line.
+        epsilon: Exploration floor that is mixed into its probabilities.
+        cost_of_failure: What a reward of 0 costs; a reward of 1 costs one less. It predicts 0 of what it does not know:
+            with 0 that is the worst there is, with 1 the best, so that everything is tried.
+    """
+
+    def __init__(
+        self, arms: int, width: int, seed: int, options: str, epsilon: float = 0.0, cost_of_failure: float = 0.0
+    ) -> None:
         try:
             from vowpalwabbit import Workspace
         except ImportError as error:
             raise MissingError("vowpalwabbit is not installed") from error
-        self.arms = arms
+        self.arms, self.epsilon, self.cost_of_failure = arms, epsilon, cost_of_failure
         self.workspace = Workspace(f"--cb_explore_adf {options} -q sa --quiet --random_seed {seed}")
         self.shares: dict[int, float] = {}
         self.asked = 0
 
     def lines(self, context: Any, arm: int = -1, cost: float = 0.0, share: float = 1.0) -> list[str]:
-        """Its text format; with an arm, that arm's cost and propensity."""
-        if np.ndim(context) == 0:
+        """Its text format; with an arm, that arm's cost and propensity. A context that is a text is told as it is."""
+        if isinstance(context, str):
+            told = context
+        elif np.ndim(context) == 0:
             told = f"type{context}:1"
         else:
             told = " ".join([f"{place}:{value:.5g}" for place, value in enumerate(context.tolist()) if value])
@@ -153,14 +167,50 @@ class VowpalWabbit(Policy):
     def choose(self, context: Any, rng: np.random.Generator) -> int:
         """Sample from its probabilities."""
         shares = np.array(self.workspace.predict(self.lines(context)))
-        arm = min(int(np.searchsorted(np.cumsum(shares / shares.sum()), rng.random())), self.arms - 1)
+        shares = (1.0 - self.epsilon) * shares / shares.sum() + self.epsilon / self.arms
+        arm = min(int(np.searchsorted(np.cumsum(shares), rng.random())), self.arms - 1)
         self.shares[self.asked] = float(shares[arm])
         self.asked += 1
         return arm
 
     def update(self, context: Any, arm: int, reward: float, then: int, now: int) -> None:
         """Learn the cost, which is the reward's opposite."""
-        self.workspace.learn(self.lines(context, arm, -reward, self.shares.pop(then)))
+        self.workspace.learn(self.lines(context, arm, self.cost_of_failure - reward, self.shares.pop(then)))
+
+
+class LinUCB(Policy):
+    """Disjoint LinUCB written out (Li et al., WWW 2010), each inverse kept by Sherman and Morrison's formula.
+
+    Args:
+        arms: Number of arms.
+        width: Number of features of a context, which is a vector.
+        seed: Not used: it draws nothing.
+        alpha: Standard deviations that doubt is worth.
+        epsilon: Exploration floor that is mixed in.
+    """
+
+    def __init__(self, arms: int, width: int, seed: int, alpha: float, epsilon: float = 0.0) -> None:
+        self.alpha, self.epsilon, self.arms = alpha, epsilon, arms
+        self.inverse = np.tile(np.eye(width + 1, dtype=np.float32), (arms, 1, 1))
+        self.sums = np.zeros((arms, width + 1))
+        self.weights = np.zeros((arms, width + 1), dtype=np.float32)
+
+    def choose(self, context: Any, rng: np.random.Generator) -> int:
+        """The arm with the highest upper bound."""
+        if rng.random() < self.epsilon:
+            return int(rng.integers(self.arms))
+        x = np.append(context, np.float32(1.0))
+        variance = (self.inverse.reshape(-1, len(x)) @ x).reshape(self.arms, -1) @ x
+        return int(np.argmax(self.weights @ x + self.alpha * np.sqrt(np.maximum(variance, 0.0))))
+
+    def update(self, context: Any, arm: int, reward: float, then: int, now: int) -> None:
+        """Add one observation to the arm's ridge regression."""
+        x = np.append(context, np.float32(1.0))
+        inverse = self.inverse[arm]
+        along = inverse @ x
+        inverse -= np.outer(along / (1.0 + along @ x), along)
+        self.sums[arm] += reward * x
+        self.weights[arm] = inverse @ self.sums[arm]
 
 
 class CappedCells(Policy):

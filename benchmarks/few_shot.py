@@ -16,13 +16,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from embedded import DATA, Texts, load
+from embedded import Texts, load
+from measuring import separation
 from router_sdk_bert.config import BertConfig
 from router_sdk_bert.head.estimates import choice_probabilities
 from router_sdk_bert.head.head import make_head
 from router_sdk_bert.head.neighbours import nearest
 from router_sdk_bert.head.prototypes import Prototype
 from router_sdk_bert.head.rows import Row
+from routing import DATA
 
 BINS = 15
 
@@ -55,13 +57,6 @@ def judge(head: Any, texts: Texts, places: Any, right: Any, names: Sequence[str]
     box = np.minimum((found.confidence * BINS).astype(int), BINS - 1)
     gaps = [abs(found.confidence[box == i].mean() - good[box == i].mean()) * (box == i).mean() for i in set(box)]
     return 100.0 * float(good.mean()), float(sum(gaps)), found.novelty
-
-
-def separation(known: Any, strange: Any) -> float:
-    """Area under the ROC curve: how often a stranger looks more novel than what is known."""
-    ordered = np.sort(known)
-    below, upto = np.searchsorted(ordered, strange, "left"), np.searchsorted(ordered, strange, "right")
-    return float((below + upto).mean() / (2 * len(known)))
 
 
 def one_skill_each(texts: Texts, rng: Any) -> dict[str, list[Any]]:

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -76,6 +77,13 @@ def percentile(values: Sequence[float], share: float) -> float:
     """The value below which a share of the values lies, ``share`` in [0, 1]."""
     ordered = sorted(values)
     return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+
+
+def separation(known: Any, strange: Any) -> float:
+    """Area under the ROC curve: how often one of ``strange`` is higher than one of ``known``; ties count half."""
+    ordered = np.sort(known)
+    below, upto = np.searchsorted(ordered, strange, "left"), np.searchsorted(ordered, strange, "right")
+    return float((below + upto).mean() / (2 * len(known)))
 
 
 def show(title: str, figures: Sequence[Figure], conditions: str = "") -> None:

@@ -53,14 +53,15 @@ class Stream:
     descriptions: dict[str, str] = field(default_factory=dict)
 
 
-def _rows(name: str) -> list[dict[str, Any]]:
-    with gzip.open(DATA / name, "rt", encoding="utf-8") as file:
+def rows_of_set(name: str) -> list[dict[str, Any]]:
+    """The rows of a data set, as its file has them."""
+    with gzip.open(DATA / f"{name}.jsonl.gz", "rt", encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 
 def clinc(seed: int) -> Stream:
     """15,000 training texts in a seeded order; the agents' examples come from the validation texts."""
-    rows = _rows("clinc150.jsonl.gz")
+    rows = rows_of_set("clinc150")
     train = [row for row in rows if row["split"] == "train"]
     names = sorted({row["domain"] for row in train})
     rng = np.random.default_rng(seed)
@@ -77,7 +78,7 @@ def clinc(seed: int) -> Stream:
 
 def nine_models(seed: int) -> Stream:
     """4,408 questions in a seeded order with the score that each of nine models earned."""
-    rows = _rows("nine_models.jsonl.gz")
+    rows = rows_of_set("nine_models")
     names = sorted(rows[0]["scores"])
     order = np.random.default_rng(seed).permutation(len(rows))
     rewards = np.array([[min(max(rows[i]["scores"][name], 0.0), 1.0) for name in names] for i in order])

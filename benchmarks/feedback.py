@@ -1,0 +1,131 @@
+"""What the router learns from every kind of feedback, as shipped, beside its strategies alone and its peers.
+
+Every contestant of a part sees the same texts in the same order, rewards that were drawn before anybody chose, each
+outcome before the next text, and the same exploration floor; peers see the vectors of the default encoder, in int8 as
+it serves. A figure is the mean over the seeds; in brackets stands its distance to the best of the column, seed by seed,
+with the 95 % interval. Progress is told on standard error.
+CLINC150: clinc/oos-eval, Larson et al., EMNLP 2019, CC BY 3.0. Nine models: ulab-uiuc/LLMRouter, MIT. Two models:
+lm-sys/RouteLLM, Apache-2.0.
+
+    python benchmarks/feedback.py --only kinds --seeds 8 [--first-seed 0] [--rows 1/0,.10/.01] [--who shipped,VW]
+                                  [--rounds 3000] [--out figures.json]
+
+Parts: kinds (seven kinds of reward), silent (texts say nothing), models (nine models, bandit feedback), full (nine
+models, all scores), apgr (two models), text (no transformer, beside Vowpal Wabbit), intents (150 agents), examples
+(first outcomes after examples), rare (one agent has 95 % of the traffic), strangers (texts for nobody).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bandit_peers import installed
+from embedded import encoded_before
+from feedback_figures import Column, Results, Run, recalls, rewards, right_choices
+from feedback_labelled import apgr, examples, full, strangers
+from feedback_players import BOUNDS, CELLS, EVERYBODY, LINEAR, PEERS, SHIPPED, TEXT_PEERS, WITHOUT_MODEL
+from feedback_streams import KINDS, NOTHING_SAID, intents, models, nothing_said, of_kind, skewed, ten_agents, vectors_of
+from routing import DATA
+
+
+def kinds(run: Run) -> None:
+    """Seven kinds of reward: a text belongs to one of six agents, and success says so more or less clearly."""
+    streams = {name: lambda seed, kind=kind: of_kind(kind, seed) for name, kind in KINDS.items()}
+    with encoded_before(vectors_of("clinc150")):
+        run.play("kinds", streams, EVERYBODY, right_choices)
+    title = "Share of right choices in the last 1,000 rounds, by the mean reward of the right agent and of any other"
+    run.show("kinds", title, [Column(name, name, "last") for name in run.those(KINDS)], bounds=BOUNDS)
+
+
+def silent(run: Run) -> None:
+    """Five agents, one of them the better whatever the text says, and rewards are rare."""
+    streams = {name: lambda seed, kind=kind: nothing_said(kind, seed) for name, kind in NOTHING_SAID.items()}
+    with encoded_before(vectors_of("clinc150")):
+        run.play("silent", streams, EVERYBODY, right_choices)
+    title = "Texts that say nothing: share of the better of five agents in the last 2,000 of 10,000 rounds"
+    run.show("silent", title, [Column(name, name, "last 2,000") for name in run.those(NOTHING_SAID)], bounds=BOUNDS)
+
+
+def nine_models(run: Run) -> None:
+    """Nine models with real scores, cold."""
+    with encoded_before(vectors_of("nine_models")):
+        run.play("models", {"bandit": models}, EVERYBODY, rewards)
+    columns = [
+        Column(measure, "bandit", measure) for measure in ("first 300", "first 1,000", "first 2,000", "all", "last")
+    ]
+    title = "Nine models, bandit feedback: mean reward"
+    (cells,) = CELLS
+    run.show("models", f"{title}, against the best", columns, bounds=BOUNDS)
+    run.show("models", f"{title}, against the Beta cells", columns, against=cells)
+
+
+def text(run: Run) -> None:
+    """Ten agents, and nobody has a model: the words alone."""
+    contestants = {**WITHOUT_MODEL, **TEXT_PEERS}
+    run.play("text", {"ten agents": ten_agents}, contestants, right_choices)
+    columns = [Column(measure, "ten agents", measure) for measure in ("all", "last 3,000")]
+    title = "CLINC150, ten agents, text without a model: share of right choices"
+    run.show("text", title, columns, spread=True)
+
+
+def many(run: Run) -> None:
+    """CLINC150's 150 intents, an agent for each."""
+    contestants = {name: EVERYBODY[name] for name in (SHIPPED, "bert", "bert, independent", "thompson", *LINEAR)}
+    contestants |= {name: PEERS[name] for name in ("LinUCB alpha=.25", "VW squarecb")}
+    with encoded_before(vectors_of("clinc150")):
+        run.play("intents", {"150": intents}, contestants, right_choices)
+    columns = [Column(measure, "150", measure) for measure in ("all", "last 3,000")]
+    run.show("intents", "CLINC150's 150 intents as agents, 20,000 rounds: share of right choices", columns)
+
+
+def rare(run: Run) -> None:
+    """Ten agents, one of which has 95 % of the traffic."""
+    with encoded_before(vectors_of("clinc150")):
+        run.play("rare", {"95 %": skewed}, {**EVERYBODY, **TEXT_PEERS}, recalls)
+    columns = [Column(measure, "95 %", measure) for measure in ("mean recall", "least recall", "all")]
+    title = "Ten agents, one with 95 % of the traffic: recall of the other nine over their tasks after the 100th"
+    run.show("rare", title, columns, bounds=BOUNDS)
+
+
+PARTS: dict[str, Callable[[Run], None]] = {
+    "kinds": kinds,
+    "silent": silent,
+    "models": nine_models,
+    "full": full,
+    "apgr": apgr,
+    "text": text,
+    "intents": many,
+    "examples": examples,
+    "rare": rare,
+    "strangers": strangers,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Play the parts that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(PARTS), help="comma-separated parts")
+    parser.add_argument("--seeds", type=int, default=3, help="how many (default 3)")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--rows", default="", help="comma-separated rows of the parts")
+    parser.add_argument("--who", default="", help="comma-separated parts of contestants' names")
+    parser.add_argument("--rounds", type=int, default=0, help="most rounds of a stream")
+    parser.add_argument("--out", type=Path, help="a JSON file for all figures, by seed")
+    given = parser.parse_args(argv)
+    if not DATA.is_dir():
+        print("skipped: no data at $ROUTER_BENCH_DATA")
+        return
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
+    conditions = {"peers": installed(), "seeds": list(seeds), "cores": os.cpu_count()}
+    rows, who = (tuple(filter(None, told.split(","))) for told in (given.rows, given.who))
+    run = Run(Results(given.out, conditions), seeds, rows, who, given.rounds)
+    print(f"seeds {seeds.start} to {seeds.stop - 1}; {installed()}", flush=True)
+    for name in given.only.split(","):
+        PARTS[name](run)
+
+
+if __name__ == "__main__":
+    main()
