@@ -115,9 +115,14 @@ class ExclusiveLabels:
             raise ValueError(f"whims and their successes must be finite and at least 0, got {successes} of {whims}")
         return labels
 
-    def verdict(self) -> float | None:
-        """Reward to expect of those who were not asked when another succeeded; None where nothing follows."""
+    def verdict(self, *, presumed: bool = False) -> float | None:
+        """Reward to expect of those who were not asked when another succeeded; None where nothing follows.
+
+        Args:
+            presumed: Whether something else says that tasks belong to few, such as examples of each agent's own.
+        """
         whims = GUESSED_WHIMS + self.whims
-        if (DOUBTED_SUCCESSES + self.successes) / whims > SELDOM:
+        doubted = GUESSED_SUCCESSES if presumed else DOUBTED_SUCCESSES
+        if (doubted + self.successes) / whims > SELDOM:
             return None
         return (GUESSED_SUCCESSES + self.successes) / whims

@@ -31,6 +31,9 @@ FEW = 24
 LEVEL_BASE = 10.0
 """Precision of the prior on an agent's level, in units of one over the rewards' variance."""
 
+LEVEL_DOUBT = 0.5
+"""Standard deviations that doubt about a level is worth."""
+
 
 class Direction(NamedTuple):
     """Along which one observation moves an agent's weights.
@@ -141,9 +144,22 @@ class DiagonalGaussian:
                 self._free.append(row)
 
     def scores(
-        self, ids: NDArray[np.intp], prior: DiagonalGaussian | None, agents: Sequence[str], scale: Scale
+        self,
+        ids: NDArray[np.intp],
+        prior: DiagonalGaussian | None,
+        agents: Sequence[str],
+        scale: Scale,
+        alpha: float = 1.0,
     ) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each agent's reward at a text with these features."""
+        """Mean and standard deviation of each agent's reward at a text with these features.
+
+        Args:
+            ids: The features.
+            prior: What examples say.
+            agents: Whose.
+            scale: Of the rewards.
+            alpha: Share of the standard deviation that the weights' doubt counts; the level's counts by ``LEVEL_DOUBT``.
+        """
         size = len(ids)
         mean = np.zeros((len(agents), size), dtype=np.float32)
         precision = np.full((len(agents), size), self.base, dtype=np.float32)
@@ -168,7 +184,7 @@ class DiagonalGaussian:
         np.reciprocal(settled, out=settled)
         means = mean.sum(axis=1) / sqrt(size) + level + settled * (LEVEL_BASE * scale.mean)
         np.reciprocal(precision, out=precision)
-        variances = precision.sum(axis=1) / size + settled
+        variances = precision.sum(axis=1) * (alpha * alpha / size) + settled * LEVEL_DOUBT**2
         return means.tolist(), (scale.spread * np.sqrt(variances)).tolist()
 
     def means(
@@ -207,27 +223,40 @@ class DiagonalGaussian:
         added, earned = score / sqrt(size), self.level.item(row) + LEVEL_BASE * level * scale.mean
         return Direction(earned + added, added, float(precision.sum()) / size + level, precision, level)
 
-    def move(self, row: int, ids: NDArray[np.intp], along: Direction, step: float) -> None:
-        """Move weights and level by so many times their variances, the features' weight among them."""
-        self.mean[row][self.at(ids)] += along.widths * np.float32(step / sqrt(len(ids)))
-        self.level[row] += along.level * step
+    def move(
+        self, row: int, ids: NDArray[np.intp], along: Direction, error: float, noise: float, weight: float
+    ) -> None:
+        """Move weights and level towards what would have met a prediction that was off by ``error``.
 
-    def settle(self, row: int, ids: NDArray[np.intp], precision: float, mean: float) -> None:
+        Args:
+            row: Whose.
+            ids: The text's features.
+            along: What ``direction`` said of them.
+            error: Reward less prediction.
+            noise: Noise that weights are moved with, in units of the rewards' variance; the level's is one.
+            weight: What the observation counts.
+        """
+        step = error / (sqrt(len(ids)) * (along.variance + noise / weight))
+        self.mean[row][self.at(ids)] += along.widths * np.float32(step)
+        self.level[row] += along.level * error / (along.variance + 1.0 / weight)
+
+    def settle(self, row: int, ids: NDArray[np.intp], noise: float, weight: float, mean: float) -> None:
         """Add the precision of one observation, or take it back; none falls below the prior's.
 
         Args:
             row: Whose.
             ids: The text's features.
-            precision: One over the observation's noise, in units of the rewards' variance.
+            noise: As for ``move``.
+            weight: What the observation counts, negative where it is taken back.
             mean: Mean of all rewards; what the level took of it until now it goes on to take.
         """
         held, at, before = self.precision[row], self.at(ids), self.settled.item(row)
-        added = np.float32(precision / len(ids))
-        if precision > 0.0:
+        added = np.float32(weight / (noise * len(ids)))
+        if weight > 0.0:
             held[at] += added
         else:
             held[at] = np.maximum(held[at] + added, 0.0)
-        self.settled[row] = after = max(before + precision, 0.0)
+        self.settled[row] = after = max(before + weight, 0.0)
         self.level[row] += LEVEL_BASE * mean * (1.0 / (LEVEL_BASE + before) - 1.0 / (LEVEL_BASE + after))
 
     def fade(self, rows: Iterable[int], share: float) -> None:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 MEMORY = 500.0
 """Outcomes after which a residual counts 1/e in what texts leave unexplained."""
+WARM_UP = 20
+"""Outcomes before a favourite is named where no examples say anything."""
 _MOST_HALVED = FEATURES.bit_length() - 2
 
 
@@ -89,6 +91,11 @@ class TextModel:
         self._told = told
         self._prior = example_prior(agents, self.config.text_variance, self._seed)
 
+    @property
+    def told(self) -> bool:
+        """Whether agents' examples say what texts are theirs."""
+        return self._prior is not None
+
     def _unexplained(self, scale: Scale) -> float:
         """Share of the rewards' variance that texts leave unexplained, of late."""
         mass, variance = self.config.noise_mass, scale.spread * scale.spread
@@ -130,18 +137,17 @@ class TextModel:
         evidence, prior = self.evidence, self._prior
         self.scale.note(old, new, weight)
         row, scale = evidence.row(agent), self.scale.current
-        noise = self.calibration.noise / weight
+        noise = self.calibration.noise
         held = -1 if prior is None else prior.rows.get(agent, -1)
         along = evidence.direction(row, ids, prior, held, scale)
         self.buffer.touch(row, ids)
-        total = along.variance + noise
         if old is not None and new is not None:
-            evidence.move(row, ids, along, (new - old) / total)
+            evidence.move(row, ids, along, new - old, noise, weight)
         elif new is not None:
             error = new - along.score
             self.calibration.note(along.added, error, scale.spread * scale.spread)
-            evidence.move(row, ids, along, error / total)
-            evidence.settle(row, ids, 1.0 / noise, scale.mean)
+            evidence.move(row, ids, along, error, noise, weight)
+            evidence.settle(row, ids, noise, weight, scale.mean)
             evidence.count[row] += weight
             doubt = scale.spread * (self._unexplained(scale) + along.variance) ** 0.5
             self.residual += error * error - self.residual / MEMORY
@@ -149,33 +155,35 @@ class TextModel:
             if self.drift.update(agent, new, error / doubt):
                 self._unsettle(agent)
         elif old is not None:
-            evidence.move(row, ids, along, (along.score - old) / total)
-            evidence.settle(row, ids, -1.0 / noise, scale.mean)
+            evidence.move(row, ids, along, along.score - old, noise, weight)
+            evidence.settle(row, ids, noise, -weight, scale.mean)
 
     def _teach_others(self, example: Example, ids: NDArray[np.intp], reward: float, weight: float) -> None:
         """Where tasks belong to few agents, tell the others that think this one theirs that it probably is not."""
         self.exclusive_labels.note(example.propensity, reward)
-        rate = self.exclusive_labels.verdict() if reward >= SUCCESS else None
+        rate = self.exclusive_labels.verdict(presumed=self._prior is not None) if reward >= SUCCESS else None
         weight *= reward * self.config.rival_weight
         if rate is None or not weight:
             return
         evidence, prior, scale = self.evidence, self._prior, self.scale.current
         names = [name for name in example.eligible if name != example.agent and name in evidence.rows]
-        noise = self.calibration.noise / weight
+        noise = self.calibration.noise
         for name, expected in zip(names, evidence.means(ids, prior, names, scale), strict=True):
             if expected > SELDOM:
                 row, held = evidence.rows[name], -1 if prior is None else prior.rows.get(name, -1)
                 along = evidence.direction(row, ids, prior, held, scale)
                 self.buffer.touch(row, ids)
-                evidence.move(row, ids, along, (rate - along.score) / (along.variance + noise))
-                evidence.settle(row, ids, 1.0 / noise, scale.mean)
+                evidence.move(row, ids, along, rate - along.score, noise, weight)
+                evidence.settle(row, ids, noise, weight, scale.mean)
 
-    def predicted(self, agent: str, ids: NDArray[Any], task_type: str, features: Mapping[str, FeatureValue]) -> float:
-        """Reward expected of an agent at a text, before it is learnt."""
-        means, _ = self.evidence.scores(
-            with_extras(ids, task_type, features), self._prior, [agent], self.scale.current
-        )
-        return means[0]
+    def favourite(
+        self, names: Sequence[str], ids: NDArray[Any], task_type: str, features: Mapping[str, FeatureValue]
+    ) -> int:
+        """Place of the agent that most is expected of, before the text's outcome is learnt; -1 while little is known."""
+        if not len(ids) or (self.events < WARM_UP and self._prior is None):
+            return -1
+        found = self.evidence.means(with_extras(ids, task_type, features), self._prior, names, self.scale.current)
+        return found.index(max(found))
 
     def _unsettle(self, agent: str) -> None:
         """An agent is not what it was: let most of its record go, and the rest fade."""
@@ -315,12 +323,12 @@ class TextSnapshot(NamedTuple):
         if not len(ids):
             return None
         places = with_extras(ids, task_type, features)
-        means, widths = self.evidence.scores(places, self.prior, agents.names, self.scale)
         alpha = self.config.text_exploration
+        means, widths = self.evidence.scores(places, self.prior, agents.names, self.scale, alpha)
         seed = ""
         if self.config.sampling == "independent":
             seed = f"{self.seed}\0{self.events}\0{places.tobytes().hex()}"
-        return Belief("text", means, [alpha * width for width in widths], self.evidence.counts, seed)
+        return Belief("text", means, widths, self.evidence.counts, seed)
 
 
 def with_extras(ids: NDArray[Any], task_type: str, features: Mapping[str, FeatureValue]) -> NDArray[np.intp]:
