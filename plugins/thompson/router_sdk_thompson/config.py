@@ -88,7 +88,6 @@ class ThompsonConfig(StrategyConfig):
     text_variance: float = Field(default=3.0, gt=0.0)
     """Prior variance of a text feature's weight, in units of the rewards' variance."""
     text_noise_guess: float = Field(default=3.0, ge=0.05, le=20.0)
-    """Noise that is assumed of a text's reward at first, in units of the rewards' variance; how predictions err moves it.
-    """
+    """Noise assumed of a text's reward at first, in units of the rewards' variance; how predictions err moves it."""
     rival_weight: float = Field(default=0.3, ge=0.0, le=1.0)
     """What a success tells of the agents that were not asked, over features and vectors, where tasks belong to few."""

@@ -88,7 +88,7 @@ class ThompsonStrategy(Strategy):
         self._swap(ready, {agents.set_id: agents}, estimates)
 
     def propose(self, task: Task, agents: AgentSet, context: RouteContext) -> Proposal | None:
-        """What context and record say in mixture, else the type's finished proposal; None below the minimum of evidence."""
+        """What context and record say, else the type's finished proposal; None below the minimum of evidence."""
         published = self._published
         if not (self._contextual_too and (task.text or task.features)):
             return self._by_type(published, task.task_type, agents)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from router_sdk.numerics.policy_selection import LEADING, PolicySelection, doubly_robust
+from router_sdk_thompson.labels import SUCCESS
 from router_sdk_thompson.posteriors.reward_scale import RewardScale
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ ALL_COMPARED, EVERY = 2_000, 4
 """Outcomes on each of which they are compared; later on one in so many."""
 GUESSED = 10.0
 """Outcomes that the mean of all rewards is worth in what is expected of an agent."""
+LEAST_SPREAD = 0.1
+"""Unit of gains, at least, where the rewards of all agents are known."""
 
 Favourites = tuple[int, ...]
 """Place of each policy's favourite among the eligible agents; -1 for one that has no say."""
@@ -55,6 +58,7 @@ class Together(NamedTuple):
         names: The eligible agents.
         favourites: Places of the policies' favourites, before any of it was learnt.
         rewards: Known so far, by agent.
+        others: What the others are presumed to earn where only one was observed, and succeeded; None where nothing is.
     """
 
     context: NDArray[Any] | None
@@ -62,6 +66,7 @@ class Together(NamedTuple):
     names: tuple[str, ...]
     favourites: Favourites
     rewards: dict[str, float]
+    others: float | None
 
 
 class PolicyComparison:
@@ -73,6 +78,7 @@ class PolicyComparison:
     Attributes:
         selection: The policies' gains and weights, in units of the rewards' spread.
         scale: How large rewards are, and how far apart.
+        again: Whether what was last asked about is of a task at which another agent was observed just before.
     """
 
     def __init__(self, labels: Labels) -> None:
@@ -82,6 +88,7 @@ class PolicyComparison:
         self._together: Together | None = None
         self._seen = 0
         self._heard: dict[str, set[int]] = {}
+        self.again = False
 
     def told(self, *, examples: bool) -> None:
         """Note whether agents' examples say what texts are theirs."""
@@ -99,12 +106,14 @@ class PolicyComparison:
             example: The outcome, not yet learnt.
             context: Its text's feature ids or embedding.
         """
+        self.again = False
         if example.previous is not None or example.revision > 0 or len(example.eligible) < 2:
             return False
         labelled = example.signals.labelled and self._labels != "ignore"
         if example.propensity is None and not labelled:
             together = self._together
-            if together is not None and not self._goes_on(together, example, context):
+            self.again = together is not None and self._goes_on(together, example, context)
+            if together is not None and not self.again:
                 self._close(together)
             return example.reward is not None and example.agent is not None
         if self._together is not None:
@@ -125,6 +134,7 @@ class PolicyComparison:
         context: NDArray[Any] | None,
         favourites: Favourites,
         expected: Sequence[float],
+        others: float | None,
     ) -> None:
         """Take in an outcome that was asked for.
 
@@ -133,6 +143,7 @@ class PolicyComparison:
             context: Its text's feature ids or embedding.
             favourites: Of the policies, as they are before it is learnt.
             expected: What the record says of each eligible agent.
+            others: What agents are presumed to earn where somebody else chose another one, and that one succeeded.
         """
         scale = self.scale.current
         if example.reward is not None:
@@ -147,7 +158,7 @@ class PolicyComparison:
             self._book(example.task_type, favourites, [known[name] for name in names], scale.spread)
         elif example.propensity is None:
             if self._together is None:
-                self._together = Together(context, example.task_type, names, favourites, {})
+                self._together = Together(context, example.task_type, names, favourites, {}, others)
             self._together.rewards[str(acted)] = float(reward or 0.0)
         elif acted in names and reward is not None and example.propensity > 0.0:
             values = [0.0] * len(POLICIES)
@@ -165,11 +176,12 @@ class PolicyComparison:
 
     def _close(self, together: Together) -> None:
         self._together = None
-        rewards = together.rewards
-        if len(rewards) > 1 and all(name in rewards for name in together.names):
+        rewards, presumed = together.rewards, together.others
+        if len(rewards) == 1 and presumed is not None and max(rewards.values()) >= SUCCESS:
+            rewards = dict.fromkeys(together.names, presumed) | rewards
+        if all(name in rewards for name in together.names):
             values = [rewards[name] for name in together.names]
-            spread = max(float(np.std(values)), 0.1)
-            self._book(together.task_type, together.favourites, values, spread)
+            self._book(together.task_type, together.favourites, values, max(float(np.std(values)), LEAST_SPREAD))
 
     def _book(self, task_type: str, favourites: Favourites, rewards: Sequence[float], unit: float) -> None:
         awake = [policy for policy, place in enumerate(favourites) if place >= 0]
@@ -231,13 +243,14 @@ class PolicyComparison:
             raise ValueError("policies are out of range")
         self._together = None
         if (told := state["together"]) is not None:
-            context, task_type, names, favourites, rewards = told
+            context, task_type, names, favourites, rewards, others = told
             self._together = Together(
                 None if context is None else np.asarray(context),
                 str(task_type),
                 tuple(map(str, names)),
                 tuple(int(place) for place in favourites),
                 {str(name): float(reward) for name, reward in dict(rewards).items()},
+                None if others is None else float(others),
             )
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from router_sdk.numerics.policy_selection import PolicyWeights
     from router_sdk.plugin import (
         AgentSet,
         Encoder,
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
         Task,
     )
     from router_sdk_thompson.config import ThompsonConfig
-    from router_sdk.numerics.policy_selection import PolicyWeights
     from router_sdk_thompson.labels import Change
     from router_sdk_thompson.policy.comparison import Favourites
     from router_sdk_thompson.posteriors.belief import Belief
@@ -281,7 +281,7 @@ class ContextualPolicy:
             features = example.task.features if has_features else NO_FEATURES
             if features:
                 self.dense.learn(example, told, example.task, None)
-            self.text.learn(example, told, ids, features)
+            self.text.learn(example, told, ids, features, again=self.comparison.again)
         elif has_features:
             self.dense.learn(example, told, example.task, None)
 
@@ -309,7 +309,8 @@ class ContextualPolicy:
             favourites = tuple(found)
             if max(favourites[1:]) < 0:
                 return
-        comparison.note(example, ids if vector is None else vector, favourites, expected)
+        others = self.text.exclusive_labels.verdict(presumed=True) if vector is None else None
+        comparison.note(example, ids if vector is None else vector, favourites, expected, others)
 
     def _vector(self, example: Example, encoder: Encoder) -> NDArray[Any] | None:
         """The logged embedding, or what the text is encoded to now."""

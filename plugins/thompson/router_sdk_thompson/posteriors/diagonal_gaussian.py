@@ -158,7 +158,7 @@ class DiagonalGaussian:
             prior: What examples say.
             agents: Whose.
             scale: Of the rewards.
-            alpha: Share of the standard deviation that the weights' doubt counts; the level's counts by ``LEVEL_DOUBT``.
+            alpha: Standard deviations that doubt about the weights is worth; the level's is worth ``LEVEL_DOUBT``.
         """
         size = len(ids)
         mean = np.zeros((len(agents), size), dtype=np.float32)

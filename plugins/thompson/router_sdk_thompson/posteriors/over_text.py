@@ -102,9 +102,23 @@ class TextModel:
         return (mass + self.residual / variance) / (mass + self.observed)
 
     def learn(
-        self, example: Example, told: Sequence[Change], ids: NDArray[Any], features: Mapping[str, FeatureValue]
+        self,
+        example: Example,
+        told: Sequence[Change],
+        ids: NDArray[Any],
+        features: Mapping[str, FeatureValue],
+        *,
+        again: bool = False,
     ) -> None:
-        """Take in what one revision says."""
+        """Take in what one revision says.
+
+        Args:
+            example: The revision.
+            told: What it changes, agent by agent.
+            ids: The text's feature ids.
+            features: The task's features.
+            again: Whether another agent was observed at the same task just before.
+        """
         self.events += 1
         share = self.time_fading.advance(example.at)
         if share < 1.0:
@@ -123,7 +137,7 @@ class TextModel:
         for agent, old, new in told:
             self._teach(agent, places, old, new, weight)
         if len(told) == 1 and example.revision == 0 and (reward := told[0].new) is not None:
-            self._teach_others(example, places, reward, weight)
+            self._teach_others(example, places, reward, weight, again=again)
 
     def _make_room(self, newcomers: Sequence[str]) -> None:
         """Give up features where there is no room for them all with these agents, too."""
@@ -158,19 +172,28 @@ class TextModel:
             evidence.move(row, ids, along, along.score - old, noise, weight)
             evidence.settle(row, ids, noise, -weight, scale.mean)
 
-    def _teach_others(self, example: Example, ids: NDArray[np.intp], reward: float, weight: float) -> None:
-        """Where tasks belong to few agents, tell the others that think this one theirs that it probably is not."""
-        self.exclusive_labels.note(example.propensity, reward)
-        rate = self.exclusive_labels.verdict(presumed=self._prior is not None) if reward >= SUCCESS else None
+    def _teach_others(
+        self, example: Example, ids: NDArray[np.intp], reward: float, weight: float, *, again: bool
+    ) -> None:
+        """Where tasks belong to few agents, tell the others that think this one theirs that it probably is not.
+
+        That they do is presumed where examples say so, and of what somebody else decided: he chose for a reason. It is
+        found out where agents are asked on a whim, or observed one after the other at the same task.
+        """
+        self.exclusive_labels.note(0.0 if again else example.propensity, reward)
+        if again or reward < SUCCESS:
+            return
+        rate = self.exclusive_labels.verdict(presumed=self.told or example.propensity is None)
         weight *= reward * self.config.rival_weight
         if rate is None or not weight:
             return
+        self._make_room(example.eligible)
         evidence, prior, scale = self.evidence, self._prior, self.scale.current
-        names = [name for name in example.eligible if name != example.agent and name in evidence.rows]
+        names = [name for name in example.eligible if name != example.agent]
         noise = self.calibration.noise
         for name, expected in zip(names, evidence.means(ids, prior, names, scale), strict=True):
             if expected > SELDOM:
-                row, held = evidence.rows[name], -1 if prior is None else prior.rows.get(name, -1)
+                row, held = evidence.row(name), -1 if prior is None else prior.rows.get(name, -1)
                 along = evidence.direction(row, ids, prior, held, scale)
                 self.buffer.touch(row, ids)
                 evidence.move(row, ids, along, rate - along.score, noise, weight)
@@ -179,7 +202,7 @@ class TextModel:
     def favourite(
         self, names: Sequence[str], ids: NDArray[Any], task_type: str, features: Mapping[str, FeatureValue]
     ) -> int:
-        """Place of the agent that most is expected of, before the text's outcome is learnt; -1 while little is known."""
+        """Place of the agent that most is expected of, before the outcome is learnt; -1 while little is known."""
         if not len(ids) or (self.events < WARM_UP and self._prior is None):
             return -1
         found = self.evidence.means(with_extras(ids, task_type, features), self._prior, names, self.scale.current)

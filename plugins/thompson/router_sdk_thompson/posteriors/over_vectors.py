@@ -238,7 +238,7 @@ class VectorModel:
         return None if early is None else np.pad(early, (0, design.width - len(early)))
 
     def favourite(self, names: Sequence[str], task: Task, vector: NDArray[Any] | None) -> int:
-        """Place of the agent that most is expected of, before the task's outcome is learnt; -1 while little is known."""
+        """Place of the agent that most is expected of, before the outcome is learnt; -1 while little is known."""
         design, rows = self.design, self.posterior.rows
         if design is None or self.events < WARM_UP:
             return -1
