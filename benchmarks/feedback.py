@@ -9,6 +9,7 @@ lm-sys/RouteLLM, Apache-2.0.
 
     python benchmarks/feedback.py --only kinds --seeds 8 [--first-seed 0] [--rows 1/0,.10/.01] [--who shipped,VW]
                                   [--rounds 3000] [--out figures.json]
+    python benchmarks/feedback.py --only kinds --show figures.json more.json
 
 Parts: kinds (seven kinds of reward), silent (texts say nothing), models (nine models, bandit feedback), full (nine
 models, all scores), apgr (two models), text (no transformer, beside Vowpal Wabbit), intents (150 agents), examples
@@ -114,15 +115,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--who", default="", help="comma-separated parts of contestants' names")
     parser.add_argument("--rounds", type=int, default=0, help="most rounds of a stream")
     parser.add_argument("--out", type=Path, help="a JSON file for all figures, by seed")
+    parser.add_argument(
+        "--show", type=Path, nargs="+", help="play nothing: the tables of what such files hold together"
+    )
     given = parser.parse_args(argv)
     if not DATA.is_dir():
         print("skipped: no data at $ROUTER_BENCH_DATA")
         return
-    seeds = range(given.first_seed, given.first_seed + given.seeds)
+    seeds = range(given.first_seed, given.first_seed + (0 if given.show else given.seeds))
     conditions = {"peers": installed(), "seeds": list(seeds), "cores": os.cpu_count()}
     rows, who = (tuple(filter(None, told.split(","))) for told in (given.rows, given.who))
     run = Run(Results(given.out, conditions), seeds, rows, who, given.rounds)
-    print(f"seeds {seeds.start} to {seeds.stop - 1}; {installed()}", flush=True)
+    for file in given.show or ():
+        run.results.read(file)
+    if not given.show:
+        print(f"seeds {seeds.start} to {seeds.stop - 1}; {installed()}", flush=True)
     for name in given.only.split(","):
         PARTS[name](run)
 

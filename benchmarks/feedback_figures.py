@@ -102,6 +102,15 @@ class Results:
         passed = time.perf_counter() - self._started
         print(f"[{passed:6.0f} s] {part}, {row}, seed {seed}, {contestant}: {told}", file=sys.stderr, flush=True)
 
+    def read(self, file: Path) -> None:
+        """Take in the figures that another run wrote."""
+        for part, rows in json.loads(file.read_text(encoding="utf-8"))["figures"].items():
+            for row, contestants in rows.items():
+                for contestant, measures in contestants.items():
+                    known = self.figures.setdefault(part, {}).setdefault(row, {}).setdefault(contestant, {})
+                    for measure, values in measures.items():
+                        known.setdefault(measure, {}).update({int(seed): value for seed, value in values.items()})
+
     def note(self, words: str) -> None:
         """Say something once."""
         if words not in self._noted:
