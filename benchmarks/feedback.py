@@ -20,16 +20,24 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from bandit_peers import installed
 from embedded import encoded_before
 from feedback_figures import Column, Results, Run, recalls, rewards, right_choices
 from feedback_labelled import apgr, examples, full, strangers
-from feedback_players import BOUNDS, CELLS, EVERYBODY, LINEAR, PEERS, SHIPPED, TEXT_PEERS, WITHOUT_MODEL
+from feedback_players import BOUNDS, CELLS, EVERYBODY, LINEAR, MEMBERS, OURS, PEERS, SHIPPED, TEXT_PEERS, WITHOUT_MODEL
 from feedback_streams import KINDS, NOTHING_SAID, intents, models, nothing_said, of_kind, skewed, ten_agents, vectors_of
 from routing import DATA
+
+
+def show(run: Run, part: str, title: str, columns: Sequence[Column], rows: Iterable[str]) -> None:
+    """What everybody came to; the chain beside its members; and how far off their confidences are."""
+    run.show(part, title, columns, bounds=BOUNDS)
+    run.show(part, "The chain and its members alone: the same", columns, only=(SHIPPED, *MEMBERS))
+    errors = [Column(row, row, "ece", compared=False) for row in run.those(rows)]
+    run.show(part, "Calibration error of the favourite's reward, ten bins of equal mass", errors, only=OURS)
 
 
 def kinds(run: Run) -> None:
@@ -38,7 +46,7 @@ def kinds(run: Run) -> None:
     with encoded_before(vectors_of("clinc150")):
         run.play("kinds", streams, EVERYBODY, right_choices)
     title = "Share of right choices in the last 1,000 rounds, by the mean reward of the right agent and of any other"
-    run.show("kinds", title, [Column(name, name, "last") for name in run.those(KINDS)], bounds=BOUNDS)
+    show(run, "kinds", title, [Column(name, name, "last") for name in run.those(KINDS)], KINDS)
 
 
 def silent(run: Run) -> None:
@@ -47,7 +55,7 @@ def silent(run: Run) -> None:
     with encoded_before(vectors_of("clinc150")):
         run.play("silent", streams, EVERYBODY, right_choices)
     title = "Texts that say nothing: share of the better of five agents in the last 2,000 of 10,000 rounds"
-    run.show("silent", title, [Column(name, name, "last 2,000") for name in run.those(NOTHING_SAID)], bounds=BOUNDS)
+    show(run, "silent", title, [Column(name, name, "last 2,000") for name in run.those(NOTHING_SAID)], NOTHING_SAID)
 
 
 def nine_models(run: Run) -> None:
@@ -59,7 +67,7 @@ def nine_models(run: Run) -> None:
     ]
     title = "Nine models, bandit feedback: mean reward"
     (cells,) = CELLS
-    run.show("models", f"{title}, against the best", columns, bounds=BOUNDS)
+    show(run, "models", f"{title}, against the best", columns, ["bandit"])
     run.show("models", f"{title}, against the Beta cells", columns, against=cells)
 
 
@@ -79,7 +87,7 @@ def many(run: Run) -> None:
     with encoded_before(vectors_of("clinc150")):
         run.play("intents", {"150": intents}, contestants, right_choices)
     columns = [Column(measure, "150", measure) for measure in ("all", "last 3,000")]
-    run.show("intents", "CLINC150's 150 intents as agents, 20,000 rounds: share of right choices", columns)
+    show(run, "intents", "CLINC150's 150 intents as agents, 20,000 rounds: share of right choices", columns, ["150"])
 
 
 def rare(run: Run) -> None:
@@ -88,7 +96,7 @@ def rare(run: Run) -> None:
         run.play("rare", {"95 %": skewed}, {**EVERYBODY, **TEXT_PEERS}, recalls)
     columns = [Column(measure, "95 %", measure) for measure in ("mean recall", "least recall", "all")]
     title = "Ten agents, one with 95 % of the traffic: recall of the other nine over their tasks after the 100th"
-    run.show("rare", title, columns, bounds=BOUNDS)
+    show(run, "rare", title, columns, ["95 %"])
 
 
 PARTS: dict[str, Callable[[Run], None]] = {

@@ -221,4 +221,7 @@ TEXT_PEERS = {
     for options, cost, features in VW_ON_TEXT
 }
 BOUNDS: dict[str, Contestant] = {"best single agent": best_single, "random": any_agent, "oracle": oracle}
+MEMBERS = ("bert", "thompson")
+"""Of the chain as shipped, beside the heuristic, which knows nothing without examples."""
+OURS = (SHIPPED, *ALONE, *LINEAR, *CELLS)
 EVERYBODY = {SHIPPED: routed(), **ALONE, **LINEAR, **CELLS, **PEERS, **BOUNDS}
