@@ -172,8 +172,7 @@ def beside(repeats: int, calls: int, width: int, goals: dict[str, Goals]) -> lis
 
 def posterior_alone(repeats: int, calls: int) -> list[Figure]:
     """What the posterior and the probabilities take of a decision and an update, without a strategy around them."""
-    from router_sdk_thompson.posteriors.normal_gamma import NormalGamma
-
+    from router_sdk.numerics.normal_gamma import NormalGamma
     from router_sdk.numerics.shared_draw import shared_draw
 
     posterior, names = NormalGamma(65, 0.16, 1.0, 5.0, 0.6), tuple(f"agent-{place}" for place in range(5))

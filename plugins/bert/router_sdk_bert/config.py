@@ -109,7 +109,7 @@ class HeadConfig(BaseModel):
     Attributes:
         head: ``"memory"`` keeps vectors and refits over them; ``"analytic"`` keeps sums alone.
         labels: ``"exclusive"``: a label says that the other agents would have failed; ``"independent"``: it says
-            nothing of them, because several can succeed.
+            nothing of them, because several can succeed; ``"auto"`` finds out from the rewards which of both it is.
         memory_size: Most outcomes kept; beyond it the agent with the most loses one.
         neighbours: Stored outcomes that speak for a task.
         ridge: Penalty on the logistic weights, in units of examples.
@@ -130,7 +130,7 @@ class HeadConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     head: Literal["memory", "analytic"] = "memory"
-    labels: Literal["exclusive", "independent"] = "exclusive"
+    labels: Literal["auto", "exclusive", "independent"] = "auto"
     memory_size: int = Field(default=10_000, ge=1, le=1_000_000)
     neighbours: int = Field(default=32, ge=1, le=1_000)
     ridge: float = Field(default=0.05, gt=0.0)

@@ -23,6 +23,7 @@ from router_sdk_bert.head.explanations import attribute_words, explain, lead_of
 from router_sdk_bert.head.head import AnyHead, AnySnapshot, Head, make_head
 from router_sdk_bert.head.logistic_regression import TrainedRows
 from router_sdk_bert.head.outcome_prediction import OutcomePredictor
+from router_sdk_bert.head.policies import Policies, PolicySnapshot
 from router_sdk_bert.head.prototypes import Prototype, prototypes_of
 from router_sdk_bert.head.rows import row_of
 
@@ -39,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 OWN_ENCODER = "encoder"
 """Folder, in a saved version, of an encoder that was fine-tuned for it."""
+_BEFORE_POLICIES = 3
+"""Of states whose head answered alone."""
 _OLD_VERSION = 2
 """Of states that carried what they carry beside the encoder."""
 
@@ -48,6 +51,8 @@ class Published(NamedTuple):
 
     encoder: Encoder
     snapshot: AnySnapshot
+    policies: PolicySnapshot
+    number: int
 
 
 class BertStrategy(Strategy):
@@ -58,6 +63,7 @@ class BertStrategy(Strategy):
 
     Attributes:
         head: What is learnt on top of the encoder.
+        policies: What answers beside the head, and which of them does.
         predictor: What else is known of the agents.
         carried: What a fit hands on to the next.
         fine_tuned: Whether the fit that made this object moved the encoder.
@@ -65,13 +71,14 @@ class BertStrategy(Strategy):
 
     name: ClassVar[str] = "bert"
     Config: ClassVar[type[StrategyConfig]] = BertConfig
-    state_version: ClassVar[int] = 3
+    state_version: ClassVar[int] = 4
 
     def __init__(self, config: StrategyConfig, services: StrategyServices) -> None:
         super().__init__(config, services)
         self.settings = cast("BertConfig", config)
         self._seed = services.seed or 0
         self.head: AnyHead = make_head(self.settings, self._seed)
+        self.policies = Policies(self.settings.labels)
         self.predictor = OutcomePredictor(self._seed)
         self.carried = CarriedState()
         self.fine_tuned = False
@@ -82,6 +89,7 @@ class BertStrategy(Strategy):
         self._missed = False
         self._lock = threading.RLock()
         self._published: Published | None = None
+        self._writing = 0
 
     def open(self) -> Encoder:
         """Open the configured encoder; may take long, and is given up once the strategy is closed.
@@ -95,6 +103,11 @@ class BertStrategy(Strategy):
     def encoder(self) -> Encoder | None:
         """The encoder, waited for; None where there is none."""
         return self._slot.wait()
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether exactly one agent is taken to be right."""
+        return self.policies.exclusive
 
     def successor(self, encoder: Encoder | None = None) -> Self:
         """A strategy with an empty head, to be prepared and taught.
@@ -178,7 +191,13 @@ class BertStrategy(Strategy):
                     if isinstance(self.head, Head):
                         self.head.trained = trained_with(encoder)
                     self.head.set_agents(agents.names, told, self._vectors)
-            self._published = Published(encoder, self.head.snapshot)
+                self.policies.told(anything=bool(len(self.head.prototypes)))
+            self._publish(encoder)
+
+    def _publish(self, encoder: Encoder) -> None:
+        # Said before anything is written, for requests that still read the copies which are written now.
+        self._writing = number = self._writing + 1
+        self._published = Published(encoder, self.head.snapshot, self.policies.publish(), number)
 
     def _embed(self, encoder: Encoder, told: Mapping[str, Sequence[Prototype]], stopped: Callable[[], bool]) -> None:
         """Know the vectors of these texts, and of no others."""
@@ -196,9 +215,13 @@ class BertStrategy(Strategy):
         vector = np.asarray(context.encode(published.encoder), dtype=np.float32)
         if not vector.any():
             return None
-        return self._proposal(
-            published.snapshot, vector, agents.names, published.snapshot.estimate(vector, agents.names)
-        )
+        published = self._newest(published)
+        return self._proposal(published, task, vector, agents.names, published.snapshot.estimate(vector, agents.names))
+
+    def _newest(self, published: Published) -> Published:
+        """What is published by now, after the time that encoding takes, unless the encoder is another one."""
+        newest = self._published
+        return published if newest is None or newest.encoder is not published.encoder else newest
 
     def propose_batch(
         self, tasks: Sequence[Task], agents: AgentSet, contexts: Sequence[RouteContext]
@@ -210,24 +233,35 @@ class BertStrategy(Strategy):
             return answers
         vectors = contexts[told[0]].encode_batch(published.encoder, [contexts[place] for place in told])
         rows = np.asarray(vectors, dtype=np.float32)
+        published = self._newest(published)
         for start in range(0, len(rows), BATCH):
             part = rows[start : start + BATCH]
             estimates = published.snapshot.estimate_batch(part, agents.names)
             for place, vector, estimate in zip(told[start : start + BATCH], part, estimates, strict=True):
                 if vector.any():
-                    answers[place] = self._proposal(published.snapshot, vector, agents.names, estimate)
+                    answers[place] = self._proposal(published, tasks[place], vector, agents.names, estimate)
         return answers
 
     def _proposal(
-        self, snapshot: AnySnapshot, vector: NDArray[np.float32], names: tuple[str, ...], estimate: Estimate | None
+        self,
+        published: Published,
+        task: Task,
+        vector: NDArray[np.float32],
+        names: tuple[str, ...],
+        estimate: Estimate | None,
     ) -> Proposal | None:
-        """What follows from the head's estimate of one embedding."""
+        """What follows from the head's estimate of one embedding, and what answers beside it."""
         if estimate is None:
             return None
         count = self.settings.nearest_shown
+        choice = published.policies.choose(estimate, vector, names, task.task_type)
+        while self._writing > published.number + 1 and (newest := self._newest(published)) is not published:
+            # So slow a request that two publications passed it: what it read may have been written meanwhile.
+            published = newest
+            choice = published.policies.choose(estimate, vector, names, task.task_type)
         expected = partial(self.predictor.of, vector=vector)
-        evidence = partial(explain, snapshot, estimate, expected, names, count)
-        return proposal_of(estimate, names, self.settings, evidence)
+        evidence = partial(explain, published.snapshot, estimate, choice, expected, names, count)
+        return proposal_of(estimate, choice, names, self.settings, evidence)
 
     def attribute(self, text: str, agents: Sequence[str], agent: str) -> list[tuple[str, float]]:
         """How much each word speaks for an agent, in log odds against the best other one; slow, not for requests.
@@ -248,19 +282,24 @@ class BertStrategy(Strategy):
             self._missed = self._missed or bool(examples)
             return
         with self._lock:
-            vectors = vectors_of(encoder, examples)
-            rows = []
-            for example, vector in zip(examples, vectors, strict=True):
+            for example, vector in zip(examples, vectors_of(encoder, examples), strict=True):
                 if vector is not None:
                     self.predictor.learn(example, vector)
-                    rows.append(row_of(example, vector, self.settings.propensity_clip))
-            self.head.add(rows)
-            self._published = Published(encoder, self.head.snapshot)
+                    self._learn(row_of(example, vector, self.settings.propensity_clip))
+            self.head.publish()
+            self._publish(encoder)
+
+    def _learn(self, row: Row) -> None:
+        self.policies.learn(row, self.head.judge)
+        self.head.take(exclusive=self.policies.exclusive)
+        self.policies.changed(self.head.learn(row))
 
     def remember(self, rows: Sequence[Row]) -> None:
         """Learn rows that stand in no log; nothing is published."""
         with self._lock:
-            self.head.add(rows)
+            for row in rows:
+                self._learn(row)
+            self.head.publish()
 
     def fit(self, data: TrainingData, context: FitContext) -> Strategy:
         """A new version, fine-tuned on the log.
@@ -278,12 +317,13 @@ class BertStrategy(Strategy):
         with self._lock:
             self.head.refit()
             if self._slot.encoder is not None:
-                self._published = Published(self._slot.encoder, self.head.snapshot)
+                self._publish(self._slot.encoder)
 
     def forget_agents(self, names: Collection[str]) -> None:
         """Drop what outcomes said of these agents."""
         with self._lock:
             self.head.forget_agents(names)
+            self.policies.forget_agents(names)
             self.predictor.forget(names)
             self._republish()
 
@@ -292,17 +332,19 @@ class BertStrategy(Strategy):
         with self._lock:
             self.carried = self.carried.without(decision_ids)
             self.head.forget_examples(decision_ids)
+            self.policies.forget_examples()
             self._republish()
 
     def _republish(self) -> None:
         if self._published is not None:
-            self._published = self._published._replace(snapshot=self.head.snapshot)
+            self._publish(self._published.encoder)
 
     def save(self, folder: Path) -> None:
         """Write the head, what is expected, what is carried on, and the encoder if it was fine-tuned."""
         with self._lock:
             encoder = self._slot.encoder
             self.head.save(folder)
+            self.policies.save(folder)
             names, sums = self.predictor.arrays()
             facts = {
                 "state_version": self.state_version,
@@ -331,7 +373,10 @@ class BertStrategy(Strategy):
         if not facts.get("complete") or learnt_with not in (None, tag):
             raise CorruptArtifactError(f"the state was learnt with encoder {learnt_with}, this is {tag}")
         head, predictor = make_head(self.settings, self._seed), OutcomePredictor(self._seed)
+        policies = Policies(self.settings.labels)
         head.load(folder)
+        if facts.get("state_version") == self.state_version:
+            policies.load(folder)
         if encoder is not None and head.dimension not in (None, len(embed(encoder, ["a"])[0])):
             raise CorruptArtifactError(f"the state is of vectors with {head.dimension} dimensions")
         try:
@@ -339,7 +384,7 @@ class BertStrategy(Strategy):
         except (KeyError, ValueError, TypeError) as error:
             raise CorruptArtifactError(f"the sums of outcomes are malformed: {error}") from error
         with self._lock:
-            self.head, self.predictor, self._vectors = head, predictor, {}
+            self.head, self.policies, self.predictor, self._vectors = head, policies, predictor, {}
             self.carried, self.fine_tuned = carried, bool(facts.get("fine_tuned"))
             self._own_encoder = self._own_encoder or own
             predictor.prepare(self._agents or ())
@@ -364,7 +409,7 @@ class BertStrategy(Strategy):
             status = dict(getattr(encoder, "status", {"tag": encoder.tag}))
         else:
             status = {"note": self._slot.reason}
-        return {"encoder": status, "fine_tuned": self._own_encoder, **self.head.report()}
+        return {"encoder": status, "fine_tuned": self._own_encoder, **self.head.report(), **self.policies.report()}
 
 
 def _carried(folder: Path, state_version: object) -> CarriedState:
@@ -373,7 +418,7 @@ def _carried(folder: Path, state_version: object) -> CarriedState:
     Raises:
         CorruptArtifactError: if it cannot be read.
     """
-    if state_version == BertStrategy.state_version:
+    if state_version in (_BEFORE_POLICIES, BertStrategy.state_version):
         return load_carried(folder / FILE)
     if state_version != _OLD_VERSION:
         raise CorruptArtifactError(f"the state has version {state_version}, this release reads {_OLD_VERSION} and up")

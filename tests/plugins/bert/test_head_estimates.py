@@ -71,7 +71,7 @@ def test_votes_by_hand():
     np.testing.assert_allclose(votes.good, [[0.0, 0.5, 0.25, 0.0, 0.0]] * 2, atol=1e-6)
     np.testing.assert_allclose(votes.bad, [[0.75, 0.25, 0.5, 1.0, 0.0]] * 2, atol=1e-6)
     np.testing.assert_allclose(votes.mass, 4.0 * np.exp(-0.1 / WIDTHS), rtol=1e-5)
-    said = evidence(votes, "exclusive")[0]
+    said = evidence(votes, exclusive=True)[0]
     assert said[1] > said[2] > said[4] > said[3]
 
 

@@ -13,7 +13,7 @@ from router_sdk.plugin import CorruptArtifactError
 
 
 def memory_of(size):
-    return Memory(size, Names(), exclusive=True)
+    return Memory(size, Names())
 
 
 def test_the_largest_group_gives_way():

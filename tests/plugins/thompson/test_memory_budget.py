@@ -3,11 +3,11 @@ import pytest
 from router_sdk_thompson import ThompsonConfig, ThompsonStrategy
 from router_sdk_thompson.features import columns, memory_budget
 from router_sdk_thompson.features.hashed_text import FEATURES
-from router_sdk_thompson.features.memory_budget import Layout, capacity, fitting, halvings, widest
+from router_sdk_thompson.features.memory_budget import Layout, fitting, halvings, widest
 from router_sdk_thompson.labels import Change
 from router_sdk_thompson.posteriors.diagonal_gaussian import DiagonalGaussian
-from router_sdk_thompson.posteriors.normal_gamma import NormalGamma
 
+from router_sdk.numerics.normal_gamma import NormalGamma, capacity
 from router_sdk.plugin import Agent, AgentSet, Task
 from router_sdk.testing import FixedContext, make_example, make_services, revise
 

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from router_sdk_thompson import TextFeatures, ThompsonConfig, ThompsonStrategy
 from router_sdk_thompson.posteriors.logistic import Logistic
-from router_sdk_thompson.posteriors.normal_gamma import NormalGamma
 
+from router_sdk.numerics.normal_gamma import NormalGamma
 from router_sdk.plugin import Agent, AgentSet, Task
 from router_sdk.testing import FixedContext, make_example, make_services, revise
 

@@ -87,6 +87,10 @@ class Fittable(Protocol):
     carried: CarriedState
 
     @property
+    def exclusive(self) -> bool:
+        """Whether exactly one agent is taken to be right."""
+
+    @property
     def encoder(self) -> Encoder | None:
         """The encoder, waited for; None where there is none."""
 
@@ -207,7 +211,7 @@ class _VersionFit(Generic[S]):
             samples=self._embedded([*own, *self._of_old(carried), *samples]),
             held_out=held_out,
             names=data.agents.names,
-            exclusive=settings.labels == "exclusive",
+            exclusive=self._serving.exclusive,
         )
         source = SourceEncoder(
             checkpoint=self._folder,

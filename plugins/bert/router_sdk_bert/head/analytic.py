@@ -112,7 +112,7 @@ class AnalyticSnapshot:
         if found is not None:
             mass = PROTOTYPE_MASS * len(self.texts)
             votes = count_votes(found.cosines, found.facts, codes)
-            odds = odds + mass / (mass + self.count) * evidence(votes, "exclusive")[0]
+            odds = odds + mass / (mass + self.count) * evidence(votes, exclusive=True)[0]
             nearness = max(nearness, float(found.cosines[0]))
         chances = np.exp(odds - odds.max())
         chances /= chances.sum()
@@ -192,12 +192,24 @@ class AnalyticHead:
     def add(self, rows: Iterable[Row]) -> None:
         """Learn from rows, oldest first; a revision takes back what the one before said."""
         for row in rows:
-            self._add(row)
+            self.learn(row)
+        self.publish()
+
+    def take(self, *, exclusive: bool) -> None:
+        """Its sums are those of one set of labels; see ``Head.take``."""
+
+    def publish(self) -> None:
+        """Show what was learnt."""
         self.snapshot = self._view()
 
-    def _add(self, row: Row) -> None:
+    def judge(self, vector: NDArray[np.float32], names: tuple[str, ...]) -> Estimate | None:
+        """What is thought of one task as of now; see ``Head.judge``."""
+        return self._view().estimate(vector, names)
+
+    def learn(self, row: Row) -> frozenset[str]:
+        """Learn from one row; it notices no change of an agent."""
         if not row.tells and not (row.before is not None and row.before.tells):
-            return
+            return frozenset()
         features = self._ready(len(row.vector))(row.vector)
         assert self.sums is not None
         fresh = row.before is None or not row.before.tells
@@ -214,6 +226,7 @@ class AnalyticHead:
         share = max(LEAST_SHARE, self.config.refit_share)
         if self.since_refit >= max(BLOCK, self.config.refit_interval, share * self.sums.count):
             self._refit()
+        return frozenset()
 
     def _ready(self, dimension: int) -> RandomFeatures:
         if self.features is None:

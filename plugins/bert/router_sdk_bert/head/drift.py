@@ -87,7 +87,9 @@ class DriftDetector:
         self.by_code: dict[int, BernoulliCusum] = {}
         self.label_shift = LabelShift()
 
-    def alarms(self, row: Row, model: Model | None, names: Names, known: Mapping[int, int]) -> dict[int, int]:
+    def alarms(
+        self, row: Row, model: Model | None, names: Names, known: Mapping[int, int], *, exclusive: bool
+    ) -> dict[int, int]:
         """Who turns out to have changed: positions in the log from which on that shows, by code.
 
         Args:
@@ -95,11 +97,12 @@ class DriftDetector:
             model: What was expected.
             names: Codes of the agents.
             known: Rows about each agent that the model was made from.
+            exclusive: Whether the model takes exactly one agent to be right.
         """
         threshold, found = self._config.change_threshold, {}
         if threshold is None or model is None or row.synthetic:
             return {}
-        for code, expected, success in self._surprises(row, model, names, known):
+        for code, expected, success in self._surprises(row, model, names, known, exclusive=exclusive):
             now = self.by_code.get(code, BernoulliCusum()).updated(expected, success, row.seq)
             if now.evidence > threshold:
                 found[code] = now.since
@@ -115,13 +118,13 @@ class DriftDetector:
         self.label_shift.forget(code)
 
     def _surprises(
-        self, row: Row, model: Model, names: Names, known: Mapping[int, int]
+        self, row: Row, model: Model, names: Names, known: Mapping[int, int], *, exclusive: bool
     ) -> list[tuple[int, float, float]]:
         """Whom a row tests: code, chance that was expected, and success."""
         odds = model.logistic.odds(row.vector)
-        if row.labelled and self._config.labels == "exclusive":
+        if row.labelled and exclusive:
             odds += np.log(self.label_shift.ratios(model.columns, known))
-        if self._config.labels == "exclusive":
+        if exclusive:
             chances = np.exp(odds - odds.max())
             chances /= chances.sum()
         else:
@@ -134,7 +137,7 @@ class DriftDetector:
         favourite = int(model.columns[int(np.argmax(odds))])
         if favourite == right:
             return [(right, chance_of[right], 1.0)]
-        if known.get(right, 0) < KNOWN or self._config.labels == "independent":
+        if known.get(right, 0) < KNOWN or not exclusive:
             # Nobody can be blamed for a task of somebody that the model could not know.
             return []
         return [(favourite, chance_of[favourite], 0.0), (right, 1.0, 0.0)]

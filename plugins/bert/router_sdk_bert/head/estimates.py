@@ -42,6 +42,22 @@ class Estimate(NamedTuple):
     neighbours: Neighbours | None
 
 
+class Choice(NamedTuple):
+    """What several policies come to together at one task, in the order of the agents.
+
+    Attributes:
+        probabilities: Of each agent, summing to 1.
+        scores: Reward expected of each by the policy that has most of the mixture.
+        policy: Which that is.
+        weights: Share of each policy.
+    """
+
+    probabilities: list[float]
+    scores: list[float]
+    policy: str
+    weights: dict[str, float]
+
+
 class Estimates(NamedTuple):
     """The same for ``n`` tasks, as arrays.
 
@@ -97,9 +113,13 @@ def choice_probabilities(odds: NDArray[np.float64], doubt: NDArray[np.float64]) 
 
 
 def proposal_of(
-    estimate: Estimate, names: tuple[str, ...], config: HeadConfig, evidence: Callable[[], Mapping[str, Any]]
+    estimate: Estimate,
+    choice: Choice,
+    names: tuple[str, ...],
+    config: HeadConfig,
+    evidence: Callable[[], Mapping[str, Any]],
 ) -> Proposal:
-    """The policy that follows from an estimate.
+    """The policy that follows from an estimate, or from the mixture in which it has a part.
 
     Nobody gets the task where that is likelier than any agent, or the task is too novel.
     """
@@ -109,11 +129,11 @@ def proposal_of(
         return Proposal({}, confidence=min(estimate.nobody, 1.0), evidence=evidence, no_agent_fits=True)
     if config.novelty_threshold is not None and estimate.novelty > config.novelty_threshold:
         return Proposal({}, confidence=1.0 - best, evidence=evidence, no_agent_fits=True)
-    given = choice_probabilities(estimate.odds, estimate.doubt)
+    given, scores, _, _ = choice
     favourite = given.index(max(given))
     return Proposal(
         dict(zip(names, given, strict=True)),
-        scores=dict(zip(names, chances, strict=True)),
-        confidence=min(max(chances[favourite], 0.0), 1.0),
+        scores=dict(zip(names, scores, strict=True)),
+        confidence=min(max(scores[favourite], 0.0), 1.0),
         evidence=evidence,
     )

@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk_bert.head.analytic import AnalyticSnapshot
-    from router_sdk_bert.head.estimates import Estimate
+    from router_sdk_bert.head.estimates import Choice, Estimate
     from router_sdk_bert.head.snapshot import Snapshot
 
 
 def explain(
     snapshot: Snapshot | AnalyticSnapshot,
     estimate: Estimate,
+    choice: Choice,
     expected: Callable[[str], dict[str, float]],
     names: tuple[str, ...],
     count: int,
@@ -30,11 +31,14 @@ def explain(
     Args:
         snapshot: What the estimate was made from.
         estimate: Of one task.
+        choice: What the policies came to together.
         expected: What to expect of an agent on this task.
         names: The agents in question.
         count: How many examples to name.
     """
     return {
+        "policy": choice.policy,
+        "policies": choice.weights,
         "chances": dict(zip(names, estimate.chances.tolist(), strict=True)),
         "no_agent_fits": estimate.nobody,
         "novelty": estimate.novelty,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk_bert.config import HeadConfig
+    from router_sdk_bert.head.estimates import Estimate
     from router_sdk_bert.head.logistic_regression import TrainedRows
     from router_sdk_bert.head.rows import Row
 
@@ -43,6 +44,7 @@ class HeadFacts(MemoryFacts):
     distrusted: tuple[str, ...]
     known: dict[int, Count]
     counts: tuple[Count, Count, Count]
+    exclusive: bool = True
     held_out: Count | None
 
 
@@ -63,15 +65,16 @@ class Head:
         distrusted: Agents that have changed: what they say of themselves counts for less.
         fitted: Weights of the rows that the last refit was made from, the first of the memory.
         known: How many rows about each agent these were, by code.
+        exclusive: Whether exactly one agent is taken to be right.
         trained: Rows that the encoder came with; to be set before the agents are.
         snapshot: What requests read.
     """
 
     def __init__(self, config: HeadConfig, seed: int = 0) -> None:
         self.config, self.seed = config, seed
-        self._exclusive = config.labels == "exclusive"
+        self.exclusive = config.labels != "independent"
         self.names = Names()
-        self.memory = Memory(config.memory_size, self.names, exclusive=self._exclusive)
+        self.memory = Memory(config.memory_size, self.names)
         self.prototypes = Prototypes.of({}, {})
         self.prepared: tuple[str, ...] = ()
         self.drift = DriftDetector(config)
@@ -120,16 +123,35 @@ class Head:
     def add(self, rows: Iterable[Row]) -> None:
         """Learn from rows, oldest first; a row of a decision that is stored replaces it."""
         for row in rows:
-            self._add(row)
+            self.learn(row)
+        self.publish()
+
+    def take(self, *, exclusive: bool) -> None:
+        """Take exactly one agent to be right, or each to succeed for itself; what that changes is refitted."""
+        if exclusive != self.exclusive:
+            self.exclusive = exclusive
+            self._refit()
+
+    def publish(self) -> None:
+        """Show what was learnt."""
         self.snapshot = self._view()
 
-    def _add(self, row: Row) -> None:
+    def judge(self, vector: NDArray[np.float32], names: tuple[str, ...]) -> Estimate | None:
+        """What is thought of one task as of now, published or not; None where nothing is known to judge by."""
+        return None if self.model is None else self._view().estimate(vector, names)
+
+    def learn(self, row: Row) -> frozenset[str]:
+        """Learn from one row; ``publish`` shows it.
+
+        Returns:
+            Agents that turned out to have changed.
+        """
         before = self.memory.place_of(row.decision_id)
         if not row.tells:
             if before is not None:
                 self.memory.drop(before)
-            return
-        changed = before is None and self._detect_drift(row)
+            return frozenset()
+        changed = self._detect_drift(row) if before is None else frozenset()
         coarse, density = join(row.vector, self.model)
         self.memory.add(row, coarse, density)
         self.since_refit += 1
@@ -137,17 +159,19 @@ class Head:
         due = max(self.config.refit_interval, self.config.refit_share * min(len(self.memory), self.since_change))
         if changed or self.since_refit >= due:
             self._refit()
+        return changed
 
-    def _detect_drift(self, row: Row) -> bool:
-        """Compare an outcome with what was expected; True where an agent turned out to have changed."""
-        alarms = self.drift.alarms(row, self.model, self.names, self.known)
+    def _detect_drift(self, row: Row) -> frozenset[str]:
+        """Compare an outcome with what was expected; who turned out to have changed."""
+        alarms = self.drift.alarms(row, self.model, self.names, self.known, exclusive=self.exclusive)
         for code, since in alarms.items():
             self.memory.distrust(code, since, self.config.kept_after_change)
             self.memory.groups.restart(code)
             if code != NOBODY:
                 self.distrusted.add(self.names.listed()[code - 1])
             self.since_change = 0
-        return bool(alarms)
+        listed = self.names.listed()
+        return frozenset(listed[code - 1] for code in alarms if code != NOBODY)
 
     def refit(self) -> None:
         """Fit everything again, over what is stored now, and publish that."""
@@ -165,8 +189,8 @@ class Head:
     def _fit(self) -> None:
         """Fit over the rows of the last refit and the prototypes of now, then let later rows join again."""
         memory, count = self.memory, len(self.fitted)
-        own = self.prototypes.facts(self.names, sorted(self.distrusted), exclusive=self._exclusive)
-        facts = stack_facts((own, memory.told(self.fitted)))
+        own = self.prototypes.facts(self.names, sorted(self.distrusted), exclusive=self.exclusive)
+        facts = stack_facts((own, memory.told(self.fitted, exclusive=self.exclusive)))
         columns = self._columns()
         names = [None, *self.names.listed()]
         base = None if self.trained is None else self.trained.of([names[code] for code in columns])
@@ -177,7 +201,7 @@ class Head:
         stored = [] if memory.vectors is None or not count else [memory.vectors[:count]]
         vectors = np.concatenate([*([self.prototypes.vectors] if len(self.prototypes) else []), *stored])
         marks = np.concatenate((self.prototypes.marks(), memory.columns["mark"][:count]))
-        data = RefitData(vectors, facts, marks, len(self.prototypes), columns, len(self.names), base)
+        data = RefitData(vectors, facts, marks, len(self.prototypes), columns, len(self.names), self.exclusive, base)
         self.model, density = fit_model(data, self.config)
         self.prototype_block = self._block_of_prototypes(density[: len(self.prototypes)])
         rejoin(memory, self.model, density[len(self.prototypes) :])
@@ -190,20 +214,21 @@ class Head:
         return np.array([*codes, *([NOBODY] if self.known.get(NOBODY) else [])], dtype=np.intp)
 
     def _block_of_prototypes(self, density: NDArray[np.float32]) -> VectorBlock:
-        own = self.prototypes.facts(self.names, sorted(self.distrusted), exclusive=self._exclusive)
+        own = self.prototypes.facts(self.names, sorted(self.distrusted), exclusive=self.exclusive)
         told = np.array([name in self.distrusted for name in self.prototypes.names], dtype=bool)
         return VectorBlock(self.prototypes.vectors, None, density, own._replace(weight=own.weight * ~told))
 
     def _view(self) -> Snapshot:
         memory = self.memory
-        block = memory.block(memory.weights(self.config.half_life_s, as_neighbours=True))
+        weights = memory.weights(self.config.half_life_s, as_neighbours=True)
         return Snapshot(
             self.config,
             self.model,
-            VectorMemory((self.prototype_block, block)),
+            VectorMemory((self.prototype_block, memory.block(weights, exclusive=self.exclusive))),
             self.names.known(),
             memory.ids,
             self.prototypes.texts,
+            self.exclusive,
         )
 
     def predict(self, vectors: NDArray[np.float32], names: Sequence[str]) -> Estimates:
@@ -260,6 +285,7 @@ class Head:
             distrusted=tuple(sorted(self.distrusted)),
             known=self.known,
             counts=(self.since_refit, self.since_change, self.refits),
+            exclusive=self.exclusive,
             held_out=None if self.model is None else self.model.held_out,
         )
         write_state(folder, STEM, arrays, facts.model_dump(mode="json"))
@@ -276,7 +302,7 @@ class Head:
         self.names = Names(facts.names)
         self.names.check(facts.groups, facts.watches, facts.known, facts.lost)
         dimension = _dimension(arrays)
-        self.memory = Memory(self.config.memory_size, self.names, exclusive=self._exclusive)
+        self.memory = Memory(self.config.memory_size, self.names)
         self.memory.restore(arrays, facts, dimension)
         self.prototypes = read_prototypes(arrays, facts.texts, facts.prototypes_of, dimension)
         self.prepared = facts.prepared
@@ -284,6 +310,7 @@ class Head:
         self.drift.label_shift.counts = array_of(arrays, "arrivals", np.float64, (None,), NOT_NEGATIVE)
         self.distrusted = set(facts.distrusted)
         self.known = facts.known
+        self.exclusive = facts.exclusive
         self.since_refit, self.since_change, self.refits = facts.counts
         self.fitted = array_of(arrays, "fitted", np.float32, (None,), NOT_NEGATIVE)
         self.model = None if facts.held_out is None else read_model(arrays, facts.held_out, dimension)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cache
 from math import isqrt
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -103,14 +103,9 @@ class OwnSuccess:
         return float(cost.sum(dtype=np.float64)), slope.astype(np.float32)
 
 
-def make_loss(
-    labels: Literal["exclusive", "independent"],
-    facts: Facts,
-    column_of: NDArray[np.intp],
-    weight: NDArray[np.float32],
-) -> Loss:
+def make_loss(facts: Facts, column_of: NDArray[np.intp], weight: NDArray[np.float32], *, exclusive: bool) -> Loss:
     """The loss that goes with what a label means."""
-    return (SharedSuccess if labels == "exclusive" else OwnSuccess)(facts, column_of, weight)
+    return (SharedSuccess if exclusive else OwnSuccess)(facts, column_of, weight)
 
 
 def _place(

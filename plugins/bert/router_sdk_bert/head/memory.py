@@ -75,7 +75,6 @@ class Memory:
     Args:
         size: Most rows alive.
         names: Codes of the agents.
-        exclusive: Whether a success of one agent says that the others would have failed.
 
     Attributes:
         ids: Decision of each place.
@@ -88,8 +87,8 @@ class Memory:
         lost: What the rows counted for that an agent lost when it changed, by its code.
     """
 
-    def __init__(self, size: int, names: Names, *, exclusive: bool) -> None:
-        self._size, self._names, self._exclusive = size, names, exclusive
+    def __init__(self, size: int, names: Names) -> None:
+        self._size, self._names = size, names
         self.ids: list[str] = []
         self.vectors: NDArray[np.float32] | None = None
         self.coarse: NDArray[np.float32] | None = None
@@ -133,7 +132,7 @@ class Memory:
 
     def _told(self, row: Row, at: float, density: float) -> dict[str, float]:
         """What goes into each column."""
-        verdict = row.verdict(exclusive=self._exclusive)
+        verdict = row.verdict(exclusive=False)
         acted = UNKNOWN if row.agent is None else self._names.code(row.agent)
         right = self._names.code(row.label) if row.labelled else acted
         return {
@@ -281,18 +280,27 @@ class Memory:
             weight *= np.exp2((column["at"] - self.latest) / half_life_s).astype(np.float32)
         return weight
 
-    def told(self, weight: NDArray[np.float32]) -> Facts:
-        """What the first rows say, as many as there are weights."""
+    def told(self, weight: NDArray[np.float32], *, exclusive: bool) -> Facts:
+        """What the first rows say, as many as there are weights.
+
+        Args:
+            weight: What each counts for.
+            exclusive: Whether a success of one agent says that the others would have failed; then a label says it all.
+        """
         upto = len(weight)
         right, credit, wrong, blame = (self.columns[key][:upto] for key in ("right", "credit", "wrong", "blame"))
-        rivalry = np.broadcast_to(np.float32(self._exclusive), upto)
+        if exclusive:
+            blame = np.where(right == wrong, blame, np.float32(0.0))
+        rivalry = np.broadcast_to(np.float32(exclusive), upto)
         return Facts(right, credit, wrong, blame, rivalry, weight)
 
-    def block(self, weight: NDArray[np.float32]) -> VectorBlock:
+    def block(self, weight: NDArray[np.float32], *, exclusive: bool) -> VectorBlock:
         """A view for requests; it stays as it is while rows are added."""
         vectors = np.zeros((0, 0), dtype=np.float32) if self.vectors is None else self.vectors[: self.used]
         coarse = None if self.coarse is None else self.coarse[: self.used]
-        return VectorBlock(vectors, coarse, self.columns["density"][: self.used], self.told(weight))
+        return VectorBlock(
+            vectors, coarse, self.columns["density"][: self.used], self.told(weight, exclusive=exclusive)
+        )
 
     def distrust(self, code: int, before: int, kept: float) -> None:
         """Let all rows about an agent from before a position count for at most ``kept`` rows together."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -275,13 +275,13 @@ def count_votes(cosines: NDArray[np.float32], facts: Facts, codes: NDArray[np.in
     return Votes(share @ good, share @ bad, mass)
 
 
-def evidence(votes: Votes, labels: Literal["exclusive", "independent"]) -> NDArray[np.float64]:
+def evidence(votes: Votes, *, exclusive: bool) -> NDArray[np.float64]:
     """Log shares (exclusive) or log odds (independent) of the agents, by width, shape ``(2, k)``.
 
     An agent that the neighbours do not mention stands at the prior: one in as many as there are, or even odds.
     """
     good, bad, _ = votes
-    if labels == "independent":
+    if not exclusive:
         odds = (good + DOUBT / 2.0) / (bad + DOUBT / 2.0)
     else:
         odds = (good + DOUBT / max(good.shape[-1], 1)) / (good + bad + DOUBT)

@@ -89,6 +89,7 @@ class RefitData:
         prototypes: How many of the rows are prototypes.
         columns: Codes of the agents that get a row of weights, in the order of their names.
         codes: Number of codes in use.
+        exclusive: Whether exactly one agent is right.
         base: Rows of these agents that were trained elsewhere, in the order of the columns; None where none were.
     """
 
@@ -98,6 +99,7 @@ class RefitData:
     prototypes: int
     columns: NDArray[np.intp]
     codes: int
+    exclusive: bool
     base: TrainedRows | None = None
 
 
@@ -199,12 +201,12 @@ def fit_model(data: RefitData, config: HeadConfig) -> tuple[Model, NDArray[np.fl
     if data.base is not None:
         base = data.base.odds(data.vectors)
     if seen.any():
-        loss = make_loss(config.labels, data.facts, column_of, seen)
+        loss = make_loss(data.facts, column_of, seen, exclusive=data.exclusive)
         found = fit_logistic(seen_as, loss, base, _steps(STEPS, data))
         sources = _sources(data, base[held] + seen_as.points[held] @ found, held, seen, config)
-        blend = fit_blend(sources, make_loss(config.labels, data.facts.take(held), column_of, weight[held]))
+        blend = fit_blend(sources, make_loss(data.facts.take(held), column_of, weight[held], exclusive=data.exclusive))
     if found is None or len(held):
-        loss = make_loss(config.labels, data.facts, column_of, weight)
+        loss = make_loss(data.facts, column_of, weight, exclusive=data.exclusive)
         found = fit_logistic(seen_as, loss, base, _steps(STEPS if found is None else LAST_STEPS, data), found)
     own = np.argsort(data.mark, kind="stable")[:REFERENCES]
     references = data.vectors[own]
@@ -253,7 +255,7 @@ def _sources(
     facts = data.facts._replace(weight=seen)
     for row, near in enumerate(places):
         votes = count_votes(cosines[row], facts.take(near), data.columns)
-        sources[1:, row] = evidence(votes, config.labels)
+        sources[1:, row] = evidence(votes, exclusive=data.exclusive)
     return sources
 
 

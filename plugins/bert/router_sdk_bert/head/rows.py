@@ -90,6 +90,9 @@ class Row:
         at: When it first arrived, in seconds since the epoch.
         synthetic: Whether it was generated rather than observed.
         before: What the revision before said, for whoever keeps sums and has to take it back.
+        task_type: The task's type.
+        eligible: Who could have been chosen; empty where that is not known.
+        propensity: Probability with which ``agent`` was chosen; None where somebody else chose.
     """
 
     decision_id: str
@@ -103,6 +106,9 @@ class Row:
     at: float = 0.0
     synthetic: bool = False
     before: Row | None = None
+    task_type: str = ""
+    eligible: tuple[str, ...] = ()
+    propensity: float | None = None
 
     def verdict(self, *, exclusive: bool) -> Verdict:
         """Who it says was right and who failed.
@@ -165,6 +171,9 @@ def row_of(example: Example, vector: NDArray[Any], clip: float | None = None, *,
         example.first_at,
         synthetic,
         before,
+        example.task_type,
+        example.eligible,
+        example.propensity,
     )
 
 

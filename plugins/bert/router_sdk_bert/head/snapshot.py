@@ -50,6 +50,7 @@ class Snapshot:
         codes: Code by name.
         ids: Decision of each stored row, in the order of their block; may have grown since.
         texts: What each prototype says.
+        exclusive: Whether exactly one agent is right, so that chances sum to 1.
     """
 
     config: HeadConfig
@@ -58,6 +59,7 @@ class Snapshot:
     codes: Mapping[str | None, int]
     ids: Sequence[str]
     texts: Sequence[str]
+    exclusive: bool
     _places: dict[tuple[str, ...], Asked] = field(default_factory=dict)
 
     def estimate(self, vector: NDArray[np.float32], names: tuple[str, ...]) -> Estimate | None:
@@ -106,7 +108,7 @@ class Snapshot:
         seen = np.zeros(len(codes))
         if found is not None:
             votes = count_votes(found.cosines, found.facts, codes)
-            odds += model.blend[1:] @ evidence(votes, self.config.labels)
+            odds += model.blend[1:] @ evidence(votes, exclusive=self.exclusive)
             seen = votes.mass[..., -1, :] * (votes.good[..., -1, :] + votes.bad[..., -1, :])
         chances = self._chances(odds)
         count = len(names)
@@ -134,7 +136,7 @@ class Snapshot:
         return known
 
     def _chances(self, odds: NDArray[np.float64]) -> NDArray[np.float64]:
-        if self.config.labels == "independent":
+        if not self.exclusive:
             return 1.0 / (1.0 + np.exp(-np.clip(odds, -60.0, 60.0)))
         shares: NDArray[np.float64] = np.exp(odds - np.maximum.reduce(odds, axis=-1, keepdims=True))
         shares /= np.add.reduce(shares, axis=-1, keepdims=True)

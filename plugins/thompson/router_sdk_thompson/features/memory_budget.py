@@ -12,14 +12,14 @@ from functools import lru_cache
 from math import isqrt
 from typing import NamedTuple
 
-LEAST_ROWS = 4
+from router_sdk.numerics.normal_gamma import capacity
+
 MOST_BYTES = 152_000_000
 """What the covariances of one space of features may take, in double precision: those of 128 agents over an embedding of
 384 do. Requests read two copies in single precision, which take as much again."""
 MOST_TEXT_BYTES = 1 << 27
 """What weights and precisions of the features of texts may take: those of 250 agents over all features do. There are
 three copies, one to learn in and two to read, and the agents' examples make another."""
-_DOUBLED = 128
 _NUMBER = 8
 _FEWEST = 8
 """Features that are kept however many agents there are."""
@@ -42,14 +42,6 @@ class Layout(NamedTuple):
     def width(self) -> int:
         """Number of features, the constant among them."""
         return 1 + self.fourier + self.first + self.columns
-
-
-def capacity(agents: int) -> int:
-    """Rows that are made for so many agents: some to spare, since making more copies them all."""
-    rows = LEAST_ROWS
-    while rows < agents:
-        rows = 2 * rows if rows < _DOUBLED else rows * 5 // 4
-    return rows
 
 
 @lru_cache(1_024)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from router_sdk.numerics.normal_gamma import capacity
 from router_sdk_thompson.features.hashed_text import FEATURES
-from router_sdk_thompson.features.memory_budget import capacity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

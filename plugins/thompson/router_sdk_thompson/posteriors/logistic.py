@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from router_sdk.numerics.change_detection import bernoulli_residual
+from router_sdk.numerics.normal_gamma import NormalGamma, add_outer
 from router_sdk_thompson.posteriors.belief import moderated, sigmoid
-from router_sdk_thompson.posteriors.normal_gamma import NormalGamma, add_outer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from router_sdk.numerics.linear_snapshot import DoubleBuffer
 from router_sdk.numerics.state_file import check_finite
 from router_sdk.plugin import DEFAULT_TASK_TYPE, CorruptArtifactError
 from router_sdk_thompson.drift.fading import KEPT, ChangeFading, TimeFading
@@ -22,7 +23,6 @@ from router_sdk_thompson.features.memory_budget import halvings
 from router_sdk_thompson.labels import ExclusiveLabels
 from router_sdk_thompson.posteriors.belief import Belief
 from router_sdk_thompson.posteriors.diagonal_gaussian import DiagonalGaussian
-from router_sdk_thompson.posteriors.snapshot import DoubleBuffer
 from router_sdk_thompson.priors.examples import example_prior
 
 if TYPE_CHECKING:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
+from router_sdk.numerics.linear_snapshot import DoubleBuffer, LinearSnapshot
+from router_sdk.numerics.normal_gamma import NormalGamma
 from router_sdk.numerics.state_file import check_finite
 from router_sdk.plugin import CorruptArtifactError
 from router_sdk_thompson.drift.detectors import MISFIT, Detector, new_detector, restored_detector, threshold_of
@@ -17,8 +19,6 @@ from router_sdk_thompson.features.memory_budget import fitting, widest
 from router_sdk_thompson.labels import SELDOM, Change, ExclusiveLabels
 from router_sdk_thompson.posteriors.belief import Belief
 from router_sdk_thompson.posteriors.logistic import Logistic
-from router_sdk_thompson.posteriors.normal_gamma import NormalGamma
-from router_sdk_thompson.posteriors.snapshot import DoubleBuffer, LinearSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from router_sdk_thompson.posteriors.normal_gamma import NormalGamma
+
+from router_sdk.numerics.normal_gamma import NormalGamma
 
 
 def posterior(width=4):

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 from router_sdk_thompson.posteriors.logistic import Logistic
-from router_sdk_thompson.posteriors.normal_gamma import NormalGamma, add_outer
-from router_sdk_thompson.posteriors.snapshot import DoubleBuffer
+
+from router_sdk.numerics.linear_snapshot import DoubleBuffer
+from router_sdk.numerics.normal_gamma import NormalGamma, add_outer
 
 NAMES = tuple(f"agent-{place}" for place in range(70))
 

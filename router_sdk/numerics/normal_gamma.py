@@ -14,14 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from router_sdk.numerics.linear_snapshot import LinearSnapshot
 from router_sdk.numerics.state_file import array_of
-from router_sdk_thompson.features.memory_budget import LEAST_ROWS, capacity
-from router_sdk_thompson.posteriors.snapshot import LinearSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
+
+LEAST_ROWS = 4
+_DOUBLED = 128
+
+
+def capacity(agents: int) -> int:
+    """Rows that are made for so many agents: some to spare, since making more copies them all."""
+    rows = LEAST_ROWS
+    while rows < agents:
+        rows = 2 * rows if rows < _DOUBLED else rows * 5 // 4
+    return rows
 
 
 class NormalGamma(LinearSnapshot):

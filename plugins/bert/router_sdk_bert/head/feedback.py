@@ -1,0 +1,93 @@
+"""Which kind of feedback comes: whether one agent succeeds at a task, as with labels, or several do, or hardly any.
+
+Agents that are asked on a whim, at a small propensity, show what just anybody earns, and favourites what the best one
+does. Where exactly one agent is right, what all of them earn at a task comes to 1.
+"""
+
+from __future__ import annotations
+
+from math import isfinite, sqrt
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WHIM = 0.25
+"""Propensity up to which a choice counts as a whim."""
+FAVOURED = 0.5
+"""Propensity from which it counts as that of a favourite."""
+LEAST_PROPENSITY = 0.1
+"""Share of an even chance below which a whim does not count for more."""
+BELIEVED = 5.0
+"""Outcomes that the belief is worth that exactly one is right."""
+ABOVE, BELOW = 0.25, 0.4
+"""How far from 1 all together may be: above, times the root of the number of the others."""
+BACK = 0.6
+"""Share of these within which one that was found not to be exclusive is taken to be exclusive again."""
+
+
+class FeedbackKind:
+    """What agents earn on a whim and as favourites.
+
+    Attributes:
+        exclusive: Whether exactly one agent seems to be right, as is believed before anything is known.
+        whims: Weight of the whims, and the reward that came of them.
+        favourites: The same of favourites.
+        agents: Agents that could be chosen, summed over both, and their number.
+    """
+
+    def __init__(self) -> None:
+        self.exclusive = True
+        self.whims = self.favourites = (0.0, 0.0)
+        self.agents = (0.0, 0.0)
+
+    def note(self, agents: int, propensity: float, reward: float) -> None:
+        """Take in the first reward of a decision among several agents."""
+        if agents < 2:
+            return
+        if propensity <= WHIM:
+            self._note_whim(agents, min(1.0 / propensity, agents / LEAST_PROPENSITY) / agents, reward)
+        elif propensity >= FAVOURED:
+            self.favourites = self.favourites[0] + 1.0, self.favourites[1] + reward
+        else:
+            return
+        self._judge(agents)
+
+    def note_all(self, rewards: Sequence[float]) -> None:
+        """Take in what each of all agents would have earned at one task."""
+        agents, best = len(rewards), max(rewards)
+        if agents < 2:
+            return
+        self.favourites = self.favourites[0] + 1.0, self.favourites[1] + best
+        self._note_whim(agents, 1.0, (sum(rewards) - best) / (agents - 1))
+        self._judge(agents)
+
+    def _note_whim(self, agents: int, weight: float, reward: float) -> None:
+        self.whims = self.whims[0] + weight, self.whims[1] + weight * reward
+
+    def _judge(self, agents: int) -> None:
+        self.agents = self.agents[0] + 1.0, self.agents[1] + agents
+        others = self.agents[1] / self.agents[0] - 1.0
+        # Before favourites are known they are no better than others, and before whims are, the others earn the rest.
+        anybody = (BELIEVED / (others + 1.0) + self.whims[1]) / (BELIEVED + self.whims[0])
+        by_favourite = (BELIEVED * anybody + self.favourites[1]) / (BELIEVED + self.favourites[0])
+        by_whim = (BELIEVED * (1.0 - by_favourite) / others + self.whims[1]) / (BELIEVED + self.whims[0])
+        excess = by_favourite + others * by_whim - 1.0
+        scale = 1.0 if self.exclusive else BACK
+        self.exclusive = -scale * BELOW <= excess <= scale * ABOVE * sqrt(others)
+
+    def state(self) -> list[float]:
+        """What ``restore`` reads."""
+        return [float(self.exclusive), *self.whims, *self.favourites, *self.agents]
+
+    def restore(self, state: Sequence[float]) -> None:
+        """Take up what ``state`` gave.
+
+        Raises:
+            ValueError: if a number is missing, negative or not finite.
+        """
+        exclusive, *sums = (float(number) for number in state)
+        if len(sums) != 6 or not all(isfinite(number) and number >= 0.0 for number in (exclusive, *sums)):
+            raise ValueError("what is known of the feedback must be seven numbers of at least 0")
+        self.exclusive = bool(exclusive)
+        self.whims, self.favourites, self.agents = (sums[0], sums[1]), (sums[2], sums[3]), (sums[4], sums[5])

@@ -1,0 +1,313 @@
+"""What of several ways to choose answers: the classifier, a linear posterior over vectors, or the best single agent.
+
+The classifier (logistic regression and neighbours) needs few examples and leads where one agent is right. The linear
+posterior takes rewards as they are. The best single agent knows no texts. Each is right for another kind of feedback,
+and which one comes is found out: by what each one's favourites would have earned (``numerics.policy_selection``).
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from router_sdk.numerics.policy_selection import PolicySelection, doubly_robust
+from router_sdk.numerics.shared_draw import shared_draw
+from router_sdk.numerics.state_file import load_state, write_state
+from router_sdk_bert.head.best_single import BestSingle, means_of
+from router_sdk_bert.head.estimates import Choice, choice_probabilities
+from router_sdk_bert.head.feedback import FeedbackKind
+from router_sdk_bert.head.linear import LinearPosterior, Reward, scores_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from router_sdk.numerics.linear_snapshot import LinearSnapshot
+    from router_sdk.numerics.policy_selection import PolicyWeights
+    from router_sdk_bert.head.best_single import Sums
+    from router_sdk_bert.head.estimates import Estimate
+    from router_sdk_bert.head.rows import Row
+
+    Judge = Callable[[NDArray[np.float32], tuple[str, ...]], Estimate | None]
+
+POLICIES = ("classifier", "linear", "best_single")
+CLASSIFIER, LINEAR = 0, 1
+COLD = (0.4, 0.4, 0.2)
+"""What each is trusted with at first."""
+TOLD = (0.96, 0.03, 0.01)
+"""The same where agents say what they can do, which only the classifier reads."""
+HARDLY = 0.02
+"""Share below which a policy has no part in answers."""
+ALL_JUDGED, EVERY = 2_000.0, 4
+"""Outcomes of which the policies are compared on each; later on one in so many."""
+OTHERS, OTHERS_WEIGHT, LIKELY = 8, 0.3, 0.3
+"""Where one agent is right: of how many others that expect to be, with more than ``LIKELY``, a success says that they
+are not, and what that counts for."""
+SUCCESS = 0.5
+"""Reward from which it counts as right."""
+STEM = "policies"
+
+
+class PolicySnapshot(NamedTuple):
+    """What requests read.
+
+    Attributes:
+        weights: Share of each policy, by task type.
+        linear: The linear posterior, or None before the first outcome.
+        sums: What agents earn whatever the text says.
+    """
+
+    weights: PolicyWeights
+    linear: LinearSnapshot | None
+    sums: Mapping[str, Mapping[str, Sums]]
+
+    def choose(self, estimate: Estimate, vector: NDArray[np.float32], names: tuple[str, ...], task_type: str) -> Choice:
+        """The policies' mixture at one task.
+
+        Args:
+            estimate: The classifier's.
+            vector: The task's embedding.
+            names: The agents in question.
+            task_type: Of the task.
+        """
+        weights = self.weights.of(task_type)
+        leader = weights.index(max(weights))
+        mixed, scores = [0.0] * len(names), estimate.chances.tolist()
+        total = sum(weight for weight in weights if weight >= HARDLY)
+        for place, weight in enumerate(weights):
+            if weight < HARDLY:
+                continue
+            if place == CLASSIFIER:
+                shares = choice_probabilities(estimate.odds, estimate.doubt)
+            else:
+                if place == LINEAR and self.linear is not None:
+                    means, widths = scores_at(self.linear, names, vector)
+                else:
+                    means, widths = means_of(self.sums, names, task_type)
+                shares = shared_draw(means, widths)
+                if place == leader:
+                    scores = means
+            mixed = [old + weight / total * share for old, share in zip(mixed, shares, strict=True)]
+        return Choice(mixed, scores, POLICIES[leader], dict(zip(POLICIES, weights, strict=True)))
+
+
+class Together(NamedTuple):
+    """Observed rewards of several agents at one task: what each would have earned, once they are all known.
+
+    Attributes:
+        vector: Of the task.
+        task_type: Its type.
+        favourites: Of the policies, before any of it was learnt.
+        rewards: Known so far, by agent.
+    """
+
+    vector: NDArray[np.float32]
+    task_type: str
+    favourites: tuple[str, ...]
+    rewards: dict[str, float]
+
+
+class Policies:
+    """Everything learnt beside the classifier; one thread at a time changes it.
+
+    Args:
+        labels: What a label says of the other agents, or ``"auto"``.
+
+    Attributes:
+        feedback: Whether one agent is right, or several.
+        linear: The linear posterior.
+        best_single: What agents earn whatever the text says.
+        selection: What each policy's favourites would have earned.
+    """
+
+    def __init__(self, labels: Literal["auto", "exclusive", "independent"]) -> None:
+        self._labels = labels
+        self.feedback = FeedbackKind()
+        self.linear = LinearPosterior()
+        self.best_single = BestSingle()
+        self.selection = PolicySelection(POLICIES, COLD)
+        self.together: Together | None = None
+        self._judged = 0.0
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether exactly one agent is taken to be right."""
+        return self.feedback.exclusive if self._labels == "auto" else self._labels == "exclusive"
+
+    def told(self, *, anything: bool) -> None:
+        """Note whether agents say what they can do."""
+        self.selection.trust(TOLD if anything else COLD)
+
+    def learn(self, row: Row, judge: Judge) -> None:
+        """Take in one revision: compare the policies on what is new, then teach them.
+
+        Args:
+            row: What happened.
+            judge: The classifier's estimate, as of now, of a vector for some agents.
+        """
+        rewards = rewards_of(row)
+        if row.before is None and rewards and len(row.eligible) > 1:
+            self._compare(row, judge)
+        self.linear.learn(rewards, row.vector)
+        self.best_single.learn(row.task_type, rewards)
+        if row.before is None and self.exclusive:
+            self._teach_others(row)
+
+    def _compare(self, row: Row, judge: Judge) -> None:
+        names, reward, acted = row.eligible, row.reward, row.agent
+        observed = row.propensity is None and not row.labelled
+        together = self.together
+        if together is not None and not (
+            observed and acted not in together.rewards and np.array_equal(row.vector, together.vector)
+        ):
+            self._close(together)
+        if observed:
+            self._observe(row, judge)
+            return
+        if row.propensity and reward is not None:
+            self.feedback.note(len(names), row.propensity, reward)
+        self._judged += 1.0
+        if self._judged > ALL_JUDGED and zlib.crc32(row.decision_id.encode()) % EVERY:
+            return
+        favourites = self._favourites(row, judge)
+        if favourites is None:
+            return
+        if row.labelled:
+            known = {row.label: 1.0} | ({acted: reward} if acted is not None and reward is not None else {})
+            self.selection.note(row.task_type, [known.get(name, 0.0) for name in favourites])
+        elif row.propensity and reward is not None and acted in names:
+            expected, _ = means_of(self.best_single.sums, names, row.task_type)
+            places, at = [names.index(name) for name in favourites], names.index(acted)
+            self.selection.note(row.task_type, doubly_robust(expected, places, at, reward, row.propensity))
+
+    def _observe(self, row: Row, judge: Judge) -> None:
+        """Somebody else decided: that says nothing of other agents, but where they are all observed at one task."""
+        if row.reward is None or row.agent is None:
+            return
+        if self.together is None:
+            found = self._favourites(row, judge)
+            if found is None:
+                return
+            self.together = Together(row.vector, row.task_type, found, {})
+        self.together.rewards[row.agent] = row.reward
+
+    def _close(self, together: Together) -> None:
+        known, self.together = together.rewards, None
+        if all(name in known for name in together.favourites) and len(known) > 1:
+            self.selection.note(together.task_type, [known[name] for name in together.favourites])
+            self.feedback.note_all(list(known.values()))
+
+    def _favourites(self, row: Row, judge: Judge) -> tuple[str, ...] | None:
+        """Each policy's, before it learns from the outcome; None where there is nothing to compare."""
+        names = row.eligible
+        estimate = judge(row.vector, names)
+        if estimate is None:
+            return None
+        means, _ = means_of(self.best_single.sums, names, row.task_type)
+        expected = self.linear.expected(names, row.vector)
+        places = int(np.argmax(estimate.odds)), expected.index(max(expected)), means.index(max(means))
+        return tuple(names[place] for place in places)
+
+    def _teach_others(self, row: Row) -> None:
+        """Where one agent is right, tell the likeliest others that this task is not theirs."""
+        right = row.label if row.labelled else row.agent
+        success = 1.0 if row.labelled else row.reward or 0.0
+        if right is None or success < SUCCESS:
+            return
+        others = [name for name in row.eligible if name not in (right, row.agent)]
+        expected = self.linear.expected(others, row.vector)
+        likely = sorted((-value, name) for value, name in zip(expected, others, strict=True) if value > LIKELY)
+        told = [Reward(name, None, 0.0) for _, name in likely[:OTHERS]]
+        self.linear.learn(told, row.vector, OTHERS_WEIGHT * success)
+
+    def changed(self, agents: Collection[str]) -> None:
+        """Agents turned out to have changed."""
+        if agents:
+            self.linear.changed(agents)
+            self.best_single.changed(agents)
+
+    def forget_agents(self, names: Collection[str]) -> None:
+        """Drop what was learnt of these agents."""
+        self.linear.forget(names)
+        self.best_single.forget(names)
+        self.together = None
+
+    def forget_examples(self) -> None:
+        """Drop the one vector that is kept for a while; sums stay."""
+        self.together = None
+
+    def publish(self) -> PolicySnapshot:
+        """What requests read of it."""
+        return PolicySnapshot(self.selection.weights, self.linear.publish(), self.best_single.sums)
+
+    def report(self) -> dict[str, Any]:
+        """Which policy answers where, and what kind of feedback comes."""
+        kind = "one agent is right" if self.exclusive else "agents succeed each for itself"
+        return {"policies": self.selection.report(), "feedback": kind}
+
+    def save(self, folder: Path) -> None:
+        """Write everything that ``load`` needs."""
+        names, arrays = self.linear.arrays()
+        together = self.together
+        facts: dict[str, Any] = {
+            "names": names,
+            "selection": self.selection.state(),
+            "feedback": self.feedback.state(),
+            "best_single": self.best_single.sums,
+            "judged": self._judged,
+            "together": None,
+        }
+        if together is not None:
+            facts["together"] = [together.task_type, list(together.favourites), together.rewards]
+            arrays = {**arrays, "together": together.vector.astype(np.float64)}
+        write_state(folder, STEM, arrays, facts)
+
+    def load(self, folder: Path) -> None:
+        """Read what ``save`` wrote.
+
+        Raises:
+            CorruptArtifactError: if a file is missing, or is not what was written.
+        """
+        load_state(folder, STEM, self._restore)
+
+    def _restore(self, arrays: dict[str, NDArray[Any]], facts: dict[str, Any]) -> None:
+        self.linear.restore(facts["names"], arrays)
+        self.selection.restore(facts["selection"])
+        self.feedback.restore(facts["feedback"])
+        self.best_single.restore(facts["best_single"])
+        self._judged = float(facts["judged"])
+        self.together = None
+        if facts["together"] is not None:
+            task_type, favourites, rewards = facts["together"]
+            self.together = Together(
+                np.asarray(arrays["together"], dtype=np.float32),
+                str(task_type),
+                tuple(map(str, favourites)),
+                {str(name): float(reward) for name, reward in dict(rewards).items()},
+            )
+
+
+def rewards_of(row: Row) -> list[Reward]:
+    """What a revision says of whom: the reward of who acted, and of a label that it would have been right."""
+    now, before = _rewards(row), {} if row.before is None else _rewards(row.before)
+    return [
+        Reward(name, before.get(name), now.get(name))
+        for name in sorted(now.keys() | before.keys())
+        if now.get(name) != before.get(name)
+    ]
+
+
+def _rewards(row: Row) -> dict[str, float]:
+    told: dict[str, float] = {}
+    if row.labelled:
+        if row.agent is not None:
+            told[row.agent] = 0.0
+        if row.label is not None:
+            told[row.label] = 1.0
+    if row.agent is not None and row.reward is not None:
+        told[row.agent] = row.reward
+    return told
