@@ -38,6 +38,7 @@ def show(run: Run, part: str, title: str, columns: Sequence[Column], rows: Itera
     run.show(part, "The chain and its members alone: the same", columns, only=(SHIPPED, *MEMBERS))
     errors = [Column(row, row, "ece", compared=False) for row in run.those(rows)]
     run.show(part, "Calibration error of the favourite's reward, ten bins of equal mass", errors, only=OURS)
+    print(run.results.answers(part, run.those(rows), SHIPPED), flush=True)
 
 
 def kinds(run: Run) -> None:

@@ -23,6 +23,7 @@ LAST = 1_000
 KNOWN = 100
 """Tasks of a rare agent before its recall counts."""
 BINS = 10
+ANSWERED = "answered by "
 T = TypeVar("T")
 BySeed = dict[int, float]
 
@@ -191,6 +192,18 @@ class Results:
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         return "\n".join(lines)
 
+    def answers(self, part: str, rows: Iterable[str], contestant: str) -> str:
+        """Who answered in a chain, a line for each row."""
+        lines = []
+        for row in rows:
+            measures = self.figures.get(part, {}).get(row, {}).get(contestant, {})
+            shares = {
+                name: np.mean(list(known.values())) for name, known in measures.items() if name.startswith(ANSWERED)
+            }
+            told = ", ".join(f"{name.removeprefix(ANSWERED)} {share:.3f}" for name, share in shares.items())
+            lines += [f"- {row}: {told}"] if told else []
+        return "\n".join([f"\nWho answered in the chain {contestant}:\n", *lines])
+
     def _rival(self, part: str, column: Column, against: str | None, among: Iterable[str]) -> str | None:
         """Whom a column is held against; None for nobody."""
         return (against or self.best(part, column.row, column.measure, among)) if column.compared else None
@@ -256,7 +269,7 @@ class Run:
                         self.results.note(f"{name}: {error}")
                         continue
                     spent = 1e3 * (time.perf_counter() - started) / len(stream.texts)
-                    answered = {f"answered by {who}": share for who, share in (played.answered or {}).items()}
+                    answered = {f"{ANSWERED}{who}": share for who, share in (played.answered or {}).items()}
                     self.results.add(part, row, name, seed, **measure(stream, played), ms=spent, **answered)
                     self._calibration(part, row, name, seed, stream, played)
 

@@ -202,6 +202,7 @@ SHIPPED = "as shipped"
 ALONE: dict[str, Contestant] = {
     "bert": routed(["bert"]),
     "bert, independent": routed([("bert", {"labels": "independent"})]),
+    "bert, exclusive": routed([("bert", {"labels": "exclusive"})]),
     "thompson": routed(["thompson"]),
     "thompson, heuristic": routed(["thompson", "heuristic"]),
 }
