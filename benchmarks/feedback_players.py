@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ EPSILON = 0.02
 START, ROUND_S = 1_800_000_000.0, 60.0
 """Log time: a decision a minute."""
 NOBODY = -1
+TOLD_EVERY = 5_000
+"""Rounds between two words about where a long run stands."""
 
 Chain = Sequence[Any] | None
 
@@ -117,6 +120,8 @@ def follow(router: Router, clock: Clock, stream: FeedbackStream, *, outcomes: bo
         decision = router.route(text)
         answered[decision.strategy] += 1
         confidence[turn] = decision.confidence or 0.0
+        if (turn + 1) % TOLD_EVERY == 0:
+            print(f"  {turn + 1:,} of {count:,} rounds", file=sys.stderr, flush=True)
         if decision.agent is None:
             continue
         chosen[turn], favourite[turn] = place_of[decision.agent], place_of[decision.ranking[0]]
