@@ -124,7 +124,9 @@ def follow(router: Router, clock: Clock, stream: FeedbackStream, *, outcomes: bo
             print(f"  {turn + 1:,} of {count:,} rounds", file=sys.stderr, flush=True)
         if decision.agent is None:
             continue
-        chosen[turn], favourite[turn] = place_of[decision.agent], place_of[decision.ranking[0]]
+        drawn = decision.distribution
+        chosen[turn] = place_of[decision.agent]
+        favourite[turn] = place_of[drawn.agents.names[drawn.favourite]]  # whom the confidence is about
         if outcomes:
             router.record(decision, outcome_of(float(stream.rewards[turn, chosen[turn]]), stream.graded))
     return Played(chosen, favourite, confidence, {name: times / count for name, times in sorted(answered.items())})
