@@ -6,7 +6,7 @@ import multiprocessing
 import signal
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -167,12 +167,9 @@ def _serve(line: Connection, config: DemoConfig, chain: tuple[str, ...]) -> None
     """In a process of its own: play what is handed in, until nobody hands in any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; our parent ends us
     streams = Streams(config, chain)
-    with threadpool_limits(1):
+    with threadpool_limits(1), suppress(EOFError, OSError):  # of a line that our parent has let go of
         while True:
-            try:
-                number, (one, store) = line.recv()
-            except EOFError:
-                return
+            number, (one, store) = line.recv()
             try:
                 stream = streams.of(one.act, one.seed)
                 said: object = play(

@@ -38,21 +38,22 @@ def run_demo(config: DemoConfig, progress: Progress = lambda words, share: None)
     progress("preparing the streams", 0.0)
     streams = Streams(config, chain)
     played = {act: {seed: streams.of(act, seed) for seed in config.seeds_of(act)} for act in config.acts}
+    weights = {one: FITTED_WEIGHT if is_fitted(one.chain) else 1.0 for one in contestants(chain)}
     plays = [
-        Play(act, seed, one, len(played[act][seed].items) * (FITTED_WEIGHT if is_fitted(one.chain) else 1.0))
-        for act in config.acts
-        for seed in config.seeds_of(act)
-        for one in contestants(chain)
+        Play(act, seed, one, len(stream.items) * weight)
+        for act, of_seed in played.items()
+        for seed, stream in of_seed.items()
+        for one, weight in weights.items()
     ]
     plays.sort(key=lambda one: (one.act != "marketing-mix", -one.weight))  # the longest first
     traces = dict(zip(plays, play_all(plays, config, chain, progress), strict=True))
     progress("summing up", 1.0)
     acts = []
     for act, of_seed in played.items():
-        each: dict[str, list[Trace]] = {}
-        for one in contestants(chain):
-            each[one.name] = [traces[play] for play in plays if (play.act, play.contestant) == (act, one)]
-        acts.append(summarise(act, of_seed, each))
+        by_name: dict[str, list[Trace]] = {
+            one.name: [traces[play] for play in plays if (play.act, play.contestant) == (act, one)] for one in weights
+        }
+        acts.append(summarise(act, of_seed, by_name))
     notes += _remarks(acts, config.processes)
     return DemoReport(tuple(acts), chain, time.perf_counter() - started, config.processes, tuple(notes))
 

@@ -1,3 +1,5 @@
+import multiprocessing
+
 import numpy as np
 import pytest
 
@@ -33,6 +35,17 @@ def test_a_play_that_fails_ends_the_contest(processes: int) -> None:
     config = CONFIG.model_copy(update={"processes": processes})
     with pytest.raises(RouterError, match="nobody"):
         play_all(plays(*contestants(("thompson",)), Contestant("nobody", ("nobody",))), config, CHAIN)
+
+
+def test_a_process_that_is_killed_ends_the_contest_and_leaves_nobody_behind() -> None:
+    def kill_one(words: str, share: float) -> None:
+        for child in multiprocessing.active_children()[:1]:
+            child.kill()
+
+    config = CONFIG.model_copy(update={"processes": 2})
+    with pytest.raises(RouterError, match="without a word"):
+        play_all(plays(*contestants(CHAIN)), config, CHAIN, kill_one)
+    assert not multiprocessing.active_children()
 
 
 def test_learning_off_learns_nothing_and_does_not_explore(tmp_path) -> None:
