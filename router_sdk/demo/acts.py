@@ -62,7 +62,7 @@ class DemoConfig(BaseModel):
     strategies: tuple[str, ...] | None = None
     strategy: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0)
-    seeds: int = Field(default=5, ge=1, le=1_000)
+    seeds: int = Field(default=4, ge=1, le=1_000)
     processes: int = Field(default=1, ge=1)
     store: Path | None = None
 

@@ -228,13 +228,14 @@ def _probes(act: ActReport) -> str:
 
 
 def _fits(act: ActReport) -> str:
+    """What each fit changed, and why some did not come to serve."""
     if not act.fits:
         return ""
-    heads = ["", "seed", "after tasks", "version", "before", "after", "judged by", "took", "moved", "ended", "why"]
-    return (
-        "<section><h3>What each fit changed</h3>"
-        '<p class="sub">Each new version is compared with what serves on held-out examples; only what passes serves.'
-        f"</p>{html_table(heads, (('', _fit(fit)) for fit in act.fits))}</section>"
+    heads = ["", "seed", "after tasks", "started by", "version", "before", "now", "judged by", "took", "ended"]
+    return _filled(
+        "fits.html",
+        fits=html_table(heads, (("", _fit(fit)) for fit in act.fits)),
+        not_promoted=verdict_list((fit.mark.state, fit.sentence) for fit in act.not_promoted),
     )
 
 
@@ -244,14 +245,13 @@ def _fit(fit: Fit) -> list[str]:
         escape(fit.contestant),
         str(fit.seed),
         f"{mark.at:,}",
+        escape(mark.reason),
         "-" if mark.version is None else str(mark.version),
         "-" if mark.before is None else f"{mark.before:.3f}",
         "-" if mark.after is None else f"{mark.after:.3f}",
         f"{mark.held_out:,}",
         f"{mark.seconds:.0f} s",
-        "encoder" if mark.fine_tuned else "head",
         escape(mark.state),
-        f'<span class="words">{escape(mark.reason)}; {escape(mark.words)}</span>',
     ]
 
 

@@ -114,6 +114,11 @@ class Fit:
     seed: int
     mark: FitMark
 
+    @property
+    def sentence(self) -> str:
+        """Whose, when, and what decided."""
+        return f"{self.contestant}, seed {self.seed}, after {self.mark.at:,} tasks: {self.mark.words}"
+
 
 @dataclass(frozen=True, slots=True)
 class Latency:
@@ -214,6 +219,11 @@ class ActReport:
             if (one.contestant, one.scope) == (contestant, scope):
                 return one
         raise KeyError((contestant, scope))
+
+    @property
+    def not_promoted(self) -> list[Fit]:
+        """The fits that did not come to serve."""
+        return [one for one in self.fits if one.mark.state != "promoted"]
 
     @property
     def finding(self) -> str:

@@ -62,7 +62,7 @@ def demo(
     seeds: Annotated[
         int,
         typer.Option(min=1, max=1000, metavar="N", help="How many seeds the support desk or a file is played with."),
-    ] = 5,
+    ] = 4,
     processes: Annotated[
         int | None,
         typer.Option(
@@ -154,7 +154,7 @@ def _act(act: ActReport) -> Iterator[RenderableType]:
     if act.accuracy:
         yield _probes(act)
     if act.fits:
-        yield _fits(act)
+        yield from _fits(act)
     yield pairs(_figures(act), "Along the way")
     for remark in act.notes:
         yield note(remark)
@@ -200,10 +200,10 @@ def _probes(act: ActReport) -> RenderableType:
     )
 
 
-def _fits(act: ActReport) -> RenderableType:
-    return table(
+def _fits(act: ActReport) -> Iterator[RenderableType]:
+    yield table(
         "What each fit changed",
-        ["", ">seed", ">after", ">version", ">before", ">now", ">took", "ended", "why"],
+        ["", ">seed", ">after", ">version", ">before", ">now", ">judged by", ">took", "ended"],
         (
             [
                 one.contestant,
@@ -212,14 +212,15 @@ def _fits(act: ActReport) -> RenderableType:
                 word(one.mark.version),
                 word(one.mark.before),
                 word(one.mark.after),
+                word(one.mark.held_out),
                 f"{one.mark.seconds:.0f} s",
                 one.mark.state,
-                visible(one.mark.words),
             ]
             for one in act.fits
         ),
-        wide="why",
     )
+    if act.not_promoted:
+        yield pairs((one.mark.state, visible(one.sentence)) for one in act.not_promoted)
 
 
 def _figures(act: ActReport) -> Iterator[tuple[str, str]]:
