@@ -191,7 +191,7 @@ class BertStrategy(Strategy):
                     if isinstance(self.head, Head):
                         self.head.trained = trained_with(encoder)
                     self.head.set_agents(agents.names, told, self._vectors)
-                self.policies.told(anything=bool(len(self.head.prototypes)))
+                self.policies.prepare(agents)
             self._publish(encoder)
 
     def _publish(self, encoder: Encoder) -> None:

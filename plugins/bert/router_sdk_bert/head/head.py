@@ -153,6 +153,7 @@ class Head:
             return frozenset()
         changed = self._detect_drift(row) if before is None else frozenset()
         coarse, density = join(row.vector, self.model)
+        self.memory.correct(row)
         self.memory.add(row, coarse, density)
         self.since_refit += 1
         self.since_change += 1

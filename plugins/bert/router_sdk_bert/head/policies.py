@@ -21,13 +21,14 @@ from router_sdk_bert.head.feedback import FeedbackKind
 from router_sdk_bert.head.linear import LinearPosterior, Reward, scores_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from router_sdk.numerics.linear_snapshot import LinearSnapshot
     from router_sdk.numerics.policy_selection import PolicyWeights
+    from router_sdk.plugin import Agent
     from router_sdk_bert.head.best_single import Sums
     from router_sdk_bert.head.estimates import Estimate
     from router_sdk_bert.head.rows import Row
@@ -35,11 +36,14 @@ if TYPE_CHECKING:
     Judge = Callable[[NDArray[np.float32], tuple[str, ...]], Estimate | None]
 
 POLICIES = ("classifier", "linear", "best_single")
-CLASSIFIER, LINEAR = 0, 1
-COLD = (0.4, 0.4, 0.2)
-"""What each is trusted with at first."""
-TOLD = (0.96, 0.03, 0.01)
-"""The same where agents say what they can do, which only the classifier reads."""
+CLASSIFIER, LINEAR, BEST_SINGLE = 0, 1, 2
+COLD, DESCRIBED, SHOWN = (0.3, 0.3, 0.4), (0.6, 0.2, 0.2), (0.96, 0.03, 0.01)
+"""What each is trusted with at first: where nothing is known, where agents are described, which only the classifier
+reads, and where examples or labels show what is theirs."""
+FEW = 9
+"""Agents of which one may well be the best at everything; of more, the less likely."""
+LABELS = 10
+"""Labels of somebody else's decisions from which they show that."""
 HARDLY = 0.02
 """Share below which a policy has no part in answers."""
 ALL_JUDGED, EVERY = 2_000.0, 4
@@ -125,22 +129,33 @@ class Policies:
     """
 
     def __init__(self, labels: Literal["auto", "exclusive", "independent"]) -> None:
-        self._labels = labels
+        self._kind = labels
         self.feedback = FeedbackKind()
         self.linear = LinearPosterior()
         self.best_single = BestSingle()
         self.selection = PolicySelection(POLICIES, COLD)
         self.together: Together | None = None
         self._judged = 0.0
+        self._labels = 0.0
+        self._said = COLD
 
     @property
     def exclusive(self) -> bool:
         """Whether exactly one agent is taken to be right."""
-        return self.feedback.exclusive if self._labels == "auto" else self._labels == "exclusive"
+        return self.feedback.exclusive if self._kind == "auto" else self._kind == "exclusive"
 
-    def told(self, *, anything: bool) -> None:
-        """Note whether agents say what they can do."""
-        self.selection.trust(TOLD if anything else COLD)
+    def prepare(self, agents: Iterable[Agent]) -> None:
+        """Read whether the agents say what they can do."""
+        told = list(agents)
+        described = any(agent.description or agent.capabilities for agent in told)
+        said = SHOWN if any(agent.examples for agent in told) else DESCRIBED if described else COLD
+        one_for_all = said[BEST_SINGLE] * min(1.0, FEW / max(len(told), 1))
+        scale = (1.0 - one_for_all) / (1.0 - said[BEST_SINGLE])
+        self._said = scale * said[CLASSIFIER], scale * said[LINEAR], one_for_all
+        self._trust()
+
+    def _trust(self) -> None:
+        self.selection.trust(SHOWN if self._labels >= LABELS else self._said)
 
     def learn(self, row: Row, judge: Judge) -> None:
         """Take in one revision: compare the policies on what is new, then teach them.
@@ -159,12 +174,16 @@ class Policies:
 
     def _compare(self, row: Row, judge: Judge) -> None:
         names, reward, acted = row.eligible, row.reward, row.agent
-        observed = row.propensity is None and not row.labelled
+        observed = row.propensity is None
         together = self.together
         if together is not None and not (
             observed and acted not in together.rewards and np.array_equal(row.vector, together.vector)
         ):
             self._close(together)
+        if observed and row.labelled:  # They may come agent by agent, so that who learns at once would seem to know.
+            self._labels += 1.0
+            self._trust()
+            return
         if observed:
             self._observe(row, judge)
             return
@@ -258,7 +277,7 @@ class Policies:
             "selection": self.selection.state(),
             "feedback": self.feedback.state(),
             "best_single": self.best_single.sums,
-            "judged": self._judged,
+            "counts": [self._judged, self._labels],
             "together": None,
         }
         if together is not None:
@@ -279,7 +298,8 @@ class Policies:
         self.selection.restore(facts["selection"])
         self.feedback.restore(facts["feedback"])
         self.best_single.restore(facts["best_single"])
-        self._judged = float(facts["judged"])
+        self._judged, self._labels = (float(count) for count in facts["counts"])
+        self._trust()
         self.together = None
         if facts["together"] is not None:
             task_type, favourites, rewards = facts["together"]
