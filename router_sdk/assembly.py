@@ -37,7 +37,7 @@ from router_sdk.routing.strategies import StrategySpec, Workshop
 from router_sdk.store import Store
 from router_sdk.store.registry import newest_agent
 from router_sdk.strategy import Strategy
-from router_sdk.training.attempt import FitServices
+from router_sdk.training.fit import FitServices
 from router_sdk.training.models import Models
 from router_sdk.training.promoting import Promoter
 from router_sdk.training.registry import Registry, stage_of, twin

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,43 +24,17 @@ from router_sdk.training.registry import twin
 from router_sdk.training.worker import fit_in_child, perform
 
 if TYPE_CHECKING:
-    from router_sdk.config import RouterConfig
     from router_sdk.evaluation.fit_report import FitReport
-    from router_sdk.learning.learner import Learner
-    from router_sdk.plugins import PluginRegistry
     from router_sdk.records import AgentSet
-    from router_sdk.rewards import RewardFunction
     from router_sdk.routing.chain import Stage
-    from router_sdk.store import Store
-    from router_sdk.strategy import Encoder, Strategy
-    from router_sdk.training.fit import Fit
+    from router_sdk.strategy import Strategy
+    from router_sdk.training.fit import Fit, FitServices
 
 Source = Callable[[Path], int]
 
 SOURCE = "source.db"
 """The store of made-up examples, in the attempt's folder."""
 _WANTED = "wanted.json"
-
-
-@dataclass(frozen=True, slots=True)
-class FitServices:
-    """What all attempts of a router have in services.
-
-    Attributes:
-        store: The log, and the folder beside it.
-        config: Device, executor, share to hold out, seed, encoders' configurations.
-        reward: Turns outcomes into rewards.
-        plugins: What a child process finds, too.
-        encoders: Registered encoders by name.
-        learner: On whose thread a state is saved.
-    """
-
-    store: Store
-    config: RouterConfig
-    reward: RewardFunction
-    plugins: PluginRegistry
-    encoders: Mapping[str, Encoder]
-    learner: Learner
 
 
 class Attempt:

@@ -1,4 +1,4 @@
-"""One fit as its caller sees it, what a child process is told of it, and what it measured."""
+"""One fit as its caller sees it, what it needs, what a child process is told of it, and what it measured."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from router_sdk.rewards import OutcomeReward, RewardFunction
 from router_sdk.waiting import Promise, take
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from router_sdk.config import RouterConfig
+    from router_sdk.learning.learner import Learner
     from router_sdk.plugins import PluginRegistry
     from router_sdk.records import ModelVersion
+    from router_sdk.store import Store
+    from router_sdk.strategy import Encoder
 
 FitState = Literal["running", "promoted", "held", "refused", "failed", "stopped"]
 
@@ -221,3 +223,24 @@ def summary(report: FitReport) -> dict[str, Any]:
         "curve": [dict(point) for point in report.curve],
         "threshold": None if report.threshold is None else dict(report.threshold),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class FitServices:
+    """What all attempts of a router have in services.
+
+    Attributes:
+        store: The log, and the folder beside it.
+        config: Device, executor, share to hold out, seed, encoders' configurations.
+        reward: Turns outcomes into rewards.
+        plugins: What a child process finds, too.
+        encoders: Registered encoders by name.
+        learner: On whose thread a state is saved.
+    """
+
+    store: Store
+    config: RouterConfig
+    reward: RewardFunction
+    plugins: PluginRegistry
+    encoders: Mapping[str, Encoder]
+    learner: Learner

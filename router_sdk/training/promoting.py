@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from router_sdk.learning.fold import Fold
     from router_sdk.records import ModelVersion
     from router_sdk.routing.agents import Members
-    from router_sdk.training.attempt import FitServices
+    from router_sdk.training.fit import FitServices
 
 BY_HAND = "by hand"
 SEPARATE = (

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from router_sdk.routing.chain import Chain, Stage
     from router_sdk.store.tail import LogTail
     from router_sdk.strategy import Encoder, Strategy
-    from router_sdk.training.attempt import FitServices
+    from router_sdk.training.fit import FitServices
     from router_sdk.training.registry import Registry
 
 PIECE = 64
