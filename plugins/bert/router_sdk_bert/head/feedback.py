@@ -22,10 +22,10 @@ BELIEVED = 5.0
 """Outcomes that the belief is worth that exactly one is right."""
 ABOVE, BELOW = 0.25, 0.4
 """How far from 1 all together may be: above, times the root of the number of the others."""
-BACK = 0.6
-"""Share of these within which one that was found not to be exclusive is taken to be exclusive again."""
 SURE = 2.0
 """Standard errors beyond that before a chance of some whims is believed."""
+BACK = 0.8
+"""Share of all that within which what was found not to be exclusive is taken to be exclusive again."""
 
 
 class FeedbackKind:
@@ -78,12 +78,10 @@ class FeedbackKind:
         by_favourite = (BELIEVED * anybody + self.favourites[1]) / (BELIEVED + self.favourites[0])
         by_whim = (BELIEVED * (1.0 - by_favourite) / others + earned) / (BELIEVED + mass)
         excess = by_favourite + others * by_whim - 1.0
-        if self.exclusive:
-            number = BELIEVED + (mass * mass / squares if squares else 0.0)
-            chance = SURE * others * sqrt(by_whim * (1.0 - by_whim) / number)
-            self.exclusive = -BELOW - chance <= excess <= ABOVE * sqrt(others) + chance
-        else:
-            self.exclusive = -BACK * BELOW <= excess <= BACK * ABOVE * sqrt(others)
+        number = BELIEVED + (mass * mass / squares if squares else 0.0)
+        chance = SURE * others * sqrt(by_whim * (1.0 - by_whim) / number)
+        scale = 1.0 if self.exclusive else BACK
+        self.exclusive = -scale * (BELOW + chance) <= excess <= scale * (ABOVE * sqrt(others) + chance)
 
     def state(self) -> list[float]:
         """What ``restore`` reads."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from router_sdk.numerics.policy_selection import PolicySelection, doubly_robust
+from router_sdk.numerics.policy_selection import CALM, PolicySelection, doubly_robust
 from router_sdk.numerics.shared_draw import shared_draw
 from router_sdk.numerics.state_file import load_state, write_state
 from router_sdk_bert.head.best_single import BestSingle, means_of
@@ -41,7 +41,10 @@ COLD, DESCRIBED, SHOWN = (0.3, 0.3, 0.4), (0.6, 0.2, 0.2), (0.96, 0.03, 0.01)
 """What each is trusted with at first: where nothing is known, where agents are described, which only the classifier
 reads, and where examples or labels show what is theirs."""
 FEW = 9
-"""Agents of which one may well be the best at everything; of more, the less likely."""
+"""Agents of which one may well be the best at everything, and of whom outcomes tell a classifier soon enough; where there
+are more, it is the linear posterior that tries them all."""
+CALM_PER_AGENT = 0.6
+"""Variance of gains that is assumed for each agent: the more there are, the later gains say who learns best."""
 LABELS = 10
 """Labels of somebody else's decisions from which they show that."""
 HARDLY = 0.02
@@ -137,7 +140,7 @@ class Policies:
         self.together: Together | None = None
         self._judged = 0.0
         self._labels = 0.0
-        self._said = COLD
+        self._said, self._calm = COLD, CALM
 
     @property
     def exclusive(self) -> bool:
@@ -149,13 +152,14 @@ class Policies:
         told = list(agents)
         described = any(agent.description or agent.capabilities for agent in told)
         said = SHOWN if trained or any(agent.examples for agent in told) else DESCRIBED if described else COLD
-        one_for_all = said[BEST_SINGLE] * min(1.0, FEW / max(len(told), 1))
-        scale = (1.0 - one_for_all) / (1.0 - said[BEST_SINGLE])
-        self._said = scale * said[CLASSIFIER], scale * said[LINEAR], one_for_all
+        few = min(1.0, FEW / max(len(told), 1))
+        classifier, one_for_all = said[CLASSIFIER] * (few if said is COLD else 1.0), said[BEST_SINGLE] * few
+        self._said = classifier, 1.0 - classifier - one_for_all, one_for_all
+        self._calm = max(CALM, CALM_PER_AGENT * len(told))
         self._trust()
 
     def _trust(self) -> None:
-        self.selection.trust(SHOWN if self._labels >= LABELS else self._said)
+        self.selection.trust(SHOWN if self._labels >= LABELS else self._said, self._calm)
 
     def learn(self, row: Row, judge: Judge) -> None:
         """Take in one revision: compare the policies on what is new, then teach them.
