@@ -83,15 +83,11 @@ class ThompsonConfig(StrategyConfig):
     """Standard deviation of their frequencies, for vectors of length 1."""
     fourier_weight: float = Field(default=0.7, gt=0.0)
     """Norm of their vector."""
-    text_exploration: float = Field(default=0.1, ge=0.0)
+    text_exploration: float = Field(default=0.15, ge=0.0)
     """Standard deviations that doubt is worth over sparse text."""
     text_variance: float = Field(default=3.0, gt=0.0)
-    """Prior variance of a text feature's weight."""
-    text_noise_guess: float = Field(default=0.05, gt=0.0)
-    """Guess of a reward's variance around its mean, given the text."""
-    text_noise_factor: float = Field(default=10.0, gt=0.0)
-    """What the noise is multiplied by because features are treated as if they were independent."""
-    text_noise_least: float = Field(default=0.1, gt=0.0)
-    """Least noise that is assumed."""
+    """Prior variance of a text feature's weight, in units of the rewards' variance."""
+    text_noise_guess: float = Field(default=3.0, ge=0.05, le=20.0)
+    """Noise assumed of a text's reward at first, in units of the rewards' variance; how predictions err moves it."""
     rival_weight: float = Field(default=0.3, ge=0.0, le=1.0)
-    """What a success tells of the agents that were not asked, where tasks belong to few; 0 concludes nothing."""
+    """What a success tells of the agents that were not asked, over features and vectors, where tasks belong to few."""

@@ -22,6 +22,8 @@ SELDOM = 0.3
 """Success rate of whims up to which tasks count as belonging to few agents."""
 GUESSED_SUCCESSES = 1.0
 GUESSED_WHIMS = 10.0
+DOUBTED_SUCCESSES = 5.0
+"""Successes that are guessed of as many whims where it is asked whether they are seldom: nothing follows from a few."""
 
 
 class Change(NamedTuple):
@@ -78,6 +80,10 @@ def first_reward(told: Sequence[Change]) -> tuple[str, float] | None:
     return told[0].agent, told[0].new
 
 
+SUCCESS = 0.5
+"""Reward from which an outcome counts as a success of the agent that was asked."""
+
+
 class ExclusiveLabels:
     """How often an agent that was asked on a whim succeeds.
 
@@ -109,7 +115,14 @@ class ExclusiveLabels:
             raise ValueError(f"whims and their successes must be finite and at least 0, got {successes} of {whims}")
         return labels
 
-    def verdict(self) -> float | None:
-        """Reward to expect of those who were not asked when another succeeded; None where nothing follows."""
-        rate = (GUESSED_SUCCESSES + self.successes) / (GUESSED_WHIMS + self.whims)
-        return rate if rate <= SELDOM else None
+    def verdict(self, *, presumed: bool = False) -> float | None:
+        """Reward to expect of those who were not asked when another succeeded; None where nothing follows.
+
+        Args:
+            presumed: Whether something else says that tasks belong to few, such as examples of each agent's own.
+        """
+        whims = GUESSED_WHIMS + self.whims
+        doubted = GUESSED_SUCCESSES if presumed else DOUBTED_SUCCESSES
+        if (doubted + self.successes) / whims > SELDOM:
+            return None
+        return (GUESSED_SUCCESSES + self.successes) / whims

@@ -8,9 +8,10 @@ from router_sdk.plugin import DEFAULT_TASK_TYPE, Strategy, StrategyConfig, Strat
 from router_sdk_thompson.config import ThompsonConfig
 from router_sdk_thompson.drift.detectors import described_detector
 from router_sdk_thompson.objectives.estimates import CostLatencyModel
+from router_sdk_thompson.policy.comparison import POLICIES
 from router_sdk_thompson.policy.context_free import ContextFreePolicy
-from router_sdk_thompson.policy.contextual import ContextualPolicy, ContextualSnapshot
-from router_sdk_thompson.policy.proposal import proposal_of
+from router_sdk_thompson.policy.contextual import ContextualPolicy, ContextualSnapshot, Voice
+from router_sdk_thompson.policy.proposal import mixture, proposal_of
 from router_sdk_thompson.posteriors.beta import CellEvidence
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class ThompsonStrategy(Strategy):
 
     name: ClassVar[str] = "thompson"
     Config: ClassVar[type[StrategyConfig]] = ThompsonConfig
-    state_version: ClassVar[int] = 4
+    state_version: ClassVar[int] = 5
 
     def __init__(self, config: StrategyConfig, services: StrategyServices) -> None:
         super().__init__(config, services)
@@ -87,22 +88,33 @@ class ThompsonStrategy(Strategy):
         self._swap(ready, {agents.set_id: agents}, estimates)
 
     def propose(self, task: Task, agents: AgentSet, context: RouteContext) -> Proposal | None:
-        """What the task's context says, else the finished proposal of its type; None below the minimum of evidence."""
+        """What context and record say, else the type's finished proposal; None below the minimum of evidence."""
         published = self._published
         if not (self._contextual_too and (task.text or task.features)):
             return self._by_type(published, task.task_type, agents)
         if task.features and (kept := context.kept(task.features)) is not task.features:
             task = task.model_copy(update={"features": kept})
-        belief = published.contexts.belief(task, agents, context)
+        voices = published.contexts.voices(task, agents, context)
         while self._writing > published.number + 1 and published is not self._published:
             # So slow a request that two publications passed it: what it read may have been written meanwhile.
             published = self._published
-            belief = published.contexts.belief(task, agents, context)
-        if belief is not None and belief.means:
-            return proposal_of(belief, agents, self._settings.sampling, self._wanted(published))
+            voices = published.contexts.voices(task, agents, context)
+        if voices and len(agents):
+            return self._mixed(published, voices, task.task_type, agents)
         if task.task_type != DEFAULT_TASK_TYPE or self._policy.primed(task.task_type):
             return self._by_type(published, task.task_type, agents)
         return None
+
+    def _mixed(self, published: Published, voices: list[Voice], task_type: str, agents: AgentSet) -> Proposal | None:
+        sampling, estimates, parts = self._settings.sampling, self._wanted(published), []
+        for policy, share, belief in voices:
+            if belief is not None:
+                proposal: Proposal | None = proposal_of(belief, agents, sampling, estimates)
+            else:
+                proposal = self._by_type(published, task_type, agents)
+            if proposal is not None:
+                parts.append((POLICIES[policy], share, proposal))
+        return mixture(parts) if parts else None
 
     def _wanted(self, published: Published) -> Estimates:
         """The published prices under the objectives of this moment."""
@@ -132,16 +144,20 @@ class ThompsonStrategy(Strategy):
 
     def learn(self, examples: Sequence[Example]) -> None:
         """Fold the examples into the evidence, and publish the proposals that follow from it."""
-        touched, priced = self._evidence.fold(examples), self._costs.fold(examples)
+        priced = self._costs.fold(examples)
         if self._contextual_too:
-            self._contexts.learn(examples)
+            touched = self._contexts.learn(examples, self._evidence)
+        else:
+            touched = self._evidence.fold(examples)
         self._learnt(touched, priced=priced)
 
     def learn_columns(self, columns: ExampleColumns) -> None:
         """The same of a batch, in arrays where that is cheaper."""
-        touched, priced = self._evidence.fold_columns(columns), self._costs.fold_columns(columns)
+        priced = self._costs.fold_columns(columns)
         if self._contextual_too:
-            self._contexts.learn_columns(columns)
+            touched = self._contexts.learn_columns(columns, self._evidence)
+        else:
+            touched = self._evidence.fold_columns(columns)
         self._learnt(touched, priced=priced)
 
     def _learnt(self, touched: set[str], *, priced: bool) -> None:
@@ -216,7 +232,7 @@ class ThompsonStrategy(Strategy):
 
     def forget_examples(self, decision_ids: Collection[str]) -> None:
         """Drop the few features that are kept by decision; sums and weights stay."""
-        self._contexts.dense.forget_examples(decision_ids)
+        self._contexts.forget_examples(decision_ids)
 
     def save(self, folder: Path) -> None:
         """Write the evidence; priors and proposals are derived from it."""

@@ -12,7 +12,7 @@ from router_sdk_bert.config import HeadConfig
 from router_sdk_bert.head.best_single import BestSingle, means_of
 from router_sdk_bert.head.feedback import FeedbackKind
 from router_sdk_bert.head.head import make_head
-from router_sdk_bert.head.linear import LinearPosterior, Reward, scores_at
+from router_sdk_bert.head.linear import LinearPosterior, Reward
 from router_sdk_bert.head.policies import BEST_SINGLE, CLASSIFIER, LINEAR, POLICIES, Policies
 from router_sdk_bert.head.rows import Row
 
@@ -189,7 +189,9 @@ def test_requests_read_what_was_published_and_forgotten_agents_are_strangers():
         posterior.learn([Reward(agent, None, 1.0), Reward(other, None, 0.0)], vector)
     snapshot = posterior.publish()
     for vector in vectors[:5]:
-        np.testing.assert_allclose(scores_at(snapshot, NAMES, vector)[0], posterior.expected(NAMES, vector), atol=1e-4)
+        means, widths = snapshot.scores((*NAMES, "new"), vector)
+        np.testing.assert_allclose(means, posterior.expected((*NAMES, "new"), vector), atol=1e-4)
+        assert 0.0 < max(widths[:-1]) < widths[-1]
     posterior.forget([NAMES[2]])
     assert posterior.expected([NAMES[2]], vectors[0]) == [1.0]
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from router_sdk_thompson import Objectives, TextFeatures, ThompsonConfig, ThompsonStrategy
+from router_sdk_thompson.policy.proposal import proposal_of
 from router_sdk_thompson.posteriors.logistic import Logistic, moderated, sigmoid
 
 from router_sdk.plugin import Agent, AgentSet, CorruptArtifactError, Signals, Task
@@ -114,7 +115,10 @@ def test_independent_probabilities_are_those_of_a_hundred_thousand_draws():
     made = strategy(sampling="independent", fourier_features=0)
     made.learn(stream(60))
     question = {"length": 520.0}
-    found, view = ask(made, question), made._published.contexts.dense
+    view = made._published.contexts.dense.curved
+    voices = made._published.contexts.voices(Task(features=question), AGENTS, FixedContext())
+    (belief,) = [voice.belief for voice in voices if voice.belief is not None]
+    found = proposal_of(belief, AGENTS, "independent", made._published.estimates)
     x = view.design.encode(None, question)
     means, widths = view.posterior.scores(AGENTS.names, x, made._settings.exploration)
     draws = np.random.default_rng(0).normal(means, widths, size=(100_000, 2))

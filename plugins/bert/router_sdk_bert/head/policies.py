@@ -18,7 +18,7 @@ from router_sdk.numerics.state_file import load_state, write_state
 from router_sdk_bert.head.best_single import BestSingle, means_of
 from router_sdk_bert.head.estimates import Choice, choice_probabilities
 from router_sdk_bert.head.feedback import FeedbackKind
-from router_sdk_bert.head.linear import LinearPosterior, Reward, scores_at
+from router_sdk_bert.head.linear import LinearPosterior, Reward
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from router_sdk.numerics.linear_snapshot import LinearSnapshot
     from router_sdk.numerics.policy_selection import PolicyWeights
     from router_sdk.plugin import Agent
     from router_sdk_bert.head.best_single import Sums
     from router_sdk_bert.head.estimates import Estimate
+    from router_sdk_bert.head.linear import LinearBeliefs
     from router_sdk_bert.head.rows import Row
 
     Judge = Callable[[NDArray[np.float32], tuple[str, ...]], Estimate | None]
@@ -46,7 +46,7 @@ LABELS = 10
 """Labels of somebody else's decisions from which they show that."""
 HARDLY = 0.02
 """Share below which a policy has no part in answers."""
-ALL_JUDGED, EVERY = 2_000.0, 4
+ALL_JUDGED, EVERY = 1_000.0, 4
 """Outcomes of which the policies are compared on each; later on one in so many."""
 OTHERS, OTHERS_WEIGHT, LIKELY = 8, 0.3, 0.3
 """Where one agent is right: of how many others that expect to be, with more than ``LIKELY``, a success says that they
@@ -66,7 +66,7 @@ class PolicySnapshot(NamedTuple):
     """
 
     weights: PolicyWeights
-    linear: LinearSnapshot | None
+    linear: LinearBeliefs | None
     sums: Mapping[str, Mapping[str, Sums]]
 
     def choose(self, estimate: Estimate, vector: NDArray[np.float32], names: tuple[str, ...], task_type: str) -> Choice:
@@ -89,7 +89,7 @@ class PolicySnapshot(NamedTuple):
                 shares = choice_probabilities(estimate.odds, estimate.doubt)
             else:
                 if place == LINEAR and self.linear is not None:
-                    means, widths = scores_at(self.linear, names, vector)
+                    means, widths = self.linear.scores(names, vector)
                 else:
                     means, widths = means_of(self.sums, names, task_type)
                 shares = shared_draw(means, widths)
@@ -144,11 +144,11 @@ class Policies:
         """Whether exactly one agent is taken to be right."""
         return self.feedback.exclusive if self._kind == "auto" else self._kind == "exclusive"
 
-    def prepare(self, agents: Iterable[Agent]) -> None:
-        """Read whether the agents say what they can do."""
+    def prepare(self, agents: Iterable[Agent], *, trained: bool = False) -> None:
+        """Read whether the agents say what they can do, or the encoder was trained to tell them apart."""
         told = list(agents)
         described = any(agent.description or agent.capabilities for agent in told)
-        said = SHOWN if any(agent.examples for agent in told) else DESCRIBED if described else COLD
+        said = SHOWN if trained or any(agent.examples for agent in told) else DESCRIBED if described else COLD
         one_for_all = said[BEST_SINGLE] * min(1.0, FEW / max(len(told), 1))
         scale = (1.0 - one_for_all) / (1.0 - said[BEST_SINGLE])
         self._said = scale * said[CLASSIFIER], scale * said[LINEAR], one_for_all

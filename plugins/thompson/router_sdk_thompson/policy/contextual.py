@@ -1,4 +1,4 @@
-"""Sends tasks to the posterior that fits what they carry: a text, features, an embedding, or nothing but a type.
+"""Sends tasks to the posteriors that fit what they carry: a text, features, an embedding, or nothing but a type.
 
 Which task types come with a text or features is found out without loading every task from the log: whether a type is
 bare is looked up at its first eight examples and then ever more rarely, by its count alone, so that every process that
@@ -13,9 +13,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.plugin import DEFAULT_TASK_TYPE, CorruptArtifactError, InvalidConfigError
 from router_sdk_thompson.features.hashed_text import TEXT_TAG, TextFeatures, text_ids
-from router_sdk_thompson.labels import changes, first_reward
-from router_sdk_thompson.policy.fourier_selection import WARM_UP, FourierSelection
-from router_sdk_thompson.policy.model_selection import ModelSelection, Selection
+from router_sdk_thompson.labels import changes
+from router_sdk_thompson.policy.comparison import (
+    CELLS,
+    FEATURES,
+    LINEAR,
+    TEXT,
+    PolicyComparison,
+    shares_among,
+)
+from router_sdk_thompson.posteriors.over_features import FeatureModel
 from router_sdk_thompson.posteriors.over_text import TextModel
 
 if TYPE_CHECKING:
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from router_sdk.numerics.policy_selection import PolicyWeights
     from router_sdk.plugin import (
         AgentSet,
         Encoder,
@@ -36,10 +44,11 @@ if TYPE_CHECKING:
     )
     from router_sdk_thompson.config import ThompsonConfig
     from router_sdk_thompson.labels import Change
-    from router_sdk_thompson.policy.fourier_selection import FourierSnapshot
+    from router_sdk_thompson.policy.comparison import Favourites
     from router_sdk_thompson.posteriors.belief import Belief
+    from router_sdk_thompson.posteriors.beta import CellEvidence
+    from router_sdk_thompson.posteriors.over_features import FeatureSnapshot
     from router_sdk_thompson.posteriors.over_text import TextSnapshot
-    from router_sdk_thompson.posteriors.over_vectors import VectorSnapshot
 
 
 ALWAYS = 8
@@ -124,27 +133,54 @@ class ContextProbe:
         self.counts, self.kinds = counts, kinds
 
 
+class Voice(NamedTuple):
+    """One policy's part in an answer.
+
+    Attributes:
+        policy: Which of ``POLICIES``.
+        share: Its part, above 0.
+        belief: What it says; None for the cells, which say it elsewhere.
+    """
+
+    policy: int
+    share: float
+    belief: Belief | None
+
+
 class ContextualSnapshot(NamedTuple):
-    """One publication of both posteriors."""
+    """One publication of all posteriors."""
 
     config: ThompsonConfig
-    dense: FourierSnapshot | VectorSnapshot | None
+    dense: FeatureSnapshot
     text: TextSnapshot
-    selection: Selection
+    weights: PolicyWeights
 
-    def belief(self, task: Task, agents: AgentSet, context: RouteContext) -> Belief | None:
-        """What the posterior that fits the task says; None while it knows too little."""
-        encoder, text = self.config.encoder, task.text
-        if encoder is not None or not text:
-            if self.dense is None:
-                return None
-            return self.dense.belief(task, agents, context.encode(encoder) if text and encoder else None)
-        if not self.text.ready:
-            return None
-        if task.features and self.dense is not None and self.selection.second(task.task_type):
-            found = self.dense.belief(task, agents, None)
-            if found is not None:
-                return found
+    def voices(self, task: Task, agents: AgentSet, context: RouteContext) -> list[Voice]:
+        """Whose answers are mixed, and what they say; none while what the task carries tells too little."""
+        encoder, text, awake = self.config.encoder, task.text, []
+        if encoder is None and text and self.text.ready:
+            awake.append(TEXT)
+        if task.features or (encoder is not None and text):
+            awake += [
+                policy
+                for policy, snapshot in ((FEATURES, self.dense.curved), (LINEAR, self.dense.straight))
+                if snapshot is not None and snapshot.ready
+            ]
+        if not awake:
+            return []
+        found = []
+        for policy, share in shares_among(self.weights.of(task.task_type), [CELLS, *awake]).items():
+            belief = None if policy == CELLS else self._belief(policy, task, agents, context)
+            if belief is not None or policy == CELLS:
+                found.append(Voice(policy, share, belief))
+        return found
+
+    def _belief(self, policy: int, task: Task, agents: AgentSet, context: RouteContext) -> Belief | None:
+        text, encoder = task.text, self.config.encoder
+        if policy != TEXT:
+            snapshot = self.dense.curved if policy == FEATURES else self.dense.straight
+            vector = context.encode(encoder) if text and encoder else None
+            return None if snapshot is None else snapshot.belief(task, agents, vector)
         try:
             ids = context.encode(TextFeatures.name)
         except KeyError:  # The encoder is not registered: then the ids are simply not logged.
@@ -155,8 +191,9 @@ class ContextualSnapshot(NamedTuple):
 class ContextualPolicy:
     """The contextual half of the strategy.
 
-    Without a dense encoder a text goes, hashed, to the sparse posterior, and features alone to the dense one; a task
-    with both teaches either, and the one that predicts better answers. With an encoder all go to the dense one.
+    Without a dense encoder a text goes, hashed, to the sparse posterior, and features to the dense ones; a task with
+    both teaches all. With an encoder all go to the dense ones. The cells learn from everything, too, and whose
+    favourites would have earned most leads.
 
     Args:
         config: The strategy's configuration.
@@ -172,27 +209,42 @@ class ContextualPolicy:
         self._config, self._services = config, services
         seed = services.seed or 0
         self._probe = ContextProbe()
-        self.dense = FourierSelection(config, seed)
+        self.dense = FeatureModel(config, seed)
         self.text = TextModel(config, seed)
-        self._model_selection = ModelSelection()
+        self.comparison = PolicyComparison(config.labels)
 
     def prepare(self, agents: AgentSet) -> None:
         """Read the agents' examples."""
         if self._config.encoder is None:
             self.text.prepare(agents)
+            self.comparison.told(examples=self.text.told)
 
-    def learn(self, examples: Sequence[Example]) -> None:
-        """Take in the examples whose tasks carry more than a type."""
-        config, kind_of = self._config, self._probe.kind
+    def learn(self, examples: Sequence[Example], cells: CellEvidence) -> set[str]:
+        """Take in the examples: the cells all of them, the posteriors those whose tasks carry more than a type.
+
+        Returns:
+            The task types that were touched.
+        """
+        config, kind_of, comparison = self._config, self._probe.kind, self.comparison
         encoder = None if config.encoder is None else self._services.encoders[config.encoder]
-        together = len(examples) >= MANY
+        together, folded = len(examples) >= MANY, 0
+        touched: set[str] = set()
         run: list[tuple[Example, NDArray[Any]]] = []
-        for example in examples:
+        for place, example in enumerate(examples):
             kind = kind_of(example)
             if kind is BARE:
                 continue
             has_text, has_features = kind
             vector = self._vector(example, encoder) if has_text and encoder is not None else None
+            ids = self._ids(example) if has_text and encoder is None else None
+            if comparison.asks(example, ids if vector is None else vector):
+                # Each is compared by what was known before it, so what came earlier is learnt now.
+                touched |= cells.fold(examples[folded:place])
+                folded = place
+                if run:
+                    self.dense.learn_first(run)
+                    run = []
+                self._compare(example, cells, ids, vector, has_features=has_features)
             if together and vector is not None and _first_reward_of_a_text(example):
                 run.append((example, vector))
                 continue
@@ -205,37 +257,60 @@ class ContextualPolicy:
             if not has_text or vector is not None:
                 self.dense.learn(example, told, example.task, vector)
             elif encoder is None:
-                self._learn_text(example, told, has_features)
+                self._learn_text(example, told, ids, has_features)
         if run:
             self.dense.learn_first(run)
+        return touched | cells.fold(examples[folded:] if folded else examples)
 
-    def learn_columns(self, columns: ExampleColumns) -> None:
-        """``learn`` of a batch, which teaches nothing where no task carries more than a type."""
-        if not self._probe.bare(columns):
-            self.learn(columns.examples)
+    def learn_columns(self, columns: ExampleColumns, cells: CellEvidence) -> set[str]:
+        """``learn`` of a batch, which teaches the cells alone where no task carries more than a type."""
+        if self._probe.bare(columns):
+            return cells.fold_columns(columns)
+        return self.learn(columns.examples, cells)
 
-    def _learn_text(self, example: Example, told: Sequence[Change], has_features: bool) -> None:
+    def _ids(self, example: Example) -> NDArray[Any] | None:
         ids = example.vectors.get(TEXT_TAG)
         if ids is None and (text := example.task.text):
             ids = text_ids(text)
+        return ids
+
+    def _learn_text(
+        self, example: Example, told: Sequence[Change], ids: NDArray[Any] | None, has_features: bool
+    ) -> None:
         if ids is not None:
             features = example.task.features if has_features else NO_FEATURES
             if features:
-                self._compare(example, told, ids)
                 self.dense.learn(example, told, example.task, None)
-            self.text.learn(example, told, ids, features)
+            self.text.learn(example, told, ids, features, again=self.comparison.again)
         elif has_features:
             self.dense.learn(example, told, example.task, None)
 
-    def _compare(self, example: Example, told: Sequence[Change], ids: NDArray[Any]) -> None:
-        if min(self.dense.events, self.text.events) < WARM_UP:
-            return
-        found, task = first_reward(told), example.task
-        if found is None or not len(ids):
-            return
-        agent, reward = found
-        by_text = self.text.predicted(agent, ids, task.task_type, task.features)
-        self._model_selection.note(task.task_type, reward - by_text, reward - self.dense.predicted(agent, task))
+    def _compare(
+        self,
+        example: Example,
+        cells: CellEvidence,
+        ids: NDArray[Any] | None,
+        vector: NDArray[Any] | None,
+        *,
+        has_features: bool,
+    ) -> None:
+        comparison, names = self.comparison, example.eligible
+        favourites: Favourites = ()
+        expected: list[float] = []
+        if not comparison.observing:
+            expected = comparison.records(cells, example.task_type, names)
+            features = example.task.features if has_features else NO_FEATURES
+            found = [expected.index(max(expected)), -1, -1, -1]
+            if ids is not None:
+                found[TEXT] = self.text.favourite(names, ids, example.task_type, features)
+            if features or vector is not None:
+                found[FEATURES] = self.dense.curved.favourite(names, example.task, vector)
+                found[LINEAR] = self.dense.straight.favourite(names, example.task, vector)
+            favourites = tuple(found)
+            if max(favourites[1:]) < 0:
+                return
+        others = self.text.exclusive_labels.verdict(presumed=True) if vector is None else None
+        comparison.note(example, ids if vector is None else vector, favourites, expected, others)
 
     def _vector(self, example: Example, encoder: Encoder) -> NDArray[Any] | None:
         """The logged embedding, or what the text is encoded to now."""
@@ -246,9 +321,7 @@ class ContextualPolicy:
 
     def publish(self) -> ContextualSnapshot:
         """Publish what was learnt."""
-        return ContextualSnapshot(
-            self._config, self.dense.publish(), self.text.publish(), self._model_selection.current
-        )
+        return ContextualSnapshot(self._config, self.dense.publish(), self.text.publish(), self.comparison.weights)
 
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""
@@ -258,7 +331,8 @@ class ContextualPolicy:
     def save(self, folder: Path) -> None:
         """Write what was learnt."""
         self._probe.save(folder / "kinds.json")
-        self._model_selection.save(folder / "contest.json")
+        told = json.dumps(self.comparison.state(), allow_nan=False)
+        (folder / "comparison.json").write_text(told, encoding="utf-8")
         self.dense.save(folder)
         self.text.save(folder)
 
@@ -269,15 +343,21 @@ class ContextualPolicy:
             CorruptArtifactError: if it is not valid.
         """
         self._probe.load(folder / "kinds.json")
-        self._model_selection.load(folder / "contest.json")
+        try:
+            self.comparison.restore(json.loads((folder / "comparison.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CorruptArtifactError(f"comparison.json cannot be used: {error}") from error
         self.dense.load(folder)
         self.text.load(folder)
 
     def report(self) -> dict[str, Any]:
-        """What either posterior has seen."""
-        selection = self._model_selection.current
-        answers = {name: "features" if selection.second(name) else "text" for name in selection.types}
-        return {"dense": self.dense.report(), "text": self.text.report(), "answers": answers}
+        """What the posteriors have seen, and the share of each policy by task type."""
+        return {"dense": self.dense.report(), "text": self.text.report(), "policies": self.comparison.report()}
+
+    def forget_examples(self, decision_ids: Collection[str]) -> None:
+        """Drop what was kept of these decisions."""
+        self.dense.forget_examples(decision_ids)
+        self.comparison.forget_examples()
 
 
 def _first_reward_of_a_text(example: Example) -> bool:

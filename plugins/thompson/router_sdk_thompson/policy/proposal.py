@@ -56,6 +56,30 @@ def proposal_of(belief: Belief, agents: AgentSet, sampling: Sampling, estimates:
     return Proposal(probabilities, dict(zip(names, heights)), confidence, explain)  # noqa: B905
 
 
+def mixture(parts: Sequence[tuple[str, float, Proposal]]) -> Proposal:
+    """One proposal of several policies' over the same agents: scores, confidence and reasons are the leader's.
+
+    Args:
+        parts: Name, share and proposal of each, at least one; shares need not sum to 1.
+    """
+    total = sum([share for _, share, _ in parts])
+    leader = max(parts, key=lambda part: part[1])[2]
+    shares = {name: share / total for name, share, _ in parts}
+    probabilities = leader.probabilities
+    if len(parts) > 1:
+        probabilities = dict.fromkeys(leader.probabilities, 0.0)
+        for _, share, proposal in parts:
+            for agent, chance in proposal.probabilities.items():
+                probabilities[agent] += share / total * chance
+
+    def explain() -> Mapping[str, Any]:
+        evidence = leader.evidence
+        told = evidence() if callable(evidence) else evidence or {}
+        return {**told, "policies": shares}
+
+    return Proposal(probabilities, leader.scores, leader.confidence, explain)
+
+
 def choice_probabilities(
     sampling: Sampling, names: Sequence[str], means: Sequence[float], widths: Sequence[float], seed: str
 ) -> list[float]:

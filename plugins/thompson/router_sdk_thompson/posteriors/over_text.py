@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-from math import sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,9 +19,11 @@ from router_sdk_thompson.drift.text_drift import TextDrift
 from router_sdk_thompson.features.design import TYPE_COLUMN
 from router_sdk_thompson.features.hashed_text import FEATURES, extra_ids
 from router_sdk_thompson.features.memory_budget import halvings
-from router_sdk_thompson.labels import ExclusiveLabels
+from router_sdk_thompson.labels import SELDOM, SUCCESS, ExclusiveLabels
 from router_sdk_thompson.posteriors.belief import Belief
 from router_sdk_thompson.posteriors.diagonal_gaussian import DiagonalGaussian
+from router_sdk_thompson.posteriors.noise_calibration import NoiseCalibration
+from router_sdk_thompson.posteriors.reward_scale import RewardScale, Scale
 from router_sdk_thompson.priors.examples import example_prior
 
 if TYPE_CHECKING:
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
     from router_sdk_thompson.labels import Change
 
 
-SUCCESS = 0.5
-"""Reward from which an outcome counts as a success of the agent that was asked."""
+MEMORY = 500.0
+"""Outcomes after which a residual counts 1/e in what texts leave unexplained."""
+WARM_UP = 20
+"""Outcomes before a favourite is named where no examples say anything."""
 _MOST_HALVED = FEATURES.bit_length() - 2
 
 
@@ -52,7 +55,10 @@ class TextModel:
         evidence: What was learnt from the log.
         drift: Notices that an agent changed.
         exclusive_labels: What a success says of the others.
-        residual: Sum of squared residuals.
+        scale: How large rewards are, and how far apart.
+        calibration: How much noise is assumed.
+        residual: Sum of squared residuals, recent ones counting most.
+        observed: How many that are.
         events: Revisions learnt from.
         buffer: What requests read.
     """
@@ -64,6 +70,8 @@ class TextModel:
         self.change_fading = ChangeFading()
         self.evidence = DiagonalGaussian(config.text_variance)
         self.exclusive_labels = ExclusiveLabels()
+        self.scale = RewardScale()
+        self.calibration = NoiseCalibration(config.text_noise_guess)
         self.residual = 0.0
         self.observed = 0.0
         self.events = 0
@@ -83,24 +91,40 @@ class TextModel:
         self._told = told
         self._prior = example_prior(agents, self.config.text_variance, self._seed)
 
-    def _noise(self) -> float:
-        # The diagonal ignores that features come together and is too sure of itself; the factor makes up for it.
-        config = self.config
-        guess, mass = config.text_noise_guess, config.noise_mass
-        spread = (mass * guess + self.residual) / (mass + self.observed)
-        return max(config.text_noise_least, config.text_noise_factor * spread)
+    @property
+    def told(self) -> bool:
+        """Whether agents' examples say what texts are theirs."""
+        return self._prior is not None
+
+    def _unexplained(self, scale: Scale) -> float:
+        """Share of the rewards' variance that texts leave unexplained, of late."""
+        mass, variance = self.config.noise_mass, scale.spread * scale.spread
+        return (mass + self.residual / variance) / (mass + self.observed)
 
     def learn(
-        self, example: Example, told: Sequence[Change], ids: NDArray[Any], features: Mapping[str, FeatureValue]
+        self,
+        example: Example,
+        told: Sequence[Change],
+        ids: NDArray[Any],
+        features: Mapping[str, FeatureValue],
+        *,
+        again: bool = False,
     ) -> None:
-        """Take in what one revision says."""
+        """Take in what one revision says.
+
+        Args:
+            example: The revision.
+            told: What it changes, agent by agent.
+            ids: The text's feature ids.
+            features: The task's features.
+            again: Whether another agent was observed at the same task just before.
+        """
         self.events += 1
         share = self.time_fading.advance(example.at)
         if share < 1.0:
             self.evidence.fade(self.evidence.rows.values(), share)
             self.buffer.touch_all(self.evidence.rows.values())
-            self.residual *= share
-            self.observed *= share
+            self.scale.fade(share)
         for agent, kept in self.change_fading.due(self.events):
             row = self.evidence.row(agent)
             self.buffer.touch(row, None)
@@ -113,10 +137,7 @@ class TextModel:
         for agent, old, new in told:
             self._teach(agent, places, old, new, weight)
         if len(told) == 1 and example.revision == 0 and (reward := told[0].new) is not None:
-            self.exclusive_labels.note(example.propensity, reward)
-            rate = self.exclusive_labels.verdict() if reward >= SUCCESS else None
-            if rate is not None and self.config.rival_weight:
-                self._teach_others(example, places, rate, self.config.rival_weight * reward * weight)
+            self._teach_others(example, places, reward, weight, again=again)
 
     def _make_room(self, newcomers: Sequence[str]) -> None:
         """Give up features where there is no room for them all with these agents, too."""
@@ -128,59 +149,64 @@ class TextModel:
 
     def _teach(self, agent: str, ids: NDArray[np.intp], old: float | None, new: float | None, weight: float) -> None:
         evidence, prior = self.evidence, self._prior
-        row = evidence.row(agent)
-        noise = self._noise() / weight
+        self.scale.note(old, new, weight)
+        row, scale = evidence.row(agent), self.scale.current
+        noise = self.calibration.noise
         held = -1 if prior is None else prior.rows.get(agent, -1)
-        score, variance, width = evidence.step(row, ids, prior, held)
+        along = evidence.direction(row, ids, prior, held, scale)
         self.buffer.touch(row, ids)
-        gain = 1.0 / (sqrt(len(ids)) * (variance + noise))
-        precision = 1.0 / (len(ids) * noise)
         if old is not None and new is not None:
-            evidence.move(row, ids, width * np.float32((new - old) * gain), 0.0)
+            evidence.move(row, ids, along, new - old, noise, weight)
         elif new is not None:
-            error = new - score
-            evidence.move(row, ids, width * np.float32(error * gain), precision)
-            self.residual += error * error * noise / (variance + noise)
-            self.observed += 1.0
+            error = new - along.score
+            self.calibration.note(along.added, error, scale.spread * scale.spread)
+            evidence.move(row, ids, along, error, noise, weight)
+            evidence.settle(row, ids, noise, weight, scale.mean)
             evidence.count[row] += weight
-            if self.drift.update(agent, new, error / sqrt(self._spread() + variance)):
+            doubt = scale.spread * (self._unexplained(scale) + along.variance) ** 0.5
+            self.residual += error * error - self.residual / MEMORY
+            self.observed += 1.0 - self.observed / MEMORY
+            if self.drift.update(agent, new, error / doubt):
                 self._unsettle(agent)
         elif old is not None:
-            evidence.move(row, ids, width * np.float32((score - old) * gain), 0.0)
-            # A precision below that of the prior would be none.
-            at = evidence.at(ids)
-            evidence.precision[row, at] = np.maximum(evidence.precision[row, at] - np.float32(precision), 0.0)
+            evidence.move(row, ids, along, along.score - old, noise, weight)
+            evidence.settle(row, ids, noise, -weight, scale.mean)
 
-    def predicted(self, agent: str, ids: NDArray[Any], task_type: str, features: Mapping[str, FeatureValue]) -> float:
-        """Reward expected of an agent at a text, before it is learnt."""
-        means, _ = self.evidence.scores(with_extras(ids, task_type, features), self._prior, [agent])
-        return means[0]
+    def _teach_others(
+        self, example: Example, ids: NDArray[np.intp], reward: float, weight: float, *, again: bool
+    ) -> None:
+        """Where tasks belong to few agents, tell the others that think this one theirs that it probably is not.
 
-    def _spread(self) -> float:
-        mass, guess = self.config.noise_mass, self.config.noise_guess**2
-        return (mass * guess + self.residual) / (mass + self.observed)
-
-    def _teach_others(self, example: Example, ids: NDArray[np.intp], rate: float, weight: float) -> None:
-        names = [name for name in example.eligible if name != example.agent]
-        if not names:
+        That they do is presumed where examples say so, and of what somebody else decided: he chose for a reason. It is
+        found out where agents are asked on a whim, or observed one after the other at the same task.
+        """
+        self.exclusive_labels.note(0.0 if again else example.propensity, reward)
+        if again or reward < SUCCESS:
             return
-        self._make_room(names)
-        evidence, prior = self.evidence, self._prior
-        rows = [evidence.row(name) for name in names]
-        for row in rows:
-            self.buffer.touch(row, ids)
-        index, at = np.array(rows)[:, None], evidence.at(ids)
-        mean, precision = evidence.mean[index, at], evidence.precision[index, at]
-        score, width = mean.sum(axis=1), precision + evidence.base
-        if prior is not None and all(name in prior.rows for name in names):
-            before = np.array([prior.rows[name] for name in names])[:, None]
-            score += prior.mean[before, prior.at(ids)].sum(axis=1)
-            width += prior.precision[before, prior.at(ids)]
-        np.reciprocal(width, out=width)
-        size, noise = len(ids), self._noise() / weight
-        gain = (rate - score / sqrt(size)) / (sqrt(size) * (width.sum(axis=1) / size + noise))
-        evidence.mean[index, at] = mean + width * gain[:, None].astype(np.float32)
-        evidence.precision[index, at] = precision + np.float32(1.0 / (size * noise))
+        rate = self.exclusive_labels.verdict(presumed=self.told or example.propensity is None)
+        weight *= reward * self.config.rival_weight
+        if rate is None or not weight:
+            return
+        self._make_room(example.eligible)
+        evidence, prior, scale = self.evidence, self._prior, self.scale.current
+        names = [name for name in example.eligible if name != example.agent]
+        noise = self.calibration.noise
+        for name, expected in zip(names, evidence.means(ids, prior, names, scale), strict=True):
+            if expected > SELDOM:
+                row, held = evidence.row(name), -1 if prior is None else prior.rows.get(name, -1)
+                along = evidence.direction(row, ids, prior, held, scale)
+                self.buffer.touch(row, ids)
+                evidence.move(row, ids, along, rate - along.score, noise, weight)
+                evidence.settle(row, ids, noise, weight, scale.mean)
+
+    def favourite(
+        self, names: Sequence[str], ids: NDArray[Any], task_type: str, features: Mapping[str, FeatureValue]
+    ) -> int:
+        """Place of the agent that most is expected of, before the outcome is learnt; -1 while little is known."""
+        if not len(ids) or (self.events < WARM_UP and self._prior is None):
+            return -1
+        found = self.evidence.means(with_extras(ids, task_type, features), self._prior, names, self.scale.current)
+        return found.index(max(found))
 
     def _unsettle(self, agent: str) -> None:
         """An agent is not what it was: let most of its record go, and the rest fade."""
@@ -188,7 +214,7 @@ class TextModel:
         if row is not None:
             self.buffer.touch(row, None)
             self.change_fading.note(agent, self.events)
-            self.evidence.fade([row], KEPT / (KEPT + self.observed / len(self.evidence.rows)))
+            self.evidence.fade([row], min(1.0, KEPT / max(self.evidence.count.item(row), 1.0)))
 
     def publish(self) -> TextSnapshot:
         """Publish what was learnt, the last publication again where nothing was."""
@@ -196,7 +222,7 @@ class TextModel:
         same = snapshot is not None and snapshot.events == self.events and snapshot.prior is self._prior
         if snapshot is None or not same or self.buffer.changed:
             copy = self.buffer.publish(self.evidence)
-            snapshot = TextSnapshot(self.config, copy, self._prior, self.events, self._seed)
+            snapshot = TextSnapshot(self.config, copy, self._prior, self.scale.current, self.events, self._seed)
             self._snapshot = snapshot
         return snapshot
 
@@ -212,6 +238,7 @@ class TextModel:
         if not self.events:
             return
         names = sorted(self.evidence.rows)
+        rows = [self.evidence.rows[name] for name in names]
         state = {
             "events": self.events,
             "step": self.time_fading.step,
@@ -220,12 +247,14 @@ class TextModel:
             "counts": self.evidence.counts(names),
             "residual": self.residual,
             "observed": self.observed,
-            "rivals": [self.exclusive_labels.successes, self.exclusive_labels.whims],
+            "rivals": [self.exclusive_labels.whims, self.exclusive_labels.successes],
+            "scale": self.scale.state(),
+            "calibration": self.calibration.state(),
+            "levels": [[self.evidence.level.item(row), self.evidence.settled.item(row)] for row in rows],
             "watch": self.drift.state(),
             "restless": self.change_fading.changed,
         }
         (folder / "text.json").write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
-        rows = [self.evidence.rows[name] for name in names]
         mean, precision = self.evidence.mean[rows], self.evidence.precision[rows]
         touched = np.flatnonzero((mean != 0.0) | (precision != 0.0))
         arrays: dict[str, NDArray[Any]] = {"places": touched.astype(np.int64)}
@@ -253,8 +282,8 @@ class TextModel:
             if len({len(places), len(mean), len(precision)}) != 1:
                 raise ValueError("arrays do not fit each other")
             numbers = [float(state[key]) for key in ("residual", "observed")]
-            successes, whims = state["rivals"]
-            exclusive_labels = ExclusiveLabels.restored(whims, successes)
+            exclusive_labels = ExclusiveLabels.restored(*state["rivals"])
+            scale, calibration = RewardScale.restored(state["scale"]), NoiseCalibration.restored(state["calibration"])
             if not all(math.isfinite(number) and number >= 0.0 for number in numbers):
                 raise ValueError("sums must be finite and at least 0")
             drift = TextDrift.restored(state["watch"], self.config)
@@ -269,21 +298,28 @@ class TextModel:
             evidence.mean.ravel()[places] = mean
             evidence.precision.ravel()[places] = precision
             evidence.count[: len(names)] = [float(count) for count in state["counts"]]
+            levels = np.array(state["levels"], dtype=float).reshape(len(names), 2)
+            if not np.isfinite(levels).all() or (levels[:, 1] < 0.0).any():
+                raise ValueError("levels must be finite, and their precisions at least 0")
+            evidence.level[: len(names)], evidence.settled[: len(names)] = levels.T
             events, step = int(state["events"]), state["step"]
         except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
             raise CorruptArtifactError(f"the posterior over text cannot be used: {error}") from error
         self.evidence, self.drift, self.change_fading = evidence, drift, change_fading
         self.buffer.touch_all(evidence.rows.values())
         self.residual, self.observed = numbers
-        self.exclusive_labels = exclusive_labels
+        self.exclusive_labels, self.scale, self.calibration = exclusive_labels, scale, calibration
         self.events, self.time_fading.step = events, step
 
     def report(self) -> dict[str, Any]:
-        """How much was learnt, and what is thought of success."""
+        """How much was learnt, how large rewards are, and how much of their variance texts leave unexplained."""
+        scale = self.scale.current
         return {
             "events": self.events,
-            "noise": self._noise(),
             "rival_rate": self.exclusive_labels.verdict(),
+            "rewards": scale._asdict(),
+            "noise": self.calibration.noise,
+            "unexplained": self._unexplained(scale),
             "changes": self.drift.alarms,
         }
 
@@ -294,6 +330,7 @@ class TextSnapshot(NamedTuple):
     config: ThompsonConfig
     evidence: DiagonalGaussian
     prior: DiagonalGaussian | None
+    scale: Scale
     events: int
     seed: int
 
@@ -309,12 +346,12 @@ class TextSnapshot(NamedTuple):
         if not len(ids):
             return None
         places = with_extras(ids, task_type, features)
-        means, widths = self.evidence.scores(places, self.prior, agents.names)
         alpha = self.config.text_exploration
+        means, widths = self.evidence.scores(places, self.prior, agents.names, self.scale, alpha)
         seed = ""
         if self.config.sampling == "independent":
             seed = f"{self.seed}\0{self.events}\0{places.tobytes().hex()}"
-        return Belief("text", means, [alpha * width for width in widths], self.evidence.counts, seed)
+        return Belief("text", means, widths, self.evidence.counts, seed)
 
 
 def with_extras(ids: NDArray[Any], task_type: str, features: Mapping[str, FeatureValue]) -> NDArray[np.intp]:

@@ -16,7 +16,7 @@ from router_sdk_thompson.drift.fading import KEPT, ChangeFading, TimeFading
 from router_sdk_thompson.features.columns import Columns
 from router_sdk_thompson.features.design import Design, FourierFeatures, described
 from router_sdk_thompson.features.memory_budget import fitting, widest
-from router_sdk_thompson.labels import SELDOM, Change, ExclusiveLabels
+from router_sdk_thompson.labels import SELDOM, SUCCESS, Change, ExclusiveLabels
 from router_sdk_thompson.posteriors.belief import Belief
 from router_sdk_thompson.posteriors.logistic import Logistic
 
@@ -33,10 +33,9 @@ ARRAYS = ("mean", "sigma", "count", "residual", "early")
 """What is saved as npy."""
 MOST_EARLY = 512
 """Decisions whose features are kept because a scale was settling."""
-LEAST_WHIMS = 10
-"""Choices on a whim before anything is concluded of the agents that were not asked."""
-SUCCESS = 0.5
-"""Reward from which an outcome counts as a success."""
+
+WARM_UP = 20
+"""Outcomes before a favourite is named: the first guesses are the prior's."""
 
 
 class VectorSnapshot(NamedTuple):
@@ -49,10 +48,13 @@ class VectorSnapshot(NamedTuple):
     events: int
     seed: int
 
-    def belief(self, task: Task, agents: AgentSet, vector: NDArray[Any] | None) -> Belief | None:
-        """Mean and width of each agent at this task; None below ``min_context_evidence``."""
-        if self.events < self.config.min_context_evidence:
-            return None
+    @property
+    def ready(self) -> bool:
+        """Whether enough was learnt to answer."""
+        return self.events >= self.config.min_context_evidence
+
+    def belief(self, task: Task, agents: AgentSet, vector: NDArray[Any] | None) -> Belief:
+        """Mean and width of each agent at this task."""
         config, posterior, seed = self.config, self.posterior, ""
         x = np.zeros(self.width + 1, np.float32)
         factor = self.design.encode_into(x[:-1], vector, described(task))
@@ -218,7 +220,7 @@ class VectorModel:
     def _teach_others(self, example: Example, x: NDArray[np.float64], reward: float, weight: float) -> None:
         """Where tasks belong to few agents, tell the others that think this one theirs that it probably is not."""
         self.exclusive_labels.note(example.propensity, reward)
-        if reward < SUCCESS or self.exclusive_labels.whims < LEAST_WHIMS:
+        if reward < SUCCESS:
             return
         rate, posterior = self.exclusive_labels.verdict(), self.posterior
         weight *= reward * self.config.rival_weight
@@ -235,12 +237,14 @@ class VectorModel:
         early = self.early.get(example.decision_id)
         return None if early is None else np.pad(early, (0, design.width - len(early)))
 
-    def predicted(self, agent: str, task: Task, vector: NDArray[Any] | None) -> float:
-        """Reward expected of an agent at a task's features, before they are learnt."""
-        design, row = self.design, self.posterior.rows.get(agent)
-        if design is None or row is None:
-            return self.config.prior_reward
-        return self.posterior.expected(design.encode(vector, described(task)))[row]
+    def favourite(self, names: Sequence[str], task: Task, vector: NDArray[Any] | None) -> int:
+        """Place of the agent that most is expected of, before the outcome is learnt; -1 while little is known."""
+        design, rows = self.design, self.posterior.rows
+        if design is None or self.events < WARM_UP:
+            return -1
+        expected = self.posterior.expected(design.encode(vector, described(task)))
+        found = [expected[rows[name]] if name in rows else self.config.prior_reward for name in names]
+        return found.index(max(found))
 
     def forget_examples(self, decision_ids: Collection[str]) -> None:
         """Drop what was kept of these decisions; a later correction of one of them is approximate."""

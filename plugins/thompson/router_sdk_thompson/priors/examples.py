@@ -32,7 +32,7 @@ NOISE = 0.25
 
 
 def example_prior(agents: AgentSet, variance: float, seed: int) -> DiagonalGaussian | None:
-    """Weights learnt from the agents' examples, or None where no two agents have any.
+    """Weights learnt from the agents' examples, in units of the rewards' spread, or None where no two agents have any.
 
     A feature moves the less the more examples share it, which weighs rare words up as an inverse document frequency
     would.
