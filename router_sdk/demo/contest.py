@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import tempfile
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ from router_sdk.lifetime import no_fork
 
 FITTED_WEIGHT = 5.0
 """How much longer a contestant plays with a strategy that is fitted, which is a transformer, than without."""
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""So that processes which play beside each other do not fight for the processors."""
 END_S = 10.0
 """How long a process that is told to end may take."""
 
@@ -166,6 +169,7 @@ def _send(line: Connection, number: int, share: float, words: str) -> None:
 def _serve(line: Connection, config: DemoConfig, chain: tuple[str, ...]) -> None:
     """In a process of its own: play what is handed in, until nobody hands in any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; our parent ends us
+    os.environ.update(ONE_THREAD)  # for what is loaded from here on, and threadpool_limits for what is there
     streams = Streams(config, chain)
     with threadpool_limits(1), suppress(EOFError, OSError):  # of a line that our parent has let go of
         while True:

@@ -203,7 +203,7 @@ def _probes(act: ActReport) -> RenderableType:
 def _fits(act: ActReport) -> Iterator[RenderableType]:
     yield table(
         "What each fit changed",
-        ["", ">seed", ">after", ">version", ">before", ">now", ">judged by", ">took", "ended"],
+        ["", ">seed", ">after", ">no.", ">before", ">now", ">held\nout", ">took", "ended"],
         (
             [
                 one.contestant,
