@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 ALLOWANCE = 0.4
 """Shift, in standard deviations, that is put down to an imperfect posterior."""
+MOST_RISE = 3.0
+"""Most that one outcome says for a rise: where successes are rare, each is many standard deviations off."""
 LEAST_VARIANCE = 0.04
 """Floor under a Bernoulli residual's variance, so that one upset of a sure thing is no alarm."""
 RECORD = 0.99
@@ -63,7 +65,7 @@ class ResidualCusum:
             threshold: Sum at which a change is called.
         """
         worse = self.worse - residual - ALLOWANCE
-        better = self.better + residual - ALLOWANCE
+        better = self.better + (residual if residual < MOST_RISE else MOST_RISE) - ALLOWANCE
         self.worse = worse if worse > 0.0 else 0.0
         self.better = better if better > 0.0 else 0.0
         if worse <= threshold and better <= threshold:

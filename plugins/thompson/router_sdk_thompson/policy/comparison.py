@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 POLICIES = ("cells", "text", "features", "linear")
 """The record by task type; words; features, with Fourier features where some are added; features without them."""
 CELLS, TEXT, FEATURES, LINEAR = range(4)
-TRUST = (0.1, 0.5, 0.15, 0.25)
+TRUST = (0.05, 0.06, 0.27, 0.62)
 """What each is trusted with at first."""
-TOLD = (0.01, 0.75, 0.09, 0.15)
+TOLD = (0.01, 0.75, 0.07, 0.17)
 """The same where agents' examples say what texts are theirs."""
 HARDLY = 0.02
 """Share below which one has no part in answers."""
