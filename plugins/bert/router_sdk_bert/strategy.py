@@ -269,9 +269,11 @@ class BertStrategy(Strategy):
             self._publish(encoder)
 
     def _learn(self, row: Row) -> None:
-        self.policies.learn(row, self.head.judge)
         if isinstance(self.head, Head):
+            self.policies.learn(row, self.head.judge, self.head.memory.rewards)
             self.head.take(exclusive=self.policies.exclusive)
+        else:
+            self.policies.learn(row, self.head.judge)
         self.policies.changed(self.head.learn(row))
 
     def remember(self, rows: Sequence[Row]) -> None:

@@ -22,8 +22,8 @@ BELIEVED = 5.0
 """Outcomes that the belief is worth that exactly one is right."""
 ABOVE, BELOW = 0.25, 0.4
 """How far from 1 all together may be: above, times the root of the number of the others."""
-SURE = 2.0
-"""Standard errors beyond that before a chance of some whims is believed."""
+SURE = 4.0
+"""Standard errors beyond that before it is believed: it is asked after every outcome."""
 BACK = 0.8
 """Share of all that within which what was found not to be exclusive is taken to be exclusive again."""
 

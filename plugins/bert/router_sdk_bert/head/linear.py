@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-RIDGE = 6.0
-"""Precision of the prior on the weights: an outcome is noisy, and a vector has hundreds of coordinates."""
+CLEAR, NOISY = 0.3, 6.0
+"""Precision of the prior on the weights, which is the noise of a reward over the weights' variance: where one agent is
+right, one outcome tells of tasks like it; else an outcome says little, and a vector has hundreds of coordinates."""
 HOPE = 1.0
 """Reward hoped for of an agent that nothing is known of."""
 NOISE, NOISE_MASS = 0.6, 5.0
@@ -56,6 +57,7 @@ class LinearBeliefs:
         spreads: Variances of the weights before the noise, of the same shape.
         covariances: The same with their covariances, ``k`` of shape ``(w, w)``.
         noises: Variance of each agent's reward around its mean, shape ``(k,)``.
+        ridge: Precision of the prior.
     """
 
     rows: Mapping[str, int]
@@ -63,6 +65,7 @@ class LinearBeliefs:
     spreads: NDArray[np.float32]
     covariances: Sequence[NDArray[np.float32]]
     noises: NDArray[np.float32]
+    ridge: float
 
     def scores(self, names: Sequence[str], vector: NDArray[np.float32]) -> tuple[list[float], list[float]]:
         """Mean reward of each agent at a vector, and how far doubt about it reaches.
@@ -73,7 +76,7 @@ class LinearBeliefs:
         x[1:] = vector[: len(x) - 1]
         places = [self.rows.get(name, -1) for name in names]
         known = np.array([place for place in places if place >= 0], dtype=np.intp)
-        hoped = EXPLORATION * NOISE * sqrt(float(x @ x) / RIDGE)
+        hoped = EXPLORATION * NOISE * sqrt(float(x @ x) / self.ridge)
         means, widths = np.full(len(self.means) + 1, HOPE), np.full(len(self.means) + 1, hoped)
         means[:-1] += self.means @ x
         asked = known
@@ -92,11 +95,15 @@ class LinearPosterior:
 
     Of vectors for which there is no room, because agents are many, the first coordinates are used.
 
+    Args:
+        ridge: Precision of the prior on the weights, ``CLEAR`` or ``NOISY``.
+
     Attributes:
         posterior: What was learnt; None before the first vector.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ridge: float = NOISY) -> None:
+        self.ridge = ridge
         self.posterior: NormalGamma | None = None
         self._beliefs: LinearBeliefs | None = None
         self._touched: set[int] = set()
@@ -105,7 +112,7 @@ class LinearPosterior:
         """Take in what one revision says at a task's vector, shape ``(d,)``, and take back what the one before said."""
         posterior = self.posterior
         if posterior is None:
-            posterior = self.posterior = NormalGamma(1 + len(vector), RIDGE, HOPE, NOISE_MASS, NOISE)
+            posterior = self.posterior = NormalGamma(1 + len(vector), self.ridge, HOPE, NOISE_MASS, NOISE)
         for agent, _, _ in rewards:
             if agent not in posterior.rows:
                 self._make_room(posterior, len(posterior.rows) + 1)
@@ -166,6 +173,7 @@ class LinearPosterior:
             np.array([posterior.sigma[row].diagonal() for row in rows], dtype=np.float32),
             covariances,
             np.array([posterior.noise[row] for row in rows], dtype=np.float32),
+            self.ridge,
         )
         self._touched = set()
         return self._beliefs
@@ -198,6 +206,6 @@ class LinearPosterior:
         self.posterior = self._beliefs = None
         if names:
             own = {key: arrays[f"linear.{key}"] for key in ("mean", "sigma", "count", "residual")}
-            posterior = NormalGamma(1, RIDGE, HOPE, NOISE_MASS, NOISE)
+            posterior = NormalGamma(1, self.ridge, HOPE, NOISE_MASS, NOISE)
             posterior.restore(list(names), own)
             self.posterior = posterior

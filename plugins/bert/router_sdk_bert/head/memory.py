@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from router_sdk.numerics.state_file import array_of
 from router_sdk_bert.head.herding import Group, Groups
+from router_sdk_bert.head.linear import Reward
 from router_sdk_bert.head.neighbours import VectorBlock
-from router_sdk_bert.head.rows import UNKNOWN, Facts
+from router_sdk_bert.head.rows import NOBODY, UNKNOWN, Facts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -325,6 +326,19 @@ class Memory:
         alike = others & (self.vectors[: self.used] @ row.vector >= ALIKE)
         if alike.any():
             self.columns["trust"][: self.used][alike] *= np.float32(CORRECTED)
+
+    def rewards(self) -> Iterator[tuple[list[Reward], NDArray[np.float32]]]:
+        """What each row that is alive says of whose reward, and its vector, oldest first."""
+        names = [None, *self._names.listed()]
+        for place in np.flatnonzero(self.columns["alive"][: self.used]).tolist():
+            right, wrong = int(self.columns["right"][place]), int(self.columns["wrong"][place])
+            told: dict[str, float] = {}
+            if wrong > NOBODY:
+                told[str(names[wrong])] = 1.0 - float(self.columns["blame"][place])
+            if right > NOBODY:
+                told[str(names[right])] = float(self.columns["credit"][place])
+            assert self.vectors is not None
+            yield [Reward(name, None, told[name]) for name in sorted(told)], self.vectors[place]
 
     def drop_where(self, unwanted: Callable[[int], bool]) -> int:
         """Forget the rows whose place is unwanted; returns how many."""

@@ -18,7 +18,7 @@ from router_sdk.numerics.state_file import load_state, write_state
 from router_sdk_bert.head.best_single import BestSingle, means_of
 from router_sdk_bert.head.estimates import Choice, choice_probabilities
 from router_sdk_bert.head.feedback import FeedbackKind
-from router_sdk_bert.head.linear import LinearPosterior, Reward
+from router_sdk_bert.head.linear import CLEAR, NOISY, LinearPosterior, Reward
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from router_sdk_bert.head.rows import Row
 
     Judge = Callable[[NDArray[np.float32], tuple[str, ...]], Estimate | None]
+    Stored = Callable[[], Iterable[tuple[list[Reward], NDArray[np.float32]]]]
 
 POLICIES = ("classifier", "linear", "best_single")
 CLASSIFIER, LINEAR, BEST_SINGLE = 0, 1, 2
@@ -41,8 +42,8 @@ COLD, DESCRIBED, SHOWN = (0.3, 0.3, 0.4), (0.6, 0.2, 0.2), (0.96, 0.03, 0.01)
 """What each is trusted with at first: where nothing is known, where agents are described, which only the classifier
 reads, and where examples or labels show what is theirs."""
 FEW = 9
-"""Agents of which one may well be the best at everything, and of whom outcomes tell a classifier soon enough; where there
-are more, it is the linear posterior that tries them all."""
+"""Agents of which one may well be the best at everything, and of whom outcomes tell a classifier soon enough; where
+there are more, it is the linear posterior that tries them all."""
 CALM_PER_AGENT = 0.6
 """Variance of gains that is assumed for each agent: the more there are, the later gains say who learns best."""
 LABELS = 10
@@ -134,7 +135,7 @@ class Policies:
     def __init__(self, labels: Literal["auto", "exclusive", "independent"]) -> None:
         self._kind = labels
         self.feedback = FeedbackKind()
-        self.linear = LinearPosterior()
+        self.linear = LinearPosterior(CLEAR if self.exclusive else NOISY)
         self.best_single = BestSingle()
         self.selection = PolicySelection(POLICIES, COLD)
         self.together: Together | None = None
@@ -161,16 +162,22 @@ class Policies:
     def _trust(self) -> None:
         self.selection.trust(SHOWN if self._labels >= LABELS else self._said, self._calm)
 
-    def learn(self, row: Row, judge: Judge) -> None:
+    def learn(self, row: Row, judge: Judge, stored: Stored = tuple) -> None:
         """Take in one revision: compare the policies on what is new, then teach them.
 
         Args:
             row: What happened.
             judge: The classifier's estimate, as of now, of a vector for some agents.
+            stored: Earlier outcomes that are stored, oldest first, for a posterior that begins anew.
         """
         rewards = rewards_of(row)
         if row.before is None and rewards and len(row.eligible) > 1:
             self._compare(row, judge)
+        ridge = CLEAR if self.exclusive else NOISY
+        if ridge != self.linear.ridge:  # Another kind of feedback than it was begun for.
+            self.linear = LinearPosterior(ridge)
+            for told, vector in stored():
+                self.linear.learn(told, vector)
         self.linear.learn(rewards, row.vector)
         self.best_single.learn(row.task_type, rewards)
         if row.before is None and self.exclusive:
@@ -278,6 +285,7 @@ class Policies:
         together = self.together
         facts: dict[str, Any] = {
             "names": names,
+            "ridge": self.linear.ridge,
             "selection": self.selection.state(),
             "feedback": self.feedback.state(),
             "best_single": self.best_single.sums,
@@ -298,6 +306,7 @@ class Policies:
         load_state(folder, STEM, self._restore)
 
     def _restore(self, arrays: dict[str, NDArray[Any]], facts: dict[str, Any]) -> None:
+        self.linear = LinearPosterior(float(facts["ridge"]))
         self.linear.restore(facts["names"], arrays)
         self.selection.restore(facts["selection"])
         self.feedback.restore(facts["feedback"])
