@@ -9,26 +9,36 @@ lm-sys/RouteLLM, Apache-2.0.
 
     python benchmarks/feedback.py --only kinds --seeds 8 [--first-seed 0] [--rows 1/0,.10/.01] [--who shipped,VW]
                                   [--rounds 3000] [--out figures.json]
+    python benchmarks/feedback.py --only kinds --show figures.json more.json
 
 Parts: kinds (seven kinds of reward), silent (texts say nothing), models (nine models, bandit feedback), full (nine
-models, all scores), apgr (two models), text (no transformer, beside Vowpal Wabbit), intents (150 agents), examples
-(first outcomes after examples), rare (one agent has 95 % of the traffic), strangers (texts for nobody).
+models, all scores), apgr (two models), text (no transformer, beside Vowpal Wabbit), examples (first outcomes after
+examples), strangers (texts for nobody); and slow ones: intents (150 agents), rare (one agent has 95 % of the traffic).
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from bandit_peers import installed
 from embedded import encoded_before
 from feedback_figures import Column, Results, Run, recalls, rewards, right_choices
 from feedback_labelled import apgr, examples, full, strangers
-from feedback_players import BOUNDS, CELLS, EVERYBODY, LINEAR, PEERS, SHIPPED, TEXT_PEERS, WITHOUT_MODEL
+from feedback_players import BOUNDS, CELLS, EVERYBODY, LINEAR, MEMBERS, OURS, PEERS, SHIPPED, TEXT_PEERS, WITHOUT_MODEL
 from feedback_streams import KINDS, NOTHING_SAID, intents, models, nothing_said, of_kind, skewed, ten_agents, vectors_of
 from routing import DATA
+
+
+def show(run: Run, part: str, title: str, columns: Sequence[Column], rows: Iterable[str]) -> None:
+    """What everybody came to; the chain beside its members; and how far off their confidences are."""
+    run.show(part, title, columns, bounds=BOUNDS)
+    run.show(part, "The chain and its members alone: the same", columns, only=(SHIPPED, *MEMBERS))
+    errors = [Column(row, row, "ece", compared=False) for row in run.those(rows)]
+    run.show(part, "Calibration error of the favourite's reward, ten bins of equal mass", errors, only=OURS)
+    print(run.results.answers(part, run.those(rows), SHIPPED), flush=True)
 
 
 def kinds(run: Run) -> None:
@@ -37,7 +47,7 @@ def kinds(run: Run) -> None:
     with encoded_before(vectors_of("clinc150")):
         run.play("kinds", streams, EVERYBODY, right_choices)
     title = "Share of right choices in the last 1,000 rounds, by the mean reward of the right agent and of any other"
-    run.show("kinds", title, [Column(name, name, "last") for name in run.those(KINDS)], bounds=BOUNDS)
+    show(run, "kinds", title, [Column(name, name, "last") for name in run.those(KINDS)], KINDS)
 
 
 def silent(run: Run) -> None:
@@ -46,7 +56,7 @@ def silent(run: Run) -> None:
     with encoded_before(vectors_of("clinc150")):
         run.play("silent", streams, EVERYBODY, right_choices)
     title = "Texts that say nothing: share of the better of five agents in the last 2,000 of 10,000 rounds"
-    run.show("silent", title, [Column(name, name, "last 2,000") for name in run.those(NOTHING_SAID)], bounds=BOUNDS)
+    show(run, "silent", title, [Column(name, name, "last 2,000") for name in run.those(NOTHING_SAID)], NOTHING_SAID)
 
 
 def nine_models(run: Run) -> None:
@@ -58,7 +68,7 @@ def nine_models(run: Run) -> None:
     ]
     title = "Nine models, bandit feedback: mean reward"
     (cells,) = CELLS
-    run.show("models", f"{title}, against the best", columns, bounds=BOUNDS)
+    show(run, "models", f"{title}, against the best", columns, ["bandit"])
     run.show("models", f"{title}, against the Beta cells", columns, against=cells)
 
 
@@ -78,7 +88,7 @@ def many(run: Run) -> None:
     with encoded_before(vectors_of("clinc150")):
         run.play("intents", {"150": intents}, contestants, right_choices)
     columns = [Column(measure, "150", measure) for measure in ("all", "last 3,000")]
-    run.show("intents", "CLINC150's 150 intents as agents, 20,000 rounds: share of right choices", columns)
+    show(run, "intents", "CLINC150's 150 intents as agents, 20,000 rounds: share of right choices", columns, ["150"])
 
 
 def rare(run: Run) -> None:
@@ -87,7 +97,7 @@ def rare(run: Run) -> None:
         run.play("rare", {"95 %": skewed}, {**EVERYBODY, **TEXT_PEERS}, recalls)
     columns = [Column(measure, "95 %", measure) for measure in ("mean recall", "least recall", "all")]
     title = "Ten agents, one with 95 % of the traffic: recall of the other nine over their tasks after the 100th"
-    run.show("rare", title, columns, bounds=BOUNDS)
+    show(run, "rare", title, columns, ["95 %"])
 
 
 PARTS: dict[str, Callable[[Run], None]] = {
@@ -102,27 +112,35 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "rare": rare,
     "strangers": strangers,
 }
+SLOW = ("intents", "rare")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Play the parts that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(PARTS), help="comma-separated parts")
+    quick = ",".join(name for name in PARTS if name not in SLOW)
+    parser.add_argument("--only", default=quick, help="comma-separated parts (default: all but the slow ones)")
     parser.add_argument("--seeds", type=int, default=3, help="how many (default 3)")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--rows", default="", help="comma-separated rows of the parts")
     parser.add_argument("--who", default="", help="comma-separated parts of contestants' names")
     parser.add_argument("--rounds", type=int, default=0, help="most rounds of a stream")
     parser.add_argument("--out", type=Path, help="a JSON file for all figures, by seed")
+    parser.add_argument(
+        "--show", type=Path, nargs="+", help="play nothing: the tables of what such files hold together"
+    )
     given = parser.parse_args(argv)
     if not DATA.is_dir():
         print("skipped: no data at $ROUTER_BENCH_DATA")
         return
-    seeds = range(given.first_seed, given.first_seed + given.seeds)
+    seeds = range(given.first_seed, given.first_seed + (0 if given.show else given.seeds))
     conditions = {"peers": installed(), "seeds": list(seeds), "cores": os.cpu_count()}
     rows, who = (tuple(filter(None, told.split(","))) for told in (given.rows, given.who))
     run = Run(Results(given.out, conditions), seeds, rows, who, given.rounds)
-    print(f"seeds {seeds.start} to {seeds.stop - 1}; {installed()}", flush=True)
+    for file in given.show or ():
+        run.results.read(file)
+    if not given.show:
+        print(f"seeds {seeds.start} to {seeds.stop - 1}; {installed()}", flush=True)
     for name in given.only.split(","):
         PARTS[name](run)
 

@@ -23,8 +23,10 @@ LAST = 1_000
 KNOWN = 100
 """Tasks of a rare agent before its recall counts."""
 BINS = 10
+ANSWERED = "answered by "
 T = TypeVar("T")
 BySeed = dict[int, float]
+Measures = dict[str, BySeed]
 
 
 class Column(NamedTuple):
@@ -59,7 +61,7 @@ class Difference(NamedTuple):
 
 
 def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference:
-    """Ours less theirs, over the seeds that both have."""
+    """Ours less theirs, over the seeds that both have; there must be one."""
     from scipy.stats import t as student
 
     gaps = np.array([ours[seed] - theirs[seed] for seed in ours if seed in theirs])
@@ -74,7 +76,7 @@ def _cell(mine: BySeed, theirs: BySeed, *, spread: bool) -> str:
         return ""
     values = list(mine.values())
     told = f"{np.mean(values):.3f}" + (f", sd {np.std(values, ddof=1):.3f}" if spread and len(values) > 1 else "")
-    return f"{told} ({paired(mine, theirs)})" if theirs else told
+    return f"{told} ({paired(mine, theirs)})" if mine.keys() & theirs.keys() else told
 
 
 class Results:
@@ -87,20 +89,35 @@ class Results:
 
     def __init__(self, out: Path | None = None, conditions: Mapping[str, Any] | None = None) -> None:
         self.out, self.conditions = out, dict(conditions or {})
-        self.figures: dict[str, dict[str, dict[str, dict[str, BySeed]]]] = {}
+        self.figures: dict[str, dict[str, dict[str, Measures]]] = {}
         self._said: dict[tuple[str, str, str], list[tuple[Any, Any]]] = {}
         self._noted: set[str] = set()
         self._started = time.perf_counter()
 
     def add(self, part: str, row: str, contestant: str, seed: int, **measures: float) -> None:
         """Note what one contestant came to with one seed, and say so on the way."""
-        known = self.figures.setdefault(part, {}).setdefault(row, {}).setdefault(contestant, {})
-        for measure, value in measures.items():
-            known.setdefault(measure, {})[seed] = float(value)
+        self._take(part, row, contestant, {measure: {seed: float(value)} for measure, value in measures.items()})
         self._write()
         told = "  ".join(f"{measure} {value:.3f}" for measure, value in measures.items())
         passed = time.perf_counter() - self._started
         print(f"[{passed:6.0f} s] {part}, {row}, seed {seed}, {contestant}: {told}", file=sys.stderr, flush=True)
+
+    def read(self, file: Path) -> None:
+        """Take in the figures that another run wrote."""
+        for part, rows in json.loads(file.read_text(encoding="utf-8"))["figures"].items():
+            for row, contestants in rows.items():
+                for contestant, measures in contestants.items():
+                    read = {name: {int(seed): value for seed, value in of.items()} for name, of in measures.items()}
+                    self._take(part, row, contestant, read)
+
+    def of(self, part: str, row: str, contestant: str) -> Measures:
+        """What is known of a contestant, by measure and seed."""
+        return self.figures.get(part, {}).get(row, {}).get(contestant, {})
+
+    def _take(self, part: str, row: str, contestant: str, measures: Measures) -> None:
+        known = self.figures.setdefault(part, {}).setdefault(row, {}).setdefault(contestant, {})
+        for measure, values in measures.items():
+            known.setdefault(measure, {}).update(values)
 
     def note(self, words: str) -> None:
         """Say something once."""
@@ -128,7 +145,7 @@ class Results:
 
     def mean(self, part: str, row: str, contestant: str, measure: str) -> float | None:
         """Over the seeds; None where there is no such figure."""
-        found = self.figures.get(part, {}).get(row, {}).get(contestant, {}).get(measure)
+        found = self.of(part, row, contestant).get(measure)
         return float(np.mean(list(found.values()))) if found else None
 
     def best(self, part: str, row: str, measure: str, among: Iterable[str]) -> str | None:
@@ -173,14 +190,23 @@ class Results:
         for name in names:
             cells = []
             for column, whom in zip(columns, best, strict=True):
-                of_row = self.figures.get(part, {}).get(column.row, {})
-                mine = of_row.get(name, {}).get(column.measure, {})
-                theirs = of_row.get(whom or "", {}).get(column.measure, {})
+                mine = self.of(part, column.row, name).get(column.measure, {})
+                theirs = self.of(part, column.row, whom or "").get(column.measure, {})
                 cells.append(_cell(mine, {} if name in bounds or name == whom else theirs, spread=spread))
                 if mine and name == whom and whom != against:
                     cells[-1] = f"**{cells[-1]}**"
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         return "\n".join(lines)
+
+    def answers(self, part: str, rows: Iterable[str], contestant: str) -> str:
+        """Who answered in a chain, a line for each row."""
+        lines = []
+        for row in rows:
+            measures = self.of(part, row, contestant).items()
+            shares = {name: np.mean(list(known.values())) for name, known in measures if name.startswith(ANSWERED)}
+            told = ", ".join(f"{name.removeprefix(ANSWERED)} {share:.3f}" for name, share in shares.items())
+            lines += [f"- {row}: {told}"] if told else []
+        return "\n".join([f"\nWho answered in the chain {contestant}:\n", *lines])
 
     def _rival(self, part: str, column: Column, against: str | None, among: Iterable[str]) -> str | None:
         """Whom a column is held against; None for nobody."""
@@ -247,7 +273,7 @@ class Run:
                         self.results.note(f"{name}: {error}")
                         continue
                     spent = 1e3 * (time.perf_counter() - started) / len(stream.texts)
-                    answered = {f"answered by {who}": share for who, share in (played.answered or {}).items()}
+                    answered = {f"{ANSWERED}{who}": share for who, share in (played.answered or {}).items()}
                     self.results.add(part, row, name, seed, **measure(stream, played), ms=spent, **answered)
                     self._calibration(part, row, name, seed, stream, played)
 

@@ -27,6 +27,7 @@ CHAINS: dict[str, Chain] = {
     "as shipped": None,
     "bert": ["bert"],
     "bert, independent": [("bert", {"labels": "independent"})],
+    "bert, exclusive": [("bert", {"labels": "exclusive"})],
     "thompson": ["thompson"],
     "thompson on bert's vectors": [("thompson", {"encoder": "bert"})],
 }

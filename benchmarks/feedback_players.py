@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ EPSILON = 0.02
 START, ROUND_S = 1_800_000_000.0, 60.0
 """Log time: a decision a minute."""
 NOBODY = -1
+TOLD_EVERY = 5_000
+"""Rounds between two words about where a long run stands."""
 
 Chain = Sequence[Any] | None
 
@@ -117,9 +120,13 @@ def follow(router: Router, clock: Clock, stream: FeedbackStream, *, outcomes: bo
         decision = router.route(text)
         answered[decision.strategy] += 1
         confidence[turn] = decision.confidence or 0.0
+        if (turn + 1) % TOLD_EVERY == 0:
+            print(f"  {turn + 1:,} of {count:,} rounds", file=sys.stderr, flush=True)
         if decision.agent is None:
             continue
-        chosen[turn], favourite[turn] = place_of[decision.agent], place_of[decision.ranking[0]]
+        drawn = decision.distribution
+        chosen[turn] = place_of[decision.agent]
+        favourite[turn] = place_of[drawn.agents.names[drawn.favourite]]  # whom the confidence is about
         if outcomes:
             router.record(decision, outcome_of(float(stream.rewards[turn, chosen[turn]]), stream.graded))
     return Played(chosen, favourite, confidence, {name: times / count for name, times in sorted(answered.items())})
@@ -202,6 +209,7 @@ SHIPPED = "as shipped"
 ALONE: dict[str, Contestant] = {
     "bert": routed(["bert"]),
     "bert, independent": routed([("bert", {"labels": "independent"})]),
+    "bert, exclusive": routed([("bert", {"labels": "exclusive"})]),
     "thompson": routed(["thompson"]),
     "thompson, heuristic": routed(["thompson", "heuristic"]),
 }
@@ -221,4 +229,7 @@ TEXT_PEERS = {
     for options, cost, features in VW_ON_TEXT
 }
 BOUNDS: dict[str, Contestant] = {"best single agent": best_single, "random": any_agent, "oracle": oracle}
+MEMBERS = ("bert", "thompson")
+"""Of the chain as shipped, beside the heuristic, which knows nothing without examples."""
+OURS = (SHIPPED, *ALONE, *LINEAR, *CELLS)
 EVERYBODY = {SHIPPED: routed(), **ALONE, **LINEAR, **CELLS, **PEERS, **BOUNDS}

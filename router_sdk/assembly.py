@@ -1,6 +1,7 @@
 """What a router is made of: its parts, put together at the start, told of forks, and ended in order.
 
-And what it folds the log into: a state for each strategy, one for its tenants, and the performance report.
+And what it folds the log into: a state for each strategy, one for its tenants, the performance report, and what
+confidences came to.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from router_sdk.errors import RouterClosedError, StrategyError
 from router_sdk.exchange.examples import Examples
 from router_sdk.exchange.importing import Intake
 from router_sdk.hookspecs import hookimpl
-from router_sdk.learning.fold import Fold, performance_fold, strategy_fold, tenants_fold
+from router_sdk.learning.calibration import Calibration
+from router_sdk.learning.fold import Fold, calibration_fold, performance_fold, strategy_fold, tenants_fold
 from router_sdk.learning.learner import Learner
 from router_sdk.learning.performance import Performance
 from router_sdk.learning.tenant_states import TenantStates
@@ -33,11 +35,13 @@ from router_sdk.routing.decide import Decider
 from router_sdk.routing.pooling import TAKEOVER, Tenants
 from router_sdk.routing.strategies import StrategySpec, Workshop
 from router_sdk.store import Store
+from router_sdk.store.registry import newest_agent
 from router_sdk.strategy import Strategy
-from router_sdk.training.attempt import FitServices
+from router_sdk.training.fit import FitServices
 from router_sdk.training.models import Models
 from router_sdk.training.promoting import Promoter
-from router_sdk.training.registry import Registry, twin
+from router_sdk.training.registry import Registry, stage_of, twin
+from router_sdk.training.thresholds import ThresholdTuner
 from router_sdk.training.trainer import Trainer
 from router_sdk.upkeep import Upkeep
 from router_sdk.waiting import held_here
@@ -113,11 +117,14 @@ class Assembly:
         self.chain = Chain([folds.stage(*each) for each in opened], config.epsilon)
         self._workshop.claim(chosen)
         self.performance = Performance()
+        self.calibration = Calibration(config.tenancy, config.most_tenants)
+        mark = self._reward_mark
+        reports = performance_fold(self.performance, mark), calibration_fold(self.calibration, mark)
         measured = self.performance.spending.mean
         self.decider = Decider(self.store, self.members, self.chain, self.plugins, encoders, measured, config.seed)
         self.learner = self._learner = Learner(
             self.store,
-            folds.all(self.chain.stages, [version for _, version in opened], self.performance),
+            folds.all(self.chain.stages, [version for _, version in opened], *reports),
             self.performance,
             self._reward_mark,
             enabled=config.learns,
@@ -136,9 +143,9 @@ class Assembly:
         services = FitServices(self.store, config, self.reward, self.plugins, encoders, self.learner)
         self.promoter = Promoter(services, self.registry, self.chain, self.members, folds.of)
         self.trainer = Trainer(services, self.registry, self.chain, self.members, self.performance, self.promoter)
-        self.models = Models(
-            self.chain, self.registry, self.trainer, self.promoter, self.recorder, self.decider.vectors, self.flush
-        )
+        tuner = ThresholdTuner(services, self.registry, self.chain, self.members, folds.begun_again)
+        told = (self.recorder, self.decider.vectors, self.flush, tuner)
+        self.models = Models(self.chain, self.registry, self.trainer, self.promoter, *told)
         self.intake = Intake(self.store, self.recorder, self.members)
         self.examples = Examples(self.store, self.reward, self.intake)
         self.upkeep = Upkeep(
@@ -161,6 +168,7 @@ class Assembly:
         self.learner.wake()
 
     def _updated(self) -> None:
+        self.chain.calibrate(self.calibration)
         self.chain.finish_published()
         if self._open:
             self.trainer.consider()
@@ -180,6 +188,8 @@ class Assembly:
         with self.learner.folding.lock:
             for stage in self.chain.stages:
                 stage.prepare(roster.available)
+            self.calibration.agents_came(*self.store.reader.query(newest_agent))
+            self.chain.calibrate(self.calibration)
             self.chain.finish_published()
 
     def _committed(self, outcomes: int) -> None:
@@ -206,11 +216,8 @@ class Assembly:
                     "model_version": stage.model_version,
                     "pinned": self.registry.champion(stage.name).pinned,
                     "behind": self.promoter.behind.get(stage.name),
-                    "confidence_threshold": stage.threshold,
-                    "answers": stage.answers,
-                    "failures": stage.failures,
-                    **({} if stage.tenants is None else {"tenants": stage.tenants.states.report()}),
-                    **stage.report(),
+                    "calibration": self.calibration.report(stage.name, stage.model_version),
+                    **stage.status(),
                 }
                 for stage in self.chain.stages
             ],
@@ -350,17 +357,15 @@ class Folds:
         if self._config.tenancy != "shared" and type(strategy).learn is not Strategy.learn:
             states = TenantStates(strategy, self._config.most_tenants, alone=not self._config.fits)
             tenants = Tenants(states, strategy, TAKEOVER[self._config.tenancy])
-        return Stage(strategy, None if version is None else version.version, tenants)
+        return stage_of(strategy, version, tenants)
 
     def of(self, stage: Stage) -> Fold:
         """The fold of a stage's strategy."""
-        begin = partial(self._begun_again, stage)
+        begin = partial(self.begun_again, stage)
         return strategy_fold(stage.strategy, stage.model_version, begin, *self._surroundings)
 
-    def all(
-        self, stages: Sequence[Stage], versions: Sequence[ModelVersion | None], performance: Performance
-    ) -> list[Fold]:
-        """Every fold of a router that starts with these versions."""
+    def all(self, stages: Sequence[Stage], versions: Sequence[ModelVersion | None], *reports: Fold) -> list[Fold]:
+        """Every fold of a router that starts with these versions, and reports."""
         folds = []
         for stage, version in zip(stages, versions, strict=True):
             if self._config.fits or stage.tenants is None:  # else nobody may learn from all tenants together
@@ -370,9 +375,9 @@ class Folds:
             if stage.tenants is not None:
                 alone = not self._config.fits
                 folds.append(tenants_fold(stage.strategy, stage.tenants.states, *self._surroundings, journalled=alone))
-        return [*folds, performance_fold(performance, self._mark)]
+        return [*folds, *reports]
 
-    def _begun_again(self, stage: Stage) -> Strategy:
+    def begun_again(self, stage: Stage) -> Strategy:
         """A strategy like a stage's that has learnt nothing since its version was fitted.
 
         Raises:

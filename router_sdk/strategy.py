@@ -34,8 +34,9 @@ class StrategyConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    confidence_threshold: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Below this confidence the router treats the proposal as an abstention and asks the next strategy."""
+    confidence_threshold: float | None = Field(default=None, ge=0.0, le=1.0)
+    """Below this calibrated confidence the router treats the proposal as an abstention and asks the next strategy. None
+    takes what the serving version's fit derived from the log, and 0 where there is none; a number always holds."""
 
 
 class EncoderConfig(BaseModel):
@@ -54,7 +55,8 @@ class Proposal:
     Attributes:
         probabilities: One entry for each agent that was given and no other, each at least 0, summing to 1.
         scores: Scores on the strategy's own scale, for the ranking; None ranks by probability.
-        confidence: Calibrated chance of the favourite in [0, 1]; None means its probability.
+        confidence: Expected reward of the favourite in [0, 1], as well as the strategy knows it; None means its
+            probability. The router corrects it by what came of earlier ones.
         evidence: Why, for ``Decision.explain``; a callable is called only when somebody asks.
         no_agent_fits: The decision is that nobody should get the task; probabilities are ignored.
     """

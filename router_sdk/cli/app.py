@@ -45,6 +45,7 @@ _BUILT_IN: Mapping[str, _Place] = {
     "rollback": _Place(_FIT, "models", "rollback"),
     "pin": _Place(_FIT, "models", "pin"),
     "unpin": _Place(_FIT, "models", "unpin"),
+    "tune-thresholds": _Place(_FIT, "models", "tune_thresholds"),
     "export": _Place(_DATA, "exchange", "export"),
     "import": _Place(_DATA, "exchange", "import_file"),
     "predict": _Place(_DATA, "exchange", "predict"),

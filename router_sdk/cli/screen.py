@@ -7,6 +7,7 @@ import logging
 import math
 import sqlite3
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ Tell = Callable[[str, float | None], None]
 """Takes what is going on, and the share done in [0, 1], or None where nobody knows the whole."""
 
 _LOGGER = "router_sdk"
+_LINE_S = 5.0
+"""Between two lines that say how far work is, where there is no terminal for a bar."""
 
 
 def plain(value: Any) -> Any:
@@ -86,9 +89,9 @@ class Screen:
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Tell]:
-        """Show a bar on stderr while work goes on; nothing where stderr is no terminal or a program listens."""
+        """Show on stderr how far work is: a bar on a terminal, else a line every few seconds, of JSON for a program."""
         if self._as_json or not self._errors.is_terminal:
-            yield lambda words, done: None
+            yield _Lines(self._said, time.monotonic())
             return
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
@@ -101,6 +104,12 @@ class Screen:
 
             yield tell
 
+    def _said(self, words: str, done: float | None) -> None:
+        if self._as_json:
+            print(json.dumps({"progress": {"done": done, "words": words}}), file=sys.stderr, flush=True)  # noqa: T201
+        else:
+            self._errors.print(f"{'' if done is None else f'{done:4.0%}  '}{visible(words)}", soft_wrap=True)
+
     @cached_property
     def _errors(self) -> Console:
         """One console for stderr: what is printed while a bar moves then stands above the bar."""
@@ -109,6 +118,24 @@ class Screen:
     def _write(self, line: str) -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
+
+
+class _Lines:
+    """Says how far it is now and then, the first time only after a while: most work is done before.
+
+    Args:
+        say: Writes one line.
+        now: Seconds of the clock that does not jump.
+    """
+
+    def __init__(self, say: Tell, now: float) -> None:
+        self._say, self._at = say, now
+
+    def __call__(self, words: str, done: float | None) -> None:
+        now = time.monotonic()
+        if now - self._at >= _LINE_S:
+            self._at = now
+            self._say(words, done)
 
 
 def _console(*, stderr: bool = False) -> Console:

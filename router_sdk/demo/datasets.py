@@ -33,6 +33,8 @@ TYPICAL_TOKENS = 1_000
 
 AGENT_FIELDS = frozenset(Agent.model_fields) - {"name"}
 
+BERT: dict[str, object] = {"update": "head", "wait_for_encoder": True}
+"""The fit refits the head, which takes seconds; adapters in the encoder would take minutes on a CPU."""
 PHASES = 4
 LISTED_SKILLS = 40
 
@@ -216,6 +218,8 @@ def _dataset_row(row: Row, columns: Columns, names: dict[str, None]) -> DatasetR
     fields: dict[str, Any] = {}
     if (task_type := _word(values, columns.task_type)) is not None:
         fields["task_type"] = task_type
+    if (session := _word(values, columns.session)) is not None:
+        fields["session_id"] = session
     task = Task(text, **fields)
     best: str | None
     if columns.has_scores:
@@ -267,7 +271,8 @@ def dataset_stream(dataset: Dataset, *, warm_start: int = 20, max_tasks: int = 1
         title=dataset.name,
         agents=tuple(_described(agent, given.get(agent.name, []), train) for agent in dataset.agents),
         phases=tuple(phases),
-        notes=(*_notes(dataset, given, len(first) + len(second), left, seed), *_unfit(phases)),
+        strategy={"bert": BERT},
+        notes=(*_notes(dataset, given, len(first) + len(second), left), *_unfit(phases)),
     )
 
 
@@ -308,11 +313,11 @@ def _phases(first: list[DatasetRow], second: list[DatasetRow]) -> list[Phase]:
     return phases
 
 
-def _notes(dataset: Dataset, given: dict[str, list[DatasetRow]], played: int, left: int, seed: int) -> list[str]:
+def _notes(dataset: Dataset, given: dict[str, list[DatasetRow]], played: int, left: int) -> list[str]:
     drawn = f"{played:,} of {left:,} tasks, drawn" if played < left else f"{played:,} tasks,"
     what = "scores" if dataset.columns.has_scores else f"column “{dataset.columns.label}”"
     notes = [
-        f"{dataset.name}: {drawn} in random order (seed {seed}); rewards from {what}. "
+        f"{dataset.name}: {drawn} in an order that each seed draws anew; rewards from {what}. "
         "The router sees the reward of the agent it chose alone, and routes each task before it learns from it."
     ]
     if shown := sum(len(rows) for rows in given.values()):

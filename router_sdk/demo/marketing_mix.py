@@ -330,9 +330,10 @@ def marketing_mix_stream(
             ]
             for name, how in (("old sessions", 0.0), ("new sessions", strictness))
         },
+        background_fits=True,
         strategy={"heuristic": {"rules": RULES}, **({"bert": BERT} if words else {})},
         notes=(
-            f"{sessions:,} generated sessions. Their states are fixed in advance, so every contender meets the same "
+            f"{sessions:,} generated sessions. Their states are fixed in advance, so every contestant meets the same "
             "tasks and, for the same choice, the same outcome.",
         ),
     )

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from html import escape
 from string import Template
 
+from router_sdk.demo.contestant import LEARNING_OFF, ROUTER
 from router_sdk.demo.report import (
     BEST_SINGLE,
-    HEURISTIC,
     ORACLE,
     OTHERS,
+    OVERALL,
     RANDOM,
-    ROUTER,
-    Adaptation,
+    ActReport,
+    Comparison,
     DemoReport,
-    FitMark,
+    Fit,
     Latency,
     Series,
 )
@@ -31,96 +33,140 @@ from router_sdk.pages.page import (
     verdict_list,
 )
 
-CONTENDERS = {RANDOM: "random", ORACLE: "oracle", BEST_SINGLE: "single", HEURISTIC: "heuristic", ROUTER: "router"}
-"""Colour of each contender, in the order in which they are drawn: the router lies on top."""
+COLOUR = {RANDOM: "random", ORACLE: "oracle", BEST_SINGLE: "single", LEARNING_OFF: "off", ROUTER: "router"}
+"""Of each contestant but the strategies alone, in the order in which they are drawn: the router lies on top."""
+ALONE_COLOURS = 4
+"""From ``m0`` on."""
+VERDICT = {"won": "gain", "lost": "loss", "even": "same"}
+"""Classes of the style sheet."""
 
 
 def render_page(report: DemoReport) -> str:
     """Render the report; the same report gives the same page."""
-    body = Template(page_file("page.html", __package__)).substitute(
-        eyebrow=_eyebrow(report),
+    body = _filled(
+        "page.html",
+        eyebrow=" · ".join(("Router demonstration", " → ".join(map(escape, report.chain)), f"{report.seconds:.0f} s")),
         headline=escape(headline(report)),
         lead=escape(_lead(report)),
-        figures=_figures(report),
-        window=f"{report.curve.window:,}",
-        curve=_curve(report),
-        answered=_shares(report, report.answered, "Share of tasks by strategy"),
-        chosen=_shares(report, report.chosen, "Share of tasks by agent"),
-        rewards=_table(report),
-        verdicts=verdict_list((c.verdict, c.sentence) for c in report.comparisons),
-        adaptation=_adaptation(report.adaptation),
-        feedback=_row_table(report.feedback, "Decisions whose outcome came"),
-        notes="".join(f"<p>{escape(note)}</p>" for note in report.notes),
+        acts="".join(_act(act, number, len(report.acts)) for number, act in enumerate(report.acts, start=1)),
+        notes=_paragraphs(report.notes),
     )
-    title = f"{report.title}: who should answer, and how the router learnt it"
+    title = f"{report.acts[0].title}: who should answer, and how the router learnt it"
     return html_page(title, body, page_file("page.css", __package__))
 
 
 def headline(report: DemoReport) -> str:
-    """The finding in one line: how the router stood in the last phase, and whether one agent alone was better."""
-    last = report.phases[-1]
-    verdicts = {(c.contender, c.scope): c.verdict for c in report.comparisons}
-    words = {"won": "is ahead of", "lost": "is behind", "even": "does as well as"}[verdicts[HEURISTIC, last.name]]
-    rewards = f"reward {last.rewards[ROUTER]:.2f} against {last.rewards[HEURISTIC]:.2f}"
-    but = ", but lost to the best single agent" if verdicts[BEST_SINGLE, "overall"] == "lost" else ""
-    return f"By the end the router {words} the heuristic: {rewards}{but}"
-
-
-def _eyebrow(report: DemoReport) -> str:
-    parts = (
-        f"{report.tasks:,} tasks",
-        f"{len(report.agents)} agents",
-        f"seed {report.seed}",
-        f"{report.seconds:.0f} s",
-    )
-    return " · ".join(("Router demonstration", *parts))
+    """What learning brought in the first act, and whether a part of the chain was better than the whole."""
+    act = report.acts[0]
+    off = act.comparison(LEARNING_OFF)
+    words = {
+        "won": f"Learning pays: {off.difference:+.3f} reward per task",
+        "lost": f"Learning does not pay: {off.difference:+.3f} reward per task",
+        "even": f"Learning makes no difference that can be told: {off.difference:+.3f} reward per task",
+    }[off.verdict]
+    better = [name for name in act.ranking if name in _alone(act) and act.comparison(name).verdict == "lost"]
+    if act.comparison(BEST_SINGLE).verdict == "lost":
+        better.append(act.label(BEST_SINGLE))
+    return f"{words}, but the router lost to {' and '.join(better)}" if better else words
 
 
 def _lead(report: DemoReport) -> str:
-    verdict = next(c.verdict for c in report.comparisons if c.contender == BEST_SINGLE and c.scope == "overall")
-    words = {"won": "beat", "lost": "lost against", "even": "did as well as"}[verdict]
+    """What was played, and the balance of all comparisons."""
+    verdicts = Counter(one.verdict for act in report.acts for one in act.comparisons)
+    alone = "each of its strategies alone, " if _alone(report.acts[0]) else ""
     return (
-        f"{report.title}: {report.tasks:,} tasks went to {len(report.agents)} agents, and their outcomes came back "
-        f"late, in parts, repeated and corrected. Over the whole stream the router {words} the best single agent, "
-        f"{report.single}: reward {report.rewards[ROUTER]:.3f} against {report.rewards[BEST_SINGLE]:.3f}, "
-        f"where the oracle has {report.rewards[ORACLE]:.3f}."
+        f"The chain of {', '.join(report.chain)} met the same tasks as {alone}itself with learning off, the best "
+        f"single agent, chance and an oracle. Of {verdicts.total()} comparisons, one for each of them and each phase, "
+        f"it won {verdicts['won']}, lost {verdicts['lost']}, and {verdicts['even']} are even."
     )
 
 
-def _figures(report: DemoReport) -> str:
-    last = report.phases[-1]
-    reached = report.rewards[ROUTER] / report.rewards[ORACLE] if report.rewards[ORACLE] else 0.0
-    ours, theirs = report.regret[ROUTER], report.regret[HEURISTIC]
-    last_hint = f"{last.opening:.2f} at its start, {last.closing:.2f} at its end"
-    median = f"{report.route_p50_us:,.0f} <small>µs</small>"
-    figures = (
-        ("Reward in the last phase", f"{last.rewards[ROUTER]:.2f}", last_hint),
-        ("Share of the oracle's reward", f"{reached:.0%}", "over the whole stream"),
-        ("Reward gained on the heuristic", f"{theirs - ours:+,.0f}", f"regret {ours:,.0f} instead of {theirs:,.0f}"),
-        ("Time of a decision", median, f"median; 99 % within {report.route_p99_us:,.0f} µs"),
+def _filled(template: str, **parts: str) -> str:
+    return Template(page_file(template, __package__)).substitute(parts)
+
+
+def _paragraphs(notes: tuple[str, ...]) -> str:
+    return "".join(f"<p>{escape(note)}</p>" for note in notes)
+
+
+def _act(act: ActReport, number: int, count: int) -> str:
+    seeds = f"{len(act.seeds)} seed{'s' if len(act.seeds) > 1 else ''}"
+    parts = (f"{act.tasks:,} tasks with {seeds}", f"{act.sessions:,} sessions", f"{len(act.agents)} agents")
+    return _filled(
+        "act.html",
+        eyebrow=" · ".join((f"Act {number} of {count}" if count > 1 else "One act", *parts)),
+        title=escape(act.title),
+        finding=f"{escape(act.finding)}.",
+        figures=_figures(act),
+        window=f"{act.curve.window:,}",
+        curve=_curve(act),
+        rewards=_rewards(act),
+        comparisons=_comparisons(act),
+        lost=_lost(act),
+        answered=_shares(act, act.answered, "Share of tasks by strategy"),
+        chosen=_shares(act, act.chosen, "Share of tasks by agent"),
+        probes=_probes(act),
+        fits=_fits(act),
+        latencies=_latencies(act),
+        feedback=_row_table(act.feedback, "Decisions whose outcome came"),
+        notes=_paragraphs(act.notes),
     )
+
+
+def _figures(act: ActReport) -> str:
+    last, reached = act.phases[-1], act.rewards[ROUTER] / act.rewards[ORACLE] if act.rewards[ORACLE] else 0.0
+    figures = [
+        (
+            "Share of the oracle's reward",
+            f"{reached:.0%}",
+            f"{last.opening:.2f} at the last phase's start, {last.closing:.2f} at its end",
+        ),
+        ("Gain on learning off", _margin(act.comparison(LEARNING_OFF)), "reward per task, overall"),
+    ]
+    if act.best_member is not None:
+        figures.append(
+            (f"Gain on {act.best_member}", _margin(act.comparison(act.best_member)), "its best member, overall")
+        )
+    if (latency := act.idle or act.during_fits) is not None:
+        hint = f"median; 99 % within {latency.p99_us / 1e3:,.1f} ms"
+        figures.append(("Time of a decision", f"{latency.p50_us / 1e3:,.1f} <small>ms</small>", hint))
     return figure_list(figures)
 
 
-def _curve(report: DemoReport) -> str:
-    """Each contender's moving average of the reward."""
-    curve = report.curve
+def _margin(one: Comparison) -> str:
+    half = (one.high - one.low) / 2.0
+    return f'<span class="{VERDICT[one.verdict]}">{one.difference:+.3f}</span> <small>±{half:.3f}</small>'
+
+
+def _alone(act: ActReport) -> list[str]:
+    """The strategies alone, in the order of the chain."""
+    return [name for name in act.contestants if name not in COLOUR]
+
+
+def _colours(act: ActReport) -> dict[str, str]:
+    """Of every contestant, in the order in which they are drawn."""
+    alone = {name: f"m{number % ALONE_COLOURS}" for number, name in enumerate(_alone(act))}
+    below = {name: COLOUR[name] for name in (RANDOM, ORACLE, BEST_SINGLE)}
+    return {**below, **alone, LEARNING_OFF: COLOUR[LEARNING_OFF], ROUTER: COLOUR[ROUTER]}
+
+
+def _curve(act: ActReport) -> str:
+    """Each contestant's moving average of the reward."""
     lines = [
         Line(
-            report.label(name),
-            curve.values[name],
-            kind,
+            act.label(name),
+            act.curve.values[name],
+            colour,
             width=3.0 if name == ROUTER else 1.8,
-            dash=name == ORACLE,
+            dash=name in (ORACLE, LEARNING_OFF),
         )
-        for name, kind in CONTENDERS.items()
-        if name in curve.values
+        for name, colour in _colours(act).items()
     ]
-    title = f"Moving average of the reward over {curve.window} tasks, by contender"
-    return chart(title, "tasks routed", curve.positions, lines, unit="unit", phases=_phases(report), height=380)
+    title = f"{act.title}: moving average of the reward over {act.curve.window} tasks, by contestant"
+    return chart(title, "tasks routed", act.curve.positions, lines, unit="unit", phases=_phases(act), height=380)
 
 
-def _shares(report: DemoReport, series: Series, title: str) -> str:
+def _shares(act: ActReport, series: Series, title: str) -> str:
     """How the stream was shared out, the largest at the bottom."""
     last = COLOURS - 1
     bands = [
@@ -128,65 +174,97 @@ def _shares(report: DemoReport, series: Series, title: str) -> str:
         for number, (name, values) in enumerate(series.values.items())
     ]
     edges = [0, *series.positions]
-    return chart(title, "tasks routed", edges, bands, unit="percent", stacked=True, phases=_phases(report))
+    return chart(title, "tasks routed", edges, bands, unit="percent", stacked=True, phases=_phases(act))
 
 
-def _phases(report: DemoReport) -> list[tuple[str, float, float]]:
-    return [(phase.name, phase.start, phase.end) for phase in report.phases]
+def _phases(act: ActReport) -> list[tuple[str, float, float]]:
+    return [(phase.name, phase.start, phase.end) for phase in act.phases]
 
 
-def _table(report: DemoReport) -> str:
-    heads = ["", *(phase.name for phase in report.phases), "overall", "regret"]
+def _named(act: ActReport, name: str) -> str:
+    return f'<span class="key {_colours(act)[name]}"></span>{escape(act.label(name))}'
+
+
+def _rewards(act: ActReport) -> str:
     rows = []
-    for contender in sorted(report.contenders, key=lambda name: -report.rewards[name]):
-        kind = CONTENDERS[contender]
-        name = f'<span class="key {kind}"></span>{escape(report.label(contender))}'
-        means = [*(phase.rewards[contender] for phase in report.phases), report.rewards[contender]]
-        cells = [name, *(f"{mean:.3f}" for mean in means), f"{report.regret[contender]:,.0f}"]
-        rows.append((kind, cells))
-    return html_table(heads, rows)
+    for name in act.ranking:
+        means = [*(phase.rewards[name] for phase in act.phases), act.rewards[name]]
+        cells = [_named(act, name), *(f"{mean:.3f}" for mean in means), f"{act.regret[name]:,.0f}"]
+        rows.append((_colours(act)[name], cells))
+    return html_table(["", *(phase.name for phase in act.phases), OVERALL, "regret"], rows)
 
 
-def _row_table(counts: Mapping[str, int], name: str) -> str:
-    return html_table(["", *counts], [("", [escape(name), *(f"{value:,}" for value in counts.values())])])
+def _comparisons(act: ActReport) -> str:
+    scopes = [*(phase.name for phase in act.phases), OVERALL]
+    several = len(act.seeds) > 1
+    rows = []
+    for name in act.ranking:
+        if name not in act.compared:
+            continue
+        overall = act.comparison(name)
+        cells = [_named(act, name), *(_margin(act.comparison(name, scope)) for scope in scopes)]
+        rows.append(("", [*cells, f"{overall.ahead} of {overall.seeds}"] if several else cells))
+    return html_table(["", *scopes, *(["seeds ahead"] if several else [])], rows)
 
 
-def _adaptation(found: Adaptation | None) -> str:
-    """Accuracy on old and new sessions, and the fits; nothing where no strategy is fitted."""
-    if found is None or not found.accuracy:
+def _lost(act: ActReport) -> str:
+    """Where the router lost, in words."""
+    lost = [one for one in act.comparisons if one.verdict == "lost"]
+    if not lost:
+        return f'<p class="sub">None of the {len(act.comparisons)} comparisons was lost.</p>'
+    return verdict_list((one.verdict, one.sentence) for one in lost)
+
+
+def _probes(act: ActReport) -> str:
+    """Accuracy on old and new tasks; nothing where the stream has none to ask about."""
+    if not act.accuracy:
         return ""
-    return Template(page_file("adaptation.html", __package__)).substitute(
-        accuracy=curve_chart(found.accuracy, "Accuracy on old and new sessions", "tasks routed", unit="percent"),
-        confidence=curve_chart({"confidence": found.confidence}, "Mean confidence", "tasks routed", unit="percent"),
-        fits=_fits(found.fits),
-        latencies=_latencies(found),
+    title = f"{act.title}: accuracy on tasks that nobody learns from"
+    return _filled(
+        "probes.html",
+        accuracy=curve_chart(act.accuracy, title, "tasks routed", unit="percent"),
+        confidence=curve_chart({"confidence": act.confidence}, "Mean confidence", "tasks routed", unit="percent"),
     )
 
 
-def _fits(fits: Sequence[FitMark]) -> str:
-    rows = [
-        (
-            "",
-            [
-                f"{fit.at:,}",
-                escape(fit.reason),
-                "" if fit.version is None else str(fit.version),
-                f"{fit.seconds:.0f} s",
-                escape(fit.state),
-                f'<span class="words">{escape(fit.words)}</span>',
-            ],
-        )
-        for fit in fits
+def _fits(act: ActReport) -> str:
+    """What each fit changed, and why some did not come to serve."""
+    if not act.fits:
+        return ""
+    heads = ["", "seed", "after tasks", "started by", "version", "before", "now", "judged by", "took", "ended"]
+    return _filled(
+        "fits.html",
+        fits=html_table(heads, (("", _fit(fit)) for fit in act.fits)),
+        not_promoted=verdict_list((fit.mark.state, fit.sentence) for fit in act.not_promoted),
+    )
+
+
+def _fit(fit: Fit) -> list[str]:
+    mark = fit.mark
+    return [
+        escape(fit.contestant),
+        str(fit.seed),
+        f"{mark.at:,}",
+        escape(mark.reason),
+        "-" if mark.version is None else str(mark.version),
+        "-" if mark.before is None else f"{mark.before:.3f}",
+        "-" if mark.after is None else f"{mark.after:.3f}",
+        f"{mark.held_out:,}",
+        f"{mark.seconds:.0f} s",
+        escape(mark.state),
     ]
-    return html_table(["after tasks", "started by", "version", "took", "ended", "the gate"], rows)
 
 
-def _latencies(found: Adaptation) -> str:
-    named = (("while no fit ran", found.idle), ("during fits", found.during_fits))
+def _latencies(act: ActReport) -> str:
+    named = (("route, while no fit ran", act.idle), ("route, during fits", act.during_fits))
     rows = [("", [name, *_cells(latency)]) for name, latency in named if latency is not None]
-    return html_table(["route", "calls", "median", "99 %", "slowest"], rows)
+    return html_table(["", "calls", "median", "99 %", "slowest"], rows)
 
 
 def _cells(latency: Latency) -> list[str]:
     times = (latency.p50_us, latency.p99_us, latency.slowest_us)
     return [f"{latency.calls:,}", *(f"{time / 1e3:,.1f} ms" for time in times)]
+
+
+def _row_table(counts: Mapping[str, int], name: str) -> str:
+    return html_table(["", *counts], [("", [escape(name), *(f"{value:,}" for value in counts.values())])])

@@ -51,7 +51,7 @@ class StreamItem:
         return self.rewards[agent]
 
     def outcome(self, agent: str | None) -> Outcome:
-        """What comes back if ``agent`` is chosen: bandit feedback on the choice, never the label."""
+        """What comes back if ``agent`` is chosen: feedback on the choice alone, unless the stream says more."""
         if agent is not None and agent in self.outcomes:
             return self.outcomes[agent]
         reward = self.reward(agent)
@@ -82,6 +82,8 @@ class Stream:
         strategy: Configuration of each strategy, by its name, that suits this stream.
         past: Labelled tasks from before, for pre-training; none starts without.
         probes: Labelled tasks that nobody learns from, by kind: whether the old is forgotten for the new.
+        background_fits: Whether fits start by the count of fresh examples and run while the stream goes on; else there
+            is one half-way, and the stream waits for it, so that the same seed gives the same choices.
         notes: Sentences for the report: where the data come from, what was left out and why.
     """
 
@@ -91,6 +93,7 @@ class Stream:
     strategy: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     past: Sequence[Probe] = ()
     probes: Mapping[str, Sequence[Probe]] = field(default_factory=dict)
+    background_fits: bool = False
     notes: tuple[str, ...] = ()
 
     @property

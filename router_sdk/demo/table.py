@@ -25,6 +25,7 @@ OUTRIGHT_LABELS = LABEL_COLUMNS[:3]
 """Names that mean a label even beside numeric columns, which are then features and not scores."""
 TASK_TYPE_COLUMNS = ("task_type", "subject")
 SPLIT_COLUMN = "split"
+SESSION_COLUMN = "session_id"
 SCORES_COLUMN = "scores"
 NO_AGENT = frozenset({"", "oos", "none", "null"})
 """Labels that say that no agent fits, beside a missing one."""
@@ -152,6 +153,7 @@ class Columns:
         score_mapping: Whether a column ``scores`` maps agents to scores.
         task_type: The coarse kind of a task, or None.
         split: Which part of the data a row belongs to, or None.
+        session: Which session a task belongs to, or None.
     """
 
     text: str
@@ -161,6 +163,7 @@ class Columns:
     score_mapping: bool
     task_type: str | None
     split: str | None
+    session: str | None
 
     @property
     def has_scores(self) -> bool:
@@ -236,6 +239,7 @@ def find_columns(rows: Sequence[Row], file: str, *, labelled: bool = False) -> C
         score_mapping=mapping,
         task_type=next((name for name in TASK_TYPE_COLUMNS if name in counts and name != label), None),
         split=SPLIT_COLUMN if SPLIT_COLUMN in counts else None,
+        session=SESSION_COLUMN if SESSION_COLUMN in counts else None,
     )
 
 
@@ -246,7 +250,7 @@ def _score_columns(rows: Sequence[Row], names: Sequence[str]) -> tuple[str, ...]
     """
     found = []
     for name in names:
-        if name in LABEL_COLUMNS or name in TASK_TYPE_COLUMNS or name == SPLIT_COLUMN:
+        if name in (*LABEL_COLUMNS, *TASK_TYPE_COLUMNS, SPLIT_COLUMN, SESSION_COLUMN):
             continue
         values = [row.values.get(name) for row in rows]
         fitting = sum(isinstance(v, (bool, int, float)) and math.isfinite(v) and 0.0 <= v <= 1.0 for v in values)

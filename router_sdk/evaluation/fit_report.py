@@ -106,6 +106,8 @@ class FitReport:
         fine_tuned: Whether an encoder was moved; False where a head alone was fitted.
         data_hash: Equal for fits from equal examples.
         folds: In how many parts the examples judged in turn; 1 is one held-out share.
+        threshold: What ``evaluation.thresholds`` found of the version's ``confidence_threshold``, as JSON values; None
+            where nobody stands behind it in the chain.
     """
 
     strategy: str
@@ -124,6 +126,7 @@ class FitReport:
     fine_tuned: bool = False
     data_hash: str = ""
     folds: int = 1
+    threshold: Mapping[str, Any] | None = None
 
     def judged(self, passed: bool, verdicts: Iterable[Sequence[str]], version: int | None = None) -> Self:
         """The report with the gate's word: for each check its name, status and reason."""

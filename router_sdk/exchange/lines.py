@@ -29,7 +29,16 @@ FRESH = "added_afresh"
 
 TASK_FIELDS = tuple(Task.model_fields)
 OUTCOME_FIELDS = tuple(Outcome.model_fields)
-_DRAWN = ("strategy", "model_version", "confidence", "epsilon", "favourite", "eligible", "probabilities")
+_DRAWN = (
+    "strategy",
+    "model_version",
+    "confidence",
+    "raw_confidence",
+    "epsilon",
+    "favourite",
+    "eligible",
+    "probabilities",
+)
 _DECIDED = ("propensity", "explored", "source", "skipped", "excluded", "session_propensity", "arm", "arm_probability")
 _JOINED = ("success", "quality", "feedback", "correct_agent", "no_agent_fits", "latency_ms", "cost_usd", "tokens")
 COLUMNS = (
@@ -68,6 +77,7 @@ def line_of(logged: LoggedDecision, example: Example | None) -> Row:
         "strategy": drawn.strategy,
         "model_version": drawn.model_version,
         "confidence": drawn.confidence,
+        "raw_confidence": drawn.raw_confidence,
         "epsilon": drawn.epsilon,
         "favourite": drawn.agents.names[drawn.favourite] if drawn.favourite >= 0 else None,
         "eligible": list(drawn.agents.names),
@@ -169,6 +179,7 @@ def read_line(row: Mapping[str, Any]) -> LoggedDecision:
         _typed(row, "strategy", str, "observed"),
         _version(row),
         _share(row, "epsilon") or 0.0,
+        _share(row, "raw_confidence"),
     )
     task = _task(row)
     decision = Decision(

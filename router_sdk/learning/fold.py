@@ -16,6 +16,7 @@ from router_sdk.store.events import LearningEvent
 from router_sdk.store.snapshots import fingerprint
 
 if TYPE_CHECKING:
+    from router_sdk.learning.calibration import Calibration
     from router_sdk.learning.performance import Performance
     from router_sdk.learning.tenant_states import TenantStates
     from router_sdk.records import Example
@@ -50,7 +51,7 @@ class Foldable(Protocol):
 
 @runtime_checkable
 class ByColumns(Protocol):
-    """What learns from columns, too: every strategy, and ``Performance``."""
+    """What learns from columns, too: every strategy, ``Performance`` and ``Calibration``."""
 
     def learn_columns(self, columns: ExampleColumns) -> None:
         """Move on, as ``learn(columns.examples)`` would."""
@@ -216,3 +217,9 @@ def performance_fold(performance: Performance, mark: RewardMark) -> Fold:
     """The fold of the performance report."""
     own = fingerprint(performance.name, str(performance.state_version), mark.text)
     return Fold(performance.name, performance, type(performance), own, journalled=False)
+
+
+def calibration_fold(calibration: Calibration, mark: RewardMark) -> Fold:
+    """The fold of what confidences came to."""
+    own = fingerprint(calibration.name, str(calibration.state_version), mark.text, *calibration.settings)
+    return Fold(calibration.name, calibration, calibration.begun_again, own, journalled=False)

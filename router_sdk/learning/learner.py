@@ -145,10 +145,12 @@ class Learner:
         self.submit(partial(self.folding.save, anew=True)).result()
 
     def status(self) -> dict[str, object]:
-        """Where the folds stand, as JSON values."""
+        """Where the folds stand, as JSON values; ``lag`` is how many events of the log this process has not learnt."""
+        head = self._store.reader.query(lambda connection: connection.execute(HEAD).fetchone()[0])
         return {
             "enabled": self._enabled,
-            "head": self._store.reader.query(lambda connection: connection.execute(HEAD).fetchone()[0]),
+            "head": head,
+            "lag": max(head - self.folding.cursor, 0),
             **self.folding.status(),
         }
 

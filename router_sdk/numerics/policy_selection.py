@@ -31,7 +31,7 @@ SHRINK = 100.0
 RATE = 1.07
 """The bound's constant: the root of 2 (√2 - 1) / (e - 2)."""
 CALM = 4.0
-"""Variance that is assumed before any was seen."""
+"""Variance that is assumed before any was seen, where nothing else is said."""
 LEAST = 0.005
 """Share that every policy keeps."""
 LEADING = 0.5
@@ -81,12 +81,13 @@ class PolicyWeights:
 
     Args:
         prior: What each policy is trusted with before anything was seen, summing to 1.
+        calm: Variance that is assumed before any was seen.
         overall: Over all kinds.
         kinds: By kind.
     """
 
-    def __init__(self, prior: Sequence[float], overall: Gains, kinds: Mapping[str, Gains]) -> None:
-        self._prior, self._overall, self._kinds = prior, overall, kinds
+    def __init__(self, prior: Sequence[float], calm: float, overall: Gains, kinds: Mapping[str, Gains]) -> None:
+        self._prior, self._calm, self._overall, self._kinds = prior, calm, overall, kinds
         self._known: dict[str, tuple[float, ...]] = {}
 
     def of(self, kind: str) -> tuple[float, ...]:
@@ -108,7 +109,7 @@ class PolicyWeights:
         if of_kind is not None:
             sums = [earned + own for earned, own in zip(sums, of_kind.sums, strict=True)]
             variance += of_kind.variance
-        rate, best = RATE * sqrt(log(max(count, 2)) / (CALM + variance)), max(sums)
+        rate, best = RATE * sqrt(log(max(count, 2)) / (self._calm + variance)), max(sums)
         grown = [prior * exp(rate * (earned - best)) for prior, earned in zip(self._prior, sums, strict=True)]
         total = sum(grown)
         shares = [LEAST + (1.0 - count * LEAST) * share / total for share in grown]
@@ -130,6 +131,7 @@ class PolicySelection:
     def __init__(self, policies: Sequence[str], prior: Sequence[float] | None = None) -> None:
         self.policies = tuple(policies)
         self.prior = tuple(prior) if prior is not None else (1.0 / len(policies),) * len(policies)
+        self.calm = CALM
         self._overall = self._none = Gains(0.0, 0.0, 0.0, (0.0,) * len(policies))
         self._kinds: dict[str, Gains] = {}
         self._current: PolicyWeights | None = None
@@ -138,13 +140,18 @@ class PolicySelection:
     def weights(self) -> PolicyWeights:
         """What follows from all that was seen so far."""
         if self._current is None:
-            self._current = PolicyWeights(self.prior, self._overall, dict(self._kinds))
+            self._current = PolicyWeights(self.prior, self.calm, self._overall, dict(self._kinds))
         return self._current
 
-    def trust(self, prior: Sequence[float]) -> None:
-        """Set what each policy is trusted with before anything was seen, summing to 1."""
-        if tuple(prior) != self.prior:
-            self.prior, self._current = tuple(prior), None
+    def trust(self, prior: Sequence[float], calm: float = CALM) -> None:
+        """Set what each policy is trusted with before anything was seen, summing to 1, and how long that lasts.
+
+        Args:
+            prior: Share of each.
+            calm: Variance of gains that is assumed: the more, the later what is seen outweighs the prior.
+        """
+        if (tuple(prior), calm) != (self.prior, self.calm):
+            self.prior, self.calm, self._current = tuple(prior), calm, None
 
     def note(self, kind: str, gains: Sequence[float]) -> None:
         """Take in what each policy would have earned on a task of that kind, about 0 to 1."""

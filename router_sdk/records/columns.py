@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from router_sdk.records.example import Example
+    from router_sdk.records.example import Example, Forecast
     from router_sdk.records.task import Task
 
     Carried = tuple[Task, Mapping[str, NDArray[Any]]]
@@ -31,6 +31,7 @@ class ExampleColumns:
         others: See there.
         build: Makes the examples.
         peek: Reads tasks and vectors of a few decisions, given by their positions; None where the examples have them.
+        foretold: Reads what was given for the rewards of decisions, given by their positions; None as above.
 
     Attributes:
         decision_id: Which decisions.
@@ -54,6 +55,7 @@ class ExampleColumns:
         others: Mapping[int, Example],
         build: Callable[[], list[Example]],
         peek: Callable[[Sequence[int]], list[Carried]] | None = None,
+        foretold: Callable[[Sequence[int]], list[Forecast | None]] | None = None,
     ) -> None:
         self.decision_id: Sequence[str] = columns[0]
         self.seq: Sequence[int] = columns[1]
@@ -66,7 +68,7 @@ class ExampleColumns:
         self.quality: Numbers = columns[8]
         self.latency_ms: Numbers = columns[9]
         self.cost_usd: Numbers = columns[10]
-        self.others, self._build, self._peek = others, build, peek
+        self.others, self._build, self._peek, self._foretold = others, build, peek, foretold
 
     @classmethod
     def of(cls, examples: list[Example]) -> ExampleColumns:
@@ -88,6 +90,15 @@ class ExampleColumns:
         if self._peek is not None:
             return self._peek([self.decision_seq[place] for place in places])
         return [(example.task, example.vectors) for example in (self.examples[place] for place in places)]
+
+    def forecasts(self) -> list[Forecast | None]:
+        """``Example.forecast`` of each."""
+        if self._foretold is None:
+            return [example.forecast for example in self.examples]
+        found = self._foretold(self.decision_seq)
+        for place, example in self.others.items():
+            found[place] = example.forecast
+        return found
 
 
 def cells_of(example: Example) -> tuple[Any, ...]:

@@ -101,8 +101,21 @@ class Decision:
 
     @property
     def confidence(self) -> float | None:
-        """The favourite's chance before the exploration floor, in [0, 1]."""
+        """Expected reward of the favourite, in [0, 1]: for rewards of 0 and 1, the chance that the choice is right.
+
+        Where the strategy says that no agent fits, the chance of that. It is before the exploration floor.
+        """
         return self.distribution.confidence
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether ``confidence`` was corrected by what came of the strategy's earlier ones, as far as the log says."""
+        return self.distribution.calibrated
+
+    @property
+    def raw_confidence(self) -> float | None:
+        """What the strategy itself said, where ``confidence`` is calibrated; else None."""
+        return self.distribution.raw_confidence
 
     @property
     def probabilities(self) -> Mapping[str, float]:
@@ -127,6 +140,8 @@ class Decision:
             "strategy": self.strategy,
             "model_version": self.model_version,
             "confidence": self.confidence,
+            "calibrated": self.calibrated,
+            "raw_confidence": self.raw_confidence,
             "explored": self.explored,
             "propensity": self.propensity,
             "epsilon": self.distribution.epsilon,
@@ -251,6 +266,9 @@ class _Travelling(BaseModel):
     strategy: str
     model_version: int | None = None
     confidence: _Chance | None = None
+    calibrated: bool = False
+    """Whether there is a raw confidence; follows from that."""
+    raw_confidence: _Chance | None = None
     propensity: _Chance | None = None
     explored: bool = False
     epsilon: _Chance = 0.0
@@ -316,4 +334,5 @@ class _Travelling(BaseModel):
             self.strategy,
             self.model_version,
             self.epsilon,
+            self.raw_confidence,
         )

@@ -6,11 +6,14 @@ from array import array
 from collections.abc import Callable, Mapping
 from itertools import accumulate
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import FAULTS, let_end
 from router_sdk.records.agent import AgentSet
 from router_sdk.records.plain import told
+
+if TYPE_CHECKING:
+    from router_sdk.numerics.calibration import Calibrator
 
 Evidence = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 """Why a strategy answered so; a callable is asked only when somebody wants to know."""
@@ -28,10 +31,12 @@ class Distribution:
         cumulative: Running sums of ``weights``; from the last agent with any weight on above every draw in [0, 1),
             so that rounding never draws an agent whose weight is 0.
         favourite: Position of the agent that the strategy itself prefers; -1 where no agent fits.
-        confidence: The favourite's chance before the floor, in [0, 1].
+        confidence: Expected reward of the favourite, in [0, 1].
         strategy: Who answered.
         model_version: Which fitted version of it, or None.
         epsilon: The floor that was mixed in.
+        raw_confidence: What the strategy itself said, where ``confidence`` is calibrated; else None.
+        calibrator: By what ``confidence`` was last calibrated in this process; None for what the strategy said.
     """
 
     __slots__ = (
@@ -41,12 +46,14 @@ class Distribution:
         "_ranking",
         "_scores",
         "agents",
+        "calibrator",
         "confidence",
         "cumulative",
         "epsilon",
         "evidence",
         "favourite",
         "model_version",
+        "raw_confidence",
         "strategy",
         "weights",
     )
@@ -62,6 +69,7 @@ class Distribution:
         strategy: str,
         model_version: int | None,
         epsilon: float,
+        raw_confidence: float | None = None,
     ) -> None:
         self.agents = agents
         self.weights = weights
@@ -77,10 +85,30 @@ class Distribution:
         self.strategy = strategy
         self.model_version = model_version
         self.epsilon = epsilon
+        self.raw_confidence = raw_confidence
+        self.calibrator: Calibrator | None = None
         self._blob: bytes | None = None
         self._probabilities: Mapping[str, float] | None = None
         self._ranking: tuple[str, ...] | None = None
         self._scores: Mapping[str, float] | None = None
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether ``confidence`` was corrected by what came of earlier ones."""
+        return self.raw_confidence is not None
+
+    def calibrated_by(self, calibrator: Calibrator | None) -> Distribution:
+        """The same with the confidence that this gives; without it, or a favourite, with what the strategy said."""
+        raw = self.confidence if self.raw_confidence is None else self.raw_confidence
+        other = Distribution.__new__(Distribution)
+        for slot in Distribution.__slots__:
+            setattr(other, slot, getattr(self, slot))
+        other.calibrator = calibrator
+        if calibrator is None or raw is None or self.favourite < 0:
+            other.confidence, other.raw_confidence = raw, None
+        else:
+            other.confidence, other.raw_confidence = calibrator(raw), raw
+        return other
 
     @property
     def blob(self) -> bytes:
@@ -128,4 +156,4 @@ class Distribution:
     def __reduce__(self) -> tuple[Any, ...]:
         scores = None if self.scores is None else dict(self.scores)
         state = (self.agents, self.weights, self.favourite, self.confidence, scores, dict(self.explain()))
-        return (type(self), (*state, self.strategy, self.model_version, self.epsilon))
+        return (type(self), (*state, self.strategy, self.model_version, self.epsilon, self.raw_confidence))

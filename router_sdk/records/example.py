@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from router_sdk.records.outcome import Signals
 
@@ -13,6 +13,26 @@ if TYPE_CHECKING:
 
     from router_sdk.records.agent import AgentSet
     from router_sdk.records.task import Task
+
+
+class Forecast(NamedTuple):
+    """What a strategy gave for its favourite's reward when it decided, and the favourite was chosen.
+
+    Attributes:
+        strategy: Its name.
+        model_version: Which fitted version of it, or None.
+        confidence: What it gave, in [0, 1], before that was calibrated.
+        tenant: Whose task it was.
+        since: Position in the log of the agent that came last before the decision; 0 where none did.
+        newcomer: Its name.
+    """
+
+    strategy: str
+    model_version: int | None
+    confidence: float
+    tenant: str | None
+    since: int = 0
+    newcomer: str | None = None
 
 
 class Context(Protocol):
@@ -32,6 +52,9 @@ class Context(Protocol):
 
     def probabilities(self, decision_seq: int) -> Mapping[str, float]:
         """Logged probabilities, in float32 precision; empty where somebody else decided."""
+
+    def forecast(self, decision_seq: int) -> Forecast | None:
+        """What was given for the favourite's reward; None where another agent than the favourite was chosen."""
 
 
 @dataclass(slots=True)
@@ -118,6 +141,11 @@ class Example:
     def probabilities(self) -> Mapping[str, float]:
         """The logged distribution, in float32 precision."""
         return self.context.probabilities(self.decision_seq)
+
+    @property
+    def forecast(self) -> Forecast | None:
+        """What the strategy gave for the reward of ``agent``; None where that is not its favourite."""
+        return self.context.forecast(self.decision_seq) if self.source == "routed" else None
 
 
 @dataclass(slots=True, frozen=True)

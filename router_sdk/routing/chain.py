@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import FAULTS, UnknownStrategyError, let_end
+from router_sdk.numerics.calibration import Calibrator
 from router_sdk.records import AgentSet, Distribution, Skipped, Task
 from router_sdk.records.plain import told
 from router_sdk.records.record import blame
@@ -15,12 +16,16 @@ from router_sdk.routing.sampling import finish, uniform
 from router_sdk.strategy import Strategy
 
 if TYPE_CHECKING:
+    from router_sdk.learning.calibration import Calibration
     from router_sdk.routing.context import RequestContext
     from router_sdk.routing.pooling import Tenants
     from router_sdk.strategy import Proposal
 
 _UNIFORM = 64
 """Sets of agents, those asked for last, for which the answer of an empty chain is kept."""
+
+_EACH_ITS_OWN = Calibrator(0, (1.0, 0.0, 0.0), 1.0, 0.0, (0.0, 1.0), (0.0, 1.0))
+"""Stands in the place of a calibrator where each tenant has one; nothing is ever finished with it."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,20 +42,38 @@ class Stage:
         model_version: Which fitted version, or None.
         failures: How often it raised or proposed nonsense.
         answers: How often it decided.
+        calibrator: What its confidence is corrected by; None while that is not known.
+        threshold: Below this confidence the next one is asked.
+        threshold_from: Who says so: ``"configuration"``, ``"version 7"``, or ``"default"``.
+
+    Args:
+        derived: The threshold that the version's fit derived, or None.
     """
 
     __slots__ = (
-        *("_abstained", "answers", "failures", "model_version", "name", "proposer", "strategy", "tenants"),
-        "threshold",
+        *("_abstained", "_calibration", "answers", "calibrator", "failures", "model_version", "name", "proposer"),
+        *("strategy", "tenants", "threshold", "threshold_from"),
     )
 
-    def __init__(self, strategy: Strategy, model_version: int | None = None, tenants: Tenants | None = None) -> None:
+    def __init__(
+        self,
+        strategy: Strategy,
+        model_version: int | None = None,
+        tenants: Tenants | None = None,
+        derived: float | None = None,
+    ) -> None:
         self.strategy, self.tenants = strategy, tenants
         self.proposer: Strategy | Tenants = strategy if tenants is None else tenants
         self.name = strategy.name
-        self.threshold = strategy.config.confidence_threshold
+        configured = strategy.config.confidence_threshold
+        self.threshold = (derived or 0.0) if configured is None else configured
+        self.threshold_from = "default" if derived is None else f"version {model_version}"
+        if configured is not None:
+            self.threshold_from = "configuration"
         self.model_version = model_version
         self.failures = self.answers = 0
+        self.calibrator: Calibrator | None = None
+        self._calibration: Calibration | None = None
         self._abstained = Skipped(self.name, "abstained")
 
     @property
@@ -72,7 +95,14 @@ class Stage:
         except FAULTS as error:
             self.failed(error)
 
-    def judge(self, proposal: Proposal | None, agents: AgentSet, epsilon: float) -> Distribution | Skipped:
+    def calibrate(self, calibration: Calibration) -> None:
+        """Take over what is known of the confidence by now: one for all, or where tenants keep apart, theirs."""
+        if calibration.shared:
+            self.calibrator = calibration.of(self.name, self.model_version)
+        else:
+            self._calibration, self.calibrator = calibration, _EACH_ITS_OWN
+
+    def judge(self, proposal: Proposal | None, agents: AgentSet, epsilon: float, task: Task) -> Distribution | Skipped:
         """The finished distribution, or why it does not count.
 
         Raises:
@@ -81,11 +111,15 @@ class Stage:
         if proposal is None:
             return self._abstained
         finished = proposal.distribution
-        if finished is None or finished.agents.set_id != agents.set_id:
-            finished = finish(proposal, agents, epsilon, self.name, self.model_version)
+        if finished is None or finished.calibrator is not self.calibrator or finished.agents.set_id != agents.set_id:
+            calibrator = self.calibrator
+            if calibrator is _EACH_ITS_OWN and self._calibration is not None:
+                calibrator = self._calibration.of(self.name, self.model_version, task.tenant)
+            finished = finish(proposal, agents, epsilon, self.name, self.model_version, calibrator)
         confidence = finished.confidence or 0.0
         if confidence < self.threshold:
-            return Skipped(self.name, f"confidence {confidence:.3f} is below {self.threshold:g}")
+            derived = "" if self.threshold_from == "configuration" else f", as {self.threshold_from} found"
+            return Skipped(self.name, f"confidence {confidence:.3f} is below {self.threshold:g}{derived}")
         return finished
 
     def failed(self, error: BaseException) -> Skipped:
@@ -103,6 +137,17 @@ class Stage:
             return dict(told(dict(self.strategy.report())))
         except FAULTS as error:
             return {"report": self.failed(error).reason}
+
+    def status(self) -> dict[str, Any]:
+        """What it does, and what the strategy says of itself, as JSON values."""
+        return {
+            "confidence_threshold": self.threshold,
+            "confidence_threshold_from": self.threshold_from,
+            "answers": self.answers,
+            "failures": self.failures,
+            **({} if self.tenants is None else {"tenants": self.tenants.states.report()}),
+            **self.report(),
+        }
 
     def expected(self) -> Mapping[str, Mapping[str, float]]:
         """What the strategy expects of each agent."""
@@ -174,7 +219,7 @@ class Chain:
         for stage in self.stages:
             verdict: Distribution | Skipped
             try:
-                verdict = stage.judge(stage.proposer.propose(task, agents, context), agents, self.epsilon)
+                verdict = stage.judge(stage.proposer.propose(task, agents, context), agents, self.epsilon, task)
             except FAULTS as error:
                 verdict = stage.failed(error)
             if isinstance(verdict, Distribution):
@@ -201,7 +246,7 @@ class Chain:
             for i, proposal in zip(left, proposals, strict=True):
                 verdict: Distribution | Skipped
                 try:
-                    verdict = stage.judge(proposal, agents, self.epsilon)
+                    verdict = stage.judge(proposal, agents, self.epsilon, tasks[i])
                 except FAULTS as error:
                     verdict = stage.failed(error)
                 if isinstance(verdict, Distribution):
@@ -211,12 +256,18 @@ class Chain:
                     skipped[i] = (*skipped[i], verdict)
         return [answers.get(i) or (self._nobody(agents), skipped[i]) for i in range(len(tasks))]
 
+    def calibrate(self, calibration: Calibration) -> None:
+        """Have each stage correct its confidence by what is known of it by now. Off the hot path."""
+        for stage in self.stages:
+            stage.calibrate(calibration)
+
     def finish_published(self) -> None:
         """Finish what the strategies published, so that no request has to. Off the hot path."""
         for stage in self.stages:
             try:
                 for strategy in stage.strategies:
                     for proposal, agents in strategy.published():
-                        finish(proposal, agents, self.epsilon, stage.name, stage.model_version)
+                        calibrator = None if stage.calibrator is _EACH_ITS_OWN else stage.calibrator
+                        finish(proposal, agents, self.epsilon, stage.name, stage.model_version, calibrator)
             except FAULTS as error:
                 stage.failed(error)

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from router_sdk.errors import InvalidProposalError
 from router_sdk.records import AgentSet, Distribution
 from router_sdk.strategy import Proposal
 
+if TYPE_CHECKING:
+    from router_sdk.numerics.calibration import Calibrator
+
 _TOLERANCE = 1e-6
 
 
 def finish(
-    proposal: Proposal, agents: AgentSet, epsilon: float, strategy: str, model_version: int | None = None
+    proposal: Proposal,
+    agents: AgentSet,
+    epsilon: float,
+    strategy: str,
+    model_version: int | None = None,
+    calibrator: Calibrator | None = None,
 ) -> Distribution:
-    """Mix ``epsilon / k`` into each agent's probability, and keep the result on the proposal.
+    """Mix ``epsilon / k`` into each agent's probability, calibrate the confidence, and keep the result on the proposal.
 
-    A proposal that was finished for the same agents is not finished again. With one agent there is no floor.
+    A proposal that was finished for the same agents is not finished again; where it was calibrated by something else,
+    its confidence is. With one agent there is no floor.
 
     Raises:
         InvalidProposalError: if a probability is missing, negative or not finite, names an unknown agent, or if
@@ -24,6 +34,8 @@ def finish(
     """
     done = proposal.distribution
     if done is not None and done.agents.set_id == agents.set_id:
+        if done.calibrator is not calibrator:
+            done = proposal.distribution = done.calibrated_by(calibrator)
         return done
     names, given = agents.names, proposal.probabilities
     confidence = proposal.confidence
@@ -57,6 +69,8 @@ def finish(
         model_version,
         epsilon,
     )
+    if calibrator is not None:
+        finished = finished.calibrated_by(calibrator)
     proposal.distribution = finished
     return finished
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 StrategySpec = str | tuple[str, Mapping[str, Any]] | type[Strategy] | Strategy
 """A registered name, a name with its configuration, a class, or a finished object."""
 
-_TAKEN = "performance"
+_TAKEN = ("calibration", "performance")
 _IN_USE: WeakValueDictionary[int, Strategy] = WeakValueDictionary()
 """Strategies that a router was made with, by their address."""
 
@@ -153,5 +153,5 @@ def _check_name(name: object) -> None:
         raise InvalidConfigError(
             f"strategies: {name!r:.80} cannot be a strategy's name: use letters, digits, '_', '-' and '.'"
         ) from None
-    if plain == _TAKEN:
+    if plain in _TAKEN:
         raise InvalidConfigError(f"strategies: {plain!r} cannot be a strategy's name: a report is called so")

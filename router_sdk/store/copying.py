@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from router_sdk.lifetime import no_fork
 from router_sdk.records import Agent, Outcome
 from router_sdk.store.connection import open_reader
+from router_sdk.store.context import PayloadContext
 from router_sdk.store.reader import DECISIONS, decision_of
 from router_sdk.store.registry import canonical
 from router_sdk.store.rows import (
@@ -25,7 +26,6 @@ from router_sdk.store.rows import (
     PAYLOAD_COLUMNS,
     VECTOR_COLUMNS,
     Owner,
-    PayloadContext,
     decision_row,
     delivered,
     forgotten,

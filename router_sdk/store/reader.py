@@ -117,8 +117,10 @@ def decision_of(row: Sequence[Any]) -> Decision:
     strategy, model_version, epsilon, names, session_propensity, arm, arm_probability = row[10:17]
     agents = AgentSet([Agent(name) for name in names.split("\x00")] if names else [])
     weights = tuple(array("f", blob))
-    skipped, excluded = read_notes(notes)
-    drawn = Distribution(agents, weights, favourite, confidence, None, None, strategy, model_version, epsilon)
+    told = read_notes(notes)
+    drawn = Distribution(
+        agents, weights, favourite, confidence, None, None, strategy, model_version, epsilon, told.raw_confidence
+    )
     return Decision(
         decision_id=decision_id,
         agent=agent,
@@ -128,10 +130,10 @@ def decision_of(row: Sequence[Any]) -> Decision:
         explored=bool(explored),
         distribution=drawn,
         source=source,
-        skipped=skipped,
+        skipped=told.skipped,
         durable=True,
         session_propensity=session_propensity,
         arm=arm,
         arm_probability=arm_probability,
-        excluded=excluded,
+        excluded=told.excluded,
     )

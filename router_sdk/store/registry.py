@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from router_sdk.errors import ChampionMovedError
 from router_sdk.records import Agent, ModelVersion
 from router_sdk.records.fields import MAX_COST_USD, MAX_LATENCY_MS
+from router_sdk.store.context import NEWCOMERS
 from router_sdk.store.coordination import add_intent, finish_intent
 
 if TYPE_CHECKING:
@@ -354,3 +355,9 @@ def catalog_version(connection: sqlite3.Connection) -> int:
     """Changes whenever an agent was added or removed."""
     version: int = connection.execute("SELECT ifnull(max(seq), 0) FROM agents").fetchone()[0]
     return version
+
+
+def newest_agent(connection: sqlite3.Connection) -> tuple[int, str | None]:
+    """Where in the log an agent came last that it did not know, or not any more, and its name; 0 where none did."""
+    found = connection.execute(f"{NEWCOMERS} DESC LIMIT 1").fetchone()
+    return (0, None) if found is None else (found[0], found[1])

@@ -19,7 +19,7 @@ from router_sdk.records import Example, ExampleColumns, Signals
 from router_sdk.records.columns import cells_of
 from router_sdk.records.outcome import NOTHING, Joined, Part
 from router_sdk.rewards import OutcomeReward, RewardFunction, checked_reward
-from router_sdk.store.rows import PayloadContext
+from router_sdk.store.context import PayloadContext
 from router_sdk.store.transaction import HEAD
 
 SIGNAL_COLUMNS = (
@@ -227,7 +227,7 @@ class LogTail:
         context = PayloadContext(self._connection, decisions)
         others = self._put(columns, odd, cursor, upto, context) if odd else {}
         build = partial(self._built, columns, others, cursor, upto, context)
-        return ExampleColumns(columns, others, build, context.peek)
+        return ExampleColumns(columns, others, build, context.peek, context.forecasts)
 
     def _put(
         self, columns: list[list[Any]], odd: list[int], cursor: int, upto: int, context: PayloadContext

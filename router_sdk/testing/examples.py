@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from router_sdk.records import Agent, AgentSet, Example, Signals, Task
+from router_sdk.records import Agent, AgentSet, Example, Forecast, Signals, Task
 from router_sdk.strategy import Encoder, EncoderConfig, StrategyServices
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class FixedExampleContext:
     fixed_vectors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     fixed_eligible: tuple[str, ...] = ()
     fixed_probabilities: Mapping[str, float] = field(default_factory=dict)
+    fixed_forecast: Forecast | None = None
 
     def task(self, decision_seq: int) -> Task:
         """The routed task."""
@@ -55,6 +56,10 @@ class FixedExampleContext:
         """The logged distribution."""
         return self.fixed_probabilities
 
+    def forecast(self, decision_seq: int) -> Forecast | None:
+        """What was given for the favourite's reward."""
+        return self.fixed_forecast
+
 
 def make_example(
     agent: str | None,
@@ -67,6 +72,7 @@ def make_example(
     eligible: Sequence[str] = (),
     probabilities: Mapping[str, float] | None = None,
     vectors: Mapping[str, NDArray[Any]] | None = None,
+    forecast: Forecast | None = None,
 ) -> Example:
     """The first revision of one decision's outcome.
 
@@ -80,10 +86,12 @@ def make_example(
         eligible: Who could have been chosen; by default ``agent`` alone.
         probabilities: The logged distribution; by default uniform over ``eligible``, empty where observed.
         vectors: Logged embeddings by encoder tag.
+        forecast: What was given for the reward of ``agent``; None where it was not the favourite.
     """
     names = tuple(eligible) or (() if agent is None else (agent,))
     uniform = {} if propensity is None else dict.fromkeys(names, 1.0 / len(names) if names else 0.0)
-    context = FixedExampleContext(Task.of(task), dict(vectors or {}), names, dict(probabilities or uniform))
+    drawn = dict(probabilities or uniform)
+    context = FixedExampleContext(Task.of(task), dict(vectors or {}), names, drawn, forecast)
     at = number + 1 / STRIDE
     return Example(
         decision_id=f"{number:032x}",

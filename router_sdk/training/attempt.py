@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,16 +24,11 @@ from router_sdk.training.registry import twin
 from router_sdk.training.worker import fit_in_child, perform
 
 if TYPE_CHECKING:
-    from router_sdk.config import RouterConfig
     from router_sdk.evaluation.fit_report import FitReport
-    from router_sdk.learning.learner import Learner
-    from router_sdk.plugins import PluginRegistry
     from router_sdk.records import AgentSet
-    from router_sdk.rewards import RewardFunction
     from router_sdk.routing.chain import Stage
-    from router_sdk.store import Store
-    from router_sdk.strategy import Encoder
-    from router_sdk.training.fit import Fit
+    from router_sdk.strategy import Strategy
+    from router_sdk.training.fit import Fit, FitServices
 
 Source = Callable[[Path], int]
 
@@ -43,33 +37,13 @@ SOURCE = "source.db"
 _WANTED = "wanted.json"
 
 
-@dataclass(frozen=True, slots=True)
-class FitServices:
-    """What all attempts of a router have in services.
-
-    Attributes:
-        store: The log, and the folder beside it.
-        config: Device, executor, share to hold out, seed, encoders' configurations.
-        reward: Turns outcomes into rewards.
-        plugins: What a child process finds, too.
-        encoders: Registered encoders by name.
-        learner: On whose thread a state is saved.
-    """
-
-    store: Store
-    config: RouterConfig
-    reward: RewardFunction
-    plugins: PluginRegistry
-    encoders: Mapping[str, Encoder]
-    learner: Learner
-
-
 class Attempt:
     """One attempt.
 
     Args:
         services: What it shares with others.
         stage: What serves.
+        behind: Who is asked after it.
         settings: What of its configuration to override.
         agents: Whom to fit for.
         fresh_after: Position in the log that the fit before reached.
@@ -86,13 +60,14 @@ class Attempt:
         self,
         services: FitServices,
         stage: Stage,
+        behind: Sequence[Stage],
         settings: Mapping[str, Any],
         agents: AgentSet,
         fresh_after: int,
         needed: int,
         source: Source | None = None,
     ) -> None:
-        self._services, self._stage, self._settings = services, stage, settings
+        self._services, self._stage, self._behind, self._settings = services, stage, behind, settings
         self.kind = "fit" if source is None else "pretrain"
         self.began: int = services.store.reader.query(lambda connection: connection.execute(HEAD).fetchone()[0])
         self._folder = entry(services.store.folder / "fits", f"{stage.name}-{self.kind}")
@@ -219,6 +194,7 @@ class Attempt:
             device=config.device,
             seed=config.seed or 0,
             synthetic=self.kind == "pretrain",
+            behind=[_described(stage.strategy) for stage in self._behind],
         )
         request.write(self._folder / REQUEST)
         for path in self._folder.rglob("*"):
@@ -246,4 +222,11 @@ class Attempt:
     def _here(self, fit: Fit) -> FitReport:
         strategy = twin(self._stage.strategy, self._settings)
         services = self._services
-        return perform(self._request, strategy, services.reward, services.encoders, fit.progress, fit.stopped)
+        behind = [twin(stage.strategy) for stage in self._behind]
+        told = (services.reward, services.encoders, fit.progress, behind, fit.stopped)
+        return perform(self._request, strategy, *told)
+
+
+def _described(strategy: Strategy) -> tuple[str, dict[str, Any], str]:
+    settings = strategy.config.model_dump(mode="json", exclude_unset=True)
+    return strategy.name, settings, str(strategy.services.folder)

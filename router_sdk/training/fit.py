@@ -1,11 +1,11 @@
-"""One fit as its caller sees it, what a child process is told of it, and what it measured."""
+"""One fit as its caller sees it, what it needs, what a child process is told of it, and what it measured."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -18,10 +18,12 @@ from router_sdk.rewards import OutcomeReward, RewardFunction
 from router_sdk.waiting import Promise, take
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from router_sdk.config import RouterConfig
+    from router_sdk.learning.learner import Learner
     from router_sdk.plugins import PluginRegistry
     from router_sdk.records import ModelVersion
+    from router_sdk.store import Store
+    from router_sdk.strategy import Encoder
 
 FitState = Literal["running", "promoted", "held", "refused", "failed", "stopped"]
 
@@ -140,6 +142,7 @@ class FitRequest:
         device: See ``FitContext``.
         seed: See ``FitContext``.
         synthetic: Whether the log holds made-up examples.
+        behind: Those behind it in the chain: name, configuration, and folder for caches.
     """
 
     strategy: str
@@ -157,6 +160,7 @@ class FitRequest:
     device: str
     seed: int
     synthetic: bool
+    behind: Sequence[tuple[str, Mapping[str, Any], str]] = ()
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
@@ -217,4 +221,26 @@ def summary(report: FitReport) -> dict[str, Any]:
         "before": short(report.before),
         "after": short(report.after),
         "curve": [dict(point) for point in report.curve],
+        "threshold": None if report.threshold is None else dict(report.threshold),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class FitServices:
+    """What all attempts of a router have in services.
+
+    Attributes:
+        store: The log, and the folder beside it.
+        config: Device, executor, share to hold out, seed, encoders' configurations.
+        reward: Turns outcomes into rewards.
+        plugins: What a child process finds, too.
+        encoders: Registered encoders by name.
+        learner: On whose thread a state is saved.
+    """
+
+    store: Store
+    config: RouterConfig
+    reward: RewardFunction
+    plugins: PluginRegistry
+    encoders: Mapping[str, Encoder]
+    learner: Learner

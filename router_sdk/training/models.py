@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
     from router_sdk.evaluation.classification import Label
     from router_sdk.evaluation.fit_report import FitReport
+    from router_sdk.evaluation.thresholds import Threshold
     from router_sdk.recording import Observation, Recorder
     from router_sdk.records import ModelVersion, Task, TaskLike
     from router_sdk.routing.chain import Chain
     from router_sdk.training.fit import Fit
     from router_sdk.training.promoting import Promoter
     from router_sdk.training.registry import Registry
+    from router_sdk.training.thresholds import ThresholdTuner
     from router_sdk.training.trainer import Trainer
 
 
@@ -42,6 +44,7 @@ class Models:
         recorder: Makes decisions of examples that are no part of the log.
         vectors: What the strategies' encoders make of a text.
         flush: Returns once all that was recorded is learnt.
+        tuner: Looks for thresholds.
     """
 
     def __init__(
@@ -53,9 +56,10 @@ class Models:
         recorder: Recorder,
         vectors: Vectors,
         flush: Callable[[], None],
+        tuner: ThresholdTuner,
     ) -> None:
         self._chain, self._registry, self._trainer, self._promoter = chain, registry, trainer, promoter
-        self._recorder, self._vectors, self._flush = recorder, vectors, flush
+        self._recorder, self._vectors, self._flush, self._tuner = recorder, vectors, flush, tuner
 
     # -- fits
 
@@ -109,6 +113,26 @@ class Models:
         source = partial(write_examples, observed=observed, recorder=self._recorder, vectors=self._vectors)
         fit = self._trainer.retrain(strategy, settings, source)
         return fit.wait() if wait else fit
+
+    def tune_thresholds(self, *, cost_of_handing_on: float = 0.0, newest: int = 5_000) -> list[Threshold]:
+        """The ``confidence_threshold`` of each strategy with which the chain would have earned most, off the log.
+
+        Each strategy is taught the log again, and asked about each of the newest tasks before it learns of its outcome.
+        Nothing is changed: what is found can be put into the configuration. The last in the chain always answers.
+
+        Args:
+            cost_of_handing_on: In wrong answers. By default nothing: the next one is asked within the same request.
+            newest: Outcomes that judge.
+
+        Returns:
+            For each strategy but the last what was found, or why nothing was: ``Threshold.value`` is then None.
+
+        Raises:
+            InvalidInputError: if a number is out of range.
+            StrategyError: if a strategy cannot be made again.
+        """
+        self._flush()
+        return self._tuner.tune(cost_of_handing_on=cost_of_handing_on, newest=newest)
 
     @property
     def newest_fit(self) -> Fit | None:

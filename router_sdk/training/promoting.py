@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 from router_sdk.errors import GateRefusedError, NotTrainableError, RouterError
 from router_sdk.routing.chain import Chain, Stage
 from router_sdk.store.registry import ROLLBACK, alias_token
-from router_sdk.training.registry import Registry, twin
+from router_sdk.training.registry import Registry, stage_of, twin
 
 if TYPE_CHECKING:
     from router_sdk.learning.fold import Fold
     from router_sdk.records import ModelVersion
     from router_sdk.routing.agents import Members
-    from router_sdk.training.attempt import FitServices
+    from router_sdk.training.fit import FitServices
 
 BY_HAND = "by hand"
 SEPARATE = (
@@ -210,7 +210,7 @@ class Promoter:
     ) -> None:
         """Load a version aside, bring it up to date, and put it into the chain and the log in one step."""
         strategy = twin(stage.strategy)
-        fresh = Stage(strategy, None if version is None else version.version)
+        fresh = stage_of(strategy, version)
         fold = self._fold_of(fresh)
         try:
             if version is not None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import CorruptArtifactError, InvalidInputError, StoreUnavailableError, UnknownVersionError
 from router_sdk.private_files import write_private
+from router_sdk.routing.chain import Stage
 from router_sdk.store.artifacts import (
     MANIFEST,
     check_artifact,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from router_sdk.evaluation.fit_report import FitReport
     from router_sdk.gate import GateReport
     from router_sdk.records import ModelVersion
+    from router_sdk.routing.pooling import Tenants
     from router_sdk.store import Store
     from router_sdk.strategy import Strategy
 
@@ -60,6 +62,14 @@ def twin(strategy: Strategy, settings: Mapping[str, Any] | None = None) -> Strat
     if settings:
         config = type(config)(**{**config.model_dump(exclude_unset=True), **settings})
     return type(strategy)(config, strategy.services)
+
+
+def stage_of(strategy: Strategy, version: ModelVersion | None, tenants: Tenants | None = None) -> Stage:
+    """A strategy's place in the chain, with the threshold that its version's fit derived."""
+    if version is None:
+        return Stage(strategy, None, tenants)
+    threshold = version.metrics.get("threshold") or {}
+    return Stage(strategy, version.version, tenants, threshold.get("value"))
 
 
 class Registry:

@@ -34,7 +34,7 @@ from router_sdk.store.events import LearningEvent, write_learning_events
 from router_sdk.store.registry import fits_since, forgotten_after, fresh_examples
 from router_sdk.store.store import READ_ONLY
 from router_sdk.strategy import Strategy
-from router_sdk.training.attempt import Attempt, FitServices, Source
+from router_sdk.training.attempt import Attempt, Source
 from router_sdk.training.fit import Fit, FitState, score, summary
 from router_sdk.training.promoting import SEPARATE
 from router_sdk.triggers import Activity, ExampleCount
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from router_sdk.records import ModelVersion
     from router_sdk.routing.agents import Members
     from router_sdk.routing.chain import Chain, Stage
+    from router_sdk.training.fit import FitServices
     from router_sdk.training.promoting import Promoter
     from router_sdk.training.registry import Registry
 
@@ -246,7 +247,9 @@ class Trainer:
         champion = self._registry.champion(stage.name)
         agents = self._members.roster.everyone
         needed = self._gate.needs
-        attempt = Attempt(self._services, stage, settings, agents, ending.fresh_after, needed, source)
+        places = [one.name for one in self._chain.stages]
+        behind = self._chain.stages[places.index(stage.name) + 1 :]
+        attempt = Attempt(self._services, stage, behind, settings, agents, ending.fresh_after, needed, source)
         ending.upto = attempt.upto
         report = ending.report = attempt.run(fit)
         parent = None if champion.version is None else self._registry.version(stage.name, champion.version)

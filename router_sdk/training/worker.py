@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,7 @@ from router_sdk.training.fit import (
 )
 from router_sdk.training.registry import twin
 from router_sdk.training.selection import select
+from router_sdk.training.thresholds import derived_threshold
 
 if TYPE_CHECKING:
     from router_sdk.rewards import RewardFunction
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
 _MOST_STEPS = 50
 """Of what the fit said while it ran, so many lines stand in its report."""
 
+_log = logging.getLogger(__name__)
+
 
 def perform(
     request: FitRequest,
@@ -62,6 +65,7 @@ def perform(
     reward: RewardFunction,
     encoders: Mapping[str, Encoder],
     progress: Callable[[float, str], None],
+    behind: Sequence[Strategy] = (),
     stopped: Callable[[], bool] = lambda: False,
 ) -> FitReport:
     """Fit a candidate, compare it with what serves, and save it in the request's folder.
@@ -72,6 +76,7 @@ def perform(
         reward: Turns outcomes into rewards.
         encoders: Registered encoders by name.
         progress: Told how far it is.
+        behind: Fresh ones of those who are asked after it.
         stopped: Asked whether to stop.
 
     Raises:
@@ -81,7 +86,8 @@ def perform(
     """
     connection = open_reader(Path(request.store))
     try:
-        return _Work(request, strategy, connection, encoders, progress, stopped).run(LogTail(connection, reward))
+        work = _Work(request, strategy, connection, encoders, progress, stopped)
+        return work.run(LogTail(connection, reward), behind)
     finally:
         connection.close()
 
@@ -109,7 +115,7 @@ class _Work:
         self._curve: list[dict[str, float]] = []
         self._steps: dict[str, None] = {}
 
-    def run(self, tail: LogTail) -> FitReport:
+    def run(self, tail: LogTail, behind: Sequence[Strategy]) -> FitReport:
         """Do it."""
         started, request = time.monotonic(), self._request
         self._progress(0.02, "reading the log")
@@ -139,7 +145,11 @@ class _Work:
         self._progress(0.97, "saving")
         write_artifact(self._folder / VERSION, version.save)
         judged = [one for division in selection.divisions for one in division.data.held_out]
-        return fit_report(
+        self._progress(0.95, "comparing with the next in the chain")
+        own = [answer for part in after for answer in part.answers]
+        asked = (tail, request.upto, self._agents, self._encoders, self._stopped)
+        threshold = derived_threshold(version.name, own, behind, *asked)
+        report = fit_report(
             version.name,
             replace(selection.whole, held_out=judged),
             _pooled(before),
@@ -155,6 +165,7 @@ class _Work:
             data_hash=selection.data_hash,
             folds=len(selection.divisions),
         )
+        return replace(report, threshold=None if threshold is None else threshold.to_dict())
 
     def _serving(self) -> Strategy:
         """A copy of what serves."""
@@ -332,8 +343,20 @@ def work(request: FitRequest) -> None:
         reward_of(request.reward, plugins),
         encoders,
         lambda share, words: _tell(progress=[share, words]),
+        list(_behind(request, plugins, encoders)),
     )
     write_report(report, Path(request.folder) / REPORT)
+
+
+def _behind(request: FitRequest, plugins: PluginRegistry, encoders: Encoders) -> Iterator[Strategy]:
+    """Those behind the strategy that can be made here, too."""
+    for name, settings, caches in request.behind:
+        try:
+            chosen = plugins.strategy(name)
+            services = StrategyServices(folder=Path(caches), encoders=encoders, seed=request.seed)
+            yield chosen(chosen.Config(**settings), services)
+        except (RouterError, ValueError) as error:
+            _log.warning("%s is not compared with: %s", name, blame(error))
 
 
 def _tell(**message: object) -> None:

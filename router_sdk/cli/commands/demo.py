@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -20,19 +21,24 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from router_sdk.demo import DemoReport
-    from router_sdk.demo.report import Adaptation
+    from router_sdk.demo.report import ActReport, Comparison
 
 _SHOWN = 8
-_HEADING_CHARS = 10
+_HEADING_CHARS = 9
+_PROCESSES = 2
 
 
 def demo(
     invocation: Invocation,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Play a JSONL or CSV file of tasks (.gz too) instead of the scenario."),
+        typer.Option(metavar="FILE", help="Play a JSONL or CSV file of tasks (.gz too) instead of the scenarios."),
     ] = None,
     map_: MapOption = None,
+    act: Annotated[
+        Literal["support-desk", "marketing-mix"] | None,
+        typer.Option(help="Play one of the scenarios; without it, both."),
+    ] = None,
     strategies: Annotated[
         str,
         typer.Option(
@@ -42,33 +48,55 @@ def demo(
     ] = "",
     rounds: Annotated[
         int | None,
-        typer.Option(min=20, metavar="N", help="Sessions of the scenario (240), or most tasks of a file (10,000)."),
+        typer.Option(
+            min=20,
+            metavar="N",
+            help="Messages in each phase of the support desk and sessions of the marketing mix (160), or most tasks of "
+            "a file with each seed (1,000).",
+        ),
     ] = None,
     strictness: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="How much the scenario's second analyst differs, 0 to 1.")
+        float, typer.Option(min=0.0, max=1.0, help="How much the marketing mix's second analyst differs, 0 to 1.")
     ] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of everything random; the first one.")] = 0,
+    seeds: Annotated[
+        int,
+        typer.Option(min=1, max=1000, metavar="N", help="How many seeds the support desk or a file is played with."),
+    ] = 4,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="How many play beside each other (2, or 1 where there is one processor)."
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where the page goes.")] = Path("router-demo.html"),
 ) -> None:
     """Play the main job: route, take outcomes as they come, learn, and see whether it helped.
 
-    Ends in a table (who answered, reward by phase, against the rules alone, the best single agent and the
-    oracle) and an HTML page with the learning curve. The log goes into a temporary folder unless --store
-    names a file, which must not exist yet. No configuration file is read.
+    The chain plays against each of its strategies alone, against itself with learning off, the best single agent,
+    chance and the oracle, on the very same tasks: first a support desk whose texts a transformer reads, then a
+    marketing mix that is told in numbers. Ends in tables, losses included, and an HTML page with the curves. The log
+    goes into a temporary folder unless --store names a file, which must not exist yet. No configuration file is read.
     """
     from router_sdk.demo import DemoConfig, render_page, run_demo
 
     if invocation.config_file is not None:
         raise InvalidInputError("--config: the demonstration brings its own agents; use its options instead")
-    length = {} if rounds is None else {"sessions" if data is None else "max_tasks": rounds}
+    if act is not None and data is not None:
+        raise InvalidInputError("--act: --data plays a file instead of the scenarios; give one of both")
+    chosen: dict[str, Any] = {} if rounds is None else {"rounds" if data is None else "max_tasks": rounds}
+    if act is not None:
+        chosen["scenarios"] = (act,)
     config = DemoConfig(
         data=data,
         mapping=mapping_of_data(map_, data),
         strategies=tuple(name.strip() for name in strategies.split(",") if name.strip()) or None,
         strictness=strictness,
         seed=seed,
+        seeds=seeds,
+        processes=min(_PROCESSES, os.cpu_count() or 1) if processes is None else processes,
         store=invocation.store,
-        **length,
+        **chosen,
     )
     _check_writable(may_be_written(out))
     with invocation.screen.progress("starting") as tell:
@@ -86,80 +114,123 @@ def _check_writable(out: Path) -> None:
 
 
 def demo_tables(report: DemoReport) -> Iterator[RenderableType]:
-    """Reward by phase and contender, who answered, and what it means."""
-    phases = [f">{fill(phase.name, _HEADING_CHARS)}" for phase in report.phases]
+    """For each act: reward by phase and contestant, the differences, who answered, and what fits changed."""
+    for act in report.acts:
+        yield from _act(act)
+    for remark in report.notes:
+        yield note(remark)
+    yield pairs(
+        [(act.title, f"{visible(act.finding)}.") for act in report.acts], f"What came out, in {report.seconds:.0f} s"
+    )
+
+
+def _act(act: ActReport) -> Iterator[RenderableType]:
+    phases = [f">{fill(phase.name, _HEADING_CHARS)}" for phase in act.phases]
     yield table(
-        f"{report.title}: {counted(report.tasks, 'task')}, {report.seconds:.0f} s",
+        f"{act.title}: {counted(act.tasks, 'task')} with {counted(len(act.seeds), 'seed')}",
         ["mean reward", *phases, ">overall", ">regret"],
         (
             [
-                report.label(name),
-                *(word(phase.rewards[name]) for phase in report.phases),
-                word(report.rewards[name]),
-                f"{report.regret[name]:,.0f}",
+                act.label(name),
+                *(word(phase.rewards[name]) for phase in act.phases),
+                word(act.rewards[name]),
+                f"{act.regret[name]:,.0f}",
             ]
-            for name in sorted(report.contenders, key=lambda name: -report.rewards[name])
+            for name in act.ranking
         ),
         wide="mean reward",
     )
+    yield from _comparisons(act, phases)
     yield table(
         "Who answered, and who got the task",
         ["", *phases],
         [
-            ["router's reward, first fifth", *(word(phase.opening) for phase in report.phases)],
-            ["router's reward, last fifth", *(word(phase.closing) for phase in report.phases)],
-            *_shares("answered by", [phase.strategies for phase in report.phases]),
-            *_shares("given to", [phase.agents for phase in report.phases]),
+            ["router's reward, first fifth", *(word(phase.opening) for phase in act.phases)],
+            ["router's reward, last fifth", *(word(phase.closing) for phase in act.phases)],
+            *_shares("answered by", [phase.strategies for phase in act.phases]),
+            *_shares("given to", [phase.agents for phase in act.phases]),
         ],
     )
-    if report.adaptation is not None and report.adaptation.accuracy:
-        yield from _adaptation(report.adaptation)
-    yield pairs(_figures(report), "Along the way")
-    yield pairs(((item.verdict, item.sentence) for item in report.comparisons), "What came out")
-    for remark in report.notes:
+    if act.accuracy:
+        yield _probes(act)
+    if act.fits:
+        yield from _fits(act)
+    yield pairs(_figures(act), "Along the way")
+    for remark in act.notes:
         yield note(remark)
 
 
-def _adaptation(found: Adaptation) -> Iterator[RenderableType]:
-    """The probes at the start, in the middle and at the end; the fits; their cost in time."""
-    looks = next(iter(found.accuracy.values()))
-    shown = sorted({0, len(looks) // 2, len(looks) - 1})
+def _comparisons(act: ActReport, phases: Sequence[str]) -> Iterator[RenderableType]:
+    """The router against each other contestant; a loss is printed as a win is."""
+    scopes = [phase.name for phase in act.phases]
+    several = len(act.seeds) > 1
+    rows = []
+    for name in act.ranking:
+        if name in act.compared:
+            overall = act.comparison(name)
+            cells = [act.label(name), *(_margin(act.comparison(name, scope)) for scope in scopes), _margin(overall)]
+            rows.append([*cells, f"{overall.ahead}/{overall.seeds}"] if several else cells)
     yield table(
-        "Accuracy on sessions that nobody learns from",
+        "What the router gains on each of them, per task, with its 95 % interval by session",
+        ["gain on", *phases, ">overall", *([">seeds\nahead"] if several else [])],
+        rows,
+        wide="gain on",
+    )
+    lost = [("lost", one.sentence) for one in act.comparisons if one.verdict == "lost"]
+    yield pairs(lost or [("none", f"of {len(act.comparisons)} comparisons")], "Where the router lost")
+
+
+def _margin(one: Comparison) -> str:
+    """In few characters: five of them, and a name, stand on eighty columns."""
+    verdict = "" if one.verdict == "even" else f"{one.verdict} "
+    return f"{verdict}{one.difference:+.3f}\n±{(one.high - one.low) / 2.0:.3f}".replace("0.", ".")
+
+
+def _probes(act: ActReport) -> RenderableType:
+    """The probes at the start, half-way and at the end."""
+    looks = next(iter(act.accuracy.values()))
+    shown = sorted({0, len(looks) // 2, len(looks) - 1})
+    return table(
+        "The router's accuracy on tasks that nobody learns from",
         ["", *(f">after {looks[i][0]:,}" for i in shown)],
         [
-            *([name, *(share(points[i][1]) for i in shown)] for name, points in found.accuracy.items()),
-            ["mean confidence", *(share(found.confidence[i][1]) for i in shown if i < len(found.confidence))],
+            *([f"as in “{name}”", *(share(points[i][1]) for i in shown)] for name, points in act.accuracy.items()),
+            ["mean confidence", *(share(act.confidence[i][1]) for i in shown if i < len(act.confidence))],
         ],
     )
-    yield table(
-        "Fits in the background",
-        [">after", "ended", ">version", ">took", "the gate"],
-        (
-            [f"{fit.at:,}", fit.state, word(fit.version), f"{fit.seconds:.0f} s", visible(fit.words)]
-            for fit in found.fits
-        ),
-        wide="the gate",
-    )
-    named = (("while no fit ran", found.idle), ("during fits", found.during_fits))
-    yield table(
-        "Time of a decision",
-        ["", ">calls", ">median", ">99 %", ">slowest"],
-        (
-            [name, word(one.calls), *(milliseconds(time / 1e3) for time in (one.p50_us, one.p99_us, one.slowest_us))]
-            for name, one in named
-            if one is not None
-        ),
-    )
 
 
-def _figures(report: DemoReport) -> list[tuple[str, str]]:
-    return [
-        ("Explored", f"{share(report.explored)} of the decisions"),
-        ("Decision", f"{report.route_p50_us:,.0f} µs median, 99 % within {report.route_p99_us:,.0f} µs"),
-        ("In the log", _counted(report.events)),
-        ("Outcomes", _counted(report.feedback)),
-    ]
+def _fits(act: ActReport) -> Iterator[RenderableType]:
+    yield table(
+        "What each fit changed",
+        ["", ">seed", ">after", ">no.", ">before", ">now", ">held\nout", ">took", "ended"],
+        (
+            [
+                one.contestant,
+                word(one.seed),
+                f"{one.mark.at:,}",
+                word(one.mark.version),
+                word(one.mark.before),
+                word(one.mark.after),
+                word(one.mark.held_out),
+                f"{one.mark.seconds:.0f} s",
+                one.mark.state,
+            ]
+            for one in act.fits
+        ),
+    )
+    if act.not_promoted:
+        yield pairs((one.mark.state, visible(one.sentence)) for one in act.not_promoted)
+
+
+def _figures(act: ActReport) -> Iterator[tuple[str, str]]:
+    yield "Explored", f"{share(act.explored)} of the decisions"
+    for name, one in (("Decision", act.idle), ("During fits", act.during_fits)):
+        if one is not None:
+            times = (milliseconds(time / 1e3) for time in (one.p50_us, one.p99_us, one.slowest_us))
+            yield name, "{} median, 99 % within {}, slowest {}".format(*times)
+    yield "In the log", _counted(act.events)
+    yield "Outcomes", _counted(act.feedback)
 
 
 def _counted(counts: Mapping[str, int]) -> str:

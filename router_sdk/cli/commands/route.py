@@ -116,6 +116,8 @@ def decision_tables(decision: Decision, *, explain: bool) -> Iterator[Renderable
     answered = decision.strategy
     if decision.confidence is not None:
         answered += f", {share(decision.confidence)} confident of {_favourite(decision)}"
+        if decision.raw_confidence is not None:
+            answered += f" (calibrated; it said {share(decision.raw_confidence)})"
     told = {
         "decision": decision.decision_id,
         "answered by": answered,

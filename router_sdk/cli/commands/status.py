@@ -34,6 +34,7 @@ def status_tables(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Everything that ``router status`` shows, in order."""
     yield _store(report)
     yield _chain(report)
+    yield from _confidence(report)
     yield from _encoders(report)
     if report["performance"]:
         yield _agents(report)
@@ -97,6 +98,15 @@ def _chain(report: Mapping[str, Any]) -> Table:
         rows,
         wide="why it passed",
     )
+
+
+def _confidence(report: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """What each strategy's confidence rests on, and below which it hands on."""
+    for stage in report["strategies"]:
+        known, threshold = stage["calibration"], stage["confidence_threshold"]
+        words = f"calibrated by {counted(known['pairs'], 'outcome')}" if known["calibrated"] else known["note"]
+        below = f"; below {word(threshold)} it hands on ({stage['confidence_threshold_from']})" if threshold else ""
+        yield note(f"Confidence of {visible(stage['name'])}: {visible(words)}{visible(below)}")
 
 
 def _encoders(report: Mapping[str, Any]) -> Iterator[RenderableType]:

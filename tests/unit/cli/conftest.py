@@ -26,7 +26,9 @@ class CommandLine:
     def lines(self, *arguments: str, stdin: str | bytes = "", code: int = 0) -> tuple[list[dict], list[dict]]:
         result = self.run(*arguments, "--json", stdin=stdin, code=code)
         told = [json.loads(line) for line in result.stderr.splitlines()]
-        return [json.loads(line) for line in result.stdout.splitlines()], [line for line in told if "log" not in line]
+        return [json.loads(line) for line in result.stdout.splitlines()], [
+            line for line in told if line.keys().isdisjoint({"log", "progress"})
+        ]
 
     def fault(self, *arguments: str, code: int) -> dict:
         result = self.run(*arguments, "--json", code=code)

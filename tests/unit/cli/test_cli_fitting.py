@@ -100,3 +100,21 @@ def test_a_wrong_mapping_is_refused_alike_by_import_and_pretrain(cli):
         assert "write text=COLUMN" in cli.fault(*command, "--map", "text=", code=2)["message"]
         assert "given twice" in cli.fault(*command, "--map", "label=id", "--map", "label=price", code=2)["message"]
     assert "--data" in cli.fault("pretrain", *MAP, code=2)["message"]
+
+
+def test_thresholds_are_looked_for_and_nothing_is_changed(taught, monkeypatch):
+    told = taught.json("tune-thresholds")
+    assert told == {"thresholds": [], "strategy": {}}
+    assert "hands nothing on" in taught.run("tune-thresholds").stdout
+    monkeypatch.setenv("ROUTER_STRATEGIES", '["words", "heuristic"]')
+    told = taught.json("tune-thresholds", "--newest", "20", "--cost-of-handing-on", "0.1")
+    (words,) = told["thresholds"]
+    assert (words["strategy"], words["value"], words["now"], words["now_from"]) == ("words", None, 0.0, "default")
+    assert words["reason"].startswith("insufficient")
+    assert "insufficient" in taught.run("tune-thresholds").stdout
+    assert taught.fault("tune-thresholds", "--newest", "0", code=2)
+
+
+def test_the_status_says_what_confidence_rests_on(taught):
+    shown = " ".join(taught.run("status").stdout.split())
+    assert "Confidence of words: 0 outcomes of favourites are known, 50 are needed" in shown

@@ -1,76 +1,147 @@
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router_sdk.demo.contestant import LEARNING_OFF, ROUTER, FitMark, Trace, contestants
 from router_sdk.demo.report import (
     BEST_SINGLE,
-    HEURISTIC,
     NO_AGENT,
     ORACLE,
     OTHERS,
+    OVERALL,
     RANDOM,
-    ROUTER,
-    Trace,
-    compared,
-    moving_averages,
-    shares,
-    summarise,
+    ActReport,
+    DemoReport,
 )
 from router_sdk.demo.stream import Phase, Stream, StreamItem
+from router_sdk.demo.summary import moving_averages, shares, summarise
 from router_sdk.records import Agent, Task
 
-TASK = Task("text")
 
-
-def stream_of(rows: list[tuple[float, float]]) -> Stream:
-    items = [StreamItem(TASK, {"a": a, "b": b}, "a" if a >= b else "b") for a, b in rows]
+def stream_of(rows: Sequence[tuple[float, float]], sessions: Sequence[str] | None = None) -> Stream:
+    items = [
+        StreamItem(Task(f"text {i}", session_id=sessions and sessions[i]), {"a": a, "b": b}, "a" if a >= b else "b")
+        for i, (a, b) in enumerate(rows)
+    ]
     half = len(items) // 2
     return Stream("set", (Agent("a"), Agent("b")), (Phase("one", items[:half]), Phase("two", items[half:])))
 
 
+def trace_of(agents: Sequence[str | None], strategies: Sequence[str] | None = None, **more: object) -> Trace:
+    n = len(agents)
+    fields = {"explored": [False] * n, "route_ns": [1_000] * n, "fitting": [False] * n, **more}
+    return Trace(agents=list(agents), strategies=list(strategies or ["x"] * n), **fields)
+
+
+def report_of(streams: Mapping[int, Stream], **agents: Sequence[Sequence[str | None]]) -> ActReport:
+    named = {name.replace("_", " "): [trace_of(each) for each in of_seed] for name, of_seed in agents.items()}
+    return summarise("file", streams, named)
+
+
 def test_every_number_of_a_small_report() -> None:
     stream = stream_of([(1.0, 0.0), (0.0, 1.0), (1.0, 0.0), (0.5, 0.0)])
-    trace = Trace(
-        ["a", "a", "a", "b"], ["x", "x", "y", "y"], [False, False, False, True], [1000] * 4, ["b", "b", "b", "a"]
+    ours = trace_of(
+        ["a", "a", "a", "b"], ["x", "x", "y", "y"], explored=[False, False, False, True], fitting=[True, *[False] * 3]
     )
-    report = summarise(stream, trace, seconds=1.0, seed=7, events={"decisions": 4}, feedback={}, notes=["note"])
-    assert report.rewards == {ROUTER: 0.5, HEURISTIC: 0.375, BEST_SINGLE: 0.625, RANDOM: 0.4375, ORACLE: 0.875}
-    assert report.regret == {ROUTER: 1.5, HEURISTIC: 2.0, BEST_SINGLE: 1.0, RANDOM: 1.75, ORACLE: 0.0}
-    assert report.single == "a"
-    assert report.label(BEST_SINGLE) == "always a"
+    off = trace_of(["b", "b", "b", "a"])
+    report = summarise("file", {7: stream}, {ROUTER: [ours], LEARNING_OFF: [off]})
+    assert report.rewards == {ROUTER: 0.5, LEARNING_OFF: 0.375, BEST_SINGLE: 0.625, RANDOM: 0.4375, ORACLE: 0.875}
+    assert report.regret == {ROUTER: 1.5, LEARNING_OFF: 2.0, BEST_SINGLE: 1.0, RANDOM: 1.75, ORACLE: 0.0}
+    assert report.ranking == [ORACLE, BEST_SINGLE, ROUTER, RANDOM, LEARNING_OFF]
+    assert (report.single, report.label(BEST_SINGLE)) == ("a", "always a")
     assert [phase.rewards[ROUTER] for phase in report.phases] == [0.5, 0.5]
     assert report.phases[1].agents == {"a": 0.5, "b": 0.5}
     assert report.phases[1].strategies == {"y": 1.0}
     assert (report.phases[1].opening, report.phases[1].closing) == (1.0, 0.0)
     assert report.explored == 0.25
-    assert report.route_p50_us == 1.0
-    assert report.to_dict()["comparisons"][0]["verdict"] == "even"
+    assert report.idle is not None
+    assert report.during_fits is not None
+    assert (report.idle.calls, report.idle.p50_us, report.during_fits.calls) == (3, 1.0, 1)
+
+
+def test_every_contestant_is_compared_in_every_phase() -> None:
+    report = report_of(
+        {0: stream_of([(1.0, 0.0)] * 8)}, router=[["a"] * 8], x_alone=[["b"] * 8], learning_off=[["a"] * 8]
+    )
+    scopes = {(one.contestant, one.scope) for one in report.comparisons}
+    others = {"x alone", LEARNING_OFF, BEST_SINGLE, RANDOM}
+    assert scopes == {(name, scope) for name in others for scope in ("one", "two", OVERALL)}
+    with pytest.raises(KeyError):
+        report.comparison(ORACLE)
+
+
+def test_seeds_are_taken_together_and_told_apart() -> None:
+    streams = {seed: stream_of([(1.0, 0.0)] * 8) for seed in (4, 5)}
+    report = report_of(streams, router=[["a"] * 8, ["b"] * 8], learning_off=[["b"] * 8, ["b"] * 8])
+    assert report.seeds == (4, 5)
+    assert report.by_seed[ROUTER] == (1.0, 0.0)
+    assert report.rewards[ROUTER] == 0.5
+    assert (report.comparison(LEARNING_OFF).ahead, report.comparison(LEARNING_OFF).seeds) == (1, 2)
+    assert report.phases[0].agents == {"a": 0.5, "b": 0.5}
+
+
+def test_tasks_of_a_session_count_as_one_and_the_same_row_with_two_seeds_too() -> None:
+    rows = [(1.0, 0.0), (0.0, 1.0)] * 6
+    of_sessions = stream_of(rows, [f"s{i // 2}" for i in range(12)])
+    report = report_of({0: of_sessions}, router=[["a"] * 12], learning_off=[["b"] * 12])
+    assert report.sessions == 6
+    overall = report.comparison(LEARNING_OFF)
+    assert (overall.difference, overall.low, overall.high) == (0.0, 0.0, 0.0)
+    again = report_of(dict.fromkeys((0, 1), stream_of(rows)), router=[["a"] * 12] * 2, learning_off=[["b"] * 12] * 2)
+    assert again.sessions == 12
 
 
 def test_no_agent_is_right_where_none_fits() -> None:
-    items = [StreamItem(TASK, {"a": 0.0, "b": 0.0}, None)] * 10
+    items = [StreamItem(Task(f"t{i}"), {"a": 0.0, "b": 0.0}, None) for i in range(10)]
     stream = Stream("set", (Agent("a"), Agent("b")), (Phase("only", items),))
-    trace = Trace([None] * 10, ["x"] * 10, [False] * 10, [1] * 10, ["a"] * 10)
-    report = summarise(stream, trace, seconds=1.0, seed=0, events={}, feedback={}, notes=[])
+    report = report_of({0: stream}, router=[[None] * 10], learning_off=[["a"] * 10])
     assert report.rewards[ROUTER] == report.rewards[ORACLE] == 1.0
     assert report.phases[0].agents == {NO_AGENT: 1.0}
 
 
-def test_a_comparison_says_when_the_router_loses() -> None:
+def test_a_loss_is_said_as_a_win_is() -> None:
     rng = np.random.default_rng(0)
-    better, worse = rng.random(2000) * 0.5 + 0.2, rng.random(2000) * 0.5
-    assert compared(better, worse, HEURISTIC, "overall").verdict == "won"
-    lost = compared(worse, better, BEST_SINGLE, "two")
-    assert lost.verdict == "lost"
-    assert lost.sentence.startswith("Against the best single agent, in “two”: -0.")
-    assert compared(better, rng.permutation(better), HEURISTIC, "overall").verdict == "even"
+    rows = [(float(value), 0.0) for value in rng.random(200)]
+    won = report_of({0: stream_of(rows)}, router=[["a"] * 200], x_alone=[["b"] * 200], learning_off=[["b"] * 200])
+    lost = report_of({0: stream_of(rows)}, router=[["b"] * 200], x_alone=[["a"] * 200], learning_off=[["b"] * 200])
+    assert {won.comparison(name).verdict for name in ("x alone", LEARNING_OFF)} == {"won"}
+    assert lost.comparison("x alone", "two").verdict == "lost"
+    assert lost.comparison("x alone").sentence.startswith("Against x alone, overall: -0.")
+    assert lost.comparison(LEARNING_OFF).verdict == "even"
+    assert "beats learning off" in won.finding
+    assert "does as well as learning off" in lost.finding
+    assert "loses to x alone" in lost.finding
+    assert "loses to always a" in lost.finding
 
 
-def test_the_interval_of_a_comparison_covers() -> None:
-    rng = np.random.default_rng(1)
-    trials = [compared(rng.random(400) + 0.1, rng.random(400), HEURISTIC, "overall") for _ in range(400)]
-    assert np.mean([trial.low <= 0.1 <= trial.high for trial in trials]) == pytest.approx(0.95, abs=0.03)
+def test_a_program_gets_everything() -> None:
+    mark = FitMark(40, "x", "by hand", "refused", 2, 1.0, 0.5, 0.4, 30, False, "worse")
+    stream = stream_of([(1.0, 0.0)] * 8)
+    act = summarise(
+        "file", {3: stream}, {ROUTER: [trace_of(["a"] * 8, fits=[mark])], LEARNING_OFF: [trace_of(["b"] * 8)]}
+    )
+    found = DemoReport((act,), ("x",), 1.0, 1, ("note",)).to_dict()["acts"][0]
+    assert found["comparisons"][0]["verdict"] == "won"
+    assert found["fits"] == [
+        {"contestant": ROUTER, "seed": 3, "at": 40, "strategy": "x", "reason": "by hand", "state": "refused"}
+        | {"version": 2, "seconds": 1.0, "before": 0.5, "after": 0.4, "held_out": 30, "fine_tuned": False}
+        | {"words": "worse"}
+    ]
+    assert found["finding"] == act.finding
+
+
+def test_the_contestants_are_the_chain_its_members_and_the_chain_with_learning_off() -> None:
+    names = [(one.name, one.chain, one.learning) for one in contestants(("x", "y"))]
+    assert names == [
+        (ROUTER, ("x", "y"), True),
+        ("x alone", ("x",), True),
+        ("y alone", ("y",), True),
+        (LEARNING_OFF, ("x", "y"), False),
+    ]
+    assert [one.name for one in contestants(["x"])] == [ROUTER, LEARNING_OFF]
 
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=400))
@@ -81,20 +152,19 @@ def test_moving_averages_are_means_of_the_last_tasks(rewards: list[float]) -> No
         assert value == pytest.approx(float(np.mean(rewards[max(0, end - series.window) : end])), abs=1e-9)
 
 
-@given(st.lists(st.sampled_from(["a", "b", "c", OTHERS]), min_size=1, max_size=300))
-def test_shares_sum_to_one_and_others_come_last(names: list[str]) -> None:
+@given(st.lists(st.lists(st.sampled_from(["a", "b", "c", OTHERS]), min_size=9, max_size=9), min_size=1, max_size=30))
+def test_shares_sum_to_one_and_others_come_last(names: list[list[str]]) -> None:
     series = shares(names)
     assert np.array(list(series.values.values())).sum(axis=0) == pytest.approx(np.ones(len(series.positions)))
-    assert set(series.values) == set(names)
-    assert OTHERS not in names or list(series.values)[-1] == OTHERS
+    assert set(series.values) == {name for each in names for name in each}
+    assert OTHERS not in series.values or list(series.values)[-1] == OTHERS
 
 
 def test_a_crowd_of_agents_is_folded_into_others() -> None:
     names = [f"agent-{i}" for i in range(20)]
-    items = [StreamItem(TASK, dict.fromkeys(names, 0.5), names[0])] * 60
+    items = [StreamItem(Task("text"), dict.fromkeys(names, 0.5), names[0])] * 60
     stream = Stream("set", tuple(map(Agent, names)), (Phase("only", items),))
-    choices: list[str | None] = [names[min(i % 25, 19)] for i in range(60)]
-    trace = Trace(choices, ["x"] * 60, [False] * 60, [1] * 60, choices)
-    report = summarise(stream, trace, seconds=1.0, seed=0, events={}, feedback={}, notes=[])
+    choices = [names[min(i % 25, 19)] for i in range(60)]
+    report = report_of({0: stream}, router=[choices], learning_off=[choices])
     assert len(report.chosen.values) == 7
     assert list(report.chosen.values)[-1] == OTHERS

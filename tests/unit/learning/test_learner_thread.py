@@ -52,6 +52,15 @@ def test_outcomes_of_another_process_are_learnt_too(make_router):
     wait_until(lambda: len(strategy_of(mine).lessons) == 5)
 
 
+def test_status_says_how_far_learning_is_behind_the_log(make_router):
+    router = make_router([Counting], batch_events=1_000, batch_seconds=600.0)
+    for _ in range(4):
+        router.record(router.route("x"), Outcome(quality=0.5))
+    assert router.status()["learner"]["lag"] >= 4
+    router.flush()
+    assert router.status()["learner"]["lag"] == 0
+
+
 def test_flush_waits_for_everything_recorded_before(make_router):
     router = make_router([Counting])
     for i in range(300):
@@ -109,7 +118,7 @@ def test_a_strategy_that_fails_to_learn_says_so_and_stops_nobody(make_router, ca
     assert router.statistics()["failed_updates"] == 1
     router.snapshot()
     saved = router._parts.store.reader.query(lambda c: c.execute("SELECT DISTINCT strategy FROM snapshots").fetchall())
-    assert sorted(name for (name,) in saved) == ["counting", "failing", "performance"]
+    assert sorted(name for (name,) in saved) == ["calibration", "counting", "failing", "performance"]
     errors = router._parts.store.reader.query(
         lambda c: c.execute("SELECT error FROM learning_events WHERE error IS NOT NULL").fetchall()
     )

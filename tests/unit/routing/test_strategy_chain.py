@@ -3,6 +3,7 @@ import logging
 import pytest
 
 from router_sdk import Agent, Proposal, Task
+from router_sdk.numerics.calibration import Calibrator
 from router_sdk.records import AgentSet
 from router_sdk.routing.chain import Chain, Stage
 
@@ -113,3 +114,65 @@ def test_published_proposals_are_finished_ahead():
     chain.finish_published()
     assert proposal.distribution.weights == pytest.approx((0.05, 0.95))
     assert ask(chain, False)[0] is proposal.distribution
+
+
+def to(mean):
+    """A calibrator that makes everything of one value."""
+    return Calibrator(100, (0.0, 0.0, 1.0), 1.0, 0.0, (0.0, 1.0), (mean, mean))
+
+
+class Known:
+    """What is known of confidences."""
+
+    def __init__(self, mean=None, by_tenant=None):
+        self.mean, self.by_tenant, self.shared = mean, by_tenant or {}, by_tenant is None
+
+    def of(self, strategy, model_version, tenant=None):
+        mean = self.mean if self.shared else self.by_tenant.get(tenant)
+        return None if mean is None else to(mean)
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_threshold_is_compared_with_what_confidences_came_to(batch):
+    chain = chain_of(Fixed({"a": 0.8, "b": 0.2}, "boasts", 0.7), Fixed(ALWAYS_B, "second"))
+    assert ask(chain, batch)[0].strategy == "boasts"
+    chain.calibrate(Known(0.4))
+    drawn, skipped = ask(chain, batch)
+    assert drawn.strategy == "second"
+    assert skipped[0].reason == "confidence 0.400 is below 0.7"
+    chain.calibrate(Known(0.75))
+    drawn, _ = ask(chain, batch)
+    assert (drawn.strategy, drawn.confidence, drawn.raw_confidence) == ("boasts", pytest.approx(0.75), 0.8)
+    assert drawn.calibrated
+
+
+def test_a_proposal_that_is_answered_again_follows_its_calibrator():
+    proposal = Proposal({"a": 0.8, "b": 0.2})
+    chain = chain_of(Fixed(proposal, "p"), epsilon=0.1)
+    first = ask(chain, False)[0]
+    assert (first.confidence, first.raw_confidence, first.calibrated) == (0.8, None, False)
+    known = to(0.6)
+    chain.stages[0].calibrator = known
+    second = ask(chain, False)[0]
+    assert (second.confidence, second.raw_confidence) == (pytest.approx(0.6), 0.8)
+    assert second.weights is first.weights  # and nothing else is done again
+    assert ask(chain, False)[0] is second
+    assert (first.confidence, first.raw_confidence) == (0.8, None), "what was drawn from it before keeps what was said"
+    chain.stages[0].calibrator = None
+    assert ask(chain, False)[0].confidence == 0.8
+
+
+def test_that_nobody_fits_is_not_what_outcomes_of_favourites_tell():
+    chain = chain_of(Fixed(Proposal({}, confidence=0.9, no_agent_fits=True), "p"))
+    chain.calibrate(Known(0.1))
+    drawn = ask(chain, False)[0]
+    assert (drawn.confidence, drawn.calibrated) == (0.9, False)
+
+
+def test_where_tenants_keep_apart_each_has_its_own():
+    chain = chain_of(Fixed({"a": 0.8, "b": 0.2}, "p"))
+    chain.calibrate(Known(by_tenant={"one": 0.6, "other": 0.3}))
+    tasks = [Task("x", tenant=tenant) for tenant in ("one", "other", "third")]
+    said = [drawn.confidence for drawn, _ in chain.choose_batch(tasks, AGENTS, [None] * 3)]
+    assert said == [pytest.approx(0.6), pytest.approx(0.3), 0.8]
+    assert [chain.choose(task, AGENTS, None)[0].confidence for task in tasks] == said

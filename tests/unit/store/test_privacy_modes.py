@@ -14,6 +14,7 @@ from router_sdk import Agent, Decision, Outcome, Task
 from router_sdk.errors import InvalidIdError, StoreUnavailableError
 from router_sdk.records import AgentSet, Distribution, Skipped
 from router_sdk.store import identity, rows
+from router_sdk.store.context import PayloadContext
 from router_sdk.store.identity import check_id, check_key, keyed_id, new_id
 from router_sdk.store.privacy import Privacy, normalised
 from router_sdk.store.rows import (
@@ -21,7 +22,6 @@ from router_sdk.store.rows import (
     OUTCOME_COLUMNS,
     PAYLOAD_COLUMNS,
     TASK_COLUMNS,
-    PayloadContext,
     decision_row,
     outcome_payload,
     outcome_row,

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 FILE = "carried.json"
 OLD_FILE = "keepsakes.json"
 """The same file as an earlier release wrote it, beside the encoder."""
+BESIDE_ENCODER = 2
+"""Version of that release's states."""
 WEIGHTS_FILE = "continual"
 FISHER = "fisher/"
 
@@ -95,6 +97,17 @@ def load_carried(path: Path) -> CarriedState:
         raise CorruptArtifactError(f"{path.name} cannot be read: {error}") from error
     samples = (Sample(**dict(one), fresh=False, synthetic=True) for one in found.synthetic)
     return CarriedState(found.upto, tuple(samples))
+
+
+def carried_in(state: Path, encoder: Path | None) -> CarriedState:
+    """What a saved state carries; of states of version ``BESIDE_ENCODER`` it lies in the encoder's folder.
+
+    Raises:
+        CorruptArtifactError: if it cannot be read.
+    """
+    if encoder is None:
+        return load_carried(state / FILE)
+    return load_carried(encoder / OLD_FILE) if (encoder / OLD_FILE).is_file() else CarriedState()
 
 
 @dataclass(slots=True, frozen=True)

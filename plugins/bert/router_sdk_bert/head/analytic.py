@@ -48,8 +48,6 @@ _LARGEST = 1 << 14
 PROTOTYPE_MASS = 10.0
 """Outcomes after which, for each prototype, its word counts half."""
 MOST_SETS = 256
-
-
 Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0.0, le=MOST)]
 
@@ -194,9 +192,6 @@ class AnalyticHead:
         for row in rows:
             self.learn(row)
         self.publish()
-
-    def take(self, *, exclusive: bool) -> None:
-        """Its sums are those of one set of labels; see ``Head.take``."""
 
     def publish(self) -> None:
         """Show what was learnt."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from router_sdk.numerics.change_detection import BernoulliCusum
+from router_sdk_bert.head.rows import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -138,6 +139,8 @@ class DriftDetector:
         if favourite == right:
             return [(right, chance_of[right], 1.0)]
         if known.get(right, 0) < KNOWN or not exclusive:
-            # Nobody can be blamed for a task of somebody that the model could not know.
-            return []
+            # Nobody can be blamed for a task of somebody that the model could not know, but for what it did itself.
+            acted = UNKNOWN if row.agent is None else names.code(row.agent)
+            failed = row.reward is not None and acted in chance_of and acted != right
+            return [(acted, chance_of[acted], row.reward or 0.0)] if failed else []
         return [(favourite, chance_of[favourite], 0.0), (right, 1.0, 0.0)]

@@ -8,6 +8,7 @@ import numpy as np
 
 from router_sdk.numerics.shared_draw import shared_draw
 from router_sdk.plugin import Proposal
+from router_sdk_bert.head.out_of_scope import too_novel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,6 +33,7 @@ class Estimate(NamedTuple):
         doubt: Standard deviation of what is not known of each agent here, on the scale of ``odds``.
         novelty: How far the task is from everything seen; about 0 to 1.
         neighbours: The stored rows nearest to it, or None.
+        limit: Novelty above which a task is like nothing that is known; None where that is not known.
     """
 
     odds: NDArray[np.float64]
@@ -40,6 +42,7 @@ class Estimate(NamedTuple):
     doubt: NDArray[np.float64]
     novelty: float
     neighbours: Neighbours | None
+    limit: float | None = None
 
 
 class Choice(NamedTuple):
@@ -127,7 +130,7 @@ def proposal_of(
     best = chances[int(estimate.odds.argmax())]
     if estimate.nobody > best:
         return Proposal({}, confidence=min(estimate.nobody, 1.0), evidence=evidence, no_agent_fits=True)
-    if config.novelty_threshold is not None and estimate.novelty > config.novelty_threshold:
+    if too_novel(estimate.novelty, config.novelty_threshold, estimate.limit):
         return Proposal({}, confidence=1.0 - best, evidence=evidence, no_agent_fits=True)
     given, scores, _, _ = choice
     favourite = given.index(max(given))

@@ -42,6 +42,7 @@ def explain(
         "chances": dict(zip(names, estimate.chances.tolist(), strict=True)),
         "no_agent_fits": estimate.nobody,
         "novelty": estimate.novelty,
+        "novelty_limit": estimate.limit,
         "doubt": dict(zip(names, estimate.doubt.tolist(), strict=True)),
         "expected": {name: expected(name) for name in names},
         "nearest": nearest_examples(snapshot, estimate, count),

@@ -22,8 +22,10 @@ BELIEVED = 5.0
 """Outcomes that the belief is worth that exactly one is right."""
 ABOVE, BELOW = 0.25, 0.4
 """How far from 1 all together may be: above, times the root of the number of the others."""
-BACK = 0.6
-"""Share of these within which one that was found not to be exclusive is taken to be exclusive again."""
+SURE = 2.0
+"""Standard errors beyond that before a chance of some whims is believed."""
+BACK = 0.8
+"""Share of all that within which what was found not to be exclusive is taken to be exclusive again."""
 
 
 class FeedbackKind:
@@ -31,14 +33,15 @@ class FeedbackKind:
 
     Attributes:
         exclusive: Whether exactly one agent seems to be right, as is believed before anything is known.
-        whims: Weight of the whims, and the reward that came of them.
-        favourites: The same of favourites.
+        whims: Weight of the whims, its squares, and the reward that came of them.
+        favourites: Number of favourites, and their reward.
         agents: Agents that could be chosen, summed over both, and their number.
     """
 
     def __init__(self) -> None:
         self.exclusive = True
-        self.whims = self.favourites = (0.0, 0.0)
+        self.whims = (0.0, 0.0, 0.0)
+        self.favourites = (0.0, 0.0)
         self.agents = (0.0, 0.0)
 
     def note(self, agents: int, propensity: float, reward: float) -> None:
@@ -63,18 +66,22 @@ class FeedbackKind:
         self._judge(agents)
 
     def _note_whim(self, agents: int, weight: float, reward: float) -> None:
-        self.whims = self.whims[0] + weight, self.whims[1] + weight * reward
+        mass, squares, earned = self.whims
+        self.whims = mass + weight, squares + weight * weight, earned + weight * reward
 
     def _judge(self, agents: int) -> None:
         self.agents = self.agents[0] + 1.0, self.agents[1] + agents
         others = self.agents[1] / self.agents[0] - 1.0
         # Before favourites are known they are no better than others, and before whims are, the others earn the rest.
-        anybody = (BELIEVED / (others + 1.0) + self.whims[1]) / (BELIEVED + self.whims[0])
+        mass, squares, earned = self.whims
+        anybody = (BELIEVED / (others + 1.0) + earned) / (BELIEVED + mass)
         by_favourite = (BELIEVED * anybody + self.favourites[1]) / (BELIEVED + self.favourites[0])
-        by_whim = (BELIEVED * (1.0 - by_favourite) / others + self.whims[1]) / (BELIEVED + self.whims[0])
+        by_whim = (BELIEVED * (1.0 - by_favourite) / others + earned) / (BELIEVED + mass)
         excess = by_favourite + others * by_whim - 1.0
+        number = BELIEVED + (mass * mass / squares if squares else 0.0)
+        chance = SURE * others * sqrt(by_whim * (1.0 - by_whim) / number)
         scale = 1.0 if self.exclusive else BACK
-        self.exclusive = -scale * BELOW <= excess <= scale * ABOVE * sqrt(others)
+        self.exclusive = -scale * (BELOW + chance) <= excess <= scale * (ABOVE * sqrt(others) + chance)
 
     def state(self) -> list[float]:
         """What ``restore`` reads."""
@@ -87,7 +94,7 @@ class FeedbackKind:
             ValueError: if a number is missing, negative or not finite.
         """
         exclusive, *sums = (float(number) for number in state)
-        if len(sums) != 6 or not all(isfinite(number) and number >= 0.0 for number in (exclusive, *sums)):
-            raise ValueError("what is known of the feedback must be seven numbers of at least 0")
+        if len(sums) != 7 or not all(isfinite(number) and number >= 0.0 for number in (exclusive, *sums)):
+            raise ValueError("what is known of the feedback must be eight numbers of at least 0")
         self.exclusive = bool(exclusive)
-        self.whims, self.favourites, self.agents = (sums[0], sums[1]), (sums[2], sums[3]), (sums[4], sums[5])
+        self.whims, self.favourites, self.agents = (sums[0], sums[1], sums[2]), (sums[3], sums[4]), (sums[5], sums[6])

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from router_sdk_bert.config import HeadConfig
     from router_sdk_bert.head.estimates import Estimate
-    from router_sdk_bert.head.logistic_regression import TrainedRows
     from router_sdk_bert.head.rows import Row
+    from router_sdk_bert.head.trained_rows import TrainedRows
 
 STEM = "head"
 
@@ -153,6 +153,7 @@ class Head:
             return frozenset()
         changed = self._detect_drift(row) if before is None else frozenset()
         coarse, density = join(row.vector, self.model)
+        self.memory.correct(row)
         self.memory.add(row, coarse, density)
         self.since_refit += 1
         self.since_change += 1
@@ -342,6 +343,8 @@ class Head:
             "refits": self.refits,
             "blend": None if self.model is None else [round(float(weight), 4) for weight in self.model.blend],
             "calibrated_on": 0 if self.model is None else self.model.held_out,
+            "novelty_threshold": self.config.novelty_threshold or (None if self.model is None else self.model.limit),
+            "novelty_threshold_from": "configuration" if self.config.novelty_threshold is not None else "log",
             "changes": {listed[code - 1]: count for code, count in changes.items()},
         }
 

@@ -7,12 +7,12 @@ agents, where rewards differ by little, and early.
 
 from __future__ import annotations
 
-from math import isqrt
+from dataclasses import dataclass
+from math import isqrt, sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from router_sdk.numerics.linear_snapshot import DoubleBuffer, LinearSnapshot
 from router_sdk.numerics.normal_gamma import NormalGamma, capacity
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ KEPT = 20.0
 """Outcomes that all that is known of an agent counts for once it has changed."""
 MOST_BYTES = 152_000_000
 """What the covariances may take: those of 128 agents over vectors of 384."""
+SHORT_LIST, BOUND = 16, 2.0
+"""Agents whose doubt is computed where there are more, and the standard deviations by which they promise more."""
 FEWEST = 8
 """Coordinates that are kept however many agents there are."""
 
@@ -42,6 +44,47 @@ class Reward(NamedTuple):
     agent: str
     before: float | None
     now: float | None
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class LinearBeliefs:
+    """What requests read of the posteriors, in single precision; never changed, only replaced.
+
+    Attributes:
+        rows: Row by agent.
+        means: Weights, shape ``(k, w)`` of ``w`` features: a constant and the first coordinates of a vector.
+        spreads: Variances of the weights before the noise, of the same shape.
+        covariances: The same with their covariances, ``k`` of shape ``(w, w)``.
+        noises: Variance of each agent's reward around its mean, shape ``(k,)``.
+    """
+
+    rows: Mapping[str, int]
+    means: NDArray[np.float32]
+    spreads: NDArray[np.float32]
+    covariances: Sequence[NDArray[np.float32]]
+    noises: NDArray[np.float32]
+
+    def scores(self, names: Sequence[str], vector: NDArray[np.float32]) -> tuple[list[float], list[float]]:
+        """Mean reward of each agent at a vector, and how far doubt about it reaches.
+
+        Where agents are many, doubt is known of those whose means and bounds promise most, and 0 of the others.
+        """
+        x = np.ones(self.means.shape[1], dtype=np.float32)
+        x[1:] = vector[: len(x) - 1]
+        places = [self.rows.get(name, -1) for name in names]
+        known = np.array([place for place in places if place >= 0], dtype=np.intp)
+        hoped = EXPLORATION * NOISE * sqrt(float(x @ x) / RIDGE)
+        means, widths = np.full(len(self.means) + 1, HOPE), np.full(len(self.means) + 1, hoped)
+        means[:-1] += self.means @ x
+        asked = known
+        if len(known) > SHORT_LIST:
+            bounds = means[:-1] + BOUND * EXPLORATION * np.sqrt(self.noises * (self.spreads @ np.square(x)))
+            asked = known[np.argpartition(-bounds[known], SHORT_LIST)[:SHORT_LIST]]
+            widths[known] = 0.0
+        for place in asked.tolist():
+            variance = float(self.covariances[place] @ x @ x) * float(self.noises[place])
+            widths[place] = EXPLORATION * sqrt(max(variance, 0.0))
+        return means[places].tolist(), widths[places].tolist()
 
 
 class LinearPosterior:
@@ -55,14 +98,14 @@ class LinearPosterior:
 
     def __init__(self) -> None:
         self.posterior: NormalGamma | None = None
-        self._buffer: DoubleBuffer[LinearSnapshot] | None = None
-        self._snapshot: LinearSnapshot | None = None
+        self._beliefs: LinearBeliefs | None = None
+        self._touched: set[int] = set()
 
     def learn(self, rewards: Sequence[Reward], vector: NDArray[np.float32], weight: float = 1.0) -> None:
         """Take in what one revision says at a task's vector, shape ``(d,)``, and take back what the one before said."""
         posterior = self.posterior
         if posterior is None:
-            posterior = self._use(NormalGamma(1 + len(vector), RIDGE, HOPE, NOISE_MASS, NOISE))
+            posterior = self.posterior = NormalGamma(1 + len(vector), RIDGE, HOPE, NOISE_MASS, NOISE)
         for agent, _, _ in rewards:
             if agent not in posterior.rows:
                 self._make_room(posterior, len(posterior.rows) + 1)
@@ -70,7 +113,7 @@ class LinearPosterior:
         x = self._features(posterior, vector)
         for agent, before, now in rewards:
             row = posterior.rows[agent]
-            self._touch(row)
+            self._touched.add(row)
             if before is None and now is not None:
                 posterior.observe(row, x, now, weight)
             elif before is not None and now is not None:
@@ -92,37 +135,46 @@ class LinearPosterior:
         for agent in agents:
             if posterior is not None and agent in posterior.rows:
                 row = posterior.rows[agent]
-                self._touch(row)
+                self._touched.add(row)
                 posterior.fade([agent], min(1.0, KEPT / max(posterior.count[row], 1.0)))
 
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""
         if self.posterior is not None:
-            for row in self.posterior.rows.values():
-                self._touch(row)
             self.posterior.forget(agents)
+            self._beliefs = None
 
-    def publish(self) -> LinearSnapshot | None:
-        """What requests read; it is written again two publications later."""
-        if self.posterior is None or self._buffer is None:
+    def publish(self) -> LinearBeliefs | None:
+        """What requests read; only what changed is copied."""
+        posterior, before = self.posterior, self._beliefs
+        if posterior is None or not posterior.rows:
             return None
-        if self._snapshot is None or self._buffer.changed:
-            self._snapshot = self._buffer.publish(self.posterior)
-        return self._snapshot
-
-    def _use(self, posterior: NormalGamma) -> NormalGamma:
-        self.posterior, self._buffer, self._snapshot = posterior, DoubleBuffer(posterior.new_snapshot), None
-        self._buffer.touch_all(posterior.rows.values())
-        return posterior
-
-    def _touch(self, row: int) -> None:
-        assert self._buffer is not None
-        self._buffer.touch(row, None)
+        if before is not None and not self._touched:
+            return before
+        names, old = posterior.names(), [] if before is None else before.covariances
+        kept = before is not None and before.means.shape[1] == posterior.width
+        rows = [posterior.rows[name] for name in names]
+        covariances = [
+            old[place]
+            if kept and place < len(old) and row not in self._touched
+            else posterior.sigma[row].astype(np.float32)
+            for place, row in enumerate(rows)
+        ]
+        self._beliefs = LinearBeliefs(
+            {name: place for place, name in enumerate(names)},
+            posterior.mean[rows].astype(np.float32),
+            np.array([posterior.sigma[row].diagonal() for row in rows], dtype=np.float32),
+            covariances,
+            np.array([posterior.noise[row] for row in rows], dtype=np.float32),
+        )
+        self._touched = set()
+        return self._beliefs
 
     def _make_room(self, posterior: NormalGamma, agents: int) -> None:
         most = max(isqrt(MOST_BYTES // (8 * capacity(agents))), FEWEST)
         if posterior.width > most:
             posterior.narrow(np.arange(most))
+            self._beliefs = None
 
     @staticmethod
     def _features(posterior: NormalGamma, vector: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -143,18 +195,9 @@ class LinearPosterior:
             ValueError: if a number is not finite, a count negative, or a covariance not positive definite.
             KeyError: if an array is missing.
         """
-        self.posterior = self._buffer = self._snapshot = None
+        self.posterior = self._beliefs = None
         if names:
             own = {key: arrays[f"linear.{key}"] for key in ("mean", "sigma", "count", "residual")}
             posterior = NormalGamma(1, RIDGE, HOPE, NOISE_MASS, NOISE)
             posterior.restore(list(names), own)
-            self._use(posterior)
-
-
-def scores_at(
-    snapshot: LinearSnapshot, names: tuple[str, ...], vector: NDArray[np.float32]
-) -> tuple[list[float], list[float]]:
-    """Mean reward of each agent at a vector, and how far doubt about it reaches."""
-    x = np.zeros(snapshot.width + 1, dtype=np.float32)
-    x[0], x[1:-1] = 1.0, vector[: snapshot.width - 1]
-    return snapshot.scores(names, x, EXPLORATION)
+            self.posterior = posterior

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from math import isqrt
 from typing import TYPE_CHECKING, Protocol
@@ -12,8 +12,6 @@ import numpy as np
 from router_sdk_bert.head.rows import NOBODY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from router_sdk_bert.head.rows import Facts
@@ -339,40 +337,3 @@ def fit_logistic(
     )
     weights: NDArray[np.float32] = found.x.reshape(shape).astype(np.float32)
     return weights
-
-
-@dataclass(slots=True, frozen=True, eq=False)
-class TrainedRows:
-    """Log odds that are linear in a vector, by agent.
-
-    Attributes:
-        names: Agents.
-        weights: Shape ``(k, d)``.
-        intercepts: Shape ``(k,)``.
-    """
-
-    names: tuple[str, ...]
-    weights: NDArray[np.float32]
-    intercepts: NDArray[np.float32]
-
-    def of(self, agents: Sequence[str | None]) -> TrainedRows:
-        """The rows of these agents, less their mean: one that was not trained stands at the average of the others."""
-        place_of = {name: place for place, name in enumerate(self.names)}
-        places = [place_of.get(name, -1) if name is not None else -1 for name in agents]
-        trained = np.array([place >= 0 for place in places], dtype=bool)
-        weights = np.where(trained[:, None], self.weights[places], 0.0).astype(np.float32)
-        intercepts = np.where(trained, self.intercepts[places], 0.0).astype(np.float32)
-        if trained.any():
-            weights[trained] -= weights[trained].mean(axis=0)
-            intercepts[trained] -= intercepts[trained].mean()
-        return TrainedRows(tuple(str(name) for name in agents), weights, intercepts)
-
-    def odds(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Log odds of vectors of shape ``(n, d)``, shape ``(n, k)``."""
-        found: NDArray[np.float32] = vectors @ self.weights.T + self.intercepts
-        return found
-
-    def added_to(self, logistic: LogisticModel) -> LogisticModel:
-        """A model that was fitted to what these rows leave, with these rows."""
-        weights, intercepts = logistic.weights + self.weights, logistic.intercepts + self.intercepts
-        return replace(logistic, weights=weights, intercepts=intercepts)

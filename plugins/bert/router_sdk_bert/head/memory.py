@@ -25,6 +25,10 @@ FIRST = 64
 """Rows for which there is room at first."""
 MOST_RAISED = 8.0
 """Most that a row about a changed agent counts for: it gets as many tasks as before, though few rows say which."""
+ALIKE = 0.98
+"""Cosine from which two texts are taken to ask the same."""
+CORRECTED = 0.6
+"""What a row still counts for when a newer label says otherwise of the same text; after two it is no neighbour."""
 TRUSTED = 0.5
 """Trust below which a row is no neighbour to anybody."""
 
@@ -312,6 +316,15 @@ class Memory:
             trust[: self.used][old] *= np.float32(kept / mass)
             self.columns["trust"] = trust
             self.lost[code] = mass
+
+    def correct(self, row: Row) -> None:
+        """Let rows of the same text that say something else than a newer label count for less."""
+        if self.vectors is None or not row.labelled:
+            return
+        others = self.columns["right"][: self.used] != self._names.code(row.label)
+        alike = others & (self.vectors[: self.used] @ row.vector >= ALIKE)
+        if alike.any():
+            self.columns["trust"][: self.used][alike] *= np.float32(CORRECTED)
 
     def drop_where(self, unwanted: Callable[[int], bool]) -> int:
         """Forget the rows whose place is unwanted; returns how many."""

@@ -12,37 +12,44 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from router_sdk.numerics.policy_selection import PolicySelection, doubly_robust
+from router_sdk.numerics.policy_selection import CALM, PolicySelection, doubly_robust
 from router_sdk.numerics.shared_draw import shared_draw
 from router_sdk.numerics.state_file import load_state, write_state
 from router_sdk_bert.head.best_single import BestSingle, means_of
 from router_sdk_bert.head.estimates import Choice, choice_probabilities
 from router_sdk_bert.head.feedback import FeedbackKind
-from router_sdk_bert.head.linear import LinearPosterior, Reward, scores_at
+from router_sdk_bert.head.linear import LinearPosterior, Reward
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from router_sdk.numerics.linear_snapshot import LinearSnapshot
     from router_sdk.numerics.policy_selection import PolicyWeights
+    from router_sdk.plugin import Agent
     from router_sdk_bert.head.best_single import Sums
     from router_sdk_bert.head.estimates import Estimate
+    from router_sdk_bert.head.linear import LinearBeliefs
     from router_sdk_bert.head.rows import Row
 
     Judge = Callable[[NDArray[np.float32], tuple[str, ...]], Estimate | None]
 
 POLICIES = ("classifier", "linear", "best_single")
-CLASSIFIER, LINEAR = 0, 1
-COLD = (0.4, 0.4, 0.2)
-"""What each is trusted with at first."""
-TOLD = (0.96, 0.03, 0.01)
-"""The same where agents say what they can do, which only the classifier reads."""
+CLASSIFIER, LINEAR, BEST_SINGLE = 0, 1, 2
+COLD, DESCRIBED, SHOWN = (0.3, 0.3, 0.4), (0.6, 0.2, 0.2), (0.96, 0.03, 0.01)
+"""What each is trusted with at first: where nothing is known, where agents are described, which only the classifier
+reads, and where examples or labels show what is theirs."""
+FEW = 9
+"""Agents of which one may well be the best at everything, and of whom outcomes tell a classifier soon enough; where there
+are more, it is the linear posterior that tries them all."""
+CALM_PER_AGENT = 0.6
+"""Variance of gains that is assumed for each agent: the more there are, the later gains say who learns best."""
+LABELS = 10
+"""Labels of somebody else's decisions from which they show that."""
 HARDLY = 0.02
 """Share below which a policy has no part in answers."""
-ALL_JUDGED, EVERY = 2_000.0, 4
+ALL_JUDGED, EVERY = 1_000.0, 4
 """Outcomes of which the policies are compared on each; later on one in so many."""
 OTHERS, OTHERS_WEIGHT, LIKELY = 8, 0.3, 0.3
 """Where one agent is right: of how many others that expect to be, with more than ``LIKELY``, a success says that they
@@ -62,7 +69,7 @@ class PolicySnapshot(NamedTuple):
     """
 
     weights: PolicyWeights
-    linear: LinearSnapshot | None
+    linear: LinearBeliefs | None
     sums: Mapping[str, Mapping[str, Sums]]
 
     def choose(self, estimate: Estimate, vector: NDArray[np.float32], names: tuple[str, ...], task_type: str) -> Choice:
@@ -85,7 +92,7 @@ class PolicySnapshot(NamedTuple):
                 shares = choice_probabilities(estimate.odds, estimate.doubt)
             else:
                 if place == LINEAR and self.linear is not None:
-                    means, widths = scores_at(self.linear, names, vector)
+                    means, widths = self.linear.scores(names, vector)
                 else:
                     means, widths = means_of(self.sums, names, task_type)
                 shares = shared_draw(means, widths)
@@ -125,22 +132,34 @@ class Policies:
     """
 
     def __init__(self, labels: Literal["auto", "exclusive", "independent"]) -> None:
-        self._labels = labels
+        self._kind = labels
         self.feedback = FeedbackKind()
         self.linear = LinearPosterior()
         self.best_single = BestSingle()
         self.selection = PolicySelection(POLICIES, COLD)
         self.together: Together | None = None
         self._judged = 0.0
+        self._labels = 0.0
+        self._said, self._calm = COLD, CALM
 
     @property
     def exclusive(self) -> bool:
         """Whether exactly one agent is taken to be right."""
-        return self.feedback.exclusive if self._labels == "auto" else self._labels == "exclusive"
+        return self.feedback.exclusive if self._kind == "auto" else self._kind == "exclusive"
 
-    def told(self, *, anything: bool) -> None:
-        """Note whether agents say what they can do."""
-        self.selection.trust(TOLD if anything else COLD)
+    def prepare(self, agents: Iterable[Agent], *, trained: bool = False) -> None:
+        """Read whether the agents say what they can do, or the encoder was trained to tell them apart."""
+        told = list(agents)
+        described = any(agent.description or agent.capabilities for agent in told)
+        said = SHOWN if trained or any(agent.examples for agent in told) else DESCRIBED if described else COLD
+        few = min(1.0, FEW / max(len(told), 1))
+        classifier, one_for_all = said[CLASSIFIER] * (few if said is COLD else 1.0), said[BEST_SINGLE] * few
+        self._said = classifier, 1.0 - classifier - one_for_all, one_for_all
+        self._calm = max(CALM, CALM_PER_AGENT * len(told))
+        self._trust()
+
+    def _trust(self) -> None:
+        self.selection.trust(SHOWN if self._labels >= LABELS else self._said, self._calm)
 
     def learn(self, row: Row, judge: Judge) -> None:
         """Take in one revision: compare the policies on what is new, then teach them.
@@ -159,12 +178,16 @@ class Policies:
 
     def _compare(self, row: Row, judge: Judge) -> None:
         names, reward, acted = row.eligible, row.reward, row.agent
-        observed = row.propensity is None and not row.labelled
+        observed = row.propensity is None
         together = self.together
         if together is not None and not (
             observed and acted not in together.rewards and np.array_equal(row.vector, together.vector)
         ):
             self._close(together)
+        if observed and row.labelled:  # They may come agent by agent, so that who learns at once would seem to know.
+            self._labels += 1.0
+            self._trust()
+            return
         if observed:
             self._observe(row, judge)
             return
@@ -258,7 +281,7 @@ class Policies:
             "selection": self.selection.state(),
             "feedback": self.feedback.state(),
             "best_single": self.best_single.sums,
-            "judged": self._judged,
+            "counts": [self._judged, self._labels],
             "together": None,
         }
         if together is not None:
@@ -279,7 +302,8 @@ class Policies:
         self.selection.restore(facts["selection"])
         self.feedback.restore(facts["feedback"])
         self.best_single.restore(facts["best_single"])
-        self._judged = float(facts["judged"])
+        self._judged, self._labels = (float(count) for count in facts["counts"])
+        self._trust()
         self.together = None
         if facts["together"] is not None:
             task_type, favourites, rewards = facts["together"]

@@ -14,13 +14,15 @@ from router_sdk_bert.head.neighbours import (
     COARSE,
     FEW,
     WIDTHS,
+    Neighbours,
     coarse_of,
     count_votes,
     evidence,
     left_out,
     nearest_of_many,
 )
-from router_sdk_bert.head.out_of_scope import REFERENCES, surroundings
+from router_sdk_bert.head.out_of_scope import LEAST_EACH, NEAR, REFERENCES, novelty, novelty_limit, surroundings
+from router_sdk_bert.head.rows import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,9 +30,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk_bert.config import HeadConfig
-    from router_sdk_bert.head.logistic_regression import Loss, TrainedRows, Whitening
+    from router_sdk_bert.head.logistic_regression import Loss, Whitening
     from router_sdk_bert.head.memory import Memory
     from router_sdk_bert.head.rows import Facts
+    from router_sdk_bert.head.trained_rows import TrainedRows
 
 DEFAULT = np.array([0.8, 0.8, 0.2])
 """Weights of logistic, narrow and wide evidence where there is nothing to fit them on."""
@@ -114,6 +117,7 @@ class Model:
         projection: For coarse search, shape ``(d, c)``, or None where there are few rows.
         references: Rows among which surroundings are looked for, shape ``(r, d)``.
         held_out: How many outcomes the blend was fitted on.
+        limit: Novelty above which a task is like nothing that is known; None where that is not known.
     """
 
     columns: NDArray[np.intp]
@@ -122,6 +126,7 @@ class Model:
     projection: NDArray[np.float32] | None
     references: NDArray[np.float32]
     held_out: int
+    limit: float | None = None
     _turns: NDArray[np.float32] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -149,6 +154,7 @@ class Model:
             "model.columns": self.columns,
             "model.blend": self.blend,
             "model.references": self.references,
+            "model.limit": np.array([] if self.limit is None else [self.limit]),
             "surface.weights": logistic.weights,
             "surface.intercepts": logistic.intercepts,
             "surface.turn": logistic.axes.turn,
@@ -180,7 +186,8 @@ def read_model(arrays: Mapping[str, NDArray[Any]], held_out: int, dimension: int
         projection = array_of(arrays, "model.projection", np.float32, (dimension, None))
     blend = array_of(arrays, "model.blend", np.float64, (1 + len(WIDTHS),), (0.0, math.inf))
     references = array_of(arrays, "model.references", np.float32, (None, dimension))
-    return Model(columns.astype(np.intp), logistic, blend, projection, references, held_out)
+    limit = array_of(arrays, "model.limit", np.float64, (None,)).tolist() if "model.limit" in arrays else []
+    return Model(columns.astype(np.intp), logistic, blend, projection, references, held_out, *limit[:1])
 
 
 def fit_model(data: RefitData, config: HeadConfig) -> tuple[Model, NDArray[np.float32]]:
@@ -196,14 +203,15 @@ def fit_model(data: RefitData, config: HeadConfig) -> tuple[Model, NDArray[np.fl
     held = _held_out(data)
     seen = weight.copy()
     seen[held] = 0.0
-    found, blend = None, DEFAULT
+    found, blend, near = None, DEFAULT, None
     base = np.zeros((len(weight), len(data.columns)), dtype=np.float32)
     if data.base is not None:
         base = data.base.odds(data.vectors)
     if seen.any():
         loss = make_loss(data.facts, column_of, seen, exclusive=data.exclusive)
         found = fit_logistic(seen_as, loss, base, _steps(STEPS, data))
-        sources = _sources(data, base[held] + seen_as.points[held] @ found, held, seen, config)
+        predicted = base[held] + seen_as.points[held] @ found
+        sources, near = _sources(data, predicted, held, seen, config)
         blend = fit_blend(sources, make_loss(data.facts.take(held), column_of, weight[held], exclusive=data.exclusive))
     if found is None or len(held):
         loss = make_loss(data.facts, column_of, weight, exclusive=data.exclusive)
@@ -214,8 +222,22 @@ def fit_model(data: RefitData, config: HeadConfig) -> tuple[Model, NDArray[np.fl
     logistic = seen_as.back(found)
     if data.base is not None:
         logistic = data.base.added_to(logistic)
-    model = Model(data.columns, logistic, blend, projection, references, len(held))
-    return model, surroundings(data.vectors, references, own)
+    density = surroundings(data.vectors, references, own)
+    limit = None
+    if near is not None and len(held) and _all_are_known(data):
+        found_near = near._replace(density=density[near.places])
+        limit = novelty_limit(novelty(found_near, predicted), data.facts.take(held), config.novelty_share)
+    return Model(data.columns, logistic, blend, projection, references, len(held), limit), density
+
+
+def _all_are_known(data: RefitData) -> bool:
+    """Whether there are some rows about every agent."""
+    own = data.facts.weight[data.prototypes :] > 0.0
+    counts = sum(
+        np.bincount(codes[data.prototypes :][own].clip(NOBODY), minlength=data.codes)
+        for codes in (data.facts.right, np.where(data.facts.wrong == data.facts.right, NOBODY, data.facts.wrong))
+    )
+    return bool((np.asarray(counts)[data.columns[data.columns != NOBODY]] >= LEAST_EACH).all())
 
 
 def _steps(steps: int, data: RefitData) -> int:
@@ -244,19 +266,24 @@ def _sources(
     held: NDArray[np.intp],
     seen: NDArray[np.float32],
     config: HeadConfig,
-) -> NDArray[np.float64]:
-    """Log odds of the rows held out, by source, from all others; shape ``(3, m, k)``."""
+) -> tuple[NDArray[np.float64], Neighbours | None]:
+    """Log odds of the rows held out, by source, from all others, shape ``(3, m, k)``; and which of these are nearest.
+
+    Of the nearest the density is not known yet.
+    """
     shape = (len(WIDTHS) + 1, len(held), len(data.columns))
     sources = np.zeros(shape)
     if not len(held):
-        return sources
+        return sources, None
     sources[0] = logistic
     cosines, places = nearest_of_many(data.vectors[held], data.vectors, seen, config.neighbours)
     facts = data.facts._replace(weight=seen)
     for row, near in enumerate(places):
         votes = count_votes(cosines[row], facts.take(near), data.columns)
         sources[1:, row] = evidence(votes, exclusive=data.exclusive)
-    return sources
+    order = np.argsort(-cosines, axis=1, kind="stable")[:, :NEAR]
+    cosines, places = np.take_along_axis(cosines, order, 1), np.take_along_axis(places, order, 1)
+    return sources, Neighbours(cosines, facts.take(places), np.zeros_like(cosines), places)
 
 
 def _projection(vectors: NDArray[np.float32], whitening: Whitening) -> NDArray[np.float32] | None:

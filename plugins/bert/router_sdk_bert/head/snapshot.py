@@ -75,7 +75,7 @@ class Snapshot:
         odds, coarse = model.seen(vector)
         found = nearest(self.stored, vector, self.stored.scan(coarse), self.config.neighbours)
         odds, chances, nobody, doubt, novel = self._weighed(model, odds, found, names)
-        return Estimate(odds, chances, float(nobody), doubt, float(novel), found)
+        return Estimate(odds, chances, float(nobody), doubt, float(novel), found, model.limit)
 
     def estimate_batch(self, vectors: NDArray[np.float32], names: tuple[str, ...]) -> list[Estimate | None]:
         """The same of several tasks, shape ``(m, d)``: what is stored is scanned for all of them at once."""
@@ -89,7 +89,7 @@ class Snapshot:
             return [self.estimate(vector, names) for vector in vectors]
         rows = zip(*self._weighed(model, np.stack(odds), found, names), strict=True)
         return [
-            Estimate(own, chances, float(nobody), doubt, float(novel), found.of(row))
+            Estimate(own, chances, float(nobody), doubt, float(novel), found.of(row), model.limit)
             for row, (own, chances, nobody, doubt, novel) in enumerate(rows)
         ]
 

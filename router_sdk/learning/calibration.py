@@ -1,0 +1,279 @@
+"""What strategies' confidence came to: a fold over the log that says what reward a confidence stands for.
+
+Each strategy's confidence is compared with the reward that came, where its favourite was chosen: what it gave when it
+decided, before anything was known ("prequential", Dawid, 1984), and before it was calibrated. A choice of the floor's
+says nothing of the favourite. Pairs are those of one fitted version and of one set of agents: where one comes whom the
+log has not seen, they are dropped, because what competed then is not what competes now.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from router_sdk.numerics.calibration import LEAST, Calibrator, fit_calibrator
+from router_sdk.numerics.state_file import load_state, write_state
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from router_sdk.records import Example, ExampleColumns, Forecast
+
+CALIBRATION = "calibration"
+"""Name of its fold; no strategy may have it."""
+WINDOW = 2_000
+"""Pairs that are kept of a strategy; older ones count less than a sixteenth."""
+REFIT = 20
+"""Pairs, corrections among them, after which a map is fitted again."""
+
+_VERSIONS = 64
+"""Strategies and versions of which pairs are kept, those heard of last."""
+_EVERYBODY = "\x00"
+"""Stands for all tenants together; no tenant is called so."""
+
+
+class _Key(NamedTuple):
+    strategy: str
+    model_version: int | None
+    tenant: str | None
+
+
+class _Lesson(NamedTuple):
+    """What one revision says of a pair: ``reward`` is None where it takes it back."""
+
+    forecast: Forecast
+    decision_seq: int
+    reward: float | None
+    first: bool
+
+
+class _Window:
+    """The newest pairs of one strategy, and the map that follows from them.
+
+    Attributes:
+        pairs: Confidence and reward by position of the decision, oldest first.
+        since: Position of the agent that came last before these decisions; 0 for none.
+        newcomer: Its name, where pairs were dropped because of it.
+        heard: Lessons so far.
+        calibrator: As of the last lesson whose number ``REFIT`` divides.
+    """
+
+    def __init__(self) -> None:
+        self.pairs: OrderedDict[int, tuple[float, float]] = OrderedDict()
+        self.since = self.heard = 0
+        self.newcomer: str | None = None
+        self.calibrator: Calibrator | None = None
+        self.lessons: list[_Lesson] = []
+
+    def learn(self) -> None:
+        """Take what was collected in, and fit where it is due."""
+        lessons, self.lessons = self.lessons, []
+        whole = (self.heard + len(lessons)) // REFIT * REFIT - self.heard
+        self._take(lessons[: max(whole, 0)])
+        if whole > 0:
+            self.calibrator = fit_calibrator(*zip(*self.pairs.values(), strict=True)) if self.pairs else None
+        self._take(lessons[max(whole, 0) :])
+        self.heard += len(lessons)
+
+    def _take(self, lessons: Sequence[_Lesson]) -> None:
+        pairs = self.pairs
+        for forecast, decision_seq, reward, first in lessons:
+            since = forecast.since
+            if since > self.since:
+                self.newcomer = forecast.newcomer if pairs else self.newcomer
+                self.since, self.calibrator = since, None
+                pairs.clear()
+            if since < self.since:
+                continue
+            if reward is None:
+                pairs.pop(decision_seq, None)
+            elif first or decision_seq in pairs:
+                pairs[decision_seq] = (forecast.confidence, reward)
+                if len(pairs) > WINDOW:
+                    pairs.popitem(last=False)
+
+
+class Calibration:
+    """Folds examples into a map for each strategy: from the confidence that it gives to the reward that comes.
+
+    Read by requests and changed by the learner's thread; a request reads one reference.
+
+    Args:
+        tenancy: How much of what is learnt tenants share, as in the configuration. With ``"separate"`` each has a map
+            of its own; with ``"prior"`` it has that of all until its own is fitted.
+        most_tenants: How many have one of their own.
+    """
+
+    name = CALIBRATION
+    state_version = 1
+
+    def __init__(self, tenancy: str = "shared", most_tenants: int = 0) -> None:
+        self._tenancy, self._most_tenants = tenancy, most_tenants
+        self._most = _VERSIONS * (1 if self.shared else 1 + most_tenants)
+        self._windows: OrderedDict[_Key, _Window] = OrderedDict()
+        self._calibrators: dict[_Key, Calibrator] = {}
+        self._newest: tuple[int, str | None] = (0, None)
+
+    @property
+    def shared(self) -> bool:
+        """Whether all tenants have one map."""
+        return self._tenancy == "shared"
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """What its state depends on beside the log."""
+        return (self._tenancy, str(self._most_tenants))
+
+    # -- what requests read
+
+    def of(self, strategy: str, model_version: int | None, tenant: str | None = None) -> Calibrator | None:
+        """The map of a strategy's confidence, for a tenant where they do not share all; None while it is not known."""
+        found = self._calibrators.get(_Key(strategy, model_version, None if self.shared else tenant))
+        if found is None and self._tenancy == "prior":
+            found = self._calibrators.get(_Key(strategy, model_version, _EVERYBODY))
+        return found
+
+    def agents_came(self, since: int, newcomer: str | None) -> None:
+        """Nothing from before this position of the log counts any more: an agent came there."""
+        if since > self._newest[0]:
+            self._newest = (since, newcomer)
+            for key, window in self._windows.items():
+                if window.since < since:
+                    self._calibrators.pop(key, None)
+
+    def report(self, strategy: str, model_version: int | None) -> dict[str, Any]:
+        """Whether a strategy's confidence is calibrated, by how many pairs, or why not, as JSON values."""
+        whole = _Key(strategy, model_version, None if self._tenancy != "prior" else _EVERYBODY)
+        window = self._windows.get(whole, _Window())
+        late = window.since < self._newest[0]
+        pairs = 0 if late else len(window.pairs)
+        told: dict[str, Any] = {"calibrated": self.of(*whole) is not None, "pairs": pairs}
+        if not told["calibrated"]:
+            newcomer = self._newest[1] if late and window.pairs else window.newcomer
+            dropped = "" if newcomer is None else f"agent {newcomer!r} came, and what was before does not count; "
+            told["note"] = f"{dropped}{pairs} outcomes of favourites are known, {LEAST} are needed"
+        return told
+
+    # -- the fold
+
+    def learn(self, examples: Sequence[Example]) -> None:
+        """Compare what was given with what came."""
+        self._learn(
+            [
+                _Lesson(forecast, one.decision_seq, one.reward, one.previous_reward is None)
+                for one in examples
+                if (forecast := one.forecast) is not None
+            ]
+        )
+
+    def learn_columns(self, columns: ExampleColumns) -> None:
+        """The same of a batch."""
+        forecasts = columns.forecasts()
+        others = columns.others
+        lessons = []
+        for place, (forecast, seq, reward) in enumerate(
+            zip(forecasts, columns.decision_seq, columns.reward, strict=True)
+        ):
+            if forecast is not None:
+                other = others.get(place) if others else None
+                first = other is None or other.previous_reward is None
+                lessons.append(_Lesson(forecast, seq, reward, first))
+        self._learn(lessons)
+
+    def _learn(self, lessons: Sequence[_Lesson]) -> None:
+        windows = self._windows
+        taught: dict[_Key, None] = {}
+        told: tuple[object, ...] = ()
+        chosen: list[_Window] = []
+        for lesson in lessons:
+            strategy, version, _, tenant, since, newcomer = lesson.forecast
+            if told != (strategy, version, tenant, since):  # most are of whom the one before was of
+                told, chosen = (strategy, version, tenant, since), []
+                self.agents_came(since, newcomer)
+                for key in self._keys(lesson.forecast):
+                    if key not in windows:
+                        while len(windows) >= self._most:
+                            gone, _ = windows.popitem(last=False)
+                            taught.pop(gone, None)
+                            self._calibrators.pop(gone, None)
+                        windows[key] = _Window()
+                    windows.move_to_end(key)
+                    chosen.append(windows[key])
+                    taught[key] = None
+            for window in chosen:
+                window.lessons.append(lesson)
+        for key in taught:
+            windows[key].learn()
+        self._publish(taught)
+
+    def _keys(self, forecast: Forecast) -> Sequence[_Key]:
+        strategy, version = forecast.strategy, forecast.model_version
+        if self.shared:
+            return (_Key(strategy, version, None),)
+        own = _Key(strategy, version, forecast.tenant)
+        return (own,) if self._tenancy == "separate" else (own, _Key(strategy, version, _EVERYBODY))
+
+    def _publish(self, keys: Collection[_Key]) -> None:
+        for key in keys:
+            window = self._windows[key]
+            if window.calibrator is not None and window.since >= self._newest[0]:
+                self._calibrators[key] = window.calibrator
+            else:
+                self._calibrators.pop(key, None)
+
+    def forget_agents(self, names: Collection[str]) -> None:
+        """Nothing to do: an agent that was added afresh is a new one, which the forecasts after it say."""
+
+    def forget_examples(self, decision_ids: Collection[str]) -> None:
+        """Nothing to do: a confidence and a reward are no payload."""
+
+    def save(self, folder: Path) -> None:
+        """Write the pairs, and the maps."""
+        windows = list(self._windows.items())
+        rows = [(seq, *pair) for _, window in windows for seq, pair in window.pairs.items()]
+        arrays: dict[str, NDArray[Any]] = {
+            "decisions": np.array([row[0] for row in rows], dtype=np.int64),
+            "pairs": np.array([row[1:] for row in rows], dtype=np.float64).reshape(-1, 2),
+        }
+        told = [
+            [*key, len(window.pairs), window.since, window.newcomer, window.heard, window.calibrator]
+            for key, window in windows
+        ]
+        write_state(folder, CALIBRATION, arrays, {"windows": told})
+
+    def load(self, folder: Path) -> None:
+        """Inverse of ``save``.
+
+        Raises:
+            CorruptArtifactError: if a file is missing, or is not what was written; all is then as it was.
+        """
+        load_state(folder, CALIBRATION, self._restore)
+
+    def _restore(self, arrays: Mapping[str, NDArray[Any]], told: Mapping[str, Any]) -> None:
+        seqs, pairs = arrays["decisions"].tolist(), arrays["pairs"].tolist()
+        windows: OrderedDict[_Key, _Window] = OrderedDict()
+        start = 0
+        for strategy, version, tenant, count, since, newcomer, heard, fitted in told["windows"]:
+            window = windows[_Key(strategy, version, tenant)] = _Window()
+            end = start + count
+            kept = zip(seqs[start:end], pairs[start:end], strict=True)
+            window.pairs = OrderedDict((seq, (confidence, reward)) for seq, (confidence, reward) in kept)
+            window.since, window.newcomer, window.heard = since, newcomer, heard
+            if fitted is not None:
+                number, weights, slope, intercept, scaled, means = fitted
+                window.calibrator = Calibrator(number, tuple(weights), slope, intercept, tuple(scaled), tuple(means))
+            start = end
+        self._windows, self._calibrators = windows, {}
+        self._publish(list(windows))
+
+    def begun_again(self) -> Calibration:
+        """One like it that was taught nothing."""
+        return Calibration(self._tenancy, self._most_tenants)
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -1,0 +1,184 @@
+"""What was known when decisions were made, read for a whole batch of examples at the first question."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from router_sdk.records import Forecast, Task
+from router_sdk.store.rows import TASK_COLUMNS, stored_task
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_FEW = 8
+"""Questions about a batch that are answered one by one: who asks more often asks about all of it."""
+
+_FORECASTS = """
+SELECT d.seq, d.strategy, d.model_version, ifnull(json_extract(d.skipped, '$[#-1].raw_confidence'), d.confidence),
+       d.tenant
+FROM decisions d WHERE d.seq IN (SELECT value FROM json_each(?))
+  AND d.source = 'routed' AND d.explored = 0 AND d.favourite >= 0 AND d.confidence IS NOT NULL"""
+
+NEWCOMERS = """
+SELECT min(seq) AS seq, name FROM agents GROUP BY name UNION SELECT seq, name FROM agents WHERE fresh = 1 ORDER BY 1"""
+"""Positions at which agents came whom the log did not know, or not any more."""
+
+
+class _Lot(Generic[T]):
+    """One thing that was known of each decision of a batch: the first few are read one by one, then all at once.
+
+    Args:
+        read: Reads it of the decisions at these positions, given as a JSON array, for ``json_each``.
+        wanted: The positions of all.
+    """
+
+    def __init__(self, read: Callable[[str], dict[int, T]], wanted: Callable[[], frozenset[int]]) -> None:
+        self._read, self._wanted = read, wanted
+        self._found: dict[int, T | None] = {}
+        self._asked = 0
+        self._whole = False
+
+    def load(self, seqs: Sequence[int] | None = None) -> None:
+        """Read what is not read yet: of all, or of these."""
+        if self._whole:
+            return
+        if seqs is None:
+            self._found, self._whole = {**self._read(json.dumps(list(self._wanted())))}, True
+        else:
+            missing = [seq for seq in seqs if seq not in self._found and seq in self._wanted()]
+            self._found |= {**dict.fromkeys(missing), **self._read(json.dumps(missing))}
+
+    def get(self, seq: int) -> T | None:
+        """Of one decision; None where there is nothing."""
+        if not self._whole and seq not in self._found:
+            self._asked += 1
+            self.load([seq] if self._asked <= _FEW else None)
+        return self._found.get(seq)
+
+
+class PayloadContext:
+    """The ``Context`` of all examples of one batch.
+
+    Must be asked on the thread that reads the log, while it handles the batch, or be loaded then.
+
+    Args:
+        connection: The reading connection.
+        seqs: Positions of the batch's decisions, or rows that begin with them.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, seqs: Iterable[int | Sequence[Any]]) -> None:
+        self._connection = connection
+        self._seqs = seqs
+        self._tasks, self._hashes = _Lot(self._read_tasks, self._wanted), _Lot(self._read_hashes, self._wanted)
+        self._vectors, self._drawn = _Lot(self._read_vectors, self._wanted), _Lot(self._read_drawn, self._wanted)
+        self._forecasts = _Lot(self._read_forecasts, self._wanted)
+
+    @cached_property
+    def _positions(self) -> frozenset[int]:
+        return frozenset(seq if isinstance(seq, int) else seq[0] for seq in self._seqs)
+
+    def _wanted(self) -> frozenset[int]:
+        return self._positions
+
+    def load(self) -> None:
+        """Read tasks, vectors and who was eligible now, so that other threads may ask."""
+        for lot in (self._tasks, self._vectors, self._drawn, self._forecasts):
+            lot.load()
+
+    def peek(self, seqs: Sequence[int]) -> list[tuple[Task, Mapping[str, NDArray[Any]]]]:
+        """Tasks and vectors of these decisions, for which no others are read."""
+        self._tasks.load(seqs)
+        self._vectors.load(seqs)
+        return [(self.task(seq), self.vectors(seq)) for seq in seqs]
+
+    def _read_tasks(self, seqs: str) -> dict[int, Task]:
+        query = f"""SELECT d.seq, {TASK_COLUMNS} FROM decisions d LEFT JOIN payloads p ON p.seq = d.seq
+                    WHERE d.seq IN (SELECT value FROM json_each(?))"""
+        return {row[0]: stored_task(row[1:]) for row in self._connection.execute(query, (seqs,))}
+
+    def _read_hashes(self, seqs: str) -> dict[int, tuple[str | None, str | None]]:
+        query = """SELECT seq, context_hash, dedupe_hash FROM payloads
+                   WHERE seq IN (SELECT value FROM json_each(?))"""
+        return {seq: (about, same) for seq, about, same in self._connection.execute(query, (seqs,))}
+
+    def _read_vectors(self, seqs: str) -> dict[int, dict[str, NDArray[Any]]]:
+        import numpy as np
+
+        found: dict[int, dict[str, NDArray[Any]]] = {}
+        kinds: dict[str, np.dtype[Any]] = {}
+        query = "SELECT seq, encoder, dtype, vector FROM vectors WHERE seq IN (SELECT value FROM json_each(?))"
+        for seq, encoder, dtype, vector in self._connection.execute(query, (seqs,)):
+            kind = kinds.get(dtype)
+            if kind is None:
+                kind = kinds[dtype] = np.dtype(dtype)
+            found.setdefault(seq, {})[encoder] = np.frombuffer(vector, kind)
+        return found
+
+    def _read_drawn(self, seqs: str) -> dict[int, tuple[tuple[str, ...], bytes]]:
+        query = """SELECT d.seq, d.set_id, d.probabilities FROM decisions d
+                   WHERE d.seq IN (SELECT value FROM json_each(?))"""
+        rows = self._connection.execute(query, (seqs,)).fetchall()
+        sets = {
+            set_id: tuple(names.split("\x00")) if names else ()
+            for set_id, names in self._connection.execute(
+                "SELECT set_id, names FROM agent_sets WHERE set_id IN (SELECT value FROM json_each(?))",
+                (json.dumps(list({row[1] for row in rows})),),
+            )
+        }
+        return {seq: (sets[set_id], blob) for seq, set_id, blob in rows}
+
+    def _read_forecasts(self, seqs: str) -> dict[int, Forecast]:
+        came = self._connection.execute(NEWCOMERS).fetchall()
+        positions = [seq for seq, _ in came]
+        found: dict[int, Forecast] = {}
+        for seq, *told in self._connection.execute(_FORECASTS, (seqs,)):
+            before = bisect_right(positions, seq)
+            found[seq] = Forecast(*told, *(came[before - 1] if before else (0, None)))
+        return found
+
+    def forecasts(self, seqs: Sequence[int]) -> list[Forecast | None]:
+        """``forecast`` of each of these decisions."""
+        self._forecasts.load()
+        return [self._forecasts.get(seq) for seq in seqs]
+
+    def forecast(self, decision_seq: int) -> Forecast | None:
+        """What was given for the favourite's reward; None where another agent than the favourite was chosen."""
+        return self._forecasts.get(decision_seq)
+
+    def task(self, decision_seq: int) -> Task:
+        """The routed task; without its text where privacy or ``forget`` removed it."""
+        return _known(self._tasks.get(decision_seq), decision_seq)
+
+    def hashes(self, decision_seq: int) -> tuple[str | None, str | None]:
+        """Its ``context_hash``, equal for texts that differ in form alone, and its ``dedupe_hash``, for equal tasks."""
+        return self._hashes.get(decision_seq) or (None, None)
+
+    def vectors(self, decision_seq: int) -> Mapping[str, NDArray[Any]]:
+        """Logged embeddings by encoder tag."""
+        return self._vectors.get(decision_seq) or _NOTHING
+
+    def eligible(self, decision_seq: int) -> tuple[str, ...]:
+        """Names of the agents that were eligible."""
+        return _known(self._drawn.get(decision_seq), decision_seq)[0]
+
+    def probabilities(self, decision_seq: int) -> Mapping[str, float]:
+        """Logged probabilities; empty where somebody else decided."""
+        names, blob = _known(self._drawn.get(decision_seq), decision_seq)
+        return dict(zip(names, array("f", blob), strict=True)) if blob else _NOTHING
+
+
+def _known(found: T | None, decision_seq: int) -> T:
+    if found is None:
+        raise KeyError(decision_seq)
+    return found

@@ -1,0 +1,251 @@
+"""The kind of feedback is found out, and whoever earns most on it answers."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from head_cases import NAMES, clusters, hashed_bert
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from router_sdk_bert.config import HeadConfig
+from router_sdk_bert.head.best_single import BestSingle, means_of
+from router_sdk_bert.head.feedback import FeedbackKind
+from router_sdk_bert.head.head import make_head
+from router_sdk_bert.head.linear import LinearPosterior, Reward
+from router_sdk_bert.head.policies import BEST_SINGLE, CLASSIFIER, LINEAR, POLICIES, Policies
+from router_sdk_bert.head.rows import Row
+
+from router_sdk.plugin import Agent, AgentSet, CorruptArtifactError
+from router_sdk.testing.examples import make_services
+
+KINDS = {
+    "one is right": (1.0, 0.0),
+    "several succeed": (0.95, 0.6),
+    "grades": (0.9, 0.7),
+    "rare": (0.2, 0.02),
+}
+
+
+class Learner:
+    """Head and policies together, as the strategy joins them, with a router's sampling."""
+
+    def __init__(self, labels="auto"):
+        self.head, self.policies = make_head(HeadConfig(labels=labels), 0), Policies(labels)
+        self.head.set_agents(NAMES, {}, {})
+        self.count = 0
+
+    def learn(self, row):
+        self.policies.learn(row, self.head.judge)
+        self.head.take(exclusive=self.policies.exclusive)
+        self.policies.changed(self.head.learn(row))
+
+    def shares(self, vector):
+        estimate = self.head.judge(vector, NAMES)
+        if estimate is None:
+            return np.full(len(NAMES), 1.0 / len(NAMES))
+        return np.array(self.policies.publish().choose(estimate, vector, NAMES, "").probabilities)
+
+    def row(self, vector, agent, reward, propensity, **more):
+        self.count += 1
+        known = {"eligible": NAMES, "propensity": propensity, "at": float(self.count), **more}
+        return Row(f"{self.count:032x}", self.count, vector, agent=agent, reward=reward, **known)
+
+    def play(self, vectors, earn, *, seed=0, floor=0.05):
+        """Which agent each task went to."""
+        rng, went = np.random.default_rng(seed), []
+        for place, vector in enumerate(vectors):
+            shares = (1.0 - floor) * self.shares(vector) + floor / len(NAMES)
+            chosen = int(rng.choice(len(NAMES), p=shares / shares.sum()))
+            went.append(NAMES[chosen])
+            self.learn(self.row(vector, NAMES[chosen], earn(place, NAMES[chosen], rng), float(shares[chosen])))
+        return went
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_the_reward_the_right_agents_are_found(kind):
+    best, other = KINDS[kind]
+    exact = kind == "grades"
+    vectors, right = clusters(900, seed=3)
+
+    def earn(place, agent, rng):
+        mean = best if agent == right[place] else other
+        return mean if exact else float(rng.random() < mean)
+
+    learner = Learner()
+    went = learner.play(vectors, earn)
+    hits = np.mean([agent == good for agent, good in zip(went[-300:], right[-300:], strict=True)])
+    assert hits > (0.45 if kind == "rare" else 0.75)
+    assert learner.policies.exclusive is (kind == "one is right")
+
+
+def test_where_texts_say_nothing_the_best_single_agent_answers():
+    vectors, _ = clusters(1_500, seed=4, spread=30.0)
+    worth = dict(zip(NAMES, (0.3, 0.7, 0.3, 0.3), strict=True))
+    learner = Learner()
+    went = learner.play(vectors, lambda place, agent, rng: float(rng.random() < worth[agent]))
+    assert np.mean([agent == NAMES[1] for agent in went[-500:]]) > 0.8
+
+
+def test_scores_of_every_agent_at_one_task_compare_the_policies():
+    vectors, _ = clusters(120, seed=5, spread=30.0)
+    rng, learner, worth = np.random.default_rng(0), Learner(), dict(zip(NAMES, (0.5, 0.9, 0.5, 0.5), strict=True))
+    for vector in vectors:
+        for name in NAMES:
+            learner.learn(learner.row(vector, name, float(rng.random() < worth[name]), None))
+    weights = learner.policies.selection.weights.of("")
+    assert weights[BEST_SINGLE] > 0.5
+    assert not learner.policies.exclusive
+
+
+def test_labels_told_agent_by_agent_leave_the_answer_to_the_classifier():
+    vectors, right = clusters(200, seed=6)
+    learner = Learner()
+    for vector, label in sorted(zip(vectors, right, strict=True), key=lambda pair: pair[1]):
+        learner.learn(learner.row(vector, label, None, None, label=label, labelled=True))
+    assert learner.policies.selection.weights.of("")[CLASSIFIER] > 0.9
+
+
+def test_examples_speak_for_the_classifier_descriptions_less_and_nothing_for_what_is_safe():
+    policies, told = Policies("auto"), []
+    for told_of in ({}, {"description": "pays"}, {"examples": ["x"]}):
+        policies.prepare([Agent("a", **told_of), Agent("b")])
+        told.append(policies.selection.weights.of("")[CLASSIFIER])
+    assert told[0] < told[1] < told[2]
+
+
+def mixed(learner, count, seed):
+    """Outcomes of every sort, with corrections."""
+    (vectors, right), rng, rows = clusters(count, seed=seed), np.random.default_rng(seed), []
+    for place, (vector, label) in enumerate(zip(vectors, right, strict=True)):
+        agent = NAMES[int(rng.integers(len(NAMES)))]
+        sort = place % 5
+        row = learner.row(vector, agent, float(agent == label), None if sort == 1 else 0.25)
+        if sort == 2:
+            row = replace(row, label=label, labelled=True)
+        rows.append(row)
+        if sort == 3:
+            rows.append(replace(row, reward=0.5, before=row))
+        if sort == 4:
+            rows += [replace(row, decision_id=f"{place}{name}", agent=name, propensity=None) for name in NAMES[:3]]
+    return rows
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@given(cuts=st.lists(st.integers(0, 60), max_size=3), seed=st.integers(0, 3))
+@settings(max_examples=4, deadline=None)
+def test_saved_anywhere_it_goes_on_to_the_very_same_state(cuts, seed, tmp_path_factory):
+    whole, parts = Learner(), Learner()
+    rows = mixed(whole, 45, seed)
+    for row in rows:
+        whole.learn(row)
+    for start, stop in itertools.pairwise([0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]):
+        for row in rows[start:stop]:
+            parts.learn(row)
+        folder = tmp_path_factory.mktemp("state")
+        parts.policies.save(folder)
+        parts.policies = Policies("auto")
+        parts.policies.load(folder)
+    one, other = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("other")
+    whole.policies.save(one)
+    parts.policies.save(other)
+    assert files(one) == files(other)
+    vector = rows[0].vector
+    np.testing.assert_array_equal(whole.shares(vector), parts.shares(vector))
+
+
+def test_a_spoilt_state_is_refused(tmp_path):
+    learner = Learner()
+    for row in mixed(learner, 20, 1):
+        learner.learn(row)
+    learner.policies.save(tmp_path)
+    (tmp_path / "policies.safetensors").write_bytes(b"x" * 64)
+    with pytest.raises(CorruptArtifactError):
+        Policies("auto").load(tmp_path)
+
+
+def test_a_correction_leaves_what_the_last_word_alone_would_have():
+    vector = clusters(1, seed=8)[0][0]
+    corrected, direct = LinearPosterior(), LinearPosterior()
+    corrected.learn([Reward("a", None, 1.0)], vector)
+    corrected.learn([Reward("a", 1.0, 0.0), Reward("b", None, 1.0)], vector)
+    corrected.learn([Reward("b", 1.0, None)], vector)
+    direct.learn([Reward("a", None, 0.0)], vector)
+    np.testing.assert_allclose(corrected.expected(["a", "b", "c"], vector), direct.expected(["a", "b", "c"], vector))
+    single = BestSingle()
+    single.learn("x", [Reward("a", None, 1.0)])
+    single.learn("x", [Reward("a", 1.0, 0.25)])
+    assert single.sums["x"]["a"] == single.sums[""]["a"] == (1.0, 0.25)
+
+
+def test_requests_read_what_was_published_and_forgotten_agents_are_strangers():
+    vectors, right = clusters(80, seed=9)
+    posterior = LinearPosterior()
+    for vector, agent in zip(vectors, right, strict=True):
+        other = NAMES[0] if agent != NAMES[0] else NAMES[1]
+        posterior.learn([Reward(agent, None, 1.0), Reward(other, None, 0.0)], vector)
+    snapshot = posterior.publish()
+    for vector in vectors[:5]:
+        means, widths = snapshot.scores((*NAMES, "new"), vector)
+        np.testing.assert_allclose(means, posterior.expected((*NAMES, "new"), vector), atol=1e-4)
+        assert 0.0 < max(widths[:-1]) < widths[-1]
+    posterior.forget([NAMES[2]])
+    assert posterior.expected([NAMES[2]], vectors[0]) == [1.0]
+
+
+def test_many_agents_get_fewer_coordinates_each():
+    posterior, rng = LinearPosterior(), np.random.default_rng(0)
+    vectors = rng.normal(size=(300, 384)).astype(np.float32)
+    for place, vector in enumerate(vectors):
+        posterior.learn([Reward(f"agent{place}", None, 1.0)], vector / np.linalg.norm(vector))
+    assert posterior.posterior.width < 384
+    assert posterior.posterior.sigma.nbytes < 200_000_000
+
+
+def test_rare_rewards_are_not_drowned_by_what_is_believed_at_first():
+    single = BestSingle()
+    for place in range(2_000):
+        agent = NAMES[place % 4]
+        single.learn("", [Reward(agent, None, float(agent == "coder" and place % 40 == 1))])
+    means, widths = means_of(single.sums, (*NAMES, "new"), "")
+    assert max(range(5), key=means.__getitem__) == NAMES.index("coder")
+    assert 0.0 < means[4] < 0.05
+    assert widths[4] > widths[0]
+
+
+@pytest.mark.parametrize(("agents", "good", "bad"), [(6, 1.0, 0.0), (2, 0.95, 0.05), (20, 1.0, 0.0)])
+def test_one_right_agent_is_believed_from_the_first_outcome_to_the_last(agents, good, bad):
+    kind, rng = FeedbackKind(), np.random.default_rng(1)
+    for turn in range(2_000):
+        shares = np.full(agents, 0.02 / agents)  # the first one is right, and the favourite ever more often
+        shares[0 if rng.random() < turn / 1_500 else rng.integers(agents)] += 0.98
+        if turn < 200:
+            shares[:] = 1.0 / agents
+        chosen = int(rng.choice(agents, p=shares / shares.sum()))
+        kind.note(agents, float(shares[chosen]), float(rng.random() < (good if chosen == 0 else bad)))
+        assert kind.exclusive, turn
+
+
+@pytest.mark.parametrize(("agents", "good", "bad"), [(6, 0.95, 0.6), (6, 0.1, 0.01), (2, 0.85, 0.6), (9, 0.6, 0.5)])
+def test_other_kinds_are_found_within_some_hundred_outcomes(agents, good, bad):
+    kind, rng = FeedbackKind(), np.random.default_rng(2)
+    for _ in range(400):
+        favourite = rng.random() < 0.5
+        mean = good if favourite or rng.random() < 1.0 / agents else bad
+        kind.note(agents, 0.9 if favourite else 1.0 / agents if agents > 3 else 0.2, float(rng.random() < mean))
+    assert not kind.exclusive
+    again = FeedbackKind()
+    again.restore(kind.state())
+    assert again.state() == kind.state()
+
+
+def test_the_strategy_says_which_policy_answers(tmp_path):
+    strategy = hashed_bert(make_services())
+    strategy.prepare(AgentSet([Agent("billing", examples=["an invoice"]), Agent("coder", examples=["a program"])]))
+    report = strategy.report()
+    assert set(report["policies"][""]) == set(POLICIES)
+    assert report["feedback"] == "one agent is right"
+    assert POLICIES[LINEAR] == "linear"
