@@ -42,6 +42,8 @@ ALL_COMPARED, EVERY = 2_000, 4
 """Outcomes on each of which they are compared; later on one in so many."""
 GUESSED = 10.0
 """Outcomes that the mean of all rewards is worth in what is expected of an agent."""
+MOST_GAIN = 5.0
+"""Spreads that one outcome counts for at most: of rare rewards a single one must not decide who leads."""
 LEAST_SPREAD = 0.1
 """Unit of gains, at least, where the rewards of all agents are known."""
 
@@ -192,7 +194,8 @@ class PolicyComparison:
         self._heard.setdefault(task_type, set()).update(awake)
         shares = shares_among(self.weights.of(task_type), awake)
         mean = sum(share * values[policy] for policy, share in shares.items())
-        gains = [(values[policy] - mean) / unit if policy in shares else 0.0 for policy in range(len(POLICIES))]
+        lead = [(values[policy] - mean) / unit if policy in shares else 0.0 for policy in range(len(POLICIES))]
+        gains = [min(max(gain, -MOST_GAIN), MOST_GAIN) for gain in lead]
         self.selection.note(task_type, gains)
 
     def records(self, cells: CellEvidence, task_type: str, names: Sequence[str]) -> list[float]:
