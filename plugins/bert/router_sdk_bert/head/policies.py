@@ -46,6 +46,8 @@ FEW = 9
 there are more, it is the linear posterior that tries them all."""
 CALM_PER_AGENT = 0.6
 """Variance of gains that is assumed for each agent: the more there are, the later gains say who learns best."""
+CALM_WHERE_SHOWN = 20.0
+"""The same at least where examples or labels speak for the classifier: a few outcomes are no match for them."""
 LABELS = 10
 """Labels of somebody else's decisions from which they show that."""
 HARDLY = 0.02
@@ -160,7 +162,10 @@ class Policies:
         self._trust()
 
     def _trust(self) -> None:
-        self.selection.trust(SHOWN if self._labels >= LABELS else self._said, self._calm)
+        said = SHOWN if self._labels >= LABELS else self._said
+        self.selection.trust(
+            said, max(self._calm, CALM_WHERE_SHOWN) if said[CLASSIFIER] >= SHOWN[CLASSIFIER] else self._calm
+        )
 
     def learn(self, row: Row, judge: Judge, stored: Stored = tuple) -> None:
         """Take in one revision: compare the policies on what is new, then teach them.
@@ -171,7 +176,11 @@ class Policies:
             stored: Earlier outcomes that are stored, oldest first, for a posterior that begins anew.
         """
         rewards = rewards_of(row)
-        if row.before is None and rewards and len(row.eligible) > 1:
+        if row.before is None and row.labelled and row.propensity is None:
+            # They compare nobody: where they come agent by agent, who learns at once would seem to know.
+            self._labels += 1.0
+            self._trust()
+        elif row.before is None and rewards and len(row.eligible) > 1:
             self._compare(row, judge)
         ridge = CLEAR if self.exclusive else NOISY
         if ridge != self.linear.ridge:  # Another kind of feedback than it was begun for.
@@ -191,10 +200,6 @@ class Policies:
             observed and acted not in together.rewards and np.array_equal(row.vector, together.vector)
         ):
             self._close(together)
-        if observed and row.labelled:  # They may come agent by agent, so that who learns at once would seem to know.
-            self._labels += 1.0
-            self._trust()
-            return
         if observed:
             self._observe(row, judge)
             return
