@@ -17,7 +17,7 @@ from router_sdk_bert.encoding.encoder import BATCH, embed, load_encoder, open_en
 from router_sdk_bert.encoding.sealed_folder import link_sealed
 from router_sdk_bert.finetuning.carried_state import BESIDE_ENCODER, OLD_FILE, CarriedState, carried_in
 from router_sdk_bert.head.estimates import proposal_of
-from router_sdk_bert.head.explanations import attribute_words, explain, lead_of
+from router_sdk_bert.head.explanations import StoredNames, attribute_words, explain, lead_of
 from router_sdk_bert.head.head import AnyHead, AnySnapshot, Head, make_head
 from router_sdk_bert.head.outcome_prediction import OutcomePredictor
 from router_sdk_bert.head.policies import Policies, PolicySnapshot
@@ -239,7 +239,9 @@ class BertStrategy(Strategy):
         count = self.settings.nearest_shown
         choice = published.policies.choose(estimate, vector, names, task.task_type)
         expected = partial(self.predictor.of, vector=vector)
-        evidence = partial(explain, published.snapshot, estimate, choice, expected, names, count)
+        snapshot = published.snapshot
+        stored = StoredNames(snapshot.ids, snapshot.texts, snapshot.codes)
+        evidence = partial(explain, stored, estimate, choice, expected, names, count)
         return proposal_of(estimate, choice, names, self.settings, evidence)
 
     def attribute(self, text: str, agents: Sequence[str], agent: str) -> list[tuple[str, float]]:

@@ -1,7 +1,9 @@
 """The strategy as a router sees it, on an encoder that needs no model."""
 
+import gc
 import logging
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -221,6 +223,16 @@ def test_novelty_makes_it_say_nobody_only_where_that_is_asked_for():
     strict = prepared(novelty_threshold=0.5)
     assert ask(strict, strange).no_agent_fits
     assert not ask(strict, "I was charged twice").no_agent_fits
+
+
+def test_a_decision_that_is_kept_keeps_no_snapshot_alive():
+    strategy = prepared()
+    kept = ask(strategy, "I was charged twice")
+    amounts = weakref.ref(strategy.head.snapshot.stored._amounts)
+    strategy.learn([make_example("billing", 1.0, task="send my invoice again")])
+    gc.collect()
+    assert amounts() is None
+    assert kept.evidence()["nearest"]
 
 
 def test_an_explanation_names_the_nearest_examples_and_what_to_expect():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from router_sdk_bert.head.rows import NOBODY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -18,8 +18,22 @@ if TYPE_CHECKING:
     from router_sdk_bert.head.snapshot import Snapshot
 
 
+class StoredNames(NamedTuple):
+    """What stored rows are called; all that an explanation keeps of a snapshot, since a caller may keep decisions.
+
+    Attributes:
+        ids: Decision of each stored outcome.
+        texts: What each prototype says.
+        codes: Code by name.
+    """
+
+    ids: Sequence[str]
+    texts: Sequence[str]
+    codes: Mapping[str | None, int]
+
+
 def explain(
-    snapshot: Snapshot | AnalyticSnapshot,
+    stored: StoredNames,
     estimate: Estimate,
     choice: Choice,
     expected: Callable[[str], dict[str, float]],
@@ -29,7 +43,7 @@ def explain(
     """Why: chances, what to expect of each agent, and the nearest stored examples.
 
     Args:
-        snapshot: What the estimate was made from.
+        stored: Names of what the estimate was made from.
         estimate: Of one task.
         choice: What the policies came to together.
         expected: What to expect of an agent on this task.
@@ -45,7 +59,7 @@ def explain(
         "novelty_limit": estimate.limit,
         "doubt": dict(zip(names, estimate.doubt.tolist(), strict=True)),
         "expected": {name: expected(name) for name in names},
-        "nearest": nearest_examples(snapshot, estimate, count),
+        "nearest": nearest_examples(stored, estimate, count),
     }
 
 
@@ -70,7 +84,7 @@ def lead_of(
     return lead
 
 
-def nearest_examples(snapshot: Snapshot | AnalyticSnapshot, estimate: Estimate, count: int) -> list[dict[str, Any]]:
+def nearest_examples(stored: StoredNames, estimate: Estimate, count: int) -> list[dict[str, Any]]:
     """The stored outcomes and stated examples nearest to a task, nearest first.
 
     A stored one is named by its decision, whose text the log holds; a stated one by its text.
@@ -78,13 +92,13 @@ def nearest_examples(snapshot: Snapshot | AnalyticSnapshot, estimate: Estimate, 
     found = estimate.neighbours
     if found is None:
         return []
-    name_of = {code: name for name, code in snapshot.codes.items()}
+    name_of = {code: name for name, code in stored.codes.items()}
     told = []
     for rank in range(min(count, len(found.cosines))):
-        stored = int(found.places[rank]) - len(snapshot.texts)
+        place = int(found.places[rank]) - len(stored.texts)
         right, wrong = int(found.facts.right[rank]), int(found.facts.wrong[rank])
         said: dict[str, Any] = {"similarity": round(float(found.cosines[rank]), 4)}
-        said |= {"text": snapshot.texts[stored]} if stored < 0 else {"decision_id": snapshot.ids[stored]}
+        said |= {"text": stored.texts[place]} if place < 0 else {"decision_id": stored.ids[place]}
         said["agent"] = name_of.get(right if right >= NOBODY else wrong)
         said["success"] = round(float(found.facts.credit[rank]), 4)
         told.append(said)
