@@ -50,8 +50,8 @@ class Choice(NamedTuple):
 
     Attributes:
         probabilities: Of each agent, summing to 1.
-        scores: Reward expected of each by the policy that has most of the mixture.
-        policy: Which that is.
+        scores: Reward expected of each, averaged over the policies as the mixture is.
+        policy: Which has most of the mixture.
         weights: Share of each policy.
     """
 

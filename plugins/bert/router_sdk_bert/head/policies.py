@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 POLICIES = ("classifier", "linear", "best_single")
 CLASSIFIER, LINEAR, BEST_SINGLE = 0, 1, 2
+ALONE = (1.0, 0.0, 0.0)
 COLD, DESCRIBED, SHOWN = (0.3, 0.3, 0.4), (0.6, 0.2, 0.2), (0.96, 0.03, 0.01)
 """What each is trusted with at first: where nothing is known, where agents are described, which only the classifier
 reads, and where examples or labels show what is theirs."""
@@ -84,14 +85,15 @@ class PolicySnapshot(NamedTuple):
             names: The agents in question.
             task_type: Of the task.
         """
-        weights = self.weights.of(task_type)
+        weights = self.weights.of(task_type) if self.linear is not None else ALONE  # the others know nothing yet
         leader = weights.index(max(weights))
-        mixed, scores = [0.0] * len(names), estimate.chances.tolist()
+        mixed, scores = [0.0] * len(names), [0.0] * len(names)
         total = sum(weight for weight in weights if weight >= HARDLY)
         for place, weight in enumerate(weights):
             if weight < HARDLY:
                 continue
             if place == CLASSIFIER:
+                means = estimate.chances.tolist()
                 shares = choice_probabilities(estimate.odds, estimate.doubt)
             else:
                 if place == LINEAR and self.linear is not None:
@@ -99,9 +101,9 @@ class PolicySnapshot(NamedTuple):
                 else:
                     means, widths = means_of(self.sums, names, task_type)
                 shares = shared_draw(means, widths)
-                if place == leader:
-                    scores = means
-            mixed = [old + weight / total * share for old, share in zip(mixed, shares, strict=True)]
+            part = weight / total
+            mixed = [old + part * share for old, share in zip(mixed, shares, strict=True)]
+            scores = [old + part * mean for old, mean in zip(scores, means, strict=True)]
         return Choice(mixed, scores, POLICIES[leader], dict(zip(POLICIES, weights, strict=True)))
 
 
