@@ -96,8 +96,6 @@ class LogWriter:
         self._starting = threading.RLock()
         self._busy = threading.RLock()  # held by who writes: the thread, or a caller alone; and around a fork
 
-    # -- callers
-
     def append(self, entries: Sequence[Entry]) -> None:
         """Return once every entry is on disk, all in one transaction.
 
@@ -234,6 +232,9 @@ class LogWriter:
         Whoever calls it while another one is at it, or after it was cut short, waits for the same.
         """
         if self._ended and self._closed:
+            self._ring()  # who was cut short may have woken nobody
+            if self._thread is not None and self._thread is not threading.current_thread():
+                self._thread.join(_PARTING_S)
             return
         self._closed = True
         promise: Promise[None] = Promise()
@@ -245,8 +246,6 @@ class LogWriter:
             self._refuse_the_rest()
         with suppress(RouterClosedError):  # somebody was faster
             promise.result()
-
-    # -- forks
 
     def before_fork(self) -> None:
         """Wait for the commit in hand, and close the connection."""
@@ -272,8 +271,6 @@ class LogWriter:
         """In a child: leave what waits, the locks and the connection to the parent, and start afresh."""
         self._committer.after_fork()
         self._start()
-
-    # -- the thread
 
     def _ring(self) -> None:
         """Let the thread look around, starting it at first use."""
@@ -397,4 +394,5 @@ class LogWriter:
         return written
 
 
+_PARTING_S = 1.0
 _CLOSED = "the store was closed; open a new router on it"

@@ -213,7 +213,8 @@ def interrupted_while_closing(path: str, turns: str, seed: str) -> None:
             router.close()
             signal.setitimer(signal.ITIMER_REAL, 0.0)
         router.close()
-        assert [one.name for one in threading.enumerate() if one.name.startswith("router-")] == []
+        left = [one.name for one in threading.enumerate() if one.name.startswith("router-")]
+        assert left == [], left
 
 
 def forking(path: str, turns: str, seed: str) -> None:
