@@ -276,7 +276,7 @@ class BertStrategy(Strategy):
             self.head.take(exclusive=self.policies.exclusive)
         else:
             self.policies.learn(row, self.head.judge)
-        self.policies.changed(self.head.learn(row))
+        self.policies.changed(self.head.learn(row), self.settings.kept_after_change)
 
     def remember(self, rows: Sequence[Row]) -> None:
         """Learn rows that stand in no log; nothing is published."""

@@ -38,7 +38,7 @@ class Learner:
     def learn(self, row):
         self.policies.learn(row, self.head.judge, self.head.memory.rewards)
         self.head.take(exclusive=self.policies.exclusive)
-        self.policies.changed(self.head.learn(row))
+        self.policies.changed(self.head.learn(row), self.head.config.kept_after_change)
 
     def shares(self, vector):
         estimate = self.head.judge(vector, NAMES)
@@ -180,6 +180,20 @@ def test_a_correction_leaves_what_the_last_word_alone_would_have():
     single.learn("x", [Reward("a", None, 1.0)])
     single.learn("x", [Reward("a", 1.0, 0.25)])
     assert single.sums["x"]["a"] == single.sums[""]["a"] == (1.0, 0.25)
+
+
+def test_of_a_changed_agent_no_more_is_kept_than_was_asked_for():
+    single, posterior, vector = BestSingle(), LinearPosterior(), clusters(1, seed=8)[0][0]
+    for _ in range(40):
+        single.learn("", [Reward("a", None, 1.0), Reward("b", None, 1.0)])
+        posterior.learn([Reward("a", None, 0.0), Reward("b", None, 0.0)], vector)
+    before = posterior.expected(["a", "b"], vector)
+    single.changed(["a"], 5.0)
+    posterior.changed(["a"], 5.0)
+    after = posterior.expected(["a", "b"], vector)
+    assert single.sums[""] == {"a": (5.0, 5.0), "b": (40.0, 40.0)}
+    assert before[0] < after[0]
+    assert after[1] == before[1]
 
 
 def test_requests_read_what_was_published_and_forgotten_agents_are_strangers():

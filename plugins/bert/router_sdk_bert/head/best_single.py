@@ -21,8 +21,6 @@ BORROWED = 10.0
 """Outcomes that an agent's mean over all task types is worth in that of one type, at most."""
 HOPE, HOPED = 0.5, 2.0
 """Reward hoped for before anything is known, and the outcomes that this is worth."""
-KEPT = 20.0
-"""Outcomes that all that is known of an agent counts for once it has changed."""
 
 Sums = tuple[float, float]
 """Outcomes, and the reward that came of them."""
@@ -51,10 +49,10 @@ class BestSingle:
             # New objects, so that a request that reads the old ones is not disturbed.
             self.sums = {**self.sums, kind: of_kind}
 
-    def changed(self, agents: Collection[str]) -> None:
-        """Let what is known of agents that turned out to have changed count for little."""
+    def changed(self, agents: Collection[str], kept: float) -> None:
+        """Let what is known of agents that turned out to have changed count for at most ``kept`` outcomes."""
         self.sums = {
-            kind: {agent: _faded(told) if agent in agents else told for agent, told in of_kind.items()}
+            kind: {agent: _faded(told, kept) if agent in agents else told for agent, told in of_kind.items()}
             for kind, of_kind in self.sums.items()
         }
 
@@ -107,7 +105,7 @@ def means_of(
     return means, widths
 
 
-def _faded(told: Sums) -> Sums:
+def _faded(told: Sums, kept: float) -> Sums:
     count, earned = told
-    share = min(1.0, KEPT / max(count, 1.0))
+    share = min(1.0, kept / max(count, 1.0))
     return share * count, share * earned

@@ -29,8 +29,6 @@ NOISE, NOISE_MASS = 0.6, 5.0
 """Guess of a reward's standard deviation around its mean, and the outcomes that it is worth."""
 EXPLORATION = 0.5
 """Standard deviations that doubt is worth."""
-KEPT = 20.0
-"""Outcomes that all that is known of an agent counts for once it has changed."""
 MOST_BYTES = 152_000_000
 """What the covariances may take: those of 128 agents over vectors of 384."""
 SHORT_LIST, BOUND = 16, 2.0
@@ -136,14 +134,14 @@ class LinearPosterior:
         found, rows = posterior.expected(self._features(posterior, vector)), posterior.rows
         return [found[rows[name]] if name in rows else HOPE for name in names]
 
-    def changed(self, agents: Collection[str]) -> None:
-        """Let what is known of agents that turned out to have changed count for little."""
+    def changed(self, agents: Collection[str], kept: float) -> None:
+        """Let what is known of agents that turned out to have changed count for at most ``kept`` outcomes."""
         posterior = self.posterior
         for agent in agents:
             if posterior is not None and agent in posterior.rows:
                 row = posterior.rows[agent]
                 self._touched.add(row)
-                posterior.fade([agent], min(1.0, KEPT / max(posterior.count[row], 1.0)))
+                posterior.fade([agent], min(1.0, kept / max(posterior.count[row], 1.0)))
 
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""

@@ -261,11 +261,11 @@ class Policies:
         told = [Reward(name, None, 0.0) for _, name in likely[:OTHERS]]
         self.linear.learn(told, row.vector, OTHERS_WEIGHT * success)
 
-    def changed(self, agents: Collection[str]) -> None:
-        """Agents turned out to have changed."""
+    def changed(self, agents: Collection[str], kept: float) -> None:
+        """Agents turned out to have changed: what is known of each is to count for at most ``kept`` outcomes."""
         if agents:
-            self.linear.changed(agents)
-            self.best_single.changed(agents)
+            self.linear.changed(agents, kept)
+            self.best_single.changed(agents, kept)
 
     def forget_agents(self, names: Collection[str]) -> None:
         """Drop what was learnt of these agents."""
