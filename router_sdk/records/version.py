@@ -28,6 +28,7 @@ class ModelVersion:
         data_hash: Equal for versions that were fitted on the same examples.
         pruned_at: When its files were given up, in seconds since the epoch; None while they are there.
         aliases: ``"champion"`` where it serves, and ``"pinned"`` where a person said so.
+        trigger: Why its fit was begun, once the fit has ended; None where the log does not say.
     """
 
     strategy: str
@@ -46,6 +47,7 @@ class ModelVersion:
     data_hash: str | None = None
     pruned_at: float | None = None
     aliases: tuple[str, ...] = ()
+    trigger: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The version as JSON values."""

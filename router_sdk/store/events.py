@@ -133,6 +133,66 @@ def learning_totals(connection: sqlite3.Connection) -> dict[str, float]:
     }
 
 
+# -- fits
+
+
+class LastFit(NamedTuple):
+    """The newest attempt to fit.
+
+    Attributes:
+        number: Its id among the learning events; 0 if there was none.
+        cursor: Position in the log that it reached.
+        at: When it ended, in seconds since the epoch; None if there was none.
+    """
+
+    number: int
+    cursor: int
+    at: float | None
+
+
+def last_fit(connection: sqlite3.Connection, strategy: str, after: int = 0) -> tuple[LastFit, int]:
+    """A strategy's newest attempt among the learning events after one, and the newest event of all."""
+    (newest,) = connection.execute("SELECT ifnull(max(id), 0) FROM learning_events").fetchone()
+    query = """SELECT id, cursor, at FROM learning_events WHERE id > ? AND strategy = ? AND type = 'fit'
+               ORDER BY id DESC LIMIT 1"""
+    row = connection.execute(query, (after, strategy)).fetchone()
+    return (LastFit(*row) if row else LastFit(0, 0, None)), newest
+
+
+def fresh_examples(connection: sqlite3.Connection, cursor: int, most: int, min_quality: float | None = None) -> int:
+    """Decisions with an outcome after ``cursor``, counted up to ``most``.
+
+    With ``min_quality`` those of the next ``most`` outcomes whose quality is at least that.
+    """
+    given: list[float] = [cursor, most]
+    query = "SELECT count(*) FROM (SELECT DISTINCT decision_id FROM outcomes WHERE seq > ? LIMIT ?)"
+    if min_quality is not None:
+        query = """SELECT count(DISTINCT decision_id) FROM (
+                   SELECT decision_id, quality FROM outcomes WHERE seq > ? ORDER BY seq LIMIT ?) WHERE quality >= ?"""
+        given.append(min_quality)
+    count: int = connection.execute(query, given).fetchone()[0]
+    return count
+
+
+def why_begun(connection: sqlite3.Connection, strategy: str) -> dict[int, str]:
+    """Why the fit of each of a strategy's versions was begun, as far as the log says."""
+    query = """SELECT model_version, reason FROM learning_events
+               WHERE strategy = ? AND type = 'fit' AND model_version IS NOT NULL AND reason IS NOT NULL"""
+    return dict(connection.execute(query, (strategy,)).fetchall())
+
+
+def fit_events(connection: sqlite3.Connection, strategy: str, after: int = 0, limit: int = -1) -> list[dict[str, Any]]:
+    """A strategy's attempts to fit among the learning events after one, newest first, each with its ``id``."""
+    query = f"""SELECT id, {", ".join(_EVENTS)} FROM learning_events
+                WHERE id > ? AND strategy = ? AND type = 'fit' ORDER BY id DESC LIMIT ?"""
+    return [
+        dict(zip(("id", *_EVENTS), row, strict=True)) for row in connection.execute(query, (after, strategy, limit))
+    ]
+
+
+# -- refusals
+
+
 class Refusal(NamedTuple):
     """What a fold cannot learn from: its fingerprint and name, the decision, the position, and why."""
 

@@ -13,6 +13,7 @@ from router_sdk.records import Agent, ModelVersion
 from router_sdk.records.fields import MAX_COST_USD, MAX_LATENCY_MS
 from router_sdk.store.context import NEWCOMERS
 from router_sdk.store.coordination import add_intent, finish_intent
+from router_sdk.store.events import why_begun
 
 if TYPE_CHECKING:
     import sqlite3
@@ -134,6 +135,7 @@ def versions(connection: sqlite3.Connection, strategy: str) -> list[ModelVersion
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM model_versions WHERE strategy = ? ORDER BY version", (strategy,)
     ).fetchall()
+    begun = why_begun(connection, strategy)
     found = []
     for row in rows:
         fields = dict(zip(_COLUMNS.split(", "), row, strict=True))
@@ -144,7 +146,7 @@ def versions(connection: sqlite3.Connection, strategy: str) -> list[ModelVersion
         aliases: tuple[str, ...] = ()
         if fields["version"] == serving.version:
             aliases = (CHAMPION, PINNED) if serving.pinned else (CHAMPION,)
-        found.append(ModelVersion(**fields, aliases=aliases))
+        found.append(ModelVersion(**fields, aliases=aliases, trigger=begun.get(fields["version"])))
     return found
 
 
@@ -262,19 +264,29 @@ def prune_versions(writer: LogWriter, strategy: str, keep: int, keep_s: float | 
 ROLLBACK = "rollback"
 """How the reason of a rollback begins."""
 
-
-def fits_since(connection: sqlite3.Connection, strategy: str) -> tuple[int, float | None]:
-    """Position in the log that the newest attempt to fit reached, and when it was; (0, None) if there was none."""
-    query = "SELECT cursor, at FROM learning_events WHERE strategy = ? AND type = 'fit' ORDER BY id DESC LIMIT 1"
-    row = connection.execute(query, (strategy,)).fetchone()
-    return (row[0], row[1]) if row else (0, None)
+ROLLBACK_BY_ITSELF = "rollback by itself"
+"""How the reason of one begins that no person asked for."""
 
 
-def fresh_examples(connection: sqlite3.Connection, cursor: int, most: int) -> int:
-    """Decisions with an outcome after ``cursor``, counted up to ``most``."""
-    query = "SELECT count(*) FROM (SELECT DISTINCT decision_id FROM outcomes WHERE seq > ? LIMIT ?)"
-    count: int = connection.execute(query, (cursor, most)).fetchone()[0]
-    return count
+def rollbacks_in_a_row(history: Sequence[Champion]) -> int:
+    """Versions that were rolled back by themselves, one after the other, until now.
+
+    One that was followed by another without that has held, and what a person chose begins anew.
+
+    Args:
+        history: Newest first.
+    """
+    found = promoted = 0
+    for entry in history:
+        if entry.reason.startswith(ROLLBACK_BY_ITSELF):
+            found, promoted = found + 1, 0
+        elif entry.pinned or entry.reason.endswith("by hand"):
+            break
+        else:
+            promoted += 1
+            if promoted == 2:
+                break
+    return found
 
 
 def move_version(writer: LogWriter, version: ModelVersion, folder: str) -> None:

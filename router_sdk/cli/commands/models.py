@@ -28,7 +28,8 @@ from router_sdk.cli.tables import NOTHING, note, share, table, visible, word
 from router_sdk.errors import FitError, InvalidInputError, UnknownVersionError
 from router_sdk.evaluation.fit_page import render_fit_report
 from router_sdk.private_files import may_be_written
-from router_sdk.training.trainer import not_trainable, trainable
+from router_sdk.training.trainer import not_trainable
+from router_sdk.training.triggering import trainable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
