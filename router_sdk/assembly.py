@@ -224,6 +224,7 @@ class Assembly:
             "epsilon": self.chain.epsilon,
             "learner": self.learner.status(),
             "fit": None if self.trainer.fit is None else self.trainer.fit.to_dict(),
+            "models": self.models.status(),
             "upkeep": self.upkeep.status(),
         }
 

@@ -6,8 +6,8 @@ process first hears of it: it is as old as the log's time says, but never of the
 look at which it was not there yet. From then on the monotonic clock counts.
 
 So in a process that goes on, no leap of the clock shortens or lengthens a cooldown. After a restart with the clock set
-back it lasts at most once more as long as it is; with the clock set forward it may be over at once, and what keeps a fit
-from being repeated then is that triggers ask for examples that no attempt has seen.
+back it lasts at most once more as long as it is; with the clock set forward it may be over at once, and what keeps a
+fit from being repeated then is that triggers ask for examples that no attempt has seen.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from router_sdk.store.tail import LogTail
+from router_sdk.store.transaction import HEAD
 from router_sdk.triggers import WINDOW, Answered, Heard
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ _LOOK_S = 2.0
 _POSITIONS = 8 * WINDOW
 """Newest positions of the log that are read: of each decision there are two or more."""
 _PIECE = 512
+
+Said = tuple[str, Heard | None]
+"""What was last heard of a decision; None where its outcome was taken back."""
 
 _ANSWERS = """SELECT seq, at, confidence FROM decisions WHERE source = 'routed' AND confidence IS NOT NULL
               ORDER BY seq DESC LIMIT ?"""
@@ -51,10 +55,11 @@ class Lately:
             now: Look, although it was looked two seconds ago.
         """
         if now or self._outcomes is None or self._monotonic() - self._outcomes[0] >= _LOOK_S:
-            upto, heard = self._known
-            heard = dict(heard)
-            while (piece := self._reader.query(partial(self._next, upto))) is not None:
-                upto, found = piece
+            upto, heard = self._known[0], dict(self._known[1])
+            head: int = self._reader.query(lambda connection: connection.execute(HEAD).fetchone()[0])
+            upto = max(upto, head - _POSITIONS)
+            while upto < head:  # in pieces: others ask the log in between
+                upto, found = self._reader.query(partial(self._next, upto, head))
                 for decision_id, one in found:
                     heard.pop(decision_id, None)
                     if one is not None:
@@ -72,21 +77,15 @@ class Lately:
             self._answers = self._monotonic(), tuple(Answered(*row) for row in reversed(rows))
         return self._answers[1]
 
-    def _next(self, upto: int, connection: sqlite3.Connection) -> tuple[int, list[tuple[str, Heard | None]]] | None:
-        """The next piece of the log, None at its end; others may ask the log in between."""
-        tail = LogTail(connection, self._reward)
-        head = tail.head()
-        cursor = max(upto, head - _POSITIONS)
-        if cursor >= head:
-            return None
-        batch = tail.read(cursor, head, _PIECE)
-        return batch.upto, list(_heard(batch))
+    def _next(self, upto: int, head: int, connection: sqlite3.Connection) -> tuple[int, list[Said]]:
+        batch = LogTail(connection, self._reward).read(upto, head, _PIECE)
+        return batch.upto, _heard(batch)
 
 
-def _heard(batch: Batch) -> list[tuple[str, Heard | None]]:
-    """What a piece of the log says, by decision; None of one whose outcome was taken back."""
+def _heard(batch: Batch) -> list[Said]:
+    """What a piece of the log says."""
     columns = batch.columns
-    found: list[tuple[str, Heard | None]] = []
+    found: list[Said] = []
     rows = zip(
         columns.decision_id, columns.seq, columns.at, columns.agent, columns.reward, columns.success, strict=True
     )

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from router_sdk.errors import InvalidInputError
 from router_sdk.exchange.observations import observations, paired
 from router_sdk.store import Store
+from router_sdk.training.promoting import BY_HAND
+from router_sdk.training.triggering import TriggerCheck, trainable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from router_sdk.recording import Observation, Recorder
     from router_sdk.records import ModelVersion, Task, TaskLike
     from router_sdk.routing.chain import Chain
+    from router_sdk.store.registry import Champion
     from router_sdk.training.fit import Fit
     from router_sdk.training.promoting import Promoter
     from router_sdk.training.registry import Registry
@@ -63,12 +66,15 @@ class Models:
 
     # -- fits
 
-    def retrain(self, strategy: str | None = None, /, *, wait: bool = False, **settings: Any) -> Fit:
+    def retrain(
+        self, strategy: str | None = None, /, *, wait: bool = False, reason: str = BY_HAND, **settings: Any
+    ) -> Fit:
         """Fit a new version in the background; it serves once it has passed the gate.
 
         Args:
             strategy: Which; None takes the first in the chain that has a fit.
             wait: Return when the fit has ended.
+            reason: Why, for the history.
             **settings: What of its configuration to override, such as ``epochs``, ``learning_rate``, ``batch_size``.
 
         Returns:
@@ -80,7 +86,7 @@ class Models:
             FitError: if another fit is running, or with ``wait`` if it failed.
         """
         self._flush()
-        fit = self._trainer.retrain(strategy, settings)
+        fit = self._trainer.retrain(strategy, settings, reason=reason)
         return fit.wait() if wait else fit
 
     def pretrain(
@@ -111,7 +117,7 @@ class Models:
         if not observed:
             raise InvalidInputError("pretrain: there is no example to learn from")
         source = partial(write_examples, observed=observed, recorder=self._recorder, vectors=self._vectors)
-        fit = self._trainer.retrain(strategy, settings, source)
+        fit = self._trainer.retrain(strategy, settings, source, "pre-training")
         return fit.wait() if wait else fit
 
     def tune_thresholds(self, *, cost_of_handing_on: float = 0.0, newest: int = 5_000) -> list[Threshold]:
@@ -138,6 +144,55 @@ class Models:
     def newest_fit(self) -> Fit | None:
         """The fit that was started last in this process, running or ended."""
         return self._trainer.fit
+
+    # -- when
+
+    def check_triggers(self, strategy: str | None = None) -> list[TriggerCheck]:
+        """What each trigger measures now, from which value it is time, and why not yet.
+
+        Args:
+            strategy: Of which; None checks all in the chain that have a fit.
+
+        Raises:
+            UnknownStrategyError: if the chain has none of that name.
+        """
+        stages = self._chain.stages if strategy is None else [self._chain.stage(strategy)]
+        return [self._trainer.triggering.check(stage) for stage in stages if trainable(stage.strategy)]
+
+    def fits(self, strategy: str, *, after: int = 0, limit: int = 20) -> list[dict[str, Any]]:
+        """Attempts to fit that have ended, newest first, by any process on the log.
+
+        Args:
+            strategy: Whose.
+            after: Those that came after the one with this ``id``.
+            limit: The most.
+
+        Returns:
+            Of each ``id, at, status`` (``succeeded``, ``refused``, ``failed`` or ``stopped``), ``reason`` (why it was
+            begun), ``error`` (what became of it, where it did not come to serve), ``model_version``, ``samples``,
+            ``metrics_before`` and ``metrics_after`` on the held-out examples, and ``duration_ms``.
+        """
+        return self._registry.fits(strategy, after, limit)
+
+    def history(self, strategy: str, *, limit: int = 20) -> list[Champion]:
+        """What served when, who moved it and why, newest first."""
+        return self._registry.history(strategy, limit)
+
+    def status(self) -> list[dict[str, Any]]:
+        """Of each strategy that has a fit: what serves since when and why, what was refused last, and the triggers."""
+        told = []
+        for check in self.check_triggers():
+            served = self._registry.champion(check.strategy)
+            refused = next((one for one in self.fits(check.strategy, limit=100) if one["status"] == "refused"), None)
+            told.append(
+                {
+                    "strategy": check.strategy,
+                    "serving": served._asdict() if served.token else None,
+                    "refused": refused,
+                    "triggers": check.to_dict(),
+                }
+            )
+        return told
 
     # -- versions
 
@@ -184,7 +239,7 @@ class Models:
     # -- which one serves
 
     def promote(
-        self, strategy: str, version: int, *, reason: str = "by hand", force: bool = False, pin: bool = True
+        self, strategy: str, version: int, *, reason: str = BY_HAND, force: bool = False, pin: bool = True
     ) -> ModelVersion:
         """Let a version serve, between two requests, until a person says otherwise.
 

@@ -26,6 +26,7 @@ from router_sdk.store.artifacts import (
     strangers,
     write_artifact,
 )
+from router_sdk.store.events import fit_events
 from router_sdk.store.identity import new_id
 from router_sdk.store.registry import (
     Champion,
@@ -106,6 +107,14 @@ class Registry:
     def champion(self, strategy: str) -> Champion:
         """What serves, by the log."""
         return self._store.reader.query(lambda connection: champion(connection, strategy))
+
+    def history(self, strategy: str, limit: int) -> list[Champion]:
+        """What served when and why, newest first."""
+        return self._store.reader.query(lambda connection: champions(connection, strategy, limit))
+
+    def fits(self, strategy: str, after: int, limit: int) -> list[dict[str, Any]]:
+        """Attempts to fit, newest first, see ``Router.models.fits``."""
+        return self._store.reader.query(lambda connection: fit_events(connection, strategy, after, limit))
 
     def previous(self, strategy: str, number: int | None) -> int | None:
         """What served when a version first came; None stands for what was never fitted.
