@@ -207,8 +207,8 @@ class ExampleCount(Measured):
     def reading(self, activity: Activity) -> Reading:
         """How many there are."""
         needed = self.interval * activity.patience
-        due = f"{activity.counted} {self._which}" if activity.counted >= needed else None
-        not_yet = f"{needed - activity.counted} more {self._which} to come"
+        due = f"{activity.counted:,} {self._which}" if activity.counted >= needed else None
+        not_yet = f"{needed - activity.counted:,} more {self._which} to come"
         return self.said(activity, activity.counted, needed, due, not_yet, "examples")
 
 

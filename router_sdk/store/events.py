@@ -159,19 +159,35 @@ def last_fit(connection: sqlite3.Connection, strategy: str, after: int = 0) -> t
     return (LastFit(*row) if row else LastFit(0, 0, None)), newest
 
 
-def fresh_examples(connection: sqlite3.Connection, cursor: int, most: int, min_quality: float | None = None) -> int:
-    """Decisions with an outcome after ``cursor``, counted up to ``most``.
+class Fresh(NamedTuple):
+    """Decisions of which something was heard after a position in the log.
 
-    With ``min_quality`` those of the next ``most`` outcomes whose quality is at least that.
+    Attributes:
+        cursor: That position.
+        upto: Up to where they are counted.
+        heard: How many.
+        good: How many of them with a quality of at least what was asked for; all, where nothing was.
     """
-    given: list[float] = [cursor, most]
-    query = "SELECT count(*) FROM (SELECT DISTINCT decision_id FROM outcomes WHERE seq > ? LIMIT ?)"
-    if min_quality is not None:
-        query = """SELECT count(DISTINCT decision_id) FROM (
-                   SELECT decision_id, quality FROM outcomes WHERE seq > ? ORDER BY seq LIMIT ?) WHERE quality >= ?"""
-        given.append(min_quality)
-    count: int = connection.execute(query, given).fetchone()[0]
-    return count
+
+    cursor: int
+    upto: int
+    heard: int
+    good: int
+
+
+def fresh_examples(connection: sqlite3.Connection, known: Fresh, most: int, min_quality: float | None = None) -> Fresh:
+    """Go on counting, over at most so many outcomes; each decision counts once."""
+    query = """
+        SELECT ifnull(max(seq), :upto), ifnull(sum(first), 0), ifnull(sum(first_good), 0) FROM (
+            SELECT seq, NOT EXISTS (SELECT 1 FROM outcomes p
+                WHERE p.decision_id = o.decision_id AND p.seq > :cursor AND p.seq < o.seq) AS first,
+            quality >= :least AND NOT EXISTS (SELECT 1 FROM outcomes p
+                WHERE p.decision_id = o.decision_id AND p.seq > :cursor AND p.seq < o.seq AND p.quality >= :least
+            ) AS first_good
+            FROM outcomes o WHERE seq > :upto ORDER BY seq LIMIT :most)"""
+    given = {"cursor": known.cursor, "upto": known.upto, "least": min_quality, "most": most}
+    upto, heard, good = connection.execute(query, given).fetchone()
+    return Fresh(known.cursor, upto, known.heard + heard, known.good + (heard if min_quality is None else good))
 
 
 def why_begun(connection: sqlite3.Connection, strategy: str) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""What came of the newest decisions, kept up to date a few events at a time: what triggers measure."""
+"""What came of the newest decisions, and how many are fresh, kept up to date a few events at a time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from router_sdk.store.events import Fresh, fresh_examples
 from router_sdk.store.tail import LogTail
 from router_sdk.store.transaction import HEAD
 from router_sdk.triggers import WINDOW, Answered, Heard
@@ -23,6 +24,8 @@ _LOOK_S = 2.0
 _POSITIONS = 8 * WINDOW
 """Newest positions of the log that are read: of each decision there are two or more."""
 _PIECE = 512
+_COUNTED = 10_000
+"""Outcomes that are counted at one look: of a long log that was never fitted from, the next look counts more."""
 
 Said = tuple[str, Heard | None]
 """What was last heard of a decision; None where its outcome was taken back."""
@@ -44,6 +47,7 @@ class Lately:
         self, reader: LogReader, reward: RewardFunction, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._reader, self._reward, self._monotonic = reader, reward, monotonic
+        self._fresh: dict[str, Fresh] = {}
         self._known: tuple[int, dict[str, Heard]] = (0, {})
         self._outcomes: tuple[float, tuple[Heard, ...]] | None = None
         self._answers: tuple[float, tuple[Answered, ...]] | None = None
@@ -69,6 +73,14 @@ class Lately:
             self._known = upto, heard
             self._outcomes = self._monotonic(), tuple(heard.values())
         return self._outcomes[1]
+
+    def fresh(self, strategy: str, cursor: int, min_quality: float | None) -> Fresh:
+        """How many decisions are fresh to a strategy whose last attempt to fit reached a position."""
+        known = self._fresh.get(strategy)
+        start = Fresh(cursor, cursor, 0, 0) if known is None or known.cursor != cursor else known
+        found = self._reader.query(lambda connection: fresh_examples(connection, start, _COUNTED, min_quality))
+        self._fresh[strategy] = found
+        return found
 
     def answers(self, *, now: bool = False) -> tuple[Answered, ...]:
         """The newest routed decisions, oldest first, at most ``WINDOW``."""

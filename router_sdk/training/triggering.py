@@ -13,12 +13,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.errors import FAULTS, InvalidConfigError, let_end
-from router_sdk.store.events import fresh_examples
 from router_sdk.store.registry import champions, rollbacks_in_a_row
 from router_sdk.strategy import Strategy
 from router_sdk.training.cooldown import Cooldown, Tried
 from router_sdk.training.lately import Lately
-from router_sdk.training.window_triggers import Drift, ErrorRate, LowConfidence, NegativeFeedback, QualityDrop
+from router_sdk.training.window_triggers import Drift, ErrorRate, LowConfidence, NegativeFeedback, QualityDrop, Windowed
 from router_sdk.triggers import Activity, ExampleCount, Manual, Reading, Schedule, Trigger
 
 if TYPE_CHECKING:
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from router_sdk.routing.chain import Chain, Stage
     from router_sdk.training.fit import FitServices
 
-_MOST_FRESH = 10_000
-"""Up to which number fresh examples are counted, or up to the next fit, where that is more."""
 _HISTORY = 64
 """Newest entries of the alias's history that are looked through for rollbacks."""
 _REPORTS_S = 10.0
@@ -112,6 +109,7 @@ class Triggering:
         self._lately = Lately(self._reader, services.reward, monotonic)
         self._triggers = chosen(self._config, services.plugins.triggers)
         self._failed: set[str] = set()
+        self._read: dict[tuple[str, str], tuple[tuple[Any, ...], Reading]] = {}
         self._reports: tuple[float, dict[str, float], Counter[str]] | None = None
         self._changed_before: dict[str, tuple[int, Counter[str]]] = {}
         config = self._config
@@ -165,9 +163,19 @@ class Triggering:
         return Reading("cooldown", False, f"cooldown: {needed - since:,.0f} s to go{rolled}", since, needed, "s")
 
     def _ask(self, activity: Activity) -> Callable[[Trigger], Reading]:
+        """Asks a trigger; one that goes through a window only where there is something new in it."""
+
         def ask(trigger: Trigger) -> Reading:
+            seen = (activity.outcomes, activity.upto, activity.patience, activity.changes)
+            key = (activity.strategy, trigger.name)
             try:
-                return trigger.reading(activity)
+                if not isinstance(trigger, Windowed):
+                    return trigger.reading(activity)
+                before, reading = self._read.get(key, (None, None))
+                if reading is None or before is None or before[0] is not seen[0] or before[1:] != seen[1:]:
+                    reading = trigger.reading(activity)
+                    self._read[key] = seen, reading
+                return reading
             except FAULTS as error:
                 let_end(error)
                 if trigger.name not in self._failed:  # about once a second
@@ -207,10 +215,8 @@ class Triggering:
     # -- what triggers are told
 
     def _activity(self, stage: Stage, tried: Tried, *, now: bool = False) -> Activity:
-        query, config = self._reader.query, self._config
-        most = max(_MOST_FRESH, config.retrain_interval)
-        fresh = query(lambda connection: fresh_examples(connection, tried.cursor, most))
-        quality = config.triggers.min_quality_score
+        fresh = self._lately.fresh(stage.name, tried.cursor, self._config.triggers.min_quality_score)
+        history = self._reader.query(lambda connection: champions(connection, stage.name, _HISTORY))
         statistics = self._performance.statistics()
         score, rate = statistics["current_model_score"], statistics["improvement_rate"]
         lifetime, changes = self._known()
@@ -221,15 +227,13 @@ class Triggering:
         return Activity(
             strategy=stage.name,
             examples=statistics["total_examples"],
-            fresh=fresh,
+            fresh=fresh.heard,
             model_version=stage.model_version,
             recent_reward=score,
             earlier_reward=None if rate is None else score / (1.0 + rate),
             seconds_since_fit=tried.seconds,
-            counted=fresh
-            if quality is None
-            else query(lambda connection: fresh_examples(connection, tried.cursor, most, quality)),
-            rollbacks=rollbacks_in_a_row(query(lambda connection: champions(connection, stage.name, _HISTORY))),
+            counted=fresh.good,
+            rollbacks=rollbacks_in_a_row(history),
             upto=tried.cursor,
             now=self._wall(),
             outcomes=self._lately.outcomes(now=now),

@@ -10,7 +10,7 @@ from router_sdk.errors import ChampionMovedError
 from router_sdk.records import ModelVersion
 from router_sdk.store import registry as registry
 from router_sdk.store.coordination import add_intent, pending_intents
-from router_sdk.store.events import LearningEvent, fresh_examples, last_fit, write_learning_events
+from router_sdk.store.events import Fresh, LearningEvent, fresh_examples, last_fit, write_learning_events
 from router_sdk.store.registry import (
     NEVER,
     Champion,
@@ -261,15 +261,22 @@ def test_where_a_fit_was_tried_last(log, monkeypatch):
     assert ask(log, last_fit, "s", 2) == ((0, 0, None), 4)  # nothing newer
 
 
-def test_decisions_with_something_new_are_counted_once_and_up_to_a_number(log):
+def test_decisions_with_something_new_are_counted_once_wherever_the_count_is_cut(log):
     decisions = [log.decide() for _ in range(3)]  # 1, 2, 3
-    for decision in (*decisions, decisions[0]):  # 4, 5, 6, 7
-        log.tell(decision, quality=0.5)
-    assert [ask(log, fresh_examples, cursor, 10) for cursor in range(3, 8)] == [3, 3, 2, 1, 0]
-    assert [ask(log, fresh_examples, 0, most) for most in (1, 2, 3, 4)] == [1, 2, 3, 3]
-    log.tell(decisions[1], quality=0.9)
-    assert [ask(log, fresh_examples, 0, 10, least) for least in (0.4, 0.5, 0.9, 1.0)] == [3, 3, 1, 0]
-    assert ask(log, fresh_examples, 0, 4, 0.9) == 0  # the good one is the fifth
+    for place, quality in ((0, 0.5), (1, 0.9), (2, 0.5), (0, 0.9), (1, 0.9)):  # 4 to 8
+        log.tell(decisions[place], quality=quality)
+
+    def count(cursor, most, least=None):
+        known, steps = Fresh(cursor, cursor, 0, 0), 0
+        while (further := ask(log, fresh_examples, known, most, least)) != known:
+            known, steps = further, steps + 1
+        assert steps <= 1 + 5 // most
+        return known
+
+    for most in (1, 2, 3, 10):
+        assert [count(cursor, most).heard for cursor in range(3, 9)] == [3, 3, 3, 2, 1, 0]
+        assert count(3, most) == (3, 8, 3, 3)
+        assert [count(3, most, least).good for least in (0.4, 0.9, 1.0)] == [3, 2, 0]
 
 
 def entry(reason, *, pinned=False, token=0):
