@@ -35,7 +35,7 @@ from router_sdk.routing.decide import Decider
 from router_sdk.routing.pooling import TAKEOVER, Tenants
 from router_sdk.routing.strategies import StrategySpec, Workshop
 from router_sdk.store import Store
-from router_sdk.store.registry import newest_agent
+from router_sdk.store.agents import newest_agent
 from router_sdk.strategy import Strategy
 from router_sdk.training.fit import FitServices
 from router_sdk.training.models import Models
