@@ -20,6 +20,12 @@ CHAMPION = "champion"
 """Alias of the version that serves."""
 PINNED = "pinned"
 """Alias of a champion that a person chose: nothing but a person changes it."""
+QUARANTINED = "quarantined"
+"""Alias of a version that was rolled back by itself: nothing but a person lets it serve again."""
+ROLLBACK = "rollback"
+"""How the reason of a rollback begins."""
+ROLLBACK_BY_ITSELF = f"{ROLLBACK} by itself"
+"""And of one that no person asked for."""
 
 _COLUMNS = (
     "strategy, version, at, kind, parent, upto, samples, passed, reason, folder, settings, metrics, fine_tuned, "
@@ -36,6 +42,7 @@ class Champion(NamedTuple):
         token: Position in the history: a later one fences off an earlier one.
         at: When, in seconds since the epoch.
         reason: Why.
+        seq: Position in the log from which on it served; None where an earlier release noted it.
     """
 
     version: int | None
@@ -43,6 +50,7 @@ class Champion(NamedTuple):
     token: int
     at: float
     reason: str
+    seq: int | None = None
 
 
 NEVER = Champion(None, False, 0, 0.0, "nothing was ever promoted")
@@ -126,7 +134,7 @@ def forgotten_after(connection: sqlite3.Connection, position: int) -> dict[int, 
 
 def versions(connection: sqlite3.Connection, strategy: str) -> list[ModelVersion]:
     """A strategy's versions, oldest first."""
-    serving = champion(connection, strategy)
+    serving, set_aside = champion(connection, strategy), quarantined(connection, strategy)
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM model_versions WHERE strategy = ? ORDER BY version", (strategy,)
     ).fetchall()
@@ -140,6 +148,8 @@ def versions(connection: sqlite3.Connection, strategy: str) -> list[ModelVersion
         aliases: tuple[str, ...] = ()
         if fields["version"] == serving.version:
             aliases = (CHAMPION, PINNED) if serving.pinned else (CHAMPION,)
+        elif fields["version"] in set_aside:
+            aliases = (QUARANTINED,)
         found.append(ModelVersion(**fields, aliases=aliases))
     return found
 
@@ -153,8 +163,11 @@ def set_champion(
     pinned: bool,
     after: int | None = None,
     intent: int | None = None,
+    quarantine: int | None = None,
 ) -> int:
     """Note that a version serves from now on, None for what was never fitted; return the history's token.
+
+    A version that was in quarantine is not any more.
 
     Args:
         writer: The log.
@@ -164,19 +177,24 @@ def set_champion(
         pinned: Whether nothing but a person may change it.
         after: The token that must still be the strategy's newest; None asks nobody.
         intent: What this fulfils.
+        quarantine: A version that is in quarantine from now on, for the same reason.
 
     Raises:
         ChampionMovedError: if somebody else moved the alias since.
     """
+    query = "INSERT INTO alias_history (strategy, alias, version, at, reason, held, seq) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
     def work(connection: sqlite3.Connection, seq: int) -> int | None:
         if intent is not None:
             finish_intent(connection, intent)
         if after is not None and champion(connection, strategy).token != after:
             return None
-        row = (strategy, CHAMPION, version, time.time(), reason, int(pinned))
-        query = "INSERT INTO alias_history (strategy, alias, version, at, reason, held) VALUES (?, ?, ?, ?, ?, ?)"
-        return connection.execute(query, row).lastrowid
+        at = time.time()
+        if quarantine is not None:
+            connection.execute(query, (strategy, QUARANTINED, quarantine, at, reason, 1, seq))
+        if version in quarantined(connection, strategy):
+            connection.execute(query, (strategy, QUARANTINED, version, at, reason, 0, seq))
+        return connection.execute(query, (strategy, CHAMPION, version, at, reason, int(pinned), seq)).lastrowid
 
     token = writer.transact(work)
     if token is None:
@@ -194,10 +212,18 @@ def champion(connection: sqlite3.Connection, strategy: str) -> Champion:
 
 def champions(connection: sqlite3.Connection, strategy: str, limit: int = -1) -> list[Champion]:
     """What served, newest first."""
-    query = """SELECT version, held, token, at, reason FROM alias_history WHERE strategy = ? AND alias = ?
+    query = """SELECT version, held, token, at, reason, seq FROM alias_history WHERE strategy = ? AND alias = ?
                ORDER BY token DESC LIMIT ?"""
     rows = connection.execute(query, (strategy, CHAMPION, limit))
-    return [Champion(version, bool(pinned), token, at, reason) for version, pinned, token, at, reason in rows]
+    return [Champion(version, bool(pinned), *rest) for version, pinned, *rest in rows]
+
+
+def quarantined(connection: sqlite3.Connection, strategy: str) -> dict[int, str]:
+    """Versions that are in quarantine, and why."""
+    query = "SELECT version, held, reason FROM alias_history WHERE strategy = ? AND alias = ? ORDER BY token"
+    rows = connection.execute(query, (strategy, QUARANTINED)).fetchall()
+    newest = {version: (held, reason) for version, held, reason in rows}
+    return {version: reason for version, (held, reason) in newest.items() if held}
 
 
 def before(history: list[Champion], number: int | None) -> int | None:
@@ -253,10 +279,6 @@ def prune_versions(writer: LogWriter, strategy: str, keep: int, keep_s: float | 
         return [folder for _, folder in old]
 
     return writer.transact(work)
-
-
-ROLLBACK = "rollback"
-"""How the reason of a rollback begins."""
 
 
 def fits_since(connection: sqlite3.Connection, strategy: str) -> tuple[int, float | None]:

@@ -123,7 +123,7 @@ def test_the_newest_entry_of_a_strategys_history_serves(log, clock):
     assert serve(log, 7, strategy="other") == 2
     assert serve(log, 2, reason="chosen", pinned=True) == 3
     assert ask(log, alias_token) == 3
-    newest, oldest = Champion(2, True, 3, NOW + 1, "chosen"), Champion(1, False, 1, NOW, "promoted")
+    newest, oldest = Champion(2, True, 3, NOW + 1, "chosen", 1), Champion(1, False, 1, NOW, "promoted", 1)
     assert ask(log, champions, "s") == [newest, oldest]
     assert [ask(log, champions, "s", limit) for limit in (0, 1, 2)] == [[], [newest], [newest, oldest]]
     assert ask(log, champion, "s") == newest
