@@ -31,11 +31,11 @@ def evidence_below(values: ArrayLike, floors: ArrayLike) -> NDArray[np.float64]:
     chance of at most ``alpha``, whatever else the values do.
 
     Args:
-        values: What came, in [0, 1], in the order in which it came, shape ``(n,)``.
-        floors: A floor for each, in [0, 1], known before the value was; one number stands for all.
+        values: What came, in [0, 1], in the order in which it came, shape ``(n,)``, or ``(m, n)`` for several who bet.
+        floors: A floor for each, in [0, 1], known before the value was; what is not there for each, stands for all.
 
     Returns:
-        Shape ``(n,)``, or ``(m, n)`` for floors of shape ``(m, n)``.
+        Shape ``(n,)``, or ``(m, n)`` where values or floors are of that shape, or floors of ``(m, 1)``.
     """
     seen = np.asarray(values, dtype=np.float64)
     wanted = np.broadcast_to(np.asarray(floors, dtype=np.float64), np.broadcast_shapes(np.shape(floors), seen.shape))

@@ -128,7 +128,7 @@ def test_the_newest_entry_of_a_strategys_history_serves(log, clock):
     assert [ask(log, champions, "s", limit) for limit in (0, 1, 2)] == [[], [newest], [newest, oldest]]
     assert ask(log, champion, "s") == newest
     assert newest.pinned is ask(log, champion, "s").pinned
-    assert ask(log, champion, "other") == Champion(7, False, 2, NOW + 1, "promoted")
+    assert ask(log, champion, "other") == Champion(7, False, 2, NOW + 1, "promoted", 1)
     assert [version.aliases for version in ask(log, versions, "s")] == [(), ("champion", "pinned")]
     assert serve(log, 1) == 4
     assert [version.aliases for version in ask(log, versions, "s")] == [("champion",), ()]
