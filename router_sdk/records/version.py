@@ -27,7 +27,8 @@ class ModelVersion:
         fine_tuned: Whether the fit moved an encoder; False where a head alone was fitted.
         data_hash: Equal for versions that were fitted on the same examples.
         pruned_at: When its files were given up, in seconds since the epoch; None while they are there.
-        aliases: ``"champion"`` where it serves, and ``"pinned"`` where a person said so.
+        aliases: ``"champion"`` where it serves, and ``"pinned"`` where a person said so; ``"quarantined"`` where it was
+            rolled back by itself.
         trigger: Why its fit was begun, once the fit has ended; None where the log does not say.
     """
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Number of the newest migration, kept in SQLite's ``user_version``: equal means that nothing is to be done."""
 
 APPLICATION_ID = 0x52534447
@@ -282,6 +282,9 @@ INSERT INTO meta VALUES ('store_secret', lower(hex(randomblob(32))))
 """An outcome's id is a name of its decision's tenant, so that no index can hold it unique. Of a pre-training that an
 earlier release noted nobody knows the tenant, which the empty name says."""
 
+_PROBATION = "ALTER TABLE alias_history ADD COLUMN seq INTEGER"
+"""Where in the log it was moved; nobody knows it of what an earlier release wrote."""
+
 EVENT_TABLES = ("decisions", "outcomes", "agents", "forgotten")
 """Tables whose ``seq`` is drawn from the one commit-ordered sequence."""
 
@@ -313,6 +316,10 @@ def migrations() -> Migrations:
     def m0004_bounds_and_tenants(db: Database) -> None:
         _execute(db, _BOUNDS, 4)
         _execute(db, _TENANTS, 4)
+
+    @named()
+    def m0005_probation(db: Database) -> None:
+        _execute(db, _PROBATION, 5)
 
     return named
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from router_sdk import Agent, Task
 from router_sdk.errors import TooFewExamplesError
-from router_sdk.store.registry import add_agents
+from router_sdk.store.agents import add_agents
 from router_sdk.training import selection
 from router_sdk.training.selection import select
 
