@@ -102,12 +102,15 @@ class Invocation:
 
         return configure(self.config_path, {} if self.store is None else {"store": self.store})
 
-    def router(self, *, new: bool = True, brief: bool = True, **settings: Any) -> Router:
+    def router(
+        self, *, new: bool = True, brief: bool = True, config: RouterConfig | None = None, **settings: Any
+    ) -> Router:
         """A router with the settings in force.
 
         Args:
             new: Whether a store that does not exist is made.
             brief: Whether the command ends in a moment: then no trigger starts a fit that it would not see end.
+            config: Settings instead of those in force.
             **settings: Settings of this command; they come first.
 
         Raises:
@@ -115,7 +118,8 @@ class Invocation:
         """
         from router_sdk.router import Router
 
-        path = self.config.store.expanduser()
+        config = self.config if config is None else config
+        path = config.store.expanduser()
         if not new and not path.is_file():
             raise StoreUnavailableError(
                 f"there is no store at {path} yet: route a first task (router route 'some text'), name another one "
@@ -123,7 +127,7 @@ class Invocation:
             )
         if brief:
             settings.setdefault("retrain", False)
-        return Router(config=self.config, **settings)
+        return Router(config=config, **settings)
 
 
 _SHARED = tuple(field.name for field in fields(Invocation))

@@ -82,7 +82,7 @@ def retrain(
             if not any(trainable(router.strategy(name)) for name in names):
                 raise not_trainable(strategy or names)  # before anything is imported
             report = bring_in(invocation, router, source, mapping, new_agents=new_agents)
-        fit = _watched(invocation, router.models.retrain(strategy, **settings))
+        fit = watched(invocation, router.models.retrain(strategy, **settings))
     _show(invocation, fit, report)
     if report is not None:
         check_refused(report)
@@ -114,7 +114,7 @@ def pretrain(
         if not router.agents:
             for agent in agents:
                 router.add_agent(agent)
-        fit = _watched(invocation, router.models.pretrain(tasks, wanted, strategy, wait=False, **_settings(set_)))
+        fit = watched(invocation, router.models.pretrain(tasks, wanted, strategy, wait=False, **_settings(set_)))
     _show(invocation, fit)
 
 
@@ -148,7 +148,7 @@ def _settings(given: Sequence[str] | None) -> dict[str, Any]:
     return found
 
 
-def _watched(invocation: Invocation, fit: Fit) -> Fit:
+def watched(invocation: Invocation, fit: Fit) -> Fit:
     """Show how far it is until it has ended.
 
     Raises:
@@ -253,12 +253,18 @@ def _table(found: Sequence[ModelVersion]) -> RenderableType:
                 f"{version.kind} {datetime.fromtimestamp(version.at):%d %b %H:%M}",
                 word(version.samples),
                 "yes" if version.aliases else NOTHING,
-                visible(("" if version.passed else "refused: ") + version.reason),
+                visible(_gate(version)),
             ]
             for version in found
         ),
         wide="gate",
     )
+
+
+def _gate(version: ModelVersion) -> str:
+    """What the gate said, and why the fit was begun."""
+    begun = "" if version.trigger is None else f" (fitted for: {version.trigger})"
+    return f"{'' if version.passed else 'refused: '}{version.reason}{begun}"
 
 
 def pin(
