@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from router_sdk.store.registry import Champion
     from router_sdk.training.fit import Fit
 
-_LOOK_S = 1.0
+_LOOK_S = 0.25
 
 Event = Mapping[str, Any]
 """``at`` in seconds since the epoch, ``event``, ``strategy``, ``version``, and ``reason`` in words."""
