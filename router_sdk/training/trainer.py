@@ -144,7 +144,7 @@ class Trainer:
 
     @property
     def _busy(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+        return self.fit is not None and self.fit.running
 
     def _start(
         self, stage: Stage, reason: str, settings: Mapping[str, Any], after: int, source: Source | None = None
@@ -167,8 +167,11 @@ class Trainer:
                 self._see_through(fit, stage, settings, after, source, ending)
         except Timeout:
             self._not_before = time.monotonic() + _TAKEN_S
-        _log.info("fit of %s: %s, %s", stage.name, ending.state, ending.words)
-        fit.end(ending.state, ending.words, ending.version)
+        except FAULTS as fault:
+            ending.end("failed", f"{type(fault).__name__}: {fault}", blame(fault))
+        finally:
+            _log.info("fit of %s: %s, %s", stage.name, ending.state, ending.words)
+            fit.end(ending.state, ending.words, ending.version)
         if ending.noted:
             number = None if ending.version is None else ending.version.version
             self._services.plugins.notify("on_fit_finished", strategy=stage.name, state=ending.state, version=number)
