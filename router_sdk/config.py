@@ -48,7 +48,7 @@ class WatchConfig(BaseModel):
     enabled: bool = True
     outcomes: int = Field(default=1_000, ge=20)
     alpha: float = Field(default=0.05, gt=0.0, lt=0.5)
-    tolerance: float = Field(default=0.02, ge=0.0, le=1.0)
+    tolerance: float = Field(default=0.01, ge=0.0, le=1.0)
     doubt_otherwise: float = Field(default=0.25, ge=0.0, le=1.0)
 
 

@@ -33,13 +33,13 @@ class Earned(NamedTuple):
         task_type: Of the task.
         reward: In [0, 1].
         same: Whether the same would have been chosen.
-        otherwise: What the other choice was expected to earn, in [0, 1]; None where nobody knows.
+        hoped: What that choice was expected to earn, in [0, 1]; None where nobody knows.
     """
 
     task_type: str
     reward: float
     same: bool = True
-    otherwise: float | None = None
+    hoped: float | None = None
 
 
 class _Sums(NamedTuple):
@@ -123,7 +123,7 @@ def compare(before: Baseline, since: Sequence[Earned], config: WatchConfig) -> V
     Two tests share the chance of a false alarm. One compares all outcomes with those before, task type by task type;
     since the world may have changed meanwhile, it counts only where the choices that would not have been made without
     the cause lost at least half of what is missing. The other one looks at these choices alone: they must not earn
-    much less than the others were expected to. Half of each half is for what is not known of the time before.
+    much less than the others were expected to. How far such expectations hold is seen where the choices are the same.
 
     Args:
         before: What was earned before, ``LEAST`` outcomes or more.
@@ -133,23 +133,27 @@ def compare(before: Baseline, since: Sequence[Earned], config: WatchConfig) -> V
     rewards = np.array([one.reward for one in since])
     usual, doubt = before.of_types([one.task_type for one in since], config.alpha / 4.0)
     differing = np.array([not one.same for one in since])
-    others = np.array([np.nan if one.otherwise is None else one.otherwise for one in since])
-    others = np.where(np.isnan(others), usual, others)
+    hoped = np.array([np.nan if one.hoped is None else one.hoped for one in since])
+    hoped = np.where(np.isnan(hoped), usual, hoped) * _kept(rewards[~differing], hoped[~differing])
     mean, expected, share = float(rewards.mean()), float(usual.mean()), float(differing.mean())
-    missing = expected - mean
-    own = float(np.sum((others - rewards)[differing])) / len(since)
+    own = float(np.sum((hoped - rewards)[differing])) / len(since)
     fallen: str | None = None
-    if own >= _OWN * missing and _alarm(rewards, usual - doubt - config.tolerance, config.alpha / 4.0):
+    if own >= _OWN * (expected - mean) and _alarm(rewards, usual - doubt - config.tolerance, config.alpha / 4.0):
         fallen = f"it earned {mean:.3f} where {expected:.3f} came before, in {len(since)} outcomes"
     elif share > 0.0:
-        theirs, expects = rewards[differing], others[differing]
-        floors = expects - config.doubt_otherwise - config.tolerance / share
-        if _alarm(theirs, floors, config.alpha / 2.0):
+        theirs, others = rewards[differing], hoped[differing]
+        if _alarm(theirs, others - config.doubt_otherwise - config.tolerance / share, config.alpha / 2.0):
             fallen = (
                 f"where what served before would have chosen otherwise, in {len(theirs)} of {len(since)} outcomes, it "
-                f"earned {theirs.mean():.3f} and that expected {expects.mean():.3f}"
+                f"earned {theirs.mean():.3f} and that hoped for {others.mean():.3f}"
             )
     return Verdict(len(since), mean, expected, share, fallen)
+
+
+def _kept(rewards: NDArray[np.float64], hoped: NDArray[np.float64]) -> float:
+    """Which share of what was hoped for came, at most all of it; where few are known, it is taken for nearly all."""
+    known = ~np.isnan(hoped)
+    return min(1.0, (float(rewards[known].sum()) + _PRIOR) / (float(hoped[known].sum()) + _PRIOR))
 
 
 def _alarm(rewards: NDArray[np.float64], floors: NDArray[np.float64], alpha: float) -> bool:

@@ -107,12 +107,12 @@ class Shadow:
             elif known is not None:
                 self.earned[one.decision_seq] = known._replace(reward=one.reward)
             else:
-                agrees, expected = self._asked(one, roster)
-                self.earned[one.decision_seq] = Earned(one.task_type, one.reward, agrees, expected)
+                same, hoped = self._asked(one, roster)
+                self.earned[one.decision_seq] = Earned(one.task_type, one.reward, same, hoped)
         return heard
 
     def _asked(self, example: Example, roster: Roster) -> tuple[bool, float | None]:
-        """Whether it would have chosen the same, and what it expects of its own choice; None where it has none."""
+        """Whether it would have chosen the same, and what it expects its choice to earn; None where it has none."""
         names = example.eligible
         if names not in self._sets:
             self._sets[names] = AgentSet([agent for agent in roster.everyone if agent.name in names])
