@@ -174,10 +174,6 @@ class Models:
         """
         return self._registry.fits(strategy, after, limit)
 
-    def history(self, strategy: str, *, limit: int = 20) -> list[Champion]:
-        """What served when, who moved it and why, newest first."""
-        return self._registry.history(strategy, limit)
-
     def status(self) -> list[dict[str, Any]]:
         """Of each strategy that has a fit: what serves since when and why, what was refused last, and the triggers."""
         told = []
@@ -204,6 +200,14 @@ class Models:
         """
         stages = self._chain.stages if strategy is None else [self._chain.stage(strategy)]
         return [version for stage in stages for version in self._registry.versions(stage.name)]
+
+    def history(self, strategy: str) -> list[Champion]:
+        """What served when, and why, newest first: nobody edits it.
+
+        Raises:
+            UnknownStrategyError: if the chain has none of that name.
+        """
+        return self._registry.history(self._chain.stage(strategy).name)
 
     def report(self, strategy: str, version: int) -> FitReport:
         """What the fit of a version measured: curves, confusion before and after, forgetting.

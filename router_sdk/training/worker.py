@@ -132,14 +132,15 @@ class _Work:
         version: Strategy | None = None
         before, after = [], []
         for number, division in enumerate(selection.divisions):
-            serving, version = self._serving(), None
+            serving, version = self._serving(request.overrides), None
             version = serving.fit(division.data, self._context(number, rounds))
             version.prepare(self._agents)
             self._progress(0.05 + 0.85 * (number + 0.9) / rounds, "comparing with what serves")
+            serving = self._serving() if request.overrides else serving
             before.append(self._judged(self._without(serving, division), division))
-            after.append(self._judged(version, division))
+            after.append(self._judged(self._as_it_would_serve(version, number), division))
         if selection.cross_validated or version is None:
-            version = self._serving().fit(selection.whole, self._context(rounds - 1, rounds))
+            version = self._serving(request.overrides).fit(selection.whole, self._context(rounds - 1, rounds))
             version.prepare(self._agents)
         version.learn(selection.left_over)
         self._progress(0.97, "saving")
@@ -167,9 +168,20 @@ class _Work:
         )
         return replace(report, threshold=None if threshold is None else threshold.to_dict())
 
-    def _serving(self) -> Strategy:
-        """A copy of what serves."""
-        copy = twin(self._strategy)
+    def _as_it_would_serve(self, version: Strategy, number: int) -> Strategy:
+        """A candidate with the settings of what serves: those of its fit end with it."""
+        if not self._request.overrides:
+            return version
+        folder = private_folder(self._folder / SCRATCH / f"judged-{number}")
+        version.save(folder)
+        served = twin(self._strategy)
+        served.load(folder)
+        served.prepare(self._agents)
+        return served
+
+    def _serving(self, settings: Mapping[str, Any] | None = None) -> Strategy:
+        """A copy of what serves, with some settings overridden."""
+        copy = twin(self._strategy, settings)
         copy.load(self._folder / BASE)
         copy.prepare(self._agents)
         return copy

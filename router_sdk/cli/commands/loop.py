@@ -188,7 +188,7 @@ class _Log:
         self._models = router.models
         self._seen = {}
         for name in strategies:
-            fits, moves = self._models.fits(name, limit=1), self._models.history(name, limit=1)
+            fits, moves = self._models.fits(name, limit=1), self._models.history(name)
             self._seen[name] = (fits[0]["id"] if fits else 0), (moves[0].token if moves else 0)
 
     def news(self) -> list[Event]:
