@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     from router_sdk.store.reader import LogReader
 
 
+def wall_clock() -> float:
+    """Seconds since the epoch, by a clock that may jump; a simulation may have put its own into the module."""
+    return time.time()
+
+
+def steady_clock() -> float:
+    """Seconds of a clock that never jumps; else as ``wall_clock``."""
+    return time.monotonic()
+
+
 class _Known(NamedTuple):
     """What is known of a strategy's attempts.
 
@@ -58,8 +68,8 @@ class Cooldown:
     def __init__(
         self,
         reader: LogReader,
-        wall: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = wall_clock,
+        monotonic: Callable[[], float] = steady_clock,
     ) -> None:
         self._reader, self._wall, self._monotonic = reader, wall, monotonic
         self._known: dict[str, _Known] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from router_sdk.store.events import Fresh, fresh_examples
 from router_sdk.store.tail import LogTail
 from router_sdk.store.transaction import HEAD
+from router_sdk.training.cooldown import steady_clock
 from router_sdk.triggers import WINDOW, Answered, Heard
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Lately:
     """
 
     def __init__(
-        self, reader: LogReader, reward: RewardFunction, monotonic: Callable[[], float] = time.monotonic
+        self, reader: LogReader, reward: RewardFunction, monotonic: Callable[[], float] = steady_clock
     ) -> None:
         self._reader, self._reward, self._monotonic = reader, reward, monotonic
         self._fresh: dict[str, Fresh] = {}

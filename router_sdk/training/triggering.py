@@ -6,7 +6,6 @@ Nothing starts where a person pinned what serves, during the cooldown, or where 
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from router_sdk.errors import FAULTS, InvalidConfigError, let_end
 from router_sdk.store.registry import champions, rollbacks_in_a_row
 from router_sdk.strategy import Strategy
-from router_sdk.training.cooldown import Cooldown, Tried
+from router_sdk.training.cooldown import Cooldown, Tried, steady_clock, wall_clock
 from router_sdk.training.lately import Lately
 from router_sdk.training.window_triggers import Drift, ErrorRate, LowConfidence, NegativeFeedback, QualityDrop, Windowed
 from router_sdk.triggers import Activity, ExampleCount, Manual, Reading, Schedule, Trigger
@@ -99,8 +98,8 @@ class Triggering:
         chain: Chain,
         performance: Performance,
         needs: int,
-        wall: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = wall_clock,
+        monotonic: Callable[[], float] = steady_clock,
     ) -> None:
         self._chain, self._performance, self._needs = chain, performance, needs
         self._config, self._reader = services.config, services.store.reader

@@ -1,11 +1,13 @@
 """When a strategy was last fitted, whatever happens to the clock of the wall."""
 
+import time
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router_sdk.soak.virtual_time import VirtualTime
 from router_sdk.store import events
 from router_sdk.store.events import LearningEvent, write_learning_events
 from router_sdk.training.cooldown import Cooldown
@@ -91,6 +93,17 @@ def test_after_a_restart_with_the_clock_set_forward_nothing_is_blocked(world):
     world.fit()
     world.wall += DAY
     assert world.process().last("s").seconds == pytest.approx(DAY)
+
+
+def test_a_simulation_s_clock_counts(world):
+    process = Cooldown(world.log.store.reader)
+    process.last("s")
+    world.wall = time.time()
+    world.fit()
+    with VirtualTime() as clock:
+        process.last("s")
+        clock.skip(HOUR)
+        assert process.last("s").seconds == pytest.approx(HOUR, abs=30.0)
 
 
 steps = st.lists(
