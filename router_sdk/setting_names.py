@@ -121,7 +121,8 @@ SETTINGS = {
     "online_learning": "`batch_events`, `batch_seconds`, and each strategy's own settings in `[strategy.NAME]`",
     "streaming": "`router record --batch -`, which reads JSON lines as they arrive",
     "warmup": "`router.models.pretrain(texts, labels)`, or `router pretrain`",
-    "safety": "nothing to set: the gate lets no worse version serve, and `router.models.rollback(strategy)` goes back",
+    "safety": "`watch`: what earns less than what came before is rolled back by itself; "
+    "`router.models.rollback(strategy)` goes back by hand",
     "evaluation": "`router.evaluate(texts, labels)`, and `held_out` for what judges a fit",
 }
 """Their name, and what answers to it, in Markdown."""

@@ -56,6 +56,7 @@ _BUILT_IN: Mapping[str, _Place] = {
     "backup": _Place(_DATA, "store", "backup"),
     "restore": _Place(_DATA, "store", "restore"),
     "plugins": _Place(_EXTEND, "plugins", "app"),
+    "soak": _Place(_EXTEND, "soak", "soak"),
     "bench": _Place(_EXTEND, "bench", "bench", {"ignore_unknown_options": True}),
 }
 

@@ -15,6 +15,7 @@ import typer
 
 from router_sdk.cli.screen import Screen, logging_to
 from router_sdk.errors import InvalidConfigError, InvalidInputError, StoreUnavailableError
+from router_sdk.private_files import may_be_written
 
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
@@ -29,6 +30,17 @@ _PANEL = "Options of every command"
 P = ParamSpec("P")
 STDIN = "-"
 """Stands for standard input wherever a text or a file is asked for."""
+
+
+def output_file(option: str, path: Path) -> None:
+    """See that a file may be written there before the work is done, not after it.
+
+    Raises:
+        InvalidInputError: if it may not.
+    """
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise InvalidInputError(f"{option} {path}: not a file in a folder that exists")
+    may_be_written(path)
 
 
 @dataclass(frozen=True)

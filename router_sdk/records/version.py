@@ -27,6 +27,8 @@ class ModelVersion:
         fine_tuned: Whether the fit moved an encoder; False where a head alone was fitted.
         data_hash: Equal for versions that were fitted on the same examples.
         pruned_at: When its files were given up, in seconds since the epoch; None while they are there.
+        status: ``"active"`` where it serves, ``"deprecated"`` where it did, ``"archived"`` where its files were given
+            up, else ``"candidate"``; what is in training has no number yet.
         aliases: ``"champion"`` where it serves, and ``"pinned"`` where a person said so; ``"quarantined"`` where it was
             rolled back by itself.
         trigger: Why its fit was begun, once the fit has ended; None where the log does not say.
@@ -47,6 +49,7 @@ class ModelVersion:
     fine_tuned: bool = False
     data_hash: str | None = None
     pruned_at: float | None = None
+    status: str = "candidate"
     aliases: tuple[str, ...] = ()
     trigger: str | None = None
 

@@ -135,7 +135,8 @@ def forgotten_after(connection: sqlite3.Connection, position: int) -> dict[int, 
 
 def versions(connection: sqlite3.Connection, strategy: str) -> list[ModelVersion]:
     """A strategy's versions, oldest first."""
-    serving, set_aside = champion(connection, strategy), quarantined(connection, strategy)
+    history, set_aside = champions(connection, strategy), quarantined(connection, strategy)
+    serving, served = history[0] if history else NEVER, {one.version for one in history}
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM model_versions WHERE strategy = ? ORDER BY version", (strategy,)
     ).fetchall()
@@ -148,11 +149,16 @@ def versions(connection: sqlite3.Connection, strategy: str) -> list[ModelVersion
         for name in ("settings", "metrics"):
             fields[name] = json.loads(fields[name])
         aliases: tuple[str, ...] = ()
+        status = "deprecated" if fields["version"] in served else "candidate"
+        if fields["pruned_at"] is not None:
+            status = "archived"
         if fields["version"] == serving.version:
+            status = "active"
             aliases = (CHAMPION, PINNED) if serving.pinned else (CHAMPION,)
         elif fields["version"] in set_aside:
             aliases = (QUARANTINED,)
-        found.append(ModelVersion(**fields, aliases=aliases, trigger=begun.get(fields["version"])))
+        begun_for = begun.get(fields["version"])
+        found.append(ModelVersion(**fields, status=status, aliases=aliases, trigger=begun_for))
     return found
 
 

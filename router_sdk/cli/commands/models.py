@@ -28,6 +28,7 @@ from router_sdk.cli.tables import NOTHING, note, share, table, visible, word
 from router_sdk.errors import FitError, InvalidInputError, UnknownVersionError
 from router_sdk.evaluation.fit_page import render_fit_report
 from router_sdk.private_files import may_be_written
+from router_sdk.store.registry import CHAMPION
 from router_sdk.training.trainer import not_trainable
 from router_sdk.training.triggering import trainable
 
@@ -245,14 +246,14 @@ def _table(found: Sequence[ModelVersion]) -> RenderableType:
         return note("Nothing was fitted yet: router retrain, or router pretrain before anything happened.")
     return table(
         "Fitted versions",
-        ["strategy", ">version", "made", ">examples", "serves", "gate"],
+        ["strategy", ">version", "made", ">examples", "status", "gate"],
         (
             [
                 visible(version.strategy),
                 word(version.version),
                 f"{version.kind} {datetime.fromtimestamp(version.at):%d %b %H:%M}",
                 word(version.samples),
-                "yes" if version.aliases else NOTHING,
+                ", ".join([version.status, *(alias for alias in version.aliases if alias != CHAMPION)]),
                 visible(_gate(version)),
             ]
             for version in found

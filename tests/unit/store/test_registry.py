@@ -129,6 +129,7 @@ def test_the_newest_entry_of_a_strategys_history_serves(log, clock):
     assert newest.pinned is ask(log, champion, "s").pinned
     assert ask(log, champion, "other") == Champion(7, False, 2, NOW + 1, "promoted", 1)
     assert [version.aliases for version in ask(log, versions, "s")] == [(), ("champion", "pinned")]
+    assert [version.status for version in ask(log, versions, "s")] == ["deprecated", "active"]
     assert serve(log, 1) == 4
     assert [version.aliases for version in ask(log, versions, "s")] == [("champion",), ()]
     assert serve(log, None) == 5
