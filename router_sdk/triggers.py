@@ -19,6 +19,11 @@ HOUR_S = 3_600.0
 """Seconds of an hour."""
 
 
+def patience_after(rollbacks: int) -> int:
+    """How many times as much is needed: twice for each version that was rolled back by itself, at most 32 times."""
+    return int(2 ** min(rollbacks, _MOST_DOUBLINGS))
+
+
 class Heard(NamedTuple):
     """What came of one decision, as far as the log knows by now.
 
@@ -87,8 +92,8 @@ class Activity:
 
     @property
     def patience(self) -> int:
-        """How many times as much is needed: twice for each version that was rolled back by itself, at most 32 times."""
-        return int(2 ** min(self.rollbacks, _MOST_DOUBLINGS))
+        """How many times as much is needed, see ``patience_after``."""
+        return patience_after(self.rollbacks)
 
     def lately(self, hours: float) -> tuple[list[Heard], list[Heard]]:
         """Outcomes since the last attempt within so many hours, at most ``WINDOW``, and as many before them."""

@@ -17,12 +17,13 @@ from router_sdk.strategy import Strategy
 from router_sdk.training.cooldown import Cooldown, Tried, steady_clock, wall_clock
 from router_sdk.training.lately import Lately
 from router_sdk.training.window_triggers import Drift, ErrorRate, LowConfidence, NegativeFeedback, QualityDrop, Windowed
-from router_sdk.triggers import Activity, ExampleCount, Manual, Reading, Schedule, Trigger
+from router_sdk.triggers import Activity, ExampleCount, Manual, Reading, Schedule, Trigger, patience_after
 
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
     from router_sdk.learning.performance import Performance
     from router_sdk.routing.chain import Chain, Stage
+    from router_sdk.store.registry import Champion
     from router_sdk.training.fit import FitServices
 
 _HISTORY = 64
@@ -110,7 +111,7 @@ class Triggering:
         self._failed: set[str] = set()
         self._read: dict[tuple[str, str], tuple[tuple[Any, ...], Reading]] = {}
         self._reports: tuple[float, dict[str, float], Counter[str]] | None = None
-        self._changed_before: dict[str, tuple[int, Counter[str]]] = {}
+        self._changed_before: dict[str, tuple[tuple[int | None, ...], Counter[str]]] = {}
         config = self._config
         self.automatic = config.retrain and config.learns and config.fits and any(self._fitted)
 
@@ -142,7 +143,7 @@ class Triggering:
         """What stands in the way of any trigger."""
         if not self._config.fits:
             return 'nothing is fitted with tenancy = "separate"'
-        history = self._reader.query(lambda connection: champions(connection, strategy, _HISTORY))
+        history = self._history(strategy)
         if history and history[0].pinned:
             return f"a person pinned what serves: router unpin {strategy}"
         cooldown = self._cooling(tried, rollbacks_in_a_row(history))
@@ -153,8 +154,7 @@ class Triggering:
         return None
 
     def _cooling(self, tried: Tried, rollbacks: int) -> Reading:
-        since = tried.seconds
-        patience = Activity("", 0, 0, None, None, None, since, rollbacks=rollbacks).patience
+        since, patience = tried.seconds, patience_after(rollbacks)
         needed = self._config.retrain_cooldown_seconds * patience
         if since is None or since >= needed:
             return Reading("cooldown", True, "over", since, needed, "s")
@@ -162,7 +162,7 @@ class Triggering:
         return Reading("cooldown", False, f"cooldown: {needed - since:,.0f} s to go{rolled}", since, needed, "s")
 
     def _ask(self, activity: Activity) -> Callable[[Trigger], Reading]:
-        """Asks a trigger; one that goes through a window only where there is something new in it."""
+        """Asks a trigger; one that goes through a window only where it was looked for something new."""
 
         def ask(trigger: Trigger) -> Reading:
             seen = (activity.outcomes, activity.upto, activity.patience, activity.changes)
@@ -207,22 +207,23 @@ class Triggering:
         count = next((one for one in self._triggers if isinstance(one, ExampleCount)), None)
         if stage is None or count is None or not self.automatic:
             return None
-        activity = self._activity(stage, self.last(stage.name))
-        missing = count.interval * activity.patience - activity.counted
-        return max(self._config.min_examples - activity.examples, missing, 0)
+        fresh = self._lately.fresh(stage.name, self.last(stage.name).cursor, self._config.triggers.min_quality_score)
+        needed = count.interval * patience_after(rollbacks_in_a_row(self._history(stage.name)))
+        examples: int = self._performance.statistics()["total_examples"]
+        return max(self._config.min_examples - examples, needed - fresh.good, 0)
 
     # -- what triggers are told
 
     def _activity(self, stage: Stage, tried: Tried, *, now: bool = False) -> Activity:
         fresh = self._lately.fresh(stage.name, tried.cursor, self._config.triggers.min_quality_score)
-        history = self._reader.query(lambda connection: champions(connection, stage.name, _HISTORY))
         statistics = self._performance.statistics()
         score, rate = statistics["current_model_score"], statistics["improvement_rate"]
+        since = (tried.number, *(one.model_version for one in self._chain.stages))
+        told = self._changed_before.get(stage.name)
+        if told is None or told[0] != since:  # what serves now has counted otherwise
+            self._reports = None
+            told = self._changed_before[stage.name] = since, self._known()[1]
         lifetime, changes = self._known()
-        at, before = self._changed_before.get(stage.name, (-1, changes))
-        if at != tried.number:
-            before = changes
-            self._changed_before[stage.name] = tried.number, changes
         return Activity(
             strategy=stage.name,
             examples=statistics["total_examples"],
@@ -232,14 +233,17 @@ class Triggering:
             earlier_reward=None if rate is None else score / (1.0 + rate),
             seconds_since_fit=tried.seconds,
             counted=fresh.good,
-            rollbacks=rollbacks_in_a_row(history),
+            rollbacks=rollbacks_in_a_row(self._history(stage.name)),
             upto=tried.cursor,
             now=self._wall(),
             outcomes=self._lately.outcomes(now=now),
             answers=self._lately.answers(now=now),
             lifetime=lifetime,
-            changes=changes - before,
+            changes=changes - told[1],
         )
+
+    def _history(self, strategy: str) -> list[Champion]:
+        return self._reader.query(lambda connection: champions(connection, strategy, _HISTORY))
 
     def _known(self) -> tuple[dict[str, float], Counter[str]]:
         """Each agent's mean reward, and the changes that strategies report, as of some seconds ago at most."""
