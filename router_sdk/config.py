@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from router_sdk.errors import InvalidConfigError
@@ -29,6 +29,50 @@ def _file_name(value: Any) -> Any:
     if value == "":
         raise ValueError("give a file name, or ':memory:'")
     return value
+
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class GateConfig(BaseModel):
+    """What a fitted candidate must pass before it serves: each check off (``False``), on, or on with a threshold.
+
+    A check passes, fails, or says that there is too little to say. What fails does not serve, nor does what nothing but
+    the absence of a fault speaks for: ``no_regression``, ``validation`` or a plugin's check has to pass.
+
+    Args:
+        no_regression: On the newest held-out examples it does as well as what serves. The threshold is by how much its
+            mean may be worse, in [0, 1] (.01), where that it is worse is as likely as not to be chance; on the very
+            examples that made what serves it must do better.
+        validation: Your own file of tasks that nobody was taught, as ``router import`` reads them: it must do as well
+            there, too, by the same threshold.
+        minimum_accuracy: Least share of labelled held-out examples that are right (.8). Off by default.
+        per_agent: By how much an agent's tasks may be answered worse, in [0, 1] (.1), with 95 % confidence over all
+            agents together (Bonferroni).
+        forgetting: By how much labelled examples from before the fit before may be answered worse, in [0, 1] (.05).
+        golden: Tasks that must be answered as they say: ``[{"text": "I want my money back", "agent": "billing"}, …]``,
+            or a file of such rows. An agent of null means that none fits.
+        golden_share: Least share of them that must be.
+        calibration: By how much the expected calibration error may rise, in [0, 1] (.05).
+        latency: By which factor the median time of ``propose`` may grow (2), beyond five milliseconds more.
+        divergence: Most that its probabilities may diverge from those of what serves, in nats; on by itself, only told.
+        finite_parameters: Every saved number is finite; and by which factor the norm of an array may differ from that
+            of the fitted version that serves (100).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    no_regression: bool | Share = True
+    validation: Path | None = None
+    minimum_accuracy: bool | Share = False
+    per_agent: bool | Share = True
+    forgetting: bool | Share = True
+    golden: Path | tuple[dict[str, Any], ...] = ()
+    golden_share: Share = 1.0
+    calibration: bool | Share = True
+    latency: bool | Annotated[float, Field(ge=1.0)] = True
+    divergence: bool | Annotated[float, Field(ge=0.0)] = True
+    finite_parameters: bool | Annotated[float, Field(ge=1.0)] = True
 
 
 class RouterConfig(BaseSettings):
@@ -69,6 +113,7 @@ class RouterConfig(BaseSettings):
         fit_executor: Where fits run: ``process`` (a child at the lowest priority), ``thread``, or ``auto``: in a
             child wherever strategy and reward are known there by name.
         held_out: Share of the examples that no fit trains on, for the gate, in [0, 0.5].
+        gate: What a fitted candidate must pass before it serves, see ``GateConfig``.
         keep_versions: Fitted versions of a strategy whose files are kept, beside those that serve or a rollback needs.
         keep_versions_days: Younger ones are kept too, in days; None keeps none for its age.
         retention_days: Decisions older than so many days are archived, about once an hour; None keeps them.
@@ -112,6 +157,7 @@ class RouterConfig(BaseSettings):
     retrain_cooldown_seconds: float = Field(default=30.0, ge=0)
     fit_executor: Literal["auto", "process", "thread"] = "auto"
     held_out: float = Field(default=0.2, ge=0.0, le=0.5)
+    gate: GateConfig = GateConfig()
     keep_versions: int = Field(default=5, ge=1)
     keep_versions_days: float | None = Field(default=None, ge=0)
     retention_days: float | None = Field(default=None, gt=0)

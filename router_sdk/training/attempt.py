@@ -195,6 +195,9 @@ class Attempt:
             seed=config.seed or 0,
             synthetic=self.kind == "pretrain",
             behind=[_described(stage.strategy) for stage in self._behind],
+            golden=config.gate.golden if isinstance(config.gate.golden, tuple) else str(config.gate.golden.absolute()),
+            validation=None if config.gate.validation is None else str(config.gate.validation.absolute()),
+            fitted=self.kind == "fit" and self._stage.model_version is not None,
         )
         request.write(self._folder / REQUEST)
         for path in self._folder.rglob("*"):
