@@ -42,8 +42,8 @@ class GateConfig(BaseModel):
 
     Args:
         no_regression: On the newest held-out examples it does as well as what serves. The threshold is by how much its
-            mean may be worse, in [0, 1] (.01), where that it is worse is as likely as not to be chance; on the very
-            examples that made what serves it must do better.
+            mean may be worse, in [0, 1] (.01), although it is surely worse; on the very examples that made what serves
+            it must do better.
         validation: Your own file of tasks that nobody was taught, as ``router import`` reads them: it must do as well
             there, too, by the same threshold.
         minimum_accuracy: Least share of labelled held-out examples that are right (.8). Off by default.
@@ -53,7 +53,8 @@ class GateConfig(BaseModel):
         golden: Tasks that must be answered as they say: ``[{"text": "I want my money back", "agent": "billing"}, …]``,
             or a file of such rows. An agent of null means that none fits.
         golden_share: Least share of them that must be.
-        calibration: By how much the expected calibration error may rise, in [0, 1] (.05).
+        calibration: By how much the expected calibration error may rise, in [0, 1] (.1); the router
+            calibrates confidences itself, by what comes of them.
         latency: By which factor the median time of ``propose`` may grow (2), beyond five milliseconds more.
         divergence: Most that its probabilities may diverge from those of what serves, in nats; on by itself, only told.
         finite_parameters: Every saved number is finite; and by which factor the norm of an array may differ from that

@@ -1,14 +1,15 @@
 """The checks that every candidate has to pass, each with its threshold and the numbers that its word rests on.
 
-Where a difference could be chance, a check fails only what is worse by more than its threshold and surely worse, so
-that good candidates are not refused for their luck. With few examples nothing is sure: then a candidate that looks
-worse is neither refused nor does it serve.
+Where a difference could be chance, a check fails what is worse by more than its threshold and lies with its whole 95 %
+interval below what serves, so that good candidates are not refused for their luck. With few examples nothing is sure:
+then a candidate that looks worse is neither refused nor does it serve.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from router_sdk.evaluation.intervals import TWO_SIDED
 from router_sdk.gate import Check, CheckResult, Comparison
 from router_sdk.training.evidence import check_tasks
 
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from router_sdk.evaluation.paired import Gain
     from router_sdk.rewards import RewardFunction
 
-LIKELY = 0.9
-"""Confidence that a candidate is worse, where nothing but its mean is looked at."""
-SURE = 0.95
-"""The same, where agents or old examples are looked at by themselves."""
 ENOUGH = 30
 """Effective examples from which on a loss that could be chance is taken for it."""
 
@@ -64,7 +61,7 @@ class _AsGood(Check):
 
     def _judged(self, gain: Gain) -> CheckResult:
         words, numbers = str(gain), {**gain.numbers(), "threshold": -self.tolerance}
-        if gain.high < 0.0 or (gain.mean < -self.tolerance and gain.at_most(LIKELY) < 0.0):
+        if gain.mean < -self.tolerance and gain.high < 0.0:
             return CheckResult(self.name, "fail", words, numbers)
         if gain.mean < -self.tolerance and gain.ess < ENOUGH:
             words = f"{words}: it takes {ENOUGH} to tell whether that is chance"
@@ -153,7 +150,7 @@ class PerAgent(Check):
         if not told:
             words = f"no agent has {self.minimum} held-out examples that could be judged"
             return CheckResult(self.name, "insufficient", words)
-        share = 1.0 - (1.0 - SURE) / len(told)
+        share = 1.0 - (1.0 - TWO_SIDED) / len(told)
         ruined = [one for one in told if one.gain.mean < -self.margin and one.gain.at_most(share) < 0.0]
         worst = min(told, key=lambda one: one.gain.mean)
         numbers = {**worst.gain.numbers(), "agents": len(told), "ruined": len(ruined), "threshold": -self.margin}
@@ -181,7 +178,7 @@ class Forgetting(Check):
             judged = 0 if gain is None else gain.pairs
             words = f"{judged} labelled examples are from before the last fit, it takes {self.minimum}"
             return CheckResult(self.name, "insufficient", words, {"examples": judged, "overturned": overturned})
-        lost = gain.mean < -self.most and gain.at_most(SURE) < 0.0
+        lost = gain.mean < -self.most and gain.high < 0.0
         words = f"old examples: {gain}" + (f"; {overturned} more do not hold any longer" if overturned else "")
         numbers = {**gain.numbers(), "overturned": overturned, "threshold": -self.most}
         return CheckResult(self.name, "fail" if lost else "pass", words, numbers)
@@ -211,11 +208,11 @@ class GoldenSet(Check):
 
 
 class CalibrationError(Check):
-    """Its confidences say no less of how often it is right."""
+    """Its confidences say no less of how often it is right, unless it is surely right more often than before."""
 
     name, proves = "calibration", False
 
-    def __init__(self, margin: float = 0.05, minimum: int = 50) -> None:
+    def __init__(self, margin: float = 0.1, minimum: int = 50) -> None:
         self.margin, self.minimum = margin, minimum
 
     def compare(self, comparison: Comparison) -> CheckResult:
@@ -225,7 +222,9 @@ class CalibrationError(Check):
             answered = 0 if found is None else found.examples
             words = f"{answered} labelled examples were answered by both, it takes {self.minimum}"
             return CheckResult(self.name, "insufficient", words, {"examples": answered})
-        worse = found.after - found.before > self.margin and found.low > 0.0
+        gain = comparison.evidence.paired.recent
+        better = gain is not None and gain.low > 0.0
+        worse = found.after - found.before > self.margin and found.low > 0.0 and not better
         words = f"confidences are {found.after:.3f} off, {found.before:.3f} before, on {found.examples} examples"
         numbers = {"examples": found.examples, "before": found.before, "after": found.after, "low": found.low}
         return CheckResult(self.name, "fail" if worse else "pass", words, {**numbers, "threshold": self.margin})

@@ -57,6 +57,8 @@ def gather_evidence(
     Raises:
         InvalidConfigError: if a file of the user's cannot be read any more.
     """
+    for side in (serving, candidate):
+        side.warm_up()  # who still opens its model abstains, and quickly
     folder, contest = Path(request.folder), Contest(serving, candidate, agents, encoders)
     golden = Path(request.golden) if isinstance(request.golden, str) else request.golden
     path = request.validation
