@@ -75,6 +75,12 @@ class GateConfig(BaseModel):
     divergence: bool | Annotated[float, Field(ge=0.0)] = True
     finite_parameters: bool | Annotated[float, Field(ge=1.0)] = True
 
+    @property
+    def tasks(self) -> dict[str, Any]:
+        """The user's own tasks, as a fit in another process is told of them."""
+        golden = str(self.golden.absolute()) if isinstance(self.golden, Path) else list(self.golden)
+        return {"golden": golden, "validation": None if self.validation is None else str(self.validation.absolute())}
+
 
 class RouterConfig(BaseSettings):
     """How a router behaves. Unknown keys are errors.

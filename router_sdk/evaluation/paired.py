@@ -9,6 +9,7 @@ what both have in common cancels out, as in any paired comparison.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -147,8 +148,9 @@ _Pairs = Sequence[_Pair]
 def compare(before: HeldOut, after: HeldOut, fresh_after: int, recent: int = RECENT) -> PairedComparison:
     """Compare two evaluations on the same examples.
 
-    A drift that contradicts old labels makes who follows it wrong by these. So the old examples of an agent are set
-    aside, where of the fresh ones that what serves still gives to it more than half are labelled with one other.
+    A drift that contradicts old labels makes who follows it wrong by these. So old examples that what serves gives to
+    their agent are set aside, where of the fresh ones that it still gives to it more than half are labelled with one
+    other, and its own have become less than half as frequent: where others' tasks only come in addition, they have not.
 
     Args:
         before: What serves.
@@ -157,15 +159,16 @@ def compare(before: HeldOut, after: HeldOut, fresh_after: int, recent: int = REC
         recent: How many of the newest examples say how it does now.
     """
     pairs = sorted(map(_Pair, before.answers, after.answers), key=lambda pair: pair.before.seq)
-    gone = _overturned([pair.before for pair in pairs if pair.before.seq > fresh_after])
-    held = [pair for pair in pairs if pair.before.seq > fresh_after or not _holds_no_more(pair.before, gone)]
-    fresh = sum(pair.before.seq > fresh_after for pair in held)
-    newest = held[-max(recent, fresh) :]
-    old = [pair for pair in held if pair.before.labelled and pair.before.seq <= fresh_after]
+    old = [pair for pair in pairs if pair.before.seq <= fresh_after]
+    fresh = pairs[len(old) :]
+    gone = _overturned([pair.before for pair in old], [pair.before for pair in fresh])
+    old = [pair for pair in old if not any(_is_right(pair.before, agent) for agent in gone)]
+    held = [*old, *fresh]
+    newest = held[-max(recent, len(fresh)) :]
     return PairedComparison(
         recent=gain_of(newest),
         agents=_by_agent(held),
-        forgotten=gain_of(old),
+        forgotten=gain_of([pair for pair in old if pair.before.labelled]),
         overturned=len(pairs) - len(held),
         divergence=_divergence(newest),
         calibration=_calibration(held),
@@ -203,23 +206,27 @@ def _clusters(answers: Sequence[Answer]) -> NDArray[np.intp]:
     return np.unique(names, return_inverse=True)[1].astype(np.intp)
 
 
-def _overturned(fresh: Sequence[Answer]) -> set[str]:
-    """Agents to whom what serves gives fresh tasks of which most are one other's."""
-    labels: dict[str, dict[str | None, int]] = {}
+def _overturned(old: Sequence[Answer], fresh: Sequence[Answer]) -> set[str]:
+    """Agents whose tasks are another's now: of those that what serves gives to them, most are, and few their own."""
+    given: dict[str, Counter[str | None]] = {}
     for one in fresh:
         if one.labelled and one.favourite is not None:
-            known = labels.setdefault(one.favourite, {})
-            known[one.label] = known.get(one.label, 0) + 1
+            given.setdefault(one.favourite, Counter())[one.label] += 1
     return {
         agent
-        for agent, known in labels.items()
-        if (whole := sum(known.values())) >= OVERTURNED
-        and max((count for label, count in known.items() if label != agent), default=0) > whole / 2
+        for agent, labels in given.items()
+        if (whole := labels.total()) >= OVERTURNED
+        and max((count for label, count in labels.items() if label != agent), default=0) > whole / 2
+        and labels[agent] / _labelled(fresh) < sum(_is_right(one, agent) for one in old) / _labelled(old) / 2
     }
 
 
-def _holds_no_more(old: Answer, gone: set[str]) -> bool:
-    return old.labelled and old.label in gone and old.favourite == old.label
+def _labelled(answers: Sequence[Answer]) -> int:
+    return max(1, sum(one.labelled for one in answers))
+
+
+def _is_right(answer: Answer, agent: str) -> bool:
+    return answer.labelled and answer.label == agent == answer.favourite
 
 
 def _by_agent(pairs: _Pairs) -> tuple[AgentGain, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ def compare_parameters(folder: Path, beside: Path | None = None) -> Parameters:
         if 0.0 < norm < math.inf and 0.0 < others.get((name, shape), 0.0) < math.inf
     }
     widest = max(ratios, key=ratios.__getitem__, default=None)
-    most = 1.0 if widest is None else ratios[widest]
+    most = 1.0 if widest is None else min(ratios[widest], sys.float_info.max)
     return Parameters(len(norms), tuple(broken[:_MOST_NAMED]), len(ratios), most, widest)
 
 

@@ -72,7 +72,12 @@ class Attempt:
         self.began: int = services.store.reader.query(lambda connection: connection.execute(HEAD).fetchone()[0])
         self._folder = entry(services.store.folder / "fits", f"{stage.name}-{self.kind}")
         reward = RewardMark(services.reward).text
-        wanted = {"settings": dict(settings), "parent": stage.model_version, "reward": reward}
+        wanted = {
+            "settings": dict(settings),
+            "parent": stage.model_version,
+            "reward": reward,
+            **services.config.gate.tasks,
+        }
         left_over = None if source is not None else self._left_over(wanted)
         if left_over is None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -195,8 +200,7 @@ class Attempt:
             seed=config.seed or 0,
             synthetic=self.kind == "pretrain",
             behind=[_described(stage.strategy) for stage in self._behind],
-            golden=config.gate.golden if isinstance(config.gate.golden, tuple) else str(config.gate.golden.absolute()),
-            validation=None if config.gate.validation is None else str(config.gate.validation.absolute()),
+            **config.gate.tasks,
             fitted=self.kind == "fit" and self._stage.model_version is not None,
         )
         request.write(self._folder / REQUEST)

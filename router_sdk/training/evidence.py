@@ -63,7 +63,7 @@ def gather_evidence(
     golden = Path(request.golden) if isinstance(request.golden, str) else request.golden
     path = request.validation
     return CandidateEvidence(
-        paired=compare(*figures, request.fresh_after),
+        paired=compare(*figures, 0 if request.synthetic else request.fresh_after),
         parameters=compare_parameters(folder / VERSION, folder / BASE if request.fitted else None),
         latency=contest.latency(held_out),
         golden=contest.must_pass(golden_examples(golden)),

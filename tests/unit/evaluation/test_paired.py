@@ -142,6 +142,8 @@ def test_old_labels_that_fresh_ones_contradict_are_set_aside():
     assert drift.recent.mean == pytest.approx(6 / 16)
     few = compare(*both(old + [("b", "a", "b")] * 4), fresh_after=20)
     assert (few.overturned, few.forgotten.mean) == (0, -0.5)
+    added = compare(*both(old + [("b", "a", "b")] * 6 + [("a", "a", "a")] * 5), fresh_after=20)
+    assert (added.overturned, added.forgotten.mean) == (0, -0.5)  # its own come as often as before
     mixed = compare(*both(old + [("b", "a", "b")] * 5 + [("a", "a", "a")] * 6), fresh_after=20)
     assert (mixed.overturned, mixed.forgotten.mean) == (0, -0.5)  # most of what it is given is still its own
 
