@@ -126,6 +126,25 @@ def test_agents_are_told_apart_by_label_and_without_labels_by_who_serves():
     assert [(one.agent, one.gain.pairs, one.gain.mean) for one in found.agents] == [("a", 5, 0.5), ("b", 5, 0.5)]
 
 
+def test_without_labels_an_agent_that_is_ruined_shows_though_the_mean_is_better():
+    """Each of three agents is drawn alike, and is right for one kind of task; who serves is wrong on most of kind a."""
+    rng, sides = np.random.default_rng(5), ([], [])
+    for number in range(900):
+        kind, acted = rng.choice(list("abc"), p=[0.4, 0.4, 0.2]), rng.choice(list("abc"))
+        reward = float(rng.random() < (0.9 if acted == kind else 0.1))
+        for side, served in zip(sides, (True, False), strict=True):
+            wrong = (kind == "a" and number % 10 < 8) if served else kind == "c"
+            favourite = "b" if wrong else kind
+            score = reward if favourite == acted else None
+            side.append(answer(number, score, favourite=favourite, labelled=False, weight=3.0))
+    found = compare(*map(summarised, sides), fresh_after=0, recent=900)
+    assert found.recent.mean > 0.0
+    gains = {one.agent: one.gain for one in found.agents}
+    assert gains["c"].mean < -0.6
+    assert gains["c"].at_most(1 - 0.025 / 3) < 0.0
+    assert gains["b"].mean > 0.2  # whom what serves gives most of kind a, too
+
+
 def test_the_newest_are_told_apart_and_all_fresh_ones_are_among_them():
     rows = [("a", "a", "b")] * 20 + [("a", "b", "a")] * 10
     assert compare(*both(rows), fresh_after=0).recent.pairs == 30
