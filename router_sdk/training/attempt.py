@@ -72,7 +72,12 @@ class Attempt:
         self.began: int = services.store.reader.query(lambda connection: connection.execute(HEAD).fetchone()[0])
         self._folder = entry(services.store.folder / "fits", f"{stage.name}-{self.kind}")
         reward = RewardMark(services.reward).text
-        wanted = {"settings": dict(settings), "parent": stage.model_version, "reward": reward}
+        wanted = {
+            "settings": dict(settings),
+            "parent": stage.model_version,
+            "reward": reward,
+            **services.config.gate.tasks,
+        }
         left_over = None if source is not None else self._left_over(wanted)
         if left_over is None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -196,6 +201,8 @@ class Attempt:
             seed=config.seed or 0,
             synthetic=self.kind == "pretrain",
             behind=[_described(stage.strategy) for stage in self._behind],
+            **config.gate.tasks,
+            fitted=self.kind == "fit" and self._stage.model_version is not None,
         )
         request.write(self._folder / REQUEST)
         for path in self._folder.rglob("*"):

@@ -32,6 +32,7 @@ from router_sdk.store.artifacts import write_artifact
 from router_sdk.store.connection import open_reader
 from router_sdk.store.tail import LogTail
 from router_sdk.strategy import FitContext, StrategyServices
+from router_sdk.training.evidence import gather_evidence
 from router_sdk.training.fit import (
     BASE,
     CHECKPOINTS,
@@ -87,7 +88,7 @@ def perform(
     connection = open_reader(Path(request.store))
     try:
         work = _Work(request, strategy, connection, encoders, progress, stopped)
-        return work.run(LogTail(connection, reward), behind)
+        return work.run(LogTail(connection, reward), behind, reward)
     finally:
         connection.close()
 
@@ -115,7 +116,7 @@ class _Work:
         self._curve: list[dict[str, float]] = []
         self._steps: dict[str, None] = {}
 
-    def run(self, tail: LogTail, behind: Sequence[Strategy]) -> FitReport:
+    def run(self, tail: LogTail, behind: Sequence[Strategy], reward: RewardFunction) -> FitReport:
         """Do it."""
         started, request = time.monotonic(), self._request
         self._progress(0.02, "reading the log")
@@ -150,11 +151,13 @@ class _Work:
         own = [answer for part in after for answer in part.answers]
         asked = (tail, request.upto, self._agents, self._encoders, self._stopped)
         threshold = derived_threshold(version.name, own, behind, *asked)
+        figures = _pooled(before), _pooled(after)
+        beside = (judged, self._agents, self._encoders, reward)
+        evidence = gather_evidence(request, self._serving(), self._as_it_would_serve(version, rounds), figures, *beside)
         report = fit_report(
             version.name,
             replace(selection.whole, held_out=judged),
-            _pooled(before),
-            _pooled(after),
+            *figures,
             duration_s=time.monotonic() - started,
             curve=self._curve,
             settings={
@@ -166,7 +169,7 @@ class _Work:
             data_hash=selection.data_hash,
             folds=len(selection.divisions),
         )
-        return replace(report, threshold=None if threshold is None else threshold.to_dict())
+        return replace(report, threshold=None if threshold is None else threshold.to_dict(), evidence=evidence)
 
     def _as_it_would_serve(self, version: Strategy, number: int) -> Strategy:
         """A candidate with the settings of what serves: those of its fit end with it."""
