@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from router_sdk.evaluation.intervals import TWO_SIDED
 from router_sdk.gate import Check, CheckResult, Comparison
 from router_sdk.training.evidence import check_tasks
 
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from router_sdk.evaluation.paired import Gain
     from router_sdk.rewards import RewardFunction
 
+TOGETHER = 0.95
+"""Confidence that of several agents none is taken for ruined by chance."""
 ENOUGH = 30
 """Effective examples from which on a loss that could be chance is taken for it."""
 
@@ -150,7 +151,7 @@ class PerAgent(Check):
         if not told:
             words = f"no agent has {self.minimum} held-out examples that could be judged"
             return CheckResult(self.name, "insufficient", words)
-        share = 1.0 - (1.0 - TWO_SIDED) / len(told)
+        share = 1.0 - (1.0 - TOGETHER) / len(told)
         ruined = [one for one in told if one.gain.mean < -self.margin and one.gain.at_most(share) < 0.0]
         worst = min(told, key=lambda one: one.gain.mean)
         numbers = {**worst.gain.numbers(), "agents": len(told), "ruined": len(ruined), "threshold": -self.margin}
