@@ -6,9 +6,9 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from router_sdk.errors import InvalidConfigError
@@ -31,11 +31,48 @@ def _file_name(value: Any) -> Any:
     return value
 
 
+class TrainingConfig(BaseModel):
+    """What of the log, and of a file beside it, a fit is trained on.
+
+    What judges a candidate is what happened: held-out examples are neither filtered nor balanced, and no file is among
+    them. What serves goes on learning from every outcome as it comes.
+
+    Args:
+        min_quality: Leave out what has less ``quality``, in [0, 1]. What has none stays. A failure teaches who not to
+            choose: set it where quality says how far an example can be trusted, not how well its agent did.
+        min_feedback: Leave out what users said worse of, in [-1, 1]. What nobody said anything of stays.
+        dedupe: Whether of labelled examples with equal tasks and equal labels only the newest counts.
+        balance: Most labelled examples of an agent, in multiples of the median over the agents, at least 1; None keeps
+            all. Examples without a label are no part of it.
+        most_examples: Most examples, and how many of the newest decisions of the log are looked at.
+        prefer: Which to keep where some must go: the ``newest``, or the ``uncertain``: at random, and the more often
+            the less sure the decision was, or the more its favourite disappointed. Then of the newest 50,000, or of
+            ``most_examples`` where that is more.
+        replay_ratio: Largest share of examples, in [0, 1), that the fit before has seen; None keeps all. Where nothing
+            is new, all are kept.
+        existing: File to train on beside the log: JSON lines, a JSON array or CSV, exported or with a task's fields,
+            an agent or label, and an outcome's fields, or chats (``chatml``). Only with ``privacy="full"``.
+        existing_ratio: Largest share of what a fit is trained on that comes from this file, in (0, 1).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    min_quality: float | None = Field(default=None, ge=0.0, le=1.0)
+    min_feedback: float | None = Field(default=None, ge=-1.0, le=1.0)
+    dedupe: bool = True
+    balance: float | None = Field(default=None, ge=1.0)
+    most_examples: int = Field(default=50_000, ge=1, le=1_000_000)
+    prefer: Literal["newest", "uncertain"] = "newest"
+    replay_ratio: float | None = Field(default=None, ge=0.0, lt=1.0)
+    existing: Path | None = None
+    existing_ratio: float = Field(default=0.5, gt=0.0, lt=1.0)
+
+
 class RouterConfig(BaseSettings):
     """How a router behaves. Unknown keys are errors.
 
     Keyword arguments come before environment variables (``ROUTER_EPSILON=0.05``, lists and mappings as JSON), and those
-    before a file. ``strategy`` and ``encoder`` are joined key by key, everything else is replaced as a whole.
+    before a file. ``strategy``, ``encoder`` and ``training`` are joined key by key, everything else is replaced whole.
     Variables that begin with ``ROUTER_`` and set nothing are errors.
 
     Args:
@@ -69,6 +106,7 @@ class RouterConfig(BaseSettings):
         fit_executor: Where fits run: ``process`` (a child at the lowest priority), ``thread``, or ``auto``: in a
             child wherever strategy and reward are known there by name.
         held_out: Share of the examples that no fit trains on, for the gate, in [0, 0.5].
+        training: What a fit is trained on, see ``TrainingConfig``: filters, balance, and a file beside the log.
         keep_versions: Fitted versions of a strategy whose files are kept, beside those that serve or a rollback needs.
         keep_versions_days: Younger ones are kept too, in days; None keeps none for its age.
         retention_days: Decisions older than so many days are archived, about once an hour; None keeps them.
@@ -112,6 +150,7 @@ class RouterConfig(BaseSettings):
     retrain_cooldown_seconds: float = Field(default=30.0, ge=0)
     fit_executor: Literal["auto", "process", "thread"] = "auto"
     held_out: float = Field(default=0.2, ge=0.0, le=0.5)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
     keep_versions: int = Field(default=5, ge=1)
     keep_versions_days: float | None = Field(default=None, ge=0)
     retention_days: float | None = Field(default=None, gt=0)
@@ -120,6 +159,14 @@ class RouterConfig(BaseSettings):
     handle_sigterm: bool = True
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     queue_size: int = Field(default=100_000, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.training.existing is not None and self.privacy != "full":
+            raise ValueError(
+                f"training.existing: versions may keep its texts, and privacy={self.privacy!r} forbids that"
+            )
+        return self
 
     @property
     def learns(self) -> bool:

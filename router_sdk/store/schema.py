@@ -11,13 +11,14 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from router_sdk.errors import NotAStoreError, SchemaVersionError
+from router_sdk.store.datasets import DATASETS
 
 if TYPE_CHECKING:
     import sqlite3
 
     from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Number of the newest migration, kept in SQLite's ``user_version``: equal means that nothing is to be done."""
 
 APPLICATION_ID = 0x52534447
@@ -314,6 +315,10 @@ def migrations() -> Migrations:
         _execute(db, _BOUNDS, 4)
         _execute(db, _TENANTS, 4)
 
+    @named()
+    def m0005_datasets(db: Database) -> None:
+        _execute(db, DATASETS, 5)
+
     return named
 
 
@@ -340,7 +345,7 @@ def is_store(connection: sqlite3.Connection) -> bool:
 @cache
 def _table_names() -> frozenset[str]:
     """Tables of the newest schema."""
-    return frozenset(re.findall(r"CREATE TABLE (\w+)", _FIRST + _VERSIONS + _ORDER))
+    return frozenset(re.findall(r"CREATE TABLE (\w+)", _FIRST + _VERSIONS + _ORDER + DATASETS))
 
 
 def missing_tables(connection: sqlite3.Connection) -> list[str]:

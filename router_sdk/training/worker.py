@@ -50,8 +50,8 @@ from router_sdk.training.thresholds import derived_threshold
 if TYPE_CHECKING:
     from router_sdk.rewards import RewardFunction
     from router_sdk.strategy import Encoder, Strategy
+    from router_sdk.training.division import Division
     from router_sdk.training.fit import Fit, FitRequest
-    from router_sdk.training.selection import Division
 
 _MOST_STEPS = 50
 """Of what the fit said while it ran, so many lines stand in its report."""

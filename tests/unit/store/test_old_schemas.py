@@ -89,11 +89,12 @@ def test_every_row_is_kept_as_it_was(path, schema):
         if name == "_sqlite_migrations":
             continue
         new = NEW_VALUES.get(schema, {}).get(name, {})
-        kept = [row for row in after[name] if (name, row.get("name")) != ("meta", "store_secret")]
+        came = set() if schema >= 4 else {("meta", "store_secret")}
+        kept = [row for row in after[name] if (name, row.get("name")) not in came]
         for old, row in zip(rows, kept, strict=True):
             if name == "learning_events":
                 old["status"] = TRANSLATED.get((old["error"] or "")[:9], old["status"])
-            if name == "outcomes":  # what was learnt of them went by the newest of their own times
+            if name == "outcomes" and schema < 4:  # what was learnt of them went by the newest of their own times
                 new = {"logged_at": max(one["at"] for one in rows if one["seq"] <= old["seq"])}
             assert {column: row[column] for column in old} == old
             assert {column: value for column, value in row.items() if column not in old and value is not None} == new
@@ -184,7 +185,7 @@ def test_a_migration_that_is_killed_leaves_a_store_that_opens(path, schema, requ
     )
     assert done.returncode == 0, done.stderr
     killed, whole = json.loads(done.stdout)
-    assert killed * step > {1: 40, 2: 40, 3: 5}[schema]
+    assert killed * step > {1: 40, 2: 40, 3: 5, 4: 3}[schema]
     assert whole == killed
 
 

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router_sdk import Agent, Task
+from router_sdk.config import TrainingConfig
 from router_sdk.errors import TooFewExamplesError
 from router_sdk.store.registry import add_agents
-from router_sdk.training import selection
+from router_sdk.training import division, selection
 from router_sdk.training.selection import select
 
 from ..store.conftest import AGENTS, Log
@@ -213,14 +214,13 @@ def test_what_was_forgotten_or_belongs_to_an_agent_added_afresh_is_left_out(log)
 
 
 def test_the_newest_are_taken_where_there_are_too_many(log, monkeypatch):
-    monkeypatch.setattr(selection, "MOST_EXAMPLES", 40)
-    monkeypatch.setattr(selection, "MOST_HELD_OUT", 3)
+    monkeypatch.setattr(division, "MOST_HELD_OUT", 3)
     decisions = [log.decide(task=Task(f"text {number}")) for number in range(50)]
     for decision in decisions:
         log.tell(decision, quality=0.5)
-    found = chosen(log, held_out=0.5)
-    (division,) = found.divisions
-    held, learnt = ([one.decision_id for one in side] for side in (division.data.held_out, division.data.examples))
+    found = chosen(log, held_out=0.5, training=TrainingConfig(most_examples=40))
+    (one,) = found.divisions
+    held, learnt = ([one.decision_id for one in side] for side in (one.data.held_out, one.data.examples))
     assert len(held) == 3
     newest = [one.decision_id for one in decisions[10:]]
     assert sorted(held + learnt) == sorted(newest)
@@ -228,14 +228,14 @@ def test_the_newest_are_taken_where_there_are_too_many(log, monkeypatch):
 
 
 def test_of_what_could_be_held_out_the_older_is_not_learnt_where_the_newer_is_its_copy(log, monkeypatch):
-    monkeypatch.setattr(selection, "MOST_HELD_OUT", 2)
+    monkeypatch.setattr(division, "MOST_HELD_OUT", 2)
     texts = [f"text {number}" for number in range(30)] * 2
     for text in texts:
         log.tell(log.decide(task=Task(text)), quality=0.5)
-    (division,) = chosen(log, held_out=0.5).divisions
-    judging = {one.context_hash for one in division.data.held_out}
+    (only,) = chosen(log, held_out=0.5).divisions
+    judging = {one.context_hash for one in only.data.held_out}
     assert len(judging) == 2
-    assert judging.isdisjoint(one.context_hash for one in division.data.examples)
+    assert judging.isdisjoint(one.context_hash for one in only.data.examples)
 
 
 def test_the_same_examples_have_the_same_hash_and_one_more_another(log):

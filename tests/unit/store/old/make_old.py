@@ -24,7 +24,7 @@ from router_sdk.plugin import Proposal, Strategy, hookimpl
 
 HERE = Path(__file__).parent
 ROOT = Path(__file__).parents[4]
-RELEASES = {1: "58c167f^", 2: "a2b2811^", 3: "199b940"}
+RELEASES = {1: "58c167f^", 2: "a2b2811^", 3: "199b940", 4: "e5dd305"}
 """The last commit with each schema."""
 
 AGENTS = [
@@ -201,7 +201,10 @@ def leave_things_begun(path):
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("INSERT INTO intents (at, kind, body) VALUES (1.0, 'import', ?)", (json.dumps(body),))
         connection.execute("INSERT INTO consumers VALUES ('tally', ?, 1, 1.0)", ("e" * 32,))
-        connection.execute("INSERT INTO pretraining VALUES (?, 'thread-1', 'about')", ("d" * 32,))
+        connection.execute(
+            "INSERT INTO pretraining (decision_id, session_id, context_hash) VALUES (?, 'thread-1', 'about')",
+            ("d" * 32,),
+        )
 
 
 # -- both sides of the run
