@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,6 +112,11 @@ def read_examples(path: Path, agents: AgentSet, reward: RewardFunction) -> list[
             f"{path}: none of its {lines:,} lines says how an agent of this router did: there is nothing to train on"
         )
     return list(examples.values())
+
+
+def taught_rows(examples: Sequence[Example]) -> list[tuple[str, str | None, str | None, str | None]]:
+    """What the store notes of them, so that they can be forgotten: id, session, text's hash and tenant of each."""
+    return [(one.decision_id, one.task.session_id, one.context_hash, one.task.tenant) for one in examples]
 
 
 def _example(

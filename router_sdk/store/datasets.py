@@ -150,17 +150,10 @@ def unpack(blob: bytes) -> list[int]:
 
 def add_dataset(connection: sqlite3.Connection, strategy: str, version: int, at: float, row: DatasetRow) -> None:
     """Log what a version was trained on, in the transaction that registers it."""
-    told = (
-        strategy,
-        version,
-        at,
-        row.upto,
-        row.data_hash,
-        json.dumps(dict(row.counts)),
-        json.dumps(dict(row.settings)),
-    )
+    told = (json.dumps(dict(row.counts)), json.dumps(dict(row.settings)))
     packed = (pack(row.examples or ()), pack(row.held_out or ()))
-    connection.execute("INSERT INTO datasets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*told, *packed))
+    values = (strategy, version, at, row.upto, row.data_hash, *told, *packed)
+    connection.execute("INSERT INTO datasets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
 
 def read_dataset(connection: sqlite3.Connection, strategy: str, version: int) -> DatasetRow | None:
@@ -175,8 +168,8 @@ def read_dataset(connection: sqlite3.Connection, strategy: str, version: int) ->
     if row is None:
         return None
     upto, data_hash, counts, settings, examples, held_out, at = row
-    positions = (None if blob is None else unpack(blob) for blob in (examples, held_out))
-    return DatasetRow(upto, data_hash, json.loads(counts), json.loads(settings), *positions, at)
+    learnt, judged = (None if blob is None else unpack(blob) for blob in (examples, held_out))
+    return DatasetRow(upto, data_hash, json.loads(counts), json.loads(settings), learnt, judged, at)
 
 
 def dataset_counts(connection: sqlite3.Connection, strategy: str) -> dict[int, dict[str, Any]]:

@@ -6,7 +6,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -120,6 +120,7 @@ SCRATCH = "scratch"
 CHECKPOINTS = "checkpoints"
 VERSION = "version"
 REPORT = "report.json"
+DATASET = "dataset.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,9 @@ class FitRequest:
         seed: See ``FitContext``.
         synthetic: Whether the log holds made-up examples.
         behind: Those behind it in the chain: name, configuration, and folder for caches.
+        training: What to train on, see ``TrainingConfig``, as JSON values.
+        made: Folder of a state that somebody else made, to be judged in the place of a fit; None fits.
+        learns: Whether the version learns what judged it and what was left over; an imported one stays as it is.
     """
 
     strategy: str
@@ -161,6 +165,9 @@ class FitRequest:
     seed: int
     synthetic: bool
     behind: Sequence[tuple[str, Mapping[str, Any], str]] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
+    made: str | None = None
+    learns: bool = True
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""

@@ -9,11 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from router_sdk.errors import InvalidInputError
+from router_sdk.exchange.exporting import ExportFormat, ExportOptions, ExportSettings
 from router_sdk.exchange.observations import observations, paired
 from router_sdk.store import Store
+from router_sdk.training.brought import Exported, External, TrainFunction
+from router_sdk.training.datasets import Dataset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,7 +114,7 @@ class Models:
         if not observed:
             raise InvalidInputError("pretrain: there is no example to learn from")
         source = partial(write_examples, observed=observed, recorder=self._recorder, vectors=self._vectors)
-        fit = self._trainer.retrain(strategy, settings, source)
+        fit = self._trainer.retrain(strategy, settings, source, "pre-training")
         return fit.wait() if wait else fit
 
     def tune_thresholds(self, *, cost_of_handing_on: float = 0.0, newest: int = 5_000) -> list[Threshold]:
@@ -133,6 +136,54 @@ class Models:
         """
         self._flush()
         return self._tuner.tune(cost_of_handing_on=cost_of_handing_on, newest=newest)
+
+    def check_and_retrain(
+        self,
+        train_fn: TrainFunction,
+        strategy: str | None = None,
+        /,
+        *,
+        format: ExportFormat = "jsonl",
+        force: bool = False,
+        wait: bool = True,
+        **options: Unpack[ExportSettings],
+    ) -> Fit | None:
+        """Where a trigger says that it is time, have a function of yours train a version; it passes the same gate.
+
+        It is called on a thread of its own with the path of a file that holds what a fit would be trained on, without
+        what judges, as ``RouterConfig.training`` says. It returns ``{"model_path": folder, "metrics": {...}}``: a
+        state that the strategy can load, which is copied, and figures that are kept with the version. The file is
+        deleted when it returns. Where the fit is stopped, or a session forgotten, what it returns is thrown away.
+
+        Args:
+            train_fn: The function.
+            strategy: Whose version; None takes the first in the chain that has a fit.
+            format: Of the file, see ``router.examples.export``.
+            force: Without asking the triggers.
+            wait: Return when the fit has ended.
+            **options: What of the examples goes into the file, see ``ExportSettings``.
+
+        Returns:
+            The fit; None where no trigger says that it is time.
+
+        Raises:
+            NotTrainableError: if nothing in the chain has a fit, or the strategy has no state, or with
+                ``tenancy="separate"``.
+            InvalidInputError: if the format is unknown, or options contradict.
+            FitError: if another fit is running, or with ``wait`` if it failed: the function raised or returned
+                something else, or the state does not load. Nothing of it is left.
+        """
+        if not callable(train_fn):
+            raise InvalidInputError(f"train_fn: expected a function of a file's path, got {train_fn!r:.60}")
+        chosen = ExportOptions.of("", **options)
+        chosen.check(format)
+        self._flush()
+        stage = self._trainer.stage(strategy, brought=True)
+        reason = "train_fn, by hand" if force else self._trainer.due(stage)
+        if reason is None:
+            return None
+        fit = self._trainer.retrain(stage.name, {}, External(train_fn, format, chosen), reason)
+        return fit.wait() if wait else fit
 
     @property
     def newest_fit(self) -> Fit | None:
@@ -180,6 +231,54 @@ class Models:
         if not isinstance(target, str | Path):
             raise InvalidInputError(f"target: expected a folder's path, got {target!r:.60}")
         return self._registry.export(self._registry.version(strategy, version), Path(target))
+
+    def import_from(self, folder: str | Path, /, *, wait: bool = True) -> Fit:
+        """Register a version that ``export_to`` wrote, here or elsewhere, as a candidate; it does not serve by itself.
+
+        Its files are compared with their checksums, and it is judged on what this log holds out: ``promote`` lets it
+        serve where the gate did, or with ``force``. Then it learns what it has not learnt of this log.
+
+        Args:
+            folder: What ``export_to`` wrote.
+            wait: Return when it is judged.
+
+        Returns:
+            The fit that judges it; its ``version`` is the candidate.
+
+        Raises:
+            InvalidInputError: if it is no folder.
+            CorruptArtifactError: if a file is missing, added or changed, or it is no version.
+            UnknownStrategyError: if the chain has no strategy of that name.
+            FitError: if another fit is running, or with ``wait`` if it does not load.
+        """
+        exported = Exported.read(Path(folder).expanduser(), self._registry.log)
+        self._flush()
+        fit = self._trainer.retrain(exported.strategy, {}, exported, f"imported from {Path(folder).name}")
+        return fit.wait() if wait else fit
+
+    def dataset(self, strategy: str, version: int) -> Dataset:
+        """What a version was trained on: counts, settings, and the examples themselves, to be read or exported.
+
+        Raises:
+            UnknownVersionError: if there is none of that number, or it was not noted what it was trained on.
+            CorruptArtifactError: if what was noted cannot be read.
+        """
+        found = self._registry.version(strategy, version)
+        return Dataset(found, self._registry.dataset(found), self._recorder.store, self._recorder.reward)
+
+    def category_distribution(self, strategy: str | None = None) -> dict[str | None, int]:
+        """How many examples a strategy remembers of each agent, in the state that serves; None is "no agent fits".
+
+        Args:
+            strategy: Which; None takes the first in the chain that has a fit.
+
+        Raises:
+            UnknownStrategyError: if the chain has none of that name.
+            NotTrainableError: if none is named, and nothing in the chain has a fit.
+        """
+        self._flush()
+        stage = self._trainer.stage(None) if strategy is None else self._chain.stage(strategy)
+        return dict(stage.strategy.category_distribution())
 
     # -- which one serves
 

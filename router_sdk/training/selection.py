@@ -15,11 +15,17 @@ from typing import TYPE_CHECKING
 from router_sdk.config import TrainingConfig
 from router_sdk.errors import TooFewExamplesError
 from router_sdk.exchange.curation import Curation
+from router_sdk.exchange.existing import read_examples
 from router_sdk.records import AgentSet, Example, TrainingData
+from router_sdk.store.erasure import forgotten_among
+from router_sdk.store.tail import LogTail
 from router_sdk.training.division import Division, divide
 
 if TYPE_CHECKING:
-    from router_sdk.store.tail import LogTail
+    import sqlite3
+
+    from router_sdk.rewards import RewardFunction
+    from router_sdk.training.fit import FitRequest
 
 MOST_READ = 50_000
 """Newest decisions among which the uncertain are looked for, at least."""
@@ -49,6 +55,35 @@ class Selection:
     def cross_validated(self) -> bool:
         """Whether every example judges in turn."""
         return len(self.divisions) > 1
+
+
+def selected(
+    request: FitRequest, connection: sqlite3.Connection, agents: AgentSet, reward: RewardFunction
+) -> Selection:
+    """What a fit works with, as its request says: the same in whatever process, for as long as nothing is forgotten.
+
+    Raises:
+        TooFewExamplesError: if nothing could judge a candidate.
+        InvalidInputError: if the file beside the log cannot be read.
+    """
+    told = TrainingConfig(**request.training)
+    existing: list[Example] = []
+    if told.existing is not None and not request.synthetic:
+        read = read_examples(told.existing, agents, reward)
+        forgotten = forgotten_among(connection, [one.decision_id for one in read])
+        existing = [one for one in read if one.decision_id not in forgotten]
+    return select(
+        LogTail(connection, reward),
+        agents,
+        request.upto,
+        fresh_after=request.fresh_after,
+        held_out=request.held_out,
+        needed=request.needed,
+        synthetic=request.synthetic,
+        training=told,
+        existing=existing,
+        seed=request.seed,
+    )
 
 
 def select(

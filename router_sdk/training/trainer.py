@@ -35,6 +35,7 @@ from router_sdk.store.registry import fits_since, forgotten_after, fresh_example
 from router_sdk.store.store import READ_ONLY
 from router_sdk.strategy import Strategy
 from router_sdk.training.attempt import Attempt, Source
+from router_sdk.training.brought import Brought
 from router_sdk.training.fit import Fit, FitState, score, summary
 from router_sdk.training.promoting import SEPARATE
 from router_sdk.triggers import Activity, ExampleCount
@@ -122,14 +123,18 @@ class Trainer:
         for stage in self._fitted:
             if self._registry.champion(stage.name).pinned:
                 continue
-            activity = self._activity(stage)
-            since = activity.seconds_since_fit
-            if since is not None and 0 <= since < self._services.config.retrain_cooldown_seconds:
-                continue
-            reason = next(filter(None, (trigger.due(activity) for trigger in self._triggers)), None)
+            reason = self.due(stage)
             if reason is not None and self._performance.usable >= self._gate.needs:
                 self._start(stage, reason, {})
                 return
+
+    def due(self, stage: Stage) -> str | None:
+        """Why it is time to fit a strategy; None where no trigger says so, or a fit was only just tried."""
+        activity = self._activity(stage)
+        since = activity.seconds_since_fit
+        if since is not None and 0 <= since < self._services.config.retrain_cooldown_seconds:
+            return None
+        return next(filter(None, (trigger.due(activity) for trigger in self._triggers)), None)
 
     def _activity(self, stage: Stage) -> Activity:
         query = self._services.store.reader.query
@@ -157,13 +162,11 @@ class Trainer:
 
     # -- by hand
 
-    def retrain(self, strategy: str | None, settings: Mapping[str, Any], source: Source | None = None) -> Fit:
-        """Start a fit, see ``Router.models.retrain``; with ``source``, from the made-up examples that it writes."""
-        if not self._services.config.fits:
-            raise NotTrainableError(SEPARATE)
-        stage = next(self._fitted, None) if strategy is None else self._chain.stage(strategy)
-        if stage is None or not trainable(stage.strategy):
-            raise not_trainable(strategy or [one.name for one in self._chain.stages])
+    def retrain(
+        self, strategy: str | None, settings: Mapping[str, Any], source: Source | None = None, reason: str = "by hand"
+    ) -> Fit:
+        """Start a fit, see ``Router.models.retrain``; with ``source``, from what that brings."""
+        stage = self.stage(strategy, brought=isinstance(source, Brought))
         if self._services.config.read_only:
             raise StoreUnavailableError(READ_ONLY)
         config = stage.strategy.config
@@ -171,12 +174,22 @@ class Trainer:
             type(config)(**{**config.model_dump(exclude_unset=True), **settings})
         except ValidationError as error:
             raise InvalidConfigError(f"strategy {stage.name!r}: {describe(error)}{in_our_words(error)}") from None
-        fit = self._start(stage, "by hand" if source is None else "pre-training", settings, source)
+        fit = self._start(stage, reason, settings, source)
         if fit is None:
             if self._closed:
                 raise RouterClosedError
             raise FitError("another fit is running: wait for it, or stop it, see Router.models.newest_fit")
         return fit
+
+    def stage(self, strategy: str | None, *, brought: bool = False) -> Stage:
+        """Whom to fit; None is the first in the chain that has a fit. What is ``brought`` needs only be loaded."""
+        if not self._services.config.fits:
+            raise NotTrainableError(SEPARATE)
+        stage = next(self._fitted, None) if strategy is None else self._chain.stage(strategy)
+        loadable = brought and stage is not None and type(stage.strategy).load is not Strategy.load
+        if stage is None or not (trainable(stage.strategy) or loadable):
+            raise not_trainable(strategy or [one.name for one in self._chain.stages])
+        return stage
 
     # -- the fit itself
 
@@ -270,9 +283,10 @@ class Trainer:
                 parent=stage.model_version,
                 upto=attempt.upto,
                 settings=settings,
-                metrics=summary(report),
+                metrics={**summary(report), **attempt.metrics},
                 unless_forgotten_after=known,
-                promote_after=None if champion.pinned else champion.token,
+                promote_after=None if champion.pinned or attempt.kind == "import" else champion.token,
+                dataset=attempt.dataset,
             )
             if added is not None:
                 break
@@ -284,6 +298,8 @@ class Trainer:
             number = ending.version.version
             self._promoter.promote_fitted(stage.name, number, verdict.reason, after=champion.token, intent=intent)
             ending.end("promoted", verdict.reason)
+        elif verdict.passed and attempt.kind == "import":
+            ending.end("held", f"it passed the gate ({verdict.reason}); promote it to let it serve")
         elif verdict.passed:
             serving = "the strategy without any fit" if champion.version is None else f"version {champion.version}"
             ending.end("held", f"it passed the gate ({verdict.reason}), but a person pinned {serving}; see unpin")

@@ -19,22 +19,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from router_sdk.config import TrainingConfig
 from router_sdk.errors import FAULTS, FitError, FitStoppedError, RouterError, TooFewExamplesError
 from router_sdk.evaluation.fit_report import FitReport, fit_report
 from router_sdk.evaluation.held_out import HeldOut, held_out_evaluation, summarised
 from router_sdk.lifetime import no_fork
 from router_sdk.plugins import PluginRegistry
-from router_sdk.private_files import PRIVATE_FILE, private_folder
+from router_sdk.private_files import PRIVATE_FILE, private_folder, write_private
 from router_sdk.records import Agent, AgentSet
 from router_sdk.records.record import blame
 from router_sdk.routing.context import Encoders
-from router_sdk.store.artifacts import write_artifact
+from router_sdk.store.artifacts import read_state, write_artifact
 from router_sdk.store.connection import open_reader
+from router_sdk.store.datasets import dataset_to_json
 from router_sdk.store.tail import LogTail
 from router_sdk.strategy import FitContext, StrategyServices
+from router_sdk.training.datasets import dataset_of
 from router_sdk.training.fit import (
     BASE,
     CHECKPOINTS,
+    DATASET,
     REPORT,
     REQUEST,
     SCRATCH,
@@ -44,10 +48,11 @@ from router_sdk.training.fit import (
     write_report,
 )
 from router_sdk.training.registry import twin
-from router_sdk.training.selection import select
+from router_sdk.training.selection import selected
 from router_sdk.training.thresholds import derived_threshold
 
 if TYPE_CHECKING:
+    from router_sdk.records import TrainingData
     from router_sdk.rewards import RewardFunction
     from router_sdk.strategy import Encoder, Strategy
     from router_sdk.training.division import Division
@@ -86,7 +91,7 @@ def perform(
     """
     connection = open_reader(Path(request.store))
     try:
-        work = _Work(request, strategy, connection, encoders, progress, stopped)
+        work = _Work(request, strategy, connection, encoders, progress, stopped, reward)
         return work.run(LogTail(connection, reward), behind)
     finally:
         connection.close()
@@ -107,9 +112,10 @@ class _Work:
         encoders: Mapping[str, Encoder],
         progress: Callable[[float, str], None],
         stopped: Callable[[], bool],
+        reward: RewardFunction,
     ) -> None:
         self._request, self._strategy, self._connection, self._encoders = request, strategy, connection, encoders
-        self._progress, self._stopped = progress, stopped
+        self._progress, self._stopped, self._reward = progress, stopped, reward
         self._folder = Path(request.folder)
         self._agents = AgentSet([Agent.from_fields(fields) for fields in request.agents])
         self._curve: list[dict[str, float]] = []
@@ -119,29 +125,24 @@ class _Work:
         """Do it."""
         started, request = time.monotonic(), self._request
         self._progress(0.02, "reading the log")
-        selection = select(
-            tail,
-            self._agents,
-            request.upto,
-            fresh_after=request.fresh_after,
-            held_out=request.held_out,
-            needed=request.needed,
-            synthetic=request.synthetic,
-        )
+        selection = selected(request, self._connection, self._agents, self._reward)
+        dataset = dataset_of(selection, TrainingConfig(**request.training))
+        write_private(self._folder / DATASET, dataset_to_json(dataset))
         rounds = len(selection.divisions) + selection.cross_validated
         version: Strategy | None = None
         before, after = [], []
         for number, division in enumerate(selection.divisions):
             serving, version = self._serving(), None
-            version = serving.fit(division.data, self._context(number, rounds))
+            version = self._candidate(serving, division.data, self._context(number, rounds))
             version.prepare(self._agents)
             self._progress(0.05 + 0.85 * (number + 0.9) / rounds, "comparing with what serves")
             before.append(self._judged(self._without(serving, division), division))
-            after.append(self._judged(version, division))
+            candidate = version if request.made is None else self._without(self._made(), division)
+            after.append(self._judged(candidate, division))
         if selection.cross_validated or version is None:
             version = self._serving().fit(selection.whole, self._context(rounds - 1, rounds))
             version.prepare(self._agents)
-        version.learn(selection.left_over)
+        version.learn(selection.left_over if request.learns else ())
         self._progress(0.97, "saving")
         write_artifact(self._folder / VERSION, version.save)
         judged = [one for division in selection.divisions for one in division.data.held_out]
@@ -166,6 +167,21 @@ class _Work:
             folds=len(selection.divisions),
         )
         return replace(report, threshold=None if threshold is None else threshold.to_dict())
+
+    def _candidate(self, serving: Strategy, data: TrainingData, context: FitContext) -> Strategy:
+        """What is to be judged: fitted, or made by somebody else."""
+        return serving.fit(data, context) if self._request.made is None else self._made()
+
+    def _made(self) -> Strategy:
+        """What somebody else made.
+
+        Raises:
+            CorruptArtifactError: if it does not load.
+        """
+        made = twin(self._strategy)
+        read_state(Path(str(self._request.made)), made.load)
+        made.prepare(self._agents)
+        return made
 
     def _serving(self) -> Strategy:
         """A copy of what serves."""
