@@ -1,8 +1,4 @@
-"""What a router is made of: its parts, put together at the start, told of forks, and ended in order.
-
-And what it folds the log into: a state for each strategy, one for its tenants, the performance report, and what
-confidences came to.
-"""
+"""What a router is made of: its parts, put together at the start, told of forks, and ended in order."""
 
 from __future__ import annotations
 
@@ -14,41 +10,39 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.erasing import Eraser
-from router_sdk.errors import RouterClosedError, StrategyError
+from router_sdk.errors import RouterClosedError
 from router_sdk.exchange.examples import Examples
 from router_sdk.exchange.importing import Intake
 from router_sdk.hookspecs import hookimpl
 from router_sdk.learning.calibration import Calibration
-from router_sdk.learning.fold import Fold, calibration_fold, performance_fold, strategy_fold, tenants_fold
+from router_sdk.learning.fold import calibration_fold, performance_fold
 from router_sdk.learning.learner import Learner
 from router_sdk.learning.performance import Performance
-from router_sdk.learning.tenant_states import TenantStates
 from router_sdk.lifetime import no_fork, unwatch, watch
 from router_sdk.plugins import PluginRegistry
 from router_sdk.recording import Recorder
 from router_sdk.records import Agent, Decision, Outcome, Task
 from router_sdk.rewards import OutcomeReward, RewardFunction, RewardMark, reward_name, with_metrics
 from router_sdk.routing.agents import Members, Roster
-from router_sdk.routing.chain import Chain, Stage
+from router_sdk.routing.chain import Chain
 from router_sdk.routing.context import Encoders
 from router_sdk.routing.decide import Decider
-from router_sdk.routing.pooling import TAKEOVER, Tenants
 from router_sdk.routing.strategies import StrategySpec, Workshop
 from router_sdk.store import Store
-from router_sdk.store.registry import newest_agent
-from router_sdk.strategy import Strategy
+from router_sdk.store.agents import newest_agent
 from router_sdk.training.fit import FitServices
+from router_sdk.training.folds import Folds
 from router_sdk.training.models import Models
 from router_sdk.training.promoting import Promoter
-from router_sdk.training.registry import Registry, stage_of, twin
+from router_sdk.training.registry import Registry
 from router_sdk.training.thresholds import ThresholdTuner
 from router_sdk.training.trainer import Trainer
+from router_sdk.training.watch import EVERY, Watch
 from router_sdk.upkeep import Upkeep
 from router_sdk.waiting import held_here
 
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
-    from router_sdk.records import ModelVersion
 
 _log = logging.getLogger(__name__)
 
@@ -143,6 +137,7 @@ class Assembly:
         services = FitServices(self.store, config, self.reward, self.plugins, encoders, self.learner)
         self.promoter = Promoter(services, self.registry, self.chain, self.members, folds.of)
         self.trainer = Trainer(services, self.registry, self.chain, self.members, self.performance, self.promoter)
+        self.watch = Watch(services, self.registry, self.chain, self.promoter)
         tuner = ThresholdTuner(services, self.registry, self.chain, self.members, folds.begun_again)
         told = (self.recorder, self.decider.vectors, self.flush, tuner)
         self.models = Models(self.chain, self.registry, self.trainer, self.promoter, *told)
@@ -171,6 +166,7 @@ class Assembly:
         self.chain.calibrate(self.calibration)
         self.chain.finish_published()
         if self._open:
+            self.watch.look(EVERY)
             self.trainer.consider()
 
     def _look_around(self) -> None:
@@ -180,6 +176,7 @@ class Assembly:
             threading.Thread(target=self.close, name="router-dropped").start()
         elif self._open:
             self.promoter.follow()
+            self.watch.look()
             self.trainer.consider()
             if not self.config.read_only:
                 self.upkeep.look()
@@ -224,6 +221,7 @@ class Assembly:
             "epsilon": self.chain.epsilon,
             "learner": self.learner.status(),
             "fit": None if self.trainer.fit is None else self.trainer.fit.to_dict(),
+            "watch": self.watch.status(),
             "upkeep": self.upkeep.status(),
         }
 
@@ -335,62 +333,3 @@ class _Face:
         """Record an outcome."""
         self._parts.recorder.record(decision, outcome, None, None)
         return True
-
-
-class Folds:
-    """Makes them.
-
-    Args:
-        config: Settings.
-        registry: Where fitted versions are read from.
-        members: The agents.
-        mark: The reward's fingerprint.
-    """
-
-    def __init__(self, config: RouterConfig, registry: Registry, members: Members, mark: RewardMark) -> None:
-        self._config, self._registry, self._members, self._mark = config, registry, members, mark
-        self._surroundings = (mark.text, repr(sorted(config.encoder.items())))
-
-    def stage(self, strategy: Strategy, version: ModelVersion | None) -> Stage:
-        """A strategy's place in the chain, with its tenants' states where they do not share all that is learnt."""
-        tenants = None
-        if self._config.tenancy != "shared" and type(strategy).learn is not Strategy.learn:
-            states = TenantStates(strategy, self._config.most_tenants, alone=not self._config.fits)
-            tenants = Tenants(states, strategy, TAKEOVER[self._config.tenancy])
-        return stage_of(strategy, version, tenants)
-
-    def of(self, stage: Stage) -> Fold:
-        """The fold of a stage's strategy."""
-        begin = partial(self.begun_again, stage)
-        return strategy_fold(stage.strategy, stage.model_version, begin, *self._surroundings)
-
-    def all(self, stages: Sequence[Stage], versions: Sequence[ModelVersion | None], *reports: Fold) -> list[Fold]:
-        """Every fold of a router that starts with these versions, and reports."""
-        folds = []
-        for stage, version in zip(stages, versions, strict=True):
-            if self._config.fits or stage.tenants is None:  # else nobody may learn from all tenants together
-                folds.append(self.of(stage))
-            if version is not None:
-                folds[-1].begin_at(version.upto)
-            if stage.tenants is not None:
-                alone = not self._config.fits
-                folds.append(tenants_fold(stage.strategy, stage.tenants.states, *self._surroundings, journalled=alone))
-        return [*folds, *reports]
-
-    def begun_again(self, stage: Stage) -> Strategy:
-        """A strategy like a stage's that has learnt nothing since its version was fitted.
-
-        Raises:
-            StrategyError: if it is made of something else than a configuration and services.
-        """
-        strategy = twin(stage.strategy)
-        try:
-            if strategy.config is not stage.strategy.config or strategy.services is not stage.strategy.services:
-                raise StrategyError("its constructor takes something else than a configuration and services")
-            if stage.model_version is not None:
-                self._registry.load(strategy, self._registry.version(stage.name, stage.model_version))
-            strategy.prepare(self._members.roster.available)
-        except BaseException:
-            strategy.close()
-            raise
-        return strategy

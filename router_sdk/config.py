@@ -68,6 +68,26 @@ class TrainingConfig(BaseModel):
     existing_ratio: float = Field(default=0.5, gt=0.0, lt=1.0)
 
 
+class WatchConfig(BaseModel):
+    """How a version is watched once it serves, see ``training.watch``.
+
+    Args:
+        enabled: Whether one that earns less than what came before is rolled back by itself.
+        outcomes: After how many outcomes it is proven.
+        alpha: Chance that one that earns as much is rolled back all the same.
+        tolerance: By how much it may earn less on average, in reward.
+        agent_tolerance: By how much any one agent may.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    enabled: bool = True
+    outcomes: int = Field(default=1_000, ge=20)
+    alpha: float = Field(default=0.05, gt=0.0, lt=0.5)
+    tolerance: float = Field(default=0.02, ge=0.0, le=1.0)
+    agent_tolerance: float = Field(default=0.2, ge=0.0, le=1.0)
+
+
 class RouterConfig(BaseSettings):
     """How a router behaves. Unknown keys are errors.
 
@@ -107,6 +127,7 @@ class RouterConfig(BaseSettings):
             child wherever strategy and reward are known there by name.
         held_out: Share of the examples that no fit trains on, for the gate, in [0, 0.5].
         training: What a fit is trained on, see ``TrainingConfig``: filters, balance, and a file beside the log.
+        watch: What a version must earn once it serves, see ``WatchConfig``.
         keep_versions: Fitted versions of a strategy whose files are kept, beside those that serve or a rollback needs.
         keep_versions_days: Younger ones are kept too, in days; None keeps none for its age.
         retention_days: Decisions older than so many days are archived, about once an hour; None keeps them.
@@ -151,6 +172,7 @@ class RouterConfig(BaseSettings):
     fit_executor: Literal["auto", "process", "thread"] = "auto"
     held_out: float = Field(default=0.2, ge=0.0, le=0.5)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
+    watch: WatchConfig = Field(default_factory=WatchConfig)
     keep_versions: int = Field(default=5, ge=1)
     keep_versions_days: float | None = Field(default=None, ge=0)
     retention_days: float | None = Field(default=None, gt=0)

@@ -29,7 +29,8 @@ class ModelVersion:
         data_hash: Equal for versions that were fitted on the same examples.
         pruned_at: When its files were given up, in seconds since the epoch; None while they are there.
         dataset: What it was trained on, in figures; None where that was not noted. See ``router.models.dataset``.
-        aliases: ``"champion"`` where it serves, and ``"pinned"`` where a person said so.
+        aliases: ``"champion"`` where it serves, and ``"pinned"`` where a person said so; ``"quarantined"`` where it was
+            rolled back by itself.
     """
 
     strategy: str

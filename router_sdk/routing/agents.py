@@ -17,7 +17,7 @@ from router_sdk.errors import FAULTS, InvalidInputError, NoEligibleAgentError, U
 from router_sdk.records import Agent, AgentSet, Skipped, Task
 from router_sdk.records.plain import plain
 from router_sdk.spelling import normal
-from router_sdk.store.registry import add_agents, catalog_version, read_agents, remove_agent
+from router_sdk.store.agents import add_agents, catalog_version, read_agents, remove_agent
 
 if TYPE_CHECKING:
     from router_sdk.routing.chain import Stage

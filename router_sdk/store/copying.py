@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.lifetime import no_fork
 from router_sdk.records import Agent, Outcome
+from router_sdk.store.agents import canonical
 from router_sdk.store.connection import open_reader
 from router_sdk.store.context import PayloadContext
 from router_sdk.store.reader import DECISIONS, decision_of
-from router_sdk.store.registry import canonical
 from router_sdk.store.rows import (
     DECISION_COLUMNS,
     OUTCOME_COLUMNS,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 DATASETS = """
-ALTER TABLE model_versions RENAME TO model_versions_4;
+ALTER TABLE model_versions RENAME TO model_versions_5;
 CREATE TABLE model_versions (
     strategy TEXT NOT NULL,
     version INTEGER NOT NULL CHECK (version > 0),
@@ -37,8 +37,8 @@ CREATE TABLE model_versions (
     pruned_at REAL,
     PRIMARY KEY (strategy, version)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO model_versions SELECT * FROM model_versions_4;
-DROP TABLE model_versions_4;
+INSERT INTO model_versions SELECT * FROM model_versions_5;
+DROP TABLE model_versions_5;
 
 CREATE TABLE datasets (
     strategy TEXT NOT NULL,
@@ -53,7 +53,7 @@ CREATE TABLE datasets (
     PRIMARY KEY (strategy, version)
 ) STRICT
 """
-"""The fifth migration. Positions are NULL where the version's files were given up."""
+"""The sixth migration. Positions are NULL where the version's files were given up."""
 
 _MOST_BYTES = 1 << 26
 """Longest that positions may be once they are unpacked."""

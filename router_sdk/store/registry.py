@@ -1,17 +1,13 @@
-"""Which agents there are, which fitted versions, and which one served when: append-only histories."""
+"""Which fitted versions there are, and which one served when: append-only histories."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.errors import ChampionMovedError
-from router_sdk.records import Agent, ModelVersion
-from router_sdk.records.fields import MAX_COST_USD, MAX_LATENCY_MS
-from router_sdk.store.context import NEWCOMERS
+from router_sdk.records import ModelVersion
 from router_sdk.store.coordination import add_intent, finish_intent
 from router_sdk.store.datasets import add_dataset, dataset_counts, give_up_datasets
 
@@ -26,6 +22,12 @@ CHAMPION = "champion"
 """Alias of the version that serves."""
 PINNED = "pinned"
 """Alias of a champion that a person chose: nothing but a person changes it."""
+QUARANTINED = "quarantined"
+"""Alias of a version that was rolled back by itself: nothing but a person lets it serve again."""
+ROLLBACK = "rollback"
+"""How the reason of a rollback begins."""
+ROLLBACK_BY_ITSELF = f"{ROLLBACK} by itself"
+"""And of one that no person asked for."""
 
 _COLUMNS = (
     "strategy, version, at, kind, parent, upto, samples, passed, reason, folder, settings, metrics, fine_tuned, "
@@ -42,6 +44,7 @@ class Champion(NamedTuple):
         token: Position in the history: a later one fences off an earlier one.
         at: When, in seconds since the epoch.
         reason: Why.
+        seq: Position in the log from which on it served; None where an earlier release noted it.
     """
 
     version: int | None
@@ -49,6 +52,7 @@ class Champion(NamedTuple):
     token: int
     at: float
     reason: str
+    seq: int | None = None
 
 
 NEVER = Champion(None, False, 0, 0.0, "nothing was ever promoted")
@@ -136,7 +140,7 @@ def forgotten_after(connection: sqlite3.Connection, position: int) -> dict[int, 
 
 def versions(connection: sqlite3.Connection, strategy: str) -> list[ModelVersion]:
     """A strategy's versions, oldest first."""
-    serving = champion(connection, strategy)
+    serving, set_aside = champion(connection, strategy), quarantined(connection, strategy)
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM model_versions WHERE strategy = ? ORDER BY version", (strategy,)
     ).fetchall()
@@ -152,6 +156,8 @@ def versions(connection: sqlite3.Connection, strategy: str) -> list[ModelVersion
         aliases: tuple[str, ...] = ()
         if fields["version"] == serving.version:
             aliases = (CHAMPION, PINNED) if serving.pinned else (CHAMPION,)
+        elif fields["version"] in set_aside:
+            aliases = (QUARANTINED,)
         found.append(ModelVersion(**fields, aliases=aliases))
     return found
 
@@ -165,8 +171,11 @@ def set_champion(
     pinned: bool,
     after: int | None = None,
     intent: int | None = None,
+    quarantine: int | None = None,
 ) -> int:
     """Note that a version serves from now on, None for what was never fitted; return the history's token.
+
+    A version that was in quarantine is not any more.
 
     Args:
         writer: The log.
@@ -176,19 +185,24 @@ def set_champion(
         pinned: Whether nothing but a person may change it.
         after: The token that must still be the strategy's newest; None asks nobody.
         intent: What this fulfils.
+        quarantine: A version that is in quarantine from now on, for the same reason.
 
     Raises:
         ChampionMovedError: if somebody else moved the alias since.
     """
+    query = "INSERT INTO alias_history (strategy, alias, version, at, reason, held, seq) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
     def work(connection: sqlite3.Connection, seq: int) -> int | None:
         if intent is not None:
             finish_intent(connection, intent)
         if after is not None and champion(connection, strategy).token != after:
             return None
-        row = (strategy, CHAMPION, version, time.time(), reason, int(pinned))
-        query = "INSERT INTO alias_history (strategy, alias, version, at, reason, held) VALUES (?, ?, ?, ?, ?, ?)"
-        return connection.execute(query, row).lastrowid
+        at = time.time()
+        if quarantine is not None:
+            connection.execute(query, (strategy, QUARANTINED, quarantine, at, reason, 1, seq))
+        if version in quarantined(connection, strategy):
+            connection.execute(query, (strategy, QUARANTINED, version, at, reason, 0, seq))
+        return connection.execute(query, (strategy, CHAMPION, version, at, reason, int(pinned), seq)).lastrowid
 
     token = writer.transact(work)
     if token is None:
@@ -206,10 +220,18 @@ def champion(connection: sqlite3.Connection, strategy: str) -> Champion:
 
 def champions(connection: sqlite3.Connection, strategy: str, limit: int = -1) -> list[Champion]:
     """What served, newest first."""
-    query = """SELECT version, held, token, at, reason FROM alias_history WHERE strategy = ? AND alias = ?
+    query = """SELECT version, held, token, at, reason, seq FROM alias_history WHERE strategy = ? AND alias = ?
                ORDER BY token DESC LIMIT ?"""
     rows = connection.execute(query, (strategy, CHAMPION, limit))
-    return [Champion(version, bool(pinned), token, at, reason) for version, pinned, token, at, reason in rows]
+    return [Champion(version, bool(pinned), *rest) for version, pinned, *rest in rows]
+
+
+def quarantined(connection: sqlite3.Connection, strategy: str) -> dict[int, str]:
+    """Versions that are in quarantine, and why."""
+    query = "SELECT version, held, reason FROM alias_history WHERE strategy = ? AND alias = ? ORDER BY token"
+    rows = connection.execute(query, (strategy, QUARANTINED)).fetchall()
+    newest = {version: (held, reason) for version, held, reason in rows}
+    return {version: reason for version, (held, reason) in newest.items() if held}
 
 
 def before(history: list[Champion], number: int | None) -> int | None:
@@ -268,10 +290,6 @@ def prune_versions(writer: LogWriter, strategy: str, keep: int, keep_s: float | 
     return writer.transact(work)
 
 
-ROLLBACK = "rollback"
-"""How the reason of a rollback begins."""
-
-
 def fits_since(connection: sqlite3.Connection, strategy: str) -> tuple[int, float | None]:
     """Position in the log that the newest attempt to fit reached, and when it was; (0, None) if there was none."""
     query = "SELECT cursor, at FROM learning_events WHERE strategy = ? AND type = 'fit' ORDER BY id DESC LIMIT 1"
@@ -294,79 +312,3 @@ def move_version(writer: LogWriter, version: ModelVersion, folder: str) -> None:
         connection.execute(query, (folder, version.strategy, version.version))
 
     writer.transact(work)
-
-
-# -- agents
-
-Status = Literal["active", "removed"]
-
-
-def add_agents(writer: LogWriter, agents: Sequence[Agent], *, fresh: bool = False) -> None:
-    """Log that these agents are there now; those that stand there unchanged already are left alone.
-
-    Args:
-        writer: The log.
-        agents: Whom to add.
-        fresh: Forget what was learnt under these names so far.
-    """
-
-    def work(connection: sqlite3.Connection, seq: int) -> None:
-        for agent in agents:
-            record = canonical(agent)
-            known = connection.execute(
-                "SELECT status, record FROM agents WHERE name = ? ORDER BY seq DESC LIMIT 1", (agent.name,)
-            ).fetchone()
-            if fresh or known != ("active", record):
-                row = (seq, agent.name, "active", int(fresh), record, time.time())
-                connection.execute("INSERT INTO agents VALUES (?, ?, ?, ?, ?, ?)", row)
-                seq += 1
-
-    writer.transact(work)
-
-
-def canonical(agent: Agent) -> str:
-    """The record as JSON that is equal for equal agents."""
-    return json.dumps(agent.model_dump(mode="json"), sort_keys=True)
-
-
-def remove_agent(writer: LogWriter, agent: Agent) -> None:
-    """Log that an agent is gone; what was learnt about it stays."""
-
-    def work(connection: sqlite3.Connection, seq: int) -> None:
-        row = (seq, agent.name, "removed", 0, canonical(agent), time.time())
-        connection.execute("INSERT INTO agents VALUES (?, ?, ?, ?, ?, ?)", row)
-
-    writer.transact(work)
-
-
-def read_agents(connection: sqlite3.Connection) -> dict[str, tuple[Status, Agent]]:
-    """Every agent the log ever knew, by name, in the order in which they were first added."""
-    rows = connection.execute(
-        """SELECT a.status, a.record FROM agents a
-           JOIN (SELECT name, min(seq) AS first, max(seq) AS newest FROM agents GROUP BY name) n ON n.newest = a.seq
-           ORDER BY n.first"""
-    )
-    agents = ((status, _stored(record)) for status, record in rows)
-    return {agent.name: (status, agent) for status, agent in agents}
-
-
-@lru_cache(maxsize=10_000)
-def _stored(record: str) -> Agent:
-    """An agent as it was logged, made once for each record; earlier releases took larger numbers."""
-    fields = json.loads(record)
-    for name, most in (("cost_usd", MAX_COST_USD), ("latency_ms", MAX_LATENCY_MS)):
-        if fields.get(name) is not None:
-            fields[name] = min(fields[name], most)
-    return Agent(**fields)
-
-
-def catalog_version(connection: sqlite3.Connection) -> int:
-    """Changes whenever an agent was added or removed."""
-    version: int = connection.execute("SELECT ifnull(max(seq), 0) FROM agents").fetchone()[0]
-    return version
-
-
-def newest_agent(connection: sqlite3.Connection) -> tuple[int, str | None]:
-    """Where in the log an agent came last that it did not know, or not any more, and its name; 0 where none did."""
-    found = connection.execute(f"{NEWCOMERS} DESC LIMIT 1").fetchone()
-    return (0, None) if found is None else (found[0], found[1])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Number of the newest migration, kept in SQLite's ``user_version``: equal means that nothing is to be done."""
 
 APPLICATION_ID = 0x52534447
@@ -283,6 +283,9 @@ INSERT INTO meta VALUES ('store_secret', lower(hex(randomblob(32))))
 """An outcome's id is a name of its decision's tenant, so that no index can hold it unique. Of a pre-training that an
 earlier release noted nobody knows the tenant, which the empty name says."""
 
+_PROBATION = "ALTER TABLE alias_history ADD COLUMN seq INTEGER"
+"""Where in the log it was moved; nobody knows it of what an earlier release wrote."""
+
 EVENT_TABLES = ("decisions", "outcomes", "agents", "forgotten")
 """Tables whose ``seq`` is drawn from the one commit-ordered sequence."""
 
@@ -316,8 +319,12 @@ def migrations() -> Migrations:
         _execute(db, _TENANTS, 4)
 
     @named()
-    def m0005_datasets(db: Database) -> None:
-        _execute(db, DATASETS, 5)
+    def m0005_probation(db: Database) -> None:
+        _execute(db, _PROBATION, 5)
+
+    @named()
+    def m0006_datasets(db: Database) -> None:
+        _execute(db, DATASETS, 6)
 
     return named
 

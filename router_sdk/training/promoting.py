@@ -10,11 +10,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
-from router_sdk.errors import GateRefusedError, NotTrainableError, RouterError
+from router_sdk.errors import (
+    CorruptArtifactError,
+    GateRefusedError,
+    NotTrainableError,
+    RouterError,
+    UnknownVersionError,
+)
 from router_sdk.routing.chain import Chain, Stage
-from router_sdk.store.registry import ROLLBACK, alias_token
+from router_sdk.store.registry import QUARANTINED, ROLLBACK, ROLLBACK_BY_ITSELF, alias_token, set_champion
 from router_sdk.training.registry import Registry, stage_of, twin
 
 if TYPE_CHECKING:
@@ -29,6 +36,9 @@ SEPARATE = (
     "'prior', or a router for each tenant"
 )
 _LONGEST_PAUSE_S = 60.0
+
+Replace = Callable[["Fold", Callable[[], None]], None]
+"""Puts a fold in the place of the one of its name, and calls another piece of work in the same step."""
 
 _log = logging.getLogger(__name__)
 
@@ -79,17 +89,19 @@ class Promoter:
 
         Raises:
             UnknownVersionError: if there is none of that number, or its files were given up.
-            GateRefusedError: if the gate refused it.
+            GateRefusedError: if the gate refused it, or it was rolled back by itself.
             CorruptArtifactError: if its files are damaged; what serves goes on.
             NotTrainableError: if each tenant has a state of its own, and nothing else serves.
         """
         version = self._registry.version(strategy, number)
-        if not (version.passed or force):
+        against = "" if version.passed else f"was refused ({version.reason})"
+        if QUARANTINED in version.aliases:
+            against = "was rolled back by itself, see router versions"
+        if against and not force:
             raise GateRefusedError(
-                f"version {number} of {strategy!r} was refused ({version.reason}); --force (in Python "
-                "force=True) lets it serve anyway"
+                f"version {number} of {strategy!r} {against}; --force (in Python force=True) lets it serve anyway"
             )
-        self._serve(strategy, version, reason if version.passed else f"{reason}, against the gate", pinned=pin)
+        self._serve(strategy, version, f"{reason}, although it {against}" if against else reason, pinned=pin)
         self._plugins.notify("on_promotion", strategy=strategy, version=number)
         return version
 
@@ -116,7 +128,7 @@ class Promoter:
         if number is not None and number != current:
             return self.promote(strategy, number, reason="pinned by hand").version
         self._chain.stage(strategy)
-        self._registry.crown(strategy, current, "pinned by hand", pinned=True)
+        set_champion(self._store.writer, strategy, current, "pinned by hand", pinned=True)
         return current
 
     def unpin(self, strategy: str) -> None:
@@ -124,7 +136,7 @@ class Promoter:
         self._chain.stage(strategy)
         current = self._registry.champion(strategy)
         if current.pinned:
-            self._registry.crown(strategy, current.version, "unpinned by hand", pinned=False)
+            set_champion(self._store.writer, strategy, current.version, "unpinned by hand", pinned=False)
 
     # -- by itself
 
@@ -142,8 +154,47 @@ class Promoter:
             ChampionMovedError: if what serves was changed since.
         """
         version = self._registry.version(strategy, number)
-        self._serve(strategy, version, reason, pinned=False, after=after, intent=intent)
+        self._serve(strategy, version, reason, after=after, intent=intent)
         self._plugins.notify("on_promotion", strategy=strategy, version=number)
+
+    def roll_back(self, strategy: str, number: int, reason: str, *, after: int) -> bool:
+        """Let what served before a version serve again, and put the version into quarantine.
+
+        Called on the learner's thread. Where the files of what served before are lost, what served before that does.
+
+        Args:
+            strategy: Whose.
+            number: Which version.
+            reason: For the history.
+            after: The history's token under which it serves.
+
+        Returns:
+            False where somebody else is at work on what serves: then it may be tried again.
+
+        Raises:
+            ChampionMovedError: if what serves was changed since.
+        """
+        if not self.lock.acquire(blocking=False):
+            return False
+        try:
+            target = self._registry.previous(strategy, number)
+            words = f"{ROLLBACK_BY_ITSELF} from {number}: {reason}"
+            here = self._learner.replace_here
+            serve = partial(self._serve, strategy, reason=words, after=after, quarantine=number, replace=here)
+            while target is not None:
+                try:
+                    serve(self._registry.version(strategy, target))
+                    break
+                except (CorruptArtifactError, UnknownVersionError) as error:
+                    _log.error("version %d of %s cannot serve again: %s", target, strategy, error)
+                    target = self._registry.previous(strategy, target)
+            else:
+                serve(None)
+        finally:
+            self.lock.release()
+        _log.warning("%s: %s", strategy, words)
+        self._plugins.notify("on_rollback", strategy=strategy, version=target)
+        return True
 
     def follow(self) -> None:
         """Serve what the log says, should another process have moved an alias. Called on the learner's thread.
@@ -186,26 +237,29 @@ class Promoter:
         version: ModelVersion | None,
         reason: str,
         *,
-        pinned: bool,
+        pinned: bool = False,
         after: int | None = None,
         intent: int | None = None,
+        quarantine: int | None = None,
+        replace: Replace | None = None,
     ) -> None:
         if not self._fits:
             raise NotTrainableError(SEPARATE)
         number = None if version is None else version.version
+        writer, alias = self._store.writer, {"after": after, "intent": intent, "quarantine": quarantine}
 
         def tell() -> None:
-            self._registry.crown(strategy, number, reason, pinned=pinned, after=after, intent=intent)
+            set_champion(writer, strategy, number, reason, pinned=pinned, **alias)
 
         with self.lock:
-            self._swap(self._chain.stage(strategy), version, self._learner.replace, tell)
+            self._swap(self._chain.stage(strategy), version, replace or self._learner.replace, tell)
             self.behind.pop(strategy, None)
 
     def _swap(
         self,
         stage: Stage,
         version: ModelVersion | None,
-        replace: Callable[[Fold, Callable[[], None]], None],
+        replace: Replace,
         tell: Callable[[], None] = lambda: None,
     ) -> None:
         """Load a version aside, bring it up to date, and put it into the chain and the log in one step."""

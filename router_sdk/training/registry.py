@@ -36,7 +36,7 @@ from router_sdk.store.registry import (
     champions,
     move_version,
     prune_versions,
-    set_champion,
+    quarantined,
     versions,
 )
 from router_sdk.training.fit import read_report, write_report
@@ -110,7 +110,7 @@ class Registry:
         return self._store.reader.query(lambda connection: champion(connection, strategy))
 
     def previous(self, strategy: str, number: int | None) -> int | None:
-        """What served when a version first came; None stands for what was never fitted.
+        """What served when a version first came, and is in no quarantine; None stands for what was never fitted.
 
         Raises:
             UnknownVersionError: if it never served.
@@ -118,20 +118,11 @@ class Registry:
         history = self._store.reader.query(lambda connection: champions(connection, strategy))
         if number is None or number not in {entry.version for entry in history}:
             raise UnknownVersionError(f"no fitted version of {strategy!r} serves: there is nothing to go back from")
-        return before(history, number)
-
-    def crown(
-        self,
-        strategy: str,
-        number: int | None,
-        reason: str,
-        *,
-        pinned: bool,
-        after: int | None = None,
-        intent: int | None = None,
-    ) -> int:
-        """Note that a version serves from now on, see ``set_champion``."""
-        return set_champion(self._store.writer, strategy, number, reason, pinned=pinned, after=after, intent=intent)
+        suspects = self._store.reader.query(lambda connection: quarantined(connection, strategy))
+        number = before(history, number)
+        while number in suspects:
+            number = before(history, number)
+        return number
 
     def new_folder(self, strategy: str) -> Path:
         """Where a version to be made shall stand."""

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from router_sdk import Agent, Outcome, Router, Task
 from router_sdk.cli.commands.status import status_tables
-from router_sdk.store.registry import add_agents
+from router_sdk.store.agents import add_agents
 
 HUGE = [{"x": 10**400}, {"x": 1e155}, {"x": 1e200}]
 EXPENSIVE = 1e308

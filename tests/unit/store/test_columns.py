@@ -9,7 +9,7 @@ from router_sdk import Agent, OutcomeReward, Task
 from router_sdk.learning.performance import Performance
 from router_sdk.records import ExampleColumns
 from router_sdk.records.columns import cells_of
-from router_sdk.store.registry import add_agents
+from router_sdk.store.agents import add_agents
 
 COLUMNS = [
     *("decision_id", "seq", "decision_seq", "agent", "task_type", "reward", "at"),

@@ -11,6 +11,7 @@ from router_sdk.records.outcome import NOTHING, Joined, Part, Revision
 from router_sdk.store import events as journal
 from router_sdk.store import registry as catalog
 from router_sdk.store import rows
+from router_sdk.store.agents import add_agents, catalog_version, read_agents, remove_agent
 from router_sdk.store.coordination import add_intent, pending_intents
 from router_sdk.store.events import (
     LearningEvent,
@@ -25,7 +26,6 @@ from router_sdk.store.events import (
     write_learning_events,
 )
 from router_sdk.store.identity import new_id
-from router_sdk.store.registry import add_agents, catalog_version, read_agents, remove_agent
 from router_sdk.store.rows import Entry
 from router_sdk.store.tail import SIGNAL_COLUMNS, signals_of
 

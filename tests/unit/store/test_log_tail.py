@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_sdk import Agent, Task
-from router_sdk.store.registry import add_agents
+from router_sdk.store.agents import add_agents
 
 from .conftest import Log
 

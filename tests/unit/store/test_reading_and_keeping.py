@@ -7,9 +7,9 @@ import pytest
 from router_sdk import Agent, Task
 from router_sdk.errors import InvalidIdError, UnknownDecisionError
 from router_sdk.records import Skipped
+from router_sdk.store.agents import add_agents, catalog_version, read_agents, remove_agent
 from router_sdk.store.events import dead_letters, sweep_pending
 from router_sdk.store.identity import check_id, keyed_id, new_id
-from router_sdk.store.registry import add_agents, catalog_version, read_agents, remove_agent
 
 
 def test_a_decision_comes_back_as_it_was(log):

@@ -123,12 +123,12 @@ def test_the_newest_entry_of_a_strategys_history_serves(log, clock):
     assert serve(log, 7, strategy="other") == 2
     assert serve(log, 2, reason="chosen", pinned=True) == 3
     assert ask(log, alias_token) == 3
-    newest, oldest = Champion(2, True, 3, NOW + 1, "chosen"), Champion(1, False, 1, NOW, "promoted")
+    newest, oldest = Champion(2, True, 3, NOW + 1, "chosen", 1), Champion(1, False, 1, NOW, "promoted", 1)
     assert ask(log, champions, "s") == [newest, oldest]
     assert [ask(log, champions, "s", limit) for limit in (0, 1, 2)] == [[], [newest], [newest, oldest]]
     assert ask(log, champion, "s") == newest
     assert newest.pinned is ask(log, champion, "s").pinned
-    assert ask(log, champion, "other") == Champion(7, False, 2, NOW + 1, "promoted")
+    assert ask(log, champion, "other") == Champion(7, False, 2, NOW + 1, "promoted", 1)
     assert [version.aliases for version in ask(log, versions, "s")] == [(), ("champion", "pinned")]
     assert serve(log, 1) == 4
     assert [version.aliases for version in ask(log, versions, "s")] == [("champion",), ()]

@@ -19,8 +19,8 @@ from router_sdk.errors import (
 )
 from router_sdk.store import connection as connections
 from router_sdk.store import transaction
+from router_sdk.store.agents import add_agents
 from router_sdk.store.connection import DatabaseFile, ProcessLock, open_looker, open_reader
-from router_sdk.store.registry import add_agents
 from router_sdk.store.rows import Entry, insert_rows
 from router_sdk.store.schema import SCHEMA_VERSION
 from router_sdk.store.transaction import HEAD

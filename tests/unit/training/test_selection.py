@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from router_sdk import Agent, Task
 from router_sdk.config import TrainingConfig
 from router_sdk.errors import TooFewExamplesError
-from router_sdk.store.registry import add_agents
-from router_sdk.training import division, selection
+from router_sdk.store.agents import add_agents
+from router_sdk.training import selection
 from router_sdk.training.selection import select
 
 from ..store.conftest import AGENTS, Log
@@ -214,7 +214,7 @@ def test_what_was_forgotten_or_belongs_to_an_agent_added_afresh_is_left_out(log)
 
 
 def test_the_newest_are_taken_where_there_are_too_many(log, monkeypatch):
-    monkeypatch.setattr(division, "MOST_HELD_OUT", 3)
+    monkeypatch.setattr("router_sdk.training.division.MOST_HELD_OUT", 3)
     decisions = [log.decide(task=Task(f"text {number}")) for number in range(50)]
     for decision in decisions:
         log.tell(decision, quality=0.5)
@@ -228,7 +228,7 @@ def test_the_newest_are_taken_where_there_are_too_many(log, monkeypatch):
 
 
 def test_of_what_could_be_held_out_the_older_is_not_learnt_where_the_newer_is_its_copy(log, monkeypatch):
-    monkeypatch.setattr(division, "MOST_HELD_OUT", 2)
+    monkeypatch.setattr("router_sdk.training.division.MOST_HELD_OUT", 2)
     texts = [f"text {number}" for number in range(30)] * 2
     for text in texts:
         log.tell(log.decide(task=Task(text)), quality=0.5)

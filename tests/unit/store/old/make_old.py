@@ -24,7 +24,7 @@ from router_sdk.plugin import Proposal, Strategy, hookimpl
 
 HERE = Path(__file__).parent
 ROOT = Path(__file__).parents[4]
-RELEASES = {1: "58c167f^", 2: "a2b2811^", 3: "199b940", 4: "e5dd305"}
+RELEASES = {1: "58c167f^", 2: "a2b2811^", 3: "199b940", 4: "184d903"}
 """The last commit with each schema."""
 
 AGENTS = [
