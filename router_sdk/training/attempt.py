@@ -133,8 +133,10 @@ class Attempt:
                 self._request.write(self._folder / REQUEST)
             if self._in_child():
                 fit_in_child(self._folder, self._request.device, fit)
-                return read_report(self._folder / REPORT)
-            return self._here(fit)
+                report = read_report(self._folder / REPORT)
+            else:
+                report = self._here(fit)
+            return report if self._brought is None else self._brought.judged(report)
         except BaseException as error:
             if self._brought is not None or not isinstance(error, FitStoppedError):
                 shutil.rmtree(self._folder, ignore_errors=True)

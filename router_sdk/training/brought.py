@@ -10,7 +10,7 @@ import math
 import shutil
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,6 +30,7 @@ from router_sdk.store.artifacts import MANIFEST, check_artifact, files_in, plain
 from router_sdk.training.selection import selected
 
 if TYPE_CHECKING:
+    from router_sdk.evaluation.fit_report import FitReport
     from router_sdk.training.fit import Fit, FitRequest, FitServices
 
 TrainFunction = Callable[[str], Mapping[str, Any]]
@@ -89,6 +90,10 @@ class External:
         finally:
             shutil.rmtree(handed, ignore_errors=True)
         return folder / "made", {"external": metrics}
+
+    def judged(self, report: FitReport) -> FitReport:
+        """What is known of the version."""
+        return report
 
     def _write(self, data: Path, request: FitRequest, services: FitServices) -> int:
         agents = AgentSet([Agent.from_fields(fields) for fields in request.agents])
@@ -160,12 +165,16 @@ class Exported:
         source: The folder.
         strategy: Whose version it was.
         version: Its number there.
+        samples: Examples that it was trained on.
+        data_hash: Equal for equal examples and settings.
         upto: Position in this log up to which it has learnt: 0 where it comes from another log.
     """
 
     source: Path
     strategy: str
     version: int
+    samples: int
+    data_hash: str
     upto: int | None
     kind: ClassVar[str] = "import"
     learns: ClassVar[bool] = False
@@ -187,12 +196,13 @@ class Exported:
         check_artifact(source)
         try:
             told = read_object(source / BESIDE[0])
-            strategy, version, upto = plain_name(told["strategy"]), int(told["version"]), int(told["upto"])
+            version, samples, upto = (int(told[name]) for name in ("version", "samples", "upto"))
+            strategy, data_hash = plain_name(told["strategy"]), str(told["data_hash"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CorruptArtifactError(
                 f"{source.name}: {BESIDE[0]} says of no version what it is ({type(error).__name__}); export it again"
             ) from error
-        return cls(source, strategy, version, upto if told.get("log") == log else 0)
+        return cls(source, strategy, version, samples, data_hash, upto if told.get("log") == log else 0)
 
     def bring(self, request: FitRequest, folder: Path, services: FitServices, fit: Fit) -> tuple[Path, dict[str, Any]]:
         """Copy the state, and compare it with its checksums once more.
@@ -206,6 +216,10 @@ class Exported:
         for name in (MANIFEST, *BESIDE):
             (folder / "made" / name).unlink(missing_ok=True)
         return folder / "made", {"import": {"strategy": self.strategy, "version": self.version}}
+
+    def judged(self, report: FitReport) -> FitReport:
+        """What is known of the version, which was trained on other examples than those that are here."""
+        return replace(report, examples=self.samples, data_hash=self.data_hash)
 
 
 def _copy(source: Path, target: Path) -> None:

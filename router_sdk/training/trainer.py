@@ -35,7 +35,7 @@ from router_sdk.store.registry import fits_since, forgotten_after, fresh_example
 from router_sdk.store.store import READ_ONLY
 from router_sdk.strategy import Strategy
 from router_sdk.training.attempt import Attempt, Source
-from router_sdk.training.brought import Brought
+from router_sdk.training.brought import Brought, Exported
 from router_sdk.training.fit import Fit, FitState, score, summary
 from router_sdk.training.promoting import SEPARATE
 from router_sdk.triggers import Activity, ExampleCount
@@ -215,7 +215,7 @@ class Trainer:
         started = time.monotonic()
         plugins = self._services.plugins
         plugins.notify("on_fit_started", strategy=stage.name, reason=fit.reason)
-        ending = Ending()
+        ending = Ending(imported=isinstance(source, Exported))
         try:
             with self.alone(stage.name):
                 self._attempt(fit, stage, settings, source, ending)
@@ -319,7 +319,7 @@ class Trainer:
         report, version = ending.report, ending.version
         event = LearningEvent(
             stage.name,
-            "fit",
+            "import" if ending.imported else "fit",
             0 if report is None else report.examples,
             ending.upto,
             took_ms,
@@ -370,12 +370,14 @@ class Ending:
         words: Why, for who waits for it.
         said: Why, for the log: without the words of a foreign error, which may quote what people wrote.
         noted: Whether it is an attempt that counts.
+        imported: Whether nothing was fitted, so that it says nothing of what is fresh.
     """
 
     state: FitState = "failed"
     words: str = "it ended without a result"
     said: str = "it ended without a result"
     noted: bool = True
+    imported: bool = False
     upto: int = 0
     fresh_after: int = 0
     report: FitReport | None = None
