@@ -282,7 +282,9 @@ def test_an_exported_version_is_loaded_elsewhere(tmp_path: Path) -> None:
         decided = router.route("refund please")
         asked = elsewhere.propose(decided.task, decided.distribution.agents, None)
         assert max(asked.probabilities, key=asked.probabilities.get) == "billing"
-    assert json.loads((folder / "version.json").read_text()) == json.loads(json.dumps(version.to_dict()))
+    told = json.loads((folder / "version.json").read_text())
+    assert told.pop("log")  # so that an import knows how much of its own log it has learnt
+    assert told == json.loads(json.dumps(version.to_dict()))
     assert json.loads((folder / "report.json").read_text())["strategy"] == "words"
     assert folder.stat().st_mode & 0o077 == 0
     check_artifact(folder)
