@@ -83,7 +83,7 @@ SETTINGS = {
     "min_quality_score": "`training.min_quality`; `router.examples.export(path, min_quality_score=...)` for a file",
     "min_user_feedback": "`training.min_feedback`; `router.examples.export(path, min_user_feedback=...)` for a file",
     "deduplicate": "`training.dedupe`; `router.examples.export(path, deduplicate=...)` for a file",
-    "include_existing_data": "`training.existing`; `router.examples.export(path, include_existing_data=...)` for a file",
+    "include_existing_data": "`training.existing`; `router.examples.export(path, include_existing_data=...)` for files",
     "existing_data_path": "`training.existing`; `router.examples.export(path, existing_data_path=...)` for a file",
     "format_type": '`router.examples.export(path, format="chatml")`, or `"alpaca"`, `"completion"`',
     "ab_test_config": "nothing to set: the gate compares each new version with what serves before it may serve",

@@ -24,7 +24,7 @@ PATIENCE_S = 20.0
 
 
 def open_router(store: Path, **settings) -> Router:
-    options = {"retrain": False, "fit_executor": "thread", "epsilon": 0.0, **settings}
+    options = {"retrain": False, "fit_executor": "thread", "epsilon": 0.0, "held_out": 0.4, **settings}
     return Router(agents=AGENTS, strategies=[Words, "heuristic"], store=store, **options)
 
 
