@@ -137,7 +137,7 @@ class Assembly:
         services = FitServices(self.store, config, self.reward, self.plugins, encoders, self.learner)
         self.promoter = Promoter(services, self.registry, self.chain, self.members, folds.of)
         self.trainer = Trainer(services, self.registry, self.chain, self.members, self.performance, self.promoter)
-        self.watch = Watch(services, self.registry, self.chain, self.promoter)
+        self.watch = Watch(services, self.registry, self.chain, self.members, self.promoter)
         tuner = ThresholdTuner(services, self.registry, self.chain, self.members, folds.begun_again)
         told = (self.recorder, self.decider.vectors, self.flush, tuner)
         self.models = Models(self.chain, self.registry, self.trainer, self.promoter, *told)
@@ -265,6 +265,7 @@ class Assembly:
             self.store.writer.flush,
             partial(self.learner.close, hurry=hurry, impatient=self._close_strategies),
             self.upkeep.leave,
+            self.watch.close,
             self._close_strategies,
             self.store.close,
         ):
@@ -311,6 +312,7 @@ class Assembly:
             self.decider.after_fork()
             self.promoter.after_fork()
             self.trainer.after_fork()
+            self.watch.after_fork()
             self.upkeep.after_fork()
             for stage in self.chain.stages:
                 stage.after_fork()

@@ -76,7 +76,8 @@ class WatchConfig(BaseModel):
         outcomes: After how many outcomes it is proven.
         alpha: Chance that one that earns as much is rolled back all the same.
         tolerance: By how much it may earn less on average, in reward.
-        agent_tolerance: By how much any one agent may.
+        doubt_otherwise: By how much less than it expects what served before would earn, in reward, where the two would
+            choose differently: there tasks are hard, and who is sure is often wrong.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -84,8 +85,8 @@ class WatchConfig(BaseModel):
     enabled: bool = True
     outcomes: int = Field(default=1_000, ge=20)
     alpha: float = Field(default=0.05, gt=0.0, lt=0.5)
-    tolerance: float = Field(default=0.02, ge=0.0, le=1.0)
-    agent_tolerance: float = Field(default=0.2, ge=0.0, le=1.0)
+    tolerance: float = Field(default=0.01, ge=0.0, le=1.0)
+    doubt_otherwise: float = Field(default=0.25, ge=0.0, le=1.0)
 
 
 class RouterConfig(BaseSettings):

@@ -223,7 +223,8 @@ class Attempt:
         config, strategy = self._services.config, self._stage.strategy
         request = FitRequest(
             strategy=strategy.name,
-            settings={**strategy.config.model_dump(mode="json", exclude_unset=True), **self._settings},
+            settings=strategy.config.model_dump(mode="json", exclude_unset=True),
+            overrides=dict(self._settings),
             encoders=config.encoder,
             store=str(source[0]),
             reward=self._named_reward() or {},
@@ -264,7 +265,7 @@ class Attempt:
         return portable_reward(self._services.reward, self._services.config.reward, self._services.plugins)
 
     def _here(self, fit: Fit) -> FitReport:
-        strategy = twin(self._stage.strategy, self._settings)
+        strategy = twin(self._stage.strategy)
         services = self._services
         behind = [twin(stage.strategy) for stage in self._behind]
         told = (services.reward, services.encoders, fit.progress, behind, fit.stopped)

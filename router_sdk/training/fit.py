@@ -129,7 +129,8 @@ class FitRequest:
 
     Attributes:
         strategy: Registered name of the strategy.
-        settings: Its whole configuration.
+        settings: Its whole configuration, as it serves.
+        overrides: What of it is different in this fit.
         encoders: Each encoder's own configuration, by name.
         store: The database file.
         reward: Name of a registered reward, or the arguments of an ``OutcomeReward``.
@@ -151,6 +152,7 @@ class FitRequest:
 
     strategy: str
     settings: Mapping[str, Any]
+    overrides: Mapping[str, Any]
     encoders: Mapping[str, Mapping[str, Any]]
     store: str
     reward: str | Mapping[str, Any]

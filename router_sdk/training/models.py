@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from router_sdk.recording import Observation, Recorder
     from router_sdk.records import ModelVersion, Task, TaskLike
     from router_sdk.routing.chain import Chain
+    from router_sdk.store.registry import Champion
     from router_sdk.training.fit import Fit
     from router_sdk.training.promoting import Promoter
     from router_sdk.training.registry import Registry
@@ -200,6 +201,14 @@ class Models:
         """
         stages = self._chain.stages if strategy is None else [self._chain.stage(strategy)]
         return [version for stage in stages for version in self._registry.versions(stage.name)]
+
+    def history(self, strategy: str) -> list[Champion]:
+        """What served when, and why, newest first: nobody edits it.
+
+        Raises:
+            UnknownStrategyError: if the chain has none of that name.
+        """
+        return self._registry.history(self._chain.stage(strategy).name)
 
     def report(self, strategy: str, version: int) -> FitReport:
         """What the fit of a version measured: curves, confusion before and after, forgetting.

@@ -55,6 +55,8 @@ class Promoter:
 
     Attributes:
         behind: For each strategy that cannot serve here what the log says it should: why.
+        retired: What served of a strategy last, and how far it has learnt, where ``keeps_retired``; whoever takes it
+            out closes it.
     """
 
     def __init__(
@@ -72,6 +74,8 @@ class Promoter:
         self._again_at, self._pause_s = 0.0, 0.0
         self.lock = threading.RLock()
         self.behind: dict[str, str] = {}
+        self.keeps_retired = False
+        self.retired: dict[str, tuple[Stage, int]] = {}
 
     # -- by hand
 
@@ -262,27 +266,54 @@ class Promoter:
         replace: Replace,
         tell: Callable[[], None] = lambda: None,
     ) -> None:
-        """Load a version aside, bring it up to date, and put it into the chain and the log in one step."""
+        """Bring a version up to date aside, and put it into the chain and the log in one step."""
+        fresh, fold = self.aside(stage, version)
+        strategy, learnt = fresh.strategy, 0
+        try:
+
+            def swap() -> None:
+                nonlocal learnt
+                strategy.prepare(self._members.roster.available)
+                tell()
+                self._chain.replace(fresh)
+                learnt = self._learner.folding[stage.name].cursor
+
+            replace(fold, swap)
+        except BaseException:
+            strategy.close()
+            raise
+        self._retire(stage, learnt)
+
+    def _retire(self, stage: Stage, learnt: int) -> None:
+        """Keep what served until now for who asks for it, or close it."""
+        kept = self.retired.pop(stage.name, None)
+        if kept is not None:
+            kept[0].strategy.close()
+        if self.keeps_retired:
+            self.retired[stage.name] = stage, learnt
+        else:
+            stage.strategy.close()
+
+    def aside(self, stage: Stage, version: ModelVersion | None) -> tuple[Stage, Fold]:
+        """A version beside what serves, in the state in which it served last, and how far that has learnt.
+
+        Raises:
+            UnknownVersionError: if its files were given up.
+            CorruptArtifactError: if they are damaged.
+        """
         strategy = twin(stage.strategy)
-        fresh = stage_of(strategy, version)
-        fold = self._fold_of(fresh)
+        found = stage_of(strategy, version)
+        fold = self._fold_of(found)
         try:
             if version is not None:
                 self._registry.load(strategy, version)
                 fold.begin_at(version.upto)
             self._learner.folding.restore(fold)
             strategy.prepare(self._members.roster.available)
-
-            def swap() -> None:
-                strategy.prepare(self._members.roster.available)
-                tell()
-                self._chain.replace(fresh)
-
-            replace(fold, swap)
         except BaseException:
             strategy.close()
             raise
-        stage.strategy.close()
+        return found, fold
 
     def after_fork(self) -> None:
         """In a child: a lock that nobody holds."""

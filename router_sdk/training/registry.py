@@ -109,13 +109,17 @@ class Registry:
         """What serves, by the log."""
         return self._store.reader.query(lambda connection: champion(connection, strategy))
 
+    def history(self, strategy: str) -> list[Champion]:
+        """What served, newest first."""
+        return self._store.reader.query(lambda connection: champions(connection, strategy))
+
     def previous(self, strategy: str, number: int | None) -> int | None:
         """What served when a version first came, and is in no quarantine; None stands for what was never fitted.
 
         Raises:
             UnknownVersionError: if it never served.
         """
-        history = self._store.reader.query(lambda connection: champions(connection, strategy))
+        history = self.history(strategy)
         if number is None or number not in {entry.version for entry in history}:
             raise UnknownVersionError(f"no fitted version of {strategy!r} serves: there is nothing to go back from")
         suspects = self._store.reader.query(lambda connection: quarantined(connection, strategy))
@@ -278,7 +282,7 @@ class Registry:
         """
         name = strategy.name
         known = {version.version: version for version in self.versions(name)}
-        for one in self._store.reader.query(lambda connection: champions(connection, name)):
+        for one in self.history(name):
             if one.version is None:
                 break
             try:

@@ -52,7 +52,6 @@ from router_sdk.training.selection import selected
 from router_sdk.training.thresholds import derived_threshold
 
 if TYPE_CHECKING:
-    from router_sdk.records import TrainingData
     from router_sdk.rewards import RewardFunction
     from router_sdk.strategy import Encoder, Strategy
     from router_sdk.training.division import Division
@@ -132,15 +131,17 @@ class _Work:
         version: Strategy | None = None
         before, after = [], []
         for number, division in enumerate(selection.divisions):
-            serving, version = self._serving(), None
-            version = self._candidate(serving, division.data, self._context(number, rounds))
+            serving, version = self._serving(request.overrides), None
+            version = (
+                serving.fit(division.data, self._context(number, rounds)) if request.made is None else self._made()
+            )
             version.prepare(self._agents)
             self._progress(0.05 + 0.85 * (number + 0.9) / rounds, "comparing with what serves")
+            serving = self._serving() if request.overrides else serving
             before.append(self._judged(self._without(serving, division), division))
-            candidate = version if request.made is None else self._without(self._made(), division)
-            after.append(self._judged(candidate, division))
+            after.append(self._judged(self._as_it_would_serve(version, number, division), division))
         if selection.cross_validated or version is None:
-            version = self._serving().fit(selection.whole, self._context(rounds - 1, rounds))
+            version = self._serving(request.overrides).fit(selection.whole, self._context(rounds - 1, rounds))
             version.prepare(self._agents)
         version.learn(selection.left_over if request.learns else ())
         self._progress(0.97, "saving")
@@ -168,24 +169,29 @@ class _Work:
         )
         return replace(report, threshold=None if threshold is None else threshold.to_dict())
 
-    def _candidate(self, serving: Strategy, data: TrainingData, context: FitContext) -> Strategy:
-        """What is to be judged: fitted, or made by somebody else."""
-        return serving.fit(data, context) if self._request.made is None else self._made()
-
     def _made(self) -> Strategy:
-        """What somebody else made.
-
-        Raises:
-            CorruptArtifactError: if it does not load.
-        """
+        """What somebody else made; raises ``CorruptArtifactError`` if it does not load."""
         made = twin(self._strategy)
         read_state(Path(str(self._request.made)), made.load)
         made.prepare(self._agents)
         return made
 
-    def _serving(self) -> Strategy:
-        """A copy of what serves."""
-        copy = twin(self._strategy)
+    def _as_it_would_serve(self, version: Strategy, number: int, division: Division) -> Strategy:
+        """A candidate with the settings of what serves, those of its fit end with it; and new to what judges it."""
+        if self._request.made is not None:
+            return self._without(self._made(), division)
+        if not self._request.overrides:
+            return version
+        folder = private_folder(self._folder / SCRATCH / f"judged-{number}")
+        version.save(folder)
+        served = twin(self._strategy)
+        served.load(folder)
+        served.prepare(self._agents)
+        return served
+
+    def _serving(self, settings: Mapping[str, Any] | None = None) -> Strategy:
+        """A copy of what serves, with some settings overridden."""
+        copy = twin(self._strategy, settings)
         copy.load(self._folder / BASE)
         copy.prepare(self._agents)
         return copy

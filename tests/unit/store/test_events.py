@@ -8,8 +8,8 @@ from router_sdk import Agent, Decision, Task
 from router_sdk.errors import RouterClosedError
 from router_sdk.records import AgentSet, Distribution, Signals, Skipped
 from router_sdk.records.outcome import NOTHING, Joined, Part, Revision
+from router_sdk.store import agents as catalog
 from router_sdk.store import events as journal
-from router_sdk.store import registry as catalog
 from router_sdk.store import rows
 from router_sdk.store.agents import add_agents, catalog_version, read_agents, remove_agent
 from router_sdk.store.coordination import add_intent, pending_intents
