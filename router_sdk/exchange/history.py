@@ -44,9 +44,9 @@ class History(Sequence[Example]):
         self, store: Store, reward: RewardFunction, chosen: Collection[int] | None = None, upto: int = EVERYTHING
     ) -> None:
         self._store, self._reward, self.upto = store, reward, upto
-        self._chosen = chosen
+        self._chosen = None if chosen is None else sorted(chosen)
         self._rows = _JOINED if chosen is None else _CHOSEN
-        self._told: tuple[str, ...] = () if chosen is None else (json.dumps(sorted(chosen)),)
+        self._told: tuple[str, ...] = () if chosen is None else (json.dumps(self._chosen),)
 
     def only(self, chosen: Collection[int], upto: int = EVERYTHING) -> History:
         """These decisions alone, with what was known of them at a position."""
@@ -89,21 +89,25 @@ class History(Sequence[Example]):
         return found[::step]
 
     def __iter__(self) -> Iterator[Example]:
-        for seqs in self._chunks(self._rows, *self._told):
+        for seqs in self._chunks():
             yield from self._newest(seqs)
 
-    def _chunks(self, decisions: str, *told: str) -> Iterator[list[int]]:
+    def _chunks(self, decisions: str = _JOINED) -> Iterator[list[int]]:
         """Positions of decisions, oldest first, so many at a time."""
+        if self._chosen is not None:
+            for start in range(0, len(self._chosen), _CHUNK):
+                part = json.dumps(self._chosen[start : start + _CHUNK])
+                yield [seq for (seq,) in self._query(f"SELECT d.seq {_CHOSEN} ORDER BY d.seq", part)]
+            return
         last = 0
         query = f"SELECT d.seq {decisions} AND d.seq > ? ORDER BY d.seq LIMIT {_CHUNK}"
-        while rows := self._query(query, *told, last):
+        while rows := self._query(query, last):
             yield [seq for (seq,) in rows]
             last = rows[-1][0]
 
     def logged(self, *, unanswered: bool = False) -> Iterator[tuple[LoggedDecision, Example | None]]:
         """All that the log holds of each decision, with its example; decisions without an outcome where asked for."""
-        decisions = ("FROM decisions d WHERE true",) if unanswered else (self._rows, *self._told)
-        for seqs in self._chunks(*decisions):
+        for seqs in self._chunks("FROM decisions d WHERE true" if unanswered else _JOINED):
             found = {example.decision_seq: example for example in self._newest(seqs)}
             logged = self._store.reader.query(lambda c, seqs=seqs: read_decisions(c, seqs))  # type: ignore[misc]
             for one in logged:

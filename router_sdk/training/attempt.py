@@ -91,9 +91,10 @@ class Attempt:
         self.began: int = services.store.reader.query(lambda connection: connection.execute(HEAD).fetchone()[0])
         self._folder = entry(services.store.folder / "fits", f"{stage.name}-{self.kind}")
         reward = RewardMark(services.reward).text
-        other = {"existing", "existing_ratio"} if self._brought is not None else set()  # the log's is handed over
+        other = set() if self.kind == "fit" else {"existing", "existing_ratio"}
         training = services.config.training.model_dump(mode="json", exclude_defaults=True, exclude=other)
         wanted = {"settings": dict(settings), "parent": stage.model_version, "reward": reward, "training": training}
+        self._note_existing(agents)
         left_over = self._left_over(wanted) if self.kind == "fit" else None
         if left_over is None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -104,7 +105,6 @@ class Attempt:
                 self._copy_unfitted(agents)
                 where = self._folder / SOURCE
                 upto = source(where)
-            self._note_existing(agents)
             left_over = self._write_request(agents, fresh_after, needed, (where, upto), wanted)
         self._request = left_over
         if self.kind != "pretrain":
