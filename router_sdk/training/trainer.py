@@ -195,7 +195,7 @@ class Trainer:
 
     @property
     def _busy(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+        return self._thread is not None and self._thread.is_alive() and self.fit is not None and self.fit.running
 
     def _start(
         self, stage: Stage, reason: str, settings: Mapping[str, Any], source: Source | None = None

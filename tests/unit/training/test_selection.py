@@ -274,7 +274,7 @@ curations = st.builds(
 
 
 @given(histories, curations, st.integers(0, 40))
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_what_judges_is_what_happened_whatever_is_trained_on(tmp_path_factory, history, training, fresh_after):
     log = Log(tmp_path_factory.mktemp("log") / "router.db")
     try:
