@@ -222,6 +222,7 @@ class Assembly:
             "learner": self.learner.status(),
             "fit": None if self.trainer.fit is None else self.trainer.fit.to_dict(),
             "watch": self.watch.status(),
+            "models": self.models.status(),
             "upkeep": self.upkeep.status(),
         }
 

@@ -68,6 +68,44 @@ class TrainingConfig(BaseModel):
     existing_ratio: float = Field(default=0.5, gt=0.0, lt=1.0)
 
 
+class TriggerConfig(BaseModel):
+    """What makes a fit due by itself, beside the count of fresh examples (``retrain_interval``).
+
+    A threshold that is None asks nobody. Windows hold what came since the last attempt to fit, and no more than the
+    newest 1,000 outcomes. After each version that was rolled back by itself twice as many outcomes are needed, and
+    twice the cooldown, up to 32 times, until a version holds.
+
+    Args:
+        off: Names of triggers that are not asked, whoever brings them: ``example_count``, ``quality_drop``, ``drift`` …
+        min_quality_score: Fresh examples count whose quality is at least this, in [0, 1]; None counts all.
+        schedule_hours: Time between two attempts to fit, in hours.
+        quality_drop_threshold: By how much the mean reward must have fallen, in (0, 1].
+        quality_window_hours: What is of late for rewards and confidences, in hours.
+        error_rate_threshold: Share of executions that fail, in (0, 1].
+        negative_feedback_threshold: Share of feedback that is negative, in (0, 1].
+        error_window_hours: What is of late for failures and feedback, in hours.
+        low_confidence_below: Which confidence of a decision is little, in (0, 1].
+        low_confidence_share: Share of decisions with little confidence, in (0, 1].
+        drift_threshold: By how much less than over its lifetime one agent must earn of late, in (0, 1].
+        least_outcomes: Outcomes that a window must hold.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    off: tuple[str, ...] = ()
+    min_quality_score: float | None = Field(default=None, ge=0.0, le=1.0)
+    schedule_hours: float | None = Field(default=None, gt=0)
+    quality_drop_threshold: float | None = Field(default=0.1, gt=0, le=1.0)
+    quality_window_hours: float = Field(default=24.0, gt=0)
+    error_rate_threshold: float | None = Field(default=None, gt=0, le=1.0)
+    negative_feedback_threshold: float | None = Field(default=None, gt=0, le=1.0)
+    error_window_hours: float = Field(default=24.0, gt=0)
+    low_confidence_below: float = Field(default=0.5, gt=0, le=1.0)
+    low_confidence_share: float | None = Field(default=None, gt=0, le=1.0)
+    drift_threshold: float | None = Field(default=0.2, gt=0, le=1.0)
+    least_outcomes: int = Field(default=50, ge=2, le=1_000)
+
+
 class WatchConfig(BaseModel):
     """How a version is watched once it serves, see ``training.watch``.
 
@@ -124,6 +162,7 @@ class RouterConfig(BaseSettings):
         retrain_interval: Fresh examples that make a fit due.
         min_examples: Examples that there must be in all before the first.
         retrain_cooldown_seconds: Shortest time between two fits that a trigger starts, in seconds.
+        triggers: What else makes a fit due, and what does not, see ``TriggerConfig``.
         fit_executor: Where fits run: ``process`` (a child at the lowest priority), ``thread``, or ``auto``: in a
             child wherever strategy and reward are known there by name.
         held_out: Share of the examples that no fit trains on, for the gate, in [0, 0.5].
@@ -170,6 +209,7 @@ class RouterConfig(BaseSettings):
     retrain_interval: int = Field(default=10, ge=1)
     min_examples: int = Field(default=5, ge=1)
     retrain_cooldown_seconds: float = Field(default=30.0, ge=0)
+    triggers: TriggerConfig = Field(default_factory=TriggerConfig)
     fit_executor: Literal["auto", "process", "thread"] = "auto"
     held_out: float = Field(default=0.2, ge=0.0, le=0.5)
     training: TrainingConfig = Field(default_factory=TrainingConfig)

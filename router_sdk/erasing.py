@@ -105,7 +105,7 @@ class Eraser:
             self._trainer.interrupt()
         for folder in folders:
             try:
-                with self._trainer.alone(folder.name.rsplit("-", 1)[0]):
+                with self._trainer.alone():
                     shutil.rmtree(folder, ignore_errors=True)
             except Timeout as error:
                 raise StoreUnavailableError(

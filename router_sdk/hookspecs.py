@@ -40,7 +40,7 @@ def register_rewards() -> Mapping[str, RewardFunction]:  # type: ignore[empty-bo
 
 @hookspec
 def register_triggers() -> Sequence[Trigger]:  # type: ignore[empty-body]
-    """Triggers that say when it is time to fit, beside the count of fresh examples. Since 0.1."""
+    """Triggers that say when it is time to fit, beside those of ``TriggerConfig``. Since 0.1."""
 
 
 @hookspec

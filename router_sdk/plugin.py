@@ -40,7 +40,7 @@ from router_sdk.strategy import (
     StrategyConfig,
     StrategyServices,
 )
-from router_sdk.triggers import Activity, Trigger
+from router_sdk.triggers import Activity, Reading, Trigger
 
 __all__ = [
     "DEFAULT_TASK_TYPE",
@@ -67,6 +67,7 @@ __all__ = [
     "Outcome",
     "PrioritizedBuffer",
     "Proposal",
+    "Reading",
     "ReplayBuffer",
     "ReplayDraw",
     "ReservoirBuffer",

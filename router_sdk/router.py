@@ -370,7 +370,11 @@ class Router:
         ``next_retrain_in``.
         """
         totals = self._parts.store.reader.query(learning_totals)
-        return {**self._parts.performance.statistics(), **totals, "next_retrain_in": self._parts.trainer.next_in}
+        return {
+            **self._parts.performance.statistics(),
+            **totals,
+            "next_retrain_in": self._parts.trainer.triggering.next_in,
+        }
 
     def agent_performance(self, *, task_type: str | None = None, top_k: int | None = None) -> list[AgentPerformance]:
         """Reports of this process's agents, best first, with score, rank, and what the strategies expect of each.

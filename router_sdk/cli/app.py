@@ -39,6 +39,7 @@ _BUILT_IN: Mapping[str, _Place] = {
     "status": _Place(_WORK, "status", "status"),
     "retrain": _Place(_FIT, "models", "retrain"),
     "pretrain": _Place(_FIT, "models", "pretrain"),
+    "loop": _Place(_FIT, "loop", "loop"),
     "versions": _Place(_FIT, "models", "versions"),
     "report": _Place(_FIT, "models", "report"),
     "import-version": _Place(_FIT, "models", "import_version"),
@@ -56,6 +57,7 @@ _BUILT_IN: Mapping[str, _Place] = {
     "backup": _Place(_DATA, "store", "backup"),
     "restore": _Place(_DATA, "store", "restore"),
     "plugins": _Place(_EXTEND, "plugins", "app"),
+    "soak": _Place(_EXTEND, "soak", "soak"),
     "bench": _Place(_EXTEND, "bench", "bench", {"ignore_unknown_options": True}),
 }
 

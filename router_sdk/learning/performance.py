@@ -190,6 +190,15 @@ class Performance:
             newest = list(self._rewards.values())[-WINDOW:]
         return sum(newest) / len(newest) if newest else None
 
+    def earned(self) -> dict[str, float]:
+        """Mean reward of each agent over all its executions of which one is known."""
+        totals: dict[str, tuple[float, int]] = {}
+        with self.lock:
+            for (name, _), cell in self._cells.items():
+                total, count = totals.get(name, (0.0, 0))
+                totals[name] = total + cell.sums[0], count + cell.counts[0]
+        return {name: total / count for name, (total, count) in totals.items() if name and count}
+
     def statistics(self) -> dict[str, Any]:
         """Totals over all agents, see ``Router.statistics``."""
         with self.lock:

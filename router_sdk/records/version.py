@@ -29,8 +29,11 @@ class ModelVersion:
         data_hash: Equal for versions that were fitted on the same examples.
         pruned_at: When its files were given up, in seconds since the epoch; None while they are there.
         dataset: What it was trained on, in figures; None where that was not noted. See ``router.models.dataset``.
+        status: ``"active"`` where it serves, ``"deprecated"`` where it did, ``"archived"`` where its files were given
+            up, else ``"candidate"``; what is in training has no number yet.
         aliases: ``"champion"`` where it serves, and ``"pinned"`` where a person said so; ``"quarantined"`` where it was
             rolled back by itself.
+        trigger: Why its fit was begun, once the fit has ended; None where the log does not say.
     """
 
     strategy: str
@@ -49,7 +52,9 @@ class ModelVersion:
     data_hash: str | None = None
     pruned_at: float | None = None
     dataset: Mapping[str, Any] | None = None
+    status: str = "candidate"
     aliases: tuple[str, ...] = ()
+    trigger: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The version as JSON values."""

@@ -101,7 +101,9 @@ class SoakReport:
             told = json.loads(path.read_text(encoding="utf-8"))
             del told["success"], told["improvement"]
             phases = {name: (float(own), float(other)) for name, (own, other) in told.pop("by_phase").items()}
-            return cls(**told | {"by_phase": phases, "events": [Event(**event) for event in told["events"]]})
+            lists = {name: tuple(told[name]) for name in ("strategies", "violations")}
+            events = tuple(Event(**event) for event in told["events"])
+            return cls(**told | lists | {"by_phase": phases, "events": events})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidInputError(
                 f"{path}: no report of a soak can be read ({type(error).__name__}); run router soak first, or name its "

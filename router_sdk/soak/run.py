@@ -144,7 +144,6 @@ class _Soak:
                 self._note(f"the world changes: {world.name}")
                 self._skill = {self._serving: self._skill_in(world)}
             for mishap in moment.mishaps:
-                self._note(f"planted: {mishap}")
                 {"restart": self._restart, "bad candidate": self._plant, "forced candidate": self._force}[mishap]()
             self._live(moment)
             self._settle(moment.world)
@@ -195,6 +194,13 @@ class _Soak:
 
     @property
     def _serving(self) -> int | None:
+        """What serves, by the log."""
+        history = [] if self._fitted is None else self._router.models.history(self._fitted)
+        return history[0].version if history else None
+
+    @property
+    def _loaded(self) -> int | None:
+        """What serves here."""
         told = self._router.status(last=0)["strategies"]
         return next((one["model_version"] for one in told if one["name"] == self._fitted), None)
 
@@ -204,12 +210,13 @@ class _Soak:
     # -- what goes wrong on purpose
 
     def _restart(self) -> None:
-        serving = self._serving
+        serving = self._loaded
         self._router.close()
         self._router = self._opened(self._folder / "router.db")
         self._restarts += 1
-        if self._serving != serving:
-            self._violations.append(f"hour {self._hour:.1f}: version {serving} served, and {self._serving} after it")
+        self._note("planted: the router was closed and opened again")
+        if self._loaded != serving:
+            self._violations.append(f"hour {self._hour:.1f}: version {serving} served, and {self._loaded} after it")
 
     def _plant(self) -> ModelVersion | None:
         """Fit a candidate that is worse, as somebody does who mistypes a setting."""
@@ -219,7 +226,7 @@ class _Soak:
         fit = self._router.models.retrain(self._fitted, wait=True, **_WORSE[self._fitted])
         self._fits += 1
         self._planted += 1
-        self._note(f"the bad candidate: {fit.state}, {fit.words}")
+        self._note(f"planted: a bad candidate: {fit.state}, {fit.words}")
         made = [version for version in self._versions() if version.version not in before]
         self._planted_versions |= {version.version for version in made}
         return made[0] if made else None
@@ -228,6 +235,7 @@ class _Soak:
         """Let one serve that the gate refused, and leave it to the router from there on."""
         made = self._plant()
         if made is not None and self._fitted is not None and self._serving != made.version:
+            self._note(f"planted: somebody lets version {made.version} serve against the gate")
             self._router.models.promote(self._fitted, made.version, force=True, pin=False, reason=IN_A_HURRY)
 
     # -- the end
@@ -247,6 +255,8 @@ class _Soak:
         if status["learner"]["broken"]:
             self._violations.append(f"learns no more: {', '.join(status['learner']['broken'])}")
         serving = self._serving
+        if self._loaded != serving:
+            self._violations.append(f"version {serving} serves by the log, and {self._loaded} in fact")
         for version in self._versions():
             if version.version == serving and QUARANTINED in version.aliases:
                 self._violations.append(f"version {serving} serves although it is in quarantine")

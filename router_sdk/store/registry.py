@@ -10,10 +10,11 @@ from router_sdk.errors import ChampionMovedError
 from router_sdk.records import ModelVersion
 from router_sdk.store.coordination import add_intent, finish_intent
 from router_sdk.store.datasets import add_dataset, dataset_counts, give_up_datasets
+from router_sdk.store.events import why_begun
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from router_sdk.store.datasets import DatasetRow
     from router_sdk.store.group_commit import LogWriter
@@ -140,11 +141,13 @@ def forgotten_after(connection: sqlite3.Connection, position: int) -> dict[int, 
 
 def versions(connection: sqlite3.Connection, strategy: str) -> list[ModelVersion]:
     """A strategy's versions, oldest first."""
-    serving, set_aside = champion(connection, strategy), quarantined(connection, strategy)
+    history, set_aside = champions(connection, strategy), quarantined(connection, strategy)
+    serving, served = history[0] if history else NEVER, {one.version for one in history}
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM model_versions WHERE strategy = ? ORDER BY version", (strategy,)
     ).fetchall()
     counts = dataset_counts(connection, strategy)
+    begun = why_begun(connection, strategy)
     found = []
     for row in rows:
         fields = dict(zip(_COLUMNS.split(", "), row, strict=True))
@@ -154,11 +157,16 @@ def versions(connection: sqlite3.Connection, strategy: str) -> list[ModelVersion
         for name in ("settings", "metrics"):
             fields[name] = json.loads(fields[name])
         aliases: tuple[str, ...] = ()
+        status = "deprecated" if fields["version"] in served else "candidate"
+        if fields["pruned_at"] is not None:
+            status = "archived"
         if fields["version"] == serving.version:
+            status = "active"
             aliases = (CHAMPION, PINNED) if serving.pinned else (CHAMPION,)
         elif fields["version"] in set_aside:
             aliases = (QUARANTINED,)
-        found.append(ModelVersion(**fields, aliases=aliases))
+        begun_for = begun.get(fields["version"])
+        found.append(ModelVersion(**fields, status=status, aliases=aliases, trigger=begun_for))
     return found
 
 
@@ -290,18 +298,25 @@ def prune_versions(writer: LogWriter, strategy: str, keep: int, keep_s: float | 
     return writer.transact(work)
 
 
-def fits_since(connection: sqlite3.Connection, strategy: str) -> tuple[int, float | None]:
-    """Position in the log that the newest attempt to fit reached, and when it was; (0, None) if there was none."""
-    query = "SELECT cursor, at FROM learning_events WHERE strategy = ? AND type = 'fit' ORDER BY id DESC LIMIT 1"
-    row = connection.execute(query, (strategy,)).fetchone()
-    return (row[0], row[1]) if row else (0, None)
+def rollbacks_in_a_row(history: Sequence[Champion]) -> int:
+    """Versions that were rolled back by themselves, one after the other, until now.
 
+    One that was followed by another without that has held, and what a person chose begins anew.
 
-def fresh_examples(connection: sqlite3.Connection, cursor: int, most: int) -> int:
-    """Decisions with an outcome after ``cursor``, counted up to ``most``."""
-    query = "SELECT count(*) FROM (SELECT DISTINCT decision_id FROM outcomes WHERE seq > ? LIMIT ?)"
-    count: int = connection.execute(query, (cursor, most)).fetchone()[0]
-    return count
+    Args:
+        history: Newest first.
+    """
+    found = promoted = 0
+    for entry in history:
+        if entry.reason.startswith(ROLLBACK_BY_ITSELF):
+            found, promoted = found + 1, 0
+        elif entry.pinned or entry.reason.endswith("by hand"):
+            break
+        else:
+            promoted += 1
+            if promoted == 2:
+                break
+    return found
 
 
 def move_version(writer: LogWriter, version: ModelVersion, folder: str) -> None:

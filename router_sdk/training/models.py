@@ -1,12 +1,8 @@
-"""``router.models``: fits, the versions that came of them, and which of them serves.
-
-Made-up or historical examples for a first version get a log of their own, which is no part of what happened here.
-"""
+"""``router.models``: fits, the versions that came of them, and which of them serves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -14,23 +10,24 @@ from typing import TYPE_CHECKING, Any, Unpack
 from router_sdk.errors import InvalidInputError
 from router_sdk.exchange.exporting import ExportFormat, ExportOptions, ExportSettings
 from router_sdk.exchange.observations import observations, paired
-from router_sdk.store import Store
 from router_sdk.training.brought import Exported, External, TrainFunction
 from router_sdk.training.datasets import Dataset
+from router_sdk.training.pretraining import write_examples
+from router_sdk.training.promoting import BY_HAND
+from router_sdk.training.triggering import TriggerCheck, trainable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from router_sdk.evaluation.classification import Label
     from router_sdk.evaluation.fit_report import FitReport
     from router_sdk.evaluation.thresholds import Threshold
-    from router_sdk.recording import Observation, Recorder
-    from router_sdk.records import ModelVersion, Task, TaskLike
+    from router_sdk.recording import Recorder
+    from router_sdk.records import ModelVersion, TaskLike
     from router_sdk.routing.chain import Chain
     from router_sdk.store.registry import Champion
     from router_sdk.training.fit import Fit
+    from router_sdk.training.pretraining import Vectors
     from router_sdk.training.promoting import Promoter
     from router_sdk.training.registry import Registry
     from router_sdk.training.thresholds import ThresholdTuner
@@ -67,12 +64,15 @@ class Models:
 
     # -- fits
 
-    def retrain(self, strategy: str | None = None, /, *, wait: bool = False, **settings: Any) -> Fit:
+    def retrain(
+        self, strategy: str | None = None, /, *, wait: bool = False, reason: str = BY_HAND, **settings: Any
+    ) -> Fit:
         """Fit a new version in the background; it serves once it has passed the gate.
 
         Args:
             strategy: Which; None takes the first in the chain that has a fit.
             wait: Return when the fit has ended.
+            reason: Why, for the history.
             **settings: What of its configuration to override, such as ``epochs``, ``learning_rate``, ``batch_size``.
 
         Returns:
@@ -84,7 +84,7 @@ class Models:
             FitError: if another fit is running, or with ``wait`` if it failed.
         """
         self._flush()
-        fit = self._trainer.retrain(strategy, settings)
+        fit = self._trainer.retrain(strategy, settings, reason=reason)
         return fit.wait() if wait else fit
 
     def pretrain(
@@ -180,7 +180,8 @@ class Models:
         chosen.check(format)
         self._flush()
         stage = self._trainer.stage(strategy, brought=True)
-        reason = "train_fn, by hand" if force else self._trainer.due(stage)
+        told = self._trainer.triggering.check(stage)
+        reason = "train_fn, by hand" if force else None if told.waits else told.due
         if reason is None:
             return None
         fit = self._trainer.retrain(stage.name, {}, External(train_fn, format, chosen), reason)
@@ -190,6 +191,51 @@ class Models:
     def newest_fit(self) -> Fit | None:
         """The fit that was started last in this process, running or ended."""
         return self._trainer.fit
+
+    # -- when
+
+    def check_triggers(self, strategy: str | None = None) -> list[TriggerCheck]:
+        """What each trigger measures now, from which value it is time, and why not yet.
+
+        Args:
+            strategy: Of which; None checks all in the chain that have a fit.
+
+        Raises:
+            UnknownStrategyError: if the chain has none of that name.
+        """
+        stages = self._chain.stages if strategy is None else [self._chain.stage(strategy)]
+        return [self._trainer.triggering.check(stage) for stage in stages if trainable(stage.strategy)]
+
+    def fits(self, strategy: str, *, after: int = 0, limit: int = 20) -> list[dict[str, Any]]:
+        """Attempts to fit that have ended, newest first, by any process on the log.
+
+        Args:
+            strategy: Whose.
+            after: Those that came after the one with this ``id``.
+            limit: The most.
+
+        Returns:
+            Of each ``id, at, status`` (``succeeded``, ``refused``, ``failed`` or ``stopped``), ``reason`` (why it was
+            begun), ``error`` (what became of it, where it did not come to serve), ``model_version``, ``samples``,
+            ``metrics_before`` and ``metrics_after`` on the held-out examples, and ``duration_ms``.
+        """
+        return self._registry.fits(strategy, after, limit)
+
+    def status(self) -> list[dict[str, Any]]:
+        """Of each strategy that has a fit: what serves since when and why, what was refused last, and the triggers."""
+        told = []
+        for check in self.check_triggers():
+            served = self._registry.champion(check.strategy)
+            refused = next((one for one in self.fits(check.strategy, limit=100) if one["status"] == "refused"), None)
+            told.append(
+                {
+                    "strategy": check.strategy,
+                    "serving": served._asdict() if served.token else None,
+                    "refused": refused,
+                    "triggers": check.to_dict(),
+                }
+            )
+        return told
 
     # -- versions
 
@@ -292,7 +338,7 @@ class Models:
     # -- which one serves
 
     def promote(
-        self, strategy: str, version: int, *, reason: str = "by hand", force: bool = False, pin: bool = True
+        self, strategy: str, version: int, *, reason: str = BY_HAND, force: bool = False, pin: bool = True
     ) -> ModelVersion:
         """Let a version serve, between two requests, until a person says otherwise.
 
@@ -339,41 +385,3 @@ class Models:
     def unpin(self, strategy: str) -> None:
         """Let fits that pass the gate replace what serves again."""
         self._promoter.unpin(strategy)
-
-
-Vectors = Callable[["Task"], Mapping[str, "NDArray[Any]"] | None]
-"""What the strategies' encoders make of a task's text, by encoder tag."""
-
-
-def write_examples(path: Path, observed: Sequence[Observation], recorder: Recorder, vectors: Vectors) -> int:
-    """Write examples into a new store, from which a fit reads like from any other.
-
-    It keeps of texts what the router's own store keeps. It stands in the fit's folder, and goes with it.
-
-    Args:
-        path: The new store's file.
-        observed: The examples.
-        recorder: Makes decisions of them.
-        vectors: What is kept of a text where the store hides texts: what is learnt then, is learnt from vectors.
-
-    Returns:
-        The position in the new log up to which the examples reach.
-    """
-    privacy = recorder.store.privacy
-    store = Store(path, privacy=privacy)
-    try:
-        entries = []
-        for task, agent, outcome in observed:
-            decision = recorder.observation(task, agent)
-            if outcome is not None:
-                if privacy.hides_texts:
-                    decision = replace(decision, vectors=vectors(task))
-                entries.append(store.entry(decision.decision_id, outcome, outcome.signals(), decision=decision))
-        store.append_all(entries)
-        tail = store.tail(recorder.reward)
-        try:
-            return tail.head()
-        finally:
-            tail.close()
-    finally:
-        store.close()

@@ -27,6 +27,7 @@ from router_sdk.store.artifacts import (
     write_artifact,
 )
 from router_sdk.store.datasets import read_dataset
+from router_sdk.store.events import fit_events
 from router_sdk.store.identity import new_id
 from router_sdk.store.registry import (
     Champion,
@@ -108,6 +109,10 @@ class Registry:
     def champion(self, strategy: str) -> Champion:
         """What serves, by the log."""
         return self._store.reader.query(lambda connection: champion(connection, strategy))
+
+    def fits(self, strategy: str, after: int, limit: int) -> list[dict[str, Any]]:
+        """Attempts to fit, newest first, see ``Router.models.fits``."""
+        return self._store.reader.query(lambda connection: fit_events(connection, strategy, after, limit))
 
     def history(self, strategy: str) -> list[Champion]:
         """What served, newest first."""

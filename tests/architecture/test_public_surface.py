@@ -49,6 +49,7 @@ def test_what_plugin_authors_may_rely_on_is_this():
         "Outcome",
         "PrioritizedBuffer",
         "Proposal",
+        "Reading",
         "ReplayBuffer",
         "ReplayDraw",
         "ReservoirBuffer",

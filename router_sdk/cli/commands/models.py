@@ -28,7 +28,9 @@ from router_sdk.cli.tables import NOTHING, note, share, table, visible, word
 from router_sdk.errors import FitError, InvalidInputError, UnknownVersionError
 from router_sdk.evaluation.fit_page import render_fit_report
 from router_sdk.private_files import may_be_written
-from router_sdk.training.trainer import not_trainable, trainable
+from router_sdk.store.registry import CHAMPION
+from router_sdk.training.trainer import not_trainable
+from router_sdk.training.triggering import trainable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -81,7 +83,7 @@ def retrain(
             if not any(trainable(router.strategy(name)) for name in names):
                 raise not_trainable(strategy or names)  # before anything is imported
             report = bring_in(invocation, router, source, mapping, new_agents=new_agents)
-        fit = _watched(invocation, router.models.retrain(strategy, **settings))
+        fit = watched(invocation, router.models.retrain(strategy, **settings))
     _show(invocation, fit, report)
     if report is not None:
         check_refused(report)
@@ -113,7 +115,7 @@ def pretrain(
         if not router.agents:
             for agent in agents:
                 router.add_agent(agent)
-        fit = _watched(invocation, router.models.pretrain(tasks, wanted, strategy, wait=False, **_settings(set_)))
+        fit = watched(invocation, router.models.pretrain(tasks, wanted, strategy, wait=False, **_settings(set_)))
     _show(invocation, fit)
 
 
@@ -147,7 +149,7 @@ def _settings(given: Sequence[str] | None) -> dict[str, Any]:
     return found
 
 
-def _watched(invocation: Invocation, fit: Fit) -> Fit:
+def watched(invocation: Invocation, fit: Fit) -> Fit:
     """Show how far it is until it has ended.
 
     Raises:
@@ -203,7 +205,7 @@ def import_version(
     router promote lets it serve where the gate did, or with --force.
     """
     with invocation.router() as router:
-        fit = _watched(invocation, router.models.import_from(folder, wait=False))
+        fit = watched(invocation, router.models.import_from(folder, wait=False))
     _show(invocation, fit)
 
 
@@ -257,20 +259,26 @@ def _table(found: Sequence[ModelVersion]) -> RenderableType:
         return note("Nothing was fitted yet: router retrain, or router pretrain before anything happened.")
     return table(
         "Fitted versions",
-        ["strategy", ">version", "made", ">examples", "serves", "gate"],
+        ["strategy", ">version", "made", ">examples", "status", "gate"],
         (
             [
                 visible(version.strategy),
                 word(version.version),
                 f"{version.kind} {datetime.fromtimestamp(version.at):%d %b %H:%M}",
                 word(version.samples),
-                "yes" if version.aliases else NOTHING,
-                visible(("" if version.passed else "refused: ") + version.reason),
+                ", ".join([version.status, *(alias for alias in version.aliases if alias != CHAMPION)]),
+                visible(_gate(version)),
             ]
             for version in found
         ),
         wide="gate",
     )
+
+
+def _gate(version: ModelVersion) -> str:
+    """What the gate said, and why the fit was begun."""
+    begun = "" if version.trigger is None else f" (fitted for: {version.trigger})"
+    return f"{'' if version.passed else 'refused: '}{version.reason}{begun}"
 
 
 def pin(

@@ -1,4 +1,4 @@
-"""``router status``: who answers and why, what was learnt, and what needs attention."""
+"""``router status``: who answers and why, which version serves and why, what was learnt, and what needs attention."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from router_sdk.cli.invocation import Invocation
+from router_sdk.cli.model_tables import serving_tables
 from router_sdk.cli.tables import counted, dollars, milliseconds, moment, note, pairs, share, table, visible, word
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def status_tables(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Everything that ``router status`` shows, in order."""
     yield _store(report)
     yield _chain(report)
+    yield from serving_tables(report["models"])
     yield from _confidence(report)
     yield from _encoders(report)
     if report["performance"]:
@@ -185,12 +187,18 @@ def _events(report: Mapping[str, Any]) -> Iterator[RenderableType]:
                 word(event["samples"]),
                 milliseconds(event["duration_ms"]),
                 word(event["metrics_after"]),
-                visible(event["error"] or ""),
+                visible(_fault(event)),
             ]
             for event in events
         ),
         wide="fault",
     )
+
+
+def _fault(event: Mapping[str, Any]) -> str:
+    """What went wrong; of a fit that was refused stands above why."""
+    error = event["error"] or ""
+    return error.partition(":")[0] if event["status"] == "refused" else error
 
 
 def _letters(report: Mapping[str, Any]) -> Iterator[RenderableType]:
