@@ -10,6 +10,7 @@ import math
 import shutil
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -27,6 +28,7 @@ from router_sdk.exchange.history import History
 from router_sdk.private_files import make_private, private_folder, read_object
 from router_sdk.records import Agent, AgentSet
 from router_sdk.store.artifacts import MANIFEST, check_artifact, files_in, plain_name
+from router_sdk.store.connection import open_reader
 from router_sdk.training.selection import selected
 
 if TYPE_CHECKING:
@@ -97,10 +99,11 @@ class External:
 
     def _write(self, data: Path, request: FitRequest, services: FitServices) -> int:
         agents = AgentSet([Agent.from_fields(fields) for fields in request.agents])
-        history = History(services.store, services.reward)
-        chosen = services.store.reader.query(lambda connection: selected(request, connection, agents, services.reward))
-        places = [one.decision_seq for one in chosen.whole.examples if one.decision_seq > 0]
-        written = export_examples(history.only(places, request.upto), data, self.form, self.options)
+        with closing(open_reader(Path(request.store))) as connection:  # it may take seconds: others read meanwhile
+            chosen = selected(request, connection, agents, services.reward)
+            places = [one.decision_seq for one in chosen.whole.examples]
+        history = History(services.store, services.reward, places, request.upto)
+        written = export_examples(history, data, self.form, self.options)
         if not written:
             raise TooFewExamplesError(
                 f"insufficient: of {len(places)} examples none goes into a file of the format {self.form}"
