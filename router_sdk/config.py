@@ -6,13 +6,13 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from router_sdk.errors import InvalidConfigError
-from router_sdk.loop_settings import GateConfig, TriggerConfig, WatchConfig
+from router_sdk.loop_settings import GateConfig, TrainingConfig, TriggerConfig, WatchConfig
 from router_sdk.records import Agent, PrivacyMode
 from router_sdk.records.fields import Label
 from router_sdk.records.record import describe
@@ -36,7 +36,7 @@ class RouterConfig(BaseSettings):
     """How a router behaves. Unknown keys are errors.
 
     Keyword arguments come before environment variables (``ROUTER_EPSILON=0.05``, lists and mappings as JSON), and those
-    before a file. ``strategy`` and ``encoder`` are joined key by key, everything else is replaced as a whole.
+    before a file. ``strategy``, ``encoder`` and ``training`` are joined key by key, everything else is replaced whole.
     Variables that begin with ``ROUTER_`` and set nothing are errors.
 
     Args:
@@ -72,6 +72,7 @@ class RouterConfig(BaseSettings):
             child wherever strategy and reward are known there by name.
         held_out: Share of the examples that no fit trains on, for the gate, in [0, 0.5].
         gate: What a fitted candidate must pass before it serves, see ``GateConfig``.
+        training: What a fit is trained on, see ``TrainingConfig``: filters, balance, and a file beside the log.
         watch: What a version must earn once it serves, see ``WatchConfig``.
         keep_versions: Fitted versions of a strategy whose files are kept, beside those that serve or a rollback needs.
         keep_versions_days: Younger ones are kept too, in days; None keeps none for its age.
@@ -118,6 +119,7 @@ class RouterConfig(BaseSettings):
     fit_executor: Literal["auto", "process", "thread"] = "auto"
     held_out: float = Field(default=0.2, ge=0.0, le=0.5)
     gate: GateConfig = Field(default_factory=GateConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
     watch: WatchConfig = Field(default_factory=WatchConfig)
     keep_versions: int = Field(default=5, ge=1)
     keep_versions_days: float | None = Field(default=None, ge=0)
@@ -127,6 +129,14 @@ class RouterConfig(BaseSettings):
     handle_sigterm: bool = True
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     queue_size: int = Field(default=100_000, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.training.existing is not None and self.privacy != "full":
+            raise ValueError(
+                f"training.existing: versions may keep its texts, and privacy={self.privacy!r} forbids that"
+            )
+        return self
 
     @property
     def learns(self) -> bool:

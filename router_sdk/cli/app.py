@@ -42,6 +42,7 @@ _BUILT_IN: Mapping[str, _Place] = {
     "loop": _Place(_FIT, "loop", "loop"),
     "versions": _Place(_FIT, "models", "versions"),
     "report": _Place(_FIT, "models", "report"),
+    "import-version": _Place(_FIT, "models", "import_version"),
     "promote": _Place(_FIT, "models", "promote"),
     "rollback": _Place(_FIT, "models", "rollback"),
     "pin": _Place(_FIT, "models", "pin"),

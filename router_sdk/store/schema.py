@@ -11,13 +11,14 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from router_sdk.errors import NotAStoreError, SchemaVersionError
+from router_sdk.store.datasets import DATASETS
 
 if TYPE_CHECKING:
     import sqlite3
 
     from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Number of the newest migration, kept in SQLite's ``user_version``: equal means that nothing is to be done."""
 
 APPLICATION_ID = 0x52534447
@@ -321,6 +322,10 @@ def migrations() -> Migrations:
     def m0005_probation(db: Database) -> None:
         _execute(db, _PROBATION, 5)
 
+    @named()
+    def m0006_datasets(db: Database) -> None:
+        _execute(db, DATASETS, 6)
+
     return named
 
 
@@ -347,7 +352,7 @@ def is_store(connection: sqlite3.Connection) -> bool:
 @cache
 def _table_names() -> frozenset[str]:
     """Tables of the newest schema."""
-    return frozenset(re.findall(r"CREATE TABLE (\w+)", _FIRST + _VERSIONS + _ORDER))
+    return frozenset(re.findall(r"CREATE TABLE (\w+)", _FIRST + _VERSIONS + _ORDER + DATASETS))
 
 
 def missing_tables(connection: sqlite3.Connection) -> list[str]:

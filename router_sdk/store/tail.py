@@ -90,7 +90,8 @@ ORDER BY seq LIMIT 1"""
 
 _COUNT = "SELECT count(*) FROM outcomes WHERE seq > ? AND seq <= ?"
 
-_EVERYTHING = 2**62
+EVERYTHING = 2**62
+"""A position that no log reaches."""
 _FEW = 64
 """Positions up to which each outcome is read whole: one query is cheaper than two."""
 _PIECE = 512
@@ -192,17 +193,18 @@ class LogTail:
             upto = seq - 1
         return Batch(self._columns(cursor, upto), upto)
 
-    def newest(self, seqs: Sequence[int], *, loaded: bool = True) -> list[Example]:
+    def newest(self, seqs: Sequence[int], upto: int = EVERYTHING, *, loaded: bool = True) -> list[Example]:
         """The newest revision of each of these decisions, in log order; those without an outcome are left out.
 
-        Unless ``loaded`` is False, what was known when they were made is loaded, so that any thread may ask for it.
+        With ``upto``, the newest of those that took effect up to this position. Unless ``loaded`` is False, what was
+        known when they were made is loaded, so that any thread may ask for it.
         """
         query = f"SELECT {_DECISION} FROM decisions d WHERE d.seq IN (SELECT value FROM json_each(?)) ORDER BY d.seq"
         rows = self._connection.execute(query, (json.dumps(list(seqs)),)).fetchall()
         context = PayloadContext(self._connection, rows)
         if loaded:
             context.load()
-        revised = [self._revised(row, context, 0, _EVERYTHING, past=True) for row in rows]
+        revised = [self._revised(row, context, 0, upto, past=True) for row in rows]
         return [found[-1] for found in revised if found]
 
     def _columns(self, cursor: int, upto: int) -> ExampleColumns:

@@ -6,7 +6,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -120,6 +120,7 @@ SCRATCH = "scratch"
 CHECKPOINTS = "checkpoints"
 VERSION = "version"
 REPORT = "report.json"
+DATASET = "dataset.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,9 @@ class FitRequest:
         golden: Tasks that must be answered as they say, see ``GateConfig``: a file, or the tasks.
         validation: The user's own file to judge by.
         fitted: Whether what serves came of a fit.
+        training: What to train on, see ``TrainingConfig``, as JSON values.
+        made: Folder of a state that somebody else made, to be judged in the place of a fit; None fits.
+        learns: Whether the version learns what judged it and what was left over; an imported one stays as it is.
     """
 
     strategy: str
@@ -169,6 +173,9 @@ class FitRequest:
     golden: str | Sequence[Mapping[str, Any]] = ()
     validation: str | None = None
     fitted: bool = False
+    training: Mapping[str, Any] = field(default_factory=dict)
+    made: str | None = None
+    learns: bool = True
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""

@@ -196,6 +196,19 @@ def versions(
     invocation.screen.show({"versions": [version.to_dict() for version in found]}, lambda: [_table(found)])
 
 
+def import_version(
+    invocation: Invocation,
+    folder: Annotated[Path, typer.Argument(help="What router.models.export_to wrote, in this store or another.")],
+) -> None:
+    """Register an exported version as a candidate: checked, judged by the gate, and not serving by itself.
+
+    router promote lets it serve where the gate did, or with --force.
+    """
+    with invocation.router() as router:
+        fit = watched(invocation, router.models.import_from(folder, wait=False))
+    _show(invocation, fit)
+
+
 def promote(
     invocation: Invocation,
     strategy: Annotated[str, typer.Argument(help="Whose version.")],
