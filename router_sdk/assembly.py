@@ -223,6 +223,7 @@ class Assembly:
             "fit": None if self.trainer.fit is None else self.trainer.fit.to_dict(),
             "watch": self.watch.status(),
             "upkeep": self.upkeep.status(),
+            "quarantines": self.promoter.quarantines.status(),
         }
 
     def warm_up(self) -> dict[str, str]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Number of the newest migration, kept in SQLite's ``user_version``: equal means that nothing is to be done."""
 
 APPLICATION_ID = 0x52534447
@@ -285,7 +285,15 @@ earlier release noted nobody knows the tenant, which the empty name says."""
 _PROBATION = "ALTER TABLE alias_history ADD COLUMN seq INTEGER"
 """Where in the log it was moved; nobody knows it of what an earlier release wrote."""
 
-EVENT_TABLES = ("decisions", "outcomes", "agents", "forgotten")
+_QUARANTINES = """
+CREATE TABLE quarantines (
+    seq INTEGER PRIMARY KEY, lifts INTEGER UNIQUE, strategy TEXT, reason TEXT NOT NULL, actor TEXT, at REAL NOT NULL,
+    from_seq INTEGER CHECK (from_seq >= 0), upto_seq INTEGER CHECK (upto_seq > from_seq AND upto_seq < seq),
+    CHECK ((lifts IS NULL) = (from_seq IS NOT NULL AND upto_seq IS NOT NULL))
+) STRICT
+"""
+
+EVENT_TABLES = ("decisions", "outcomes", "agents", "forgotten", "quarantines")
 """Tables whose ``seq`` is drawn from the one commit-ordered sequence."""
 
 
@@ -321,6 +329,10 @@ def migrations() -> Migrations:
     def m0005_probation(db: Database) -> None:
         _execute(db, _PROBATION, 5)
 
+    @named()
+    def m0006_quarantine(db: Database) -> None:
+        _execute(db, _QUARANTINES, 6)
+
     return named
 
 
@@ -347,7 +359,7 @@ def is_store(connection: sqlite3.Connection) -> bool:
 @cache
 def _table_names() -> frozenset[str]:
     """Tables of the newest schema."""
-    return frozenset(re.findall(r"CREATE TABLE (\w+)", _FIRST + _VERSIONS + _ORDER))
+    return frozenset(re.findall(r"CREATE TABLE (\w+)", _FIRST + _VERSIONS + _ORDER + _QUARANTINES))
 
 
 def missing_tables(connection: sqlite3.Connection) -> list[str]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from router_sdk.plugins import PluginRegistry
     from router_sdk.records import ModelVersion
     from router_sdk.store import Store
+    from router_sdk.store.quarantine import Ranges
     from router_sdk.strategy import Encoder
 
 FitState = Literal["running", "promoted", "held", "refused", "failed", "stopped"]
@@ -144,6 +145,7 @@ class FitRequest:
         seed: See ``FitContext``.
         synthetic: Whether the log holds made-up examples.
         behind: Those behind it in the chain: name, configuration, and folder for caches.
+        left_out: Positions that are quarantined.
     """
 
     strategy: str
@@ -163,6 +165,7 @@ class FitRequest:
     seed: int
     synthetic: bool
     behind: Sequence[tuple[str, Mapping[str, Any], str]] = ()
+    left_out: Ranges = ()
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
@@ -171,7 +174,8 @@ class FitRequest:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read what ``write`` wrote."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return cls(**{**told, "left_out": tuple((begin, end) for begin, end in told.get("left_out", ()))})
 
 
 def portable_reward(

@@ -270,7 +270,7 @@ class Trainer:
                 parent=stage.model_version,
                 upto=attempt.upto,
                 settings=settings,
-                metrics=summary(report),
+                metrics={**summary(report), "left_out": attempt.left_out},
                 unless_forgotten_after=known,
                 promote_after=None if champion.pinned else champion.token,
             )

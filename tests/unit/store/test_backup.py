@@ -454,7 +454,7 @@ def test_what_is_there_is_moved_aside_and_only_if_asked(made, full, tmp_path, op
     assert done.aside.name.startswith("router.db.before-")
     with closing(Store(done.aside, read_only=True)) as aside:
         assert aside.reader.decision(mine.decision_id) is not None
-        assert aside.snapshots.restore("tally", "mark", lambda folder: None) == 5
+        assert aside.snapshots.restore("tally", lambda cursor: "mark", lambda folder: None) == 5
     again = restore(made, path, force=True)
     assert again.aside != done.aside
 
