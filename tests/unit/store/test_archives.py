@@ -190,7 +190,7 @@ def test_the_file_holds_the_rows_that_went_and_the_log_all_others(log):
     assert lines(path.read_bytes()) == [row for row in before if row["seq"] in first | third]
     assert dump(log) == [row for row in before if row["seq"] in kept]
     assert {row["table"] for row in dump(log)} == set(TABLES)
-    assert log.query("SELECT * FROM positions") == [("archived", 9)]
+    assert log.query("SELECT * FROM positions") == [("archived", 9), ("moved", 9)]
 
 
 def test_the_file_is_its_owners_and_its_folder_is_synced_once(log, monkeypatch):
