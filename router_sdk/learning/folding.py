@@ -211,7 +211,8 @@ class Folding:
             started = time.monotonic()
             _, told = self._advance([fold], head, BATCH, "replay")
             events += told
-            rest(rest_s(time.monotonic() - started, head - fold.cursor))
+            if (backlog := head - fold.cursor) > 0:
+                rest(rest_s(time.monotonic() - started, backlog))
         return events
 
     def replace(self, fold: Fold, swap: Callable[[], None]) -> list[LearningEvent]:

@@ -1,12 +1,15 @@
 """Quarantines on a live router: its learners go back, and hold what they would hold had it never been recorded."""
 
 import random
+import shutil
 import sqlite3
-from contextlib import ExitStack, closing
+import threading
+import time
+from contextlib import closing
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from killable import KilledError, Living
 
 from router_sdk import Outcome, Router, Task
 from router_sdk.plugins import PluginRegistry
@@ -14,7 +17,7 @@ from router_sdk.testing import make_services
 
 AGENTS = ("billing", "fraud", "sales")
 TYPES = ("account", "default", "card")
-LIMIT_S = 20.0
+PATIENCE_S = 20.0
 
 
 def thompson(folder, **config):
@@ -88,6 +91,7 @@ class Life:
 
     def fresh(self, agent):
         self.one.add_agent(agent, fresh=True)
+        self.one.flush()
 
     # -- what has come of it
 
@@ -133,9 +137,10 @@ happenings = st.one_of(
     *(new, new, again, again, ranges, ranges),
     st.tuples(st.just("lift"), st.integers(0, 3)),
     *(st.just(("snapshot",)), st.just(("restart",)), st.just(("check",))),
-    st.tuples(st.just("fresh"), st.sampled_from(AGENTS)),
 )
-forgetting = st.tuples(st.just("forget"), st.sampled_from(["s0", "s1"]))
+others = st.one_of(
+    st.tuples(st.just("forget"), st.sampled_from(["s0", "s1"])), st.tuples(st.just("fresh"), st.sampled_from(AGENTS))
+)
 
 
 def live(folder, start, story, **config):
@@ -157,7 +162,96 @@ def test_thompson_holds_to_the_last_bit_what_it_would_have_learnt(tmp_path_facto
 
 
 @settings(max_examples=8)
-@given(st.lists(said, min_size=3, max_size=6), st.lists(st.one_of(happenings, forgetting), min_size=4, max_size=14))
-def test_also_where_sessions_are_forgotten(tmp_path_factory, start, story):
-    """What it had learnt of their texts is not unlearnt, so that it looks at none."""
+@given(st.lists(said, min_size=3, max_size=6), st.lists(st.one_of(happenings, others), min_size=4, max_size=14))
+def test_also_where_sessions_are_forgotten_and_agents_begin_afresh(tmp_path_factory, start, story):
+    """What was learnt of texts is not unlearnt, and agents have rows in the order in which they came: none here."""
     live(tmp_path_factory.mktemp("life"), start, story, contextual=False)
+
+
+# -- every process, and whoever comes next
+
+
+def wait_until(holds):
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)
+
+
+def never(store, copy, begin, end):
+    """The folder of a store, copied as if nothing had been recorded in a range, and nothing been saved."""
+    shutil.copytree(store.parent, copy)
+    with closing(sqlite3.connect(copy / store.name)) as connection, connection:
+        connection.execute("DELETE FROM outcomes WHERE seq > ? AND seq <= ?", (begin, end))
+        connection.execute("DELETE FROM snapshots")
+    return copy / store.name
+
+
+def learnt_anew(store):
+    living = Living(store, ["thompson"])
+    living.tell("settled")
+    found = living.tell("learnt", "thompson")
+    living.close()
+    return found
+
+
+def kept(tmp_path):
+    """A store with a history, half of it in a snapshot, that nobody has open."""
+    store = tmp_path / "store" / "router.db"
+    store.parent.mkdir()
+    living = Living(store, ["thompson"])
+    living.tell("record", "one", "red", 8, 1)
+    living.tell("snapshot")
+    living.tell("record", "two", "green", 12, 2)
+    living.close()
+    return store
+
+
+def test_every_process_goes_back_within_two_seconds(tmp_path):
+    store = kept(tmp_path)
+    expected = learnt_anew(never(store, tmp_path / "never", 20, 35))
+    processes = [Living(store, ["thompson"]) for _ in range(2)]
+    one, other = processes
+    before = other.tell("learnt", "thompson")
+    assert before == one.tell("learnt", "thompson") != expected
+    number = one.tell("quarantine", "thompson", 20, 35)
+    assert one.tell("learnt", "thompson") == expected
+    started = time.monotonic()
+    wait_until(lambda: other.tell("learnt", "thompson") == expected)
+    assert time.monotonic() - started < 2.0 * 5, "with room for a machine that is busy with other tests"
+    other.tell("lift", number)
+    assert other.tell("learnt", "thompson") == before
+    wait_until(lambda: one.tell("learnt", "thompson") == before)
+    for living in processes:
+        living.close()
+
+
+def test_killed_at_any_step_whoever_comes_next_holds_what_the_log_says(tmp_path, request):
+    store, step = kept(tmp_path), 1 if request.config.getoption("--reliability") else 12
+    states = {
+        False: learnt_anew(never(store, tmp_path / "whole", 0, 0)),
+        True: learnt_anew(never(store, tmp_path / "never", 20, 35)),
+    }
+    point, told = 1, []
+    while True:
+        copy = tmp_path / f"copy-{point}"
+        shutil.copytree(store.parent, copy)
+        living = Living(copy / store.name, ["thompson"])
+        try:
+            living.tell("quarantine", "thompson", 20, 35, kill_at=point)
+        except KilledError:
+            pass
+        else:
+            assert point > living.steps
+            living.close()
+            break
+        living = Living(copy / store.name, ["thompson"])
+        assert living.tell("settled")["broken"] == []
+        with closing(sqlite3.connect(copy / store.name)) as connection:
+            (logged,) = connection.execute("SELECT count(*) FROM quarantines").fetchone()
+        assert living.tell("learnt", "thompson") == states[bool(logged)]
+        told.append(logged)
+        living.close()
+        point += step
+    assert told == sorted(told)
+    assert set(told) == {0, 1}
