@@ -43,6 +43,7 @@ _BUILT_IN: Mapping[str, _Place] = {
     "report": _Place(_FIT, "models", "report"),
     "promote": _Place(_FIT, "models", "promote"),
     "rollback": _Place(_FIT, "models", "rollback"),
+    "lift": _Place(_FIT, "models", "lift"),
     "pin": _Place(_FIT, "models", "pin"),
     "unpin": _Place(_FIT, "models", "unpin"),
     "tune-thresholds": _Place(_FIT, "models", "tune_thresholds"),
