@@ -52,6 +52,7 @@ class Folding:
         self._store, self._folds, self._mark, self._enabled = store, tuple(folds), mark, enabled
         self._refusals: list[Refusal] = []
         self._again_at, self._pause_s = 0.0, 0.0
+        self._stuck: dict[str, str] = {}
         self.lock = threading.RLock()
         self.tail = store.tail(mark.reward)
         self._views: dict[Ranges, LogTail] = {}
@@ -81,7 +82,7 @@ class Folding:
             "broken": [fold.name for fold in self._folds if fold.aside is not None],
             "faults": {fold.name: fold.aside for fold in self._folds if fold.aside is not None},
             "refused": {fold.name: len(fold.refused) for fold in self._folds if fold.refused},
-            "unheeded": {fold.name: why for fold in self._folds if (why := unheeded(self._store, fold)) is not None},
+            "unheeded": self._stuck | {fold.name: why for fold in self._folds if (why := unheeded(self._store, fold))},
         }
 
     def to_head(
@@ -159,15 +160,15 @@ class Folding:
         due = time.monotonic() >= self._again_at
         for fold in self._folds:
             left_out = wanted(self._store, fold)
-            if left_out == fold.left_out or fold.aside is not None:
-                continue
-            if below(left_out, fold.cursor) == below(fold.left_out, fold.cursor):
+            if fold.aside is not None or below(left_out, fold.cursor) == below(fold.left_out, fold.cursor):
                 fold.left_out = left_out
+                self._stuck.pop(fold.name, None)
             elif due:
                 events += self._go_back(fold, rest)
                 moved()
-        for left_out in self._views.keys() - {fold.left_out for fold in self._folds}:
-            self._views.pop(left_out).close()
+        with self.lock:
+            for left_out in self._views.keys() - {fold.left_out for fold in self._folds}:
+                self._views.pop(left_out).close()
         return events
 
     def _go_back(self, fold: Fold, rest: Callable[[float], None]) -> list[LearningEvent]:
@@ -191,10 +192,11 @@ class Folding:
             let_end(fault)
             self._pause_s = min(_LONGEST_PAUSE_S, max(1.0, 2.0 * self._pause_s))
             self._again_at = time.monotonic() + self._pause_s
-            fold.unheeded = f"it cannot go back, and is what it was: {blame(fault)}"
+            self._stuck[fold.name] = f"it cannot go back, and is what it was: {blame(fault)}"
             _log.exception("%s goes on with what is quarantined, or without what was lifted", fold.name)
             return []
         self._pause_s = 0.0
+        self._stuck.pop(fold.name, None)
         samples = sum(event.samples for event in events)
         took_ms = (time.monotonic() - started) * 1_000
         told = (samples, fold.cursor, took_ms, samples)

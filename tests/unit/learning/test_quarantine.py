@@ -1,7 +1,9 @@
 """Who heeds a quarantine, and how: beside reports, fits and versions, archives, and who cannot."""
 
+import sqlite3
 import threading
 import time
+from contextlib import closing
 
 import pytest
 from fitted_strategy import Words
@@ -288,10 +290,13 @@ def test_who_cannot_be_made_again_goes_on_as_it_is_until_the_next_start(tmp_path
     with open_router(tmp_path / "router.db", [peculiar()]) as router:
         good = observe(router, 1.0, 1.0)
         bad = observe(router, 0.0, 0.0)
-        router.models.quarantine(from_seq=good, to_seq=bad, reason="x")
+        number = router.models.quarantine(from_seq=good, to_seq=bad, reason="x")
         observe(router, 1.0)
         assert router.strategy("peculiar").state["billing", "default"] == (5, 3_000)
         assert "cannot go back" in unheeded(router)["peculiar"]
+        router.models.lift(number)
+        assert unheeded(router) == {}
+        router.models.quarantine(from_seq=good, to_seq=bad, reason="x")
         assert router.status()["learner"]["broken"] == []
     with open_router(tmp_path / "router.db", [peculiar()]) as router:
         assert router.strategy("peculiar").state["billing", "default"] == (3, 3_000)
@@ -310,3 +315,23 @@ def test_each_tenants_state_goes_back(tmp_path):
             "acme": {("billing", "default"): (1, 1_000)},
             "zenith": {("billing", "default"): (1, 0)},
         }
+
+
+def test_checkpoints_outlive_forget_without_what_was_forgotten(tmp_path):
+    class Remembering(Counting):
+        name = "remembering"
+
+        def forget_examples(self, decision_ids):
+            self.lessons = [lesson for lesson in self.lessons if lesson[0] not in decision_ids]
+
+    with open_router(tmp_path / "router.db", [Remembering]) as router:
+        router.observe(Task("x", session_id="s"), "billing", Outcome(quality=1.0))
+        good = observe(router, 1.0, 1.0)
+        router.snapshot()
+        bad = observe(router, *[0.0] * 4)
+        assert router.forget("s") == 1
+        with closing(sqlite3.connect(tmp_path / "router.db")) as connection, connection:
+            connection.execute("DELETE FROM outcomes WHERE seq <= ?", (good,))  # so that it is from there, or nowhere
+        router.models.quarantine(from_seq=good, to_seq=bad, reason="x")
+        assert router.strategy("remembering").state["billing", "default"] == (3, 3_000)
+        assert len(router.strategy("remembering").lessons) == 2
