@@ -7,9 +7,10 @@ import threading
 import time
 from contextlib import closing
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from killable import KilledError, Living
+from killable import KilledError, Living, Told
 
 from router_sdk import Outcome, Router, Task
 from router_sdk.plugins import PluginRegistry
@@ -155,16 +156,34 @@ def live(folder, start, story, **config):
         life.close()
 
 
-@settings(max_examples=15)
-@given(st.lists(said, min_size=3, max_size=6), st.lists(happenings, min_size=4, max_size=14))
+many = (st.lists(said, min_size=3, max_size=6), st.lists(happenings, min_size=4, max_size=14))
+many_more = (st.lists(said, min_size=3, max_size=6), st.lists(st.one_of(happenings, others), min_size=4, max_size=14))
+
+
+@settings(max_examples=6)
+@given(*many)
 def test_thompson_holds_to_the_last_bit_what_it_would_have_learnt(tmp_path_factory, start, story):
     live(tmp_path_factory.mktemp("life"), start, story)
 
 
-@settings(max_examples=8)
-@given(st.lists(said, min_size=3, max_size=6), st.lists(st.one_of(happenings, others), min_size=4, max_size=14))
+@settings(max_examples=5)
+@given(*many_more)
 def test_also_where_sessions_are_forgotten_and_agents_begin_afresh(tmp_path_factory, start, story):
     """What was learnt of texts is not unlearnt, and agents have rows in the order in which they came: none here."""
+    live(tmp_path_factory.mktemp("life"), start, story, contextual=False)
+
+
+@pytest.mark.reliability
+@settings(max_examples=150)
+@given(*many)
+def test_many_lives(tmp_path_factory, start, story):
+    live(tmp_path_factory.mktemp("life"), start, story)
+
+
+@pytest.mark.reliability
+@settings(max_examples=150)
+@given(*many_more)
+def test_many_lives_of_who_looks_at_no_text(tmp_path_factory, start, story):
     live(tmp_path_factory.mktemp("life"), start, story, contextual=False)
 
 
@@ -188,22 +207,23 @@ def never(store, copy, begin, end):
 
 
 def learnt_anew(store):
-    living = Living(store, ["thompson"])
-    living.tell("settled")
-    found = living.tell("learnt", "thompson")
-    living.close()
-    return found
+    """What the log of a store gives whoever finds it."""
+    with Router(AGENTS, ["thompson"], store, retrain=False, seed=1) as router:
+        return Told(router, None).learnt("thompson")
 
 
 def kept(tmp_path):
     """A store with a history, half of it in a snapshot, that nobody has open."""
     store = tmp_path / "store" / "router.db"
     store.parent.mkdir()
-    living = Living(store, ["thompson"])
-    living.tell("record", "one", "red", 8, 1)
-    living.tell("snapshot")
-    living.tell("record", "two", "green", 12, 2)
-    living.close()
+    with Router(AGENTS, ["thompson"], store, retrain=False, seed=1) as router:
+        for number in range(20):
+            decision = router.route(Task(f"case {number}", features={"size": number / 7}))
+            router.record(decision, Outcome(success=number % 3 > 0))
+            router.record(decision.decision_id, Outcome(quality=number / 20))
+            if number == 8:
+                router.flush()
+                router.snapshot()
     return store
 
 
@@ -227,7 +247,7 @@ def test_every_process_goes_back_within_two_seconds(tmp_path):
 
 
 def test_killed_at_any_step_whoever_comes_next_holds_what_the_log_says(tmp_path, request):
-    store, step = kept(tmp_path), 1 if request.config.getoption("--reliability") else 12
+    store, step = kept(tmp_path), 1 if request.config.getoption("--reliability") else 24
     states = {
         False: learnt_anew(never(store, tmp_path / "whole", 0, 0)),
         True: learnt_anew(never(store, tmp_path / "never", 20, 35)),
