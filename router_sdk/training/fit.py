@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from router_sdk.plugins import PluginRegistry
     from router_sdk.records import ModelVersion
     from router_sdk.store import Store
+    from router_sdk.store.quarantine import Ranges
     from router_sdk.strategy import Encoder
 
 FitState = Literal["running", "promoted", "held", "refused", "failed", "stopped"]
@@ -151,6 +152,7 @@ class FitRequest:
         training: What to train on, see ``TrainingConfig``, as JSON values.
         made: Folder of a state that somebody else made, to be judged in the place of a fit; None fits.
         learns: Whether the version learns what judged it and what was left over; an imported one stays as it is.
+        left_out: Positions that are quarantined.
     """
 
     strategy: str
@@ -176,6 +178,7 @@ class FitRequest:
     training: Mapping[str, Any] = field(default_factory=dict)
     made: str | None = None
     learns: bool = True
+    left_out: Ranges = ()
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
@@ -184,7 +187,8 @@ class FitRequest:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read what ``write`` wrote."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return cls(**{**told, "left_out": tuple((begin, end) for begin, end in told.get("left_out", ()))})
 
 
 def portable_reward(

@@ -72,7 +72,7 @@ def perform(
     connection = open_reader(Path(request.store))
     try:
         work = _Work(request, strategy, connection, encoders, progress, stopped, reward)
-        return work.run(LogTail(connection, reward), behind)
+        return work.run(LogTail(connection, reward, request.left_out), behind)
     finally:
         connection.close()
 
