@@ -16,6 +16,7 @@ from filelock import Timeout
 from router_sdk.errors import StoreUnavailableError
 from router_sdk.exchange.exporting import erase_from_exports
 from router_sdk.learning.calibration import CALIBRATION
+from router_sdk.learning.drift import DRIFT
 from router_sdk.learning.performance import PERFORMANCE
 from router_sdk.store.artifacts import DAMAGED, archives, clear
 from router_sdk.store.coordination import continue_intent, finish_intent
@@ -129,7 +130,7 @@ class Eraser:
         For the same reason those of strategies that others run are written anew, where they are installed.
         """
         snapshots, mine = self._store.snapshots, self._learner.folding.fingerprints()
-        numbers = {CALIBRATION, PERFORMANCE}  # and nothing else
+        numbers = {CALIBRATION, DRIFT, PERFORMANCE}  # and nothing else
         old = [one for one in snapshots.before(erasure.seq) if one.strategy not in numbers]
         gone = []
         for one in old:
