@@ -22,8 +22,9 @@ EVERY_S = 5.0
 """Time between two looks."""
 LEAST = 20
 """Updates, or outcomes of an agent, from which a share of them says something."""
-BEYOND_CHANCE = 3.5
-"""Standard errors by which rewards must have fallen: fewer come about by themselves where one looks again and again."""
+BEYOND_CHANCE = 4.0
+"""Standard errors by which rewards must have fallen: where one looks again and again, and nothing changes, that comes
+about once in some 300,000 outcomes."""
 BEHIND = 0.8
 """Share of the threshold below which a figure must fall for its episode to end."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from math import frexp
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -256,7 +257,8 @@ def _point(task: Task, vectors: Mapping[str, NDArray[Any]]) -> tuple[str, NDArra
 
 
 def _bin(value: object) -> str:
-    """A feature's value as a word; numbers fall into bins of half a power of two."""
+    """A feature's value as a word; numbers of one sign fall into one bin from a power of two up to the next."""
     if isinstance(value, (bool, str)) or not isinstance(value, (int, float)):
         return str(value)
-    return f"{'-' if value < 0 else ''}{round(2.0 * float(np.log2(1.0 + abs(value))))}"
+    exponent = abs(value).bit_length() if isinstance(value, int) else frexp(value)[1]
+    return f"{'-' if value < 0 else ''}{exponent}"

@@ -142,8 +142,14 @@ def point_of_words(words: Sequence[str]) -> NDArray[np.float64]:
 
 
 def point_of_vector(vector: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Where a vector of shape ``(n,)`` lies on random directions of signs, shape ``(AXES,)`` (Achlioptas, 2003)."""
-    point: NDArray[np.float64] = _directions(len(vector)) @ vector.astype(np.float64)
+    """Where a vector of shape ``(n,)`` points to on random directions of signs, whatever its length (Achlioptas, 2003).
+
+    Returns:
+        Shape ``(AXES,)``; nothing but 0 where the vector is.
+    """
+    scaled = vector.astype(np.float64)
+    scaled /= float(np.abs(scaled).max()) or 1.0  # so that no square overflows
+    point: NDArray[np.float64] = _directions(len(vector)) @ scaled / (float(np.linalg.norm(scaled)) or 1.0)
     return point
 
 

@@ -215,6 +215,12 @@ def test_features_are_words_too_and_a_task_without_anything_is_none():
     assert taught([make_example("a", 1.0, task=Task(task_type="x"))]).report()["inputs"] == {}
 
 
+@given(st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.just(10**400)))
+def test_numbers_fall_into_bins_however_large(value):
+    assert room._bin(value).lstrip("-").lstrip("-").isdigit()
+    assert room._bin(3) == room._bin(3.0) == room._bin(2) != room._bin(4)
+
+
 def test_task_types_are_compared_each_on_its_own_and_all_together():
     one = stream(800, seed=3, kind="x")
     two = stream(800, seed=4, first=2_000, kind="x", shares={"a": 0.1, "b": 0.1, "c": 0.8})

@@ -93,7 +93,10 @@ def test_texts_and_vectors_lie_where_they_lay_before():
     assert abs(point_of_words(["refund"])).tolist() == [1.0] * AXES
     vector = np.arange(384, dtype=np.float16)
     assert point_of_vector(vector).tolist() == point_of_vector(vector.astype(np.float64)).tolist()
-    assert point_of_vector(np.zeros(7, dtype=np.int8)).shape == (AXES,)
+    assert point_of_vector(vector).tolist() == pytest.approx(
+        point_of_vector(1e300 * vector.astype(np.float64)).tolist()
+    )
+    assert point_of_vector(np.zeros(7, dtype=np.int8)).tolist() == [0.0] * AXES
 
 
 def test_one_word_in_all_texts_moves_every_axis():
