@@ -44,10 +44,11 @@ FULL, MOST = 4_096, 16
 """Outcomes that are all looked at, then of as many one in two, and so on, until it is one in so many."""
 FULL_INPUTS, MOST_INPUTS = 1_024, 128
 """The same of tasks, which have to be read for it."""
-_MIXER = 2_654_435_761
-_SETTINGS = {"window", "alpha", "prediction_kl", "inputs", "detector", "residual_threshold", "adwin_delta"}
 MOST_CHARS = 4_000
 """Characters of a text that are looked at."""
+
+_MIXER = 2_654_435_761
+_SETTINGS = {"window", "alpha", "prediction_kl", "inputs", "detector", "residual_threshold", "adwin_delta"}
 
 
 class Drift:
@@ -87,10 +88,11 @@ class Drift:
 
     def learn_columns(self, columns: ExampleColumns) -> None:
         """The same of a batch."""
-        start, size = self._heard, len(columns)
-        self._heard = end = start + size
+        start = self._heard
+        self._heard = end = start + len(columns)
         self._next, places = _places(self._next, end, FULL, MOST)
-        self._look(columns, [place - start for place in places])
+        if places:
+            self._look(columns, [place - start for place in places])
         self._next_input, places = _places(self._next_input, end, FULL_INPUTS, MOST_INPUTS)
         if places and self._config.inputs:
             self._look_at_inputs(columns, [place - start for place in places])
