@@ -165,6 +165,7 @@ def test_where_tasks_belong_to_one_agent_each_a_success_teaches_the_others():
 def test_what_a_success_says_of_the_others_is_saved_too(tmp_path):
     made = strategy()
     made.learn(stream(120))
+    made._contexts.comparison.feedback.note(5, 0.1, 1.0)
     made.save(tmp_path)
     again = strategy()
     again.load(tmp_path)
