@@ -116,13 +116,14 @@ SETTINGS = {
     "temperature": "`distillation_temperature` in `[strategy.bert]`",
     "ewc_lambda": "`ewc_lambda` in `[strategy.bert]`",
     "l2_reg_weight": "`weight_decay` in `[strategy.bert]`",
-    "min_accuracy_threshold": "a plugin's check (`register_checks`); without one, as good as what serves",
-    "max_forgetting_threshold": "a plugin's check (`register_checks`); the fit's report shows what was forgotten",
+    "old_validation_data_path": '`gate={"validation": path}`, a file of tasks that nobody was taught',
+    "min_accuracy_threshold": '`gate={"minimum_accuracy": 0.8}`; by default as good as what serves',
+    "max_forgetting_threshold": '`gate={"forgetting": 0.05}`, which it is by itself',
     "online_learning": "`batch_events`, `batch_seconds`, and each strategy's own settings in `[strategy.NAME]`",
     "streaming": "`router record --batch -`, which reads JSON lines as they arrive",
     "warmup": "`router.models.pretrain(texts, labels)`, or `router pretrain`",
-    "safety": "`watch`: what earns less than what came before is rolled back by itself; "
-    "`router.models.rollback(strategy)` goes back by hand",
+    "safety": "`gate`: each check of a new version, and its threshold; `watch`: when one that serves is rolled back "
+    "by itself",
     "evaluation": "`router.evaluate(texts, labels)`, and `held_out` for what judges a fit",
 }
 """Their name, and what answers to it, in Markdown."""

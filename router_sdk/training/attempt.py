@@ -92,8 +92,13 @@ class Attempt:
         self._folder = entry(services.store.folder / "fits", f"{stage.name}-{self.kind}")
         reward = RewardMark(services.reward).text
         other = set() if self.kind == "fit" else {"existing", "existing_ratio"}
-        training = services.config.training.model_dump(mode="json", exclude_defaults=True, exclude=other)
-        wanted = {"settings": dict(settings), "parent": stage.model_version, "reward": reward, "training": training}
+        wanted = {
+            "settings": dict(settings),
+            "parent": stage.model_version,
+            "reward": reward,
+            "training": services.config.training.model_dump(mode="json", exclude_defaults=True, exclude=other),
+            **services.config.gate.tasks,
+        }
         self._note_existing(agents)
         left_over = self._left_over(wanted) if self.kind == "fit" else None
         if left_over is None:
@@ -240,6 +245,8 @@ class Attempt:
             synthetic=self.kind == "pretrain",
             behind=[_described(stage.strategy) for stage in self._behind],
             training=wanted["training"],
+            **config.gate.tasks,
+            fitted=self.kind != "pretrain" and self._stage.model_version is not None,
         )
         request.write(self._folder / REQUEST)
         for path in self._folder.rglob("*"):

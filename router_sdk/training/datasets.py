@@ -16,7 +16,7 @@ from router_sdk.store.datasets import DatasetRow, presence
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from router_sdk.config import TrainingConfig
+    from router_sdk.loop_settings import TrainingConfig
     from router_sdk.records import ModelVersion
     from router_sdk.rewards import RewardFunction
     from router_sdk.store import Store

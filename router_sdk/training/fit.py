@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from router_sdk.errors import CorruptArtifactError, FitError
 from router_sdk.evaluation.fit_report import FitReport, HeldOutFigures
-from router_sdk.gate import HeldOutScore
+from router_sdk.gate import Comparison
 from router_sdk.private_files import write_private
 from router_sdk.rewards import OutcomeReward, RewardFunction
 from router_sdk.waiting import Promise, take
@@ -148,6 +148,9 @@ class FitRequest:
         training: What to train on, see ``TrainingConfig``, as JSON values.
         made: Folder of a state that somebody else made, to be judged in the place of a fit; None fits.
         learns: Whether the version learns what judged it and what was left over; an imported one stays as it is.
+        golden: Tasks that must be answered as they say, see ``GateConfig``: a file, or the tasks.
+        validation: The user's own file to judge by.
+        fitted: Whether what serves came of a fit.
     """
 
     strategy: str
@@ -170,6 +173,9 @@ class FitRequest:
     training: Mapping[str, Any] = field(default_factory=dict)
     made: str | None = None
     learns: bool = True
+    golden: str | Sequence[Mapping[str, Any]] = ()
+    validation: str | None = None
+    fitted: bool = False
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
@@ -212,9 +218,28 @@ def read_report(path: Path) -> FitReport:
         raise CorruptArtifactError(f"{path.name}: no report of a fit can be read ({type(error).__name__})") from error
 
 
-def score(figures: HeldOutFigures, held_out: int) -> HeldOutScore:
-    """What the gate needs of the figures."""
-    return HeldOutScore(figures.value, figures.ess, held_out, figures.abstained)
+def comparison(report: FitReport, parent: ModelVersion | None) -> Comparison:
+    """What the gate judges by.
+
+    Args:
+        report: What the fit measured.
+        parent: The version that served; None is the strategy without any fit.
+
+    Raises:
+        FitError: if an earlier release wrote the report.
+    """
+    if report.evidence is None:
+        raise FitError("the fit's report lacks what the gate looks at: fit again")
+    return Comparison(
+        strategy=report.strategy,
+        serving=report.before,
+        candidate=report.after,
+        held_out=report.held_out,
+        forgetting=report.forgetting,
+        evidence=report.evidence,
+        settings=report.settings,
+        unchanged=parent is not None and parent.data_hash == report.data_hash,
+    )
 
 
 def summary(report: FitReport) -> dict[str, Any]:

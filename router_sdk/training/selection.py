@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from router_sdk.config import TrainingConfig
 from router_sdk.errors import TooFewExamplesError
 from router_sdk.exchange.curation import Curation
 from router_sdk.exchange.existing import read_examples
+from router_sdk.loop_settings import TrainingConfig
 from router_sdk.records import AgentSet, Example, TrainingData
 from router_sdk.store.erasure import forgotten_among
 from router_sdk.store.tail import LogTail

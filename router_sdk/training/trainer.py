@@ -25,7 +25,7 @@ from router_sdk.errors import (
     StoreUnavailableError,
     TooFewExamplesError,
 )
-from router_sdk.gate import Comparison, Gate, HeldOutAccuracy
+from router_sdk.gate import Gate
 from router_sdk.private_files import PRIVATE_FILE, private_folder
 from router_sdk.records.record import blame, describe
 from router_sdk.setting_names import in_our_words
@@ -35,7 +35,8 @@ from router_sdk.store.store import READ_ONLY
 from router_sdk.strategy import Strategy
 from router_sdk.training.attempt import Attempt, Source
 from router_sdk.training.brought import Brought, Exported
-from router_sdk.training.fit import Fit, FitState, score, summary
+from router_sdk.training.checks import checks_of
+from router_sdk.training.fit import Fit, FitState, comparison, summary
 from router_sdk.training.promoting import BY_HAND, SEPARATE
 from router_sdk.training.triggering import Triggering, trainable
 
@@ -94,7 +95,7 @@ class Trainer:
     ) -> None:
         self._services, self._chain, self._members = services, chain, members
         self._registry, self._promoter = registry, promoter
-        self._gate = Gate([HeldOutAccuracy(), *services.plugins.checks])
+        self._gate = Gate([*checks_of(services.config, services.reward), *services.plugins.checks])
         self.triggering = Triggering(services, chain, performance, self._gate.needs)
         self.lock = threading.RLock()
         self._thread: threading.Thread | None = None
@@ -243,9 +244,7 @@ class Trainer:
         ending.upto = attempt.upto
         report = ending.report = attempt.run(fit)
         parent = None if champion.version is None else self._registry.version(stage.name, champion.version)
-        before, after = (score(figures, report.held_out) for figures in (report.before, report.after))
-        unchanged = parent is not None and parent.data_hash == report.data_hash
-        verdict = self._gate.judge(Comparison(stage.name, before, after, report.settings, unchanged))
+        verdict = self._gate.judge(comparison(report, parent))
         attempt.note_pretraining()
         folder = self._registry.new_folder(stage.name)
         attempt.hand_over(folder)

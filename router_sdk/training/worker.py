@@ -19,11 +19,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.config import TrainingConfig
 from router_sdk.errors import FAULTS, FitError, FitStoppedError, RouterError, TooFewExamplesError
 from router_sdk.evaluation.fit_report import FitReport, fit_report
 from router_sdk.evaluation.held_out import HeldOut, held_out_evaluation, summarised
 from router_sdk.lifetime import no_fork
+from router_sdk.loop_settings import TrainingConfig
 from router_sdk.plugins import PluginRegistry
 from router_sdk.private_files import PRIVATE_FILE, private_folder, write_private
 from router_sdk.records import Agent, AgentSet
@@ -35,6 +35,7 @@ from router_sdk.store.datasets import dataset_to_json
 from router_sdk.store.tail import LogTail
 from router_sdk.strategy import FitContext, StrategyServices
 from router_sdk.training.datasets import dataset_of
+from router_sdk.training.evidence import gather_evidence
 from router_sdk.training.fit import (
     BASE,
     CHECKPOINTS,
@@ -90,8 +91,8 @@ def perform(
     """
     connection = open_reader(Path(request.store))
     try:
-        work = _Work(request, strategy, connection, encoders, progress, stopped, reward)
-        return work.run(LogTail(connection, reward), behind)
+        work = _Work(request, strategy, connection, encoders, progress, stopped)
+        return work.run(LogTail(connection, reward), behind, reward)
     finally:
         connection.close()
 
@@ -111,20 +112,19 @@ class _Work:
         encoders: Mapping[str, Encoder],
         progress: Callable[[float, str], None],
         stopped: Callable[[], bool],
-        reward: RewardFunction,
     ) -> None:
         self._request, self._strategy, self._connection, self._encoders = request, strategy, connection, encoders
-        self._progress, self._stopped, self._reward = progress, stopped, reward
+        self._progress, self._stopped = progress, stopped
         self._folder = Path(request.folder)
         self._agents = AgentSet([Agent.from_fields(fields) for fields in request.agents])
         self._curve: list[dict[str, float]] = []
         self._steps: dict[str, None] = {}
 
-    def run(self, tail: LogTail, behind: Sequence[Strategy]) -> FitReport:
+    def run(self, tail: LogTail, behind: Sequence[Strategy], reward: RewardFunction) -> FitReport:
         """Do it."""
         started, request = time.monotonic(), self._request
         self._progress(0.02, "reading the log")
-        selection = selected(request, self._connection, self._agents, self._reward)
+        selection = selected(request, self._connection, self._agents, reward)
         dataset = dataset_of(selection, TrainingConfig(**request.training))
         write_private(self._folder / DATASET, dataset_to_json(dataset))
         rounds = len(selection.divisions) + selection.cross_validated
@@ -151,11 +151,13 @@ class _Work:
         own = [answer for part in after for answer in part.answers]
         asked = (tail, request.upto, self._agents, self._encoders, self._stopped)
         threshold = derived_threshold(version.name, own, behind, *asked)
+        figures = _pooled(before), _pooled(after)
+        beside = (judged, self._agents, self._encoders, reward)
+        evidence = gather_evidence(request, self._serving(), self._as_it_would_serve(version, rounds), figures, *beside)
         report = fit_report(
             version.name,
             replace(selection.whole, held_out=judged),
-            _pooled(before),
-            _pooled(after),
+            *figures,
             duration_s=time.monotonic() - started,
             curve=self._curve,
             settings={
@@ -167,7 +169,7 @@ class _Work:
             data_hash=selection.data_hash,
             folds=len(selection.divisions),
         )
-        return replace(report, threshold=None if threshold is None else threshold.to_dict())
+        return replace(report, threshold=None if threshold is None else threshold.to_dict(), evidence=evidence)
 
     def _made(self) -> Strategy:
         """What somebody else made; raises ``CorruptArtifactError`` if it does not load."""
@@ -176,9 +178,9 @@ class _Work:
         made.prepare(self._agents)
         return made
 
-    def _as_it_would_serve(self, version: Strategy, number: int, division: Division) -> Strategy:
+    def _as_it_would_serve(self, version: Strategy, number: int, division: Division | None = None) -> Strategy:
         """A candidate with the settings of what serves, those of its fit end with it; and new to what judges it."""
-        if self._request.made is not None:
+        if self._request.made is not None and division is not None:
             return self._without(self._made(), division)
         if not self._request.overrides:
             return version

@@ -87,7 +87,7 @@ def test_a_worse_candidate_is_refused_and_what_serves_goes_on(tmp_path: Path) ->
         router.models.retrain(wait=True)
         fit = router.models.retrain(wait=True, mode="worse")
         assert fit.state == "refused"
-        assert "held_out_accuracy: fail" in fit.words
+        assert "no_regression: fail" in fit.words
         assert router.route("stolen card").model_version == 1
         with pytest.raises(GateRefusedError, match="force=True"):
             router.models.promote("words", 2)

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router_sdk import Agent, Task
-from router_sdk.config import TrainingConfig
 from router_sdk.errors import TooFewExamplesError
 from router_sdk.exchange.existing import FileContext
+from router_sdk.loop_settings import TrainingConfig
 from router_sdk.records import Example, Signals
 from router_sdk.store.agents import add_agents
 from router_sdk.training import selection
