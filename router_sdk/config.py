@@ -71,8 +71,8 @@ class RouterConfig(BaseSettings):
         fit_executor: Where fits run: ``process`` (a child at the lowest priority), ``thread``, or ``auto``: in a
             child wherever strategy and reward are known there by name.
         held_out: Share of the examples that no fit trains on, for the gate, in [0, 0.5].
-        training: What a fit is trained on, see ``TrainingConfig``: filters, balance, and a file beside the log.
         gate: What a fitted candidate must pass before it serves, see ``GateConfig``.
+        training: What a fit is trained on, see ``TrainingConfig``: filters, balance, and a file beside the log.
         watch: What a version must earn once it serves, see ``WatchConfig``.
         keep_versions: Fitted versions of a strategy whose files are kept, beside those that serve or a rollback needs.
         keep_versions_days: Younger ones are kept too, in days; None keeps none for its age.
@@ -118,8 +118,8 @@ class RouterConfig(BaseSettings):
     triggers: TriggerConfig = Field(default_factory=TriggerConfig)
     fit_executor: Literal["auto", "process", "thread"] = "auto"
     held_out: float = Field(default=0.2, ge=0.0, le=0.5)
-    training: TrainingConfig = Field(default_factory=TrainingConfig)
     gate: GateConfig = Field(default_factory=GateConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
     watch: WatchConfig = Field(default_factory=WatchConfig)
     keep_versions: int = Field(default=5, ge=1)
     keep_versions_days: float | None = Field(default=None, ge=0)

@@ -1,4 +1,4 @@
-"""How fits start, what a candidate must pass, and what is seen to once it serves: sections of the configuration."""
+"""When fits start, from what, what a candidate must pass, and once it serves: sections of the configuration."""
 
 from __future__ import annotations
 
@@ -8,43 +8,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class TrainingConfig(BaseModel):
-    """What of the log, and of a file beside it, a fit is trained on.
-
-    What judges a candidate is what happened: held-out examples are neither filtered nor balanced, and no file is among
-    them. What serves goes on learning from every outcome as it comes.
-
-    Args:
-        min_quality: Leave out what has less ``quality``, in [0, 1]. What has none stays. A failure teaches who not to
-            choose: set it where quality says how far an example can be trusted, not how well its agent did.
-        min_feedback: Leave out what users said worse of, in [-1, 1]. What nobody said anything of stays.
-        dedupe: Whether of labelled examples with equal tasks and equal labels only the newest counts.
-        balance: Most labelled examples of an agent, in multiples of the median over the agents, at least 1; None keeps
-            all. Examples without a label are no part of it.
-        most_examples: Most examples, and how many of the newest decisions of the log are looked at.
-        prefer: Which to keep where some must go: the ``newest``, or the ``uncertain``: at random, and the more often
-            the less sure the decision was, or the more its favourite disappointed. Then of the newest 50,000, or of
-            ``most_examples`` where that is more.
-        replay_ratio: Largest share of examples, in [0, 1), that the fit before has seen; None keeps all. Where nothing
-            is new, all are kept.
-        existing: File to train on beside the log: JSON lines, a JSON array or CSV, exported or with a task's fields,
-            an agent or label, and an outcome's fields, or chats (``chatml``). Only with ``privacy="full"``.
-        existing_ratio: Largest share of what a fit is trained on that comes from this file, in (0, 1).
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    min_quality: float | None = Field(default=None, ge=0.0, le=1.0)
-    min_feedback: float | None = Field(default=None, ge=-1.0, le=1.0)
-    dedupe: bool = True
-    balance: float | None = Field(default=None, ge=1.0)
-    most_examples: int = Field(default=50_000, ge=1, le=1_000_000)
-    prefer: Literal["newest", "uncertain"] = "newest"
-    replay_ratio: float | None = Field(default=None, ge=0.0, lt=1.0)
-    existing: Path | None = None
-    existing_ratio: float = Field(default=0.5, gt=0.0, lt=1.0)
 
 
 class TriggerConfig(BaseModel):
@@ -83,6 +46,43 @@ class TriggerConfig(BaseModel):
     low_confidence_share: float | None = Field(default=None, gt=0, le=1.0)
     drift_threshold: float | None = Field(default=0.2, gt=0, le=1.0)
     least_outcomes: int = Field(default=50, ge=2, le=1_000)
+
+
+class TrainingConfig(BaseModel):
+    """What of the log, and of a file beside it, a fit is trained on.
+
+    What judges a candidate is what happened: held-out examples are neither filtered nor balanced, and no file is among
+    them. What serves goes on learning from every outcome as it comes.
+
+    Args:
+        min_quality: Leave out what has less ``quality``, in [0, 1]. What has none stays. A failure teaches who not to
+            choose: set it where quality says how far an example can be trusted, not how well its agent did.
+        min_feedback: Leave out what users said worse of, in [-1, 1]. What nobody said anything of stays.
+        dedupe: Whether of labelled examples with equal tasks and equal labels only the newest counts.
+        balance: Most labelled examples of an agent, in multiples of the median over the agents, at least 1; None keeps
+            all. Examples without a label are no part of it.
+        most_examples: Most examples, and how many of the newest decisions of the log are looked at.
+        prefer: Which to keep where some must go: the ``newest``, or the ``uncertain``: at random, and the more often
+            the less sure the decision was, or the more its favourite disappointed. Then of the newest 50,000, or of
+            ``most_examples`` where that is more.
+        replay_ratio: Largest share of examples, in [0, 1), that the fit before has seen; None keeps all. Where nothing
+            is new, all are kept.
+        existing: File to train on beside the log: JSON lines, a JSON array or CSV, exported or with a task's fields,
+            an agent or label, and an outcome's fields, or chats (``chatml``). Only with ``privacy="full"``.
+        existing_ratio: Largest share of what a fit is trained on that comes from this file, in (0, 1).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    min_quality: float | None = Field(default=None, ge=0.0, le=1.0)
+    min_feedback: float | None = Field(default=None, ge=-1.0, le=1.0)
+    dedupe: bool = True
+    balance: float | None = Field(default=None, ge=1.0)
+    most_examples: int = Field(default=50_000, ge=1, le=1_000_000)
+    prefer: Literal["newest", "uncertain"] = "newest"
+    replay_ratio: float | None = Field(default=None, ge=0.0, lt=1.0)
+    existing: Path | None = None
+    existing_ratio: float = Field(default=0.5, gt=0.0, lt=1.0)
 
 
 class GateConfig(BaseModel):

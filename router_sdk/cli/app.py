@@ -45,6 +45,7 @@ _BUILT_IN: Mapping[str, _Place] = {
     "import-version": _Place(_FIT, "models", "import_version"),
     "promote": _Place(_FIT, "models", "promote"),
     "rollback": _Place(_FIT, "models", "rollback"),
+    "lift": _Place(_FIT, "models", "lift"),
     "pin": _Place(_FIT, "models", "pin"),
     "unpin": _Place(_FIT, "models", "unpin"),
     "tune-thresholds": _Place(_FIT, "models", "tune_thresholds"),

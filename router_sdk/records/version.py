@@ -56,6 +56,11 @@ class ModelVersion:
     aliases: tuple[str, ...] = ()
     trigger: str | None = None
 
+    @property
+    def left_out(self) -> tuple[tuple[int, int], ...]:
+        """Positions that it was fitted without, because they were quarantined: behind the first, up to the second."""
+        return tuple((begin, end) for begin, end in self.metrics.get("left_out", ()))
+
     def to_dict(self) -> dict[str, Any]:
         """The version as JSON values."""
         return {**asdict(self), "aliases": list(self.aliases)}

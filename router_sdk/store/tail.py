@@ -20,6 +20,7 @@ from router_sdk.records.columns import cells_of
 from router_sdk.records.outcome import NOTHING, Joined, Part
 from router_sdk.rewards import OutcomeReward, RewardFunction, checked_reward
 from router_sdk.store.context import PayloadContext
+from router_sdk.store.quarantine import Ranges
 from router_sdk.store.transaction import HEAD
 
 SIGNAL_COLUMNS = (
@@ -149,11 +150,11 @@ class LogTail:
     Args:
         connection: A reading connection of the caller's thread.
         reward: Turns joined outcomes into rewards.
+        left_out: Where outcomes are passed over, as if they had never been recorded.
     """
 
-    def __init__(self, connection: sqlite3.Connection, reward: RewardFunction) -> None:
-        self._connection = connection
-        self._reward = reward
+    def __init__(self, connection: sqlite3.Connection, reward: RewardFunction, left_out: Ranges = ()) -> None:
+        self._connection, self._reward, self._left_out = connection, reward, left_out
         self._threads: OrderedDict[str, _Thread] = OrderedDict()
         self._orderly = 0  # up to here, from the beginning, no outcome came before its decision
         self._fresh: dict[str, list[int]] = {}
@@ -191,6 +192,10 @@ class LogTail:
                     return Batch(_NONE, seq, fresh_agents=(name,))
                 return Batch(_NONE, seq, forgotten=tuple(forgotten.split()))
             upto = seq - 1
+        for begin, end in self._left_out:
+            if begin <= cursor < end:
+                return Batch(_NONE, min(upto, end))
+            upto = min(upto, begin) if cursor < begin else upto
         return Batch(self._columns(cursor, upto), upto)
 
     def newest(self, seqs: Sequence[int], upto: int = EVERYTHING, *, loaded: bool = True) -> list[Example]:
@@ -326,6 +331,8 @@ class LogTail:
             thread = _Thread(chosen)
         rows = self._connection.execute(_PARTS, (decision_seq, decision_id, thread.upto, upto)).fetchall()
         parts = [Part(max(seq, decision_seq), at, signals_of(columns)) for seq, at, *columns in rows]
+        if self._left_out:
+            parts = [one for one in parts if not any(begin < one.seq <= end for begin, end in self._left_out)]
         found: list[Example] = []
         for number, seq, at, first_at, signals, previous in thread.joined.revisions(parts):
             ran = chosen if signals.agent is None else signals.agent

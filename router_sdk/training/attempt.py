@@ -20,6 +20,7 @@ from router_sdk.rewards import RewardMark, reward_name
 from router_sdk.store.artifacts import entry, files_in
 from router_sdk.store.copying import copy_pretraining, note_taught
 from router_sdk.store.datasets import dataset_of_json
+from router_sdk.store.quarantine import Ranges, below, quarantined
 from router_sdk.store.registry import forgotten_after
 from router_sdk.store.transaction import HEAD
 from router_sdk.training.brought import Brought
@@ -34,8 +35,9 @@ from router_sdk.training.fit import (
     portable_reward,
     read_report,
 )
+from router_sdk.training.perform import perform
 from router_sdk.training.registry import twin
-from router_sdk.training.worker import fit_in_child, perform
+from router_sdk.training.worker import fit_in_child
 
 if TYPE_CHECKING:
     from router_sdk.evaluation.fit_report import FitReport
@@ -92,11 +94,12 @@ class Attempt:
         self._folder = entry(services.store.folder / "fits", f"{stage.name}-{self.kind}")
         reward = RewardMark(services.reward).text
         other = set() if self.kind == "fit" else {"existing", "existing_ratio"}
+        training = services.config.training.model_dump(mode="json", exclude_defaults=True, exclude=other)
         wanted = {
             "settings": dict(settings),
             "parent": stage.model_version,
             "reward": reward,
-            "training": services.config.training.model_dump(mode="json", exclude_defaults=True, exclude=other),
+            "training": training,
             **services.config.gate.tasks,
         }
         self._note_existing(agents)
@@ -106,11 +109,12 @@ class Attempt:
             private_folder(self._folder / BASE)
             if source is None or isinstance(source, Brought):
                 where, upto = services.store.path, self._copied()
+                unread = self._quarantined(upto)
             else:
                 self._copy_unfitted(agents)
                 where = self._folder / SOURCE
-                upto = source(where)
-            left_over = self._write_request(agents, fresh_after, needed, (where, upto), wanted)
+                upto, unread = source(where), ()
+            left_over = self._write_request(agents, fresh_after, needed, (where, upto, unread), wanted)
         self._request = left_over
         if self.kind != "pretrain":
             self.began = self.upto
@@ -122,12 +126,18 @@ class Attempt:
             return self._brought.upto
         return 0 if self.kind == "pretrain" else self._request.upto
 
+    @property
+    def left_out(self) -> Ranges:
+        """Positions up to there that it learns nothing of."""
+        return self._request.left_out
+
     def run(self, fit: Fit) -> FitReport:
         """Do the work, in a child process where everything can be named there, else on this thread.
 
         Raises:
             FitError: if it failed; nothing is left of it.
-            FitStoppedError: if it was told to stop; what it checkpointed is left for the next attempt.
+            FitStoppedError: if it was told to stop; what it checkpointed is left for the next attempt. Or if some of
+                what it worked on was quarantined meanwhile; the next one begins anew.
         """
         for leftover in (SCRATCH, VERSION):
             shutil.rmtree(self._folder / leftover, ignore_errors=True)
@@ -141,6 +151,8 @@ class Attempt:
                 report = read_report(self._folder / REPORT)
             else:
                 report = self._here(fit)
+            if self.kind != "pretrain" and self._quarantined(self.upto) != self.left_out:
+                raise FitStoppedError("some of what it was fitted on is quarantined by now, or counts again")
             return report if self._brought is None else self._brought.judged(report)
         except BaseException as error:
             if self._brought is not None or not isinstance(error, FitStoppedError):
@@ -182,6 +194,7 @@ class Attempt:
 
         Who forgets a session looks for such copies once that is logged; so whoever copies looks afterwards.
         """
+        self._services.learner.drain()  # what serves holds nothing of what is quarantined by now
         upto: int = self._services.learner.submit(self._copy_serving).result()
         missed = self._services.store.reader.query(lambda connection: forgotten_after(connection, upto))
         if missed:
@@ -205,7 +218,13 @@ class Attempt:
         strategy = self._stage.strategy
         told = (request.strategy, request.folder, request.store, request.caches)
         here = (strategy.name, *map(str, (self._folder, self._services.store.path, strategy.services.folder)))
-        return request if told == here and (self._folder / BASE).is_dir() else None
+        same = told == here and (self.kind != "fit" or request.left_out == self._quarantined(request.upto))
+        return request if same and (self._folder / BASE).is_dir() else None
+
+    def _quarantined(self, upto: int) -> Ranges:
+        """What the strategy is to leave out of the log up to a position."""
+        query = self._services.store.reader.query
+        return below(query(lambda connection: quarantined(connection, self._stage.name)), upto)
 
     def _copy_serving(self) -> int:
         with self._services.learner.folding.lock:
@@ -222,7 +241,7 @@ class Attempt:
         agents: AgentSet,
         fresh_after: int,
         needed: int,
-        source: tuple[Path, int],
+        source: tuple[Path, int, Ranges],
         wanted: Mapping[str, Any],
     ) -> FitRequest:
         config, strategy = self._services.config, self._stage.strategy
@@ -244,9 +263,10 @@ class Attempt:
             seed=config.seed or 0,
             synthetic=self.kind == "pretrain",
             behind=[_described(stage.strategy) for stage in self._behind],
-            training=wanted["training"],
             **config.gate.tasks,
             fitted=self.kind != "pretrain" and self._stage.model_version is not None,
+            training=wanted["training"],
+            left_out=source[2],
         )
         request.write(self._folder / REQUEST)
         for path in self._folder.rglob("*"):

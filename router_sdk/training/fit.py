@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from router_sdk.plugins import PluginRegistry
     from router_sdk.records import ModelVersion
     from router_sdk.store import Store
+    from router_sdk.store.quarantine import Ranges
     from router_sdk.strategy import Encoder
 
 FitState = Literal["running", "promoted", "held", "refused", "failed", "stopped"]
@@ -145,12 +146,13 @@ class FitRequest:
         seed: See ``FitContext``.
         synthetic: Whether the log holds made-up examples.
         behind: Those behind it in the chain: name, configuration, and folder for caches.
-        training: What to train on, see ``TrainingConfig``, as JSON values.
-        made: Folder of a state that somebody else made, to be judged in the place of a fit; None fits.
-        learns: Whether the version learns what judged it and what was left over; an imported one stays as it is.
         golden: Tasks that must be answered as they say, see ``GateConfig``: a file, or the tasks.
         validation: The user's own file to judge by.
         fitted: Whether what serves came of a fit.
+        training: What to train on, see ``TrainingConfig``, as JSON values.
+        made: Folder of a state that somebody else made, to be judged in the place of a fit; None fits.
+        learns: Whether the version learns what judged it and what was left over; an imported one stays as it is.
+        left_out: Positions that are quarantined.
     """
 
     strategy: str
@@ -170,12 +172,13 @@ class FitRequest:
     seed: int
     synthetic: bool
     behind: Sequence[tuple[str, Mapping[str, Any], str]] = ()
-    training: Mapping[str, Any] = field(default_factory=dict)
-    made: str | None = None
-    learns: bool = True
     golden: str | Sequence[Mapping[str, Any]] = ()
     validation: str | None = None
     fitted: bool = False
+    training: Mapping[str, Any] = field(default_factory=dict)
+    made: str | None = None
+    learns: bool = True
+    left_out: Ranges = ()
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
@@ -184,7 +187,8 @@ class FitRequest:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read what ``write`` wrote."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return cls(**{**told, "left_out": tuple((begin, end) for begin, end in told.get("left_out", ()))})
 
 
 def portable_reward(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from router_sdk.recording import Recorder
     from router_sdk.records import ModelVersion, TaskLike
     from router_sdk.routing.chain import Chain
+    from router_sdk.store.quarantine import Position, Quarantine
     from router_sdk.store.registry import Champion
     from router_sdk.training.fit import Fit
     from router_sdk.training.pretraining import Vectors
@@ -357,15 +358,24 @@ class Models:
         """
         return self._promoter.promote(strategy, version, reason=reason, force=force, pin=pin)
 
-    def rollback(self, strategy: str) -> int | None:
+    def rollback(self, strategy: str, to_seq: Position | None = None) -> int | None:
         """Let the version before serve again, and return its number; None is the strategy without any fit.
 
         It stays until a person says otherwise: no fit replaces it before ``unpin``.
 
+        Args:
+            strategy: Whose.
+            to_seq: Position up to which it shall know the log, see ``quarantine``: what came since is quarantined for
+                it, too. A strategy that was never fitted goes back to there, and that is all.
+
         Raises:
-            UnknownVersionError: if what serves was never fitted.
+            UnknownVersionError: if what serves was never fitted, and there is no ``to_seq``.
+            InvalidInputError: if nothing came behind ``to_seq``, or it is no position.
         """
-        return self._promoter.rollback(strategy)
+        number = self._promoter.rollback(strategy, to_seq)
+        if to_seq is not None:
+            self._flush()
+        return number
 
     def pin(self, strategy: str, version: int | None = None) -> int | None:
         """Keep what serves, whatever fits come to, until ``unpin``, ``promote`` or ``rollback``.
@@ -385,3 +395,54 @@ class Models:
     def unpin(self, strategy: str) -> None:
         """Let fits that pass the gate replace what serves again."""
         self._promoter.unpin(strategy)
+
+    # -- what teaches nothing
+
+    def quarantine(
+        self,
+        strategy: str | None = None,
+        *,
+        from_seq: Position,
+        to_seq: Position | None = None,
+        reason: str,
+        actor: str | None = None,
+    ) -> int:
+        """Let outcomes behind one position of the log, and up to another, teach nothing, as if never recorded.
+
+        What was learnt of them goes: here when this returns, in other processes on the store within two seconds. Each
+        begins at its newest snapshot from before, and learns the rest of the log aside, while requests are served by
+        what there was. Fits leave them out. Reports, calibration, off-policy evaluation and exports keep them. What a
+        fitted version was made from stays in it, and ``status()`` says so.
+
+        Args:
+            strategy: Who is to learn nothing of them; None is every strategy.
+            from_seq: A position in the log, the id of a decision (its position), or a time (that of the last outcome
+                by then), as a ``datetime`` or in ISO 8601.
+            to_seq: The same; None is the end of the log.
+            reason: Why, in up to 1,000 characters.
+            actor: Who says so.
+
+        Returns:
+            Its number, for ``lift``; that of the one in force where the same was said before.
+
+        Raises:
+            InvalidInputError: if a position is none, or nothing lies in between.
+            UnknownDecisionError: if the log holds no decision of an id.
+            UnknownStrategyError: if the chain has no such strategy.
+        """
+        number = self._promoter.quarantines.add(strategy, from_seq, to_seq, reason=reason, actor=actor)
+        self._flush()
+        return number
+
+    def lift(self, number: int, *, reason: str = "by hand", actor: str | None = None) -> None:
+        """Let what a quarantine left out count again. It is learnt from the log, as far as that is not archived.
+
+        Raises:
+            InvalidInputError: if there is none of that number in force.
+        """
+        self._promoter.quarantines.lift(number, reason=reason, actor=actor)
+        self._flush()
+
+    def quarantines(self) -> list[Quarantine]:
+        """Every quarantine there was, oldest first; ``lifted_at`` is None of those in force."""
+        return self._promoter.quarantines.all()

@@ -73,7 +73,7 @@ def selected(
         forgotten = forgotten_among(connection, [one.decision_id for one in read])
         existing = [one for one in read if one.decision_id not in forgotten]
     return select(
-        LogTail(connection, reward),
+        LogTail(connection, reward, request.left_out),
         agents,
         request.upto,
         fresh_after=request.fresh_after,

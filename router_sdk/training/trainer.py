@@ -259,7 +259,7 @@ class Trainer:
                 parent=stage.model_version,
                 upto=attempt.upto,
                 settings=settings,
-                metrics={**summary(report), **attempt.metrics},
+                metrics={**summary(report), **attempt.metrics, "left_out": attempt.left_out},
                 unless_forgotten_after=known,
                 promote_after=None if champion.pinned or attempt.kind == "import" else champion.token,
                 dataset=attempt.dataset,
