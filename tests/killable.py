@@ -131,9 +131,13 @@ class Told:
         return [fit.state, fit.words]
 
     def fit_when(self, name, folder, count):
-        """Fit, and go on once so many files lie in a folder; one of them says that this process has been asked."""
+        """Fit, and go on once so many files lie in a folder; one of them says that this process has been asked.
+
+        Beside the folder, with ``-begun`` behind its name, a file says that it is about to fit.
+        """
 
         def wait(strategy):
+            Path(f"{folder}-begun").touch()
             while len(os.listdir(folder)) < count:
                 time.sleep(0.005)
 

@@ -1,11 +1,12 @@
 """Several processes on one store that fit at once: one version each time, and who comes too late changes nothing."""
 
 import sqlite3
+import time
 from contextlib import closing
 from itertools import pairwise
 
 import pytest
-from killable import Living, champions
+from killable import LIMIT_S, Living, champions
 
 INTERVAL = 30
 
@@ -90,8 +91,10 @@ def test_who_has_lost_the_lock_cannot_promote(store, living, tmp_path):
     asked.mkdir()
     stale.begin("fit_when", "words", str(asked), 2)  # itself, and who lets it go on
     lock = store.with_name(store.name + ".artifacts") / "fit.lock"
-    while not list(asked.iterdir()):
-        pass
+    deadline = time.monotonic() + LIMIT_S
+    while not asked.with_name("asked-begun").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     try:
         assert fast.tell("fit", "words")[0] == "stopped"
         lock.unlink()  # somebody tidied up

@@ -14,7 +14,7 @@ def looking(log):
     return Lately(log.store.reader, OutcomeReward(), lambda: 0.0)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(events)
 def test_what_was_looked_at_in_pieces_is_what_is_there(events):
     log = Log(":memory:")
