@@ -224,6 +224,7 @@ class Assembly:
             "watch": self.watch.status(),
             "models": self.models.status(),
             "upkeep": self.upkeep.status(),
+            "quarantines": self.promoter.quarantines.status(),
         }
 
     def warm_up(self) -> dict[str, str]:

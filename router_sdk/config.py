@@ -6,12 +6,13 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from router_sdk.errors import InvalidConfigError
+from router_sdk.loop_settings import GateConfig, TrainingConfig, TriggerConfig, WatchConfig
 from router_sdk.records import Agent, PrivacyMode
 from router_sdk.records.fields import Label
 from router_sdk.records.record import describe
@@ -31,70 +32,11 @@ def _file_name(value: Any) -> Any:
     return value
 
 
-class TriggerConfig(BaseModel):
-    """What makes a fit due by itself, beside the count of fresh examples (``retrain_interval``).
-
-    A threshold that is None asks nobody. Windows hold what came since the last attempt to fit, and no more than the
-    newest 1,000 outcomes. After each version that was rolled back by itself twice as many outcomes are needed, and
-    twice the cooldown, up to 32 times, until a version holds.
-
-    Args:
-        off: Names of triggers that are not asked, whoever brings them: ``example_count``, ``quality_drop``, ``drift`` …
-        min_quality_score: Fresh examples count whose quality is at least this, in [0, 1]; None counts all.
-        schedule_hours: Time between two attempts to fit, in hours.
-        quality_drop_threshold: By how much the mean reward must have fallen, in (0, 1].
-        quality_window_hours: What is of late for rewards and confidences, in hours.
-        error_rate_threshold: Share of executions that fail, in (0, 1].
-        negative_feedback_threshold: Share of feedback that is negative, in (0, 1].
-        error_window_hours: What is of late for failures and feedback, in hours.
-        low_confidence_below: Which confidence of a decision is little, in (0, 1].
-        low_confidence_share: Share of decisions with little confidence, in (0, 1].
-        drift_threshold: By how much less than over its lifetime one agent must earn of late, in (0, 1].
-        least_outcomes: Outcomes that a window must hold.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    off: tuple[str, ...] = ()
-    min_quality_score: float | None = Field(default=None, ge=0.0, le=1.0)
-    schedule_hours: float | None = Field(default=None, gt=0)
-    quality_drop_threshold: float | None = Field(default=0.1, gt=0, le=1.0)
-    quality_window_hours: float = Field(default=24.0, gt=0)
-    error_rate_threshold: float | None = Field(default=None, gt=0, le=1.0)
-    negative_feedback_threshold: float | None = Field(default=None, gt=0, le=1.0)
-    error_window_hours: float = Field(default=24.0, gt=0)
-    low_confidence_below: float = Field(default=0.5, gt=0, le=1.0)
-    low_confidence_share: float | None = Field(default=None, gt=0, le=1.0)
-    drift_threshold: float | None = Field(default=0.2, gt=0, le=1.0)
-    least_outcomes: int = Field(default=50, ge=2, le=1_000)
-
-
-class WatchConfig(BaseModel):
-    """How a version is watched once it serves, see ``training.watch``.
-
-    Args:
-        enabled: Whether one that earns less than what came before is rolled back by itself.
-        outcomes: After how many outcomes it is proven.
-        alpha: Chance that one that earns as much is rolled back all the same.
-        tolerance: By how much it may earn less on average, in reward.
-        doubt_otherwise: By how much less than it expects what served before would earn, in reward, where the two would
-            choose differently: there tasks are hard, and who is sure is often wrong.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    enabled: bool = True
-    outcomes: int = Field(default=1_000, ge=20)
-    alpha: float = Field(default=0.05, gt=0.0, lt=0.5)
-    tolerance: float = Field(default=0.01, ge=0.0, le=1.0)
-    doubt_otherwise: float = Field(default=0.25, ge=0.0, le=1.0)
-
-
 class RouterConfig(BaseSettings):
     """How a router behaves. Unknown keys are errors.
 
     Keyword arguments come before environment variables (``ROUTER_EPSILON=0.05``, lists and mappings as JSON), and those
-    before a file. ``strategy`` and ``encoder`` are joined key by key, everything else is replaced as a whole.
+    before a file. ``strategy``, ``encoder`` and ``training`` are joined key by key, everything else is replaced whole.
     Variables that begin with ``ROUTER_`` and set nothing are errors.
 
     Args:
@@ -129,6 +71,8 @@ class RouterConfig(BaseSettings):
         fit_executor: Where fits run: ``process`` (a child at the lowest priority), ``thread``, or ``auto``: in a
             child wherever strategy and reward are known there by name.
         held_out: Share of the examples that no fit trains on, for the gate, in [0, 0.5].
+        gate: What a fitted candidate must pass before it serves, see ``GateConfig``.
+        training: What a fit is trained on, see ``TrainingConfig``: filters, balance, and a file beside the log.
         watch: What a version must earn once it serves, see ``WatchConfig``.
         keep_versions: Fitted versions of a strategy whose files are kept, beside those that serve or a rollback needs.
         keep_versions_days: Younger ones are kept too, in days; None keeps none for its age.
@@ -174,6 +118,8 @@ class RouterConfig(BaseSettings):
     triggers: TriggerConfig = Field(default_factory=TriggerConfig)
     fit_executor: Literal["auto", "process", "thread"] = "auto"
     held_out: float = Field(default=0.2, ge=0.0, le=0.5)
+    gate: GateConfig = Field(default_factory=GateConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
     watch: WatchConfig = Field(default_factory=WatchConfig)
     keep_versions: int = Field(default=5, ge=1)
     keep_versions_days: float | None = Field(default=None, ge=0)
@@ -183,6 +129,14 @@ class RouterConfig(BaseSettings):
     handle_sigterm: bool = True
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     queue_size: int = Field(default=100_000, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.training.existing is not None and self.privacy != "full":
+            raise ValueError(
+                f"training.existing: versions may keep its texts, and privacy={self.privacy!r} forbids that"
+            )
+        return self
 
     @property
     def learns(self) -> bool:

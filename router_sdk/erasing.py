@@ -124,16 +124,17 @@ class Eraser:
         self._store.parts.sweep()
 
     def _erase_snapshots(self, erasure: Erasure) -> None:
-        """This process saved its states anew before the old ones go, which may be all that is left of an archived past.
+        """Old snapshots may be all that is left of an archived past, and folds go back to them: they are written anew.
 
-        For the same reason those of strategies that others run are written anew, where they are installed.
+        So are those of strategies that others run, where they are installed. Of a state that nobody can write anew
+        (that of tenants, say) what this process has just saved is left.
         """
-        snapshots, mine = self._store.snapshots, self._learner.folding.fingerprints()
+        snapshots = self._store.snapshots
         numbers = {CALIBRATION, PERFORMANCE}  # and nothing else
         old = [one for one in snapshots.before(erasure.seq) if one.strategy not in numbers]
         gone = []
         for one in old:
-            strategy = None if one.fingerprint in mine else self._named(one.strategy)
+            strategy = self._named(one.strategy)
             if strategy is None:
                 gone.append(one)
                 continue

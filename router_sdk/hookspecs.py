@@ -45,7 +45,7 @@ def register_triggers() -> Sequence[Trigger]:  # type: ignore[empty-body]
 
 @hookspec
 def register_checks() -> Sequence[Check]:  # type: ignore[empty-body]
-    """Checks that a fitted candidate must pass before it serves, beside the held-out accuracy. Since 0.1."""
+    """Checks that a fitted candidate must pass before it serves, beside those of ``RouterConfig.gate``. Since 0.1."""
 
 
 @hookspec

@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import sqlite3
+import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
@@ -198,6 +199,19 @@ class Told:
 
     def snapshot(self):
         self.router.snapshot()
+
+    def quarantine(self, name, begin, end=None):
+        return self.router.models.quarantine(name, from_seq=begin, to_seq=end, reason="suspect")
+
+    def lift(self, number):
+        self.router.models.lift(number)
+
+    def learnt(self, name):
+        """What a strategy has learnt by now, file by file."""
+        with tempfile.TemporaryDirectory() as folder:
+            with self.router._parts.learner.folding.lock:
+                self.router.strategy(name).save(Path(folder))
+            return {path.name: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
 
     def settled(self):
         """Once all recorded is learnt, and nothing that was begun is unfinished: what was counted, and what serves."""

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from router_sdk.demo.acts import DemoConfig, Streams, is_fitted
 from router_sdk.demo.contest import FITTED_WEIGHT, Play, Progress, play_all
 from router_sdk.demo.contestant import LEARNING_OFF, Trace, contestants
-from router_sdk.demo.intervals import METHOD
 from router_sdk.demo.report import ActReport, DemoReport
 from router_sdk.demo.summary import summarise
 from router_sdk.errors import InvalidInputError
+from router_sdk.evaluation.intervals import METHOD
 from router_sdk.plugins import FIRST_PARTY, PluginRegistry
 from router_sdk.router import Router
 

@@ -16,7 +16,7 @@ from router_sdk.evaluation.sequential import alarm_at, evidence_below, gain_inte
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from router_sdk.config import WatchConfig
+    from router_sdk.loop_settings import WatchConfig
 
 LEAST = 20
 """Outcomes below which there is nothing to compare with."""

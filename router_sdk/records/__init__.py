@@ -4,7 +4,7 @@ from router_sdk.records.agent import Agent, AgentLike, AgentSet, agents_of
 from router_sdk.records.columns import ExampleColumns
 from router_sdk.records.decision import Decision, Skipped
 from router_sdk.records.distribution import Distribution, Evidence
-from router_sdk.records.example import Context, Example, Forecast, TrainingData
+from router_sdk.records.example import Context, Example, FixedExampleContext, Forecast, TrainingData
 from router_sdk.records.fields import MAX_TEXT_CHARS, FeatureValue, Name, PrivacyMode
 from router_sdk.records.outcome import Outcome, OutcomeLike, Signals
 from router_sdk.records.record import Record
@@ -24,6 +24,7 @@ __all__ = [
     "Example",
     "ExampleColumns",
     "FeatureValue",
+    "FixedExampleContext",
     "Forecast",
     "ModelVersion",
     "Name",

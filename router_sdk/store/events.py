@@ -25,7 +25,8 @@ class LearningEvent:
 
     Attributes:
         strategy: Who learnt.
-        type: ``"learn"`` for an online update, ``"replay"`` at start, ``"fit"`` for an attempt at a new version.
+        type: ``"learn"`` for an online update, ``"replay"`` at start, ``"fit"`` for an attempt at a new version,
+            ``"import"`` for one that was brought from elsewhere.
         samples: Examples in it.
         cursor: Position in the log afterwards.
         duration_ms: How long it took.

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from router_sdk.errors import ChampionMovedError
 from router_sdk.records import ModelVersion
 from router_sdk.store.coordination import add_intent, finish_intent
+from router_sdk.store.datasets import add_dataset, dataset_counts, give_up_datasets
 from router_sdk.store.events import why_begun
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
+    from router_sdk.store.datasets import DatasetRow
     from router_sdk.store.group_commit import LogWriter
 
 CHAMPION = "champion"
@@ -75,8 +77,9 @@ def add_version(
     data_hash: str,
     unless_forgotten_after: int,
     promote_after: int | None = None,
+    dataset: DatasetRow | None = None,
 ) -> tuple[ModelVersion, int | None] | None:
-    """Register a fitted version under the strategy's next number, with the fields of ``ModelVersion``.
+    """Register a fitted version under the strategy's next number, with the fields of ``ModelVersion`` and its data set.
 
     It is not, where a session was forgotten after the position ``unless_forgotten_after``: it may remember it.
     Where it shall serve, ``promote_after`` is the history's token that it was judged against. The intent is logged with
@@ -99,6 +102,8 @@ def add_version(
                 *(json.dumps(dict(settings)), json.dumps(dict(metrics)), int(fine_tuned), data_hash, None),
             ),
         )
+        if dataset is not None:
+            add_dataset(connection, strategy, number, at, dataset)
         if promote_after is None:
             return number, None
         wanted = {"strategy": strategy, "version": number, "after": promote_after, "reason": reason}
@@ -123,6 +128,7 @@ def add_version(
         metrics=metrics,
         fine_tuned=fine_tuned,
         data_hash=data_hash,
+        dataset=None if dataset is None else dataset.counts,
     )
     return version, intent
 
@@ -140,10 +146,12 @@ def versions(connection: sqlite3.Connection, strategy: str) -> list[ModelVersion
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM model_versions WHERE strategy = ? ORDER BY version", (strategy,)
     ).fetchall()
+    counts = dataset_counts(connection, strategy)
     begun = why_begun(connection, strategy)
     found = []
     for row in rows:
         fields = dict(zip(_COLUMNS.split(", "), row, strict=True))
+        fields["dataset"] = counts.get(fields["version"])
         for name in ("passed", "fine_tuned"):
             fields[name] = bool(fields[name])
         for name in ("settings", "metrics"):
@@ -252,7 +260,7 @@ def alias_token(connection: sqlite3.Connection) -> int:
 
 
 def prune_versions(writer: LogWriter, strategy: str, keep: int, keep_s: float | None) -> list[str]:
-    """Give up old versions; their rows and reports stay.
+    """Give up old versions; their rows and reports stay, and what their data sets came to.
 
     What serves, what was ever rolled back to, and what a rollback would go to are kept whatever their age.
 
@@ -284,6 +292,7 @@ def prune_versions(writer: LogWriter, strategy: str, keep: int, keep_s: float | 
         ]
         query = "UPDATE model_versions SET pruned_at = ? WHERE strategy = ? AND version = ?"
         connection.executemany(query, [(now, strategy, number) for number, _ in old])
+        give_up_datasets(connection, strategy, [number for number, _ in old])
         return [folder for _, folder in old]
 
     return writer.transact(work)

@@ -25,15 +25,18 @@ from router_sdk.errors import (
     StoreUnavailableError,
     TooFewExamplesError,
 )
-from router_sdk.gate import Comparison, Gate, HeldOutAccuracy
+from router_sdk.gate import Gate
 from router_sdk.private_files import PRIVATE_FILE, private_folder
 from router_sdk.records.record import blame, describe
 from router_sdk.setting_names import in_our_words
 from router_sdk.store.events import LearningEvent, write_learning_events
 from router_sdk.store.registry import forgotten_after
 from router_sdk.store.store import READ_ONLY
+from router_sdk.strategy import Strategy
 from router_sdk.training.attempt import Attempt, Source
-from router_sdk.training.fit import Fit, FitState, score, summary
+from router_sdk.training.brought import Brought, Exported
+from router_sdk.training.checks import checks_of
+from router_sdk.training.fit import Fit, FitState, comparison, summary
 from router_sdk.training.promoting import BY_HAND, SEPARATE
 from router_sdk.training.triggering import Triggering, trainable
 
@@ -92,7 +95,7 @@ class Trainer:
     ) -> None:
         self._services, self._chain, self._members = services, chain, members
         self._registry, self._promoter = registry, promoter
-        self._gate = Gate([HeldOutAccuracy(), *services.plugins.checks])
+        self._gate = Gate([*checks_of(services.config, services.reward), *services.plugins.checks])
         self.triggering = Triggering(services, chain, performance, self._gate.needs)
         self.lock = threading.RLock()
         self._thread: threading.Thread | None = None
@@ -119,13 +122,8 @@ class Trainer:
     def retrain(
         self, strategy: str | None, settings: Mapping[str, Any], source: Source | None = None, reason: str = BY_HAND
     ) -> Fit:
-        """Start a fit, see ``Router.models.retrain``; with ``source``, from the made-up examples that it writes."""
-        if not self._services.config.fits:
-            raise NotTrainableError(SEPARATE)
-        fitted = (stage for stage in self._chain.stages if trainable(stage.strategy))
-        stage = next(fitted, None) if strategy is None else self._chain.stage(strategy)
-        if stage is None or not trainable(stage.strategy):
-            raise not_trainable(strategy or [one.name for one in self._chain.stages])
+        """Start a fit, see ``Router.models.retrain``; with ``source``, from what that brings."""
+        stage = self.stage(strategy, brought=isinstance(source, Brought))
         if self._services.config.read_only:
             raise StoreUnavailableError(READ_ONLY)
         config = stage.strategy.config
@@ -139,6 +137,17 @@ class Trainer:
                 raise RouterClosedError
             raise FitError("another fit is running: wait for it, or stop it, see Router.models.newest_fit")
         return fit
+
+    def stage(self, strategy: str | None, *, brought: bool = False) -> Stage:
+        """Whom to fit; None is the first in the chain that has a fit. What is ``brought`` needs only be loaded."""
+        if not self._services.config.fits:
+            raise NotTrainableError(SEPARATE)
+        fitted = (stage for stage in self._chain.stages if trainable(stage.strategy))
+        stage = next(fitted, None) if strategy is None else self._chain.stage(strategy)
+        loadable = brought and stage is not None and type(stage.strategy).load is not Strategy.load
+        if stage is None or not (trainable(stage.strategy) or loadable):
+            raise not_trainable(strategy or [one.name for one in self._chain.stages])
+        return stage
 
     # -- the fit itself
 
@@ -161,7 +170,9 @@ class Trainer:
 
     def _run(self, fit: Fit, stage: Stage, settings: Mapping[str, Any], after: int, source: Source | None) -> None:
         """See one fit through, unless another process is at it, or was since it was asked for."""
-        ending = Ending("stopped", "another process fits on this store", noted=False)
+        ending = Ending(
+            "stopped", "another process fits on this store", noted=False, imported=isinstance(source, Exported)
+        )
         try:
             with self.alone():
                 self._see_through(fit, stage, settings, after, source, ending)
@@ -233,9 +244,7 @@ class Trainer:
         ending.upto = attempt.upto
         report = ending.report = attempt.run(fit)
         parent = None if champion.version is None else self._registry.version(stage.name, champion.version)
-        before, after = (score(figures, report.held_out) for figures in (report.before, report.after))
-        unchanged = parent is not None and parent.data_hash == report.data_hash
-        verdict = self._gate.judge(Comparison(stage.name, before, after, report.settings, unchanged))
+        verdict = self._gate.judge(comparison(report, parent))
         attempt.note_pretraining()
         folder = self._registry.new_folder(stage.name)
         attempt.hand_over(folder)
@@ -250,9 +259,10 @@ class Trainer:
                 parent=stage.model_version,
                 upto=attempt.upto,
                 settings=settings,
-                metrics=summary(report),
+                metrics={**summary(report), **attempt.metrics, "left_out": attempt.left_out},
                 unless_forgotten_after=known,
-                promote_after=None if champion.pinned else champion.token,
+                promote_after=None if champion.pinned or attempt.kind == "import" else champion.token,
+                dataset=attempt.dataset,
             )
             if added is not None:
                 break
@@ -264,6 +274,8 @@ class Trainer:
             number = ending.version.version
             self._promoter.promote_fitted(stage.name, number, verdict.reason, after=champion.token, intent=intent)
             ending.end("promoted", verdict.reason)
+        elif verdict.passed and attempt.kind == "import":
+            ending.end("held", f"it passed the gate ({verdict.reason}); promote it to let it serve")
         elif verdict.passed:
             serving = "the strategy without any fit" if champion.version is None else f"version {champion.version}"
             ending.end("held", f"it passed the gate ({verdict.reason}), but a person pinned {serving}; see unpin")
@@ -283,7 +295,7 @@ class Trainer:
         report, version = ending.report, ending.version
         event = LearningEvent(
             stage.name,
-            "fit",
+            "import" if ending.imported else "fit",
             0 if report is None else report.examples,
             ending.upto,
             took_ms,
@@ -334,12 +346,14 @@ class Ending:
         words: Why, for who waits for it.
         said: Why, for the log: without the words of a foreign error, which may quote what people wrote.
         noted: Whether it is an attempt that counts.
+        imported: Whether nothing was fitted, so that it says nothing of what is fresh.
     """
 
     state: FitState = "failed"
     words: str = "it ended without a result"
     said: str = "it ended without a result"
     noted: bool = True
+    imported: bool = False
     upto: int = 0
     fresh_after: int = 0
     report: FitReport | None = None

@@ -62,6 +62,14 @@ def _store(report: Mapping[str, Any]) -> Table:
     if learner["refused"]:
         each = "; ".join(f"{visible(name)}: {count:,}" for name, count in learner["refused"].items())
         told["Not learnt"] = f"{each} of the decisions, see the dead letters"
+    if report["quarantines"]:
+        told["Quarantined"] = "; ".join(
+            f"{one['number']}: {visible(one['strategy'] or 'all strategies')} leave out {one['from_seq']:,} to "
+            f"{one['upto_seq']:,} ({visible(one['reason'])})"
+            for one in report["quarantines"]
+        )
+    if learner["unheeded"]:
+        told["Not left out"] = "; ".join(f"{visible(one)}: {visible(why)}" for one, why in learner["unheeded"].items())
     behind_the_log = [f"{stage['name']}: {stage['behind']}" for stage in report["strategies"] if stage["behind"]]
     if behind_the_log:
         told["Behind"] = visible("; ".join(behind_the_log))

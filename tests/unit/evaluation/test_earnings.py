@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from router_sdk.config import WatchConfig
 from router_sdk.evaluation.earnings import Baseline, Earned, compare, gain_bounds
+from router_sdk.loop_settings import WatchConfig
 
 CONFIG = WatchConfig()
 RUNS = 60
