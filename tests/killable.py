@@ -132,13 +132,9 @@ class Told:
         return [fit.state, fit.words]
 
     def fit_when(self, name, folder, count):
-        """Fit, and go on once so many files lie in a folder; one of them says that this process has been asked.
-
-        Beside the folder, with ``-begun`` behind its name, a file says that it is about to fit.
-        """
+        """Fit, and go on once so many files lie in a folder; one of them says that this process has been asked."""
 
         def wait(strategy):
-            Path(f"{folder}-begun").touch()
             while len(os.listdir(folder)) < count:
                 time.sleep(0.005)
 
@@ -147,6 +143,19 @@ class Told:
         (Path(folder) / str(os.getpid())).touch()
         fit.wait(LIMIT_S)
         return [fit.state, fit.words, None if fit.version is None else fit.version.version]
+
+    def promote_when(self, name, gone_on):
+        """Fit, and promote what came of it once a file is there; another one beside it says that it waits."""
+        promote = self.router._parts.promoter.promote_fitted
+
+        def wait(*given, **named):
+            Path(f"{gone_on}-waits").touch()
+            while not os.path.exists(gone_on):
+                time.sleep(0.005)
+            promote(*given, **named)
+
+        self.router._parts.promoter.promote_fitted = wait
+        return self.fit(name)
 
     def fits(self, name):
         """Of each attempt, oldest first: its status, how far it reached, and its version."""
