@@ -16,6 +16,7 @@ from filelock import Timeout
 from router_sdk.errors import StoreUnavailableError
 from router_sdk.exchange.exporting import erase_from_exports
 from router_sdk.learning.calibration import CALIBRATION
+from router_sdk.learning.drift import DRIFT
 from router_sdk.learning.performance import PERFORMANCE
 from router_sdk.store.artifacts import DAMAGED, archives, clear
 from router_sdk.store.coordination import continue_intent, finish_intent
@@ -130,7 +131,7 @@ class Eraser:
         (that of tenants, say) what this process has just saved is left.
         """
         snapshots = self._store.snapshots
-        numbers = {CALIBRATION, PERFORMANCE}  # and nothing else
+        numbers = {CALIBRATION, DRIFT, PERFORMANCE}  # and nothing else
         old = [one for one in snapshots.before(erasure.seq) if one.strategy not in numbers]
         gone = []
         for one in old:

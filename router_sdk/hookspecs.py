@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import typer
 
     from router_sdk.gate import Check
-    from router_sdk.records import Agent, Decision, Outcome, Task
+    from router_sdk.records import Agent, Alert, Decision, Outcome, Task
     from router_sdk.rewards import RewardFunction
     from router_sdk.strategy import Encoder, Strategy
     from router_sdk.triggers import Trigger
@@ -101,3 +101,8 @@ def on_promotion(strategy: str, version: int) -> None:
 @hookspec
 def on_rollback(strategy: str, version: int | None) -> None:
     """An earlier version serves again; None is the strategy without any fit. Since 0.1."""
+
+
+@hookspec
+def on_drift(alert: Alert) -> None:
+    """A figure passed its threshold: once an episode, in each process that learns. Since 0.1."""

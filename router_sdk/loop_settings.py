@@ -5,9 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from router_sdk.numerics.change_detection import river_installed
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def _detector(kind: str) -> str:
+    """It is said at the start that a detector is not there, not years later that nothing was found."""
+    if kind == "adwin" and not river_installed():
+        raise ValueError("river is not installed: pip install 'router-sdk[adwin]', or leave it at 'cusum'")
+    return kind
 
 
 class TriggerConfig(BaseModel):
@@ -152,3 +161,38 @@ class WatchConfig(BaseModel):
     alpha: float = Field(default=0.05, gt=0.0, lt=0.5)
     tolerance: float = Field(default=0.01, ge=0.0, le=1.0)
     doubt_otherwise: float = Field(default=0.25, ge=0.0, le=1.0)
+
+
+class DriftConfig(BaseModel):
+    """What counts as drift, and when an alert is raised, see docs/drift.md. None switches a figure off.
+
+    Args:
+        enabled: Whether any of it is looked at.
+        window: Decisions in a window that is compared with the reference.
+        alpha: Chance that, where nothing ever changes, a window is ever found to differ.
+        prediction_kl: Relative entropy of the favourites against the reference, in nats, below which it is no matter.
+        inputs: Whether the tasks themselves are compared.
+        detector: What watches an agent's residuals: ``cusum``, or ``adwin``, which needs ``router-sdk[adwin]``.
+        residual_threshold: Evidence for a change at which ``cusum`` calls it, in standard deviations.
+        adwin_delta: Chance of a false alarm that ``adwin`` puts up with.
+        failed_updates: Share of failed updates among the newest 1,000.
+        slow_updates_ms: Mean time of an update among the newest 1,000, in milliseconds.
+        improvement_rate: Mean reward of the last 100 outcomes against the 100 before, less 1; it must be beyond chance,
+            too.
+        agent_failures: Share of failures among an agent's newest 100 outcomes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    enabled: bool = True
+    window: int = Field(default=200, ge=50)
+    alpha: float = Field(default=0.01, gt=0.0, lt=0.5)
+    prediction_kl: float | None = Field(default=0.1, ge=0.0)
+    inputs: bool = True
+    detector: Annotated[Literal["cusum", "adwin"], AfterValidator(_detector)] = "cusum"
+    residual_threshold: float | None = Field(default=20.0, gt=0.0)
+    adwin_delta: float = Field(default=0.002, gt=0.0, lt=1.0)
+    failed_updates: float | None = Field(default=0.05, ge=0.0, lt=1.0)
+    slow_updates_ms: float | None = Field(default=1_000.0, gt=0.0)
+    improvement_rate: float | None = Field(default=-0.1, gt=-1.0, le=0.0)
+    agent_failures: float | None = Field(default=0.5, gt=0.0, lt=1.0)

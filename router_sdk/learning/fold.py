@@ -18,6 +18,7 @@ from router_sdk.store.snapshots import fingerprint
 
 if TYPE_CHECKING:
     from router_sdk.learning.calibration import Calibration
+    from router_sdk.learning.drift import Drift
     from router_sdk.learning.performance import Performance
     from router_sdk.learning.tenant_states import TenantStates
     from router_sdk.records import Example
@@ -52,7 +53,7 @@ class Foldable(Protocol):
 
 @runtime_checkable
 class ByColumns(Protocol):
-    """What learns from columns, too: every strategy, ``Performance`` and ``Calibration``."""
+    """What learns from columns, too: every strategy, ``Performance``, ``Calibration`` and ``Drift``."""
 
     def learn_columns(self, columns: ExampleColumns) -> None:
         """Move on, as ``learn(columns.examples)`` would."""
@@ -263,7 +264,7 @@ def performance_fold(performance: Performance, mark: RewardMark) -> Fold:
     return Fold(performance.name, performance, type(performance), own, journalled=False)
 
 
-def calibration_fold(calibration: Calibration, mark: RewardMark) -> Fold:
-    """The fold of what confidences came to."""
-    own = fingerprint(calibration.name, str(calibration.state_version), mark.text, *calibration.settings)
-    return Fold(calibration.name, calibration, calibration.begun_again, own, journalled=False)
+def report_fold(report: Calibration | Drift, mark: RewardMark) -> Fold:
+    """The fold of what confidences came to, or of what changed."""
+    own = fingerprint(report.name, str(report.state_version), mark.text, *report.settings)
+    return Fold(report.name, report, report.begun_again, own, journalled=False)

@@ -123,14 +123,14 @@ class Folding:
     def _advance(self, folds: Sequence[Fold], head: int, most: int, kind: str) -> tuple[Batch, list[LearningEvent]]:
         """Move folds that leave the same out on by one batch, and mend those that it hurt."""
         with self.lock:
-            batch = self._view(folds[0].left_out).read(min(fold.cursor for fold in folds), head, most)
+            batch = self.view(folds[0].left_out).read(min(fold.cursor for fold in folds), head, most)
             events = apply_all(folds, batch, kind)
         for fold in folds:
             if fold.torn:
                 self._mend(fold, batch.upto)
         return batch, events
 
-    def _view(self, left_out: Ranges) -> LogTail:
+    def view(self, left_out: Ranges) -> LogTail:
         """The log without what is left out."""
         if not left_out:
             return self.tail
@@ -306,7 +306,7 @@ class Folding:
             try:
                 while work.cursor < upto:
                     with self.lock:
-                        work.take(self._view(fold.left_out).read(work.cursor, upto, BATCH))
+                        work.take(self.view(fold.left_out).read(work.cursor, upto, BATCH))
             except BeyondMendingError:
                 with self.lock:
                     self._refusals += work.hand_over()

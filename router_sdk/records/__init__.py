@@ -1,6 +1,7 @@
 """The records that cross the SDK's boundary, one file each."""
 
 from router_sdk.records.agent import Agent, AgentLike, AgentSet, agents_of
+from router_sdk.records.alert import Alert
 from router_sdk.records.columns import ExampleColumns
 from router_sdk.records.decision import Decision, Skipped
 from router_sdk.records.distribution import Distribution, Evidence
@@ -17,6 +18,7 @@ __all__ = [
     "Agent",
     "AgentLike",
     "AgentSet",
+    "Alert",
     "Context",
     "Decision",
     "Distribution",

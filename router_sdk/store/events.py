@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 DeadLetter = tuple[str, str | None, str, str | None]
 """(kind, decision_id, reason, body)"""
+_MINUTES = 10
+"""Over which updates are counted for how many there are in a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +112,13 @@ def write_learning_events(writer: LogWriter, events: list[LearningEvent]) -> Non
     writer.transact(work)
 
 
-def learning_totals(connection: sqlite3.Connection) -> dict[str, float]:
+def learning_totals(connection: sqlite3.Connection) -> dict[str, float | None]:
     """Sums over all updates, and apart from them over all fits, that any process made on this log."""
-    total, failed, duration = connection.execute(
-        """SELECT count(*), ifnull(sum(status = 'failed'), 0), ifnull(avg(duration_ms), 0)
-           FROM learning_events WHERE type = 'learn'"""
+    total, failed, duration, lately, gained = connection.execute(
+        """SELECT count(*), ifnull(sum(status = 'failed'), 0), ifnull(avg(duration_ms), 0), ifnull(sum(at > ?), 0),
+                  sum(improvement) / sum(CASE WHEN improvement IS NOT NULL THEN samples END)
+           FROM learning_events WHERE type = 'learn'""",
+        (time.time() - 60.0 * _MINUTES,),
     ).fetchone()
     fits, encoders, refused, broken, took = connection.execute(
         """SELECT ifnull(sum(status = 'succeeded'), 0), ifnull(sum(status = 'succeeded' AND fine_tuned), 0),
@@ -125,13 +129,34 @@ def learning_totals(connection: sqlite3.Connection) -> dict[str, float]:
         "total_updates": total,
         "successful_updates": total - failed,
         "failed_updates": failed,
+        "update_success_rate": (total - failed) / total if total else None,
+        "updates_per_minute": lately / _MINUTES,
         "avg_update_time_ms": duration,
+        "learning_efficiency": None if gained is None else 100.0 * gained,
         "retrain_count": fits,
         "encoder_retrain_count": encoders,
         "refused_fits": refused,
         "failed_fits": broken,
         "avg_fit_time_ms": took,
     }
+
+
+class UpdateHealth(NamedTuple):
+    """The newest updates: how many, the share of them that failed, and how long one took on average."""
+
+    updates: int
+    failed: float
+    mean_ms: float
+
+
+def update_health(connection: sqlite3.Connection) -> UpdateHealth:
+    """How the newest 1,000 updates went that any process made on this log."""
+    count, failed, mean_ms = connection.execute(
+        """SELECT count(*), ifnull(avg(status = 'failed'), 0), ifnull(avg(duration_ms), 0)
+           FROM (SELECT status, duration_ms FROM learning_events WHERE type = 'learn' ORDER BY id DESC LIMIT ?)""",
+        (RECENT,),
+    ).fetchone()
+    return UpdateHealth(count, failed, mean_ms)
 
 
 # -- fits

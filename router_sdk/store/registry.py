@@ -253,6 +253,22 @@ def before(history: list[Champion], number: int | None) -> int | None:
     return served[served.index(number, 1) - 1]
 
 
+def safety_totals(connection: sqlite3.Connection) -> dict[str, float | None]:
+    """How often candidates passed the gate, and versions were rolled back, over all strategies."""
+    candidates, passed = connection.execute("SELECT count(*), ifnull(sum(passed), 0) FROM model_versions").fetchone()
+    moves, rollbacks, by_itself = connection.execute(
+        """SELECT count(*), ifnull(sum(reason LIKE ? || '%'), 0), ifnull(sum(reason LIKE ? || '%'), 0)
+           FROM alias_history WHERE alias = ?""",
+        (ROLLBACK, ROLLBACK_BY_ITSELF, CHAMPION),
+    ).fetchone()
+    return {
+        "canary_pass_rate": passed / candidates if candidates else None,
+        "rollbacks": rollbacks,
+        "rollback_frequency": rollbacks / (moves - rollbacks) if moves > rollbacks else None,
+        "violations": candidates - passed + by_itself,
+    }
+
+
 def alias_token(connection: sqlite3.Connection) -> int:
     """The history's newest token: it changes whenever another version serves."""
     token: int = connection.execute("SELECT ifnull(max(token), 0) FROM alias_history").fetchone()[0]

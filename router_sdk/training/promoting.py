@@ -59,7 +59,7 @@ class Promoter:
     Attributes:
         behind: For each strategy that cannot serve here what the log says it should: why.
         quarantines: What teaches nothing.
-        retired: What served of a strategy last, and how far it has learnt, where ``keeps_retired``; whoever takes it
+        retired: What served of a strategy last, with its fold, where ``keeps_retired``; whoever takes it
             out closes it.
     """
 
@@ -80,7 +80,7 @@ class Promoter:
         self.behind: dict[str, str] = {}
         self.quarantines = Quarantines(self._store, chain, self._learner)
         self.keeps_retired = False
-        self.retired: dict[str, tuple[Stage, int]] = {}
+        self.retired: dict[str, tuple[Stage, Fold]] = {}
 
     # -- by hand
 
@@ -283,29 +283,27 @@ class Promoter:
     ) -> None:
         """Bring a version up to date aside, and put it into the chain and the log in one step."""
         fresh, fold = self.aside(stage, version)
-        strategy, learnt = fresh.strategy, 0
+        strategy, old = fresh.strategy, self._learner.folding[stage.name]
         try:
 
             def swap() -> None:
-                nonlocal learnt
                 strategy.prepare(self._members.roster.available)
                 tell()
                 self._chain.replace(fresh)
-                learnt = self._learner.folding[stage.name].cursor
 
             replace(fold, swap)
         except BaseException:
             strategy.close()
             raise
-        self._retire(stage, learnt)
+        self._retire(stage, old)
 
-    def _retire(self, stage: Stage, learnt: int) -> None:
+    def _retire(self, stage: Stage, fold: Fold) -> None:
         """Keep what served until now for who asks for it, or close it."""
         kept = self.retired.pop(stage.name, None)
         if kept is not None:
             kept[0].strategy.close()
         if self.keeps_retired:
-            self.retired[stage.name] = stage, learnt
+            self.retired[stage.name] = stage, fold
         else:
             stage.strategy.close()
 

@@ -17,14 +17,17 @@ from router_sdk.learning.fold import one_core
 from router_sdk.learning.folding import BATCH
 from router_sdk.records import AgentSet
 from router_sdk.records.record import blame
+from router_sdk.store.quarantine import below
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from router_sdk.learning.fold import Fold
     from router_sdk.learning.folding import Folding
     from router_sdk.records import Example
     from router_sdk.routing.agents import Roster
     from router_sdk.routing.chain import Stage
+    from router_sdk.store.quarantine import Ranges
     from router_sdk.store.tail import Batch
     from router_sdk.strategy import Encoder
 
@@ -36,7 +39,7 @@ class Shadow:
 
     Args:
         stage: The strategy, in the state in which it served last.
-        cursor: Position in the log up to which it has learnt.
+        fold: How far it has learnt, and what it leaves out; nobody else moves it on.
         since: Position from which on the version serves.
         folding: Whose view of the log it reads, under its lock.
         encoders: Registered encoders by name.
@@ -47,15 +50,20 @@ class Shadow:
         fault: Why it can be asked no more; None as long as it can.
     """
 
-    def __init__(
-        self, stage: Stage, cursor: int, since: int, folding: Folding, encoders: Mapping[str, Encoder]
-    ) -> None:
-        self._stage, self._cursor, self._since = stage, cursor, since
+    def __init__(self, stage: Stage, fold: Fold, since: int, folding: Folding, encoders: Mapping[str, Encoder]) -> None:
+        self._stage, self._fold, self._since = stage, fold, since
         self._folding, self._encoders = folding, encoders
         self._sets: dict[tuple[str, ...], AgentSet] = {}
         self._roster: Roster | None = None
         self.earned: dict[int, Earned] = {}
         self.fault: str | None = None
+
+    def heeds(self, quarantined: Ranges) -> bool:
+        """Leave out what is quarantined from here on; False where it has learnt of it already."""
+        if below(quarantined, self._fold.cursor) != below(self._fold.left_out, self._fold.cursor):
+            return False
+        self._fold.left_out = quarantined
+        return True
 
     def follow(self, upto: int, most: int, roster: Roster) -> bool:
         """Go on to a position in the log, at most so many positions at once; whether anything came of it.
@@ -66,15 +74,17 @@ class Shadow:
             roster: The agents as they are now.
         """
         heard = False
-        last = min(upto, self._cursor + most)
+        last = min(upto, self._fold.cursor + most)
         try:
             if roster is not self._roster:
                 self._roster = roster
                 self._sets.clear()
                 self._stage.strategy.prepare(roster.available)
-            while self._cursor < last:
+            while self._fold.cursor < last:
                 with self._folding.lock:
-                    heard |= self._take(self._folding.tail.read(self._cursor, last, BATCH), roster)
+                    heard |= self._take(
+                        self._folding.view(self._fold.left_out).read(self._fold.cursor, last, BATCH), roster
+                    )
         except FAULTS as error:
             self.fault = blame(error)
             _log.exception("what served of %s before cannot be asked any more", self._stage.name)
@@ -91,7 +101,7 @@ class Shadow:
         if batch.examples:
             with one_core():
                 strategy.learn(batch.examples)
-        self._cursor = batch.upto
+        self._fold.cursor = batch.upto
         return heard
 
     def _hear(self, examples: Sequence[Example], roster: Roster) -> bool:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import ChampionMovedError, RouterError
 from router_sdk.evaluation.earnings import LEAST, Baseline, Earned, Verdict, compare, gain_bounds
+from router_sdk.store.quarantine import quarantined
 from router_sdk.store.registry import ROLLBACK
 from router_sdk.training.shadow import Shadow
 
@@ -118,6 +119,10 @@ class Watch:
             if known is not None:
                 known.end(self._config.alpha)
             self._on_probation[stage.name] = known = self._begun(stage, champion)
+        ranges = self._services.store.reader.query(lambda connection: quarantined(connection, stage.name))
+        if known.shadow is not None and not known.shadow.heeds(ranges):
+            known.end(self._config.alpha)
+            self._on_probation[stage.name] = known = self._begun(stage, champion)
         if known.shadow is None or champion.version != stage.model_version:
             return
         heard = known.shadow.follow(cursor, PIECE, self._members.roster)
@@ -160,7 +165,7 @@ class Watch:
                 version = None if number is None else self._registry.version(stage.name, number)
                 found, fold = self._promoter.aside(stage, version)
                 found.strategy.warm_up()
-                kept = found, fold.cursor
+                kept = found, fold
             return Shadow(*kept, start, services.learner.folding, services.encoders)
         except (RouterError, OSError) as error:
             _log.warning("version %s of %s is not watched: %s", champion.version, stage.name, error)

@@ -29,6 +29,7 @@ def test_what_plugin_authors_may_rely_on_is_this():
         "Activity",
         "Agent",
         "AgentSet",
+        "Alert",
         "Check",
         "CheckResult",
         "Comparison",

@@ -135,6 +135,19 @@ def test_a_restart_in_between_changes_nothing(opened, numbers):
         assert 1 in served[:90]
 
 
+def test_a_quarantine_in_between_begins_the_shadow_anew(opened, numbers):
+    with opened() as router:
+        promoted(router, numbers)
+        work(router, numbers)
+        begun = router.status()["learner"]["head"]
+        promoted(router, numbers, MISLED)
+        work(router, numbers, 3)
+        router.models.quarantine("words", from_seq=begun, reason="what they said was not so")
+        look(router)
+        assert router.status()["watch"] == {}, "what teaches nothing does not judge either"
+        assert 1 in work(router, numbers)
+
+
 def test_corrections_count_once(opened, numbers):
     with opened() as router:
         promoted(router, numbers)

@@ -34,6 +34,7 @@ def status(
 def status_tables(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Everything that ``router status`` shows, in order."""
     yield _store(report)
+    yield from _alerts(report)
     yield _chain(report)
     yield from serving_tables(report["models"])
     yield from _confidence(report)
@@ -79,6 +80,21 @@ def _store(report: Mapping[str, Any]) -> Table:
             for one in report["upkeep"]["unfinished"]
         )
     return pairs(told.items())
+
+
+def _alerts(report: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """What is beyond its threshold, the oldest first."""
+    alerts = report["alerts"]
+    if alerts:
+        yield table(
+            "Alerts",
+            ["since", "figure", "of", "what"],
+            (
+                [moment(one["since"]), one["name"], visible(one["subject"] or ""), visible(one["words"])]
+                for one in alerts
+            ),
+            wide="what",
+        )
 
 
 def _chain(report: Mapping[str, Any]) -> Table:
@@ -161,7 +177,7 @@ def _statistics(found: Mapping[str, Any]) -> Table:
     nobody = {"no agent fits": found["no_agent_fits"]} if found["no_agent_fits"] else {}
     labels = {**found["label_distribution"], **nobody}
     improvement = found["improvement_rate"]
-    silent = found["taught_nothing"]
+    silent, efficiency = found["taught_nothing"], found["learning_efficiency"]
     return pairs(
         {
             "Examples": f"{found['total_examples']:,}, {share(found['feedback_rate'])} with feedback "
@@ -171,9 +187,13 @@ def _statistics(found: Mapping[str, Any]) -> Table:
             "Reward": f"{word(found['current_model_score'])} over the last 100 outcomes"
             + ("" if improvement is None else f", {improvement:+.1%} against the 100 before"),
             "Updates": f"{found['total_updates']:,}, {found['failed_updates']:,} failed, "
-            f"{milliseconds(found['avg_update_time_ms'])} each, {counted(found['samples_processed'], 'sample')}",
+            f"{milliseconds(found['avg_update_time_ms'])} each, {found['updates_per_minute']:.1f} a minute, "
+            f"{counted(found['samples_processed'], 'sample')}"
+            + ("" if efficiency is None else f", {efficiency:+.3f} reward per 100 examples"),
             "Fits": f"{found['retrain_count']:,} came to serve, {found['encoder_retrain_count']:,} of them moved an "
             f"encoder, {found['refused_fits']:,} refused, {found['failed_fits']:,} failed",
+            "Versions": f"{share(found['canary_pass_rate'])} of the candidates passed the gate, "
+            f"{counted(found['rollbacks'], 'rollback')}, {counted(found['violations'], 'violation')}",
         }.items(),
         "What was learnt",
     )

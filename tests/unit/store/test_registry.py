@@ -13,6 +13,8 @@ from router_sdk.store.coordination import add_intent, pending_intents
 from router_sdk.store.events import Fresh, LearningEvent, fresh_examples, last_fit, write_learning_events
 from router_sdk.store.registry import (
     NEVER,
+    ROLLBACK,
+    ROLLBACK_BY_ITSELF,
     Champion,
     add_version,
     alias_token,
@@ -23,6 +25,7 @@ from router_sdk.store.registry import (
     move_version,
     prune_versions,
     rollbacks_in_a_row,
+    safety_totals,
     set_champion,
     versions,
 )
@@ -319,3 +322,17 @@ def test_a_version_serves_whatever_its_number(log):
     serve(log, 999)
     assert [version.aliases for version in ask(log, versions, "s")] == [("champion",)]
     assert add(log)[0].version == 1_000
+
+
+def test_how_often_candidates_pass_and_versions_are_rolled_back(log):
+    nothing = {"canary_pass_rate": None, "rollbacks": 0, "rollback_frequency": None, "violations": 0}
+    assert ask(log, safety_totals) == nothing
+    for passed in (True, True, False, True):
+        add(log, passed=passed)
+    serve(log, 1)
+    serve(log, 2)
+    serve(log, 4)
+    serve(log, 2, reason=f"{ROLLBACK_BY_ITSELF} from 4: it earned less", quarantine=4)
+    serve(log, 1, reason=f"{ROLLBACK} from 2")
+    told = {"canary_pass_rate": 0.75, "rollbacks": 2, "rollback_frequency": 2 / 3, "violations": 2}
+    assert ask(log, safety_totals) == told
