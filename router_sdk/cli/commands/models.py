@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,11 +23,11 @@ from router_sdk.cli.commands.exchange import (
     told_mapping,
 )
 from router_sdk.cli.invocation import Invocation
+from router_sdk.cli.model_tables import version_table
 from router_sdk.cli.tables import NOTHING, moment, note, table, visible, word
 from router_sdk.errors import FitError, InvalidInputError, UnknownVersionError
 from router_sdk.evaluation.fit_page import render_fit_report
 from router_sdk.private_files import may_be_written
-from router_sdk.store.registry import CHAMPION
 from router_sdk.training.trainer import not_trainable
 from router_sdk.training.triggering import trainable
 
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from router_sdk.evaluation.classification import Label
     from router_sdk.exchange.columns import ColumnMapping
     from router_sdk.exchange.observations import ImportReport
-    from router_sdk.records import Agent, ModelVersion, Task
+    from router_sdk.records import Agent, Task
     from router_sdk.store.quarantine import Quarantine
     from router_sdk.training.fit import Fit
 
@@ -197,7 +196,7 @@ def versions(
         "versions": [version.to_dict() for version in found],
         "quarantines": [one.to_dict() for one in left_out],
     }
-    invocation.screen.show(told, lambda: [_table(found), *([_quarantines(left_out)] if left_out else ())])
+    invocation.screen.show(told, lambda: [version_table(found), *([_quarantines(left_out)] if left_out else ())])
 
 
 def import_version(
@@ -282,33 +281,6 @@ def report(
     except OSError as error:
         raise InvalidInputError(f"--out {target}: {error.strerror}") from error
     invocation.screen.show({**found.to_dict(), "page": str(target)}, lambda: [f"The page: {target}"])
-
-
-def _table(found: Sequence[ModelVersion]) -> RenderableType:
-    if not found:
-        return note("Nothing was fitted yet: router retrain, or router pretrain before anything happened.")
-    return table(
-        "Fitted versions",
-        ["strategy", ">version", "made", ">examples", "status", "gate"],
-        (
-            [
-                visible(version.strategy),
-                word(version.version),
-                f"{version.kind} {datetime.fromtimestamp(version.at):%d %b %H:%M}",
-                word(version.samples),
-                ", ".join([version.status, *(alias for alias in version.aliases if alias != CHAMPION)]),
-                visible(_gate(version)),
-            ]
-            for version in found
-        ),
-        wide="gate",
-    )
-
-
-def _gate(version: ModelVersion) -> str:
-    """What the gate said, and why the fit was begun."""
-    begun = "" if version.trigger is None else f" (fitted for: {version.trigger})"
-    return f"{'' if version.passed else 'refused: '}{version.reason}{begun}"
 
 
 def _quarantines(found: Sequence[Quarantine]) -> RenderableType:

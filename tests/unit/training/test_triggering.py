@@ -274,7 +274,7 @@ def test_why_a_fit_was_begun_is_kept_with_it(router):
     assert router.models.fits("words", after=oldest["id"]) == [newest]
     (told,) = router.status()["models"]
     assert (told["serving"]["version"], told["refused"]["model_version"]) == (1, 2)
-    assert "held_out_accuracy: fail" in told["refused"]["error"]
+    assert "no_regression: fail" in told["refused"]["error"]
     assert [one.version for one in router.models.history("words")] == [1]
 
 
