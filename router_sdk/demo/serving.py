@@ -35,9 +35,9 @@ FIRST_WEEKS = 140
 MISLABELLED = 240
 MOST_WATCHED = 200
 """Tasks within which the second version is to be caught."""
-CHECKED = 150
+CHECKED = 200
 """Tasks of which a person says afterwards whose they were; a part of them judges the third version."""
-BUSY_DAY = 80
+BUSY_DAY = 40
 AFTERWARDS = 40
 MOST_TASKS = FIRST_WEEKS + MOST_WATCHED + CHECKED + AFTERWARDS
 BUSY_AGENT = "billing"

@@ -89,13 +89,13 @@ def test_rules_are_decent_until_the_analyst_gets_stricter(stream: Stream) -> Non
 
 
 def test_the_task_type_is_enough_to_beat_the_rules_and_the_features_have_more(stream: Stream) -> None:
-    for phase, lead in zip(stream.phases, (0.0, 0.15, 0.15), strict=True):
+    for phase, lead, margin in zip(stream.phases, (0.0, 0.15, 0.15), (0.1, 0.08, 0.1), strict=True):
         rules = mean_reward(phase, [rules_of_day_one(item) for item in phase.items])
         per_type = best_per_type(phase)
         single = max(mean_reward(phase, [name] * len(phase.items)) for name in phase.items[0].rewards)
         oracle = mean_reward(phase, [item.best for item in phase.items])
         assert per_type > rules + lead
-        assert per_type > single + 0.1
+        assert per_type > single + margin
         assert oracle > per_type + 0.03
 
 
