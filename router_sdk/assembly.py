@@ -14,8 +14,10 @@ from router_sdk.errors import RouterClosedError
 from router_sdk.exchange.examples import Examples
 from router_sdk.exchange.importing import Intake
 from router_sdk.hookspecs import hookimpl
+from router_sdk.learning.alerts import Alerts
 from router_sdk.learning.calibration import Calibration
-from router_sdk.learning.fold import calibration_fold, performance_fold
+from router_sdk.learning.drift import Drift
+from router_sdk.learning.fold import performance_fold, report_fold
 from router_sdk.learning.learner import Learner
 from router_sdk.learning.performance import Performance
 from router_sdk.lifetime import no_fork, unwatch, watch
@@ -112,8 +114,11 @@ class Assembly:
         self._workshop.claim(chosen)
         self.performance = Performance()
         self.calibration = Calibration(config.tenancy, config.most_tenants)
+        self.drift = Drift(config.drift)
         mark = self._reward_mark
-        reports = performance_fold(self.performance, mark), calibration_fold(self.calibration, mark)
+        watched = (self.drift,) if config.drift.enabled else ()
+        reports = [performance_fold(self.performance, mark)]
+        reports += [report_fold(report, mark) for report in (self.calibration, *watched)]
         measured = self.performance.spending.mean
         self.decider = Decider(self.store, self.members, self.chain, self.plugins, encoders, measured, config.seed)
         self.learner = self._learner = Learner(
@@ -137,7 +142,8 @@ class Assembly:
         services = FitServices(self.store, config, self.reward, self.plugins, encoders, self.learner)
         self.promoter = Promoter(services, self.registry, self.chain, self.members, folds.of)
         self.trainer = Trainer(services, self.registry, self.chain, self.members, self.performance, self.promoter)
-        self.watch = Watch(services, self.registry, self.chain, self.promoter)
+        self.watch = Watch(services, self.registry, self.chain, self.members, self.promoter)
+        self.alerts = Alerts(config.drift, self.store, self.performance, self.drift, self.plugins)
         tuner = ThresholdTuner(services, self.registry, self.chain, self.members, folds.begun_again)
         told = (self.recorder, self.decider.vectors, self.flush, tuner)
         self.models = Models(self.chain, self.registry, self.trainer, self.promoter, *told)
@@ -177,6 +183,8 @@ class Assembly:
         elif self._open:
             self.promoter.follow()
             self.watch.look()
+            if self.config.learns:
+                self.alerts.look()
             self.trainer.consider()
             if not self.config.read_only:
                 self.upkeep.look()
@@ -222,7 +230,11 @@ class Assembly:
             "learner": self.learner.status(),
             "fit": None if self.trainer.fit is None else self.trainer.fit.to_dict(),
             "watch": self.watch.status(),
+            "models": self.models.status(),
+            "drift": self.drift.report(),
+            "alerts": self.alerts.status(),
             "upkeep": self.upkeep.status(),
+            "quarantines": self.promoter.quarantines.status(),
         }
 
     def warm_up(self) -> dict[str, str]:
@@ -265,6 +277,7 @@ class Assembly:
             self.store.writer.flush,
             partial(self.learner.close, hurry=hurry, impatient=self._close_strategies),
             self.upkeep.leave,
+            self.watch.close,
             self._close_strategies,
             self.store.close,
         ):
@@ -311,6 +324,7 @@ class Assembly:
             self.decider.after_fork()
             self.promoter.after_fork()
             self.trainer.after_fork()
+            self.watch.after_fork()
             self.upkeep.after_fork()
             for stage in self.chain.stages:
                 stage.after_fork()

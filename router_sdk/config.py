@@ -6,12 +6,13 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from router_sdk.errors import InvalidConfigError
+from router_sdk.loop_settings import DriftConfig, GateConfig, TrainingConfig, TriggerConfig, WatchConfig
 from router_sdk.records import Agent, PrivacyMode
 from router_sdk.records.fields import Label
 from router_sdk.records.record import describe
@@ -31,31 +32,11 @@ def _file_name(value: Any) -> Any:
     return value
 
 
-class WatchConfig(BaseModel):
-    """How a version is watched once it serves, see ``training.watch``.
-
-    Args:
-        enabled: Whether one that earns less than what came before is rolled back by itself.
-        outcomes: After how many outcomes it is proven.
-        alpha: Chance that one that earns as much is rolled back all the same.
-        tolerance: By how much it may earn less on average, in reward.
-        agent_tolerance: By how much any one agent may.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    enabled: bool = True
-    outcomes: int = Field(default=1_000, ge=20)
-    alpha: float = Field(default=0.05, gt=0.0, lt=0.5)
-    tolerance: float = Field(default=0.02, ge=0.0, le=1.0)
-    agent_tolerance: float = Field(default=0.2, ge=0.0, le=1.0)
-
-
 class RouterConfig(BaseSettings):
     """How a router behaves. Unknown keys are errors.
 
     Keyword arguments come before environment variables (``ROUTER_EPSILON=0.05``, lists and mappings as JSON), and those
-    before a file. ``strategy`` and ``encoder`` are joined key by key, everything else is replaced as a whole.
+    before a file. ``strategy``, ``encoder`` and ``training`` are joined key by key, everything else is replaced whole.
     Variables that begin with ``ROUTER_`` and set nothing are errors.
 
     Args:
@@ -86,10 +67,14 @@ class RouterConfig(BaseSettings):
         retrain_interval: Fresh examples that make a fit due.
         min_examples: Examples that there must be in all before the first.
         retrain_cooldown_seconds: Shortest time between two fits that a trigger starts, in seconds.
+        triggers: What else makes a fit due, and what does not, see ``TriggerConfig``.
         fit_executor: Where fits run: ``process`` (a child at the lowest priority), ``thread``, or ``auto``: in a
             child wherever strategy and reward are known there by name.
         held_out: Share of the examples that no fit trains on, for the gate, in [0, 0.5].
+        gate: What a fitted candidate must pass before it serves, see ``GateConfig``.
+        training: What a fit is trained on, see ``TrainingConfig``: filters, balance, and a file beside the log.
         watch: What a version must earn once it serves, see ``WatchConfig``.
+        drift: What counts as drift, and when an alert is raised, see ``DriftConfig``.
         keep_versions: Fitted versions of a strategy whose files are kept, beside those that serve or a rollback needs.
         keep_versions_days: Younger ones are kept too, in days; None keeps none for its age.
         retention_days: Decisions older than so many days are archived, about once an hour; None keeps them.
@@ -131,9 +116,13 @@ class RouterConfig(BaseSettings):
     retrain_interval: int = Field(default=10, ge=1)
     min_examples: int = Field(default=5, ge=1)
     retrain_cooldown_seconds: float = Field(default=30.0, ge=0)
+    triggers: TriggerConfig = Field(default_factory=TriggerConfig)
     fit_executor: Literal["auto", "process", "thread"] = "auto"
     held_out: float = Field(default=0.2, ge=0.0, le=0.5)
+    gate: GateConfig = Field(default_factory=GateConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
     watch: WatchConfig = Field(default_factory=WatchConfig)
+    drift: DriftConfig = Field(default_factory=DriftConfig)
     keep_versions: int = Field(default=5, ge=1)
     keep_versions_days: float | None = Field(default=None, ge=0)
     retention_days: float | None = Field(default=None, gt=0)
@@ -142,6 +131,14 @@ class RouterConfig(BaseSettings):
     handle_sigterm: bool = True
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     queue_size: int = Field(default=100_000, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.training.existing is not None and self.privacy != "full":
+            raise ValueError(
+                f"training.existing: versions may keep its texts, and privacy={self.privacy!r} forbids that"
+            )
+        return self
 
     @property
     def learns(self) -> bool:

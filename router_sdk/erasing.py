@@ -16,6 +16,7 @@ from filelock import Timeout
 from router_sdk.errors import StoreUnavailableError
 from router_sdk.exchange.exporting import erase_from_exports
 from router_sdk.learning.calibration import CALIBRATION
+from router_sdk.learning.drift import DRIFT
 from router_sdk.learning.performance import PERFORMANCE
 from router_sdk.store.artifacts import DAMAGED, archives, clear
 from router_sdk.store.coordination import continue_intent, finish_intent
@@ -105,7 +106,7 @@ class Eraser:
             self._trainer.interrupt()
         for folder in folders:
             try:
-                with self._trainer.alone(folder.name.rsplit("-", 1)[0]):
+                with self._trainer.alone():
                     shutil.rmtree(folder, ignore_errors=True)
             except Timeout as error:
                 raise StoreUnavailableError(
@@ -124,16 +125,17 @@ class Eraser:
         self._store.parts.sweep()
 
     def _erase_snapshots(self, erasure: Erasure) -> None:
-        """This process saved its states anew before the old ones go, which may be all that is left of an archived past.
+        """Old snapshots may be all that is left of an archived past, and folds go back to them: they are written anew.
 
-        For the same reason those of strategies that others run are written anew, where they are installed.
+        So are those of strategies that others run, where they are installed. Of a state that nobody can write anew
+        (that of tenants, say) what this process has just saved is left.
         """
-        snapshots, mine = self._store.snapshots, self._learner.folding.fingerprints()
-        numbers = {CALIBRATION, PERFORMANCE}  # and nothing else
+        snapshots = self._store.snapshots
+        numbers = {CALIBRATION, DRIFT, PERFORMANCE}  # and nothing else
         old = [one for one in snapshots.before(erasure.seq) if one.strategy not in numbers]
         gone = []
         for one in old:
-            strategy = None if one.fingerprint in mine else self._named(one.strategy)
+            strategy = self._named(one.strategy)
             if strategy is None:
                 gone.append(one)
                 continue

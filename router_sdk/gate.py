@@ -5,28 +5,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from router_sdk.errors import FAULTS
+
+if TYPE_CHECKING:
+    from router_sdk.evaluation.candidate import CandidateEvidence
+    from router_sdk.evaluation.continual import ForgettingRow
+    from router_sdk.evaluation.fit_report import HeldOutFigures
 
 Status = Literal["pass", "fail", "insufficient"]
 
 
-@dataclass(frozen=True, slots=True)
-class HeldOutScore:
-    """How one strategy did on examples that it had not seen.
-
-    Attributes:
-        value: Share of right choices, or mean reward, in [0, 1]; None where nothing could be judged.
-        judged: Examples behind ``value``, as an effective sample size.
-        examples: Examples that were held out.
-        abstained: Share on which it had no answer.
-    """
-
-    value: float | None
-    judged: float
-    examples: int
-    abstained: float = 0.0
+Numbers = Mapping[str, float | None]
+"""What a check's word rests on, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +28,34 @@ class Comparison:
 
     Attributes:
         strategy: Name of the strategy.
-        serving: How what serves did on the held-out examples.
+        serving: How what serves did on the held-out examples: ``value``, ``accuracy``, ``ess``, figures of each agent
+            under ``report``.
         candidate: How the candidate did on the same.
+        held_out: How many examples these are.
+        forgetting: Old and fresh ones apart, everybody first, then each label.
+        evidence: Both on the same examples, pair by pair, with intervals; and what was measured apart from these:
+            times, saved parameters, golden tasks, the user's own validation file.
         settings: Settings of the fit, and what the candidate says of itself, as JSON values.
         unchanged: Whether the candidate was made from the very examples from which what serves was made.
     """
 
     strategy: str
-    serving: HeldOutScore
-    candidate: HeldOutScore
+    serving: HeldOutFigures
+    candidate: HeldOutFigures
+    held_out: int
+    forgetting: tuple[ForgettingRow, ...]
+    evidence: CandidateEvidence
     settings: Mapping[str, Any]
     unchanged: bool = False
 
 
 class CheckResult(NamedTuple):
-    """One check's word: ``"pass"``, ``"fail"`` or ``"insufficient"``, and why."""
+    """One check's word: ``"pass"``, ``"fail"`` or ``"insufficient"``, why, and the numbers that this rests on."""
 
     check: str
     status: Status
     reason: str
+    evidence: Numbers = MappingProxyType({})
 
 
 class Check(ABC):
@@ -62,65 +64,52 @@ class Check(ABC):
     Attributes:
         name: What reports call it.
         needs: Examples that it takes to say anything; where there are fewer, nothing is fitted.
+        proves: Whether a candidate may serve because this one passed. False is for what only rules something out: where
+            nothing else can be said of a candidate, it does not serve for being fast.
     """
 
     name: str
     needs: int = 0
+    proves: bool = True
 
     @abstractmethod
     def compare(self, comparison: Comparison) -> CheckResult:
         """Say whether the candidate may serve."""
 
 
-class HeldOutAccuracy(Check):
-    """The candidate must do as well on held-out examples as what serves; on the same examples again, better.
-
-    Args:
-        minimum: Fewer judged examples than this are insufficient.
-        tolerance: By how much it may be worse, in [0, 1].
-    """
-
-    name = "held_out_accuracy"
-
-    def __init__(self, minimum: int = 5, tolerance: float = 0.01) -> None:
-        self.minimum, self.tolerance = minimum, tolerance
-        self.needs = minimum
-
-    def compare(self, comparison: Comparison) -> CheckResult:
-        """Compare the two values."""
-        before, after = comparison.serving, comparison.candidate
-        if after.value is None or after.judged < self.minimum:
-            words = f"{after.judged:.0f} of {after.examples} held-out examples could be judged, it takes {self.minimum}"
-            return CheckResult(self.name, "insufficient", words)
-        if before.value is None:
-            return CheckResult(self.name, "pass", f"{after.value:.3f}; what serves had no answer")
-        words = f"{after.value:.3f} against {before.value:.3f} of what serves, on {after.judged:.0f} held-out examples"
-        if comparison.unchanged and after.value <= before.value:
-            return CheckResult(self.name, "fail", f"{words}, and from the same examples: nothing is gained")
-        return CheckResult(self.name, "pass" if after.value >= before.value - self.tolerance else "fail", words)
-
-
 @dataclass(frozen=True, slots=True)
 class GateReport:
-    """What all checks said; passed if none failed and at least one passed."""
+    """What all checks said.
+
+    Attributes:
+        results: Check by check.
+        proving: Names of those whose pass lets a candidate serve.
+    """
 
     results: tuple[CheckResult, ...]
+    proving: frozenset[str]
 
     @property
     def passed(self) -> bool:
-        """Whether the candidate may serve."""
-        said = {result.status for result in self.results}
-        return "fail" not in said and "pass" in said
+        """Whether the candidate may serve: none failed, and one that proves something passed."""
+        return not self._that("fail") and any(result.check in self.proving for result in self._that("pass"))
 
     @property
     def reason(self) -> str:
         """What decided, in a line."""
-        decisive = [result for result in self.results if result.status != "pass"] or list(self.results)
+        decisive = self._that("fail")
+        if not decisive:
+            proved = self._that("pass" if self.passed else "insufficient")
+            decisive = [result for result in proved if result.check in self.proving] or list(self.results)
         return "; ".join(f"{result.check}: {result.status}, {result.reason}" for result in decisive)
+
+    def _that(self, status: Status) -> list[CheckResult]:
+        return [result for result in self.results if result.status == status]
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
-        return {"passed": self.passed, "results": [result._asdict() for result in self.results]}
+        results = [{**result._asdict(), "evidence": dict(result.evidence)} for result in self.results]
+        return {"passed": self.passed, "results": results}
 
 
 class Gate:
@@ -139,7 +128,9 @@ class Gate:
 
     def judge(self, comparison: Comparison) -> GateReport:
         """Ask every check."""
-        return GateReport(tuple(self._ask(check, comparison) for check in self._checks))
+        proving = frozenset(check.name for check in self._checks if check.proves)
+        results = tuple(self._ask(check, comparison) for check in self._checks)
+        return GateReport(results, proving or frozenset(check.name for check in self._checks))
 
     @staticmethod
     def _ask(check: Check, comparison: Comparison) -> CheckResult:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import typer
 
     from router_sdk.gate import Check
-    from router_sdk.records import Agent, Decision, Outcome, Task
+    from router_sdk.records import Agent, Alert, Decision, Outcome, Task
     from router_sdk.rewards import RewardFunction
     from router_sdk.strategy import Encoder, Strategy
     from router_sdk.triggers import Trigger
@@ -40,12 +40,12 @@ def register_rewards() -> Mapping[str, RewardFunction]:  # type: ignore[empty-bo
 
 @hookspec
 def register_triggers() -> Sequence[Trigger]:  # type: ignore[empty-body]
-    """Triggers that say when it is time to fit, beside the count of fresh examples. Since 0.1."""
+    """Triggers that say when it is time to fit, beside those of ``TriggerConfig``. Since 0.1."""
 
 
 @hookspec
 def register_checks() -> Sequence[Check]:  # type: ignore[empty-body]
-    """Checks that a fitted candidate must pass before it serves, beside the held-out accuracy. Since 0.1."""
+    """Checks that a fitted candidate must pass before it serves, beside those of ``RouterConfig.gate``. Since 0.1."""
 
 
 @hookspec
@@ -101,3 +101,8 @@ def on_promotion(strategy: str, version: int) -> None:
 @hookspec
 def on_rollback(strategy: str, version: int | None) -> None:
     """An earlier version serves again; None is the strategy without any fit. Since 0.1."""
+
+
+@hookspec
+def on_drift(alert: Alert) -> None:
+    """A figure passed its threshold: once an episode, in each process that learns. Since 0.1."""

@@ -16,6 +16,7 @@ from router_sdk.records import (
     DEFAULT_TASK_TYPE,
     Agent,
     AgentSet,
+    Alert,
     Decision,
     Example,
     ExampleColumns,
@@ -40,13 +41,14 @@ from router_sdk.strategy import (
     StrategyConfig,
     StrategyServices,
 )
-from router_sdk.triggers import Activity, Trigger
+from router_sdk.triggers import Activity, Reading, Trigger
 
 __all__ = [
     "DEFAULT_TASK_TYPE",
     "Activity",
     "Agent",
     "AgentSet",
+    "Alert",
     "Check",
     "CheckResult",
     "Comparison",
@@ -67,6 +69,7 @@ __all__ = [
     "Outcome",
     "PrioritizedBuffer",
     "Proposal",
+    "Reading",
     "ReplayBuffer",
     "ReplayDraw",
     "ReservoirBuffer",

@@ -27,6 +27,7 @@ from router_sdk.routing.strategies import StrategySpec
 from router_sdk.store.backup import BackupReport, backup
 from router_sdk.store.events import answered, dead_letters, learning_events, learning_totals, passed
 from router_sdk.store.identity import check_id, check_key, check_tenant, check_time
+from router_sdk.store.registry import safety_totals
 from router_sdk.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -364,13 +365,21 @@ class Router:
         ``feedback_rate`` (share of examples with explicit feedback), ``avg_quality_score, positive_feedback_rate,
         current_model_score`` (mean reward of the last 100 outcomes), ``improvement_rate`` (relative to the 100 before),
         ``samples_processed`` (outcomes that were learnt, each once), ``taught_nothing`` (examples of which nothing says
-        how they went); of updates ``total_updates, successful_updates, failed_updates, avg_update_time_ms``; of fits
-        ``retrain_count`` (their version came to serve), ``encoder_retrain_count`` (and had moved an encoder),
-        ``refused_fits, failed_fits, avg_fit_time_ms`` and
-        ``next_retrain_in``.
+        how they went); of updates ``total_updates, successful_updates, failed_updates, update_success_rate,
+        updates_per_minute`` (over the last ten), ``avg_update_time_ms, learning_efficiency`` (what 100 examples added
+        to ``current_model_score``); of fits ``retrain_count`` (their version came to serve), ``encoder_retrain_count``
+        (and had moved an encoder), ``refused_fits, failed_fits, avg_fit_time_ms`` and ``next_retrain_in``; of versions
+        ``canary_pass_rate`` (share of candidates that passed the gate), ``rollbacks, rollback_frequency`` (rollbacks
+        for each other time that a version came to serve) and ``violations`` (candidates that the gate refused, and
+        rollbacks by itself).
         """
-        totals = self._parts.store.reader.query(learning_totals)
-        return {**self._parts.performance.statistics(), **totals, "next_retrain_in": self._parts.trainer.next_in}
+        query = self._parts.store.reader.query
+        return {
+            **self._parts.performance.statistics(),
+            **query(learning_totals),
+            **query(safety_totals),
+            "next_retrain_in": self._parts.trainer.triggering.next_in,
+        }
 
     def agent_performance(self, *, task_type: str | None = None, top_k: int | None = None) -> list[AgentPerformance]:
         """Reports of this process's agents, best first, with score, rank, and what the strategies expect of each.

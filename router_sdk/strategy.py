@@ -323,6 +323,16 @@ class Strategy(ABC):
         """What an average task may expect of each agent: any of ``quality``, ``latency_ms`` and ``cost_usd``."""
         return {}
 
+    def category_distribution(self) -> Mapping[str | None, int]:
+        """How many examples it remembers of each agent, for those that keep any: by label, else by who acted.
+
+        None is "no agent fits". Asked on any thread.
+        """
+        return {}
+
     def report(self) -> Mapping[str, Any]:
-        """What ``status`` should show of the strategy's state."""
+        """What ``status`` should show of the strategy's state.
+
+        Of agents that it found changed, how often, stands under ``changes`` by name: the trigger ``drift`` reads it.
+        """
         return {}

@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import sqlite3
+import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
@@ -130,6 +131,36 @@ class Told:
             return [fit.state, str(error)]
         return [fit.state, fit.words]
 
+    def fit_when(self, name, folder, count):
+        """Fit, and go on once so many files lie in a folder; one of them says that this process has been asked."""
+
+        def wait(strategy):
+            while len(os.listdir(folder)) < count:
+                time.sleep(0.005)
+
+        fitted_strategy.Words.before_fit = wait
+        fit = self.router.models.retrain(name)
+        (Path(folder) / str(os.getpid())).touch()
+        fit.wait(LIMIT_S)
+        return [fit.state, fit.words, None if fit.version is None else fit.version.version]
+
+    def fits(self, name):
+        """Of each attempt, oldest first: its status, how far it reached, and its version."""
+        return [[one["status"], one["cursor"], one["model_version"]] for one in self.router.models.fits(name)[::-1]]
+
+    def idle(self):
+        """Once no trigger has anything to start any more."""
+        deadline = time.monotonic() + LIMIT_S
+        while True:
+            self.router.flush()
+            self.router._parts.learner.submit(self.router._parts.trainer.consider).result()
+            fit = self.router.models.newest_fit
+            if (fit is None or not fit.running) and self.router.models.check_triggers()[0].due is None:
+                return
+            self.router._parts.trainer._not_before = 0.0
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
     def pretrain(self, name, session, secret):
         tasks = [
             Task(f"{WORDS[agent]} {secret if n % 2 else ''} {n}", session_id=session if n % 2 else None)
@@ -164,6 +195,19 @@ class Told:
 
     def snapshot(self):
         self.router.snapshot()
+
+    def quarantine(self, name, begin, end=None):
+        return self.router.models.quarantine(name, from_seq=begin, to_seq=end, reason="suspect")
+
+    def lift(self, number):
+        self.router.models.lift(number)
+
+    def learnt(self, name):
+        """What a strategy has learnt by now, file by file."""
+        with tempfile.TemporaryDirectory() as folder:
+            with self.router._parts.learner.folding.lock:
+                self.router.strategy(name).save(Path(folder))
+            return {path.name: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
 
     def settled(self):
         """Once all recorded is learnt, and nothing that was begun is unfinished: what was counted, and what serves."""
@@ -286,7 +330,19 @@ class Living:
         Raises:
             KilledError: if it was killed.
         """
+        self.begin(name, *arguments, kill_at=kill_at)
+        return self.end_of()
+
+    def begin(self, name, *arguments, kill_at=None):
+        """Have it do something meanwhile, see ``end_of``."""
         self._orders.send([name, arguments, kill_at])
+
+    def end_of(self):
+        """What it answers to what it was begun with.
+
+        Raises:
+            KilledError: if it was killed.
+        """
         return self._answer()
 
     def close(self, kill_at=None):

@@ -39,10 +39,13 @@ _BUILT_IN: Mapping[str, _Place] = {
     "status": _Place(_WORK, "status", "status"),
     "retrain": _Place(_FIT, "models", "retrain"),
     "pretrain": _Place(_FIT, "models", "pretrain"),
+    "loop": _Place(_FIT, "loop", "loop"),
     "versions": _Place(_FIT, "models", "versions"),
     "report": _Place(_FIT, "models", "report"),
+    "import-version": _Place(_FIT, "models", "import_version"),
     "promote": _Place(_FIT, "models", "promote"),
     "rollback": _Place(_FIT, "models", "rollback"),
+    "lift": _Place(_FIT, "models", "lift"),
     "pin": _Place(_FIT, "models", "pin"),
     "unpin": _Place(_FIT, "models", "unpin"),
     "tune-thresholds": _Place(_FIT, "models", "tune_thresholds"),
@@ -55,6 +58,7 @@ _BUILT_IN: Mapping[str, _Place] = {
     "backup": _Place(_DATA, "store", "backup"),
     "restore": _Place(_DATA, "store", "restore"),
     "plugins": _Place(_EXTEND, "plugins", "app"),
+    "soak": _Place(_EXTEND, "soak", "soak"),
     "bench": _Place(_EXTEND, "bench", "bench", {"ignore_unknown_options": True}),
 }
 

@@ -15,6 +15,7 @@ import typer
 
 from router_sdk.cli.screen import Screen, logging_to
 from router_sdk.errors import InvalidConfigError, InvalidInputError, StoreUnavailableError
+from router_sdk.private_files import may_be_written
 
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
@@ -29,6 +30,17 @@ _PANEL = "Options of every command"
 P = ParamSpec("P")
 STDIN = "-"
 """Stands for standard input wherever a text or a file is asked for."""
+
+
+def output_file(option: str, path: Path) -> None:
+    """See that a file may be written there before the work is done, not after it.
+
+    Raises:
+        InvalidInputError: if it may not.
+    """
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise InvalidInputError(f"{option} {path}: not a file in a folder that exists")
+    may_be_written(path)
 
 
 @dataclass(frozen=True)
@@ -102,12 +114,15 @@ class Invocation:
 
         return configure(self.config_path, {} if self.store is None else {"store": self.store})
 
-    def router(self, *, new: bool = True, brief: bool = True, **settings: Any) -> Router:
+    def router(
+        self, *, new: bool = True, brief: bool = True, config: RouterConfig | None = None, **settings: Any
+    ) -> Router:
         """A router with the settings in force.
 
         Args:
             new: Whether a store that does not exist is made.
             brief: Whether the command ends in a moment: then no trigger starts a fit that it would not see end.
+            config: Settings instead of those in force.
             **settings: Settings of this command; they come first.
 
         Raises:
@@ -115,7 +130,8 @@ class Invocation:
         """
         from router_sdk.router import Router
 
-        path = self.config.store.expanduser()
+        config = self.config if config is None else config
+        path = config.store.expanduser()
         if not new and not path.is_file():
             raise StoreUnavailableError(
                 f"there is no store at {path} yet: route a first task (router route 'some text'), name another one "
@@ -123,7 +139,7 @@ class Invocation:
             )
         if brief:
             settings.setdefault("retrain", False)
-        return Router(config=self.config, **settings)
+        return Router(config=config, **settings)
 
 
 _SHARED = tuple(field.name for field in fields(Invocation))

@@ -72,6 +72,10 @@ class Screen:
         if self._as_json:
             self._write(json.dumps(plain(data), ensure_ascii=_ascii()))
 
+    def event(self, data: Any, words: str) -> None:
+        """Tell of something that happened: a line for programs, a line for people."""
+        self._write(json.dumps(plain(data), ensure_ascii=_ascii()) if self._as_json else words)
+
     def summary(self, render: Callable[[], Iterable[RenderableType]]) -> None:
         """Sum a stream up for people; a program has had its lines."""
         if not self._as_json:

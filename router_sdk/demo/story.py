@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from router_sdk.demo.acts import DemoConfig, Streams, fitted_in
 from router_sdk.demo.contest import FITTED_WEIGHT, Play, Progress, play_all
 from router_sdk.demo.contestant import LEARNING_OFF, Trace, contestants
-from router_sdk.demo.intervals import METHOD
 from router_sdk.demo.report import ActReport, DemoReport
 from router_sdk.demo.serving import MOST_TASKS, TITLE, ServingReport
 from router_sdk.demo.summary import summarise
 from router_sdk.errors import InvalidInputError
+from router_sdk.evaluation.intervals import METHOD
 from router_sdk.plugins import FIRST_PARTY, PluginRegistry
 from router_sdk.router import Router
 

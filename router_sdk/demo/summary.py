@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from router_sdk.demo.contestant import ROUTER, Trace
-from router_sdk.demo.intervals import paired_interval
 from router_sdk.demo.report import (
     BEST_SINGLE,
     NO_AGENT,
@@ -26,6 +25,7 @@ from router_sdk.demo.report import (
     Retention,
     Series,
 )
+from router_sdk.evaluation.intervals import paired_interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Whether what is earned fell below what was earned before: in all, or where one agent acts."""
+"""Whether what is earned fell below what was earned before, and whether what is judged is to blame."""
 
 from __future__ import annotations
 
@@ -16,20 +16,30 @@ from router_sdk.evaluation.sequential import alarm_at, evidence_below, gain_inte
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from router_sdk.config import WatchConfig
+    from router_sdk.loop_settings import WatchConfig
 
 LEAST = 20
-"""Outcomes, in all or of one agent, below which there is nothing to compare with."""
+"""Outcomes below which there is nothing to compare with."""
 _PRIOR = 5.0
-"""Outcomes of all that stand in for those of a task type or an agent of which few are known."""
+"""Outcomes of all that stand in for those of a task type of which few are known."""
+_OWN = 0.5
+"""Share of what is missing that the cause must have lost."""
 
 
 class Earned(NamedTuple):
-    """What one decision earned: its reward, in [0, 1]."""
+    """What one decision earned, and what would have been done without the cause that is judged.
+
+    Attributes:
+        task_type: Of the task.
+        reward: In [0, 1].
+        same: Whether the same would have been chosen.
+        hoped: What that choice was expected to earn, in [0, 1]; None where nobody knows.
+    """
 
     task_type: str
-    agent: str | None
     reward: float
+    same: bool = True
+    hoped: float | None = None
 
 
 class _Sums(NamedTuple):
@@ -45,31 +55,23 @@ class _Sums(NamedTuple):
 
 
 class Baseline:
-    """What was earned before, by task type and by agent.
+    """What was earned before, by task type.
 
     Args:
-        earned: By whom, and how much.
+        earned: Of the decisions before.
     """
 
     def __init__(self, earned: Iterable[Earned]) -> None:
         self._whole = _Sums()
         self._types: dict[str, _Sums] = {}
-        self._agents: dict[str, _Sums] = {}
-        for task_type, agent, reward in earned:
-            self._whole = self._whole.plus(reward)
-            self._types[task_type] = self._types.get(task_type, _Sums()).plus(reward)
-            if agent is not None:
-                self._agents[agent] = self._agents.get(agent, _Sums()).plus(reward)
+        for one in earned:
+            self._whole = self._whole.plus(one.reward)
+            self._types[one.task_type] = self._types.get(one.task_type, _Sums()).plus(one.reward)
 
     @property
     def outcomes(self) -> int:
         """How many there are."""
         return self._whole.size
-
-    @property
-    def agents(self) -> list[str]:
-        """Those that acted often enough to say how they do."""
-        return [agent for agent, sums in self._agents.items() if sums.size >= LEAST]
 
     def of_types(self, types: Sequence[str], alpha: float) -> tuple[NDArray[np.float64], float]:
         """What was earned with tasks of these types, and by how much the truth may be less on average.
@@ -88,11 +90,6 @@ class Baseline:
             variance += (count / len(types)) ** 2 * own
         return np.array([means[key] for key in types]), NormalDist().inv_cdf(1.0 - alpha) * math.sqrt(variance)
 
-    def of_agent(self, agent: str, alpha: float) -> tuple[float, float]:
-        """The same of what one agent earned."""
-        mean, variance = self._estimate(self._agents[agent])
-        return mean, NormalDist().inv_cdf(1.0 - alpha) * math.sqrt(variance)
-
     def _estimate(self, sums: _Sums) -> tuple[float, float]:
         """A mean, shrunk to that of all, and its variance."""
         mass = sums.size + _PRIOR
@@ -109,20 +106,24 @@ class Verdict:
         outcomes: Outcomes that were compared.
         mean: What they earned on average, in [0, 1].
         expected: What such tasks earned before.
+        differing: Share of them for which another choice would have been made without the cause.
         fallen: Why the cause is to be undone; None while nothing says so.
     """
 
     outcomes: int
     mean: float
     expected: float
+    differing: float
     fallen: str | None
 
 
 def compare(before: Baseline, since: Sequence[Earned], config: WatchConfig) -> Verdict:
-    """Whether rewards fell, as far as may be said after any number of outcomes.
+    """Whether rewards fell because of what is judged, as far as may be said after any number of outcomes.
 
-    Half of ``config.alpha`` is for all of them together, task type by task type, half for single agents; of each half,
-    half is for what is not known of the time before.
+    Two tests share the chance of a false alarm. One compares all outcomes with those before, task type by task type;
+    since the world may have changed meanwhile, it counts only where the choices that would not have been made without
+    the cause lost at least half of what is missing. The other one looks at these choices alone: they must not earn
+    much less than the others were expected to. How far such expectations hold is seen where the choices are the same.
 
     Args:
         before: What was earned before, ``LEAST`` outcomes or more.
@@ -130,28 +131,33 @@ def compare(before: Baseline, since: Sequence[Earned], config: WatchConfig) -> V
         config: The chance of a false alarm, and what is tolerated.
     """
     rewards = np.array([one.reward for one in since])
-    expected, doubt = before.of_types([one.task_type for one in since], config.alpha / 4.0)
-    mean, usual = float(rewards.mean()), float(expected.mean())
-    floors = np.clip(expected - doubt - config.tolerance, 0.0, 1.0)
-    if alarm_at(evidence_below(rewards, floors), config.alpha / 4.0) is not None:
-        fallen: str | None = f"it earned {mean:.3f} where {usual:.3f} came before, in {len(since)} outcomes"
-    else:
-        fallen = _fallen_agent(before, since, config)
-    return Verdict(len(since), mean, usual, fallen)
+    usual, doubt = before.of_types([one.task_type for one in since], config.alpha / 4.0)
+    differing = np.array([not one.same for one in since])
+    hoped = np.array([np.nan if one.hoped is None else one.hoped for one in since])
+    hoped = np.where(np.isnan(hoped), usual, hoped) * _kept(rewards[~differing], hoped[~differing])
+    mean, expected, share = float(rewards.mean()), float(usual.mean()), float(differing.mean())
+    own = float(np.sum((hoped - rewards)[differing])) / len(since)
+    fallen: str | None = None
+    if own >= _OWN * (expected - mean) and _alarm(rewards, usual - doubt - config.tolerance, config.alpha / 4.0):
+        fallen = f"it earned {mean:.3f} where {expected:.3f} came before, in {len(since)} outcomes"
+    elif share > 0.0:
+        theirs, others = rewards[differing], hoped[differing]
+        if _alarm(theirs, others - config.doubt_otherwise - config.tolerance / share, config.alpha / 2.0):
+            fallen = (
+                f"where what served before would have chosen otherwise, in {len(theirs)} of {len(since)} outcomes, it "
+                f"earned {theirs.mean():.3f} and that hoped for {others.mean():.3f}"
+            )
+    return Verdict(len(since), mean, expected, share, fallen)
 
 
-def _fallen_agent(before: Baseline, since: Sequence[Earned], config: WatchConfig) -> str | None:
-    """An agent that earns much less than it did, because it is given other tasks."""
-    now: dict[str | None, list[float]] = {}
-    for one in since:
-        now.setdefault(one.agent, []).append(one.reward)
-    alpha = config.alpha / 4.0 / max(len(before.agents), 1)
-    for agent in before.agents:
-        rewards = np.array(now.get(agent, ()))
-        expected, doubt = before.of_agent(agent, alpha)
-        if alarm_at(evidence_below(rewards, max(expected - doubt - config.agent_tolerance, 0.0)), alpha) is not None:
-            return f"{agent} earned {rewards.mean():.3f} where {expected:.3f} came before, in {len(rewards)} outcomes"
-    return None
+def _kept(rewards: NDArray[np.float64], hoped: NDArray[np.float64]) -> float:
+    """Which share of what was hoped for came, at most all of it; where few are known, it is taken for nearly all."""
+    known = ~np.isnan(hoped)
+    return min(1.0, (float(rewards[known].sum()) + _PRIOR) / (float(hoped[known].sum()) + _PRIOR))
+
+
+def _alarm(rewards: NDArray[np.float64], floors: NDArray[np.float64], alpha: float) -> bool:
+    return alarm_at(evidence_below(rewards, np.clip(floors, 0.0, 1.0)), alpha) is not None
 
 
 def gain_bounds(before: Baseline, since: Sequence[Earned], alpha: float) -> tuple[float, float]:

@@ -14,7 +14,6 @@ from router_sdk.pages.page import (
     heat_table,
     html_page,
     html_table,
-    verdict_list,
 )
 
 if TYPE_CHECKING:
@@ -228,8 +227,17 @@ def _big(change: Change | None) -> tuple[str, str]:
 
 
 def _verdicts(report: FitReport) -> str:
-    said = [(status, f"{check}: {reason}") for check, status, reason in report.verdicts]
-    return verdict_list(said) if said else ""
+    """Each check's word, why, and the numbers behind it; of reports of earlier releases there are none."""
+    if not report.verdicts:
+        return ""
+    kinds = {"pass": "gain", "fail": "loss"}
+    rows = []
+    for said in report.verdicts:
+        numbers = " · ".join(f"{name} {value:.4g}" for name, value in said.evidence.items() if value is not None)
+        word = f'<span class="{kinds.get(said.status, "same")}">{escape(said.status)}</span>'
+        words = (f'<span class="words">{escape(text.replace("_", " "))}</span>' for text in (said.reason, numbers))
+        rows.append(("", [escape(said.check), word, *words]))
+    return html_table(["check", "said", "why", "numbers"], rows)
 
 
 def _curves(report: FitReport) -> str:

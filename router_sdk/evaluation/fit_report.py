@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from router_sdk.evaluation.candidate import CandidateEvidence
 from router_sdk.evaluation.classification import ClassFigures, Confusion, classify, expected_calibration_error
 from router_sdk.evaluation.continual import ForgettingRow, forgetting_table
 
@@ -16,11 +18,16 @@ if TYPE_CHECKING:
 
 
 class Verdict(NamedTuple):
-    """One check's word on a candidate: ``"pass"``, ``"fail"`` or ``"insufficient"``, and why."""
+    """One check's word on a candidate: ``"pass"``, ``"fail"`` or ``"insufficient"``, why, and on which numbers."""
 
     check: str
     status: str
     reason: str
+    evidence: Mapping[str, float | None] = MappingProxyType({})
+
+    def to_dict(self) -> dict[str, Any]:
+        """It as JSON values."""
+        return {**self._asdict(), "evidence": dict(self.evidence)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +115,7 @@ class FitReport:
         folds: In how many parts the examples judged in turn; 1 is one held-out share.
         threshold: What ``evaluation.thresholds`` found of the version's ``confidence_threshold``, as JSON values; None
             where nobody stands behind it in the chain.
+        evidence: What the gate looked at beside the figures; None in reports of earlier releases.
     """
 
     strategy: str
@@ -127,25 +135,28 @@ class FitReport:
     data_hash: str = ""
     folds: int = 1
     threshold: Mapping[str, Any] | None = None
+    evidence: CandidateEvidence | None = None
 
-    def judged(self, passed: bool, verdicts: Iterable[Sequence[str]], version: int | None = None) -> Self:
-        """The report with the gate's word: for each check its name, status and reason."""
+    def judged(self, passed: bool, verdicts: Iterable[Sequence[Any]], version: int | None = None) -> Self:
+        """The report with the gate's word: for each check its name, status and reason, and the numbers behind it."""
         said = tuple(Verdict(*verdict) for verdict in verdicts)
         return replace(self, passed=passed, verdicts=said, version=self.version if version is None else version)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
-        return {**asdict(self), "verdicts": [verdict._asdict() for verdict in self.verdicts]}
+        return {**asdict(replace(self, verdicts=())), "verdicts": [verdict.to_dict() for verdict in self.verdicts]}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """Read what ``to_dict`` gave, also after a trip through JSON."""
+        """Read what ``to_dict`` gave, also after a trip through JSON, and in an earlier release."""
+        evidence = fields.get("evidence")
         read = {
             "before": HeldOutFigures.from_dict(fields["before"]),
             "after": HeldOutFigures.from_dict(fields["after"]),
             "forgetting": tuple(ForgettingRow.from_dict(row) for row in fields["forgetting"]),
             "curve": tuple(dict(point) for point in fields["curve"]),
             "verdicts": tuple(Verdict(**verdict) for verdict in fields["verdicts"]),
+            "evidence": None if evidence is None else CandidateEvidence.from_dict(evidence),
         }
         return cls(**{**fields, **read})
 

@@ -95,6 +95,8 @@ class Answer(NamedTuple):
         chance: The chance that it gave to the label; None where there is no label, or it names no agent.
         score: 1 or 0 by the label; else the favourite's reward where it is who acted; else None.
         weight: What the score counts: 1 with a label, else the clipped inverse propensity.
+        session: The task's session, and whose it is; examples of one are alike. None where it stands alone.
+        chances: What it gave to each agent that it was asked about, in their order; None without an answer.
     """
 
     decision_id: str
@@ -107,6 +109,8 @@ class Answer(NamedTuple):
     chance: float | None
     score: float | None
     weight: float
+    session: str | None = None
+    chances: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,16 +173,16 @@ def held_out_evaluation(
         encoders: Registered encoders by name.
     """
     sets: dict[frozenset[str], AgentSet] = {frozenset(): agents}
-    asked, choices = [example.task for example in examples], []
-    for task in asked:
+    choices = []
+    for task in (example.task for example in examples):
         if task.requires not in sets:
             capable = [agent for agent in agents if task.requires <= agent.capabilities]
             sets[task.requires] = AgentSet(capable) if capable else agents
         choices.append(sets[task.requires])
     answers, failed = [], 0
-    for example, task, choice in zip(examples, asked, choices, strict=True):
+    for example, choice in zip(examples, choices, strict=True):
         try:
-            answers.append(_answer(example, _ask(strategy, example, task, choice, encoders), choice))
+            answers.append(_answer(example, ask(strategy, example, choice, encoders, example.vectors), choice))
         except FAULTS as error:
             failed += 1
             _log.debug("held-out example %s: %s failed: %s", example.decision_id, strategy.name, blame(error))
@@ -208,16 +212,30 @@ def summarised(answers: Sequence[Answer], failed: int = 0) -> HeldOut:
     )
 
 
-def _ask(
-    strategy: Strategy, example: Example, task: Task, agents: AgentSet, encoders: Mapping[str, Encoder]
+def ask(
+    strategy: Strategy,
+    example: Example,
+    agents: AgentSet,
+    encoders: Mapping[str, Encoder],
+    vectors: Mapping[str, NDArray[Any]],
 ) -> Proposal | None:
+    """Ask a strategy about an example's task, at the time when that was routed.
+
+    Args:
+        strategy: Whom to ask; prepared for ``agents``.
+        example: Which.
+        agents: Whom to choose from.
+        encoders: Registered encoders by name.
+        vectors: What its text was encoded to, by encoder tag; what is not there is encoded.
+    """
+    task = example.task
     context = FixedContext(
         seed=example.decision_seq,
         now=example.decided_at,
         history=task.history,
         text=task.text,
         encoders=encoders,
-        vectors=example.vectors,
+        vectors=vectors,
     )
     return strategy.propose(task, agents, context)
 
@@ -261,4 +279,12 @@ def _answer(example: Example, proposal: Proposal | None, agents: AgentSet) -> An
         chance=chances[label] if known and label is not None else None,
         score=score,
         weight=weight,
+        session=_session(example.task),
+        chances=tuple(chances.values()) if answered else None,
     )
+
+
+def _session(task: Task) -> str | None:
+    if task.session_id is None or task.tenant is None:
+        return task.session_id
+    return f"{task.tenant}\x00{task.session_id}"

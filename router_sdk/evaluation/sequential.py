@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _MOST_STAKED = 0.75
 """Share of the wealth that one outcome can cost at most."""
+_IMAGINED = 0.2
+"""By how much an imagined first value falls short: who begins with a suspicion is sooner where it is true."""
 _GRID = 201
 """Values of a bound that are tried."""
 
@@ -40,11 +42,9 @@ def evidence_below(values: ArrayLike, floors: ArrayLike) -> NDArray[np.float64]:
     seen = np.asarray(values, dtype=np.float64)
     wanted = np.broadcast_to(np.asarray(floors, dtype=np.float64), np.broadcast_shapes(np.shape(floors), seen.shape))
     short = wanted - seen  # how much each falls short of its floor
-    before = np.arange(1.0, short.shape[-1] + 1.0)  # one imagined value that falls short of nothing, and those before
-    total = np.cumsum(short, axis=-1) - short
-    squares = np.cumsum(short * short, axis=-1) - short * short
-    mean = total / before
-    variance = (0.25 + squares) / before - mean * mean
+    before = np.arange(1.0, short.shape[-1] + 1.0)  # those before, and an imagined one
+    mean = (_IMAGINED + np.cumsum(short, axis=-1) - short) / before
+    variance = (0.25 + np.cumsum(short * short, axis=-1) - short * short) / before - mean * mean
     stake = np.clip(mean / (variance + mean * mean), 0.0, _MOST_STAKED / np.maximum(1.0 - wanted, 1e-9))
     wealth: NDArray[np.float64] = np.cumsum(np.log1p(stake * short), axis=-1)
     return wealth

@@ -57,8 +57,8 @@ class Examples(History):
             format: ``jsonl`` or ``csv`` with all that the log holds, which ``import_from`` reads without loss, or
                 pairs of text and response as ``chatml``, ``alpaca``, ``completion``.
             **options: What goes out, see ``ExportSettings``: ``min_reward``, ``min_quality_score``,
-                ``min_user_feedback``, ``deduplicate``, ``include_existing_data``, ``existing_data_path``,
-                ``unanswered``.
+                ``min_user_feedback``, ``deduplicate``, ``balance``, ``most_examples``, ``prefer``, ``seed``,
+                ``include_existing_data``, ``existing_data_path``, ``unanswered``.
 
         Raises:
             InvalidInputError: if the format is unknown, a file cannot be read or written, or options contradict.

@@ -10,22 +10,22 @@ import csv
 import json
 import logging
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from hashlib import blake2b, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO, TypedDict, Unpack
 
 from pydantic_core import from_json
 
 from router_sdk.errors import InvalidInputError, StoreUnavailableError
+from router_sdk.exchange.chats import CHAT, Pairs, existing_pairs, is_pair
+from router_sdk.exchange.curation import Curation, Prefer
 from router_sdk.exchange.lines import COLUMNS, cells, dumped, fresh_line, line_of
-from router_sdk.exchange.reading import read_rows
 from router_sdk.private_files import may_be_written, write_private
 
 if TYPE_CHECKING:
     from router_sdk.exchange.history import History
-    from router_sdk.records import Example
 
 ExportFormat = Literal["jsonl", "csv", "chatml", "alpaca", "completion"]
 
@@ -41,7 +41,13 @@ class ExportSettings(TypedDict, total=False):
         min_reward: Leave out what was rewarded less, or not at all.
         min_quality_score: Leave out what has less quality, or none that is known.
         min_user_feedback: Leave out what users said worse of, or nothing.
-        deduplicate: Chat formats: write each pair of text and response once (the default).
+        deduplicate: Chat formats: write each pair of text and response once (the default). jsonl and csv, by default
+            everything: of labelled examples with equal tasks and equal labels the newest.
+        balance: Most labelled examples of an agent, in multiples of the median over the agents, at least 1.
+        most_examples: Most examples.
+        prefer: Which to keep where some must go: the ``newest`` (the default), or the ``uncertain``, see
+            ``TrainingConfig``.
+        seed: Of that sample.
         include_existing_data: Chat formats: begin with the pairs that are in ``existing_data_path``, or else in the
             file that is written.
         existing_data_path: Chat formats: a file of pairs in the same format to begin with.
@@ -51,7 +57,11 @@ class ExportSettings(TypedDict, total=False):
     min_reward: float | None
     min_quality_score: float | None
     min_user_feedback: float | None
-    deduplicate: bool
+    deduplicate: bool | None
+    balance: float | None
+    most_examples: int | None
+    prefer: Prefer
+    seed: int
     include_existing_data: bool
     existing_data_path: str | Path | None
     unanswered: bool
@@ -63,7 +73,11 @@ class ExportOptions(NamedTuple):
     min_reward: float | None = None
     min_quality_score: float | None = None
     min_user_feedback: float | None = None
-    deduplicate: bool = True
+    deduplicate: bool | None = None
+    balance: float | None = None
+    most_examples: int | None = None
+    prefer: Prefer = "newest"
+    seed: int = 0
     existing_data_path: Path | None = None
     unanswered: bool = False
 
@@ -76,14 +90,16 @@ class ExportOptions(NamedTuple):
             existing = path
         return cls(**told, existing_data_path=None if existing is None else Path(existing))
 
-    def passes(self, example: Example | None) -> bool:
-        """Whether an example is to go out; None has no outcome. What is unknown reaches no least value."""
-        if example is None:
-            return self.unanswered and self[:3] == (None, None, None)
-        known = (example.reward, example.signals.quality, example.signals.feedback)
-        return all(
-            least is None or (value is not None and value >= least)
-            for value, least in zip(known, self[:3], strict=True)
+    def curation(self, form: str) -> Curation:
+        """What goes out of examples; what is unknown reaches no least value."""
+        return Curation(
+            *self[:3],
+            unknown=False,
+            dedupe=form not in CHAT and bool(self.deduplicate),
+            balance=self.balance,
+            most=self.most_examples,
+            prefer=self.prefer,
+            seed=self.seed,
         )
 
     def check(self, form: str) -> None:
@@ -101,6 +117,13 @@ class ExportOptions(NamedTuple):
         for name, low, least in zip(self._fields, (0, 0, -1), self[:3], strict=False):
             if least is not None and not low <= least <= 1:
                 raise InvalidInputError(f"{name}: expected a number in [{low}, 1], got {least!r:.60}")
+        for name, least in (("balance", self.balance), ("most_examples", self.most_examples)):
+            if least is not None and not 1 <= least < float("inf"):
+                raise InvalidInputError(f"{name}: expected a number of at least 1, got {least!r:.60}")
+        if self.prefer not in ("newest", "uncertain"):
+            raise InvalidInputError(f"prefer: {self.prefer!r:.60} is unknown; use newest or uncertain")
+        if self.unanswered and (self.curation(form).chooses or self.curation(form).filters):
+            raise InvalidInputError("unanswered: where examples are chosen, there are none without an outcome")
 
 
 def export_examples(
@@ -129,8 +152,10 @@ def export_examples(
     if path.is_dir():
         raise InvalidInputError(f"cannot write {path}: it is a folder")
     path = may_be_written(path)
+    if options.curation(form).chooses:
+        history = history.only(options.curation(form).places(history), history.upto)
     ids: list[str] = []
-    rows = _chats(history, form, options, ids, lists) if form in CHAT else _everything(history, options, ids)
+    rows = _chats(history, form, options, ids, lists) if form in CHAT else _everything(history, form, options, ids)
     with replacing(path) as file:
         if lists is not None:
             note_export(lists, path, form, ids, draft=True)  # before there is anything that forget would have to find
@@ -142,10 +167,11 @@ def export_examples(
     return len(ids) if form in CHAT else sum(1 for decision_id in ids if decision_id)
 
 
-def _everything(history: History, options: ExportOptions, ids: list[str]) -> Iterator[Row]:
+def _everything(history: History, form: str, options: ExportOptions, ids: list[str]) -> Iterator[Row]:
     """The rows of a format that holds everything; the decision of each is added to ``ids``."""
+    curation = options.curation(form)
     for logged, example in history.logged(unanswered=options.unanswered):
-        if options.passes(example):
+        if example is None or curation.passes(example):
             ids.append(logged.decision.decision_id)
             yield line_of(logged, example)
     for start in history.fresh_starts():
@@ -155,7 +181,8 @@ def _everything(history: History, options: ExportOptions, ids: list[str]) -> Ite
 
 def _chats(history: History, form: str, options: ExportOptions, ids: list[str], lists: Path | None) -> Iterator[Row]:
     """The rows of a chat format; the decision of each is added to ``ids``, or nothing where it is not known."""
-    pairs = Pairs(form, deduplicate=options.deduplicate)
+    pairs = Pairs(form, deduplicate=options.deduplicate is not False)
+    curation = options.curation(form)
     if options.existing_data_path is not None:
         noted = noted_decisions(lists, options.existing_data_path)
         for number, row in enumerate(existing_pairs(options.existing_data_path, form)):
@@ -163,7 +190,7 @@ def _chats(history: History, form: str, options: ExportOptions, ids: list[str], 
                 ids.append(noted[number] if number < len(noted) else "")
                 yield row
     for example, response in history.with_responses():
-        if response and example.task.text and options.passes(example):
+        if response and example.task.text and curation.passes(example):
             row = CHAT[form](example, response)
             line = pairs.place(row)
             if line is None:
@@ -183,71 +210,6 @@ def _write_csv(file: TextIO, rows: Iterable[Row]) -> None:
     writer.writeheader()
     for row in rows:
         writer.writerow(cells(row))
-
-
-# -- chats
-
-
-def _chatml(example: Example, response: str) -> Row:
-    messages = [{"role": "user", "content": example.task.text}, {"role": "assistant", "content": response}]
-    return {"messages": messages, "score": example.reward, "agent": example.agent}
-
-
-def _alpaca(example: Example, response: str) -> Row:
-    return {"instruction": example.task.text, "input": "", "output": response, "score": example.reward}
-
-
-def _completion(example: Example, response: str) -> Row:
-    return {"prompt": example.task.text, "completion": response, "score": example.reward}
-
-
-CHAT: Mapping[str, Callable[[Example, str], Row]] = {"chatml": _chatml, "alpaca": _alpaca, "completion": _completion}
-"""Makes a row of an example and a response."""
-
-_PAIR = {"chatml": ("messages",), "alpaca": ("instruction", "input", "output"), "completion": ("prompt", "completion")}
-"""What two equal pairs have in common; not who answered, nor how well."""
-
-
-def is_pair(row: Mapping[str, Any], form: str) -> bool:
-    """Whether a row is a pair in this format."""
-    return all(name in row for name in _PAIR[form] if name != "input")
-
-
-class Pairs:
-    """The pairs that were written so far.
-
-    Args:
-        form: Their format.
-        deduplicate: Whether a second one that is equal is left out.
-    """
-
-    def __init__(self, form: str, *, deduplicate: bool) -> None:
-        self._form, self._deduplicate = form, deduplicate
-        self._lines: dict[bytes, int] = {}
-        self._count = 0
-
-    def place(self, row: Mapping[str, Any]) -> int | None:
-        """The line of an equal pair, counted from 0, or None where there is none and this is the next."""
-        if self._deduplicate:
-            content = repr([row.get(name) for name in _PAIR[self._form]])
-            found = blake2b(content.encode("utf-8", "replace"), digest_size=16).digest()
-            line = self._lines.setdefault(found, self._count)
-            if line < self._count:
-                return line
-        self._count += 1
-        return None
-
-
-def existing_pairs(path: Path, form: str) -> Iterator[Row]:
-    """The rows of a file of pairs.
-
-    Raises:
-        InvalidInputError: if it cannot be read, or a line is no pair in this format.
-    """
-    for number, row in read_rows(path, ending=".jsonl"):
-        if isinstance(row, str) or not is_pair(row, form):
-            raise InvalidInputError(f"{path.name}:{number}: no pair in the format {form}; correct it, or leave it out")
-        yield dict(row)
 
 
 # -- where exports are

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 from array import array
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, overload
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, overload
 
 from router_sdk.records import Example
 from router_sdk.store.copying import FreshStart, LoggedDecision, read_decisions, read_fresh_starts
-from router_sdk.store.tail import LogTail
+from router_sdk.store.tail import EVERYTHING, LogTail
 
 if TYPE_CHECKING:
     import sqlite3
@@ -23,6 +24,8 @@ _CHUNK = 1_000
 _MOST = 2**63 - 1
 """What SQLite can count to."""
 _JOINED = "FROM decisions d WHERE EXISTS (SELECT 1 FROM outcomes o WHERE o.decision_id = d.decision_id)"
+_CHOSEN = f"""{_JOINED} AND d.seq IN (SELECT value FROM json_each(?))
+AND NOT EXISTS (SELECT 1 FROM forgotten_decisions f WHERE f.decision_id = d.decision_id)"""
 
 
 class History(Sequence[Example]):
@@ -33,30 +36,38 @@ class History(Sequence[Example]):
     Args:
         store: The log.
         reward: Turns outcomes into rewards.
+        chosen: Positions of the decisions that it consists of; None is all of them. Forgotten ones are left out.
+        upto: Position up to which outcomes count: of each decision what was known then.
     """
 
-    def __init__(self, store: Store, reward: RewardFunction) -> None:
-        self._store = store
-        self._reward = reward
+    def __init__(
+        self, store: Store, reward: RewardFunction, chosen: Collection[int] | None = None, upto: int = EVERYTHING
+    ) -> None:
+        self._store, self._reward, self.upto = store, reward, upto
+        self._chosen = None if chosen is None else sorted(chosen)
+        self._rows = _JOINED if chosen is None else _CHOSEN
+        self._told: tuple[str, ...] = () if chosen is None else (json.dumps(self._chosen),)
+
+    def only(self, chosen: Collection[int], upto: int = EVERYTHING) -> History:
+        """These decisions alone, with what was known of them at a position."""
+        return History(self._store, self._reward, chosen, upto)
 
     def _newest(self, seqs: Sequence[int]) -> list[Example]:
         def work(connection: sqlite3.Connection) -> list[Example]:
-            return LogTail(connection, self._reward).newest(seqs)
+            return LogTail(connection, self._reward).newest(seqs, self.upto)
 
         return self._store.reader.query(work)
 
+    def _query(self, query: str, *told: Any) -> list[tuple[Any, ...]]:
+        return self._store.reader.query(lambda connection: connection.execute(query, told).fetchall())
+
     def _seqs(self, order: str, limit: int, offset: int) -> list[int]:
-        query = f"SELECT d.seq {_JOINED} ORDER BY d.seq {order} LIMIT ? OFFSET ?"
-        return [
-            row[0]
-            for row in self._store.reader.query(
-                lambda c: c.execute(query, (min(limit, _MOST), min(offset, _MOST))).fetchall()
-            )
-        ]
+        query = f"SELECT d.seq {self._rows} ORDER BY d.seq {order} LIMIT ? OFFSET ?"
+        return [seq for (seq,) in self._query(query, *self._told, min(limit, _MOST), min(offset, _MOST))]
 
     def __len__(self) -> int:
-        count: int = self._store.reader.query(lambda c: c.execute(f"SELECT count(*) {_JOINED}").fetchone())[0]
-        return count
+        ((count,),) = self._query(f"SELECT count(*) {self._rows}", *self._told)
+        return int(count)
 
     @overload
     def __getitem__(self, index: int) -> Example: ...
@@ -78,14 +89,19 @@ class History(Sequence[Example]):
         return found[::step]
 
     def __iter__(self) -> Iterator[Example]:
-        for seqs in self._chunks(_JOINED):
+        for seqs in self._chunks():
             yield from self._newest(seqs)
 
-    def _chunks(self, decisions: str) -> Iterator[list[int]]:
+    def _chunks(self, decisions: str = _JOINED) -> Iterator[list[int]]:
         """Positions of decisions, oldest first, so many at a time."""
+        if self._chosen is not None:
+            for start in range(0, len(self._chosen), _CHUNK):
+                part = json.dumps(self._chosen[start : start + _CHUNK])
+                yield [seq for (seq,) in self._query(f"SELECT d.seq {_CHOSEN} ORDER BY d.seq", part)]
+            return
         last = 0
         query = f"SELECT d.seq {decisions} AND d.seq > ? ORDER BY d.seq LIMIT {_CHUNK}"
-        while rows := self._store.reader.query(lambda c, last=last: c.execute(query, (last,)).fetchall()):  # type: ignore[misc]
+        while rows := self._query(query, last):
             yield [seq for (seq,) in rows]
             last = rows[-1][0]
 
@@ -94,19 +110,21 @@ class History(Sequence[Example]):
         for seqs in self._chunks("FROM decisions d WHERE true" if unanswered else _JOINED):
             found = {example.decision_seq: example for example in self._newest(seqs)}
             logged = self._store.reader.query(lambda c, seqs=seqs: read_decisions(c, seqs))  # type: ignore[misc]
-            yield from ((one, found.get(one.position)) for one in logged)
+            for one in logged:
+                parts = tuple(part for part in one.parts if part.position <= self.upto)
+                yield one._replace(parts=parts), found.get(one.position)
 
     def fresh_starts(self) -> list[FreshStart]:
-        """When which agent was added afresh."""
-        return self._store.reader.query(read_fresh_starts)
+        """When which agent was added afresh; of no interest where decisions were chosen."""
+        return [] if self._chosen is not None else self._store.reader.query(read_fresh_starts)
 
     def with_responses(self) -> Iterator[tuple[Example, str | None]]:
         """Every example with what its agent answered, where that was recorded and kept."""
         query = """SELECT p.response FROM outcomes o JOIN payloads p ON p.seq = o.seq
-                   WHERE o.decision_id = ? AND p.response IS NOT NULL ORDER BY o.seq DESC LIMIT 1"""
+                   WHERE o.decision_id = ? AND o.seq <= ? AND p.response IS NOT NULL ORDER BY o.seq DESC LIMIT 1"""
         for example in self:
-            row = self._store.reader.query(lambda c, e=example: c.execute(query, (e.decision_id,)).fetchone())  # type: ignore[misc]
-            yield example, row[0] if row else None
+            rows = self._query(query, example.decision_id, self.upto)
+            yield example, rows[0][0] if rows else None
 
 
 # -- whom to ask about

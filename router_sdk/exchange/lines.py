@@ -40,9 +40,9 @@ _DRAWN = (
     "probabilities",
 )
 _DECIDED = ("propensity", "explored", "source", "skipped", "excluded", "session_propensity", "arm", "arm_probability")
-_JOINED = ("success", "quality", "feedback", "correct_agent", "no_agent_fits", "latency_ms", "cost_usd", "tokens")
+JOINED = ("success", "quality", "feedback", "correct_agent", "no_agent_fits", "latency_ms", "cost_usd", "tokens")
 COLUMNS = (
-    *("decision_id", "position", "at", *TASK_FIELDS, "agent", *_DRAWN, *_DECIDED, "reward", "ran", *_JOINED),
+    *("decision_id", "position", "at", *TASK_FIELDS, "agent", *_DRAWN, *_DECIDED, "reward", "ran", *JOINED),
     *("metrics", "response", "vectors", "parts", FRESH),
 )
 """What a line may have, in this order."""
@@ -218,7 +218,7 @@ def _task(row: Mapping[str, Any]) -> Task:
 
 
 def _own_part(row: Mapping[str, Any], position: int, at: float, tenant: str | None) -> tuple[LoggedPart, ...]:
-    fields = {name: value for name, value in row.items() if name in _JOINED or name in ("metrics", "response")}
+    fields = {name: value for name, value in row.items() if name in JOINED or name in ("metrics", "response")}
     if not fields:
         return ()
     return (LoggedPart(position, at, at, Outcome(**fields), f"line:{row['decision_id']}", tenant),)

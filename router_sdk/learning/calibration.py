@@ -173,7 +173,7 @@ class Calibration:
 
     def learn_columns(self, columns: ExampleColumns) -> None:
         """The same of a batch."""
-        forecasts = columns.forecasts()
+        forecasts = columns.forecasts
         others = columns.others
         lessons = []
         for place, (forecast, seq, reward) in enumerate(

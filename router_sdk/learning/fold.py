@@ -13,10 +13,12 @@ from router_sdk.errors import FAULTS, let_end
 from router_sdk.records import ExampleColumns
 from router_sdk.records.record import blame
 from router_sdk.store.events import LearningEvent
+from router_sdk.store.quarantine import Ranges, above, below, union
 from router_sdk.store.snapshots import fingerprint
 
 if TYPE_CHECKING:
     from router_sdk.learning.calibration import Calibration
+    from router_sdk.learning.drift import Drift
     from router_sdk.learning.performance import Performance
     from router_sdk.learning.tenant_states import TenantStates
     from router_sdk.records import Example
@@ -51,7 +53,7 @@ class Foldable(Protocol):
 
 @runtime_checkable
 class ByColumns(Protocol):
-    """What learns from columns, too: every strategy, ``Performance`` and ``Calibration``."""
+    """What learns from columns, too: every strategy, ``Performance``, ``Calibration`` and ``Drift``."""
 
     def learn_columns(self, columns: ExampleColumns) -> None:
         """Move on, as ``learn(columns.examples)`` would."""
@@ -67,11 +69,14 @@ class Fold:
         fingerprint: Everything the state depends on besides the log.
         journalled: Whether its updates are learning events.
         model_version: Fitted version whose state this is, or None.
+        strategy: Whose state this is, so that quarantines count; None leaves nothing out.
 
     Attributes:
         start: Position in the log at which it begins: what came before is in its fitted version.
         cursor: Position in the log up to which it has learnt.
         saved: Cursor of its newest snapshot.
+        left_out: Positions that it has learnt nothing of, and will not.
+        unheeded: Why it still holds what is quarantined, or lacks what was lifted; None where it does not.
         torn: Whether an update raised, so that the state may hold half of it; it is mended before anything else.
         aside: Why it learns no more and is not saved; None as long as it does. The next start tries again.
         refused: Decisions that hurt it, and the position from which on it learns nothing of them.
@@ -87,6 +92,7 @@ class Fold:
         *,
         journalled: bool = True,
         model_version: int | None = None,
+        strategy: str | None = None,
     ) -> None:
         self.name = name
         self.state = state
@@ -94,15 +100,53 @@ class Fold:
         self.fingerprint = fingerprint
         self.journalled = journalled
         self.model_version = model_version
+        self.strategy = strategy
         self.start = self.cursor = self.saved = 0
+        self.left_out: Ranges = ()
+        self._fitted_without: Ranges = ()
+        self.unheeded: str | None = None
         self.torn = False
         self.aside: str | None = None
         self.refused: dict[str, int] = {}
         self.learnt = 0
 
-    def begin_at(self, position: int) -> None:
-        """It has learnt up to there, once and for all: that is in its fitted version."""
+    def begin_at(self, position: int, left_out: Ranges = ()) -> None:
+        """It has learnt up to there without some positions, once and for all: that is in its fitted version."""
         self.start = self.cursor = self.saved = position
+        self.left_out = self._fitted_without = below(left_out, position)
+
+    def beside(self) -> Fold:
+        """A second one like it that has learnt nothing since its start.
+
+        Raises:
+            StrategyError: if there can be none.
+        """
+        other = Fold(
+            self.name,
+            self.begin(),
+            self.begin,
+            self.fingerprint,
+            journalled=self.journalled,
+            model_version=self.model_version,
+            strategy=self.strategy,
+        )
+        other.begin_at(self.start, self._fitted_without)
+        return other
+
+    def take_over(self, other: Fold, folder: Path) -> None:
+        """Go on as another one that was saved into a folder."""
+        self.state.load(folder)
+        self.cursor, self.saved, self.left_out = other.cursor, other.saved, other.left_out
+        self.refused, self.learnt, self.unheeded = other.refused, other.learnt, other.unheeded
+
+    def leaving_out(self, quarantined: Ranges) -> Ranges:
+        """What it is to leave out where so much is quarantined: what its version has learnt, it has learnt."""
+        return union((*self._fitted_without, *above(quarantined, self.start)))
+
+    def mark(self, cursor: int, left_out: Ranges | None = None) -> str:
+        """Fingerprint of its snapshot at a position: of all that its state depends on, what is left out too."""
+        passed = below(self.left_out if left_out is None else left_out, cursor)
+        return fingerprint(self.fingerprint, repr(passed)) if passed else self.fingerprint
 
     def set_aside(self, reason: str) -> None:
         """Let it learn no more, and the others go on."""
@@ -200,7 +244,7 @@ def strategy_fold(
     """The fold of a strategy; its snapshots count as long as its settings and ``surroundings`` stay the same."""
     version = () if model_version is None else (f"version {model_version}",)
     mark = _mark(strategy, *surroundings, *version)
-    return Fold(strategy.name, strategy, begin, mark, model_version=model_version)
+    return Fold(strategy.name, strategy, begin, mark, model_version=model_version, strategy=strategy.name)
 
 
 def _mark(strategy: Strategy, *surroundings: str) -> str:
@@ -210,7 +254,8 @@ def _mark(strategy: Strategy, *surroundings: str) -> str:
 def tenants_fold(strategy: Strategy, states: TenantStates, *surroundings: str, journalled: bool) -> Fold:
     """The fold of the tenants' states of a strategy, which are never fitted."""
     mark = fingerprint(_mark(strategy, *surroundings), "tenants", str(states.most))
-    return Fold(f"{strategy.name}.tenants", states, states.begun_again, mark, journalled=journalled)
+    name, begin = f"{strategy.name}.tenants", states.begun_again
+    return Fold(name, states, begin, mark, journalled=journalled, strategy=strategy.name)
 
 
 def performance_fold(performance: Performance, mark: RewardMark) -> Fold:
@@ -219,7 +264,7 @@ def performance_fold(performance: Performance, mark: RewardMark) -> Fold:
     return Fold(performance.name, performance, type(performance), own, journalled=False)
 
 
-def calibration_fold(calibration: Calibration, mark: RewardMark) -> Fold:
-    """The fold of what confidences came to."""
-    own = fingerprint(calibration.name, str(calibration.state_version), mark.text, *calibration.settings)
-    return Fold(calibration.name, calibration, calibration.begun_again, own, journalled=False)
+def report_fold(report: Calibration | Drift, mark: RewardMark) -> Fold:
+    """The fold of what confidences came to, or of what changed."""
+    own = fingerprint(report.name, str(report.state_version), mark.text, *report.settings)
+    return Fold(report.name, report, report.begun_again, own, journalled=False)

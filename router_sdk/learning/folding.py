@@ -13,20 +13,23 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from router_sdk.errors import FAULTS, RouterClosedError, RouterError
+from router_sdk.errors import FAULTS, RouterClosedError, RouterError, let_end
 from router_sdk.learning.fold import Fold, apply_all
-from router_sdk.learning.mending import BeyondMendingError, CannotForgetError, mending
+from router_sdk.learning.mending import BeyondMendingError, CannotForgetError, draft_folder, mending
+from router_sdk.learning.restoring import restore, unheeded, wanted
 from router_sdk.records.record import blame
 from router_sdk.rewards import RewardMark, reward_name
-from router_sdk.store.events import Refusal, refused_decisions, write_refusals
+from router_sdk.store.events import LearningEvent, Refusal, write_refusals
+from router_sdk.store.quarantine import Ranges, below
 from router_sdk.store.snapshots import fingerprint
 
 if TYPE_CHECKING:
     from router_sdk.store import Store
-    from router_sdk.store.events import LearningEvent
+    from router_sdk.store.tail import Batch, LogTail
 
 _NOBODY = 2**62
 """Position of the last one where there is none."""
+_LONGEST_PAUSE_S = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -48,8 +51,11 @@ class Folding:
     def __init__(self, store: Store, folds: Sequence[Fold], mark: RewardMark, *, enabled: bool) -> None:
         self._store, self._folds, self._mark, self._enabled = store, tuple(folds), mark, enabled
         self._refusals: list[Refusal] = []
+        self._again_at, self._pause_s = 0.0, 0.0
+        self._stuck: dict[str, str] = {}
         self.lock = threading.RLock()
         self.tail = store.tail(mark.reward)
+        self._views: dict[Ranges, LogTail] = {}
 
     @property
     def cursor(self) -> int:
@@ -64,10 +70,6 @@ class Folding:
     def __getitem__(self, name: str) -> Fold:
         return next(fold for fold in self._folds if fold.name == name)
 
-    def fingerprints(self) -> set[str]:
-        """Of the folds that still learn, under which their states are saved."""
-        return {fold.fingerprint for fold in self._folds if fold.aside is None}
-
     def saved_cursors(self) -> dict[str, int]:
         """Position up to which each fold's state is in a snapshot; one that was set aside holds nobody up."""
         return {fold.name: fold.saved for fold in self._folds if fold.aside is None}
@@ -80,6 +82,7 @@ class Folding:
             "broken": [fold.name for fold in self._folds if fold.aside is not None],
             "faults": {fold.name: fold.aside for fold in self._folds if fold.aside is not None},
             "refused": {fold.name: len(fold.refused) for fold in self._folds if fold.refused},
+            "unheeded": self._stuck | {fold.name: why for fold in self._folds if (why := unheeded(self._store, fold))},
         }
 
     def to_head(
@@ -96,45 +99,129 @@ class Folding:
         events: list[LearningEvent] = []
         with self.lock:
             head = self.tail.head()
-        while (cursor := self.cursor) < head:
+        while behind := self._behind(head):
             started = time.monotonic()
-            with self.lock:
-                batch = self.tail.read(cursor, head, most)
-                events += apply_all(self._folds, batch, kind)
-            for fold in self._folds:
-                if fold.torn:
-                    self._mend(fold, batch.upto)
-            if len(batch.columns) or batch.fresh_agents:
+            changed = False
+            for folds in behind:
+                batch, told = self._advance(folds, head, most, kind)
+                events += told
+                changed |= len(batch.columns) > 0 or bool(batch.fresh_agents)
+            if changed:
                 moved()
-            if batch.upto < head:
-                rest(rest_s(time.monotonic() - started, head - batch.upto))
+            if (backlog := head - self.cursor) > 0:
+                rest(rest_s(time.monotonic() - started, backlog))
         return events
+
+    def _behind(self, head: int) -> list[list[Fold]]:
+        """The folds that have still to learn something up to there; together those that leave the same out."""
+        groups: dict[Ranges, list[Fold]] = {}
+        for fold in self._folds:
+            if fold.aside is None and fold.cursor < head:
+                groups.setdefault(fold.left_out, []).append(fold)
+        return list(groups.values())
+
+    def _advance(self, folds: Sequence[Fold], head: int, most: int, kind: str) -> tuple[Batch, list[LearningEvent]]:
+        """Move folds that leave the same out on by one batch, and mend those that it hurt."""
+        with self.lock:
+            batch = self.view(folds[0].left_out).read(min(fold.cursor for fold in folds), head, most)
+            events = apply_all(folds, batch, kind)
+        for fold in folds:
+            if fold.torn:
+                self._mend(fold, batch.upto)
+        return batch, events
+
+    def view(self, left_out: Ranges) -> LogTail:
+        """The log without what is left out."""
+        if not left_out:
+            return self.tail
+        if left_out not in self._views:
+            self._views[left_out] = self._store.tail(self._mark.reward, left_out)
+        return self._views[left_out]
 
     def restore_all(self) -> None:
         """Load each fold's snapshot."""
         for fold in self._folds:
-            self.restore(fold)
+            restore(self._store, fold)
 
-    def restore(self, fold: Fold) -> None:
-        """Load a fold's newest snapshot, if that is newer than where it stands."""
-        found = self._store.snapshots.restore(fold.name, fold.fingerprint, fold.state.load, fold.cursor)
-        if found:
-            fold.cursor = fold.saved = found
-        fold.refused, fold.learnt = self._store.reader.query(
-            lambda connection: refused_decisions(connection, fold.fingerprint, fold.cursor)
-        )
+    # -- quarantines
+
+    def heed(self, moved: Callable[[], None], rest: Callable[[float], None]) -> list[LearningEvent]:
+        """See to it that what is quarantined by now teaches nothing, and what was lifted counts again.
+
+        A fold that is beyond where that begins goes back: a second one begins at the newest snapshot that is still
+        right, learns the log again aside, and takes its place in one step. Where that fails, it is tried again after a
+        pause that grows to a minute, and the fold goes on as it is.
+
+        Args:
+            moved: Called where anything changed.
+            rest: Called between two batches with how long the one took, in seconds.
+        """
+        events: list[LearningEvent] = []
+        due = time.monotonic() >= self._again_at
+        for fold in self._folds:
+            left_out = wanted(self._store, fold)
+            if fold.aside is not None or below(left_out, fold.cursor) == below(fold.left_out, fold.cursor):
+                fold.left_out = left_out
+                self._stuck.pop(fold.name, None)
+            elif due:
+                events += self._go_back(fold, rest)
+                moved()
+        with self.lock:
+            for left_out in self._views.keys() - {fold.left_out for fold in self._folds}:
+                self._views.pop(left_out).close()
+        return events
+
+    def _go_back(self, fold: Fold, rest: Callable[[float], None]) -> list[LearningEvent]:
+        started = time.monotonic()
+        try:
+            beside = fold.beside()
+            try:
+                restore(self._store, beside)
+                events = self._catch_up(beside, fold.cursor, rest)
+                if beside.aside is not None:
+                    raise BeyondMendingError(beside.aside)
+                with draft_folder(self._store) as folder:
+                    beside.state.save(folder)
+                    with self.lock:
+                        fold.take_over(beside, folder)
+            finally:
+                beside.state.close()
+        except RouterClosedError:
+            raise
+        except FAULTS as fault:
+            let_end(fault)
+            self._pause_s = min(_LONGEST_PAUSE_S, max(1.0, 2.0 * self._pause_s))
+            self._again_at = time.monotonic() + self._pause_s
+            self._stuck[fold.name] = f"it cannot go back, and is what it was: {blame(fault)}"
+            _log.exception("%s goes on with what is quarantined, or without what was lifted", fold.name)
+            return []
+        self._pause_s = 0.0
+        self._stuck.pop(fold.name, None)
+        samples = sum(event.samples for event in events)
+        took_ms = (time.monotonic() - started) * 1_000
+        told = (samples, fold.cursor, took_ms, samples)
+        _log.warning("%s went back to %d, and learnt %d examples again", fold.name, fold.saved, samples)
+        back = LearningEvent(fold.name, "quarantine", *told, error=fold.unheeded, model_version=fold.model_version)
+        return [back] if fold.journalled else []
+
+    def _catch_up(
+        self, fold: Fold, head: int, rest: Callable[[float], None] = lambda seconds: None
+    ) -> list[LearningEvent]:
+        """Have a fold that does not serve yet learn the log up to a position."""
+        events: list[LearningEvent] = []
+        while self._enabled and fold.cursor < head and fold.aside is None:
+            started = time.monotonic()
+            _, told = self._advance([fold], head, BATCH, "replay")
+            events += told
+            if fold.cursor < head:
+                rest(time.monotonic() - started)  # half of the time: what serves meanwhile is not what shall
+        return events
 
     def replace(self, fold: Fold, swap: Callable[[], None]) -> list[LearningEvent]:
         """Have a new fold learn what the one of its name knows, then put it there and ``swap`` in one step."""
-        replaced, events = self[fold.name], []
+        replaced = self[fold.name]
         self._save(replaced)  # a rollback starts from there
-        head = replaced.cursor
-        while self._enabled and fold.cursor < head and fold.aside is None:
-            with self.lock:
-                batch = self.tail.read(fold.cursor, head, BATCH)
-                events += apply_all([fold], batch, "replay")
-            if fold.torn:
-                self._mend(fold, batch.upto)
+        events = self._catch_up(fold, replaced.cursor)
         with self.lock:
             swap()  # where it raises, everything is as it was
             self._folds = tuple(fold if old is replaced else old for old in self._folds)
@@ -180,7 +267,7 @@ class Folding:
             self._tell()
             try:
                 with self.lock:
-                    self._store.snapshots.save(fold.name, fold.fingerprint, fold.cursor, fold.state.save)
+                    self._store.snapshots.save(fold.name, fold.mark(fold.cursor), fold.cursor, fold.state.save)
             except (RouterError, OSError, MemoryError, sqlite3.Error):  # the store's trouble
                 raise
             except FAULTS as fault:
@@ -219,7 +306,7 @@ class Folding:
             try:
                 while work.cursor < upto:
                     with self.lock:
-                        work.take(self.tail.read(work.cursor, upto, BATCH))
+                        work.take(self.view(fold.left_out).read(work.cursor, upto, BATCH))
             except BeyondMendingError:
                 with self.lock:
                     self._refusals += work.hand_over()
@@ -234,8 +321,10 @@ class Folding:
             self._refusals = []
 
     def close(self) -> None:
-        """Close the view of the log."""
-        self.tail.close()
+        """Close the views of the log."""
+        for view in (self.tail, *self._views.values()):
+            view.close()
+        self._views = {}
 
     def reopen(self) -> None:
         """Open a new view, after ``close``."""

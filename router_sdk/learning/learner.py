@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from router_sdk.errors import FAULTS, RouterClosedError
+from router_sdk.errors import FAULTS, RouterClosedError, RouterError
 from router_sdk.learning.folding import BATCH, PAUSE_S, POLL_S, REPLAY_BATCH, SWEEP_S, Every, Folding
 from router_sdk.store.events import LearningEvent, merged, sweep_pending, write_learning_events
 from router_sdk.store.transaction import HEAD
@@ -214,6 +214,7 @@ class Learner:
                     self._update()
                     self._rest(PAUSE_S)
                 if poll.due():
+                    self._heed()
                     self._write_journal()
                     self._on_poll()
                 if snapshot.due():
@@ -256,12 +257,29 @@ class Learner:
     def _update(self) -> None:
         """Learn everything up to the head of the log."""
         self._waiting_since = None
+        self._heed()
         if not self._enabled:
             return
         before = self._performance.score()
         events = self.folding.to_head("learn", BATCH, self._after_update, self._rest)
         after = self._performance.score()
         self._journal += [replace(event, before=before, after=after) for event in merged(events)]
+
+    def _heed(self) -> None:
+        """Leave out what is quarantined by now; what would take too long at the end is left to the next start."""
+        if self._closed:
+            return
+
+        def rest(seconds: float) -> None:
+            if self._closed:
+                raise RouterClosedError
+            self._rest(seconds)
+
+        events = self.folding.heed(self._after_update, rest)
+        if events and self._enabled:
+            self._journal += events
+            with suppress(RouterError, OSError):  # it is said, and tried again
+                self.folding.save()  # so that nobody has to go back again
 
     def _write_journal(self) -> None:
         """Write the learning events, many at once: each transaction holds up those who record."""

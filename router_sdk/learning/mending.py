@@ -159,17 +159,24 @@ def mending(store: Store, fold: Fold, *, anew: bool) -> Iterator[Mending]:
     Raises:
         BeyondMendingError: if there can be no second state like it.
     """
-    beside = None if store.read_only else private_folder(store.folder / "snapshots")  # ``forget`` looks there
-    folder = Path(tempfile.mkdtemp(prefix=DRAFT, dir=beside))
-    try:
+    with draft_folder(store) as folder:
         try:
             state = fold.begin()
         except FAULTS as fault:
             raise BeyondMendingError(f"no second one like it can be made: {blame(fault)}") from fault
         try:
-            found = 0 if anew else store.snapshots.restore(fold.name, fold.fingerprint, state.load, fold.start)
+            found = 0 if anew else store.snapshots.restore(fold.name, fold.mark, state.load, fold.start)
             yield Mending(fold, state, folder, found or fold.start, anew=anew)
         finally:
             state.close()
+
+
+@contextmanager
+def draft_folder(store: Store) -> Iterator[Path]:
+    """For what is saved on the way from one state to another: ``forget`` looks there, should this process be killed."""
+    beside = None if store.read_only else private_folder(store.folder / "snapshots")
+    folder = Path(tempfile.mkdtemp(prefix=DRAFT, dir=beside))
+    try:
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -7,6 +7,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import sqrt
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 PERFORMANCE = "performance"
 """Name of its fold; no strategy may have it."""
 _PRIOR_MASS = 2.0
+_LEAST_SPREAD = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,15 +192,37 @@ class Performance:
             newest = list(self._rewards.values())[-WINDOW:]
         return sum(newest) / len(newest) if newest else None
 
+    def earned(self) -> dict[str, float]:
+        """Mean reward of each agent over all its executions of which one is known."""
+        totals: dict[str, tuple[float, int]] = {}
+        with self.lock:
+            for (name, _), cell in self._cells.items():
+                total, count = totals.get(name, (0.0, 0))
+                totals[name] = total + cell.sums[0], count + cell.counts[0]
+        return {name: total / count for name, (total, count) in totals.items() if name and count}
+
+    def improvement(self) -> tuple[float | None, float]:
+        """Mean reward of the last 100 outcomes against the 100 before, less 1; and the difference in standard errors.
+
+        None where there are no earlier ones; the second is Welch's statistic (1947), and 0 where nothing differs.
+        """
+        with self.lock:
+            rewards = list(self._rewards.values())
+        newest, before = rewards[-WINDOW:], rewards[:-WINDOW][-WINDOW:]
+        if not before:
+            return None, 0.0
+        score, earlier = sum(newest) / len(newest), sum(before) / len(before)
+        spread = sum((reward - score) ** 2 for reward in newest) / len(newest) ** 2
+        spread += sum((reward - earlier) ** 2 for reward in before) / len(before) ** 2
+        rate = (score - earlier) / earlier if earlier else None
+        return rate, (score - earlier) / sqrt(max(spread, _LEAST_SPREAD))
+
     def statistics(self) -> dict[str, Any]:
         """Totals over all agents, see ``Router.statistics``."""
         with self.lock:
             total, with_feedback, positive, with_quality, quality = self._judged
-            labels, rewards = dict(self._labels), list(self._rewards.values())
+            labels, score, (rate, _) = dict(self._labels), self.score(), self.improvement()
             silent = int(total) - self._usable
-        newest, before = rewards[-WINDOW:], rewards[:-WINDOW][-WINDOW:]
-        score = sum(newest) / len(newest) if newest else None
-        earlier = sum(before) / len(before) if before else None
         return {
             "total_examples": int(total),
             "label_distribution": {name: count for name, count in labels.items() if name and count},
@@ -207,7 +231,7 @@ class Performance:
             "avg_quality_score": quality / with_quality if with_quality else None,
             "positive_feedback_rate": positive / with_feedback if with_feedback else None,
             "current_model_score": score,
-            "improvement_rate": (score - earlier) / earlier if score is not None and earlier else None,
+            "improvement_rate": rate,
             "samples_processed": self._processed,
             "taught_nothing": silent,
         }

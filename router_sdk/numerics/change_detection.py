@@ -16,10 +16,9 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from math import isfinite, log, sqrt
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    pass
+DetectorKind = Literal["cusum", "adwin"]
 
 ALLOWANCE = 0.4
 """Shift, in standard deviations, that is put down to an imperfect posterior."""
@@ -33,6 +32,22 @@ LOWEST, HIGHEST = 0.05, 0.98
 """Chances of success are taken to lie between these."""
 FALL = 0.5
 """What a changed agent's chances are taken to have fallen to, as a share."""
+
+
+class Detector(Protocol):
+    """Watches one agent's residuals.
+
+    Attributes:
+        alarms: Changes found so far.
+    """
+
+    alarms: int
+
+    def update(self, residual: float, threshold: float) -> bool:
+        """Take one outcome in; True where the agent is no longer what it was."""
+
+    def state(self) -> list[Any]:
+        """What ``restored_detector`` reads."""
 
 
 def bernoulli_residual(reward: float, expected: float) -> float:
@@ -210,3 +225,26 @@ class AdwinDetector:
 def _scaled(residual: float) -> float:
     """A residual in standard deviations to where ADWIN expects most of its values, [0, 1]."""
     return 0.5 + residual / 2.0
+
+
+def new_detector(kind: DetectorKind, delta: float) -> Detector:
+    """A detector of residuals that has seen nothing; CUSUM where ``river`` is not installed.
+
+    Args:
+        kind: Which.
+        delta: Chance of a false alarm that ADWIN puts up with.
+    """
+    return AdwinDetector(delta) if kind == "adwin" and river_installed() else ResidualCusum()
+
+
+def restored_detector(kind: DetectorKind, delta: float, state: list[Any]) -> Detector:
+    """Read back what a detector's ``state`` gave; one of another kind starts afresh.
+
+    Raises:
+        ValueError: if a number is out of range.
+        TypeError: if the state is no such list.
+    """
+    if kind == "adwin":
+        kept = len(state) == 2 and river_installed()
+        return AdwinDetector.restored(delta, state) if kept else new_detector(kind, delta)
+    return ResidualCusum() if len(state) == 2 else ResidualCusum.restored(state)

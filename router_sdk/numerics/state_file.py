@@ -18,7 +18,7 @@ from router_sdk.errors import CorruptArtifactError
 from router_sdk.private_files import parse_object, private_folder, read_object, write_private
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import DTypeLike, NDArray
 
@@ -193,21 +193,34 @@ def read_tensor(path: Path, name: str) -> NDArray[np.float32] | None:
     Raises:
         CorruptArtifactError: if the file is not valid.
     """
+    return next((tensor.astype(np.float32) for _, tensor in float_tensors(path, only=name)), None)
+
+
+def float_tensors(path: Path, *, only: str | None = None) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The tensors of a safetensors file that hold floating-point numbers, one at a time.
+
+    Args:
+        path: The file.
+        only: Name of the one that is wanted, which must then hold such numbers.
+
+    Raises:
+        CorruptArtifactError: if the file is not valid.
+    """
+    name = path.name
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             behind = 8 + length
             layout = read_layout(file.read(min(length, _LONGEST_HEADER)), path.stat().st_size - behind)
-            if name not in layout:
-                return None
-            found = layout[name]
-            file.seek(behind + found.start)
-            stored = np.frombuffer(file.read(found.end - found.start), _FLOATS[found.kind]).reshape(found.shape)
+            for name, found in layout.items():
+                if name != only if only is not None else found.kind not in _FLOATS:
+                    continue
+                file.seek(behind + found.start)
+                content = file.read(found.end - found.start)
+                stored = np.frombuffer(content, _FLOATS[found.kind]).reshape(found.shape)
+                yield name, (stored.astype(np.uint32) << 16).view(np.float32) if found.kind == "BF16" else stored
     except (OSError, ValueError, KeyError) as error:
-        raise CorruptArtifactError(f"{path.name}: {name} cannot be read ({error})") from error
-    if found.kind == "BF16":
-        stored = (stored.astype(np.uint32) << 16).view(np.float32)
-    return stored.astype(np.float32)
+        raise CorruptArtifactError(f"{path.name}: {only or name} cannot be read ({error})") from error
 
 
 def _stored(name: str, entry: Any, room: int) -> Stored:

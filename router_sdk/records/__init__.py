@@ -1,10 +1,11 @@
 """The records that cross the SDK's boundary, one file each."""
 
 from router_sdk.records.agent import Agent, AgentLike, AgentSet, agents_of
+from router_sdk.records.alert import Alert
 from router_sdk.records.columns import ExampleColumns
 from router_sdk.records.decision import Decision, Skipped
 from router_sdk.records.distribution import Distribution, Evidence
-from router_sdk.records.example import Context, Example, Forecast, TrainingData
+from router_sdk.records.example import Context, Example, FixedExampleContext, Forecast, TrainingData
 from router_sdk.records.fields import MAX_TEXT_CHARS, FeatureValue, Name, PrivacyMode
 from router_sdk.records.outcome import Outcome, OutcomeLike, Signals
 from router_sdk.records.record import Record
@@ -17,6 +18,7 @@ __all__ = [
     "Agent",
     "AgentLike",
     "AgentSet",
+    "Alert",
     "Context",
     "Decision",
     "Distribution",
@@ -24,6 +26,7 @@ __all__ = [
     "Example",
     "ExampleColumns",
     "FeatureValue",
+    "FixedExampleContext",
     "Forecast",
     "ModelVersion",
     "Name",

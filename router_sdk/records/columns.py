@@ -91,7 +91,8 @@ class ExampleColumns:
             return self._peek([self.decision_seq[place] for place in places])
         return [(example.task, example.vectors) for example in (self.examples[place] for place in places)]
 
-    def forecasts(self) -> list[Forecast | None]:
+    @cached_property
+    def forecasts(self) -> Sequence[Forecast | None]:
         """``Example.forecast`` of each."""
         if self._foretold is None:
             return [example.forecast for example in self.examples]

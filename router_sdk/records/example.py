@@ -57,6 +57,42 @@ class Context(Protocol):
         """What was given for the favourite's reward; None where another agent than the favourite was chosen."""
 
 
+@dataclass(slots=True, frozen=True)
+class FixedExampleContext:
+    """What was known when one decision was made, given instead of loaded."""
+
+    fixed_task: Task
+    fixed_vectors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    fixed_eligible: tuple[str, ...] = ()
+    fixed_probabilities: Mapping[str, float] = field(default_factory=dict)
+    fixed_forecast: Forecast | None = None
+
+    def task(self, decision_seq: int) -> Task:
+        """The routed task."""
+        return self.fixed_task
+
+    def hashes(self, decision_seq: int) -> tuple[str | None, str | None]:
+        """Its text, and all of it that makes it a task, as they are."""
+        task = self.fixed_task
+        return task.text or None, f"{task.text} {dict(task.features)} {task.task_type}"
+
+    def vectors(self, decision_seq: int) -> Mapping[str, NDArray[Any]]:
+        """Logged embeddings by encoder tag."""
+        return self.fixed_vectors
+
+    def eligible(self, decision_seq: int) -> tuple[str, ...]:
+        """Names of the agents that were eligible."""
+        return self.fixed_eligible
+
+    def probabilities(self, decision_seq: int) -> Mapping[str, float]:
+        """The logged distribution."""
+        return self.fixed_probabilities
+
+    def forecast(self, decision_seq: int) -> Forecast | None:
+        """What was given for the favourite's reward."""
+        return self.fixed_forecast
+
+
 @dataclass(slots=True)
 class Example:
     """One revision of one decision's joined outcome.

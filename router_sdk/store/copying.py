@@ -374,6 +374,20 @@ def copy_pretraining(writer: LogWriter, source: Path) -> None:
         _write(writer, rows[start : start + _PIECE])
 
 
+def note_taught(writer: LogWriter, taught: Sequence[tuple[str, str | None, str | None, str | None]]) -> None:
+    """Log what versions learn of a file that is read beside the log, but not what was forgotten or is noted already.
+
+    Args:
+        writer: The log.
+        taught: Id, session, text's hash and tenant of each example.
+    """
+    known = "SELECT 1 FROM forgotten_decisions WHERE decision_id = ?1"
+    query = f"INSERT OR IGNORE INTO pretraining SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS ({known})"
+    for start in range(0, len(taught), _PIECE):
+        rows = taught[start : start + _PIECE]
+        writer.transact(lambda connection, seq, rows=rows: connection.executemany(query, rows) and None)  # type: ignore[misc]
+
+
 def _write(writer: LogWriter, rows: Sequence[tuple[Any, ...]]) -> None:
     def work(connection: sqlite3.Connection, seq: int) -> None:
         connection.executemany("INSERT OR REPLACE INTO pretraining VALUES (?, ?, ?, ?)", rows)

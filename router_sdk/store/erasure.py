@@ -128,6 +128,12 @@ def _says_other(body: str | None, tenant: str | None) -> bool:
     return isinstance(row, dict) and "tenant" in row and row["tenant"] != tenant
 
 
+def forgotten_among(connection: sqlite3.Connection, decision_ids: Iterable[str]) -> set[str]:
+    """Those of some decisions, whether they stand in the log or not, that were forgotten."""
+    query = "SELECT decision_id FROM forgotten_decisions WHERE decision_id IN (SELECT value FROM json_each(?))"
+    return {found for (found,) in connection.execute(query, (json.dumps(list(decision_ids)),))}
+
+
 def add_to_erasure(writer: LogWriter, intent: int, erasure: Erasure, decision_ids: Iterable[str]) -> Erasure:
     """Decisions of the session that were found elsewhere, such as in an archive: they are forgotten, too."""
     more = [decision_id for decision_id in decision_ids if decision_id not in erasure.decisions]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 DeadLetter = tuple[str, str | None, str, str | None]
 """(kind, decision_id, reason, body)"""
+_MINUTES = 10
+"""Over which updates are counted for how many there are in a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,8 @@ class LearningEvent:
 
     Attributes:
         strategy: Who learnt.
-        type: ``"learn"`` for an online update, ``"replay"`` at start, ``"fit"`` for an attempt at a new version.
+        type: ``"learn"`` for an online update, ``"replay"`` at start, ``"fit"`` for an attempt at a new version,
+            ``"import"`` for one that was brought from elsewhere.
         samples: Examples in it.
         cursor: Position in the log afterwards.
         duration_ms: How long it took.
@@ -109,11 +112,13 @@ def write_learning_events(writer: LogWriter, events: list[LearningEvent]) -> Non
     writer.transact(work)
 
 
-def learning_totals(connection: sqlite3.Connection) -> dict[str, float]:
+def learning_totals(connection: sqlite3.Connection) -> dict[str, float | None]:
     """Sums over all updates, and apart from them over all fits, that any process made on this log."""
-    total, failed, duration = connection.execute(
-        """SELECT count(*), ifnull(sum(status = 'failed'), 0), ifnull(avg(duration_ms), 0)
-           FROM learning_events WHERE type = 'learn'"""
+    total, failed, duration, lately, gained = connection.execute(
+        """SELECT count(*), ifnull(sum(status = 'failed'), 0), ifnull(avg(duration_ms), 0), ifnull(sum(at > ?), 0),
+                  sum(improvement) / sum(CASE WHEN improvement IS NOT NULL THEN samples END)
+           FROM learning_events WHERE type = 'learn'""",
+        (time.time() - 60.0 * _MINUTES,),
     ).fetchone()
     fits, encoders, refused, broken, took = connection.execute(
         """SELECT ifnull(sum(status = 'succeeded'), 0), ifnull(sum(status = 'succeeded' AND fine_tuned), 0),
@@ -124,13 +129,110 @@ def learning_totals(connection: sqlite3.Connection) -> dict[str, float]:
         "total_updates": total,
         "successful_updates": total - failed,
         "failed_updates": failed,
+        "update_success_rate": (total - failed) / total if total else None,
+        "updates_per_minute": lately / _MINUTES,
         "avg_update_time_ms": duration,
+        "learning_efficiency": None if gained is None else 100.0 * gained,
         "retrain_count": fits,
         "encoder_retrain_count": encoders,
         "refused_fits": refused,
         "failed_fits": broken,
         "avg_fit_time_ms": took,
     }
+
+
+class UpdateHealth(NamedTuple):
+    """The newest updates: how many, the share of them that failed, and how long one took on average."""
+
+    updates: int
+    failed: float
+    mean_ms: float
+
+
+def update_health(connection: sqlite3.Connection) -> UpdateHealth:
+    """How the newest 1,000 updates went that any process made on this log."""
+    count, failed, mean_ms = connection.execute(
+        """SELECT count(*), ifnull(avg(status = 'failed'), 0), ifnull(avg(duration_ms), 0)
+           FROM (SELECT status, duration_ms FROM learning_events WHERE type = 'learn' ORDER BY id DESC LIMIT ?)""",
+        (RECENT,),
+    ).fetchone()
+    return UpdateHealth(count, failed, mean_ms)
+
+
+# -- fits
+
+
+class LastFit(NamedTuple):
+    """The newest attempt to fit.
+
+    Attributes:
+        number: Its id among the learning events; 0 if there was none.
+        cursor: Position in the log that it reached.
+        at: When it ended, in seconds since the epoch; None if there was none.
+    """
+
+    number: int
+    cursor: int
+    at: float | None
+
+
+def last_fit(connection: sqlite3.Connection, strategy: str, after: int = 0) -> tuple[LastFit, int]:
+    """A strategy's newest attempt among the learning events after one, and the newest event of all."""
+    (newest,) = connection.execute("SELECT ifnull(max(id), 0) FROM learning_events").fetchone()
+    query = """SELECT id, cursor, at FROM learning_events WHERE id > ? AND strategy = ? AND type = 'fit'
+               ORDER BY id DESC LIMIT 1"""
+    row = connection.execute(query, (after, strategy)).fetchone()
+    return (LastFit(*row) if row else LastFit(0, 0, None)), newest
+
+
+class Fresh(NamedTuple):
+    """Decisions of which something was heard after a position in the log.
+
+    Attributes:
+        cursor: That position.
+        upto: Up to where they are counted.
+        heard: How many.
+        good: How many of them with a quality of at least what was asked for; all, where nothing was.
+    """
+
+    cursor: int
+    upto: int
+    heard: int
+    good: int
+
+
+def fresh_examples(connection: sqlite3.Connection, known: Fresh, most: int, min_quality: float | None = None) -> Fresh:
+    """Go on counting, over at most so many outcomes; each decision counts once."""
+    query = """
+        SELECT ifnull(max(seq), :upto), ifnull(sum(first), 0), ifnull(sum(first_good), 0) FROM (
+            SELECT seq, NOT EXISTS (SELECT 1 FROM outcomes p
+                WHERE p.decision_id = o.decision_id AND p.seq > :cursor AND p.seq < o.seq) AS first,
+            quality >= :least AND NOT EXISTS (SELECT 1 FROM outcomes p
+                WHERE p.decision_id = o.decision_id AND p.seq > :cursor AND p.seq < o.seq AND p.quality >= :least
+            ) AS first_good
+            FROM outcomes o WHERE seq > :upto ORDER BY seq LIMIT :most)"""
+    given = {"cursor": known.cursor, "upto": known.upto, "least": min_quality, "most": most}
+    upto, heard, good = connection.execute(query, given).fetchone()
+    return Fresh(known.cursor, upto, known.heard + heard, known.good + (heard if min_quality is None else good))
+
+
+def why_begun(connection: sqlite3.Connection, strategy: str) -> dict[int, str]:
+    """Why the fit of each of a strategy's versions was begun, as far as the log says."""
+    query = """SELECT model_version, reason FROM learning_events
+               WHERE strategy = ? AND type = 'fit' AND model_version IS NOT NULL AND reason IS NOT NULL"""
+    return dict(connection.execute(query, (strategy,)).fetchall())
+
+
+def fit_events(connection: sqlite3.Connection, strategy: str, after: int = 0, limit: int = -1) -> list[dict[str, Any]]:
+    """A strategy's attempts to fit among the learning events after one, newest first, each with its ``id``."""
+    query = f"""SELECT id, {", ".join(_EVENTS)} FROM learning_events
+                WHERE id > ? AND strategy = ? AND type = 'fit' ORDER BY id DESC LIMIT ?"""
+    return [
+        dict(zip(("id", *_EVENTS), row, strict=True)) for row in connection.execute(query, (after, strategy, limit))
+    ]
+
+
+# -- refusals
 
 
 class Refusal(NamedTuple):

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from router_sdk.errors import ChampionMovedError
 from router_sdk.records import ModelVersion
 from router_sdk.store.coordination import add_intent, finish_intent
+from router_sdk.store.datasets import add_dataset, dataset_counts, give_up_datasets
+from router_sdk.store.events import why_begun
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from router_sdk.store.datasets import DatasetRow
     from router_sdk.store.group_commit import LogWriter
 
 CHAMPION = "champion"
@@ -74,8 +77,9 @@ def add_version(
     data_hash: str,
     unless_forgotten_after: int,
     promote_after: int | None = None,
+    dataset: DatasetRow | None = None,
 ) -> tuple[ModelVersion, int | None] | None:
-    """Register a fitted version under the strategy's next number, with the fields of ``ModelVersion``.
+    """Register a fitted version under the strategy's next number, with the fields of ``ModelVersion`` and its data set.
 
     It is not, where a session was forgotten after the position ``unless_forgotten_after``: it may remember it.
     Where it shall serve, ``promote_after`` is the history's token that it was judged against. The intent is logged with
@@ -98,6 +102,8 @@ def add_version(
                 *(json.dumps(dict(settings)), json.dumps(dict(metrics)), int(fine_tuned), data_hash, None),
             ),
         )
+        if dataset is not None:
+            add_dataset(connection, strategy, number, at, dataset)
         if promote_after is None:
             return number, None
         wanted = {"strategy": strategy, "version": number, "after": promote_after, "reason": reason}
@@ -122,6 +128,7 @@ def add_version(
         metrics=metrics,
         fine_tuned=fine_tuned,
         data_hash=data_hash,
+        dataset=None if dataset is None else dataset.counts,
     )
     return version, intent
 
@@ -134,23 +141,32 @@ def forgotten_after(connection: sqlite3.Connection, position: int) -> dict[int, 
 
 def versions(connection: sqlite3.Connection, strategy: str) -> list[ModelVersion]:
     """A strategy's versions, oldest first."""
-    serving, set_aside = champion(connection, strategy), quarantined(connection, strategy)
+    history, set_aside = champions(connection, strategy), quarantined(connection, strategy)
+    serving, served = history[0] if history else NEVER, {one.version for one in history}
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM model_versions WHERE strategy = ? ORDER BY version", (strategy,)
     ).fetchall()
+    counts = dataset_counts(connection, strategy)
+    begun = why_begun(connection, strategy)
     found = []
     for row in rows:
         fields = dict(zip(_COLUMNS.split(", "), row, strict=True))
+        fields["dataset"] = counts.get(fields["version"])
         for name in ("passed", "fine_tuned"):
             fields[name] = bool(fields[name])
         for name in ("settings", "metrics"):
             fields[name] = json.loads(fields[name])
         aliases: tuple[str, ...] = ()
+        status = "deprecated" if fields["version"] in served else "candidate"
+        if fields["pruned_at"] is not None:
+            status = "archived"
         if fields["version"] == serving.version:
+            status = "active"
             aliases = (CHAMPION, PINNED) if serving.pinned else (CHAMPION,)
         elif fields["version"] in set_aside:
             aliases = (QUARANTINED,)
-        found.append(ModelVersion(**fields, aliases=aliases))
+        begun_for = begun.get(fields["version"])
+        found.append(ModelVersion(**fields, status=status, aliases=aliases, trigger=begun_for))
     return found
 
 
@@ -237,6 +253,22 @@ def before(history: list[Champion], number: int | None) -> int | None:
     return served[served.index(number, 1) - 1]
 
 
+def safety_totals(connection: sqlite3.Connection) -> dict[str, float | None]:
+    """How often candidates passed the gate, and versions were rolled back, over all strategies."""
+    candidates, passed = connection.execute("SELECT count(*), ifnull(sum(passed), 0) FROM model_versions").fetchone()
+    moves, rollbacks, by_itself = connection.execute(
+        """SELECT count(*), ifnull(sum(reason LIKE ? || '%'), 0), ifnull(sum(reason LIKE ? || '%'), 0)
+           FROM alias_history WHERE alias = ?""",
+        (ROLLBACK, ROLLBACK_BY_ITSELF, CHAMPION),
+    ).fetchone()
+    return {
+        "canary_pass_rate": passed / candidates if candidates else None,
+        "rollbacks": rollbacks,
+        "rollback_frequency": rollbacks / (moves - rollbacks) if moves > rollbacks else None,
+        "violations": candidates - passed + by_itself,
+    }
+
+
 def alias_token(connection: sqlite3.Connection) -> int:
     """The history's newest token: it changes whenever another version serves."""
     token: int = connection.execute("SELECT ifnull(max(token), 0) FROM alias_history").fetchone()[0]
@@ -244,7 +276,7 @@ def alias_token(connection: sqlite3.Connection) -> int:
 
 
 def prune_versions(writer: LogWriter, strategy: str, keep: int, keep_s: float | None) -> list[str]:
-    """Give up old versions; their rows and reports stay.
+    """Give up old versions; their rows and reports stay, and what their data sets came to.
 
     What serves, what was ever rolled back to, and what a rollback would go to are kept whatever their age.
 
@@ -276,23 +308,31 @@ def prune_versions(writer: LogWriter, strategy: str, keep: int, keep_s: float | 
         ]
         query = "UPDATE model_versions SET pruned_at = ? WHERE strategy = ? AND version = ?"
         connection.executemany(query, [(now, strategy, number) for number, _ in old])
+        give_up_datasets(connection, strategy, [number for number, _ in old])
         return [folder for _, folder in old]
 
     return writer.transact(work)
 
 
-def fits_since(connection: sqlite3.Connection, strategy: str) -> tuple[int, float | None]:
-    """Position in the log that the newest attempt to fit reached, and when it was; (0, None) if there was none."""
-    query = "SELECT cursor, at FROM learning_events WHERE strategy = ? AND type = 'fit' ORDER BY id DESC LIMIT 1"
-    row = connection.execute(query, (strategy,)).fetchone()
-    return (row[0], row[1]) if row else (0, None)
+def rollbacks_in_a_row(history: Sequence[Champion]) -> int:
+    """Versions that were rolled back by themselves, one after the other, until now.
 
+    One that was followed by another without that has held, and what a person chose begins anew.
 
-def fresh_examples(connection: sqlite3.Connection, cursor: int, most: int) -> int:
-    """Decisions with an outcome after ``cursor``, counted up to ``most``."""
-    query = "SELECT count(*) FROM (SELECT DISTINCT decision_id FROM outcomes WHERE seq > ? LIMIT ?)"
-    count: int = connection.execute(query, (cursor, most)).fetchone()[0]
-    return count
+    Args:
+        history: Newest first.
+    """
+    found = promoted = 0
+    for entry in history:
+        if entry.reason.startswith(ROLLBACK_BY_ITSELF):
+            found, promoted = found + 1, 0
+        elif entry.pinned or entry.reason.endswith("by hand"):
+            break
+        else:
+            promoted += 1
+            if promoted == 2:
+                break
+    return found
 
 
 def move_version(writer: LogWriter, version: ModelVersion, folder: str) -> None:

@@ -94,10 +94,13 @@ def go_on_archiving(
             return False
         note_log_time(connection)
         size = _append(connection, target, int(told["bytes"]), seqs)
+        query = f"SELECT ifnull(max(seq), 0) FROM outcomes WHERE {_scope_of('outcomes')}"
+        (last,) = connection.execute(query, (json.dumps(seqs),)).fetchone()
         for table in reversed(_TABLES):
             connection.execute(f"DELETE FROM {table} WHERE {_scope_of(table)}", (json.dumps(seqs),))
-        highest = "SELECT max(ifnull((SELECT seq FROM positions WHERE name = 'archived'), 0), ?)"
-        connection.execute(f"INSERT OR REPLACE INTO positions VALUES ('archived', ({highest}))", (seq - 1,))
+        for name, position in (("archived", seq - 1), ("moved", max(last, seqs[-1]))):
+            highest = "SELECT max(ifnull((SELECT seq FROM positions WHERE name = ?1), 0), ?2)"
+            connection.execute(f"INSERT OR REPLACE INTO positions VALUES (?1, ({highest}))", (name, position))
         for _ in range(_PAGES):  # one by one: Python 3.11 ends a statement without columns after its first step
             connection.execute("PRAGMA incremental_vacuum(1)").fetchall()
         moved.update(after=seqs[-1], bytes=size, count=told["count"] + len(seqs))
@@ -107,6 +110,16 @@ def go_on_archiving(
     while writer.transact(piece) and rest():
         pass
     return (moved["count"], target) if moved["count"] else (0, None)
+
+
+def archived_upto(connection: sqlite3.Connection) -> int:
+    """Position of the newest row that is in an archive: whoever reads the log from there on misses nothing.
+
+    Earlier releases noted where the log ended when they archived.
+    """
+    query = "SELECT seq FROM positions WHERE name IN ('moved', 'archived') ORDER BY name = 'archived' LIMIT 1"
+    row = connection.execute(query).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def _scope_of(table: str) -> str:

@@ -11,13 +11,14 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from router_sdk.errors import NotAStoreError, SchemaVersionError
+from router_sdk.store.datasets import DATASETS
 
 if TYPE_CHECKING:
     import sqlite3
 
     from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 7
 """Number of the newest migration, kept in SQLite's ``user_version``: equal means that nothing is to be done."""
 
 APPLICATION_ID = 0x52534447
@@ -282,10 +283,15 @@ INSERT INTO meta VALUES ('store_secret', lower(hex(randomblob(32))))
 """An outcome's id is a name of its decision's tenant, so that no index can hold it unique. Of a pre-training that an
 earlier release noted nobody knows the tenant, which the empty name says."""
 
-_PROBATION = "ALTER TABLE alias_history ADD COLUMN seq INTEGER"
-"""Where in the log it was moved; nobody knows it of what an earlier release wrote."""
+_QUARANTINES = """
+CREATE TABLE quarantines (
+    seq INTEGER PRIMARY KEY, lifts INTEGER UNIQUE, strategy TEXT, reason TEXT NOT NULL, actor TEXT, at REAL NOT NULL,
+    from_seq INTEGER CHECK (from_seq >= 0), upto_seq INTEGER CHECK (upto_seq > from_seq AND upto_seq < seq),
+    CHECK ((lifts IS NULL) = (from_seq IS NOT NULL AND upto_seq IS NOT NULL))
+) STRICT
+"""
 
-EVENT_TABLES = ("decisions", "outcomes", "agents", "forgotten")
+EVENT_TABLES = ("decisions", "outcomes", "agents", "forgotten", "quarantines")
 """Tables whose ``seq`` is drawn from the one commit-ordered sequence."""
 
 
@@ -314,12 +320,19 @@ def migrations() -> Migrations:
 
     @named()
     def m0004_bounds_and_tenants(db: Database) -> None:
-        _execute(db, _BOUNDS, 4)
-        _execute(db, _TENANTS, 4)
+        _execute(db, f"{_BOUNDS};\n{_TENANTS}", 4)
 
     @named()
     def m0005_probation(db: Database) -> None:
-        _execute(db, _PROBATION, 5)
+        _execute(db, "ALTER TABLE alias_history ADD COLUMN seq INTEGER", 5)
+
+    @named()
+    def m0006_datasets(db: Database) -> None:
+        _execute(db, DATASETS, 6)
+
+    @named()
+    def m0007_quarantine(db: Database) -> None:
+        _execute(db, _QUARANTINES, 7)
 
     return named
 
@@ -347,7 +360,7 @@ def is_store(connection: sqlite3.Connection) -> bool:
 @cache
 def _table_names() -> frozenset[str]:
     """Tables of the newest schema."""
-    return frozenset(re.findall(r"CREATE TABLE (\w+)", _FIRST + _VERSIONS + _ORDER))
+    return frozenset(re.findall(r"CREATE TABLE (\w+)", _FIRST + _VERSIONS + _ORDER + DATASETS + _QUARANTINES))
 
 
 def missing_tables(connection: sqlite3.Connection) -> list[str]:

@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from router_sdk.store.group_commit import LogWriter
     from router_sdk.store.reader import LogReader
 
-_KEEP = 2
+_NEWEST, _MOST = 2, 8
+"""Of each strategy, how many of the newest snapshots are kept, and how many in all."""
 _log = logging.getLogger(__name__)
 
 
@@ -65,7 +66,10 @@ class Snapshot(NamedTuple):
 
 
 class Snapshots:
-    """Saves and finds snapshots; the newest two of each strategy are kept.
+    """Saves and finds snapshots.
+
+    Of each strategy the newest two are kept, and up to six older ones at growing distances: whoever has to go back in
+    the log finds one that is not much further back.
 
     Args:
         writer: Where the rows are written.
@@ -98,20 +102,37 @@ class Snapshots:
                 "INSERT INTO snapshots (strategy, cursor, fingerprint, folder, at) VALUES (?, ?, ?, ?, ?)",
                 (strategy, cursor, mark, name, time.time()),
             )
-            old = connection.execute(
-                "SELECT folder FROM snapshots WHERE strategy = ? ORDER BY id DESC LIMIT -1 OFFSET ?", (strategy, _KEEP)
-            ).fetchall()
-            connection.executemany("DELETE FROM snapshots WHERE folder = ?", old)
-            return [folder for (folder,) in old]
+            query = "SELECT folder, cursor FROM snapshots WHERE strategy = ? ORDER BY id DESC"
+            old = _dispensable(connection.execute(query, (strategy,)).fetchall())
+            connection.executemany("DELETE FROM snapshots WHERE folder = ?", [(folder,) for folder in old])
+            return old
 
         for old in self._writer.transact(work):
             remove(self._folder, old)
 
-    def restore(self, strategy: str, mark: str, load: Callable[[Path], None], after: int = 0) -> int:
-        """Load the newest usable snapshot beyond ``after`` and return its cursor; 0 means that there is none."""
-        query = """SELECT folder, cursor FROM snapshots WHERE strategy = ? AND fingerprint = ? AND cursor > ?
-                   ORDER BY cursor DESC, id DESC"""
-        rows = self._reader.query(lambda connection: connection.execute(query, (strategy, mark, after)).fetchall())
+    def restore(
+        self,
+        strategy: str,
+        mark: Callable[[int], str],
+        load: Callable[[Path], None],
+        after: int = 0,
+        *,
+        oldest: bool = False,
+    ) -> int:
+        """Load the newest usable snapshot beyond ``after`` and return its cursor; 0 means that there is none.
+
+        Args:
+            strategy: Whose.
+            mark: The fingerprint that one must have which stands at a position.
+            load: Reads the state from a folder.
+            after: Position beyond which it must stand.
+            oldest: Whether to load the oldest one instead.
+        """
+        query = (
+            "SELECT folder, cursor, fingerprint FROM snapshots WHERE strategy = ? AND cursor > ? ORDER BY cursor, id"
+        )
+        found = self._reader.query(lambda connection: connection.execute(query, (strategy, after)).fetchall())
+        rows = [(name, cursor) for name, cursor, held in (found if oldest else found[::-1]) if held == mark(cursor)]
         for name, cursor in rows:
             try:
                 folder = entry(self._folder, name)
@@ -169,6 +190,24 @@ class Snapshots:
         known = self._reader.query(lambda connection: {name for (name,) in connection.execute(query)})
         remove_strangers(self._folder, known, **age)
         return strangers(self._folder, known)
+
+
+def _dispensable(kept: Sequence[tuple[str, int]]) -> list[str]:
+    """Which snapshots to give up so that no more than so many are left.
+
+    The distances of those that stay, from the newest, grow as evenly as may be (by the same factor). The oldest stays.
+
+    Args:
+        kept: Folder and cursor of each, the one that was saved last first.
+    """
+    newest = max(cursor for _, cursor in kept)
+    ages = sorted((newest - cursor + 1, place, folder) for place, (folder, cursor) in enumerate(kept))
+    gone = []
+    while len(ages) > _MOST:
+        between = [nth for nth in range(1, len(ages) - 1) if ages[nth][1] >= _NEWEST]
+        closest = min(between, key=lambda nth: ages[nth + 1][0] / ages[nth - 1][0])
+        gone.append(ages.pop(closest)[2])
+    return gone
 
 
 # -- parts

@@ -22,6 +22,7 @@ from router_sdk.store.tail import LogTail
 if TYPE_CHECKING:
     from router_sdk.records import Outcome, PrivacyMode, Signals
     from router_sdk.rewards import RewardFunction
+    from router_sdk.store.quarantine import Ranges
 
 T = TypeVar("T")
 
@@ -152,9 +153,9 @@ class Store:
             letters = [(kind, decision_id, reason(words), None) for kind, decision_id, words, _ in letters]
         write_dead_letters(self.writer, letters, intent)
 
-    def tail(self, reward: RewardFunction) -> LogTail:
+    def tail(self, reward: RewardFunction, left_out: Ranges = ()) -> LogTail:
         """A view of the log with a connection of its own; close it with ``LogTail.close``."""
-        return LogTail(self._open(self.path), reward)
+        return LogTail(self._open(self.path), reward, left_out)
 
     def close(self) -> None:
         """Flush and close; a temporary store is deleted."""

@@ -20,6 +20,7 @@ from router_sdk.records.columns import cells_of
 from router_sdk.records.outcome import NOTHING, Joined, Part
 from router_sdk.rewards import OutcomeReward, RewardFunction, checked_reward
 from router_sdk.store.context import PayloadContext
+from router_sdk.store.quarantine import Ranges
 from router_sdk.store.transaction import HEAD
 
 SIGNAL_COLUMNS = (
@@ -90,7 +91,8 @@ ORDER BY seq LIMIT 1"""
 
 _COUNT = "SELECT count(*) FROM outcomes WHERE seq > ? AND seq <= ?"
 
-_EVERYTHING = 2**62
+EVERYTHING = 2**62
+"""A position that no log reaches."""
 _FEW = 64
 """Positions up to which each outcome is read whole: one query is cheaper than two."""
 _PIECE = 512
@@ -148,11 +150,11 @@ class LogTail:
     Args:
         connection: A reading connection of the caller's thread.
         reward: Turns joined outcomes into rewards.
+        left_out: Where outcomes are passed over, as if they had never been recorded.
     """
 
-    def __init__(self, connection: sqlite3.Connection, reward: RewardFunction) -> None:
-        self._connection = connection
-        self._reward = reward
+    def __init__(self, connection: sqlite3.Connection, reward: RewardFunction, left_out: Ranges = ()) -> None:
+        self._connection, self._reward, self._left_out = connection, reward, left_out
         self._threads: OrderedDict[str, _Thread] = OrderedDict()
         self._orderly = 0  # up to here, from the beginning, no outcome came before its decision
         self._fresh: dict[str, list[int]] = {}
@@ -190,19 +192,24 @@ class LogTail:
                     return Batch(_NONE, seq, fresh_agents=(name,))
                 return Batch(_NONE, seq, forgotten=tuple(forgotten.split()))
             upto = seq - 1
+        for begin, end in self._left_out:
+            if begin <= cursor < end:
+                return Batch(_NONE, min(upto, end))
+            upto = min(upto, begin) if cursor < begin else upto
         return Batch(self._columns(cursor, upto), upto)
 
-    def newest(self, seqs: Sequence[int], *, loaded: bool = True) -> list[Example]:
+    def newest(self, seqs: Sequence[int], upto: int = EVERYTHING, *, loaded: bool = True) -> list[Example]:
         """The newest revision of each of these decisions, in log order; those without an outcome are left out.
 
-        Unless ``loaded`` is False, what was known when they were made is loaded, so that any thread may ask for it.
+        With ``upto``, the newest of those that took effect up to this position. Unless ``loaded`` is False, what was
+        known when they were made is loaded, so that any thread may ask for it.
         """
         query = f"SELECT {_DECISION} FROM decisions d WHERE d.seq IN (SELECT value FROM json_each(?)) ORDER BY d.seq"
         rows = self._connection.execute(query, (json.dumps(list(seqs)),)).fetchall()
         context = PayloadContext(self._connection, rows)
         if loaded:
             context.load()
-        revised = [self._revised(row, context, 0, _EVERYTHING, past=True) for row in rows]
+        revised = [self._revised(row, context, 0, upto, past=True) for row in rows]
         return [found[-1] for found in revised if found]
 
     def _columns(self, cursor: int, upto: int) -> ExampleColumns:
@@ -324,6 +331,8 @@ class LogTail:
             thread = _Thread(chosen)
         rows = self._connection.execute(_PARTS, (decision_seq, decision_id, thread.upto, upto)).fetchall()
         parts = [Part(max(seq, decision_seq), at, signals_of(columns)) for seq, at, *columns in rows]
+        if self._left_out:
+            parts = [one for one in parts if not any(begin < one.seq <= end for begin, end in self._left_out)]
         found: list[Example] = []
         for number, seq, at, first_at, signals, previous in thread.joined.revisions(parts):
             ran = chosen if signals.agent is None else signals.agent

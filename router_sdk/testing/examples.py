@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from router_sdk.records import Agent, AgentSet, Example, Forecast, Signals, Task
+from router_sdk.records import Agent, AgentSet, Example, FixedExampleContext, Forecast, Signals, Task
 from router_sdk.strategy import Encoder, EncoderConfig, StrategyServices
 
 if TYPE_CHECKING:
@@ -23,42 +23,6 @@ if TYPE_CHECKING:
 
 STRIDE = 10
 """Places in the log for each numbered decision: its own, its outcome's, and room for corrections."""
-
-
-@dataclass(slots=True, frozen=True)
-class FixedExampleContext:
-    """What was known when one decision was made, given instead of loaded."""
-
-    fixed_task: Task
-    fixed_vectors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    fixed_eligible: tuple[str, ...] = ()
-    fixed_probabilities: Mapping[str, float] = field(default_factory=dict)
-    fixed_forecast: Forecast | None = None
-
-    def task(self, decision_seq: int) -> Task:
-        """The routed task."""
-        return self.fixed_task
-
-    def hashes(self, decision_seq: int) -> tuple[str | None, str | None]:
-        """Its text, and all of it that makes it a task, as they are."""
-        task = self.fixed_task
-        return task.text or None, f"{task.text} {dict(task.features)} {task.task_type}"
-
-    def vectors(self, decision_seq: int) -> Mapping[str, NDArray[Any]]:
-        """Logged embeddings by encoder tag."""
-        return self.fixed_vectors
-
-    def eligible(self, decision_seq: int) -> tuple[str, ...]:
-        """Names of the agents that were eligible."""
-        return self.fixed_eligible
-
-    def probabilities(self, decision_seq: int) -> Mapping[str, float]:
-        """The logged distribution."""
-        return self.fixed_probabilities
-
-    def forecast(self, decision_seq: int) -> Forecast | None:
-        """What was given for the favourite's reward."""
-        return self.fixed_forecast
 
 
 def make_example(

@@ -9,28 +9,45 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import CorruptArtifactError, FitError, FitStoppedError
+from router_sdk.exchange.existing import read_examples, taught_rows
 from router_sdk.private_files import make_private, private_folder, write_private
 from router_sdk.rewards import RewardMark, reward_name
 from router_sdk.store.artifacts import entry, files_in
-from router_sdk.store.copying import copy_pretraining
+from router_sdk.store.copying import copy_pretraining, note_taught
+from router_sdk.store.datasets import dataset_of_json
+from router_sdk.store.quarantine import Ranges, below, quarantined
 from router_sdk.store.registry import forgotten_after
 from router_sdk.store.transaction import HEAD
-from router_sdk.training.fit import BASE, REPORT, REQUEST, SCRATCH, VERSION, FitRequest, portable_reward, read_report
+from router_sdk.training.brought import Brought
+from router_sdk.training.fit import (
+    BASE,
+    DATASET,
+    REPORT,
+    REQUEST,
+    SCRATCH,
+    VERSION,
+    FitRequest,
+    portable_reward,
+    read_report,
+)
+from router_sdk.training.perform import perform
 from router_sdk.training.registry import twin
-from router_sdk.training.worker import fit_in_child, perform
+from router_sdk.training.worker import fit_in_child
 
 if TYPE_CHECKING:
     from router_sdk.evaluation.fit_report import FitReport
     from router_sdk.records import AgentSet
     from router_sdk.routing.chain import Stage
+    from router_sdk.store.datasets import DatasetRow
     from router_sdk.strategy import Strategy
     from router_sdk.training.fit import Fit, FitServices
 
-Source = Callable[[Path], int]
+Source = Callable[[Path], int] | Brought
 
 SOURCE = "source.db"
 """The store of made-up examples, in the attempt's folder."""
@@ -49,10 +66,12 @@ class Attempt:
         fresh_after: Position in the log that the fit before reached.
         needed: Examples that the gate needs to judge a candidate.
         source: Writes made-up examples into a store of their own and returns the position up to which to read there;
-            then the attempt starts from the strategy as it is without any fit.
+            then the attempt starts from the strategy as it is without any fit. Or brings a candidate that somebody
+            else makes.
 
     Attributes:
-        kind: ``"fit"``, or ``"pretrain"`` with a ``source``.
+        kind: ``"fit"``, ``"pretrain"`` with a ``source``, or that of what is ``brought``.
+        metrics: What is known of the candidate beside its report, as JSON values.
         began: Position in this router's log from which on a session that is forgotten may be remembered by the result.
     """
 
@@ -68,50 +87,84 @@ class Attempt:
         source: Source | None = None,
     ) -> None:
         self._services, self._stage, self._behind, self._settings = services, stage, behind, settings
-        self.kind = "fit" if source is None else "pretrain"
+        self._brought = source if isinstance(source, Brought) else None
+        self.kind = self._brought.kind if self._brought is not None else "fit" if source is None else "pretrain"
+        self.metrics: dict[str, Any] = {}
         self.began: int = services.store.reader.query(lambda connection: connection.execute(HEAD).fetchone()[0])
         self._folder = entry(services.store.folder / "fits", f"{stage.name}-{self.kind}")
         reward = RewardMark(services.reward).text
-        wanted = {"settings": dict(settings), "parent": stage.model_version, "reward": reward}
-        left_over = None if source is not None else self._left_over(wanted)
+        other = set() if self.kind == "fit" else {"existing", "existing_ratio"}
+        training = services.config.training.model_dump(mode="json", exclude_defaults=True, exclude=other)
+        wanted = {
+            "settings": dict(settings),
+            "parent": stage.model_version,
+            "reward": reward,
+            "training": training,
+            **services.config.gate.tasks,
+        }
+        self._note_existing(agents)
+        left_over = self._left_over(wanted) if self.kind == "fit" else None
         if left_over is None:
             shutil.rmtree(self._folder, ignore_errors=True)
             private_folder(self._folder / BASE)
-            if source is None:
+            if source is None or isinstance(source, Brought):
                 where, upto = services.store.path, self._copied()
+                unread = self._quarantined(upto)
             else:
                 self._copy_unfitted(agents)
                 where = self._folder / SOURCE
-                upto = source(where)
-            left_over = self._write_request(agents, fresh_after, needed, (where, upto), wanted)
+                upto, unread = source(where), ()
+            left_over = self._write_request(agents, fresh_after, needed, (where, upto, unread), wanted)
         self._request = left_over
-        if self.kind == "fit":
-            self.began = self._request.upto
+        if self.kind != "pretrain":
+            self.began = self.upto
 
     @property
     def upto(self) -> int:
         """Position in this router's log up to which the version will have learnt."""
-        return self._request.upto if self.kind == "fit" else 0
+        if self._brought is not None and self._brought.upto is not None:
+            return self._brought.upto
+        return 0 if self.kind == "pretrain" else self._request.upto
+
+    @property
+    def left_out(self) -> Ranges:
+        """Positions up to there that it learns nothing of."""
+        return self._request.left_out
 
     def run(self, fit: Fit) -> FitReport:
         """Do the work, in a child process where everything can be named there, else on this thread.
 
         Raises:
             FitError: if it failed; nothing is left of it.
-            FitStoppedError: if it was told to stop; what it checkpointed is left for the next attempt.
+            FitStoppedError: if it was told to stop; what it checkpointed is left for the next attempt. Or if some of
+                what it worked on was quarantined meanwhile; the next one begins anew.
         """
         for leftover in (SCRATCH, VERSION):
             shutil.rmtree(self._folder / leftover, ignore_errors=True)
         try:
+            if self._brought is not None:
+                made, self.metrics = self._brought.bring(self._request, self._folder, self._services, fit)
+                self._request = replace(self._request, made=str(made), learns=self._brought.learns)
+                self._request.write(self._folder / REQUEST)
             if self._in_child():
                 fit_in_child(self._folder, self._request.device, fit)
-                return read_report(self._folder / REPORT)
-            return self._here(fit)
-        except FitStoppedError:
+                report = read_report(self._folder / REPORT)
+            else:
+                report = self._here(fit)
+            if self.kind != "pretrain" and self._quarantined(self.upto) != self.left_out:
+                raise FitStoppedError("some of what it was fitted on is quarantined by now, or counts again")
+            return report if self._brought is None else self._brought.judged(report)
+        except BaseException as error:
+            if self._brought is not None or not isinstance(error, FitStoppedError):
+                shutil.rmtree(self._folder, ignore_errors=True)
             raise
-        except BaseException:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            raise
+
+    @property
+    def dataset(self) -> DatasetRow | None:
+        """What the version was trained on; of an imported one that is not known here."""
+        if self.kind == "import":
+            return None
+        return dataset_of_json((self._folder / DATASET).read_text(encoding="utf-8"))
 
     def note_pretraining(self) -> None:
         """Log of which decisions a pre-training was: they can be forgotten, and told from what happens later."""
@@ -127,6 +180,13 @@ class Attempt:
         """Nothing of it is needed any more."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def _note_existing(self, agents: AgentSet) -> None:
+        """Log which examples of the file beside the log may be remembered, so that they can be forgotten."""
+        path = self._services.config.training.existing
+        if path is not None and self.kind == "fit":
+            read = read_examples(path, agents, self._services.reward)
+            note_taught(self._services.store.writer, taught_rows(read))
+
     # -- what is copied
 
     def _copied(self) -> int:
@@ -134,6 +194,7 @@ class Attempt:
 
         Who forgets a session looks for such copies once that is logged; so whoever copies looks afterwards.
         """
+        self._services.learner.drain()  # what serves holds nothing of what is quarantined by now
         upto: int = self._services.learner.submit(self._copy_serving).result()
         missed = self._services.store.reader.query(lambda connection: forgotten_after(connection, upto))
         if missed:
@@ -157,7 +218,13 @@ class Attempt:
         strategy = self._stage.strategy
         told = (request.strategy, request.folder, request.store, request.caches)
         here = (strategy.name, *map(str, (self._folder, self._services.store.path, strategy.services.folder)))
-        return request if told == here and (self._folder / BASE).is_dir() else None
+        same = told == here and (self.kind != "fit" or request.left_out == self._quarantined(request.upto))
+        return request if same and (self._folder / BASE).is_dir() else None
+
+    def _quarantined(self, upto: int) -> Ranges:
+        """What the strategy is to leave out of the log up to a position."""
+        query = self._services.store.reader.query
+        return below(query(lambda connection: quarantined(connection, self._stage.name)), upto)
 
     def _copy_serving(self) -> int:
         with self._services.learner.folding.lock:
@@ -174,13 +241,14 @@ class Attempt:
         agents: AgentSet,
         fresh_after: int,
         needed: int,
-        source: tuple[Path, int],
+        source: tuple[Path, int, Ranges],
         wanted: Mapping[str, Any],
     ) -> FitRequest:
         config, strategy = self._services.config, self._stage.strategy
         request = FitRequest(
             strategy=strategy.name,
-            settings={**strategy.config.model_dump(mode="json", exclude_unset=True), **self._settings},
+            settings=strategy.config.model_dump(mode="json", exclude_unset=True),
+            overrides=dict(self._settings),
             encoders=config.encoder,
             store=str(source[0]),
             reward=self._named_reward() or {},
@@ -188,13 +256,17 @@ class Attempt:
             upto=source[1],
             fresh_after=fresh_after,
             held_out=config.held_out,
-            needed=needed,
+            needed=needed if self._brought is None else 0,  # it is judged as it is, and not once for each part
             folder=str(self._folder),
             caches=str(strategy.services.folder),
             device=config.device,
             seed=config.seed or 0,
             synthetic=self.kind == "pretrain",
             behind=[_described(stage.strategy) for stage in self._behind],
+            **config.gate.tasks,
+            fitted=self.kind == "fit" and self._stage.model_version is not None,
+            training=wanted["training"],
+            left_out=source[2],
         )
         request.write(self._folder / REQUEST)
         for path in self._folder.rglob("*"):
@@ -220,7 +292,7 @@ class Attempt:
         return portable_reward(self._services.reward, self._services.config.reward, self._services.plugins)
 
     def _here(self, fit: Fit) -> FitReport:
-        strategy = twin(self._stage.strategy, self._settings)
+        strategy = twin(self._stage.strategy)
         services = self._services
         behind = [twin(stage.strategy) for stage in self._behind]
         told = (services.reward, services.encoders, fit.progress, behind, fit.stopped)

@@ -6,13 +6,13 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from router_sdk.errors import CorruptArtifactError, FitError
 from router_sdk.evaluation.fit_report import FitReport, HeldOutFigures
-from router_sdk.gate import HeldOutScore
+from router_sdk.gate import Comparison
 from router_sdk.private_files import write_private
 from router_sdk.rewards import OutcomeReward, RewardFunction
 from router_sdk.waiting import Promise, take
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from router_sdk.plugins import PluginRegistry
     from router_sdk.records import ModelVersion
     from router_sdk.store import Store
+    from router_sdk.store.quarantine import Ranges
     from router_sdk.strategy import Encoder
 
 FitState = Literal["running", "promoted", "held", "refused", "failed", "stopped"]
@@ -120,6 +121,7 @@ SCRATCH = "scratch"
 CHECKPOINTS = "checkpoints"
 VERSION = "version"
 REPORT = "report.json"
+DATASET = "dataset.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,8 @@ class FitRequest:
 
     Attributes:
         strategy: Registered name of the strategy.
-        settings: Its whole configuration.
+        settings: Its whole configuration, as it serves.
+        overrides: What of it is different in this fit.
         encoders: Each encoder's own configuration, by name.
         store: The database file.
         reward: Name of a registered reward, or the arguments of an ``OutcomeReward``.
@@ -143,10 +146,18 @@ class FitRequest:
         seed: See ``FitContext``.
         synthetic: Whether the log holds made-up examples.
         behind: Those behind it in the chain: name, configuration, and folder for caches.
+        golden: Tasks that must be answered as they say, see ``GateConfig``: a file, or the tasks.
+        validation: The user's own file to judge by.
+        fitted: Whether what serves came of a fit.
+        training: What to train on, see ``TrainingConfig``, as JSON values.
+        made: Folder of a state that somebody else made, to be judged in the place of a fit; None fits.
+        learns: Whether the version learns what judged it and what was left over; an imported one stays as it is.
+        left_out: Positions that are quarantined.
     """
 
     strategy: str
     settings: Mapping[str, Any]
+    overrides: Mapping[str, Any]
     encoders: Mapping[str, Mapping[str, Any]]
     store: str
     reward: str | Mapping[str, Any]
@@ -161,6 +172,13 @@ class FitRequest:
     seed: int
     synthetic: bool
     behind: Sequence[tuple[str, Mapping[str, Any], str]] = ()
+    golden: str | Sequence[Mapping[str, Any]] = ()
+    validation: str | None = None
+    fitted: bool = False
+    training: Mapping[str, Any] = field(default_factory=dict)
+    made: str | None = None
+    learns: bool = True
+    left_out: Ranges = ()
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
@@ -169,7 +187,8 @@ class FitRequest:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read what ``write`` wrote."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return cls(**{**told, "left_out": tuple((begin, end) for begin, end in told.get("left_out", ()))})
 
 
 def portable_reward(
@@ -203,9 +222,28 @@ def read_report(path: Path) -> FitReport:
         raise CorruptArtifactError(f"{path.name}: no report of a fit can be read ({type(error).__name__})") from error
 
 
-def score(figures: HeldOutFigures, held_out: int) -> HeldOutScore:
-    """What the gate needs of the figures."""
-    return HeldOutScore(figures.value, figures.ess, held_out, figures.abstained)
+def comparison(report: FitReport, parent: ModelVersion | None) -> Comparison:
+    """What the gate judges by.
+
+    Args:
+        report: What the fit measured.
+        parent: The version that served; None is the strategy without any fit.
+
+    Raises:
+        FitError: if an earlier release wrote the report.
+    """
+    if report.evidence is None:
+        raise FitError("the fit's report lacks what the gate looks at: fit again")
+    return Comparison(
+        strategy=report.strategy,
+        serving=report.before,
+        candidate=report.after,
+        held_out=report.held_out,
+        forgetting=report.forgetting,
+        evidence=report.evidence,
+        settings=report.settings,
+        unchanged=parent is not None and parent.data_hash == report.data_hash,
+    )
 
 
 def summary(report: FitReport) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Folds:
             if self._config.fits or stage.tenants is None:  # else nobody may learn from all tenants together
                 folds.append(self.of(stage))
             if version is not None:
-                folds[-1].begin_at(version.upto)
+                folds[-1].begin_at(version.upto, version.left_out)
             if stage.tenants is not None:
                 alone = not self._config.fits
                 folds.append(tenants_fold(stage.strategy, stage.tenants.states, *self._surroundings, journalled=alone))

@@ -1,32 +1,34 @@
-"""``router.models``: fits, the versions that came of them, and which of them serves.
-
-Made-up or historical examples for a first version get a log of their own, which is no part of what happened here.
-"""
+"""``router.models``: fits, the versions that came of them, and which of them serves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from router_sdk.errors import InvalidInputError
+from router_sdk.exchange.exporting import ExportFormat, ExportOptions, ExportSettings
 from router_sdk.exchange.observations import observations, paired
-from router_sdk.store import Store
+from router_sdk.training.brought import Exported, External, TrainFunction
+from router_sdk.training.datasets import Dataset
+from router_sdk.training.pretraining import write_examples
+from router_sdk.training.promoting import BY_HAND
+from router_sdk.training.triggering import TriggerCheck, trainable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from router_sdk.evaluation.classification import Label
     from router_sdk.evaluation.fit_report import FitReport
     from router_sdk.evaluation.thresholds import Threshold
-    from router_sdk.recording import Observation, Recorder
-    from router_sdk.records import ModelVersion, Task, TaskLike
+    from router_sdk.recording import Recorder
+    from router_sdk.records import ModelVersion, TaskLike
     from router_sdk.routing.chain import Chain
+    from router_sdk.store.quarantine import Position, Quarantine
+    from router_sdk.store.registry import Champion
     from router_sdk.training.fit import Fit
+    from router_sdk.training.pretraining import Vectors
     from router_sdk.training.promoting import Promoter
     from router_sdk.training.registry import Registry
     from router_sdk.training.thresholds import ThresholdTuner
@@ -63,12 +65,15 @@ class Models:
 
     # -- fits
 
-    def retrain(self, strategy: str | None = None, /, *, wait: bool = False, **settings: Any) -> Fit:
+    def retrain(
+        self, strategy: str | None = None, /, *, wait: bool = False, reason: str = BY_HAND, **settings: Any
+    ) -> Fit:
         """Fit a new version in the background; it serves once it has passed the gate.
 
         Args:
             strategy: Which; None takes the first in the chain that has a fit.
             wait: Return when the fit has ended.
+            reason: Why, for the history.
             **settings: What of its configuration to override, such as ``epochs``, ``learning_rate``, ``batch_size``.
 
         Returns:
@@ -80,7 +85,7 @@ class Models:
             FitError: if another fit is running, or with ``wait`` if it failed.
         """
         self._flush()
-        fit = self._trainer.retrain(strategy, settings)
+        fit = self._trainer.retrain(strategy, settings, reason=reason)
         return fit.wait() if wait else fit
 
     def pretrain(
@@ -111,7 +116,7 @@ class Models:
         if not observed:
             raise InvalidInputError("pretrain: there is no example to learn from")
         source = partial(write_examples, observed=observed, recorder=self._recorder, vectors=self._vectors)
-        fit = self._trainer.retrain(strategy, settings, source)
+        fit = self._trainer.retrain(strategy, settings, source, "pre-training")
         return fit.wait() if wait else fit
 
     def tune_thresholds(self, *, cost_of_handing_on: float = 0.0, newest: int = 5_000) -> list[Threshold]:
@@ -134,10 +139,104 @@ class Models:
         self._flush()
         return self._tuner.tune(cost_of_handing_on=cost_of_handing_on, newest=newest)
 
+    def check_and_retrain(
+        self,
+        train_fn: TrainFunction,
+        strategy: str | None = None,
+        /,
+        *,
+        format: ExportFormat = "jsonl",
+        force: bool = False,
+        wait: bool = True,
+        **options: Unpack[ExportSettings],
+    ) -> Fit | None:
+        """Where a trigger says that it is time, have a function of yours train a version; it passes the same gate.
+
+        It is called on a thread of its own with the path of a file that holds what a fit would be trained on, without
+        what judges, as ``RouterConfig.training`` says. It returns ``{"model_path": folder, "metrics": {...}}``: a
+        state that the strategy can load, which is copied, and figures that are kept with the version. The file is
+        deleted when it returns. Where the fit is stopped, or a session forgotten, what it returns is thrown away.
+
+        Args:
+            train_fn: The function.
+            strategy: Whose version; None takes the first in the chain that has a fit.
+            format: Of the file, see ``router.examples.export``.
+            force: Without asking the triggers.
+            wait: Return when the fit has ended.
+            **options: What of the examples goes into the file, see ``ExportSettings``.
+
+        Returns:
+            The fit; None where no trigger says that it is time.
+
+        Raises:
+            NotTrainableError: if nothing in the chain has a fit, or the strategy has no state, or with
+                ``tenancy="separate"``.
+            InvalidInputError: if the format is unknown, or options contradict.
+            FitError: if another fit is running, or with ``wait`` if it failed: the function raised or returned
+                something else, or the state does not load. Nothing of it is left.
+        """
+        if not callable(train_fn):
+            raise InvalidInputError(f"train_fn: expected a function of a file's path, got {train_fn!r:.60}")
+        chosen = ExportOptions.of("", **options)
+        chosen.check(format)
+        self._flush()
+        stage = self._trainer.stage(strategy, brought=True)
+        told = self._trainer.triggering.check(stage)
+        reason = "train_fn, by hand" if force else None if told.waits else told.due
+        if reason is None:
+            return None
+        fit = self._trainer.retrain(stage.name, {}, External(train_fn, format, chosen), reason)
+        return fit.wait() if wait else fit
+
     @property
     def newest_fit(self) -> Fit | None:
         """The fit that was started last in this process, running or ended."""
         return self._trainer.fit
+
+    # -- when
+
+    def check_triggers(self, strategy: str | None = None) -> list[TriggerCheck]:
+        """What each trigger measures now, from which value it is time, and why not yet.
+
+        Args:
+            strategy: Of which; None checks all in the chain that have a fit.
+
+        Raises:
+            UnknownStrategyError: if the chain has none of that name.
+        """
+        stages = self._chain.stages if strategy is None else [self._chain.stage(strategy)]
+        return [self._trainer.triggering.check(stage) for stage in stages if trainable(stage.strategy)]
+
+    def fits(self, strategy: str, *, after: int = 0, limit: int = 20) -> list[dict[str, Any]]:
+        """Attempts to fit that have ended, newest first, by any process on the log.
+
+        Args:
+            strategy: Whose.
+            after: Those that came after the one with this ``id``.
+            limit: The most.
+
+        Returns:
+            Of each ``id, at, status`` (``succeeded``, ``refused``, ``failed`` or ``stopped``), ``reason`` (why it was
+            begun), ``error`` (what became of it, where it did not come to serve), ``model_version``, ``samples``,
+            ``metrics_before`` and ``metrics_after`` on the held-out examples, and ``duration_ms``.
+        """
+        return self._registry.fits(strategy, after, limit)
+
+    def status(self) -> list[dict[str, Any]]:
+        """Of each strategy that has a fit: what serves since when and why, what was refused last, and the triggers."""
+        told = []
+        for check in self.check_triggers():
+            served = self._registry.champion(check.strategy)
+            refused = next((one for one in self.fits(check.strategy, limit=100) if one["status"] == "refused"), None)
+            told.append(
+                {
+                    "strategy": check.strategy,
+                    "serving": served._asdict() if served.token else None,
+                    "refused": refused,
+                    "triggers": check.to_dict(),
+                }
+            )
+        return told
 
     # -- versions
 
@@ -149,6 +248,14 @@ class Models:
         """
         stages = self._chain.stages if strategy is None else [self._chain.stage(strategy)]
         return [version for stage in stages for version in self._registry.versions(stage.name)]
+
+    def history(self, strategy: str) -> list[Champion]:
+        """What served when, and why, newest first: nobody edits it.
+
+        Raises:
+            UnknownStrategyError: if the chain has none of that name.
+        """
+        return self._registry.history(self._chain.stage(strategy).name)
 
     def report(self, strategy: str, version: int) -> FitReport:
         """What the fit of a version measured: curves, confusion before and after, forgetting.
@@ -181,10 +288,58 @@ class Models:
             raise InvalidInputError(f"target: expected a folder's path, got {target!r:.60}")
         return self._registry.export(self._registry.version(strategy, version), Path(target))
 
+    def import_from(self, folder: str | Path, /, *, wait: bool = True) -> Fit:
+        """Register a version that ``export_to`` wrote, here or elsewhere, as a candidate; it does not serve by itself.
+
+        Its files are compared with their checksums, and it is judged on what this log holds out: ``promote`` lets it
+        serve where the gate did, or with ``force``. Then it learns what it has not learnt of this log.
+
+        Args:
+            folder: What ``export_to`` wrote.
+            wait: Return when it is judged.
+
+        Returns:
+            The fit that judges it; its ``version`` is the candidate.
+
+        Raises:
+            InvalidInputError: if it is no folder.
+            CorruptArtifactError: if a file is missing, added or changed, or it is no version.
+            UnknownStrategyError: if the chain has no strategy of that name.
+            FitError: if another fit is running, or with ``wait`` if it does not load.
+        """
+        exported = Exported.read(Path(folder).expanduser(), self._registry.log)
+        self._flush()
+        fit = self._trainer.retrain(exported.strategy, {}, exported, f"imported from {Path(folder).name}")
+        return fit.wait() if wait else fit
+
+    def dataset(self, strategy: str, version: int) -> Dataset:
+        """What a version was trained on: counts, settings, and the examples themselves, to be read or exported.
+
+        Raises:
+            UnknownVersionError: if there is none of that number, or it was not noted what it was trained on.
+            CorruptArtifactError: if what was noted cannot be read.
+        """
+        found = self._registry.version(strategy, version)
+        return Dataset(found, self._registry.dataset(found), self._recorder.store, self._recorder.reward)
+
+    def category_distribution(self, strategy: str | None = None) -> dict[str | None, int]:
+        """How many examples a strategy remembers of each agent, in the state that serves; None is "no agent fits".
+
+        Args:
+            strategy: Which; None takes the first in the chain that has a fit.
+
+        Raises:
+            UnknownStrategyError: if the chain has none of that name.
+            NotTrainableError: if none is named, and nothing in the chain has a fit.
+        """
+        self._flush()
+        stage = self._trainer.stage(None) if strategy is None else self._chain.stage(strategy)
+        return dict(stage.strategy.category_distribution())
+
     # -- which one serves
 
     def promote(
-        self, strategy: str, version: int, *, reason: str = "by hand", force: bool = False, pin: bool = True
+        self, strategy: str, version: int, *, reason: str = BY_HAND, force: bool = False, pin: bool = True
     ) -> ModelVersion:
         """Let a version serve, between two requests, until a person says otherwise.
 
@@ -203,15 +358,24 @@ class Models:
         """
         return self._promoter.promote(strategy, version, reason=reason, force=force, pin=pin)
 
-    def rollback(self, strategy: str) -> int | None:
+    def rollback(self, strategy: str, to_seq: Position | None = None) -> int | None:
         """Let the version before serve again, and return its number; None is the strategy without any fit.
 
         It stays until a person says otherwise: no fit replaces it before ``unpin``.
 
+        Args:
+            strategy: Whose.
+            to_seq: Position up to which it shall know the log, see ``quarantine``: what came since is quarantined for
+                it, too. A strategy that was never fitted goes back to there, and that is all.
+
         Raises:
-            UnknownVersionError: if what serves was never fitted.
+            UnknownVersionError: if what serves was never fitted, and there is no ``to_seq``.
+            InvalidInputError: if nothing came behind ``to_seq``, or it is no position.
         """
-        return self._promoter.rollback(strategy)
+        number = self._promoter.rollback(strategy, to_seq)
+        if to_seq is not None:
+            self._flush()
+        return number
 
     def pin(self, strategy: str, version: int | None = None) -> int | None:
         """Keep what serves, whatever fits come to, until ``unpin``, ``promote`` or ``rollback``.
@@ -232,40 +396,53 @@ class Models:
         """Let fits that pass the gate replace what serves again."""
         self._promoter.unpin(strategy)
 
+    # -- what teaches nothing
 
-Vectors = Callable[["Task"], Mapping[str, "NDArray[Any]"] | None]
-"""What the strategies' encoders make of a task's text, by encoder tag."""
+    def quarantine(
+        self,
+        strategy: str | None = None,
+        *,
+        from_seq: Position,
+        to_seq: Position | None = None,
+        reason: str,
+        actor: str | None = None,
+    ) -> int:
+        """Let outcomes behind one position of the log, and up to another, teach nothing, as if never recorded.
 
+        What was learnt of them goes: here when this returns, in other processes on the store within two seconds. Each
+        begins at its newest snapshot from before, and learns the rest of the log aside, while requests are served by
+        what there was. Fits leave them out. Reports, calibration, off-policy evaluation and exports keep them. What a
+        fitted version was made from stays in it, and ``status()`` says so.
 
-def write_examples(path: Path, observed: Sequence[Observation], recorder: Recorder, vectors: Vectors) -> int:
-    """Write examples into a new store, from which a fit reads like from any other.
+        Args:
+            strategy: Who is to learn nothing of them; None is every strategy.
+            from_seq: A position in the log, the id of a decision (its position), or a time (that of the last outcome
+                by then), as a ``datetime`` or in ISO 8601.
+            to_seq: The same; None is the end of the log.
+            reason: Why, in up to 1,000 characters.
+            actor: Who says so.
 
-    It keeps of texts what the router's own store keeps. It stands in the fit's folder, and goes with it.
+        Returns:
+            Its number, for ``lift``; that of the one in force where the same was said before.
 
-    Args:
-        path: The new store's file.
-        observed: The examples.
-        recorder: Makes decisions of them.
-        vectors: What is kept of a text where the store hides texts: what is learnt then, is learnt from vectors.
+        Raises:
+            InvalidInputError: if a position is none, or nothing lies in between.
+            UnknownDecisionError: if the log holds no decision of an id.
+            UnknownStrategyError: if the chain has no such strategy.
+        """
+        number = self._promoter.quarantines.add(strategy, from_seq, to_seq, reason=reason, actor=actor)
+        self._flush()
+        return number
 
-    Returns:
-        The position in the new log up to which the examples reach.
-    """
-    privacy = recorder.store.privacy
-    store = Store(path, privacy=privacy)
-    try:
-        entries = []
-        for task, agent, outcome in observed:
-            decision = recorder.observation(task, agent)
-            if outcome is not None:
-                if privacy.hides_texts:
-                    decision = replace(decision, vectors=vectors(task))
-                entries.append(store.entry(decision.decision_id, outcome, outcome.signals(), decision=decision))
-        store.append_all(entries)
-        tail = store.tail(recorder.reward)
-        try:
-            return tail.head()
-        finally:
-            tail.close()
-    finally:
-        store.close()
+    def lift(self, number: int, *, reason: str = "by hand", actor: str | None = None) -> None:
+        """Let what a quarantine left out count again. It is learnt from the log, as far as that is not archived.
+
+        Raises:
+            InvalidInputError: if there is none of that number in force.
+        """
+        self._promoter.quarantines.lift(number, reason=reason, actor=actor)
+        self._flush()
+
+    def quarantines(self) -> list[Quarantine]:
+        """Every quarantine there was, oldest first; ``lifted_at`` is None of those in force."""
+        return self._promoter.quarantines.all()

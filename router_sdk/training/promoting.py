@@ -20,14 +20,17 @@ from router_sdk.errors import (
     RouterError,
     UnknownVersionError,
 )
+from router_sdk.learning.restoring import restore
 from router_sdk.routing.chain import Chain, Stage
 from router_sdk.store.registry import QUARANTINED, ROLLBACK, ROLLBACK_BY_ITSELF, alias_token, set_champion
+from router_sdk.training.quarantine import Quarantines
 from router_sdk.training.registry import Registry, stage_of, twin
 
 if TYPE_CHECKING:
     from router_sdk.learning.fold import Fold
     from router_sdk.records import ModelVersion
     from router_sdk.routing.agents import Members
+    from router_sdk.store.quarantine import Position
     from router_sdk.training.fit import FitServices
 
 BY_HAND = "by hand"
@@ -55,6 +58,9 @@ class Promoter:
 
     Attributes:
         behind: For each strategy that cannot serve here what the log says it should: why.
+        quarantines: What teaches nothing.
+        retired: What served of a strategy last, with its fold, where ``keeps_retired``; whoever takes it
+            out closes it.
     """
 
     def __init__(
@@ -72,6 +78,9 @@ class Promoter:
         self._again_at, self._pause_s = 0.0, 0.0
         self.lock = threading.RLock()
         self.behind: dict[str, str] = {}
+        self.quarantines = Quarantines(self._store, chain, self._learner)
+        self.keeps_retired = False
+        self.retired: dict[str, tuple[Stage, Fold]] = {}
 
     # -- by hand
 
@@ -105,16 +114,26 @@ class Promoter:
         self._plugins.notify("on_promotion", strategy=strategy, version=number)
         return version
 
-    def rollback(self, strategy: str) -> int | None:
+    def rollback(self, strategy: str, to_seq: Position | None = None) -> int | None:
         """Let the version before serve again, and stay; None where that is the strategy as it is without any fit.
+
+        With ``to_seq`` what came behind that position is quarantined for it first, so that what serves again learns
+        nothing of it; of a strategy that was never fitted, that is all.
 
         Raises:
             UnknownVersionError: if what serves was never fitted.
+            InvalidInputError: if nothing came behind ``to_seq``.
         """
         current = self._registry.champion(strategy).version
+        reason = f"{ROLLBACK} from {current}"
+        if to_seq is not None and current is None:
+            self.quarantines.add(strategy, to_seq, reason=ROLLBACK)
+            return None
         number = self._registry.previous(strategy, current)
         version = None if number is None else self._registry.version(strategy, number)
-        self._serve(strategy, version, f"{ROLLBACK} from {current}", pinned=True)
+        if to_seq is not None:
+            self.quarantines.add(strategy, to_seq, reason=reason)
+        self._serve(strategy, version, reason, pinned=True)
         self._plugins.notify("on_rollback", strategy=strategy, version=number)
         return number
 
@@ -262,16 +281,10 @@ class Promoter:
         replace: Replace,
         tell: Callable[[], None] = lambda: None,
     ) -> None:
-        """Load a version aside, bring it up to date, and put it into the chain and the log in one step."""
-        strategy = twin(stage.strategy)
-        fresh = stage_of(strategy, version)
-        fold = self._fold_of(fresh)
+        """Bring a version up to date aside, and put it into the chain and the log in one step."""
+        fresh, fold = self.aside(stage, version)
+        strategy, old = fresh.strategy, self._learner.folding[stage.name]
         try:
-            if version is not None:
-                self._registry.load(strategy, version)
-                fold.begin_at(version.upto)
-            self._learner.folding.restore(fold)
-            strategy.prepare(self._members.roster.available)
 
             def swap() -> None:
                 strategy.prepare(self._members.roster.available)
@@ -282,7 +295,38 @@ class Promoter:
         except BaseException:
             strategy.close()
             raise
-        stage.strategy.close()
+        self._retire(stage, old)
+
+    def _retire(self, stage: Stage, fold: Fold) -> None:
+        """Keep what served until now for who asks for it, or close it."""
+        kept = self.retired.pop(stage.name, None)
+        if kept is not None:
+            kept[0].strategy.close()
+        if self.keeps_retired:
+            self.retired[stage.name] = stage, fold
+        else:
+            stage.strategy.close()
+
+    def aside(self, stage: Stage, version: ModelVersion | None) -> tuple[Stage, Fold]:
+        """A version beside what serves, in the state in which it served last, and how far that has learnt.
+
+        Raises:
+            UnknownVersionError: if its files were given up.
+            CorruptArtifactError: if they are damaged.
+        """
+        strategy = twin(stage.strategy)
+        found = stage_of(strategy, version)
+        fold = self._fold_of(found)
+        try:
+            if version is not None:
+                self._registry.load(strategy, version)
+                fold.begin_at(version.upto, version.left_out)
+            restore(self._store, fold)
+            strategy.prepare(self._members.roster.available)
+        except BaseException:
+            strategy.close()
+            raise
+        return found, fold
 
     def after_fork(self) -> None:
         """In a child: a lock that nobody holds."""

@@ -26,6 +26,8 @@ from router_sdk.store.artifacts import (
     strangers,
     write_artifact,
 )
+from router_sdk.store.datasets import read_dataset
+from router_sdk.store.events import fit_events
 from router_sdk.store.identity import new_id
 from router_sdk.store.registry import (
     Champion,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from router_sdk.records import ModelVersion
     from router_sdk.routing.pooling import Tenants
     from router_sdk.store import Store
+    from router_sdk.store.datasets import DatasetRow
     from router_sdk.strategy import Strategy
 
 _log = logging.getLogger(__name__)
@@ -107,13 +110,21 @@ class Registry:
         """What serves, by the log."""
         return self._store.reader.query(lambda connection: champion(connection, strategy))
 
+    def fits(self, strategy: str, after: int, limit: int) -> list[dict[str, Any]]:
+        """Attempts to fit, newest first, see ``Router.models.fits``."""
+        return self._store.reader.query(lambda connection: fit_events(connection, strategy, after, limit))
+
+    def history(self, strategy: str) -> list[Champion]:
+        """What served, newest first."""
+        return self._store.reader.query(lambda connection: champions(connection, strategy))
+
     def previous(self, strategy: str, number: int | None) -> int | None:
         """What served when a version first came, and is in no quarantine; None stands for what was never fitted.
 
         Raises:
             UnknownVersionError: if it never served.
         """
-        history = self._store.reader.query(lambda connection: champions(connection, strategy))
+        history = self.history(strategy)
         if number is None or number not in {entry.version for entry in history}:
             raise UnknownVersionError(f"no fitted version of {strategy!r} serves: there is nothing to go back from")
         suspects = self._store.reader.query(lambda connection: quarantined(connection, strategy))
@@ -140,6 +151,7 @@ class Registry:
         metrics: Mapping[str, Any],
         unless_forgotten_after: int,
         promote_after: int | None,
+        dataset: DatasetRow | None,
     ) -> tuple[ModelVersion, int | None] | None:
         """Register what a fit left in ``folder``, with its report, see ``add_version``."""
         added = add_version(
@@ -158,6 +170,7 @@ class Registry:
             data_hash=report.data_hash,
             unless_forgotten_after=unless_forgotten_after,
             promote_after=promote_after if verdict.passed else None,
+            dataset=dataset,
         )
         if added is not None:
             version, _ = added
@@ -171,6 +184,29 @@ class Registry:
             CorruptArtifactError: if it is lost.
         """
         return read_report(self._report_path(version))
+
+    def dataset(self, version: ModelVersion) -> DatasetRow:
+        """What a version was trained on.
+
+        Raises:
+            UnknownVersionError: if that was not noted.
+            CorruptArtifactError: if what was noted cannot be read.
+        """
+        told = (version.strategy, version.version)
+        row = self._store.reader.query(lambda connection: read_dataset(connection, *told))
+        if row is None:
+            raise UnknownVersionError(
+                f"what version {version.version} of {version.strategy!r} was trained on was not noted: it was "
+                "imported, or made by an earlier release"
+            )
+        return row
+
+    @property
+    def log(self) -> str:
+        """Names this log: another one for each store, and for one that was restored."""
+        query = "SELECT value FROM meta WHERE name IN ('store_id', 'epoch') ORDER BY name"
+        rows = self._store.reader.query(lambda connection: connection.execute(query).fetchall())
+        return "-".join(value for (value,) in rows)
 
     def export(self, version: ModelVersion, target: Path) -> Path:
         """Copy a version's files, what the log says of it, and its report to a folder that is not there, or empty.
@@ -203,7 +239,7 @@ class Registry:
     def _copy(self, version: ModelVersion, folder: Path, draft: Path) -> None:
         shutil.copytree(folder, draft, dirs_exist_ok=True)
         (draft / MANIFEST).unlink()  # it gets one of its own, of all that is there
-        write_private(draft / "version.json", json.dumps(version.to_dict()))
+        write_private(draft / "version.json", json.dumps({**version.to_dict(), "log": self.log}))
         with suppress(CorruptArtifactError):  # a lost report keeps no version here
             write_report(self.report(version), draft / "report.json")
 
@@ -251,7 +287,7 @@ class Registry:
         """
         name = strategy.name
         known = {version.version: version for version in self.versions(name)}
-        for one in self._store.reader.query(lambda connection: champions(connection, name)):
+        for one in self.history(name):
             if one.version is None:
                 break
             try:

@@ -1,51 +1,36 @@
-"""From the log to what a fit may see: filtered, without duplicates, and divided into what it learns and what judges it.
+"""From the log to what a fit may see: read, chosen among, and divided into what it learns and what judges it.
 
-What judges a candidate must be new to it and to what serves alike, in this fit and in every later one. So the side of
-an example is a function of its group alone: of its session, or where there is none, of its text in whatever spelling.
-Texts that come in several groups have a side of their own, and an example counts only where both sides are one; the
-others are learnt afterwards.
+Filters, balance and ratios shape what a fit is trained on. What judges it is what happened, without duplicates.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
-from zlib import crc32
 
 from router_sdk.errors import TooFewExamplesError
+from router_sdk.exchange.curation import Curation
+from router_sdk.exchange.existing import read_examples
+from router_sdk.loop_settings import TrainingConfig
 from router_sdk.records import AgentSet, Example, TrainingData
+from router_sdk.store.erasure import forgotten_among
+from router_sdk.store.tail import LogTail
+from router_sdk.training.division import Division, divide
 
 if TYPE_CHECKING:
-    from router_sdk.store.tail import LogTail
+    import sqlite3
 
-MOST_EXAMPLES = 50_000
-"""Newest decisions that a fit is given."""
-MOST_HELD_OUT = 1_000
-"""Newest decisions that are held out; older ones are trained on again."""
-FOLDS = 10
-"""Most parts of a cross-validation."""
+    from router_sdk.rewards import RewardFunction
+    from router_sdk.training.fit import FitRequest
+
+MOST_READ = 50_000
+"""Newest decisions among which the uncertain are looked for, at least."""
 
 _PIECE = 2_048
-
-
-@dataclass(frozen=True, slots=True)
-class Division:
-    """One way to judge: a candidate is made from ``data`` and judged on what that holds out.
-
-    Attributes:
-        data: Both sides.
-        unlearn: Decisions that what serves has learnt and must forget before it is judged beside the candidate: those
-            held out, and every other one of the same session or text.
-        texts: Their ``context_hash``es, for what was learnt of them elsewhere.
-    """
-
-    data: TrainingData
-    unlearn: Sequence[str]
-    texts: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +41,49 @@ class Selection:
         divisions: One; where examples are few, up to ten, each with another part held out.
         whole: What the version is made from: the one division's data, or everything.
         left_over: Examples that the version learns once it is made, oldest first.
-        data_hash: Equal for equal examples, whatever their division.
+        data_hash: Equal for equal examples and settings, whatever their division.
+        left_out: How many could have been trained on, and are not, because the settings say so.
     """
 
     divisions: Sequence[Division]
     whole: TrainingData
     left_over: Sequence[Example]
     data_hash: str
+    left_out: int = 0
 
     @property
     def cross_validated(self) -> bool:
         """Whether every example judges in turn."""
         return len(self.divisions) > 1
+
+
+def selected(
+    request: FitRequest, connection: sqlite3.Connection, agents: AgentSet, reward: RewardFunction
+) -> Selection:
+    """What a fit works with, as its request says: the same in whatever process, for as long as nothing is forgotten.
+
+    Raises:
+        TooFewExamplesError: if nothing could judge a candidate.
+        InvalidInputError: if the file beside the log cannot be read.
+    """
+    told = TrainingConfig(**request.training)
+    existing: list[Example] = []
+    if told.existing is not None and not request.synthetic:
+        read = read_examples(told.existing, agents, reward)
+        forgotten = forgotten_among(connection, [one.decision_id for one in read])
+        existing = [one for one in read if one.decision_id not in forgotten]
+    return select(
+        LogTail(connection, reward, request.left_out),
+        agents,
+        request.upto,
+        fresh_after=request.fresh_after,
+        held_out=request.held_out,
+        needed=request.needed,
+        synthetic=request.synthetic,
+        training=told,
+        existing=existing,
+        seed=request.seed,
+    )
 
 
 def select(
@@ -79,13 +95,14 @@ def select(
     held_out: float = 0.2,
     needed: int = 0,
     synthetic: bool = False,
+    training: TrainingConfig | None = None,
+    existing: Sequence[Example] = (),
+    seed: int = 0,
 ) -> Selection:
-    """Read the log up to a position, and divide it.
+    """Read the log up to a position, divide it, and choose what to train on.
 
     Left out are decisions of which nothing is known that could be learnt from, decisions whose session was
-    forgotten, and of equal tasks with equal labels all but the newest. Where the held-out share is too small to judge
-    anything by, all examples judge in turn: cross-validation in ten parts (Stone, "Cross-Validatory Choice and
-    Assessment of Statistical Predictions", JRSS B 1974).
+    forgotten, and of equal tasks with equal labels all but the newest.
 
     Args:
         tail: The log.
@@ -95,51 +112,71 @@ def select(
         held_out: Share of the groups to keep apart, in [0, 1).
         needed: Examples that it takes to judge a candidate; 0 judges by whatever there is.
         synthetic: Whether the log holds made-up examples.
+        training: What to train on; None trains on all there is.
+        existing: Examples of a file, to train on beside the log's.
+        seed: Of what is drawn at random.
 
     Raises:
         TooFewExamplesError: if nothing could judge a candidate.
     """
-    known = newest_examples(tail, upto)
-    usable = without_duplicates([one for one in known if one.labelled or one.reward is not None])
+    told = training or TrainingConfig()
+    reach = told.most_examples if told.prefer == "newest" else max(told.most_examples, MOST_READ)
+    known = newest_examples(tail, upto, reach)
+    usable = Curation(dedupe=told.dedupe).of([one for one in known if one.labelled or one.reward is not None])
     if len(usable) < needed:
         raise TooFewExamplesError(
             f"insufficient: {len(usable)} examples say how somebody did, and it takes {needed} to judge a candidate"
         )
     whole = TrainingData(usable, agents, upto, (), fresh_after, synthetic)
-    digest = _hash_of(usable)
-    sides = _sides(known, held_out)
-    apart = [one for one in usable if sides[one.decision_id] is True]
-    if needed and len(apart) < 2 * needed:
-        divisions = _cross_validation(whole, known)
-        if not divisions:
-            raise TooFewExamplesError("insufficient: all examples are of one session, or of one text")
-        return Selection(divisions, whole, (), digest)
-    if len(apart) > MOST_HELD_OUT:
-        _take_back(sides, apart[:-MOST_HELD_OUT], apart[-MOST_HELD_OUT:])
-    data = replace(
-        whole,
-        examples=[one for one in usable if sides[one.decision_id] is False],
-        held_out=[one for one in usable if sides[one.decision_id] is True],
-    )
-    unlearn = [one for one in known if sides[one.decision_id] is not False]
-    left_over = sorted((one for one in usable if sides[one.decision_id] is not False), key=attrgetter("seq"))
-    return Selection((_division(data, unlearn),), data, left_over, digest)
+    divisions, left_over = divide(whole, known, held_out=held_out, needed=needed)
+    blend = _Blend(told, fresh_after, existing, seed)
+    divisions = [replace(one, data=blend.trained(one.data, one.texts)) for one in divisions]
+    made_from = divisions[0].data if len(divisions) == 1 else blend.trained(whole, ())
+    there = len(usable) if len(divisions) > 1 else len(usable) - len(left_over)
+    kept = sum(one.decision_seq > 0 for one in made_from.examples)
+    return Selection(divisions, made_from, left_over, _hash_of(usable, told, existing), there - kept)
 
 
-def _take_back(sides: dict[str, bool | None], older: Sequence[Example], newer: Sequence[Example]) -> None:
-    """Learn from the older of what could be held out, but not where the newer is of the same session or text."""
-    groups = {_group(one) for one in newer} | {f"text {one.context_hash}" for one in newer}
-    for one in older:
-        sides[one.decision_id] = None if {_group(one), f"text {one.context_hash}"} & groups else False
+class _Blend:
+    """What is trained on of one side of the log, and of a file."""
+
+    def __init__(self, told: TrainingConfig, fresh_after: int, existing: Sequence[Example], seed: int) -> None:
+        self._curation = Curation(
+            min_quality=told.min_quality,
+            min_feedback=told.min_feedback,
+            balance=told.balance,
+            replay_ratio=told.replay_ratio,
+            fresh_after=fresh_after,
+            most=told.most_examples if told.prefer == "uncertain" else None,  # the newest alone were read
+            prefer=told.prefer,
+            seed=seed,
+        )
+        self._existing, self._share = existing, told.existing_ratio
+        self._drawn = Curation(dedupe=told.dedupe, prefer="uncertain", seed=seed)  # of a file none is any newer
+
+    def trained(self, data: TrainingData, judging: Sequence[str]) -> TrainingData:
+        """The same data with what of it is trained on: first of the file's, then the log's.
+
+        Of the file are left out texts that judge, and what the log says itself.
+        """
+        examples = self._curation.of(data.examples)
+        if self._existing:
+            texts, ids = set(judging), {one.decision_id for one in data.examples}
+            said = {(one.dedupe_hash, one.label) for one in examples if one.labelled}
+            others = [
+                one
+                for one in self._existing
+                if one.context_hash not in texts
+                and one.decision_id not in ids
+                and not (one.labelled and (one.dedupe_hash, one.label) in said)
+            ]
+            most = math.floor(self._share / (1.0 - self._share) * len(examples))
+            examples = [*self._drawn._replace(most=most).of(others), *examples]
+        return replace(data, examples=examples)
 
 
-def _division(data: TrainingData, unlearn: Sequence[Example]) -> Division:
-    texts = {one.context_hash for one in unlearn if one.context_hash is not None}
-    return Division(data, [one.decision_id for one in unlearn], sorted(texts))
-
-
-def newest_examples(tail: LogTail, upto: int) -> list[Example]:
-    """The newest revision of every decision up to a position, in the order of the decisions."""
+def newest_examples(tail: LogTail, upto: int, most: int = MOST_READ) -> list[Example]:
+    """The newest revision of every decision up to a position, in the order of the decisions; of so many at most."""
     newest: dict[str, Example] = {}
     cursor = 0
     while cursor < upto:
@@ -151,101 +188,16 @@ def newest_examples(tail: LogTail, upto: int) -> list[Example]:
             newest = {key: example for key, example in newest.items() if example.agent != name}
         for decision_id in batch.forgotten:
             newest.pop(decision_id, None)
-        while len(newest) > MOST_EXAMPLES:
+        while len(newest) > most:
             del newest[next(iter(newest))]
         cursor = batch.upto
     return sorted(newest.values(), key=attrgetter("decision_seq"))
 
 
-def without_duplicates(examples: Sequence[Example]) -> list[Example]:
-    """Of labelled examples with the same task and the same label, the newest; rewards are evidence each."""
-    seen: set[tuple[str, str | None]] = set()
-    kept = []
-    for example in reversed(examples):
-        if example.labelled and (same := example.dedupe_hash) is not None and example.task.text:
-            if (same, example.label) in seen:
-                continue
-            seen.add((same, example.label))
-        kept.append(example)
-    return kept[::-1]
-
-
-# -- groups and sides
-
-
-def _group(example: Example) -> str:
-    """Examples of one tenant's session belong together, and without a session those of one text, whoever says it."""
-    session, tenant, text = example.task.session_id, example.task.tenant, example.context_hash
-    if session is not None:
-        return f"session {session}" if tenant is None else f"of {(tenant, session)!r}"
-    return example.decision_id if text is None else f"text {text}"
-
-
-def is_held_out(group: str, share: float) -> bool:
-    """Whether a group belongs to the held-out share: the same answer in every process and every fit."""
-    return crc32(group.encode()) % 10_000 < share * 10_000
-
-
-def _sides(examples: Sequence[Example], share: float) -> dict[str, bool | None]:
-    """For each decision whether it is held out; None where its text comes on the other side, too."""
-    groups = {one.decision_id: _group(one) for one in examples}
-    homes: dict[str, set[str]] = {}
-    for one in examples:
-        if one.context_hash is not None:
-            homes.setdefault(one.context_hash, set()).add(groups[one.decision_id])
-    sides: dict[str, bool | None] = {}
-    for one in examples:
-        side = is_held_out(groups[one.decision_id], share)
-        text = one.context_hash
-        straddles = text is not None and len(homes[text]) > 1 and is_held_out(f"text {text}", share) != side
-        sides[one.decision_id] = None if straddles else side
-    return sides
-
-
-def _cross_validation(whole: TrainingData, known: Sequence[Example]) -> list[Division]:
-    """The data with each part held out in turn; groups that share a text stay together."""
-    joined = _joined(known)
-    sizes = dict.fromkeys(range(FOLDS), 0)
-    part_of: dict[str, int] = {}
-    count = Counter(joined[one.decision_id] for one in whole.examples)
-    for group, size in sorted(count.items(), key=lambda each: (-each[1], crc32(each[0].encode()))):
-        smallest = min(sizes, key=lambda part: (sizes[part], part))  # the largest group first, into the smallest part
-        part_of[group], sizes[smallest] = smallest, sizes[smallest] + size
-
-    def part(example: Example) -> int | None:
-        return part_of.get(joined[example.decision_id])
-
-    return [
-        _division(
-            replace(
-                whole,
-                examples=[one for one in whole.examples if part(one) != number],
-                held_out=[one for one in whole.examples if part(one) == number],
-            ),
-            [one for one in known if part(one) == number],
-        )
-        for number, size in sizes.items()
-        if 0 < size < len(whole.examples)
-    ]
-
-
-def _joined(examples: Sequence[Example]) -> dict[str, str]:
-    """For each decision the name of its group, where groups with a text in common are one (union-find)."""
-    parent: dict[str, str] = {}
-
-    def root(key: str) -> str:
-        while parent.setdefault(key, key) != key:
-            key = parent[key]
-        return key
-
-    for one in examples:
-        if one.context_hash is not None:
-            parent[root(_group(one))] = root(f"text {one.context_hash}")
-    return {one.decision_id: root(_group(one)) for one in examples}
-
-
-def _hash_of(examples: Sequence[Example]) -> str:
+def _hash_of(examples: Sequence[Example], told: TrainingConfig, existing: Sequence[Example]) -> str:
     whole = hashlib.sha256()
-    for example in examples:
+    for example in (*examples, *existing):
         whole.update(f"{example.decision_id} {example.seq}\n".encode())
+    if told != TrainingConfig():
+        whole.update(told.model_dump_json(exclude={"existing"}).encode())
     return whole.hexdigest()[:32]

@@ -15,6 +15,8 @@ from router_sdk.evaluation.held_out import held_out_evaluation
 from router_sdk.evaluation.thresholds import Threshold, best_threshold, first_answers
 from router_sdk.learning.fold import one_core
 from router_sdk.records.record import blame
+from router_sdk.store.quarantine import quarantined
+from router_sdk.store.transaction import HEAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -175,12 +177,11 @@ class ThresholdTuner:
         if newest < 1:
             raise InvalidInputError(f"newest: expected at least 1, got {newest!r}")
         store = self._services.store
-        with closing(store.tail(self._services.reward)) as tail:
-            head = tail.head()
-            judged_from = store.reader.query(
-                lambda connection: int(connection.execute(_JUDGED_FROM, (head, newest)).fetchone()[0])
-            )
-            said = [self._said(stage, tail, head, judged_from) for stage in self._chain.stages]
+        (head,) = store.reader.query(lambda connection: connection.execute(HEAD).fetchone())
+        (judged_from,) = store.reader.query(
+            lambda connection: connection.execute(_JUDGED_FROM, (head, newest)).fetchone()
+        )
+        said = [self._said(stage, head, judged_from) for stage in self._chain.stages]
         found = []
         for place, stage in enumerate(self._chain.stages[:-1]):
             rest = first_answers(said[place + 1 :], list(said[place]))
@@ -188,9 +189,11 @@ class ThresholdTuner:
             found.append(best_threshold(stage.name, own, rest, cost_of_handing_on=cost_of_handing_on))
         return found
 
-    def _said(self, stage: Stage, tail: LogTail, head: int, judged_from: int) -> dict[str, Answer]:
-        number = stage.model_version
+    def _said(self, stage: Stage, head: int, judged_from: int) -> dict[str, Answer]:
+        number, store = stage.model_version, self._services.store
         begin = 0 if number is None else self._registry.version(stage.name, number).upto
-        with closing(self._begun_again(stage)) as strategy:
+        left_out = store.reader.query(lambda connection: quarantined(connection, stage.name))
+        tail = store.tail(self._services.reward, left_out)
+        with closing(tail), closing(self._begun_again(stage)) as strategy:
             told = (self._members.roster.available, self._services.encoders)
             return prequential_answers(strategy, tail, (begin, head), *told, judged_from=judged_from)

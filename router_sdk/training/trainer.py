@@ -6,7 +6,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,19 +25,20 @@ from router_sdk.errors import (
     StoreUnavailableError,
     TooFewExamplesError,
 )
-from router_sdk.gate import Comparison, Gate, HeldOutAccuracy
+from router_sdk.gate import Gate
 from router_sdk.private_files import PRIVATE_FILE, private_folder
 from router_sdk.records.record import blame, describe
 from router_sdk.setting_names import in_our_words
-from router_sdk.store.artifacts import entry
 from router_sdk.store.events import LearningEvent, write_learning_events
-from router_sdk.store.registry import fits_since, forgotten_after, fresh_examples
+from router_sdk.store.registry import forgotten_after
 from router_sdk.store.store import READ_ONLY
 from router_sdk.strategy import Strategy
 from router_sdk.training.attempt import Attempt, Source
-from router_sdk.training.fit import Fit, FitState, score, summary
-from router_sdk.training.promoting import SEPARATE
-from router_sdk.triggers import Activity, ExampleCount
+from router_sdk.training.brought import Brought, Exported
+from router_sdk.training.checks import checks_of
+from router_sdk.training.fit import Fit, FitState, comparison, summary
+from router_sdk.training.promoting import BY_HAND, SEPARATE
+from router_sdk.training.triggering import Triggering, trainable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from router_sdk.training.promoting import Promoter
     from router_sdk.training.registry import Registry
 
-_MOST_FRESH = 10_000
 _PAUSE_S = 2.0
 """How long nothing is begun after a fit was interrupted."""
 _TAKEN_S = 5.0
@@ -80,6 +80,7 @@ class Trainer:
         promoter: Who puts them into the chain.
 
     Attributes:
+        triggering: When a fit starts by itself.
         fit: The newest fit of this process, or None.
     """
 
@@ -92,78 +93,37 @@ class Trainer:
         performance: Performance,
         promoter: Promoter,
     ) -> None:
-        self._services, self._chain, self._members, self._performance = services, chain, members, performance
+        self._services, self._chain, self._members = services, chain, members
         self._registry, self._promoter = registry, promoter
-        config, plugins = services.config, services.plugins
-        self._triggers = [ExampleCount(config.retrain_interval, config.min_examples), *plugins.triggers]
-        self._gate = Gate([HeldOutAccuracy(), *plugins.checks])
-        self._automatic = config.retrain and config.learns and config.fits and any(self._fitted)
+        self._gate = Gate([*checks_of(services.config, services.reward), *services.plugins.checks])
+        self.triggering = Triggering(services, chain, performance, self._gate.needs)
         self.lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._closed = False
         self._not_before = 0.0
         self.fit: Fit | None = None
 
-    @property
-    def _fitted(self) -> Iterator[Stage]:
-        """The stages whose strategy has a fit."""
-        return (stage for stage in self._chain.stages if trainable(stage.strategy))
-
-    # -- when
+    # -- by itself
 
     def consider(self) -> None:
-        """Start a fit where a trigger says so, and the gate could judge its result.
+        """Start a fit where a trigger says so, and nothing is in the way.
 
         Called on the learner's thread after each update and about once a second, so that a fit that became due while
         another one ran, or by the clock alone, starts without an outcome.
         """
-        if not self._automatic or self._busy or time.monotonic() < self._not_before:
+        if self._busy or time.monotonic() < self._not_before:
             return
-        for stage in self._fitted:
-            if self._registry.champion(stage.name).pinned:
-                continue
-            activity = self._activity(stage)
-            since = activity.seconds_since_fit
-            if since is not None and 0 <= since < self._services.config.retrain_cooldown_seconds:
-                continue
-            reason = next(filter(None, (trigger.due(activity) for trigger in self._triggers)), None)
-            if reason is not None and self._performance.usable >= self._gate.needs:
-                self._start(stage, reason, {})
-                return
-
-    def _activity(self, stage: Stage) -> Activity:
-        query = self._services.store.reader.query
-        cursor, at = query(lambda connection: fits_since(connection, stage.name))
-        statistics = self._performance.statistics()
-        score, rate = statistics["current_model_score"], statistics["improvement_rate"]
-        return Activity(
-            strategy=stage.name,
-            examples=statistics["total_examples"],
-            fresh=query(lambda connection: fresh_examples(connection, cursor, _MOST_FRESH)),
-            model_version=stage.model_version,
-            recent_reward=score,
-            earlier_reward=None if rate is None else score / (1.0 + rate),
-            seconds_since_fit=None if at is None else time.time() - at,
-        )
-
-    @property
-    def next_in(self) -> int | None:
-        """Fresh examples until the next fit; None where nothing is fitted by count."""
-        stage = next(self._fitted, None)
-        if stage is None or not self._automatic:
-            return None
-        config, activity = self._services.config, self._activity(stage)
-        return max(config.min_examples - activity.examples, config.retrain_interval - activity.fresh, 0)
+        due = self.triggering.due()
+        if due is not None:
+            self._start(due.stage, due.reason, {}, due.after)
 
     # -- by hand
 
-    def retrain(self, strategy: str | None, settings: Mapping[str, Any], source: Source | None = None) -> Fit:
-        """Start a fit, see ``Router.models.retrain``; with ``source``, from the made-up examples that it writes."""
-        if not self._services.config.fits:
-            raise NotTrainableError(SEPARATE)
-        stage = next(self._fitted, None) if strategy is None else self._chain.stage(strategy)
-        if stage is None or not trainable(stage.strategy):
-            raise not_trainable(strategy or [one.name for one in self._chain.stages])
+    def retrain(
+        self, strategy: str | None, settings: Mapping[str, Any], source: Source | None = None, reason: str = BY_HAND
+    ) -> Fit:
+        """Start a fit, see ``Router.models.retrain``; with ``source``, from what that brings."""
+        stage = self.stage(strategy, brought=isinstance(source, Brought))
         if self._services.config.read_only:
             raise StoreUnavailableError(READ_ONLY)
         config = stage.strategy.config
@@ -171,44 +131,80 @@ class Trainer:
             type(config)(**{**config.model_dump(exclude_unset=True), **settings})
         except ValidationError as error:
             raise InvalidConfigError(f"strategy {stage.name!r}: {describe(error)}{in_our_words(error)}") from None
-        fit = self._start(stage, "by hand" if source is None else "pre-training", settings, source)
+        fit = self._start(stage, reason, settings, self.triggering.last(stage.name).number, source)
         if fit is None:
             if self._closed:
                 raise RouterClosedError
             raise FitError("another fit is running: wait for it, or stop it, see Router.models.newest_fit")
         return fit
 
+    def stage(self, strategy: str | None, *, brought: bool = False) -> Stage:
+        """Whom to fit; None is the first in the chain that has a fit. What is ``brought`` needs only be loaded."""
+        if not self._services.config.fits:
+            raise NotTrainableError(SEPARATE)
+        fitted = (stage for stage in self._chain.stages if trainable(stage.strategy))
+        stage = next(fitted, None) if strategy is None else self._chain.stage(strategy)
+        loadable = brought and stage is not None and type(stage.strategy).load is not Strategy.load
+        if stage is None or not (trainable(stage.strategy) or loadable):
+            raise not_trainable(strategy or [one.name for one in self._chain.stages])
+        return stage
+
     # -- the fit itself
 
     @property
     def _busy(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+        return self.fit is not None and self.fit.running
 
     def _start(
-        self, stage: Stage, reason: str, settings: Mapping[str, Any], source: Source | None = None
+        self, stage: Stage, reason: str, settings: Mapping[str, Any], after: int, source: Source | None = None
     ) -> Fit | None:
         with self.lock:
             if self._closed or self._busy:
                 return None
             self.fit = fit = Fit(stage.name, reason)
             self._thread = threading.Thread(
-                target=self._run, args=(fit, stage, dict(settings), source), name="router-fit", daemon=True
+                target=self._run, args=(fit, stage, dict(settings), after, source), name="router-fit", daemon=True
             )
             self._thread.start()
             return fit
 
-    def _run(self, fit: Fit, stage: Stage, settings: Mapping[str, Any], source: Source | None) -> None:
-        """See one fit through; whatever happens, what serves goes on."""
-        started = time.monotonic()
-        plugins = self._services.plugins
-        plugins.notify("on_fit_started", strategy=stage.name, reason=fit.reason)
-        ending = Ending()
+    def _run(self, fit: Fit, stage: Stage, settings: Mapping[str, Any], after: int, source: Source | None) -> None:
+        """See one fit through, unless another process is at it, or was since it was asked for."""
+        ending = Ending(
+            "stopped", "another process fits on this store", noted=False, imported=isinstance(source, Exported)
+        )
         try:
-            with self.alone(stage.name):
-                self._attempt(fit, stage, settings, source, ending)
+            with self.alone():
+                self._see_through(fit, stage, settings, after, source, ending)
         except Timeout:
-            ending.state, ending.words, ending.noted = "stopped", "another process fits this strategy", False
             self._not_before = time.monotonic() + _TAKEN_S
+        except FAULTS as fault:
+            ending.end("failed", f"{type(fault).__name__}: {fault}", blame(fault))
+        finally:
+            _log.info("fit of %s: %s, %s", stage.name, ending.state, ending.words)
+            fit.end(ending.state, ending.words, ending.version)
+        if ending.noted:
+            number = None if ending.version is None else ending.version.version
+            self._services.plugins.notify("on_fit_finished", strategy=stage.name, state=ending.state, version=number)
+
+    def _see_through(
+        self,
+        fit: Fit,
+        stage: Stage,
+        settings: Mapping[str, Any],
+        after: int,
+        source: Source | None,
+        ending: Ending,
+    ) -> None:
+        """Whatever happens, what serves goes on, and how it ended is in the log before another process may fit."""
+        started = time.monotonic()
+        try:
+            if self.triggering.last(stage.name).number != after:
+                ending.end("stopped", "another process has fitted this strategy meanwhile")
+                return
+            ending.noted = True
+            self._services.plugins.notify("on_fit_started", strategy=stage.name, reason=fit.reason)
+            self._attempt(fit, stage, settings, source, ending)
         except TooFewExamplesError as fault:
             ending.end("refused", str(fault))
         except FitStoppedError as stop:
@@ -223,27 +219,22 @@ class Trainer:
         except FAULTS as fault:
             _log.exception("the fit of %s failed", stage.name)
             ending.end("failed", f"{type(fault).__name__}: {fault}", blame(fault))
-        _log.info("fit of %s: %s, %s", stage.name, ending.state, ending.words)
         if ending.noted:
             self._journal(fit, stage, ending, (time.monotonic() - started) * 1_000)
-        fit.end(ending.state, ending.words, ending.version)
-        number = None if ending.version is None else ending.version.version
-        plugins.notify("on_fit_finished", strategy=stage.name, state=ending.state, version=number)
 
-    def alone(self, strategy: str) -> FileLock:
-        """Held by the process that fits a strategy, or finishes what a fit of it left.
+    def alone(self) -> FileLock:
+        """Held by the process that fits on this store, or finishes what a fit left; it ends with its process.
 
-        Entering it raises ``filelock.Timeout`` where another process holds it.
+        Entering it raises ``filelock.Timeout`` where another process holds it. Should two hold it all the same, because
+        somebody deleted the file, the alias's token fences off the one that promotes last.
         """
-        path = entry(private_folder(self._services.store.folder), f"fit-{strategy}.lock")
-        return FileLock(path, 0, PRIVATE_FILE)
+        return FileLock(private_folder(self._services.store.folder) / "fit.lock", 0, PRIVATE_FILE)
 
     def _attempt(
         self, fit: Fit, stage: Stage, settings: Mapping[str, Any], source: Source | None, ending: Ending
     ) -> None:
         """Fit, register, and promote what passes the gate."""
-        query = self._services.store.reader.query
-        ending.fresh_after, _ = query(lambda connection: fits_since(connection, stage.name))
+        ending.fresh_after = self.triggering.last(stage.name).cursor
         champion = self._registry.champion(stage.name)
         agents = self._members.roster.everyone
         needed = self._gate.needs
@@ -253,9 +244,7 @@ class Trainer:
         ending.upto = attempt.upto
         report = ending.report = attempt.run(fit)
         parent = None if champion.version is None else self._registry.version(stage.name, champion.version)
-        before, after = (score(figures, report.held_out) for figures in (report.before, report.after))
-        unchanged = parent is not None and parent.data_hash == report.data_hash
-        verdict = self._gate.judge(Comparison(stage.name, before, after, report.settings, unchanged))
+        verdict = self._gate.judge(comparison(report, parent))
         attempt.note_pretraining()
         folder = self._registry.new_folder(stage.name)
         attempt.hand_over(folder)
@@ -270,9 +259,10 @@ class Trainer:
                 parent=stage.model_version,
                 upto=attempt.upto,
                 settings=settings,
-                metrics=summary(report),
+                metrics={**summary(report), **attempt.metrics, "left_out": attempt.left_out},
                 unless_forgotten_after=known,
-                promote_after=None if champion.pinned else champion.token,
+                promote_after=None if champion.pinned or attempt.kind == "import" else champion.token,
+                dataset=attempt.dataset,
             )
             if added is not None:
                 break
@@ -284,6 +274,8 @@ class Trainer:
             number = ending.version.version
             self._promoter.promote_fitted(stage.name, number, verdict.reason, after=champion.token, intent=intent)
             ending.end("promoted", verdict.reason)
+        elif verdict.passed and attempt.kind == "import":
+            ending.end("held", f"it passed the gate ({verdict.reason}); promote it to let it serve")
         elif verdict.passed:
             serving = "the strategy without any fit" if champion.version is None else f"version {champion.version}"
             ending.end("held", f"it passed the gate ({verdict.reason}), but a person pinned {serving}; see unpin")
@@ -303,7 +295,7 @@ class Trainer:
         report, version = ending.report, ending.version
         event = LearningEvent(
             stage.name,
-            "fit",
+            "import" if ending.imported else "fit",
             0 if report is None else report.examples,
             ending.upto,
             took_ms,
@@ -354,12 +346,14 @@ class Ending:
         words: Why, for who waits for it.
         said: Why, for the log: without the words of a foreign error, which may quote what people wrote.
         noted: Whether it is an attempt that counts.
+        imported: Whether nothing was fitted, so that it says nothing of what is fresh.
     """
 
     state: FitState = "failed"
     words: str = "it ended without a result"
     said: str = "it ended without a result"
     noted: bool = True
+    imported: bool = False
     upto: int = 0
     fresh_after: int = 0
     report: FitReport | None = None
@@ -368,11 +362,6 @@ class Ending:
     def end(self, state: FitState, words: str, said: str | None = None) -> None:
         """Note it."""
         self.state, self.words, self.said = state, words, words if said is None else said
-
-
-def trainable(strategy: Strategy) -> bool:
-    """Whether a strategy has a fit."""
-    return type(strategy).fit is not Strategy.fit
 
 
 def not_trainable(names: object) -> NotTrainableError:

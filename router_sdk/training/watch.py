@@ -1,9 +1,9 @@
 """What a version earns once it serves: compared with what came before, after every outcome, until it is proven.
 
 The gate judges a version by what was known when it was made. What it does with the requests that come then is watched
-here: the rewards of the chain, from the version's first request on, against those of the newest outcomes before it,
-task type by task type, and agent by agent. A version that earns less is rolled back, and stays in quarantine until a
-person lets it serve again.
+here: the rewards of the chain from its first request on, against those of the newest outcomes before it. What served
+before goes on beside it, as a shadow, so that a fall that both would have shared is not the version's. One that earns
+less is rolled back, and stays in quarantine until a person lets it serve again.
 
 All of it is read off the log, so that a restart changes nothing and every process on the store comes to the same
 conclusion; the first one acts on it.
@@ -12,18 +12,19 @@ conclusion; the first one acts on it.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.errors import ChampionMovedError
+from router_sdk.errors import ChampionMovedError, RouterError
 from router_sdk.evaluation.earnings import LEAST, Baseline, Earned, Verdict, compare, gain_bounds
+from router_sdk.store.quarantine import quarantined
 from router_sdk.store.registry import ROLLBACK
+from router_sdk.training.shadow import Shadow
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Callable
-
-    from router_sdk.routing.chain import Chain
+    from router_sdk.routing.agents import Members
+    from router_sdk.routing.chain import Chain, Stage
     from router_sdk.store.registry import Champion
     from router_sdk.training.fit import FitServices
     from router_sdk.training.promoting import Promoter
@@ -31,20 +32,14 @@ if TYPE_CHECKING:
 
 LOOK_BACK = 50_000
 """Log positions before a version among which these are looked for."""
-PIECE = 5_000
-"""Log positions that are read at one look."""
+PIECE = 2_048
+"""Log positions that the shadow goes on at one look, at most."""
 EVERY = 32
 """Log positions between two looks, where outcomes come fast."""
 
 _BEFORE = """
 SELECT d.seq FROM decisions d WHERE d.seq > ? AND d.seq < ? AND d.source = 'routed' AND d.explored = 0
   AND EXISTS (SELECT 1 FROM outcomes o WHERE o.decision_id = d.decision_id) ORDER BY d.seq DESC LIMIT ?"""
-_SINCE = """
-SELECT d.seq FROM outcomes o JOIN decisions d ON d.decision_id = o.decision_id
-WHERE o.seq > ?1 AND o.seq <= ?2 AND d.seq >= ?3 AND d.source = 'routed' AND d.explored = 0
-UNION SELECT d.seq FROM decisions d WHERE d.seq > ?1 AND d.seq <= ?2 AND d.seq >= ?3 AND d.source = 'routed'
-  AND d.explored = 0 AND EXISTS (SELECT 1 FROM outcomes o WHERE o.decision_id = d.decision_id AND o.seq < d.seq)"""
-
 _log = logging.getLogger(__name__)
 
 
@@ -53,118 +48,174 @@ class Probation:
     """One version that serves on trial.
 
     Attributes:
-        strategy: Whose.
         champion: The entry of the history with which it came.
         before: What was earned before it.
-        heard: Position in the log up to which outcomes were read.
-        since: What was earned under it, by position of the decision, in the order of the first outcomes.
+        shadow: What served before it.
+        proven: Whether enough was seen of it.
         verdict: What was concluded last.
+        gain: Bounds of what is earned beyond what came before, see ``gain_bounds``, once it has ended.
     """
 
-    strategy: str
     champion: Champion
     before: Baseline
-    heard: int
-    since: dict[int, Earned] = field(default_factory=dict)
+    shadow: Shadow | None = None
+    proven: bool = False
     verdict: Verdict | None = None
+    gain: tuple[float, float] | None = None
 
-    @property
-    def begun(self) -> bool:
-        """Whether there is something to compare it with."""
-        return self.before.outcomes >= LEAST
+    def bounds(self, alpha: float) -> tuple[float, float] | None:
+        """The same as of now."""
+        if self.shadow is None or not self.shadow.earned:
+            return self.gain
+        return gain_bounds(self.before, list(self.shadow.earned.values()), alpha)
+
+    def end(self, alpha: float) -> None:
+        """The shadow is needed no more."""
+        if self.shadow is not None:
+            self.gain = self.bounds(alpha)
+            self.shadow.close()
+            self.shadow = None
 
 
 class Watch:
     """Watches every version that no person chose, from its promotion until it is proven.
 
     Args:
-        services: The log, its reader, and the settings.
+        services: The log, its reader, the encoders, and the settings.
         registry: The versions.
         chain: Who proposes.
+        members: The agents.
         promoter: Who lets a version serve.
     """
 
-    def __init__(self, services: FitServices, registry: Registry, chain: Chain, promoter: Promoter) -> None:
-        self._store, self._learner, self._config = services.store, services.learner, services.config.watch
-        self._registry, self._chain, self._promoter = registry, chain, promoter
+    def __init__(
+        self, services: FitServices, registry: Registry, chain: Chain, members: Members, promoter: Promoter
+    ) -> None:
+        self._services, self._config = services, services.config.watch
+        self._registry, self._chain, self._members, self._promoter = registry, chain, members, promoter
         self._enabled = self._config.enabled and services.config.learns and services.config.fits
+        promoter.keeps_retired = self._enabled
         self._on_probation: dict[str, Probation] = {}
         self._looked = -1
 
     def look(self, least: int = 1) -> None:
-        """Read what came since, and roll back what earns less. Called on the learner's thread.
+        """Go on with what came since, and roll back what earns less. Called on the learner's thread.
 
         Args:
             least: Log positions since the last look below which it is too early for another one.
         """
-        cursor = self._learner.folding.cursor
+        cursor = self._services.learner.folding.cursor
         if not self._enabled or cursor < self._looked + least:
             return
         self._looked = cursor
         for stage in self._chain.stages:
-            if stage.model_version is not None:
-                self._look(stage.name, stage.model_version)
+            self._look(stage, cursor)
+            if (retired := self._promoter.retired.pop(stage.name, None)) is not None:
+                retired[0].strategy.close()  # nobody watches what came after it
 
-    def _look(self, strategy: str, version: int) -> None:
-        champion, known = self._registry.champion(strategy), self._on_probation.get(strategy)
+    def _look(self, stage: Stage, cursor: int) -> None:
+        champion, known = self._registry.champion(stage.name), self._on_probation.get(stage.name)
         if known is None or known.champion.token != champion.token:
-            self._on_probation[strategy] = known = self._begun(strategy, champion)
-        if champion.version != version or not known.begun or len(known.since) >= self._config.outcomes:
+            if known is not None:
+                known.end(self._config.alpha)
+            self._on_probation[stage.name] = known = self._begun(stage, champion)
+        ranges = self._services.store.reader.query(lambda connection: quarantined(connection, stage.name))
+        if known.shadow is not None and not known.shadow.heeds(ranges):
+            known.end(self._config.alpha)
+            self._on_probation[stage.name] = known = self._begun(stage, champion)
+        if known.shadow is None or champion.version != stage.model_version:
             return
-        if self._read(known):
-            known.verdict = verdict = compare(known.before, list(known.since.values()), self._config)
+        heard = known.shadow.follow(cursor, PIECE, self._members.roster)
+        since = list(known.shadow.earned.values())[: self._config.outcomes]
+        if heard and since:
+            known.verdict = verdict = compare(known.before, since, self._config)
             if verdict.fallen is not None:
-                try:
-                    self._promoter.roll_back(strategy, version, verdict.fallen, after=champion.token)
-                except ChampionMovedError as error:  # another process was faster, or a person
-                    _log.info("%s", error)
+                self._roll_back(stage.name, champion, verdict.fallen)
+            known.proven = verdict.fallen is None and len(since) >= self._config.outcomes
+        if known.proven or known.shadow.fault is not None:
+            known.end(self._config.alpha)
 
-    def _begun(self, strategy: str, champion: Champion) -> Probation:
-        """A version's probation, from its start; what came before it is read once."""
+    def _roll_back(self, strategy: str, champion: Champion, why: str) -> None:
+        assert champion.version is not None
+        try:
+            self._promoter.roll_back(strategy, champion.version, why, after=champion.token)
+        except ChampionMovedError as error:  # another process was faster, or a person
+            _log.info("%s", error)
+
+    # -- how a probation begins
+
+    def _begun(self, stage: Stage, champion: Champion) -> Probation:
+        """A version's probation, from its start; without a shadow where there is nothing to watch, or to compare."""
         start = champion.seq
-        if start is None or champion.pinned or champion.reason.startswith(ROLLBACK):
-            return Probation(strategy, champion, Baseline(()), 0)
-        earned = self._earned(
-            lambda connection: connection.execute(_BEFORE, (start - LOOK_BACK, start, self._config.outcomes)).fetchall()
+        told = champion.version is None or champion.pinned or champion.reason.startswith(ROLLBACK)
+        if told or start is None:
+            return Probation(champion, Baseline(()))
+        begun = Probation(champion, Baseline(self._earned_before(start)))
+        if begun.before.outcomes >= LEAST:
+            begun.shadow = self._shadow(stage, champion, start)
+        return begun
+
+    def _shadow(self, stage: Stage, champion: Champion, start: int) -> Shadow | None:
+        """What served before: as it was retired here, or, after a restart, from its files and its snapshot."""
+        services = self._services
+        kept = self._promoter.retired.pop(stage.name, None)
+        try:
+            if kept is None:
+                number = self._registry.previous(stage.name, champion.version)
+                version = None if number is None else self._registry.version(stage.name, number)
+                found, fold = self._promoter.aside(stage, version)
+                found.strategy.warm_up()
+                kept = found, fold
+            return Shadow(*kept, start, services.learner.folding, services.encoders)
+        except (RouterError, OSError) as error:
+            _log.warning("version %s of %s is not watched: %s", champion.version, stage.name, error)
+            return None
+
+    def _earned_before(self, start: int) -> list[Earned]:
+        """The newest outcomes of decisions before a position, explored ones left out."""
+        told = (start - LOOK_BACK, start, self._config.outcomes)
+        seqs = self._services.store.reader.query(
+            lambda connection: [seq for (seq,) in connection.execute(_BEFORE, told).fetchall()]
         )
-        return Probation(strategy, champion, Baseline(earned.values()), start - 1)
+        folding = self._services.learner.folding
+        with folding.lock:
+            examples = folding.tail.newest(seqs, loaded=False)
+        return [
+            Earned(one.task_type, one.reward) for one in examples if one.reward is not None and one.source == "routed"
+        ]
 
-    def _read(self, probation: Probation) -> bool:
-        """Read the next piece of the log; whether it says anything of the version."""
-        start, head = probation.champion.seq, self._learner.folding.cursor
-        upto = min(head, probation.heard + PIECE)
-        if upto <= probation.heard:
-            return False
-        told = (probation.heard, upto, start)
-        found = self._earned(lambda connection: connection.execute(_SINCE, told).fetchall())
-        probation.heard = upto
-        probation.since |= found
-        return bool(found)
+    # -- what is told, and the end
 
-    def _earned(self, query: Callable[[sqlite3.Connection], list[tuple[int]]]) -> dict[int, Earned]:
-        seqs = [seq for (seq,) in self._store.reader.query(query)]
-        if not seqs:
-            return {}
-        with self._learner.folding.lock:
-            examples = self._learner.folding.tail.newest(seqs, loaded=False)
-        return {
-            one.decision_seq: Earned(one.task_type, one.agent, one.reward)
-            for one in examples
-            if one.reward is not None and one.source == "routed"
-        }
+    def status(self) -> Mapping[str, Any]:
+        """How the versions on probation do, by strategy, as JSON values.
 
-    def status(self) -> dict[str, Any]:
-        """How the versions on probation do, by strategy, as JSON values; ``gain`` are bounds, see ``gain_bounds``."""
-        told = {}
-        for strategy, one in self._on_probation.items():
-            verdict, since = one.verdict, list(one.since.values())
-            if verdict is not None and since:
+        ``gain`` are bounds of what is earned beyond what came before, see ``gain_bounds``.
+        """
+        told: dict[str, Any] = {}
+        for strategy, one in list(self._on_probation.items()):
+            if (verdict := one.verdict) is not None:
+                bounds = one.bounds(self._config.alpha)
                 told[strategy] = {
                     "version": one.champion.version,
-                    "proven": len(since) >= self._config.outcomes,
+                    "proven": one.proven,
                     "outcomes": verdict.outcomes,
                     "mean": round(verdict.mean, 4),
                     "expected": round(verdict.expected, 4),
-                    "gain": [round(bound, 4) for bound in gain_bounds(one.before, since, self._config.alpha)],
+                    "gain": None if bounds is None else [round(bound, 4) for bound in bounds],
+                    "differing": round(verdict.differing, 4),
                 }
         return told
+
+    def close(self) -> None:
+        """Close what is kept. Called on the learner's thread, or when that has ended."""
+        for one in self._on_probation.values():
+            one.end(self._config.alpha)
+        self._on_probation.clear()
+        for stage, _ in self._promoter.retired.values():
+            stage.strategy.close()
+        self._promoter.retired.clear()
+
+    def after_fork(self) -> None:
+        """In a child: connections and encoders are the parent's; the watch begins anew."""
+        self._on_probation, self._looked = {}, -1
+        self._promoter.retired = {}

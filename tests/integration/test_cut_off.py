@@ -104,6 +104,11 @@ def test_cut_off_at_any_step_it_is_finished_by_who_comes_next(store, tmp_path, n
         if name == "forget":
             scene.living.tell("record", "mrs-zebrawood-0", SECRET, 2, step)  # to be forgotten again
         elif name == "fit":
+            assert scene.living.tell("fit", "words")[0] in (
+                "promoted",
+                "refused",
+            )  # nothing that was left is in its way
+            scene.check(scene.living.tell("settled"))
             scene.living.tell("record", "more", OTHER, 1, step)
         step += 1 if thorough else max(2, step)
     assert scene.kills >= 2

@@ -180,7 +180,7 @@ def test_a_fit_in_another_process_is_reached_by_that(store):
     with open_router(store) as router:
         teach(router)
         tell(router)
-        with router._parts.trainer.alone("words"):
+        with router._parts.trainer.alone():
             (store.parent / "router.db.artifacts" / "fits" / "words-fit").mkdir(parents=True)
             (store.parent / "router.db.artifacts" / "fits" / "words-fit" / "copy").write_text(SECRET)
             with pytest.raises(StoreUnavailableError, match="runs in another process"):

@@ -51,7 +51,7 @@ def test_a_huge_feature_of_an_earlier_release(tmp_path, features):
         assert told["learner"]["refused"] == {"thompson": 1}
         assert told["learner"]["faults"] == {}
         assert told["learner"]["snapshots"] == dict.fromkeys(
-            ("thompson", "performance", "calibration"), told["learner"]["head"]
+            ("thompson", "performance", "calibration", "drift"), told["learner"]["head"]
         )
         assert told["strategies"][0]["dense"]["events"] == 39
     with Router(["a", "b"], ["thompson"], tmp_path / "bad.db", retrain=False) as router:

@@ -124,7 +124,7 @@ def test_what_each_has_taught_outlasts_a_restart(open_router, saved):
     assert chances(router, "acme", "new") == [[0.2, 0.6, 0.2], [0.333333] * 3]
     if saved:
         assert chances(router, "globex") == [[0.25, 0.25, 0.5]]
-    assert set(router.status()["learner"]["cursors"]) == {"tally.tenants", "performance", "calibration"}
+    assert set(router.status()["learner"]["cursors"]) == {"tally.tenants", "performance", "calibration", "drift"}
 
 
 def test_a_prior_is_where_everybody_starts_and_own_outcomes_take_over(open_router):

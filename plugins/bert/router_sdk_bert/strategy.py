@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 
@@ -18,9 +18,9 @@ from router_sdk_bert.encoding.sealed_folder import link_sealed
 from router_sdk_bert.finetuning.carried_state import BESIDE_ENCODER, OLD_FILE, CarriedState, carried_in
 from router_sdk_bert.head.estimates import proposal_of
 from router_sdk_bert.head.explanations import StoredNames, attribute_words, explain, lead_of
-from router_sdk_bert.head.head import AnyHead, AnySnapshot, Head, make_head
+from router_sdk_bert.head.head import AnyHead, Head, make_head
 from router_sdk_bert.head.outcome_prediction import OutcomePredictor
-from router_sdk_bert.head.policies import Policies, PolicySnapshot
+from router_sdk_bert.head.policies import Policies, Published
 from router_sdk_bert.head.prototypes import Prototype, prototypes_of
 from router_sdk_bert.head.rows import row_of
 from router_sdk_bert.head.trained_rows import trained_with
@@ -38,14 +38,6 @@ OWN_ENCODER = "encoder"
 """Folder, in a saved version, of an encoder that was fine-tuned for it."""
 _BEFORE_POLICIES = 3
 """Of states whose head answered alone; they are read, and the others begin anew."""
-
-
-class Published(NamedTuple):
-    """All that requests read, swapped by one assignment."""
-
-    encoder: Encoder
-    snapshot: AnySnapshot
-    policies: PolicySnapshot
 
 
 class BertStrategy(Strategy):
@@ -388,6 +380,11 @@ class BertStrategy(Strategy):
         """What an average task may expect of each agent."""
         names = () if self._agents is None else self._agents.names
         return {name: self.predictor.of(name, None) for name in names}
+
+    def category_distribution(self) -> Mapping[str | None, int]:
+        """How many outcomes are stored about each agent; nothing where the head keeps sums alone."""
+        with self._lock:
+            return self.head.memory.category_distribution() if isinstance(self.head, Head) else {}
 
     def report(self) -> Mapping[str, Any]:
         """The encoder, or why there is none, and what the head has learnt."""

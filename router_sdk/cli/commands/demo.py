@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from router_sdk.cli.commands.exchange import MapOption, mapping_of_data
-from router_sdk.cli.invocation import Invocation
+from router_sdk.cli.invocation import Invocation, output_file
 from router_sdk.cli.tables import counted, milliseconds, note, pairs, share, table, visible, word
 from router_sdk.errors import InvalidInputError
-from router_sdk.private_files import may_be_written
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -100,19 +99,13 @@ def demo(
         store=invocation.store,
         **chosen,
     )
-    _check_writable(may_be_written(out))
+    output_file("--out", out)
     with invocation.screen.progress("starting") as tell:
         report = run_demo(config, tell)
     out.write_text(render_page(report), encoding="utf-8")
     invocation.screen.show(
         {**report.to_dict(), "page": str(out)}, lambda: [*demo_tables(report), f"The page with the curves: {out}"]
     )
-
-
-def _check_writable(out: Path) -> None:
-    """Fail before the minute of work, not after it."""
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        raise InvalidInputError(f"--out {out}: not a file in a folder that exists")
 
 
 def demo_tables(report: DemoReport) -> Iterator[RenderableType]:

@@ -18,14 +18,17 @@ import typer
 from router_sdk.cli.invocation import STDIN, Invocation, readable
 from router_sdk.cli.tables import counted, note, table, visible, word
 from router_sdk.errors import InvalidInputError, RouterError
+from router_sdk.exchange.curation import Prefer
 from router_sdk.exchange.exporting import ExportFormat, ExportOptions, ExportSettings, export_examples
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from router_sdk.exchange.columns import ColumnMapping
+    from router_sdk.exchange.history import History
     from router_sdk.exchange.observations import ImportReport
     from router_sdk.router import Router
+    from router_sdk.training.datasets import Dataset
 
 
 _SHOWN = 20
@@ -172,9 +175,29 @@ def export(
         float | None,
         typer.Option(min=-1.0, max=1.0, metavar="-1..1", help="Leave out what users said worse of, or nothing."),
     ] = None,
-    duplicates: Annotated[
-        bool, typer.Option("--duplicates", help="Chat formats: keep pairs of text and response that are equal.")
-    ] = False,
+    unique: Annotated[
+        bool | None,
+        typer.Option(
+            "--unique/--duplicates",
+            help="Chat formats: each pair of text and response once (the default). jsonl and csv: of labelled examples "
+            "with equal tasks and labels the newest.",
+            show_default=False,
+        ),
+    ] = None,
+    balance: Annotated[
+        float | None,
+        typer.Option(min=1.0, metavar="N", help="Most labelled examples of an agent, in multiples of the median."),
+    ] = None,
+    most: Annotated[int | None, typer.Option(min=1, metavar="N", help="Most examples.")] = None,
+    prefer: Annotated[
+        Prefer, typer.Option(help="Which to keep where some must go: the uncertain are drawn at random.")
+    ] = "newest",
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of what is drawn.")] = 0,
+    dataset: Annotated[
+        str | None,
+        typer.Option(metavar="STRATEGY:VERSION", help="What a version was trained on, as it was known then."),
+    ] = None,
+    held_out: Annotated[bool, typer.Option("--held-out", help="With --dataset: what judged it instead.")] = False,
     existing: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Chat formats: begin with the pairs of this file.")
     ] = None,
@@ -186,11 +209,17 @@ def export(
 
     What jsonl and csv hold, router import reads again without loss, and counts nothing twice.
     """
+    if held_out and dataset is None:
+        raise InvalidInputError("--held-out: says which part of a version's data set; name it with --dataset")
     settings = ExportSettings(
         min_reward=min_reward,
         min_quality_score=min_quality,
         min_user_feedback=min_feedback,
-        deduplicate=not duplicates,
+        deduplicate=unique,
+        balance=balance,
+        most_examples=most,
+        prefer=prefer,
+        seed=seed,
         existing_data_path=existing,
         unanswered=unanswered,
     )
@@ -198,19 +227,31 @@ def export(
         invocation.router(new=False, read_only=True) as router,
         invocation.screen.progress("exporting"),
     ):
+        source = None if dataset is None else _dataset(router, dataset)
         if path == STDIN:
-            _to_stdout(router, form, settings)
+            history = router.examples if source is None else source.held_out if held_out else source.examples
+            _to_stdout(history, form, settings)
             return
-        written = router.examples.export(path, format=form, **settings)
+        if source is None:
+            written = router.examples.export(path, format=form, **settings)
+        else:
+            written = source.export(path, format=form, held_out=held_out, **settings)
     invocation.screen.show(
         {"path": path, "format": form, "examples": written}, lambda: [f"Wrote {counted(written, 'example')} to {path}."]
     )
 
 
-def _to_stdout(router: Router, form: ExportFormat, settings: ExportSettings) -> None:
+def _dataset(router: Router, name: str) -> Dataset:
+    strategy, _, version = name.rpartition(":")
+    if not (strategy and version.isdecimal()):
+        raise InvalidInputError(f"--dataset {name!r:.60}: write STRATEGY:VERSION, such as bert:3")
+    return router.models.dataset(strategy, int(version))
+
+
+def _to_stdout(history: History, form: ExportFormat, settings: ExportSettings) -> None:
     with tempfile.TemporaryDirectory(prefix="router-export-") as folder:
         draft = Path(folder) / "examples"
-        export_examples(router.examples, draft, form, ExportOptions.of(draft, **settings))
+        export_examples(history, draft, form, ExportOptions.of(draft, **settings))
         with draft.open(encoding="utf-8", newline="") as file:
             shutil.copyfileobj(file, sys.stdout)
 

@@ -24,11 +24,13 @@ from router_sdk.cli.commands.exchange import (
     told_mapping,
 )
 from router_sdk.cli.invocation import Invocation
-from router_sdk.cli.tables import NOTHING, note, share, table, visible, word
+from router_sdk.cli.tables import NOTHING, moment, note, share, table, visible, word
 from router_sdk.errors import FitError, InvalidInputError, UnknownVersionError
 from router_sdk.evaluation.fit_page import render_fit_report
 from router_sdk.private_files import may_be_written
-from router_sdk.training.trainer import not_trainable, trainable
+from router_sdk.store.registry import CHAMPION
+from router_sdk.training.trainer import not_trainable
+from router_sdk.training.triggering import trainable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from router_sdk.exchange.columns import ColumnMapping
     from router_sdk.exchange.observations import ImportReport
     from router_sdk.records import Agent, ModelVersion, Task
+    from router_sdk.store.quarantine import Quarantine
     from router_sdk.training.fit import Fit
 
 
@@ -81,7 +84,7 @@ def retrain(
             if not any(trainable(router.strategy(name)) for name in names):
                 raise not_trainable(strategy or names)  # before anything is imported
             report = bring_in(invocation, router, source, mapping, new_agents=new_agents)
-        fit = _watched(invocation, router.models.retrain(strategy, **settings))
+        fit = watched(invocation, router.models.retrain(strategy, **settings))
     _show(invocation, fit, report)
     if report is not None:
         check_refused(report)
@@ -113,7 +116,7 @@ def pretrain(
         if not router.agents:
             for agent in agents:
                 router.add_agent(agent)
-        fit = _watched(invocation, router.models.pretrain(tasks, wanted, strategy, wait=False, **_settings(set_)))
+        fit = watched(invocation, router.models.pretrain(tasks, wanted, strategy, wait=False, **_settings(set_)))
     _show(invocation, fit)
 
 
@@ -147,7 +150,7 @@ def _settings(given: Sequence[str] | None) -> dict[str, Any]:
     return found
 
 
-def _watched(invocation: Invocation, fit: Fit) -> Fit:
+def watched(invocation: Invocation, fit: Fit) -> Fit:
     """Show how far it is until it has ended.
 
     Raises:
@@ -188,10 +191,27 @@ def versions(
     invocation: Invocation,
     strategy: Annotated[str | None, typer.Argument(help="Of which strategy; all in the chain.")] = None,
 ) -> None:
-    """Show the fitted versions: what they learnt from, what the gate said, and which one serves."""
+    """Show the fitted versions: what they learnt from, what the gate said, and which one serves; and quarantines."""
     with invocation.router(new=False, read_only=True) as router:
-        found = router.models.versions(strategy)
-    invocation.screen.show({"versions": [version.to_dict() for version in found]}, lambda: [_table(found)])
+        found, left_out = router.models.versions(strategy), router.models.quarantines()
+    told = {
+        "versions": [version.to_dict() for version in found],
+        "quarantines": [one.to_dict() for one in left_out],
+    }
+    invocation.screen.show(told, lambda: [_table(found), *([_quarantines(left_out)] if left_out else ())])
+
+
+def import_version(
+    invocation: Invocation,
+    folder: Annotated[Path, typer.Argument(help="What router.models.export_to wrote, in this store or another.")],
+) -> None:
+    """Register an exported version as a candidate: checked, judged by the gate, and not serving by itself.
+
+    router promote lets it serve where the gate did, or with --force.
+    """
+    with invocation.router() as router:
+        fit = watched(invocation, router.models.import_from(folder, wait=False))
+    _show(invocation, fit)
 
 
 def promote(
@@ -209,14 +229,40 @@ def promote(
     )
 
 
-def rollback(invocation: Invocation, strategy: Annotated[str, typer.Argument(help="Whose version.")]) -> None:
-    """Let the version before serve again, and pin it: see router unpin."""
+def rollback(
+    invocation: Invocation,
+    strategy: Annotated[str, typer.Argument(help="Whose version.")],
+    to_seq: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Position of the log, decision's id or time: what came since is quarantined."),
+    ] = None,
+) -> None:
+    """Let the version before serve again, and pin it: see router unpin.
+
+    With --to-seq the strategy also learns nothing of what came behind that position, until router lift; one that was
+    never fitted goes back to there.
+    """
     with invocation.router(new=False) as router:
-        number = router.models.rollback(strategy)
+        number = router.models.rollback(strategy, to_seq)
+        standing = router.status()["quarantines"] if to_seq is not None else []
     what = "The strategy without any fit" if number is None else f"Version {number}"
-    invocation.screen.show(
-        {"strategy": strategy, "version": number}, lambda: [f"{what} of {visible(strategy)} serves again."]
-    )
+    told: dict[str, Any] = {"strategy": strategy, "version": number}
+    said = [f"{what} of {visible(strategy)} serves again."]
+    if standing:
+        told["quarantine"] = standing[-1]["number"]
+        said.append(f"It learns nothing of what came since, before router lift {standing[-1]['number']}.")
+    invocation.screen.show(told, lambda: said)
+
+
+def lift(
+    invocation: Invocation,
+    number: Annotated[int, typer.Argument(min=1, help="Which quarantine, see router versions.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="For the history.")] = "by hand",
+) -> None:
+    """Let what a quarantine left out of learning count again, as far as it is not archived."""
+    with invocation.router(new=False) as router:
+        router.models.lift(number, reason=reason)
+    invocation.screen.show({"lifted": number}, lambda: [f"What quarantine {number} left out is learnt again."])
 
 
 def report(
@@ -244,19 +290,45 @@ def _table(found: Sequence[ModelVersion]) -> RenderableType:
         return note("Nothing was fitted yet: router retrain, or router pretrain before anything happened.")
     return table(
         "Fitted versions",
-        ["strategy", ">version", "made", ">examples", "serves", "gate"],
+        ["strategy", ">version", "made", ">examples", "status", "gate"],
         (
             [
                 visible(version.strategy),
                 word(version.version),
                 f"{version.kind} {datetime.fromtimestamp(version.at):%d %b %H:%M}",
                 word(version.samples),
-                "yes" if version.aliases else NOTHING,
-                visible(("" if version.passed else "refused: ") + version.reason),
+                ", ".join([version.status, *(alias for alias in version.aliases if alias != CHAMPION)]),
+                visible(_gate(version)),
             ]
             for version in found
         ),
         wide="gate",
+    )
+
+
+def _gate(version: ModelVersion) -> str:
+    """What the gate said, and why the fit was begun."""
+    begun = "" if version.trigger is None else f" (fitted for: {version.trigger})"
+    return f"{'' if version.passed else 'refused: '}{version.reason}{begun}"
+
+
+def _quarantines(found: Sequence[Quarantine]) -> RenderableType:
+    return table(
+        "What teaches nothing, or did not for a while",
+        [">number", "strategy", ">behind", ">up to", "since", "lifted", "why"],
+        (
+            [
+                str(one.number),
+                visible(one.strategy or "all"),
+                str(one.from_seq),
+                str(one.upto_seq),
+                moment(one.at),
+                NOTHING if one.lifted_at is None else moment(one.lifted_at),
+                visible(one.reason),
+            ]
+            for one in found
+        ),
+        wide="why",
     )
 
 

@@ -1,4 +1,4 @@
-"""``router status``: who answers and why, what was learnt, and what needs attention."""
+"""``router status``: who answers and why, which version serves and why, what was learnt, and what needs attention."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from router_sdk.cli.invocation import Invocation
+from router_sdk.cli.model_tables import serving_tables
 from router_sdk.cli.tables import counted, dollars, milliseconds, moment, note, pairs, share, table, visible, word
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ def status(
 def status_tables(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Everything that ``router status`` shows, in order."""
     yield _store(report)
+    yield from _alerts(report)
     yield _chain(report)
+    yield from serving_tables(report["models"])
     yield from _confidence(report)
     yield from _encoders(report)
     if report["performance"]:
@@ -60,6 +63,14 @@ def _store(report: Mapping[str, Any]) -> Table:
     if learner["refused"]:
         each = "; ".join(f"{visible(name)}: {count:,}" for name, count in learner["refused"].items())
         told["Not learnt"] = f"{each} of the decisions, see the dead letters"
+    if report["quarantines"]:
+        told["Quarantined"] = "; ".join(
+            f"{one['number']}: {visible(one['strategy'] or 'all strategies')} leave out {one['from_seq']:,} to "
+            f"{one['upto_seq']:,} ({visible(one['reason'])})"
+            for one in report["quarantines"]
+        )
+    if learner["unheeded"]:
+        told["Not left out"] = "; ".join(f"{visible(one)}: {visible(why)}" for one, why in learner["unheeded"].items())
     behind_the_log = [f"{stage['name']}: {stage['behind']}" for stage in report["strategies"] if stage["behind"]]
     if behind_the_log:
         told["Behind"] = visible("; ".join(behind_the_log))
@@ -69,6 +80,21 @@ def _store(report: Mapping[str, Any]) -> Table:
             for one in report["upkeep"]["unfinished"]
         )
     return pairs(told.items())
+
+
+def _alerts(report: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """What is beyond its threshold, the oldest first."""
+    alerts = report["alerts"]
+    if alerts:
+        yield table(
+            "Alerts",
+            ["since", "figure", "of", "what"],
+            (
+                [moment(one["since"]), one["name"], visible(one["subject"] or ""), visible(one["words"])]
+                for one in alerts
+            ),
+            wide="what",
+        )
 
 
 def _chain(report: Mapping[str, Any]) -> Table:
@@ -151,7 +177,7 @@ def _statistics(found: Mapping[str, Any]) -> Table:
     nobody = {"no agent fits": found["no_agent_fits"]} if found["no_agent_fits"] else {}
     labels = {**found["label_distribution"], **nobody}
     improvement = found["improvement_rate"]
-    silent = found["taught_nothing"]
+    silent, efficiency = found["taught_nothing"], found["learning_efficiency"]
     return pairs(
         {
             "Examples": f"{found['total_examples']:,}, {share(found['feedback_rate'])} with feedback "
@@ -161,9 +187,13 @@ def _statistics(found: Mapping[str, Any]) -> Table:
             "Reward": f"{word(found['current_model_score'])} over the last 100 outcomes"
             + ("" if improvement is None else f", {improvement:+.1%} against the 100 before"),
             "Updates": f"{found['total_updates']:,}, {found['failed_updates']:,} failed, "
-            f"{milliseconds(found['avg_update_time_ms'])} each, {counted(found['samples_processed'], 'sample')}",
+            f"{milliseconds(found['avg_update_time_ms'])} each, {found['updates_per_minute']:.1f} a minute, "
+            f"{counted(found['samples_processed'], 'sample')}"
+            + ("" if efficiency is None else f", {efficiency:+.3f} reward per 100 examples"),
             "Fits": f"{found['retrain_count']:,} came to serve, {found['encoder_retrain_count']:,} of them moved an "
             f"encoder, {found['refused_fits']:,} refused, {found['failed_fits']:,} failed",
+            "Versions": f"{share(found['canary_pass_rate'])} of the candidates passed the gate, "
+            f"{counted(found['rollbacks'], 'rollback')}, {counted(found['violations'], 'violation')}",
         }.items(),
         "What was learnt",
     )
@@ -185,12 +215,18 @@ def _events(report: Mapping[str, Any]) -> Iterator[RenderableType]:
                 word(event["samples"]),
                 milliseconds(event["duration_ms"]),
                 word(event["metrics_after"]),
-                visible(event["error"] or ""),
+                visible(_fault(event)),
             ]
             for event in events
         ),
         wide="fault",
     )
+
+
+def _fault(event: Mapping[str, Any]) -> str:
+    """What went wrong; of a fit that was refused stands above why."""
+    error = event["error"] or ""
+    return error.partition(":")[0] if event["status"] == "refused" else error
 
 
 def _letters(report: Mapping[str, Any]) -> Iterator[RenderableType]:

@@ -68,6 +68,25 @@ def test_chat_formats_are_filtered_and_merged(desk):
     )
 
 
+def test_an_export_chooses_among_examples(desk):
+    rows = [{"text": f"q{n}", "label": "billing" if n % 4 else "technical"} for n in range(12)]
+    write(desk, "in.jsonl", [*rows, rows[5]])
+    desk.run("import", "in.jsonl")
+    out = ("export", "out.jsonl")
+    assert desk.json(*out)["examples"] == 13
+    assert desk.json(*out, "--unique")["examples"] == 12
+    assert desk.json(*out, "--unique", "--balance", "1")["examples"] == 6 + 3
+    assert desk.json(*out, "--most", "4")["examples"] == 4
+    newest = [json.loads(line)["text"] for line in (desk.folder / "out.jsonl").read_text().splitlines()]
+    assert newest == ["q9", "q10", "q11", "q5"]
+    drawn = []
+    for seed in ("0", "0", "1"):
+        desk.run(*out, "--most", "4", "--prefer", "uncertain", "--seed", seed)
+        drawn.append((desk.folder / "out.jsonl").read_text())
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert "unanswered" in desk.fault(*out, "--most", "4", "--unanswered", code=2)["message"]
+
+
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 def test_predict_answers_each_task_of_a_file_and_logs_nothing(desk, ending):
     if ending == "csv":

@@ -31,12 +31,44 @@ def test_retrain_promote_and_roll_back(taught):
     assert taught.json("route", "sales please")["agent"] == "sales"
     assert "Version 2 of words: refused." in taught.run("retrain", "--set", "mode=worse").stdout
     shown = taught.run("versions").stdout
-    assert "refused: held_out_accuracy: fail" in " ".join(shown.split())
+    assert ("active" in shown, "candidate" in shown, "refused" in shown) == (True, True, True)
     assert taught.fault("promote", "words", "2", code=1)["type"] == "GateRefusedError"
     assert taught.json("promote", "words", "2", "--force") == {"strategy": "words", "version": 2}
     assert taught.json("rollback", "words")["version"] == 1
     assert "without any fit" in taught.run("rollback", "words").stdout
     assert [version["aliases"] for version in taught.json("versions", "words")["versions"]] == [[], []]
+
+
+def test_what_a_version_was_trained_on_is_shown_and_exported(taught):
+    version = taught.json("retrain")["version"]
+    (shown,) = taught.json("versions")["versions"]
+    assert shown["dataset"] == version["dataset"]
+    assert shown["dataset"]["examples"] == version["samples"] > 20
+    told = taught.json("export", "data.jsonl", "--dataset", "words:1")
+    lines = (taught.folder / "data.jsonl").read_text().splitlines()
+    assert told["examples"] == len(lines) == version["samples"]
+    held = taught.json("export", "held.jsonl", "--dataset", "words:1", "--held-out")["examples"]
+    assert held == shown["dataset"]["held_out"]
+    assert taught.run("export", "-", "--dataset", "words:1", "--most", "3").stdout.count("\n") == 3
+    for wrong in ("words", "words:x", ":1"):
+        assert "STRATEGY:VERSION" in taught.fault("export", "x.jsonl", "--dataset", wrong, code=2)["message"]
+    assert "no version 9" in taught.fault("export", "x.jsonl", "--dataset", "words:9", code=2)["message"]
+    assert "--dataset" in taught.fault("export", "x.jsonl", "--held-out", code=2)["message"]
+
+
+def test_a_version_of_another_store_is_imported(taught):
+    from router_sdk import Router
+
+    taught.run("retrain")
+    with Router(store=taught.store) as router:
+        router.models.export_to("words", 1, taught.folder / "out")
+    fitted = taught.json("import-version", "out")
+    assert (fitted["state"], fitted["version"]["kind"]) == ("refused", "import")  # nothing is gained by it
+    assert "Version 3 of words: refused." in taught.run("import-version", "out").stdout
+    assert taught.json("promote", "words", "2", "--force")["version"] == 2
+    (taught.folder / "out" / "words.json").write_text("[]")
+    assert taught.fault("import-version", "out", code=1)["type"] == "CorruptArtifactError"
+    assert "no folder" in taught.fault("import-version", "nowhere", code=2)["message"]
 
 
 def test_pretrain_from_a_file_brings_the_agents(cli):

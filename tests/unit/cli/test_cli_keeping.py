@@ -183,3 +183,29 @@ def test_pin_a_version_and_let_it_go(cli, monkeypatch):
 def test_what_was_never_fitted_can_be_pinned(desk):
     assert "thompson as it is without any fit serves, and stays." in desk.run("pin", "thompson").stdout
     assert desk.json("status")["strategies"][0]["pinned"]
+
+
+# -- what teaches nothing
+
+
+def test_go_back_to_a_position_and_lift_it_again(desk):
+    head = desk.json("status")["learner"]["head"]
+    for _ in range(3):
+        decision = desk.json("route", "refund me")["decision_id"]
+        desk.run("record", decision, "--quality", "0.1")
+    told = desk.json("rollback", "thompson", "--to-seq", str(head))
+    assert (told["strategy"], told["version"]) == ("thompson", None)
+    number = told["quarantine"]
+    (listed,) = desk.json("versions")["quarantines"]
+    assert (listed["number"], listed["strategy"], listed["from_seq"], listed["lifted_at"]) == (
+        *(number, "thompson", head),
+        None,
+    )
+    assert f"{number}: thompson leave out {head}" in " ".join(desk.run("status").stdout.split())
+    assert "rollback" in desk.run("versions").stdout
+    assert desk.json("lift", str(number), "--reason", "it was right") == {"lifted": number}
+    assert desk.json("status")["quarantines"] == []
+    assert desk.json("versions")["quarantines"][0]["lifted_because"] == "it was right"
+    assert "is in force" in desk.fault("lift", str(number), code=2)["message"]
+    assert "--to-seq" in desk.run("rollback", "--help").stdout
+    assert desk.fault("rollback", "thompson", "--to-seq", "f" * 32, code=2)["type"] == "UnknownDecisionError"

@@ -24,14 +24,15 @@ NESTED = {"encoder": {"backend": "onnx", "checks": [{"cosine": 0.99}]}, "blend":
 @pytest.mark.parametrize("names", [("a",), ("a", "b<i>"), tuple(f"agent-{i}" for i in range(77))])
 def test_a_page_is_well_formed_and_needs_nothing_from_outside(scenario, names):
     report = story(scenario, names).report(300, curve=CURVE, settings={"update": "<lora>", **NESTED})
-    report = report.judged(True, [("held_out_accuracy", "pass", "5 < 7 & so on")], version=7)
+    said = [("no_regression", "pass", "5 < 7 & so on", {"low": -0.125, "threshold": None}), ("latency", "fail", "slow")]
+    report = report.judged(True, said, version=7)
     found = read_page(render_fit_report(report))
     assert "i" not in found.seen
     assert [chart["unit"] for chart in found.charts] == ["number", "percent"]
     assert [line["name"] for line in found.charts[0]["series"]] == ["loss", "held out loss"]
     assert found.charts[0]["positions"] == [1, 2, 3]
     assert found.seen.count("caption") == 2
-    assert "held_out_accuracy: 5 < 7 & so on" in found.words
+    assert {"no_regression", "pass", "5 < 7 & so on", "low -0.125", "latency", "fail"} <= {*found.words}
     assert {"encoder · backend", "onnx", "encoder · checks · 1 · cosine", "0.99", "blend", "0.5, 1.0"} <= {*found.words}
     assert {"<lora>", names[0], f"bert, version 7, may serve: {report.after.accuracy:.1%} right"} <= {
         word.partition(" on held")[0] for word in found.words

@@ -60,7 +60,7 @@ def test_a_report_sums_both_evaluations_up(scenario):
 def test_the_gates_word_is_added_later(scenario):
     story = scenario("ab")
     story.add("a", "a", label="a")
-    report = story.report().judged(False, [("held_out_accuracy", "fail", "worse")], version=3)
+    report = story.report().judged(False, [("no_regression", "fail", "worse")], version=3)
     assert (report.passed, report.version, report.verdicts[0].status) == (False, 3, "fail")
 
 

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from router_sdk import Outcome, Router
 from router_sdk.errors import InvalidInputError
+from router_sdk.exchange import history
 
 from ..doubles import Counting
 
@@ -49,6 +50,34 @@ def test_it_iterates_counts_and_reverses(router):
     assert texts(router.examples) == ALL
     assert texts(reversed(router.examples)) == ALL[::-1]
     assert [example.reward for example in router.examples[:2]] == [0.0, 1 / SIZE]
+
+
+@given(st.sets(st.integers(0, SIZE - 1)), bound, bound)
+def test_chosen_decisions_are_a_list_of_their_own(router, chosen, start, stop):
+    """Read in pieces of four, so that there are several."""
+    seqs = [router.examples[place].decision_seq for place in chosen]
+    some, expected = router.examples.only([*seqs, 10**6]), [ALL[place] for place in sorted(chosen)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(history, "_CHUNK", 4)
+        assert (len(some), texts(some), texts(some[start:stop])) == (len(chosen), expected, expected[start:stop])
+        assert texts(example for _, example in some.logged()) == expected
+        assert texts(example for example, _ in some.with_responses()) == expected
+        assert texts(some.only(seqs[:2])) == [ALL[place] for place in sorted(list(chosen)[:2])]
+    assert some.fresh_starts() == []
+
+
+def test_of_chosen_decisions_what_was_known_at_a_position_is_shown(make_router):
+    router = make_router([Counting])
+    decision = router.route("x")
+    router.record(decision, Outcome(quality=0.1, response="first"))
+    router.flush()
+    (then,) = router.examples
+    router.record(decision, Outcome(quality=0.2, response="second"))
+    some = router.examples.only([then.decision_seq], then.seq)
+    assert [one.reward for one in some] == [0.1]
+    assert [len(logged.parts) for logged, _ in some.logged()] == [1]
+    assert [response for _, response in some.with_responses()] == ["first"]
+    assert [response for _, response in router.examples.with_responses()] == ["second"]
 
 
 def test_it_shows_the_newest_revision_once(make_router):

@@ -201,6 +201,15 @@ def test_on_promotion(fitting):
     assert seen == [("words", 1)]
 
 
+def test_on_drift(routed_with):
+    seen = Queue()
+    router = routed_with(on_drift=lambda alert: seen.put((alert.name, alert.subject)))
+    for _ in range(30):
+        router.observe("x", "billing", Outcome(success=False))
+    router.flush()
+    assert seen.get(timeout=20) == ("agent_failures", "billing")
+
+
 def test_on_rollback(fitting):
     seen = []
     router = fitting(on_rollback=lambda strategy, version: seen.append((strategy, version)))

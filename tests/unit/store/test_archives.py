@@ -114,7 +114,7 @@ def test_pieces_of_256_are_on_disk_before_they_go_and_are_counted(log):
     pieces = [("decisions", range(1, 257)), ("payloads", range(1, 257)), ("decisions", [257]), ("payloads", [257])]
     expected = [(table, seq) for table, positions in pieces for seq in positions]
     assert [(row["table"], row["seq"]) for row in lines(target.read_bytes())] == expected
-    assert log.query("SELECT name, seq FROM positions") == [("archived", 257)]
+    assert log.query("SELECT name, seq FROM positions") == [("archived", 257), ("moved", 257)]
 
 
 def test_whoever_goes_on_cuts_away_what_was_written_last_and_counts_on(log, monkeypatch):
@@ -190,7 +190,7 @@ def test_the_file_holds_the_rows_that_went_and_the_log_all_others(log):
     assert lines(path.read_bytes()) == [row for row in before if row["seq"] in first | third]
     assert dump(log) == [row for row in before if row["seq"] in kept]
     assert {row["table"] for row in dump(log)} == set(TABLES)
-    assert log.query("SELECT * FROM positions") == [("archived", 9)]
+    assert log.query("SELECT * FROM positions") == [("archived", 9), ("moved", 9)]
 
 
 def test_the_file_is_its_owners_and_its_folder_is_synced_once(log, monkeypatch):

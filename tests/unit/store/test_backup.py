@@ -169,10 +169,13 @@ def test_the_target_is_a_folder_of_its_own(full, tmp_path, kind):
 # -- what changes meanwhile
 
 
+def renew_snapshots(log, cursor):
+    save_snapshot(log, cursor)
+    log.store.snapshots.discard(log.store.snapshots.before(cursor))
+
+
 def test_where_newer_snapshots_took_the_place_of_copied_ones_it_is_begun_again(full, target, monkeypatch):
-    attempts = after_the_log(
-        monkeypatch, lambda count: [save_snapshot(full, 50 + number) for number in range(2)] if count == 1 else None
-    )
+    attempts = after_the_log(monkeypatch, lambda count: renew_snapshots(full, 50) if count == 1 else None)
     report = backup(full.store, target)
     assert len(attempts) == 2
     folders = {folder for (folder,) in rows(target / LOG, "SELECT folder FROM snapshots")}
@@ -181,7 +184,7 @@ def test_where_newer_snapshots_took_the_place_of_copied_ones_it_is_begun_again(f
 
 
 def test_what_changes_without_end_is_given_up_and_nothing_is_left(full, target, monkeypatch):
-    after_the_log(monkeypatch, lambda count: [save_snapshot(full, 50 * count + number) for number in range(2)])
+    after_the_log(monkeypatch, lambda count: renew_snapshots(full, 50 * count))
     with pytest.raises(StoreUnavailableError, match="faster than it can be copied"):
         backup(full.store, target)
     assert not target.exists()
@@ -454,7 +457,7 @@ def test_what_is_there_is_moved_aside_and_only_if_asked(made, full, tmp_path, op
     assert done.aside.name.startswith("router.db.before-")
     with closing(Store(done.aside, read_only=True)) as aside:
         assert aside.reader.decision(mine.decision_id) is not None
-        assert aside.snapshots.restore("tally", "mark", lambda folder: None) == 5
+        assert aside.snapshots.restore("tally", lambda cursor: "mark", lambda folder: None) == 5
     again = restore(made, path, force=True)
     assert again.aside != done.aside
 

@@ -8,8 +8,8 @@ from router_sdk import Agent, Decision, Task
 from router_sdk.errors import RouterClosedError
 from router_sdk.records import AgentSet, Distribution, Signals, Skipped
 from router_sdk.records.outcome import NOTHING, Joined, Part, Revision
+from router_sdk.store import agents as catalog
 from router_sdk.store import events as journal
-from router_sdk.store import registry as catalog
 from router_sdk.store import rows
 from router_sdk.store.agents import add_agents, catalog_version, read_agents, remove_agent
 from router_sdk.store.coordination import add_intent, pending_intents
@@ -94,13 +94,15 @@ def test_an_event_is_logged_as_it_was(log, monkeypatch):
 def test_totals_keep_updates_and_fits_apart(log):
     names = ("total_updates", "successful_updates", "failed_updates", "avg_update_time_ms", "retrain_count")
     names += ("encoder_retrain_count", "refused_fits", "failed_fits", "avg_fit_time_ms")
-    assert ask(log, learning_totals) == dict.fromkeys(names, 0)
+    names += ("update_success_rate", "updates_per_minute", "learning_efficiency")
+    nothing = (0,) * 9 + (None, 0, None)
+    assert ask(log, learning_totals) == dict(zip(names, nothing, strict=True))
     updates = [event(duration_ms=float(each), error="e" if each == 1 else None) for each in range(1, 5)]
     fits = [event(kind="fit", duration_ms=10.0, fine_tuned=each) for each in (True, False, None)]
     ends = ("refused", "refused", "failed", "failed", "failed", "failed", "stopped")
     fits += [event(kind="fit", duration_ms=20.0, fine_tuned=True, status=end) for end in ends]
     write_learning_events(log.writer, [*updates, *fits, event(kind="replay", error="e", duration_ms=99.0)])
-    counted = (4, 3, 1, 2.5, 3, 1, 2, 4, 17.0)
+    counted = (4, 3, 1, 2.5, 3, 1, 2, 4, 17.0, 0.75, 0.4, None)
     assert ask(log, learning_totals) == dict(zip(names, counted, strict=True))
 
 

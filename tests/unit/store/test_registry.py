@@ -10,20 +10,22 @@ from router_sdk.errors import ChampionMovedError
 from router_sdk.records import ModelVersion
 from router_sdk.store import registry as registry
 from router_sdk.store.coordination import add_intent, pending_intents
-from router_sdk.store.events import LearningEvent, write_learning_events
+from router_sdk.store.events import Fresh, LearningEvent, fresh_examples, last_fit, write_learning_events
 from router_sdk.store.registry import (
     NEVER,
+    ROLLBACK,
+    ROLLBACK_BY_ITSELF,
     Champion,
     add_version,
     alias_token,
     before,
     champion,
     champions,
-    fits_since,
     forgotten_after,
-    fresh_examples,
     move_version,
     prune_versions,
+    rollbacks_in_a_row,
+    safety_totals,
     set_champion,
     versions,
 )
@@ -130,6 +132,7 @@ def test_the_newest_entry_of_a_strategys_history_serves(log, clock):
     assert newest.pinned is ask(log, champion, "s").pinned
     assert ask(log, champion, "other") == Champion(7, False, 2, NOW + 1, "promoted", 1)
     assert [version.aliases for version in ask(log, versions, "s")] == [(), ("champion", "pinned")]
+    assert [version.status for version in ask(log, versions, "s")] == ["deprecated", "active"]
     assert serve(log, 1) == 4
     assert [version.aliases for version in ask(log, versions, "s")] == [("champion",), ()]
     assert serve(log, None) == 5
@@ -253,20 +256,54 @@ def test_what_serves_what_was_rolled_back_to_and_what_a_rollback_would_go_to_are
 
 
 def test_where_a_fit_was_tried_last(log, monkeypatch):
-    assert ask(log, fits_since, "s") == (0, None)
+    assert ask(log, last_fit, "s") == ((0, 0, None), 0)
     for number, (strategy, kind) in enumerate([("s", "fit"), ("s", "fit"), ("s", "learn"), ("other", "fit")], 1):
         monkeypatch.setattr("router_sdk.store.events.time", SimpleNamespace(time=lambda number=number: NOW + number))
         write_learning_events(log.writer, [LearningEvent(strategy, kind, 1, 10 * number, 1.0, 1)])
-    assert ask(log, fits_since, "s") == (20, NOW + 2)
-    assert ask(log, fits_since, "other") == (40, NOW + 4)
+    assert ask(log, last_fit, "s") == ((2, 20, NOW + 2), 4)
+    assert ask(log, last_fit, "other") == ((4, 40, NOW + 4), 4)
+    assert ask(log, last_fit, "s", 2) == ((0, 0, None), 4)  # nothing newer
 
 
-def test_decisions_with_something_new_are_counted_once_and_up_to_a_number(log):
+def test_decisions_with_something_new_are_counted_once_wherever_the_count_is_cut(log):
     decisions = [log.decide() for _ in range(3)]  # 1, 2, 3
-    for decision in (*decisions, decisions[0]):  # 4, 5, 6, 7
-        log.tell(decision, quality=0.5)
-    assert [ask(log, fresh_examples, cursor, 10) for cursor in range(3, 8)] == [3, 3, 2, 1, 0]
-    assert [ask(log, fresh_examples, 0, most) for most in (1, 2, 3, 4)] == [1, 2, 3, 3]
+    for place, quality in ((0, 0.5), (1, 0.9), (2, 0.5), (0, 0.9), (1, 0.9)):  # 4 to 8
+        log.tell(decisions[place], quality=quality)
+
+    def count(cursor, most, least=None):
+        known, steps = Fresh(cursor, cursor, 0, 0), 0
+        while (further := ask(log, fresh_examples, known, most, least)) != known:
+            known, steps = further, steps + 1
+        assert steps <= 1 + 5 // most
+        return known
+
+    for most in (1, 2, 3, 10):
+        assert [count(cursor, most).heard for cursor in range(3, 9)] == [3, 3, 3, 2, 1, 0]
+        assert count(3, most) == (3, 8, 3, 3)
+        assert [count(3, most, least).good for least in (0.4, 0.9, 1.0)] == [3, 2, 0]
+
+
+def entry(reason, *, pinned=False, token=0):
+    return Champion(1, pinned, token, NOW, reason)
+
+
+@pytest.mark.parametrize(
+    ("newest_first", "count"),
+    [
+        ([], 0),
+        (["gate: better"], 0),
+        (["rollback by itself: it earned less", "gate: better"], 1),
+        (["gate: better", "rollback by itself: it earned less", "gate: better"], 1),
+        (["rollback by itself", "gate", "rollback by itself", "gate", "rollback by itself", "gate"], 3),
+        (["gate", "gate", "rollback by itself", "gate"], 0),  # the second of them held until the third came
+        (["rollback by itself", "gate", "gate", "rollback by itself", "gate"], 1),
+        (["unpinned by hand", "rollback by itself", "gate"], 0),
+        (["rollback by itself", "gate", "rollback from 3", "rollback by itself"], 1),
+    ],
+)
+def test_rollbacks_in_a_row_are_counted_until_a_version_held_or_a_person_chose(newest_first, count):
+    history = [entry(reason, pinned=reason == "rollback from 3") for reason in newest_first]
+    assert rollbacks_in_a_row(history) == count
 
 
 def test_a_version_may_move_alone(log):
@@ -285,3 +322,17 @@ def test_a_version_serves_whatever_its_number(log):
     serve(log, 999)
     assert [version.aliases for version in ask(log, versions, "s")] == [("champion",)]
     assert add(log)[0].version == 1_000
+
+
+def test_how_often_candidates_pass_and_versions_are_rolled_back(log):
+    nothing = {"canary_pass_rate": None, "rollbacks": 0, "rollback_frequency": None, "violations": 0}
+    assert ask(log, safety_totals) == nothing
+    for passed in (True, True, False, True):
+        add(log, passed=passed)
+    serve(log, 1)
+    serve(log, 2)
+    serve(log, 4)
+    serve(log, 2, reason=f"{ROLLBACK_BY_ITSELF} from 4: it earned less", quarantine=4)
+    serve(log, 1, reason=f"{ROLLBACK} from 2")
+    told = {"canary_pass_rate": 0.75, "rollbacks": 2, "rollback_frequency": 2 / 3, "violations": 2}
+    assert ask(log, safety_totals) == told

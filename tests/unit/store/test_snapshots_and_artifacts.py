@@ -1,4 +1,5 @@
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -14,7 +15,7 @@ def fill(text):
 def restored(log, mark="m"):
     found = []
     cursor = log.store.snapshots.restore(
-        "s", mark, lambda folder: found.append(json.loads((folder / "state.json").read_text()))
+        "s", lambda cursor: mark, lambda folder: found.append(json.loads((folder / "state.json").read_text()))
     )
     return cursor, found[-1:] and found[-1]
 
@@ -26,7 +27,36 @@ def test_the_newest_snapshot_of_the_same_fingerprint_is_found(log):
     assert restored(log) == (9, "nine")
     assert restored(log, "other") == (0, [])
     log.store.snapshots.save("s", "m", 12, fill("twelve"))
-    assert len(list((log.store.folder / "snapshots").iterdir())) == 2
+    assert restored(log) == (12, "twelve")
+
+
+def test_what_must_be_of_another_fingerprint_there_is_passed_over(log):
+    for cursor, mark in ((5, "m"), (9, "n"), (12, "m")):
+        log.store.snapshots.save("s", mark, cursor, fill(cursor))
+    found = []
+
+    def restored(mark, **options):
+        return log.store.snapshots.restore("s", mark, found.append, **options)
+
+    assert restored(lambda cursor: "m" if cursor < 10 else "n") == 5
+    assert restored(lambda cursor: "n") == 9
+    assert restored(lambda cursor: "m", oldest=True) == 5
+    assert restored(lambda cursor: "m", after=5, oldest=True) == 12
+    assert restored(lambda cursor: "m" if cursor < 10 else "n", after=5) == 0
+
+
+@pytest.mark.parametrize(("step", "count"), [(1, 400), (512, 400), (3, 40), (0, 20)])
+def test_older_snapshots_are_kept_at_growing_distances(log, step, count):
+    cursors = [1 + step * number for number in range(count)]
+    for cursor in cursors:
+        log.store.snapshots.save("s", "m", cursor, lambda folder: None)
+    rows = log.query("SELECT cursor FROM snapshots ORDER BY id")
+    kept = [cursor for (cursor,) in rows]
+    assert len(kept) == len(list((log.store.folder / "snapshots").iterdir())) == 8
+    assert (kept[0], kept[-2:]) == (cursors[0], cursors[-2:])
+    if step:
+        distances = [(cursors[-1] - cursor) / step for cursor in kept[:-1]]
+        assert max(far / near for far, near in pairwise(distances)) < 6, distances
 
 
 @pytest.mark.parametrize("damage", ["change", "truncate", "remove", "add", "manifest"])
@@ -52,7 +82,7 @@ def test_a_state_that_cannot_be_read_is_passed_over(log, caplog):
     def load(folder):
         raise CorruptArtifactError("not a mapping")
 
-    assert log.store.snapshots.restore("s", "m", load) == 0
+    assert log.store.snapshots.restore("s", lambda cursor: "m", load) == 0
 
 
 def test_an_artifact_is_there_whole_or_not_at_all(tmp_path):

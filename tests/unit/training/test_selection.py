@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 
 from router_sdk import Agent, Task
 from router_sdk.errors import TooFewExamplesError
+from router_sdk.exchange.existing import FileContext
+from router_sdk.loop_settings import TrainingConfig
+from router_sdk.records import Example, Signals
 from router_sdk.store.agents import add_agents
 from router_sdk.training import selection
 from router_sdk.training.selection import select
@@ -213,14 +216,13 @@ def test_what_was_forgotten_or_belongs_to_an_agent_added_afresh_is_left_out(log)
 
 
 def test_the_newest_are_taken_where_there_are_too_many(log, monkeypatch):
-    monkeypatch.setattr(selection, "MOST_EXAMPLES", 40)
-    monkeypatch.setattr(selection, "MOST_HELD_OUT", 3)
+    monkeypatch.setattr("router_sdk.training.division.MOST_HELD_OUT", 3)
     decisions = [log.decide(task=Task(f"text {number}")) for number in range(50)]
     for decision in decisions:
         log.tell(decision, quality=0.5)
-    found = chosen(log, held_out=0.5)
-    (division,) = found.divisions
-    held, learnt = ([one.decision_id for one in side] for side in (division.data.held_out, division.data.examples))
+    found = chosen(log, held_out=0.5, training=TrainingConfig(most_examples=40))
+    (one,) = found.divisions
+    held, learnt = ([one.decision_id for one in side] for side in (one.data.held_out, one.data.examples))
     assert len(held) == 3
     newest = [one.decision_id for one in decisions[10:]]
     assert sorted(held + learnt) == sorted(newest)
@@ -228,14 +230,14 @@ def test_the_newest_are_taken_where_there_are_too_many(log, monkeypatch):
 
 
 def test_of_what_could_be_held_out_the_older_is_not_learnt_where_the_newer_is_its_copy(log, monkeypatch):
-    monkeypatch.setattr(selection, "MOST_HELD_OUT", 2)
+    monkeypatch.setattr("router_sdk.training.division.MOST_HELD_OUT", 2)
     texts = [f"text {number}" for number in range(30)] * 2
     for text in texts:
         log.tell(log.decide(task=Task(text)), quality=0.5)
-    (division,) = chosen(log, held_out=0.5).divisions
-    judging = {one.context_hash for one in division.data.held_out}
+    (only,) = chosen(log, held_out=0.5).divisions
+    judging = {one.context_hash for one in only.data.held_out}
     assert len(judging) == 2
-    assert judging.isdisjoint(one.context_hash for one in division.data.examples)
+    assert judging.isdisjoint(one.context_hash for one in only.data.examples)
 
 
 def test_the_same_examples_have_the_same_hash_and_one_more_another(log):
@@ -245,3 +247,115 @@ def test_the_same_examples_have_the_same_hash_and_one_more_another(log):
     assert chosen(log, held_out=0.5, needed=5).data_hash == first
     log.tell(log.decide(task=Task("one more")), quality=0.5)
     assert chosen(log).data_hash != first
+
+
+# -- what of the learning side is trained on
+
+
+def file_of(*rows):
+    """Examples as a file brings them: texts, or texts with their labels."""
+    context = FileContext(("a", "b"))
+    found = []
+    for number, row in enumerate(rows):
+        text, label = (row, "a") if isinstance(row, str) else row
+        told = (f"f{number:031x}", 0, context.add(Task(text)), 0, label, "default", 1.0, None)
+        found.append(Example(*told, Signals(correct_agent=label), None, None, 0.0, 0.0, 0.0, "observed", context))
+    return found
+
+
+curations = st.builds(
+    TrainingConfig,
+    min_quality=st.sampled_from([None, 0.6]),
+    balance=st.sampled_from([None, 1.0, 2.0]),
+    replay_ratio=st.sampled_from([None, 0.0, 0.5]),
+    most_examples=st.sampled_from([3, 50_000]),
+    prefer=st.just("uncertain"),
+)
+
+
+@given(histories, curations, st.integers(0, 40))
+@settings(max_examples=12)
+def test_what_judges_is_what_happened_whatever_is_trained_on(tmp_path_factory, history, training, fresh_after):
+    log = Log(tmp_path_factory.mktemp("log") / "router.db")
+    try:
+        play(log, history)
+        plain, curated = (
+            chosen(log, held_out=0.5, fresh_after=fresh_after, training=told) for told in (None, training)
+        )
+        for before, after in zip(plain.divisions, curated.divisions, strict=True):
+            assert ids(after.data.held_out) == ids(before.data.held_out)
+            assert (after.unlearn, after.texts) == (before.unlearn, before.texts)
+            assert set(ids(after.data.examples)) <= set(ids(before.data.examples))
+            assert ids(after.data.examples) == [
+                one for one in ids(before.data.examples) if one in ids(after.data.examples)
+            ]
+        assert ids(curated.left_over) == ids(plain.left_over)
+        assert curated.left_out == len(plain.whole.examples) - len(curated.whole.examples)
+        assert (curated.data_hash == plain.data_hash) == (training == TrainingConfig())
+    finally:
+        log.close()
+
+
+def ids(examples):
+    return [one.decision_id for one in examples]
+
+
+def test_nothing_set_changes_nothing(log):
+    play(log, [(Task(f"text {number // 2}"), "both") for number in range(40)])
+    before, after = chosen(log), chosen(log, training=TrainingConfig())
+    assert ids(before.whole.examples) == ids(after.whole.examples)
+    assert (before.data_hash, before.left_out) == (after.data_hash, 0)
+
+
+def test_each_part_of_a_cross_validation_is_balanced(log):
+    for number in range(30):
+        log.tell(log.decide(task=Task(f"text {number}")), correct_agent="b" if number % 5 == 0 else "a")
+    found = chosen(log, needed=20, training=TrainingConfig(balance=1.0))
+    assert found.cross_validated
+    for part in (*(division.data for division in found.divisions), found.whole):
+        count = Counter(one.label for one in part.examples)
+        assert count["a"] <= (count["a"] + 24) / 2
+        assert count["b"] > 3
+    assert sum(len(division.data.held_out) for division in found.divisions) == 30
+    assert found.left_out > 5
+
+
+def test_without_deduplication_equal_labels_count_each(log):
+    for _ in range(3):
+        log.tell(log.decide(task=Task("same")), correct_agent="a")
+    assert len(chosen(log, held_out=0.0).whole.examples) == 1
+    assert len(chosen(log, held_out=0.0, training=TrainingConfig(dedupe=False)).whole.examples) == 3
+
+
+def test_a_file_is_trained_on_and_judges_nothing(log):
+    for number in range(40):
+        log.tell(log.decide(task=Task(f"text {number}")), correct_agent="a")
+    existing = file_of(*((f"text {number}", "b") for number in range(40)), "text 1", "new")
+    found = chosen(log, held_out=0.4, training=TrainingConfig(existing_ratio=0.5), existing=existing)
+    (division,) = found.divisions
+    judging = {one.task.text for one in division.data.held_out}
+    brought = [one for one in division.data.examples if one.decision_seq < 0]
+    assert len(judging) > 5
+    assert judging.isdisjoint(one.task.text for one in brought)
+    assert all(one.decision_seq > 0 for one in (*division.data.held_out, *found.left_over))
+    assert len(brought) == len(division.data.examples) / 2
+    assert ("text 1", "a") not in {(one.task.text, one.label) for one in brought}  # so says the log
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5, 0.9])
+def test_a_file_is_no_more_than_its_share(log, share):
+    for number in range(30):
+        log.tell(log.decide(task=Task(f"text {number}")), correct_agent="a")
+    existing = file_of(*(f"file {number}" for number in range(100)))
+    training = TrainingConfig(existing_ratio=share)
+    data = chosen(log, held_out=0.0, training=training, existing=existing).whole
+    brought = sum(one.decision_seq < 0 for one in data.examples)
+    assert brought == min(100, int(share / (1 - share) * 30 + 1e-9))
+    again = chosen(log, held_out=0.0, training=training, existing=existing).whole
+    assert ids(again.examples) == ids(data.examples)
+
+
+def test_another_file_is_other_data(log):
+    play(log, [(Task(f"text {number}"), "both") for number in range(12)])
+    hashes = {chosen(log, existing=file_of(*texts)).data_hash for texts in (["one"], ["one", "two"])}
+    assert len(hashes | {chosen(log).data_hash}) == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -339,6 +340,14 @@ class Memory:
                 told[str(names[right])] = float(self.columns["credit"][place])
             assert self.vectors is not None
             yield [Reward(name, None, told[name]) for name in sorted(told)], self.vectors[place]
+
+    def category_distribution(self) -> dict[str | None, int]:
+        """How many rows alive are about each agent, by name; None is nobody."""
+        names = {code: name for name, code in self._names.known().items()}
+        found: Counter[str | None] = Counter()
+        for code, group in self.groups.by_code.items():
+            found[names.get(code)] += len(group.places)
+        return dict(+found)
 
     def drop_where(self, unwanted: Callable[[int], bool]) -> int:
         """Forget the rows whose place is unwanted; returns how many."""

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk.numerics.policy_selection import PolicyWeights
-    from router_sdk.plugin import Agent
+    from router_sdk.plugin import Agent, Encoder
     from router_sdk_bert.head.best_single import Sums
     from router_sdk_bert.head.estimates import Estimate
+    from router_sdk_bert.head.head import AnySnapshot
     from router_sdk_bert.head.linear import LinearBeliefs
     from router_sdk_bert.head.rows import Row
 
@@ -105,6 +106,14 @@ class PolicySnapshot(NamedTuple):
             mixed = [old + part * share for old, share in zip(mixed, shares, strict=True)]
             scores = [old + part * mean for old, mean in zip(scores, means, strict=True)]
         return Choice(mixed, scores, POLICIES[leader], dict(zip(POLICIES, weights, strict=True)))
+
+
+class Published(NamedTuple):
+    """All that requests read, swapped by one assignment."""
+
+    encoder: Encoder
+    snapshot: AnySnapshot
+    policies: PolicySnapshot
 
 
 class Together(NamedTuple):

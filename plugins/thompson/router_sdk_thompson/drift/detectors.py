@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from router_sdk.numerics.change_detection import AdwinDetector, ResidualCusum, river_installed
+from router_sdk.numerics import change_detection
+from router_sdk.numerics.change_detection import Detector, river_installed
 
 if TYPE_CHECKING:
     from router_sdk_thompson.config import ThompsonConfig
@@ -12,21 +13,7 @@ if TYPE_CHECKING:
 MISFIT = 2.0
 """How much more surprise it takes where the posterior is linear in features: that is wrong in streaks, unchanged."""
 
-
-class Detector(Protocol):
-    """Watches one agent's residuals.
-
-    Attributes:
-        alarms: Changes found so far.
-    """
-
-    alarms: int
-
-    def update(self, residual: float, threshold: float) -> bool:
-        """Take one outcome in; True where the agent is no longer what it was."""
-
-    def state(self) -> list[Any]:
-        """What ``restored_detector`` reads."""
+__all__ = ["MISFIT", "Detector", "described_detector", "new_detector", "restored_detector", "threshold_of"]
 
 
 def threshold_of(config: ThompsonConfig) -> float | None:
@@ -46,9 +33,7 @@ def described_detector(config: ThompsonConfig) -> str:
 
 def new_detector(config: ThompsonConfig) -> Detector:
     """A detector that has seen nothing."""
-    if config.change_detector == "adwin" and river_installed():
-        return AdwinDetector(config.adwin_delta)
-    return ResidualCusum()
+    return change_detection.new_detector(_kind(config), config.adwin_delta)
 
 
 def restored_detector(config: ThompsonConfig, state: list[Any]) -> Detector:
@@ -58,8 +43,8 @@ def restored_detector(config: ThompsonConfig, state: list[Any]) -> Detector:
         ValueError: if a number is out of range.
         TypeError: if the state is no such list.
     """
-    if len(state) == 2:
-        if config.change_detector == "adwin" and river_installed():
-            return AdwinDetector.restored(config.adwin_delta, state)
-        return new_detector(config)
-    return ResidualCusum.restored(state) if config.change_detector != "adwin" else new_detector(config)
+    return change_detection.restored_detector(_kind(config), config.adwin_delta, state)
+
+
+def _kind(config: ThompsonConfig) -> change_detection.DetectorKind:
+    return "adwin" if config.change_detector == "adwin" else "cusum"

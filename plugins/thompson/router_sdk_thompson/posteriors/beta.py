@@ -314,7 +314,8 @@ class CellEvidence:
         for name, record in list(self.by_agent.items()):
             tally = tally_of(record.mass, record.reward, overall * record.scale(self.events))
             agents[name] = {**tally._asdict(), "changes": record.detector.alarms}
-        return {"task_types": len(self.cells), "events": self.events, "agents": agents}
+        changes = {name: told["changes"] for name, told in agents.items() if told["changes"]}
+        return {"task_types": len(self.cells), "events": self.events, "agents": agents, "changes": changes}
 
 
 def tally_of(mass: float, reward: float, scale: float) -> Tally:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from router_sdk.demo.intervals import paired_interval, student_t
+from router_sdk.evaluation.intervals import paired_interval, student_t
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,151 @@
+"""A neighbour's file for its training loop, in our settings: what is taken, and what to use for the rest.
+
+The file has sections ``trigger_config``, ``generator_config`` and ``ab_test_config``. Nothing in it is passed over in
+silence: each key is a setting here, or is named with what answers to it, or is an error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from router_sdk.config import RouterConfig
+from router_sdk.errors import InvalidConfigError
+from router_sdk.setting_names import SETTINGS
+
+_SECTIONS = ("trigger_config", "generator_config", "ab_test_config")
+_MARKS = {*_SECTIONS, "check_interval_seconds"}
+"""One of these makes a file a neighbour's."""
+
+_NUMBERS: Mapping[str, tuple[str, float]] = {
+    "min_new_samples": ("retrain_interval", 1),
+    "cooldown_hours": ("retrain_cooldown_seconds", 3_600.0),
+    "schedule_interval_hours": ("triggers.schedule_hours", 1),
+    "quality_drop_threshold": ("triggers.quality_drop_threshold", 1),
+    "quality_window_hours": ("triggers.quality_window_hours", 1),
+    "error_rate_threshold": ("triggers.error_rate_threshold", 1),
+    "error_window_hours": ("triggers.error_window_hours", 1),
+}
+"""Their name in ``trigger_config``, ours, and what to multiply by."""
+
+_SWITCHES: Mapping[str, tuple[str, str | None, float | None]] = {
+    "sample": ("example_count", None, None),
+    "count": ("example_count", None, None),
+    "schedule": ("schedule", "triggers.schedule_hours", 168.0),
+    "quality": ("quality_drop", None, None),
+    "error": ("error_rate", "triggers.error_rate_threshold", 0.2),
+}
+"""A word in the name of an ``enable_…``; our trigger, the setting without which there is none, and their default."""
+
+
+@dataclass(slots=True)
+class LoopFile:
+    """What a neighbour's file comes to.
+
+    Attributes:
+        settings: Of ours; those of a section are mappings.
+        taken: Each key that is taken with its value, and what it is here.
+        left: Each key that is not, and what to use instead.
+    """
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    taken: dict[str, str] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+
+    def take(self, theirs: str, given: Any, ours: str, value: Any) -> None:
+        """Set one of ours; a dot leads into a section."""
+        self.taken[f"{theirs} = {json.dumps(given)}"] = f"{ours} = {json.dumps(value)}"
+        self.put(ours, value)
+
+    def put(self, ours: str, value: Any) -> None:
+        """Set one of ours, which nobody gave."""
+        section, dot, name = ours.partition(".")
+        if not dot:
+            self.settings[ours] = value
+        else:
+            self.settings.setdefault(section, {})[name] = value
+
+
+def read_loop_file(path: Path | None) -> LoopFile | None:
+    """Read a neighbour's file; None where it is one of ours, or nobody's.
+
+    Raises:
+        InvalidConfigError: if it has a key that neither they nor we know, or a value that cannot be meant.
+    """
+    if path is None or path.suffix.lower() != ".json":
+        return None
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # whoever reads it as ours says what is wrong
+    if not isinstance(told, dict) or _MARKS.isdisjoint(told):
+        return None
+    found = LoopFile()
+    for name, value in told.items():
+        if name in _SECTIONS:
+            if not isinstance(value, dict):
+                raise InvalidConfigError(f"{path.name}: {name}: expected named settings, got {value!r:.60}")
+            for theirs, given in value.items():
+                _section(found, path, f"{name}.{theirs}", theirs, given)
+        elif name in RouterConfig.model_fields:
+            found.settings[name] = value
+        else:
+            found.left[name] = _answer(path, name, name)
+    return found
+
+
+def _section(found: LoopFile, path: Path, place: str, theirs: str, given: Any) -> None:
+    if not place.startswith("trigger_config."):
+        found.left[place] = _answer(path, place, theirs)
+    elif theirs in _NUMBERS:
+        ours, factor = _NUMBERS[theirs]
+        if isinstance(given, bool) or not isinstance(given, (int, float)):
+            raise InvalidConfigError(f"{path.name}: {place}: expected a number, got {given!r:.60}")
+        found.take(place, given, ours, given * factor)
+    elif theirs.startswith("enable_"):
+        _switch(found, path, place, theirs, given)
+    else:
+        found.left[place] = _answer(path, place, theirs)
+
+
+def _switch(found: LoopFile, path: Path, place: str, theirs: str, given: Any) -> None:
+    trigger = next((known for word, known in _SWITCHES.items() if word in theirs), None)
+    if trigger is None:
+        known = ", ".join(sorted({name for name, *_ in _SWITCHES.values()}))
+        raise InvalidConfigError(f"{path.name}: {place}: there is no such trigger; here are {known}")
+    if not isinstance(given, bool):
+        raise InvalidConfigError(f"{path.name}: {place}: expected true or false, got {given!r:.60}")
+    name, setting, default = trigger
+    if not given:
+        off = found.settings.setdefault("triggers", {}).setdefault("off", [])
+        if name not in off:
+            off.append(name)
+        found.taken[f"{place} = false"] = f'triggers.off = ["{name}"]'
+    elif setting is not None and setting.partition(".")[2] not in found.settings.get("triggers", {}):
+        found.take(place, given, setting, default)
+    else:
+        found.taken[f"{place} = true"] = f"{name} is asked"
+
+
+def _answer(path: Path, place: str, theirs: str) -> str:
+    """What to use instead.
+
+    Raises:
+        InvalidConfigError: if nobody knows the key.
+    """
+    if theirs not in SETTINGS:
+        raise InvalidConfigError(
+            f"{path.name}: {place}: neither a setting here nor one that is known of another system"
+        )
+    return SETTINGS[theirs]
+
+
+def told_of(found: LoopFile) -> Iterator[str]:
+    """What became of each key, a line each."""
+    for theirs, ours in found.taken.items():
+        yield f"{theirs}: {ours}"
+    for theirs, instead in found.left.items():
+        yield f"{theirs} is not taken: {instead}"

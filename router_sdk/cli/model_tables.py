@@ -1,0 +1,81 @@
+"""What serves of each strategy that has a fit, since when and why; what was refused; what the triggers say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from router_sdk.cli.tables import NOTHING, moment, note, pairs, table, visible
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def serving_tables(models: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+    """The story of each strategy at a glance, as ``Router.models.status`` tells it."""
+    for one in models:
+        told = {"Serves": serves(one["serving"])}
+        if one["refused"] is not None:
+            held = (one["refused"]["error"] or "").startswith("held")
+            told["Held back last" if held else "Refused last"] = refused(one["refused"])
+        told["Next fit"] = next_fit(one["triggers"])
+        yield pairs(told.items(), f"What serves of {visible(one['strategy'])}")
+
+
+def trigger_tables(models: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+    """Each strategy's story, and each trigger with what it measured."""
+    for one in models:
+        yield from serving_tables([one])
+        check = one["triggers"]
+        rows = [
+            [
+                visible(said["trigger"]),
+                _measured(said["value"], said["unit"]),
+                _measured(said["threshold"], said["unit"]),
+                visible(("due: " if said["due"] and said["trigger"] != "cooldown" else "") + said["reason"]),
+            ]
+            for said in [*check["readings"], check["cooldown"]]
+        ]
+        headings = ["trigger", ">is", ">due from", "why, or why not yet"]
+        yield table(f"When {visible(one['strategy'])} is fitted again", headings, rows, wide="why, or why not yet")
+    if not models:
+        yield note("Nothing in the chain has a fit; router-sdk-bert brings a strategy that is fitted.")
+
+
+def serves(entry: Mapping[str, Any] | None) -> str:
+    """What serves, since when, and why."""
+    if entry is None:
+        return "the strategy without any fit: nothing was ever promoted"
+    what = "the strategy without any fit" if entry["version"] is None else f"version {entry['version']}"
+    pinned = ", pinned by a person" if entry["pinned"] else ""
+    return f"{what} since {moment(entry['at'])}{pinned}: {visible(entry['reason'])}"
+
+
+def refused(event: Mapping[str, Any]) -> str:
+    """What was refused, when, and why."""
+    what = "before any fit" if event["model_version"] is None else f"version {event['model_version']}"
+    begun = f" (fitted for: {visible(event['reason'])})" if event["reason"] else ""
+    words = (event["error"] or "").removeprefix("refused: ").removeprefix("held: ")
+    return f"{what} of {moment(event['at'])}{begun}: {visible(words)}"
+
+
+def next_fit(check: Mapping[str, Any]) -> str:
+    """The trigger that is due, or the nearest, and what else is in the way."""
+    nearest = next((said for said in check["readings"] if said["trigger"] == check["next"]), None)
+    if check["due"] is not None:
+        words = f"due: {visible(check['due'])}"
+    elif nearest is None:
+        words = "no trigger measures anything yet"
+    else:
+        words = f"{visible(nearest['trigger'])}: {visible(nearest['reason'])}"
+    return words + (f"; {visible(check['waits'])}" if check["waits"] else "")
+
+
+def _measured(value: float | None, unit: str) -> str:
+    if value is None:
+        return NOTHING
+    if unit == "s":
+        return f"{value:,.0f} s"
+    if unit == "hours":
+        return f"{value:.1f} h"
+    return f"{value:,.0f}" if unit else f"{value:.3f}"

@@ -1,0 +1,104 @@
+"""Several processes on one store that fit at once: one version each time, and who comes too late changes nothing."""
+
+import sqlite3
+from contextlib import closing
+from itertools import pairwise
+
+import pytest
+from killable import Living, champions
+
+INTERVAL = 30
+
+
+@pytest.fixture
+def store(tmp_path):
+    (tmp_path / "store").mkdir()
+    return tmp_path / "store" / "router.db"
+
+
+@pytest.fixture
+def living(store):
+    """Processes on the store that are closed at the end."""
+    opened = []
+
+    def make(**settings):
+        opened.append(Living(store, ["words"], **settings))
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def rounds(request):
+    return 20 if request.config.getoption("--reliability") else 2
+
+
+def agree(processes, store):
+    """All serve the same version, which is the one that the log says."""
+    settled = [one.tell("settled") for one in processes]
+    serving = [one["serving"]["words"] for one in settled]
+    assert len(set(serving)) == 1
+    assert serving[0] == champions(store).get("words")
+    assert [one["behind"] for one in settled] == [{}] * len(processes)
+
+
+def test_two_processes_that_are_told_to_fit_at_once_make_one_version(store, living, tmp_path, rounds):
+    processes = [living(), living()]
+    for number in range(rounds):
+        processes[number % 2].tell("record", f"session-{number}", "x", 10, number)
+        asked = tmp_path / f"asked-{number}"
+        asked.mkdir()
+        for one in processes:  # whoever is first goes on once the other has asked as well
+            one.begin("fit_when", "words", str(asked), len(processes))
+        ends = [one.end_of() for one in processes]
+        made = [version for *_, version in ends if version is not None]
+        assert made == [number + 1]
+        ((state, words, _),) = [end for end in ends if end[2] is None]
+        assert state == "stopped"
+        assert words in ("another process fits on this store", "another process has fitted this strategy meanwhile")
+        agree(processes, store)
+    assert len(processes[0].tell("fits", "words")) == rounds
+
+
+def test_triggers_in_two_processes_never_fit_from_the_same_examples(store, living, rounds):
+    automatic = {"retrain": True, "retrain_interval": INTERVAL, "retrain_cooldown_seconds": 0.0}
+    processes = [living(**automatic), living(**automatic)]
+    for number in range(rounds):
+        processes[0].begin("record", f"session-{number}", "x", INTERVAL // 2, 2 * number)
+        processes[1].tell("record", f"other-{number}", "x", INTERVAL // 2, 2 * number + 1)
+        processes[0].end_of()
+    for one in processes:
+        one.tell("idle")
+    fits = processes[0].tell("fits", "words")
+    assert rounds - 1 <= len(fits) <= rounds + rounds // 2
+    assert [version for *_, version in fits] == [1 + place for place in range(len(fits))]
+    cursors = [0, *(cursor for _, cursor, _ in fits)]
+    query = "SELECT count(DISTINCT decision_id) FROM outcomes WHERE seq > ? AND seq <= ?"
+    with closing(sqlite3.connect(store)) as connection:
+        for before, after in pairwise(cursors):
+            assert connection.execute(query, (before, after)).fetchone()[0] >= INTERVAL
+    agree(processes, store)
+
+
+def test_who_has_lost_the_lock_cannot_promote(store, living, tmp_path):
+    stale, fast = living(), living()
+    stale.tell("record", "session", "x", 20, 1)
+    asked = tmp_path / "asked"
+    asked.mkdir()
+    stale.begin("fit_when", "words", str(asked), 2)  # itself, and who lets it go on
+    lock = store.with_name(store.name + ".artifacts") / "fit.lock"
+    while not list(asked.iterdir()):
+        pass
+    try:
+        assert fast.tell("fit", "words")[0] == "stopped"
+        lock.unlink()  # somebody tidied up
+        assert fast.tell("fit", "words")[0] == "promoted"
+    finally:
+        (asked / "go on").touch()
+    state, words, version = stale.end_of()
+    assert state == "held"
+    assert "was changed while version" in words
+    assert champions(store) == {"words": 3 - version}
+    agree([stale, fast], store)
