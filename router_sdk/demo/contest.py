@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -173,6 +174,7 @@ def _send(line: Connection, number: int, share: float, words: str) -> None:
 def _serve(line: Connection, config: DemoConfig, chain: tuple[str, ...]) -> None:
     """In a process of its own: play what is handed in, until nobody hands in any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; our parent ends us
+    logging.getLogger().addHandler(logging.NullHandler())  # what is to be told of it, the report tells
     os.environ.update(ONE_THREAD)  # for what is loaded from here on, and threadpool_limits for what is there
     streams = Streams(config, chain)
     with threadpool_limits(1), suppress(EOFError, OSError):  # of a line that our parent has let go of

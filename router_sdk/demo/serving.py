@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,7 @@ class Candidate:
         served: Tasks routed while it served.
         earned: Their mean reward; None without any.
         against: Mean reward of the tasks before it served; None without any.
+        ended_by: Why it was rolled back, as the history of what serves says; None where it was not.
     """
 
     made_of: str
@@ -76,6 +77,7 @@ class Candidate:
     served: int
     earned: float | None
     against: float | None
+    ended_by: str | None
 
     @property
     def as_expected(self) -> bool:
@@ -91,12 +93,10 @@ class Candidate:
             return f"{judged}. It never served" + ("" if self.as_expected else f", and should have: {self.expected}")
         earned = "" if self.earned is None else f" It earned {self.earned:.2f} per task in {self.served} tasks"
         before = "" if self.against is None else f", where {self.against:.2f} came before"
-        ends: dict[str, str] = {
-            "serves": "It serves at the end",
-            "rolled back": "The watch rolled it back by itself, and keeps it in quarantine",
-        }
-        end = ends.get(self.fate, f"It was {self.fate}")
-        return f"{judged}.{earned}{before}. {end}" + ("" if self.as_expected else f"; it should be: {self.expected}")
+        end = "It serves at the end" if self.fate == "serves" else f"It was {self.fate}"
+        why = "" if self.ended_by is None else f" ({self.ended_by}) and stays in quarantine"
+        right = "" if self.as_expected else f"; it should be: {self.expected}"
+        return f"{judged}.{earned}{before}. {end}{why}{right}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +298,7 @@ class _Story:
                     served=len(own) if mark.version is not None else 0,
                     earned=float(np.mean(own)) if own and mark.version is not None else None,
                     against=float(np.mean(self._rewards[: mark.at])) if mark.at else None,
+                    ended_by=self._ended_by(mark.version) if fate == "rolled back" else None,
                 )
             )
         return ServingReport(
@@ -309,6 +310,12 @@ class _Story:
             served_by=tuple(self._served_by),
             again=self._asked_again(candidates[1]),
         )
+
+    def _ended_by(self, version: int | None) -> str | None:
+        """The history's word on what came after a version."""
+        history = self._router.models.history(self._strategy)
+        after = (later.reason for later, entry in pairwise(history) if entry.version == version)
+        return next(after, None)
 
     def _asked_again(self, misled: Candidate) -> str | None:
         """What comes of it when somebody lets the version serve that was rolled back."""
