@@ -19,8 +19,10 @@ from router_sdk.exchange.columns import ColumnMapping
 from router_sdk.plugins import PluginRegistry
 from router_sdk.strategy import Strategy
 
-Act = Literal["support-desk", "marketing-mix", "file"]
-"""A scenario, or the tasks of ``DemoConfig.data``."""
+Contest = Literal["support-desk", "marketing-mix", "file"]
+"""A scenario in which contestants play, or the tasks of ``DemoConfig.data``."""
+Act = Literal["support-desk", "marketing-mix", "file", "serving"]
+"""A contest, or how a model gets to serve."""
 
 
 class DemoConfig(BaseModel):
@@ -34,13 +36,13 @@ class DemoConfig(BaseModel):
         max_tasks: Longest stream that is drawn from the file with each seed.
         max_bad_lines: Malformed lines that are set aside before the file is refused.
         scenarios: Which scenarios, in order.
-        rounds: Messages in each phase of the support desk, and sessions of the marketing mix over both of its phases.
+        rounds: Messages in each phase of the support desk, and sessions of the marketing mix over all of its phases.
         past_sessions: Synthetic sessions of the marketing mix to pre-train on, where a strategy is fitted.
         strictness: Of the marketing mix's second analyst, in [0, 1].
         strategies: The chain; None takes those of bert, thompson and heuristic that can serve here.
         strategy: What to set of a strategy beside what suits the stream, by its name.
         seed: The first one, of the streams, the routers and the fate of each outcome.
-        seeds: How many, one after the other, of the support desk or the file; the marketing mix takes the first.
+        seeds: How many, one after the other, of the support desk or the file; the other acts take the first.
         processes: How many processes play beside each other; 1 plays in this one.
         store: SQLite file to keep, which must not exist yet: of the whole chain, in the first act with the first seed.
     """
@@ -53,11 +55,11 @@ class DemoConfig(BaseModel):
     warm_start: int = Field(default=20, ge=0)
     max_tasks: int = Field(default=1_000, ge=1)
     max_bad_lines: int = Field(default=MAX_BAD_LINES, ge=0)
-    scenarios: tuple[Literal["support-desk", "marketing-mix"], ...] = Field(
-        default=("support-desk", "marketing-mix"), min_length=1
+    scenarios: tuple[Literal["support-desk", "marketing-mix", "serving"], ...] = Field(
+        default=("support-desk", "marketing-mix", "serving"), min_length=1
     )
-    rounds: int = Field(default=160, ge=20)
-    past_sessions: int = Field(default=100, ge=0)
+    rounds: int = Field(default=150, ge=20)
+    past_sessions: int = Field(default=50, ge=0)
     strictness: float = Field(default=1.0, ge=0.0, le=1.0)
     strategies: tuple[str, ...] | None = None
     strategy: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
@@ -71,9 +73,14 @@ class DemoConfig(BaseModel):
         """What is played, in order."""
         return self.scenarios if self.data is None else ("file",)
 
+    @property
+    def contests(self) -> tuple[Contest, ...]:
+        """Those in which contestants play."""
+        return tuple(act for act in self.acts if act != "serving")
+
     def seeds_of(self, act: Act) -> range:
-        """With which seeds an act is played; each costs the marketing mix a pre-training, so that it takes one."""
-        return range(self.seed, self.seed + (1 if act == "marketing-mix" else self.seeds))
+        """With which seeds an act is played; where each costs a pre-training, it is one."""
+        return range(self.seed, self.seed + (self.seeds if act in ("support-desk", "file") else 1))
 
 
 class Streams:
@@ -87,9 +94,9 @@ class Streams:
 
     def __init__(self, config: DemoConfig, chain: Sequence[str]) -> None:
         self._config = config
-        self._fitted = is_fitted(chain)
+        self._fitted = bool(fitted_in(chain))
 
-    def of(self, act: Act, seed: int) -> Stream:
+    def of(self, act: Contest, seed: int) -> Stream:
         """One stream.
 
         Raises:
@@ -121,7 +128,7 @@ class Streams:
         return read_dataset(config.data, mapping=config.mapping, split=config.split, max_bad_lines=config.max_bad_lines)
 
 
-def is_fitted(chain: Sequence[str]) -> bool:
-    """Whether a strategy of the chain has a fit; such a one reads texts."""
+def fitted_in(chain: Sequence[str]) -> list[str]:
+    """The strategies of a chain that have a fit; such a one reads texts."""
     known = PluginRegistry.load().strategies
-    return any(name in known and known[name].fit is not Strategy.fit for name in chain)
+    return [name for name in chain if name in known and known[name].fit is not Strategy.fit]

@@ -1,7 +1,8 @@
-"""All contestants over the very same tasks: one after the other, or in processes beside each other."""
+"""All contestants over the very same tasks, and what else is played: one by one, or in processes beside each other."""
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -15,8 +16,9 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from router_sdk.demo.acts import Act, DemoConfig, Streams
-from router_sdk.demo.contestant import ROUTER, Contestant, Trace, play
+from router_sdk.demo.acts import Act, DemoConfig, Streams, fitted_in
+from router_sdk.demo.contestant import ROUTER, Contestant, Tell, Trace, play
+from router_sdk.demo.serving import ServingReport, play_serving
 from router_sdk.errors import FAULTS, RouterError
 from router_sdk.lifetime import no_fork
 
@@ -29,6 +31,8 @@ END_S = 10.0
 
 Progress = Callable[[str, float], None]
 """Called with what is going on and the share that is done, in [0, 1]."""
+Played = Trace | ServingReport
+"""What came of one play."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ def play_all(
     config: DemoConfig,
     chain: Sequence[str],
     progress: Progress = lambda words, share: None,
-) -> list[Trace]:
+) -> list[Played]:
     """Play everything, in as many processes as ``config`` says.
 
     More than one are spawned: a program that wants them guards its main module, as ``multiprocessing`` asks for.
@@ -65,7 +69,7 @@ def play_all(
         progress: Told how far it is.
 
     Returns:
-        A trace for each play, in their order.
+        What came of each, in their order.
 
     Raises:
         RouterError: if one of them fails.
@@ -77,7 +81,7 @@ def play_all(
             contest.beside_each_other(stores)
         else:
             contest.one_by_one(stores)
-    return contest.traces
+    return contest.played
 
 
 def _store(one: Play, config: DemoConfig, otherwise: Path) -> Path:
@@ -90,12 +94,12 @@ class _Contest:
     def __init__(self, plays: Sequence[Play], config: DemoConfig, chain: Sequence[str], progress: Progress) -> None:
         self._plays, self._config, self._chain, self._progress = plays, config, tuple(chain), progress
         self._shares = [0.0] * len(plays)
-        self._traces: dict[int, Trace] = {}
+        self._played: dict[int, Played] = {}
 
     @property
-    def traces(self) -> list[Trace]:
-        """Of all plays, in their order."""
-        return [self._traces[number] for number in range(len(self._plays))]
+    def played(self) -> list[Played]:
+        """What came of all plays, in their order."""
+        return [self._played[number] for number in range(len(self._plays))]
 
     def _tell(self, number: int, share: float, words: str) -> None:
         self._shares[number] = max(self._shares[number], share)
@@ -108,14 +112,7 @@ class _Contest:
         """Play in this process."""
         streams = Streams(self._config, self._chain)
         for number, (one, store) in enumerate(zip(self._plays, stores, strict=True)):
-            stream = streams.of(one.act, one.seed)
-            self._traces[number] = play(
-                stream,
-                one.contestant,
-                store,
-                seed=one.seed,
-                tell=partial(self._tell, number),
-            )
+            self._played[number] = _perform(one, streams, self._config, store, partial(self._tell, number))
             self._tell(number, 1.0, "done")
 
     def beside_each_other(self, stores: Sequence[Path]) -> None:
@@ -140,7 +137,7 @@ class _Contest:
                     assert isinstance(line, Connection)
                     if self._hear(line) and waiting:
                         line.send(waiting.pop())
-                    elif len(self._traces) == len(self._plays):
+                    elif len(self._played) == len(self._plays):
                         return
 
     def _hear(self, line: Connection) -> bool:
@@ -150,8 +147,8 @@ class _Contest:
         except (EOFError, OSError) as error:
             raise RouterError("a process that played a part of the demonstration ended without a word") from error
         match said:
-            case Trace():
-                self._traces[number] = said
+            case Trace() | ServingReport():
+                self._played[number] = said
                 self._tell(number, 1.0, "done")
                 return True
             case (float() as share, str() as words):
@@ -162,6 +159,14 @@ class _Contest:
         return False
 
 
+def _perform(one: Play, streams: Streams, config: DemoConfig, store: Path, tell: Tell) -> Played:
+    """Play one play."""
+    if one.act == "serving":
+        strategy = fitted_in(one.contestant.chain)[0]
+        return play_serving(strategy, config.strategy.get(strategy, {}), store, seed=one.seed, tell=tell)
+    return play(streams.of(one.act, one.seed), one.contestant, store, seed=one.seed, tell=tell)
+
+
 def _send(line: Connection, number: int, share: float, words: str) -> None:
     line.send((number, (share, words)))
 
@@ -169,20 +174,14 @@ def _send(line: Connection, number: int, share: float, words: str) -> None:
 def _serve(line: Connection, config: DemoConfig, chain: tuple[str, ...]) -> None:
     """In a process of its own: play what is handed in, until nobody hands in any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; our parent ends us
+    logging.getLogger().addHandler(logging.NullHandler())  # what is to be told of it, the report tells
     os.environ.update(ONE_THREAD)  # for what is loaded from here on, and threadpool_limits for what is there
     streams = Streams(config, chain)
     with threadpool_limits(1), suppress(EOFError, OSError):  # of a line that our parent has let go of
         while True:
             number, (one, store) = line.recv()
             try:
-                stream = streams.of(one.act, one.seed)
-                said: object = play(
-                    stream,
-                    one.contestant,
-                    store,
-                    seed=one.seed,
-                    tell=partial(_send, line, number),
-                )
+                said: object = _perform(one, streams, config, store, partial(_send, line, number))
             except FAULTS as error:
                 said = f"{type(error).__name__}: {error}"
             line.send((number, said))

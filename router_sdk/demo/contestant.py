@@ -25,8 +25,8 @@ LEARNING_OFF = "learning off"
 
 LOOKS = 4
 """How often the stream is interrupted to ask about the probes, at least once a phase; once more when all is over."""
-RETRAIN_EVERY = 300
-"""Fresh examples that make a fit in the background due: few enough to see some, enough for the gate to judge them."""
+RETRAIN_EVERY = 450
+"""Fresh examples that make a fit in the background due: few enough to see one, enough for the gate to judge it."""
 LOOK_S = 0.2
 LEARN_EVERY = 10
 """Tasks after which the stream waits for the learner. Real agents take seconds, so that a learner keeps up; this stream
@@ -130,7 +130,7 @@ class Trace:
         route_ns: Time of each ``route``, in nanoseconds.
         fitting: Whether a fit was running.
         fits: The fits, in the order in which they ended.
-        accuracy: Share of probes whose favourite is right, after so many tasks, by kind of probe.
+        probed: Whether the favourite of each probe is right, after so many tasks, by kind of probe.
         confidence: Mean confidence on the probes, after so many tasks.
         events: Counts of what is in the log.
         feedback: How many outcomes came back in which way.
@@ -142,7 +142,7 @@ class Trace:
     route_ns: list[int] = field(default_factory=list)
     fitting: list[bool] = field(default_factory=list)
     fits: list[FitMark] = field(default_factory=list)
-    accuracy: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    probed: dict[str, list[tuple[int, tuple[bool, ...]]]] = field(default_factory=dict)
     confidence: list[tuple[int, float]] = field(default_factory=list)
     events: dict[str, int] = field(default_factory=dict)
     feedback: dict[str, int] = field(default_factory=dict)
@@ -284,10 +284,9 @@ class _Playing:
         """Ask about tasks that the router never learns from: nothing is logged, learnt or explored."""
         sure = []
         for name, probes in self._probes.items():
-            found = self.router.evaluate([task for task, _ in probes], [label for _, label in probes])
-            self._trace.accuracy.setdefault(name, []).append((now, found.accuracy))
-            if found.mean_confidence is not None:
-                sure.append(found.mean_confidence)
+            found = [self.router.evaluate([task], [label]) for task, label in probes]
+            self._trace.probed.setdefault(name, []).append((now, tuple(one.accuracy == 1.0 for one in found)))
+            sure += [one.mean_confidence for one in found if one.mean_confidence is not None]
         if sure:
             self._trace.confidence.append((now, float(np.mean(sure))))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -39,7 +40,9 @@ MAX_ITERATIONS = 8
 BERT: dict[str, object] = {"update": "head", "wait_for_encoder": True, "confidence_threshold": 0.7}
 """Fits during the stream refit the head, which takes seconds; adapters in the encoder would take minutes on a CPU.
 Where the transformer is not sure of a state told in words, the bandit knows its numbers."""
-PROBES = 60
+FIRST_MODELS, REFRESHES, STRICTER = "first models", "refreshes", "stricter analyst"
+"""The phases, and the kinds of probes."""
+PROBES = 100
 """Tasks of each kind that show whether the old is forgotten for the new."""
 FOLLOWS_ANALYST = 0.85
 """How often the recorded sessions went where the analyst wanted; the other turns took a random agent."""
@@ -67,14 +70,16 @@ class Analyst:
     def preferences(self, state: SessionState) -> dict[str, float]:
         """Probability that each agent is the one the analyst wants next; they sum to 1."""
         slack, flag_weight = INDUSTRIES[state.industry]
-        tolerated_mape = 13.0 - 6.0 * self.strictness + slack
-        wanted_r2 = 0.70 + 0.10 * self.strictness
-        tolerated_flags = 1.4 - 1.1 * self.strictness
+        # Of a model in use the fit was agreed on; what has changed is to be told and explained.
+        mape, r2, flags = (21.0, 0.50, 0.4) if state.refresh else (13.0, 0.70, 1.4)
+        tolerated_mape = mape - 6.0 * self.strictness + slack
+        wanted_r2 = r2 + 0.10 * self.strictness
+        tolerated_flags = flags - 1.1 * self.strictness
         implausible = max(0.0, abs(state.tv_adstock_decay - 0.5) - 0.25) * 6.0
         needs = {
             DATA_SCIENTIST: (state.mape - tolerated_mape) / 3.0 + max(0.0, wanted_r2 - state.r2) * 4.0,
             BUSINESS_ANALYST: flag_weight * (state.business_flags - tolerated_flags) + implausible,
-            STAKEHOLDER: -1.5 if state.iteration == 1 else 0.0,
+            STAKEHOLDER: 0.0 if state.iteration > 1 else 1.5 if state.refresh else -1.5,
         }
         # The same agent twice in a row has little new to say.
         if len(state.history) >= 2 and state.history[-1] == state.history[-2]:
@@ -126,6 +131,7 @@ class SessionState:
         tv_adstock_decay: Share of a week's television effect that carries over to the next, in [0, 1].
         industry: The client's.
         history: Agents that acted so far, oldest first.
+        refresh: Whether a model that is in use is refreshed with new weeks; else it is a client's first one.
     """
 
     session_id: str
@@ -137,24 +143,27 @@ class SessionState:
     tv_adstock_decay: float
     industry: str
     history: tuple[str, ...] = ()
+    refresh: bool = False
 
     @property
     def text(self) -> str:
         """The state in words, as an agent would read it."""
         last = ", ".join(self.history[-3:]) or "none"
+        kind = "Refresh of a model in use. " if self.refresh else ""
         return (
-            f"Iteration {self.iteration}: MAPE={self.mape:.1f}%, R2={self.r2:.2f}, MAE={self.mae:.0f}. "
+            f"{kind}Iteration {self.iteration}: MAPE={self.mape:.1f}%, R2={self.r2:.2f}, MAE={self.mae:.0f}. "
             f"Last 3 agents: {last}. Business flags: {self.business_flags}. "
             f"Hyperparameters: tv_adstock_decay={self.tv_adstock_decay:.2f}. Industry: {self.industry}."
         )
 
     @property
     def task_type(self) -> str:
-        """A coarse kind that any orchestrator could name: how good is the fit, and how much is flagged."""
+        """A coarse kind that any orchestrator could name: what is made, how good is the fit, how much is flagged."""
+        kind = "refresh_" if self.refresh else ""
         if self.mape >= 19.0:
-            return "fit_poor"
+            return f"{kind}fit_poor"
         stage = "fit_fair" if self.mape >= 13.0 else "fit_good" if self.mape >= 8.0 else "review"
-        return stage + ("", "_flagged", "_contested")[min(self.business_flags, 2)]
+        return kind + stage + ("", "_flagged", "_contested")[min(self.business_flags, 2)]
 
     @property
     def features(self) -> dict[str, FeatureValue]:
@@ -167,6 +176,7 @@ class SessionState:
             "business_flags": self.business_flags,
             "tv_adstock_decay": round(self.tv_adstock_decay, 3),
             "industry": self.industry,
+            "refresh": self.refresh,
         }
 
     def task(self, *, words: bool = True) -> Task:
@@ -209,16 +219,20 @@ class MarketingMixSession:
         session_id: Names the session.
         analyst: Who judges it.
         rng: Source of everything random in it.
+        refresh: Whether it is about a model that is in use.
     """
 
-    def __init__(self, session_id: str, analyst: Analyst, rng: np.random.Generator) -> None:
+    def __init__(self, session_id: str, analyst: Analyst, rng: np.random.Generator, *, refresh: bool = False) -> None:
         self.analyst = analyst
         self.signed_off = False
         self._rng = rng
         mape = 8.0 + 22.0 * rng.beta(2.0, 1.6)
         industry = tuple(INDUSTRIES)[rng.integers(len(INDUSTRIES))]
         self.state = self._fitted(
-            SessionState(session_id, 1, mape, 0.0, 0.0, int(rng.integers(0, 3)), rng.uniform(0.15, 0.85), industry)
+            SessionState(
+                *(session_id, 1, mape, 0.0, 0.0, int(rng.integers(0, 3)), rng.uniform(0.15, 0.85), industry),
+                refresh=refresh,
+            )
         )
         self._agents = {agent.name: agent for agent in marketing_mix_agents()}
 
@@ -277,18 +291,20 @@ class MarketingMixSession:
         )
 
 
-def generate_turns(sessions: int, *, strictness: float = 0.0, seed: int = 0) -> Iterator[Turn]:
+def generate_turns(sessions: int, *, strictness: float = 0.0, refresh: bool = False, seed: int = 0) -> Iterator[Turn]:
     """Play whole sessions and yield their turns.
 
     Args:
         sessions: How many.
         strictness: Of the analyst, in [0, 1].
+        refresh: Whether they are about models in use.
         seed: The same seed gives the same turns.
     """
-    rng = np.random.default_rng([seed, round(strictness * 1_000)])
+    rng = np.random.default_rng([seed, round(strictness * 1_000), *([1] if refresh else [])])
     analyst = Analyst(strictness)
     for number in range(sessions):
-        session = MarketingMixSession(f"{seed}-{strictness:g}-{number:05d}", analyst, rng)
+        name = f"{seed}-{strictness:g}{'-refresh' if refresh else ''}-{number:05d}"
+        session = MarketingMixSession(name, analyst, rng, refresh=refresh)
         while not session.signed_off and session.state.iteration <= MAX_ITERATIONS:
             turn = session.turn()
             yield turn
@@ -299,42 +315,49 @@ def generate_turns(sessions: int, *, strictness: float = 0.0, seed: int = 0) -> 
 def marketing_mix_stream(
     sessions: int, *, strictness: float = 1.0, seed: int = 0, past_sessions: int = 0, words: bool = False
 ) -> Stream:
-    """Half the sessions with the synthetic analyst, then half with a stricter one.
+    """A third of the sessions each: first models, refreshes of models in use, and first models with a stricter analyst.
+
+    Nothing in a task tells the stricter analyst from the first one, so that to follow the new one is to give up the
+    old. A refresh says of itself what it is: whoever forgets first models over it has lost something.
 
     Args:
-        sessions: In both phases together, at least 2.
+        sessions: In all phases together, at least 3.
         strictness: Of the second analyst, in [0, 1].
         seed: The same seed gives the same stream.
         past_sessions: Synthetic sessions from before, to pre-train on.
         words: Whether the states' texts go along.
     """
-    half = sessions // 2
-
-    def item(turn: Turn) -> StreamItem:
-        return _item(turn, words)
-
+    third = sessions // 3
+    kinds = (
+        (FIRST_MODELS, partial(generate_turns, strictness=0.0)),
+        (REFRESHES, partial(generate_turns, strictness=0.0, refresh=True)),
+        (STRICTER, partial(generate_turns, strictness=strictness)),
+    )
+    numbers = (sessions - 2 * third, third, third)
     return Stream(
         title="Marketing-mix optimisation",
         agents=marketing_mix_agents(),
-        phases=(
-            Phase("synthetic analyst", [item(turn) for turn in generate_turns(sessions - half, seed=seed)]),
+        phases=tuple(
             Phase(
-                "stricter analyst",
-                [item(turn) for turn in generate_turns(half, strictness=strictness, seed=seed + 1)],
-            ),
+                name,
+                [_item(turn, words) for turn in turns(number, seed=seed + (name == STRICTER))],
+                contradicts=(FIRST_MODELS,) if name == STRICTER and strictness > 0.0 else (),
+            )
+            for (name, turns), number in zip(kinds, numbers, strict=True)
         ),
         past=[(turn.state.task(words=words), turn.wanted) for turn in generate_turns(past_sessions, seed=seed + 2)],
         probes={
-            name: [
-                _probe(turn, words) for turn in islice(generate_turns(PROBES, strictness=how, seed=seed + 3), PROBES)
-            ]
-            for name, how in (("old sessions", 0.0), ("new sessions", strictness))
+            name: [_probe(turn, words) for turn in islice(turns(PROBES, seed=seed + 3), PROBES)]
+            for name, turns in kinds
         },
         background_fits=True,
         strategy={"heuristic": {"rules": RULES}, **({"bert": BERT} if words else {})},
         notes=(
             f"{sessions:,} generated sessions. Their states are fixed in advance, so every contestant meets the same "
             "tasks and, for the same choice, the same outcome.",
+            f"“{REFRESHES}” are a new kind of session, and a task says so: what was learnt of “{FIRST_MODELS}” still "
+            f"holds, and to forget it is a fault. In “{STRICTER}” first models are judged by another analyst, and no "
+            "task says so: old answers become wrong, and to follow is to give them up.",
         ),
     )
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from html import escape
 from string import Template
+
+import numpy as np
 
 from router_sdk.demo.contestant import LEARNING_OFF, ROUTER
 from router_sdk.demo.report import (
@@ -21,6 +23,8 @@ from router_sdk.demo.report import (
     Latency,
     Series,
 )
+from router_sdk.demo.serving import TITLE, Candidate, ServingReport
+from router_sdk.demo.summary import moving_averages
 from router_sdk.pages.page import (
     COLOURS,
     Line,
@@ -48,15 +52,18 @@ def render_page(report: DemoReport) -> str:
         eyebrow=" · ".join(("Router demonstration", " → ".join(map(escape, report.chain)), f"{report.seconds:.0f} s")),
         headline=escape(headline(report)),
         lead=escape(_lead(report)),
-        acts="".join(_act(act, number, len(report.acts)) for number, act in enumerate(report.acts, start=1)),
+        acts="".join(_sections(report)),
         notes=_paragraphs(report.notes),
     )
-    title = f"{report.acts[0].title}: who should answer, and how the router learnt it"
+    first = report.acts[0].title if report.acts else TITLE
+    title = f"{first}: who should answer, and how the router learnt it"
     return html_page(title, body, page_file("page.css", __package__))
 
 
 def headline(report: DemoReport) -> str:
     """What learning brought in the first act, and whether a part of the chain was better than the whole."""
+    if not report.acts:
+        return TITLE
     act = report.acts[0]
     off = act.comparison(LEARNING_OFF)
     words = {
@@ -72,13 +79,29 @@ def headline(report: DemoReport) -> str:
 
 def _lead(report: DemoReport) -> str:
     """What was played, and the balance of all comparisons."""
+    story = "" if report.serving is None else f"{report.serving.finding}."
+    if not report.acts:
+        return story
     verdicts = Counter(one.verdict for act in report.acts for one in act.comparisons)
     alone = "each of its strategies alone, " if _alone(report.acts[0]) else ""
     return (
         f"The chain of {', '.join(report.chain)} met the same tasks as {alone}itself with learning off, the best "
         f"single agent, chance and an oracle. Of {verdicts.total()} comparisons, one for each of them and each phase, "
-        f"it won {verdicts['won']}, lost {verdicts['lost']}, and {verdicts['even']} are even."
-    )
+        f"it won {verdicts['won']}, lost {verdicts['lost']}, and {verdicts['even']} are even. {story}"
+    ).rstrip()
+
+
+def _sections(report: DemoReport) -> Iterator[str]:
+    """The acts, in order."""
+    count = len(report.acts) + (report.serving is not None)
+    for number, act in enumerate(report.acts, start=1):
+        yield _act(act, _place(number, count))
+    if report.serving is not None:
+        yield _serving(report.serving, _place(count, count))
+
+
+def _place(number: int, count: int) -> str:
+    return f"Act {number} of {count}" if count > 1 else "One act"
 
 
 def _filled(template: str, **parts: str) -> str:
@@ -89,12 +112,12 @@ def _paragraphs(notes: tuple[str, ...]) -> str:
     return "".join(f"<p>{escape(note)}</p>" for note in notes)
 
 
-def _act(act: ActReport, number: int, count: int) -> str:
+def _act(act: ActReport, place: str) -> str:
     seeds = f"{len(act.seeds)} seed{'s' if len(act.seeds) > 1 else ''}"
     parts = (f"{act.tasks:,} tasks with {seeds}", f"{act.sessions:,} sessions", f"{len(act.agents)} agents")
     return _filled(
         "act.html",
-        eyebrow=" · ".join((f"Act {number} of {count}" if count > 1 else "One act", *parts)),
+        eyebrow=" · ".join((place, *parts)),
         title=escape(act.title),
         finding=f"{escape(act.finding)}.",
         figures=_figures(act),
@@ -224,7 +247,16 @@ def _probes(act: ActReport) -> str:
         "probes.html",
         accuracy=curve_chart(act.accuracy, title, "tasks routed", unit="percent"),
         confidence=curve_chart({"confidence": act.confidence}, "Mean confidence", "tasks routed", unit="percent"),
+        retentions=_retentions(act),
     )
+
+
+def _retentions(act: ActReport) -> str:
+    """What each phase left of the earlier ones, in words; nothing where there is no earlier one to ask about."""
+    if not act.retentions:
+        return ""
+    told = verdict_list((one.verdict, one.sentence) for one in act.retentions)
+    return f"<section><h3>What each phase left of the earlier ones</h3>{told}</section>"
 
 
 def _fits(act: ActReport) -> str:
@@ -252,6 +284,48 @@ def _fit(fit: Fit) -> list[str]:
         f"{mark.held_out:,}",
         f"{mark.seconds:.0f} s",
         escape(mark.state),
+    ]
+
+
+def _serving(story: ServingReport, place: str) -> str:
+    """How a model gets to serve."""
+    series = moving_averages({ROUTER: np.array(story.rewards)})
+    curve = [Line("reward", series.values[ROUTER], COLOUR[ROUTER], width=3.0)]
+    stretches = [(one.name, one.start, one.end) for one in story.stretches]
+    parts = (f"{len(story.rewards):,} tasks", f"versions of {story.strategy}", f"seed {story.seed}")
+    return _filled(
+        "serving.html",
+        eyebrow=escape(" · ".join((place, *parts))),
+        title=TITLE,
+        finding=f"{escape(story.finding)}.",
+        figures=figure_list(
+            (one.name, f"{one.reward:.2f}", f"reward per task, {one.end - one.start} tasks") for one in story.stretches
+        ),
+        window=f"{series.window:,}",
+        curve=chart(TITLE, "tasks routed", series.positions, curve, unit="unit", phases=stretches),
+        versions=html_table(
+            ["", "made of", "before", "now", "held out", "the gate", "served tasks", "earned", "in the end"],
+            (("", _version(one)) for one in story.candidates),
+        ),
+        verdicts=verdict_list(
+            ("right" if one.as_expected else "wrong", f"{one.sentence}.") for one in story.candidates
+        ),
+        notes=_paragraphs(story.notes),
+    )
+
+
+def _version(one: Candidate) -> list[str]:
+    mark = one.mark
+    return [
+        "-" if mark.version is None else f"version {mark.version}",
+        escape(one.made_of),
+        "-" if mark.before is None else f"{mark.before:.3f}",
+        "-" if mark.after is None else f"{mark.after:.3f}",
+        f"{mark.held_out:,}",
+        escape(mark.state),
+        f"{one.served:,}",
+        "-" if one.earned is None else f"{one.earned:.3f}",
+        escape(one.fate),
     ]
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from router_sdk.demo.contestant import LEARNING_OFF, ROUTER, FitMark
 
 if TYPE_CHECKING:
-    from router_sdk.demo.acts import Act
+    from router_sdk.demo.acts import Contest
+    from router_sdk.demo.serving import ServingReport
 
 BEST_SINGLE = "best single agent"
 RANDOM = "random"
@@ -17,6 +18,8 @@ ORACLE = "oracle"
 OVERALL = "overall"
 NO_AGENT = "no agent"
 OTHERS = "others"
+FORGIVEN = 0.05
+"""By how much accuracy on the old may fall where nothing contradicts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,56 @@ class Comparison:
         )
 
 
+Memory = Literal["kept", "forgot", "followed", "steady"]
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What a phase left of an earlier one: the router's accuracy on tasks of its kind that nobody learns from.
+
+    Attributes:
+        phase: Which.
+        kind: The earlier one.
+        before: Share of right favourites when the phase began, by what was right then.
+        after: The same when it ended.
+        low: Lower end of the 95 % interval of the difference, by session.
+        high: Upper end.
+        contradicted: Whether some of the old answers are wrong in this phase, so that to keep them would be a fault.
+    """
+
+    phase: str
+    kind: str
+    before: float
+    after: float
+    low: float
+    high: float
+    contradicted: bool
+
+    @property
+    def verdict(self) -> Memory:
+        """``"kept"`` within five points or ``"forgot"``; of what is contradicted ``"followed"`` or ``"steady"``."""
+        fell = self.after < self.before - FORGIVEN
+        if self.contradicted:
+            return "followed" if fell else "steady"
+        return "forgot" if fell else "kept"
+
+    @property
+    def sentence(self) -> str:
+        """It in words, and whether it is right so."""
+        figures = (
+            f"{self.before:.0%} before and {self.after:.0%} after “{self.phase}” "
+            f"({100.0 * (self.after - self.before):+.0f} points, 95 % interval {100.0 * self.low:+.0f} to "
+            f"{100.0 * self.high:+.0f})"
+        )
+        why = {
+            "kept": "Nothing in it contradicts them, and they are kept",
+            "forgot": f"Nothing in it contradicts them: to lose more than {FORGIVEN * 100.0:.0f} points is a fault",
+            "followed": "Some of these answers are wrong now, so that it is right to give them up",
+            "steady": "Some of these answers are wrong now, and are given up slowly or not at all",
+        }[self.verdict]
+        return f"“{self.kind}”: {figures}. {why}."
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """One fit of one contestant: what it changed.
@@ -155,6 +208,7 @@ class ActReport:
         accuracy: Share of the router's favourites that are right, after so many tasks, on tasks that nobody learns
             from, by their kind; over all seeds.
         confidence: Its mean confidence on them.
+        retentions: What each phase left of the earlier ones, by these accuracies.
         fits: All fits, the router's first.
         idle: Times of ``route`` while no fit of that router ran, or None.
         during_fits: Times of ``route`` while one ran, or None.
@@ -163,7 +217,7 @@ class ActReport:
         notes: What the reader should know.
     """
 
-    act: Act
+    act: Contest
     title: str
     tasks: int
     sessions: int
@@ -182,6 +236,7 @@ class ActReport:
     explored: float
     accuracy: Mapping[str, tuple[tuple[int, float], ...]]
     confidence: tuple[tuple[int, float], ...]
+    retentions: tuple[Retention, ...]
     fits: tuple[Fit, ...]
     idle: Latency | None
     during_fits: Latency | None
@@ -242,11 +297,12 @@ class DemoReport:
     """The whole outcome of one demonstration.
 
     Attributes:
-        acts: What came of each, in order.
+        acts: What came of each contest, in order.
         chain: The strategies of the whole chain.
         seconds: Wall-clock time of the whole demonstration.
         processes: In how many processes it was played.
         notes: What the reader should know of all acts.
+        serving: How a model got to serve; None where that was not played.
     """
 
     acts: tuple[ActReport, ...]
@@ -254,6 +310,7 @@ class DemoReport:
     seconds: float
     processes: int
     notes: tuple[str, ...]
+    serving: ServingReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON-ready values."""
@@ -263,5 +320,9 @@ class DemoReport:
             told["comparisons"] = [
                 {**asdict(one), "verdict": one.verdict, "sentence": one.sentence} for one in act.comparisons
             ]
+            told["retentions"] = [
+                {**asdict(one), "verdict": one.verdict, "sentence": one.sentence} for one in act.retentions
+            ]
             told["fits"] = [{"contestant": one.contestant, "seed": one.seed, **asdict(one.mark)} for one in act.fits]
+        found["serving"] = None if self.serving is None else self.serving.to_dict()
         return found

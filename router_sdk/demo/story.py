@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from router_sdk.demo.acts import DemoConfig, Streams, is_fitted
+from router_sdk.demo.acts import DemoConfig, Streams, fitted_in
 from router_sdk.demo.contest import FITTED_WEIGHT, Play, Progress, play_all
 from router_sdk.demo.contestant import LEARNING_OFF, Trace, contestants
 from router_sdk.demo.report import ActReport, DemoReport
+from router_sdk.demo.serving import MOST_TASKS, TITLE, ServingReport
 from router_sdk.demo.summary import summarise
 from router_sdk.errors import InvalidInputError
 from router_sdk.evaluation.intervals import METHOD
@@ -37,25 +38,34 @@ def run_demo(config: DemoConfig, progress: Progress = lambda words, share: None)
     chain, notes = ready_chain(config)
     progress("preparing the streams", 0.0)
     streams = Streams(config, chain)
-    played = {act: {seed: streams.of(act, seed) for seed in config.seeds_of(act)} for act in config.acts}
-    weights = {one: FITTED_WEIGHT if is_fitted(one.chain) else 1.0 for one in contestants(chain)}
+    contests = {act: {seed: streams.of(act, seed) for seed in config.seeds_of(act)} for act in config.contests}
+    weights = {one: FITTED_WEIGHT if fitted_in(one.chain) else 1.0 for one in contestants(chain)}
     plays = [
         Play(act, seed, one, len(stream.items) * weight)
-        for act, of_seed in played.items()
+        for act, of_seed in contests.items()
         for seed, stream in of_seed.items()
         for one, weight in weights.items()
     ]
+    if "serving" in config.acts:
+        if fitted_in(chain):
+            plays.append(Play("serving", config.seed, contestants(chain)[0], MOST_TASKS * FITTED_WEIGHT))
+        elif contests:
+            notes.append(f"“{TITLE}” is left out: of {', '.join(chain)} none has a fit, {INSTALL['bert']} has")
+        else:
+            raise InvalidInputError(f"nothing can be played: of {', '.join(chain)} none has a fit; {INSTALL['bert']}")
     plays.sort(key=lambda one: (one.act != "marketing-mix", -one.weight))  # the longest first
-    traces = dict(zip(plays, play_all(plays, config, chain, progress), strict=True))
+    played = dict(zip(plays, play_all(plays, config, chain, progress), strict=True))
     progress("summing up", 1.0)
     acts = []
-    for act, of_seed in played.items():
-        by_name: dict[str, list[Trace]] = {
-            one.name: [traces[play] for play in plays if (play.act, play.contestant) == (act, one)] for one in weights
-        }
+    for act, of_seed in contests.items():
+        by_name: dict[str, list[Trace]] = {one.name: [] for one in weights}
+        for play, trace in played.items():
+            if play.act == act and isinstance(trace, Trace):
+                by_name[play.contestant.name].append(trace)
         acts.append(summarise(act, of_seed, by_name))
+    serving = next((one for one in played.values() if isinstance(one, ServingReport)), None)
     notes += _remarks(acts, config.processes)
-    return DemoReport(tuple(acts), chain, time.perf_counter() - started, config.processes, tuple(notes))
+    return DemoReport(tuple(acts), chain, time.perf_counter() - started, config.processes, tuple(notes), serving)
 
 
 def ready_chain(config: DemoConfig) -> tuple[tuple[str, ...], list[str]]:

@@ -65,10 +65,13 @@ class Phase:
     Attributes:
         name: What to call it in a table.
         items: Its tasks, in order.
+        contradicts: Earlier phases of which some answers are wrong from now on, although nothing in a task says so;
+            what was learnt in any other one still holds.
     """
 
     name: str
     items: Sequence[StreamItem]
+    contradicts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,8 @@ class Stream:
         phases: The tasks, in order.
         strategy: Configuration of each strategy, by its name, that suits this stream.
         past: Labelled tasks from before, for pre-training; none starts without.
-        probes: Labelled tasks that nobody learns from, by kind: whether the old is forgotten for the new.
+        probes: Labelled tasks that nobody learns from, by the phase whose kind they are: whether the old is forgotten
+            for the new.
         background_fits: Whether fits start by the count of fresh examples and run while the stream goes on; else there
             is one half-way, and the stream waits for it, so that the same seed gives the same choices.
         notes: Sentences for the report: where the data come from, what was left out and why.

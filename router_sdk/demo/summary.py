@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from router_sdk.demo.report import (
     Fit,
     Latency,
     PhaseReport,
+    Retention,
     Series,
 )
 from router_sdk.evaluation.intervals import paired_interval
@@ -29,8 +30,9 @@ from router_sdk.evaluation.intervals import paired_interval
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from router_sdk.demo.acts import Act
+    from router_sdk.demo.acts import Contest
     from router_sdk.demo.stream import Stream, StreamItem
+    from router_sdk.records import Task
 
     Rewards = NDArray[np.float64]
     """Of one contestant on each task, with each seed, shape ``(seeds, n)``."""
@@ -43,7 +45,7 @@ SHOWN_AGENTS = 6
 
 
 def summarise(
-    act: Act,
+    act: Contest,
     streams: Mapping[int, Stream],
     traces: Mapping[str, Sequence[Trace]],
 ) -> ActReport:
@@ -89,10 +91,9 @@ def summarise(
         answered=shares(strategies),
         chosen=shares(_most_chosen(chosen)),
         explored=float(np.mean([one.explored for one in ours])),
-        accuracy={
-            kind: _mean_points([one.accuracy[kind] for one in ours]) for kind in (ours[0].accuracy if ours else ())
-        },
+        accuracy={kind: _mean_points([_accuracy(one.probed[kind]) for one in ours]) for kind in ours[0].probed},
         confidence=_mean_points([one.confidence for one in ours]),
+        retentions=tuple(retentions(list(streams.values()), [one.probed for one in ours])),
         fits=tuple(
             Fit(name, seed, mark)
             for name, each in traces.items()
@@ -129,6 +130,32 @@ def compared(
     interval = paired_interval(a.ravel(), b.ravel(), sessions[:, start:end].ravel())
     ahead = int((a.mean(axis=1) > b.mean(axis=1)).sum())
     return Comparison(contestant, name, *interval, ahead=ahead, seeds=len(ours))
+
+
+def retentions(
+    streams: Sequence[Stream], probed: Sequence[Mapping[str, Sequence[tuple[int, Sequence[bool]]]]]
+) -> Iterator[Retention]:
+    """What each phase left of the earlier ones that there are probes of.
+
+    Args:
+        streams: With each seed.
+        probed: For each of them whether the router was right about each probe, after so many tasks, by kind.
+    """
+    ended: list[str] = []
+    start = 0
+    for phase in streams[0].phases:
+        end = start + len(phase.items)
+        for kind in ended:
+            looks = [dict(one.get(kind, ())) for one in probed]
+            if not all({start, end} <= each.keys() for each in looks):
+                continue
+            before, after = (np.concatenate([each[at] for each in looks]).astype(float) for at in (start, end))
+            asked = [_session(task) for stream in streams for task, _ in stream.probes[kind]]
+            _, low, high = paired_interval(after, before, np.unique(asked, return_inverse=True)[1])
+            shares = float(before.mean()), float(after.mean())
+            yield Retention(phase.name, kind, *shares, low, high, contradicted=kind in phase.contradicts)
+        ended.append(phase.name)
+        start = end
 
 
 def moving_averages(rewards: Mapping[str, NDArray[np.float64]], seeds: int = 1) -> Series:
@@ -169,12 +196,11 @@ def _rewards(items: Sequence[Sequence[StreamItem]], choices: Sequence[Sequence[s
 def _sessions(items: Sequence[Sequence[StreamItem]]) -> NDArray[np.int64]:
     """A number for each session, shape ``(seeds, n)``; a task without one is alone, but the same text is the same."""
     numbers: dict[str, int] = {}
-    return np.array(
-        [
-            [numbers.setdefault(item.task.session_id or f"text:{item.task.text}", len(numbers)) for item in each]
-            for each in items
-        ]
-    )
+    return np.array([[numbers.setdefault(_session(item.task), len(numbers)) for item in each] for each in items])
+
+
+def _session(task: Task) -> str:
+    return task.session_id or f"text:{task.text}"
 
 
 def _phase(
@@ -209,6 +235,10 @@ def _most_chosen(chosen: Sequence[Sequence[str]]) -> list[list[str]]:
     ranked = [name for name, _ in Counter(name for each in chosen for name in each).most_common()]
     shown = set(ranked if len(ranked) <= SHOWN_AGENTS + 1 else ranked[:SHOWN_AGENTS])
     return [[name if name in shown else OTHERS for name in each] for each in chosen]
+
+
+def _accuracy(looks: Sequence[tuple[int, Sequence[bool]]]) -> list[tuple[int, float]]:
+    return [(at, float(np.mean(right))) for at, right in looks]
 
 
 def _mean_points(curves: Sequence[Sequence[tuple[int, float]]]) -> tuple[tuple[int, float], ...]:

@@ -305,7 +305,11 @@ def support_desk_stream(messages: int, *, seed: int = 0) -> Stream:
         title="Support desk",
         agents=support_desk_agents(),
         phases=tuple(
-            Phase(world.name, [_item(one) for one in islice(generate_messages(world, seed=seed), messages)])
+            Phase(
+                world.name,
+                [_item(one) for one in islice(generate_messages(world, seed=seed), messages)],
+                contradicts=tuple(one.name for one in WORLDS if one.moved < world.moved or one.falters < world.falters),
+            )
             for world in WORLDS
         ),
         probes={

@@ -7,7 +7,8 @@ import pytest
 
 from router_sdk.demo import DemoConfig, DemoReport, render_page, run_demo
 from router_sdk.demo.contestant import LEARNING_OFF, ROUTER
-from router_sdk.demo.report import BEST_SINGLE, ORACLE, RANDOM, ActReport
+from router_sdk.demo.marketing_mix import FIRST_MODELS, REFRESHES, STRICTER
+from router_sdk.demo.report import BEST_SINGLE, FORGIVEN, ORACLE, RANDOM, ActReport
 from router_sdk.errors import InvalidInputError
 
 CHAIN = ("thompson", "heuristic")
@@ -18,7 +19,7 @@ HEURISTIC = "heuristic alone"
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[DemoReport, Path]:
     store = tmp_path_factory.mktemp("demo") / "demo.db"
-    config = DemoConfig(scenarios=("marketing-mix",), rounds=500, seed=1, store=store, strategies=CHAIN)
+    config = DemoConfig(scenarios=("marketing-mix",), rounds=270, seed=1, store=store, strategies=CHAIN)
     return run_demo(config), store
 
 
@@ -42,7 +43,7 @@ def file_act(config: DemoConfig) -> ActReport:
 
 def test_the_routing_improves_as_outcomes_come_back(played: tuple[DemoReport, Path]) -> None:
     (report,) = played[0].acts
-    first, last = report.phases
+    first, refreshes, last = report.phases
     assert last.closing > last.opening + 0.02
     assert last.closing > last.rewards[HEURISTIC] + 0.08
     assert first.rewards[ROUTER] > first.rewards[HEURISTIC] - 0.08
@@ -51,6 +52,20 @@ def test_the_routing_improves_as_outcomes_come_back(played: tuple[DemoReport, Pa
     assert report.comparison(HEURISTIC, "stricter analyst").verdict == "won"
     assert report.comparison(LEARNING_OFF, "stricter analyst").verdict == "won"
     assert report.comparison(BEST_SINGLE).verdict == "won"
+    assert report.comparison(LEARNING_OFF, refreshes.name).verdict == "won"
+
+
+def test_the_old_gives_way_where_it_is_wrong_now_and_is_kept_where_it_is_not(played: tuple[DemoReport, Path]) -> None:
+    (report,) = played[0].acts
+    told = {(one.phase, one.kind): one for one in report.retentions}
+    assert set(told) == {(REFRESHES, FIRST_MODELS), (STRICTER, FIRST_MODELS), (STRICTER, REFRESHES)}
+    kept = told[REFRESHES, FIRST_MODELS]
+    assert kept.verdict == "kept", kept.sentence
+    assert kept.after > kept.before - FORGIVEN
+    assert told[STRICTER, FIRST_MODELS].verdict == "followed"
+    learnt = dict(report.accuracy[REFRESHES])
+    start, end = report.phases[1].start, report.phases[1].end
+    assert learnt[end] > learnt[start] + 0.2, "that is no merit where nothing is learnt beside it"
 
 
 def test_the_heuristic_answers_first_and_thompson_takes_over(played: tuple[DemoReport, Path]) -> None:
@@ -58,7 +73,7 @@ def test_the_heuristic_answers_first_and_thompson_takes_over(played: tuple[DemoR
     answered = report.answered.values
     assert set(answered) == {"thompson", "heuristic"}
     assert answered["heuristic"][0] > answered["heuristic"][-1]
-    assert report.phases[1].strategies["thompson"] > 0.95
+    assert report.phases[-1].strategies["thompson"] > 0.95
 
 
 def test_every_decision_and_message_is_in_the_log_and_counted_once(played: tuple[DemoReport, Path]) -> None:
@@ -97,6 +112,13 @@ def test_both_acts_are_played_with_every_contestant_and_all_seeds() -> None:
     assert all(len(values) == 2 for values in desk.by_seed.values())
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
+    assert report.serving is None
+    assert any("is left out: of thompson, heuristic none has a fit" in note for note in report.notes)
+
+
+def test_how_a_model_gets_to_serve_needs_a_strategy_that_is_fitted() -> None:
+    with pytest.raises(InvalidInputError, match="none has a fit; pip install router-sdk-bert"):
+        run_demo(DemoConfig(scenarios=("serving",), strategies=CHAIN))
 
 
 def test_a_store_that_exists_is_left_alone(tmp_path: Path) -> None:
@@ -158,7 +180,7 @@ def test_the_marketing_mix_is_pre_trained_and_fitted_in_the_background() -> None
         scenarios=("marketing-mix",), rounds=20, past_sessions=8, seed=1, strategies=("bert", "thompson", "heuristic")
     )
     (act,) = run_demo(config).acts
-    assert set(act.accuracy) == {"old sessions", "new sessions"}
+    assert set(act.accuracy) == {FIRST_MODELS, REFRESHES, STRICTER}
     first = act.fits[0].mark
     assert first.reason == "pre-training"
     assert first.state in ("promoted", "refused")

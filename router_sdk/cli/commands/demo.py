@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from router_sdk.demo import DemoReport
     from router_sdk.demo.report import ActReport, Comparison
+    from router_sdk.demo.serving import ServingReport
 
 _SHOWN = 8
 _HEADING_CHARS = 9
@@ -35,8 +36,8 @@ def demo(
     ] = None,
     map_: MapOption = None,
     act: Annotated[
-        Literal["support-desk", "marketing-mix"] | None,
-        typer.Option(help="Play one of the scenarios; without it, both."),
+        Literal["support-desk", "marketing-mix", "serving"] | None,
+        typer.Option(help="Play one of the scenarios, or how a model gets to serve; without it, all three."),
     ] = None,
     strategies: Annotated[
         str,
@@ -50,7 +51,7 @@ def demo(
         typer.Option(
             min=20,
             metavar="N",
-            help="Messages in each phase of the support desk and sessions of the marketing mix (160), or most tasks of "
+            help="Messages in each phase of the support desk and sessions of the marketing mix (150), or most tasks of "
             "a file with each seed (1,000).",
         ),
     ] = None,
@@ -74,7 +75,8 @@ def demo(
 
     The chain plays against each of its strategies alone, against itself with learning off, the best single agent,
     chance and the oracle, on the very same tasks: first a support desk whose texts a transformer reads, then a
-    marketing mix that is told in numbers. Ends in tables, losses included, and an HTML page with the curves. The log
+    marketing mix that is told in numbers. Then one router shows how a model gets to serve: a bad candidate is refused,
+    a misled one is caught and rolled back. Ends in tables, losses included, and an HTML page with the curves. The log
     goes into a temporary folder unless --store names a file, which must not exist yet. No configuration file is read.
     """
     from router_sdk.demo import DemoConfig, render_page, run_demo
@@ -108,13 +110,15 @@ def demo(
 
 def demo_tables(report: DemoReport) -> Iterator[RenderableType]:
     """For each act: reward by phase and contestant, the differences, who answered, and what fits changed."""
+    found = [(act.title, f"{visible(act.finding)}.") for act in report.acts]
     for act in report.acts:
         yield from _act(act)
+    if report.serving is not None:
+        yield from _serving(report.serving)
+        found.append(("Serving", f"{visible(report.serving.finding)}."))
     for remark in report.notes:
         yield note(remark)
-    yield pairs(
-        [(act.title, f"{visible(act.finding)}.") for act in report.acts], f"What came out, in {report.seconds:.0f} s"
-    )
+    yield pairs(found, f"What came out, in {report.seconds:.0f} s")
 
 
 def _act(act: ActReport) -> Iterator[RenderableType]:
@@ -146,6 +150,9 @@ def _act(act: ActReport) -> Iterator[RenderableType]:
     )
     if act.accuracy:
         yield _probes(act)
+    if act.retentions:
+        told = [(one.verdict, visible(one.sentence)) for one in act.retentions]
+        yield pairs(told, "What each phase left of the earlier ones")
     if act.fits:
         yield from _fits(act)
     yield pairs(_figures(act), "Along the way")
@@ -214,6 +221,34 @@ def _fits(act: ActReport) -> Iterator[RenderableType]:
     )
     if act.not_promoted:
         yield pairs((one.mark.state, visible(one.sentence)) for one in act.not_promoted)
+
+
+def _serving(story: ServingReport) -> Iterator[RenderableType]:
+    """The versions, what the tasks earned meanwhile, and what became of each."""
+    yield table(
+        f"How a model gets to serve: versions of {story.strategy}, seed {story.seed}",
+        ["", ">before", ">now", ">held\nout", "the gate", ">served\ntasks", ">earned", "in the end"],
+        (
+            [
+                f"version {word(one.mark.version)}",
+                word(one.mark.before),
+                word(one.mark.after),
+                word(one.mark.held_out),
+                one.mark.state,
+                word(one.served),
+                word(one.earned),
+                one.fate,
+            ]
+            for one in story.candidates
+        ),
+    )
+    yield pairs(("right" if one.as_expected else "wrong", f"{visible(one.sentence)}.") for one in story.candidates)
+    yield pairs(
+        ((one.name, f"{word(one.reward)} in {counted(one.end - one.start, 'task')}") for one in story.stretches),
+        "Reward per task",
+    )
+    for remark in story.notes:
+        yield note(remark)
 
 
 def _figures(act: ActReport) -> Iterator[tuple[str, str]]:

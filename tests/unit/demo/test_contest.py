@@ -17,7 +17,7 @@ def plays(*contestants: Contestant) -> list[Play]:
 
 
 def choices(trace: Trace) -> tuple:
-    return trace.agents, trace.strategies, trace.explored, trace.feedback, trace.accuracy
+    return trace.agents, trace.strategies, trace.explored, trace.feedback, trace.probed
 
 
 def test_processes_beside_each_other_play_what_one_plays_alone() -> None:
@@ -55,14 +55,14 @@ def test_learning_off_learns_nothing_and_does_not_explore(tmp_path) -> None:
     assert not any(trace.explored)
     assert trace.events["updates"] == 0
     assert set(trace.strategies) == {"heuristic"}
-    assert not trace.accuracy
+    assert not trace.probed
 
 
 def test_the_same_seed_gives_the_same_choices_and_probes_are_no_part_of_the_log(tmp_path) -> None:
     stream = Streams(CONFIG, CHAIN).of("support-desk", 1_000)
     first, second = (play(stream, Contestant(ROUTER, CHAIN), tmp_path / f"{i}.db", seed=1_000) for i in range(2))
     assert choices(first) == choices(second)
-    assert set(first.accuracy) == {"first weeks", "an agent falters"}
+    assert set(first.probed) == {"first weeks", "an agent falters"}
     assert len(first.agents) == first.events["decisions"] == 120
     assert sum(first.feedback.values()) == 120
     assert first.events["examples"] == 120 - first.feedback["missing"]

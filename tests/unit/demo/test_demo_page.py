@@ -29,13 +29,16 @@ def report_of(names: tuple[str, ...], tasks: int = 200, phase: str = "only", see
             "A <set> & more",
             tuple(map(Agent, names)),
             (Phase("first", items[:half]), Phase(phase, items[half:])),
+            probes={"first": [(Task(f"p{i}"), names[0]) for i in range(5)]},
             notes=("5 < 7 & so on",),
         )
         for each in traces.values():
             each.append(trace_of([names[i] for i in rng.integers(len(names), size=tasks)]))
         traces[ROUTER][-1].fits = [FitMark(9, "bert", "by hand", "refused", 4, 2.0, 0.7, 0.61, 30, False, "1 < 2")]
-        traces[ROUTER][-1].accuracy = {"old & new": [(0, 0.4), (9, 0.6)]}
-        traces[ROUTER][-1].confidence = [(0, 0.5), (9, 0.5)]
+        traces[ROUTER][-1].probed = {
+            "first": [(half, (True, True, True, False, False)), (tasks, (True, True) + (False,) * 3)]
+        }
+        traces[ROUTER][-1].confidence = [(half, 0.5), (tasks, 0.5)]
         traces[ROUTER][-1].feedback = {"late": 3}
     act = summarise("file", streams, traces)
     return DemoReport((act,), ("thompson", "<x>"), 3.0, 1, ("all < of them",))
@@ -75,7 +78,7 @@ def test_the_charts_hold_what_the_report_says() -> None:
     assert chosen["stacked"]
     stacked = np.sum([line["values"] for line in chosen["series"]], axis=0)
     assert stacked == pytest.approx(np.ones(len(chosen["positions"])), abs=1e-4)
-    assert accuracy["series"][0]["values"] == [0.4, 0.6]
+    assert accuracy["series"][0]["values"] == [0.6, 0.4]
 
 
 def test_a_constant_reward_and_a_tiny_stream_can_be_drawn() -> None:

@@ -17,7 +17,7 @@ from router_sdk.demo.report import (
     DemoReport,
 )
 from router_sdk.demo.stream import Phase, Stream, StreamItem
-from router_sdk.demo.summary import moving_averages, shares, summarise
+from router_sdk.demo.summary import moving_averages, retentions, shares, summarise
 from router_sdk.records import Agent, Task
 
 
@@ -115,6 +115,49 @@ def test_a_loss_is_said_as_a_win_is() -> None:
     assert "does as well as learning off" in lost.finding
     assert "loses to x alone" in lost.finding
     assert "loses to always a" in lost.finding
+
+
+def phases_of(*contradicts: tuple[str, ...]) -> Stream:
+    """Phases ``0``, ``1`` … of ten tasks each, and ten probes of each in sessions of their own."""
+    items = [StreamItem(Task("t"), {"a": 1.0}, "a")] * 10
+    names = list(map(str, range(len(contradicts))))
+    probes = {name: [(Task("p", session_id=f"{name}-{i}"), "a") for i in range(10)] for name in names}
+    phases = tuple(Phase(name, items, contradicts=each) for name, each in zip(names, contradicts, strict=True))
+    return Stream("set", (Agent("a"),), phases, probes=probes)
+
+
+def right(count: int) -> tuple[bool, ...]:
+    return tuple(i < count for i in range(10))
+
+
+def test_what_is_lost_is_a_fault_unless_it_is_wrong_now() -> None:
+    stream = phases_of((), (), ("0",))
+    probed = {
+        "0": [(10, right(9)), (20, right(8)), (30, right(3))],
+        "1": [(10, right(2)), (20, right(9)), (30, right(9))],
+    }
+    told = list(retentions([stream], [probed]))
+    assert [(one.phase, one.kind, one.verdict) for one in told] == [
+        ("1", "0", "forgot"),
+        ("2", "0", "followed"),
+        ("2", "1", "kept"),
+    ]
+    lost, followed, kept = told
+    assert (lost.before, lost.after) == (0.9, 0.8)
+    assert lost.low < -0.1 < lost.high
+    assert (kept.low, kept.high) == (0.0, 0.0)
+    assert "a fault" in lost.sentence
+    assert "right to give them up" in followed.sentence
+
+
+def test_five_points_are_forgiven_and_seeds_count_together() -> None:
+    stream = phases_of((), ())
+    looks = [{"0": [(10, right(5)), (20, right(after))]} for after in (5, 4)]
+    (told,) = retentions([stream, stream], looks)
+    assert (told.before, told.after, told.verdict) == (0.5, 0.45, "kept")
+    (told,) = retentions([phases_of((), ("0",))], looks[:1])
+    assert told.verdict == "steady"
+    assert not list(retentions([stream], [{"0": [(0, right(5))]}]))
 
 
 def test_a_program_gets_everything() -> None:
