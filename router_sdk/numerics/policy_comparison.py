@@ -2,8 +2,9 @@
 
 A decision that was logged with its propensity says it by a doubly robust estimate, a label outright, and so do rewards
 of one agent after the other at the same task (``policy_selection`` weighs what comes of it). What one outcome counts
-is measured in the spread of the rewards and bounded, so that grades from .7 to .9 tell as much as successes, and of
-rare successes a single one does not decide.
+may be measured in the spread of the rewards and bounded, so that grades from .7 to .9 tell as much as successes, and of
+rare successes a single one does not decide; or in rewards, where it takes the more outcomes to overrule what each
+policy is trusted with at first, the rarer successes are, as among many agents.
 
 Not every policy has a say on every task. One that has none is booked what the others' mixture earned, so that it
 neither gains nor loses (sleeping experts: Freund, Schapire, Singer and Warmuth, 1997).
@@ -103,16 +104,19 @@ class PolicyComparison:
         policies: Their names.
         prior: What each is trusted with before anything was seen, summing to 1.
         labels: Whether labels count.
+        in_spreads: Whether gains are measured in the rewards' spread, and bounded.
 
     Attributes:
-        selection: The policies' gains and weights, in units of the rewards' spread.
+        selection: The policies' gains and weights.
         feedback: Whether one agent is right, or several.
         scale: How large rewards are, and how far apart.
         again: Whether what was last asked about is of a task at which another agent was observed just before.
     """
 
-    def __init__(self, policies: Sequence[str], prior: Sequence[float], *, labels: bool = True) -> None:
-        self._labels = labels
+    def __init__(
+        self, policies: Sequence[str], prior: Sequence[float], *, labels: bool = True, in_spreads: bool = True
+    ) -> None:
+        self._labels, self._in_spreads = labels, in_spreads
         self.selection = PolicySelection(policies, prior)
         self.feedback = FeedbackKind()
         self.scale = RewardScale()
@@ -216,8 +220,10 @@ class PolicyComparison:
         self._heard.setdefault(task_type, set()).update(awake)
         shares = shares_among(self.weights.of(task_type), awake)
         mean = sum(share * earned[policy] for policy, share in shares.items())
-        lead = [(gain - mean) / unit if policy in awake else 0.0 for policy, gain in enumerate(earned)]
-        self.selection.note(task_type, [min(max(gain, -MOST_GAIN), MOST_GAIN) for gain in lead])
+        lead = [gain - mean if policy in awake else 0.0 for policy, gain in enumerate(earned)]
+        if self._in_spreads:
+            lead = [min(max(gain / unit, -MOST_GAIN), MOST_GAIN) for gain in lead]
+        self.selection.note(task_type, lead)
 
     def report(self) -> dict[str, dict[str, float]]:
         """By task type, the share of each policy that has a say there; under ``""`` what a new type begins with."""

@@ -94,6 +94,14 @@ def test_a_single_rare_success_counts_for_no_more_than_the_bound():
     assert gained[1] == pytest.approx(MOST_GAIN, rel=0.01)
 
 
+def test_gains_in_rewards_are_what_was_estimated_against_the_mixture():
+    comparison = PolicyComparison(NAMES, EVEN, in_spreads=False)
+    told(comparison, Outcome(agent="two", propensity=0.25), (0, 1, 2), expected=(0.5, 0.5, 0.5))
+    gains = comparison.selection.state()["overall"][3:]
+    assert gains[1] - gains[0] == pytest.approx((1.0 - 0.5) / 0.25)
+    assert gains[0] == gains[2]
+
+
 def test_later_on_one_in_so_many_is_compared_the_same_ones_whoever_asks():
     one, other = PolicyComparison(NAMES, EVEN), PolicyComparison(NAMES, EVEN)
     count = ALL_COMPARED + 2_000

@@ -13,6 +13,7 @@ import numpy as np
 
 from router_sdk.numerics.feedback_kind import SUCCESS
 from router_sdk.numerics.policy_comparison import PolicyComparison, shares_among
+from router_sdk.numerics.policy_selection import CALM
 from router_sdk.numerics.shared_draw import shared_draw
 from router_sdk.numerics.state_file import load_state, write_state
 from router_sdk_bert.head.best_single import BestSingle, means_of
@@ -45,9 +46,9 @@ reads, and where examples or labels show what is theirs."""
 FEW = 9
 """Agents of which one may well be the best at everything, and of whom outcomes tell a classifier soon enough; where
 there are more, it is the linear posterior that tries them all."""
-CALM, CALM_PER_AGENT = 16.0, 2.4
-"""Variance of gains that is assumed, and for each agent: the more there are, the later gains say who learns best."""
-CALM_WHERE_SHOWN = 80.0
+CALM_PER_AGENT = 0.6
+"""Variance of gains that is assumed for each agent: the more there are, the later gains say who learns best."""
+CALM_WHERE_SHOWN = 20.0
 """The same at least where examples or labels speak for the classifier: a few outcomes are no match for them."""
 LABELS = 10
 """Labels of somebody else's decisions from which they show that."""
@@ -120,7 +121,7 @@ class Policies:
 
     def __init__(self, labels: Literal["auto", "exclusive", "independent"]) -> None:
         self._kind = labels
-        self.comparison = PolicyComparison(POLICIES, COLD)
+        self.comparison = PolicyComparison(POLICIES, COLD, in_spreads=False)
         self.linear = LinearPosterior(CLEAR if self.exclusive else NOISY)
         self.best_single = BestSingle()
         self._labels = 0.0
