@@ -141,7 +141,9 @@ class Assembly:
         self.hook = self.plugins.hook
         services = FitServices(self.store, config, self.reward, self.plugins, encoders, self.learner)
         self.promoter = Promoter(services, self.registry, self.chain, self.members, folds.of)
-        self.trainer = Trainer(services, self.registry, self.chain, self.members, self.performance, self.promoter)
+        self.trainer = Trainer(
+            services, self.registry, self.chain, self.members, self.performance, self.drift, self.promoter
+        )
         self.watch = Watch(services, self.registry, self.chain, self.members, self.promoter)
         self.alerts = Alerts(config.drift, self.store, self.performance, self.drift, self.plugins)
         tuner = ThresholdTuner(services, self.registry, self.chain, self.members, folds.begun_again)

@@ -144,6 +144,19 @@ class Told:
         fit.wait(LIMIT_S)
         return [fit.state, fit.words, None if fit.version is None else fit.version.version]
 
+    def promote_when(self, name, gone_on):
+        """Fit, and promote what came of it once a file is there; another one beside it says that it waits."""
+        promote = self.router._parts.promoter.promote_fitted
+
+        def wait(*given, **named):
+            Path(f"{gone_on}-waits").touch()
+            while not os.path.exists(gone_on):
+                time.sleep(0.005)
+            promote(*given, **named)
+
+        self.router._parts.promoter.promote_fitted = wait
+        return self.fit(name)
+
     def fits(self, name):
         """Of each attempt, oldest first: its status, how far it reached, and its version."""
         return [[one["status"], one["cursor"], one["model_version"]] for one in self.router.models.fits(name)[::-1]]

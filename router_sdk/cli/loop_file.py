@@ -28,8 +28,10 @@ _NUMBERS: Mapping[str, tuple[str, float]] = {
     "quality_window_hours": ("triggers.quality_window_hours", 1),
     "error_rate_threshold": ("triggers.error_rate_threshold", 1),
     "error_window_hours": ("triggers.error_window_hours", 1),
+    "min_quality_score": ("training.min_quality", 1),
+    "min_user_feedback": ("training.min_feedback", 1),
 }
-"""Their name in ``trigger_config``, ours, and what to multiply by."""
+"""Their name in ``trigger_config`` or ``generator_config``, ours, and what to multiply by."""
 
 _SWITCHES: Mapping[str, tuple[str, str | None, float | None]] = {
     "sample": ("example_count", None, None),
@@ -48,11 +50,13 @@ class LoopFile:
     Attributes:
         settings: Of ours; those of a section are mappings.
         taken: Each key that is taken with its value, and what it is here.
+        existing: What it says of a file beside the log.
         left: Each key that is not, and what to use instead.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
     taken: dict[str, str] = field(default_factory=dict)
+    existing: dict[str, Any] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
 
     def take(self, theirs: str, given: Any, ours: str, value: Any) -> None:
@@ -94,18 +98,37 @@ def read_loop_file(path: Path | None) -> LoopFile | None:
             found.settings[name] = value
         else:
             found.left[name] = _answer(path, name, name)
+    _existing(found)
     return found
 
 
+def _existing(found: LoopFile) -> None:
+    """A file beside the log is trained on where they say so, or say nothing but which."""
+    given = found.existing
+    wanted, file = given.get("include_existing_data", True), given.get("existing_data_path")
+    for name, value in given.items():
+        place = f"generator_config.{name}"
+        if wanted and file is not None:
+            found.take(place, value, "training.existing", file)
+        else:
+            found.left[place] = (
+                "`training.existing`, once it names a file" if wanted else "no file is wanted, and none taken"
+            )
+
+
 def _section(found: LoopFile, path: Path, place: str, theirs: str, given: Any) -> None:
-    if not place.startswith("trigger_config."):
+    if place.startswith("ab_test_config."):
         found.left[place] = _answer(path, place, theirs)
     elif theirs in _NUMBERS:
         ours, factor = _NUMBERS[theirs]
         if isinstance(given, bool) or not isinstance(given, (int, float)):
             raise InvalidConfigError(f"{path.name}: {place}: expected a number, got {given!r:.60}")
         found.take(place, given, ours, given * factor)
-    elif theirs.startswith("enable_"):
+    elif theirs == "deduplicate":
+        found.take(place, given, "training.dedupe", given)
+    elif theirs in ("existing_data_path", "include_existing_data"):
+        found.existing[theirs] = given
+    elif place.startswith("trigger_config.enable_"):
         _switch(found, path, place, theirs, given)
     else:
         found.left[place] = _answer(path, place, theirs)

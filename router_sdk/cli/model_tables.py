@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.cli.tables import NOTHING, moment, note, pairs, table, visible
+from router_sdk.cli.tables import NOTHING, moment, note, pairs, table, visible, word
+from router_sdk.store.registry import CHAMPION
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from router_sdk.records import ModelVersion
 
 
 def serving_tables(models: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
@@ -79,3 +83,31 @@ def _measured(value: float | None, unit: str) -> str:
     if unit == "hours":
         return f"{value:.1f} h"
     return f"{value:,.0f}" if unit else f"{value:.3f}"
+
+
+def version_table(found: Sequence[ModelVersion]) -> RenderableType:
+    """The fitted versions of one strategy or more."""
+    if not found:
+        return note("Nothing was fitted yet: router retrain, or router pretrain before anything happened.")
+    return table(
+        "Fitted versions",
+        ["strategy", ">version", "made", ">examples", "status", "gate"],
+        (
+            [
+                visible(version.strategy),
+                word(version.version),
+                f"{version.kind} {datetime.fromtimestamp(version.at):%d %b %H:%M}",
+                word(version.samples),
+                ", ".join([version.status, *(alias for alias in version.aliases if alias != CHAMPION)]),
+                visible(_gate(version)),
+            ]
+            for version in found
+        ),
+        wide="gate",
+    )
+
+
+def _gate(version: ModelVersion) -> str:
+    """What the gate said, and why the fit was begun."""
+    begun = "" if version.trigger is None else f" (fitted for: {version.trigger})"
+    return f"{'' if version.passed else 'refused: '}{version.reason}{begun}"

@@ -184,6 +184,12 @@ class Drift:
             "agents": agents,
         }
 
+    def changes(self) -> dict[str, int]:
+        """How often each agent changed so far, and 1 for each kind of input that differs now: a fit may be due."""
+        counts = {name: record.detector.alarms for name, record in list(self._agents.items())}
+        differing = [source for source, found in list(self._inputs.items()) if found.comparisons.differing > 0]
+        return {**{name: count for name, count in counts.items() if count}, **dict.fromkeys(differing, 1)}
+
     # -- on disk
 
     def save(self, folder: Path) -> None:

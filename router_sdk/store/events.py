@@ -114,9 +114,9 @@ def write_learning_events(writer: LogWriter, events: list[LearningEvent]) -> Non
 
 def learning_totals(connection: sqlite3.Connection) -> dict[str, float | None]:
     """Sums over all updates, and apart from them over all fits, that any process made on this log."""
-    total, failed, duration, lately, gained = connection.execute(
+    total, failed, duration, lately, gained, learnt = connection.execute(
         """SELECT count(*), ifnull(sum(status = 'failed'), 0), ifnull(avg(duration_ms), 0), ifnull(sum(at > ?), 0),
-                  sum(improvement) / sum(CASE WHEN improvement IS NOT NULL THEN samples END)
+                  sum(improvement), ifnull(sum(CASE WHEN improvement IS NOT NULL THEN samples END), 0)
            FROM learning_events WHERE type = 'learn'""",
         (time.time() - 60.0 * _MINUTES,),
     ).fetchone()
@@ -132,7 +132,7 @@ def learning_totals(connection: sqlite3.Connection) -> dict[str, float | None]:
         "update_success_rate": (total - failed) / total if total else None,
         "updates_per_minute": lately / _MINUTES,
         "avg_update_time_ms": duration,
-        "learning_efficiency": None if gained is None else 100.0 * gained,
+        "learning_efficiency": 100.0 * gained / learnt if learnt >= 100 else None,
         "retrain_count": fits,
         "encoder_retrain_count": encoders,
         "refused_fits": refused,

@@ -264,7 +264,7 @@ class Attempt:
             synthetic=self.kind == "pretrain",
             behind=[_described(stage.strategy) for stage in self._behind],
             **config.gate.tasks,
-            fitted=self.kind == "fit" and self._stage.model_version is not None,
+            fitted=self.kind != "pretrain" and self._stage.model_version is not None,
             training=wanted["training"],
             left_out=source[2],
         )

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from router_sdk.evaluation.fit_report import FitReport
+    from router_sdk.learning.drift import Drift
     from router_sdk.learning.performance import Performance
     from router_sdk.records import ModelVersion
     from router_sdk.routing.agents import Members
@@ -77,6 +78,7 @@ class Trainer:
         chain: Who proposes.
         members: The agents.
         performance: What is known of the outcomes.
+        drift: What is not as it was.
         promoter: Who puts them into the chain.
 
     Attributes:
@@ -91,12 +93,13 @@ class Trainer:
         chain: Chain,
         members: Members,
         performance: Performance,
+        drift: Drift,
         promoter: Promoter,
     ) -> None:
         self._services, self._chain, self._members = services, chain, members
         self._registry, self._promoter = registry, promoter
         self._gate = Gate([*checks_of(services.config, services.reward), *services.plugins.checks])
-        self.triggering = Triggering(services, chain, performance, self._gate.needs)
+        self.triggering = Triggering(services, chain, performance, self._gate.needs, drift.changes)
         self.lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._closed = False

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -86,6 +86,7 @@ class Triggering:
         chain: Who proposes.
         performance: What is known of the outcomes.
         needs: Examples that the gate needs to judge a candidate.
+        changed: Tells what is not as it was, and how often that was so; see ``learning.drift``.
         wall: Seconds since the epoch, by a clock that may jump.
         monotonic: Seconds of one that never does.
 
@@ -99,10 +100,11 @@ class Triggering:
         chain: Chain,
         performance: Performance,
         needs: int,
+        changed: Callable[[], Mapping[str, int]] = dict,
         wall: Callable[[], float] = wall_clock,
         monotonic: Callable[[], float] = steady_clock,
     ) -> None:
-        self._chain, self._performance, self._needs = chain, performance, needs
+        self._chain, self._performance, self._needs, self._changed = chain, performance, needs, changed
         self._config, self._reader = services.config, services.store.reader
         self._wall, self._monotonic = wall, monotonic
         self._cooldown = Cooldown(self._reader, wall, monotonic)
@@ -254,6 +256,7 @@ class Triggering:
                 told = stage.report().get("changes")
                 if isinstance(told, dict):
                     changes.update({f"{agent} ({stage.name})": int(count) for agent, count in told.items()})
+            changes.update({f"{what} (drift)": count for what, count in self._changed().items()})
             self._reports = now, self._performance.earned(), changes
         return self._reports[1], self._reports[2]
 

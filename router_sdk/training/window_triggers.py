@@ -120,10 +120,10 @@ class LowConfidence(Windowed):
 
 
 class Drift(Windowed):
-    """Fits where an agent does worse of late than it ever did, or a strategy in the chain reports that one changed.
+    """Fits where an agent does worse of late than it ever did, or it is reported that one, or the tasks, changed.
 
-    What is compared is each agent with itself, so that it shows also where the others make up for it. A strategy
-    reports changes by a count for each agent under ``changes`` in its ``report``.
+    What is compared is each agent with itself, so that it shows also where the others make up for it. Changes are
+    reported by ``learning.drift``, and by strategies: by a count for each agent under ``changes`` in its ``report``.
     """
 
     name = "drift"
@@ -147,7 +147,7 @@ class Drift(Windowed):
             if value >= self.threshold and value >= _CHANCE_OF_MANY * _error(enough[worst]):
                 due = words
         if activity.changes and due is None and len(late) >= self._takes(activity):
-            due = "changed, as a strategy reports: " + ", ".join(sorted(activity.changes))
+            due = "changed: " + ", ".join(sorted(activity.changes))
         return self.said(activity, value, self.threshold, due, words)
 
 

@@ -1,11 +1,12 @@
 """Several processes on one store that fit at once: one version each time, and who comes too late changes nothing."""
 
 import sqlite3
+import time
 from contextlib import closing
 from itertools import pairwise
 
 import pytest
-from killable import Living, champions
+from killable import LIMIT_S, Living, champions
 
 INTERVAL = 30
 
@@ -69,36 +70,41 @@ def test_triggers_in_two_processes_never_fit_from_the_same_examples(store, livin
         processes[0].begin("record", f"session-{number}", "x", INTERVAL // 2, 2 * number)
         processes[1].tell("record", f"other-{number}", "x", INTERVAL // 2, 2 * number + 1)
         processes[0].end_of()
-    for one in processes:
-        one.tell("idle")
+        for one in processes:
+            one.tell("idle")
     fits = processes[0].tell("fits", "words")
-    assert rounds - 1 <= len(fits) <= rounds + rounds // 2
+    assert rounds <= len(fits) <= rounds + rounds // 2  # late feedback makes a decision fresh again
     assert [version for *_, version in fits] == [1 + place for place in range(len(fits))]
     cursors = [0, *(cursor for _, cursor, _ in fits)]
     query = "SELECT count(DISTINCT decision_id) FROM outcomes WHERE seq > ? AND seq <= ?"
     with closing(sqlite3.connect(store)) as connection:
         for before, after in pairwise(cursors):
-            assert connection.execute(query, (before, after)).fetchone()[0] >= INTERVAL
+            # it was due by so many; of those that the other process had just recorded some are for the next
+            assert connection.execute(query, (before, after)).fetchone()[0] >= INTERVAL // 2
     agree(processes, store)
 
 
 def test_who_has_lost_the_lock_cannot_promote(store, living, tmp_path):
     stale, fast = living(), living()
     stale.tell("record", "session", "x", 20, 1)
-    asked = tmp_path / "asked"
-    asked.mkdir()
-    stale.begin("fit_when", "words", str(asked), 2)  # itself, and who lets it go on
+    stale.begin("promote_when", "words", str(tmp_path / "go on"))
     lock = store.with_name(store.name + ".artifacts") / "fit.lock"
-    while not list(asked.iterdir()):
-        pass
+    deadline = time.monotonic() + LIMIT_S
+    while not (tmp_path / "go on-waits").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     try:
         assert fast.tell("fit", "words")[0] == "stopped"
-        lock.unlink()  # somebody tidied up
-        assert fast.tell("fit", "words")[0] == "promoted"
+        lock.unlink()  # somebody tidied up: now two processes believe that they are alone
+        fast.tell("record", "another", "x", 20, 2)
+        fast.tell("fit", "words")
+        fast.tell("settled")
+        served = champions(store)["words"]
+        assert served is not None
     finally:
-        (asked / "go on").touch()
-    state, words, version = stale.end_of()
+        (tmp_path / "go on").touch()
+    state, words = stale.end_of()
     assert state == "held"
     assert "was changed while version" in words
-    assert champions(store) == {"words": 3 - version}
+    assert champions(store)["words"] == served
     agree([stale, fast], store)

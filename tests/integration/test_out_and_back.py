@@ -58,7 +58,7 @@ def posterior(router, folder):
 
 def figures(router):
     own = {"total_updates", "successful_updates", "avg_update_time_ms"}  # of how it was learnt, not of what
-    own |= {"updates_per_minute", "learning_efficiency"}
+    own |= {"update_success_rate", "updates_per_minute", "learning_efficiency"}
     told = {name: value for name, value in router.statistics().items() if name not in own}
     return told, [report.to_dict() for report in router.agent_performance()]
 

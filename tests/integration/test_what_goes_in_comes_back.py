@@ -251,7 +251,9 @@ class Trip:
         """What was learnt, and what would be said next."""
         router.flush()
         assert router.statistics()["failed_updates"] == 0
-        figures = {name: value for name, value in router.statistics().items() if not name.endswith(("_ms", "_updates"))}
+        how = ("_ms", "_updates", "_per_minute", "_efficiency")  # it was learnt, not what
+        figures = {name: value for name, value in router.statistics().items() if not name.endswith(how)}
+        figures.pop("update_success_rate")
         assert figures["total_examples"] == len({decision_id for decision_id, _ in self.outcomes})
         performance = [one.to_dict() for one in router.agent_performance()]
         scores = {one.agent: one.score for one in router.rank("x")}  # among equals the order is that of additions

@@ -56,7 +56,7 @@ class BertStrategy(Strategy):
 
     name: ClassVar[str] = "bert"
     Config: ClassVar[type[StrategyConfig]] = BertConfig
-    state_version: ClassVar[int] = 4
+    state_version: ClassVar[int] = 5
 
     def __init__(self, config: StrategyConfig, services: StrategyServices) -> None:
         super().__init__(config, services)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,11 +23,11 @@ from router_sdk.cli.commands.exchange import (
     told_mapping,
 )
 from router_sdk.cli.invocation import Invocation
-from router_sdk.cli.tables import NOTHING, moment, note, share, table, visible, word
+from router_sdk.cli.model_tables import version_table
+from router_sdk.cli.tables import NOTHING, moment, note, table, visible, word
 from router_sdk.errors import FitError, InvalidInputError, UnknownVersionError
 from router_sdk.evaluation.fit_page import render_fit_report
 from router_sdk.private_files import may_be_written
-from router_sdk.store.registry import CHAMPION
 from router_sdk.training.trainer import not_trainable
 from router_sdk.training.triggering import trainable
 
@@ -36,10 +35,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from router_sdk.evaluation.classification import Label
-    from router_sdk.evaluation.thresholds import Threshold
     from router_sdk.exchange.columns import ColumnMapping
     from router_sdk.exchange.observations import ImportReport
-    from router_sdk.records import Agent, ModelVersion, Task
+    from router_sdk.records import Agent, Task
     from router_sdk.store.quarantine import Quarantine
     from router_sdk.training.fit import Fit
 
@@ -198,7 +196,7 @@ def versions(
         "versions": [version.to_dict() for version in found],
         "quarantines": [one.to_dict() for one in left_out],
     }
-    invocation.screen.show(told, lambda: [_table(found), *([_quarantines(left_out)] if left_out else ())])
+    invocation.screen.show(told, lambda: [version_table(found), *([_quarantines(left_out)] if left_out else ())])
 
 
 def import_version(
@@ -285,33 +283,6 @@ def report(
     invocation.screen.show({**found.to_dict(), "page": str(target)}, lambda: [f"The page: {target}"])
 
 
-def _table(found: Sequence[ModelVersion]) -> RenderableType:
-    if not found:
-        return note("Nothing was fitted yet: router retrain, or router pretrain before anything happened.")
-    return table(
-        "Fitted versions",
-        ["strategy", ">version", "made", ">examples", "status", "gate"],
-        (
-            [
-                visible(version.strategy),
-                word(version.version),
-                f"{version.kind} {datetime.fromtimestamp(version.at):%d %b %H:%M}",
-                word(version.samples),
-                ", ".join([version.status, *(alias for alias in version.aliases if alias != CHAMPION)]),
-                visible(_gate(version)),
-            ]
-            for version in found
-        ),
-        wide="gate",
-    )
-
-
-def _gate(version: ModelVersion) -> str:
-    """What the gate said, and why the fit was begun."""
-    begun = "" if version.trigger is None else f" (fitted for: {version.trigger})"
-    return f"{'' if version.passed else 'refused: '}{version.reason}{begun}"
-
-
 def _quarantines(found: Sequence[Quarantine]) -> RenderableType:
     return table(
         "What teaches nothing, or did not for a while",
@@ -356,51 +327,3 @@ def unpin(invocation: Invocation, strategy: Annotated[str, typer.Argument(help="
         {"strategy": strategy, "pinned": False},
         lambda: [f"A fit of {visible(strategy)} that passes the gate replaces what serves again."],
     )
-
-
-def tune_thresholds(
-    invocation: Invocation,
-    cost_of_handing_on: Annotated[
-        float, typer.Option(min=0.0, metavar="N", help="What it costs that the next one is asked, in wrong answers.")
-    ] = 0.0,
-    newest: Annotated[int, typer.Option(min=1, metavar="N", help="How many of the newest outcomes judge.")] = 5_000,
-) -> None:
-    """Find below which confidence each strategy should hand on, off the log. It changes nothing.
-
-    It teaches each strategy the log again, and asks it about each task before it learns what came of it.
-    """
-    with invocation.router(new=False) as router:
-        found = router.models.tune_thresholds(cost_of_handing_on=cost_of_handing_on, newest=newest)
-        now = {one["name"]: one for one in router.status()["strategies"]}
-    wanted = {one.strategy: {"confidence_threshold": one.value} for one in found if one.value is not None}
-    told = [
-        {
-            **one.to_dict(),
-            "now": now[one.strategy]["confidence_threshold"],
-            "now_from": now[one.strategy]["confidence_threshold_from"],
-        }
-        for one in found
-    ]
-    invocation.screen.show({"thresholds": told, "strategy": wanted}, lambda: _thresholds(told, found))
-
-
-def _thresholds(told: Sequence[dict[str, Any]], found: Sequence[Threshold]) -> Sequence[RenderableType]:
-    if not found:
-        return [note("One strategy alone hands nothing on.")]
-    rows = [
-        [
-            visible(one.strategy),
-            f"{word(row['now'])} ({row['now_from']})",
-            NOTHING if one.value is None else word(one.value),
-            share(one.handed_on),
-            f"{one.gain:+.3f} ({one.low:+.3f} to {one.high:+.3f})" if one.value else NOTHING,
-            visible(one.reason),
-        ]
-        for row, one in zip(told, found, strict=True)
-    ]
-    headings = ["strategy", ">now", ">best", ">hands on", ">reward per task", "why"]
-    settings = [f"[strategy.{one.strategy}]\nconfidence_threshold = {one.value:g}" for one in found if one.value]
-    return [
-        table("Below which confidence a strategy should hand on", headings, rows, wide="why"),
-        *(note(f"For the configuration file:\n{visible(each)}") for each in settings),
-    ]

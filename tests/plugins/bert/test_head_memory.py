@@ -6,6 +6,7 @@ from head_cases import NAMES, clusters, labelled, new_head
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from router_sdk_bert.head.memory import Memory
+from router_sdk_bert.head.neighbours import VectorMemory
 from router_sdk_bert.head.rows import NOBODY, Names
 
 from router_sdk.numerics.state_file import read_state, write_state
@@ -91,7 +92,7 @@ def test_distrusted_rows_count_for_little_together_and_are_no_neighbours():
     weights = memory.weights(None)
     assert weights[:80].sum() == pytest.approx(4.0, rel=1e-4)
     assert weights[80:].sum() == pytest.approx(80.0, rel=1e-4), "what is left speaks for as many tasks as before"
-    assert memory.weights(None, as_neighbours=True)[:80].max() == 0.0
+    assert memory.block(None, exclusive=True).facts.weight[:80].max() == 0.0
     memory.distrust(NOBODY, 81, 4.0)
 
 
@@ -121,3 +122,22 @@ def test_states_are_safetensors_with_a_checksum(tmp_path):
     broken.write_bytes(broken.read_bytes()[:-1] + b"\xff")
     with pytest.raises(CorruptArtifactError, match="checksum"):
         read_state(tmp_path, "state")
+
+
+def test_what_is_found_is_described_as_its_block_has_it_whatever_stands_before_it():
+    vectors, right = clusters(60)
+    memory, own = memory_of(1_000), clusters(5, seed=3)[0]
+    for row in labelled(vectors, right):
+        memory.add(row, None, float(row.seq))
+    stated = memory_of(1_000)
+    for row in labelled(own, ["writer"] * 5):
+        stated.add(row, None, 0.5)
+    first, second = stated.block(None, exclusive=True), memory.block(10.0, exclusive=True)
+    places = np.array([[3, 4, 5], [62, 5, 3]])
+    found = VectorMemory((first, second)).described(np.zeros((2, 3), dtype=np.float32), places)
+    weights = np.concatenate((stated.weights(None), memory.weights(10.0)))
+    np.testing.assert_array_equal(found.facts.weight, weights[places])
+    density = np.concatenate((np.full(5, 0.5), np.arange(1, 61)))
+    np.testing.assert_array_equal(found.density, density[places])
+    alone = VectorMemory((second,)).described(found.cosines, places - 3)
+    np.testing.assert_array_equal(alone.facts.weight, weights[5:][places - 3])

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from router_sdk_bert.config import HeadConfig
 from router_sdk_bert.head.best_single import BestSingle, means_of
-from router_sdk_bert.head.feedback import FeedbackKind
 from router_sdk_bert.head.head import make_head
 from router_sdk_bert.head.linear import LinearPosterior, Reward
 from router_sdk_bert.head.policies import BEST_SINGLE, CLASSIFIER, LINEAR, POLICIES, Policies
@@ -94,7 +93,7 @@ def test_scores_of_every_agent_at_one_task_compare_the_policies():
     for vector in vectors:
         for name in NAMES:
             learner.learn(learner.row(vector, name, float(rng.random() < worth[name]), None))
-    weights = learner.policies.selection.weights.of("")
+    weights = learner.policies.comparison.weights.of("")
     assert weights[BEST_SINGLE] > 0.5
     assert not learner.policies.exclusive
 
@@ -104,14 +103,14 @@ def test_labels_told_agent_by_agent_leave_the_answer_to_the_classifier():
     learner = Learner()
     for vector, label in sorted(zip(vectors, right, strict=True), key=lambda pair: pair[1]):
         learner.learn(learner.row(vector, label, None, None, label=label, labelled=True))
-    assert learner.policies.selection.weights.of("")[CLASSIFIER] > 0.9
+    assert learner.policies.comparison.weights.of("")[CLASSIFIER] > 0.9
 
 
 def test_examples_speak_for_the_classifier_descriptions_less_and_nothing_for_what_is_safe():
     policies, told = Policies("auto"), []
     for told_of in ({}, {"description": "pays"}, {"examples": ["x"]}):
         policies.prepare([Agent("a", **told_of), Agent("b")])
-        told.append(policies.selection.weights.of("")[CLASSIFIER])
+        told.append(policies.comparison.weights.of("")[CLASSIFIER])
     assert told[0] < told[1] < told[2]
 
 
@@ -231,36 +230,12 @@ def test_rare_rewards_are_not_drowned_by_what_is_believed_at_first():
     assert widths[4] > widths[0]
 
 
-@pytest.mark.parametrize(("agents", "good", "bad"), [(6, 1.0, 0.0), (2, 0.95, 0.05), (20, 1.0, 0.0)])
-def test_one_right_agent_is_believed_from_the_first_outcome_to_the_last(agents, good, bad):
-    kind, rng = FeedbackKind(), np.random.default_rng(1)
-    for turn in range(2_000):
-        shares = np.full(agents, 0.02 / agents)  # the first one is right, and the favourite ever more often
-        shares[0 if rng.random() < turn / 1_500 else rng.integers(agents)] += 0.98
-        if turn < 200:
-            shares[:] = 1.0 / agents
-        chosen = int(rng.choice(agents, p=shares / shares.sum()))
-        kind.note(agents, float(shares[chosen]), float(rng.random() < (good if chosen == 0 else bad)))
-        assert kind.exclusive, turn
-
-
-@pytest.mark.parametrize(("agents", "good", "bad"), [(6, 0.95, 0.6), (6, 0.1, 0.01), (2, 0.85, 0.6), (9, 0.6, 0.5)])
-def test_other_kinds_are_found_within_some_hundred_outcomes(agents, good, bad):
-    kind, rng = FeedbackKind(), np.random.default_rng(2)
-    for _ in range(400):
-        favourite = rng.random() < 0.5
-        mean = good if favourite or rng.random() < 1.0 / agents else bad
-        kind.note(agents, 0.9 if favourite else 1.0 / agents if agents > 3 else 0.2, float(rng.random() < mean))
-    assert not kind.exclusive
-    again = FeedbackKind()
-    again.restore(kind.state())
-    assert again.state() == kind.state()
-
-
 def test_the_strategy_says_which_policy_answers(tmp_path):
     strategy = hashed_bert(make_services())
     strategy.prepare(AgentSet([Agent("billing", examples=["an invoice"]), Agent("coder", examples=["a program"])]))
     report = strategy.report()
-    assert set(report["policies"][""]) == set(POLICIES)
+    assert report["policies"][""] == {
+        POLICIES[CLASSIFIER]: pytest.approx(0.96, abs=0.05),
+        POLICIES[LINEAR]: pytest.approx(0.03, abs=0.02),
+    }
     assert report["feedback"] == "one agent is right"
-    assert POLICIES[LINEAR] == "linear"

@@ -228,7 +228,7 @@ def test_novelty_makes_it_say_nobody_only_where_that_is_asked_for():
 def test_a_decision_that_is_kept_keeps_no_snapshot_alive():
     strategy = prepared()
     kept = ask(strategy, "I was charged twice")
-    amounts = weakref.ref(strategy.head.snapshot.stored._amounts)
+    amounts = weakref.ref(strategy.head.snapshot.stored.blocks[-1].facts.weight)
     strategy.learn([make_example("billing", 1.0, task="send my invoice again")])
     gc.collect()
     assert amounts() is None

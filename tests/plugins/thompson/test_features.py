@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -160,16 +162,18 @@ def test_where_tasks_belong_to_one_agent_each_a_success_teaches_the_others():
     assert with_rivals > without
 
 
-def test_rivals_are_saved_too(tmp_path):
+def test_what_a_success_says_of_the_others_is_saved_too(tmp_path):
     made = strategy()
     made.learn(stream(120))
-    made._contexts.dense.curved.exclusive_labels.note(0.1, 1.0)
+    made._contexts.comparison.feedback.note(5, 0.1, 1.0)
     made.save(tmp_path)
     again = strategy()
     again.load(tmp_path)
-    assert vars(again._contexts.dense.curved.exclusive_labels) == vars(made._contexts.dense.curved.exclusive_labels)
-    state = (tmp_path / "dense.json").read_text().replace('"rivals": [1.0, 1.0]', '"rivals": [1.0, NaN]')
-    (tmp_path / "dense.json").write_text(state)
+    assert again._contexts.comparison.feedback.state() == made._contexts.comparison.feedback.state()
+    assert made._contexts.comparison.feedback.whims[0] > 0.0
+    state = json.loads((tmp_path / "comparison.json").read_text())
+    state["feedback"][2] = -1.0
+    (tmp_path / "comparison.json").write_text(json.dumps(state))
     with pytest.raises(CorruptArtifactError):
         strategy().load(tmp_path)
 

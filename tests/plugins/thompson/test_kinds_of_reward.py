@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 from router_sdk_thompson import TextFeatures, ThompsonConfig, ThompsonStrategy
 from router_sdk_thompson.features.hashed_text import TEXT_TAG, text_ids
-from router_sdk_thompson.policy.comparison import CELLS, TEXT, shares_among
 from router_sdk_thompson.posteriors.noise_calibration import LEAST, MOST, NoiseCalibration
-from router_sdk_thompson.posteriors.reward_scale import RewardScale
 
 from router_sdk.plugin import Agent, AgentSet, Task
 from router_sdk.testing import FixedContext, make_example, make_services
@@ -107,20 +105,7 @@ def test_several_agents_observed_at_one_task_say_that_success_is_not_exclusive()
                     )
                 ]
             )
-    assert made._contexts.text.exclusive_labels.verdict(presumed=True) is None
-
-
-def test_the_scale_takes_corrections_back():
-    scale, plain = RewardScale(), RewardScale()
-    for reward in (0.2, 0.9, 0.4):
-        scale.note(None, reward, 1.0)
-        plain.note(None, reward, 1.0)
-    scale.note(None, 1.0, 1.0)
-    scale.note(1.0, None, 1.0)
-    assert scale.current == pytest.approx(plain.current)
-    assert RewardScale.restored(scale.state()).current == scale.current
-    with pytest.raises(ValueError, match="finite"):
-        RewardScale.restored([1.0, float("nan"), 0.0])
+    assert made._contexts.comparison.feedback.others(presumed=True) is None
 
 
 def test_noise_falls_where_texts_say_more_than_was_dared_and_rises_where_less():
@@ -133,11 +118,3 @@ def test_noise_falls_where_texts_say_more_than_was_dared_and_rises_where_less():
     assert NoiseCalibration.restored(bold.state()).state() == bold.state()
     with pytest.raises(ValueError, match="range"):
         NoiseCalibration.restored([9.0, 0.0, 0.0])
-
-
-def test_the_best_policy_has_half_and_who_would_have_hardly_any_has_none():
-    assert shares_among((0.3, 0.3, 0.2, 0.2), [CELLS, TEXT]) == pytest.approx({CELLS: 0.5, TEXT: 0.5})
-    assert shares_among((0.01, 0.9, 0.05, 0.04), [CELLS, TEXT]) == {TEXT: 1.0}
-    found = shares_among((0.3, 0.25, 0.25, 0.2), range(4))
-    assert found[0] == pytest.approx(0.5)
-    assert sum(found.values()) == pytest.approx(1.0)

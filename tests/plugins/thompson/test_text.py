@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from router_sdk_thompson import TextFeatures, ThompsonConfig, ThompsonStrategy
 from router_sdk_thompson.features.hashed_text import HALF, TEXT_TAG, text_ids
-from router_sdk_thompson.labels import ExclusiveLabels
 
 from router_sdk.plugin import Agent, AgentSet, CorruptArtifactError, InvalidConfigError, Signals, Task
 from router_sdk.testing import FixedContext, make_example, make_services, revise
@@ -121,16 +120,6 @@ def test_a_type_below_the_minimum_falls_back_to_its_cells():
     made.learn([make_example("billing", 1.0, number=n, task=task, eligible=AGENTS.names) for n in range(1, 20)])
     assert ask(made, "anything", task_type="mail").evidence()["mode"] == "task_type"
     assert ask(made, "anything") is None
-
-
-def test_where_anybody_often_succeeds_nothing_follows_for_the_others():
-    seldom, often = ExclusiveLabels(), ExclusiveLabels()
-    for turn in range(100):
-        seldom.note(0.1, float(turn % 10 == 0))
-        often.note(0.1, float(turn % 2 == 0))
-        often.note(0.9, 0.0)
-    assert seldom.verdict() == pytest.approx(0.1)
-    assert often.verdict() is None
 
 
 def test_an_encoder_that_is_not_registered_is_refused():

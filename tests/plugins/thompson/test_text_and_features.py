@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 from router_sdk_thompson import TextFeatures, ThompsonConfig, ThompsonStrategy
-from router_sdk_thompson.policy.comparison import PolicyComparison
+from router_sdk_thompson.policy.comparison import POLICIES, TRUST
 
+from router_sdk.numerics.policy_comparison import PolicyComparison
 from router_sdk.plugin import Agent, AgentSet, CorruptArtifactError, Task
 from router_sdk.testing import FixedContext, make_example, make_services
 
@@ -107,7 +108,7 @@ def test_a_comparison_is_restored_as_it_was():
     made = strategy()
     live(made, tasks(60, "words", by_words=True))
     made.learn([make_example("short", 1.0, number=99, task=Task("refund"), eligible=AGENTS.names, propensity=None)])
-    again = PolicyComparison("exclusive")
+    again = PolicyComparison(POLICIES, TRUST)
     again.restore(made._contexts.comparison.state())
     assert again.state() == made._contexts.comparison.state()
     assert again.observing

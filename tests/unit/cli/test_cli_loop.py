@@ -112,7 +112,7 @@ def test_the_status_tells_who_serves_what_was_refused_and_what_comes_next(taught
         shown = " ".join(taught.run(*command).stdout.split())
         assert "version 1 since 20" in shown
         assert "Refused last version 2 of 20" in shown
-        assert "(fitted for: by hand): held_out_accuracy: fail" in shown
+        assert "(fitted for: by hand): no_regression: fail" in shown
         assert "Next fit example_count: 10 more fresh examples to come; cooldown: " in shown
     (told,) = taught.json("loop", "--status")["models"]
     assert (told["serving"]["version"], told["refused"]["model_version"]) == (1, 2)
@@ -191,6 +191,7 @@ def test_a_neighbours_file_is_understood_key_by_key(tmp_path):
             "error_window_hours": 24,
             "off": ["schedule"],
         },
+        "training": {"min_quality": 0.7, "min_feedback": 1, "dedupe": True, "existing": "old.jsonl"},
     }
     config = RouterConfig.of(**found.settings)
     assert (config.triggers.off, config.triggers.error_rate_threshold) == (("schedule",), 0.2)
@@ -201,6 +202,21 @@ def test_a_neighbours_file_is_understood_key_by_key(tmp_path):
     assert named == keys  # none is passed over
     for place, instead in found.left.items():
         assert instead == SETTINGS[place.rpartition(".")[2]]
+
+
+@pytest.mark.parametrize(
+    ("told", "existing"),
+    [
+        ({"include_existing_data": True, "existing_data_path": "old.jsonl"}, "old.jsonl"),
+        ({"existing_data_path": "old.jsonl"}, "old.jsonl"),
+        ({"include_existing_data": False, "existing_data_path": "old.jsonl"}, None),
+        ({"include_existing_data": True}, None),
+    ],
+)
+def test_a_file_beside_the_log_is_taken_where_they_want_it(tmp_path, told, existing):
+    found = read(tmp_path, {"generator_config": told})
+    assert found.settings.get("training", {}).get("existing") == existing
+    assert len(list(told_of(found))) == len(told)
 
 
 def test_a_switch_sets_the_threshold_that_nobody_set(tmp_path):

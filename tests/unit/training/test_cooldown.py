@@ -4,7 +4,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router_sdk.soak.virtual_time import VirtualTime
@@ -117,6 +117,7 @@ steps = st.lists(
 )
 
 
+@settings(max_examples=25)
 @given(steps)
 def test_it_is_never_older_and_no_younger_than_what_was_seen_of_it(steps):
     log = Log(":memory:")

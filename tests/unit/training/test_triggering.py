@@ -60,8 +60,8 @@ class Clocks:
             router._parts.chain,
             router._parts.performance,
             trainer._gate.needs,
-            lambda: self.wall,
-            lambda: self.true,
+            wall=lambda: self.wall,
+            monotonic=lambda: self.true,
         )
 
     def pass_by(self, seconds):
@@ -274,7 +274,7 @@ def test_why_a_fit_was_begun_is_kept_with_it(router):
     assert router.models.fits("words", after=oldest["id"]) == [newest]
     (told,) = router.status()["models"]
     assert (told["serving"]["version"], told["refused"]["model_version"]) == (1, 2)
-    assert "held_out_accuracy: fail" in told["refused"]["error"]
+    assert "no_regression: fail" in told["refused"]["error"]
     assert [one.version for one in router.models.history("words")] == [1]
 
 
@@ -314,3 +314,14 @@ def test_a_fall_of_rewards_starts_one(open_router, monkeypatch):
         router.observe(f"refund {number}", "billing", Outcome(success=False))
     router.flush()
     assert began.wait(20)
+
+
+def test_what_the_monitor_of_drift_reports_is_a_change_since_the_last_attempt(router):
+    counts = {"fraud": 3}
+    parts = router._parts
+    triggering = Triggering(parts.trainer._services, parts.chain, parts.performance, 0, counts.copy)
+    stage = parts.chain.stages[0]
+    triggering.check(stage)
+    counts["billing"] = 1
+    triggering._reports = None
+    assert triggering._activity(stage, triggering.last(stage.name)).changes == {"billing (drift)": 1}

@@ -204,7 +204,7 @@ def test_drift_compares_each_agent_with_itself():
 def test_drift_hears_what_strategies_report():
     steady = heard(good(60, 0.8))
     said = Drift(0.2).reading(activity(outcomes=steady, lifetime={"a": 0.8}, changes={"a (thompson)": 1}))
-    assert (said.due, said.reason) == (True, "changed, as a strategy reports: a (thompson)")
+    assert (said.due, said.reason) == (True, "changed: a (thompson)")
     few = activity(outcomes=steady[:10], lifetime={"a": 0.8}, changes={"a (thompson)": 1})
     assert not Drift(0.2).reading(few).due
 

@@ -87,6 +87,7 @@ class Head:
         self.since_change = 0
         self.refits = 0
         self.prototype_block = self._block_of_prototypes(np.zeros(0, dtype=np.float32))
+        self._viewed: Snapshot | None = None
         self.snapshot = self._view()
 
     def __len__(self) -> int:
@@ -220,17 +221,21 @@ class Head:
         return VectorBlock(self.prototypes.vectors, None, density, own._replace(weight=own.weight * ~told))
 
     def _view(self) -> Snapshot:
-        memory = self.memory
-        weights = memory.weights(self.config.half_life_s, as_neighbours=True)
-        return Snapshot(
+        """What is known now, to be read; it costs little enough to be made for every outcome."""
+        memory, before = self.memory, self._viewed
+        block = memory.block(self.config.half_life_s, exclusive=self.exclusive)
+        same = before is not None and before.model is self.model and len(before.codes) == len(self.names)
+        self._viewed = Snapshot(
             self.config,
             self.model,
-            VectorMemory((self.prototype_block, memory.block(weights, exclusive=self.exclusive))),
-            self.names.known(),
+            VectorMemory((self.prototype_block, block)),
+            before.codes if before is not None and same else self.names.known(),
             memory.ids,
             self.prototypes.texts,
             self.exclusive,
+            before.places if before is not None and same else {},
         )
+        return self._viewed
 
     def predict(self, vectors: NDArray[np.float32], names: Sequence[str]) -> Estimates:
         """Estimates for many tasks.

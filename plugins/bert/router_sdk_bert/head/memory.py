@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from router_sdk.numerics.state_file import array_of
 from router_sdk_bert.head.herding import Group, Groups
 from router_sdk_bert.head.linear import Reward
-from router_sdk_bert.head.neighbours import VectorBlock
+from router_sdk_bert.head.neighbours import Fading, VectorBlock
 from router_sdk_bert.head.rows import NOBODY, UNKNOWN, Facts
 
 if TYPE_CHECKING:
@@ -264,27 +264,28 @@ class Memory:
         if grouped != {place: int(about[place]) for place in self._place_of.values()} or len(grouped) != alive.sum():
             raise ValueError("the groups are not those of the rows alive")
 
-    def weights(self, half_life_s: float | None, *, as_neighbours: bool = False) -> NDArray[np.float32]:
+    def weights(self, half_life_s: float | None) -> NDArray[np.float32]:
         """What each place counts for now, shape ``(used,)``.
 
         Args:
-            half_life_s: Log time after which a row counts half.
-            as_neighbours: For who speaks for a task: a row that is hardly trusted, and near, would drown those that
-                are trusted and further off.
+            half_life_s: Log time after which a row counts half; None for what they count for before they fade.
         """
-        column = {key: self.columns[key][: self.used] for key in ("weight", "trust", "alive", "at")}
+        column = {key: self.columns[key][: self.used] for key in ("weight", "trust", "alive")}
         weight: NDArray[np.float32] = column["weight"] * column["trust"] * column["alive"]
-        trusted = column["trust"] >= TRUSTED
         for code, mass in self.lost.items():
-            own = trusted & (self.columns["about"][: self.used] == code)
+            own = (column["trust"] >= TRUSTED) & (self.columns["about"][: self.used] == code)
             held = float(weight[own].sum(dtype=np.float64))
             if 0.0 < held < mass:
                 weight[own] *= np.float32(min(mass / held, MOST_RAISED))
-        if as_neighbours:
-            weight *= trusted
-        if half_life_s is not None and self.used:
-            weight *= np.exp2((column["at"] - self.latest) / half_life_s).astype(np.float32)
+        fading = self._fading(half_life_s)
+        if fading is not None:
+            weight *= fading.shares(slice(None))
         return weight
+
+    def _fading(self, half_life_s: float | None) -> Fading | None:
+        if half_life_s is None or not self.used:
+            return None
+        return Fading(self.columns["at"][: self.used], self.latest, half_life_s)
 
     def told(self, weight: NDArray[np.float32], *, exclusive: bool) -> Facts:
         """What the first rows say, as many as there are weights.
@@ -300,13 +301,16 @@ class Memory:
         rivalry = np.broadcast_to(np.float32(exclusive), upto)
         return Facts(right, credit, wrong, blame, rivalry, weight)
 
-    def block(self, weight: NDArray[np.float32], *, exclusive: bool) -> VectorBlock:
-        """A view for requests; it stays as it is while rows are added."""
+    def block(self, half_life_s: float | None, *, exclusive: bool) -> VectorBlock:
+        """Those who speak for a task, for requests; it stays as it is while rows are added.
+
+        A row that is hardly trusted, and near, would drown those that are trusted and further off, so it is left out.
+        """
+        weight = self.weights(None) * (self.columns["trust"][: self.used] >= TRUSTED)
         vectors = np.zeros((0, 0), dtype=np.float32) if self.vectors is None else self.vectors[: self.used]
         coarse = None if self.coarse is None else self.coarse[: self.used]
-        return VectorBlock(
-            vectors, coarse, self.columns["density"][: self.used], self.told(weight, exclusive=exclusive)
-        )
+        facts, density = self.told(weight, exclusive=exclusive), self.columns["density"][: self.used]
+        return VectorBlock(vectors, coarse, density, facts, self._fading(half_life_s))
 
     def distrust(self, code: int, before: int, kept: float) -> None:
         """Let all rows about an agent from before a position count for at most ``kept`` rows together."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from router_sdk_bert.head.rows import NOBODY, Facts, stack_facts
+from router_sdk_bert.head.rows import NOBODY, Facts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,25 @@ DOUBT = 0.2
 LEAST = np.finfo(np.float64).tiny
 
 
+class Fading(NamedTuple):
+    """How rows count for less with time.
+
+    Attributes:
+        at: When each came, in seconds, shape ``(n,)``.
+        latest: When the newest of all did.
+        half_life_s: Time after which a row counts half.
+    """
+
+    at: NDArray[np.float64]
+    latest: float
+    half_life_s: float
+
+    def shares(self, places: Any) -> NDArray[np.float32]:
+        """What chosen rows still count for, in the shape of ``places``."""
+        shares: NDArray[np.float32] = np.exp2((self.at[places] - self.latest) / self.half_life_s).astype(np.float32)
+        return shares
+
+
 @dataclass(slots=True, frozen=True, eq=False)
 class VectorBlock:
     """Vectors that can be searched.
@@ -40,6 +60,7 @@ class VectorBlock:
         coarse: What ``coarse_of`` makes of them, shape ``(n, c + 1)``, or None where there are few.
         density: Mean distance of each row to its own surroundings, shape ``(n,)``.
         facts: What is known of each.
+        fading: How its weights fade; None where they do not.
         dropped: Places of the rows that count for nothing.
     """
 
@@ -47,6 +68,7 @@ class VectorBlock:
     coarse: NDArray[np.float32] | None
     density: NDArray[np.float32]
     facts: Facts
+    fading: Fading | None = None
     dropped: NDArray[np.intp] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -54,6 +76,12 @@ class VectorBlock:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    def described(self, places: NDArray[np.intp]) -> tuple[Any, ...]:
+        """The facts of chosen rows as of now, and their density."""
+        facts = self.facts.take(places)
+        weight = facts.weight if self.fading is None else facts.weight * self.fading.shares(places)
+        return *facts[:-1], weight, self.density[places]
 
     def scan(self, coarse: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
         """Estimates of its rows' cosines; None where all are to be compared exactly."""
@@ -69,22 +97,13 @@ class VectorBlock:
 class VectorMemory:
     """Blocks that are searched together; their rows are counted through.
 
-    What is known of a row lies side by side, so that a request reads it at once.
+    Making one costs next to nothing, however many rows there are: of those that are found alone is anything read.
 
     Attributes:
         blocks: The blocks, in order.
     """
 
     blocks: tuple[VectorBlock, ...]
-    _codes: NDArray[np.int32] = field(init=False)
-    _amounts: NDArray[np.float32] = field(init=False)
-
-    def __post_init__(self) -> None:
-        facts = stack_facts([block.facts for block in self.blocks])
-        density = np.concatenate([block.density for block in self.blocks])
-        amounts = (facts.credit, facts.blame, facts.rivalry, facts.weight, density)
-        object.__setattr__(self, "_codes", np.stack((facts.right, facts.wrong), axis=1))
-        object.__setattr__(self, "_amounts", np.stack(amounts, axis=1))
 
     def scan(self, coarse: NDArray[np.float32] | None) -> list[NDArray[np.float32] | None]:
         """Estimates of the cosines of each block's rows; None for a block whose rows are all compared exactly.
@@ -100,9 +119,15 @@ class VectorMemory:
 
     def described(self, cosines: NDArray[np.float32], places: NDArray[np.intp]) -> Neighbours:
         """Rows with what is known of each, in the shape of ``places``."""
-        codes, amounts = self._codes.take(places, axis=0), self._amounts.take(places, axis=0)
-        facts = Facts(codes[..., 0], amounts[..., 0], codes[..., 1], amounts[..., 1], amounts[..., 2], amounts[..., 3])
-        return Neighbours(cosines, facts, amounts[..., 4], places)
+        held = [block for block in self.blocks if len(block)]
+        start, last = len(held[0]), len(held[0]) - 1
+        found = held[0].described(places if len(held) == 1 else np.minimum(places, last))
+        for block in held[1:]:
+            inside = np.minimum(np.maximum(places - start, 0), len(block) - 1)
+            found = tuple(map(partial(np.where, places < start), found, block.described(inside)))
+            start += len(block)
+        *facts, density = found
+        return Neighbours(cosines, Facts(*facts), density, places)
 
 
 class Neighbours(NamedTuple):

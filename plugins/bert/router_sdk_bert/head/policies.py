@@ -2,22 +2,21 @@
 
 The classifier (logistic regression and neighbours) needs few examples and leads where one agent is right. The linear
 posterior takes rewards as they are. The best single agent knows no texts. Each is right for another kind of feedback,
-and which one comes is found out: by what each one's favourites would have earned (``numerics.policy_selection``).
+and which one comes is found out: by what each one's favourites would have earned (``numerics.policy_comparison``).
 """
 
 from __future__ import annotations
 
-import zlib
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from router_sdk.numerics.policy_selection import CALM, PolicySelection, doubly_robust
+from router_sdk.numerics.feedback_kind import SUCCESS
+from router_sdk.numerics.policy_comparison import PolicyComparison, shares_among
 from router_sdk.numerics.shared_draw import shared_draw
 from router_sdk.numerics.state_file import load_state, write_state
 from router_sdk_bert.head.best_single import BestSingle, means_of
 from router_sdk_bert.head.estimates import Choice, choice_probabilities
-from router_sdk_bert.head.feedback import FeedbackKind
 from router_sdk_bert.head.linear import CLEAR, NOISY, LinearPosterior, Reward
 
 if TYPE_CHECKING:
@@ -46,21 +45,15 @@ reads, and where examples or labels show what is theirs."""
 FEW = 9
 """Agents of which one may well be the best at everything, and of whom outcomes tell a classifier soon enough; where
 there are more, it is the linear posterior that tries them all."""
-CALM_PER_AGENT = 0.6
-"""Variance of gains that is assumed for each agent: the more there are, the later gains say who learns best."""
-CALM_WHERE_SHOWN = 20.0
+CALM, CALM_PER_AGENT = 16.0, 2.4
+"""Variance of gains that is assumed, and for each agent: the more there are, the later gains say who learns best."""
+CALM_WHERE_SHOWN = 80.0
 """The same at least where examples or labels speak for the classifier: a few outcomes are no match for them."""
 LABELS = 10
 """Labels of somebody else's decisions from which they show that."""
-HARDLY = 0.02
-"""Share below which a policy has no part in answers."""
-ALL_JUDGED, EVERY = 1_000.0, 4
-"""Outcomes of which the policies are compared on each; later on one in so many."""
 OTHERS, OTHERS_WEIGHT, LIKELY = 8, 0.3, 0.3
 """Where one agent is right: of how many others that expect to be, with more than ``LIKELY``, a success says that they
 are not, and what that counts for."""
-SUCCESS = 0.5
-"""Reward from which it counts as right."""
 STEM = "policies"
 
 
@@ -87,25 +80,22 @@ class PolicySnapshot(NamedTuple):
             task_type: Of the task.
         """
         weights = self.weights.of(task_type) if self.linear is not None else ALONE  # the others know nothing yet
-        leader = weights.index(max(weights))
+        shares = shares_among(weights, range(len(POLICIES)))
         mixed, scores = [0.0] * len(names), [0.0] * len(names)
-        total = sum(weight for weight in weights if weight >= HARDLY)
-        for place, weight in enumerate(weights):
-            if weight < HARDLY:
-                continue
-            if place == CLASSIFIER:
+        for policy, share in shares.items():
+            if policy == CLASSIFIER:
                 means = estimate.chances.tolist()
-                shares = choice_probabilities(estimate.odds, estimate.doubt)
+                given = choice_probabilities(estimate.odds, estimate.doubt)
             else:
-                if place == LINEAR and self.linear is not None:
+                if policy == LINEAR and self.linear is not None:
                     means, widths = self.linear.scores(names, vector)
                 else:
                     means, widths = means_of(self.sums, names, task_type)
-                shares = shared_draw(means, widths)
-            part = weight / total
-            mixed = [old + part * share for old, share in zip(mixed, shares, strict=True)]
-            scores = [old + part * mean for old, mean in zip(scores, means, strict=True)]
-        return Choice(mixed, scores, POLICIES[leader], dict(zip(POLICIES, weights, strict=True)))
+                given = shared_draw(means, widths)
+            mixed = [old + share * chance for old, chance in zip(mixed, given, strict=True)]
+            scores = [old + share * mean for old, mean in zip(scores, means, strict=True)]
+        leader = max(shares, key=shares.__getitem__)
+        return Choice(mixed, scores, POLICIES[leader], {POLICIES[policy]: share for policy, share in shares.items()})
 
 
 class Published(NamedTuple):
@@ -116,22 +106,6 @@ class Published(NamedTuple):
     policies: PolicySnapshot
 
 
-class Together(NamedTuple):
-    """Observed rewards of several agents at one task: what each would have earned, once they are all known.
-
-    Attributes:
-        vector: Of the task.
-        task_type: Its type.
-        favourites: Of the policies, before any of it was learnt.
-        rewards: Known so far, by agent.
-    """
-
-    vector: NDArray[np.float32]
-    task_type: str
-    favourites: tuple[str, ...]
-    rewards: dict[str, float]
-
-
 class Policies:
     """Everything learnt beside the classifier; one thread at a time changes it.
 
@@ -139,27 +113,24 @@ class Policies:
         labels: What a label says of the other agents, or ``"auto"``.
 
     Attributes:
-        feedback: Whether one agent is right, or several.
+        comparison: What each policy's favourites would have earned, and whether one agent is right, or several.
         linear: The linear posterior.
         best_single: What agents earn whatever the text says.
-        selection: What each policy's favourites would have earned.
     """
 
     def __init__(self, labels: Literal["auto", "exclusive", "independent"]) -> None:
         self._kind = labels
-        self.feedback = FeedbackKind()
+        self.comparison = PolicyComparison(POLICIES, COLD)
         self.linear = LinearPosterior(CLEAR if self.exclusive else NOISY)
         self.best_single = BestSingle()
-        self.selection = PolicySelection(POLICIES, COLD)
-        self.together: Together | None = None
-        self._judged = 0.0
         self._labels = 0.0
         self._said, self._calm = COLD, CALM
+        self._trust()
 
     @property
     def exclusive(self) -> bool:
         """Whether exactly one agent is taken to be right."""
-        return self.feedback.exclusive if self._kind == "auto" else self._kind == "exclusive"
+        return self.comparison.feedback.exclusive if self._kind == "auto" else self._kind == "exclusive"
 
     def prepare(self, agents: Iterable[Agent], *, trained: bool = False) -> None:
         """Read whether the agents say what they can do, or the encoder was trained to tell them apart."""
@@ -174,7 +145,7 @@ class Policies:
 
     def _trust(self) -> None:
         said = SHOWN if self._labels >= LABELS else self._said
-        self.selection.trust(
+        self.comparison.selection.trust(
             said, max(self._calm, CALM_WHERE_SHOWN) if said[CLASSIFIER] >= SHOWN[CLASSIFIER] else self._calm
         )
 
@@ -191,7 +162,7 @@ class Policies:
             # They compare nobody: where they come agent by agent, who learns at once would seem to know.
             self._labels += 1.0
             self._trust()
-        elif row.before is None and rewards and len(row.eligible) > 1:
+        elif self.comparison.asks(row, row.vector, new=row.before is None):
             self._compare(row, judge)
         ridge = CLEAR if self.exclusive else NOISY
         if ridge != self.linear.ridge:  # Another kind of feedback than it was begun for.
@@ -204,59 +175,15 @@ class Policies:
             self._teach_others(row)
 
     def _compare(self, row: Row, judge: Judge) -> None:
-        names, reward, acted = row.eligible, row.reward, row.agent
-        observed = row.propensity is None
-        together = self.together
-        if together is not None and not (
-            observed and acted not in together.rewards and np.array_equal(row.vector, together.vector)
-        ):
-            self._close(together)
-        if observed:
-            self._observe(row, judge)
-            return
-        if row.propensity and reward is not None:
-            self.feedback.note(len(names), row.propensity, reward)
-        self._judged += 1.0
-        if self._judged > ALL_JUDGED and zlib.crc32(row.decision_id.encode()) % EVERY:
-            return
-        favourites = self._favourites(row, judge)
-        if favourites is None:
-            return
-        if row.labelled:
-            known = {row.label: 1.0} | ({acted: reward} if acted is not None and reward is not None else {})
-            self.selection.note(row.task_type, [known.get(name, 0.0) for name in favourites])
-        elif row.propensity and reward is not None and acted in names:
-            expected, _ = means_of(self.best_single.sums, names, row.task_type)
-            places, at = [names.index(name) for name in favourites], names.index(acted)
-            self.selection.note(row.task_type, doubly_robust(expected, places, at, reward, row.propensity))
-
-    def _observe(self, row: Row, judge: Judge) -> None:
-        """Somebody else decided: that says nothing of other agents, but where they are all observed at one task."""
-        if row.reward is None or row.agent is None:
-            return
-        if self.together is None:
-            found = self._favourites(row, judge)
-            if found is None:
-                return
-            self.together = Together(row.vector, row.task_type, found, {})
-        self.together.rewards[row.agent] = row.reward
-
-    def _close(self, together: Together) -> None:
-        known, self.together = together.rewards, None
-        if all(name in known for name in together.favourites) and len(known) > 1:
-            self.selection.note(together.task_type, [known[name] for name in together.favourites])
-            self.feedback.note_all(list(known.values()))
-
-    def _favourites(self, row: Row, judge: Judge) -> tuple[str, ...] | None:
-        """Each policy's, before it learns from the outcome; None where there is nothing to compare."""
-        names = row.eligible
-        estimate = judge(row.vector, names)
-        if estimate is None:
-            return None
-        means, _ = means_of(self.best_single.sums, names, row.task_type)
-        expected = self.linear.expected(names, row.vector)
-        places = int(np.argmax(estimate.odds)), expected.index(max(expected)), means.index(max(means))
-        return tuple(names[place] for place in places)
+        """Ask each policy for its favourite, before it learns from the outcome."""
+        comparison, names = self.comparison, row.eligible
+        expected, _ = means_of(self.best_single.sums, names, row.task_type)
+        favourites: tuple[int, ...] = ()
+        if not comparison.observing:
+            estimate, linear = judge(row.vector, names), self.linear.expected(names, row.vector)
+            classifier = -1 if estimate is None else int(np.argmax(estimate.odds))
+            favourites = classifier, linear.index(max(linear)), expected.index(max(expected))
+        comparison.note(row, row.vector, favourites, expected)
 
     def _teach_others(self, row: Row) -> None:
         """Where one agent is right, tell the likeliest others that this task is not theirs."""
@@ -280,37 +207,31 @@ class Policies:
         """Drop what was learnt of these agents."""
         self.linear.forget(names)
         self.best_single.forget(names)
-        self.together = None
+        self.comparison.forget_examples()
 
     def forget_examples(self) -> None:
         """Drop the one vector that is kept for a while; sums stay."""
-        self.together = None
+        self.comparison.forget_examples()
 
     def publish(self) -> PolicySnapshot:
         """What requests read of it."""
-        return PolicySnapshot(self.selection.weights, self.linear.publish(), self.best_single.sums)
+        return PolicySnapshot(self.comparison.weights, self.linear.publish(), self.best_single.sums)
 
     def report(self) -> dict[str, Any]:
         """Which policy answers where, and what kind of feedback comes."""
         kind = "one agent is right" if self.exclusive else "agents succeed each for itself"
-        return {"policies": self.selection.report(), "feedback": kind}
+        return {"policies": self.comparison.report(), "feedback": kind}
 
     def save(self, folder: Path) -> None:
         """Write everything that ``load`` needs."""
         names, arrays = self.linear.arrays()
-        together = self.together
         facts: dict[str, Any] = {
             "names": names,
             "ridge": self.linear.ridge,
-            "selection": self.selection.state(),
-            "feedback": self.feedback.state(),
+            "comparison": self.comparison.state(),
             "best_single": self.best_single.sums,
-            "counts": [self._judged, self._labels],
-            "together": None,
+            "labels": self._labels,
         }
-        if together is not None:
-            facts["together"] = [together.task_type, list(together.favourites), together.rewards]
-            arrays = {**arrays, "together": together.vector.astype(np.float64)}
         write_state(folder, STEM, arrays, facts)
 
     def load(self, folder: Path) -> None:
@@ -324,20 +245,10 @@ class Policies:
     def _restore(self, arrays: dict[str, NDArray[Any]], facts: dict[str, Any]) -> None:
         self.linear = LinearPosterior(float(facts["ridge"]))
         self.linear.restore(facts["names"], arrays)
-        self.selection.restore(facts["selection"])
-        self.feedback.restore(facts["feedback"])
         self.best_single.restore(facts["best_single"])
-        self._judged, self._labels = (float(count) for count in facts["counts"])
+        self.comparison.restore(facts["comparison"])
+        self._labels = float(facts["labels"])
         self._trust()
-        self.together = None
-        if facts["together"] is not None:
-            task_type, favourites, rewards = facts["together"]
-            self.together = Together(
-                np.asarray(arrays["together"], dtype=np.float32),
-                str(task_type),
-                tuple(map(str, favourites)),
-                {str(name): float(reward) for name, reward in dict(rewards).items()},
-            )
 
 
 def rewards_of(row: Row) -> list[Reward]:

@@ -51,6 +51,7 @@ class Snapshot:
         ids: Decision of each stored row, in the order of their block; may have grown since.
         texts: What each prototype says.
         exclusive: Whether exactly one agent is right, so that chances sum to 1.
+        places: Where agents are that were asked for, to be found again as long as the model is the same.
     """
 
     config: HeadConfig
@@ -60,7 +61,7 @@ class Snapshot:
     ids: Sequence[str]
     texts: Sequence[str]
     exclusive: bool
-    _places: dict[tuple[str, ...], Asked] = field(default_factory=dict)
+    places: dict[tuple[str, ...], Asked] = field(default_factory=dict)
 
     def estimate(self, vector: NDArray[np.float32], names: tuple[str, ...]) -> Estimate | None:
         """What is thought of one task; None where nothing is known to judge by.
@@ -124,15 +125,15 @@ class Snapshot:
 
     def _places_of(self, names: tuple[str, ...], model: Model) -> Asked:
         """Where the agents are, and nobody if that is known."""
-        known = self._places.get(names)
+        known = self.places.get(names)
         if known is None:
             asked = (*names, None) if NOBODY in model.columns else names
             codes = np.array([self.codes.get(name, UNKNOWN) for name in asked], dtype=np.int32)
             column_of = {int(code): column for column, code in enumerate(model.columns)}
             columns = np.array([column_of.get(int(code), -1) for code in codes], dtype=np.intp)
             known = Asked(codes, columns, np.flatnonzero(columns < 0))
-            if len(self._places) < MOST_SETS:
-                self._places[names] = known
+            if len(self.places) < MOST_SETS:
+                self.places[names] = known
         return known
 
     def _chances(self, odds: NDArray[np.float64]) -> NDArray[np.float64]:

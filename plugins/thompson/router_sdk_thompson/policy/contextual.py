@@ -11,17 +11,11 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from router_sdk.numerics.policy_comparison import PolicyComparison, shares_among
 from router_sdk.plugin import DEFAULT_TASK_TYPE, CorruptArtifactError, InvalidConfigError
 from router_sdk_thompson.features.hashed_text import TEXT_TAG, TextFeatures, text_ids
 from router_sdk_thompson.labels import changes
-from router_sdk_thompson.policy.comparison import (
-    CELLS,
-    FEATURES,
-    LINEAR,
-    TEXT,
-    PolicyComparison,
-    shares_among,
-)
+from router_sdk_thompson.policy.comparison import CELLS, FEATURES, LINEAR, POLICIES, TEXT, TOLD, TRUST, records
 from router_sdk_thompson.posteriors.over_features import FeatureModel
 from router_sdk_thompson.posteriors.over_text import TextModel
 
@@ -31,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from router_sdk.numerics.policy_comparison import Favourites
     from router_sdk.numerics.policy_selection import PolicyWeights
     from router_sdk.plugin import (
         AgentSet,
@@ -44,7 +39,6 @@ if TYPE_CHECKING:
     )
     from router_sdk_thompson.config import ThompsonConfig
     from router_sdk_thompson.labels import Change
-    from router_sdk_thompson.policy.comparison import Favourites
     from router_sdk_thompson.posteriors.belief import Belief
     from router_sdk_thompson.posteriors.beta import CellEvidence
     from router_sdk_thompson.posteriors.over_features import FeatureSnapshot
@@ -211,13 +205,13 @@ class ContextualPolicy:
         self._probe = ContextProbe()
         self.dense = FeatureModel(config, seed)
         self.text = TextModel(config, seed)
-        self.comparison = PolicyComparison(config.labels)
+        self.comparison = PolicyComparison(POLICIES, TRUST, labels=config.labels != "ignore")
 
     def prepare(self, agents: AgentSet) -> None:
         """Read the agents' examples."""
         if self._config.encoder is None:
             self.text.prepare(agents)
-            self.comparison.told(examples=self.text.told)
+            self.comparison.selection.trust(TOLD if self.text.told else TRUST)
 
     def learn(self, examples: Sequence[Example], cells: CellEvidence) -> set[str]:
         """Take in the examples: the cells all of them, the posteriors those whose tasks carry more than a type.
@@ -229,7 +223,7 @@ class ContextualPolicy:
         encoder = None if config.encoder is None else self._services.encoders[config.encoder]
         together, folded = len(examples) >= MANY, 0
         touched: set[str] = set()
-        run: list[tuple[Example, NDArray[Any]]] = []
+        run: list[tuple[Example, NDArray[Any], float | None]] = []
         for place, example in enumerate(examples):
             kind = kind_of(example)
             if kind is BARE:
@@ -237,7 +231,8 @@ class ContextualPolicy:
             has_text, has_features = kind
             vector = self._vector(example, encoder) if has_text and encoder is not None else None
             ids = self._ids(example) if has_text and encoder is None else None
-            if comparison.asks(example, ids if vector is None else vector):
+            new = example.previous is None and example.revision == 0
+            if comparison.asks(example, ids if vector is None else vector, new=new):
                 # Each is compared by what was known before it, so what came earlier is learnt now.
                 touched |= cells.fold(examples[folded:place])
                 folded = place
@@ -246,7 +241,7 @@ class ContextualPolicy:
                     run = []
                 self._compare(example, cells, ids, vector, has_features=has_features)
             if together and vector is not None and _first_reward_of_a_text(example):
-                run.append((example, vector))
+                run.append((example, vector, comparison.feedback.others()))
                 continue
             if run:
                 self.dense.learn_first(run)
@@ -255,7 +250,7 @@ class ContextualPolicy:
             if not told:
                 continue
             if not has_text or vector is not None:
-                self.dense.learn(example, told, example.task, vector)
+                self.dense.learn(example, told, example.task, vector, comparison.feedback.others())
             elif encoder is None:
                 self._learn_text(example, told, ids, has_features)
         if run:
@@ -279,11 +274,13 @@ class ContextualPolicy:
     ) -> None:
         if ids is not None:
             features = example.task.features if has_features else NO_FEATURES
+            feedback = self.comparison.feedback
             if features:
-                self.dense.learn(example, told, example.task, None)
-            self.text.learn(example, told, ids, features, again=self.comparison.again)
+                self.dense.learn(example, told, example.task, None, feedback.others())
+            others = feedback.others(presumed=self.text.told or example.propensity is None)
+            self.text.learn(example, told, ids, features, None if self.comparison.again else others)
         elif has_features:
-            self.dense.learn(example, told, example.task, None)
+            self.dense.learn(example, told, example.task, None, self.comparison.feedback.others())
 
     def _compare(
         self,
@@ -298,7 +295,7 @@ class ContextualPolicy:
         favourites: Favourites = ()
         expected: list[float] = []
         if not comparison.observing:
-            expected = comparison.records(cells, example.task_type, names)
+            expected = records(cells, comparison.scale.current.mean, example.task_type, names)
             features = example.task.features if has_features else NO_FEATURES
             found = [expected.index(max(expected)), -1, -1, -1]
             if ids is not None:
@@ -309,7 +306,7 @@ class ContextualPolicy:
             favourites = tuple(found)
             if max(favourites[1:]) < 0:
                 return
-        others = self.text.exclusive_labels.verdict(presumed=True) if vector is None else None
+        others = comparison.feedback.others(presumed=True) if vector is None else None
         comparison.note(example, ids if vector is None else vector, favourites, expected, others)
 
     def _vector(self, example: Example, encoder: Encoder) -> NDArray[Any] | None:
@@ -352,7 +349,12 @@ class ContextualPolicy:
 
     def report(self) -> dict[str, Any]:
         """What the posteriors have seen, and the share of each policy by task type."""
-        return {"dense": self.dense.report(), "text": self.text.report(), "policies": self.comparison.report()}
+        return {
+            "dense": self.dense.report(),
+            "text": self.text.report(),
+            "policies": self.comparison.report(),
+            "rival_rate": self.comparison.feedback.others(),
+        }
 
     def forget_examples(self, decision_ids: Collection[str]) -> None:
         """Drop what was kept of these decisions."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from router_sdk_thompson.posteriors.reward_scale import Scale
+    from router_sdk.numerics.reward_scale import Scale
 
 LEAST_ROWS = 8
 FEW = 24

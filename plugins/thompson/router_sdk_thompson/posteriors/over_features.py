@@ -50,23 +50,30 @@ class FeatureModel:
     def _straight(self) -> VectorModel:
         return VectorModel(self._config.model_copy(update={"fourier_features": 0}), self._seed)
 
-    def learn(self, example: Example, told: Sequence[Change], task: Task, vector: NDArray[Any] | None) -> None:
-        """Take in what one revision says."""
+    def learn(
+        self,
+        example: Example,
+        told: Sequence[Change],
+        task: Task,
+        vector: NDArray[Any] | None,
+        others: float | None,
+    ) -> None:
+        """Take in what one revision says; see ``VectorModel.learn``."""
         curved, straight = self.curved, self.straight
-        curved.learn(example, told, task, vector)
+        curved.learn(example, told, task, vector, others)
         if curved.design is not None and curved.design.fourier is not None:
-            straight.learn(example, told, task, vector)
+            straight.learn(example, told, task, vector, others)
         elif straight.events:
             self.straight = self._straight()  # so many agents that Fourier features were given up: both would be one
 
-    def learn_first(self, run: Sequence[tuple[Example, NDArray[Any]]]) -> None:
+    def learn_first(self, run: Sequence[tuple[Example, NDArray[Any], float | None]]) -> None:
         """``learn``, to the same bits, of many rewards at once; see ``VectorModel.learn_first``."""
         design = self.curved.design
         if design is not None and design.fourier is None and not self.straight.events:
             self.curved.learn_first(run)
         else:
-            for example, vector in run:
-                self.learn(example, [Change(str(example.agent), None, example.reward)], example.task, vector)
+            for example, vector, others in run:
+                self.learn(example, [Change(str(example.agent), None, example.reward)], example.task, vector, others)
 
     def publish(self) -> FeatureSnapshot:
         """Publish what was learnt."""

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from router_sdk.numerics.feedback_kind import SELDOM, SUCCESS
 from router_sdk.numerics.linear_snapshot import DoubleBuffer
+from router_sdk.numerics.reward_scale import RewardScale, Scale
 from router_sdk.numerics.state_file import check_finite
 from router_sdk.plugin import DEFAULT_TASK_TYPE, CorruptArtifactError
 from router_sdk_thompson.drift.fading import KEPT, ChangeFading, TimeFading
@@ -19,11 +21,9 @@ from router_sdk_thompson.drift.text_drift import TextDrift
 from router_sdk_thompson.features.design import TYPE_COLUMN
 from router_sdk_thompson.features.hashed_text import FEATURES, extra_ids
 from router_sdk_thompson.features.memory_budget import halvings
-from router_sdk_thompson.labels import SELDOM, SUCCESS, ExclusiveLabels
 from router_sdk_thompson.posteriors.belief import Belief
 from router_sdk_thompson.posteriors.diagonal_gaussian import DiagonalGaussian
 from router_sdk_thompson.posteriors.noise_calibration import NoiseCalibration
-from router_sdk_thompson.posteriors.reward_scale import RewardScale, Scale
 from router_sdk_thompson.priors.examples import example_prior
 
 if TYPE_CHECKING:
@@ -54,7 +54,6 @@ class TextModel:
     Attributes:
         evidence: What was learnt from the log.
         drift: Notices that an agent changed.
-        exclusive_labels: What a success says of the others.
         scale: How large rewards are, and how far apart.
         calibration: How much noise is assumed.
         residual: Sum of squared residuals, recent ones counting most.
@@ -69,7 +68,6 @@ class TextModel:
         self.drift = TextDrift(config)
         self.change_fading = ChangeFading()
         self.evidence = DiagonalGaussian(config.text_variance)
-        self.exclusive_labels = ExclusiveLabels()
         self.scale = RewardScale()
         self.calibration = NoiseCalibration(config.text_noise_guess)
         self.residual = 0.0
@@ -107,8 +105,7 @@ class TextModel:
         told: Sequence[Change],
         ids: NDArray[Any],
         features: Mapping[str, FeatureValue],
-        *,
-        again: bool = False,
+        others: float | None,
     ) -> None:
         """Take in what one revision says.
 
@@ -117,7 +114,7 @@ class TextModel:
             told: What it changes, agent by agent.
             ids: The text's feature ids.
             features: The task's features.
-            again: Whether another agent was observed at the same task just before.
+            others: What to expect of the other agents if this one succeeded; None where nothing follows.
         """
         self.events += 1
         share = self.time_fading.advance(example.at)
@@ -136,8 +133,9 @@ class TextModel:
         weight = self.time_fading.weight(example.first_at)
         for agent, old, new in told:
             self._teach(agent, places, old, new, weight)
-        if len(told) == 1 and example.revision == 0 and (reward := told[0].new) is not None:
-            self._teach_others(example, places, reward, weight, again=again)
+        reward = told[0].new if len(told) == 1 and example.revision == 0 else None
+        if others is not None and reward is not None and reward >= SUCCESS:
+            self._teach_others(example, places, others, weight * reward * self.config.rival_weight)
 
     def _make_room(self, newcomers: Sequence[str]) -> None:
         """Give up features where there is no room for them all with these agents, too."""
@@ -172,20 +170,13 @@ class TextModel:
             evidence.move(row, ids, along, along.score - old, noise, weight)
             evidence.settle(row, ids, noise, -weight, scale.mean)
 
-    def _teach_others(
-        self, example: Example, ids: NDArray[np.intp], reward: float, weight: float, *, again: bool
-    ) -> None:
+    def _teach_others(self, example: Example, ids: NDArray[np.intp], rate: float, weight: float) -> None:
         """Where tasks belong to few agents, tell the others that think this one theirs that it probably is not.
 
         That they do is presumed where examples say so, and of what somebody else decided: he chose for a reason. It is
         found out where agents are asked on a whim, or observed one after the other at the same task.
         """
-        self.exclusive_labels.note(0.0 if again else example.propensity, reward)
-        if again or reward < SUCCESS:
-            return
-        rate = self.exclusive_labels.verdict(presumed=self.told or example.propensity is None)
-        weight *= reward * self.config.rival_weight
-        if rate is None or not weight:
+        if not weight:
             return
         self._make_room(example.eligible)
         evidence, prior, scale = self.evidence, self._prior, self.scale.current
@@ -247,7 +238,6 @@ class TextModel:
             "counts": self.evidence.counts(names),
             "residual": self.residual,
             "observed": self.observed,
-            "rivals": [self.exclusive_labels.whims, self.exclusive_labels.successes],
             "scale": self.scale.state(),
             "calibration": self.calibration.state(),
             "levels": [[self.evidence.level.item(row), self.evidence.settled.item(row)] for row in rows],
@@ -282,7 +272,6 @@ class TextModel:
             if len({len(places), len(mean), len(precision)}) != 1:
                 raise ValueError("arrays do not fit each other")
             numbers = [float(state[key]) for key in ("residual", "observed")]
-            exclusive_labels = ExclusiveLabels.restored(*state["rivals"])
             scale, calibration = RewardScale.restored(state["scale"]), NoiseCalibration.restored(state["calibration"])
             if not all(math.isfinite(number) and number >= 0.0 for number in numbers):
                 raise ValueError("sums must be finite and at least 0")
@@ -308,7 +297,7 @@ class TextModel:
         self.evidence, self.drift, self.change_fading = evidence, drift, change_fading
         self.buffer.touch_all(evidence.rows.values())
         self.residual, self.observed = numbers
-        self.exclusive_labels, self.scale, self.calibration = exclusive_labels, scale, calibration
+        self.scale, self.calibration = scale, calibration
         self.events, self.time_fading.step = events, step
 
     def report(self) -> dict[str, Any]:
@@ -316,7 +305,6 @@ class TextModel:
         scale = self.scale.current
         return {
             "events": self.events,
-            "rival_rate": self.exclusive_labels.verdict(),
             "rewards": scale._asdict(),
             "noise": self.calibration.noise,
             "unexplained": self._unexplained(scale),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
+from router_sdk.numerics.feedback_kind import SELDOM, SUCCESS
 from router_sdk.numerics.linear_snapshot import DoubleBuffer, LinearSnapshot
 from router_sdk.numerics.normal_gamma import NormalGamma
 from router_sdk.numerics.state_file import check_finite
@@ -16,7 +17,7 @@ from router_sdk_thompson.drift.fading import KEPT, ChangeFading, TimeFading
 from router_sdk_thompson.features.columns import Columns
 from router_sdk_thompson.features.design import Design, FourierFeatures, described
 from router_sdk_thompson.features.memory_budget import fitting, widest
-from router_sdk_thompson.labels import SELDOM, SUCCESS, Change, ExclusiveLabels
+from router_sdk_thompson.labels import Change
 from router_sdk_thompson.posteriors.belief import Belief
 from router_sdk_thompson.posteriors.logistic import Logistic
 
@@ -82,7 +83,6 @@ class VectorModel:
         posterior: What was learnt.
         buffer: What requests read of it.
         early: Features as they were when a scale was still settling, by decision, so that a correction finds them.
-        exclusive_labels: What a success says of the others.
         events: Revisions learnt from.
     """
 
@@ -97,7 +97,6 @@ class VectorModel:
         self.posterior = self.empty()
         self.buffer: DoubleBuffer[LinearSnapshot] = DoubleBuffer(self.posterior.new_snapshot)
         self.early: dict[str, NDArray[np.float64]] = {}
-        self.exclusive_labels = ExclusiveLabels()
         self._snapshot: VectorSnapshot | None = None
         self.events = 0
 
@@ -153,8 +152,23 @@ class VectorModel:
             return Logistic(1, config.ridge, config.prior_reward)
         return NormalGamma(1, config.ridge, config.prior_reward, config.noise_mass, config.noise_guess)
 
-    def learn(self, example: Example, told: Sequence[Change], task: Task, vector: NDArray[Any] | None) -> None:
-        """Take in what one revision says; ``publish`` shows it."""
+    def learn(
+        self,
+        example: Example,
+        told: Sequence[Change],
+        task: Task,
+        vector: NDArray[Any] | None,
+        others: float | None,
+    ) -> None:
+        """Take in what one revision says; ``publish`` shows it.
+
+        Args:
+            example: The revision.
+            told: What it changes, agent by agent.
+            task: Its task.
+            vector: Its text's embedding, or None.
+            others: What to expect of the other agents if this one succeeded; None where nothing follows.
+        """
         features = described(task)
         design = self.design or self._start(vector, features, len(example.eligible))
         posterior, rows = self.posterior, self.posterior.rows
@@ -180,31 +194,33 @@ class VectorModel:
                 posterior.correct(row, x, old, new, weight)
             else:
                 posterior.observe(row, x, old, -weight)
-        if example.revision == 0 and len(told) == 1 and (reward := told[0].new) is not None:
-            self._teach_others(example, x, reward, weight)
+        if others is not None and example.revision == 0 and len(told) == 1 and (reward := told[0].new) is not None:
+            self._teach_others(example, x, reward, others, weight)
 
-    def learn_first(self, run: Sequence[tuple[Example, NDArray[Any]]]) -> None:
+    def learn_first(self, run: Sequence[tuple[Example, NDArray[Any], float | None]]) -> None:
         """``learn``, to the same bits, of rewards that are the first of their decisions, over embeddings alone.
 
         They are encoded together, and of each is asked only what may differ from one to the next.
 
         Args:
-            run: Examples with an agent, a reward and no label, and their embeddings, oldest first.
+            run: Examples with an agent, a reward and no label, oldest first; of each the embedding, and what to expect
+                of the others if it is a success.
         """
-        xs = None if self.design is None else self.design.encode_embeddings([vector for _, vector in run])
+        xs = None if self.design is None else self.design.encode_embeddings([vector for _, vector, _ in run])
         posterior, rows, touch = self.posterior, self.posterior.rows, self.buffer.touch
-        for place, (example, _) in enumerate(run):
+        for place, (example, _, others) in enumerate(run):
             agent, reward = cast("str", example.agent), cast("float", example.reward)
             if xs is None or agent not in rows:  # of a newcomer's features some may have to be given up
-                for each, vector in run[place:]:
-                    self.learn(each, [Change(str(each.agent), None, each.reward)], each.task, vector)
+                for each, vector, rate in run[place:]:
+                    self.learn(each, [Change(str(each.agent), None, each.reward)], each.task, vector, rate)
                 return
             self.events += 1
             self._fade(example.at)
             row, x, weight = rows[agent], xs[place], self.time_fading.weight(example.first_at)
             touch(row, None)
             self._watch(posterior, agent, posterior.observe(row, x, reward, weight))
-            self._teach_others(example, x, reward, weight)
+            if others is not None:
+                self._teach_others(example, x, reward, others, weight)
 
     def _fade(self, at: float) -> None:
         """Let what is older than this moment fade, and what is known of agents that changed."""
@@ -217,15 +233,14 @@ class VectorModel:
                 self.buffer.touch(posterior.row(agent), None)
                 posterior.fade([agent], kept)
 
-    def _teach_others(self, example: Example, x: NDArray[np.float64], reward: float, weight: float) -> None:
+    def _teach_others(
+        self, example: Example, x: NDArray[np.float64], reward: float, rate: float, weight: float
+    ) -> None:
         """Where tasks belong to few agents, tell the others that think this one theirs that it probably is not."""
-        self.exclusive_labels.note(example.propensity, reward)
-        if reward < SUCCESS:
-            return
-        rate, posterior = self.exclusive_labels.verdict(), self.posterior
         weight *= reward * self.config.rival_weight
-        if rate is None or not weight:
+        if reward < SUCCESS or not weight:
             return
+        posterior = self.posterior
         expected, rows = posterior.expected(x), posterior.rows
         for agent in example.eligible:
             row = rows.get(agent, -1)
@@ -299,7 +314,6 @@ class VectorModel:
             "fourier": 0 if design.fourier is None else design.fourier.count,
             "drawn": 0 if design.fourier is None else design.fourier.drawn,
             "early": list(self.early),
-            "rivals": [self.exclusive_labels.whims, self.exclusive_labels.successes],
             "agents": posterior.names(),
             "restless": self.change_fading.changed,
             "detectors": {name: each.state() for name, each in self.detectors.items()},
@@ -333,7 +347,6 @@ class VectorModel:
             if design.fourier is not None:
                 design.fourier.keep(int(state["fourier"]))
             events, step = int(state["events"]), state["step"]
-            exclusive_labels = ExclusiveLabels.restored(*state["rivals"])
         except (OSError, ValueError, KeyError, TypeError, EOFError, np.linalg.LinAlgError) as error:
             raise CorruptArtifactError(f"the posterior over features cannot be used: {error}") from error
         if design.fourier is not None:
@@ -343,7 +356,7 @@ class VectorModel:
         self.design, self.posterior, self._frozen, self._snapshot = design, posterior, None, None
         self.buffer = DoubleBuffer(posterior.new_snapshot)
         self.buffer.touch_all(posterior.rows.values())
-        self.detectors, self.change_fading, self.exclusive_labels = detectors, change_fading, exclusive_labels
+        self.detectors, self.change_fading = detectors, change_fading
         self.events, self.time_fading.step, self.early = events, step, early
 
     def report(self) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Which kind of feedback comes: whether one agent succeeds at a task, as with labels, or several do, or hardly any.
 
 Agents that are asked on a whim, at a small propensity, show what just anybody earns, and favourites what the best one
-does. Where exactly one agent is right, what all of them earn at a task comes to 1.
+does. Where exactly one agent is right, what all of them earn at a task comes to 1. Where anybody seldom succeeds, a
+success tells that the others would probably have failed; where anybody often does, it tells nothing of them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+SUCCESS = 0.5
+"""Reward from which an outcome counts as a success of the agent that was asked."""
 WHIM = 0.25
 """Propensity up to which a choice counts as a whim."""
 FAVOURED = 0.5
@@ -24,6 +27,12 @@ ABOVE, BELOW = 0.25, 0.4
 """How far from 1 all together may be: above, times the root of the number of the others."""
 SURE = 4.0
 """Standard errors beyond that before it is believed: it is asked after every outcome."""
+SELDOM = 0.3
+"""Success rate of whims up to which tasks count as belonging to few agents."""
+GUESSED_SUCCESSES, GUESSED_WHIMS = 1.0, 10.0
+"""What is guessed of whims where others are to be told."""
+DOUBTED_SUCCESSES = 5.0
+"""Successes that are guessed of as many whims where it is asked whether they are seldom: nothing follows from a few."""
 BACK = 0.8
 """Share of all that within which what was found not to be exclusive is taken to be exclusive again."""
 
@@ -49,7 +58,7 @@ class FeedbackKind:
         if agents < 2:
             return
         if propensity <= WHIM:
-            self._note_whim(agents, min(1.0 / propensity, agents / LEAST_PROPENSITY) / agents, reward)
+            self._note_whim(min(1.0 / propensity, agents / LEAST_PROPENSITY) / agents, reward)
         elif propensity >= FAVOURED:
             self.favourites = self.favourites[0] + 1.0, self.favourites[1] + reward
         else:
@@ -62,10 +71,22 @@ class FeedbackKind:
         if agents < 2:
             return
         self.favourites = self.favourites[0] + 1.0, self.favourites[1] + best
-        self._note_whim(agents, 1.0, (sum(rewards) - best) / (agents - 1))
+        self._note_whim(1.0, (sum(rewards) - best) / (agents - 1))
         self._judge(agents)
 
-    def _note_whim(self, agents: int, weight: float, reward: float) -> None:
+    def others(self, *, presumed: bool = False) -> float | None:
+        """Reward to expect of those who were not asked when another succeeded; None where nothing follows.
+
+        Args:
+            presumed: Whether something else says that tasks belong to few, such as examples of each agent's own.
+        """
+        mass, _, earned = self.whims
+        doubted = GUESSED_SUCCESSES if presumed else DOUBTED_SUCCESSES
+        if (doubted + earned) / (GUESSED_WHIMS + mass) > SELDOM:
+            return None
+        return (GUESSED_SUCCESSES + earned) / (GUESSED_WHIMS + mass)
+
+    def _note_whim(self, weight: float, reward: float) -> None:
         mass, squares, earned = self.whims
         self.whims = mass + weight, squares + weight * weight, earned + weight * reward
 

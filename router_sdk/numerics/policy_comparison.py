@@ -1,0 +1,293 @@
+"""What each of several policies would have earned, gathered from outcomes of every sort, and who answers therefore.
+
+A decision that was logged with its propensity says it by a doubly robust estimate, a label outright, and so do rewards
+of one agent after the other at the same task (``policy_selection`` weighs what comes of it). What one outcome counts
+is measured in the spread of the rewards and bounded, so that grades from .7 to .9 tell as much as successes, and of
+rare successes a single one does not decide.
+
+Not every policy has a say on every task. One that has none is booked what the others' mixture earned, so that it
+neither gains nor loses (sleeping experts: Freund, Schapire, Singer and Warmuth, 1997).
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from router_sdk.numerics.feedback_kind import SUCCESS, FeedbackKind
+from router_sdk.numerics.policy_selection import LEADING, PolicySelection, doubly_robust
+from router_sdk.numerics.reward_scale import RewardScale
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from router_sdk.numerics.policy_selection import PolicyWeights
+
+HARDLY = 0.02
+"""Share below which a policy has no part in answers."""
+ALL_COMPARED, EVERY = 2_000, 4
+"""Outcomes on each of which policies are compared; later on one in so many."""
+MOST_GAIN = 5.0
+"""Spreads that one outcome counts for at most."""
+LEAST_SPREAD = 0.1
+"""Unit of gains, at least, where the rewards of all agents are known."""
+
+Favourites = tuple[int, ...]
+"""Place of each policy's favourite among the eligible agents; -1 for one that has no say."""
+
+
+class Told(Protocol):
+    """What is read of an outcome: an ``Example``, or whatever a strategy makes of one."""
+
+    @property
+    def decision_id(self) -> str:
+        """Which decision."""
+
+    @property
+    def task_type(self) -> str:
+        """The task's type."""
+
+    @property
+    def eligible(self) -> tuple[str, ...]:
+        """Who could have been chosen."""
+
+    @property
+    def agent(self) -> str | None:
+        """Who acted."""
+
+    @property
+    def reward(self) -> float | None:
+        """What came of it, in [0, 1]."""
+
+    @property
+    def propensity(self) -> float | None:
+        """Probability with which ``agent`` was chosen; None where somebody else chose."""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it is known who would have been right."""
+
+    @property
+    def label(self) -> str | None:
+        """Who; with ``labelled``, None for nobody."""
+
+
+class Together(NamedTuple):
+    """Observed rewards of several agents at one task: what each would have earned, once they are all known.
+
+    Attributes:
+        context: What tells the task from others, such as its vector; None where nothing does.
+        task_type: The task's type.
+        names: The eligible agents.
+        favourites: Places of the policies' favourites, before any of it was learnt.
+        rewards: Known so far, by agent.
+        others: What the others are presumed to earn where only one was observed, and succeeded; None where nothing is.
+    """
+
+    context: NDArray[Any] | None
+    task_type: str
+    names: tuple[str, ...]
+    favourites: Favourites
+    rewards: dict[str, float]
+    others: float | None
+
+
+class PolicyComparison:
+    """Policies, compared outcome by outcome; one thread at a time changes it.
+
+    Args:
+        policies: Their names.
+        prior: What each is trusted with before anything was seen, summing to 1.
+        labels: Whether labels count.
+
+    Attributes:
+        selection: The policies' gains and weights, in units of the rewards' spread.
+        feedback: Whether one agent is right, or several.
+        scale: How large rewards are, and how far apart.
+        again: Whether what was last asked about is of a task at which another agent was observed just before.
+    """
+
+    def __init__(self, policies: Sequence[str], prior: Sequence[float], *, labels: bool = True) -> None:
+        self._labels = labels
+        self.selection = PolicySelection(policies, prior)
+        self.feedback = FeedbackKind()
+        self.scale = RewardScale()
+        self.again = False
+        self._together: Together | None = None
+        self._seen = 0
+        self._heard: dict[str, set[int]] = {}
+
+    @property
+    def weights(self) -> PolicyWeights:
+        """Share of each policy, by task type."""
+        return self.selection.weights
+
+    @property
+    def observing(self) -> bool:
+        """Whether favourites are known already, of a task at which one agent after the other was observed."""
+        return self._together is not None
+
+    def asks(self, told: Told, context: NDArray[Any] | None, *, new: bool) -> bool:
+        """Whether this outcome is one to compare by, so that the policies' favourites are wanted; asked of each once.
+
+        Args:
+            told: The outcome, not yet learnt.
+            context: What tells its task from others.
+            new: Whether nothing was known of the decision before; only then it compares anybody.
+        """
+        self.again = False
+        if not new or len(told.eligible) < 2:
+            return False
+        labelled = told.labelled and self._labels
+        if told.propensity is None and not labelled:
+            together = self._together
+            self.again = together is not None and _goes_on(together, told, context)
+            if together is not None and not self.again:
+                self._close(together)
+            return told.reward is not None and told.agent is not None
+        if self._together is not None:
+            self._close(self._together)
+        if told.reward is not None and told.propensity:
+            self.feedback.note(len(told.eligible), told.propensity, told.reward)
+        if not labelled and told.reward is None:
+            return False
+        self._seen += 1
+        return self._seen <= ALL_COMPARED or zlib.crc32(told.decision_id.encode()) % EVERY == 0
+
+    def note(
+        self,
+        told: Told,
+        context: NDArray[Any] | None,
+        favourites: Favourites,
+        expected: Sequence[float],
+        others: float | None = None,
+    ) -> None:
+        """Take in an outcome that was asked for.
+
+        Args:
+            told: The outcome.
+            context: What tells its task from others.
+            favourites: Of the policies, as they are before it is learnt; not looked at where there is an ``observing``.
+            expected: Reward that a regression expects of each eligible agent.
+            others: What agents are presumed to earn where somebody else chose another one, and that one succeeded.
+        """
+        scale = self.scale.current
+        if told.reward is not None:
+            self.scale.note(None, told.reward, 1.0)
+        names, reward, acted = told.eligible, told.reward, told.agent
+        if told.labelled and self._labels:
+            known = dict.fromkeys(names, 0.0)
+            if told.label is not None:
+                known[told.label] = 1.0
+            if acted is not None and reward is not None:
+                known[acted] = reward
+            self._book(told.task_type, favourites, [known[name] for name in names], scale.spread)
+        elif told.propensity is None:
+            if self._together is None:
+                self._together = Together(context, told.task_type, names, favourites, {}, others)
+            self._together.rewards[str(acted)] = float(reward or 0.0)
+        elif acted in names and reward is not None and told.propensity > 0.0:
+            places = [max(place, 0) for place in favourites]
+            earned = doubly_robust(expected, places, names.index(acted), reward, told.propensity)
+            self._note(told.task_type, favourites, earned, scale.spread)
+
+    def _close(self, together: Together) -> None:
+        """Compare by what was observed at one task, where that is all that is needed."""
+        self._together = None
+        names, rewards, presumed = together.names, together.rewards, together.others
+        if all(name in rewards for name in names):
+            self.feedback.note_all([rewards[name] for name in names])
+        elif len(rewards) == 1 and presumed is not None and max(rewards.values()) >= SUCCESS:
+            rewards = dict.fromkeys(names, presumed) | rewards
+        if len(rewards) > 1 and all(names[place] in rewards for place in together.favourites if place >= 0):
+            unit = max(float(np.std(list(rewards.values()))), LEAST_SPREAD)
+            self._book(together.task_type, together.favourites, [rewards.get(name, 0.0) for name in names], unit)
+
+    def _book(self, task_type: str, favourites: Favourites, rewards: Sequence[float], unit: float) -> None:
+        """Take in what each agent would have earned."""
+        self._note(task_type, favourites, [rewards[max(place, 0)] for place in favourites], unit)
+
+    def _note(self, task_type: str, favourites: Favourites, earned: Sequence[float], unit: float) -> None:
+        awake = [policy for policy, place in enumerate(favourites) if place >= 0]
+        self._heard.setdefault(task_type, set()).update(awake)
+        shares = shares_among(self.weights.of(task_type), awake)
+        mean = sum(share * earned[policy] for policy, share in shares.items())
+        lead = [(gain - mean) / unit if policy in awake else 0.0 for policy, gain in enumerate(earned)]
+        self.selection.note(task_type, [min(max(gain, -MOST_GAIN), MOST_GAIN) for gain in lead])
+
+    def report(self) -> dict[str, dict[str, float]]:
+        """By task type, the share of each policy that has a say there; under ``""`` what a new type begins with."""
+        told, everybody = {}, range(len(self.selection.policies))
+        for task_type, heard in [("", set(everybody)), *sorted(self._heard.items())]:
+            shares = shares_among(self.weights.of(task_type), sorted(heard))
+            told[task_type] = {self.selection.policies[policy]: round(share, 3) for policy, share in shares.items()}
+        return told
+
+    def forget_examples(self) -> None:
+        """Drop the one context that is kept for a while; sums stay."""
+        self._together = None
+
+    def state(self) -> dict[str, Any]:
+        """All that ``restore`` needs, as JSON values."""
+        told, together = None, self._together
+        if together is not None:
+            told = [None if together.context is None else together.context.tolist(), *together[1:]]
+        return {
+            "selection": self.selection.state(),
+            "feedback": self.feedback.state(),
+            "scale": self.scale.state(),
+            "seen": self._seen,
+            "heard": {task_type: sorted(heard) for task_type, heard in self._heard.items()},
+            "together": told,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what ``state`` gave.
+
+        Raises:
+            ValueError: if a number is out of range.
+            KeyError: if something is missing.
+            TypeError: if it is not of that form.
+        """
+        self.selection.restore(state["selection"])
+        self.feedback.restore(state["feedback"])
+        self.scale = RewardScale.restored(state["scale"])
+        self._seen = int(state["seen"])
+        self._heard = {str(name): {int(each) for each in heard} for name, heard in dict(state["heard"]).items()}
+        if not all(heard <= set(range(len(self.selection.policies))) for heard in self._heard.values()):
+            raise ValueError("policies are out of range")
+        self._together = None
+        if (told := state["together"]) is not None:
+            context, task_type, names, favourites, rewards, others = told
+            self._together = Together(
+                None if context is None else np.asarray(context),
+                str(task_type),
+                tuple(map(str, names)),
+                tuple(int(place) for place in favourites),
+                {str(name): float(reward) for name, reward in dict(rewards).items()},
+                None if others is None else float(others),
+            )
+            if not all(-1 <= place < len(names) for place in self._together.favourites):
+                raise ValueError("favourites are out of range")
+
+
+def _goes_on(together: Together, told: Told, context: NDArray[Any] | None) -> bool:
+    if together.context is None or context is None or told.agent in together.rewards:
+        return False
+    return told.task_type == together.task_type and np.array_equal(context, together.context)
+
+
+def shares_among(weights: Sequence[float], awake: Sequence[int]) -> dict[int, float]:
+    """Share of each policy that has a say, the best one's at least half; who would have hardly any has none."""
+    total = sum(weights[policy] for policy in awake)
+    shares = {policy: weights[policy] / total for policy in awake}
+    leader = max(shares, key=shares.__getitem__)
+    kept = {policy: share for policy, share in shares.items() if share >= HARDLY or policy == leader}
+    rest = sum(kept.values()) - kept[leader]
+    most = max(LEADING, 1.0 - rest)
+    scale = (1.0 - most) / rest if rest else 0.0
+    return {policy: most if policy == leader else scale * share for policy, share in kept.items()}
