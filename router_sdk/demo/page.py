@@ -83,7 +83,7 @@ def _lead(report: DemoReport) -> str:
     """What was played, and the balance of all comparisons."""
     story = "" if report.serving is None else f"{report.serving.finding}."
     if not report.acts:
-        return story
+        return "Three versions of one strategy, and what stands between each of them and the requests."
     verdicts = Counter(one.verdict for act in report.acts for one in act.comparisons)
     alone = "each of its strategies alone, " if _alone(report.acts[0]) else ""
     return (
