@@ -58,7 +58,7 @@ class DemoConfig(BaseModel):
     scenarios: tuple[Literal["support-desk", "marketing-mix", "serving"], ...] = Field(
         default=("support-desk", "marketing-mix", "serving"), min_length=1
     )
-    rounds: int = Field(default=150, ge=20)
+    rounds: int = Field(default=120, ge=20)
     past_sessions: int = Field(default=50, ge=0)
     strictness: float = Field(default=1.0, ge=0.0, le=1.0)
     strategies: tuple[str, ...] | None = None

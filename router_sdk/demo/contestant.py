@@ -27,6 +27,8 @@ LOOKS = 4
 """How often the stream is interrupted to ask about the probes, at least once a phase; once more when all is over."""
 RETRAIN_EVERY = 450
 """Fresh examples that make a fit in the background due: few enough to see one, enough for the gate to judge it."""
+ONLY_BY_COUNT = ("quality_drop", "drift")
+"""Triggers that are switched off: a fit takes as long as some hundred tasks do here, and these start several."""
 LOOK_S = 0.2
 LEARN_EVERY = 10
 """Tasks after which the stream waits for the learner. Real agents take seconds, so that a learner keeps up; this stream
@@ -198,6 +200,7 @@ class _Playing:
             retrain=stream.background_fits,
             retrain_interval=RETRAIN_EVERY,
             retrain_cooldown_seconds=0.0,
+            triggers={"off": ONLY_BY_COUNT},
             batch_events=self._total * 10,  # it learns when the stream waits for it, wherever it is played
             batch_seconds=3_600.0,
             **still,

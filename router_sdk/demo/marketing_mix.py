@@ -315,25 +315,25 @@ def generate_turns(sessions: int, *, strictness: float = 0.0, refresh: bool = Fa
 def marketing_mix_stream(
     sessions: int, *, strictness: float = 1.0, seed: int = 0, past_sessions: int = 0, words: bool = False
 ) -> Stream:
-    """A third of the sessions each: first models, refreshes of models in use, and first models with a stricter analyst.
+    """First models, as many refreshes of models in use, and a few more first models with a stricter analyst.
 
     Nothing in a task tells the stricter analyst from the first one, so that to follow the new one is to give up the
     old. A refresh says of itself what it is: whoever forgets first models over it has lost something.
 
     Args:
-        sessions: In all phases together, at least 3.
+        sessions: In all phases together, at least 4.
         strictness: Of the second analyst, in [0, 1].
         seed: The same seed gives the same stream.
         past_sessions: Synthetic sessions from before, to pre-train on.
         words: Whether the states' texts go along.
     """
-    third = sessions // 3
+    early = sessions * 3 // 10
     kinds = (
         (FIRST_MODELS, partial(generate_turns, strictness=0.0)),
         (REFRESHES, partial(generate_turns, strictness=0.0, refresh=True)),
         (STRICTER, partial(generate_turns, strictness=strictness)),
     )
-    numbers = (sessions - 2 * third, third, third)
+    numbers = (early, early, sessions - 2 * early)
     return Stream(
         title="Marketing-mix optimisation",
         agents=marketing_mix_agents(),

@@ -41,6 +41,8 @@ COLOUR = {RANDOM: "random", ORACLE: "oracle", BEST_SINGLE: "single", LEARNING_OF
 """Of each contestant but the strategies alone, in the order in which they are drawn: the router lies on top."""
 ALONE_COLOURS = 4
 """From ``m0`` on."""
+STORY_TASKS = 20
+"""Tasks behind a point of the curve of a single router: few, since it tells of stretches as short as that."""
 VERDICT = {"won": "gain", "lost": "loss", "even": "same"}
 """Classes of the style sheet."""
 
@@ -81,7 +83,7 @@ def _lead(report: DemoReport) -> str:
     """What was played, and the balance of all comparisons."""
     story = "" if report.serving is None else f"{report.serving.finding}."
     if not report.acts:
-        return story
+        return "Three versions of one strategy, and what stands between each of them and the requests."
     verdicts = Counter(one.verdict for act in report.acts for one in act.comparisons)
     alone = "each of its strategies alone, " if _alone(report.acts[0]) else ""
     return (
@@ -289,7 +291,7 @@ def _fit(fit: Fit) -> list[str]:
 
 def _serving(story: ServingReport, place: str) -> str:
     """How a model gets to serve."""
-    series = moving_averages({ROUTER: np.array(story.rewards)})
+    series = moving_averages({ROUTER: np.array(story.rewards)}, curve_tasks=STORY_TASKS)
     curve = [Line("reward", series.values[ROUTER], COLOUR[ROUTER], width=3.0)]
     stretches = [(one.name, one.start, one.end) for one in story.stretches]
     parts = (f"{len(story.rewards):,} tasks", f"versions of {story.strategy}", f"seed {story.seed}")
@@ -304,7 +306,7 @@ def _serving(story: ServingReport, place: str) -> str:
         window=f"{series.window:,}",
         curve=chart(TITLE, "tasks routed", series.positions, curve, unit="unit", phases=stretches),
         versions=html_table(
-            ["", "made of", "before", "now", "held out", "the gate", "served tasks", "earned", "in the end"],
+            ["", "before", "now", "held out", "the gate", "served tasks", "earned", "in the end"],
             (("", _version(one)) for one in story.candidates),
         ),
         verdicts=verdict_list(
@@ -318,7 +320,6 @@ def _version(one: Candidate) -> list[str]:
     mark = one.mark
     return [
         "-" if mark.version is None else f"version {mark.version}",
-        escape(one.made_of),
         "-" if mark.before is None else f"{mark.before:.3f}",
         "-" if mark.after is None else f"{mark.after:.3f}",
         f"{mark.held_out:,}",

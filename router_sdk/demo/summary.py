@@ -158,13 +158,15 @@ def retentions(
         start = end
 
 
-def moving_averages(rewards: Mapping[str, NDArray[np.float64]], seeds: int = 1) -> Series:
-    """Trailing means over as many tasks as make ``CURVE_TASKS`` over all seeds, and at most a quarter of the stream.
+def moving_averages(
+    rewards: Mapping[str, NDArray[np.float64]], seeds: int = 1, curve_tasks: int = CURVE_TASKS
+) -> Series:
+    """Trailing means over as many tasks as make ``curve_tasks`` over all seeds, and at most a quarter of the stream.
 
     The first points average what there is.
     """
     n = len(next(iter(rewards.values())))
-    window = max(n // 30, min(-(-CURVE_TASKS // seeds), max(1, n // 4)))
+    window = max(n // 30, min(-(-curve_tasks // seeds), max(1, n // 4)))
     ends = np.unique(np.linspace(min(window // 2, n - 1) + 1, n, CURVE_POINTS).astype(int))
     starts = np.maximum(0, ends - window)
     values = {}

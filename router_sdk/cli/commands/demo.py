@@ -51,7 +51,7 @@ def demo(
         typer.Option(
             min=20,
             metavar="N",
-            help="Messages in each phase of the support desk and sessions of the marketing mix (150), or most tasks of "
+            help="Messages in each phase of the support desk and sessions of the marketing mix (120), or most tasks of "
             "a file with each seed (1,000).",
         ),
     ] = None,
