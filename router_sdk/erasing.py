@@ -18,6 +18,7 @@ from router_sdk.exchange.exporting import erase_from_exports
 from router_sdk.learning.calibration import CALIBRATION
 from router_sdk.learning.drift import DRIFT
 from router_sdk.learning.performance import PERFORMANCE
+from router_sdk.records.record import blame
 from router_sdk.store.artifacts import DAMAGED, archives, clear
 from router_sdk.store.coordination import continue_intent, finish_intent
 from router_sdk.store.erasure import Erasure, add_to_erasure, empty_write_ahead_log
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from router_sdk.learning.learner import Learner
     from router_sdk.routing.chain import Chain
     from router_sdk.store import Store
+    from router_sdk.store.snapshots import Snapshot
     from router_sdk.strategy import Strategy
     from router_sdk.training.trainer import Trainer
 
@@ -133,26 +135,31 @@ class Eraser:
         snapshots = self._store.snapshots
         numbers = {CALIBRATION, DRIFT, PERFORMANCE}  # and nothing else
         old = [one for one in snapshots.before(erasure.seq) if one.strategy not in numbers]
-        gone = []
-        for one in old:
-            strategy = self._named(one.strategy)
-            if strategy is None:
-                gone.append(one)
-                continue
+        snapshots.discard([one for one in old if not self._written_anew(one, erasure)])
+
+    def _written_anew(self, snapshot: Snapshot, erasure: Erasure) -> bool:
+        """Whether a snapshot was, without what was erased; whatever a strategy raises, else nothing of it is left."""
+        strategy = self._named(snapshot.strategy)
+        if strategy is None:
+            return False
+        try:
             fresh = twin(strategy)
+        except Exception as error:  # it is made of something else than a configuration and services
+            _log.info("a snapshot of %s cannot be written anew, and is deleted: %s", snapshot.strategy, blame(error))
+            return False
 
-            def fill(folder: Path, fresh: Strategy = fresh) -> None:
-                fresh.forget_examples(erasure.decisions)
-                fresh.save(folder)
+        def fill(folder: Path) -> None:
+            fresh.forget_examples(erasure.decisions)
+            fresh.save(folder)
 
-            try:
-                snapshots.rewrite(one, fresh.load, fill)
-            except Exception as error:  # whatever a strategy raises, nothing of what was erased is left
-                _log.warning("a snapshot of %s cannot be written anew, and is deleted: %s", one.strategy, error)
-                gone.append(one)
-            finally:
-                fresh.close()
-        snapshots.discard(gone)
+        try:
+            self._store.snapshots.rewrite(snapshot, fresh.load, fill)
+        except Exception as error:
+            _log.warning("a snapshot of %s cannot be written anew, and is deleted: %s", snapshot.strategy, error)
+            return False
+        finally:
+            fresh.close()
+        return True
 
     def _erase_strangers(self, erasure: Erasure) -> None:
         """What no table names may hold it, too: damaged states, and what a killed process was writing."""

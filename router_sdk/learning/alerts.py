@@ -82,7 +82,7 @@ class Alerts:
             return
         before, self._raised = self._raised, self._current()
         for key in self._raised.keys() - before.keys():
-            _log.warning("%s", self._raised[key].words)
+            _log.info("%s", self._raised[key].words)
             self._plugins.notify("on_drift", alert=self._raised[key])
         for key in before.keys() - self._raised.keys():
             _log.info("over: %s", before[key].words)

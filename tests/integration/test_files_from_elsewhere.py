@@ -115,7 +115,7 @@ def test_files_are_private(store, tmp_path):
     assert {path: oct(mode) for path, mode in modes.items() if mode != (0o700 if path.is_dir() else 0o600)} == {}
     names = {path.name for path in made}
     kinds = {"versions", "snapshots", "archive", "reports", "exports", "fits", "checkpoints", "backup", "told.csv"}
-    assert kinds | {"r.db", "r.db-lock", "upkeep.lock", "fit-words.lock", "privacy.key", MANIFEST} <= names
+    assert kinds | {"r.db", "r.db-lock", "upkeep.lock", "fit.lock", "privacy.key", MANIFEST} <= names
 
 
 # -- names and paths

@@ -76,6 +76,7 @@ def watched(tmp_path):
 
 
 def test_failed_updates_are_told_once_an_episode(watched, caplog):
+    caplog.set_level("INFO", "router_sdk")
     parts = watched()
     parts.updates(19, failed=19)
     assert parts.look() == [], "too few to say"
