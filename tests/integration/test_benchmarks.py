@@ -49,9 +49,9 @@ def test_latency_prints_a_line_for_every_goal(part: str, lines: list[str]) -> No
     [
         ("callers", ["record by id, 64 threads", "record by decision, 64 threads", "arecord, 64 tasks"]),
         ("caller", ["record by id, one caller", "record by decision, one caller"]),
-        ("replay", ["replay: read the log"]),
+        pytest.param("replay", ["replay: read the log"], marks=pytest.mark.benchmark),
         ("restart", ["restart from a snapshot, 5,000 outcomes"]),
-        ("processes", ["errors", "worst wait", "all together"]),
+        pytest.param("processes", ["errors", "worst wait", "all together"], marks=pytest.mark.benchmark),
     ],
 )
 def test_store_prints_a_line_for_every_goal(part: str, lines: list[str]) -> None:
@@ -74,11 +74,10 @@ def test_what_is_learnt_is_held_against_a_baseline(tmp_path: Path) -> None:
     assert compare().returncode == 0
     assert compare("--baseline", str(baseline), "--write").returncode == 0
     figures = json.loads(baseline.read_text())
-    assert compare("--baseline", str(baseline)).stdout.count("same") == 3
     figures["texts, no outcome yet"]["accuracy"] += 0.2
     baseline.write_text(json.dumps(figures))
     fell_back = compare("--baseline", str(baseline))
-    assert fell_back.returncode == 1
+    assert (fell_back.returncode, fell_back.stdout.count("same")) == (1, 2)
     assert fell_back.stderr == "worse than the baseline allows: texts, no outcome yet: accuracy\n"
 
 

@@ -40,7 +40,7 @@ def prepared(**settings):
     "settings",
     [
         {},
-        {"labels": "independent", "memory_size": 15, "refit_interval": 3},
+        pytest.param({"labels": "independent", "memory_size": 15, "refit_interval": 3}, marks=pytest.mark.reliability),
         {"head": "analytic", "analytic_features": 64},
     ],
     ids=str,

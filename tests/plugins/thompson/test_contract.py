@@ -21,8 +21,8 @@ def test_the_default_keeps_the_contract():
     [
         ("shared", "exclusive", True),
         ("independent", "independent", False),
-        ("ucb", "ignore", True),
-        ("greedy", "exclusive", False),
+        pytest.param("ucb", "ignore", True, marks=pytest.mark.reliability),
+        pytest.param("greedy", "exclusive", False, marks=pytest.mark.reliability),
     ],
 )
 def test_every_sampling_and_every_reading_of_labels_keep_the_contract(sampling, labels, needs_evidence):

@@ -33,7 +33,14 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize(("kind", "seeds"), [("types", 5), ("features", 3), ("text", 4)])
+@pytest.mark.parametrize(
+    ("kind", "seeds"),
+    [
+        ("types", 5),
+        pytest.param("features", 3, marks=pytest.mark.reliability),
+        pytest.param("text", 4, marks=pytest.mark.reliability),
+    ],
+)
 def test_an_agent_that_turns_bad_loses_its_traffic_and_regains_it_when_it_recovers(kind, seeds):
     played = [live(seed, KINDS[kind]) for seed in range(seeds)]
     for traffic in played:

@@ -84,7 +84,7 @@ def test_the_newest_outcome_is_corrected_and_taken_back_exactly(old, new, values
     before = Logistic(4, 0.3, 0.9)
     before.observe(before.row("a"), np.array([1.0, 0.3, -0.2, 0.5]), 1.0, 1.0)
     made.observe(0, x, new, -0.7)
-    assert made.mean[0] == pytest.approx(before.mean[0], abs=1e-6)
+    assert made.mean[0] == pytest.approx(before.mean[0], abs=1e-5), "what is taken back widens, and rounding with it"
     assert made.count[0] == pytest.approx(1.0)
 
 
@@ -165,7 +165,8 @@ def test_a_thousand_corrections_leave_little_of_what_was_wrong():
         assert ask(made, question).scores == pytest.approx(ask(right, question).scores, abs=0.15)
 
 
-@pytest.mark.parametrize("sampling", [pytest.param("shared", marks=pytest.mark.reliability), "independent"])
+@pytest.mark.reliability
+@pytest.mark.parametrize("sampling", ["shared", "independent"])
 def test_it_keeps_the_contract(sampling):
     config = ThompsonConfig(likelihood="logistic", sampling=sampling, min_context_evidence=1)
     check_strategy(

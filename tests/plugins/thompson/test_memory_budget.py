@@ -32,6 +32,7 @@ def bytes_of(made):
     return sum(each._block.nbytes for model in models for each in (model.posterior, *model.buffer._buffers))
 
 
+@pytest.mark.reliability
 def test_two_thousand_agents_with_features_take_what_is_said_and_no_more():
     agents, rng = agents_of(2_000), np.random.default_rng(0)
     made = strategy(agents)

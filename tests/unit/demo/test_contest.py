@@ -20,6 +20,7 @@ def choices(trace: Trace) -> tuple:
     return trace.agents, trace.strategies, trace.explored, trace.feedback, trace.probed
 
 
+@pytest.mark.reliability
 def test_processes_beside_each_other_play_what_one_plays_alone() -> None:
     told: list[float] = []
     both = plays(*contestants(CHAIN)[:2])
