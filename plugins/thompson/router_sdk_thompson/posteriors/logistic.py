@@ -8,7 +8,7 @@ logits, so that draws are compared as logits, which Chapelle and Li (2011) do wi
 
 from __future__ import annotations
 
-from math import log, sqrt
+from math import inf, log, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +26,7 @@ LOOSER = 1.0 / 3.0
 """Share of the linear model's ridge: logits range wider than rewards."""
 CLOSER = 0.55
 """Share of its exploration, for the same reason."""
-STEPS = 30
+STEPS = 60
 CLOSE = 1e-12
 MOST_TAKEN = 0.95
 """Share of a direction's precision that taking one outcome back may remove."""
@@ -98,7 +98,7 @@ def _added(logit: float, variance: float, reward: float, weight: float) -> tuple
     """Mean and variance of a logit after an outcome: the mode, where ``a = logit + variance * weight * (y - σ(a))``."""
     pull = variance * weight
     low, high = logit - pull * (1.0 - reward), logit + pull * reward
-    found = min(max(logit, low), high)
+    found, before = min(max(logit, low), high), inf
     for _ in range(STEPS):
         chance = sigmoid(found)
         gap = found - logit - pull * (reward - chance)
@@ -107,8 +107,9 @@ def _added(logit: float, variance: float, reward: float, weight: float) -> tuple
         else:
             low = found
         following = found - gap / (1.0 + pull * chance * (1.0 - chance))
-        if not low < following < high:
+        if not low < following < high or abs(gap) > before / 2.0:  # it leaps to and fro where the sigmoid is flat
             following = (low + high) / 2.0
+        before = abs(gap)
         if abs(following - found) <= CLOSE * (1.0 + abs(found)):
             found = following
             break
