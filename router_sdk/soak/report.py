@@ -44,8 +44,8 @@ class SoakReport:
         refused: Candidates that the gate refused.
         planted: Bad candidates that were planted.
         stopped: Those of them that were refused, or rolled back.
-        regressions: Versions that served, chose worse than the one before, and were not rolled back; planted ones
-            that served on among them.
+        regressions: Versions that chose worse than the one before, and were after 200 messages neither rolled back nor
+            replaced nor by then, having learnt, as good as the frozen router; planted ones among them.
         rollbacks: Rollbacks that nobody asked for.
         restarts: How often the router was closed and opened again.
         violations: Promises that were broken, in words.

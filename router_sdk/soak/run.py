@@ -29,6 +29,8 @@ _WORSE: Mapping[str, Mapping[str, Any]] = {"bert": {"memory_size": 4}}
 """Settings with which a strategy's fit comes out worse: it remembers next to nothing."""
 IN_A_HURRY = "in a hurry"
 """Why somebody lets a version serve against the gate."""
+_TOLERATED = 200
+"""Messages after which a version that chose worse must be rolled back, replaced, or no worse than the frozen router."""
 _LOST = 0.05
 """Share of the probes of which a version may choose fewer right than the one before."""
 
@@ -89,6 +91,7 @@ class _Soak:
         self._recorded = self._fits = self._restarts = self._planted = 0
         self._planted_versions: set[int] = set()
         self._skill: dict[int | None, float] = {}
+        self._worse: dict[int, int] = {}  # versions that chose worse, and how many messages each has served since
         self._regressions: set[int] = set()
         progress("making the first version", 0.0)
         store = folder / "router.db"
@@ -147,6 +150,7 @@ class _Soak:
                 {"restart": self._restart, "bad candidate": self._plant, "forced candidate": self._force}[mishap]()
             self._live(moment)
             self._settle(moment.world)
+            self._tolerate(moment.world)
             self._progress(f"hour {moment.hour:.1f}: {moment.world.name}", moment.hour / config.hours)
         self._check()
         return self._report(time.perf_counter() - started)
@@ -184,12 +188,27 @@ class _Soak:
         known = self._skill.get(before)
         skill = self._skill[now] = self._skill_in(world)
         if known is not None and now is not None and skill < known - _LOST:
-            self._regressions.add(now)
+            self._worse[now] = 0
         self._note(f"version {now} serves: {skill:.0%} of the probes right")
 
-    def _skill_in(self, world: World) -> float:
+    def _tolerate(self, world: World) -> None:
+        """A version that chose worse has so many messages to be rolled back, replaced, or the better for learning."""
+        now = self._serving
+        if now is None or now not in self._worse:
+            return
+        self._worse[now] += 1
+        if self._worse[now] == _TOLERATED:
+            skill, frozen = self._skill_in(world), self._skill_in(world, self._frozen)
+            if skill < frozen - _LOST:
+                self._regressions.add(now)
+            self._note(f"version {now} still serves: {skill:.0%} of the probes right, the frozen router {frozen:.0%}")
+
+    def _skill_in(self, world: World, router: Router | None = None) -> float:
         asked = probes(world, self._config.seed)
-        right = sum((ranked[0].agent if (ranked := self._router.rank(one.task)) else None) == one.best for one in asked)
+        chosen = [(router or self._router).rank(one.task, top_k=1) for one in asked]
+        right = sum(
+            (ranked[0].agent if ranked else None) == one.best for ranked, one in zip(chosen, asked, strict=True)
+        )
         return right / len(asked)
 
     @property
@@ -265,8 +284,8 @@ class _Soak:
         versions = self._versions()
         history = self._router.models.history(self._fitted) if self._fitted is not None else []
         back = {version.version for version in versions if QUARANTINED in version.aliases}
-        stopped = {one.version for one in versions if one.version in self._planted_versions} - (
-            {self._serving} if self._serving is not None else set()
+        stopped = sum(
+            one.version in back or not one.passed for one in versions if one.version in self._planted_versions
         )
         whole = [pair for pairs in self._earned.values() for pair in pairs]
         return SoakReport(
@@ -281,8 +300,8 @@ class _Soak:
             promoted=sum(by_itself(one) for one in history),
             refused=sum(not version.passed for version in versions),
             planted=self._planted,
-            stopped=len(stopped),
-            regressions=len((self._regressions - back) | (self._planted_versions & {self._serving})),
+            stopped=stopped,
+            regressions=len(self._regressions),
             rollbacks=sum(one.reason.startswith(ROLLBACK_BY_ITSELF) for one in history),
             restarts=self._restarts,
             violations=tuple(self._violations),
