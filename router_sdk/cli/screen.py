@@ -95,7 +95,7 @@ class Screen:
     def progress(self, title: str) -> Iterator[Tell]:
         """Show on stderr how far work is: a bar on a terminal, else a line every few seconds, of JSON for a program."""
         if self._as_json or not self._errors.is_terminal:
-            yield _Lines(self._said, time.monotonic())
+            yield _Lines(self._said, time.perf_counter())
             return
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
@@ -136,7 +136,7 @@ class _Lines:
         self._say, self._at = say, now
 
     def __call__(self, words: str, done: float | None) -> None:
-        now = time.monotonic()
+        now = time.perf_counter()
         if now - self._at >= _LINE_S:
             self._at = now
             self._say(words, done)
