@@ -51,7 +51,7 @@ class SoakConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     hours: float = Field(default=24.0, gt=0.0, le=1_000.0)
-    per_hour: int = Field(default=120, ge=10, le=100_000)
+    per_hour: int = Field(default=100, ge=10, le=100_000)
     seed: int = Field(default=0, ge=0)
     strategies: tuple[str, ...] | None = None
     strategy: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def soak(
     invocation: Invocation,
     hours: Annotated[float, typer.Option(min=0.1, max=1_000.0, metavar="H", help="Simulated hours.")] = 24.0,
-    per_hour: Annotated[int, typer.Option(min=10, metavar="N", help="Messages in one, on average.")] = 120,
+    per_hour: Annotated[int, typer.Option(min=10, metavar="N", help="Messages in one, on average.")] = 100,
     strategies: Annotated[
         str,
         typer.Option(
