@@ -13,19 +13,6 @@ AGENTS = [Agent("billing"), Agent("fraud"), Agent("sales")]
 RIGHT = {"refund": "billing", "stolen": "fraud", "offer": "sales"}
 
 
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    pytest.importorskip("torch", reason="makes the tiny model")
-    from router_sdk_bert.config import EncoderSettings
-    from router_sdk_bert.encoding.export import export_encoder
-    from router_sdk_bert.encoding.tiny import tiny_checkpoint
-
-    checkpoint = tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "checkpoint")
-    folder = tmp_path_factory.mktemp("exported") / "encoder"
-    export_encoder(checkpoint, folder, EncoderSettings(model=str(checkpoint)))
-    return folder
-
-
 def open_router(store, encoder):
     model = {"model": str(encoder), "wait_for_encoder": True, "update": "head"}
     options = {"retrain": False, "fit_executor": "thread", "snapshot_seconds": 3_600.0}

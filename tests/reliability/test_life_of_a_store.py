@@ -194,19 +194,6 @@ class LifeOfAStore(RuleBasedStateMachine):
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    pytest.importorskip("torch", reason="makes the tiny model")
-    from router_sdk_bert.config import EncoderSettings
-    from router_sdk_bert.encoding.export import export_encoder
-    from router_sdk_bert.encoding.tiny import tiny_checkpoint
-
-    checkpoint = tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "checkpoint")
-    folder = tmp_path_factory.mktemp("exported") / "encoder"
-    export_encoder(checkpoint, folder, EncoderSettings(model=str(checkpoint)))
-    return folder
-
-
 def live(encoder, lives, length, processes):
     class Machine(LifeOfAStore):
         pass
