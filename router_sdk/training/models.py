@@ -288,7 +288,7 @@ class Models:
             raise InvalidInputError(f"target: expected a folder's path, got {target!r:.60}")
         return self._registry.export(self._registry.version(strategy, version), Path(target))
 
-    def import_from(self, folder: str | Path, /, *, wait: bool = True) -> Fit:
+    def import_version(self, folder: str | Path, /, *, wait: bool = True) -> Fit:
         """Register a version that ``export_to`` wrote, here or elsewhere, as a candidate; it does not serve by itself.
 
         Its files are compared with their checksums, and it is judged on what this log holds out: ``promote`` lets it

@@ -272,7 +272,7 @@ def exported(router: Router, tmp_path: Path) -> Path:
 def test_a_version_from_elsewhere_is_a_candidate_until_it_is_promoted(exported: Path, tmp_path: Path) -> None:
     with open_router(tmp_path / "other.db") as other:
         teach(other, start=100)
-        fit = other.models.import_from(exported)
+        fit = other.models.import_version(exported)
         assert (fit.state, fit.version.kind, fit.version.passed) == ("held", "import", True)
         assert other.route("refund please").model_version is None
         assert fit.version.metrics["import"] == {"strategy": "words", "version": 1}
@@ -288,7 +288,7 @@ def test_a_version_from_elsewhere_is_a_candidate_until_it_is_promoted(exported: 
 
 def test_where_nothing_can_judge_it_a_person_decides(exported: Path, tmp_path: Path) -> None:
     with open_router(tmp_path / "other.db") as other:
-        fit = other.models.import_from(str(exported))
+        fit = other.models.import_version(str(exported))
         assert (fit.state, fit.version.passed) == ("refused", False)
         assert "insufficient" in fit.words
         with pytest.raises(GateRefusedError):
@@ -304,7 +304,7 @@ def test_in_its_own_log_it_learns_only_what_is_new_to_it(exported: Path, router:
     gone = next(one for one in router.examples if one.task.session_id == "s4")
     router.forget("s4")
     router.models.rollback("words")
-    fit = router.models.import_from(exported)
+    fit = router.models.import_version(exported)
     assert fit.version.upto == made_at
     router.models.promote("words", fit.version.version, force=True)
     memory = router.strategy("words").memory
@@ -323,11 +323,11 @@ def test_a_byte_that_changed_is_refused_and_nothing_registered(exported: Path, r
         shutil.copytree(exported, kept)
         spoil()
         with pytest.raises(CorruptArtifactError):
-            router.models.import_from(exported)
+            router.models.import_version(exported)
         shutil.rmtree(exported)
         kept.rename(exported)
     with pytest.raises(InvalidInputError, match="no folder"):
-        router.models.import_from(exported / "nowhere")
+        router.models.import_version(exported / "nowhere")
     assert len(router.models.versions()) == 1
 
 
@@ -336,4 +336,4 @@ def test_another_strategys_version_is_no_version_here(exported: Path, tmp_path: 
         Router(agents=AGENTS, strategies=["heuristic"], store=tmp_path / "other.db") as other,
         pytest.raises(UnknownStrategyError),
     ):
-        other.models.import_from(exported)
+        other.models.import_version(exported)

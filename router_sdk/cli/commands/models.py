@@ -208,7 +208,7 @@ def import_version(
     router promote lets it serve where the gate did, or with --force.
     """
     with invocation.router() as router:
-        fit = watched(invocation, router.models.import_from(folder, wait=False))
+        fit = watched(invocation, router.models.import_version(folder, wait=False))
     _show(invocation, fit)
 
 

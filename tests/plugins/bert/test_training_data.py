@@ -46,7 +46,7 @@ def test_the_child_process_trains_on_what_was_set_and_notes_it(router, tmp_path)
     assert kept["billing"] < 48  # what balance left out is not remembered
 
     folder = router.models.export_to("bert", 1, tmp_path / "out")
-    again = router.models.import_from(folder)
+    again = router.models.import_version(folder)
     assert again.version.kind == "import", again.words
 
     router.models.promote("bert", again.version.version, force=True)
