@@ -22,14 +22,7 @@ from router_sdk.store.tail import LogTail
 from router_sdk.strategy import FitContext
 from router_sdk.training.datasets import dataset_of
 from router_sdk.training.evidence import gather_evidence
-from router_sdk.training.fit import (
-    BASE,
-    CHECKPOINTS,
-    DATASET,
-    SCRATCH,
-    VERSION,
-    FitRequest,
-)
+from router_sdk.training.fit import BASE, CHECKPOINTS, DATASET, SCRATCH, VERSION, FitRequest
 from router_sdk.training.registry import twin
 from router_sdk.training.selection import selected
 from router_sdk.training.thresholds import derived_threshold
@@ -38,7 +31,6 @@ if TYPE_CHECKING:
     from router_sdk.rewards import RewardFunction
     from router_sdk.strategy import Encoder, Strategy
     from router_sdk.training.division import Division
-    from router_sdk.training.fit import FitRequest
 
 _MOST_STEPS = 50
 """Of what the fit said while it ran, so many lines stand in its report."""

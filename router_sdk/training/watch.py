@@ -114,14 +114,11 @@ class Watch:
                 retired[0].strategy.close()  # nobody watches what came after it
 
     def _look(self, stage: Stage, cursor: int) -> None:
-        champion, known = self._registry.champion(stage.name), self._on_probation.get(stage.name)
-        if known is None or known.champion.token != champion.token:
+        champion = self._registry.champion(stage.name)
+        known = self._on_probation.get(stage.name)
+        if known is None or known.champion.token != champion.token or not self._heeds(stage.name, known):
             if known is not None:
                 known.end(self._config.alpha)
-            self._on_probation[stage.name] = known = self._begun(stage, champion)
-        ranges = self._services.store.reader.query(lambda connection: quarantined(connection, stage.name))
-        if known.shadow is not None and not known.shadow.heeds(ranges):
-            known.end(self._config.alpha)
             self._on_probation[stage.name] = known = self._begun(stage, champion)
         if known.shadow is None or champion.version != stage.model_version:
             return
@@ -141,6 +138,13 @@ class Watch:
             self._promoter.roll_back(strategy, champion.version, why, after=champion.token)
         except ChampionMovedError as error:  # another process was faster, or a person
             _log.info("%s", error)
+
+    def _heeds(self, strategy: str, known: Probation) -> bool:
+        """Whether the shadow, where there is one, has learnt nothing of what is quarantined by now."""
+        if known.shadow is None:
+            return True
+        ranges = self._services.store.reader.query(lambda connection: quarantined(connection, strategy))
+        return known.shadow.heeds(ranges)
 
     # -- how a probation begins
 

@@ -24,18 +24,12 @@ from router_sdk.private_files import PRIVATE_FILE
 from router_sdk.records.record import blame
 from router_sdk.routing.context import Encoders
 from router_sdk.strategy import StrategyServices
-from router_sdk.training.fit import (
-    REPORT,
-    REQUEST,
-    FitRequest,
-    reward_of,
-    write_report,
-)
+from router_sdk.training.fit import REPORT, REQUEST, FitRequest, reward_of, write_report
 from router_sdk.training.perform import perform
 
 if TYPE_CHECKING:
     from router_sdk.strategy import Strategy
-    from router_sdk.training.fit import Fit, FitRequest
+    from router_sdk.training.fit import Fit
 
 _log = logging.getLogger(__name__)
 

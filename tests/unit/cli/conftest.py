@@ -51,3 +51,11 @@ def desk(cli) -> CommandLine:
     cli.run("agents", "add", "billing", "--example", "I was charged twice", "--capability", "refunds")
     cli.run("agents", "add", "technical", "--example", "the app crashes")
     return cli
+
+
+@pytest.fixture
+def words_alone(monkeypatch):
+    """The strategy is the whole chain, and fits in this process: a child takes seconds to start."""
+    monkeypatch.setenv("ROUTER_STRATEGIES", '["words"]')
+    monkeypatch.setenv("ROUTER_EPSILON", "0")
+    monkeypatch.setenv("ROUTER_FIT_EXECUTOR", "thread")

@@ -2,17 +2,9 @@ import json
 
 import pytest
 
-pytestmark = pytest.mark.usefixtures("words_installed")
+pytestmark = pytest.mark.usefixtures("words_installed", "words_alone")
 
 ROWS = [{"text": f"{agent} please {number}", "label": agent} for number in range(20) for agent in ("billing", "sales")]
-
-
-@pytest.fixture(autouse=True)
-def words_alone(monkeypatch):
-    """The strategy is the whole chain, and fits in this process: a child takes seconds to start."""
-    monkeypatch.setenv("ROUTER_STRATEGIES", '["words"]')
-    monkeypatch.setenv("ROUTER_EPSILON", "0")
-    monkeypatch.setenv("ROUTER_FIT_EXECUTOR", "thread")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from router_sdk.config import RouterConfig
 from router_sdk.errors import InvalidConfigError
 from router_sdk.setting_names import SETTINGS
 
-pytestmark = pytest.mark.usefixtures("words_installed")
+pytestmark = pytest.mark.usefixtures("words_installed", "words_alone")
 
 AGENTS = ("billing", "sales")
 
@@ -52,14 +52,6 @@ THEIRS = {
         "metric_weights": {"quality": 1.0},
     },
 }
-
-
-@pytest.fixture(autouse=True)
-def words_alone(monkeypatch):
-    """The strategy is the whole chain, and fits in this process: a child takes seconds to start."""
-    monkeypatch.setenv("ROUTER_STRATEGIES", '["words"]')
-    monkeypatch.setenv("ROUTER_EPSILON", "0")
-    monkeypatch.setenv("ROUTER_FIT_EXECUTOR", "thread")
 
 
 @pytest.fixture
