@@ -1,4 +1,4 @@
-"""When fits start, from what, what a candidate must pass, and once it serves: sections of the configuration."""
+"""When fits start and from what, what a candidate must pass, how it is tried and watched: sections of the settings."""
 
 from __future__ import annotations
 
@@ -196,3 +196,46 @@ class DriftConfig(BaseModel):
     slow_updates_ms: float | None = Field(default=1_000.0, gt=0.0)
     improvement_rate: float | None = Field(default=-0.1, gt=-1.0, le=0.0)
     agent_failures: float | None = Field(default=0.5, gt=0.0, lt=1.0)
+
+
+class ExperimentConfig(BaseModel):
+    """How experiments are run and when they are decided, see docs/experiments.md. Each may be given to ``start``.
+
+    Args:
+        challenger_share: Share of the units that each challenger gets, in (0, 1).
+        outcome_window_hours: What a unit (a session, or a decision without one) came to so long after its first
+            decision counts; only then is it looked at.
+        weights: Of the metrics, each in [0, 1] once it is scaled: ``quality`` (where nothing is said of it, success),
+            ``feedback`` (how positive) and ``latency``, or names in ``Outcome.metrics``, which then must lie in [0, 1].
+        latency_limit_ms: A latency of 0 scales to 1, this and more to 0.
+        alpha: Chance that a winner is declared where there is none.
+        min_improvement: By how much of the champion's mean a challenger must be better.
+        least_mean: Where the champion's mean is lower, no relative improvement is told.
+        min_units: Closed units that each arm must have.
+        min_duration_hours: How long it runs at least.
+        max_duration_hours: After that it ends without a winner; None lets it run.
+        missing_difference: By how much the share of units with outcomes may differ between arms.
+        agent_tolerance: By how much an agent may do worse in a challenger's hands, in mean quality.
+        rollout: Shares that the challenger gets one after the other while nothing speaks against it: ``(0.1, 0.25,
+            0.5)``. Empty leaves it at ``challenger_share``.
+        allocation: ``fixed``, or ``bandit``: shares follow what the arms earned, none below ``challenger_share``.
+        auto_promotion: Whether a winner serves by itself.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    challenger_share: float = Field(default=0.1, gt=0.0, lt=1.0)
+    outcome_window_hours: float = Field(default=24.0, gt=0)
+    weights: dict[str, Share] = Field(default_factory=lambda: {"quality": 0.5, "feedback": 0.3, "latency": 0.2})
+    latency_limit_ms: float = Field(default=10_000.0, gt=0)
+    alpha: float = Field(default=0.05, gt=0.0, lt=0.5)
+    min_improvement: float = Field(default=0.05, ge=0.0)
+    least_mean: float = Field(default=0.05, ge=0.0, le=1.0)
+    min_units: int = Field(default=100, ge=20)
+    min_duration_hours: float = Field(default=48.0, ge=0)
+    max_duration_hours: float | None = Field(default=None, gt=0)
+    missing_difference: float = Field(default=0.1, ge=0.0, le=1.0)
+    agent_tolerance: float = Field(default=0.1, ge=0.0, le=1.0)
+    rollout: tuple[float, ...] = ()
+    allocation: Literal["fixed", "bandit"] = "fixed"
+    auto_promotion: bool = True

@@ -5,7 +5,9 @@ bet against "the mean is at least so much", whose stake depends on earlier outco
 expects to win, and the chance that the wealth ever reaches ``1 / alpha`` is at most ``alpha`` (Ville's inequality).
 
 Source: Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting", JRSS B 86 (2024), sections 3
-to 5; the stake is their "approximate GRAPA".
+to 5; the stake is their "approximate GRAPA". What has no bounds, such as a reward divided by a propensity, has an
+asymptotic confidence sequence: Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas, "Time-uniform central limit theory and
+asymptotic confidence sequences", Annals of Statistics 52 (2024), arXiv 2103.06476, equation 13.
 """
 
 from __future__ import annotations
@@ -82,6 +84,34 @@ def gain_interval(values: ArrayLike, baselines: ArrayLike, alpha: float) -> tupl
         return middle, middle
     step = 2.0 / (_GRID - 1)
     return max(-1.0, float(possible[0]) - step), min(1.0, float(possible[-1]) + step)
+
+
+def mean_sequence(values: ArrayLike, alpha: float, sharpest_at: float = 1_000.0) -> NDArray[np.float64]:
+    """Confidence sequences for a mean, after each value: asymptotically, with a chance of 1 - alpha all hold it.
+
+    For values without known bounds. While there are few, it may miss more often than ``alpha`` says: ask it from some
+    dozens of values on, and see ``docs/testing.md`` for how often it did.
+
+    Args:
+        values: What came, in the order in which it came, shape ``(n,)``.
+        alpha: Chance that it ever misses, in (0, 1).
+        sharpest_at: After how many values it is to be at its narrowest, compared with others of its kind; chosen
+            before the first value is seen.
+
+    Returns:
+        The lowest and the highest mean after each value, shape ``(n, 2)``; infinite after the first.
+    """
+    seen = np.asarray(values, dtype=np.float64)
+    count = np.arange(1.0, seen.size + 1.0)
+    mean = np.cumsum(seen) / count
+    centred = seen - (mean[-1] if seen.size else 0.0)  # a large common part would swallow the differences
+    variance = np.maximum(np.cumsum(centred * centred) / count - (np.cumsum(centred) / count) ** 2, 0.0)
+    needed = -2.0 * math.log(alpha)
+    rho2 = (needed + math.log(needed + 1.0)) / sharpest_at
+    grown = count * rho2 + 1.0
+    width = np.sqrt(variance) * np.sqrt(2.0 * grown / (count * count * rho2) * (0.5 * np.log(grown) - math.log(alpha)))
+    width[:1] = math.inf
+    return np.stack([mean - width, mean + width], axis=1)
 
 
 def _refuted(seen: NDArray[np.float64], floors: NDArray[np.float64], alpha: float) -> NDArray[np.bool_]:

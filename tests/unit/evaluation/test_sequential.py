@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_sdk.evaluation.sequential import alarm_at, evidence_below, gain_interval
+from router_sdk.evaluation.sequential import alarm_at, evidence_below, gain_interval, mean_sequence
 
 RUNS = 400
 ALPHA = 0.05
@@ -71,3 +71,25 @@ def test_an_interval_closes_in_on_the_gain():
     assert low > 0.0
     assert high - low < 0.15
     assert gain_interval([], [], 0.05) == (-1.0, 1.0)
+
+
+@pytest.mark.parametrize("draw", [lambda r: r.random(3_000) < 0.3, lambda r: r.exponential(1.0, 3_000)])
+def test_a_sequence_for_a_mean_without_bounds_seldom_ever_misses(draw):
+    dice = np.random.default_rng(5)
+    missed = 0
+    for _ in range(200):
+        values = np.asarray(draw(dice), dtype=float)
+        low, high = mean_sequence(values, 0.05)[50:].T
+        mean = 0.3 if values.max() <= 1.0 else 1.0
+        missed += bool(np.any((low > mean) | (high < mean)))
+    assert missed <= 15  # of 10 expected at most, three standard errors
+
+
+def test_a_sequence_for_a_mean_narrows_and_begins_without_bounds():
+    values = np.random.default_rng(6).normal(1e6, 1.0, 2_000)
+    sequence = mean_sequence(values, 0.05)
+    assert np.all(np.isinf(sequence[0]))
+    width = sequence[:, 1] - sequence[:, 0]
+    assert width[1_999] < width[199] / 2
+    assert width[1_999] == pytest.approx(0.14, abs=0.02)
+    assert mean_sequence([], 0.05).shape == (0, 2)

@@ -1,0 +1,1 @@
+"""Live experiments: whole routers beside each other on real tasks, until one of them is shown to be better."""
