@@ -395,12 +395,17 @@ class Models:
 
         Raises:
             UnknownVersionError: if there is none of that number.
+            NotTrainableError: if no fit could ever replace what serves.
         """
         number = None if version is None else whole(version, "version", 1)
         return self._promoter.pin(name(strategy, "strategy"), number)
 
     def unpin(self, strategy: str) -> None:
-        """Let fits that pass the gate replace what serves again."""
+        """Let fits that pass the gate replace what serves again.
+
+        Raises:
+            NotTrainableError: if no fit could ever replace it.
+        """
         self._promoter.unpin(strategy)
 
     # -- what teaches nothing
