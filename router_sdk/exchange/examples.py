@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 from router_sdk.errors import InvalidInputError
 from router_sdk.exchange.exporting import ExportFormat, ExportOptions, ExportSettings, export_examples
 from router_sdk.exchange.history import History, most_telling
+from router_sdk.records.arguments import place, whole
 
 if TYPE_CHECKING:
     from router_sdk.exchange.importing import Intake, Tell
@@ -44,8 +45,7 @@ class Examples(History):
 
         ``n`` says how many, and must be at least 1.
         """
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise InvalidInputError(f"n: must be a whole number of at least 1, got {n!r:.60}")
+        n = whole(n, "n", 1)
         self._store.writer.flush()
         return most_telling(self._store, n)
 
@@ -63,8 +63,9 @@ class Examples(History):
         Raises:
             InvalidInputError: if the format is unknown, a file cannot be read or written, or options contradict.
         """
+        target = place(path, "path")
         self._store.writer.flush()
-        return export_examples(self, Path(path), format, ExportOptions.of(path, **options), self._store.exports)
+        return export_examples(self, target, format, ExportOptions.of(path, **options), self._store.exports)
 
     def import_from(
         self,
@@ -91,4 +92,4 @@ class Examples(History):
             InvalidInputError: if the file cannot be read, or has not the mapping's columns.
             StoreUnavailableError: if the log cannot be written.
         """
-        return self._intake.import_file(Path(path), mapping, new_agents=new_agents, tell=tell)
+        return self._intake.import_file(place(path, "path"), mapping, new_agents=new_agents, tell=tell)

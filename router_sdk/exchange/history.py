@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from router_sdk.records import Example
+from router_sdk.records.arguments import each, whole
 from router_sdk.store.copying import FreshStart, LoggedDecision, read_decisions, read_fresh_starts
 from router_sdk.store.tail import EVERYTHING, LogTail
 
@@ -49,8 +50,13 @@ class History(Sequence[Example]):
         self._told: tuple[str, ...] = () if chosen is None else (json.dumps(self._chosen),)
 
     def only(self, chosen: Collection[int], upto: int = EVERYTHING) -> History:
-        """These decisions alone, with what was known of them at a position."""
-        return History(self._store, self._reward, chosen, upto)
+        """These decisions alone, with what was known of them at a position.
+
+        Raises:
+            InvalidInputError: if a position is no whole number.
+        """
+        positions = [whole(one, "chosen") for one in each(chosen, "chosen")]
+        return History(self._store, self._reward, positions, whole(upto, "upto"))
 
     def _newest(self, seqs: Sequence[int]) -> list[Example]:
         def work(connection: sqlite3.Connection) -> list[Example]:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import forked_programs
 import numpy as np
 import pytest
 
@@ -17,7 +18,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 def run(script: str, *arguments: str) -> str:
     """A script's output, as somebody sees it who runs it by itself."""
-    finished = subprocess.run(
+    finished = forked_programs.run(
         [sys.executable, str(BENCHMARKS / script), *arguments],
         capture_output=True,
         text=True,
@@ -69,7 +70,7 @@ def test_what_is_learnt_is_held_against_a_baseline(tmp_path: Path) -> None:
     def compare(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", code, "bench", "compare", "--only", "texts, no outcome yet", *arguments]
         environment = {**os.environ, "COLUMNS": "120"}
-        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+        return forked_programs.run(command, capture_output=True, text=True, env=environment, timeout=120)
 
     assert compare().returncode == 0
     assert compare("--baseline", str(baseline), "--write").returncode == 0

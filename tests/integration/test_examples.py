@@ -1,9 +1,9 @@
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
+import forked_programs
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -37,13 +37,12 @@ SAYS = {
 
 def run(example: str, *arguments: str) -> str:
     path = os.pathsep.join(filter(None, [str(EXAMPLES.parent), os.environ.get("PYTHONPATH")]))
-    finished = subprocess.run(
+    finished = forked_programs.run(
         [sys.executable, "-W", "error", str(EXAMPLES / example), *arguments],
         capture_output=True,
         text=True,
         timeout=300,
         env={**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", "OPENBLAS_NUM_THREADS": "1"},
-        check=False,
     )
     assert finished.returncode == 0, finished.stderr
     assert not finished.stderr

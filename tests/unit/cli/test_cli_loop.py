@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import forked_programs
 import pytest
 
 from router_sdk import Outcome, Router
@@ -136,7 +137,7 @@ def test_a_chain_without_a_fit_has_no_loop(taught, monkeypatch):
 def test_it_follows_the_store_tells_what_happens_and_ends_in_order(taught, ending):
     command = [sys.executable, "-c", "from router_sdk.cli.app import app; app()", "loop", "--json"]
     environment = {**os.environ, "ROUTER_RETRAIN_COOLDOWN_SECONDS": "0", "ROUTER_RETRAIN_INTERVAL": "20"}
-    with subprocess.Popen(
+    with forked_programs.Popen(
         command, cwd=taught.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         events = []
