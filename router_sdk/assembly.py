@@ -20,6 +20,7 @@ from router_sdk.learning.drift import Drift
 from router_sdk.learning.fold import performance_fold, report_fold
 from router_sdk.learning.learner import Learner
 from router_sdk.learning.performance import Performance
+from router_sdk.learning.scoring import Scoring
 from router_sdk.lifetime import no_fork, unwatch, watch
 from router_sdk.plugins import PluginRegistry
 from router_sdk.recording import Recorder
@@ -145,6 +146,7 @@ class Assembly:
             services, self.registry, self.chain, self.members, self.performance, self.drift, self.promoter
         )
         self.watch = Watch(services, self.registry, self.chain, self.members, self.promoter)
+        self.scoring = Scoring(config.quality, self.store, self.plugins)
         self.alerts = Alerts(config.drift, self.store, self.performance, self.drift, self.plugins)
         tuner = ThresholdTuner(services, self.registry, self.chain, self.members, folds.begun_again)
         told = (self.recorder, self.decider.vectors, self.flush, tuner)
@@ -164,7 +166,7 @@ class Assembly:
         )
         self._lock_holders = (
             *(self.members, self.store.reader, self.learner.folding, self.performance, encoders),
-            *(self.decider.sessions, self.promoter, self.trainer, self.upkeep),
+            *(self.decider.sessions, self.promoter, self.trainer, self.upkeep, self.scoring),
         )
         self.members.on_change(self._prepare)
         self._open = True
@@ -185,6 +187,7 @@ class Assembly:
         elif self._open:
             self.promoter.follow()
             self.watch.look()
+            self.scoring.look()
             if self.config.learns:
                 self.alerts.look()
             self.trainer.consider()
@@ -204,8 +207,9 @@ class Assembly:
             self._learner.notify(outcomes)
 
     def flush(self) -> None:
-        """Return once everything routed and recorded so far is on disk and learnt."""
+        """Return once everything routed and recorded so far is on disk, scored and learnt."""
         self.store.writer.flush()
+        self.scoring.look(everything=True)
         self.learner.drain()
 
     # -- status, the end, and forks
@@ -234,6 +238,7 @@ class Assembly:
             "watch": self.watch.status(),
             "models": self.models.status(),
             "drift": self.drift.report(),
+            "quality": self.scoring.status(),
             "alerts": self.alerts.status(),
             "upkeep": self.upkeep.status(),
             "quarantines": self.promoter.quarantines.status(),
@@ -326,6 +331,7 @@ class Assembly:
             self.decider.after_fork()
             self.promoter.after_fork()
             self.trainer.after_fork()
+            self.scoring.after_fork()
             self.watch.after_fork()
             self.upkeep.after_fork()
             for stage in self.chain.stages:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from router_sdk.numerics.change_detection import river_installed
+from router_sdk.records.fields import Label
+from router_sdk.rewards.quality import SIGNALS
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -196,6 +199,33 @@ class DriftConfig(BaseModel):
     slow_updates_ms: float | None = Field(default=1_000.0, gt=0.0)
     improvement_rate: float | None = Field(default=-0.1, gt=-1.0, le=0.0)
     agent_failures: float | None = Field(default=0.5, gt=0.0, lt=1.0)
+
+
+def _scorers(names: tuple[str, ...]) -> tuple[str, ...]:
+    """As for detectors."""
+    if "discriminator" in names and find_spec("sklearn") is None:
+        raise ValueError("scikit-learn is not installed: pip install 'router-sdk[quality]', or leave it at 'feedback'")
+    if len(set(names)) < len(names):
+        raise ValueError(f"each scorer is asked once: {', '.join(names)}")
+    return names
+
+
+class QualityConfig(BaseModel):
+    """Who says how good an execution was where nobody did, see docs/quality.md.
+
+    Args:
+        scorers: Names of scorers: ``feedback``, ``discriminator``, or a plugin's. Several are an ensemble, the mean by
+            their weights. Empty scores nothing.
+        signals: What something that users do is worth, in [0, 1], by the ``actor`` of the outcome with
+            ``origin="signal"``: by itself ``copy`` .9, ``edit`` .5, ``abandon`` .2, ``retry`` .1.
+        least_scored: Examples of which somebody says how good they were that ``discriminator`` takes to begin.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    scorers: Annotated[tuple[Label, ...], AfterValidator(_scorers)] = ()
+    signals: dict[Label, Share] = Field(default_factory=lambda: dict(SIGNALS))
+    least_scored: int = Field(default=50, ge=20)
 
 
 class ExperimentConfig(BaseModel):

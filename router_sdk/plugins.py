@@ -27,7 +27,7 @@ from router_sdk.setting_names import ALLOW_VARIABLE
 
 if TYPE_CHECKING:
     from router_sdk.gate import Check
-    from router_sdk.rewards import RewardFunction
+    from router_sdk.rewards import QualityScorer, RewardFunction
     from router_sdk.strategy import Encoder, Strategy
     from router_sdk.triggers import Trigger
 
@@ -37,7 +37,7 @@ ROUTER_PLUGIN = "router"
 FIRST_PARTY = ("bert", "thompson", "heuristic")
 """Strategies with a distribution ``router-sdk-NAME`` of ours. Those that are installed are the default chain."""
 
-KINDS = ("strategies", "encoders", "rewards", "triggers", "checks")
+KINDS = ("strategies", "encoders", "rewards", "triggers", "checks", "quality_scorers")
 """What plugins bring, each with a hook ``register_…``."""
 
 _log = logging.getLogger(__name__)
@@ -214,6 +214,11 @@ class PluginRegistry:
     def checks(self) -> list[Check]:
         """Registered checks."""
         return list(self._collect("checks").values())
+
+    @property
+    def quality_scorers(self) -> dict[str, QualityScorer]:
+        """Registered scorers by name."""
+        return self._collect("quality_scorers")
 
     def installed(self, name: str) -> type[Strategy] | None:
         """The strategy class of that name that an installed plugin brings: another process finds it, too."""

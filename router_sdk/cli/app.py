@@ -35,6 +35,7 @@ _BUILT_IN: Mapping[str, _Place] = {
     "init": _Place(_START, "init", "init"),
     "route": _Place(_WORK, "route", "route"),
     "record": _Place(_WORK, "record", "record"),
+    "explain": _Place(_WORK, "explain", "explain"),
     "agents": _Place(_WORK, "agents", "app"),
     "status": _Place(_WORK, "status", "status"),
     "retrain": _Place(_FIT, "models", "retrain"),

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 from router_sdk.records import Example
 from router_sdk.records.arguments import each, whole
-from router_sdk.store.copying import FreshStart, LoggedDecision, read_decisions, read_fresh_starts
+from router_sdk.store.copying import FreshStart, LoggedDecision, LoggedPart, read_decisions, read_fresh_starts
+from router_sdk.store.scores import parts_of
 from router_sdk.store.tail import EVERYTHING, LogTail
 
 if TYPE_CHECKING:
@@ -57,6 +58,22 @@ class History(Sequence[Example]):
         """
         positions = [whole(one, "chosen") for one in each(chosen, "chosen")]
         return History(self._store, self._reward, positions, whole(upto, "upto"))
+
+    def of(self, decision_id: str) -> Example | None:
+        """What is known of a decision; None where nothing was said of it, or there is none.
+
+        ``decision_id`` names it.
+        """
+        rows = self._query("SELECT seq FROM decisions WHERE decision_id = ?", decision_id)
+        found = self._newest(rows[0]) if rows else []
+        return found[0] if found else None
+
+    def parts(self, decision_id: str) -> Sequence[LoggedPart]:
+        """All that was said of a decision, in order, as it came: each with its ``outcome``, and whose word it was.
+
+        ``decision_id`` names it.
+        """
+        return self._store.reader.query(lambda connection: parts_of(connection, decision_id))
 
     def _newest(self, seqs: Sequence[int]) -> list[Example]:
         def work(connection: sqlite3.Connection) -> list[Example]:

@@ -71,6 +71,9 @@ class Models:
     ) -> Fit:
         """Fit a new version in the background; it serves once it has passed the gate.
 
+        While another fit runs it waits for its turn. Asked for once more meanwhile, with the same settings, it is the
+        same one: it has not read the log yet.
+
         Args:
             strategy: Which; None takes the first in the chain that has a fit.
             wait: Return when the fit has ended.
@@ -83,7 +86,7 @@ class Models:
         Raises:
             NotTrainableError: if nothing in the chain has a fit, or with ``tenancy="separate"``.
             InvalidConfigError: if a setting is unknown or out of range.
-            FitError: if another fit is running, or with ``wait`` if it failed.
+            FitError: if 16 fits wait already, or with ``wait`` if it failed.
         """
         reason = words(reason, "reason")
         self._flush()
@@ -174,7 +177,7 @@ class Models:
             NotTrainableError: if nothing in the chain has a fit, or the strategy has no state, or with
                 ``tenancy="separate"``.
             InvalidInputError: if the format is unknown, or options contradict.
-            FitError: if another fit is running, or with ``wait`` if it failed: the function raised or returned
+            FitError: if 16 fits wait already, or with ``wait`` if it failed: the function raised or returned
                 something else, or the state does not load. Nothing of it is left.
         """
         if not callable(train_fn):
@@ -305,7 +308,7 @@ class Models:
             InvalidInputError: if it is no folder.
             CorruptArtifactError: if a file is missing, added or changed, or it is no version.
             UnknownStrategyError: if the chain has no strategy of that name.
-            FitError: if another fit is running, or with ``wait`` if it does not load.
+            FitError: if 16 fits wait already, or with ``wait`` if it does not load.
         """
         path = place(folder, "folder")
         exported = Exported.read(path, self._registry.log)
