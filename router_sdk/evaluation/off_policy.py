@@ -27,10 +27,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from router_sdk.errors import InvalidInputError
+from router_sdk.evaluation.reward_model import RewardModel
 from router_sdk.evaluation.sequential import mean_sequence, sequence_width
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from router_sdk.records import Example
 
     Floats = NDArray[np.float64]
 
@@ -53,7 +56,7 @@ class Rounds:
 
     Attributes:
         reward: What came of who acted, in [0, 1], shape ``(n,)``, as are all.
-        propensity: The probability with which who acted was chosen, in (0, 1].
+        propensity: The probability with which who acted was chosen, in (0, 1]; of an experiment, given the arm.
         chance: That with which the policy would have chosen the same.
         expected: What a reward model that knows earlier rounds alone expects the policy to earn.
         expected_acted: What it expects of who acted.
@@ -107,6 +110,48 @@ class Rounds:
         ratio = self.ratio
         squares = float(np.square(ratio).sum())
         return float(ratio.sum()) ** 2 / squares if squares > 0.0 else 0.0
+
+
+class RoundsSoFar:
+    """Makes rounds one by one, in the order of the log, with a reward model that learns from each after it was asked.
+
+    Attributes:
+        rows: The rows of ``Rounds``.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[float, ...]] = []
+        self._model = RewardModel()
+
+    def add(self, example: Example, policy: Mapping[str | None, float]) -> None:
+        """Take in one that has a reward and a propensity.
+
+        Args:
+            example: What was logged.
+            policy: The probability that the policy gives to each whom it would have chosen; None is "no agent fits".
+        """
+        reward, propensity = float(example.reward or 0.0), float(example.propensity or 0.0)
+        drawn: dict[str | None, float] = {example.agent: propensity}
+        drawn.update(example.probabilities.items())
+        *expected, expected_acted = self._model.expect(example.task_type, [*policy, example.agent]).tolist()
+        self._model.learn(example.task_type, example.agent, reward)
+        supported = {name: share for name, share in policy.items() if drawn.get(name, 0.0) > 0.0}
+        self.rows.append(
+            (
+                reward,
+                propensity,
+                min(policy.get(example.agent, 0.0), 1.0),
+                min(sum(share * each for share, each in zip(policy.values(), expected, strict=True)), 1.0),
+                expected_acted,
+                sum(share * share / drawn[name] for name, share in supported.items()),
+                min(max(1.0 - sum(supported.values()), 0.0), 1.0),
+            )
+        )
+
+    @property
+    def rounds(self) -> Rounds:
+        """All of them."""
+        return Rounds.of(self.rows)
 
 
 class Interval(NamedTuple):

@@ -15,13 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from router_sdk.errors import InvalidInputError
-from router_sdk.evaluation.off_policy import (
-    ESTIMATORS,
-    Rounds,
-    policy_value,
-)
+from router_sdk.evaluation.off_policy import ESTIMATORS, RoundsSoFar, policy_value
 from router_sdk.evaluation.off_policy_report import OffPolicyReport, PolicyAnswer
-from router_sdk.evaluation.reward_model import RewardModel
 from router_sdk.experiments.contender import Contender
 from router_sdk.routing.strategies import spec_name
 from router_sdk.store.erasure import forgotten_among
@@ -33,7 +28,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from router_sdk.config import RouterConfig
-    from router_sdk.experiments.contender import Choice
+    from router_sdk.evaluation.off_policy import Rounds
     from router_sdk.records import Example
     from router_sdk.routing.agents import Members
     from router_sdk.routing.chain import Chain
@@ -189,7 +184,7 @@ class _Judged:
     ) -> None:
         self._services, self.contender, self.reach = services, contender, reach
         self._tenant, self._task_type = tenant, task_type
-        self._model = RewardModel()
+        self._so_far = RoundsSoFar()
         self._acted: OrderedDict[tuple[str | None, str], tuple[str, ...]] = OrderedDict()
         self.left_out: Counter[str] = Counter()
         self.task_types: list[str] = []
@@ -198,7 +193,7 @@ class _Judged:
     def rounds(self, progress: Told) -> Rounds:
         """Ask, then teach, piece by piece."""
         begin, end = self.reach
-        contender, rows = self.contender, []
+        contender = self.contender
         started = min(contender.cursor, begin)
         whole = max(end - started, 1)
         while contender.cursor < begin:
@@ -209,15 +204,15 @@ class _Judged:
             while cursor < end:
                 progress("asking", (cursor - started) / whole)
                 piece = min(end, cursor + PIECE)
-                rows += self._asked(tail, cursor, piece)
+                self._ask(tail, cursor, piece)
                 while contender.cursor < piece:
                     contender.learn(piece, judged=True)
                 cursor = piece
         progress("done", 1.0)
-        return Rounds.of(rows)
+        return self._so_far.rounds
 
-    def _asked(self, tail: LogTail, cursor: int, piece: int) -> list[tuple[float, ...]]:
-        """The rows of the decisions of one piece of the log."""
+    def _ask(self, tail: LogTail, cursor: int, piece: int) -> None:
+        """Ask about the decisions of one piece of the log."""
 
         def work(connection: sqlite3.Connection) -> tuple[list[Any], set[str]]:
             found = connection.execute(_DECISIONS, (cursor, piece)).fetchall()
@@ -225,7 +220,6 @@ class _Judged:
 
         found, forgotten = self._services.store.reader.query(work)
         known = {example.decision_seq: example for example in tail.newest([row[0] for row in found])}
-        rows = []
         for seq, decision_id, source, agent, tenant, task_type, session, propensity in found:
             history = self._history(tenant, session, agent if source == "routed" else None)
             if self._task_type not in (None, task_type) or self._tenant not in (None, tenant or ""):
@@ -235,10 +229,11 @@ class _Judged:
             if example is None or reason is not None:
                 self.left_out[reason or "no outcome"] += 1
                 continue
-            rows.append(self._row(example, self.contender.choose(example, history)))
+            choice = self.contender.choose(example, history)
+            self._so_far.add(example, choice.probabilities)
+            self.contender.confirm(example, choice)
             self.task_types.append(task_type)
             self.tenants.append(tenant)
-        return rows
 
     def _history(self, tenant: str | None, session: str | None, agent: str | None) -> tuple[str, ...]:
         """Who had acted in a task's session before; the one who acts now is noted for the next."""
@@ -248,26 +243,6 @@ class _Judged:
         acted = self._acted.pop(key, ())
         self._acted[key] = acted if agent is None else (*acted, agent)[-_REMEMBERED:]
         return acted
-
-    def _row(self, example: Example, choice: Choice) -> tuple[float, ...]:
-        """A row of ``Rounds``: the model is asked before it learns."""
-        reward, propensity = float(example.reward or 0.0), float(example.propensity or 1.0)
-        drawn: dict[str | None, float] = {example.agent: propensity}
-        drawn.update(example.probabilities.items())
-        given = choice.probabilities
-        expected = self._model.expect(example.task_type, [*given, example.agent]).tolist()
-        supported = {name: share for name, share in given.items() if drawn.get(name, 0.0) > 0.0}
-        self._model.learn(example.task_type, example.agent, reward)
-        self.contender.confirm(example, choice)
-        return (
-            reward,
-            propensity,
-            given.get(example.agent, 0.0),
-            min(sum(share * each for share, each in zip(given.values(), expected, strict=False)), 1.0),
-            expected[-1],
-            sum(share * share / drawn[name] for name, share in supported.items()),
-            min(max(1.0 - sum(supported.values()), 0.0), 1.0),
-        )
 
 
 def _reason(source: str, forgotten: bool, propensity: float | None, example: Example | None) -> str | None:
