@@ -39,7 +39,10 @@ def evaluate(
         str,
         typer.Option(metavar="WHEN", help="How long ago (7d, 12h, 30m), a time, a position, a decision's id, or all."),
     ] = "7d",
-    upto: Annotated[str | None, typer.Option(metavar="WHEN", help="The same; where the part of the log ends.")] = None,
+    upto: Annotated[
+        str | None,
+        typer.Option(metavar="WHEN", help="Where the part ends: a time, a position, a decision's id."),
+    ] = None,
     tenant: Annotated[
         str | None, typer.Option(metavar="NAME", help="On this tenant's decisions alone; '' is those without one.")
     ] = None,
@@ -63,7 +66,7 @@ def evaluate(
             strategy or None,
             versions=_versions(version or ()),
             since=None if since == _ALL else _when(since),
-            upto=None if upto is None else _when(upto),  # type: ignore[arg-type]
+            upto=upto,
             tenant=tenant,
             task_type=task_type,
             estimator=estimator,
