@@ -5,13 +5,14 @@
 it the plugin as shipped. The policy that is judged always chooses the second best agent of the type. Refusal is off,
 and the share of logs that it would refuse is told.
 
-`ranking`: 20,000 tasks drawn with replacement from the nine models' questions (ulab-uiuc/LLMRouter, MIT), with the real
-score of every model. A router routes them, records the score of whom it chose, and learns; five others are then judged
-by its log with ``router.experiments.off_policy_value``. The truth is what each would have earned on these very tasks by
-the scores of all models, given what it had learnt of the log by then.
+`ranking`: 20,000 tasks drawn with replacement from the nine models' questions (ulab-uiuc/LLMRouter, MIT), with the
+real score of every model. The Thompson plugin as shipped routes them by their texts and learns in batches of ten from
+whom it chose; five policies are then judged by its log: itself with the floor of .02, three models for everything,
+anybody. The truth is what each would have earned on these very tasks by the scores of all models. ``--router`` does the
+same through a real router, its store, and ``router.experiments.off_policy_value``, which takes far longer.
 
     python benchmarks/off_policy.py [--only floor,ranking] [--seeds 400] [--ranking-seeds 20] [--first-seed 0]
-                                    [--rounds 3000] [--tasks 20000] [--epsilon .05] [--quick]
+                                    [--rounds 3000] [--tasks 20000] [--epsilon .05] [--router] [--quick]
 """
 
 from __future__ import annotations
@@ -38,17 +39,19 @@ from router_sdk.evaluation.off_policy import (
     policy_value,
     sequence,
 )
+from router_sdk.evaluation.off_policy_report import PolicyAnswer
 from router_sdk.evaluation.reward_model import RewardModel
 from router_sdk.experiments.contender import Contender
 from router_sdk.plugin import Proposal, Strategy, StrategyServices
 from router_sdk.records import AgentSet, Task
+from router_sdk.strategy import Encoder
 from router_sdk.testing import FixedContext, make_example
 
 AGENTS, TYPES, ROUNDS = 5, 4, 3_000
 LOWEST, HIGHEST = 0.3, 0.9
 NAMES = tuple(f"agent-{place}" for place in range(AGENTS))
 KINDS = tuple(f"type-{kind}" for kind in range(TYPES))
-DRAWS, BATCH = 64, 10
+DRAWS, BATCH, EPSILON = 64, 10, 0.02
 START = 1_800_000_000.0
 """Log time at which a ranking's log begins, in seconds since the epoch."""
 WIDEST_MISS = 1.645
@@ -98,7 +101,7 @@ def independent(logs: int, seed: int, rounds: int, epsilon: float = 0.05) -> lis
     return [(Rounds(*rows[log].T), float(truths[log])) for log in range(logs)]
 
 
-def shipped(logs: int, seed: int, rounds: int, epsilon: float = 0.02) -> list[tuple[Rounds, float]]:
+def shipped(logs: int, seed: int, rounds: int, epsilon: float = EPSILON) -> list[tuple[Rounds, float]]:
     """The same of the Thompson plugin at its defaults, which learns in batches of ten."""
     played = []
     for log in range(logs):
@@ -235,12 +238,12 @@ POLICIES: dict[str, list[Any]] = {
 }
 
 
-def ranking(seeds: Sequence[int], tasks: int, epsilon: float) -> float:
+def ranking(seeds: Sequence[int], tasks: int, epsilon: float, judge: Callable[..., Any]) -> float:
     """Kendall's tau of five policies by the log and in truth, over the seeds that were answered."""
     taus, refused = [], 0
     print(f"\nfive policies by one log of {tasks:,} decisions, epsilon {epsilon:g}: estimate (truth), worth")
     for seed in seeds:
-        told = rank(seed, tasks, epsilon)
+        told = judge(seed, tasks, epsilon)
         estimates = [answer.value.mean for answer, _ in told.values()]
         truths = [truth for _, truth in told.values()]
         tau = kendall(estimates, truths)
@@ -269,6 +272,52 @@ class Clock:
 
 def rank(seed: int, tasks: int, epsilon: float) -> dict[str, tuple[Any, float]]:
     """Each policy's answer, and the truth."""
+    from router_sdk_thompson import TextFeatures, ThompsonConfig, ThompsonStrategy
+
+    stream = nine_models(seed)
+    rng = np.random.default_rng(10_000 + seed)
+    names, count = tuple(stream.agents), len(stream.agents)
+    agents = AgentSet([Agent(name) for name in names])
+    encoders: dict[str, Encoder] = {TextFeatures.name: TextFeatures(TextFeatures.Config())}
+    strategy = ThompsonStrategy(ThompsonConfig(), StrategyServices(Path("unused"), encoders, seed=seed))
+    strategy.prepare(agents)
+    fixed = {agent: {agent: 1.0} for agent in ALWAYS} | {"anybody": dict.fromkeys(names, 1.0 / count)}
+    so_far = {name: RoundsSoFar() for name in POLICIES}
+    earned: dict[str, float] = dict.fromkeys(POLICIES, 0.0)
+    waiting = []
+    for number, row in enumerate(rng.integers(len(stream.texts), size=tasks)):
+        task, request = Task(stream.texts[row]), FixedContext(text=stream.texts[row], encoders=encoders)
+        proposal = strategy.propose(task, agents, request)
+        plain = np.full(count, 1.0 / count) if proposal is None else np.array([*proposal.probabilities.values()])
+        shares = (1.0 - epsilon) * plain + epsilon / count
+        place = min(int(np.searchsorted(np.cumsum(shares), rng.random())), count - 1)
+        drawn = dict(zip(names, shares.tolist(), strict=True))
+        example = make_example(
+            names[place],
+            float(stream.rewards[row, place]),
+            number=number + 1,
+            task=task,
+            propensity=drawn[names[place]],
+            eligible=names,
+            probabilities=drawn,
+            vectors={encoders[TextFeatures.name].tag: request.encode(TextFeatures.name)},
+        )
+        shipped_floor = ((1.0 - EPSILON) * plain + EPSILON / count).tolist()
+        for name, policy in {"thompson": dict(zip(names, shipped_floor, strict=True)), **fixed}.items():
+            so_far[name].add(example, policy)
+            earned[name] += sum(share * stream.rewards[row, names.index(agent)] for agent, share in policy.items())
+        waiting.append(example)
+        if len(waiting) == BATCH:
+            strategy.learn(waiting)
+            waiting = []
+        if (number + 1) % 10_000 == 0:
+            print(f"  seed {seed}: {number + 1:,} routed", file=sys.stderr, flush=True)
+    answers = {name: PolicyAnswer.of(one.rounds, "doubly_robust", LEAST_ESS) for name, one in so_far.items()}
+    return {name: (answer, earned[name] / tasks) for name, answer in answers.items()}
+
+
+def rank_by_router(seed: int, tasks: int, epsilon: float) -> dict[str, tuple[Any, float]]:
+    """The same through a real router."""
     stream = nine_models(seed)
     drawn = np.random.default_rng(10_000 + seed).integers(len(stream.texts), size=tasks)
     rewards = {f"{number}": stream.rewards[row] for number, row in enumerate(drawn)}
@@ -324,6 +373,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--tasks", type=int, default=20_000)
     parser.add_argument("--epsilon", type=float, default=0.05, help="the floor of ranking's log (default .05)")
+    parser.add_argument("--router", action="store_true", help="ranking through a real router and its store")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: that it runs")
     given = parser.parse_args(argv)
     seeds, ranked = (8, 1) if given.quick else (given.seeds, given.ranking_seeds)
@@ -334,7 +384,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not DATA.is_dir():
             print("skipped: no data at $ROUTER_BENCH_DATA")
             return
-        ranking(range(given.first_seed, given.first_seed + ranked), tasks, given.epsilon)
+        judge = rank_by_router if given.router else rank
+        ranking(range(given.first_seed, given.first_seed + ranked), tasks, given.epsilon, judge)
 
 
 if __name__ == "__main__":

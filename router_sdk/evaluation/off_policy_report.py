@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from router_sdk.evaluation.off_policy import (
     LEAST_ESS,
+    MOST_UNSUPPORTED,
     Interval,
     PolicyValue,
     decisions_for_ess,
@@ -63,15 +64,16 @@ class PolicyAnswer:
         """From the decisions themselves."""
         value = policy_value(rounds, estimator, least_ess=least_ess)
         gain = difference(rounds, estimator)
+        unsupported = float(rounds.unsupported.mean()) if len(rounds) else 0.0
         verdict: Verdict = "better" if gain.low > 0.0 else "worse" if gain.high < 0.0 else "not told apart"
         return cls(
             value,
             logged_value(rounds),
             gain,
             "insufficient" if value.insufficient is not None else verdict,
-            decisions_for_ess(rounds, least_ess or LEAST_ESS),
+            None if unsupported > MOST_UNSUPPORTED else decisions_for_ess(rounds, least_ess or LEAST_ESS),
             decisions_to_separate(rounds, estimator),
-            float(rounds.unsupported.mean()) if len(rounds) else 0.0,
+            unsupported,
             task_type,
             tenant,
         )

@@ -96,6 +96,7 @@ class OffPolicy:
             raise InvalidInputError(f"estimator: there is no {estimator!r:.60}; there are {sorted(ESTIMATORS)}")
         if not 0.0 <= least_ess < float("inf"):
             raise InvalidInputError(f"least_ess: expected a number of at least 0, got {least_ess!r}")
+        self._services.store.writer.flush()  # what was routed just now judges, too
         policy = _words(strategies, config, versions)
         config = _configured(config)
         begin, end = self._reach(since, upto)

@@ -84,8 +84,12 @@ def test_estimates_of_a_policy_that_an_adaptive_log_hardly_follows_are_right_on_
     for name in ("inverse_propensity", "doubly_robust"):
         errors = np.array([policy_value(rounds, name).mean - truth for rounds, truth in played])
         assert abs(errors.mean()) < 3.0 * errors.std() / math.sqrt(len(errors))
-    spread = {name: np.std([policy_value(one, name).mean - truth for one, truth in played]) for name in ESTIMATORS}
-    assert spread["doubly_robust"] < 0.8 * spread["inverse_propensity"]
+    rmse = {
+        name: np.mean([(policy_value(one, name).mean - truth) ** 2 for one, truth in played]) ** 0.5
+        for name in ESTIMATORS
+    }
+    assert rmse["doubly_robust"] < 0.8 * rmse["inverse_propensity"]
+    assert rmse["doubly_robust"] < 0.075  # the benchmark's .055 of 3,000 rounds, in 1,500
 
 
 def test_sequences_hold_the_truth_at_every_time_though_the_log_tells_little(played):
@@ -96,6 +100,45 @@ def test_sequences_hold_the_truth_at_every_time_though_the_log_tells_little(play
             bounds = sequence(rounds, name)[1:]
             held.append(bool(np.all((bounds[:, 0] <= truth) & (truth <= bounds[:, 1]))))
         assert sum(held) >= 55  # of 60 at 95 %, fewer than 55 have a chance of 8 %
+
+
+def test_one_log_ranks_policies_as_the_truth_does():
+    rng = np.random.default_rng(11)
+    means = np.array([[0.2, 0.8, 0.5, 0.35], [0.9, 0.3, 0.6, 0.4]])
+    names = ("a", "b", "c", "d")
+    policies = {
+        "best": lambda kind: {names[means[kind].argmax()]: 1.0},
+        "worst": lambda kind: {names[means[kind].argmin()]: 1.0},
+        "c": lambda kind: {"c": 1.0},
+        "anybody": lambda kind: dict.fromkeys(names, 0.25),
+        "d or b": lambda kind: {"d": 0.7, "b": 0.3},
+    }
+    truths = {
+        name: np.mean([means[kind][names.index(one)] * share for kind in (0, 1) for one, share in policy(kind).items()])
+        * len(policy(0))
+        for name, policy in policies.items()
+    }
+    found = {name: RoundsSoFar() for name in policies}
+    drawn = {"a": 0.1, "b": 0.6, "c": 0.2, "d": 0.1}
+    for number in range(1, 2_001):
+        kind = int(rng.integers(2))
+        agent = names[rng.choice(4, p=list(drawn.values()))]
+        reward = float(rng.random() < means[kind][names.index(agent)])
+        example = make_example(
+            agent,
+            reward,
+            number=number,
+            task={"task_type": f"type-{kind}"},
+            eligible=names,
+            propensity=drawn[agent],
+            probabilities=drawn,
+        )
+        for name, policy in policies.items():
+            found[name].add(example, policy(kind))
+    values = {name: doubly_robust(one.rounds) for name, one in found.items()}
+    assert all(value.insufficient is None for value in values.values())
+    assert sorted(values, key=lambda name: values[name].mean) == sorted(truths, key=truths.__getitem__)
+    assert all(values[name].low <= truths[name] <= values[name].high for name in policies)
 
 
 def test_what_serves_cannot_be_told_from_itself():
@@ -171,6 +214,7 @@ def test_what_had_no_chance_in_the_log_widens_the_bounds_and_is_refused():
     assert told.ess == pytest.approx(500)
     assert told.insufficient == "insufficient: 20.0% of what it would have chosen had no chance in the log"
     assert told.high - told.low >= 0.4
+    assert PolicyAnswer.of(Rounds.of(rows), "doubly_robust", 100.0).more_for_ess is None  # no more of the same would do
     few = doubly_robust(Rounds.of([(*row[:-1], 0.005) for row in rows]))
     assert few.insufficient is None
 
