@@ -13,6 +13,8 @@ from router_sdk.erasing import Eraser
 from router_sdk.errors import RouterClosedError
 from router_sdk.exchange.examples import Examples
 from router_sdk.exchange.importing import Intake
+from router_sdk.experiments.experiments import Experiments
+from router_sdk.experiments.off_policy import OffPolicy
 from router_sdk.hookspecs import hookimpl
 from router_sdk.learning.alerts import Alerts
 from router_sdk.learning.calibration import Calibration
@@ -151,6 +153,7 @@ class Assembly:
         tuner = ThresholdTuner(services, self.registry, self.chain, self.members, folds.begun_again)
         told = (self.recorder, self.decider.vectors, self.flush, tuner)
         self.models = Models(self.chain, self.registry, self.trainer, self.promoter, *told)
+        self.experiments = Experiments(OffPolicy(services, self.registry, self.members, self.chain))
         self.intake = Intake(self.store, self.recorder, self.members)
         self.examples = Examples(self.store, self.reward, self.intake)
         self.upkeep = Upkeep(

@@ -33,6 +33,7 @@ from router_sdk.strategy import Strategy
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
     from router_sdk.exchange.examples import Examples
+    from router_sdk.experiments.experiments import Experiments
     from router_sdk.recording import Observation
     from router_sdk.training.models import Models
 
@@ -74,6 +75,7 @@ class Router:
     Attributes:
         models: Fits and fitted versions: retrain, promote, roll back, pin.
         examples: What the log holds of tasks and outcomes: slices, files in and out, whom to ask.
+        experiments: What another router would have earned.
         hook: Calls the plugins' hooks.
     """
 
@@ -120,6 +122,11 @@ class Router:
     def models(self) -> Models:
         """Fits, the versions that came of them, and which of them serves."""
         return self._parts.models
+
+    @property
+    def experiments(self) -> Experiments:
+        """What another router would have earned on this log."""
+        return self._parts.experiments
 
     @property
     def examples(self) -> Examples:
