@@ -13,6 +13,8 @@ from router_sdk.erasing import Eraser
 from router_sdk.errors import RouterClosedError
 from router_sdk.exchange.examples import Examples
 from router_sdk.exchange.importing import Intake
+from router_sdk.experiments.experiments import Experiments
+from router_sdk.experiments.serving import ServingArms
 from router_sdk.hookspecs import hookimpl
 from router_sdk.learning.alerts import Alerts
 from router_sdk.learning.calibration import Calibration
@@ -145,6 +147,12 @@ class Assembly:
             services, self.registry, self.chain, self.members, self.performance, self.drift, self.promoter
         )
         self.watch = Watch(services, self.registry, self.chain, self.members, self.promoter)
+        self.serving = ServingArms(
+            services, self._workshop, folds, self.registry, self.chain, self.members, self.decider, self.calibration
+        )
+        self.experiments = Experiments(
+            self.store, config, self.chain, self._workshop, self.registry, self.learner, self.serving, self.flush
+        )
         self.alerts = Alerts(config.drift, self.store, self.performance, self.drift, self.plugins)
         tuner = ThresholdTuner(services, self.registry, self.chain, self.members, folds.begun_again)
         told = (self.recorder, self.decider.vectors, self.flush, tuner)
@@ -167,6 +175,7 @@ class Assembly:
             *(self.decider.sessions, self.promoter, self.trainer, self.upkeep),
         )
         self.members.on_change(self._prepare)
+        self.serving.follow()  # the learner's thread is not there yet
         self._open = True
         self.learner.wake()
 
@@ -174,6 +183,7 @@ class Assembly:
         self.chain.calibrate(self.calibration)
         self.chain.finish_published()
         if self._open:
+            self.serving.learnt()
             self.watch.look(EVERY)
             self.trainer.consider()
 
@@ -184,6 +194,7 @@ class Assembly:
             threading.Thread(target=self.close, name="router-dropped").start()
         elif self._open:
             self.promoter.follow()
+            self.serving.follow()
             self.watch.look()
             if self.config.learns:
                 self.alerts.look()
@@ -195,9 +206,11 @@ class Assembly:
         with self.learner.folding.lock:
             for stage in self.chain.stages:
                 stage.prepare(roster.available)
+            self.serving.prepare()
             self.calibration.agents_came(*self.store.reader.query(newest_agent))
             self.chain.calibrate(self.calibration)
             self.chain.finish_published()
+            self.serving.learnt()
 
     def _committed(self, outcomes: int) -> None:
         if self._learner is not None:
@@ -297,6 +310,7 @@ class Assembly:
             raise error
 
     def _close_strategies(self) -> None:
+        self.serving.close()
         for stage in self.chain.stages:
             stage.close()
 
@@ -328,6 +342,7 @@ class Assembly:
             self.trainer.after_fork()
             self.watch.after_fork()
             self.upkeep.after_fork()
+            self.serving.after_fork()
             for stage in self.chain.stages:
                 stage.after_fork()
 

@@ -33,6 +33,7 @@ from router_sdk.strategy import Strategy
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
     from router_sdk.exchange.examples import Examples
+    from router_sdk.experiments.experiments import Experiments
     from router_sdk.recording import Observation
     from router_sdk.training.models import Models
 
@@ -73,6 +74,7 @@ class Router:
 
     Attributes:
         models: Fits and fitted versions: retrain, promote, roll back, pin.
+        experiments: Challengers beside what serves: start, look, stop.
         examples: What the log holds of tasks and outcomes: slices, files in and out, whom to ask.
         hook: Calls the plugins' hooks.
     """
@@ -125,6 +127,11 @@ class Router:
     def examples(self) -> Examples:
         """The joined examples, oldest first, read when asked for: ``router.examples[-5:]``; files in and out."""
         return self._parts.examples
+
+    @property
+    def experiments(self) -> Experiments:
+        """Challengers beside what serves, on real tasks, until one of them is shown to be better."""
+        return self._parts.experiments
 
     # -- route
 

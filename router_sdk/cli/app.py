@@ -48,6 +48,7 @@ _BUILT_IN: Mapping[str, _Place] = {
     "lift": _Place(_FIT, "models", "lift"),
     "pin": _Place(_FIT, "models", "pin"),
     "unpin": _Place(_FIT, "models", "unpin"),
+    "experiments": _Place(_FIT, "experiments", "app"),
     "tune-thresholds": _Place(_FIT, "thresholds", "tune_thresholds"),
     "export": _Place(_DATA, "exchange", "export"),
     "import": _Place(_DATA, "exchange", "import_file"),

@@ -227,6 +227,21 @@ class Folding:
             self._folds = tuple(fold if old is replaced else old for old in self._folds)
         return events
 
+    def take_in(self, folds: Sequence[Fold]) -> list[LearningEvent]:
+        """Have more folds learn what the others know, and go on with them from there."""
+        events: list[LearningEvent] = []
+        for fold in folds:
+            restore(self._store, fold)
+            events += self._catch_up(fold, self.cursor)
+        with self.lock:
+            self._folds = (*self._folds, *folds)
+        return events
+
+    def take_out(self, folds: Sequence[Fold]) -> None:
+        """Go on without these."""
+        with self.lock:
+            self._folds = tuple(fold for fold in self._folds if fold not in folds)
+
     def save(self, *, anew: bool = False) -> None:
         """Snapshot every fold that has learnt since its last one; ``anew``: those that have not, too.
 

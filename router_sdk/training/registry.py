@@ -67,12 +67,14 @@ def twin(strategy: Strategy, settings: Mapping[str, Any] | None = None) -> Strat
     return type(strategy)(config, strategy.services)
 
 
-def stage_of(strategy: Strategy, version: ModelVersion | None, tenants: Tenants | None = None) -> Stage:
+def stage_of(
+    strategy: Strategy, version: ModelVersion | None, tenants: Tenants | None = None, name: str | None = None
+) -> Stage:
     """A strategy's place in the chain, with the threshold that its version's fit derived."""
     if version is None:
-        return Stage(strategy, None, tenants)
+        return Stage(strategy, None, tenants, name=name)
     threshold = version.metrics.get("threshold") or {}
-    return Stage(strategy, version.version, tenants, threshold.get("value"))
+    return Stage(strategy, version.version, tenants, threshold.get("value"), name)
 
 
 class Registry:

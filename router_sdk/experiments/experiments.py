@@ -1,0 +1,220 @@
+"""``router.experiments``: challengers beside what serves, on real tasks, until one of them is shown to be better."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from router_sdk.errors import ExperimentError, InvalidConfigError, StoreUnavailableError
+from router_sdk.experiments.arms import NAME, Arm, shares_for
+from router_sdk.loop_settings import ExperimentConfig
+from router_sdk.records.record import describe
+from router_sdk.store.experiments import (
+    CHAMPION_ARM,
+    ExperimentRecord,
+    decisions_by_arm,
+    experiments,
+    start_experiment,
+    tell,
+)
+from router_sdk.store.store import READ_ONLY
+
+if TYPE_CHECKING:
+    from router_sdk.config import RouterConfig
+    from router_sdk.experiments.serving import ServingArms
+    from router_sdk.learning.learner import Learner
+    from router_sdk.routing.chain import Chain
+    from router_sdk.routing.strategies import Workshop
+    from router_sdk.store import Store
+    from router_sdk.training.registry import Registry
+
+
+class Experiments:
+    """The experiments of a router.
+
+    Args:
+        store: The log.
+        config: Settings.
+        chain: The configured chain.
+        workshop: Makes strategies.
+        registry: Their versions.
+        learner: On whose thread arms come and go.
+        serving: The arms of this process.
+        flush: Returns once all that was routed and recorded is on disk and learnt.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        config: RouterConfig,
+        chain: Chain,
+        workshop: Workshop,
+        registry: Registry,
+        learner: Learner,
+        serving: ServingArms,
+        flush: Callable[[], None],
+    ) -> None:
+        self._store, self._config, self._chain, self._workshop = store, config, chain, workshop
+        self._registry, self._learner, self._serving, self._flush = registry, learner, serving, flush
+
+    def start(
+        self,
+        name: str,
+        challengers: Sequence[Arm | Mapping[str, Any]],
+        *,
+        shares: Mapping[str, float] | None = None,
+        actor: str | None = None,
+        **settings: Any,
+    ) -> ExperimentRecord:
+        """Let challengers serve a part of the units beside what serves, and return once they do here.
+
+        A unit is a tenant's session, or a decision without one; which arm it comes to is settled by a hash of it.
+        Every other process on the store follows within two seconds.
+
+        Args:
+            name: Its name for ever: letters, digits, ``_`` and ``-``, at most 40.
+            challengers: What competes with what serves, see ``Arm``.
+            shares: What each challenger gets of the units, in (0, 1); None gives each ``challenger_share``, or the
+                first of ``rollout``.
+            actor: Who starts it.
+            **settings: Fields of ``ExperimentConfig``; the rest is as configured.
+
+        Raises:
+            InvalidConfigError: if an arm, a share or a setting is not understood.
+            ExperimentError: if the name was used, another experiment serves challengers, or none can be run here.
+            UnknownStrategyError: if a strategy is not installed.
+            UnknownVersionError: if there is no such version.
+            StoreUnavailableError: if the store is only looked at.
+        """
+        if self._config.read_only:
+            raise StoreUnavailableError(READ_ONLY)
+        if self._config.tenancy != "shared":
+            raise ExperimentError(
+                f"with tenancy={self._config.tenancy!r} tenants learn apart, and each arm would have to, too; "
+                "experiments need tenancy='shared'"
+            )
+        if not isinstance(name, str) or not re.fullmatch(NAME, name):
+            raise InvalidConfigError(f"name: use letters, digits, '_' and '-', at most 40, got {name!r:.60}")
+        arms = [Arm.of(one) for one in challengers]
+        names = [arm.name for arm in arms]
+        if not arms or len(set(names)) != len(names):
+            raise InvalidConfigError(f"challengers: give at least one, each with a name of its own, got {names}")
+        chosen = self.settings(settings)
+        each = chosen.rollout[0] if chosen.rollout else chosen.challenger_share
+        divided = shares_for(arms, shares, each)
+        told = [self._resolved(arm) for arm in arms]
+        self._flush()
+        latched = self._serving.latched
+        if latched is not None and not self._serving.configured(latched) and len(divided) > 1:
+            raise ExperimentError(
+                f"the chain that won experiment {latched.name!r} serves all, and is not what is configured: change the "
+                f"configuration to it, or stop {latched.name!r}, before another one begins"
+            )
+        start_experiment(
+            self._store.writer,
+            name,
+            settings=chosen.model_dump(mode="json"),
+            arms=told,
+            shares=divided,
+            actor=actor,
+            retires=None if latched is None or len(divided) == 1 else latched.name,
+        )
+        self._learner.submit(self._serving.follow).result()
+        return self._record(name)
+
+    def list(self) -> list[ExperimentRecord]:
+        """All of them, oldest first."""
+        return self._store.reader.query(experiments)
+
+    def show(self, name: str) -> dict[str, Any]:
+        """What is known of an experiment, as JSON values.
+
+        Raises:
+            ExperimentError: if there is none of that name.
+        """
+        record = self._record(name)
+        self._store.writer.flush()
+        counts = self._store.reader.query(lambda connection: decisions_by_arm(connection, record))
+        return {
+            **record.to_dict(),
+            "settings": dict(record.settings),
+            "arms": [
+                {**arm, "share": record.shares.get(arm["name"]), "decisions": counts.get(arm["name"], 0)}
+                for arm in ({"name": CHAMPION_ARM}, *record.arms)
+            ],
+        }
+
+    def stop(self, name: str, winner: str | None = None, *, reason: str, actor: str | None = None) -> ExperimentRecord:
+        """End an experiment on a person's word; the champion serves all again, or the challenger named.
+
+        Of one that a whole chain has won, this lets the configured chain serve again.
+
+        Args:
+            name: Which.
+            winner: The challenger that serves from now on; None is the champion.
+            reason: Why, for the history.
+            actor: Who says so.
+
+        Raises:
+            ExperimentError: if there is none of that name, it has ended, or it has no such challenger.
+        """
+        record = self._record(name)
+        if winner is not None:
+            record.arm(winner)
+        if not record.open:
+            if record.winner is None or record.retired_at is not None or winner is not None:
+                raise ExperimentError(f"experiment {name!r} has ended: {record.reason}")
+            done = tell(self._store.writer, record, "retired", {"reason": reason}, actor=actor)
+        else:
+            body = {"verdict": "stopped", "winner": winner, "reason": reason, "serving": winner is not None}
+            done = tell(self._store.writer, record, "ended", body, actor=actor)
+        self._learner.submit(self._serving.follow).result()
+        if not done:
+            raise ExperimentError(f"somebody else changed experiment {name!r} meanwhile; look at it, and try again")
+        return self._record(name)
+
+    def settings(self, given: Mapping[str, Any]) -> ExperimentConfig:
+        """What is configured, and what is given in its place.
+
+        Raises:
+            InvalidConfigError: if a setting is unknown or out of range.
+        """
+        try:
+            return ExperimentConfig(**{**self._config.experiment.model_dump(), **given})
+        except ValidationError as error:
+            raise InvalidConfigError(f"experiment: {describe(error)}") from None
+
+    def _record(self, name: str) -> ExperimentRecord:
+        known = {one.name: one for one in self.list()}
+        if name not in known:
+            raise ExperimentError(f"there is no experiment {name!r:.60}; there are {sorted(known)}")
+        return known[name]
+
+    def _resolved(self, arm: Arm) -> dict[str, Any]:
+        """An arm with all that it depends on, so that it is the same after a restart.
+
+        Raises:
+            UnknownStrategyError: if a strategy is not installed.
+            InvalidConfigError: if its settings are not understood.
+            UnknownVersionError: if there is no such version, or it serves.
+        """
+        told = arm.model_dump(mode="json")
+        if arm.version is not None:
+            name, number = arm.version
+            self._chain.stage(name)
+            self._registry.version(name, number)
+            serving = self._registry.champion(name).version
+            if serving == number:
+                raise InvalidConfigError(f"challenger {arm.name!r}: version {number} of {name!r} serves already")
+            return {**told, "versions": {name: number}, "against": {name: serving}}
+        specs = arm.strategies or [
+            (stage.name, stage.strategy.config.model_dump(mode="json", exclude_unset=True))
+            for stage in self._chain.stages
+        ]
+        for strategy in self._workshop.arm(specs, "asked"):
+            strategy.close()
+        versions = {name: self._registry.champion(name).version for name, _ in specs}
+        return {**told, "strategies": [list(spec) for spec in specs], "versions": versions, "against": {}}
