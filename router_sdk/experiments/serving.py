@@ -131,8 +131,7 @@ class ServingArms:
     @property
     def latched(self) -> ExperimentRecord | None:
         """The experiment whose winning chain serves all, until it is what is configured."""
-        won = [one for one in self.records if one.serving and one.of_a_chain]
-        return won[-1] if won and won[-1].retired_at is None else None
+        return next((one for one in reversed(self.records) if one.keeps_serving), None)
 
     def _publish(self) -> None:
         """Tell the decider, by one reference each."""

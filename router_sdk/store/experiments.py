@@ -104,6 +104,11 @@ class ExperimentRecord:
         )
 
     @property
+    def keeps_serving(self) -> bool:
+        """Whether a whole chain has won, and serves all until it is what is configured."""
+        return self.serving and self.of_a_chain and self.retired_at is None
+
+    @property
     def of_a_chain(self) -> bool:
         """Whether the winner is a whole chain, rather than a version."""
         return self.winner is not None and self.arm(self.winner)["version"] is None
@@ -117,7 +122,7 @@ class ExperimentRecord:
             "actor": self.actor,
             "ended_at": self.ended_at,
             "winner": self.winner,
-            "serves": self.winner is not None and self.serving and self.retired_at is None,
+            "serves": self.serving and self.retired_at is None,
             "reason": self.reason,
             "shares": dict(self.shares),
         }
@@ -144,6 +149,12 @@ def experiments(connection: sqlite3.Connection) -> list[ExperimentRecord]:
         else:
             found[name] = found[name]._told(seq, kind, at, body)
     return list(found.values())
+
+
+def versions_in_experiments(connection: sqlite3.Connection, strategy: str) -> set[int | None]:
+    """A strategy's fitted versions that an arm needs which serves, or may."""
+    needed = [arm for one in experiments(connection) if one.open or one.keeps_serving for arm in one.arms]
+    return {arm["versions"].get(strategy) for arm in needed}
 
 
 def experiments_token(connection: sqlite3.Connection) -> int:

@@ -33,6 +33,7 @@ from router_sdk.store.registry import (
     Champion,
     add_version,
     before,
+    challenger,
     champion,
     champions,
     move_version,
@@ -112,6 +113,10 @@ class Registry:
         """What serves, by the log."""
         return self._store.reader.query(lambda connection: champion(connection, strategy))
 
+    def challenger(self, strategy: str) -> int | None:
+        """The version that challenges what serves; None where none does."""
+        return self._store.reader.query(lambda connection: challenger(connection, strategy))
+
     def fits(self, strategy: str, after: int, limit: int) -> list[dict[str, Any]]:
         """Attempts to fit, newest first, see ``Router.models.fits``."""
         return self._store.reader.query(lambda connection: fit_events(connection, strategy, after, limit))
@@ -153,6 +158,7 @@ class Registry:
         metrics: Mapping[str, Any],
         unless_forgotten_after: int,
         promote_after: int | None,
+        challenges: bool,
         dataset: DatasetRow | None,
     ) -> tuple[ModelVersion, int | None] | None:
         """Register what a fit left in ``folder``, with its report, see ``add_version``."""
@@ -172,6 +178,7 @@ class Registry:
             data_hash=report.data_hash,
             unless_forgotten_after=unless_forgotten_after,
             promote_after=promote_after if verdict.passed else None,
+            challenges=challenges and verdict.passed,
             dataset=dataset,
         )
         if added is not None:

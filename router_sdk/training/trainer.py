@@ -118,7 +118,7 @@ class Trainer:
             return
         due = self.triggering.due()
         if due is not None:
-            self._start(due.stage, due.reason, {}, due.after)
+            self._start(due.stage, due.reason, {}, due.after, triggered=True)
 
     # -- by hand
 
@@ -159,12 +159,19 @@ class Trainer:
         return self.fit is not None and self.fit.running
 
     def _start(
-        self, stage: Stage, reason: str, settings: Mapping[str, Any], after: int, source: Source | None = None
+        self,
+        stage: Stage,
+        reason: str,
+        settings: Mapping[str, Any],
+        after: int,
+        source: Source | None = None,
+        *,
+        triggered: bool = False,
     ) -> Fit | None:
         with self.lock:
             if self._closed or self._busy:
                 return None
-            self.fit = fit = Fit(stage.name, reason)
+            self.fit = fit = Fit(stage.name, reason, triggered=triggered)
             self._thread = threading.Thread(
                 target=self._run, args=(fit, stage, dict(settings), after, source), name="router-fit", daemon=True
             )
@@ -246,6 +253,7 @@ class Trainer:
         attempt = Attempt(self._services, stage, behind, settings, agents, ending.fresh_after, needed, source)
         ending.upto = attempt.upto
         report = ending.report = attempt.run(fit)
+        judged_by = self._services.config.promotion if fit.triggered and champion.version is not None else "gate"
         parent = None if champion.version is None else self._registry.version(stage.name, champion.version)
         verdict = self._gate.judge(comparison(report, parent))
         attempt.note_pretraining()
@@ -265,6 +273,7 @@ class Trainer:
                 metrics={**summary(report), **attempt.metrics, "left_out": attempt.left_out},
                 unless_forgotten_after=known,
                 promote_after=None if champion.pinned or attempt.kind == "import" else champion.token,
+                challenges=judged_by != "gate" and not champion.pinned,
                 dataset=attempt.dataset,
             )
             if added is not None:
@@ -279,6 +288,11 @@ class Trainer:
             ending.end("promoted", verdict.reason)
         elif verdict.passed and attempt.kind == "import":
             ending.end("held", f"it passed the gate ({verdict.reason}); promote it to let it serve")
+        elif verdict.passed and judged_by != "gate" and not champion.pinned:
+            how = "an experiment decides" if judged_by == "experiment" else "promote it to let it serve"
+            ending.end(
+                "held", f"it passed the gate ({verdict.reason}), and challenges version {champion.version}: {how}"
+            )
         elif verdict.passed:
             serving = "the strategy without any fit" if champion.version is None else f"version {champion.version}"
             ending.end("held", f"it passed the gate ({verdict.reason}), but a person pinned {serving}; see unpin")
