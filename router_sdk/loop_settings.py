@@ -205,8 +205,9 @@ class ExperimentConfig(BaseModel):
         challenger_share: Share of the units that each challenger gets, in (0, 1).
         outcome_window_hours: What a unit (a session, or a decision without one) came to so long after its first
             decision counts; only then is it looked at.
-        weights: Of the metrics, each in [0, 1] once it is scaled: ``quality`` (where nothing is said of it, success),
-            ``feedback`` (how positive) and ``latency``, or names in ``Outcome.metrics``, which then must lie in [0, 1].
+        weights: Of the metrics, each in [0, 1] once it is scaled: ``quality`` (where nothing is said of it, success, or
+            whether a label names the agent), ``success``, ``feedback`` (how positive) and ``latency``, or names in
+            ``Outcome.metrics``, which then must lie in [0, 1]. One that nobody reports is left out.
         latency_limit_ms: A latency of 0 scales to 1, this and more to 0.
         alpha: Chance that a winner is declared where there is none.
         min_improvement: By how much of the champion's mean a challenger must be better.
@@ -216,6 +217,7 @@ class ExperimentConfig(BaseModel):
         max_duration_hours: After that it ends without a winner; None lets it run.
         missing_difference: By how much the share of units with outcomes may differ between arms.
         agent_tolerance: By how much an agent may do worse in a challenger's hands, in mean quality.
+        guardrails: Metrics by name, and by how much each may be worse in a challenger's hands, once it is scaled.
         rollout: Shares that the challenger gets one after the other while nothing speaks against it: ``(0.1, 0.25,
             0.5)``. Empty leaves it at ``challenger_share``.
         allocation: ``fixed``, or ``bandit``: shares follow what the arms earned, none below ``challenger_share``.
@@ -236,6 +238,7 @@ class ExperimentConfig(BaseModel):
     max_duration_hours: float | None = Field(default=None, gt=0)
     missing_difference: float = Field(default=0.1, ge=0.0, le=1.0)
     agent_tolerance: float = Field(default=0.1, ge=0.0, le=1.0)
+    guardrails: dict[str, Share] = Field(default_factory=lambda: {"success": 0.1, "latency": 0.1})
     rollout: tuple[float, ...] = ()
     allocation: Literal["fixed", "bandit"] = "fixed"
     auto_promotion: bool = True
