@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from router_sdk.errors import RouterClosedError
 from router_sdk.exchange.examples import Examples
 from router_sdk.exchange.importing import Intake
 from router_sdk.experiments.experiments import Experiments
+from router_sdk.experiments.lifecycle import Lifecycle
 from router_sdk.experiments.serving import ServingArms
 from router_sdk.hookspecs import hookimpl
 from router_sdk.learning.alerts import Alerts
@@ -47,6 +48,7 @@ from router_sdk.waiting import held_here
 
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
+    from router_sdk.strategy import Strategy
 
 _log = logging.getLogger(__name__)
 
@@ -150,9 +152,8 @@ class Assembly:
         self.serving = ServingArms(
             services, self._workshop, folds, self.registry, self.chain, self.members, self.decider, self.calibration
         )
-        self.experiments = Experiments(
-            self.store, config, self.chain, self._workshop, self.registry, self.learner, self.serving, self.flush
-        )
+        self.lifecycle = Lifecycle(services, self._workshop, self.registry, self.chain, self.promoter, self.serving)
+        self.experiments = Experiments(self.store, config, self.learner, self.lifecycle, self.serving, self.flush)
         self.alerts = Alerts(config.drift, self.store, self.performance, self.drift, self.plugins)
         tuner = ThresholdTuner(services, self.registry, self.chain, self.members, folds.begun_again)
         told = (self.recorder, self.decider.vectors, self.flush, tuner)
@@ -162,8 +163,8 @@ class Assembly:
         self.upkeep = Upkeep(
             self.store,
             config,
-            Eraser(self.store, self.chain, self.learner, self.registry, self.trainer, self._workshop.installed),
-            self.decider.sessions,
+            Eraser(self.store, self._reached, self.learner, self.registry, self.trainer, self._workshop.installed),
+            (self.decider.sessions, self.serving),
             self.learner,
             self.registry,
             self.promoter,
@@ -178,6 +179,10 @@ class Assembly:
         self.serving.follow()  # the learner's thread is not there yet
         self._open = True
         self.learner.wake()
+
+    def _reached(self) -> Mapping[str, Strategy]:
+        """Whose memories ``forget`` reaches, by the name of their snapshots."""
+        return {**{stage.name: stage.strategy for stage in self.chain.stages}, **self.serving.strategies()}
 
     def _updated(self) -> None:
         self.chain.calibrate(self.calibration)
@@ -195,6 +200,7 @@ class Assembly:
         elif self._open:
             self.promoter.follow()
             self.serving.follow()
+            self.lifecycle.look()
             self.watch.look()
             if self.config.learns:
                 self.alerts.look()
@@ -246,6 +252,7 @@ class Assembly:
             "fit": None if self.trainer.fit is None else self.trainer.fit.to_dict(),
             "watch": self.watch.status(),
             "models": self.models.status(),
+            "experiments": self.lifecycle.status(),
             "drift": self.drift.report(),
             "alerts": self.alerts.status(),
             "upkeep": self.upkeep.status(),

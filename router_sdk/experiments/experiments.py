@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from router_sdk.errors import ExperimentError, InvalidConfigError, StoreUnavailableError
-from router_sdk.experiments.arms import NAME, Arm, shares_for
+from router_sdk.experiments.arms import NAME, Arm
+from router_sdk.experiments.verdict import Verdict
 from router_sdk.loop_settings import ExperimentConfig
 from router_sdk.records.record import describe
-from router_sdk.store.experiments import (
-    CHAMPION_ARM,
-    ExperimentRecord,
-    decisions_by_arm,
-    experiments,
-    start_experiment,
-    tell,
-)
+from router_sdk.store.experiments import CHAMPION_ARM, ExperimentRecord, decisions_by_arm, tell
 from router_sdk.store.store import READ_ONLY
 
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
+    from router_sdk.experiments.lifecycle import Lifecycle
     from router_sdk.experiments.serving import ServingArms
     from router_sdk.learning.learner import Learner
-    from router_sdk.routing.chain import Chain
-    from router_sdk.routing.strategies import Workshop
     from router_sdk.store import Store
-    from router_sdk.training.registry import Registry
 
 
 class Experiments:
@@ -38,10 +31,8 @@ class Experiments:
     Args:
         store: The log.
         config: Settings.
-        chain: The configured chain.
-        workshop: Makes strategies.
-        registry: Their versions.
         learner: On whose thread arms come and go.
+        lifecycle: Begins and ends them.
         serving: The arms of this process.
         flush: Returns once all that was routed and recorded is on disk and learnt.
     """
@@ -50,15 +41,13 @@ class Experiments:
         self,
         store: Store,
         config: RouterConfig,
-        chain: Chain,
-        workshop: Workshop,
-        registry: Registry,
         learner: Learner,
+        lifecycle: Lifecycle,
         serving: ServingArms,
         flush: Callable[[], None],
     ) -> None:
-        self._store, self._config, self._chain, self._workshop = store, config, chain, workshop
-        self._registry, self._learner, self._serving, self._flush = registry, learner, serving, flush
+        self._store, self._config, self._learner = store, config, learner
+        self._lifecycle, self._serving, self._flush = lifecycle, serving, flush
 
     def start(
         self,
@@ -103,31 +92,14 @@ class Experiments:
         if not arms or len(set(names)) != len(names):
             raise InvalidConfigError(f"challengers: give at least one, each with a name of its own, got {names}")
         chosen = self.settings(settings)
-        each = chosen.rollout[0] if chosen.rollout else chosen.challenger_share
-        divided = shares_for(arms, shares, each)
-        told = [self._resolved(arm) for arm in arms]
         self._flush()
-        latched = self._serving.latched
-        if latched is not None and not self._serving.configured(latched) and len(divided) > 1:
-            raise ExperimentError(
-                f"the chain that won experiment {latched.name!r} serves all, and is not what is configured: change the "
-                f"configuration to it, or stop {latched.name!r}, before another one begins"
-            )
-        start_experiment(
-            self._store.writer,
-            name,
-            settings=chosen.model_dump(mode="json"),
-            arms=told,
-            shares=divided,
-            actor=actor,
-            retires=None if latched is None or len(divided) == 1 else latched.name,
-        )
+        self._lifecycle.begin(name, arms, chosen, shares, actor)
         self._learner.submit(self._serving.follow).result()
         return self._record(name)
 
     def list(self) -> list[ExperimentRecord]:
         """All of them, oldest first."""
-        return self._store.reader.query(experiments)
+        return self._lifecycle.records()
 
     def show(self, name: str) -> dict[str, Any]:
         """What is known of an experiment, as JSON values.
@@ -137,10 +109,12 @@ class Experiments:
         """
         record = self._record(name)
         self._store.writer.flush()
+        analysis = self._lifecycle.analysis(record)
         counts = self._store.reader.query(lambda connection: decisions_by_arm(connection, record))
         return {
             **record.to_dict(),
             "settings": dict(record.settings),
+            "analysis": None if analysis is None else analysis.to_dict(),
             "arms": [
                 {**arm, "share": record.shares.get(arm["name"]), "decisions": counts.get(arm["name"], 0)}
                 for arm in ({"name": CHAMPION_ARM}, *record.arms)
@@ -164,14 +138,15 @@ class Experiments:
         record = self._record(name)
         if winner is not None:
             record.arm(winner)
-        if not record.open:
-            if record.winner is None or record.retired_at is not None or winner is not None:
-                raise ExperimentError(f"experiment {name!r} has ended: {record.reason}")
+        if record.open or (winner is not None and winner == record.winner and not record.serving):
+            verdict = Verdict("running", winner, reason, None, record.lost)
+            end = partial(self._lifecycle.end, record, verdict, stopped=True, serving=True, actor=actor)
+            done = self._learner.submit(end).result()
+        elif record.keeps_serving and winner is None:
             done = tell(self._store.writer, record, "retired", {"reason": reason}, actor=actor)
+            self._learner.submit(self._serving.follow).result()
         else:
-            body = {"verdict": "stopped", "winner": winner, "reason": reason, "serving": winner is not None}
-            done = tell(self._store.writer, record, "ended", body, actor=actor)
-        self._learner.submit(self._serving.follow).result()
+            raise ExperimentError(f"experiment {name!r} has ended: {record.reason}")
         if not done:
             raise ExperimentError(f"somebody else changed experiment {name!r} meanwhile; look at it, and try again")
         return self._record(name)
@@ -192,29 +167,3 @@ class Experiments:
         if name not in known:
             raise ExperimentError(f"there is no experiment {name!r:.60}; there are {sorted(known)}")
         return known[name]
-
-    def _resolved(self, arm: Arm) -> dict[str, Any]:
-        """An arm with all that it depends on, so that it is the same after a restart.
-
-        Raises:
-            UnknownStrategyError: if a strategy is not installed.
-            InvalidConfigError: if its settings are not understood.
-            UnknownVersionError: if there is no such version, or it serves.
-        """
-        told = arm.model_dump(mode="json")
-        if arm.version is not None:
-            name, number = arm.version
-            self._chain.stage(name)
-            self._registry.version(name, number)
-            serving = self._registry.champion(name).version
-            if serving == number:
-                raise InvalidConfigError(f"challenger {arm.name!r}: version {number} of {name!r} serves already")
-            return {**told, "versions": {name: number}, "against": {name: serving}}
-        specs = arm.strategies or [
-            (stage.name, stage.strategy.config.model_dump(mode="json", exclude_unset=True))
-            for stage in self._chain.stages
-        ]
-        for strategy in self._workshop.arm(specs, "asked"):
-            strategy.close()
-        versions = {name: self._registry.champion(name).version for name, _ in specs}
-        return {**told, "strategies": [list(spec) for spec in specs], "versions": versions, "against": {}}

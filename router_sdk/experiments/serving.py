@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import FAULTS, UnknownVersionError, let_end
 from router_sdk.experiments.arms import Arm
+from router_sdk.experiments.shadows import Shadows
 from router_sdk.records.record import blame
 from router_sdk.routing.assignment import Assignment, Sessions, pieces_of
 from router_sdk.routing.chain import Chain, ChainBeside, Stage
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from router_sdk.routing.decide import Decider
     from router_sdk.routing.strategies import Workshop
     from router_sdk.store.experiments import ExperimentRecord
+    from router_sdk.strategy import Strategy
     from router_sdk.training.fit import FitServices
     from router_sdk.training.folds import Folds
     from router_sdk.training.registry import Registry
@@ -53,6 +55,11 @@ class ServingArm:
     chain: Chain
     own: Chain
     folds: tuple[Fold, ...]
+
+    @property
+    def called(self) -> str:
+        """``EXPERIMENT/ARM``, as decisions name it."""
+        return f"{self.record.name}/{self.spec.name}"
 
     def close(self) -> None:
         """End what its strategies began."""
@@ -96,6 +103,8 @@ class ServingArms:
         self._sessions: dict[str, Sessions] = {}
         self._token = 0
         self._again_at, self._pause_s = 0.0, 0.0
+        self._shadows = Shadows(services.store, members, services.encoders)
+        services.learner.folding.ahead = self._shadows.ask
         self.behind: dict[str, str] = {}
         self.records: tuple[ExperimentRecord, ...] = ()
 
@@ -136,6 +145,7 @@ class ServingArms:
     def _publish(self) -> None:
         """Tell the decider, by one reference each."""
         latched, running = self.latched, self.running
+        self._shadows.go_on_with([arm for arm in self._arms.values() if arm.spec.shadow and arm.record.open])
         chain = self._chain
         if latched is not None and not self.configured(latched):
             won = self._arms.get((latched.name, str(latched.winner)))
@@ -148,7 +158,7 @@ class ServingArms:
         sessions = self._sessions.setdefault(running.name, Sessions())
         chains = {name: arm.chain for (of, name), arm in self._arms.items() if of == running.name}
         pieces = pieces_of([shares for _, shares in running.steps], CHAMPION_ARM)
-        self._decider.assignment = Assignment(running.name, {CHAMPION_ARM: chain, **chains}, pieces, sessions)
+        self._decider.assignment = Assignment(running.name, {CHAMPION_ARM: chain, **chains}, chain, pieces, sessions)
 
     def configured(self, record: ExperimentRecord) -> bool:
         """Whether the chain that won is what is configured here."""
@@ -219,6 +229,14 @@ class ServingArms:
     def stages(self) -> Iterable[Stage]:
         """Their own stages."""
         return [stage for arm in list(self._arms.values()) for stage in arm.own.stages]
+
+    def strategies(self) -> dict[str, Strategy]:
+        """What their own stages are made of, by the name of their snapshots."""
+        return {
+            fold.name: stage.strategy
+            for arm in list(self._arms.values())
+            for stage, fold in zip(arm.own.stages, arm.folds, strict=True)
+        }
 
     def learnt(self) -> None:
         """Something was learnt: have them correct their confidence, and finish what they publish."""

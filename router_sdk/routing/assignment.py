@@ -73,18 +73,23 @@ class Assignment:
     Args:
         experiment: Its name: another experiment divides the same units otherwise.
         chains: Each arm's chain, by its name.
+        instead: Who proposes in the place of an arm that cannot be served here; that is no part of the experiment.
         pieces: Which arm holds what.
         sessions: Sessions in flight.
     """
 
-    __slots__ = ("_arms", "_ends", "_hash", "_names", "_sessions", "experiment")
+    __slots__ = ("_arms", "_ends", "_hash", "_names", "_sessions", "_shares", "experiment")
 
-    def __init__(self, experiment: str, chains: Mapping[str, Chain], pieces: Pieces, sessions: Sessions) -> None:
+    def __init__(
+        self, experiment: str, chains: Mapping[str, Chain], instead: Chain, pieces: Pieces, sessions: Sessions
+    ) -> None:
         self.experiment, self._sessions = experiment, sessions
-        held = shares_of(pieces)
+        self._shares = {name: places / _WHOLE for name, places in shares_of(pieces).items()}
         self._arms = {
-            name: Assigned(chain, f"{experiment}/{name}", held.get(name, 0) / _WHOLE) for name, chain in chains.items()
+            name: Assigned(chain, f"{experiment}/{name}", self._shares.get(name)) for name, chain in chains.items()
         }
+        for name in self._shares.keys() - chains.keys():
+            self._arms[name] = Assigned(instead, None, None)
         self._ends, self._names = [end for end, _ in pieces], [name for _, name in pieces]
         self._hash = blake2b(digest_size=4, key=experiment.encode())
 
@@ -97,9 +102,12 @@ class Assignment:
         found = self._sessions.known.get(key)
         if found is None:
             arm = self._arm(f"{task.tenant or ''}\x00{session_id}")
-            found = self._sessions.keep(key, arm, self._arms[arm].probability or 0.0)
-        assigned = self._arms[found[0]]
-        return assigned if assigned.probability == found[1] else assigned._replace(probability=found[1])
+            found = self._sessions.keep(key, arm, self._shares[arm])
+        arm, probability = found
+        assigned = self._arms[arm]
+        if assigned.arm is None or assigned.probability == probability:
+            return assigned
+        return assigned._replace(probability=probability)
 
     def _arm(self, unit: str) -> str:
         hashed = self._hash.copy()

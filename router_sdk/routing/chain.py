@@ -17,9 +17,8 @@ from router_sdk.strategy import Strategy
 
 if TYPE_CHECKING:
     from router_sdk.learning.calibration import Calibration
-    from router_sdk.routing.context import RequestContext
     from router_sdk.routing.pooling import Tenants
-    from router_sdk.strategy import Proposal
+    from router_sdk.strategy import Proposal, RouteContext
 
 _UNIFORM = 64
 """Sets of agents, those asked for last, for which the answer of an empty chain is kept."""
@@ -215,7 +214,7 @@ class Chain:
         self.stages = tuple(stage if old is found else old for old in self.stages)
         self.rules = tuple(stage if old is found else old for old in self.rules)
 
-    def choose(self, task: Task, agents: AgentSet, context: RequestContext) -> Answer:
+    def choose(self, task: Task, agents: AgentSet, context: RouteContext) -> Answer:
         """Ask one stage after the other."""
         skipped: tuple[Skipped, ...] = ()
         for stage in self.stages:
@@ -230,7 +229,7 @@ class Chain:
             skipped = (*skipped, verdict)
         return self._nobody(agents), skipped
 
-    def choose_batch(self, tasks: Sequence[Task], agents: AgentSet, contexts: Sequence[RequestContext]) -> list[Answer]:
+    def choose_batch(self, tasks: Sequence[Task], agents: AgentSet, contexts: Sequence[RouteContext]) -> list[Answer]:
         """``choose`` for many tasks over the same agents, a stage at a time."""
         answers: dict[int, Answer] = {}
         skipped: list[tuple[Skipped, ...]] = [()] * len(tasks)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from router_sdk.errors import ExperimentError
@@ -54,6 +54,7 @@ class ExperimentRecord:
         winner: The challenger that won, or None.
         reason: Why it ended.
         serving: Whether the winner serves all from there on; else that is a person's to say.
+        lost: Challengers that are out of the race, and why.
         ended_at: When it ended.
         ended_seq: Position in the log with which it ended.
         retired_at: When the winning chain gave way to the configured one again.
@@ -71,6 +72,7 @@ class ExperimentRecord:
     winner: str | None = None
     reason: str | None = None
     serving: bool = False
+    lost: Mapping[str, str] = field(default_factory=dict)
     ended_at: float | None = None
     ended_seq: int | None = None
     retired_at: float | None = None
@@ -130,9 +132,9 @@ class ExperimentRecord:
     def _told(self, seq: int, kind: str, at: float, body: Mapping[str, Any]) -> ExperimentRecord:
         """It with one more event."""
         if kind == "shares":
-            return replace(self, token=seq, steps=(*self.steps, (at, body["shares"])))
+            return replace(self, token=seq, steps=(*self.steps, (at, body["shares"])), lost=body["lost"])
         if kind == "ended":
-            told = {name: body[name] for name in ("verdict", "winner", "reason", "serving")}
+            told = {name: body[name] for name in ("verdict", "winner", "reason", "serving", "lost")}
             return replace(self, token=seq, ended_at=at, ended_seq=seq, **told)
         return replace(self, token=seq, retired_at=at)
 
@@ -222,7 +224,8 @@ def tell(
         writer: The log.
         record: What was known when that was decided.
         kind: What is said.
-        body: Of ``shares``, the new ones; of ``ended``, verdict, winner and reason.
+        body: Of ``shares``, the new ones and who has lost; of ``ended``, verdict, winner, reason, whether the winner
+            serves, and who has lost.
         actor: Who says so.
         beside: What else is written in the same transaction, at that position.
     """
