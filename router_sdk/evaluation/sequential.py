@@ -86,7 +86,9 @@ def gain_interval(values: ArrayLike, baselines: ArrayLike, alpha: float) -> tupl
     return max(-1.0, float(possible[0]) - step), min(1.0, float(possible[-1]) + step)
 
 
-def mean_sequence(values: ArrayLike, alpha: float, sharpest_at: float = 1_000.0) -> NDArray[np.float64]:
+def mean_sequence(
+    values: ArrayLike, alpha: float, sharpest_at: float = 1_000.0, imagined: ArrayLike = 0.0
+) -> NDArray[np.float64]:
     """Confidence sequences for a mean, after each value: asymptotically, with a chance of 1 - alpha all hold it.
 
     For values without known bounds. While there are few, it may miss more often than ``alpha`` says: ask it from some
@@ -97,6 +99,8 @@ def mean_sequence(values: ArrayLike, alpha: float, sharpest_at: float = 1_000.0)
         alpha: Chance that it ever misses, in (0, 1).
         sharpest_at: After how many values it is to be at its narrowest, compared with others of its kind; chosen
             before the first value is seen.
+        imagined: Squared deviations that are added to those seen, a number or shape ``(n,)``: where values are rarely
+            far from the rest, few of them show too little of how much they vary.
 
     Returns:
         The lowest and the highest mean after each value, shape ``(n, 2)``; infinite after the first.
@@ -105,7 +109,8 @@ def mean_sequence(values: ArrayLike, alpha: float, sharpest_at: float = 1_000.0)
     count = np.arange(1.0, seen.size + 1.0)
     mean = np.cumsum(seen) / count
     centred = seen - (mean[-1] if seen.size else 0.0)  # a large common part would swallow the differences
-    variance = np.maximum(np.cumsum(centred * centred) / count - (np.cumsum(centred) / count) ** 2, 0.0)
+    squares = np.cumsum(centred * centred) + np.asarray(imagined, dtype=np.float64)
+    variance = np.maximum(squares / count - (np.cumsum(centred) / count) ** 2, 0.0)
     needed = -2.0 * math.log(alpha)
     rho2 = (needed + math.log(needed + 1.0)) / sharpest_at
     grown = count * rho2 + 1.0

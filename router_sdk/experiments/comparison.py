@@ -13,16 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from router_sdk.evaluation.intervals import Interval
-from router_sdk.experiments.effects import (
-    Path,
-    composite,
-    interval_now,
-    path,
-    pseudo_outcomes,
-    sharpest_at,
-    standard_error,
-    units_needed,
-)
+from router_sdk.experiments.effects import Path, Pseudo, composite, path, pseudo_outcomes, sharpest_at, units_needed
 from router_sdk.experiments.guardrails import LEAST_REPORTS, Guardrail, guardrails, quality_where
 from router_sdk.experiments.units import HOUR_S
 
@@ -110,81 +101,88 @@ class Comparison:
 
 
 class Look:
-    """One look at the closed units."""
+    """One look at the closed units.
+
+    Args:
+        units: All units.
+        settings: How they are looked at.
+        started_at: When the experiment began, in seconds since the epoch.
+    """
 
     def __init__(self, units: Units, settings: ExperimentConfig, started_at: float) -> None:
         self.units, self.settings, self.started_at = units, settings, started_at
         self.closed = slice(0, units.closed)
-        self.arm_of, self.probability = units.arm[self.closed], units.probability[self.closed]
+        self.arm_of, self._probability = units.arm[self.closed], units.probability[self.closed]
         self.values = {name: values[self.closed] for name, values in units.values.items()}
         told = {name: float(np.mean(~np.isnan(values))) if values.size else 0.0 for name, values in self.values.items()}
         used = {name: weight for name, weight in settings.weights.items() if weight > 0 and told[name] >= _RARE}
         self.left_out = [name for name, weight in settings.weights.items() if weight > 0 and name not in used]
         self.weights = {name: weight / sum(used.values()) for name, weight in used.items()}
-        challengers = len(units.arms) - 1
-        self.alpha = settings.alpha / challengers
+        arms = range(len(units.arms))
+        self.alpha = settings.alpha / (len(arms) - 1)
         share = settings.rollout[0] if settings.rollout else settings.challenger_share
-        self.sharpest = sharpest_at((max(1.0 - challengers * share, share), share))
-        self.pseudo = [self._pseudo(place) for place in range(len(units.arms))]
+        self.sharpest = sharpest_at((max(1.0 - (len(arms) - 1) * share, share), share))
+        self._metrics = [{name: self._worth(values, arm) for name, values in self.values.items()} for arm in arms]
+        nothing = Pseudo(np.zeros(0), np.zeros(0))
+        self._composite = [composite(parts, self.weights) if self.weights else nothing for parts in self._metrics]
 
-    def _pseudo(self, place: int) -> NDArray[np.float64]:
-        if not self.weights:
-            return np.zeros(0)
-        return composite(self.values, self.weights, self.arm_of == place, self.probability)
+    def _worth(self, values: NDArray[np.float64], arm: int) -> Pseudo:
+        return pseudo_outcomes(values, self.arm_of == arm, self._probability)
+
+    def _interval(self, pseudo: Pseudo) -> Interval:
+        return pseudo.interval(self.alpha, self.sharpest)
 
     def arm(self, place: int) -> Arm:
         """One arm's figures."""
         units, mine = self.units, self.arm_of == place
         closed = int(mine.sum())
-        steps = units.steps
-        chosen = np.bincount(
-            steps.agent[units.arm[steps.unit] == place] + 1, minlength=len(steps.agents) + 1
-        )  # nobody first
-        metrics = {
-            name: interval_now(pseudo_outcomes(values, mine, self.probability), self.alpha, self.sharpest)
-            for name, values in self.values.items()
-        }
+        chosen = units.steps.agent[units.arm[units.steps.unit] == place] + 1  # nobody comes first
+        counts = np.bincount(chosen, minlength=len(units.steps.agents) + 1)
         return Arm(
             units.arms[place],
             int((units.arm == place).sum()),
             closed,
             float(units.reported[self.closed][mine].mean()) if closed else None,
-            interval_now(self.pseudo[place], self.alpha, self.sharpest),
-            standard_error(self.pseudo[place]),
-            metrics,
+            self._interval(self._composite[place]),
+            self._composite[place].error,
+            {name: self._interval(pseudo) for name, pseudo in self._metrics[place].items()},
             {name: int((mine & ~np.isnan(values)).sum()) for name, values in self.values.items()},
-            {name: int(count) for name, count in zip((None, *steps.agents), chosen, strict=True) if count},
+            {name: int(count) for name, count in zip((None, *units.steps.agents), counts, strict=True) if count},
         )
 
     def comparison(self, place: int, champion: Arm) -> Comparison:
-        """A challenger against the champion."""
+        """A challenger against the champion.
+
+        Args:
+            place: The challenger's, among the arms.
+            champion: The champion's figures.
+        """
         units, settings = self.units, self.settings
-        gap = self.pseudo[place] - self.pseudo[0]
-        difference = interval_now(gap, self.alpha, self.sharpest)
+        gap = self._composite[place] - self._composite[0]
+        difference = self._interval(gap)
         base = champion.mean.mean
         closed_at = units.at[self.closed] + units.window_s
+        improvement = difference.mean / base if gap.values.size and base >= max(settings.least_mean, 1e-9) else None
         return Comparison(
             units.arms[place],
             difference,
-            standard_error(gap),
-            difference.mean / base if gap.size and base >= max(settings.least_mean, 1e-9) else None,
-            {name: self._gap(values, place) for name, values in self.values.items()},
-            {
-                name: self._gap(
-                    quality_where(units.steps, units.steps.task_type == at, units.at.size)[self.closed], place
-                )
-                for at, name in enumerate(units.steps.task_types)
-            },
+            gap.error,
+            improvement,
+            {name: self._interval(ours - self._metrics[0][name]) for name, ours in self._metrics[place].items()},
+            self._by_task_type(place),
             guardrails(units, self.closed, place, tuple(self.weights), settings, self.alpha, self.sharpest),
-            path(gap, closed_at[: gap.size], self.alpha, self.sharpest, _POINTS),
+            path(gap, closed_at[: gap.values.size], self.alpha, self.sharpest, _POINTS),
             self._remaining(place, gap, difference, base),
         )
 
-    def _gap(self, values: NDArray[np.float64], place: int) -> Interval:
-        ours, theirs = (pseudo_outcomes(values, self.arm_of == arm, self.probability) for arm in (place, 0))
-        return interval_now(ours - theirs, self.alpha, self.sharpest)
+    def _by_task_type(self, place: int) -> dict[str, Interval]:
+        found = {}
+        for at, name in enumerate(self.units.steps.task_types):
+            values = quality_where(self.units.steps, self.units.steps.task_type == at, self.units.at.size)[self.closed]
+            found[name] = self._interval(self._worth(values, place) - self._worth(values, 0))
+        return found
 
-    def _remaining(self, place: int, gap: NDArray[np.float64], difference: Interval, base: float) -> Remaining:
+    def _remaining(self, place: int, gap: Pseudo, difference: Interval, base: float) -> Remaining:
         """What it may take if the effect is what it seems, or the least that would count where that is more."""
         units, settings = self.units, self.settings
         hours = max((units.now - self.started_at) / HOUR_S, 1e-9)
@@ -194,7 +192,7 @@ class Look:
         share = float(units.probability[mine[-1]]) if mine.size else settings.challenger_share
         wanted = settings.min_units / max(min(share, 1.0 - share), 1e-9)
         told = f"{rate:.3g} units an hour as of late"
-        if gap.size >= LEAST_REPORTS:
+        if gap.values.size >= LEAST_REPORTS:
             effect = max(abs(difference.mean), settings.min_improvement * base, 1e-6)
             wanted = max(wanted, units_needed(gap, effect, self.alpha, self.sharpest))
             told += f", a difference of {effect:.3f}, and the shares and the spread seen so far"

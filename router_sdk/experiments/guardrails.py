@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from router_sdk.experiments.effects import interval_now, pseudo_outcomes
+from router_sdk.experiments.effects import pseudo_outcomes
 from router_sdk.experiments.units import mean_of_steps
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def guardrails(
         told = ~np.isnan(column.values)
         counts = int((told & theirs).sum()), int((told & ours).sum())
         gap = pseudo_outcomes(column.values, ours, probability) - pseudo_outcomes(column.values, theirs, probability)
-        difference = interval_now(gap, alpha / len(columns), sharpest)
+        difference = gap.interval(alpha / len(columns), sharpest)
         beyond = difference.high < -column.tolerance
         if column.kind == "reported":
             beyond = beyond or difference.low > column.tolerance
