@@ -14,7 +14,7 @@ from router_sdk.experiments.arms import NAME, Arm
 from router_sdk.experiments.verdict import Verdict
 from router_sdk.loop_settings import ExperimentConfig
 from router_sdk.records.record import describe
-from router_sdk.store.experiments import CHAMPION_ARM, ExperimentRecord, decisions_by_arm, tell
+from router_sdk.store.experiments import CHAMPION_ARM, ExperimentRecord, decisions_by_arm
 from router_sdk.store.store import READ_ONLY
 
 if TYPE_CHECKING:
@@ -143,8 +143,8 @@ class Experiments:
             end = partial(self._lifecycle.end, record, verdict, stopped=True, serving=True, actor=actor)
             done = self._learner.submit(end).result()
         elif record.keeps_serving and winner is None:
-            done = tell(self._store.writer, record, "retired", {"reason": reason}, actor=actor)
-            self._learner.submit(self._serving.follow).result()
+            retire = partial(self._lifecycle.retire, record, reason, actor)
+            done = self._learner.submit(retire).result()
         else:
             raise ExperimentError(f"experiment {name!r} has ended: {record.reason}")
         if not done:

@@ -100,6 +100,7 @@ class Lifecycle:
             arms=told,
             shares=divided,
             actor=actor,
+            at=self._wall(),
             retires=None if latched is None or len(divided) == 1 else latched.name,
         )
 
@@ -224,7 +225,7 @@ class Lifecycle:
         shares[CHAMPION_ARM] = 1.0 - sum(shares[name] for name in challengers)
         if shares != record.shares and shares[CHAMPION_ARM] > 0:
             words = "; ".join(f"{name} {why}" for name, why in lost.items())
-            tell(self._store.writer, record, "shares", {"shares": shares, "lost": lost, "reason": words})
+            tell(self._store.writer, record, "shares", {"shares": shares, "lost": lost, "reason": words}, self._wall())
 
     # -- the end
 
@@ -272,7 +273,7 @@ class Lifecycle:
                 if arm["name"] != winner or body["serving"]:
                     challenge_over(connection, seq, strategy, number, f"experiment {record.name} has ended")
 
-        if not tell(self._store.writer, record, "ended", body, actor=actor, beside=move):
+        if not tell(self._store.writer, record, "ended", body, self._wall(), actor=actor, beside=move):
             return False
         _log.warning("experiment %s: %s: %s", record.name, body["verdict"], verdict.reason)
         self._promoter.follow()
@@ -280,6 +281,12 @@ class Lifecycle:
         for strategy, number in promoted:
             self._plugins.notify("on_promotion", strategy=strategy, version=number)
         return True
+
+    def retire(self, record: ExperimentRecord, reason: str, actor: str | None) -> bool:
+        """Let the configured chain serve again in the place of one that won; whether nobody was faster."""
+        done = tell(self._store.writer, record, "retired", {"reason": reason}, self._wall(), actor=actor)
+        self._serving.follow()
+        return done
 
     # -- what is known
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.errors import FAULTS, UnknownVersionError, let_end
+from router_sdk.errors import FAULTS, RouterError, UnknownVersionError, let_end
 from router_sdk.experiments.arms import Arm
 from router_sdk.experiments.shadows import Shadows
 from router_sdk.records.record import blame
@@ -174,7 +174,8 @@ class ServingArms:
             own, folds = self._made(record, spec, fields)
         except FAULTS as fault:
             let_end(fault)
-            self.behind["/".join(key)] = f"it cannot be served here: {blame(fault)}"
+            why = str(fault) if isinstance(fault, RouterError) else blame(fault)
+            self.behind["/".join(key)] = f"it cannot be served here: {why}"
             _log.error("%s/%s: it cannot be served here, and the champion answers in its place: %s", *key, fault)
             return
         chain = Chain(own, self._chain.epsilon)

@@ -7,7 +7,6 @@ in however many processes, one concludes an experiment, and what it concluded st
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -173,6 +172,7 @@ def start_experiment(
     arms: Sequence[Mapping[str, Any]],
     shares: Mapping[str, float],
     actor: str | None,
+    at: float,
     retires: str | None = None,
 ) -> int:
     """Log that an experiment begins, and return its position.
@@ -184,6 +184,7 @@ def start_experiment(
         arms: The challengers.
         shares: What each arm gets; the champion alone where no challenger is served.
         actor: Who says so.
+        at: When, in seconds since the epoch.
         retires: An experiment whose winning chain is configured by now, so that it serves by itself.
 
     Raises:
@@ -201,9 +202,9 @@ def start_experiment(
                 "or let the new ones be shadows"
             )
         if retires is not None:
-            _write(connection, seq, retires, "retired", actor, {"reason": "its chain is configured"})
+            _write(connection, seq, retires, "retired", at, actor, {"reason": "its chain is configured"})
             seq += 1
-        _write(connection, seq, name, "started", actor, {"settings": settings, "arms": arms, "shares": shares})
+        _write(connection, seq, name, "started", at, actor, {"settings": settings, "arms": arms, "shares": shares})
         return seq
 
     return writer.transact(work)
@@ -214,6 +215,7 @@ def tell(
     record: ExperimentRecord,
     kind: Kind,
     body: Mapping[str, Any],
+    at: float,
     *,
     actor: str | None = None,
     beside: Callable[[sqlite3.Connection, int], object] = lambda connection, seq: None,
@@ -226,6 +228,7 @@ def tell(
         kind: What is said.
         body: Of ``shares``, the new ones and who has lost; of ``ended``, verdict, winner, reason, whether the winner
             serves, and who has lost.
+        at: When, in seconds since the epoch.
         actor: Who says so.
         beside: What else is written in the same transaction, at that position.
     """
@@ -234,7 +237,7 @@ def tell(
         known = {one.name: one for one in experiments(connection)}
         if known[record.name].token != record.token:
             return False
-        _write(connection, seq, record.name, kind, actor, body)
+        _write(connection, seq, record.name, kind, at, actor, body)
         beside(connection, seq)
         return True
 
@@ -242,10 +245,16 @@ def tell(
 
 
 def _write(
-    connection: sqlite3.Connection, seq: int, name: str, kind: Kind, actor: str | None, body: Mapping[str, Any]
+    connection: sqlite3.Connection,
+    seq: int,
+    name: str,
+    kind: Kind,
+    at: float,
+    actor: str | None,
+    body: Mapping[str, Any],
 ) -> None:
     query = "INSERT INTO experiments (seq, experiment, kind, at, actor, body) VALUES (?, ?, ?, ?, ?, ?)"
-    connection.execute(query, (seq, name, kind, time.time(), actor, json.dumps(body)))
+    connection.execute(query, (seq, name, kind, at, actor, json.dumps(body)))
 
 
 def decisions_by_arm(connection: sqlite3.Connection, record: ExperimentRecord) -> dict[str, int]:
