@@ -1,8 +1,9 @@
 """Which arm of an experiment a unit comes to: by a hash, so that it always comes to the same one.
 
-A unit is a tenant's session, or a decision without one. Its place in [0, 1) is a keyed hash of it, and each arm holds
-pieces of that interval. Where shares change, as little as possible changes hands, and through the champion: no unit
-goes from one challenger to another unless one had to give it up.
+A unit is a tenant's session, or a decision without one. Its place in [0, 1) is a keyed hash of the session, or the
+first random digits of the decision's id; each arm holds pieces of that interval. Where shares change, as little as
+possible changes hands, and through the champion: no unit goes from one challenger to another unless one had to give it
+up.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from router_sdk.records import Task
@@ -28,18 +29,9 @@ Pieces = tuple[tuple[int, str], ...]
 """Which arm holds what: where each piece ends, and whose it is, in order; they begin at 0 and end at 2^32."""
 
 
-class Assigned(NamedTuple):
-    """What decides about one task.
-
-    Attributes:
-        chain: Who proposes.
-        arm: ``EXPERIMENT/ARM``, or None where there is no experiment.
-        probability: The chance with which a unit comes to that arm, in (0, 1], or None.
-    """
-
-    chain: Chain
-    arm: str | None
-    probability: float | None
+Assigned = tuple["Chain", str | None, float | None]
+"""What decides about one task: who proposes, ``EXPERIMENT/ARM``, and the chance with which a unit comes to that arm, in
+(0, 1]. Both are None where no experiment takes part."""
 
 
 class Sessions:
@@ -71,48 +63,46 @@ class Assignment:
     """The arms of one experiment, and who comes to which. Immutable; replaced as a whole.
 
     Args:
-        experiment: Its name: another experiment divides the same units otherwise.
+        experiment: Its name: another experiment divides the same sessions otherwise.
         chains: Each arm's chain, by its name.
         instead: Who proposes in the place of an arm that cannot be served here; that is no part of the experiment.
         pieces: Which arm holds what.
         sessions: Sessions in flight.
     """
 
-    __slots__ = ("_arms", "_ends", "_hash", "_names", "_sessions", "_shares", "experiment")
+    __slots__ = ("_arms", "_assigned", "_ends", "_experiment", "_names", "_sessions", "_shares")
 
     def __init__(
         self, experiment: str, chains: Mapping[str, Chain], instead: Chain, pieces: Pieces, sessions: Sessions
     ) -> None:
-        self.experiment, self._sessions = experiment, sessions
+        self._experiment, self._sessions = experiment.encode(), sessions
         self._shares = {name: places / _WHOLE for name, places in shares_of(pieces).items()}
-        self._arms = {
-            name: Assigned(chain, f"{experiment}/{name}", self._shares.get(name)) for name, chain in chains.items()
+        self._arms: dict[str, Assigned] = {
+            name: (chain, f"{experiment}/{name}", self._shares.get(name)) for name, chain in chains.items()
         }
         for name in self._shares.keys() - chains.keys():
-            self._arms[name] = Assigned(instead, None, None)
-        self._ends, self._names = [end for end, _ in pieces], [name for _, name in pieces]
-        self._hash = blake2b(digest_size=4, key=experiment.encode())
+            self._arms[name] = (instead, None, None)
+        self._names = [name for _, name in pieces]
+        self._assigned = [self._arms[name] for name in self._names]
+        self._ends = [f"{end:08x}" for end, _ in pieces[:-1]]  # as the digits of a place sort
 
     def of(self, task: Task, decision_id: str) -> Assigned:
-        """Who decides about a task."""
+        """Who decides about a task. On every request's way: a decision's id is random already, and needs no hash."""
         session_id = task.session_id
         if session_id is None:
-            return self._arms[self._arm(decision_id)]
+            return self._assigned[bisect_right(self._ends, decision_id[12:20])]
         key = (task.tenant, session_id)
         found = self._sessions.known.get(key)
         if found is None:
-            arm = self._arm(f"{task.tenant or ''}\x00{session_id}")
+            unit = f"{task.tenant or ''}\x00{session_id}".encode(errors="replace")
+            place = blake2b(unit, digest_size=4, key=self._experiment).hexdigest()
+            arm = self._names[bisect_right(self._ends, place)]
             found = self._sessions.keep(key, arm, self._shares[arm])
         arm, probability = found
         assigned = self._arms[arm]
-        if assigned.arm is None or assigned.probability == probability:
+        if assigned[1] is None or assigned[2] == probability:
             return assigned
-        return assigned._replace(probability=probability)
-
-    def _arm(self, unit: str) -> str:
-        hashed = self._hash.copy()
-        hashed.update(unit.encode(errors="replace"))
-        return self._names[bisect_right(self._ends, int.from_bytes(hashed.digest()))]
+        return (assigned[0], assigned[1], probability)
 
 
 def pieces_of(steps: Iterable[Mapping[str, float]], champion: str) -> Pieces:

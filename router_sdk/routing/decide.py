@@ -83,8 +83,8 @@ class Decider:
             roster = self._members.recheck()
         unwanted = NOBODY if exclude is NOBODY else self._known(exclude, roster)
         limited = task.max_cost_usd is not None or task.max_latency_ms is not None
-        narrows = self._filters or chain.rules
-        if unwanted or limited or task.requires or narrows or not roster.available:
+        narrowed = self._filters or chain.rules or not roster.available
+        if unwanted or limited or task.requires or narrowed:
             return eligible(roster, task, unwanted, self._limits, self._filters, chain.rules, context)
         return roster.all_that_may
 
@@ -119,14 +119,16 @@ class Decider:
             raise RouterClosedError
         now = time.time()
         context = RequestContext(self._shared, task, now)
-        chain, arm, chance, assignment = self.chain, None, None, self.assignment
-        if assignment is not None and remember:
-            decision_id = decision_id or new_id(now)
+        decision_id = decision_id or new_id(now)
+        assignment = self.assignment
+        if assignment is None or not remember:
+            chain, arm, chance = self.chain, None, None
+        else:
             chain, arm, chance = assignment.of(task, decision_id)
         agents, notes, excluded = self._eligible(task, exclude, context, chain)
         drawn, skipped = chain.choose(task, agents, context)
-        decision = self._draw(task, context, drawn, (*notes, *skipped) if notes else skipped, excluded, decision_id)
-        decision.arm, decision.arm_probability = arm, chance
+        steps = (*notes, *skipped) if notes else skipped
+        decision = self._draw(task, context, drawn, steps, excluded, decision_id, arm, chance)
         if remember:
             self.sessions.remember(decision)
         return decision
@@ -138,7 +140,9 @@ class Decider:
         drawn: Distribution,
         skipped: tuple[Skipped, ...],
         excluded: Mapping[str, str],
-        decision_id: str | None = None,
+        decision_id: str,
+        arm: str | None,
+        chance: float | None,
     ) -> Decision:
         agent: str | None = None
         propensity, explored = 1.0, False
@@ -148,7 +152,7 @@ class Decider:
             propensity = drawn.weights[position]
             explored = position != drawn.favourite
         return Decision(
-            decision_id or new_id(context.now),
+            decision_id,
             agent,
             task,
             context.now,
@@ -159,7 +163,11 @@ class Decider:
             True,
             skipped,
             context.vectors,
-            excluded=excluded,
+            False,
+            None,
+            arm,
+            chance,
+            excluded,
         )
 
     def log(self, decision: Decision) -> Decision:
@@ -204,23 +212,23 @@ class Decider:
         now = time.time()
         contexts = [RequestContext(self._shared, task, now) for task in tasks]
         ids = [new_id(now) for _ in tasks]
-        assignment, champion = self.assignment, Assigned(self.chain, None, None)
+        assignment = self.assignment
+        champion: Assigned = (self.chain, None, None)
         groups: dict[tuple[str | None, int], list[int]] = {}
         assigned, narrowed = [], []
         for i, (task, context) in enumerate(zip(tasks, contexts, strict=True)):
             assigned.append(champion if assignment is None else assignment.of(task, ids[i]))
-            narrowed.append(self._eligible(task, exclude, context, assigned[i].chain))
-            groups.setdefault((assigned[i].arm, narrowed[i].agents.set_id), []).append(i)
+            narrowed.append(self._eligible(task, exclude, context, assigned[i][0]))
+            groups.setdefault((assigned[i][1], narrowed[i].agents.set_id), []).append(i)
         decisions: dict[int, Decision] = {}
         for members in groups.values():
-            answers = assigned[members[0]].chain.choose_batch(
+            answers = assigned[members[0]][0].choose_batch(
                 [tasks[i] for i in members], narrowed[members[0]].agents, [contexts[i] for i in members]
             )
             for i, (drawn, skipped) in zip(members, answers, strict=True):
                 _, notes, excluded = narrowed[i]
-                decision = self._draw(tasks[i], contexts[i], drawn, (*notes, *skipped), excluded, ids[i])
-                _, decision.arm, decision.arm_probability = assigned[i]
-                decisions[i] = decision
+                steps, (_, arm, chance) = (*notes, *skipped), assigned[i]
+                decisions[i] = self._draw(tasks[i], contexts[i], drawn, steps, excluded, ids[i], arm, chance)
         for decision in decisions.values():
             self.sessions.remember(decision)
         return [decisions[i] for i in range(len(tasks))]

@@ -247,6 +247,7 @@ def test_a_version_is_kept_as_long_as_an_arm_needs_it(make, clock):
 def triggered(make, promotion):
     """A router that fits by itself: its first version serves, by the gate, and then comes a second one."""
     settings = {"retrain": True, "retrain_interval": 20, "min_examples": 20, "retrain_cooldown_seconds": 0.0}
+    settings["experiment"] = {"challenger_share": 0.5}
     router = make(
         ["words", "first"],
         held_out=0.5,
@@ -296,7 +297,8 @@ def test_a_fit_that_passed_is_compared_with_what_serves(make, clock):
     live_refunds = {"billing": 0.2, "coder": 0.9}
     refunds(router, live_refunds, count=400)
     after(router, clock, hours=49)
-    assert router.experiments.show("words-2")["status"] == "challenger"
+    shown = router.experiments.show("words-2")
+    assert shown["status"] == "challenger", shown["analysis"]["verdict"]
     assert router.models.versions("words")[1].aliases == ("champion",)
     assert router._parts.registry.challenger("words") is None
 
