@@ -253,6 +253,7 @@ class Assembly:
             "watch": self.watch.status(),
             "models": self.models.status(),
             "experiments": self.lifecycle.status(),
+            "challengers": self.lifecycle.challengers(),
             "drift": self.drift.report(),
             "alerts": self.alerts.status(),
             "upkeep": self.upkeep.status(),

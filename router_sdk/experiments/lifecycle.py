@@ -275,7 +275,8 @@ class Lifecycle:
 
         if not tell(self._store.writer, record, "ended", body, self._wall(), actor=actor, beside=move):
             return False
-        _log.warning("experiment %s: %s: %s", record.name, body["verdict"], verdict.reason)
+        level = logging.INFO if stopped else logging.WARNING
+        _log.log(level, "experiment %s: %s: %s", record.name, body["verdict"], verdict.reason)
         self._promoter.follow()
         self._serving.follow()
         for strategy, number in promoted:
@@ -316,6 +317,18 @@ class Lifecycle:
                 }
             )
         return told
+
+    def challengers(self) -> dict[str, int]:
+        """The versions that passed the gate and wait for a person, or for an experiment, by strategy."""
+        compared = {
+            tuple(arm["version"])
+            for one in self.records()
+            if one.open
+            for arm in one.arms
+            if arm["version"] is not None
+        }
+        found = {stage.name: self._registry.challenger(stage.name) for stage in self._chain.stages}
+        return {name: number for name, number in found.items() if number is not None and (name, number) not in compared}
 
 
 def verdict_of(record: ExperimentRecord) -> Verdict:
