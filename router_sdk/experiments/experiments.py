@@ -121,6 +121,18 @@ class Experiments:
             ],
         }
 
+    def look(self) -> Sequence[ExperimentRecord]:
+        """Look at all experiments now, conclude what is decided, and return them; else that is done all the time.
+
+        Raises:
+            StoreUnavailableError: if the store is only looked at.
+        """
+        if self._config.read_only:
+            raise StoreUnavailableError(READ_ONLY)
+        self._flush()
+        self._learner.submit(self._lifecycle.look_now).result()
+        return self.list()
+
     def stop(self, name: str, winner: str | None = None, *, reason: str, actor: str | None = None) -> ExperimentRecord:
         """End an experiment on a person's word; the champion serves all again, or the challenger named.
 

@@ -275,7 +275,7 @@ class Lifecycle:
 
         if not tell(self._store.writer, record, "ended", body, self._wall(), actor=actor, beside=move):
             return False
-        level = logging.INFO if stopped else logging.WARNING
+        level = logging.WARNING if body["verdict"] == "invalid" else logging.INFO
         _log.log(level, "experiment %s: %s: %s", record.name, body["verdict"], verdict.reason)
         self._promoter.follow()
         self._serving.follow()

@@ -8,7 +8,7 @@ from fitted_strategy import Words
 
 from router_sdk.plugin import Proposal, Strategy, hookimpl
 
-from ..doubles import Counting
+from unit.doubles import Counting
 
 HOUR_S = 3_600.0
 
