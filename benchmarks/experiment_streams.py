@@ -103,30 +103,61 @@ def decisions(rng: np.random.Generator, count: int, before: float, after: float)
     return Stream(np.arange(count) * 360.0, rng.random(count), np.arange(count), zeros, zeros, told)
 
 
-def played(stream: Stream, settings: ExperimentConfig, looks: int) -> Analysis:
-    """The analysis with which an experiment ends: decided, or after the last look.
+@dataclass(frozen=True)
+class Played:
+    """An experiment that went on to its end, whatever could have been decided on the way.
 
-    Units come between the looks, by the shares that the look before advised.
+    Attributes:
+        arm: To which each unit came, shape ``(n,)``.
+        analysis: At the end.
+    """
+
+    arm: NDArray[np.int64]
+    analysis: Analysis
+
+    def decided(self, settings: ExperimentConfig) -> tuple[str, int]:
+        """What the first look says that decides, and after how many closed units; looks are the points of the path.
+
+        Each point is what a look at that time finds, since no unit's pseudo-outcome depends on a later one.
+        """
+        (comparison,), champion = self.analysis.comparisons, self.analysis.arms[0]
+        path = comparison.path
+        fewer = np.minimum(np.cumsum(self.arm == 1), np.cumsum(self.arm == 0))[path.units - 1]
+        enough = fewer >= settings.min_units
+        better = enough & (path.low > 0.0) & (path.mean >= settings.min_improvement * champion.mean.mean)
+        worse = enough & (path.high < 0.0)
+        found = np.flatnonzero(better | worse)
+        if found.size:
+            return "challenger" if better[found[0]] else "champion", int(path.units[found[0]])
+        if any(rail.state == "raised" for rail in comparison.guardrails):
+            return "guardrail", self.arm.size
+        return ("running" if self.analysis.sample_ratio.right else "invalid"), self.arm.size
+
+
+def played(stream: Stream, settings: ExperimentConfig, updates: int = 1) -> Played:
+    """Let units come to the arms, and analyse them.
+
+    Args:
+        stream: What comes.
+        settings: How.
+        updates: How many looks there are after which a rollout or a bandit changes the shares.
     """
     count = stream.at.size
     arm, probability = np.zeros(count, dtype=np.int64), np.ones(count)
-    shares = first_shares(2, settings)
-    verdict, begun = RUNNING, 0
-    for look in range(1, looks + 1):
-        upto = count * look // looks
+    shares, begun = first_shares(2, settings), 0
+    for look in range(1, updates + 1):
+        upto = count * look // updates
         arm[begun:upto] = stream.chance[begun:upto] < shares[1]
         probability[begun:upto] = np.array(shares)[arm[begun:upto]]
-        now = stream.at[upto - 1] + (WINDOW_H * HOUR_S if look == looks else 0.0)
-        found = analyse(stream.units(arm[:upto], probability[:upto], float(now)), settings, 0.0, verdict)
-        verdict, begun = found.verdict, upto
-        if verdict.final:
-            break
+        begun = upto
+        now = stream.at[upto - 1] + (WINDOW_H * HOUR_S if look == updates else 0.0)
+        found = analyse(stream.units(arm[:upto], probability[:upto], float(now)), settings, 0.0)
         if settings.allocation == "bandit":
-            shares = next_shares(found, settings)
+            shares = next_shares(replace(found, verdict=RUNNING), settings)
         elif settings.rollout:
-            share = next_step(found, settings, shares[1])
+            share = next_step(replace(found, verdict=RUNNING), settings, shares[1])
             shares = (1.0 - share, share)
-    return found
+    return Played(arm, found)
 
 
 def by_step(units: Units) -> Units:

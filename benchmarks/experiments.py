@@ -2,8 +2,8 @@
 
     python benchmarks/experiments.py [--quick] [--only aa] [--experiments 1000] [--first-seed 0]
 
-Parts: ``aa`` (equal arms, sessions), ``ab`` (one is better or worse, sessions), ``power`` (.80 against .85, a decision a
-unit) beside the sequences of ``gbstats`` and ``confseq`` where they are installed.
+Parts: ``aa`` (equal arms, sessions), ``ab`` (one is better or worse, sessions), ``power`` (.80 against .85, a unit is a
+decision) beside the sequences of ``gbstats`` and ``confseq`` where they are installed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ from router_sdk.experiments.effects import pseudo_outcomes, sharpest_at
 from router_sdk.loop_settings import ExperimentConfig
 
 ALPHA = 0.05
+LOOKS = 100
+UPDATES = 20
+"""Looks after which a rollout or a bandit may change the shares."""
 WAYS = {
     "50/50": ExperimentConfig(challenger_share=0.5),
     "90/10": ExperimentConfig(challenger_share=0.1),
@@ -29,90 +33,80 @@ WAYS = {
 }
 
 
-def equal_arms(experiments: int, first_seed: int, looks: int, units: int) -> Iterator[Figure]:
+def equal_arms(experiments: int, first_seed: int, units: int) -> Iterator[Figure]:
     """Equal arms: how often anything is decided, whatever the improvement that is asked for."""
     for name, settings in WAYS.items():
-        settings = settings.model_copy(update={"min_improvement": 0.0})
-        found = Counter(
-            played(sessions(np.random.default_rng([1, first_seed + number]), units), settings, looks).verdict.decided
-            for number in range(experiments)
-        )
-        share = 100.0 * (found["challenger"] + found["champion"]) / experiments
+        asked = settings.model_copy(update={"min_improvement": 0.0})
+        found = _verdicts(asked, experiments, [1, first_seed], units, 0.0)
+        share = 100.0 * (experiments - found["running"]) / experiments
         yield Figure(f"A/A, {name}: decided", [share], "%", 100.0 * ALPHA, detail=_counts(found))
     wrong = 0
     for number in range(experiments):
         stream = sessions(np.random.default_rng([1, first_seed + number]), units)
         arm = (stream.chance < 0.5).astype(np.int64)
         apart = by_step(stream.units(arm, np.full(units, 0.5), 0.0))
-        gap = pseudo_outcomes(apart.values["quality"], apart.arm == 1, apart.probability) - pseudo_outcomes(
-            apart.values["quality"], apart.arm == 0, apart.probability
-        )
-        at = np.linspace(0, gap.values.size - 1, looks + 1).astype(int)[5:]
-        sequence = gap.sequence(ALPHA, sharpest_at((0.5, 0.5)))[at]
-        wrong += bool(((sequence[:, 0] > 0.0) | (sequence[:, 1] < 0.0)).any())
-    yield Figure("the same, each decision taken for a unit", [100.0 * wrong / experiments], "%")
+        ours, theirs = (pseudo_outcomes(apart.values["quality"], apart.arm == one, apart.probability) for one in (1, 0))
+        sequence = (ours - theirs).sequence(ALPHA, sharpest_at((0.5, 0.5)))
+        looks = sequence[np.linspace(0, sequence.shape[0] - 1, LOOKS + 1).astype(int)[10:]]
+        wrong += bool(((looks[:, 0] > 0.0) | (looks[:, 1] < 0.0)).any())
+    yield Figure("the same at 50/50, each decision taken for a unit", [100.0 * wrong / experiments], "%")
 
 
-def unequal_arms(experiments: int, first_seed: int, looks: int, units: int) -> Iterator[Figure]:
+def unequal_arms(experiments: int, first_seed: int, units: int) -> Iterator[Figure]:
     """One is better or worse by .1: how often the wrong one wins, and how often the right one."""
     for name, settings in WAYS.items():
         for gain in (0.1, -0.1):
-            found = Counter(
-                played(
-                    sessions(np.random.default_rng([2, first_seed + number]), units, gain), settings, looks
-                ).verdict.decided
-                for number in range(experiments)
-            )
-            wrong = found["champion" if gain > 0 else "challenger"]
-            yield Figure(
-                f"A/B, {gain:+.1f}, {name}: wrong winner",
-                [100.0 * wrong / experiments],
-                "%",
-                1.0,
-                detail=_counts(found),
-            )
+            found = _verdicts(settings, experiments, [2, first_seed], units, gain)
+            wrong = 100.0 * found["champion" if gain > 0 else "challenger"] / experiments
+            yield Figure(f"A/B, {gain:+.1f}, {name}: wrong winner", [wrong], "%", 1.0, detail=_counts(found))
 
 
-def power(experiments: int, first_seed: int, looks: int, units: int) -> Iterator[Figure]:
+def _verdicts(settings: ExperimentConfig, experiments: int, seeds: list[int], units: int, gain: float) -> Counter[str]:
+    changes = bool(settings.rollout) or settings.allocation == "bandit"
+    found: Counter[str] = Counter()
+    for number in range(experiments):
+        stream = sessions(np.random.default_rng([seeds[0], seeds[1] + number]), units, gain)
+        found[played(stream, settings, UPDATES if changes else 1).decided(settings)[0]] += 1
+    return found
+
+
+def power(experiments: int, first_seed: int, units: int) -> Iterator[Figure]:
     """.80 against .85: units per arm, or in all, until each sequence excludes that they are equal."""
     for name, share in (("50/50", 0.5), ("90/10", 0.1)):
-        settings = ExperimentConfig(challenger_share=share, weights={"quality": 1.0}, min_duration_hours=0.0)
-        needed: dict[str, list[float]] = {"here": []}
-        total = units if share == 0.5 else 4 * units
+        settings = ExperimentConfig(challenger_share=share, weights={"quality": 1.0}, guardrails={})
+        total, scale, unit = (4 * units, 0.5, "units per arm") if share == 0.5 else (8 * units, 1.0, "units in all")
+        ours: list[float] = []
+        needed: dict[str, list[float]] = {peer: [] for peer in PEERS if _installed(peer)}
         for number in range(experiments):
             stream = decisions(np.random.default_rng([3, first_seed + number]), total, 0.8, 0.85)
-            found = played(stream, settings, looks)
-            closed = sum(arm.closed for arm in found.arms)
-            needed["here"].append(closed if found.verdict.decided == "challenger" else np.inf)
-            arm = (stream.chance < share).astype(np.int64)
-            value = np.where(arm == 1, stream.told["quality"][1], stream.told["quality"][0])
-            for peer, excludes in PEERS.items():
-                try:
-                    when = _first(excludes, arm, value, looks, settings.min_units)
-                except ImportError:
-                    continue
-                needed.setdefault(peer, []).append(when)
-        scale = 0.5 if share == 0.5 else 1.0
-        unit = "units per arm" if share == 0.5 else "units in all"
-        ours = [scale * each for each in needed.pop("here")]
+            found = played(stream, settings)
+            verdict, closed = found.decided(settings)
+            ours.append(scale * closed if verdict == "challenger" else np.inf)
+            value = np.where(found.arm == 1, stream.told["quality"][1], stream.told["quality"][0])
+            looks = found.analysis.comparisons[0].path.units
+            for peer, times in needed.items():
+                times.append(scale * _first(PEERS[peer], found.arm, value, looks, settings.min_units))
         yield Figure(f".80 → .85 at {name}", ours, unit, 1_000 if share == 0.5 else None)
-        for peer, theirs in needed.items():
-            yield Figure(f"the same, {peer}", [scale * each for each in theirs], unit)
-            ratio = float(np.median(ours) / (scale * np.median(theirs)))
-            yield Figure(f"median here ÷ {peer}'s", [ratio], goal=1.1 if share == 0.5 else None)
+        for peer, times in needed.items():
+            ratio = float(np.median(ours) / np.median(times))
+            detail = f"there {np.median(times):,.0f} {unit}"
+            yield Figure(f"median here ÷ {peer}", [ratio], goal=1.1 if share == 0.5 else None, detail=detail)
 
 
 Excludes = Callable[[Any, Any], bool]
 """Whether a sequence excludes that two arms are equal, by the values of each."""
 
 
-def _first(excludes: Excludes, arm: Any, value: Any, looks: int, least: int) -> float:
-    for look in range(1, looks + 1):
-        upto = arm.size * look // looks
+def _first(excludes: Excludes, arm: Any, value: Any, looks: Any, least: int) -> float:
+    for upto in looks.tolist():
         ours, theirs = value[:upto][arm[:upto] == 1], value[:upto][arm[:upto] == 0]
         if min(ours.size, theirs.size) >= least and excludes(theirs, ours):
-            return upto
+            return float(upto)
     return float("inf")
+
+
+def _installed(peer: str) -> bool:
+    return find_spec(peer.split(",")[0].split()[0]) is not None
 
 
 def _gbstats(tuning: float) -> Excludes:
@@ -157,10 +151,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--experiments", type=int, default=1_000, help="how many of each kind (1,000)")
     parser.add_argument("--first-seed", type=int, default=0)
     told = parser.parse_args(argv)
-    experiments, looks, units = (3, 10, 600) if told.quick else (told.experiments, 100, 2_000)
+    experiments, units = (3, 600) if told.quick else (told.experiments, 2_000)
     for part in told.only or PARTS:
-        size = (looks, units) if part != "power" else (looks * 4, units * 4)
-        show(part, list(PARTS[part](experiments, told.first_seed, *size)), f"{experiments:,} experiments of each kind")
+        figures = list(PARTS[part](experiments, told.first_seed, units))
+        show(part, figures, f"{experiments:,} experiments of each kind")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Units off a real log: what a slow reader of the same history finds, whatever came late, corrected, or was forgotten."""
+"""Units off a real log: what a slow reader of its history finds, whatever came late, corrected, or was forgotten."""
 
 import math
 from collections import namedtuple
@@ -43,7 +43,7 @@ class Diary:
             task = Task("x", session_id=event.session, tenant=event.tenant, task_type=event.task_type)
             decision = Decision(
                 new_id(event.at), event.agent, task, event.at, 0.5, False, uniform(AGENTS), source=event.source,
-                arm=None if event.arm is None else f"trial/{event.arm}", arm_probability=None if event.arm is None else 0.5,
+                arm=event.arm and f"trial/{event.arm}", arm_probability=event.arm and 0.5,
             )  # fmt: skip
             self.ids.append(decision.decision_id)
             self.store.writer.append([Entry(decision=decision)])
