@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from router_sdk.numerics.change_detection import river_installed
 
@@ -242,3 +243,16 @@ class ExperimentConfig(BaseModel):
     rollout: tuple[float, ...] = ()
     allocation: Literal["fixed", "bandit"] = "fixed"
     auto_promotion: bool = True
+
+    @model_validator(mode="after")
+    def _can_be_run(self) -> Self:
+        if not any(self.weights.values()):
+            raise ValueError("weights: give at least one metric a weight above 0")
+        steps = [0.0, *self.rollout, 1.0]
+        if any(later <= earlier for earlier, later in pairwise(steps)):
+            raise ValueError(f"rollout: shares must rise, above 0 and below 1, got {list(self.rollout)}")
+        if self.rollout and self.allocation == "bandit":
+            raise ValueError("rollout: a bandit sets the shares itself; leave one of the two out")
+        if self.max_duration_hours is not None and self.max_duration_hours <= self.min_duration_hours:
+            raise ValueError("max_duration_hours: must be longer than min_duration_hours")
+        return self

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.evaluation.intervals import Interval
@@ -68,6 +68,8 @@ def analyse(units: Units, settings: ExperimentConfig, started_at: float, before:
     ratio = sample_ratio(units.arm, units.probability, len(units.arms))
     comparisons = tuple(look.comparison(place, arms[0]) for place in range(1, len(units.arms)))
     verdict = before if before.final else judge(look, arms, comparisons, ratio, before)
+    over = {*units.arms} if verdict.final else {*verdict.lost}
+    comparisons = tuple(replace(one, remaining=None) if one.arm in over else one for one in comparisons)
     return Analysis(units.now, started_at, look.weights, arms, comparisons, ratio, verdict, tuple(look.notes()))
 
 

@@ -138,13 +138,13 @@ def _short(comparison: Comparison, settings: ExperimentConfig) -> str:
 
 def _harm(comparison: Comparison, *, enough: bool) -> str | None:
     """Why a challenger has lost, or None."""
+    if enough and comparison.difference.high < 0.0:
+        return f"is worse by {-comparison.difference.mean:.3f} ({_range(comparison.difference)})"
     for rail in comparison.guardrails:
         if rail.state == "raised":
             gap = rail.difference
             told = f"{rail} differs by {gap.mean:+.3f} ({_range(gap)})"
             return f"lost by a guardrail: {told}, {rail.tolerance:g} is tolerated"
-    if enough and comparison.difference.high < 0.0:
-        return f"is worse by {-comparison.difference.mean:.3f} ({_range(comparison.difference)})"
     return None
 
 
