@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,9 @@ from router_sdk.errors import RouterClosedError
 from router_sdk.exchange.examples import Examples
 from router_sdk.exchange.importing import Intake
 from router_sdk.experiments.experiments import Experiments
+from router_sdk.experiments.lifecycle import Lifecycle
 from router_sdk.experiments.off_policy import OffPolicy
+from router_sdk.experiments.serving import ServingArms
 from router_sdk.hookspecs import hookimpl
 from router_sdk.learning.alerts import Alerts
 from router_sdk.learning.calibration import Calibration
@@ -48,6 +50,7 @@ from router_sdk.waiting import held_here
 
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
+    from router_sdk.strategy import Strategy
 
 _log = logging.getLogger(__name__)
 
@@ -149,18 +152,24 @@ class Assembly:
         )
         self.watch = Watch(services, self.registry, self.chain, self.members, self.promoter)
         self.scoring = Scoring(config.quality, self.store, self.plugins)
+        self.serving = ServingArms(
+            services, self._workshop, folds, self.registry, self.chain, self.members, self.decider, self.calibration
+        )
+        self.lifecycle = Lifecycle(services, self._workshop, self.registry, self.chain, self.promoter, self.serving)
+        off_policy = OffPolicy(services, self.registry, self.members, self.chain)
+        live = (self.lifecycle, self.serving, self.flush)
+        self.experiments = Experiments(self.store, config, self.learner, *live, off_policy)
         self.alerts = Alerts(config.drift, self.store, self.performance, self.drift, self.plugins)
         tuner = ThresholdTuner(services, self.registry, self.chain, self.members, folds.begun_again)
         told = (self.recorder, self.decider.vectors, self.flush, tuner)
         self.models = Models(self.chain, self.registry, self.trainer, self.promoter, *told)
-        self.experiments = Experiments(OffPolicy(services, self.registry, self.members, self.chain))
         self.intake = Intake(self.store, self.recorder, self.members)
         self.examples = Examples(self.store, self.reward, self.intake)
         self.upkeep = Upkeep(
             self.store,
             config,
-            Eraser(self.store, self.chain, self.learner, self.registry, self.trainer, self._workshop.installed),
-            self.decider.sessions,
+            Eraser(self.store, self._reached, self.learner, self.registry, self.trainer, self._workshop.installed),
+            (self.decider.sessions, self.serving),
             self.learner,
             self.registry,
             self.promoter,
@@ -172,13 +181,19 @@ class Assembly:
             *(self.decider.sessions, self.promoter, self.trainer, self.upkeep, self.scoring),
         )
         self.members.on_change(self._prepare)
+        self.serving.follow()  # the learner's thread is not there yet
         self._open = True
         self.learner.wake()
+
+    def _reached(self) -> Mapping[str, Strategy]:
+        """Whose memories ``forget`` reaches, by the name of their snapshots."""
+        return {**{stage.name: stage.strategy for stage in self.chain.stages}, **self.serving.strategies()}
 
     def _updated(self) -> None:
         self.chain.calibrate(self.calibration)
         self.chain.finish_published()
         if self._open:
+            self.serving.learnt()
             self.watch.look(EVERY)
             self.trainer.consider()
 
@@ -189,6 +204,8 @@ class Assembly:
             threading.Thread(target=self.close, name="router-dropped").start()
         elif self._open:
             self.promoter.follow()
+            self.serving.follow()
+            self.lifecycle.look()
             self.watch.look()
             self.scoring.look()
             if self.config.learns:
@@ -201,9 +218,11 @@ class Assembly:
         with self.learner.folding.lock:
             for stage in self.chain.stages:
                 stage.prepare(roster.available)
+            self.serving.prepare()
             self.calibration.agents_came(*self.store.reader.query(newest_agent))
             self.chain.calibrate(self.calibration)
             self.chain.finish_published()
+            self.serving.learnt()
 
     def _committed(self, outcomes: int) -> None:
         if self._learner is not None:
@@ -240,6 +259,8 @@ class Assembly:
             "fit": None if self.trainer.fit is None else self.trainer.fit.to_dict(),
             "watch": self.watch.status(),
             "models": self.models.status(),
+            "experiments": self.lifecycle.status(),
+            "challengers": self.lifecycle.challengers(),
             "drift": self.drift.report(),
             "quality": self.scoring.status(),
             "alerts": self.alerts.status(),
@@ -305,6 +326,7 @@ class Assembly:
             raise error
 
     def _close_strategies(self) -> None:
+        self.serving.close()
         for stage in self.chain.stages:
             stage.close()
 
@@ -337,6 +359,7 @@ class Assembly:
             self.scoring.after_fork()
             self.watch.after_fork()
             self.upkeep.after_fork()
+            self.serving.after_fork()
             for stage in self.chain.stages:
                 stage.after_fork()
 

@@ -17,6 +17,7 @@
     ├── UnknownVersionError (LookupError)   a fitted version that the registry does not hold
     ├── GateRefusedError                    a version that did not pass the gate shall not serve
     ├── ChampionMovedError                  another version came to serve while this one was made
+    ├── ExperimentError                     an experiment that is not there, has ended, or cannot be run
     ├── NoEligibleAgentError                the filters left nobody to choose from
     ├── RouterClosedError
     ├── PluginError
@@ -55,6 +56,7 @@ __all__ = [
     "CorruptArtifactError",
     "DuplicateNameError",
     "EncoderUnavailableError",
+    "ExperimentError",
     "FitError",
     "FitStoppedError",
     "GateRefusedError",
@@ -146,6 +148,10 @@ class GateRefusedError(RouterError):
 
 class ChampionMovedError(RouterError):
     """What serves was changed while a candidate was made, so that it was judged against something else."""
+
+
+class ExperimentError(RouterError):
+    """There is no such experiment, it has ended, or what it asks for cannot be run here; the message says which."""
 
 
 class NoEligibleAgentError(RouterError):

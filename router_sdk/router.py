@@ -74,6 +74,7 @@ class Router:
 
     Attributes:
         models: Fits and fitted versions: retrain, promote, roll back, pin.
+        experiments: Challengers beside what serves: start, look, stop.
         examples: What the log holds of tasks and outcomes: slices, files in and out, whom to ask.
         experiments: What another router would have earned.
         hook: Calls the plugins' hooks.
@@ -124,14 +125,14 @@ class Router:
         return self._parts.models
 
     @property
-    def experiments(self) -> Experiments:
-        """What another router would have earned on this log."""
-        return self._parts.experiments
-
-    @property
     def examples(self) -> Examples:
         """The joined examples, oldest first, read when asked for: ``router.examples[-5:]``; files in and out."""
         return self._parts.examples
+
+    @property
+    def experiments(self) -> Experiments:
+        """What another router would have earned on the log; challengers beside what serves, on real tasks."""
+        return self._parts.experiments
 
     # -- route
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _CHUNK = 1_000
 _MOST = 2**63 - 1
 """What SQLite can count to."""
+_ACTED_ON = "FROM decisions d WHERE d.source != 'shadow'"
 _JOINED = "FROM decisions d WHERE EXISTS (SELECT 1 FROM outcomes o WHERE o.decision_id = d.decision_id)"
 _CHOSEN = f"""{_JOINED} AND d.seq IN (SELECT value FROM json_each(?))
 AND NOT EXISTS (SELECT 1 FROM forgotten_decisions f WHERE f.decision_id = d.decision_id)"""
@@ -130,7 +131,7 @@ class History(Sequence[Example]):
 
     def logged(self, *, unanswered: bool = False) -> Iterator[tuple[LoggedDecision, Example | None]]:
         """All that the log holds of each decision, with its example; decisions without an outcome where asked for."""
-        for seqs in self._chunks("FROM decisions d WHERE true" if unanswered else _JOINED):
+        for seqs in self._chunks(_ACTED_ON if unanswered else _JOINED):
             found = {example.decision_seq: example for example in self._newest(seqs)}
             logged = self._store.reader.query(lambda c, seqs=seqs: read_decisions(c, seqs))  # type: ignore[misc]
             for one in logged:

@@ -297,6 +297,10 @@ class Learner:
         self._journal += self.folding.replace(fold, swap)
         self._after_update()
 
+    def take_in(self, folds: Sequence[Fold]) -> None:
+        """Go on with these, too, once they know what the others do. For who is on the learner's thread already."""
+        self._journal += [event for event in self.folding.take_in(folds) if event.error is not None]
+
     def _catch_up(self) -> None:
         self._update()
         self._write_journal()

@@ -47,6 +47,7 @@ class Stage:
 
     Args:
         derived: The threshold that the version's fit derived, or None.
+        name: What it is called where another state of the same strategy serves beside it, in an experiment.
     """
 
     __slots__ = (
@@ -60,10 +61,11 @@ class Stage:
         model_version: int | None = None,
         tenants: Tenants | None = None,
         derived: float | None = None,
+        name: str | None = None,
     ) -> None:
         self.strategy, self.tenants = strategy, tenants
         self.proposer: Strategy | Tenants = strategy if tenants is None else tenants
-        self.name = strategy.name
+        self.name = name or strategy.name
         configured = strategy.config.confidence_threshold
         self.threshold = (derived or 0.0) if configured is None else configured
         self.threshold_from = "default" if derived is None else f"version {model_version}"
@@ -270,3 +272,28 @@ class Chain:
                         finish(proposal, agents, self.epsilon, stage.name, stage.model_version, calibrator)
             except FAULTS as error:
                 stage.failed(error)
+
+
+class ChainBeside(Chain):
+    """Another chain as it is at each moment, but for one stage, which stands in the place of the one of its name.
+
+    Args:
+        chain: The other one.
+        stage: The stage of its own.
+    """
+
+    __slots__ = ("_chain", "_own")
+
+    def __init__(self, chain: Chain, stage: Stage) -> None:
+        self._chain, self._own = chain, stage
+        self.epsilon, self._nobody = chain.epsilon, chain._nobody
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:  # type: ignore[override]
+        """The other chain's, with its own among them."""
+        return tuple(self._own if one.name == self._own.name else one for one in self._chain.stages)
+
+    @property
+    def rules(self) -> tuple[Stage, ...]:  # type: ignore[override]
+        """Those of them that narrow down who is eligible."""
+        return tuple(self._own if one.name == self._own.name else one for one in self._chain.rules)

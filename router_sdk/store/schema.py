@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from router_sdk.errors import NotAStoreError, SchemaVersionError
 from router_sdk.store.datasets import DATASETS
+from router_sdk.store.experiments import EXPERIMENTS
 
 if TYPE_CHECKING:
     import sqlite3
 
     from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """Number of the newest migration, kept in SQLite's ``user_version``: equal means that nothing is to be done."""
 
 APPLICATION_ID = 0x52534447
@@ -291,7 +292,7 @@ CREATE TABLE quarantines (
 ) STRICT
 """
 
-EVENT_TABLES = ("decisions", "outcomes", "agents", "forgotten", "quarantines")
+EVENT_TABLES = ("decisions", "outcomes", "agents", "forgotten", "quarantines", "experiments")
 """Tables whose ``seq`` is drawn from the one commit-ordered sequence."""
 
 
@@ -334,6 +335,10 @@ def migrations() -> Migrations:
     def m0007_quarantine(db: Database) -> None:
         _execute(db, _QUARANTINES, 7)
 
+    @named()
+    def m0008_experiments(db: Database) -> None:
+        _execute(db, EXPERIMENTS, 8)
+
     return named
 
 
@@ -344,23 +349,11 @@ def _execute(db: Database, statements: str, version: int) -> None:
     db.execute(f"PRAGMA user_version = {version}")
 
 
-_TABLES = {"agents", "agent_sets", "decisions", "outcomes", "payloads", "vectors", "forgotten", "positions"}
-
-
-def is_store(connection: sqlite3.Connection) -> bool:
-    """Whether a database is a store: by its ``application_id``, or from before there was one, by its tables."""
-    (owner,) = connection.execute("PRAGMA application_id").fetchone()
-    if owner == 0:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        return version > 0 and tables >= _TABLES
-    return bool(owner == APPLICATION_ID)
-
-
 @cache
 def _table_names() -> frozenset[str]:
     """Tables of the newest schema."""
-    return frozenset(re.findall(r"CREATE TABLE (\w+)", _FIRST + _VERSIONS + _ORDER + DATASETS + _QUARANTINES))
+    every = (_FIRST, _VERSIONS, _ORDER, DATASETS, _QUARANTINES, EXPERIMENTS)
+    return frozenset(re.findall(r"CREATE TABLE (\w+)", "".join(every)))
 
 
 def missing_tables(connection: sqlite3.Connection) -> list[str]:

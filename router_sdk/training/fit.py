@@ -36,13 +36,16 @@ class Fit:
         strategy: Whose.
         reason: Why it was started.
         state: ``"waiting"`` for another one, ``"running"``, then ``"promoted"``, ``"held"`` (it passed the gate, and
-            what serves is pinned, or was changed meanwhile), ``"refused"`` by the gate, ``"failed"`` or ``"stopped"``.
+            what serves is pinned, or was changed meanwhile, or it challenges what serves), ``"refused"`` by the gate,
+            ``"failed"`` or ``"stopped"``.
         share: Share done, in [0, 1].
         words: What is going on, or why it ended as it did.
         version: What came of it, where it got that far.
+        triggered: Whether it started by itself.
     """
 
-    def __init__(self, strategy: str, reason: str) -> None:
+    def __init__(self, strategy: str, reason: str, *, triggered: bool = False) -> None:
+        self.triggered = triggered
         self.strategy = strategy
         self.reason = reason
         self.state: FitState = "running"

@@ -128,10 +128,9 @@ class Trainer:
         if self._busy or self._waiting or time.monotonic() < self._not_before:
             return
         due = self.triggering.due()
-        if due is not None:
-            with self.lock:
-                if not (self._closed or self._busy):
-                    self._start(_Asked(Fit(due.stage.name, due.reason), due.stage, {}, None), due.after)
+        with self.lock:
+            if due is not None and not (self._closed or self._busy):
+                self._start(_Asked(Fit(due.stage.name, due.reason, triggered=True), due.stage, {}, None), due.after)
 
     # -- by hand
 
@@ -283,6 +282,7 @@ class Trainer:
         attempt = Attempt(self._services, stage, behind, settings, agents, ending.fresh_after, needed, source)
         ending.upto = attempt.upto
         report = ending.report = attempt.run(fit)
+        judged_by = self._services.config.promotion if fit.triggered and champion.version is not None else "gate"
         parent = None if champion.version is None else self._registry.version(stage.name, champion.version)
         verdict = self._gate.judge(comparison(report, parent))
         attempt.note_pretraining()
@@ -302,6 +302,7 @@ class Trainer:
                 metrics={**summary(report), **attempt.metrics, "left_out": attempt.left_out},
                 unless_forgotten_after=known,
                 promote_after=None if champion.pinned or attempt.kind == "import" else champion.token,
+                challenges=judged_by != "gate" and not champion.pinned,
                 dataset=attempt.dataset,
             )
             if added is not None:
@@ -316,6 +317,11 @@ class Trainer:
             ending.end("promoted", verdict.reason)
         elif verdict.passed and attempt.kind == "import":
             ending.end("held", f"it passed the gate ({verdict.reason}); promote it to let it serve")
+        elif verdict.passed and judged_by != "gate" and not champion.pinned:
+            how = "an experiment decides" if judged_by == "experiment" else "promote it to let it serve"
+            ending.end(
+                "held", f"it passed the gate ({verdict.reason}), and challenges version {champion.version}: {how}"
+            )
         elif verdict.passed:
             serving = "the strategy without any fit" if champion.version is None else f"version {champion.version}"
             ending.end("held", f"it passed the gate ({verdict.reason}), but a person pinned {serving}; see unpin")

@@ -34,6 +34,7 @@ def run(script: str, *arguments: str) -> str:
     [
         ("decision", ["p50 ÷ floor's", "p99 ÷ floor's"]),
         ("recorders", ["64 recording: p99"]),
+        ("experiment", ["route during an experiment, each a unit: p50", "500 sessions: p99"]),
         ("agents", ["1,000 agents"]),
         ("import", ["import router_sdk ÷"]),
     ],

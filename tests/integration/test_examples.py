@@ -26,6 +26,11 @@ SAYS = {
         r"now thompson answers .* favourite is sql",
         r"over 2 tasks$",
     ],
+    "05_experiment.py": [
+        r"^learning-pays/(champion|learning) decided, to which a session comes with probability 0\.50$",
+        r"^challenger: learning is better by 0\.\d+ \(between \+0\.\d+ and",
+        r"^from now on (thompson|heuristic)@learning-pays\.learning answers$",
+    ],
     "marketing_mix/compatibility.py": [
         r"^recorded \d{3} iterations",
         r"^the newest was told as: Iteration 8: MAPE=12\.0%",

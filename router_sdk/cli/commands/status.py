@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from router_sdk.cli.commands.experiments import experiment_tables
 from router_sdk.cli.invocation import Invocation
 from router_sdk.cli.model_tables import serving_tables
 from router_sdk.cli.tables import counted, dollars, milliseconds, moment, note, pairs, share, table, visible, word
@@ -37,6 +38,7 @@ def status_tables(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     yield from _alerts(report)
     yield _chain(report)
     yield from serving_tables(report["models"])
+    yield from experiment_tables(report["experiments"], report["challengers"])
     yield from _confidence(report)
     yield from _quality(report["quality"])
     yield from _encoders(report)
