@@ -7,6 +7,7 @@
     │   ├── InvalidAgentError
     │   ├── InvalidTaskError
     │   ├── InvalidOutcomeError
+    │   │   └── TooManyOutcomesError    a decision has as many outcomes as it may have
     │   ├── InvalidRewardError
     │   ├── InvalidIdError
     │   ├── WrongTenantError            a decision is named that is another tenant's
@@ -80,6 +81,7 @@ __all__ = [
     "StoreUnavailableError",
     "StrategyError",
     "TooFewExamplesError",
+    "TooManyOutcomesError",
     "UnknownAgentError",
     "UnknownDecisionError",
     "UnknownStrategyError",
@@ -106,6 +108,10 @@ class InvalidTaskError(InvalidInputError):
 
 class InvalidOutcomeError(InvalidInputError):
     """An outcome holds a value that is not finite, out of range or of the wrong type."""
+
+
+class TooManyOutcomesError(InvalidOutcomeError):
+    """A decision has as many outcomes as it may have: send only what changes what is known of it."""
 
 
 class InvalidRewardError(InvalidInputError):

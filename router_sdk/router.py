@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
     from router_sdk.exchange.examples import Examples
     from router_sdk.recording import Observation
+    from router_sdk.store.access import AccessKeys
     from router_sdk.training.models import Models
 
 __all__ = ["Ranked", "Router"]
@@ -74,6 +75,7 @@ class Router:
     Attributes:
         models: Fits and fitted versions: retrain, promote, roll back, pin.
         examples: What the log holds of tasks and outcomes: slices, files in and out, whom to ask.
+        keys: Who may call a service on this store, and for what.
         hook: Calls the plugins' hooks.
     """
 
@@ -120,6 +122,11 @@ class Router:
     def models(self) -> Models:
         """Fits, the versions that came of them, and which of them serves."""
         return self._parts.models
+
+    @property
+    def keys(self) -> AccessKeys:
+        """What callers of a service show to be let in: made, listed, revoked, and told apart."""
+        return self._parts.keys
 
     @property
     def examples(self) -> Examples:

@@ -1,5 +1,6 @@
 """The records that cross the SDK's boundary, one file each."""
 
+from router_sdk.records.access import SCOPES, AccessKey, Scope
 from router_sdk.records.agent import Agent, AgentLike, AgentSet, agents_of
 from router_sdk.records.alert import Alert
 from router_sdk.records.columns import ExampleColumns
@@ -15,6 +16,8 @@ from router_sdk.records.version import ModelVersion
 __all__ = [
     "DEFAULT_TASK_TYPE",
     "MAX_TEXT_CHARS",
+    "SCOPES",
+    "AccessKey",
     "Agent",
     "AgentLike",
     "AgentSet",
@@ -34,6 +37,7 @@ __all__ = [
     "OutcomeLike",
     "PrivacyMode",
     "Record",
+    "Scope",
     "Signals",
     "Skipped",
     "Task",

@@ -1,0 +1,92 @@
+"""One worker's service: its router, the keys that it knows, and what it counts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from fastapi import Request
+
+from router_sdk import Router, RouterError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from router_sdk import Decision, Outcome
+    from router_sdk.records import AccessKey
+    from router_sdk_server.settings import ServiceSettings
+
+_KEYS_EVERY_S = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class Service:
+    """What the endpoints of one worker process share.
+
+    Args:
+        settings: How it behaves.
+
+    Attributes:
+        router: Decides, learns and stores; open between ``start`` and ``stop``.
+        ready: Whether every strategy has opened what it needs.
+        unready: Strategies that cannot, and why.
+    """
+
+    router: Router
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.settings = settings
+        self.ready = False
+        self.unready: dict[str, str] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Open the router, and begin to warm it up."""
+        self.router = Router(config=self.settings.config, store=self.settings.store)
+        await asyncio.to_thread(self.router.keys.refresh)
+        self._tasks = [asyncio.create_task(self._warm_up()), asyncio.create_task(self._follow_keys())]
+
+    async def stop(self) -> None:
+        """Answer nothing any more, learn and write the rest, and close the router."""
+        self.ready = False
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.to_thread(self.router.close)
+
+    async def _warm_up(self) -> None:
+        self.unready = await asyncio.to_thread(self.router.warm_up)
+        self.ready = True
+
+    async def _follow_keys(self) -> None:
+        """What other processes make and revoke counts here a second later."""
+        while True:
+            await asyncio.sleep(_KEYS_EVERY_S)
+            with suppress(RouterError):
+                await asyncio.to_thread(self.router.keys.refresh)
+
+    def find_key(self, shown: str) -> AccessKey | None:
+        """The key in force that a caller shows."""
+        return self.router.keys.find(shown)
+
+    def new_request_id(self) -> str:
+        """An id for a request that brings none."""
+        return os.urandom(8).hex()
+
+    def seen(self, scope: Any, status: int, seconds: float) -> None:
+        """A request was answered."""
+
+    def decided(self, decisions: Sequence[Decision]) -> None:
+        """Decisions were answered."""
+
+    def recorded(self, outcome: Outcome) -> None:
+        """An outcome is on disk."""
+
+
+def service_of(request: Request) -> Service:
+    """The service that a request came to."""
+    found: Service = request.app.state.service
+    return found
