@@ -38,6 +38,13 @@ _LOCAL = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.IGNORECASE)
 _LOCAL_ORIGIN = re.compile(rf"https?://{_LOCAL.pattern}", re.IGNORECASE)
 _NO_KEY = "send a key as 'Authorization: Bearer KEY'; router keys create makes one"
 _MINUTE_S = 60.0
+_FULFILLED_BY: dict[Scope, frozenset[Scope]] = {
+    "route": frozenset({"route"}),
+    "record": frozenset({"record"}),
+    "metrics": frozenset({"metrics", "admin"}),
+    "admin": frozenset({"admin"}),
+}
+"""Who may change what there is may read how it does."""
 
 
 class Access:
@@ -59,7 +66,7 @@ class Access:
         Raises:
             Refused: if not.
         """
-        if self.key is not None and scope not in self.key.scopes:
+        if self.key is not None and not _FULFILLED_BY[scope] & self.key.scopes:
             held = ", ".join(sorted(self.key.scopes))
             raise Refused(403, f"this needs a key with the scope {scope!r}; the key {self.key.key_id} has {held}")
 

@@ -21,6 +21,9 @@ AgentBody = Annotated[Agent, BeforeValidator(Agent.of, json_schema_input_type=Ag
 Key = Annotated[str, Field(min_length=1, max_length=200)]
 """A caller's own name for something, such as one delivery."""
 
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+"""A strategy's, a tenant's or a kind of task's."""
+
 Names = Annotated[tuple[Annotated[str, Field(max_length=200)], ...], Field(max_length=10_000)]
 """Agents' names."""
 

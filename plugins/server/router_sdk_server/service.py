@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import tempfile
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 
 from router_sdk import Router, RouterError
+from router_sdk_server.shared import AgentHealth, Fits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from router_sdk.records import AccessKey
     from router_sdk_server.settings import ServiceSettings
 
-_KEYS_EVERY_S = 1.0
+_FOLLOW_EVERY_S = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +35,8 @@ class Service:
 
     Attributes:
         router: Decides, learns and stores; open between ``start`` and ``stop``.
+        fits: Fits that were begun over HTTP.
+        health: Who is well.
         ready: Whether every strategy has opened what it needs.
         unready: Strategies that cannot, and why.
     """
@@ -42,13 +47,19 @@ class Service:
         self.settings = settings
         self.ready = False
         self.unready: dict[str, str] = {}
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        folder = settings.folder
+        if folder is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="router-service-")
+            folder = Path(self._temporary.name)
+        self.fits, self.health = Fits(folder), AgentHealth(folder)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Open the router, and begin to warm it up."""
         self.router = Router(config=self.settings.config, store=self.settings.store)
         await asyncio.to_thread(self.router.keys.refresh)
-        self._tasks = [asyncio.create_task(self._warm_up()), asyncio.create_task(self._follow_keys())]
+        self._tasks = [asyncio.create_task(self._warm_up()), asyncio.create_task(self._follow())]
 
     async def stop(self) -> None:
         """Answer nothing any more, learn and write the rest, and close the router."""
@@ -56,17 +67,23 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.to_thread(self.router.close)
+        if self._temporary is not None:
+            self._temporary.cleanup()
 
     async def _warm_up(self) -> None:
         self.unready = await asyncio.to_thread(self.router.warm_up)
         self.ready = True
 
-    async def _follow_keys(self) -> None:
-        """What other processes make and revoke counts here a second later."""
+    async def _follow(self) -> None:
+        """What other processes say of keys and agents counts here a second later."""
         while True:
-            await asyncio.sleep(_KEYS_EVERY_S)
+            await asyncio.sleep(_FOLLOW_EVERY_S)
             with suppress(RouterError):
-                await asyncio.to_thread(self.router.keys.refresh)
+                await asyncio.to_thread(self._look)
+
+    def _look(self) -> None:
+        self.router.keys.refresh()
+        self.health.follow(self.router)
 
     def find_key(self, shown: str) -> AccessKey | None:
         """The key in force that a caller shows."""
@@ -82,8 +99,8 @@ class Service:
     def decided(self, decisions: Sequence[Decision]) -> None:
         """Decisions were answered."""
 
-    def recorded(self, outcome: Outcome) -> None:
-        """An outcome is on disk."""
+    def recorded(self, outcome: Outcome, count: int = 1) -> None:
+        """So many outcomes are on disk."""
 
 
 def service_of(request: Request) -> Service:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -21,6 +23,11 @@ def run(settings: ServiceSettings, host: str, port: int, workers: int, *, verbos
     Raises:
         SystemExit: if the port is taken, or a worker cannot start.
     """
+    with tempfile.TemporaryDirectory(prefix="router-service-") as folder:
+        _serve(settings.model_copy(update={"folder": Path(folder)}), host, port, workers, verbose=verbose)
+
+
+def _serve(settings: ServiceSettings, host: str, port: int, workers: int, *, verbose: bool) -> None:
     config = uvicorn.Config(
         partial(create_app, settings),
         factory=True,

@@ -17,7 +17,7 @@ class ServiceSettings(BaseModel):
         most_body_bytes: Largest body of a request, in bytes.
         timeout_s: Longest that a request may take, in seconds, its body included.
         per_minute: Most requests a minute of a key that has no limit of its own; 0 sets none.
-        metrics_folder: Where the workers of one service keep their counters together; None keeps them in memory.
+        folder: Where the workers of one service tell each other what the store does not hold; None is one worker alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,4 +28,4 @@ class ServiceSettings(BaseModel):
     most_body_bytes: int = Field(default=4 << 20, ge=1_024)
     timeout_s: float = Field(default=60.0, gt=0)
     per_minute: int = Field(default=0, ge=0)
-    metrics_folder: Path | None = None
+    folder: Path | None = None

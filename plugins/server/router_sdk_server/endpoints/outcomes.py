@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from router_sdk import Outcome, RouterError
 from router_sdk_server.access import access_of, guarded
-from router_sdk_server.bodies import Key, OutcomeBody, body_of, json_response
+from router_sdk_server.bodies import Key, Name, OutcomeBody, TaskBody, body_of, json_response
 from router_sdk_server.openapi import refusals
 from router_sdk_server.problems import Problem, Refused, problem_of
 from router_sdk_server.service import service_of
@@ -105,6 +105,77 @@ async def record(
     )
     count = sum(one["recorded"] for one in results)
     return json_response({"recorded": count, "refused": len(results) - count, "results": results})
+
+
+class SessionBody(BaseModel):
+    """What came of a whole session."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    outcome: OutcomeBody
+    tenant: Name | None = Field(default=None, description="Whose session; none is that of tasks without a tenant.")
+
+
+class SessionRecorded(BaseModel):
+    """For how many decisions it was recorded."""
+
+    session_id: str
+    recorded: int
+
+
+class Observation(BaseModel):
+    """What somebody else decided, and what came of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    task: TaskBody
+    agent: Annotated[str, Field(max_length=200)] | None = Field(description="Who did it; null means that nobody fits.")
+    outcome: OutcomeBody | None = None
+
+
+class ObservationsBody(BaseModel):
+    """Several of them; all are logged, or none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    observations: Annotated[list[Observation], Field(min_length=1, max_length=_MOST)]
+
+
+class Observed(BaseModel):
+    """The decisions that they are logged as, in their order."""
+
+    decision_ids: list[str]
+
+
+@endpoints.post(
+    "/v1/sessions/{session_id:path}/outcomes",
+    response_model=SessionRecorded,
+    responses=refusals(_404="The session has no decisions.", _409="A decision has as many outcomes as it may have."),
+)
+def record_session(
+    request: Request, session_id: Annotated[str, Path(min_length=1, max_length=200)], body: SessionBody
+) -> Response:
+    """Report one outcome for every decision of a session."""
+    service, access = service_of(request), access_of(request)
+    signed = access.signed(body.outcome)
+    count = service.router.record_session(session_id, signed, tenant=access.tenant_of(body.tenant))
+    service.recorded(signed, count)
+    return json_response({"session_id": session_id, "recorded": count})
+
+
+@endpoints.post("/v1/observations", response_model=Observed)
+def observe(request: Request, body: ObservationsBody | Observation) -> Response:
+    """Log decisions that somebody else made, with their outcomes; they train like any other."""
+    service, access = service_of(request), access_of(request)
+    given = body.observations if isinstance(body, ObservationsBody) else [body]
+    observed = [
+        (access.own(one.task), one.agent, None if one.outcome is None else access.signed(one.outcome)) for one in given
+    ]
+    decisions = service.router.observe_batch(observed)
+    for _, _, outcome in observed:
+        if outcome is not None:
+            service.recorded(outcome)
+    return json_response({"decision_ids": [decision.decision_id for decision in decisions]})
 
 
 async def _record(request: Request, decision_id: str, outcome: Outcome, outcome_id: str | None) -> None:
