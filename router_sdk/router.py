@@ -418,6 +418,19 @@ class Router:
             "dead_letters": self.dead_letters(last),
         }
 
+    def backlog(self) -> dict[str, int]:
+        """What waits in this process: cheap enough to ask every second.
+
+        Keys: ``waiting`` (decisions for the disk), ``unlogged`` (decisions that were never logged, because too many
+        waited), ``lag`` (events of the log that are not learnt yet).
+        """
+        parts = self._parts
+        return {
+            "waiting": parts.store.writer.waiting,
+            "unlogged": parts.decider.unlogged,
+            "lag": parts.learner.position()[1],
+        }
+
     def dead_letter(self, kind: str, reason: str, *, body: str | None = None) -> None:
         """Keep what could not be understood or delivered, with the reason; privacy applies to both."""
         self._parts.store.refuse([(kind, None, reason, body)])

@@ -173,7 +173,7 @@ class Door:
             nonlocal status, started
             if message["type"] == "http.response.start":
                 started, status = True, message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                message["headers"] = [*message["headers"], (b"x-request-id", scope["request_id"].encode())]
                 limit.reschedule(None)  # an answer that streams may take as long as it likes
             await send(message)
 

@@ -33,6 +33,7 @@ def serve(
     Callers show a key, see router keys. It ends at Ctrl-C or SIGTERM, once what was asked is answered.
     """
     from router_sdk_server.access import is_loopback
+    from router_sdk_server.logs import log_config
     from router_sdk_server.serving import run
     from router_sdk_server.settings import ServiceSettings
 
@@ -49,7 +50,8 @@ def serve(
         per_minute=per_minute,
         timeout_s=timeout,
     )
-    run(settings, host, port, workers, verbose=invocation.verbose)
+    log = log_config(as_json=invocation.as_json, verbose=invocation.verbose, log_file=invocation.log_file)
+    run(settings, host, port, workers, log)
 
 
 @keys.command("create")

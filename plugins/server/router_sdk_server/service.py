@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request
 
 from router_sdk import Router, RouterError
+from router_sdk_server.logs import requests
+from router_sdk_server.metrics import Metrics
 from router_sdk_server.shared import AgentHealth, Fits
 
 if TYPE_CHECKING:
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from router_sdk_server.settings import ServiceSettings
 
 _FOLLOW_EVERY_S = 1.0
-
-_log = logging.getLogger(__name__)
 
 
 class Service:
@@ -37,6 +37,7 @@ class Service:
         router: Decides, learns and stores; open between ``start`` and ``stop``.
         fits: Fits that were begun over HTTP.
         health: Who is well.
+        metrics: What is counted.
         ready: Whether every strategy has opened what it needs.
         unready: Strategies that cannot, and why.
     """
@@ -53,6 +54,7 @@ class Service:
             self._temporary = tempfile.TemporaryDirectory(prefix="router-service-")
             folder = Path(self._temporary.name)
         self.fits, self.health = Fits(folder), AgentHealth(folder)
+        self.metrics = Metrics(None if self._temporary else folder / "metrics")
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -84,6 +86,7 @@ class Service:
     def _look(self) -> None:
         self.router.keys.refresh()
         self.health.follow(self.router)
+        self.metrics.look(self.router)
 
     def find_key(self, shown: str) -> AccessKey | None:
         """The key in force that a caller shows."""
@@ -95,12 +98,31 @@ class Service:
 
     def seen(self, scope: Any, status: int, seconds: float) -> None:
         """A request was answered."""
+        route = scope.get("route")
+        path = getattr(route, "path", "(unknown)")
+        self.metrics.request(path, status, seconds)
+        if status >= 500 or requests.isEnabledFor(logging.DEBUG):
+            access = scope.get("access")
+            key = None if access is None else access.key
+            told = {
+                "request_id": scope["request_id"],
+                "method": scope["method"],
+                "path": path,
+                "status": status,
+                "ms": round(1_000 * seconds, 3),
+                "key_id": None if key is None else key.key_id,
+                "tenant": None if access is None else access.tenant,
+            }
+            words = "%(method)s %(path)s %(status)s in %(ms)s ms, request %(request_id)s"
+            requests.log(logging.ERROR if status >= 500 else logging.DEBUG, words, told, extra=told)
 
     def decided(self, decisions: Sequence[Decision]) -> None:
         """Decisions were answered."""
+        self.metrics.decided(decisions)
 
     def recorded(self, outcome: Outcome, count: int = 1) -> None:
         """So many outcomes are on disk."""
+        self.metrics.recorded(outcome, count)
 
 
 def service_of(request: Request) -> Service:

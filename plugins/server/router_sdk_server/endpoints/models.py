@@ -31,7 +31,7 @@ Reason = Annotated[str, Field(min_length=1, max_length=1_000)]
 
 _LOOK_S = 0.25
 _UNKNOWN = "No such strategy or version."
-_OVERRIDES_NOT = {"wait", "reason", "strategy"}
+_OVERRIDES_NOT = {"wait", "reason"}
 
 
 class VersionsAnswer(BaseModel):

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from router_sdk_server.access import access_of, guarded
 from router_sdk_server.bodies import Name, json_response
+from router_sdk_server.metrics import CONTENT_TYPE
 from router_sdk_server.service import service_of
 
 figures = APIRouter(tags=["reports"], route_class=guarded("metrics"))
@@ -43,6 +44,18 @@ def status(request: Request, last: Annotated[int, Query(ge=1, le=1_000)] = 5) ->
     """Everything that ``router status`` shows: who answers and why, what was learnt, what needs attention."""
     access_of(request).require_all_tenants()
     return json_response(service_of(request).router.status(last=last))
+
+
+@figures.get(
+    "/metrics",
+    responses={200: {"description": "Figures in Prometheus's text format.", "content": {"text/plain": {}}}},
+    response_class=Response,
+)
+def metrics(request: Request) -> Response:
+    """What all workers count, and what the store knows, for Prometheus."""
+    access_of(request).require_all_tenants()
+    service = service_of(request)
+    return Response(service.metrics.text(service.router), media_type=CONTENT_TYPE)
 
 
 @asking.get("/v1/ask", response_model=Questions)
