@@ -174,7 +174,8 @@ class Door:
             if message["type"] == "http.response.start":
                 started, status = True, message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", scope["request_id"].encode())]
-                limit.reschedule(None)  # an answer that streams may take as long as it likes
+                if not limit.expired():
+                    limit.reschedule(None)  # an answer that streams may take as long as it likes
             await send(message)
 
         settings = self._service.settings

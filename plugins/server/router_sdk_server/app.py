@@ -30,8 +30,10 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await service.start()
-        yield
-        await service.stop()
+        try:
+            yield
+        finally:
+            await service.stop()
 
     app = FastAPI(
         title="router-sdk",
@@ -50,7 +52,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = described(generate(), app.routes)
+            app.openapi_schema = described(generate(), [route for endpoints in ROUTERS for route in endpoints.routes])
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -58,7 +58,7 @@ def described(schema: dict[str, Any], routes: Sequence[Any]) -> dict[str, Any]:
 
 
 def _places(route: Any) -> list[tuple[str, str]]:
-    return [(route.path, method) for method in getattr(route, "methods", None) or ()]
+    return [(route.path_format, method) for method in getattr(route, "methods", None) or ()]
 
 
 def _scope_of(route: Any) -> str | None:

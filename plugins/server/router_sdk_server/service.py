@@ -43,23 +43,26 @@ class Service:
     """
 
     router: Router
+    fits: Fits
+    health: AgentHealth
+    metrics: Metrics
 
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
         self.ready = False
         self.unready: dict[str, str] = {}
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
-        folder = settings.folder
-        if folder is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="router-service-")
-            folder = Path(self._temporary.name)
-        self.fits, self.health = Fits(folder), AgentHealth(folder)
-        self.metrics = Metrics(None if self._temporary else folder / "metrics")
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Open the router, and begin to warm it up."""
+        folder = self.settings.folder
+        self.metrics = Metrics(None if folder is None else folder / "metrics")
         self.router = Router(config=self.settings.config, store=self.settings.store)
+        if folder is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="router-service-")
+            folder = Path(self._temporary.name)
+        self.fits, self.health = Fits(folder), AgentHealth(folder)
         await asyncio.to_thread(self.router.keys.refresh)
         self._tasks = [asyncio.create_task(self._warm_up()), asyncio.create_task(self._follow())]
 
