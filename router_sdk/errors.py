@@ -20,6 +20,9 @@
     ├── ChampionMovedError                  another version came to serve while this one was made
     ├── NoEligibleAgentError                the filters left nobody to choose from
     ├── RouterClosedError
+    ├── ServiceError                        a service was asked, and did not do it
+    │   ├── AccessDeniedError               the key is unknown, was revoked, or does not allow it
+    │   └── ServiceUnavailableError         it cannot be reached, or says that it cannot now; try again
     ├── PluginError
     │   ├── PluginLoadError                 one plugin could not be imported or registered
     │   ├── DuplicateNameError              two plugins claim one name
@@ -52,6 +55,7 @@ import traceback
 from types import CodeType
 
 __all__ = [
+    "AccessDeniedError",
     "ChampionMovedError",
     "CorruptArtifactError",
     "DuplicateNameError",
@@ -76,6 +80,8 @@ __all__ = [
     "RouterClosedError",
     "RouterError",
     "SchemaVersionError",
+    "ServiceError",
+    "ServiceUnavailableError",
     "StoreBusyError",
     "StoreError",
     "StoreUnavailableError",
@@ -163,6 +169,18 @@ class RouterClosedError(RouterError):
 
     def __init__(self, words: str = "the router was closed; make a new one on the same store") -> None:
         super().__init__(words)
+
+
+class ServiceError(RouterError):
+    """A service was asked over HTTP, and did not do it; the message says why."""
+
+
+class AccessDeniedError(ServiceError):
+    """The key is unknown, was revoked, or does not allow what was asked."""
+
+
+class ServiceUnavailableError(ServiceError):
+    """The service cannot be reached, or says that it cannot now; try again."""
 
 
 class PluginError(RouterError):

@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from router_sdk.assembly import Assembly
 from router_sdk.errors import InvalidInputError, UnknownDecisionError
@@ -19,7 +19,7 @@ from router_sdk.evaluation.classification import Evaluation, Label, judge
 from router_sdk.exchange.observations import observations, paired
 from router_sdk.learning.performance import AgentPerformance
 from router_sdk.learning.verification import verify_replay
-from router_sdk.records import Agent, AgentLike, Decision, Outcome, OutcomeLike, Task, TaskLike, agents_of
+from router_sdk.records import Agent, AgentLike, Decision, Outcome, OutcomeLike, Ranked, Task, TaskLike, agents_of
 from router_sdk.records.plain import plain
 from router_sdk.rewards import RewardFunction
 from router_sdk.routing.handle import Call
@@ -38,15 +38,6 @@ if TYPE_CHECKING:
     from router_sdk.training.models import Models
 
 __all__ = ["Ranked", "Router"]
-
-
-class Ranked(NamedTuple):
-    """One agent in a ranking: rank 1 is best; ``score`` is on the strategy's own scale, or the probability."""
-
-    agent: str
-    rank: int
-    score: float
-    probability: float
 
 
 class Router:

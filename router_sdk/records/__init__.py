@@ -4,7 +4,7 @@ from router_sdk.records.access import SCOPES, AccessKey, Scope
 from router_sdk.records.agent import Agent, AgentLike, AgentSet, agents_of
 from router_sdk.records.alert import Alert
 from router_sdk.records.columns import ExampleColumns
-from router_sdk.records.decision import Decision, Skipped
+from router_sdk.records.decision import Decision, Ranked, Skipped
 from router_sdk.records.distribution import Distribution, Evidence
 from router_sdk.records.example import Context, Example, FixedExampleContext, Forecast, TrainingData
 from router_sdk.records.fields import MAX_TEXT_CHARS, FeatureValue, Name, PrivacyMode
@@ -36,6 +36,7 @@ __all__ = [
     "Outcome",
     "OutcomeLike",
     "PrivacyMode",
+    "Ranked",
     "Record",
     "Scope",
     "Signals",

@@ -48,6 +48,8 @@ def described(schema: dict[str, Any], routes: Sequence[Any]) -> dict[str, Any]:
             if "422" in answers or takes_something:
                 told["422"] = "What was sent cannot be used; says which field, and what it may hold."
                 answers.pop("422", None)
+            if "{" in path:
+                told["404"] = "There is no such thing."
             for status, words in told.items():
                 answers.setdefault(status, {"description": words, "content": _PROBLEM})
             operation["security"] = [{"key": []}]
