@@ -36,6 +36,7 @@ from router_sdk.routing.context import Encoders
 from router_sdk.routing.decide import Decider
 from router_sdk.routing.strategies import StrategySpec, Workshop
 from router_sdk.store import Store
+from router_sdk.store.access import AccessKeys
 from router_sdk.store.agents import newest_agent
 from router_sdk.training.fit import FitServices
 from router_sdk.training.folds import Folds
@@ -165,6 +166,7 @@ class Assembly:
         self.models = Models(self.chain, self.registry, self.trainer, self.promoter, *told)
         self.intake = Intake(self.store, self.recorder, self.members)
         self.examples = Examples(self.store, self.reward, self.intake)
+        self.keys = AccessKeys(self.store.writer, self.store.reader)
         self.upkeep = Upkeep(
             self.store,
             config,

@@ -7,6 +7,7 @@
     │   ├── InvalidAgentError
     │   ├── InvalidTaskError
     │   ├── InvalidOutcomeError
+    │   │   └── TooManyOutcomesError    a decision has as many outcomes as it may have
     │   ├── InvalidRewardError
     │   ├── InvalidIdError
     │   ├── WrongTenantError            a decision is named that is another tenant's
@@ -20,6 +21,9 @@
     ├── ExperimentError                     an experiment that is not there, has ended, or cannot be run
     ├── NoEligibleAgentError                the filters left nobody to choose from
     ├── RouterClosedError
+    ├── ServiceError                        a service was asked, and did not do it
+    │   ├── AccessDeniedError               the key is unknown, was revoked, or does not allow it
+    │   └── ServiceUnavailableError         it cannot be reached, or says that it cannot now; try again
     ├── PluginError
     │   ├── PluginLoadError                 one plugin could not be imported or registered
     │   ├── DuplicateNameError              two plugins claim one name
@@ -52,6 +56,7 @@ import traceback
 from types import CodeType
 
 __all__ = [
+    "AccessDeniedError",
     "ChampionMovedError",
     "CorruptArtifactError",
     "DuplicateNameError",
@@ -77,11 +82,14 @@ __all__ = [
     "RouterClosedError",
     "RouterError",
     "SchemaVersionError",
+    "ServiceError",
+    "ServiceUnavailableError",
     "StoreBusyError",
     "StoreError",
     "StoreUnavailableError",
     "StrategyError",
     "TooFewExamplesError",
+    "TooManyOutcomesError",
     "UnknownAgentError",
     "UnknownDecisionError",
     "UnknownStrategyError",
@@ -108,6 +116,10 @@ class InvalidTaskError(InvalidInputError):
 
 class InvalidOutcomeError(InvalidInputError):
     """An outcome holds a value that is not finite, out of range or of the wrong type."""
+
+
+class TooManyOutcomesError(InvalidOutcomeError):
+    """A decision has as many outcomes as it may have: send only what changes what is known of it."""
 
 
 class InvalidRewardError(InvalidInputError):
@@ -163,6 +175,18 @@ class RouterClosedError(RouterError):
 
     def __init__(self, words: str = "the router was closed; make a new one on the same store") -> None:
         super().__init__(words)
+
+
+class ServiceError(RouterError):
+    """A service was asked over HTTP, and did not do it; the message says why."""
+
+
+class AccessDeniedError(ServiceError):
+    """The key is unknown, was revoked, or does not allow what was asked."""
+
+
+class ServiceUnavailableError(ServiceError):
+    """The service cannot be reached, or says that it cannot now; try again."""
 
 
 class PluginError(RouterError):

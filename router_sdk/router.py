@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from router_sdk.assembly import Assembly
 from router_sdk.errors import InvalidInputError, UnknownDecisionError
@@ -19,7 +19,7 @@ from router_sdk.evaluation.classification import Evaluation, Label, judge
 from router_sdk.exchange.observations import observations, paired
 from router_sdk.learning.performance import AgentPerformance
 from router_sdk.learning.verification import verify_replay
-from router_sdk.records import Agent, AgentLike, Decision, Outcome, OutcomeLike, Task, TaskLike, agents_of
+from router_sdk.records import Agent, AgentLike, Decision, Outcome, OutcomeLike, Ranked, Task, TaskLike, agents_of
 from router_sdk.records.arguments import each, flag, place, text, whole
 from router_sdk.rewards import RewardFunction
 from router_sdk.routing.handle import Call
@@ -35,18 +35,10 @@ if TYPE_CHECKING:
     from router_sdk.exchange.examples import Examples
     from router_sdk.experiments.experiments import Experiments
     from router_sdk.recording import Observation
+    from router_sdk.store.access import AccessKeys
     from router_sdk.training.models import Models
 
 __all__ = ["Ranked", "Router"]
-
-
-class Ranked(NamedTuple):
-    """One agent in a ranking: rank 1 is best; ``score`` is on the strategy's own scale, or the probability."""
-
-    agent: str
-    rank: int
-    score: float
-    probability: float
 
 
 class Router:
@@ -74,9 +66,9 @@ class Router:
 
     Attributes:
         models: Fits and fitted versions: retrain, promote, roll back, pin.
-        experiments: Challengers beside what serves: start, look, stop.
+        experiments: What another router would have earned; challengers beside what serves: start, look, stop.
         examples: What the log holds of tasks and outcomes: slices, files in and out, whom to ask.
-        experiments: What another router would have earned.
+        keys: Who may call a service on this store, and for what.
         hook: Calls the plugins' hooks.
     """
 
@@ -123,6 +115,11 @@ class Router:
     def models(self) -> Models:
         """Fits, the versions that came of them, and which of them serves."""
         return self._parts.models
+
+    @property
+    def keys(self) -> AccessKeys:
+        """What callers of a service show to be let in: made, listed, revoked, and told apart."""
+        return self._parts.keys
 
     @property
     def examples(self) -> Examples:
@@ -419,6 +416,19 @@ class Router:
             "statistics": self.statistics(),
             "learning_events": reader.query(lambda connection: learning_events(connection, newest)),
             "dead_letters": self.dead_letters(newest),
+        }
+
+    def backlog(self) -> dict[str, int]:
+        """What waits in this process: cheap enough to ask every second.
+
+        Keys: ``waiting`` (decisions for the disk), ``unlogged`` (decisions that were never logged, because too many
+        waited), ``lag`` (events of the log that are not learnt yet).
+        """
+        parts = self._parts
+        return {
+            "waiting": parts.store.writer.waiting,
+            "unlogged": parts.decider.unlogged,
+            "lag": parts.learner.position()[1],
         }
 
     def dead_letter(self, kind: str, reason: str, *, body: str | None = None) -> None:

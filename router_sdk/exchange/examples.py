@@ -10,6 +10,7 @@ from router_sdk.errors import InvalidInputError
 from router_sdk.exchange.exporting import ExportFormat, ExportOptions, ExportSettings, export_examples
 from router_sdk.exchange.history import History, most_telling
 from router_sdk.records.arguments import place, whole
+from router_sdk.store.identity import check_tenant
 
 if TYPE_CHECKING:
     from router_sdk.exchange.importing import Intake, Tell
@@ -40,14 +41,19 @@ class Examples(History):
             raise InvalidInputError(f"keep: expected a function of an example, got {keep!r:.60}")
         return (example for example in self if keep(example))
 
-    def ask_about(self, n: int = 10) -> list[Decision]:
+    def ask_about(self, n: int = 10, *, tenant: str | None = None) -> list[Decision]:
         """Recent decisions without an outcome, those first whose outcome would teach most.
 
-        ``n`` says how many, and must be at least 1.
+        Args:
+            n: How many, at least 1.
+            tenant: Whose; None takes those of all.
+
+        Raises:
+            InvalidInputError: if one of these is malformed.
         """
         n = whole(n, "n", 1)
         self._store.writer.flush()
-        return most_telling(self._store, n)
+        return most_telling(self._store, n, check_tenant(tenant))
 
     def export(self, path: str | Path, *, format: ExportFormat = "jsonl", **options: Unpack[ExportSettings]) -> int:
         """Write the examples to a file, whole or not at all, and return how many.

@@ -160,11 +160,12 @@ _WAITING = """
 SELECT d.decision_id, d.probabilities, ifnull(p.context_hash, p.text)
 FROM decisions d LEFT JOIN payloads p ON p.seq = d.seq
 WHERE d.source = 'routed' AND length(d.probabilities) > 4
+  AND (?1 IS NULL OR d.tenant = ?1)
   AND NOT EXISTS (SELECT 1 FROM outcomes o WHERE o.decision_id = d.decision_id)
-ORDER BY d.seq DESC LIMIT ?"""
+ORDER BY d.seq DESC LIMIT ?2"""
 
 
-def most_telling(store: Store, count: int) -> list[Decision]:
+def most_telling(store: Store, count: int, tenant: str | None = None) -> list[Decision]:
     """Recent decisions without an outcome, the most uncertain first, each text once in whatever spelling.
 
     Uncertainty is the entropy of the logged probabilities: where a strategy's probabilities are its belief in which
@@ -175,7 +176,7 @@ def most_telling(store: Store, count: int) -> list[Decision]:
     def work(connection: sqlite3.Connection) -> list[str]:
         ranked: list[tuple[float, str]] = []
         seen: set[str] = set()
-        for decision_id, blob, about in connection.execute(_WAITING, (RECENT,)):
+        for decision_id, blob, about in connection.execute(_WAITING, (tenant, RECENT)):
             if about is not None:
                 if about in seen:
                     continue

@@ -271,6 +271,19 @@ def open_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
+_TABLES = {"agents", "agent_sets", "decisions", "outcomes", "payloads", "vectors", "forgotten", "positions"}
+
+
+def is_store(connection: sqlite3.Connection) -> bool:
+    """Whether a database is a store: by its ``application_id``, or from before there was one, by its tables."""
+    (owner,) = connection.execute("PRAGMA application_id").fetchone()
+    if owner == 0:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        return version > 0 and tables >= _TABLES
+    return bool(owner == APPLICATION_ID)
+
+
 def open_looker(path: Path) -> sqlite3.Connection:
     """Open a store to look: nothing in it is changed, not even where that would be needed to use it.
 

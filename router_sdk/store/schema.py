@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from router_sdk.errors import NotAStoreError, SchemaVersionError
+from router_sdk.store.access import ACCESS_KEYS
 from router_sdk.store.datasets import DATASETS
 from router_sdk.store.experiments import EXPERIMENTS
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 """Number of the newest migration, kept in SQLite's ``user_version``: equal means that nothing is to be done."""
 
 APPLICATION_ID = 0x52534447
@@ -263,6 +264,8 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT R
 
 MOST_OUTCOMES = 1_000
 """Most outcomes that one decision takes."""
+ENOUGH = f"its decision has {MOST_OUTCOMES:,} outcomes, the most there may be"
+"""What the database says to one more."""
 
 _BOUNDS = f"""
 ALTER TABLE outcomes ADD COLUMN logged_at REAL;
@@ -270,7 +273,7 @@ UPDATE outcomes SET logged_at = known.newest
 FROM (SELECT seq, max(at) OVER (ORDER BY seq) AS newest FROM outcomes) AS known WHERE known.seq = outcomes.seq;
 CREATE TRIGGER outcomes_of_a_decision BEFORE INSERT ON outcomes
 WHEN (SELECT count(*) FROM outcomes WHERE decision_id = NEW.decision_id) >= {MOST_OUTCOMES}
-BEGIN SELECT RAISE(ABORT, 'its decision has {MOST_OUTCOMES:,} outcomes, the most there may be'); END
+BEGIN SELECT RAISE(ABORT, '{ENOUGH}'); END
 """
 """What was learnt of earlier rows went by their own times, the newest so far."""
 
@@ -339,6 +342,10 @@ def migrations() -> Migrations:
     def m0008_experiments(db: Database) -> None:
         _execute(db, EXPERIMENTS, 8)
 
+    @named()
+    def m0009_access_keys(db: Database) -> None:
+        _execute(db, ACCESS_KEYS, 9)
+
     return named
 
 
@@ -352,7 +359,7 @@ def _execute(db: Database, statements: str, version: int) -> None:
 @cache
 def _table_names() -> frozenset[str]:
     """Tables of the newest schema."""
-    every = (_FIRST, _VERSIONS, _ORDER, DATASETS, _QUARANTINES, EXPERIMENTS)
+    every = (_FIRST, _VERSIONS, _ORDER, DATASETS, _QUARANTINES, EXPERIMENTS, ACCESS_KEYS)
     return frozenset(re.findall(r"CREATE TABLE (\w+)", "".join(every)))
 
 
