@@ -16,7 +16,7 @@ pytest.importorskip("mcp", reason="the framework of router-sdk-mcp")
 pytest.importorskip("router_sdk_mcp", reason="plugins/mcp")
 
 import router_sdk_mcp
-from mcp import Client, MCPError, StdioServerParameters
+from mcp import Client, MCPError, StdioServerParameters, stdio_client
 
 from router_sdk import Agent, Outcome, Router
 
@@ -45,7 +45,7 @@ def command(environment, tmp_path):
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_over_standard_streams_outcomes_are_on_disk_when_it_answers(command, tmp_path, mode):
-    async with Client(command, mode=mode) as client:
+    async with Client(stdio_client(command), mode=mode) as client:
         decision = (await client.call_tool("route", {"text": "refunds"})).structured_content
         told = {"decision_id": decision["decision_id"], "success": True}
         assert not (await client.call_tool("record", told)).is_error
@@ -88,7 +88,7 @@ async def test_over_http(command, mode):
 @pytest.mark.benchmark
 async def test_what_a_step_costs_over_standard_streams(command, tmp_path):
     with Router(AGENTS, ["heuristic"], tmp_path / "by_hand.db") as router:
-        async with Client(command) as client:
+        async with Client(stdio_client(command)) as client:
             by_hand, over = [], []
             for _ in range(400):
                 begun = time.perf_counter()
@@ -114,5 +114,5 @@ async def test_a_store_that_cannot_be_used_is_said_before_it_serves(command, tmp
     assert "no database" in done.stderr
     assert done.stdout == ""
     with pytest.raises((MCPError, ExceptionGroup)):
-        async with Client(command) as client:
+        async with Client(stdio_client(command)) as client:
             await client.list_tools()
