@@ -16,7 +16,7 @@ from langgraph.types import Command, Send
 from router_sdk import Outcome, Router, Task
 from router_sdk_langchain.conversation import Prices, used
 from router_sdk_langchain.middleware import merged
-from router_sdk_langchain.steps import Step, aroute, failed, route, routed_in, succeeded, task_of, this_step
+from router_sdk_langchain.steps import Step, failed, route, routed_in, succeeded, task_of, this_step
 
 Destinations = Mapping[str, str] | Sequence[str]
 """By agent, its node; or the agents whose nodes are called as they are."""
@@ -37,7 +37,7 @@ def route_node(
     nobody: str = END,
     goto: bool = True,
     parent: bool = False,
-) -> Any:
+) -> Callable[[Any], Command[Any]]:
     """A node that chooses the next one.
 
     Give it no static edge: LangGraph would follow both. What is executed again, by a resume or time travel, goes where
@@ -86,12 +86,7 @@ def route_node(
         pairs = enumerate(asked(state, step))
         return command([(route(router, made, step, excluded(), i), branch) for i, (made, branch) in pairs])
 
-    async def anode(state: Any) -> Command[Any]:
-        step = this_step(state)
-        pairs = enumerate(asked(state, step))
-        return command([(await aroute(router, made, step, excluded(), i), branch) for i, (made, branch) in pairs])
-
-    return _both(node, anode)
+    return node
 
 
 def route_edge(destinations: Destinations | None = None, *, nobody: str = END) -> Callable[[Any], str]:
@@ -204,10 +199,3 @@ def verify_routes(builder: StateGraph[Any], node: str, destinations: Destination
         raise ValueError(f"{node!r} may go to {', '.join(strange)}, which the graph has no node for: the run would end")
     if beside := sorted(after for before, after in builder.edges if before == node and before != START):
         raise ValueError(f"{node!r} has an edge to {', '.join(beside)} beside its decision: both would be followed")
-
-
-def _both(node: Callable[[Any], Any], anode: Callable[[Any], Any]) -> Any:
-    """One node for ``invoke`` and ``ainvoke``."""
-    from langchain_core.runnables import RunnableLambda
-
-    return RunnableLambda(node, afunc=anode, name="route")

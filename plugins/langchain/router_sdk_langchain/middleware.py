@@ -39,7 +39,7 @@ def merged(left: Mapping[str, str] | None, right: Mapping[str, str] | None) -> d
 class RoutedAgentState(AgentState[Any]):
     """An agent's state with the decisions made for it: ids, and the models that they named."""
 
-    routed: Annotated[dict[str, str], merged, OmitFromInput]
+    routed: Annotated[dict[str, str], OmitFromInput, merged]  # langgraph takes a reducer that comes last alone
 
 
 class RouterMiddleware(AgentMiddleware[RoutedAgentState, Any, Any]):

@@ -2,7 +2,11 @@
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
+import threading
 from operator import add
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -10,6 +14,7 @@ import pytest
 pytest.importorskip("langgraph.graph", reason="the framework of router-sdk-langchain")
 pytest.importorskip("router_sdk_langchain", reason="plugins/langchain")
 
+import router_sdk_langchain
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
@@ -344,3 +349,30 @@ def test_a_task_of_ones_own_and_a_name_of_ones_own_for_nodes(router):
     (decision_id,) = ended["routed"]
     router.flush()
     assert router.decision(decision_id).task.tenant == "acme"
+
+
+def test_the_example_with_six_agents_runs():
+    example = Path(router_sdk_langchain.__file__).parents[1] / "examples" / "six_agents.py"
+    done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, check=True)
+    assert "b waits for a person; outcomes so far: 1" in done.stdout
+    assert "[('account', 1.0), ('billing', 1.0), ('shipping', 0.0)]" in done.stdout
+
+
+def test_without_the_framework_the_import_says_what_to_install():
+    program = "import sys; sys.modules['langchain'] = None; import router_sdk_langchain"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "ImportError: router_sdk_langchain needs langchain" in done.stderr
+    assert "pip install 'langchain" in done.stderr
+
+
+async def test_the_disk_is_not_touched_on_the_loop(router, monkeypatch):
+    threads, routed = set(), router.route
+
+    def spied(*given, **more):
+        threads.add(threading.current_thread())
+        return routed(*given, **more)
+
+    monkeypatch.setattr(router, "route", spied)
+    await graph(router, everyone()).compile(InMemorySaver()).ainvoke(asks("a refund please"), thread())
+    assert threads
+    assert threading.current_thread() not in threads
