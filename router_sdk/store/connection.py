@@ -369,16 +369,3 @@ def _set_up(connection: sqlite3.Connection, path: Path, *, durable: bool) -> Non
     connection.execute("PRAGMA temp_store = MEMORY")
     if sys.platform == "darwin":
         connection.execute("PRAGMA fullfsync = ON")
-
-
-_TABLES = {"agents", "agent_sets", "decisions", "outcomes", "payloads", "vectors", "forgotten", "positions"}
-
-
-def is_store(connection: sqlite3.Connection) -> bool:
-    """Whether a database is a store: by its ``application_id``, or from before there was one, by its tables."""
-    (owner,) = connection.execute("PRAGMA application_id").fetchone()
-    if owner == 0:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        return version > 0 and tables >= _TABLES
-    return bool(owner == APPLICATION_ID)
