@@ -194,8 +194,8 @@ def _comparisons(analysis: Mapping[str, Any], *, running: bool) -> RenderableTyp
             waits = f"{needed['units']:,} more units{hours}"
         better = NOTHING if one["improvement"] is None else f"{one['improvement']:+.1%}"
         rows.append([one["arm"], _interval(one["difference"]), better, visible(waits)])
-    headings = ["challenger", "better by", ">in all", "what it waits for"]
-    return table("Against the champion", headings, rows, wide="what it waits for")
+    headings = ["challenger", "better by", ">in all", "what it waits for" if running else "why it lost"]
+    return table("Against the champion", headings, rows, wide=headings[-1])
 
 
 def _interval(told: Mapping[str, Any]) -> str:

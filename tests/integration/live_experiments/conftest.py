@@ -5,10 +5,9 @@ import time
 
 import pytest
 from fitted_strategy import Words
+from unit.doubles import Counting
 
 from router_sdk.plugin import Proposal, Strategy, hookimpl
-
-from unit.doubles import Counting
 
 HOUR_S = 3_600.0
 
