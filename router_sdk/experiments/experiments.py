@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from router_sdk.errors import ExperimentError, InvalidConfigError, StoreUnavailableError
+from router_sdk.errors import ExperimentError, InvalidConfigError, InvalidInputError, StoreUnavailableError
 from router_sdk.experiments.arms import NAME, Arm
+from router_sdk.experiments.page import render_experiment
 from router_sdk.experiments.verdict import Verdict
 from router_sdk.loop_settings import ExperimentConfig
+from router_sdk.private_files import may_be_written
 from router_sdk.records.record import describe
 from router_sdk.store.experiments import CHAMPION_ARM, ExperimentRecord, decisions_by_arm
 from router_sdk.store.store import READ_ONLY
@@ -120,6 +123,27 @@ class Experiments:
                 for arm in ({"name": CHAMPION_ARM}, *record.arms)
             ],
         }
+
+    def report(self, name: str, path: str | Path) -> Path:
+        """Write an experiment's report, one page, and return where it lies.
+
+        Args:
+            name: Which.
+            path: Where the page goes.
+
+        Raises:
+            ExperimentError: if there is none of that name, or nothing but shadows takes part in it.
+            InvalidInputError: if the file cannot be written.
+        """
+        analysis = self._lifecycle.analysis(self._record(name))
+        if analysis is None:
+            raise ExperimentError(f"experiment {name!r} has shadows alone: there is nothing to compare")
+        target = Path(path)
+        try:
+            may_be_written(target).write_text(render_experiment(name, analysis), encoding="utf-8")
+        except OSError as error:
+            raise InvalidInputError(f"{target}: {error.strerror}") from error
+        return target
 
     def look(self) -> Sequence[ExperimentRecord]:
         """Look at all experiments now, conclude what is decided, and return them; else that is done all the time.

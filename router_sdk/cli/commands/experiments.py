@@ -98,6 +98,20 @@ def stop(
     invocation.screen.show(told, lambda: _shown(told))
 
 
+@app.command("report")
+@command
+def report(
+    invocation: Invocation,
+    name: NameArgument,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the page goes.")] = None,
+) -> None:
+    """Write a page about an experiment: its sequences over time, its arms, its guardrails."""
+    with invocation.router(new=False, read_only=True) as router:
+        page = router.experiments.report(name, out or Path(f"experiment-{name}.html"))
+        told = router.experiments.show(name)
+    invocation.screen.show({**told, "page": str(page)}, lambda: [f"The page: {page}"])
+
+
 def _challengers(
     file: str | None, versions: Sequence[str], chains: Sequence[str], *, shadow: bool, frozen: bool
 ) -> tuple[list[Arm], dict[str, Any]]:
