@@ -262,7 +262,7 @@ class Assembly:
 
     def warm_up(self) -> dict[str, str]:
         """Wait for every strategy; those that cannot get ready, and why."""
-        told = {stage.name: stage.warm_up() for stage in self.chain.stages}
+        told = {stage.name: stage.warm_up() for stage in (*self.chain.stages, *self.serving.stages)}
         failed = {name: reason for name, reason in told.items() if reason is not None}
         for name, reason in failed.items():
             _log.warning("strategy %s is not ready: %s", name, reason)

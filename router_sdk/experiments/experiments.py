@@ -17,7 +17,7 @@ from router_sdk.experiments.verdict import Verdict
 from router_sdk.loop_settings import ExperimentConfig
 from router_sdk.private_files import may_be_written
 from router_sdk.records.record import describe
-from router_sdk.store.experiments import CHAMPION_ARM, ExperimentRecord, decisions_by_arm
+from router_sdk.store.experiments import CHAMPION_ARM, ExperimentRecord, decisions_by_arm, shadows_agreement
 from router_sdk.store.store import READ_ONLY
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ class Experiments:
         record = self._record(name)
         self._store.writer.flush()
         analysis = self._lifecycle.analysis(record)
+        agreement = self._store.reader.query(lambda connection: shadows_agreement(connection, record))
         counts = self._store.reader.query(lambda connection: decisions_by_arm(connection, record))
         return {
             **record.to_dict(),
@@ -120,6 +121,7 @@ class Experiments:
             "analysis": None if analysis is None else analysis.to_dict(),
             "arms": [
                 {**arm, "share": record.shares.get(arm["name"]), "decisions": counts.get(arm["name"], 0)}
+                | ({"agreement": agreement.get(arm["name"])} if arm.get("shadow") else {})
                 for arm in ({"name": CHAMPION_ARM}, *record.arms)
             ],
         }

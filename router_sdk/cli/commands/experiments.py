@@ -249,4 +249,7 @@ def _kind(arm: Mapping[str, Any]) -> str:
         words = "what serves, with {} at version {}".format(*arm["version"])
     else:
         words = "the chain " + ", ".join(name for name, _ in arm["strategies"])
-    return words + ("" if arm["learning"] else ", learning off") + (", a shadow" if arm["shadow"] else "")
+    words += "" if arm["learning"] else ", learning off"
+    if arm["shadow"] and arm["agreement"] is not None:
+        words += f"; it favours whom what serves favours in {share(arm['agreement'])}"
+    return words
