@@ -15,6 +15,7 @@ from router_sdk.exchange.examples import Examples
 from router_sdk.exchange.importing import Intake
 from router_sdk.experiments.experiments import Experiments
 from router_sdk.experiments.lifecycle import Lifecycle
+from router_sdk.experiments.off_policy import OffPolicy
 from router_sdk.experiments.serving import ServingArms
 from router_sdk.hookspecs import hookimpl
 from router_sdk.learning.alerts import Alerts
@@ -153,7 +154,10 @@ class Assembly:
             services, self._workshop, folds, self.registry, self.chain, self.members, self.decider, self.calibration
         )
         self.lifecycle = Lifecycle(services, self._workshop, self.registry, self.chain, self.promoter, self.serving)
-        self.experiments = Experiments(self.store, config, self.learner, self.lifecycle, self.serving, self.flush)
+        off_policy = OffPolicy(services, self.registry, self.members, self.chain)
+        self.experiments = Experiments(
+            self.store, config, self.learner, self.lifecycle, self.serving, self.flush, off_policy
+        )
         self.alerts = Alerts(config.drift, self.store, self.performance, self.drift, self.plugins)
         tuner = ThresholdTuner(services, self.registry, self.chain, self.members, folds.begun_again)
         told = (self.recorder, self.decider.vectors, self.flush, tuner)

@@ -120,6 +120,8 @@ class GateConfig(BaseModel):
         divergence: Most that its probabilities may diverge from those of what serves, in nats; on by itself, only told.
         finite_parameters: Every saved number is finite; and by which factor the norm of an array may differ from that
             of the fitted version that serves (100).
+        off_policy: What it would have earned on held-out decisions, by their propensities, is not below the lower
+            bound of what serves; and the effective sample size from which on that counts (100).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -135,6 +137,7 @@ class GateConfig(BaseModel):
     latency: bool | Annotated[float, Field(ge=1.0)] = True
     divergence: bool | Annotated[float, Field(ge=0.0)] = True
     finite_parameters: bool | Annotated[float, Field(ge=1.0)] = True
+    off_policy: bool | Annotated[float, Field(ge=1.0)] = True
 
     @property
     def tasks(self) -> dict[str, Any]:

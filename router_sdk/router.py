@@ -76,6 +76,7 @@ class Router:
         models: Fits and fitted versions: retrain, promote, roll back, pin.
         experiments: Challengers beside what serves: start, look, stop.
         examples: What the log holds of tasks and outcomes: slices, files in and out, whom to ask.
+        experiments: What another router would have earned.
         hook: Calls the plugins' hooks.
     """
 
@@ -130,7 +131,7 @@ class Router:
 
     @property
     def experiments(self) -> Experiments:
-        """Challengers beside what serves, on real tasks, until one of them is shown to be better."""
+        """Challengers beside what serves, on real tasks; and what another router would have earned on this log."""
         return self._parts.experiments
 
     # -- route

@@ -49,6 +49,7 @@ _BUILT_IN: Mapping[str, _Place] = {
     "pin": _Place(_FIT, "models", "pin"),
     "unpin": _Place(_FIT, "models", "unpin"),
     "experiments": _Place(_FIT, "experiments", "app"),
+    "evaluate": _Place(_FIT, "evaluate", "evaluate"),
     "tune-thresholds": _Place(_FIT, "thresholds", "tune_thresholds"),
     "export": _Place(_DATA, "exchange", "export"),
     "import": _Place(_DATA, "exchange", "import_file"),

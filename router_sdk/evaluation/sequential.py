@@ -87,7 +87,11 @@ def gain_interval(values: ArrayLike, baselines: ArrayLike, alpha: float) -> tupl
 
 
 def mean_sequence(
-    values: ArrayLike, alpha: float, sharpest_at: float = 1_000.0, imagined: ArrayLike = 0.0
+    values: ArrayLike,
+    alpha: float,
+    sharpest_at: float = 1_000.0,
+    imagined: ArrayLike = 0.0,
+    least_variance: ArrayLike = 0.0,
 ) -> NDArray[np.float64]:
     """Confidence sequences for a mean, after each value: asymptotically, with a chance of 1 - alpha all hold it.
 
@@ -101,6 +105,8 @@ def mean_sequence(
             before the first value is seen.
         imagined: Squared deviations that are added to those seen, a number or shape ``(n,)``: where values are rarely
             far from the rest, few of them show too little of how much they vary.
+        least_variance: What the values' variance is known to be at least, however they fell: a number, or shape
+            ``(n,)``. It is for values of which a few rare ones make most of the variance.
 
     Returns:
         The lowest and the highest mean after each value, shape ``(n, 2)``; infinite after the first.
@@ -111,12 +117,21 @@ def mean_sequence(
     centred = seen - (mean[-1] if seen.size else 0.0)  # a large common part would swallow the differences
     squares = np.cumsum(centred * centred) + np.asarray(imagined, dtype=np.float64)
     variance = np.maximum(squares / count - (np.cumsum(centred) / count) ** 2, 0.0)
-    needed = -2.0 * math.log(alpha)
-    rho2 = (needed + math.log(needed + 1.0)) / sharpest_at
-    grown = count * rho2 + 1.0
-    width = np.sqrt(variance) * np.sqrt(2.0 * grown / (count * count * rho2) * (0.5 * np.log(grown) - math.log(alpha)))
+    width = np.sqrt(np.maximum(variance, least_variance)) * sequence_width(count, alpha, sharpest_at)
     width[:1] = math.inf
     return np.stack([mean - width, mean + width], axis=1)
+
+
+def sequence_width(count: ArrayLike, alpha: float, sharpest_at: float = 1_000.0) -> NDArray[np.float64]:
+    """Half of the width of ``mean_sequence`` after so many values, in their standard deviations, in the same shape."""
+    counted = np.asarray(count, dtype=np.float64)
+    needed = -2.0 * math.log(alpha)
+    rho2 = (needed + math.log(needed + 1.0)) / sharpest_at
+    grown = counted * rho2 + 1.0
+    half: NDArray[np.float64] = np.sqrt(
+        2.0 * grown / (counted * counted * rho2) * (0.5 * np.log(grown) - math.log(alpha))
+    )
+    return half
 
 
 def _refuted(seen: NDArray[np.float64], floors: NDArray[np.float64], alpha: float) -> NDArray[np.bool_]:

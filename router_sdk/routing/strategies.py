@@ -167,6 +167,13 @@ class Workshop:
             raise StrategyError(f"strategy {chosen.name!r} cannot be made: {type(error).__name__}: {error}") from error
 
 
+def spec_name(spec: StrategySpec) -> str:
+    """The name of the strategy that is meant."""
+    if isinstance(spec, str):
+        return spec
+    return spec[0] if isinstance(spec, tuple) else spec.name
+
+
 def _check_name(name: object) -> None:
     """Files and folders are called after strategies."""
     try:

@@ -256,3 +256,10 @@ def test_a_difference_is_taken_seed_by_seed() -> None:
     assert steady.half == pytest.approx(0.0, abs=1e-9)
     assert paired({0: 0.5, 1: 0.9}, {0: 0.4, 1: 0.6}).half == pytest.approx(12.706 * 0.1, rel=1e-3)
     assert str(paired({0: 0.5}, {0: 0.4})) == "+0.100"
+
+
+def test_off_policy_tells_errors_and_coverage_of_every_estimator() -> None:
+    table = run("off_policy.py", "--quick", "--only", "floor")
+    for name in ("inverse_propensity", "self_normalized", "doubly_robust", "switch"):
+        assert table.count(name) == 2
+    assert "refused: 100%" in table  # 300 rounds tell too little
