@@ -158,8 +158,9 @@ class Assembly:
         )
         self.lifecycle = Lifecycle(services, self._workshop, self.registry, self.chain, self.promoter, self.serving)
         off_policy = OffPolicy(services, self.registry, self.members, self.chain)
-        live = (self.lifecycle, self.serving, self.flush)
-        self.experiments = Experiments(self.store, config, self.learner, *live, off_policy)
+        self.experiments = Experiments(
+            self.store, config, self.learner, self.lifecycle, self.serving, self.flush, off_policy
+        )
         self.alerts = Alerts(config.drift, self.store, self.performance, self.drift, self.plugins)
         tuner = ThresholdTuner(services, self.registry, self.chain, self.members, folds.begun_again)
         told = (self.recorder, self.decider.vectors, self.flush, tuner)
@@ -272,7 +273,7 @@ class Assembly:
 
     def warm_up(self) -> dict[str, str]:
         """Wait for every strategy; those that cannot get ready, and why."""
-        told = {stage.name: stage.warm_up() for stage in self.chain.stages}
+        told = {stage.name: stage.warm_up() for stage in (*self.chain.stages, *self.serving.stages)}
         failed = {name: reason for name, reason in told.items() if reason is not None}
         for name, reason in failed.items():
             _log.warning("strategy %s is not ready: %s", name, reason)

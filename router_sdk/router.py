@@ -128,7 +128,7 @@ class Router:
 
     @property
     def experiments(self) -> Experiments:
-        """What another router would have earned on the log; challengers beside what serves, on real tasks."""
+        """Challengers beside what serves, on real tasks; and what another router would have earned on this log."""
         return self._parts.experiments
 
     # -- route
