@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,7 @@ from router_sdk.training.fit import (
     read_report,
 )
 from router_sdk.training.perform import perform
+from router_sdk.training.pretraining import Labelled
 from router_sdk.training.registry import twin
 from router_sdk.training.worker import fit_in_child
 
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from router_sdk.strategy import Strategy
     from router_sdk.training.fit import Fit, FitServices
 
-Source = Callable[[Path], int] | Brought
+Source = Labelled | Brought
 
 SOURCE = "source.db"
 """The store of made-up examples, in the attempt's folder."""
@@ -66,8 +67,8 @@ class Attempt:
         fresh_after: Position in the log that the fit before reached.
         needed: Examples that the gate needs to judge a candidate.
         source: Writes made-up examples into a store of their own and returns the position up to which to read there;
-            then the attempt starts from the strategy as it is without any fit. Or brings a candidate that somebody
-            else makes.
+            then the attempt starts from the strategy as it is without any fit, or from a checkpoint. Or brings a
+            candidate that somebody else makes.
 
     Attributes:
         kind: ``"fit"``, ``"pretrain"`` with a ``source``, or that of what is ``brought``.
@@ -89,7 +90,8 @@ class Attempt:
         self._services, self._stage, self._behind, self._settings = services, stage, behind, settings
         self._brought = source if isinstance(source, Brought) else None
         self.kind = self._brought.kind if self._brought is not None else "fit" if source is None else "pretrain"
-        self.metrics: dict[str, Any] = {}
+        self._start = source.start if isinstance(source, Labelled) else None
+        self.metrics: dict[str, Any] = {} if self._start is None else {"warm_start": self._start.name}
         self.began: int = services.store.reader.query(lambda connection: connection.execute(HEAD).fetchone()[0])
         self._folder = entry(services.store.folder / "fits", f"{stage.name}-{self.kind}")
         reward = RewardMark(services.reward).text
@@ -130,6 +132,10 @@ class Attempt:
     def left_out(self) -> Ranges:
         """Positions up to there that it learns nothing of."""
         return self._request.left_out
+
+    def waits_for_a_person(self, serving: int | None) -> bool:
+        """Whether it serves by a person's word alone: it was not made for the place of what serves."""
+        return self.kind == "import" or (self._start is not None and serving is not None)
 
     def run(self, fit: Fit) -> FitReport:
         """Do the work, in a child process where everything can be named there, else on this thread.
@@ -267,6 +273,7 @@ class Attempt:
             fitted=self.kind != "pretrain" and self._stage.model_version is not None,
             training=wanted["training"],
             left_out=source[2],
+            start=None if self._start is None else str(self._start),
         )
         request.write(self._folder / REQUEST)
         for path in self._folder.rglob("*"):

@@ -184,6 +184,7 @@ class FitRequest:
         made: Folder of a state that somebody else made, to be judged in the place of a fit; None fits.
         learns: Whether the version learns what judged it and what was left over; an imported one stays as it is.
         left_out: Positions that are quarantined.
+        start: Folder of a checkpoint to start from; None starts from what serves.
     """
 
     strategy: str
@@ -210,6 +211,7 @@ class FitRequest:
     made: str | None = None
     learns: bool = True
     left_out: Ranges = ()
+    start: str | None = None
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""

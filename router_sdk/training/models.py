@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from router_sdk.errors import InvalidInputError
+from router_sdk.errors import InvalidInputError, NotTrainableError
 from router_sdk.exchange.exporting import ExportFormat, ExportOptions, ExportSettings
 from router_sdk.exchange.observations import observations, paired
 from router_sdk.training.brought import Exported, External, TrainFunction
 from router_sdk.training.datasets import Dataset
-from router_sdk.training.pretraining import write_examples
+from router_sdk.training.pretraining import Labelled
 from router_sdk.training.promoting import BY_HAND
 from router_sdk.training.triggering import TriggerCheck, trainable
 
@@ -70,8 +69,7 @@ class Models:
     ) -> Fit:
         """Fit a new version in the background; it serves once it has passed the gate.
 
-        While another fit runs it waits for its turn. Asked for once more meanwhile, with the same settings, it is the
-        same one: it has not read the log yet.
+        While another one runs it waits for its turn, and is the same one where it is asked for again meanwhile.
 
         Args:
             strategy: Which; None takes the first in the chain that has a fit.
@@ -118,9 +116,58 @@ class Models:
         observed = list(observations(paired(X, y)))
         if not observed:
             raise InvalidInputError("pretrain: there is no example to learn from")
-        source = partial(write_examples, observed=observed, recorder=self._recorder, vectors=self._vectors)
+        source = Labelled(observed, self._recorder, self._vectors)
         fit = self._trainer.retrain(strategy, settings, source, "pre-training")
         return fit.wait() if wait else fit
+
+    def warm_start(
+        self,
+        folder: str | Path,
+        X: Sequence[TaskLike],  # noqa: N803
+        y: Sequence[Label],
+        strategy: str | None = None,
+        /,
+        *,
+        wait: bool = True,
+        **settings: Any,
+    ) -> Fit:
+        """Make a first version from a checkpoint that somebody else trained, and measure it on labelled examples.
+
+        Its weights stay as they are. The examples teach what stands for each agent, and give the Fisher information by
+        which later fits hold it, and its ``baseline``. It passes the same gate as a pre-training; where a fitted
+        version serves already, ``promote`` lets it serve. Arguments are as for ``pretrain``.
+
+        Args:
+            folder: The checkpoint, as ``save_pretrained`` writes it. Weights that were pickled (``.bin``, ``.pt``) need
+                a setting of the strategy, for ``bert`` ``pickled_weights=True``.
+            X: Tasks.
+            y: What is right for each.
+            strategy: Which.
+            wait: Whether to return once it has ended.
+            **settings: What to override.
+
+        Raises:
+            InvalidInputError: if it is no folder, or there is no example.
+            NotTrainableError: if the strategy starts from no checkpoint.
+            FitError: with ``wait``, if the checkpoint cannot be read.
+        """
+        start = Path(folder).expanduser().absolute()
+        if not start.is_dir():
+            raise InvalidInputError(f"{str(folder)!r:.300} is no folder; give one with config.json and safetensors")
+        stage = self._trainer.stage(strategy)
+        if not stage.strategy.warm_starts:
+            raise NotTrainableError(f"{stage.name} starts from no checkpoint; router-sdk-bert brings one that does")
+        observed = list(observations(paired(X, y)))
+        source = Labelled(observed, self._recorder, self._vectors, start)
+        fit = self._trainer.retrain(stage.name, settings, source, f"warm start from {start.name}")
+        return fit.wait() if wait else fit
+
+    def baseline(self, strategy: str) -> dict[str, Any] | None:
+        """What a strategy's newest warm start was measured to be, on held-out labelled examples; None without one.
+
+        It has ``version``, ``at``, ``warm_start`` (the folder's name), ``accuracy, value, log_loss, ece, macro_f1`` …
+        """
+        return self._registry.baseline(self._chain.stage(strategy).name)
 
     def tune_thresholds(self, *, cost_of_handing_on: float = 0.0, newest: int = 5_000) -> list[Threshold]:
         """The ``confidence_threshold`` of each strategy with which the chain would have earned most, off the log.
@@ -236,6 +283,7 @@ class Models:
                     "strategy": check.strategy,
                     "serving": served._asdict() if served.token else None,
                     "refused": refused,
+                    "baseline": self.baseline(check.strategy),
                     "triggers": check.to_dict(),
                 }
             )

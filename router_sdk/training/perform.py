@@ -204,6 +204,7 @@ class _Work:
             progress=told,
             stopped=self._stopped,
             checkpoints=folders[1],
+            start=None if self._request.start is None else Path(self._request.start),
             note=note,
         )
 

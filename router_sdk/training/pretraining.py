@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.store import Store
@@ -18,6 +18,27 @@ if TYPE_CHECKING:
 
 Vectors = Callable[["Task"], Mapping[str, "NDArray[Any]"] | None]
 """What the strategies' encoders make of a task's text, by encoder tag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Examples that a first version is made of, written where a fit reads them.
+
+    Attributes:
+        observed: The examples.
+        recorder: Makes decisions of them.
+        vectors: What is kept of a text where the store hides texts.
+        start: Folder of a checkpoint to start from; None starts from the strategy as it is without any fit.
+    """
+
+    observed: Sequence[Observation]
+    recorder: Recorder
+    vectors: Vectors
+    start: Path | None = None
+
+    def __call__(self, path: Path) -> int:
+        """Write them into a new store, and return up to which position they reach there."""
+        return write_examples(path, self.observed, self.recorder, self.vectors)
 
 
 def write_examples(path: Path, observed: Sequence[Observation], recorder: Recorder, vectors: Vectors) -> int:

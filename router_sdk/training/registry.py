@@ -114,6 +114,14 @@ class Registry:
         """Attempts to fit, newest first, see ``Router.models.fits``."""
         return self._store.reader.query(lambda connection: fit_events(connection, strategy, after, limit))
 
+    def baseline(self, strategy: str) -> dict[str, Any] | None:
+        """What the newest version that began with a warm start was measured to be; None without one."""
+        newest = next((one for one in reversed(self.versions(strategy)) if "warm_start" in one.metrics), None)
+        if newest is None:
+            return None
+        told = {"version": newest.version, "at": newest.at, "warm_start": newest.metrics["warm_start"]}
+        return {**told, **newest.metrics["after"]}
+
     def history(self, strategy: str) -> list[Champion]:
         """What served, newest first."""
         return self._store.reader.query(lambda connection: champions(connection, strategy))

@@ -283,6 +283,7 @@ class Trainer:
         attempt = Attempt(self._services, stage, behind, settings, agents, ending.fresh_after, needed, source)
         ending.upto = attempt.upto
         report = ending.report = attempt.run(fit)
+        by_hand = attempt.waits_for_a_person(champion.version)
         parent = None if champion.version is None else self._registry.version(stage.name, champion.version)
         verdict = self._gate.judge(comparison(report, parent))
         attempt.note_pretraining()
@@ -301,7 +302,7 @@ class Trainer:
                 settings=settings,
                 metrics={**summary(report), **attempt.metrics, "left_out": attempt.left_out},
                 unless_forgotten_after=known,
-                promote_after=None if champion.pinned or attempt.kind == "import" else champion.token,
+                promote_after=None if champion.pinned or by_hand else champion.token,
                 dataset=attempt.dataset,
             )
             if added is not None:
@@ -314,7 +315,7 @@ class Trainer:
             number = ending.version.version
             self._promoter.promote_fitted(stage.name, number, verdict.reason, after=champion.token, intent=intent)
             ending.end("promoted", verdict.reason)
-        elif verdict.passed and attempt.kind == "import":
+        elif verdict.passed and by_hand:
             ending.end("held", f"it passed the gate ({verdict.reason}); promote it to let it serve")
         elif verdict.passed:
             serving = "the strategy without any fit" if champion.version is None else f"version {champion.version}"

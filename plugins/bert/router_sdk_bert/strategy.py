@@ -57,6 +57,7 @@ class BertStrategy(Strategy):
     name: ClassVar[str] = "bert"
     Config: ClassVar[type[StrategyConfig]] = BertConfig
     state_version: ClassVar[int] = 5
+    warm_starts: ClassVar[bool] = True
 
     def __init__(self, config: StrategyConfig, services: StrategyServices) -> None:
         super().__init__(config, services)
