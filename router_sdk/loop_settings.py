@@ -82,6 +82,8 @@ class TrainingConfig(BaseModel):
         existing: File to train on beside the log: JSON lines, a JSON array or CSV, exported or with a task's fields,
             an agent or label, and an outcome's fields, or chats (``chatml``). Only with ``privacy="full"``.
         existing_ratio: Largest share of what a fit is trained on that comes from this file, in (0, 1).
+        synthetic_ratio: Largest share of it, in [0, 0.5], that is made up around labelled tasks which were routed
+            wrongly, by templates. Only with ``privacy="full"``; never among what judges, and in no log.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -95,6 +97,7 @@ class TrainingConfig(BaseModel):
     replay_ratio: float | None = Field(default=None, ge=0.0, lt=1.0)
     existing: Path | None = None
     existing_ratio: float = Field(default=0.5, gt=0.0, lt=1.0)
+    synthetic_ratio: float = Field(default=0.0, ge=0.0, le=0.5)
 
 
 class GateConfig(BaseModel):

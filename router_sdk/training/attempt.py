@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from router_sdk.exchange.existing import read_examples, taught_rows
 from router_sdk.private_files import make_private, private_folder, write_private
 from router_sdk.rewards import RewardMark, reward_name
 from router_sdk.store.artifacts import entry, files_in
+from router_sdk.store.connection import open_reader
 from router_sdk.store.copying import copy_pretraining, note_taught
 from router_sdk.store.datasets import dataset_of_json
 from router_sdk.store.quarantine import Ranges, below, quarantined
@@ -38,6 +40,8 @@ from router_sdk.training.fit import (
 from router_sdk.training.perform import perform
 from router_sdk.training.pretraining import Labelled
 from router_sdk.training.registry import twin
+from router_sdk.training.selection import CASES, selected
+from router_sdk.training.synthetic import cases_around_errors, examples_of, write_cases
 from router_sdk.training.worker import fit_in_child
 
 if TYPE_CHECKING:
@@ -118,6 +122,8 @@ class Attempt:
                 upto, unread = source(where), ()
             left_over = self._write_request(agents, fresh_after, needed, (where, upto, unread), wanted)
         self._request = left_over
+        if self.kind == "fit" and services.config.training.synthetic_ratio and not (self._folder / CASES).exists():
+            self._make_up_cases(agents)
         if self.kind != "pretrain":
             self.began = self.upto
 
@@ -192,6 +198,17 @@ class Attempt:
         if path is not None and self.kind == "fit":
             read = read_examples(path, agents, self._services.reward)
             note_taught(self._services.store.writer, taught_rows(read))
+
+    def _make_up_cases(self, agents: AgentSet) -> None:
+        """Write cases around errors for the fit, and log that they may be remembered, so that they can be forgotten."""
+        with closing(open_reader(self._services.store.path)) as connection:
+            chosen = selected(self._request, connection, agents, self._services.reward).whole.examples
+            cases = cases_around_errors(chosen, agents)
+            of = {one.decision_id: one.task for one in chosen}
+            made = [(of[error], one) for error, one in examples_of(cases, agents)]
+        taught = [(one.decision_id, task.session_id, one.context_hash, task.tenant) for task, one in made]
+        note_taught(self._services.store.writer, taught)
+        write_cases(cases, self._folder / CASES)
 
     # -- what is copied
 

@@ -259,7 +259,8 @@ class BertStrategy(Strategy):
             for example, vector in zip(examples, vectors_of(encoder, examples), strict=True):
                 if vector is not None:
                     self.predictor.learn(example, vector)
-                    self._learn(row_of(example, vector, self.settings.propensity_clip))
+                    made_up = example.source == "synthetic"
+                    self._learn(row_of(example, vector, self.settings.propensity_clip, synthetic=made_up))
             self.head.publish()
             self._publish(encoder)
 
