@@ -33,6 +33,7 @@ from router_sdk.routing.decide import Decider
 from router_sdk.routing.strategies import StrategySpec, Workshop
 from router_sdk.store import Store
 from router_sdk.store.agents import newest_agent
+from router_sdk.training.canary import Canary
 from router_sdk.training.fit import FitServices
 from router_sdk.training.folds import Folds
 from router_sdk.training.models import Models
@@ -147,7 +148,9 @@ class Assembly:
         )
         self.watch = Watch(services, self.registry, self.chain, self.members, self.promoter)
         self.scoring = Scoring(config.quality, self.store, self.plugins)
-        self.alerts = Alerts(config.drift, self.store, self.performance, self.drift, self.plugins)
+        self.canary = Canary(config.gate, self.decider.favourite, lambda: self.members.roster.everyone.positions)
+        watched_by = (config.drift, self.store, self.performance, self.drift, self.plugins, self.canary.figures)
+        self.alerts = Alerts(*watched_by)
         tuner = ThresholdTuner(services, self.registry, self.chain, self.members, folds.begun_again)
         told = (self.recorder, self.decider.vectors, self.flush, tuner)
         self.models = Models(self.chain, self.registry, self.trainer, self.promoter, *told)
@@ -189,6 +192,7 @@ class Assembly:
             self.watch.look()
             self.scoring.look()
             if self.config.learns:
+                self.canary.look()
                 self.alerts.look()
             self.trainer.consider()
             if not self.config.read_only:
@@ -239,6 +243,7 @@ class Assembly:
             "models": self.models.status(),
             "drift": self.drift.report(),
             "quality": self.scoring.status(),
+            "canary": self.canary.status(),
             "alerts": self.alerts.status(),
             "upkeep": self.upkeep.status(),
             "quarantines": self.promoter.quarantines.status(),
