@@ -179,6 +179,7 @@ class FitRequest:
         behind: Those behind it in the chain: name, configuration, and folder for caches.
         golden: Tasks that must be answered as they say, see ``GateConfig``: a file, or the tasks.
         validation: The user's own file to judge by.
+        joint: Whether to measure the gap to a version that is fitted anew on all examples at once.
         fitted: Whether what serves came of a fit.
         training: What to train on, see ``TrainingConfig``, as JSON values.
         made: Folder of a state that somebody else made, to be judged in the place of a fit; None fits.
@@ -206,6 +207,7 @@ class FitRequest:
     behind: Sequence[tuple[str, Mapping[str, Any], str]] = ()
     golden: str | Sequence[Mapping[str, Any]] = ()
     validation: str | None = None
+    joint: bool = False
     fitted: bool = False
     training: Mapping[str, Any] = field(default_factory=dict)
     made: str | None = None

@@ -47,6 +47,7 @@ class Selection:
         left_over: Examples that the version learns once it is made, oldest first.
         data_hash: Equal for equal examples and settings, whatever their division.
         left_out: How many could have been trained on, and are not, because the settings say so.
+        unshaped: Of each division the data as it would be without any filter, ratio or file.
     """
 
     divisions: Sequence[Division]
@@ -54,6 +55,7 @@ class Selection:
     left_over: Sequence[Example]
     data_hash: str
     left_out: int = 0
+    unshaped: Sequence[TrainingData] = ()
 
     @property
     def cross_validated(self) -> bool:
@@ -137,11 +139,12 @@ def select(
     whole = TrainingData(usable, agents, upto, (), fresh_after, synthetic)
     divisions, left_over = divide(whole, known, held_out=held_out, needed=needed)
     blend = _Blend(told, fresh_after, existing, cases, seed)
+    unshaped = [one.data for one in divisions]
     divisions = [replace(one, data=blend.trained(one.data, one.texts)) for one in divisions]
     made_from = divisions[0].data if len(divisions) == 1 else blend.trained(whole, ())
     there = len(usable) if len(divisions) > 1 else len(usable) - len(left_over)
     kept = sum(one.decision_seq > 0 for one in made_from.examples)
-    return Selection(divisions, made_from, left_over, _hash_of(usable, told, existing), there - kept)
+    return Selection(divisions, made_from, left_over, _hash_of(usable, told, existing), there - kept, unshaped)
 
 
 class _Blend:

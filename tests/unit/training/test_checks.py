@@ -193,3 +193,21 @@ def test_tasks_that_cannot_be_read_are_an_error_at_once(tmp_path, monkeypatch, s
 def test_settings_that_mean_nothing_are_errors(settings):
     with pytest.raises(InvalidConfigError, match="gate"):
         made(**settings)
+
+
+@pytest.mark.parametrize(
+    ("joint", "expected"),
+    [
+        (None, "insufficient"),
+        (gain(-0.2, ess=5.0), "insufficient"),
+        (gain(0.0), "pass"),
+        (gain(-0.015), "pass"),
+        (gain(-0.05, error=0.04), "pass"),
+        (gain(-0.05), "fail"),
+        (gain(0.3), "pass"),
+    ],
+)
+def test_the_gap_to_a_joint_refit(joint, expected):
+    assert status("joint_gap", comparison(gain(0.0), joint=joint), joint_gap=True) == expected
+    assert status("joint_gap", comparison(gain(0.0), joint=gain(-0.05)), joint_gap=0.1) == "pass"
+    assert RouterConfig.of().gate.tasks["joint"] is False
