@@ -295,6 +295,7 @@ def summary(report: FitReport) -> dict[str, Any]:
         "after": short(report.after),
         "curve": [dict(point) for point in report.curve],
         "threshold": None if report.threshold is None else dict(report.threshold),
+        "norm": None if report.evidence is None else report.evidence.parameters.norm,
     }
 
 

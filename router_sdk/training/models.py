@@ -284,6 +284,7 @@ class Models:
                     "serving": served._asdict() if served.token else None,
                     "refused": refused,
                     "baseline": self.baseline(check.strategy),
+                    "parameters": self._registry.norms(check.strategy),
                     "triggers": check.to_dict(),
                 }
             )

@@ -201,3 +201,20 @@ def test_what_one_fit_after_the_other_lacks_to_one_fit_on_everything(store_path,
         assert said.status == ("fail" if forgets else "pass")
         assert said.evidence["threshold"] == -0.02
         assert router.models.report("words", 2).evidence.joint.after == pytest.approx(1.0 - forgets * 0.35, abs=0.3)
+
+
+def test_how_long_the_parameters_of_versions_are_and_where_that_goes(open_router, monkeypatch):
+    lengths = iter([1.0, 2.0, 4.0, 8.0, 16.0])
+
+    def save(self, folder, plain=Words.save):
+        plain(self, folder)
+        np.save(folder / "weights.npy", np.array([length[0]]))
+
+    monkeypatch.setattr(Words, "save", save)
+    with open_router() as router:
+        for number, each in enumerate(lengths):
+            length = [each]
+            teach(router, 8, start=100 * number)
+            assert router.models.retrain(wait=True).state == "promoted"
+        (told,) = router.models.status()
+        assert told["parameters"] == {"norms": dict(enumerate([1.0, 2.0, 4.0, 8.0, 16.0], 1)), "trend": "up"}
