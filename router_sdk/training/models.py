@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -11,13 +12,12 @@ from router_sdk.exchange.exporting import ExportFormat, ExportOptions, ExportSet
 from router_sdk.exchange.observations import observations, paired
 from router_sdk.training.brought import Exported, External, TrainFunction
 from router_sdk.training.datasets import Dataset
-from router_sdk.training.pretraining import Labelled
+from router_sdk.training.pretraining import Labelled, Vectors, checkpoint_folder
 from router_sdk.training.promoting import BY_HAND
+from router_sdk.training.tracking import Tracked, TrackingOptions, log_version
 from router_sdk.training.triggering import TriggerCheck, trainable
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from router_sdk.evaluation.classification import Label
     from router_sdk.evaluation.fit_report import FitReport
     from router_sdk.evaluation.thresholds import Threshold
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from router_sdk.store.quarantine import Position, Quarantine
     from router_sdk.store.registry import Champion
     from router_sdk.training.fit import Fit
-    from router_sdk.training.pretraining import Vectors
     from router_sdk.training.promoting import Promoter
     from router_sdk.training.registry import Registry
     from router_sdk.training.thresholds import ThresholdTuner
@@ -135,37 +134,27 @@ class Models:
 
         Its weights stay as they are. The examples teach what stands for each agent, and give the Fisher information by
         which later fits hold it, and its ``baseline``. It passes the same gate as a pre-training; where a fitted
-        version serves already, ``promote`` lets it serve. Arguments are as for ``pretrain``.
-
-        Args:
-            folder: The checkpoint, as ``save_pretrained`` writes it. Weights that were pickled (``.bin``, ``.pt``) need
-                a setting of the strategy, for ``bert`` ``pickled_weights=True``.
-            X: Tasks.
-            y: What is right for each.
-            strategy: Which.
-            wait: Whether to return once it has ended.
-            **settings: What to override.
+        version serves already, ``promote`` lets it serve. Arguments are as for ``pretrain``; ``folder`` is what
+        ``save_pretrained`` wrote. Weights that were pickled (``.bin``, ``.pt``) need a setting of the strategy, for
+        ``bert`` ``pickled_weights=True``.
 
         Raises:
             InvalidInputError: if it is no folder, or there is no example.
             NotTrainableError: if the strategy starts from no checkpoint.
             FitError: with ``wait``, if the checkpoint cannot be read.
         """
-        start = Path(folder).expanduser().absolute()
-        if not start.is_dir():
-            raise InvalidInputError(f"{str(folder)!r:.300} is no folder; give one with config.json and safetensors")
+        start = checkpoint_folder(folder)
         stage = self._trainer.stage(strategy)
         if not stage.strategy.warm_starts:
             raise NotTrainableError(f"{stage.name} starts from no checkpoint; router-sdk-bert brings one that does")
-        observed = list(observations(paired(X, y)))
-        source = Labelled(observed, self._recorder, self._vectors, start)
+        source = Labelled(list(observations(paired(X, y))), self._recorder, self._vectors, start)
         fit = self._trainer.retrain(stage.name, settings, source, f"warm start from {start.name}")
         return fit.wait() if wait else fit
 
     def baseline(self, strategy: str) -> dict[str, Any] | None:
         """What a strategy's newest warm start was measured to be, on held-out labelled examples; None without one.
 
-        It has ``version``, ``at``, ``warm_start`` (the folder's name), ``accuracy, value, log_loss, ece, macro_f1`` …
+        It has ``version, at, warm_start`` (the folder's name) and ``accuracy, value, log_loss, ece, macro_f1`` …
         """
         return self._registry.baseline(self._chain.stage(strategy).name)
 
@@ -339,6 +328,17 @@ class Models:
         if not isinstance(target, str | Path):
             raise InvalidInputError(f"target: expected a folder's path, got {target!r:.60}")
         return self._registry.export(self._registry.version(strategy, version), Path(target))
+
+    def log_to_mlflow(self, strategy: str, version: int, **options: Unpack[TrackingOptions]) -> Tracked:
+        """Log a version to MLflow, see ``training.tracking.log_version``; ``forget`` does not reach into it.
+
+        Raises:
+            UnknownVersionError: if there is none of that number, or its files were given up.
+            InvalidConfigError: if MLflow is not installed.
+            InvalidInputError: if MLflow refuses it, or cannot be reached.
+        """
+        found = self._registry.version(strategy, version)
+        return log_version(found, partial(self._registry.export, found), **options)
 
     def import_version(self, folder: str | Path, /, *, wait: bool = True) -> Fit:
         """Register a version that ``export_to`` wrote, here or elsewhere, as a candidate; it does not serve by itself.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from router_sdk.errors import InvalidInputError
 from router_sdk.store import Store
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from router_sdk.recording import Observation, Recorder
@@ -73,3 +73,15 @@ def write_examples(path: Path, observed: Sequence[Observation], recorder: Record
             tail.close()
     finally:
         store.close()
+
+
+def checkpoint_folder(folder: str | Path) -> Path:
+    """Where a checkpoint lies, whole.
+
+    Raises:
+        InvalidInputError: if there is no such folder.
+    """
+    start = Path(folder).expanduser().absolute()
+    if not start.is_dir():
+        raise InvalidInputError(f"{str(folder)!r:.300} is no folder; give one with config.json and safetensors")
+    return start

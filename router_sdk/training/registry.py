@@ -121,7 +121,7 @@ class Registry:
     def norms(self, strategy: str) -> dict[str, Any]:
         """How long the parameters of the newest versions are that passed the gate, and whether that goes anywhere.
 
-        It has ``norms`` by version, oldest first, and their ``trend`` (Mann, 1945), see ``numerics.distribution_shift``.
+        It has ``norms`` by version, oldest first, and their ``trend``, see ``numerics.distribution_shift``.
         """
         known = [one for one in self.versions(strategy) if one.passed and one.metrics.get("norm") is not None]
         norms = {one.version: one.metrics["norm"] for one in known[-NORMS:]}
