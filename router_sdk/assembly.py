@@ -38,6 +38,7 @@ from router_sdk.routing.strategies import StrategySpec, Workshop
 from router_sdk.store import Store
 from router_sdk.store.access import AccessKeys
 from router_sdk.store.agents import newest_agent
+from router_sdk.training.canary import Canary
 from router_sdk.training.fit import FitServices
 from router_sdk.training.folds import Folds
 from router_sdk.training.models import Models
@@ -161,7 +162,9 @@ class Assembly:
         self.experiments = Experiments(
             self.store, config, self.learner, self.lifecycle, self.serving, self.flush, off_policy
         )
-        self.alerts = Alerts(config.drift, self.store, self.performance, self.drift, self.plugins)
+        self.canary = Canary(config.gate, self.decider.favourite, lambda: self.members.roster.everyone.positions)
+        watched_by = (config.drift, self.store, self.performance, self.drift, self.plugins, self.canary.figures)
+        self.alerts = Alerts(*watched_by)
         tuner = ThresholdTuner(services, self.registry, self.chain, self.members, folds.begun_again)
         told = (self.recorder, self.decider.vectors, self.flush, tuner)
         self.models = Models(self.chain, self.registry, self.trainer, self.promoter, *told)
@@ -212,6 +215,7 @@ class Assembly:
             self.watch.look()
             self.scoring.look()
             if self.config.learns:
+                self.canary.look()
                 self.alerts.look()
             self.trainer.consider()
             if not self.config.read_only:
@@ -266,6 +270,7 @@ class Assembly:
             "challengers": self.lifecycle.challengers(),
             "drift": self.drift.report(),
             "quality": self.scoring.status(),
+            "canary": self.canary.status(),
             "alerts": self.alerts.status(),
             "upkeep": self.upkeep.status(),
             "quarantines": self.promoter.quarantines.status(),

@@ -374,15 +374,18 @@ class Router:
         updates_per_minute`` (over the last ten), ``avg_update_time_ms, learning_efficiency`` (what 100 examples added
         to ``current_model_score``); of fits ``retrain_count`` (their version came to serve), ``encoder_retrain_count``
         (and had moved an encoder), ``refused_fits, failed_fits, avg_fit_time_ms`` and ``next_retrain_in``; of versions
-        ``canary_pass_rate`` (share of candidates that passed the gate), ``rollbacks, rollback_frequency`` (rollbacks
-        for each other time that a version came to serve) and ``violations`` (candidates that the gate refused, and
-        rollbacks by itself).
+        ``gate_pass_rate`` (share of candidates that passed the gate), ``refused_candidates, rollbacks,
+        rollback_frequency`` (rollbacks for each other time that a version came to serve) and ``violations`` (what got
+        through: versions that were rolled back by themselves); ``canary_pass_rate`` (share of the golden tasks that are
+        answered as they must be, now).
         """
         query = self._parts.store.reader.query
+        canary = self._parts.canary.look()
         return {
             **self._parts.performance.statistics(),
             **query(learning_totals),
             **query(safety_totals),
+            "canary_pass_rate": None if canary is None else canary.share,
             "next_retrain_in": self._parts.trainer.triggering.next_in,
         }
 

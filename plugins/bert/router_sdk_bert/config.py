@@ -206,6 +206,8 @@ class FitSettings(BaseModel):
         gpu_memory_share: Share of the GPU's memory that may be used.
         fit_window: Only the newest this many examples are used.
         fit_min_examples: Fewest examples for a fit.
+        pickled_weights: Whether a checkpoint to start from (``router.models.warm_start``) may hold its weights as
+            ``.bin`` or ``.pt``: they are read as tensors alone, in a process of its own, and kept as safetensors.
         keep_checkpoints: Whether each epoch is kept on disk until the fit is done, so that it can be resumed.
     """
 
@@ -248,6 +250,7 @@ class FitSettings(BaseModel):
     gpu_memory_share: float | None = Field(default=None, gt=0.0, le=1.0)
     fit_window: int | None = Field(default=None, ge=1)
     fit_min_examples: int = Field(default=5, ge=1)
+    pickled_weights: bool = False
     keep_checkpoints: bool = True
 
     @property

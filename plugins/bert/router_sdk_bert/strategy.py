@@ -57,6 +57,7 @@ class BertStrategy(Strategy):
     name: ClassVar[str] = "bert"
     Config: ClassVar[type[StrategyConfig]] = BertConfig
     state_version: ClassVar[int] = 5
+    warm_starts: ClassVar[bool] = True
 
     def __init__(self, config: StrategyConfig, services: StrategyServices) -> None:
         super().__init__(config, services)
@@ -258,7 +259,8 @@ class BertStrategy(Strategy):
             for example, vector in zip(examples, vectors_of(encoder, examples), strict=True):
                 if vector is not None:
                     self.predictor.learn(example, vector)
-                    self._learn(row_of(example, vector, self.settings.propensity_clip))
+                    made_up = example.source == "synthetic"
+                    self._learn(row_of(example, vector, self.settings.propensity_clip, synthetic=made_up))
             self.head.publish()
             self._publish(encoder)
 

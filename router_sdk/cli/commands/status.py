@@ -207,8 +207,14 @@ def _statistics(found: Mapping[str, Any]) -> Table:
             + ("" if efficiency is None else f", {efficiency:+.3f} reward per 100 examples"),
             "Fits": f"{found['retrain_count']:,} came to serve, {found['encoder_retrain_count']:,} of them moved an "
             f"encoder, {found['refused_fits']:,} refused, {found['failed_fits']:,} failed",
-            "Versions": f"{share(found['canary_pass_rate'])} of the candidates passed the gate, "
-            f"{counted(found['rollbacks'], 'rollback')}, {counted(found['violations'], 'violation')}",
+            "Versions": f"{share(found['gate_pass_rate'])} of the candidates passed the gate, "
+            f"{found['refused_candidates']:,} were refused; {counted(found['rollbacks'], 'rollback')}, "
+            f"{found['violations']:,} of them by itself",
+            **(
+                {}
+                if found["canary_pass_rate"] is None
+                else {"Canary": f"{share(found['canary_pass_rate'])} of the golden tasks are answered as they must be"}
+            ),
         }.items(),
         "What was learnt",
     )

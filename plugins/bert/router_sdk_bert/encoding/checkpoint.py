@@ -237,15 +237,21 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         raise EncoderUnavailableError(f"{folder} is no checkpoint: it has no readable config.json")
     weights = _weights(folder)
     if not weights:
-        pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+        pickles = pickled_files(folder)
         if pickles:
+            names = ", ".join(path.name for path in pickles)
             raise EncoderUnavailableError(
-                f"{folder} holds its weights as {', '.join(pickles)}: such files can run code when they are read, so "
+                f"{folder} holds its weights as {names}: such files can run code when they are read, so "
                 "only safetensors are. Convert it where you trust it: "
                 "AutoModel.from_pretrained(folder).save_pretrained(folder, safe_serialization=True)"
             )
         raise EncoderUnavailableError(f"{folder} has no model.safetensors")
     return Checkpoint(folder, config, weights)
+
+
+def pickled_files(folder: Path) -> list[Path]:
+    """Weights in formats that can run code when they are read."""
+    return sorted({path for pattern in _PICKLES for path in folder.glob(pattern) if path.is_file()})
 
 
 def write_checkpoint(source: Checkpoint, body: torch.nn.Module, folder: Path) -> None:
