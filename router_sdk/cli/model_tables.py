@@ -104,6 +104,7 @@ def version_table(found: Sequence[ModelVersion]) -> RenderableType:
             for version in found
         ),
         wide="gate",
+        last=("strategy",),
     )
 
 
