@@ -121,6 +121,7 @@ def version_table(found: Sequence[ModelVersion]) -> RenderableType:
             for version in found
         ),
         wide="gate",
+        last=("strategy",),
     )
 
 

@@ -39,6 +39,7 @@ from router_sdk.training.checks import checks_of
 from router_sdk.training.fit import Ending, Fit, FitState, comparison, summary
 from router_sdk.training.promoting import BY_HAND, SEPARATE
 from router_sdk.training.triggering import Triggering, trainable
+from router_sdk.waiting import until_ended
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -377,7 +378,7 @@ class Trainer:
         if fit is not None:
             fit.stop()
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            until_ended(thread)
 
     def close(self) -> None:
         """Stop what is running; the next fit goes on from its checkpoints."""

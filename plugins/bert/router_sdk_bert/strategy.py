@@ -135,12 +135,13 @@ class BertStrategy(Strategy):
             return
         self._slot.start()
         if self.settings.wait_for_encoder:
-            self._slot.wait()
+            self.warm_up()
 
     def warm_up(self) -> str | None:
         """Wait for the encoder; why there is none, if there is none."""
         self._slot.wait()
-        return self._slot.reason
+        with self._lock:  # who fills the slot may be about to embed agents that came meanwhile
+            return self._slot.reason
 
     def after_fork(self) -> None:
         """In a forked child: locks that nobody holds, and the encoder is opened if the parent was about to."""

@@ -228,7 +228,7 @@ def versions(
         "versions": [version.to_dict() for version in found],
         "quarantines": [one.to_dict() for one in left_out],
     }
-    invocation.screen.show(told, lambda: [version_table(found), *([_quarantines(left_out)] if left_out else ())])
+    invocation.screen.show(told, lambda: [version_table(found), *([quarantine_table(left_out)] if left_out else ())])
 
 
 def import_version(
@@ -315,7 +315,8 @@ def report(
     invocation.screen.show({**found.to_dict(), "page": str(target)}, lambda: [f"The page: {target}"])
 
 
-def _quarantines(found: Sequence[Quarantine]) -> RenderableType:
+def quarantine_table(found: Sequence[Quarantine]) -> RenderableType:
+    """What teaches nothing, or did not for a while."""
     return table(
         "What teaches nothing, or did not for a while",
         [">number", "strategy", ">behind", ">up to", "since", "lifted", "why"],
@@ -332,6 +333,7 @@ def _quarantines(found: Sequence[Quarantine]) -> RenderableType:
             for one in found
         ),
         wide="why",
+        last=("strategy", "lifted"),
     )
 
 

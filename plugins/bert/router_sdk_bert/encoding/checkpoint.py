@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 DESCRIPTION = "encoder.json"
 FORMAT = 1
 """Raise it when exports change: vectors of different formats carry different tags, and cached exports are made anew."""
+ACCENTS = "strip on Latin, Greek and Cyrillic"
+"""What ``accents = "strip"`` means, in a tag; an earlier release dropped the marks of every script."""
 MODEL_FILES: dict[Backend, str] = {"onnx-int8": "model.int8.onnx", "onnx": "model.onnx"}
 HEADS = ("classifier.out_proj", "classifier", "score")
 """Where sequence classifiers keep their last linear layer."""
@@ -112,6 +114,8 @@ class EncoderDescription(BaseModel):
         ]
         around = self.model_dump(include={"prompt", "skipped", "steps", "kept"}, exclude_defaults=True)
         prepared = settings.preparation.model_dump(exclude_defaults=True)
+        if "accents" in prepared:
+            prepared["accents"] = ACCENTS
         shaping += [prepared, around] if around else [prepared]
         digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
         return f"bert-{digest[:8]}:{precision}"
