@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from router_sdk import Outcome, RouterError
 from router_sdk_server.access import access_of, guarded
-from router_sdk_server.bodies import Key, Name, OutcomeBody, TaskBody, body_of, json_response
+from router_sdk_server.bodies import Key, Name, OutcomeBody, TaskBody, body_of, idempotency_key_of, json_response
 from router_sdk_server.openapi import refusals
 from router_sdk_server.problems import Problem, Refused, problem_of
 from router_sdk_server.service import service_of
@@ -74,24 +74,18 @@ class Verdicts(BaseModel):
 @endpoints.post(
     "/v1/outcomes",
     response_model=Recorded | Verdicts,
-    openapi_extra=body_of(OutcomesBody),
+    openapi_extra=body_of(OutcomesBody, "As outcome_id; with several reports, the key and a report's place are."),
     responses=refusals(
         _404="The decision is another tenant's.", _409="The decision has as many outcomes as it may have."
     ),
 )
-async def record(
-    request: Request,
-    idempotency_key: Annotated[
-        Annotated[str, Field(min_length=1, max_length=180)] | None,
-        Header(description="As outcome_id; with several reports, the key and a report's place are."),
-    ] = None,
-) -> Response:
+async def record(request: Request) -> Response:
     """Report what came of decisions; what is answered as recorded is on disk.
 
     Parts may come late, repeated and in any order. An outcome that names another ``agent`` than the decision did is
     learnt as observed. One whose decision is not in the log yet waits for it.
     """
-    asked = OutcomesBody.model_validate_json(await request.body())
+    asked, idempotency_key = OutcomesBody.model_validate_json(await request.body()), idempotency_key_of(request)
     if asked.outcomes is None:
         assert asked.decision_id is not None
         assert asked.outcome is not None
