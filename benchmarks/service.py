@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import re
 import signal
 import statistics
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
@@ -117,21 +118,33 @@ def figures(took: list[float], seconds: float) -> tuple[float, float]:
 
 
 def compare(
-    ours: int, plain: int, path: str, body: Callable[[], bytes], connections: int, seconds: float, rounds: int
+    servers: Sequence[tuple[int, int]],
+    path: str,
+    body: Callable[[], bytes],
+    connections: int,
+    seconds: float,
+    rounds: int,
 ) -> None:
     """Let the two servers take turns, and print what came of it."""
     pairs = []
+    spent, answered = [0.0, 0.0], [0, 0]
     for number in range(rounds):
-        found = {
-            port: figures(asyncio.run(load(port, path, body, connections, seconds)), seconds)
-            for port in ([ours, plain] if number % 2 else [plain, ours])
-        }
-        pairs.append((*found[ours], *found[plain]))
+        found: list[tuple[float, float]] = [(0.0, 0.0)] * 2
+        for which in (number % 2, 1 - number % 2):
+            port, pid = servers[which]
+            before = cpu_s(pid)
+            took = asyncio.run(load(port, path, body, connections, seconds))
+            spent[which] += cpu_s(pid) - before
+            answered[which] += len(took)
+            found[which] = figures(took, seconds)
+        pairs.append((*found[0], *found[1]))
     mine, mine_p99, theirs, theirs_p99 = (statistics.median(column) for column in zip(*pairs, strict=True))
     rate = statistics.median(pair[0] / pair[2] for pair in pairs)
     tail = statistics.median(pair[1] / pair[3] for pair in pairs)
     print(f"{path:14} {mine:8,.0f}/s of {theirs:8,.0f}/s: {rate:5.1%}", end="; ")
-    print(f"p99 {mine_p99:.1f} of {theirs_p99:.1f} ms: {tail:.2f} x", flush=True)
+    print(f"p99 {mine_p99:.1f} of {theirs_p99:.1f} ms: {tail:.2f} x", end="; ")
+    each = [1e6 * time_s / requests for time_s, requests in zip(spent, answered, strict=True)]
+    print(f"processor {each[0]:.0f} of {each[1]:.0f} us a request: {each[1] / each[0]:.1%}", flush=True)
 
 
 def in_process(store: Path, seconds: float, threads: int) -> float:
@@ -157,6 +170,15 @@ def in_process(store: Path, seconds: float, threads: int) -> float:
     return sum(counts) / seconds
 
 
+def cpu_s(pid: int) -> float:
+    """Seconds of processor that a process took so far; where nothing says, NaN."""
+    stat = Path(f"/proc/{pid}/stat")
+    if not stat.exists():
+        return float("nan")
+    fields = stat.read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def resident_mb(pid: int) -> float:
     """Memory of a process, in MB; where nothing says, NaN."""
     status = Path(f"/proc/{pid}/status")
@@ -180,7 +202,8 @@ def main() -> None:
         ours, pid = stack.enter_context(running([*serve, "--store", "router.db"], folder))
         while not ready(ours):
             time.sleep(0.01)
-        print(f"from start to ready {time.perf_counter() - begun:.2f} s, {resident_mb(pid):.0f} MB", flush=True)
+        took = time.perf_counter() - begun
+        print(f"from start to ready {took:.2f} s, {cpu_s(pid):.2f} s of processor, {resident_mb(pid):.0f} MB", flush=True)
         asked = json.dumps({"task": TASK}).encode()
         many = json.dumps({"tasks": [TASK] * 1_000}).encode()
         decisions: list[str] = []
@@ -200,17 +223,22 @@ def main() -> None:
         fresh()
         answers = (post(ours, "/v1/route", asked), post(ours, "/v1/outcomes", report()))
         beside = [sys.executable, "-c", PLAIN, *(answer.decode() for answer in answers)]
-        plain, _ = stack.enter_context(running(beside, folder))
-        compare(ours, plain, "/v1/route", lambda: asked, *turns)
-        compare(ours, plain, "/v1/outcomes", report, *turns)
+        servers = [(ours, pid), stack.enter_context(running(beside, folder))]
+        compare(servers, "/v1/route", lambda: asked, *turns)
+        compare(servers, "/v1/outcomes", report, *turns)
         pairs = []
         for number in range(told.rounds):
             fresh()
+            before = cpu_s(pid)
             took = asyncio.run(load(ours, "/v1/outcomes", reports, 8, told.seconds))
-            pairs.append((100 * len(took) / told.seconds, in_process(folder / f"{number}.db", told.seconds, turns[0])))
-    mine, alone = (statistics.median(column) for column in zip(*pairs, strict=True))
-    share = statistics.median(pair[0] / pair[1] for pair in pairs)
-    print(f"outcomes in batches of 100: {mine:,.0f}/s of {alone:,.0f}/s by {turns[0]} threads: {share:.1%}")
+            mine = (100 * len(took) / told.seconds, (cpu_s(pid) - before) / (100 * len(took)))
+            before = cpu_s(os.getpid())
+            alone = in_process(folder / f"{number}.db", told.seconds, turns[0])
+            pairs.append((*mine, alone, (cpu_s(os.getpid()) - before) / (alone * told.seconds)))
+    rate, each, alone, each_alone = (statistics.median(column) for column in zip(*pairs, strict=True))
+    share = statistics.median(pair[0] / pair[2] for pair in pairs)
+    print(f"outcomes in batches of 100: {rate:,.0f}/s of {alone:,.0f}/s by {turns[0]} threads: {share:.1%}", end="; ")
+    print(f"processor {1e6 * each:.0f} of {1e6 * each_alone:.0f} us an outcome: {each_alone / each:.1%}")
 
 
 if __name__ == "__main__":

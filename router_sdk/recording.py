@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from router_sdk.errors import RouterClosedError
+from router_sdk.errors import RouterClosedError, RouterError
 from router_sdk.records import Decision, Distribution, Outcome, Task
 from router_sdk.records.plain import plain
 from router_sdk.rewards import OutcomeReward, RewardFunction, checked_reward
+from router_sdk.store.group_commit import GROUP_SIZE
 from router_sdk.store.identity import check_id, check_key, new_id
 from router_sdk.store.rows import Entry
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 Observation = tuple[Task, str | None, Outcome | None]
 """A task, who did it or None where nobody fitted, and what came of it."""
+
+Report = tuple[Decision | str, Outcome, str | None]
+"""A decision, or its id, what came of it, and the caller's own id of this delivery."""
 
 _METRICS_ALONE = (
     "outcomes that hold metrics alone (%s) teach nothing; report success, quality or feedback beside them, or state "
@@ -84,6 +88,41 @@ class Recorder:
             await asyncio.to_thread(self._recorded, [(_id_of(decision), outcome)])
         else:
             self._recorded([(_id_of(decision), outcome)])
+
+    async def arecord_many(self, reports: Sequence[Report], tenant: str | None) -> list[RouterError | None]:
+        """Log many outcomes that stand or fall each by itself, see ``Router.arecord_batch``."""
+        if tenant is None:
+            checked = self._checked(reports, None)
+        else:  # it reads the log
+            checked = await asyncio.to_thread(self._checked, reports, tenant)
+        faults = [one if isinstance(one, RouterError) else None for one in checked]
+        sound = [(place, one) for place, one in enumerate(checked) if isinstance(one, Entry)]
+        for start in range(0, len(sound), GROUP_SIZE):
+            group = sound[start : start + GROUP_SIZE]
+            try:
+                await self.store.writer.aappend([entry for _, entry in group])
+            except RouterError:  # one of them, or the store: each says for itself
+                for place, entry in group:
+                    try:
+                        await self.store.writer.aappend((entry,))
+                    except RouterError as error:
+                        faults[place] = error
+        told = [(_id_of(reports[place][0]), reports[place][1]) for place, _ in sound if faults[place] is None]
+        if self._learn_now:
+            await asyncio.to_thread(self._recorded, told)
+        else:
+            self._recorded(told)
+        return faults
+
+    def _checked(self, reports: Sequence[Report], tenant: str | None) -> list[Entry | RouterError]:
+        """Each outcome ready for the log, or what is wrong with it."""
+        found: list[Entry | RouterError] = []
+        for decision, outcome, outcome_id in reports:
+            try:
+                found.append(self.entry(decision, outcome, outcome_id, tenant))
+            except RouterError as error:
+                found.append(error)
+        return found
 
     def record_all(self, decision_ids: Sequence[str], outcome: Outcome) -> None:
         """Log one outcome of several decisions; each group of 64 is on disk, or not, as one."""

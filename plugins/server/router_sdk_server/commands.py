@@ -49,9 +49,10 @@ def serve(
         insecure=insecure,
         per_minute=per_minute,
         timeout_s=timeout,
+        workers=workers,
     )
     log = log_config(as_json=invocation.as_json, verbose=invocation.verbose, log_file=invocation.log_file)
-    run(settings, host, port, workers, log)
+    run(settings, host, port, log)
 
 
 @keys.command("create")
