@@ -203,7 +203,8 @@ def main() -> None:
         while not ready(ours):
             time.sleep(0.01)
         took = time.perf_counter() - begun
-        print(f"from start to ready {took:.2f} s, {cpu_s(pid):.2f} s of processor, {resident_mb(pid):.0f} MB", flush=True)
+        print(f"from start to ready {took:.2f} s, {cpu_s(pid):.2f} s of processor", end=", ")
+        print(f"{resident_mb(pid):.0f} MB", flush=True)
         asked = json.dumps({"task": TASK}).encode()
         many = json.dumps({"tasks": [TASK] * 1_000}).encode()
         decisions: list[str] = []
