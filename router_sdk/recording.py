@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from router_sdk.errors import RouterClosedError, RouterError
+from router_sdk.errors import RouterClosedError, RouterError, TooManyOutcomesError
 from router_sdk.records import Decision, Distribution, Outcome, Task
 from router_sdk.records.plain import plain
 from router_sdk.rewards import OutcomeReward, RewardFunction, checked_reward
@@ -96,23 +96,47 @@ class Recorder:
         else:  # it reads the log
             checked = await asyncio.to_thread(self._checked, reports, tenant)
         faults = [one if isinstance(one, RouterError) else None for one in checked]
+        full: dict[str, RouterError] = {}
+
+        def refused(place: int) -> RouterError | None:
+            """Why not, where its decision takes no more; what was delivered before under its id is harmless."""
+            decision, _, outcome_id = reports[place]
+            return full.get(_id_of(decision)) if outcome_id is None else None
+
         sound = [(place, one) for place, one in enumerate(checked) if isinstance(one, Entry)]
         for start in range(0, len(sound), GROUP_SIZE):
-            group = sound[start : start + GROUP_SIZE]
-            try:
-                await self.store.writer.aappend([entry for _, entry in group])
-            except RouterError:  # one of them, or the store: each says for itself
-                for place, entry in group:
-                    try:
-                        await self.store.writer.aappend((entry,))
-                    except RouterError as error:
-                        faults[place] = error
+            group = []
+            for place, entry in sound[start : start + GROUP_SIZE]:
+                faults[place] = refused(place)
+                if faults[place] is None:
+                    group.append((place, entry))
+            if group and not await self._logged([entry for _, entry in group]):
+                for place, entry in group:  # one of them, or the store: each says for itself
+                    faults[place] = fault = refused(place) or await self._fault(entry)
+                    if isinstance(fault, TooManyOutcomesError):
+                        full[_id_of(reports[place][0])] = fault
         told = [(_id_of(reports[place][0]), reports[place][1]) for place, _ in sound if faults[place] is None]
         if self._learn_now:
             await asyncio.to_thread(self._recorded, told)
         else:
             self._recorded(told)
         return faults
+
+    async def _logged(self, entries: Sequence[Entry]) -> bool:
+        """Log all of them together, or none."""
+        try:
+            await self.store.writer.aappend(entries)
+        except RouterError:
+            return False
+        return True
+
+    async def _fault(self, entry: Entry) -> RouterError | None:
+        """Log one, or return why that cannot be."""
+        try:
+            await self.store.writer.aappend((entry,))
+        except RouterError as error:
+            return error
+        return None
 
     def _checked(self, reports: Sequence[Report], tenant: str | None) -> list[Entry | RouterError]:
         """Each outcome ready for the log, or what is wrong with it."""
