@@ -110,6 +110,11 @@ class Router:
         return tuple(self._parts.members.roster.everyone)
 
     @property
+    def available(self) -> tuple[str, ...]:
+        """Names of those that get traffic now: enabled, and not marked unhealthy."""
+        return self._parts.members.roster.available.names
+
+    @property
     def models(self) -> Models:
         """Fits, the versions that came of them, and which of them serves."""
         return self._parts.models

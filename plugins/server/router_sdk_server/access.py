@@ -218,7 +218,7 @@ class Door:
             if started:
                 raise
             late = (
-                Refused(503, f"the request took longer than {settings.timeout_s:g} s; send it again")
+                Refused(504, f"it took longer than {settings.timeout_s:g} s; what was asked may still be done")
                 if body.whole
                 else Refused(408, f"the body did not arrive within {settings.timeout_s:g} s; send it again")
             )

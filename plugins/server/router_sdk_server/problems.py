@@ -53,6 +53,7 @@ _TITLES = {
     429: "Too many requests",
     500: "The service is at fault",
     503: "Not now",
+    504: "It takes too long",
 }
 
 

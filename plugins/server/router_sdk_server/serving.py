@@ -52,6 +52,7 @@ def _serve(settings: ServiceSettings, host: str, port: int, log_config: dict[str
         log_config=log_config,
         server_header=False,
         timeout_graceful_shutdown=30,
+        timeout_worker_healthcheck=30,
     )
     socket = config.bind_socket()
     if settings.workers == 1:
