@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from router_sdk.assembly import Assembly
-from router_sdk.errors import InvalidInputError, UnknownDecisionError
+from router_sdk.errors import InvalidInputError, RouterError, UnknownDecisionError
 from router_sdk.evaluation.classification import Evaluation, Label, judge
 from router_sdk.exchange.observations import observations, paired
 from router_sdk.learning.performance import AgentPerformance
@@ -110,6 +110,11 @@ class Router:
     def agents(self) -> tuple[Agent, ...]:
         """This process's agents, in order."""
         return tuple(self._parts.members.roster.everyone)
+
+    @property
+    def available(self) -> tuple[str, ...]:
+        """Names of those that get traffic now: enabled, and not marked unhealthy."""
+        return self._parts.members.roster.available.names
 
     @property
     def models(self) -> Models:
@@ -273,6 +278,21 @@ class Router:
     ) -> None:
         """``record`` for coroutines: many of them share one commit."""
         await self._parts.recorder.arecord(decision, Outcome.of(outcome), outcome_id, tenant)
+
+    async def arecord_batch(
+        self, reports: Sequence[tuple[Decision | str, OutcomeLike, str | None]], *, tenant: str | None = None
+    ) -> list[RouterError | None]:
+        """``arecord`` many outcomes, which stand or fall each by itself.
+
+        Args:
+            reports: For each a decision or its id, what came of it, and your own id of this delivery or None.
+            tenant: Whose decisions they must be; None does not ask.
+
+        Returns:
+            For each, in their order, None where it is on disk, else why it is not.
+        """
+        told = [(decision, Outcome.of(outcome), outcome_id) for decision, outcome, outcome_id in reports]
+        return await self._parts.recorder.arecord_many(told, tenant)
 
     def record_session(self, session_id: str, outcome: OutcomeLike, *, tenant: str | None = None) -> int:
         """Log one outcome for every decision of a tenant's session, and return how many there are.
