@@ -27,7 +27,7 @@ from vectors import vectors
 from router_sdk import Agent, Outcome, Router, Task
 
 RATE_PER_S = 2_000
-PARTS = ("decision", "recorders", "agents", "import", "vectors")
+PARTS = ("decision", "recorders", "experiment", "agents", "import", "vectors")
 TASKS = [Task(task_type=f"type-{i}") for i in range(8)]
 NEVER_IMPORTED = ("torch", "sklearn", "scipy", "sqlite_utils", "fastapi")
 
@@ -74,14 +74,16 @@ def taught(path: Path, agents: int) -> Iterator[Router]:
         yield router
 
 
-def routing(router: Router, routed: Callable[[object], object] = lambda decision: None) -> Call:
+def routing(
+    router: Router, routed: Callable[[object], object] = lambda decision: None, tasks: Sequence[Task] = TASKS
+) -> Call:
     """Route the tasks one after the other."""
     position = 0
 
     def call() -> None:
         nonlocal position
         position += 1
-        routed(router.route(TASKS[position % len(TASKS)]))
+        routed(router.route(tasks[position % len(tasks)]))
 
     return call
 
@@ -202,6 +204,28 @@ def importing(repeats: int) -> list[Figure]:
     ]
 
 
+def experiment(folder: Path, repeats: int, ticks: int) -> list[Figure]:
+    """A decision while an experiment runs, against one without; each router by itself, in turn."""
+    figures = []
+    sessions = [Task(task_type=f"type-{i % 8}", session_id=f"session-{i}") for i in range(500)]
+    for what, tasks in (("each a unit", TASKS), ("500 sessions", sessions)):
+        with taught(folder / f"plain-{len(tasks)}.db", 5) as plain, taught(folder / f"arms-{len(tasks)}.db", 5) as arms:
+            arms.experiments.start("pair", [{"name": "other", "strategies": ["thompson"]}])
+            calls = [routing(router, tasks=tasks) for router in (plain, arms)]
+            rounds = in_turn([lambda call=call: paced([call], ticks)[0] for call in calls], 2 * repeats)  # type: ignore[misc]
+        for share in (0.5, 0.99):
+            without, during = ([percentile(times, share) for times in each] for each in rounds)
+            figures.append(
+                Figure(
+                    f"route during an experiment, {what}: p{share * 100:.0f} ÷ without one",
+                    ratios(during, without),
+                    goal=1.1,
+                    detail=_against(during, without),
+                )
+            )
+    return figures
+
+
 def main(argv: list[str] | None = None) -> None:
     """Measure, and print the table."""
     chosen = options(__doc__, argv, PARTS)
@@ -212,6 +236,8 @@ def main(argv: list[str] | None = None) -> None:
             figures += decision(folder, repeats, ticks, threads=1)
         if "recorders" in parts:
             figures += decision(folder, repeats, ticks, threads=64)
+        if "experiment" in parts:
+            figures += experiment(folder, repeats, ticks)
         if "agents" in parts:
             figures += many_agents(folder, repeats, ticks)
         if "import" in parts:

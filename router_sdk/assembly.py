@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,10 @@ from router_sdk.erasing import Eraser
 from router_sdk.errors import RouterClosedError
 from router_sdk.exchange.examples import Examples
 from router_sdk.exchange.importing import Intake
+from router_sdk.experiments.experiments import Experiments
+from router_sdk.experiments.lifecycle import Lifecycle
+from router_sdk.experiments.off_policy import OffPolicy
+from router_sdk.experiments.serving import ServingArms
 from router_sdk.hookspecs import hookimpl
 from router_sdk.learning.alerts import Alerts
 from router_sdk.learning.calibration import Calibration
@@ -20,6 +24,7 @@ from router_sdk.learning.drift import Drift
 from router_sdk.learning.fold import performance_fold, report_fold
 from router_sdk.learning.learner import Learner
 from router_sdk.learning.performance import Performance
+from router_sdk.learning.scoring import Scoring
 from router_sdk.lifetime import no_fork, unwatch, watch
 from router_sdk.plugins import PluginRegistry
 from router_sdk.recording import Recorder
@@ -31,6 +36,7 @@ from router_sdk.routing.context import Encoders
 from router_sdk.routing.decide import Decider
 from router_sdk.routing.strategies import StrategySpec, Workshop
 from router_sdk.store import Store
+from router_sdk.store.access import AccessKeys
 from router_sdk.store.agents import newest_agent
 from router_sdk.training.fit import FitServices
 from router_sdk.training.folds import Folds
@@ -45,6 +51,7 @@ from router_sdk.waiting import held_here
 
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
+    from router_sdk.strategy import Strategy
 
 _log = logging.getLogger(__name__)
 
@@ -145,17 +152,26 @@ class Assembly:
             services, self.registry, self.chain, self.members, self.performance, self.drift, self.promoter
         )
         self.watch = Watch(services, self.registry, self.chain, self.members, self.promoter)
+        self.scoring = Scoring(config.quality, self.store, self.plugins)
+        self.serving = ServingArms(
+            services, self._workshop, folds, self.registry, self.chain, self.members, self.decider, self.calibration
+        )
+        self.lifecycle = Lifecycle(services, self._workshop, self.registry, self.chain, self.promoter, self.serving)
+        off_policy = OffPolicy(services, self.registry, self.members, self.chain)
+        live = (self.lifecycle, self.serving, self.flush)
+        self.experiments = Experiments(self.store, config, self.learner, *live, off_policy)
         self.alerts = Alerts(config.drift, self.store, self.performance, self.drift, self.plugins)
         tuner = ThresholdTuner(services, self.registry, self.chain, self.members, folds.begun_again)
         told = (self.recorder, self.decider.vectors, self.flush, tuner)
         self.models = Models(self.chain, self.registry, self.trainer, self.promoter, *told)
         self.intake = Intake(self.store, self.recorder, self.members)
         self.examples = Examples(self.store, self.reward, self.intake)
+        self.keys = AccessKeys(self.store.writer, self.store.reader)
         self.upkeep = Upkeep(
             self.store,
             config,
-            Eraser(self.store, self.chain, self.learner, self.registry, self.trainer, self._workshop.installed),
-            self.decider.sessions,
+            Eraser(self.store, self._reached, self.learner, self.registry, self.trainer, self._workshop.installed),
+            (self.decider.sessions, self.serving),
             self.learner,
             self.registry,
             self.promoter,
@@ -164,16 +180,22 @@ class Assembly:
         )
         self._lock_holders = (
             *(self.members, self.store.reader, self.learner.folding, self.performance, encoders),
-            *(self.decider.sessions, self.promoter, self.trainer, self.upkeep),
+            *(self.decider.sessions, self.promoter, self.trainer, self.upkeep, self.scoring),
         )
         self.members.on_change(self._prepare)
+        self.serving.follow()  # the learner's thread is not there yet
         self._open = True
         self.learner.wake()
+
+    def _reached(self) -> Mapping[str, Strategy]:
+        """Whose memories ``forget`` reaches, by the name of their snapshots."""
+        return {**{stage.name: stage.strategy for stage in self.chain.stages}, **self.serving.strategies()}
 
     def _updated(self) -> None:
         self.chain.calibrate(self.calibration)
         self.chain.finish_published()
         if self._open:
+            self.serving.learnt()
             self.watch.look(EVERY)
             self.trainer.consider()
 
@@ -184,7 +206,10 @@ class Assembly:
             threading.Thread(target=self.close, name="router-dropped").start()
         elif self._open:
             self.promoter.follow()
+            self.serving.follow()
+            self.lifecycle.look()
             self.watch.look()
+            self.scoring.look()
             if self.config.learns:
                 self.alerts.look()
             self.trainer.consider()
@@ -195,17 +220,20 @@ class Assembly:
         with self.learner.folding.lock:
             for stage in self.chain.stages:
                 stage.prepare(roster.available)
+            self.serving.prepare()
             self.calibration.agents_came(*self.store.reader.query(newest_agent))
             self.chain.calibrate(self.calibration)
             self.chain.finish_published()
+            self.serving.learnt()
 
     def _committed(self, outcomes: int) -> None:
         if self._learner is not None:
             self._learner.notify(outcomes)
 
     def flush(self) -> None:
-        """Return once everything routed and recorded so far is on disk and learnt."""
+        """Return once everything routed and recorded so far is on disk, scored and learnt."""
         self.store.writer.flush()
+        self.scoring.look(everything=True)
         self.learner.drain()
 
     # -- status, the end, and forks
@@ -233,7 +261,10 @@ class Assembly:
             "fit": None if self.trainer.fit is None else self.trainer.fit.to_dict(),
             "watch": self.watch.status(),
             "models": self.models.status(),
+            "experiments": self.lifecycle.status(),
+            "challengers": self.lifecycle.challengers(),
             "drift": self.drift.report(),
+            "quality": self.scoring.status(),
             "alerts": self.alerts.status(),
             "upkeep": self.upkeep.status(),
             "quarantines": self.promoter.quarantines.status(),
@@ -297,6 +328,7 @@ class Assembly:
             raise error
 
     def _close_strategies(self) -> None:
+        self.serving.close()
         for stage in self.chain.stages:
             stage.close()
 
@@ -326,8 +358,10 @@ class Assembly:
             self.decider.after_fork()
             self.promoter.after_fork()
             self.trainer.after_fork()
+            self.scoring.after_fork()
             self.watch.after_fork()
             self.upkeep.after_fork()
+            self.serving.after_fork()
             for stage in self.chain.stages:
                 stage.after_fork()
 

@@ -12,7 +12,15 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from router_sdk.errors import InvalidConfigError
-from router_sdk.loop_settings import DriftConfig, GateConfig, TrainingConfig, TriggerConfig, WatchConfig
+from router_sdk.loop_settings import (
+    DriftConfig,
+    ExperimentConfig,
+    GateConfig,
+    QualityConfig,
+    TrainingConfig,
+    TriggerConfig,
+    WatchConfig,
+)
 from router_sdk.records import Agent, PrivacyMode
 from router_sdk.records.fields import Label
 from router_sdk.records.record import describe
@@ -75,6 +83,11 @@ class RouterConfig(BaseSettings):
         training: What a fit is trained on, see ``TrainingConfig``: filters, balance, and a file beside the log.
         watch: What a version must earn once it serves, see ``WatchConfig``.
         drift: What counts as drift, and when an alert is raised, see ``DriftConfig``.
+        quality: Who says how good an execution was where nobody did, see ``QualityConfig``; by itself nobody.
+        experiment: How experiments are run and when they are decided, see ``ExperimentConfig``.
+        promotion: Who lets a fit serve that a trigger started and the gate passed: the ``gate`` itself, an
+            ``experiment`` against what serves, or a person (``manual``). A strategy's first version, a pre-training and
+            a fit that a person asked for are judged by the gate.
         keep_versions: Fitted versions of a strategy whose files are kept, beside those that serve or a rollback needs.
         keep_versions_days: Younger ones are kept too, in days; None keeps none for its age.
         retention_days: Decisions older than so many days are archived, about once an hour; None keeps them.
@@ -123,6 +136,9 @@ class RouterConfig(BaseSettings):
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     watch: WatchConfig = Field(default_factory=WatchConfig)
     drift: DriftConfig = Field(default_factory=DriftConfig)
+    quality: QualityConfig = Field(default_factory=QualityConfig)
+    experiment: ExperimentConfig = Field(default_factory=ExperimentConfig)
+    promotion: Literal["gate", "experiment", "manual"] = "gate"
     keep_versions: int = Field(default=5, ge=1)
     keep_versions_days: float | None = Field(default=None, ge=0)
     retention_days: float | None = Field(default=None, gt=0)

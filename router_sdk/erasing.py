@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from filelock import Timeout
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from router_sdk.learning.learner import Learner
-    from router_sdk.routing.chain import Chain
     from router_sdk.store import Store
     from router_sdk.store.snapshots import Snapshot
     from router_sdk.strategy import Strategy
@@ -57,7 +56,7 @@ class Eraser:
 
     Args:
         store: The log, and the folder beside it.
-        chain: Whose memories are reached.
+        reached: Whose memories are reached, by the name of their snapshots.
         learner: Who saves the folds.
         registry: The versions.
         trainer: Who fits.
@@ -67,13 +66,13 @@ class Eraser:
     def __init__(
         self,
         store: Store,
-        chain: Chain,
+        reached: Callable[[], Mapping[str, Strategy]],
         learner: Learner,
         registry: Registry,
         trainer: Trainer,
         strategy_of: Callable[[str], Strategy | None],
     ) -> None:
-        self._store, self._chain, self._learner = store, chain, learner
+        self._store, self._reached, self._learner = store, reached, learner
         self._registry, self._trainer, self._strategy_of = registry, trainer, strategy_of
 
     def erase(self, intent: int, erasure: Erasure) -> Erasure:
@@ -171,6 +170,5 @@ class Eraser:
             time.sleep(_PAUSE_S)
 
     def _named(self, name: str) -> Strategy | None:
-        """The strategy of that name, in the chain or as an installed plugin brings it."""
-        chained = {stage.name: stage.strategy for stage in self._chain.stages}
-        return chained.get(name) or self._strategy_of(name)
+        """The strategy of that name, of this router or as an installed plugin brings it."""
+        return self._reached().get(name) or self._strategy_of(name)

@@ -7,6 +7,7 @@
     │   ├── InvalidAgentError
     │   ├── InvalidTaskError
     │   ├── InvalidOutcomeError
+    │   │   └── TooManyOutcomesError    a decision has as many outcomes as it may have
     │   ├── InvalidRewardError
     │   ├── InvalidIdError
     │   ├── WrongTenantError            a decision is named that is another tenant's
@@ -17,8 +18,12 @@
     ├── UnknownVersionError (LookupError)   a fitted version that the registry does not hold
     ├── GateRefusedError                    a version that did not pass the gate shall not serve
     ├── ChampionMovedError                  another version came to serve while this one was made
+    ├── ExperimentError                     an experiment that is not there, has ended, or cannot be run
     ├── NoEligibleAgentError                the filters left nobody to choose from
     ├── RouterClosedError
+    ├── ServiceError                        a service was asked, and did not do it
+    │   ├── AccessDeniedError               the key is unknown, was revoked, or does not allow it
+    │   └── ServiceUnavailableError         it cannot be reached, or says that it cannot now; try again
     ├── PluginError
     │   ├── PluginLoadError                 one plugin could not be imported or registered
     │   ├── DuplicateNameError              two plugins claim one name
@@ -51,10 +56,12 @@ import traceback
 from types import CodeType
 
 __all__ = [
+    "AccessDeniedError",
     "ChampionMovedError",
     "CorruptArtifactError",
     "DuplicateNameError",
     "EncoderUnavailableError",
+    "ExperimentError",
     "FitError",
     "FitStoppedError",
     "GateRefusedError",
@@ -75,11 +82,14 @@ __all__ = [
     "RouterClosedError",
     "RouterError",
     "SchemaVersionError",
+    "ServiceError",
+    "ServiceUnavailableError",
     "StoreBusyError",
     "StoreError",
     "StoreUnavailableError",
     "StrategyError",
     "TooFewExamplesError",
+    "TooManyOutcomesError",
     "UnknownAgentError",
     "UnknownDecisionError",
     "UnknownStrategyError",
@@ -106,6 +116,10 @@ class InvalidTaskError(InvalidInputError):
 
 class InvalidOutcomeError(InvalidInputError):
     """An outcome holds a value that is not finite, out of range or of the wrong type."""
+
+
+class TooManyOutcomesError(InvalidOutcomeError):
+    """A decision has as many outcomes as it may have: send only what changes what is known of it."""
 
 
 class InvalidRewardError(InvalidInputError):
@@ -148,6 +162,10 @@ class ChampionMovedError(RouterError):
     """What serves was changed while a candidate was made, so that it was judged against something else."""
 
 
+class ExperimentError(RouterError):
+    """There is no such experiment, it has ended, or what it asks for cannot be run here; the message says which."""
+
+
 class NoEligibleAgentError(RouterError):
     """Requirements, exclusions, limits and filters left no agent to choose from; the message says which of them."""
 
@@ -157,6 +175,18 @@ class RouterClosedError(RouterError):
 
     def __init__(self, words: str = "the router was closed; make a new one on the same store") -> None:
         super().__init__(words)
+
+
+class ServiceError(RouterError):
+    """A service was asked over HTTP, and did not do it; the message says why."""
+
+
+class AccessDeniedError(ServiceError):
+    """The key is unknown, was revoked, or does not allow what was asked."""
+
+
+class ServiceUnavailableError(ServiceError):
+    """The service cannot be reached, or says that it cannot now; try again."""
 
 
 class PluginError(RouterError):

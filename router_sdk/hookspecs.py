@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from router_sdk.gate import Check
     from router_sdk.records import Agent, Alert, Decision, Outcome, Task
-    from router_sdk.rewards import RewardFunction
+    from router_sdk.rewards import QualityScorer, RewardFunction
     from router_sdk.strategy import Encoder, Strategy
     from router_sdk.triggers import Trigger
 
@@ -46,6 +46,11 @@ def register_triggers() -> Sequence[Trigger]:  # type: ignore[empty-body]
 @hookspec
 def register_checks() -> Sequence[Check]:  # type: ignore[empty-body]
     """Checks that a fitted candidate must pass before it serves, beside those of ``RouterConfig.gate``. Since 0.1."""
+
+
+@hookspec
+def register_quality_scorers() -> Sequence[QualityScorer]:  # type: ignore[empty-body]
+    """Scorers of how good an execution was, to be named in ``quality.scorers``. Since 0.1."""
 
 
 @hookspec

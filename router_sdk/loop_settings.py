@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from router_sdk.numerics.change_detection import river_installed
+from router_sdk.records.fields import Label
+from router_sdk.rewards.quality import SIGNALS
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -119,6 +123,8 @@ class GateConfig(BaseModel):
         divergence: Most that its probabilities may diverge from those of what serves, in nats; on by itself, only told.
         finite_parameters: Every saved number is finite; and by which factor the norm of an array may differ from that
             of the fitted version that serves (100).
+        off_policy: What it would have earned on held-out decisions, by their propensities, is not below the lower
+            bound of what serves; and the effective sample size from which on that counts (100).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -134,6 +140,7 @@ class GateConfig(BaseModel):
     latency: bool | Annotated[float, Field(ge=1.0)] = True
     divergence: bool | Annotated[float, Field(ge=0.0)] = True
     finite_parameters: bool | Annotated[float, Field(ge=1.0)] = True
+    off_policy: bool | Annotated[float, Field(ge=1.0)] = True
 
     @property
     def tasks(self) -> dict[str, Any]:
@@ -198,6 +205,33 @@ class DriftConfig(BaseModel):
     agent_failures: float | None = Field(default=0.5, gt=0.0, lt=1.0)
 
 
+def _scorers(names: tuple[str, ...]) -> tuple[str, ...]:
+    """As for detectors."""
+    if "discriminator" in names and find_spec("sklearn") is None:
+        raise ValueError("scikit-learn is not installed: pip install 'router-sdk[quality]', or leave it at 'feedback'")
+    if len(set(names)) < len(names):
+        raise ValueError(f"each scorer is asked once: {', '.join(names)}")
+    return names
+
+
+class QualityConfig(BaseModel):
+    """Who says how good an execution was where nobody did, see docs/quality.md.
+
+    Args:
+        scorers: Names of scorers: ``feedback``, ``discriminator``, or a plugin's. Several are an ensemble, the mean by
+            their weights. Empty scores nothing.
+        signals: What something that users do is worth, in [0, 1], by the ``actor`` of the outcome with
+            ``origin="signal"``: by itself ``copy`` .9, ``edit`` .5, ``abandon`` .2, ``retry`` .1.
+        least_scored: Examples of which somebody says how good they were that ``discriminator`` takes to begin.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    scorers: Annotated[tuple[Label, ...], AfterValidator(_scorers)] = ()
+    signals: dict[Label, Share] = Field(default_factory=lambda: dict(SIGNALS))
+    least_scored: int = Field(default=50, ge=20)
+
+
 class ExperimentConfig(BaseModel):
     """How experiments are run and when they are decided, see docs/experiments.md. Each may be given to ``start``.
 
@@ -205,8 +239,9 @@ class ExperimentConfig(BaseModel):
         challenger_share: Share of the units that each challenger gets, in (0, 1).
         outcome_window_hours: What a unit (a session, or a decision without one) came to so long after its first
             decision counts; only then is it looked at.
-        weights: Of the metrics, each in [0, 1] once it is scaled: ``quality`` (where nothing is said of it, success),
-            ``feedback`` (how positive) and ``latency``, or names in ``Outcome.metrics``, which then must lie in [0, 1].
+        weights: Of the metrics, each in [0, 1] once it is scaled: ``quality`` (where nothing is said of it, success, or
+            whether a label names the agent), ``success``, ``feedback`` (how positive) and ``latency``, or names in
+            ``Outcome.metrics``, which then must lie in [0, 1]. One that nobody reports is left out.
         latency_limit_ms: A latency of 0 scales to 1, this and more to 0.
         alpha: Chance that a winner is declared where there is none.
         min_improvement: By how much of the champion's mean a challenger must be better.
@@ -216,6 +251,7 @@ class ExperimentConfig(BaseModel):
         max_duration_hours: After that it ends without a winner; None lets it run.
         missing_difference: By how much the share of units with outcomes may differ between arms.
         agent_tolerance: By how much an agent may do worse in a challenger's hands, in mean quality.
+        guardrails: Metrics by name, and by how much each may be worse in a challenger's hands, once it is scaled.
         rollout: Shares that the challenger gets one after the other while nothing speaks against it: ``(0.1, 0.25,
             0.5)``. Empty leaves it at ``challenger_share``.
         allocation: ``fixed``, or ``bandit``: shares follow what the arms earned, none below ``challenger_share``.
@@ -236,6 +272,20 @@ class ExperimentConfig(BaseModel):
     max_duration_hours: float | None = Field(default=None, gt=0)
     missing_difference: float = Field(default=0.1, ge=0.0, le=1.0)
     agent_tolerance: float = Field(default=0.1, ge=0.0, le=1.0)
+    guardrails: dict[str, Share] = Field(default_factory=lambda: {"success": 0.1, "latency": 0.1})
     rollout: tuple[float, ...] = ()
     allocation: Literal["fixed", "bandit"] = "fixed"
     auto_promotion: bool = True
+
+    @model_validator(mode="after")
+    def _can_be_run(self) -> Self:
+        if not any(self.weights.values()):
+            raise ValueError("weights: give at least one metric a weight above 0")
+        steps = [0.0, *self.rollout, 1.0]
+        if any(later <= earlier for earlier, later in pairwise(steps)):
+            raise ValueError(f"rollout: shares must rise, above 0 and below 1, got {list(self.rollout)}")
+        if self.rollout and self.allocation == "bandit":
+            raise ValueError("rollout: a bandit sets the shares itself; leave one of the two out")
+        if self.max_duration_hours is not None and self.max_duration_hours <= self.min_duration_hours:
+            raise ValueError("max_duration_hours: must be longer than min_duration_hours")
+        return self

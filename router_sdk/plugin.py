@@ -27,7 +27,7 @@ from router_sdk.records import (
     TrainingData,
 )
 from router_sdk.replay import PrioritizedBuffer, ReplayBuffer, ReplayDraw, ReservoirBuffer
-from router_sdk.rewards import RewardFunction
+from router_sdk.rewards import Execution, QualityScorer, RewardFunction, Score
 from router_sdk.spelling import folded, normal, phrase_pattern, unspaced_pairs, words
 from router_sdk.strategy import (
     Encoder,
@@ -59,6 +59,7 @@ __all__ = [
     "EncoderUnavailableError",
     "Example",
     "ExampleColumns",
+    "Execution",
     "FeatureValue",
     "FitContext",
     "FitError",
@@ -69,6 +70,7 @@ __all__ = [
     "Outcome",
     "PrioritizedBuffer",
     "Proposal",
+    "QualityScorer",
     "Reading",
     "ReplayBuffer",
     "ReplayDraw",
@@ -76,6 +78,7 @@ __all__ = [
     "Restriction",
     "RewardFunction",
     "RouteContext",
+    "Score",
     "Signals",
     "Strategy",
     "StrategyConfig",

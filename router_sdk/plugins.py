@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import partial
+from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from router_sdk.setting_names import ALLOW_VARIABLE
 
 if TYPE_CHECKING:
     from router_sdk.gate import Check
-    from router_sdk.rewards import RewardFunction
+    from router_sdk.rewards import QualityScorer, RewardFunction
     from router_sdk.strategy import Encoder, Strategy
     from router_sdk.triggers import Trigger
 
@@ -36,10 +37,31 @@ ROUTER_PLUGIN = "router"
 FIRST_PARTY = ("bert", "thompson", "heuristic")
 """Strategies with a distribution ``router-sdk-NAME`` of ours. Those that are installed are the default chain."""
 
-KINDS = ("strategies", "encoders", "rewards", "triggers", "checks")
+KINDS = ("strategies", "encoders", "rewards", "triggers", "checks", "quality_scorers")
 """What plugins bring, each with a hook ``register_…``."""
 
 _log = logging.getLogger(__name__)
+
+
+def discover() -> Sequence[tuple[EntryPoint, str | None]]:
+    """Entry points of plugins by name, each with its distribution and version, where that is known.
+
+    All that is installed is looked through for that, some milliseconds: again once a folder has changed.
+    """
+    return _discovered(tuple((place, _changed(place)) for place in sys.path))
+
+
+@lru_cache(maxsize=4)
+def _discovered(places: tuple[tuple[str, int], ...]) -> tuple[tuple[EntryPoint, str | None], ...]:
+    found = sorted(entry_points(group=hookspecs.PROJECT_NAME), key=lambda one: one.name)
+    return tuple((one, None if one.dist is None else f"{one.dist.name} {one.dist.version}") for one in found)
+
+
+def _changed(place: str) -> int:
+    try:
+        return os.stat(place or os.curdir).st_mtime_ns
+    except OSError:
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +112,9 @@ class PluginRegistry:
         registry = cls()
         if allow is None and ALLOW_VARIABLE in os.environ:
             allow = {name.strip() for name in os.environ[ALLOW_VARIABLE].split(",") if name.strip()}
-        for entry_point in sorted(entry_points(group=hookspecs.PROJECT_NAME), key=lambda found: found.name):
+        for entry_point, distribution in discover():
             if allow is None or entry_point.name in allow:
-                registry._load_entry_point(entry_point)
+                registry._load_entry_point(entry_point, distribution)
         for plugin in plugins:
             registry.register(plugin)
         for kind in KINDS:
@@ -129,9 +151,7 @@ class PluginRegistry:
         """Take a plugin out again."""
         self._manager.unregister(plugin)
 
-    def _load_entry_point(self, entry_point: EntryPoint) -> None:
-        source = entry_point.dist
-        distribution = f"{source.name} {source.version}" if source is not None else None
+    def _load_entry_point(self, entry_point: EntryPoint, distribution: str | None) -> None:
         try:
             self.register(entry_point.load(), entry_point.name)
         except DuplicateNameError:
@@ -194,6 +214,11 @@ class PluginRegistry:
     def checks(self) -> list[Check]:
         """Registered checks."""
         return list(self._collect("checks").values())
+
+    @property
+    def quality_scorers(self) -> dict[str, QualityScorer]:
+        """Registered scorers by name."""
+        return self._collect("quality_scorers")
 
     def installed(self, name: str) -> type[Strategy] | None:
         """The strategy class of that name that an installed plugin brings: another process finds it, too."""

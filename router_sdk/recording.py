@@ -8,8 +8,9 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from router_sdk.errors import RouterClosedError
+from router_sdk.errors import InvalidInputError, RouterClosedError
 from router_sdk.records import Decision, Distribution, Outcome, Task
+from router_sdk.records.arguments import each
 from router_sdk.records.plain import plain
 from router_sdk.rewards import OutcomeReward, RewardFunction, checked_reward
 from router_sdk.store.identity import check_id, check_key, new_id
@@ -30,6 +31,13 @@ _METRICS_ALONE = (
 )
 
 _log = logging.getLogger(__name__)
+
+
+def _observation(given: object) -> Observation:
+    if not isinstance(given, tuple | list) or len(given) != 3:
+        raise InvalidInputError(f"observed: expected (task, agent, outcome) of each, got {given!r:.60}")
+    task, agent, outcome = given
+    return Task.of(task), agent, None if outcome is None else Outcome.of(outcome)
 
 
 class Recorder:
@@ -129,6 +137,7 @@ class Recorder:
 
     def observe(self, observed: Sequence[Observation]) -> list[Decision]:
         """Log decisions that somebody else made, with what is known of their outcomes, in groups of 64."""
+        observed = [_observation(one) for one in each(observed, "observed")]
         decisions = [self.observation(task, agent) for task, agent, _ in observed]
         self.store.append_all(
             [

@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from router_sdk.assembly import Assembly
 from router_sdk.errors import InvalidInputError, UnknownDecisionError
@@ -19,8 +19,8 @@ from router_sdk.evaluation.classification import Evaluation, Label, judge
 from router_sdk.exchange.observations import observations, paired
 from router_sdk.learning.performance import AgentPerformance
 from router_sdk.learning.verification import verify_replay
-from router_sdk.records import Agent, AgentLike, Decision, Outcome, OutcomeLike, Task, TaskLike, agents_of
-from router_sdk.records.plain import plain
+from router_sdk.records import Agent, AgentLike, Decision, Outcome, OutcomeLike, Ranked, Task, TaskLike, agents_of
+from router_sdk.records.arguments import each, flag, place, text, whole
 from router_sdk.rewards import RewardFunction
 from router_sdk.routing.handle import Call
 from router_sdk.routing.strategies import StrategySpec
@@ -33,19 +33,12 @@ from router_sdk.strategy import Strategy
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
     from router_sdk.exchange.examples import Examples
+    from router_sdk.experiments.experiments import Experiments
     from router_sdk.recording import Observation
+    from router_sdk.store.access import AccessKeys
     from router_sdk.training.models import Models
 
 __all__ = ["Ranked", "Router"]
-
-
-class Ranked(NamedTuple):
-    """One agent in a ranking: rank 1 is best; ``score`` is on the strategy's own scale, or the probability."""
-
-    agent: str
-    rank: int
-    score: float
-    probability: float
 
 
 class Router:
@@ -73,7 +66,9 @@ class Router:
 
     Attributes:
         models: Fits and fitted versions: retrain, promote, roll back, pin.
+        experiments: What another router would have earned; challengers beside what serves: start, look, stop.
         examples: What the log holds of tasks and outcomes: slices, files in and out, whom to ask.
+        keys: Who may call a service on this store, and for what.
         hook: Calls the plugins' hooks.
     """
 
@@ -122,9 +117,19 @@ class Router:
         return self._parts.models
 
     @property
+    def keys(self) -> AccessKeys:
+        """What callers of a service show to be let in: made, listed, revoked, and told apart."""
+        return self._parts.keys
+
+    @property
     def examples(self) -> Examples:
         """The joined examples, oldest first, read when asked for: ``router.examples[-5:]``; files in and out."""
         return self._parts.examples
+
+    @property
+    def experiments(self) -> Experiments:
+        """What another router would have earned on the log; challengers beside what serves, on real tasks."""
+        return self._parts.experiments
 
     # -- route
 
@@ -180,7 +185,8 @@ class Router:
     def route_batch(self, tasks: Iterable[TaskLike], *, exclude: Collection[str] = ()) -> list[Decision]:
         """Choose agents for many tasks, in their order; strategies see them together."""
         decider = self._parts.decider
-        return [decider.log(made) for made in decider.decide_batch([Task.of(task) for task in tasks], exclude)]
+        made = decider.decide_batch([Task.of(task) for task in each(tasks, "tasks")], exclude)
+        return [decider.log(one) for one in made]
 
     def rank(self, task: TaskLike, *, top_k: int | None = None, exclude: Collection[str] = ()) -> list[Ranked]:
         """Eligible agents, best first; nothing is logged and nothing explored.
@@ -195,15 +201,14 @@ class Router:
         Raises:
             InvalidInputError: if ``top_k`` is no such number.
         """
-        if top_k is not None and not (hasattr(top_k, "__index__") and top_k > 0):
-            raise InvalidInputError(f"top_k: must be a whole number of at least 1, got {top_k!r:.60}")
+        most = None if top_k is None else whole(top_k, "top_k", 1)
         drawn = self._parts.decider.decide(Task.of(task), exclude, remember=False).distribution
         if not drawn.weights:
             return []
         score = drawn.scores if drawn.scores is not None else drawn.probabilities
         return [
             Ranked(name, rank, score.get(name, 0.0), drawn.probabilities[name])
-            for rank, name in enumerate(drawn.ranking[:top_k], start=1)
+            for rank, name in enumerate(drawn.ranking[:most], start=1)
         ]
 
     def handle(self, task: TaskLike, **options: Any) -> Call:
@@ -342,7 +347,7 @@ class Router:
             agent: The agent.
             fresh: Forget what was learnt under its name so far.
         """
-        self._parts.members.add(Agent.of(agent), fresh=fresh)
+        self._parts.members.add(Agent.of(agent), fresh=flag(fresh, "fresh"))
 
     def remove_agent(self, name: str) -> None:
         """Take an agent out; what was learnt about it stays, should it come back.
@@ -388,11 +393,12 @@ class Router:
             task_type: Count this type only.
             top_k: How many to recommend; None reports on all.
         """
+        most = None if top_k is None else whole(top_k, "top_k", 1)
         names = self._parts.members.roster.everyone.names
         expected: dict[str, Mapping[str, float]] = {}
         for stage in reversed(self._parts.chain.stages):  # so that the first in the chain has the last word
             expected.update(stage.expected())
-        return self._parts.performance.agents(names, task_type, expected)[:top_k]
+        return self._parts.performance.agents(names, task_type, expected)[:most]
 
     def status(self, *, last: int = 5) -> dict[str, Any]:
         """Everything that ``router status`` shows, as JSON values.
@@ -400,6 +406,7 @@ class Router:
         Args:
             last: How many of the newest updates and dead letters.
         """
+        newest = whole(last, "last")
         reader = self._parts.store.reader
         return {
             **self._parts.status(),
@@ -407,17 +414,32 @@ class Router:
             "passed": reader.query(passed),
             "performance": [one.to_dict() for one in self.agent_performance()],
             "statistics": self.statistics(),
-            "learning_events": reader.query(lambda connection: learning_events(connection, plain(last))),
-            "dead_letters": self.dead_letters(last),
+            "learning_events": reader.query(lambda connection: learning_events(connection, newest)),
+            "dead_letters": self.dead_letters(newest),
+        }
+
+    def backlog(self) -> dict[str, int]:
+        """What waits in this process: cheap enough to ask every second.
+
+        Keys: ``waiting`` (decisions for the disk), ``unlogged`` (decisions that were never logged, because too many
+        waited), ``lag`` (events of the log that are not learnt yet).
+        """
+        parts = self._parts
+        return {
+            "waiting": parts.store.writer.waiting,
+            "unlogged": parts.decider.unlogged,
+            "lag": parts.learner.position()[1],
         }
 
     def dead_letter(self, kind: str, reason: str, *, body: str | None = None) -> None:
         """Keep what could not be understood or delivered, with the reason; privacy applies to both."""
-        self._parts.store.refuse([(kind, None, reason, body)])
+        told = None if body is None else text(body, "body")
+        self._parts.store.refuse([(text(kind, "kind"), None, text(reason, "reason"), told)])
 
     def dead_letters(self, limit: int = 100) -> list[Mapping[str, Any]]:
         """What was refused in batches, and why, newest first."""
-        return self._parts.store.reader.query(lambda connection: dead_letters(connection, plain(limit)))
+        most = whole(limit, "limit")
+        return self._parts.store.reader.query(lambda connection: dead_letters(connection, most))
 
     def strategy(self, name: str) -> Strategy:
         """The strategy of that name that serves now, for what only it can do.
@@ -477,9 +499,10 @@ class Router:
             StoreUnavailableError: if something cannot be read or written; nothing is left of the backup then.
             CorruptArtifactError: if the copy is not what it should be.
         """
+        folder = place(target, "target")
         self._parts.store.writer.flush()
         replay = partial(verify_replay, reward=self.reward)
-        return backup(self._parts.store, Path(target), replay if verify else None)
+        return backup(self._parts.store, folder, replay if verify else None)
 
     def forget(self, session_id: str, *, tenant: str | None = None) -> int:
         """Erase what a session said: texts, features, vectors, responses and its id, from the files' raw bytes.

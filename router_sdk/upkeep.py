@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from router_sdk.config import RouterConfig
+    from router_sdk.experiments.serving import ServingArms
     from router_sdk.learning.learner import Learner
     from router_sdk.routing.context import Sessions
     from router_sdk.store import Store
@@ -66,7 +67,7 @@ class Upkeep:
         store: The log, and the folder beside it.
         config: Retention.
         eraser: Erases what was forgotten beyond the tables.
-        sessions: The process's memory of who acted in which session.
+        sessions: What the process remembers of sessions: who acted, and to which arm each came.
         learner: Who saves the folds.
         registry: The versions.
         promoter: Who lets a version serve.
@@ -79,14 +80,14 @@ class Upkeep:
         store: Store,
         config: RouterConfig,
         eraser: Eraser,
-        sessions: Sessions,
+        sessions: Iterable[Sessions | ServingArms],
         learner: Learner,
         registry: Registry,
         promoter: Promoter,
         trainer: Trainer,
         go_on_importing: Callable[[Intent], None],
     ) -> None:
-        self._store, self._config, self._eraser, self._sessions = store, config, eraser, sessions
+        self._store, self._config, self._eraser, self._sessions = store, config, eraser, tuple(sessions)
         self._learner, self._registry, self._promoter, self._trainer = learner, registry, promoter, trainer
         self._go_on_importing = go_on_importing
         self._closed = False
@@ -198,7 +199,8 @@ class Upkeep:
     def forget(self, session_id: str, tenant: str | None) -> int:
         """Erase the payload of a tenant's session wherever it is, see ``Router.forget``."""
         intent, erasure = erase_session(self._store.writer, session_id, self._store.privacy, tenant)
-        self._sessions.forget(tenant, session_id)
+        for sessions in self._sessions:
+            sessions.forget(tenant, session_id)
         try:
             with self._alone(timeout_s=self._config.store_timeout_seconds):
                 for one in self._pending():  # in order: each works on files that the one before has left whole

@@ -3,16 +3,17 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
+
+import forked_programs
 
 LIMIT_S = 60
 
 
 def run(scenario, *arguments, expected=0):
     """Run a function of the file that it stands in as a program; what it returned."""
-    done = subprocess.run(
+    done = forked_programs.run(
         [
             sys.executable,
             *("-W", "error", "-W", "ignore:This process:DeprecationWarning"),  # from 3.12 on: a fork beside threads
@@ -23,7 +24,6 @@ def run(scenario, *arguments, expected=0):
         capture_output=True,
         text=True,
         timeout=LIMIT_S,
-        check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])},
     )
     assert done.returncode == expected, done.stderr

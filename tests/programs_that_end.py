@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import forked_programs
 import pytest
 
 from router_sdk import Outcome, Router, Task
@@ -114,13 +115,12 @@ def command(scenario: Callable[..., None], *arguments: object) -> list[str]:
 
 def run(scenario: Callable[..., None], *arguments: object, code: int = 0, words: str = "", **more: str) -> Told:
     """Let a program come to its end; all that it said."""
-    done = subprocess.run(
+    done = forked_programs.run(
         command(scenario, *arguments),
         capture_output=True,
         text=True,
         timeout=120,
         env={**ENVIRONMENT, **more},
-        check=False,
     )
     assert done.returncode == code, done.stderr
     assert "Exception ignored" not in done.stderr, done.stderr
@@ -130,7 +130,7 @@ def run(scenario: Callable[..., None], *arguments: object, code: int = 0, words:
 
 @contextmanager
 def running(scenario: Callable[..., None], *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
+    with forked_programs.Popen(
         command(scenario, *arguments),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -33,6 +33,23 @@ _NUMBERS: Mapping[str, tuple[str, float]] = {
 }
 """Their name in ``trigger_config`` or ``generator_config``, ours, and what to multiply by."""
 
+_COMPARED: Mapping[str, str] = {
+    "initial_challenger_traffic": "experiment.challenger_share",
+    "min_improvement_threshold": "experiment.min_improvement",
+    "min_duration_hours": "experiment.min_duration_hours",
+    "min_samples_per_version": "experiment.min_units",
+}
+"""Their name in ``ab_test_config``, and ours."""
+
+_METRICS = {
+    "quality_score": "quality",
+    "user_feedback": "feedback",
+    "positive_feedback": "feedback",
+    "positive_feedback_rate": "feedback",
+    "latency_ms": "latency",
+}
+"""Their names for what an experiment weighs, and ours; others are names in ``Outcome.metrics``."""
+
 _SWITCHES: Mapping[str, tuple[str, str | None, float | None]] = {
     "sample": ("example_count", None, None),
     "count": ("example_count", None, None),
@@ -118,18 +135,40 @@ def _existing(found: LoopFile) -> None:
 
 def _section(found: LoopFile, path: Path, place: str, theirs: str, given: Any) -> None:
     if place.startswith("ab_test_config."):
-        found.left[place] = _answer(path, place, theirs)
+        found.put("promotion", "experiment")
+        _compared(found, path, place, theirs, given)
     elif theirs in _NUMBERS:
         ours, factor = _NUMBERS[theirs]
-        if isinstance(given, bool) or not isinstance(given, (int, float)):
-            raise InvalidConfigError(f"{path.name}: {place}: expected a number, got {given!r:.60}")
-        found.take(place, given, ours, given * factor)
+        found.take(place, given, ours, _number(path, place, given) * factor)
     elif theirs == "deduplicate":
         found.take(place, given, "training.dedupe", given)
     elif theirs in ("existing_data_path", "include_existing_data"):
         found.existing[theirs] = given
     elif place.startswith("trigger_config.enable_"):
         _switch(found, path, place, theirs, given)
+    else:
+        found.left[place] = _answer(path, place, theirs)
+
+
+def _number(path: Path, place: str, given: Any) -> float:
+    if isinstance(given, bool) or not isinstance(given, (int, float)):
+        raise InvalidConfigError(f"{path.name}: {place}: expected a number, got {given!r:.60}")
+    return given
+
+
+def _compared(found: LoopFile, path: Path, place: str, theirs: str, given: Any) -> None:
+    """Their A/B test of each new version is an experiment here."""
+    if theirs in _COMPARED:
+        found.take(place, given, _COMPARED[theirs], _number(path, place, given))
+    elif theirs == "enable_auto_promotion":
+        if not isinstance(given, bool):
+            raise InvalidConfigError(f"{path.name}: {place}: expected true or false, got {given!r:.60}")
+        found.take(place, given, "experiment.auto_promotion", given)
+    elif theirs == "metric_weights":
+        if not isinstance(given, dict) or not given:
+            raise InvalidConfigError(f"{path.name}: {place}: expected weights by metric, got {given!r:.60}")
+        weights = {_METRICS.get(name, name): _number(path, f"{place}.{name}", each) for name, each in given.items()}
+        found.take(place, given, "experiment.weights", weights)
     else:
         found.left[place] = _answer(path, place, theirs)
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import TypeAdapter
 
 from router_sdk.errors import FAULTS
-from router_sdk.evaluation.held_out import HeldOut, ask, held_out_evaluation
-from router_sdk.evaluation.paired import Gain, PairedComparison, gain_of
+from router_sdk.evaluation.held_out import Answer, HeldOut, ask, held_out_evaluation, those_who_can
+from router_sdk.evaluation.off_policy import PolicyValue, RoundsSoFar, doubly_robust
+from router_sdk.evaluation.paired import RECENT, Gain, PairedComparison, gain_of
 from router_sdk.evaluation.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -62,6 +63,19 @@ class MustPass:
 
 
 @dataclass(frozen=True, slots=True)
+class OffPolicyPair:
+    """What both would have earned on the newest held-out decisions of the log, see ``off_policy``.
+
+    Attributes:
+        before: What serves.
+        after: The candidate.
+    """
+
+    before: PolicyValue
+    after: PolicyValue
+
+
+@dataclass(frozen=True, slots=True)
 class CandidateEvidence:
     """What was measured of a candidate and of what serves.
 
@@ -71,6 +85,7 @@ class CandidateEvidence:
         latency: None where there was no task to time them on.
         golden: None where the user gave no such tasks.
         validation: On the user's own file; None where there is none, or nothing in it could be judged.
+        off_policy: Off-policy values on the newest held-out examples; None where none has a propensity.
     """
 
     paired: PairedComparison
@@ -78,6 +93,7 @@ class CandidateEvidence:
     latency: Latency | None = None
     golden: MustPass | None = None
     validation: Gain | None = None
+    off_policy: OffPolicyPair | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """It as JSON values."""
@@ -91,6 +107,45 @@ class CandidateEvidence:
             ValueError: if it is something else.
         """
         return TypeAdapter(cls).validate_python(fields)
+
+
+def off_policy_pair(
+    examples: Sequence[Example], figures: tuple[HeldOut, HeldOut], agents: AgentSet, fresh_after: int
+) -> OffPolicyPair | None:
+    """What serves and a candidate, on the newest held-out examples: 300, and all that came since the fit before.
+
+    Only what this router drew judges, among the very agents that both were asked about. Neither explores here; where
+    one abstains, it is taken for what was logged, because the next one in the chain answered then, too.
+
+    Args:
+        examples: What judges.
+        figures: What each of the two answered to these.
+        agents: Whom they were asked about.
+        fresh_after: Position in the log that the fit before reached.
+    """
+    asked = zip(examples, those_who_can(examples, agents), *(side.answers for side in figures), strict=True)
+    rows = sorted((row for row in asked if _drawn(row[0], row[1])), key=lambda row: row[0].decision_seq)
+    newest = rows[-max(RECENT, sum(row[0].seq > fresh_after for row in rows)) :]
+    if not newest:
+        return None
+    sides = (RoundsSoFar(), RoundsSoFar())
+    for example, choice, *answers in newest:
+        for side, answer in zip(sides, answers, strict=True):
+            side.add(example, _policy(example, choice, answer))
+    return OffPolicyPair(*(doubly_robust(side.rounds, least_ess=0.0) for side in sides))
+
+
+def _drawn(example: Example, choice: AgentSet) -> bool:
+    known = example.source == "routed" and example.propensity and example.reward is not None
+    return bool(known) and set(example.probabilities) == set(choice.names)
+
+
+def _policy(example: Example, choice: AgentSet, answer: Answer) -> Mapping[str | None, float]:
+    if not answer.answered or answer.chances is None:
+        return dict(example.probabilities.items())
+    if answer.favourite is None:
+        return {None: 1.0}
+    return {name: chance for name, chance in zip(choice.names, answer.chances, strict=True) if chance > 0.0}
 
 
 class Contest:

@@ -172,15 +172,8 @@ def held_out_evaluation(
         agents: Whom to choose from.
         encoders: Registered encoders by name.
     """
-    sets: dict[frozenset[str], AgentSet] = {frozenset(): agents}
-    choices = []
-    for task in (example.task for example in examples):
-        if task.requires not in sets:
-            capable = [agent for agent in agents if task.requires <= agent.capabilities]
-            sets[task.requires] = AgentSet(capable) if capable else agents
-        choices.append(sets[task.requires])
     answers, failed = [], 0
-    for example, choice in zip(examples, choices, strict=True):
+    for example, choice in zip(examples, those_who_can(examples, agents), strict=True):
         try:
             answers.append(_answer(example, ask(strategy, example, choice, encoders, example.vectors), choice))
         except FAULTS as error:
@@ -190,6 +183,18 @@ def held_out_evaluation(
     if failed:
         _log.warning("strategy %s failed on %d of %d held-out examples", strategy.name, failed, len(answers))
     return summarised(answers, failed)
+
+
+def those_who_can(examples: Sequence[Example], agents: AgentSet) -> list[AgentSet]:
+    """For each example, those of some agents that can do what its task requires; all of them where nobody can."""
+    sets: dict[frozenset[str], AgentSet] = {frozenset(): agents}
+    found = []
+    for task in (example.task for example in examples):
+        if task.requires not in sets:
+            capable = [agent for agent in agents if task.requires <= agent.capabilities]
+            sets[task.requires] = AgentSet(capable) if capable else agents
+        found.append(sets[task.requires])
+    return found
 
 
 def summarised(answers: Sequence[Answer], failed: int = 0) -> HeldOut:

@@ -86,7 +86,14 @@ def gain_interval(values: ArrayLike, baselines: ArrayLike, alpha: float) -> tupl
     return max(-1.0, float(possible[0]) - step), min(1.0, float(possible[-1]) + step)
 
 
-def mean_sequence(values: ArrayLike, alpha: float, sharpest_at: float = 1_000.0) -> NDArray[np.float64]:
+def mean_sequence(
+    values: ArrayLike,
+    alpha: float,
+    sharpest_at: float = 1_000.0,
+    *,
+    least_variance: ArrayLike = 0.0,
+    imagined: ArrayLike = 0.0,
+) -> NDArray[np.float64]:
     """Confidence sequences for a mean, after each value: asymptotically, with a chance of 1 - alpha all hold it.
 
     For values without known bounds. While there are few, it may miss more often than ``alpha`` says: ask it from some
@@ -97,6 +104,10 @@ def mean_sequence(values: ArrayLike, alpha: float, sharpest_at: float = 1_000.0)
         alpha: Chance that it ever misses, in (0, 1).
         sharpest_at: After how many values it is to be at its narrowest, compared with others of its kind; chosen
             before the first value is seen.
+        least_variance: What the values' variance is known to be at least, however they fell: a number, or shape
+            ``(n,)``. It is for values of which a few rare ones make most of the variance.
+        imagined: Squared deviations that are added to those seen, a number or shape ``(n,)``: where values are rarely
+            far from the rest, few of them show too little of how much they vary.
 
     Returns:
         The lowest and the highest mean after each value, shape ``(n, 2)``; infinite after the first.
@@ -105,13 +116,23 @@ def mean_sequence(values: ArrayLike, alpha: float, sharpest_at: float = 1_000.0)
     count = np.arange(1.0, seen.size + 1.0)
     mean = np.cumsum(seen) / count
     centred = seen - (mean[-1] if seen.size else 0.0)  # a large common part would swallow the differences
-    variance = np.maximum(np.cumsum(centred * centred) / count - (np.cumsum(centred) / count) ** 2, 0.0)
-    needed = -2.0 * math.log(alpha)
-    rho2 = (needed + math.log(needed + 1.0)) / sharpest_at
-    grown = count * rho2 + 1.0
-    width = np.sqrt(variance) * np.sqrt(2.0 * grown / (count * count * rho2) * (0.5 * np.log(grown) - math.log(alpha)))
+    squares = np.cumsum(centred * centred) + np.asarray(imagined, dtype=np.float64)
+    variance = np.maximum(squares / count - (np.cumsum(centred) / count) ** 2, least_variance)
+    width = np.sqrt(np.maximum(variance, 0.0)) * sequence_width(count, alpha, sharpest_at)
     width[:1] = math.inf
     return np.stack([mean - width, mean + width], axis=1)
+
+
+def sequence_width(count: ArrayLike, alpha: float, sharpest_at: float = 1_000.0) -> NDArray[np.float64]:
+    """Half of the width of ``mean_sequence`` after so many values, in their standard deviations, in the same shape."""
+    counted = np.asarray(count, dtype=np.float64)
+    needed = -2.0 * math.log(alpha)
+    rho2 = (needed + math.log(needed + 1.0)) / sharpest_at
+    grown = counted * rho2 + 1.0
+    half: NDArray[np.float64] = np.sqrt(
+        2.0 * grown / (counted * counted * rho2) * (0.5 * np.log(grown) - math.log(alpha))
+    )
+    return half
 
 
 def _refuted(seen: NDArray[np.float64], floors: NDArray[np.float64], alpha: float) -> NDArray[np.bool_]:

@@ -31,7 +31,7 @@ _ASIDE = (
     "CREATE INDEX events_in_order ON events (position)",
 )
 _IN_ORDER = "SELECT number, kind, body FROM events ORDER BY position, rowid"
-_TEXTS = {"response", "feedback_text", "error"}
+_TEXTS = {"response", "feedback_text", "error", "reason"}
 """Are not set aside where they are not kept as they are."""
 _TENANT = 3
 """Where an outcome's row, without its ``seq``, has its tenant."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Unpack
 from router_sdk.errors import InvalidInputError
 from router_sdk.exchange.exporting import ExportFormat, ExportOptions, ExportSettings, export_examples
 from router_sdk.exchange.history import History, most_telling
+from router_sdk.records.arguments import place, whole
+from router_sdk.store.identity import check_tenant
 
 if TYPE_CHECKING:
     from router_sdk.exchange.importing import Intake, Tell
@@ -39,15 +41,19 @@ class Examples(History):
             raise InvalidInputError(f"keep: expected a function of an example, got {keep!r:.60}")
         return (example for example in self if keep(example))
 
-    def ask_about(self, n: int = 10) -> list[Decision]:
+    def ask_about(self, n: int = 10, *, tenant: str | None = None) -> list[Decision]:
         """Recent decisions without an outcome, those first whose outcome would teach most.
 
-        ``n`` says how many, and must be at least 1.
+        Args:
+            n: How many, at least 1.
+            tenant: Whose; None takes those of all.
+
+        Raises:
+            InvalidInputError: if one of these is malformed.
         """
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise InvalidInputError(f"n: must be a whole number of at least 1, got {n!r:.60}")
+        n = whole(n, "n", 1)
         self._store.writer.flush()
-        return most_telling(self._store, n)
+        return most_telling(self._store, n, check_tenant(tenant))
 
     def export(self, path: str | Path, *, format: ExportFormat = "jsonl", **options: Unpack[ExportSettings]) -> int:
         """Write the examples to a file, whole or not at all, and return how many.
@@ -63,8 +69,9 @@ class Examples(History):
         Raises:
             InvalidInputError: if the format is unknown, a file cannot be read or written, or options contradict.
         """
+        target = place(path, "path")
         self._store.writer.flush()
-        return export_examples(self, Path(path), format, ExportOptions.of(path, **options), self._store.exports)
+        return export_examples(self, target, format, ExportOptions.of(path, **options), self._store.exports)
 
     def import_from(
         self,
@@ -91,4 +98,4 @@ class Examples(History):
             InvalidInputError: if the file cannot be read, or has not the mapping's columns.
             StoreUnavailableError: if the log cannot be written.
         """
-        return self._intake.import_file(Path(path), mapping, new_agents=new_agents, tell=tell)
+        return self._intake.import_file(place(path, "path"), mapping, new_agents=new_agents, tell=tell)

@@ -10,7 +10,9 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from router_sdk.records import Example
-from router_sdk.store.copying import FreshStart, LoggedDecision, read_decisions, read_fresh_starts
+from router_sdk.records.arguments import each, whole
+from router_sdk.store.copying import FreshStart, LoggedDecision, LoggedPart, read_decisions, read_fresh_starts
+from router_sdk.store.scores import parts_of
 from router_sdk.store.tail import EVERYTHING, LogTail
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 _CHUNK = 1_000
 _MOST = 2**63 - 1
 """What SQLite can count to."""
+_ACTED_ON = "FROM decisions d WHERE d.source != 'shadow'"
 _JOINED = "FROM decisions d WHERE EXISTS (SELECT 1 FROM outcomes o WHERE o.decision_id = d.decision_id)"
 _CHOSEN = f"""{_JOINED} AND d.seq IN (SELECT value FROM json_each(?))
 AND NOT EXISTS (SELECT 1 FROM forgotten_decisions f WHERE f.decision_id = d.decision_id)"""
@@ -49,8 +52,29 @@ class History(Sequence[Example]):
         self._told: tuple[str, ...] = () if chosen is None else (json.dumps(self._chosen),)
 
     def only(self, chosen: Collection[int], upto: int = EVERYTHING) -> History:
-        """These decisions alone, with what was known of them at a position."""
-        return History(self._store, self._reward, chosen, upto)
+        """These decisions alone, with what was known of them at a position.
+
+        Raises:
+            InvalidInputError: if a position is no whole number.
+        """
+        positions = [whole(one, "chosen") for one in each(chosen, "chosen")]
+        return History(self._store, self._reward, positions, whole(upto, "upto"))
+
+    def of(self, decision_id: str) -> Example | None:
+        """What is known of a decision; None where nothing was said of it, or there is none.
+
+        ``decision_id`` names it.
+        """
+        rows = self._query("SELECT seq FROM decisions WHERE decision_id = ?", decision_id)
+        found = self._newest(rows[0]) if rows else []
+        return found[0] if found else None
+
+    def parts(self, decision_id: str) -> Sequence[LoggedPart]:
+        """All that was said of a decision, in order, as it came: each with its ``outcome``, and whose word it was.
+
+        ``decision_id`` names it.
+        """
+        return self._store.reader.query(lambda connection: parts_of(connection, decision_id))
 
     def _newest(self, seqs: Sequence[int]) -> list[Example]:
         def work(connection: sqlite3.Connection) -> list[Example]:
@@ -107,7 +131,7 @@ class History(Sequence[Example]):
 
     def logged(self, *, unanswered: bool = False) -> Iterator[tuple[LoggedDecision, Example | None]]:
         """All that the log holds of each decision, with its example; decisions without an outcome where asked for."""
-        for seqs in self._chunks("FROM decisions d WHERE true" if unanswered else _JOINED):
+        for seqs in self._chunks(_ACTED_ON if unanswered else _JOINED):
             found = {example.decision_seq: example for example in self._newest(seqs)}
             logged = self._store.reader.query(lambda c, seqs=seqs: read_decisions(c, seqs))  # type: ignore[misc]
             for one in logged:
@@ -136,11 +160,12 @@ _WAITING = """
 SELECT d.decision_id, d.probabilities, ifnull(p.context_hash, p.text)
 FROM decisions d LEFT JOIN payloads p ON p.seq = d.seq
 WHERE d.source = 'routed' AND length(d.probabilities) > 4
+  AND (?1 IS NULL OR d.tenant = ?1)
   AND NOT EXISTS (SELECT 1 FROM outcomes o WHERE o.decision_id = d.decision_id)
-ORDER BY d.seq DESC LIMIT ?"""
+ORDER BY d.seq DESC LIMIT ?2"""
 
 
-def most_telling(store: Store, count: int) -> list[Decision]:
+def most_telling(store: Store, count: int, tenant: str | None = None) -> list[Decision]:
     """Recent decisions without an outcome, the most uncertain first, each text once in whatever spelling.
 
     Uncertainty is the entropy of the logged probabilities: where a strategy's probabilities are its belief in which
@@ -151,7 +176,7 @@ def most_telling(store: Store, count: int) -> list[Decision]:
     def work(connection: sqlite3.Connection) -> list[str]:
         ranked: list[tuple[float, str]] = []
         seen: set[str] = set()
-        for decision_id, blob, about in connection.execute(_WAITING, (RECENT,)):
+        for decision_id, blob, about in connection.execute(_WAITING, (tenant, RECENT)):
             if about is not None:
                 if about in seen:
                     continue

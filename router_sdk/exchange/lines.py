@@ -52,7 +52,18 @@ FOR_PEOPLE = frozenset({"reward", "ran"})
 TEXTS = frozenset(
     [
         *("decision_id", "parent_decision_id", "text", "task_type", "session_id", "tenant", "agent", "label"),
-        *("correct_agent", "response", "feedback_text", "error", "strategy", "favourite", "source", "arm", "ran"),
+        *(
+            "correct_agent",
+            "response",
+            "feedback_text",
+            "error",
+            "reason",
+            "strategy",
+            "favourite",
+            "source",
+            "arm",
+            "ran",
+        ),
     ]
 )
 """In a CSV file these hold texts, whatever they look like."""

@@ -13,6 +13,7 @@ from router_sdk.exchange.columns import ColumnMapping
 from router_sdk.exchange.lines import FOR_PEOPLE, OUTCOME_FIELDS, TASK_FIELDS
 from router_sdk.exchange.reading import SURPLUS, moment, number, opinion, rescaled, truth, whole
 from router_sdk.records import Agent, Outcome, Task
+from router_sdk.records.arguments import each
 from router_sdk.spelling import normal
 from router_sdk.store.events import DeadLetter
 
@@ -203,9 +204,8 @@ def paired(tasks: Sequence[Any], labels: Sequence[Label]) -> list[tuple[Task, La
         InvalidInputError: if there are none, not as many of one as of the other, or if either is a single text.
         InvalidTaskError: if a task is malformed.
     """
-    if isinstance(tasks, str) or isinstance(labels, str):
-        raise InvalidInputError("X and y must be sequences, got a single text")
-    if len(tasks) != len(labels) or not len(tasks):
+    tasks, labels = each(tasks, "X"), each(labels, "y")
+    if len(tasks) != len(labels) or not tasks:
         raise InvalidInputError(f"X and y must be of one length and not empty, got {len(tasks)} and {len(labels)}")
     return [(Task.of(task), _spelled(label)) for task, label in zip(tasks, labels, strict=True)]
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from router_sdk.store.tail import Batch
     from router_sdk.strategy import Strategy
 
+EVERYTHING = 2**62
+"""A position that no log reaches."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -81,6 +84,7 @@ class Fold:
         aside: Why it learns no more and is not saved; None as long as it does. The next start tries again.
         refused: Decisions that hurt it, and the position from which on it learns nothing of them.
         learnt: Position of the newest event that it learnt.
+        frozen_at: Position from which on nothing is learnt, though what is forgotten goes; None where it learns on.
     """
 
     def __init__(
@@ -109,6 +113,7 @@ class Fold:
         self.aside: str | None = None
         self.refused: dict[str, int] = {}
         self.learnt = 0
+        self.frozen_at: int | None = None
 
     def begin_at(self, position: int, left_out: Ranges = ()) -> None:
         """It has learnt up to there without some positions, once and for all: that is in its fitted version."""
@@ -131,6 +136,7 @@ class Fold:
             strategy=self.strategy,
         )
         other.begin_at(self.start, self._fitted_without)
+        other.frozen_at = self.frozen_at
         return other
 
     def take_over(self, other: Fold, folder: Path) -> None:
@@ -141,7 +147,8 @@ class Fold:
 
     def leaving_out(self, quarantined: Ranges) -> Ranges:
         """What it is to leave out where so much is quarantined: what its version has learnt, it has learnt."""
-        return union((*self._fitted_without, *above(quarantined, self.start)))
+        frozen = () if self.frozen_at is None else ((self.frozen_at, EVERYTHING),)
+        return union((*self._fitted_without, *above(quarantined, self.start), *frozen))
 
     def mark(self, cursor: int, left_out: Ranges | None = None) -> str:
         """Fingerprint of its snapshot at a position: of all that its state depends on, what is left out too."""

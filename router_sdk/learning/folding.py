@@ -46,6 +46,7 @@ class Folding:
     Attributes:
         lock: Held while the folds' states change; whoever else changes one takes it.
         tail: The view of the log.
+        ahead: Called with a position before anything up to it is learnt, for who must be asked before it is told.
     """
 
     def __init__(self, store: Store, folds: Sequence[Fold], mark: RewardMark, *, enabled: bool) -> None:
@@ -56,6 +57,7 @@ class Folding:
         self.lock = threading.RLock()
         self.tail = store.tail(mark.reward)
         self._views: dict[Ranges, LogTail] = {}
+        self.ahead: Callable[[int], None] = lambda upto: None
 
     @property
     def cursor(self) -> int:
@@ -122,8 +124,10 @@ class Folding:
 
     def _advance(self, folds: Sequence[Fold], head: int, most: int, kind: str) -> tuple[Batch, list[LearningEvent]]:
         """Move folds that leave the same out on by one batch, and mend those that it hurt."""
+        cursor = min(fold.cursor for fold in folds)
+        self.ahead(min(head, cursor + most))
         with self.lock:
-            batch = self.view(folds[0].left_out).read(min(fold.cursor for fold in folds), head, most)
+            batch = self.view(folds[0].left_out).read(cursor, head, most)
             events = apply_all(folds, batch, kind)
         for fold in folds:
             if fold.torn:
@@ -226,6 +230,21 @@ class Folding:
             swap()  # where it raises, everything is as it was
             self._folds = tuple(fold if old is replaced else old for old in self._folds)
         return events
+
+    def take_in(self, folds: Sequence[Fold]) -> list[LearningEvent]:
+        """Have more folds learn what the others know, and go on with them from there."""
+        events: list[LearningEvent] = []
+        for fold in folds:
+            restore(self._store, fold)
+            events += self._catch_up(fold, self.cursor)
+        with self.lock:
+            self._folds = (*self._folds, *folds)
+        return events
+
+    def take_out(self, folds: Sequence[Fold]) -> None:
+        """Go on without these."""
+        with self.lock:
+            self._folds = tuple(fold for fold in self._folds if fold not in folds)
 
     def save(self, *, anew: bool = False) -> None:
         """Snapshot every fold that has learnt since its last one; ``anew``: those that have not, too.

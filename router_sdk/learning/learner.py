@@ -146,13 +146,13 @@ class Learner:
 
     def status(self) -> dict[str, object]:
         """Where the folds stand, as JSON values; ``lag`` is how many events of the log this process has not learnt."""
-        head = self._store.reader.query(lambda connection: connection.execute(HEAD).fetchone()[0])
-        return {
-            "enabled": self._enabled,
-            "head": head,
-            "lag": max(head - self.folding.cursor, 0),
-            **self.folding.status(),
-        }
+        head, lag = self.position()
+        return {"enabled": self._enabled, "head": head, "lag": lag, **self.folding.status()}
+
+    def position(self) -> tuple[int, int]:
+        """Where the log ends, and how many events of it this process has not learnt."""
+        head: int = self._store.reader.query(lambda connection: connection.execute(HEAD).fetchone()[0])
+        return head, max(head - self.folding.cursor, 0)
 
     def close(self, *, hurry: bool = False, impatient: Callable[[], object] = lambda: None) -> None:
         """Learn the rest, save, and stop the thread; in a hurry the rest is left to the next start.
@@ -296,6 +296,10 @@ class Learner:
         """``replace``, for who is on the learner's thread already."""
         self._journal += self.folding.replace(fold, swap)
         self._after_update()
+
+    def take_in(self, folds: Sequence[Fold]) -> None:
+        """Go on with these, too, once they know what the others do. For who is on the learner's thread already."""
+        self._journal += [event for event in self.folding.take_in(folds) if event.error is not None]
 
     def _catch_up(self) -> None:
         self._update()

@@ -45,13 +45,20 @@ def unheeded(store: Store, fold: Fold) -> str | None:
     return fold.unheeded
 
 
-def restore(store: Store, fold: Fold) -> None:
-    """Load a fold's newest right snapshot, if that is newer than where it stands, and note what it leaves out."""
+def restore(store: Store, fold: Fold, upto: int = _EVERYTHING) -> None:
+    """Load a fold's newest right snapshot, if that is newer than where it stands, and note what it leaves out.
+
+    With ``upto``, the newest one that knows nothing beyond that position.
+    """
     fold.left_out, fold.unheeded = wanted(store, fold), None
-    found = store.snapshots.restore(fold.name, fold.mark, fold.state.load, fold.cursor)
+
+    def mark(cursor: int) -> str:
+        return fold.mark(cursor) if cursor <= upto else ""
+
+    found = store.snapshots.restore(fold.name, mark, fold.state.load, fold.cursor)
     archived = store.reader.query(archived_upto)
-    if max(found, fold.cursor) < archived:
-        found = _without_archive(store, fold, found, archived)
+    if max(found, fold.cursor) < archived <= upto:
+        found = _without_archive(store, fold, found, archived, upto)
     if found:
         fold.cursor = fold.saved = found
     fold.refused, fold.learnt = store.reader.query(
@@ -59,7 +66,7 @@ def restore(store: Store, fold: Fold) -> None:
     )
 
 
-def _without_archive(store: Store, fold: Fold, found: int, archived: int) -> int:
+def _without_archive(store: Store, fold: Fold, found: int, archived: int, upto: int) -> int:
     """Where the log lacks what would have to be learnt again: the place from which the least is missing.
 
     That is the oldest snapshot behind what was archived, though other positions were left out then; but where one is
@@ -69,7 +76,7 @@ def _without_archive(store: Store, fold: Fold, found: int, archived: int) -> int
     def as_it_was(cursor: int) -> str:
         then = wanted(store, fold, cursor)
         suspect = union((*then, *below(fold.left_out, cursor))) != then
-        return "" if found and suspect else fold.mark(cursor, then)
+        return "" if cursor > upto or (found and suspect) else fold.mark(cursor, then)
 
     whole = store.snapshots.restore(fold.name, as_it_was, fold.state.load, archived - 1, oldest=True)
     if whole:

@@ -1,9 +1,10 @@
 """The records that cross the SDK's boundary, one file each."""
 
+from router_sdk.records.access import SCOPES, AccessKey, Scope
 from router_sdk.records.agent import Agent, AgentLike, AgentSet, agents_of
 from router_sdk.records.alert import Alert
 from router_sdk.records.columns import ExampleColumns
-from router_sdk.records.decision import Decision, Skipped
+from router_sdk.records.decision import Decision, Ranked, Skipped
 from router_sdk.records.distribution import Distribution, Evidence
 from router_sdk.records.example import Context, Example, FixedExampleContext, Forecast, TrainingData
 from router_sdk.records.fields import MAX_TEXT_CHARS, FeatureValue, Name, PrivacyMode
@@ -15,6 +16,8 @@ from router_sdk.records.version import ModelVersion
 __all__ = [
     "DEFAULT_TASK_TYPE",
     "MAX_TEXT_CHARS",
+    "SCOPES",
+    "AccessKey",
     "Agent",
     "AgentLike",
     "AgentSet",
@@ -33,7 +36,9 @@ __all__ = [
     "Outcome",
     "OutcomeLike",
     "PrivacyMode",
+    "Ranked",
     "Record",
+    "Scope",
     "Signals",
     "Skipped",
     "Task",

@@ -43,6 +43,15 @@ class Skipped(NamedTuple):
     reason: str
 
 
+class Ranked(NamedTuple):
+    """One agent in a ranking: rank 1 is best; ``score`` is on the strategy's own scale, or the probability."""
+
+    agent: str
+    rank: int
+    score: float
+    probability: float
+
+
 @dataclass(slots=True, eq=False)
 class Decision:
     """Which agent got a task, and everything needed to learn from it later. Treat it as read-only.

@@ -27,7 +27,10 @@ from router_sdk.records.record import Record
 Origin = Literal["user", "tool", "judge", "signal", "horizon", "import"]
 """Who said what came of a decision."""
 
-_SOURCES = {"origin", "actor"}
+_SOURCES = {"origin", "actor", "reason"}
+
+SCORER = "scorer:"
+"""Before the name of who gave a quality score by itself, as an ``actor``; see ``rewards.quality``."""
 
 
 class Signals(NamedTuple):
@@ -79,7 +82,10 @@ class Outcome(Record):
             characters.
         agent: Who really ran. Where it is not whom the decision named, the outcome is learnt as one that was observed.
         origin: Who says so: ``user, tool, judge, signal, horizon`` (nothing came for so long) or ``import``.
-        actor: Which of them, such as a judge's model or a reviewer's number; at most 200 characters.
+        actor: Which of them, such as a judge's model or a reviewer's number; at most 200 characters. With
+            ``origin="signal"`` it is what the user did (``retry``, ``edit``, ``copy``, ``abandon``), and needs no
+            other part: quality scorers say what that is worth.
+        reason: Why they say so, such as a judge's words; at most 1,000,000 characters.
 
     Raises:
         InvalidOutcomeError: if a value is not finite, out of range, too large or of the wrong type, or nothing is
@@ -103,10 +109,12 @@ class Outcome(Record):
     agent: AgentName | None = None
     origin: Origin | None = None
     actor: Label | None = None
+    reason: Text | None = None
 
     def __init__(self, **fields: Any) -> None:
         super().__init__(**fields)
-        if all(getattr(self, name) in (None, {}) for name in self.model_fields_set - _SOURCES):
+        told = self.origin == "signal" and self.actor is not None
+        if not told and all(getattr(self, name) in (None, {}) for name in self.model_fields_set - _SOURCES):
             raise InvalidOutcomeError("Outcome: give at least one part, such as success=True or quality=0.9")
         if self.correct_agent is not None and self.no_agent_fits:
             raise InvalidOutcomeError("Outcome: correct_agent and no_agent_fits=True contradict each other; give one")

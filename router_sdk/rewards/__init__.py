@@ -9,13 +9,17 @@ from router_sdk.rewards.outcome import (
     reward_name,
     with_metrics,
 )
+from router_sdk.rewards.quality import Execution, QualityScorer, Score
 
 __all__ = [
     "CannotKnowError",
+    "Execution",
     "MetricGoal",
     "OutcomeReward",
+    "QualityScorer",
     "RewardFunction",
     "RewardMark",
+    "Score",
     "checked_reward",
     "reward_fingerprint",
     "reward_name",

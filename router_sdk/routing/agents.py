@@ -297,7 +297,7 @@ class Members:
             UnknownAgentError: if nobody of that name is in this process's set.
         """
         with self.lock:
-            agent = self.roster.everyone.get(normal(name) if isinstance(name, str) else name)
+            agent = self.roster.everyone.get(normal(name)) if isinstance(name, str) else None
             if agent is None:
                 raise UnknownAgentError(f"no agent {name!r} to remove; there are {list(self.roster.everyone.names)}")
             remove_agent(self._store.writer, agent)

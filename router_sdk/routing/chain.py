@@ -17,9 +17,8 @@ from router_sdk.strategy import Strategy
 
 if TYPE_CHECKING:
     from router_sdk.learning.calibration import Calibration
-    from router_sdk.routing.context import RequestContext
     from router_sdk.routing.pooling import Tenants
-    from router_sdk.strategy import Proposal
+    from router_sdk.strategy import Proposal, RouteContext
 
 _UNIFORM = 64
 """Sets of agents, those asked for last, for which the answer of an empty chain is kept."""
@@ -48,6 +47,7 @@ class Stage:
 
     Args:
         derived: The threshold that the version's fit derived, or None.
+        name: What it is called where another state of the same strategy serves beside it, in an experiment.
     """
 
     __slots__ = (
@@ -61,10 +61,11 @@ class Stage:
         model_version: int | None = None,
         tenants: Tenants | None = None,
         derived: float | None = None,
+        name: str | None = None,
     ) -> None:
         self.strategy, self.tenants = strategy, tenants
         self.proposer: Strategy | Tenants = strategy if tenants is None else tenants
-        self.name = strategy.name
+        self.name = name or strategy.name
         configured = strategy.config.confidence_threshold
         self.threshold = (derived or 0.0) if configured is None else configured
         self.threshold_from = "default" if derived is None else f"version {model_version}"
@@ -213,7 +214,7 @@ class Chain:
         self.stages = tuple(stage if old is found else old for old in self.stages)
         self.rules = tuple(stage if old is found else old for old in self.rules)
 
-    def choose(self, task: Task, agents: AgentSet, context: RequestContext) -> Answer:
+    def choose(self, task: Task, agents: AgentSet, context: RouteContext) -> Answer:
         """Ask one stage after the other."""
         skipped: tuple[Skipped, ...] = ()
         for stage in self.stages:
@@ -228,7 +229,7 @@ class Chain:
             skipped = (*skipped, verdict)
         return self._nobody(agents), skipped
 
-    def choose_batch(self, tasks: Sequence[Task], agents: AgentSet, contexts: Sequence[RequestContext]) -> list[Answer]:
+    def choose_batch(self, tasks: Sequence[Task], agents: AgentSet, contexts: Sequence[RouteContext]) -> list[Answer]:
         """``choose`` for many tasks over the same agents, a stage at a time."""
         answers: dict[int, Answer] = {}
         skipped: list[tuple[Skipped, ...]] = [()] * len(tasks)
@@ -271,3 +272,28 @@ class Chain:
                         finish(proposal, agents, self.epsilon, stage.name, stage.model_version, calibrator)
             except FAULTS as error:
                 stage.failed(error)
+
+
+class ChainBeside(Chain):
+    """Another chain as it is at each moment, but for one stage, which stands in the place of the one of its name.
+
+    Args:
+        chain: The other one.
+        stage: The stage of its own.
+    """
+
+    __slots__ = ("_chain", "_own")
+
+    def __init__(self, chain: Chain, stage: Stage) -> None:
+        self._chain, self._own = chain, stage
+        self.epsilon, self._nobody = chain.epsilon, chain._nobody
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:  # type: ignore[override]
+        """The other chain's, with its own among them."""
+        return tuple(self._own if one.name == self._own.name else one for one in self._chain.stages)
+
+    @property
+    def rules(self) -> tuple[Stage, ...]:  # type: ignore[override]
+        """Those of them that narrow down who is eligible."""
+        return tuple(self._own if one.name == self._own.name else one for one in self._chain.rules)

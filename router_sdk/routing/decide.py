@@ -15,6 +15,7 @@ from router_sdk.errors import FAULTS, InvalidInputError, RouterClosedError, Unkn
 from router_sdk.records import Decision, Distribution, Skipped, Task
 from router_sdk.records.plain import plain
 from router_sdk.routing.agents import Eligible, Members, Roster, eligible
+from router_sdk.routing.assignment import Assigned, Assignment
 from router_sdk.routing.chain import Chain
 from router_sdk.routing.context import Encoders, RequestContext, Sessions, Surroundings
 from router_sdk.routing.limits import Limits
@@ -47,6 +48,8 @@ class Decider:
         seed: Seed of the draws, or None.
 
     Attributes:
+        chain: Who proposes where no experiment says otherwise; replaced as a whole.
+        assignment: Which arm of an experiment decides; None where there is none; replaced as a whole.
         closed: Once True, nothing is decided any more.
         unlogged: Decisions that the log's full queue did not take.
     """
@@ -61,26 +64,28 @@ class Decider:
         measured: Measured,
         seed: int | None,
     ) -> None:
-        self._store, self._members, self._chain, self._plugins = store, members, chain, plugins
+        self._store, self._members, self._plugins = store, members, plugins
+        self.chain = chain
+        self.assignment: Assignment | None = None
         self._random = random.Random(seed).random
         self.sessions = Sessions()
         self._shared = Surroundings(encoders, self.sessions, store.privacy, np.random.default_rng(seed))
         self._filters = plugins.filters()
         self._observed = plugins.implements("on_decision")
-        self._narrows = bool(self._filters or chain.rules)
         self._limits = Limits(measured)
         self._unlogged_notice = 0.0
         self.unlogged = 0
         self.closed = False
 
-    def _eligible(self, task: Task, exclude: Collection[str], context: RequestContext) -> Eligible:
+    def _eligible(self, task: Task, exclude: Collection[str], context: RequestContext, chain: Chain) -> Eligible:
         roster = self._members.roster
         if context.now >= roster.recheck_at:
             roster = self._members.recheck()
         unwanted = NOBODY if exclude is NOBODY else self._known(exclude, roster)
         limited = task.max_cost_usd is not None or task.max_latency_ms is not None
-        if unwanted or limited or task.requires or self._narrows or not roster.available:
-            return eligible(roster, task, unwanted, self._limits, self._filters, self._chain.rules, context)
+        narrowed = self._filters or chain.rules or not roster.available
+        if unwanted or limited or task.requires or narrowed:
+            return eligible(roster, task, unwanted, self._limits, self._filters, chain.rules, context)
         return roster.all_that_may
 
     def _known(self, exclude: Collection[str], roster: Roster) -> Collection[str]:
@@ -106,14 +111,24 @@ class Decider:
     def decide(
         self, task: Task, exclude: Collection[str] = NOBODY, decision_id: str | None = None, *, remember: bool = True
     ) -> Decision:
-        """Choose an agent, without logging it; ``remember`` adds it to the session's history."""
+        """Choose an agent, without logging it.
+
+        With ``remember`` it is added to the session's history, and an experiment may take part in it.
+        """
         if self.closed:
             raise RouterClosedError
         now = time.time()
         context = RequestContext(self._shared, task, now)
-        agents, notes, excluded = self._eligible(task, exclude, context)
-        drawn, skipped = self._chain.choose(task, agents, context)
-        decision = self._draw(task, context, drawn, (*notes, *skipped) if notes else skipped, excluded, decision_id)
+        decision_id = decision_id or new_id(now)
+        assignment = self.assignment
+        if assignment is None or not remember:
+            chain, arm, chance = self.chain, None, None
+        else:
+            chain, arm, chance = assignment.of(task, decision_id)
+        agents, notes, excluded = self._eligible(task, exclude, context, chain)
+        drawn, skipped = chain.choose(task, agents, context)
+        steps = (*notes, *skipped) if notes else skipped
+        decision = self._draw(task, context, drawn, steps, excluded, decision_id, arm, chance)
         if remember:
             self.sessions.remember(decision)
         return decision
@@ -125,7 +140,9 @@ class Decider:
         drawn: Distribution,
         skipped: tuple[Skipped, ...],
         excluded: Mapping[str, str],
-        decision_id: str | None = None,
+        decision_id: str,
+        arm: str | None,
+        chance: float | None,
     ) -> Decision:
         agent: str | None = None
         propensity, explored = 1.0, False
@@ -135,7 +152,7 @@ class Decider:
             propensity = drawn.weights[position]
             explored = position != drawn.favourite
         return Decision(
-            decision_id or new_id(context.now),
+            decision_id,
             agent,
             task,
             context.now,
@@ -146,7 +163,11 @@ class Decider:
             True,
             skipped,
             context.vectors,
-            excluded=excluded,
+            False,
+            None,
+            arm,
+            chance,
+            excluded,
         )
 
     def log(self, decision: Decision) -> Decision:
@@ -190,19 +211,24 @@ class Decider:
             raise RouterClosedError
         now = time.time()
         contexts = [RequestContext(self._shared, task, now) for task in tasks]
-        groups: dict[int, list[int]] = {}
-        narrowed = []
+        ids = [new_id(now) for _ in tasks]
+        assignment = self.assignment
+        champion: Assigned = (self.chain, None, None)
+        groups: dict[tuple[str | None, int], list[int]] = {}
+        assigned, narrowed = [], []
         for i, (task, context) in enumerate(zip(tasks, contexts, strict=True)):
-            narrowed.append(self._eligible(task, exclude, context))
-            groups.setdefault(narrowed[i].agents.set_id, []).append(i)
+            assigned.append(champion if assignment is None else assignment.of(task, ids[i]))
+            narrowed.append(self._eligible(task, exclude, context, assigned[i][0]))
+            groups.setdefault((assigned[i][1], narrowed[i].agents.set_id), []).append(i)
         decisions: dict[int, Decision] = {}
         for members in groups.values():
-            answers = self._chain.choose_batch(
+            answers = assigned[members[0]][0].choose_batch(
                 [tasks[i] for i in members], narrowed[members[0]].agents, [contexts[i] for i in members]
             )
             for i, (drawn, skipped) in zip(members, answers, strict=True):
                 _, notes, excluded = narrowed[i]
-                decisions[i] = self._draw(tasks[i], contexts[i], drawn, (*notes, *skipped), excluded)
+                steps, (_, arm, chance) = (*notes, *skipped), assigned[i]
+                decisions[i] = self._draw(tasks[i], contexts[i], drawn, steps, excluded, ids[i], arm, chance)
         for decision in decisions.values():
             self.sessions.remember(decision)
         return [decisions[i] for i in range(len(tasks))]
@@ -210,7 +236,7 @@ class Decider:
     def vectors(self, task: Task) -> Mapping[str, NDArray[Any]] | None:
         """What the strategies' encoders make of a task's text, by encoder tag."""
         context = RequestContext(self._shared, task, time.time())
-        for stage in self._chain.stages:
+        for stage in self.chain.stages:
             try:
                 stage.strategy.propose(task, self._members.roster.everyone, context)
             except FAULTS as error:

@@ -85,6 +85,10 @@ class Workshop:
         unused = sorted(self._config.strategy.keys() - set(names))
         if unused:
             raise InvalidConfigError(f"strategy: {unused} are configured but not in the chain {names}")
+        self._check_privacy(made)
+        return made
+
+    def _check_privacy(self, made: Sequence[Strategy]) -> None:
         privacy = self._config.privacy
         for strategy in made:
             if strategy.needs_text and privacy in ("hmac", "none"):
@@ -92,6 +96,21 @@ class Workshop:
                     f"privacy={privacy!r} keeps no text, and strategy {strategy.name!r} learns from past texts; "
                     "use privacy='full' or 'redacted', or leave it out of the chain"
                 )
+
+    def arm(self, specs: Sequence[tuple[str, Mapping[str, Any]]], mark: str) -> list[Strategy]:
+        """Make the strategies of a chain beside the configured one, of whose settings nothing is theirs.
+
+        Args:
+            specs: Names and settings, in order.
+            mark: What tells their folders from those of the configured chain.
+
+        Raises:
+            UnknownStrategyError: if a name is not registered.
+            StrategyError: if one raises something else than an error of the SDK while it is made.
+            InvalidConfigError: if settings are not understood, or the privacy mode keeps a strategy from learning.
+        """
+        made = [self._built(self._plugins.strategy(name), settings, f"{name}@{mark}") for name, settings in specs]
+        self._check_privacy(made)
         return made
 
     @staticmethod
@@ -125,12 +144,15 @@ class Workshop:
         else:
             raise InvalidConfigError(f"strategies: {spec!r} is neither a name, a Strategy class nor a Strategy")
         _check_name(chosen.name)
+        return self._built(chosen, {**self._config.strategy.get(chosen.name, {}), **settings}, chosen.name)
+
+    def _built(self, chosen: type[Strategy], settings: Mapping[str, Any], folder: str) -> Strategy:
         try:
-            own = chosen.Config(**{**self._config.strategy.get(chosen.name, {}), **settings})
+            own = chosen.Config(**settings)
         except ValidationError as error:
             raise InvalidConfigError(f"strategy {chosen.name!r}: {describe(error)}{in_our_words(error)}") from None
         services = StrategyServices(
-            folder=self._folder / "strategies" / chosen.name,
+            folder=self._folder / "strategies" / folder,
             encoders=self._encoders,
             logger=logging.getLogger(f"router_sdk.strategy.{chosen.name}"),
             seed=self._config.seed,
@@ -145,10 +167,19 @@ class Workshop:
             raise StrategyError(f"strategy {chosen.name!r} cannot be made: {type(error).__name__}: {error}") from error
 
 
+def spec_name(spec: StrategySpec) -> str:
+    """The name of the strategy that is meant."""
+    if isinstance(spec, str):
+        return spec
+    return spec[0] if isinstance(spec, tuple) else spec.name
+
+
 def _check_name(name: object) -> None:
     """Files and folders are called after strategies."""
     try:
         plain = plain_name(name)
+        if "@" in plain:  # so is the state of a strategy called that is an experiment's
+            raise CorruptArtifactError(plain)
     except CorruptArtifactError:
         raise InvalidConfigError(
             f"strategies: {name!r:.80} cannot be a strategy's name: use letters, digits, '_', '-' and '.'"

@@ -24,7 +24,7 @@ MANIFEST = "manifest.json"
 DAMAGED = "damaged"
 """Folder of what was set aside."""
 
-_PLAIN = re.compile(r"[A-Za-z0-9][\w.+-]{0,200}")
+_PLAIN = re.compile(r"[A-Za-z0-9][\w.+@-]{0,200}")
 _LARGE_BYTES = 1 << 20
 _MANIFEST_BYTES = 1 << 24
 _DAMAGED_KEPT = 5

@@ -14,7 +14,7 @@ from filelock import lock_descriptor, unlock_descriptor
 
 from router_sdk.errors import NotAStoreError, SchemaVersionError, StoreBusyError, StoreUnavailableError
 from router_sdk.private_files import PRIVATE_FILE, make_private
-from router_sdk.store.schema import APPLICATION_ID, SCHEMA_VERSION, is_store, lacks, migrate, missing_tables, newer
+from router_sdk.store.schema import APPLICATION_ID, SCHEMA_VERSION, lacks, migrate, missing_tables, newer
 
 _LOCK_POLL_S = 0.0005
 _OPENING_S = 30.0
@@ -269,6 +269,19 @@ def open_reader(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise unusable(path, error) from error
     return connection
+
+
+_TABLES = {"agents", "agent_sets", "decisions", "outcomes", "payloads", "vectors", "forgotten", "positions"}
+
+
+def is_store(connection: sqlite3.Connection) -> bool:
+    """Whether a database is a store: by its ``application_id``, or from before there was one, by its tables."""
+    (owner,) = connection.execute("PRAGMA application_id").fetchone()
+    if owner == 0:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        return version > 0 and tables >= _TABLES
+    return bool(owner == APPLICATION_ID)
 
 
 def open_looker(path: Path) -> sqlite3.Connection:

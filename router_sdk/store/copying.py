@@ -50,12 +50,13 @@ if TYPE_CHECKING:
 _PARTS = """
 SELECT o.decision_id, o.seq, o.at, o.logged_at, o.outcome_id, o.tenant, o.success, o.quality, o.feedback,
        o.correct_agent, o.no_agent_fits, o.latency_ms, o.cost_usd, o.tokens, o.metrics, o.agent, o.origin, o.actor,
-       p.response, p.feedback_text, p.error
+       p.response, p.feedback_text, p.error, json_extract(p.context, '$.reason')
 FROM outcomes o LEFT JOIN payloads p ON p.seq = o.seq
 WHERE o.decision_id IN (SELECT value FROM json_each(?)) ORDER BY o.seq"""
 _PART_FIELDS = (
     *("success", "quality", "feedback", "correct_agent", "no_agent_fits", "latency_ms", "cost_usd", "tokens"),
     *("metrics", "agent", "origin", "actor", "response", "feedback_text", "error"),
+    "reason",
 )
 _FRESH = "SELECT seq, at, record FROM agents WHERE fresh = 1 ORDER BY seq"
 _ROW = OUTCOME_COLUMNS.removeprefix("seq, ")

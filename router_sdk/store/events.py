@@ -6,6 +6,8 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from router_sdk.store.coordination import finish_intent
@@ -27,8 +29,8 @@ class LearningEvent:
 
     Attributes:
         strategy: Who learnt.
-        type: ``"learn"`` for an online update, ``"replay"`` at start, ``"fit"`` for an attempt at a new version,
-            ``"import"`` for one that was brought from elsewhere.
+        type: ``"learn"`` for an online update, ``"replay"`` at start, ``"begin"`` where an attempt at a new version
+            begins, ``"fit"`` where it has ended, ``"import"`` for one that was brought from elsewhere.
         samples: Examples in it.
         cursor: Position in the log afterwards.
         duration_ms: How long it took.
@@ -108,8 +110,20 @@ def write_learning_events(writer: LogWriter, events: list[LearningEvent]) -> Non
                 VALUES ({", ".join("?" * 15)})""",
             rows,
         )
+        if events[-1].type in ("begin", "fit"):  # when, by a clock that goes on for as long as the machine does
+            mark = "INSERT OR REPLACE INTO meta SELECT ?, json_array(max(id), ?, ?) FROM learning_events"
+            connection.execute(mark, (f"fit {events[-1].strategy}", _boot(), time.monotonic()))
 
     writer.transact(work)
+
+
+@cache
+def _boot() -> str | None:
+    """What names the time since the machine started, for as long as its monotonic clock goes on; known on Linux."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return None
 
 
 def learning_totals(connection: sqlite3.Connection) -> dict[str, float | None]:
@@ -168,21 +182,29 @@ class LastFit(NamedTuple):
     Attributes:
         number: Its id among the learning events; 0 if there was none.
         cursor: Position in the log that it reached.
-        at: When it ended, in seconds since the epoch; None if there was none.
+        at: When it ended, or began where it has not ended, in seconds since the epoch; None if there was none.
+        steady: The same by the monotonic clock, where that has gone on since.
     """
 
     number: int
     cursor: int
     at: float | None
+    steady: float | None = None
 
 
 def last_fit(connection: sqlite3.Connection, strategy: str, after: int = 0) -> tuple[LastFit, int]:
     """A strategy's newest attempt among the learning events after one, and the newest event of all."""
     (newest,) = connection.execute("SELECT ifnull(max(id), 0) FROM learning_events").fetchone()
-    query = """SELECT id, cursor, at FROM learning_events WHERE id > ? AND strategy = ? AND type = 'fit'
-               ORDER BY id DESC LIMIT 1"""
+    query = """SELECT id, cursor, at FROM learning_events
+               WHERE id > ? AND strategy = ? AND type IN ('begin', 'fit') ORDER BY id DESC LIMIT 1"""
     row = connection.execute(query, (after, strategy)).fetchone()
-    return (LastFit(*row) if row else LastFit(0, 0, None)), newest
+    if row is None:
+        return LastFit(0, 0, None), newest
+    noted = connection.execute("SELECT value FROM meta WHERE name = ?", (f"fit {strategy}",)).fetchone()
+    noted_of, boot, steady = json.loads(noted[0]) if noted else (0, None, None)
+    number, cursor, at = row
+    goes_on = boot is not None and (noted_of, boot) == (number, _boot())
+    return LastFit(number, cursor, at, steady if goes_on else None), newest
 
 
 class Fresh(NamedTuple):

@@ -28,8 +28,10 @@ from router_sdk.errors import (
     RouterError,
     StoreBusyError,
     StoreUnavailableError,
+    TooManyOutcomesError,
 )
 from router_sdk.store.rows import Entry
+from router_sdk.store.schema import ENOUGH
 from router_sdk.store.transaction import Committer, Ticket, settle
 from router_sdk.waiting import Bell, Promise, committing, held_here, may_be_interrupted, take
 
@@ -374,7 +376,8 @@ class LogWriter:
                     [self._commit([ticket], [], deadline) for ticket in tickets]
                     + [self._commit([], [decision], deadline) for decision in decisions]
                 )
-            written, error = True, InvalidOutcomeError(f"the log refused the row: {fault}")
+            kind = TooManyOutcomesError if ENOUGH in str(fault) else InvalidOutcomeError
+            written, error = True, kind(f"the log refused the row: {fault}")
             for decision in decisions:
                 _log.error("the log refused decision %s: %s", decision.decision_id, fault)
                 self._decisions.remove(decision)
@@ -394,5 +397,4 @@ class LogWriter:
         return written
 
 
-_PARTING_S = 1.0
-_CLOSED = "the store was closed; open a new router on it"
+_PARTING_S, _CLOSED = 1.0, "the store was closed; open a new router on it"

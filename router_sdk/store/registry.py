@@ -11,6 +11,7 @@ from router_sdk.records import ModelVersion
 from router_sdk.store.coordination import add_intent, finish_intent
 from router_sdk.store.datasets import add_dataset, dataset_counts, give_up_datasets
 from router_sdk.store.events import why_begun
+from router_sdk.store.experiments import versions_in_experiments
 
 if TYPE_CHECKING:
     import sqlite3
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 """Alias of the version that serves."""
+CHALLENGER = "challenger"
+"""Alias of a version that passed the gate, and waits for an experiment, or for a person."""
 PINNED = "pinned"
 """Alias of a champion that a person chose: nothing but a person changes it."""
 QUARANTINED = "quarantined"
@@ -29,6 +32,10 @@ ROLLBACK = "rollback"
 """How the reason of a rollback begins."""
 ROLLBACK_BY_ITSELF = f"{ROLLBACK} by itself"
 """And of one that no person asked for."""
+WON = "won experiment"
+"""How the reason begins why the winner of an experiment serves."""
+
+_MOVE = "INSERT INTO alias_history (strategy, alias, version, at, reason, held, seq) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 _COLUMNS = (
     "strategy, version, at, kind, parent, upto, samples, passed, reason, folder, settings, metrics, fine_tuned, "
@@ -77,13 +84,15 @@ def add_version(
     data_hash: str,
     unless_forgotten_after: int,
     promote_after: int | None = None,
+    challenges: bool = False,
     dataset: DatasetRow | None = None,
 ) -> tuple[ModelVersion, int | None] | None:
     """Register a fitted version under the strategy's next number, with the fields of ``ModelVersion`` and its data set.
 
     It is not, where a session was forgotten after the position ``unless_forgotten_after``: it may remember it.
     Where it shall serve, ``promote_after`` is the history's token that it was judged against. The intent is logged with
-    the version, so that whoever comes next promotes it should this process end before it does.
+    the version, so that whoever comes next promotes it should this process end before it does. Where it ``challenges``
+    what serves, that is logged in its place.
 
     Returns:
         The version, and the intent to promote it; None where it was not registered.
@@ -104,7 +113,9 @@ def add_version(
         )
         if dataset is not None:
             add_dataset(connection, strategy, number, at, dataset)
-        if promote_after is None:
+        if challenges:
+            connection.execute(_MOVE, (strategy, CHALLENGER, number, at, reason, 1, seq))
+        if promote_after is None or challenges:
             return number, None
         wanted = {"strategy": strategy, "version": number, "after": promote_after, "reason": reason}
         return number, add_intent(connection, "promote", wanted)
@@ -141,7 +152,8 @@ def forgotten_after(connection: sqlite3.Connection, position: int) -> dict[int, 
 
 def versions(connection: sqlite3.Connection, strategy: str) -> list[ModelVersion]:
     """A strategy's versions, oldest first."""
-    history, set_aside = champions(connection, strategy), quarantined(connection, strategy)
+    history, aside = champions(connection, strategy), quarantined(connection, strategy)
+    waiting = challenger(connection, strategy)
     serving, served = history[0] if history else NEVER, {one.version for one in history}
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM model_versions WHERE strategy = ? ORDER BY version", (strategy,)
@@ -163,8 +175,10 @@ def versions(connection: sqlite3.Connection, strategy: str) -> list[ModelVersion
         if fields["version"] == serving.version:
             status = "active"
             aliases = (CHAMPION, PINNED) if serving.pinned else (CHAMPION,)
-        elif fields["version"] in set_aside:
+        elif fields["version"] in aside:
             aliases = (QUARANTINED,)
+        elif fields["version"] == waiting:
+            aliases = (CHALLENGER,)
         begun_for = begun.get(fields["version"])
         found.append(ModelVersion(**fields, status=status, aliases=aliases, trigger=begun_for))
     return found
@@ -198,19 +212,15 @@ def set_champion(
     Raises:
         ChampionMovedError: if somebody else moved the alias since.
     """
-    query = "INSERT INTO alias_history (strategy, alias, version, at, reason, held, seq) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
     def work(connection: sqlite3.Connection, seq: int) -> int | None:
         if intent is not None:
             finish_intent(connection, intent)
         if after is not None and champion(connection, strategy).token != after:
             return None
-        at = time.time()
         if quarantine is not None:
-            connection.execute(query, (strategy, QUARANTINED, quarantine, at, reason, 1, seq))
-        if version in quarantined(connection, strategy):
-            connection.execute(query, (strategy, QUARANTINED, version, at, reason, 0, seq))
-        return connection.execute(query, (strategy, CHAMPION, version, at, reason, int(pinned), seq)).lastrowid
+            set_aside(connection, seq, strategy, quarantine, reason)
+        return move_champion(connection, seq, strategy, version, reason, pinned=pinned)
 
     token = writer.transact(work)
     if token is None:
@@ -218,6 +228,36 @@ def set_champion(
             f"what serves of {strategy!r} was changed while version {version} was made; it stays a candidate"
         )
     return token
+
+
+def move_champion(
+    connection: sqlite3.Connection, seq: int, strategy: str, version: int | None, reason: str, *, pinned: bool
+) -> int | None:
+    """The same, in a transaction of somebody else's."""
+    at = time.time()
+    if version in quarantined(connection, strategy):
+        connection.execute(_MOVE, (strategy, QUARANTINED, version, at, reason, 0, seq))
+    if version is not None and version == challenger(connection, strategy):
+        challenge_over(connection, seq, strategy, version, reason)
+    return connection.execute(_MOVE, (strategy, CHAMPION, version, at, reason, int(pinned), seq)).lastrowid
+
+
+def set_aside(connection: sqlite3.Connection, seq: int, strategy: str, version: int, reason: str) -> None:
+    """A version is in quarantine from now on, in a transaction."""
+    connection.execute(_MOVE, (strategy, QUARANTINED, version, time.time(), reason, 1, seq))
+
+
+def challenge_over(connection: sqlite3.Connection, seq: int, strategy: str, version: int, reason: str) -> None:
+    """A version challenges what serves no more, in a transaction."""
+    if version == challenger(connection, strategy):
+        connection.execute(_MOVE, (strategy, CHALLENGER, version, time.time(), reason, 0, seq))
+
+
+def challenger(connection: sqlite3.Connection, strategy: str) -> int | None:
+    """The version that challenges what serves: the newest one that passed the gate since; None where none does."""
+    query = "SELECT version, held FROM alias_history WHERE strategy = ? AND alias = ? ORDER BY token DESC LIMIT 1"
+    row = connection.execute(query, (strategy, CHALLENGER)).fetchone()
+    return None if row is None or not row[1] else int(row[0])
 
 
 def champion(connection: sqlite3.Connection, strategy: str) -> Champion:
@@ -278,7 +318,8 @@ def alias_token(connection: sqlite3.Connection) -> int:
 def prune_versions(writer: LogWriter, strategy: str, keep: int, keep_s: float | None) -> list[str]:
     """Give up old versions; their rows and reports stay, and what their data sets came to.
 
-    What serves, what was ever rolled back to, and what a rollback would go to are kept whatever their age.
+    What serves, what was ever rolled back to, what a rollback would go to, what challenges what serves, and what an
+    experiment needs are kept whatever their age.
 
     Args:
         writer: The log.
@@ -295,6 +336,7 @@ def prune_versions(writer: LogWriter, strategy: str, keep: int, keep_s: float | 
         needed: set[int | None] = {entry.version for entry in history if entry.reason.startswith(ROLLBACK)}
         if history:
             needed |= {history[0].version, before(history, history[0].version)}
+        needed |= {challenger(connection, strategy), *versions_in_experiments(connection, strategy)}
         rows = connection.execute(
             """SELECT version, at, folder FROM model_versions WHERE strategy = ? AND pruned_at IS NULL
                ORDER BY version DESC LIMIT -1 OFFSET ?""",

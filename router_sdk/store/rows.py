@@ -11,6 +11,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.records import Skipped, Task
+from router_sdk.records.outcome import SCORER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -152,10 +153,12 @@ def outcome_row(
 
 def outcome_payload(outcome: Outcome, privacy: Privacy) -> tuple[Any, ...] | None:
     """A row of ``payloads`` for an outcome without its ``seq``, or None where there is nothing to keep."""
-    if outcome.response is None and outcome.feedback_text is None and outcome.error is None:
+    said = (outcome.reason, outcome.response, outcome.feedback_text, outcome.error)
+    if said == (None, None, None, None):
         return None
-    texts = (privacy.text(outcome.response), privacy.text(outcome.feedback_text), privacy.text(outcome.error))
-    return None if texts == (None, None, None) else (None, None, None, None, *texts, None, None)
+    reason, *texts = map(privacy.text, said)
+    context = None if reason is None else json.dumps({"reason": reason})
+    return None if (context, *texts) == (None, None, None, None) else (None, None, None, context, *texts, None, None)
 
 
 # -- back again
@@ -247,6 +250,24 @@ def owner_of(connection: sqlite3.Connection, decision_id: str, claimed: str | No
     """Whose an outcome of a decision is that claims to be a tenant's, or nobody's."""
     row = connection.execute("SELECT tenant FROM decisions WHERE decision_id = ?", (decision_id,)).fetchone()
     return ("decision", decision_id, claimed) if row is None else ("tenant", row[0])
+
+
+GIVEN = f"quality IS NOT NULL AND (actor IS NULL OR substr(actor, 1, {len(SCORER)}) != '{SCORER}')"
+"""Of ``outcomes``: somebody said how good it was, and no scorer."""
+_JUDGED = f"SELECT 1 FROM outcomes WHERE decision_id = ? AND {GIVEN}"
+_QUALITY = OUTCOME_COLUMNS.removeprefix("seq, ").split(", ").index("quality")
+
+
+def overtaken(connection: sqlite3.Connection, outcome: tuple[Any, ...], beside: Sequence[Entry]) -> bool:
+    """Whether a row is a scorer's, and somebody said how good it was before, or says so in the same group."""
+    if not _scored(outcome):
+        return False
+    given = (row for row, *_ in beside if row is not None and row[1] == outcome[1] and not _scored(row))
+    return any(row[_QUALITY] is not None for row in given) or bool(connection.execute(_JUDGED, outcome[1:2]).fetchone())
+
+
+def _scored(outcome: tuple[Any, ...]) -> bool:
+    return outcome[-1] is not None and str(outcome[-1]).startswith(SCORER)
 
 
 _FOREIGN = """

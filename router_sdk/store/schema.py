@@ -11,14 +11,16 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from router_sdk.errors import NotAStoreError, SchemaVersionError
+from router_sdk.store.access import ACCESS_KEYS
 from router_sdk.store.datasets import DATASETS
+from router_sdk.store.experiments import EXPERIMENTS
 
 if TYPE_CHECKING:
     import sqlite3
 
     from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 9
 """Number of the newest migration, kept in SQLite's ``user_version``: equal means that nothing is to be done."""
 
 APPLICATION_ID = 0x52534447
@@ -262,6 +264,8 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT R
 
 MOST_OUTCOMES = 1_000
 """Most outcomes that one decision takes."""
+ENOUGH = f"its decision has {MOST_OUTCOMES:,} outcomes, the most there may be"
+"""What the database says to one more."""
 
 _BOUNDS = f"""
 ALTER TABLE outcomes ADD COLUMN logged_at REAL;
@@ -269,7 +273,7 @@ UPDATE outcomes SET logged_at = known.newest
 FROM (SELECT seq, max(at) OVER (ORDER BY seq) AS newest FROM outcomes) AS known WHERE known.seq = outcomes.seq;
 CREATE TRIGGER outcomes_of_a_decision BEFORE INSERT ON outcomes
 WHEN (SELECT count(*) FROM outcomes WHERE decision_id = NEW.decision_id) >= {MOST_OUTCOMES}
-BEGIN SELECT RAISE(ABORT, 'its decision has {MOST_OUTCOMES:,} outcomes, the most there may be'); END
+BEGIN SELECT RAISE(ABORT, '{ENOUGH}'); END
 """
 """What was learnt of earlier rows went by their own times, the newest so far."""
 
@@ -291,7 +295,7 @@ CREATE TABLE quarantines (
 ) STRICT
 """
 
-EVENT_TABLES = ("decisions", "outcomes", "agents", "forgotten", "quarantines")
+EVENT_TABLES = ("decisions", "outcomes", "agents", "forgotten", "quarantines", "experiments")
 """Tables whose ``seq`` is drawn from the one commit-ordered sequence."""
 
 
@@ -334,6 +338,14 @@ def migrations() -> Migrations:
     def m0007_quarantine(db: Database) -> None:
         _execute(db, _QUARANTINES, 7)
 
+    @named()
+    def m0008_experiments(db: Database) -> None:
+        _execute(db, EXPERIMENTS, 8)
+
+    @named()
+    def m0009_access_keys(db: Database) -> None:
+        _execute(db, ACCESS_KEYS, 9)
+
     return named
 
 
@@ -344,23 +356,11 @@ def _execute(db: Database, statements: str, version: int) -> None:
     db.execute(f"PRAGMA user_version = {version}")
 
 
-_TABLES = {"agents", "agent_sets", "decisions", "outcomes", "payloads", "vectors", "forgotten", "positions"}
-
-
-def is_store(connection: sqlite3.Connection) -> bool:
-    """Whether a database is a store: by its ``application_id``, or from before there was one, by its tables."""
-    (owner,) = connection.execute("PRAGMA application_id").fetchone()
-    if owner == 0:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        return version > 0 and tables >= _TABLES
-    return bool(owner == APPLICATION_ID)
-
-
 @cache
 def _table_names() -> frozenset[str]:
     """Tables of the newest schema."""
-    return frozenset(re.findall(r"CREATE TABLE (\w+)", _FIRST + _VERSIONS + _ORDER + DATASETS + _QUARANTINES))
+    every = (_FIRST, _VERSIONS, _ORDER, DATASETS, _QUARANTINES, EXPERIMENTS, ACCESS_KEYS)
+    return frozenset(re.findall(r"CREATE TABLE (\w+)", "".join(every)))
 
 
 def missing_tables(connection: sqlite3.Connection) -> list[str]:

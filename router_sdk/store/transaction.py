@@ -26,6 +26,7 @@ from router_sdk.store.rows import (
     forgotten,
     insert_rows,
     insert_sets,
+    overtaken,
     owner_of,
     refuse_foreign_outcomes,
     task_payload,
@@ -257,6 +258,8 @@ class Committer:
                 if delivery in seen or delivered(connection, outcome_id, owner) is not None:
                     continue
                 seen.add(delivery)
+            if overtaken(connection, outcome, entries):
+                continue
             rows.append((seq, *outcome, self._clock.stamp(outcome[2])))
             if payload is not None and not forgotten(connection, decision_id):
                 payloads.append((seq, *payload))

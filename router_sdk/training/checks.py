@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from router_sdk.evaluation.off_policy import LEAST_ESS
 from router_sdk.gate import Check, CheckResult, Comparison
 from router_sdk.training.evidence import check_tasks
 
@@ -45,6 +46,7 @@ def checks_of(settings: RouterConfig, reward: RewardFunction) -> list[Check]:
         (config.latency, Latency),
         (config.divergence, Divergence),
         (config.finite_parameters, FiniteParameters),
+        (config.off_policy, OffPolicyFloor),
     ]
     checks: list[Check] = [kind() if wanted is True else kind(wanted) for wanted, kind in made if wanted is not False]
     if config.golden:
@@ -290,3 +292,27 @@ class FiniteParameters(Check):
             return CheckResult(self.name, "fail", words, numbers)
         words = f"{found.arrays} saved arrays are finite, {found.compared} of them within {found.ratio:.3g} times"
         return CheckResult(self.name, "pass", words, numbers)
+
+
+class OffPolicyFloor(Check):
+    """By the log's propensities it would not have earned less than what serves earns at least."""
+
+    name, proves = "off_policy", False
+
+    def __init__(self, least_ess: float = LEAST_ESS) -> None:
+        self.least_ess = least_ess
+
+    def compare(self, comparison: Comparison) -> CheckResult:
+        """Look at the candidate's value, and the lower end of that of what serves."""
+        found = comparison.evidence.off_policy
+        if found is None:
+            return CheckResult(self.name, "insufficient", "no held-out decision was drawn from those who can be chosen")
+        before, after = found.before, found.after
+        ess = min(before.ess, after.ess)
+        numbers = {"examples": after.decisions, "effective_examples": ess, "threshold": self.least_ess}
+        numbers |= {"before": before.mean, "low": before.low, "after": after.mean}
+        if ess < self.least_ess:
+            words = f"{after.decisions} decisions are worth {ess:.0f} of theirs, it takes {self.least_ess:.0f}"
+            return CheckResult(self.name, "insufficient", words, numbers)
+        words = f"{after.mean:.3f}, and what serves {before.mean:.3f} (at least {before.low:.3f}), worth {ess:.0f}"
+        return CheckResult(self.name, "fail" if after.mean < before.low else "pass", words, numbers)

@@ -1,13 +1,16 @@
 """When a strategy was last fitted, by the log and by a clock that does not jump.
 
-The log says when each attempt ended, by a clock that may have been set since, and may be set at any time; the monotonic
-clock of this process never jumps, and knows of nothing before the process. So an attempt is dated once, when this
-process first hears of it: it is as old as the log's time says, but never of the future, and never older than the last
-look at which it was not there yet. From then on the monotonic clock counts.
+The log says when each attempt began and ended, by a clock that may have been set since, and may be set at any time;
+and by the monotonic clock, which never jumps, and goes on for as long as the machine does. So an attempt is dated once,
+when this process first hears of it: by the monotonic clock where that has gone on since (Linux names each start of a
+machine), else it is as old as the log's time says, but never of the future; and never older than the last look at which
+it was not there yet. From then on the monotonic clock counts.
 
-So in a process that goes on, no leap of the clock shortens or lengthens a cooldown. After a restart with the clock set
-back it lasts at most once more as long as it is; with the clock set forward it may be over at once, and what keeps a
-fit from being repeated then is that triggers ask for examples that no attempt has seen.
+So no leap of the clock shortens or lengthens a cooldown, whether a process goes on or is started again, and an attempt
+whose process was killed counts from its beginning. What remains is a machine that was itself started again, or that is
+none of Linux. With the clock set back a cooldown lasts at most once more as long as it is there; with the clock set
+forward it may be over at once, and what keeps a fit from being repeated then is that triggers ask for examples that no
+attempt has seen.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ class _Known(NamedTuple):
 
     Attributes:
         fit: The newest.
-        began: When it ended, on the monotonic clock, in seconds.
+        began: When it ended, or began, on the monotonic clock, in seconds.
         looked: The last look, on the same clock.
         upto: The newest learning event of any kind at that look.
     """
@@ -81,7 +84,8 @@ class Cooldown:
         seen = 0 if before is None else before.upto
         fit, newest = self._reader.query(lambda connection: last_fit(connection, strategy, seen))
         if fit.at is not None:
-            age = max(self._wall() - fit.at, 0.0)
+            passed = -1.0 if fit.steady is None else now - fit.steady
+            age = passed if passed >= 0.0 else max(self._wall() - fit.at, 0.0)
             known = _Known(fit, now - (age if before is None else min(age, now - before.looked)), now, newest)
         elif before is not None:
             known = before._replace(looked=now, upto=newest)

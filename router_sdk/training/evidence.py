@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import InvalidConfigError, RouterError
-from router_sdk.evaluation.candidate import CandidateEvidence, Contest
+from router_sdk.evaluation.candidate import CandidateEvidence, Contest, off_policy_pair
 from router_sdk.evaluation.paired import compare
 from router_sdk.evaluation.parameters import compare_parameters
 from router_sdk.exchange.copied import is_exported
@@ -61,13 +61,14 @@ def gather_evidence(
         side.warm_up()  # who still opens its model abstains, and quickly
     folder, contest = Path(request.folder), Contest(serving, candidate, agents, encoders)
     golden = Path(request.golden) if isinstance(request.golden, str) else request.golden
-    path = request.validation
+    path, fresh_after = request.validation, 0 if request.synthetic else request.fresh_after
     return CandidateEvidence(
-        paired=compare(*figures, 0 if request.synthetic else request.fresh_after),
+        paired=compare(*figures, fresh_after),
         parameters=compare_parameters(folder / VERSION, folder / BASE if request.fitted else None),
         latency=contest.latency(held_out),
         golden=contest.must_pass(golden_examples(golden)),
         validation=None if path is None else contest.gain(validation_examples(Path(path), reward)),
+        off_policy=off_policy_pair(held_out, figures, agents, fresh_after),
     )
 
 

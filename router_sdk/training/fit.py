@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from router_sdk.store.quarantine import Ranges
     from router_sdk.strategy import Encoder
 
-FitState = Literal["running", "promoted", "held", "refused", "failed", "stopped"]
+FitState = Literal["waiting", "running", "promoted", "held", "refused", "failed", "stopped"]
 
 
 class Fit:
@@ -35,14 +35,17 @@ class Fit:
     Attributes:
         strategy: Whose.
         reason: Why it was started.
-        state: ``"running"``, then ``"promoted"``, ``"held"`` (it passed the gate, and what serves is pinned, or was
-            changed meanwhile), ``"refused"`` by the gate, ``"failed"`` or ``"stopped"``.
+        state: ``"waiting"`` for another one, ``"running"``, then ``"promoted"``, ``"held"`` (it passed the gate, and
+            what serves is pinned, or was changed meanwhile, or it challenges what serves), ``"refused"`` by the gate,
+            ``"failed"`` or ``"stopped"``.
         share: Share done, in [0, 1].
         words: What is going on, or why it ended as it did.
         version: What came of it, where it got that far.
+        triggered: Whether it started by itself.
     """
 
-    def __init__(self, strategy: str, reason: str) -> None:
+    def __init__(self, strategy: str, reason: str, *, triggered: bool = False) -> None:
+        self.triggered = triggered
         self.strategy = strategy
         self.reason = reason
         self.state: FitState = "running"
@@ -80,6 +83,10 @@ class Fit:
         """Whether it goes on."""
         return not self._done.done
 
+    def wait_for_turn(self) -> None:
+        """Note that another fit is running."""
+        self.state, self.words = "waiting", "another fit is running"
+
     def progress(self, share: float, words: str) -> None:
         """Note how far it is."""
         self.share, self.words = share, words
@@ -112,6 +119,33 @@ class Fit:
             "started": self.started,
             "version": None if self.version is None else self.version.version,
         }
+
+
+@dataclass(slots=True)
+class Ending:
+    """How a fit ended.
+
+    Attributes:
+        state: In which state.
+        words: Why, for who waits for it.
+        said: Why, for the log: without the words of a foreign error, which may quote what people wrote.
+        noted: Whether it is an attempt that counts.
+        imported: Whether nothing was fitted, so that it says nothing of what is fresh.
+    """
+
+    state: FitState = "failed"
+    words: str = "it ended without a result"
+    said: str = "it ended without a result"
+    noted: bool = True
+    imported: bool = False
+    upto: int = 0
+    fresh_after: int = 0
+    report: FitReport | None = None
+    version: ModelVersion | None = None
+
+    def end(self, state: FitState, words: str, said: str | None = None) -> None:
+        """Note it."""
+        self.state, self.words, self.said = state, words, words if said is None else said
 
 
 REQUEST = "request.json"

@@ -61,6 +61,20 @@ class Folds:
                 folds.append(tenants_fold(stage.strategy, stage.tenants.states, *self._surroundings, journalled=alone))
         return [*folds, *reports]
 
+    def beside(self, stage: Stage, version: ModelVersion | None, name: str) -> Fold:
+        """The fold of a stage that stands beside one of the chain, in an experiment, from its version on.
+
+        Raises:
+            UnknownVersionError: if its files were given up.
+            CorruptArtifactError: if they are damaged.
+        """
+        fold = self.of(stage)
+        fold.name, fold.journalled = name, False
+        if version is not None:
+            self._registry.load(stage.strategy, version)
+            fold.begin_at(version.upto, version.left_out)
+        return fold
+
     def begun_again(self, stage: Stage) -> Strategy:
         """A strategy like a stage's that has learnt nothing since its version was fitted.
 
@@ -72,7 +86,7 @@ class Folds:
             if strategy.config is not stage.strategy.config or strategy.services is not stage.strategy.services:
                 raise StrategyError("its constructor takes something else than a configuration and services")
             if stage.model_version is not None:
-                self._registry.load(strategy, self._registry.version(stage.name, stage.model_version))
+                self._registry.load(strategy, self._registry.version(strategy.name, stage.model_version))
             strategy.prepare(self._members.roster.available)
         except BaseException:
             strategy.close()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from router_sdk.errors import InvalidInputError
 from router_sdk.exchange.exporting import ExportFormat, ExportOptions, ExportSettings
 from router_sdk.exchange.observations import observations, paired
+from router_sdk.records.arguments import flag, name, place, whole, words
 from router_sdk.training.brought import Exported, External, TrainFunction
 from router_sdk.training.datasets import Dataset
 from router_sdk.training.pretraining import write_examples
@@ -70,6 +71,9 @@ class Models:
     ) -> Fit:
         """Fit a new version in the background; it serves once it has passed the gate.
 
+        While another fit runs it waits for its turn. Asked for once more meanwhile, with the same settings, it is the
+        same one: it has not read the log yet.
+
         Args:
             strategy: Which; None takes the first in the chain that has a fit.
             wait: Return when the fit has ended.
@@ -82,8 +86,9 @@ class Models:
         Raises:
             NotTrainableError: if nothing in the chain has a fit, or with ``tenancy="separate"``.
             InvalidConfigError: if a setting is unknown or out of range.
-            FitError: if another fit is running, or with ``wait`` if it failed.
+            FitError: if 16 fits wait already, or with ``wait`` if it failed.
         """
+        reason = words(reason, "reason")
         self._flush()
         fit = self._trainer.retrain(strategy, settings, reason=reason)
         return fit.wait() if wait else fit
@@ -172,7 +177,7 @@ class Models:
             NotTrainableError: if nothing in the chain has a fit, or the strategy has no state, or with
                 ``tenancy="separate"``.
             InvalidInputError: if the format is unknown, or options contradict.
-            FitError: if another fit is running, or with ``wait`` if it failed: the function raised or returned
+            FitError: if 16 fits wait already, or with ``wait`` if it failed: the function raised or returned
                 something else, or the state does not load. Nothing of it is left.
         """
         if not callable(train_fn):
@@ -220,7 +225,7 @@ class Models:
             begun), ``error`` (what became of it, where it did not come to serve), ``model_version``, ``samples``,
             ``metrics_before`` and ``metrics_after`` on the held-out examples, and ``duration_ms``.
         """
-        return self._registry.fits(strategy, after, limit)
+        return self._registry.fits(name(strategy, "strategy"), whole(after, "after"), whole(limit, "limit"))
 
     def status(self) -> list[dict[str, Any]]:
         """Of each strategy that has a fit: what serves since when and why, what was refused last, and the triggers."""
@@ -264,7 +269,7 @@ class Models:
             UnknownVersionError: if there is none of that number.
             CorruptArtifactError: if the report is lost.
         """
-        return self._registry.report(self._registry.version(strategy, version))
+        return self._registry.report(self._version(strategy, version))
 
     def export_to(self, strategy: str, version: int, target: str | Path) -> Path:
         """Copy a version's files to a folder, with ``version.json`` and ``report.json`` beside them.
@@ -284,9 +289,7 @@ class Models:
             CorruptArtifactError: if a file is missing or does not match its checksum.
             InvalidInputError: if the target is something else.
         """
-        if not isinstance(target, str | Path):
-            raise InvalidInputError(f"target: expected a folder's path, got {target!r:.60}")
-        return self._registry.export(self._registry.version(strategy, version), Path(target))
+        return self._registry.export(self._version(strategy, version), place(target, "target"))
 
     def import_version(self, folder: str | Path, /, *, wait: bool = True) -> Fit:
         """Register a version that ``export_to`` wrote, here or elsewhere, as a candidate; it does not serve by itself.
@@ -305,12 +308,16 @@ class Models:
             InvalidInputError: if it is no folder.
             CorruptArtifactError: if a file is missing, added or changed, or it is no version.
             UnknownStrategyError: if the chain has no strategy of that name.
-            FitError: if another fit is running, or with ``wait`` if it does not load.
+            FitError: if 16 fits wait already, or with ``wait`` if it does not load.
         """
-        exported = Exported.read(Path(folder).expanduser(), self._registry.log)
+        path = place(folder, "folder")
+        exported = Exported.read(path, self._registry.log)
         self._flush()
-        fit = self._trainer.retrain(exported.strategy, {}, exported, f"imported from {Path(folder).name}")
+        fit = self._trainer.retrain(exported.strategy, {}, exported, f"imported from {path.name}")
         return fit.wait() if wait else fit
+
+    def _version(self, strategy: str, version: int) -> ModelVersion:
+        return self._registry.version(name(strategy, "strategy"), whole(version, "version", 1))
 
     def dataset(self, strategy: str, version: int) -> Dataset:
         """What a version was trained on: counts, settings, and the examples themselves, to be read or exported.
@@ -319,7 +326,7 @@ class Models:
             UnknownVersionError: if there is none of that number, or it was not noted what it was trained on.
             CorruptArtifactError: if what was noted cannot be read.
         """
-        found = self._registry.version(strategy, version)
+        found = self._version(strategy, version)
         return Dataset(found, self._registry.dataset(found), self._recorder.store, self._recorder.reward)
 
     def category_distribution(self, strategy: str | None = None) -> dict[str | None, int]:
@@ -356,7 +363,9 @@ class Models:
             CorruptArtifactError: if its files are damaged; what serves goes on.
             NotTrainableError: if each tenant has a state of its own, and nothing else serves.
         """
-        return self._promoter.promote(strategy, version, reason=reason, force=force, pin=pin)
+        chosen = name(strategy, "strategy"), whole(version, "version", 1)
+        force, pin = flag(force, "force"), flag(pin, "pin")
+        return self._promoter.promote(*chosen, reason=words(reason, "reason"), force=force, pin=pin)
 
     def rollback(self, strategy: str, to_seq: Position | None = None) -> int | None:
         """Let the version before serve again, and return its number; None is the strategy without any fit.
@@ -372,7 +381,7 @@ class Models:
             UnknownVersionError: if what serves was never fitted, and there is no ``to_seq``.
             InvalidInputError: if nothing came behind ``to_seq``, or it is no position.
         """
-        number = self._promoter.rollback(strategy, to_seq)
+        number = self._promoter.rollback(name(strategy, "strategy"), to_seq)
         if to_seq is not None:
             self._flush()
         return number
@@ -389,11 +398,17 @@ class Models:
 
         Raises:
             UnknownVersionError: if there is none of that number.
+            NotTrainableError: if no fit could ever replace what serves.
         """
-        return self._promoter.pin(strategy, version)
+        number = None if version is None else whole(version, "version", 1)
+        return self._promoter.pin(name(strategy, "strategy"), number)
 
     def unpin(self, strategy: str) -> None:
-        """Let fits that pass the gate replace what serves again."""
+        """Let fits that pass the gate replace what serves again.
+
+        Raises:
+            NotTrainableError: if no fit could ever replace it.
+        """
         self._promoter.unpin(strategy)
 
     # -- what teaches nothing

@@ -25,12 +25,14 @@ from router_sdk.routing.chain import Chain, Stage
 from router_sdk.store.registry import QUARANTINED, ROLLBACK, ROLLBACK_BY_ITSELF, alias_token, set_champion
 from router_sdk.training.quarantine import Quarantines
 from router_sdk.training.registry import Registry, stage_of, twin
+from router_sdk.training.triggering import trainable
 
 if TYPE_CHECKING:
     from router_sdk.learning.fold import Fold
     from router_sdk.records import ModelVersion
     from router_sdk.routing.agents import Members
     from router_sdk.store.quarantine import Position
+    from router_sdk.store.registry import Champion
     from router_sdk.training.fit import FitServices
 
 BY_HAND = "by hand"
@@ -142,18 +144,33 @@ class Promoter:
 
         Raises:
             UnknownVersionError: if there is none of that number.
+            NotTrainableError: if no fit could ever replace what serves.
         """
-        current = self._registry.champion(strategy).version
-        if number is not None and number != current:
+        if number is not None and number != self._registry.champion(strategy).version:
             return self.promote(strategy, number, reason="pinned by hand").version
-        self._chain.stage(strategy)
+        if not self._fits:
+            raise NotTrainableError(SEPARATE)
+        current = self._replaceable(strategy).version
         set_champion(self._store.writer, strategy, current, "pinned by hand", pinned=True)
         return current
 
+    def _replaceable(self, strategy: str) -> Champion:
+        """What serves, of a strategy whose fits could replace it, or that an earlier release let be pinned."""
+        stage, current = self._chain.stage(strategy), self._registry.champion(strategy)
+        if current.version is None and not current.pinned and not trainable(stage.strategy):
+            raise NotTrainableError(
+                f"{strategy!r} learns online only: no fit ever replaces it, so that there is nothing to pin; to keep "
+                "outcomes from teaching it, see router.models.quarantine"
+            )
+        return current
+
     def unpin(self, strategy: str) -> None:
-        """Let fits replace what serves again."""
-        self._chain.stage(strategy)
-        current = self._registry.champion(strategy)
+        """Let fits replace what serves again.
+
+        Raises:
+            NotTrainableError: if no fit could ever replace it.
+        """
+        current = self._replaceable(strategy)
         if current.pinned:
             set_champion(self._store.writer, strategy, current.version, "unpinned by hand", pinned=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from router_sdk.errors import InvalidInputError
+from router_sdk.records.arguments import whole, words
 from router_sdk.store.quarantine import Quarantine, add_quarantine, lift_quarantine, position_of, quarantines
 
 if TYPE_CHECKING:
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from router_sdk.routing.chain import Chain
     from router_sdk.store import Store
     from router_sdk.store.quarantine import Position
-
-_MOST_CHARS = 1_000
 
 
 class Quarantines:
@@ -42,13 +40,15 @@ class Quarantines:
             self._chain.stage(strategy)
         begin = self.position(from_seq, "from_seq")
         end = None if to_seq is None else self.position(to_seq, "to_seq")
-        number = add_quarantine(self._store.writer, strategy, begin, end, _checked(reason, "reason"), actor)
+        told = words(reason, "reason"), None if actor is None else words(actor, "actor")
+        number = add_quarantine(self._store.writer, strategy, begin, end, *told)
         self._learner.wake()
         return number
 
     def lift(self, number: int, *, reason: str, actor: str | None = None) -> None:
         """Let what it left out count again, see ``Router.models.lift``."""
-        lift_quarantine(self._store.writer, number, _checked(reason, "reason"), actor)
+        told = words(reason, "reason"), None if actor is None else words(actor, "actor")
+        lift_quarantine(self._store.writer, whole(number, "number"), *told)
         self._learner.wake()
 
     def position(self, where: Position, what: str) -> int:
@@ -68,9 +68,3 @@ class Quarantines:
     def status(self) -> list[dict[str, object]]:
         """Those in force, as JSON values."""
         return [one.to_dict() for one in self.all() if one.lifted_at is None]
-
-
-def _checked(words: object, what: str) -> str:
-    if not isinstance(words, str) or not 0 < len(words.strip()) <= _MOST_CHARS:
-        raise InvalidInputError(f"{what}: expected a text of 1 to {_MOST_CHARS:,} characters, got {words!r:.60}")
-    return words.encode(errors="replace").decode()

@@ -33,6 +33,7 @@ from router_sdk.store.registry import (
     Champion,
     add_version,
     before,
+    challenger,
     champion,
     champions,
     move_version,
@@ -67,12 +68,14 @@ def twin(strategy: Strategy, settings: Mapping[str, Any] | None = None) -> Strat
     return type(strategy)(config, strategy.services)
 
 
-def stage_of(strategy: Strategy, version: ModelVersion | None, tenants: Tenants | None = None) -> Stage:
+def stage_of(
+    strategy: Strategy, version: ModelVersion | None, tenants: Tenants | None = None, name: str | None = None
+) -> Stage:
     """A strategy's place in the chain, with the threshold that its version's fit derived."""
     if version is None:
-        return Stage(strategy, None, tenants)
+        return Stage(strategy, None, tenants, name=name)
     threshold = version.metrics.get("threshold") or {}
-    return Stage(strategy, version.version, tenants, threshold.get("value"))
+    return Stage(strategy, version.version, tenants, threshold.get("value"), name)
 
 
 class Registry:
@@ -109,6 +112,10 @@ class Registry:
     def champion(self, strategy: str) -> Champion:
         """What serves, by the log."""
         return self._store.reader.query(lambda connection: champion(connection, strategy))
+
+    def challenger(self, strategy: str) -> int | None:
+        """The version that challenges what serves; None where none does."""
+        return self._store.reader.query(lambda connection: challenger(connection, strategy))
 
     def fits(self, strategy: str, after: int, limit: int) -> list[dict[str, Any]]:
         """Attempts to fit, newest first, see ``Router.models.fits``."""
@@ -151,6 +158,7 @@ class Registry:
         metrics: Mapping[str, Any],
         unless_forgotten_after: int,
         promote_after: int | None,
+        challenges: bool,
         dataset: DatasetRow | None,
     ) -> tuple[ModelVersion, int | None] | None:
         """Register what a fit left in ``folder``, with its report, see ``add_version``."""
@@ -170,6 +178,7 @@ class Registry:
             data_hash=report.data_hash,
             unless_forgotten_after=unless_forgotten_after,
             promote_after=promote_after if verdict.passed else None,
+            challenges=challenges and verdict.passed,
             dataset=dataset,
         )
         if added is not None:

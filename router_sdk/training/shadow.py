@@ -17,6 +17,7 @@ from router_sdk.learning.fold import one_core
 from router_sdk.learning.folding import BATCH
 from router_sdk.records import AgentSet
 from router_sdk.records.record import blame
+from router_sdk.store.experiments import challengers_decisions
 from router_sdk.store.quarantine import below
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from router_sdk.routing.agents import Roster
     from router_sdk.routing.chain import Stage
     from router_sdk.store.quarantine import Ranges
+    from router_sdk.store.reader import LogReader
     from router_sdk.store.tail import Batch
     from router_sdk.strategy import Encoder
 
@@ -43,6 +45,7 @@ class Shadow:
         since: Position from which on the version serves.
         folding: Whose view of the log it reads, under its lock.
         encoders: Registered encoders by name.
+        reader: Tells what an experiment's challengers decided.
 
     Attributes:
         earned: What each decision of the version came to, by position, and what it would have done, in the order in
@@ -50,7 +53,16 @@ class Shadow:
         fault: Why it can be asked no more; None as long as it can.
     """
 
-    def __init__(self, stage: Stage, fold: Fold, since: int, folding: Folding, encoders: Mapping[str, Encoder]) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        fold: Fold,
+        since: int,
+        folding: Folding,
+        encoders: Mapping[str, Encoder],
+        reader: LogReader,
+    ) -> None:
+        self._reader = reader
         self._stage, self._fold, self._since = stage, fold, since
         self._folding, self._encoders = folding, encoders
         self._sets: dict[tuple[str, ...], AgentSet] = {}
@@ -107,9 +119,15 @@ class Shadow:
     def _hear(self, examples: Sequence[Example], roster: Roster) -> bool:
         """Ask about what is heard of for the first time, and take over what is said of the rest."""
         heard = False
+        seqs = [one.decision_seq for one in examples]
+        others = self._reader.query(lambda connection: challengers_decisions(connection, seqs))
         for one in examples:
             known = self.earned.get(one.decision_seq)
-            if one.decision_seq < self._since or (known is None and (one.revision > 0 or one.forecast is None)):
+            if (
+                one.decision_seq < self._since
+                or one.decision_seq in others
+                or (known is None and (one.revision > 0 or one.forecast is None))
+            ):
                 continue  # what the version did not choose says nothing of it
             heard = True
             if one.reward is None or one.source != "routed":

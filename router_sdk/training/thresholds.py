@@ -10,10 +10,11 @@ import logging
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from router_sdk.errors import FAULTS, InvalidInputError
+from router_sdk.errors import FAULTS
 from router_sdk.evaluation.held_out import held_out_evaluation
 from router_sdk.evaluation.thresholds import Threshold, best_threshold, first_answers
 from router_sdk.learning.fold import one_core
+from router_sdk.records.arguments import real, whole
 from router_sdk.records.record import blame
 from router_sdk.store.quarantine import quarantined
 from router_sdk.store.transaction import HEAD
@@ -172,10 +173,8 @@ class ThresholdTuner:
             InvalidInputError: if a number is out of range.
             StrategyError: if a strategy cannot be made again.
         """
-        if not 0.0 <= cost_of_handing_on < float("inf"):
-            raise InvalidInputError(f"cost_of_handing_on: expected a number of at least 0, got {cost_of_handing_on!r}")
-        if newest < 1:
-            raise InvalidInputError(f"newest: expected at least 1, got {newest!r}")
+        cost_of_handing_on = real(cost_of_handing_on, "cost_of_handing_on")
+        newest = whole(newest, "newest", 1)
         store = self._services.store
         (head,) = store.reader.query(lambda connection: connection.execute(HEAD).fetchone())
         (judged_from,) = store.reader.query(

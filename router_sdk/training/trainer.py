@@ -6,9 +6,9 @@ import logging
 import shutil
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
@@ -36,17 +36,15 @@ from router_sdk.strategy import Strategy
 from router_sdk.training.attempt import Attempt, Source
 from router_sdk.training.brought import Brought, Exported
 from router_sdk.training.checks import checks_of
-from router_sdk.training.fit import Fit, FitState, comparison, summary
+from router_sdk.training.fit import Ending, Fit, FitState, comparison, summary
 from router_sdk.training.promoting import BY_HAND, SEPARATE
 from router_sdk.training.triggering import Triggering, trainable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from router_sdk.evaluation.fit_report import FitReport
     from router_sdk.learning.drift import Drift
     from router_sdk.learning.performance import Performance
-    from router_sdk.records import ModelVersion
     from router_sdk.routing.agents import Members
     from router_sdk.routing.chain import Chain, Stage
     from router_sdk.training.fit import FitServices
@@ -57,6 +55,8 @@ _PAUSE_S = 2.0
 """How long nothing is begun after a fit was interrupted."""
 _TAKEN_S = 5.0
 """How long to let another process have the strategy that it fits."""
+_MOST_WAITING = 16
+"""Fits that may wait for the one that is running."""
 
 _STATUS: Mapping[FitState, Any] = {
     "promoted": "succeeded",
@@ -69,8 +69,17 @@ _STATUS: Mapping[FitState, Any] = {
 _log = logging.getLogger(__name__)
 
 
+class _Asked(NamedTuple):
+    """A fit that was asked for by hand, and from what."""
+
+    fit: Fit
+    stage: Stage
+    settings: Mapping[str, Any]
+    source: Source | None
+
+
 class Trainer:
-    """Starts fits, sees them through the gate, and promotes what passed.
+    """Starts fits, sees them through the gate, and promotes what passed. What is asked for by hand waits its turn.
 
     Args:
         services: What it shares with its attempts.
@@ -102,6 +111,7 @@ class Trainer:
         self.triggering = Triggering(services, chain, performance, self._gate.needs, drift.changes)
         self.lock = threading.RLock()
         self._thread: threading.Thread | None = None
+        self._waiting: deque[_Asked] = deque()
         self._closed = False
         self._not_before = 0.0
         self.fit: Fit | None = None
@@ -109,16 +119,18 @@ class Trainer:
     # -- by itself
 
     def consider(self) -> None:
-        """Start a fit where a trigger says so, and nothing is in the way.
+        """Start the fit that was asked for next, or one where a trigger says so, and nothing is in the way.
 
         Called on the learner's thread after each update and about once a second, so that a fit that became due while
         another one ran, or by the clock alone, starts without an outcome.
         """
-        if self._busy or time.monotonic() < self._not_before:
+        self._next()
+        if self._busy or self._waiting or time.monotonic() < self._not_before:
             return
         due = self.triggering.due()
-        if due is not None:
-            self._start(due.stage, due.reason, {}, due.after)
+        with self.lock:
+            if due is not None and not (self._closed or self._busy):
+                self._start(_Asked(Fit(due.stage.name, due.reason, triggered=True), due.stage, {}, None), due.after)
 
     # -- by hand
 
@@ -134,12 +146,23 @@ class Trainer:
             type(config)(**{**config.model_dump(exclude_unset=True), **settings})
         except ValidationError as error:
             raise InvalidConfigError(f"strategy {stage.name!r}: {describe(error)}{in_our_words(error)}") from None
-        fit = self._start(stage, reason, settings, self.triggering.last(stage.name).number, source)
-        if fit is None:
+        with self.lock:
             if self._closed:
                 raise RouterClosedError
-            raise FitError("another fit is running: wait for it, or stop it, see Router.models.newest_fit")
-        return fit
+            self._drop_stopped()
+            same = (one.fit for one in self._waiting if one[1:] == (stage, settings, None))
+            alike = next(same, None) if source is None else None
+            if alike is not None:  # it has not read the log yet
+                return alike
+            asked = _Asked(Fit(stage.name, reason), stage, dict(settings), source)
+            if not self._busy:
+                self._start(asked, self.triggering.last(stage.name).number)
+            elif len(self._waiting) < _MOST_WAITING:
+                asked.fit.wait_for_turn()
+                self._waiting.append(asked)
+            else:
+                raise FitError(f"{_MOST_WAITING} fits wait already: stop some, or wait for them")
+            return asked.fit
 
     def stage(self, strategy: str | None, *, brought: bool = False) -> Stage:
         """Whom to fit; None is the first in the chain that has a fit. What is ``brought`` needs only be loaded."""
@@ -158,18 +181,28 @@ class Trainer:
     def _busy(self) -> bool:
         return self.fit is not None and self.fit.running
 
-    def _start(
-        self, stage: Stage, reason: str, settings: Mapping[str, Any], after: int, source: Source | None = None
-    ) -> Fit | None:
+    def _start(self, asked: _Asked, after: int) -> None:
+        """Begin a fit on a thread of its own; the lock is held."""
+        fit, stage, settings, source = asked
+        self.fit = fit
+        fit.state, fit.words = "running", "starting"
+        told = (fit, stage, settings, after, source)
+        self._thread = threading.Thread(target=self._run, args=told, name="router-fit", daemon=True)
+        self._thread.start()
+
+    def _next(self) -> None:
+        """Begin the fit that has waited longest, unless something is to be left in peace."""
         with self.lock:
-            if self._closed or self._busy:
-                return None
-            self.fit = fit = Fit(stage.name, reason)
-            self._thread = threading.Thread(
-                target=self._run, args=(fit, stage, dict(settings), after, source), name="router-fit", daemon=True
-            )
-            self._thread.start()
-            return fit
+            self._drop_stopped()
+            if self._waiting and not (self._closed or self._busy) and time.monotonic() >= self._not_before:
+                asked = self._waiting.popleft()
+                self._start(asked, self.triggering.last(asked.stage.name).number)
+
+    def _drop_stopped(self) -> None:
+        """Fits that were stopped before their turn came have ended."""
+        for asked in [one for one in self._waiting if self._closed or one.fit.stopped()]:
+            self._waiting.remove(asked)
+            asked.fit.end("stopped", "it was stopped before its turn came")
 
     def _run(self, fit: Fit, stage: Stage, settings: Mapping[str, Any], after: int, source: Source | None) -> None:
         """See one fit through, unless another process is at it, or was since it was asked for."""
@@ -189,6 +222,7 @@ class Trainer:
         if ending.noted:
             number = None if ending.version is None else ending.version.version
             self._services.plugins.notify("on_fit_finished", strategy=stage.name, state=ending.state, version=number)
+        self._next()
 
     def _see_through(
         self,
@@ -206,6 +240,9 @@ class Trainer:
                 ending.end("stopped", "another process has fitted this strategy meanwhile")
                 return
             ending.noted = True
+            ending.fresh_after = self.triggering.last(stage.name).cursor
+            if not ending.imported:
+                self._begin(fit, stage, ending.fresh_after)
             self._services.plugins.notify("on_fit_started", strategy=stage.name, reason=fit.reason)
             self._attempt(fit, stage, settings, source, ending)
         except TooFewExamplesError as fault:
@@ -237,7 +274,6 @@ class Trainer:
         self, fit: Fit, stage: Stage, settings: Mapping[str, Any], source: Source | None, ending: Ending
     ) -> None:
         """Fit, register, and promote what passes the gate."""
-        ending.fresh_after = self.triggering.last(stage.name).cursor
         champion = self._registry.champion(stage.name)
         agents = self._members.roster.everyone
         needed = self._gate.needs
@@ -246,6 +282,7 @@ class Trainer:
         attempt = Attempt(self._services, stage, behind, settings, agents, ending.fresh_after, needed, source)
         ending.upto = attempt.upto
         report = ending.report = attempt.run(fit)
+        judged_by = self._services.config.promotion if fit.triggered and champion.version is not None else "gate"
         parent = None if champion.version is None else self._registry.version(stage.name, champion.version)
         verdict = self._gate.judge(comparison(report, parent))
         attempt.note_pretraining()
@@ -265,6 +302,7 @@ class Trainer:
                 metrics={**summary(report), **attempt.metrics, "left_out": attempt.left_out},
                 unless_forgotten_after=known,
                 promote_after=None if champion.pinned or attempt.kind == "import" else champion.token,
+                challenges=judged_by != "gate" and not champion.pinned,
                 dataset=attempt.dataset,
             )
             if added is not None:
@@ -279,6 +317,11 @@ class Trainer:
             ending.end("promoted", verdict.reason)
         elif verdict.passed and attempt.kind == "import":
             ending.end("held", f"it passed the gate ({verdict.reason}); promote it to let it serve")
+        elif verdict.passed and judged_by != "gate" and not champion.pinned:
+            how = "an experiment decides" if judged_by == "experiment" else "promote it to let it serve"
+            ending.end(
+                "held", f"it passed the gate ({verdict.reason}), and challenges version {champion.version}: {how}"
+            )
         elif verdict.passed:
             serving = "the strategy without any fit" if champion.version is None else f"version {champion.version}"
             ending.end("held", f"it passed the gate ({verdict.reason}), but a person pinned {serving}; see unpin")
@@ -293,6 +336,14 @@ class Trainer:
         new = self._registry.forgetting(stage.strategy, folder, ids)
         shutil.rmtree(folder, ignore_errors=True)
         return max(missed), new
+
+    def _begin(self, fit: Fit, stage: Stage, cursor: int) -> None:
+        """Log that an attempt begins: should the process be killed in it, the cooldown counts from here.
+
+        What was fresh before is so afterwards: ``cursor`` is where the attempt before ended.
+        """
+        event = LearningEvent(stage.name, "begin", 0, cursor, 0.0, 0, reason=fit.reason)
+        write_learning_events(self._services.store.writer, [event])
 
     def _journal(self, fit: Fit, stage: Stage, ending: Ending, took_ms: float) -> None:
         report, version = ending.report, ending.version
@@ -332,39 +383,14 @@ class Trainer:
         """Stop what is running; the next fit goes on from its checkpoints."""
         with self.lock:
             self._closed = True
+            self._drop_stopped()
         self.interrupt()
 
     def after_fork(self) -> None:
         """In a child: nothing is running."""
         self.lock = threading.RLock()
+        self._waiting = deque()
         self._thread = self.fit = None
-
-
-@dataclass(slots=True)
-class Ending:
-    """How a fit ended.
-
-    Attributes:
-        state: In which state.
-        words: Why, for who waits for it.
-        said: Why, for the log: without the words of a foreign error, which may quote what people wrote.
-        noted: Whether it is an attempt that counts.
-        imported: Whether nothing was fitted, so that it says nothing of what is fresh.
-    """
-
-    state: FitState = "failed"
-    words: str = "it ended without a result"
-    said: str = "it ended without a result"
-    noted: bool = True
-    imported: bool = False
-    upto: int = 0
-    fresh_after: int = 0
-    report: FitReport | None = None
-    version: ModelVersion | None = None
-
-    def end(self, state: FitState, words: str, said: str | None = None) -> None:
-        """Note it."""
-        self.state, self.words, self.said = state, words, words if said is None else said
 
 
 def not_trainable(names: object) -> NotTrainableError:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.errors import FAULTS, InvalidConfigError, let_end
-from router_sdk.store.registry import champions, rollbacks_in_a_row
+from router_sdk.store.registry import challenger, champions, rollbacks_in_a_row
 from router_sdk.strategy import Strategy
 from router_sdk.training.cooldown import Cooldown, Tried, steady_clock, wall_clock
 from router_sdk.training.lately import Lately
@@ -148,6 +148,9 @@ class Triggering:
         history = self._history(strategy)
         if history and history[0].pinned:
             return f"a person pinned what serves: router unpin {strategy}"
+        waiting = self._reader.query(lambda connection: challenger(connection, strategy))
+        if self._config.promotion == "experiment" and waiting is not None:
+            return f"an experiment decides about version {waiting} first"
         cooldown = self._cooling(tried, rollbacks_in_a_row(history))
         if not cooldown.due:
             return cooldown.reason

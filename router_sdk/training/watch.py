@@ -5,6 +5,9 @@ here: the rewards of the chain from its first request on, against those of the n
 before goes on beside it, as a shadow, so that a fall that both would have shared is not the version's. One that earns
 less is rolled back, and stays in quarantine until a person lets it serve again.
 
+Where an experiment runs, what its challengers earn says nothing of the version, and is left out. A version that has won
+one was compared on real tasks already, and is not watched.
+
 All of it is read off the log, so that a restart changes nothing and every process on the store comes to the same
 conclusion; the first one acts on it.
 """
@@ -19,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from router_sdk.errors import ChampionMovedError, RouterError
 from router_sdk.evaluation.earnings import LEAST, Baseline, Earned, Verdict, compare, gain_bounds
 from router_sdk.store.quarantine import quarantined
-from router_sdk.store.registry import ROLLBACK
+from router_sdk.store.registry import ROLLBACK, WON
 from router_sdk.training.shadow import Shadow
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ EVERY = 32
 
 _BEFORE = """
 SELECT d.seq FROM decisions d WHERE d.seq > ? AND d.seq < ? AND d.source = 'routed' AND d.explored = 0
+  AND (d.arm IS NULL OR d.arm LIKE '%/champion')
   AND EXISTS (SELECT 1 FROM outcomes o WHERE o.decision_id = d.decision_id) ORDER BY d.seq DESC LIMIT ?"""
 _log = logging.getLogger(__name__)
 
@@ -151,7 +155,7 @@ class Watch:
     def _begun(self, stage: Stage, champion: Champion) -> Probation:
         """A version's probation, from its start; without a shadow where there is nothing to watch, or to compare."""
         start = champion.seq
-        told = champion.version is None or champion.pinned or champion.reason.startswith(ROLLBACK)
+        told = champion.version is None or champion.pinned or champion.reason.startswith((ROLLBACK, WON))
         if told or start is None:
             return Probation(champion, Baseline(()))
         begun = Probation(champion, Baseline(self._earned_before(start)))
@@ -170,7 +174,7 @@ class Watch:
                 found, fold = self._promoter.aside(stage, version)
                 found.strategy.warm_up()
                 kept = found, fold
-            return Shadow(*kept, start, services.learner.folding, services.encoders)
+            return Shadow(*kept, start, services.learner.folding, services.encoders, services.store.reader)
         except (RouterError, OSError) as error:
             _log.warning("version %s of %s is not watched: %s", champion.version, stage.name, error)
             return None

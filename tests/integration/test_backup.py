@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import forked_programs
 import pytest
 
 from router_sdk import Agent, Outcome, Router, Task
@@ -103,7 +104,7 @@ def hold(path: str) -> None:
 @contextmanager
 def another_process(work, *arguments):
     command = [sys.executable, __file__, work.__name__, *map(str, arguments)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with forked_programs.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
         finally:

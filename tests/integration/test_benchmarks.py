@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import forked_programs
 import numpy as np
 import pytest
 
@@ -17,7 +18,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 def run(script: str, *arguments: str) -> str:
     """A script's output, as somebody sees it who runs it by itself."""
-    finished = subprocess.run(
+    finished = forked_programs.run(
         [sys.executable, str(BENCHMARKS / script), *arguments],
         capture_output=True,
         text=True,
@@ -33,6 +34,7 @@ def run(script: str, *arguments: str) -> str:
     [
         ("decision", ["p50 ÷ floor's", "p99 ÷ floor's"]),
         ("recorders", ["64 recording: p99"]),
+        ("experiment", ["route during an experiment, each a unit: p50", "500 sessions: p99"]),
         ("agents", ["1,000 agents"]),
         ("import", ["import router_sdk ÷"]),
     ],
@@ -69,7 +71,7 @@ def test_what_is_learnt_is_held_against_a_baseline(tmp_path: Path) -> None:
     def compare(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", code, "bench", "compare", "--only", "texts, no outcome yet", *arguments]
         environment = {**os.environ, "COLUMNS": "120"}
-        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+        return forked_programs.run(command, capture_output=True, text=True, env=environment, timeout=120)
 
     assert compare().returncode == 0
     assert compare("--baseline", str(baseline), "--write").returncode == 0
@@ -255,3 +257,10 @@ def test_a_difference_is_taken_seed_by_seed() -> None:
     assert steady.half == pytest.approx(0.0, abs=1e-9)
     assert paired({0: 0.5, 1: 0.9}, {0: 0.4, 1: 0.6}).half == pytest.approx(12.706 * 0.1, rel=1e-3)
     assert str(paired({0: 0.5}, {0: 0.4})) == "+0.100"
+
+
+def test_off_policy_tells_errors_and_coverage_of_every_estimator() -> None:
+    table = run("off_policy.py", "--quick", "--only", "floor")
+    for name in ("inverse_propensity", "self_normalized", "doubly_robust", "switch"):
+        assert table.count(name) == 2
+    assert "refused: 100%" in table  # 300 rounds tell too little

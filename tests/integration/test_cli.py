@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import forked_programs
 import pytest
 
 ROUTER = [sys.executable, "-c", "from router_sdk.cli import main; main()"]
@@ -17,7 +18,7 @@ def router(tmp_path):
 
     def run(*arguments, **options):
         options = {"capture_output": True, "text": True, "timeout": TIMEOUT_S, **options}
-        return subprocess.run([*ROUTER, *arguments], cwd=tmp_path, env=environment, **options)
+        return forked_programs.run([*ROUTER, *arguments], cwd=tmp_path, env=environment, **options)
 
     run.environment, run.folder = environment, tmp_path
     return run
@@ -71,7 +72,7 @@ def test_a_stream_is_answered_line_by_line(router):
     router("init")
     pipe = subprocess.PIPE
     command = [*ROUTER, "route", "--batch", "-", "--json"]
-    with subprocess.Popen(
+    with forked_programs.Popen(
         command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=router.folder, env=router.environment
     ) as process:
         for line in (1, 2):
@@ -90,7 +91,7 @@ def test_a_reader_that_goes_away_is_no_fault_of_ours(router):
     tasks = "".join(json.dumps({"text": "x" * 500, "task_type": f"t{i}"}) + "\n" for i in range(2_000))
     (router.folder / "tasks.jsonl").write_text(tasks)
     command = [*ROUTER, "route", "--batch", "tasks.jsonl", "--json"]
-    with subprocess.Popen(
+    with forked_programs.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=router.folder, env=router.environment
     ) as process:
         process.stdout.readline()
@@ -115,8 +116,19 @@ def test_the_bar_moves_on_a_terminal_and_stdout_stays_clean(router):
     outer, inner = pty.openpty()
     try:
         environment = {**router.environment, "TERM": "xterm", "COLUMNS": "80"}
-        process = subprocess.Popen(
-            [*ROUTER, "demo", "--rounds", "40", "--strategies", "thompson,heuristic"],
+        process = forked_programs.Popen(
+            [
+                *ROUTER,
+                "demo",
+                "--act",
+                "support-desk",
+                "--rounds",
+                "20",
+                "--seeds",
+                "1",
+                "--strategies",
+                "thompson,heuristic",
+            ],
             stdout=subprocess.PIPE,
             stderr=inner,
             cwd=router.folder,

@@ -19,7 +19,7 @@ HEURISTIC = "heuristic alone"
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[DemoReport, Path]:
     store = tmp_path_factory.mktemp("demo") / "demo.db"
-    config = DemoConfig(scenarios=("marketing-mix",), rounds=270, seed=1, store=store, strategies=CHAIN)
+    config = DemoConfig(scenarios=("marketing-mix",), rounds=180, seed=1, store=store, strategies=CHAIN)
     return run_demo(config), store
 
 
@@ -100,10 +100,10 @@ def test_the_report_is_json_and_a_page(played: tuple[DemoReport, Path]) -> None:
 
 def test_both_acts_are_played_with_every_contestant_and_all_seeds() -> None:
     seen: list[float] = []
-    config = DemoConfig(rounds=25, seeds=2, seed=1_000, strategies=CHAIN)
+    config = DemoConfig(rounds=20, seeds=2, seed=1_000, strategies=CHAIN)
     report = run_demo(config, progress=lambda words, share: seen.append(share))
     desk, mix = report.acts
-    assert (desk.act, desk.seeds, desk.tasks) == ("support-desk", (1_000, 1_001), 100)
+    assert (desk.act, desk.seeds, desk.tasks) == ("support-desk", (1_000, 1_001), 80)
     assert (mix.act, mix.seeds) == ("marketing-mix", (1_000,))
     assert desk.contestants == (
         ROUTER, "thompson alone", HEURISTIC, LEARNING_OFF, BEST_SINGLE, RANDOM, ORACLE
@@ -130,8 +130,8 @@ def test_a_store_that_exists_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_file_with_scores_is_learnt_by_task_type(tmp_path: Path) -> None:
-    data = scored_file(tmp_path / "models.jsonl", 2_000)
-    report = file_act(DemoConfig(data=data, max_tasks=2_000, seeds=1, strategies=CHAIN))
+    data = scored_file(tmp_path / "models.jsonl", 1_000)
+    report = file_act(DemoConfig(data=data, max_tasks=1_000, seeds=1, strategies=CHAIN))
     assert report.title == "models"
     assert report.rewards[ROUTER] > report.rewards[BEST_SINGLE] + 0.1
     assert report.phases[-1].rewards[ROUTER] > 0.75

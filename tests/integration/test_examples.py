@@ -1,9 +1,9 @@
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
+import forked_programs
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -26,6 +26,11 @@ SAYS = {
         r"now thompson answers .* favourite is sql",
         r"over 2 tasks$",
     ],
+    "05_experiment.py": [
+        r"^learning-pays/(champion|learning) decided, to which a session comes with probability 0\.50$",
+        r"^challenger: learning is better by 0\.\d+ \(between \+0\.\d+ and",
+        r"^from now on (thompson|heuristic)@learning-pays\.learning answers$",
+    ],
     "marketing_mix/compatibility.py": [
         r"^recorded \d{3} iterations",
         r"^the newest was told as: Iteration 8: MAPE=12\.0%",
@@ -37,13 +42,12 @@ SAYS = {
 
 def run(example: str, *arguments: str) -> str:
     path = os.pathsep.join(filter(None, [str(EXAMPLES.parent), os.environ.get("PYTHONPATH")]))
-    finished = subprocess.run(
+    finished = forked_programs.run(
         [sys.executable, "-W", "error", str(EXAMPLES / example), *arguments],
         capture_output=True,
         text=True,
         timeout=300,
         env={**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", "OPENBLAS_NUM_THREADS": "1"},
-        check=False,
     )
     assert finished.returncode == 0, finished.stderr
     assert not finished.stderr

@@ -22,6 +22,7 @@ from router_sdk.errors import (
 )
 from router_sdk.plugin import Proposal, hookimpl
 from router_sdk.store.artifacts import check_artifact
+from router_sdk.training.fit import Fit
 
 AGENTS = [Agent("billing"), Agent("fraud"), Agent("sales")]
 RIGHT = {"refund": "billing", "stolen": "fraud", "offer": "sales"}
@@ -249,12 +250,64 @@ def test_a_stopped_fit_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     fit = router.models.retrain(mode="hang")
     while fit.share < 0.4:
         assert fit.running
-    with pytest.raises(FitError, match="another fit is running"):
-        router.models.retrain()
+    waiting = router.models.retrain()
+    assert (waiting.state, waiting.words) == ("waiting", "another fit is running")
     router.close()
-    assert fit.state == "stopped"
+    assert (fit.state, waiting.state) == ("stopped", "stopped")
+    assert waiting.words == "it was stopped before its turn came"
     with open_router(store) as again:
         assert again.models.retrain(wait=True, mode="hang").state == "promoted"
+
+
+def test_fits_that_are_asked_for_meanwhile_wait_and_equal_ones_are_one(tmp_path: Path) -> None:
+    store = tmp_path / "r.db"
+    with open_router(store) as router:
+        teach(router)
+        running = router.models.retrain(mode="hang")
+        while running.share < 0.4:
+            assert running.running
+        same, again = router.models.retrain(), router.models.retrain()
+        assert same is again
+        assert same is not running
+        other, given_up = router.models.retrain(mode="raise"), router.models.retrain(confidence_threshold=0.5)
+        given_up.stop()
+        assert [fit.state for fit in (running, same, other)] == ["running", "waiting", "waiting"]
+        assert router.models.newest_fit is running
+        running.stop()
+        assert same.wait(60).state == "promoted"
+        with pytest.raises(FitError, match="not finite"):
+            other.wait(60)
+        assert given_up.wait(60).words == "it was stopped before its turn came"
+        late = router.models.retrain()
+        assert late is not same
+        assert late.wait(60).version is not None
+    assert [status for status, *_ in fits(store)] == ["stopped", "succeeded", "failed", "refused"]
+
+
+def test_no_more_than_so_many_wait(tmp_path: Path) -> None:
+    with open_router(tmp_path / "r.db") as router:
+        teach(router)
+        router.models.retrain(mode="hang")
+        waiting = [router.models.retrain(confidence_threshold=number / 100) for number in range(16)]
+        with pytest.raises(FitError, match="16 fits wait already"):
+            router.models.retrain()
+        waiting[3].stop()
+        assert router.models.retrain().state == "waiting"
+
+
+def test_an_attempt_that_was_cut_off_is_no_reason_to_fit_at_once(tmp_path: Path) -> None:
+    """A process is killed in the middle of a fit; the next one on the store waits as after any attempt."""
+    store = tmp_path / "r.db"
+    with open_router(store) as router:
+        teach(router)
+        parts = router._parts
+        parts.trainer._begin(Fit("words", "due"), parts.chain.stage("words"), 0)
+    with open_router(store, retrain_cooldown_seconds=3600.0, retrain=True) as router:
+        (told,) = router.models.check_triggers("words")
+        assert told.due is not None
+        assert "cooldown" in told.waits
+        assert told.cooldown.value < 600.0
+        assert router.models.fits("words") == []
 
 
 def test_the_candidate_learns_what_came_during_the_fit(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import forked_programs
 import pytest
 
 from router_sdk import Outcome, Router, Task
@@ -118,7 +119,7 @@ def hold_open(path: str) -> None:
 @contextmanager
 def another_process(path: Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, __file__, str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with forked_programs.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield process
         process.stdin.close()
         assert process.wait(30) == 0

@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import forked_programs
 import pytest
 
 from router_sdk import Outcome, Router
@@ -110,7 +111,7 @@ class Other:
 @contextmanager
 def another_process(path, batch_events: int = 10, *, follow: bool = False) -> Iterator[Other]:
     command = [sys.executable, __file__, str(path), str(batch_events), str(follow)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with forked_programs.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield Other(process)
         process.stdin.close()
         assert process.wait(30) == 0

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from router_sdk import Agent, Outcome, Router
 from router_sdk.cli.commands.status import status_tables
-from router_sdk.errors import StoreUnavailableError, UnknownVersionError
+from router_sdk.errors import NotTrainableError, StoreUnavailableError, UnknownStrategyError, UnknownVersionError
 from router_sdk.training.promoting import Promoter
 
 AGENTS = [Agent("billing"), Agent("fraud"), Agent("sales")]
@@ -105,6 +105,18 @@ def test_a_fit_by_hand_of_what_is_pinned_is_judged_and_held(store, taught):
         assert router.models.promote("words", 2, pin=False).version == 2
         taught(router, 1)
         assert router.models.retrain(wait=True).state == "promoted"
+
+
+def test_what_no_fit_ever_replaces_is_not_pinned(store, taught):
+    with open_router(store) as router:
+        taught(router)
+        for change in (router.models.pin, router.models.unpin):
+            with pytest.raises(NotTrainableError, match=r"'heuristic' learns online only: .*nothing to pin"):
+                change("heuristic")
+        with pytest.raises(UnknownStrategyError):
+            router.models.pin("nobody")
+        assert router.models.pin("words") is None, "a fit would replace it"
+        assert [one["pinned"] for one in router.status()["strategies"]] == [True, False]
 
 
 def test_pinning_may_choose_another_version_and_outlasts_a_restart(store, taught):

@@ -71,7 +71,7 @@ def test_what_the_document_names_is_there():
     assert looked_at > 50
 
 
-FITS = re.compile(r"\.(retrain|pretrain|fit_report|promote|rollback)\b")
+FITS = re.compile(r"\.(retrain|pretrain|fit_report|promote|rollback|experiments)\b")
 EXPRESSIONS = [code for code in CODE if re.match(r"\[?router\.\w+[(\[]", code) and not FITS.search(code)]
 
 

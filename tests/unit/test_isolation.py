@@ -79,8 +79,8 @@ def leave(*_, **__):
 def test_a_plugin_that_exits_when_it_is_imported_is_set_aside(monkeypatch, tmp_path):
     (tmp_path / "leaves_at_once.py").write_text("import sys\nsys.exit(1)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    found = [EntryPoint("gone", "leaves_at_once", "router_sdk")]
-    monkeypatch.setattr(plugins, "entry_points", lambda group: found)
+    found = [(EntryPoint("gone", "leaves_at_once", "router_sdk"), None)]
+    monkeypatch.setattr(plugins, "discover", lambda: found)
     (info,) = PluginRegistry.load().describe()
     assert "SystemExit" in str(info.error)
 
@@ -175,7 +175,7 @@ def test_a_mistyped_strategy_never_names_a_package_that_is_not_ours(name, hint):
     [("bert", "; pip install router-sdk-bert"), ("brt", "; did you mean 'bert'?; pip install router-sdk-bert")],
 )
 def test_what_is_ours_and_not_installed_says_how_to_get_it(monkeypatch, name, hint):
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [])
+    monkeypatch.setattr(plugins, "discover", list)
     with pytest.raises(UnknownStrategyError) as caught:
         PluginRegistry.load().strategy(name)
     assert str(caught.value).endswith(hint)

@@ -138,7 +138,7 @@ def _follow(invocation: Invocation, config: RouterConfig, strategy: str | None) 
             begun.append(_begun(strategy, reason))
 
     with (
-        _told_to_end() as end,
+        told_to_end() as end,
         invocation.router(new=False, brief=False, config=config, retrain=True, plugins=[Starts()]) as router,
     ):
         checks = router.models.check_triggers(strategy)
@@ -161,7 +161,7 @@ def _follow(invocation: Invocation, config: RouterConfig, strategy: str | None) 
 
 
 @contextmanager
-def _told_to_end() -> Iterator[threading.Event]:
+def told_to_end() -> Iterator[threading.Event]:
     """Set at Ctrl-C or SIGTERM, so that what is open is closed in order."""
     end = threading.Event()
 

@@ -28,6 +28,10 @@ def record(
     tokens: Annotated[int | None, typer.Option(metavar="N", help="Tokens used.")] = None,
     metric: Annotated[list[str] | None, typer.Option(metavar="NAME=NUMBER", help="Any further number.")] = None,
     error: Annotated[str | None, typer.Option(metavar="TEXT", help="The error that ended the call.")] = None,
+    signal: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What the user did: retry, edit, copy or abandon.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why you say so.")] = None,
     outcome_id: Annotated[
         str | None, typer.Option(metavar="ID", help="Your own id of this message: a second one is not stored.")
     ] = None,
@@ -62,6 +66,8 @@ def record(
         "tokens": tokens,
         "metrics": _numbers(metric or []),
         "error": error,
+        "reason": reason,
+        **({} if signal is None else {"origin": "signal", "actor": signal}),
     }
     fields = {name: value for name, value in given.items() if value is not None}
     if sum(map(bool, (decision_id, session, batch))) != 1:

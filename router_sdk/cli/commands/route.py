@@ -109,8 +109,8 @@ def _told(decision: Decision, explain: bool) -> dict[str, Any]:
     return {**decision.to_dict(), **({"evidence": decision.explain()["evidence"]} if explain else {})}
 
 
-def decision_tables(decision: Decision, *, explain: bool) -> Iterator[RenderableType]:
-    """Who gets it, who said so, and what else was possible."""
+def decision_tables(decision: Decision, *, explain: bool, known: bool = False) -> Iterator[RenderableType]:
+    """Who gets it, who said so, and what else was possible; unless it is known how it went, how to say so."""
     from rich.text import Text
 
     answered = decision.strategy
@@ -138,7 +138,8 @@ def decision_tables(decision: Decision, *, explain: bool) -> Iterator[Renderable
             yield note(f"and {len(decision.ranking) - _SHOWN:,} more")
     if explain:
         yield _tree("evidence", decision.explain()["evidence"])
-    yield note(f"When you know how it went: router record {decision.decision_id} --success (or --failure)")
+    if not known:
+        yield note(f"When you know how it went: router record {decision.decision_id} --success (or --failure)")
 
 
 def _excluded(decision: Decision) -> str:

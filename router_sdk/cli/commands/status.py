@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from router_sdk.cli.commands.experiments import experiment_tables
 from router_sdk.cli.invocation import Invocation
 from router_sdk.cli.model_tables import serving_tables
 from router_sdk.cli.tables import counted, dollars, milliseconds, moment, note, pairs, share, table, visible, word
@@ -37,7 +38,9 @@ def status_tables(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     yield from _alerts(report)
     yield _chain(report)
     yield from serving_tables(report["models"])
+    yield from experiment_tables(report["experiments"], report["challengers"])
     yield from _confidence(report)
+    yield from _quality(report["quality"])
     yield from _encoders(report)
     if report["performance"]:
         yield _agents(report)
@@ -133,6 +136,18 @@ def _confidence(report: Mapping[str, Any]) -> Iterator[RenderableType]:
         words = f"calibrated by {counted(known['pairs'], 'outcome')}" if known["calibrated"] else known["note"]
         below = f"; below {word(threshold)} it hands on ({stage['confidence_threshold_from']})" if threshold else ""
         yield note(f"Confidence of {visible(stage['name'])}: {visible(words)}{visible(below)}")
+
+
+def _quality(quality: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Who scores what nobody judged, and how much each has said."""
+    if not quality["scorers"]:
+        return
+    said = [f"{visible(name)} {one['parts']:,} (mean {word(one['mean'])})" for name, one in quality["said"].items()]
+    yield note(f"Quality by {', '.join(map(visible, quality['scorers']))}: {'; '.join(said) or 'nothing yet'}")
+    for name, why in quality["waits"].items():
+        yield note(f"Quality scorer {visible(name)} says nothing yet: {visible(why)}")
+    if quality["failed"]:
+        yield note(f"Quality scorers that failed, see the log: {', '.join(map(visible, quality['failed']))}")
 
 
 def _encoders(report: Mapping[str, Any]) -> Iterator[RenderableType]:

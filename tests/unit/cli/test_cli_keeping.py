@@ -180,8 +180,13 @@ def test_pin_a_version_and_let_it_go(cli, monkeypatch):
     assert cli.fault("unpin", "nobody", code=2)["type"] == "UnknownStrategyError"
 
 
-def test_what_was_never_fitted_can_be_pinned(desk):
-    assert "thompson as it is without any fit serves, and stays." in desk.run("pin", "thompson").stdout
+@pytest.mark.usefixtures("words_installed")
+def test_what_was_never_fitted_can_be_pinned_where_a_fit_could_replace_it(desk, monkeypatch):
+    told = desk.fault("pin", "thompson", code=1)
+    assert told["type"] == "NotTrainableError"
+    assert "nothing to pin" in told["message"]
+    monkeypatch.setenv("ROUTER_STRATEGIES", '["words"]')
+    assert "words as it is without any fit serves, and stays." in desk.run("pin", "words").stdout
     assert desk.json("status")["strategies"][0]["pinned"]
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import forked_programs
 import pytest
 
 from router_sdk import Outcome, Router
@@ -136,7 +137,7 @@ def test_a_chain_without_a_fit_has_no_loop(taught, monkeypatch):
 def test_it_follows_the_store_tells_what_happens_and_ends_in_order(taught, ending):
     command = [sys.executable, "-c", "from router_sdk.cli.app import app; app()", "loop", "--json"]
     environment = {**os.environ, "ROUTER_RETRAIN_COOLDOWN_SECONDS": "0", "ROUTER_RETRAIN_INTERVAL": "20"}
-    with subprocess.Popen(
+    with forked_programs.Popen(
         command, cwd=taught.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         events = []
@@ -184,6 +185,15 @@ def test_a_neighbours_file_is_understood_key_by_key(tmp_path):
             "off": ["schedule"],
         },
         "training": {"min_quality": 0.7, "min_feedback": 1, "dedupe": True, "existing": "old.jsonl"},
+        "promotion": "experiment",
+        "experiment": {
+            "challenger_share": 0.1,
+            "min_improvement": 0.05,
+            "min_duration_hours": 48,
+            "min_units": 100,
+            "auto_promotion": True,
+            "weights": {"quality": 1.0},
+        },
     }
     config = RouterConfig.of(**found.settings)
     assert (config.triggers.off, config.triggers.error_rate_threshold) == (("schedule",), 0.2)
@@ -226,6 +236,9 @@ def test_a_switch_sets_the_threshold_that_nobody_set(tmp_path):
         ({"trigger_config": 5}, "expected named settings"),
         ({"trigger_config": {}, "nonsense": 1}, "nonsense: neither"),
         ({"ab_test_config": {"nonsense": 1}}, "ab_test_config.nonsense: neither"),
+        ({"ab_test_config": {"min_duration_hours": "two"}}, "expected a number"),
+        ({"ab_test_config": {"enable_auto_promotion": 1}}, "expected true or false"),
+        ({"ab_test_config": {"metric_weights": []}}, "expected weights by metric"),
     ],
 )
 def test_what_nobody_knows_is_an_error(tmp_path, told, words):
@@ -245,7 +258,8 @@ def test_the_loop_says_what_it_takes_and_goes_by_it(taught):
     (taught.folder / "loop.json").write_text(json.dumps(THEIRS))
     shown = taught.run("loop", "--once", "--config", "loop.json", "--store", "router.db").stdout
     assert "trigger_config.min_new_samples = 1000: retrain_interval = 1000" in shown
-    assert "ab_test_config.enable_auto_promotion is not taken: " in shown
+    assert "ab_test_config.initial_challenger_traffic = 0.1: experiment.challenger_share = 0.1" in shown
+    assert "ab_test_config.promotion_threshold is not taken: " in shown
     assert "not due words: example_count: 960 more fresh examples to come" in shown
     told = taught.json("loop", "--status", "--config", "loop.json")
     assert told["models"][0]["triggers"]["cooldown"]["threshold"] == 86_400.0

@@ -139,3 +139,23 @@ def test_bad_input_is_one_named_error_and_exit_code_2(desk, arguments, kind):
     assert error["type"] == kind
     assert error["exit_code"] == 2
     assert desk.json("route", "still serving")["agent"]
+
+
+def test_explain_tells_who_said_what_and_why(desk, monkeypatch):
+    monkeypatch.setenv("ROUTER_QUALITY", '{"scorers": ["feedback"]}')
+    decision = desk.json("route", "I was charged twice")["decision_id"]
+    assert "Nobody has said how it went" in desk.run("explain", decision).stdout
+    desk.run("record", decision, "--signal", "retry", "--reason", "asked again")
+    desk.run("snapshot")
+    told = desk.json("explain", decision)
+    heard, scored = told["parts"]
+    assert (heard["origin"], heard["actor"], heard["reason"]) == ("signal", "retry", "asked again")
+    assert (scored["actor"], scored["quality"], told["reward"]) == ("scorer:feedback", 0.1, 0.1)
+    shown = desk.run("explain", decision).stdout
+    assert "scorer:feedback" in shown
+    assert "retry -0.40" in shown
+    assert "Quality by feedback: feedback 1 (mean 0.100)" in " ".join(desk.run("status").stdout.split())
+
+
+def test_explain_knows_no_decision_that_there_is_not(desk):
+    assert "no decision" in desk.fault("explain", "f" * 32, code=2)["message"]

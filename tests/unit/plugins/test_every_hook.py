@@ -8,7 +8,7 @@ from fitted_strategy import Words as Fitted
 
 from router_sdk import Agent, Outcome
 from router_sdk.errors import PluginLoadError
-from router_sdk.plugin import Check, CheckResult, Encoder, Trigger, hookimpl
+from router_sdk.plugin import Check, CheckResult, Encoder, QualityScorer, Score, Trigger, hookimpl
 from router_sdk.plugins import PluginRegistry
 
 from ..doubles import Counting
@@ -60,6 +60,20 @@ def test_register_rewards(make_router):
     router = make_router([Counting], plugins=[rewards], reward="half", learn_now=True)
     router.observe("x", "billing", Outcome(success=True))
     assert router.examples[-1].reward == 0.5
+
+
+def test_register_quality_scorers(make_router):
+    class Constant(QualityScorer):
+        name = "constant"
+
+        def score(self, execution):
+            return Score(0.25)
+
+    scorers = plugin(register_quality_scorers=lambda: [Constant()])
+    router = make_router([Counting], plugins=[scorers], quality={"scorers": ["constant"]})
+    router.observe("x", "billing", Outcome(response="y"))
+    router.flush()
+    assert router.examples[-1].signals.quality == 0.25
 
 
 def test_register_benchmark_routers():

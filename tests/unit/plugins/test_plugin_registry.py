@@ -62,8 +62,8 @@ def installed(monkeypatch):
     """Replace what is installed by these entry points: name to (module, attribute)."""
 
     def install(**found):
-        points = [EntryPoint(name, value, hookspecs.PROJECT_NAME) for name, value in found.items()]
-        monkeypatch.setattr(plugins, "entry_points", lambda group: points)
+        points = [(EntryPoint(name, value, hookspecs.PROJECT_NAME), None) for name, value in found.items()]
+        monkeypatch.setattr(plugins, "discover", lambda: points)
 
     install()
     return install
@@ -150,3 +150,14 @@ def test_an_observer_that_raises_stops_nobody(installed, caplog):
     assert "observer down" in caplog.text
     assert registry.implements("on_outcome")
     assert not registry.implements("on_decision")
+
+
+def test_what_is_installed_while_the_program_runs_is_found(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "later" not in {entry_point.name for entry_point, _ in plugins.discover()}
+    assert plugins.discover() is plugins.discover()
+    info = tmp_path / "later-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: later\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[router_sdk]\nlater = nowhere\n")
+    assert {entry_point.name: by for entry_point, by in plugins.discover()}["later"] == "later 1.0"

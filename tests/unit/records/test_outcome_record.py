@@ -93,3 +93,11 @@ def test_joining_is_associative_and_telling_it_again_changes_nothing(a, b, c):
     assert a.updated(b).updated(c) == a.updated(b.updated(c))
     assert a.updated(b).updated(b) == a.updated(b)
     assert a.updated(Signals()) == a == Signals().updated(a)
+
+
+def test_what_a_user_did_is_an_outcome_by_itself():
+    did = Outcome(origin="signal", actor="retry")
+    assert did.signals() == Signals()
+    for nothing in ({"origin": "signal"}, {"actor": "retry"}, {"origin": "judge", "actor": "x"}, {"reason": "so"}):
+        with pytest.raises(InvalidOutcomeError, match="at least one part"):
+            Outcome(**nothing)

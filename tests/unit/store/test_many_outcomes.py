@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from router_sdk.errors import InvalidOutcomeError
+from router_sdk.errors import TooManyOutcomesError
 from router_sdk.store.schema import MOST_OUTCOMES
 
 
@@ -16,7 +16,7 @@ def crowded(log):
 
 
 def test_beyond_a_thousand_they_are_refused_by_name(log, crowded):
-    with pytest.raises(InvalidOutcomeError, match="its decision has 1,000 outcomes, the most there may be"):
+    with pytest.raises(TooManyOutcomesError, match="its decision has 1,000 outcomes, the most there may be"):
         log.tell(crowded, quality=1.0)
     assert log.query("SELECT count(*) FROM outcomes") == [(MOST_OUTCOMES,)]
 
@@ -30,7 +30,7 @@ def test_who_is_refused_spoils_no_others_group(log, crowded):
     other = log.decide()
     with log.held():
         tickets = [threaded(log, log.entry(each, quality=0.5)) for each in (other, crowded, other)]
-    assert [ticket() for ticket in tickets] == [None, InvalidOutcomeError, None]
+    assert [ticket() for ticket in tickets] == [None, TooManyOutcomesError, None]
     assert log.query("SELECT count(*) FROM outcomes") == [(MOST_OUTCOMES + 2,)]
 
 

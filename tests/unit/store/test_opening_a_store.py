@@ -1,9 +1,9 @@
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
+import forked_programs
 import pytest
 from fitted_strategy import Words
 
@@ -76,7 +76,7 @@ def test_a_file_is_migrated_once_and_opened_with_full_durability(log, open_log):
 
 def test_two_processes_may_create_one_store_at_once(store_path):
     program = f"from router_sdk.store import Store; Store({str(store_path)!r}).close()"
-    running = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(3)]
+    running = [forked_programs.Popen([sys.executable, "-c", program]) for _ in range(3)]
     assert [process.wait(60) for process in running] == [0, 0, 0]
 
 

@@ -1,11 +1,13 @@
+import json
 from dataclasses import replace
 
 import pytest
 
 from router_sdk.config import RouterConfig
 from router_sdk.errors import InvalidConfigError
-from router_sdk.evaluation.candidate import CandidateEvidence, Latency, MustPass
+from router_sdk.evaluation.candidate import CandidateEvidence, Latency, MustPass, OffPolicyPair
 from router_sdk.evaluation.fit_report import HeldOutFigures
+from router_sdk.evaluation.off_policy import PolicyValue
 from router_sdk.evaluation.paired import AgentGain, Calibration, Gain, PairedComparison
 from router_sdk.evaluation.parameters import Parameters
 from router_sdk.gate import Check, CheckResult, Comparison, Gate
@@ -55,6 +57,7 @@ def status(name, compared, **gate):
 def test_each_check_is_switched_off_by_its_name():
     everything = [
         *("no_regression", "per_agent", "forgetting", "calibration", "latency", "divergence", "finite_parameters"),
+        "off_policy",
     ]
     assert [check.name for check in made()] == everything
     assert [check.name for check in made(**dict.fromkeys(everything, False))] == []
@@ -193,3 +196,31 @@ def test_tasks_that_cannot_be_read_are_an_error_at_once(tmp_path, monkeypatch, s
 def test_settings_that_mean_nothing_are_errors(settings):
     with pytest.raises(InvalidConfigError, match="gate"):
         made(**settings)
+
+
+@pytest.mark.parametrize(
+    ("after", "ess", "expected"),
+    [
+        (0.9, 300.0, "pass"),
+        (0.76, 300.0, "pass"),  # worse, but what serves may be no better
+        (0.74, 300.0, "fail"),
+        (0.74, 99.0, "insufficient"),
+        (0.99, 99.0, "insufficient"),
+    ],
+)
+def test_off_policy_values_are_held_against_the_lower_bound_of_what_serves(after, ess, expected):
+    pair = OffPolicyPair(PolicyValue(0.8, 0.75, 0.85, 400.0, 500), PolicyValue(after, 0.5, 1.0, ess, 500))
+    compared = comparison(gain(0.0), off_policy=pair)
+    assert status("off_policy", compared) == expected
+    assert status("off_policy", comparison(gain(0.0))) == "insufficient"
+    if expected == "insufficient":
+        assert status("off_policy", compared, off_policy=50) != "insufficient"
+        assert Gate(made()).judge(compared).passed  # it never blocks by itself
+    (alone,) = [one for one in made() if one.name == "off_policy"]
+    assert not alone.proves  # nor does it promote
+
+
+def test_off_policy_values_survive_the_trip_from_the_process_that_measured_them():
+    pair = OffPolicyPair(PolicyValue(0.8, 0.75, 0.85, 400.0, 500), PolicyValue(0.7, 0.5, 1.0, 200.0, 500))
+    found = comparison(gain(0.0), off_policy=pair).evidence
+    assert CandidateEvidence.from_dict(json.loads(json.dumps(found.to_dict()))).off_policy == pair

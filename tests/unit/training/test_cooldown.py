@@ -1,6 +1,7 @@
 """When a strategy was last fitted, whatever happens to the clock of the wall."""
 
 import time
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -21,21 +22,41 @@ class World:
     """A log, a clock that jumps and one that does not; each process is a ``Cooldown`` of its own."""
 
     def __init__(self, log):
-        self.log, self.wall, self.true = log, 1_000_000.0, 500.0
+        self.log, self.wall, self.true, self.boot = log, 1_000_000.0, 500.0, "first"
 
     def pass_by(self, seconds):
         self.wall += seconds
         self.true += seconds
 
     def process(self):
-        return Cooldown(self.log.store.reader, lambda: self.wall, lambda: self.true)
+        return Process(self)
+
+    @contextmanager
+    def entered(self):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(events, "time", SimpleNamespace(time=lambda: self.wall, monotonic=lambda: self.true))
+            patch.setattr(events, "_boot", lambda: self.boot)
+            yield
+
+    def start_machine(self):
+        """Its monotonic clock begins again."""
+        self.boot, self.true = "another", 3.0
 
     def fit(self, strategy="s", kind="fit", cursor=7):
-        before, events.time = events.time, SimpleNamespace(time=lambda: self.wall)
-        try:
+        with self.entered():
             write_learning_events(self.log.writer, [LearningEvent(strategy, kind, 1, cursor, 1.0, 1)])
-        finally:
-            events.time = before
+
+
+class Process:
+    """One that asks for the last fit."""
+
+    def __init__(self, world):
+        self.world = world
+        self.cooldown = Cooldown(world.log.store.reader, lambda: world.wall, lambda: world.true)
+
+    def last(self, strategy):
+        with self.world.entered():
+            return self.cooldown.last(strategy)
 
 
 @pytest.fixture
@@ -73,15 +94,31 @@ def test_an_attempt_by_another_process_after_a_leap_is_as_old_as_it_can_be_at_mo
     assert 0.0 <= process.last("s").seconds <= 2.0
 
 
-def test_a_restart_dates_by_the_log(world):
+@pytest.mark.parametrize("leap", [-HOUR, DAY, 0.0])
+def test_a_restart_dates_by_the_clock_that_never_jumps(world, leap):
     world.fit()
     world.pass_by(100.0)
+    world.wall += leap
+    process = world.process()
+    assert process.last("s").seconds == pytest.approx(100.0)
+    world.pass_by(30.0)
+    world.wall += leap
+    assert process.last("s").seconds == pytest.approx(130.0)
+
+
+@pytest.mark.parametrize("boot", ["another", None])
+def test_a_machine_that_was_started_again_dates_by_the_log(world, boot):
+    world.fit()
+    world.pass_by(100.0)
+    world.start_machine()
+    world.boot = boot
     assert world.process().last("s").seconds == pytest.approx(100.0)
 
 
-def test_after_a_restart_with_the_clock_set_back_it_lasts_once_more_at_most(world):
+def test_after_a_start_of_the_machine_with_the_clock_set_back_it_lasts_once_more_at_most(world):
     world.fit()
     world.pass_by(100.0)
+    world.start_machine()
     world.wall -= HOUR
     process = world.process()
     assert process.last("s").seconds == 0.0  # not of the future
@@ -89,10 +126,28 @@ def test_after_a_restart_with_the_clock_set_back_it_lasts_once_more_at_most(worl
     assert process.last("s").seconds == pytest.approx(30.0)
 
 
-def test_after_a_restart_with_the_clock_set_forward_nothing_is_blocked(world):
+def test_after_a_start_of_the_machine_with_the_clock_set_forward_nothing_is_blocked(world):
     world.fit()
+    world.start_machine()
     world.wall += DAY
     assert world.process().last("s").seconds == pytest.approx(DAY)
+
+
+def test_an_attempt_that_was_cut_off_counts_from_its_beginning(world):
+    world.fit(cursor=7)
+    world.pass_by(500.0)
+    world.fit(kind="begin", cursor=7)  # and its process is killed
+    world.pass_by(20.0)
+    number, cursor, seconds = world.process().last("s")
+    assert (number, cursor) == (2, 7)  # what was fresh is so still
+    assert seconds == pytest.approx(20.0)
+
+
+def test_an_attempt_by_a_release_that_noted_no_clock_is_dated_by_the_log(world):
+    world.fit()
+    world.log.writer.transact(lambda connection, seq: connection.execute("DELETE FROM meta WHERE name LIKE 'fit %'"))
+    world.pass_by(100.0)
+    assert world.process().last("s").seconds == pytest.approx(100.0)
 
 
 def test_a_simulation_s_clock_counts(world):

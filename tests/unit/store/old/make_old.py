@@ -24,7 +24,7 @@ from router_sdk.plugin import Proposal, Strategy, hookimpl
 
 HERE = Path(__file__).parent
 ROOT = Path(__file__).parents[4]
-RELEASES = {1: "58c167f^", 2: "a2b2811^", 3: "199b940", 4: "184d903", 5: "822e60d"}
+RELEASES = {1: "58c167f^", 2: "a2b2811^", 3: "199b940", 4: "184d903", 5: "822e60d", 6: "9778c8f", 7: "cee0a3f"}
 """The last commit with each schema."""
 
 AGENTS = [
@@ -125,7 +125,7 @@ def keep_a_log(path, schema):
         everyday_life(router, path)
         if schema > 1:
             fits(router)
-        if schema > 5:
+        if schema > 6:
             router.models.quarantine("thompson", from_seq=10, to_seq=20, reason="a judge went wild")
     with Router(AGENTS, chain(), path, **options) as router:  # now it hears of the outcome whose decision never came
         router.record(router.route("refund at last"), Outcome(success=True))

@@ -1,0 +1,311 @@
+"""The door: who a caller is, what it may do, how much and how fast it may ask, and under which id that is known.
+
+It stands before the application as plain ASGI, so that who is not let in costs next to nothing: no body is read, and
+nothing is parsed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+
+from router_sdk import Outcome, Task
+from router_sdk_server.problems import Refused, answer, problem_of
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from starlette.types import ASGIApp, Message, Receive, Send
+
+    from router_sdk.records import AccessKey, Scope
+    from router_sdk_server.service import Service
+
+OPEN = frozenset({"/livez", "/readyz", "/health"})
+"""What probes ask, who have no key."""
+
+_BODIES = frozenset({"POST", "PUT", "PATCH"})
+_ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
+_LOCAL = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.IGNORECASE)
+_LOCAL_ORIGIN = re.compile(rf"https?://{_LOCAL.pattern}", re.IGNORECASE)
+_NO_KEY = "send a key as 'Authorization: Bearer KEY'; router keys create makes one"
+_MINUTE_S = 60.0
+_FULFILLED_BY: dict[Scope, frozenset[Scope]] = {
+    "route": frozenset({"route"}),
+    "record": frozenset({"record"}),
+    "metrics": frozenset({"metrics", "admin"}),
+    "admin": frozenset({"admin"}),
+}
+"""Who may change what there is may read how it does."""
+
+
+class Access:
+    """What one caller may do.
+
+    Args:
+        key: Its key; None is a caller on the same machine where none is needed.
+    """
+
+    __slots__ = ("key", "tenant")
+
+    def __init__(self, key: AccessKey | None) -> None:
+        self.key = key
+        self.tenant = None if key is None else key.tenant
+
+    def require(self, scope: Scope) -> None:
+        """Check that it may do something.
+
+        Raises:
+            Refused: if not.
+        """
+        if self.key is not None and not _FULFILLED_BY[scope] & self.key.scopes:
+            held = ", ".join(sorted(self.key.scopes))
+            raise Refused(403, f"this needs a key with the scope {scope!r}; the key {self.key.key_id} has {held}")
+
+    def require_all_tenants(self) -> None:
+        """Check that it is bound to no tenant, for what is about all of them.
+
+        Raises:
+            Refused: if it is.
+        """
+        if self.tenant is not None:
+            raise Refused(
+                403, f"this is about all tenants, and the key is bound to {self.tenant!r}; use one that is not"
+            )
+
+    def own(self, task: Task) -> Task:
+        """The task as this caller's: of the tenant that it is bound to.
+
+        Raises:
+            Refused: if the task names another.
+        """
+        tenant = self.tenant
+        if tenant is None or task.tenant == tenant:
+            return task
+        if task.tenant is not None:
+            raise Refused(403, f"tenant: the key is bound to {tenant!r}; leave the field out")
+        return task.model_copy(update={"tenant": tenant})
+
+    def tenant_of(self, named: str | None) -> str | None:
+        """The tenant that a request is about: the key's, else the one that it names.
+
+        Raises:
+            Refused: if it names another one than the key's.
+        """
+        if self.tenant is not None and named not in (None, self.tenant):
+            raise Refused(403, f"tenant: the key is bound to {self.tenant!r}; leave the field out")
+        return self.tenant or named
+
+    def signed(self, outcome: Outcome) -> Outcome:
+        """The outcome with the origin and actor that the key stands for.
+
+        Raises:
+            Refused: if it says of itself that it comes from elsewhere.
+        """
+        key = self.key
+        if key is None:
+            return outcome
+        if outcome.actor not in (None, key.name):
+            raise Refused(422, f"actor: it comes from the key, which is {key.name!r}; leave the field out")
+        if key.origin is not None and outcome.origin not in (None, key.origin):
+            raise Refused(422, f"origin: it comes from the key, which says {key.origin!r}; leave the field out")
+        return outcome.model_copy(update={"actor": key.name, "origin": key.origin or outcome.origin})
+
+
+def access_of(request: Request) -> Access:
+    """Who asks."""
+    found: Access = request.scope["access"]
+    return found
+
+
+def guarded(scope: Scope) -> type[APIRoute]:
+    """Routes that take callers with a scope alone; asked before anything of the request is read."""
+
+    class Guarded(APIRoute):
+        needed = scope
+
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def handle_allowed(request: Request) -> Response:
+                access_of(request).require(scope)
+                return await handle(request)
+
+            return handle_allowed
+
+    return Guarded
+
+
+class Door:
+    """Stands before the application.
+
+    Args:
+        app: What is behind it.
+        service: Whose.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app, self._service = app, service
+        self._rates = Rates(service.settings.per_minute)
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Let a request in, or say why not; measure what became of it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = time.perf_counter()
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if _ID.fullmatch(given) else self._service.new_request_id()
+        scope["request_id"] = request_id
+        status = 500
+        started = False
+
+        async def send_named(message: Message) -> None:
+            nonlocal status, started
+            if message["type"] == "http.response.start":
+                started, status = True, message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", scope["request_id"].encode())]
+                if not limit.expired():
+                    limit.reschedule(None)  # an answer that streams may take as long as it likes
+            await send(message)
+
+        settings = self._service.settings
+        limit = asyncio.timeout(settings.timeout_s)
+        body = _Body(receive, settings.most_body_bytes)
+        try:
+            async with limit:
+                try:
+                    scope["access"] = self._let_in(scope["path"], headers, scope.get("client"))
+                    _check_body(scope["method"], headers, settings.most_body_bytes)
+                    await self._app(scope, body.receive, send_named)
+                except Refused as refusal:
+                    told = answer(problem_of(refusal), request_id, refusal.headers)
+                    await told(scope, receive, send_named)
+        except TimeoutError:
+            if started:
+                raise
+            late = (
+                Refused(503, f"the request took longer than {settings.timeout_s:g} s; send it again")
+                if body.whole
+                else Refused(408, f"the body did not arrive within {settings.timeout_s:g} s; send it again")
+            )
+            await answer(problem_of(late), request_id)(scope, receive, send_named)
+        finally:
+            self._service.seen(scope, status, time.perf_counter() - begun)
+
+    def _let_in(self, path: str, headers: Headers, client: tuple[str, int] | None) -> Access:
+        if path in OPEN:
+            return Access(None)
+        shown = headers.get("authorization")
+        if shown is None:
+            if not self._service.settings.insecure:
+                raise Refused(401, _NO_KEY, {"www-authenticate": "Bearer"})
+            _require_local(headers, client)
+            return Access(None)
+        kind, _, value = shown.partition(" ")
+        key = self._service.find_key(value.strip()) if kind.lower() == "bearer" else None
+        if key is None:
+            raise Refused(401, f"the key is unknown or was revoked; {_NO_KEY}", {"www-authenticate": "Bearer"})
+        self._rates.count(key)
+        return Access(key)
+
+
+def _require_local(headers: Headers, client: tuple[str, int] | None) -> None:
+    """Let in who calls from this machine, and no page of a browser that is on it.
+
+    Raises:
+        Refused: otherwise.
+    """
+    host, origin = headers.get("host", ""), headers.get("origin")
+    near = client is not None and _is_loopback(client[0]) and _LOCAL.fullmatch(host)
+    if not near or (origin is not None and not _LOCAL_ORIGIN.fullmatch(origin)):
+        raise Refused(401, f"without a key this answers programs on the same machine alone; {_NO_KEY}")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address that a server listens on can be reached from the same machine alone."""
+    return host == "localhost" or _is_loopback(host)
+
+
+def _check_body(method: str, headers: Headers, most: int) -> None:
+    if method not in _BODIES:
+        return
+    length = headers.get("content-length")
+    if length is not None and (not length.isdecimal() or int(length) > most):
+        raise Refused(413, _too_large(most))
+    if length == "0" or (length is None and "transfer-encoding" not in headers):
+        return
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in ("application/json", "multipart/form-data") and not kind.endswith("+json"):
+        raise Refused(415, f"send JSON, with 'Content-Type: application/json'; this was {kind[:80] or 'not said'!r}")
+
+
+def _too_large(most: int) -> str:
+    return f"the body may have {most:,} bytes; send less, or several requests"
+
+
+class _Body:
+    """A request's body on its way in, which ends where it becomes too large."""
+
+    __slots__ = ("_left", "_most", "_receive", "whole")
+
+    def __init__(self, receive: Receive, most: int) -> None:
+        self._receive, self._most, self._left = receive, most, most
+        self.whole = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._left -= len(message.get("body", b""))
+            if self._left < 0:
+                raise HTTPException(413, _too_large(self._most))
+            self.whole = not message.get("more_body", False)
+        return message
+
+
+class Rates:
+    """How many requests each key has left: a token bucket of one minute, in this worker.
+
+    Args:
+        most: Of keys that have no limit of their own; 0 sets none.
+        now: Seconds of a clock that does not jump.
+    """
+
+    def __init__(self, most: int, now: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._now = most, now
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def count(self, key: AccessKey) -> None:
+        """Count one request.
+
+        Raises:
+            Refused: if the key has none left; says when it has.
+        """
+        most = key.per_minute or self._most
+        if not most:
+            return
+        now = self._now()
+        left, at = self._left.get(key.key_id, (float(most), now))
+        left = min(most, left + (now - at) * most / _MINUTE_S)
+        if left < 1:
+            wait = (1 - left) * _MINUTE_S / most
+            raise Refused(
+                429, f"the key may ask {most:,} times a minute; wait {wait:.1f} s", {"retry-after": str(int(wait) + 1)}
+            )
+        self._left[key.key_id] = (left - 1, now)

@@ -1,0 +1,265 @@
+"""Fits, the versions that came of them, and which of them serves."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import tarfile
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path as FilePath
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic_core import to_json
+
+from router_sdk_server.access import access_of, guarded
+from router_sdk_server.bodies import Name, json_response
+from router_sdk_server.openapi import refusals
+from router_sdk_server.problems import Refused
+from router_sdk_server.service import service_of
+
+reading = APIRouter(tags=["models"], route_class=guarded("metrics"))
+changing = APIRouter(tags=["models"], route_class=guarded("admin"))
+
+Strategy = Annotated[str, Path(min_length=1, max_length=200, description="The strategy's name.")]
+Version = Annotated[int, Path(ge=1, le=2**31, description="The version's number.")]
+FitId = Annotated[str, Path(min_length=1, max_length=100, description="What POST /v1/retrain answered.")]
+Reason = Annotated[str, Field(min_length=1, max_length=1_000)]
+
+_LOOK_S = 0.25
+_UNKNOWN = "No such strategy or version."
+_OVERRIDES_NOT = {"wait", "reason"}
+
+
+class VersionsAnswer(BaseModel):
+    """Fitted versions, oldest first."""
+
+    versions: list[dict[str, Any]]
+
+
+class Rows(BaseModel):
+    """Rows, newest first."""
+
+    rows: list[dict[str, Any]]
+
+
+class Serving(BaseModel):
+    """Which version serves from now on; none is the strategy without any fit."""
+
+    strategy: str
+    version: int | None
+
+
+class Promotion(BaseModel):
+    """How to let a version serve."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Reason = "by hand"
+    force: bool = Field(default=False, description="Although the gate refused it.")
+    pin: bool = Field(default=True, description="False lets the next fit that passes the gate replace it.")
+
+
+class Rollback(BaseModel):
+    """How far to go back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    to_seq: Annotated[int, Field(ge=0, le=2**53)] | Annotated[str, Field(max_length=100)] | None = Field(
+        default=None, description="A position of the log, a decision's id or a time; none is the version before."
+    )
+
+
+class Pin(BaseModel):
+    """What is to serve and stay."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: Annotated[int, Field(ge=1, le=2**31)] | None = None
+
+
+class Retrain(BaseModel):
+    """What to fit."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    strategy: Name | None = Field(default=None, description="None takes the first in the chain that has a fit.")
+    reason: Reason = "by hand"
+    settings: dict[Name, JsonValue] = Field(
+        default_factory=dict, max_length=100, description="What of its configuration to override, such as epochs."
+    )
+
+
+class FitAnswer(BaseModel):
+    """How a fit stands."""
+
+    fit_id: str
+    strategy: str
+    reason: str
+    state: str
+    share: float
+    words: str
+    started: float
+    version: int | None
+
+
+# -- versions
+
+
+@reading.get("/v1/models", response_model=VersionsAnswer, responses=refusals(_404=_UNKNOWN))
+def versions(request: Request, strategy: Name | None = None) -> Response:
+    """Fitted versions, oldest first; of one strategy, or of all in the chain."""
+    access_of(request).require_all_tenants()
+    found = service_of(request).router.models.versions(strategy)
+    return json_response({"versions": [version.to_dict() for version in found]})
+
+
+@reading.get("/v1/models/{strategy}/history", response_model=Rows, responses=refusals(_404=_UNKNOWN))
+def history(request: Request, strategy: Strategy) -> Response:
+    """What served when, and why, newest first."""
+    access_of(request).require_all_tenants()
+    found = service_of(request).router.models.history(strategy)
+    return json_response({"rows": [one._asdict() for one in found]})
+
+
+@reading.get("/v1/models/{strategy}/fits", response_model=Rows, responses=refusals(_404=_UNKNOWN))
+def ended_fits(request: Request, strategy: Strategy, limit: Annotated[int, Query(ge=1, le=1_000)] = 20) -> Response:
+    """Attempts to fit that have ended, newest first, by any process on the store."""
+    access_of(request).require_all_tenants()
+    return json_response({"rows": service_of(request).router.models.fits(strategy, limit=limit)})
+
+
+@reading.get("/v1/models/{strategy}/{version}/report", response_model=dict[str, Any], responses=refusals(_404=_UNKNOWN))
+def report(request: Request, strategy: Strategy, version: Version) -> Response:
+    """What the fit of a version measured: curves, confusion before and after, forgetting."""
+    access_of(request).require_all_tenants()
+    return json_response(service_of(request).router.models.report(strategy, version).to_dict())
+
+
+@changing.get(
+    "/v1/models/{strategy}/{version}/export",
+    responses={
+        200: {"description": "A tar archive of the version's folder.", "content": {"application/gzip": {}}},
+        **refusals(_404=_UNKNOWN),
+    },
+    response_class=Response,
+)
+def export(request: Request, strategy: Strategy, version: Version) -> Response:
+    """A version's files, as ``router import-version`` takes them once they are unpacked."""
+    access_of(request).require_all_tenants()
+    name = f"{strategy}-{version}"
+    with tempfile.TemporaryDirectory(prefix="router-export-") as folder:
+        written = service_of(request).router.models.export_to(strategy, version, FilePath(folder) / "version")
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+            archive.add(written, arcname=name)
+    headers = {"content-disposition": f'attachment; filename="{name}.tar.gz"'}
+    return Response(packed.getvalue(), 200, headers, "application/gzip")
+
+
+@changing.post(
+    "/v1/models/{strategy}/{version}/promote",
+    response_model=Serving,
+    responses=refusals(_404=_UNKNOWN, _409="The gate refused it, or what serves was changed meanwhile."),
+)
+def promote(request: Request, strategy: Strategy, version: Version, how: Promotion | None = None) -> Response:
+    """Let a version serve, between two requests."""
+    access_of(request).require_all_tenants()
+    how = how or Promotion()
+    made = service_of(request).router.models.promote(strategy, version, reason=how.reason, force=how.force, pin=how.pin)
+    return json_response({"strategy": strategy, "version": made.version})
+
+
+@changing.post("/v1/models/{strategy}/rollback", response_model=Serving, responses=refusals(_404=_UNKNOWN))
+def rollback(request: Request, strategy: Strategy, how: Rollback | None = None) -> Response:
+    """Let the version before serve again; it stays until a person says otherwise."""
+    access_of(request).require_all_tenants()
+    to_seq = None if how is None else how.to_seq
+    return json_response(
+        {"strategy": strategy, "version": service_of(request).router.models.rollback(strategy, to_seq)}
+    )
+
+
+@changing.post("/v1/models/{strategy}/pin", response_model=Serving, responses=refusals(_404=_UNKNOWN))
+def pin(request: Request, strategy: Strategy, what: Pin | None = None) -> Response:
+    """Keep what serves, or a version, whatever fits come to."""
+    access_of(request).require_all_tenants()
+    version = None if what is None else what.version
+    return json_response({"strategy": strategy, "version": service_of(request).router.models.pin(strategy, version)})
+
+
+@changing.post("/v1/models/{strategy}/unpin", status_code=204, responses=refusals(_404=_UNKNOWN))
+def unpin(request: Request, strategy: Strategy) -> Response:
+    """Let fits that pass the gate replace what serves again."""
+    access_of(request).require_all_tenants()
+    service_of(request).router.models.unpin(strategy)
+    return Response(status_code=204)
+
+
+# -- fits
+
+
+@changing.post(
+    "/v1/retrain",
+    status_code=202,
+    response_model=FitAnswer,
+    responses=refusals(_404=_UNKNOWN, _409="Another fit is running, or nothing in the chain has a fit."),
+)
+def retrain(request: Request, what: Retrain | None = None) -> Response:
+    """Fit a new version in the background; it serves once it has passed the gate."""
+    access_of(request).require_all_tenants()
+    service, what = service_of(request), what or Retrain()
+    if clash := sorted(_OVERRIDES_NOT & what.settings.keys()):
+        raise Refused(422, f"settings: {', '.join(clash)} is no part of a strategy's configuration")
+    settings: dict[str, Any] = dict(what.settings)
+    fit = service.router.models.retrain(what.strategy, reason=what.reason, **settings)
+    fit_id = service.fits.follow(fit)
+    told = service.fits.told(fit_id)
+    return json_response(told, 202, {"location": f"/v1/fits/{fit_id}"})
+
+
+@reading.get("/v1/fits/{fit_id}", response_model=FitAnswer, responses=refusals(_404="No such fit."))
+def fit(request: Request, fit_id: FitId) -> Response:
+    """How far a fit is, or how it ended; of those that were begun since the service was started."""
+    return json_response(service_of(request).fits.told(fit_id))
+
+
+@reading.get(
+    "/v1/fits/{fit_id}/events",
+    responses={
+        200: {"description": "The fit each time it has changed, until it ends.", "content": {"text/event-stream": {}}},
+        **refusals(_404="No such fit."),
+    },
+    response_class=Response,
+)
+async def fit_events(request: Request, fit_id: FitId) -> Response:
+    """How far a fit is, told as server-sent events until it ends."""
+    fits = service_of(request).fits
+    first = await asyncio.to_thread(fits.told, fit_id)
+
+    async def events() -> AsyncIterator[bytes]:
+        told: dict[str, Any] | None = None
+        newest = first
+        while True:
+            if newest != told:
+                told = newest
+                yield b"event: fit\ndata: " + to_json(told) + b"\n\n"
+            if told["state"] != "running" or await request.is_disconnected():
+                return
+            await asyncio.sleep(_LOOK_S)
+            newest = await asyncio.to_thread(fits.told, fit_id)
+
+    return StreamingResponse(events(), media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+
+@changing.post(
+    "/v1/fits/{fit_id}/stop", status_code=202, response_model=FitAnswer, responses=refusals(_404="No such fit.")
+)
+def stop_fit(request: Request, fit_id: FitId) -> Response:
+    """Ask a fit to stop; what it checkpointed is used by the next fit of the same data."""
+    fits = service_of(request).fits
+    fits.stop(fit_id)
+    return json_response(fits.told(fit_id), 202)

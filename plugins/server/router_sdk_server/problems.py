@@ -1,0 +1,151 @@
+"""What is said when a request cannot be answered: problem details, RFC 9457, that say what to do."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.exceptions import HTTPException
+
+from router_sdk import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MEDIA_TYPE = "application/problem+json"
+
+_log = logging.getLogger(__name__)
+
+STATUS: tuple[tuple[type[Exception], int], ...] = (
+    (errors.WrongTenantError, 404),
+    (errors.IdempotencyConflictError, 409),
+    (errors.TooManyOutcomesError, 409),
+    (errors.InvalidInputError, 422),
+    (errors.UnknownAgentError, 422),
+    (errors.UnknownDecisionError, 404),
+    (errors.UnknownVersionError, 404),
+    (errors.UnknownStrategyError, 404),
+    (errors.NoEligibleAgentError, 409),
+    (errors.GateRefusedError, 409),
+    (errors.ChampionMovedError, 409),
+    (errors.NotTrainableError, 409),
+    (errors.FitError, 409),
+    (errors.StoreUnavailableError, 503),
+    (errors.RouterClosedError, 503),
+)
+"""What each error of the SDK is over HTTP; the first that fits counts."""
+
+_TITLES = {
+    400: "The request is no HTTP that this service understands",
+    401: "A key is needed",
+    403: "The key does not allow this",
+    404: "There is no such thing",
+    405: "This path does not take that method",
+    408: "The request took too long to arrive",
+    409: "What there is stands against it",
+    413: "The body is too large",
+    415: "The body must be JSON",
+    422: "What was sent cannot be used",
+    429: "Too many requests",
+    500: "The service is at fault",
+    503: "Not now",
+}
+
+
+class Problem(BaseModel):
+    """What went wrong, and what to do: RFC 9457."""
+
+    model_config = ConfigDict(json_schema_extra={"description": "What went wrong, and what to do: RFC 9457."})
+
+    type: str = Field(examples=["urn:router-sdk:InvalidOutcomeError"])
+    title: str
+    status: int
+    detail: str
+    request_id: str | None = None
+
+
+class Refused(Exception):  # noqa: N818  # an answer, not a fault
+    """A request is not answered.
+
+    Args:
+        status: HTTP's number for it.
+        detail: Why, and what to do.
+        headers: Further headers of the answer.
+    """
+
+    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.headers = status, detail, headers or {}
+
+
+def problem_of(error: BaseException) -> dict[str, Any]:
+    """An error as a problem's fields; what nobody foresaw says nothing of itself outside."""
+    if isinstance(error, Refused):
+        return _problem(error.status, "about:blank", error.detail)
+    if isinstance(error, ValidationError):
+        return _problem(422, "urn:router-sdk:InvalidInputError", described(error.errors(include_url=False)))
+    for kind, status in STATUS:
+        if isinstance(error, kind):
+            return _problem(status, f"urn:router-sdk:{type(error).__name__}", str(error))
+    return _problem(500, "about:blank", "the service is at fault; its log has more under this request's id")
+
+
+def _problem(status: int, kind: str, detail: str) -> dict[str, Any]:
+    return {"type": kind, "title": _TITLES.get(status, "No answer"), "status": status, "detail": detail}
+
+
+def described(faults: Sequence[Any]) -> str:
+    """One line for each fault of a body: which field, and what is wrong with it; nothing of what was sent."""
+    lines = []
+    for fault in faults[:10]:
+        where = ".".join(str(part)[:80] for part in fault["loc"][:8]) or "body"
+        lines.append(f"{where}: {str(fault['msg']).removeprefix('Value error, ')[:500]}")
+    more = f"; and {len(faults) - 10} more" if len(faults) > 10 else ""
+    return "; ".join(lines) + more
+
+
+def answer(told: dict[str, Any], request_id: str | None, headers: dict[str, str] | None = None) -> Response:
+    """A problem as a response."""
+    body = json.dumps({**told, "request_id": request_id}).encode()
+    extra = {"retry-after": "1"} if told["status"] in (429, 503) else {}
+    return Response(body, told["status"], {**extra, **(headers or {})}, MEDIA_TYPE)
+
+
+def request_id_of(request: Request) -> str | None:
+    """The id under which the log knows a request."""
+    found: str | None = request.scope.get("request_id")
+    return found
+
+
+def install(app: FastAPI) -> None:
+    """Let every error of an application become a problem."""
+
+    async def refused(request: Request, error: Exception) -> Response:
+        return answer(problem_of(error), request_id_of(request), getattr(error, "headers", None))
+
+    async def unread(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        told = _problem(422, "urn:router-sdk:InvalidInputError", described(error.errors()))
+        return answer(told, request_id_of(request))
+
+    async def unrouted(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        told = _problem(error.status_code, "about:blank", str(error.detail))
+        return answer(told, request_id_of(request), dict(error.headers or {}))
+
+    async def failed(request: Request, error: Exception) -> Response:
+        told = problem_of(error)
+        if told["status"] >= 500:
+            _log.exception("request %s failed", request_id_of(request), exc_info=error)
+        return answer(told, request_id_of(request))
+
+    app.add_exception_handler(Refused, refused)
+    app.add_exception_handler(RequestValidationError, unread)
+    app.add_exception_handler(HTTPException, unrouted)
+    app.add_exception_handler(ValidationError, failed)
+    app.add_exception_handler(errors.RouterError, failed)
+    app.add_exception_handler(Exception, failed)

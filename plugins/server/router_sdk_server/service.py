@@ -1,0 +1,134 @@
+"""One worker's service: its router, the keys that it knows, and what it counts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastapi import Request
+
+from router_sdk import Router, RouterError
+from router_sdk_server.logs import requests
+from router_sdk_server.metrics import Metrics
+from router_sdk_server.shared import AgentHealth, Fits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from router_sdk import Decision, Outcome
+    from router_sdk.records import AccessKey
+    from router_sdk_server.settings import ServiceSettings
+
+_FOLLOW_EVERY_S = 1.0
+
+
+class Service:
+    """What the endpoints of one worker process share.
+
+    Args:
+        settings: How it behaves.
+
+    Attributes:
+        router: Decides, learns and stores; open between ``start`` and ``stop``.
+        fits: Fits that were begun over HTTP.
+        health: Who is well.
+        metrics: What is counted.
+        ready: Whether every strategy has opened what it needs.
+        unready: Strategies that cannot, and why.
+    """
+
+    router: Router
+    fits: Fits
+    health: AgentHealth
+    metrics: Metrics
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.settings = settings
+        self.ready = False
+        self.unready: dict[str, str] = {}
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Open the router, and begin to warm it up."""
+        folder = self.settings.folder
+        self.metrics = Metrics(None if folder is None else folder / "metrics")
+        self.router = Router(config=self.settings.config, store=self.settings.store)
+        if folder is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="router-service-")
+            folder = Path(self._temporary.name)
+        self.fits, self.health = Fits(folder), AgentHealth(folder)
+        await asyncio.to_thread(self.router.keys.refresh)
+        self._tasks = [asyncio.create_task(self._warm_up()), asyncio.create_task(self._follow())]
+
+    async def stop(self) -> None:
+        """Answer nothing any more, learn and write the rest, and close the router."""
+        self.ready = False
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.to_thread(self.router.close)
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    async def _warm_up(self) -> None:
+        self.unready = await asyncio.to_thread(self.router.warm_up)
+        self.ready = True
+
+    async def _follow(self) -> None:
+        """What other processes say of keys and agents counts here a second later."""
+        while True:
+            await asyncio.sleep(_FOLLOW_EVERY_S)
+            with suppress(RouterError):
+                await asyncio.to_thread(self._look)
+
+    def _look(self) -> None:
+        self.router.keys.refresh()
+        self.health.follow(self.router)
+        self.metrics.look(self.router)
+
+    def find_key(self, shown: str) -> AccessKey | None:
+        """The key in force that a caller shows."""
+        return self.router.keys.find(shown)
+
+    def new_request_id(self) -> str:
+        """An id for a request that brings none."""
+        return os.urandom(8).hex()
+
+    def seen(self, scope: Any, status: int, seconds: float) -> None:
+        """A request was answered."""
+        route = scope.get("route")
+        path = getattr(route, "path", "(unknown)")
+        self.metrics.request(path, status, seconds)
+        if status >= 500 or requests.isEnabledFor(logging.DEBUG):
+            access = scope.get("access")
+            key = None if access is None else access.key
+            told = {
+                "request_id": scope["request_id"],
+                "method": scope["method"],
+                "path": path,
+                "status": status,
+                "ms": round(1_000 * seconds, 3),
+                "key_id": None if key is None else key.key_id,
+                "tenant": None if access is None else access.tenant,
+            }
+            words = "%(method)s %(path)s %(status)s in %(ms)s ms, request %(request_id)s"
+            requests.log(logging.ERROR if status >= 500 else logging.DEBUG, words, told, extra=told)
+
+    def decided(self, decisions: Sequence[Decision]) -> None:
+        """Decisions were answered."""
+        self.metrics.decided(decisions)
+
+    def recorded(self, outcome: Outcome, count: int = 1) -> None:
+        """So many outcomes are on disk."""
+        self.metrics.recorded(outcome, count)
+
+
+def service_of(request: Request) -> Service:
+    """The service that a request came to."""
+    found: Service = request.app.state.service
+    return found

@@ -1,0 +1,69 @@
+"""Processes that serve: one, or several that share the port and the store."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from router_sdk_server.settings import ServiceSettings
+
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""What ``prometheus_client`` reads, when it is imported, to know where workers count together."""
+
+
+def run(settings: ServiceSettings, host: str, port: int, workers: int, log_config: dict[str, Any]) -> None:
+    """Serve until Ctrl-C or SIGTERM.
+
+    Args:
+        settings: How the service behaves.
+        host: Where to listen.
+        port: And on which port; 0 takes a free one.
+        workers: Processes that share it.
+        log_config: How each writes its log.
+
+    Raises:
+        SystemExit: if the port is taken, or the service cannot start.
+    """
+    with tempfile.TemporaryDirectory(prefix="router-service-") as made:
+        folder = Path(made)
+        (folder / "metrics").mkdir()
+        os.environ[FOLDER_VARIABLE] = str(folder / "metrics")  # before prometheus_client is imported, here or there
+        _serve(settings.model_copy(update={"folder": folder}), host, port, workers, log_config)
+
+
+def _serve(settings: ServiceSettings, host: str, port: int, workers: int, log_config: dict[str, Any]) -> None:
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    config = uvicorn.Config(
+        partial(_application, settings),
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        access_log=False,
+        log_config=log_config,
+        server_header=False,
+        timeout_graceful_shutdown=30,
+    )
+    socket = config.bind_socket()
+    if workers == 1:
+        server = uvicorn.Server(config)
+        server.run(sockets=[socket])
+        if not server.started:
+            sys.exit(3)
+    else:
+        Multiprocess(config, sockets=[socket]).run()
+
+
+def _application(settings: ServiceSettings) -> FastAPI:
+    from router_sdk_server.app import create_app
+
+    return create_app(settings)

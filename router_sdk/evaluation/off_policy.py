@@ -1,0 +1,359 @@
+"""What a policy would have earned on decisions that another one made: off-policy estimators, and how sure they are.
+
+The log holds with which probability each choice was made, its propensity. So choices that a policy makes more often
+than the log did count for more, by the ratio of both probabilities, and the mean is that policy's. Four ways to it:
+
+- ``inverse_propensity``: the mean of ratio times reward. Unbiased; the widest.
+- ``self_normalized``: divided by the sum of the ratios. A little biased while there are few; narrower (Swaminathan &
+  Joachims, NeurIPS 2015).
+- ``doubly_robust``: what a reward model expects of the policy, and ratio times the model's error on what was chosen.
+  Unbiased where the model knows earlier rounds alone, and narrower the better it is (Dudík, Langford & Li, ICML 2011).
+- ``switch``: the same, but where the ratio is large, the model alone. A little biased, and narrow (Wang, Agarwal &
+  Dudík, ICML 2017, as they combine it with doubly robust estimates).
+
+Logs of a router that learns are *adaptive*: the propensity of one round depends on the rounds before. Given those, what
+a round adds to the first and third estimate still has the right mean, so that the sums are martingales, and a
+confidence sequence for such means holds, however often it is looked at (``sequential.mean_sequence``). The second and
+fourth have it approximately. What a log cannot tell is refused: below an effective sample size of 100 nothing is said.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from router_sdk.errors import InvalidInputError
+from router_sdk.evaluation.reward_model import RewardModel
+from router_sdk.evaluation.sequential import mean_sequence, sequence_width
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from router_sdk.records import Example
+
+    Floats = NDArray[np.float64]
+
+LEAST_ESS = 100.0
+"""Effective sample size below which nothing is said."""
+MOST_UNSUPPORTED = 0.01
+"""Share of a policy's choices that the log could never show, beyond which nothing is said."""
+ALPHA = 0.05
+MOST_RATIO = 20.0
+"""Ratio beyond which ``switch`` trusts the model."""
+_SUPPOSED, _WIDEST = 10.0, 0.25
+"""Choices of the policy's that are supposed to be known beforehand, with the largest variance that rewards can have."""
+MOST_DECISIONS = 1e12
+"""Beyond so many nobody waits for an answer."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rounds:
+    """Logged decisions with what came of them, and what a policy would have done; in the order of the log.
+
+    Attributes:
+        reward: What came of who acted, in [0, 1], shape ``(n,)``, as are all.
+        propensity: The probability with which who acted was chosen, in (0, 1]; of an experiment, given the arm.
+        chance: That with which the policy would have chosen the same.
+        expected: What a reward model that knows earlier rounds alone expects the policy to earn.
+        expected_acted: What it expects of who acted.
+        spread: The mean square of the ratio over all choices that the log could have made, ``Σ π² / p``; at least 0.
+        unsupported: How much of its probability the policy gives to whom the log could not have chosen.
+    """
+
+    reward: Floats
+    propensity: Floats
+    chance: Floats
+    expected: Floats
+    expected_acted: Floats
+    spread: Floats
+    unsupported: Floats
+
+    @classmethod
+    def of(cls, rows: list[tuple[float, ...]]) -> Rounds:
+        """From a row of these for each decision.
+
+        Raises:
+            InvalidInputError: if a number is not finite or out of its range.
+        """
+        columns = np.array(rows, dtype=np.float64).reshape(-1, len(fields(cls))).T
+        return cls(*columns)
+
+    def __post_init__(self) -> None:
+        columns = [getattr(self, field.name) for field in fields(self)]
+        if len({column.shape for column in columns}) > 1 or self.reward.ndim != 1:
+            raise InvalidInputError("off-policy rounds: every column needs one number for each decision")
+        shares = [column for column in columns if column is not self.spread]
+        if not all(np.all((column >= 0.0) & (column <= 1.0 + 1e-6)) for column in shares):
+            raise InvalidInputError("off-policy rounds: rewards and probabilities must lie in [0, 1]")
+        if not (np.all(self.propensity > 0.0) and np.all(self.spread >= 0.0) and np.all(np.isfinite(self.spread))):
+            raise InvalidInputError("off-policy rounds: a choice that was made has a propensity above 0")
+
+    def __len__(self) -> int:
+        return len(self.reward)
+
+    def where(self, chosen: NDArray[np.bool_]) -> Rounds:
+        """Some of them, shape ``(n,)``."""
+        return Rounds(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    @property
+    def ratio(self) -> Floats:
+        """How much more often the policy makes the choice than the log did."""
+        return self.chance / self.propensity
+
+    @property
+    def ess(self) -> float:
+        """Effective sample size, ``(Σ w)² / Σ w²``: how many decisions of the policy's own the log is worth."""
+        ratio = self.ratio
+        squares = float(np.square(ratio).sum())
+        return float(ratio.sum()) ** 2 / squares if squares > 0.0 else 0.0
+
+
+class RoundsSoFar:
+    """Makes rounds one by one, in the order of the log, with a reward model that learns from each after it was asked.
+
+    Attributes:
+        rows: The rows of ``Rounds``.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[float, ...]] = []
+        self._model = RewardModel()
+
+    def add(self, example: Example, policy: Mapping[str | None, float]) -> None:
+        """Take in one that has a reward and a propensity.
+
+        Args:
+            example: What was logged.
+            policy: The probability that the policy gives to each whom it would have chosen; None is "no agent fits".
+        """
+        reward, propensity = float(example.reward or 0.0), float(example.propensity or 0.0)
+        drawn: dict[str | None, float] = {example.agent: propensity}
+        drawn.update(example.probabilities.items())
+        *expected, expected_acted = self._model.expect(example.task_type, [*policy, example.agent]).tolist()
+        self._model.learn(example.task_type, example.agent, reward)
+        supported = {name: share for name, share in policy.items() if drawn.get(name, 0.0) > 0.0}
+        self.rows.append(
+            (
+                reward,
+                propensity,
+                min(policy.get(example.agent, 0.0), 1.0),
+                min(sum(share * each for share, each in zip(policy.values(), expected, strict=True)), 1.0),
+                expected_acted,
+                sum(share * share / drawn[name] for name, share in supported.items()),
+                min(max(1.0 - sum(supported.values()), 0.0), 1.0),
+            )
+        )
+
+    @property
+    def rounds(self) -> Rounds:
+        """All of them."""
+        return Rounds.of(self.rows)
+
+
+class Interval(NamedTuple):
+    """A mean with its confidence sequence, as of now: it holds at all times at once with the stated chance."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyValue:
+    """What a policy earns on average, as far as a log tells.
+
+    Attributes:
+        mean: In [0, 1] but for chance; NaN without any decision.
+        low: Lower end of the confidence sequence.
+        high: Upper end.
+        ess: Effective sample size.
+        decisions: On how many decisions this rests.
+        estimator: By which way.
+        insufficient: Why the log cannot answer; None where it can. Then nothing should rest on the mean.
+    """
+
+    mean: float
+    low: float
+    high: float
+    ess: float
+    decisions: int
+    estimator: str = "doubly_robust"
+    insufficient: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """It as JSON values."""
+        return asdict(self)
+
+
+def inverse_propensity(rounds: Rounds, *, alpha: float = ALPHA, least_ess: float = LEAST_ESS) -> PolicyValue:
+    """The mean of ratio times reward (Horvitz & Thompson, 1952).
+
+    Args:
+        rounds: What was logged.
+        alpha: Chance that the sequence ever misses, in (0, 1).
+        least_ess: Effective sample size below which the answer is "insufficient"; 0 never refuses.
+    """
+    return policy_value(rounds, "inverse_propensity", alpha=alpha, least_ess=least_ess)
+
+
+def self_normalized(rounds: Rounds, *, alpha: float = ALPHA, least_ess: float = LEAST_ESS) -> PolicyValue:
+    """The weighted mean of rewards; see ``inverse_propensity`` for the arguments."""
+    return policy_value(rounds, "self_normalized", alpha=alpha, least_ess=least_ess)
+
+
+def doubly_robust(rounds: Rounds, *, alpha: float = ALPHA, least_ess: float = LEAST_ESS) -> PolicyValue:
+    """The model's mean, corrected where the log tells; see ``inverse_propensity`` for the arguments."""
+    return policy_value(rounds, "doubly_robust", alpha=alpha, least_ess=least_ess)
+
+
+def switch(rounds: Rounds, *, alpha: float = ALPHA, least_ess: float = LEAST_ESS) -> PolicyValue:
+    """The same, uncorrected where a ratio is beyond ``MOST_RATIO``; see ``inverse_propensity`` for the arguments."""
+    return policy_value(rounds, "switch", alpha=alpha, least_ess=least_ess)
+
+
+class Added(NamedTuple):
+    """What each decision adds to an estimate.
+
+    Attributes:
+        values: Pseudo-outcomes whose mean is the estimate, shape ``(n,)``.
+        errors: What was multiplied by the ratio, shape ``(n,)``.
+        alone: Share of the policy's choices of which the model alone tells.
+    """
+
+    values: Floats
+    errors: Floats
+    alone: float = 0.0
+
+
+def _weighted(rounds: Rounds) -> Added:
+    return Added(rounds.ratio * rounds.reward, rounds.reward)
+
+
+def _normalized(rounds: Rounds) -> Added:
+    """The estimate, and what each decision adds to it to first order."""
+    ratio = rounds.ratio
+    total = float(ratio.sum())
+    if not total > 0.0:
+        return Added(np.full(len(rounds), np.nan), rounds.reward)
+    value = float((ratio * rounds.reward).sum()) / total
+    errors = rounds.reward - value
+    return Added(value + ratio * errors * (len(rounds) / total), errors)
+
+
+def _corrected(rounds: Rounds) -> Added:
+    errors = rounds.reward - rounds.expected_acted
+    return Added(rounds.expected + rounds.ratio * errors, errors)
+
+
+def _switched(rounds: Rounds) -> Added:
+    ratio = rounds.ratio
+    trusted = ratio <= MOST_RATIO
+    errors = np.where(trusted, rounds.reward - rounds.expected_acted, 0.0)
+    alone = float(np.where(trusted, 0.0, ratio).mean()) if len(rounds) else 0.0
+    return Added(rounds.expected + ratio * errors, errors, min(alone, 1.0))
+
+
+ESTIMATORS: Mapping[str, Callable[[Rounds], Added]] = {
+    "inverse_propensity": _weighted,
+    "self_normalized": _normalized,
+    "doubly_robust": _corrected,
+    "switch": _switched,
+}
+
+
+def sequence(rounds: Rounds, estimator: str = "doubly_robust", *, alpha: float = ALPHA, beside: bool = False) -> Floats:
+    """The confidence sequence of a policy's value after each decision, shape ``(n, 2)``.
+
+    Where choices are rare in the log, a few decisions make most of an estimate's variance, and as long as they did not
+    come nothing shows it. But the propensities are known: the sequence is never narrower than they say.
+
+    Args:
+        rounds: What was logged.
+        estimator: One of ``ESTIMATORS``.
+        alpha: Chance that it ever misses, in (0, 1).
+        beside: Whether it is that of the difference to what was logged.
+    """
+    values, errors, alone = ESTIMATORS[estimator](rounds)
+    ratio, count = rounds.ratio, np.arange(1.0, len(rounds) + 1.0)
+    squares = np.cumsum(ratio * errors * errors) + _SUPPOSED * _WIDEST
+    spread = np.cumsum(rounds.spread) / count - float(beside)
+    least = np.maximum(spread, 0.0) * squares / (np.cumsum(ratio) + _SUPPOSED)
+    found = mean_sequence(values - rounds.reward if beside else values, alpha, least_variance=least)
+    beyond = alone + (np.cumsum(rounds.unsupported) / count)[:, None]
+    found += beyond * np.array([-1.0, 1.0])
+    return found
+
+
+def difference(rounds: Rounds, estimator: str = "doubly_robust", *, alpha: float = ALPHA) -> Interval:
+    """How much more than the log a policy earns on average; the same decisions' rewards are subtracted."""
+    values = ESTIMATORS[estimator](rounds).values - rounds.reward
+    if not len(rounds):
+        return Interval(math.nan, -1.0, 1.0)
+    low, high = sequence(rounds, estimator, alpha=alpha, beside=True)[-1].tolist()
+    return Interval(float(values.mean()), max(low, -1.0), min(high, 1.0))
+
+
+def logged_value(rounds: Rounds, *, alpha: float = ALPHA) -> PolicyValue:
+    """What was earned by who chose, with its confidence sequence."""
+    count = len(rounds)
+    low, high = mean_sequence(rounds.reward, alpha)[-1].tolist() if count else (0.0, 1.0)
+    mean = float(rounds.reward.mean()) if count else math.nan
+    return PolicyValue(mean, max(low, 0.0), min(high, 1.0), float(count), count, "logged")
+
+
+def policy_value(
+    rounds: Rounds, estimator: str = "doubly_robust", *, alpha: float = ALPHA, least_ess: float = LEAST_ESS
+) -> PolicyValue:
+    """What a policy earns, by the estimator of that name; see ``inverse_propensity`` for the arguments."""
+    count, ess = len(rounds), rounds.ess
+    beyond = float(rounds.unsupported.mean()) if count else 0.0
+    mean = float(ESTIMATORS[estimator](rounds).values.mean()) if count else math.nan
+    low, high = sequence(rounds, estimator, alpha=alpha)[-1].tolist() if count else (0.0, 1.0)
+    refused = refusal(ess, beyond, least_ess)
+    return PolicyValue(mean, max(low, 0.0), min(high, 1.0), ess, count, estimator, refused)
+
+
+def refusal(ess: float, unsupported: float, least_ess: float = LEAST_ESS) -> str | None:
+    """Why a log cannot answer, in words; None where it can, and always None where ``least_ess`` is 0."""
+    if not least_ess:
+        return None
+    if ess < least_ess:
+        return f"insufficient: the log is worth {ess:.0f} decisions of this policy, and it takes {least_ess:.0f}"
+    if unsupported > MOST_UNSUPPORTED:
+        return f"insufficient: {unsupported:.1%} of what it would have chosen had no chance in the log"
+    return None
+
+
+def decisions_for_ess(rounds: Rounds, least_ess: float = LEAST_ESS) -> int | None:
+    """How many decisions more, like those so far, it takes to reach an effective sample size; None where none tells."""
+    ess = rounds.ess
+    if ess >= least_ess:
+        return 0
+    needed = len(rounds) * least_ess / ess if ess else math.inf
+    return math.ceil(needed) - len(rounds) if needed < MOST_DECISIONS else None
+
+
+def decisions_to_separate(rounds: Rounds, estimator: str = "doubly_robust", *, alpha: float = ALPHA) -> int | None:
+    """How many decisions more it takes until the sequence of the difference leaves 0, if all goes on like this.
+
+    Returns:
+        0 where it has left; None where none tells, or nobody would wait for it.
+    """
+    if len(rounds) < 2:
+        return None
+    mean, low, high = difference(rounds, estimator, alpha=alpha)
+    if not low <= 0.0 <= high:
+        return 0
+    lower, upper = sequence(rounds, estimator, alpha=alpha, beside=True)[-1].tolist()
+    spread = (upper - lower) / 2.0 / sequence_width(len(rounds), alpha)
+    fewest, most = float(len(rounds)), MOST_DECISIONS
+    if not spread * sequence_width(most, alpha) < abs(mean):
+        return None
+    while most > fewest * 1.001 + 1.0:
+        middle = math.sqrt(fewest * most)
+        fewest, most = (fewest, middle) if spread * sequence_width(middle, alpha) < abs(mean) else (middle, most)
+    return math.ceil(most) - len(rounds)

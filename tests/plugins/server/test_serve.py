@@ -1,0 +1,139 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import httpx2
+import pytest
+
+ROUTER = [sys.executable, "-c", "from router_sdk.cli import main; main()"]
+
+
+def run(*arguments, cwd):
+    return subprocess.run([*ROUTER, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@contextmanager
+def serving(folder, *options):
+    """``router serve`` on a free port, with its log; ended as a supervisor ends it."""
+    log = folder / "serve.log"
+    with log.open("w") as stderr:
+        process = subprocess.Popen([*ROUTER, "serve", "--port", "0", "--json", *options], cwd=folder, stderr=stderr)
+    try:
+        end = time.monotonic() + 60
+        while not (found := re.search(r"running on (http://[\d.:]+)", log.read_text())):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.02)
+        with httpx2.Client(base_url=found[1], timeout=30) as client:
+            while True:
+                try:
+                    if client.get("/readyz").status_code == 200:
+                        break
+                except httpx2.TransportError:
+                    assert process.poll() is None, log.read_text()
+                time.sleep(0.02)
+            yield client, process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) in (0, -signal.SIGTERM), log.read_text()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "router.toml").write_text('strategies = ["thompson"]\nstore = "router.db"\n')
+    return tmp_path
+
+
+def test_a_stranger_serves_with_a_key(folder):
+    made = json.loads(run("keys", "create", "app", "--scope", "admin", "--scope", "route", "--json", cwd=folder).stdout)
+    assert made["scopes"] == ["route", "admin"]
+    with serving(folder) as (client, _):
+        key = {"authorization": f"Bearer {made['key']}"}
+        assert client.put("/v1/agents/billing", json={}).status_code == 401
+        assert client.put("/v1/agents/billing", json={}, headers=key).status_code == 200
+        assert client.post("/v1/route", json={"task": "x"}, headers=key).json()["agent"] == "billing"
+        listed = json.loads(run("keys", "list", "--json", cwd=folder).stdout)["keys"]
+        assert [one["key_id"] for one in listed] == [made["key_id"]]
+        assert run("keys", "revoke", made["key_id"], cwd=folder).returncode == 0
+        end = time.monotonic() + 30
+        while client.get("/v1/agents", headers=key).status_code != 401:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    assert "revoked" in run("keys", "list", cwd=folder).stdout
+    lines = [json.loads(line) for line in (folder / "serve.log").read_text().splitlines()]
+    assert {"at", "level", "logger", "message", "process"} <= lines[0].keys()
+
+
+def test_nobody_is_let_in_without_a_key_from_elsewhere(folder):
+    done = run("serve", "--insecure", "--host", "0.0.0.0", cwd=folder)
+    assert done.returncode == 2
+    assert "router keys create" in done.stderr
+
+
+def test_a_mistake_in_the_configuration_is_said_once(folder):
+    (folder / "router.toml").write_text("colour = 1\n")
+    done = run("serve", cwd=folder)
+    assert done.returncode == 2
+    assert "colour" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("workers", [2])
+def test_workers_share_a_port_a_store_and_their_figures(folder, workers):
+    with serving(folder, "--insecure", "--workers", str(workers)) as (client, _):
+        for name in ("a", "b"):
+            assert client.put(f"/v1/agents/{name}", json={}).status_code == 200
+        end = time.monotonic() + 30
+        base = str(client.base_url)
+        served = 0
+        while served < 40:  # the other worker follows the store within two seconds
+            assert time.monotonic() < end
+            with httpx2.Client(base_url=base) as fresh:
+                served += fresh.post("/v1/route", json={"task": "x"}).status_code == 200
+        text = client.get("/metrics").text
+        told = re.findall(r'^router_requests_total{path="/v1/route",status="200"} (\S+)$', text, re.M)
+        assert [float(one) for one in told] == [float(served)]
+
+
+@pytest.mark.reliability
+def test_kill_9_of_workers_under_load_loses_no_outcome_and_counts_each_once(folder):
+    rounds, acknowledged = 6, {}
+    with serving(folder, "--insecure", "--workers", "2") as (client, process):
+        client.put("/v1/agents/a", json={})
+        for number in range(rounds):
+            workers = _children(process.pid)
+            decision = _patiently(client, "/v1/route", {"task": "x"})["decision_id"]
+            for i in range(60):
+                report = {"decision_id": decision, "outcome": {"quality": 0.5}, "outcome_id": f"{number}-{i}"}
+                if i == 20 and workers:
+                    os.kill(workers[number % len(workers)], signal.SIGKILL)
+                _patiently(client, "/v1/outcomes", report)
+                acknowledged[f"{number}-{i}"] = decision
+        told = client.get("/v1/status").json()["store"]
+    assert told["outcomes"] == len(acknowledged) == rounds * 60
+
+
+def _children(pid):
+    """Processes that serve for another one."""
+    done = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    rows = [line.split(None, 1) for line in done.stdout.splitlines()]
+    return [int(child) for child, words in rows if "spawn_main" in words]
+
+
+def _patiently(client, path, body):
+    """Send until it is answered, as a client does whose service restarts."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            answer = client.post(path, json=body)
+            if answer.status_code == 200:
+                return answer.json()
+        except httpx2.TransportError:
+            pass
+        assert time.monotonic() < end
+        time.sleep(0.02)

@@ -1,0 +1,154 @@
+import json
+import operator
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+DEPLOY = Path(__file__).parents[3] / "deploy"
+RULES = yaml.safe_load((DEPLOY / "prometheus" / "router.rules.yml").read_text())["groups"][0]["rules"]
+EXPRESSION = re.compile(r"(\w+)(?: / (\w+))? ([<>]) (-?[\d.]+)")
+
+
+def figures(text):
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def fires(expression, scrape):
+    """Whether a rule's expression has a value on a scrape, as Prometheus evaluates it: nothing has none."""
+    first, second, comparison, limit = EXPRESSION.fullmatch(expression).groups()
+    values = [scrape.get((name,)) for name in (first, second) if name]
+    if None in values or (second and values[1] == 0):
+        return False
+    value = values[0] / values[1] if second else values[0]
+    return {"<": operator.lt, ">": operator.gt}[comparison](value, float(limit))
+
+
+def firing(client):
+    scrape = figures(client.get("/metrics").text)
+    return {rule["alert"] for rule in RULES if fires(rule["expr"], scrape)}
+
+
+@pytest.fixture
+def quick(client):
+    """A service whose figures of the store are asked for anew at each scrape."""
+    metrics = client.app.state.service.metrics
+
+    def scrape():
+        metrics._asked_at = -1e9
+        return client.get("/metrics")
+
+    client.scrape = scrape
+    return client
+
+
+def test_what_is_decided_and_recorded_is_counted(quick):
+    decision = quick.post("/v1/route", json={"task": {"text": "x", "session_id": "secret-session"}}).json()
+    quick.post("/v1/route", json={"tasks": ["a", "b"]})
+    outcome = {"success": True, "origin": "judge"}
+    quick.post("/v1/outcomes", json={"decision_id": decision["decision_id"], "outcome": outcome})
+    quick.post("/v1/route", json={})
+    quick.app.state.service.router.flush()
+    answer = quick.scrape()
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    scrape = figures(answer.text)
+    made = {dict(labels)["agent"] for name, *labels in scrape if name == "router_decisions_total"}
+    assert made <= {"billing", "fraud", "openai/gpt-5"}
+    assert sum(value for (name, *_), value in scrape.items() if name == "router_decisions_total") == 3
+    assert scrape["router_outcomes_total", ("origin", "judge")] == 1
+    assert scrape["router_requests_total", ("path", "/v1/route"), ("status", "200")] == 2
+    assert scrape["router_requests_total", ("path", "/v1/route"), ("status", "422")] == 1
+    assert scrape["router_request_seconds_count", ("path", "/v1/route")] == 3
+    assert scrape["router_samples_processed_total",] == 1
+    assert scrape["router_agents_available",] == 3
+    assert "secret" not in answer.text
+    assert decision["decision_id"] not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("alert", "told"),
+    [
+        ("RouterUpdatesFail", {"total_updates": 100, "failed_updates": 6}),
+        ("RouterGetsWorse", {"improvement_rate": -0.11}),
+        ("RouterUpdatesSlow", {"avg_update_time_ms": 1_001.0}),
+    ],
+)
+def test_each_alert_fires_on_its_figure_and_on_no_other(quick, monkeypatch, alert, told):
+    router = quick.app.state.service.router
+    known = router.statistics()
+    calm = {"total_updates": 100, "failed_updates": 5, "improvement_rate": -0.1, "avg_update_time_ms": 1_000.0}
+    for figures_now, expected in ((calm, set()), ({**calm, **told}, {alert})):
+        monkeypatch.setattr(router, "statistics", lambda found=figures_now: {**known, **found})
+        quick.app.state.service.metrics._asked_at = -1e9
+        assert firing(quick) == expected
+
+
+def test_nothing_fires_before_there_is_anything(quick):
+    assert firing(quick) == set()
+
+
+def test_alerts_say_what_to_do():
+    assert {"RouterUpdatesFail", "RouterGetsWorse", "RouterUpdatesSlow"} <= {rule["alert"] for rule in RULES}
+    assert all(rule["annotations"].keys() == {"summary", "description"} for rule in RULES)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_prometheus_itself_understands_the_rules():
+    subprocess.run(["promtool", "check", "rules", DEPLOY / "prometheus" / "router.rules.yml"], check=True)
+
+
+def test_the_dashboard_and_the_rules_ask_for_figures_that_there_are(quick):
+    quick.post("/v1/route", json={"task": "x"})
+    quick.post("/v1/outcomes", json={"decision_id": "0" * 32, "outcome": {"success": True}})
+    there = {name for name, *_ in figures(quick.scrape().text)}
+    there |= {"router_improvement_rate", "router_model_score"}  # known once there are enough outcomes
+    board = json.loads((DEPLOY / "grafana" / "router.json").read_text())
+    asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    for expression in [*asked, *(rule["expr"] for rule in RULES)]:
+        names = set(re.findall(r"router_\w+", expression))
+        assert names, expression
+        assert names <= there, expression
+    assert len(board["panels"]) == len({panel["id"] for panel in board["panels"]}) >= 12
+
+
+COUNTING = """
+import os, sys
+from pathlib import Path
+folder = Path(sys.argv[1])
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+from router_sdk_server.metrics import Metrics
+from router_sdk import Router
+with Router(["a"], ["thompson"], ":memory:") as router:
+    metrics = Metrics(folder)
+    for _ in range(int(sys.argv[2])):
+        metrics.decided([router.route("x")])
+        metrics.request("/v1/route", 200, 0.01)
+    metrics.look(router)
+    metrics._queue.set(7.0)
+    if sys.argv[3] == "scrape":
+        router.flush()
+        print(metrics.text(router).decode())
+    sys.stdout.flush()
+    os._exit(0)  # as if killed
+"""
+
+
+def test_workers_count_together_and_a_dead_one_has_no_queue(tmp_path):
+    told = ""
+    for count, last in ((3, "no"), (9, "scrape")):
+        program = [sys.executable, "-c", COUNTING, tmp_path, str(count), last]
+        told = subprocess.run(program, check=True, capture_output=True, text=True, env=dict(os.environ)).stdout
+    scrape = figures(told)
+    assert scrape["router_requests_total", ("path", "/v1/route"), ("status", "200")] == 12
+    assert sum(value for (name, *_), value in scrape.items() if name == "router_decisions_total") == 12
+    assert scrape["router_queue_decisions",] == 0  # its own, looked at again; the other is gone

@@ -1,0 +1,192 @@
+"""When an experiment is decided: what a winner needs, what makes a challenger lose, and that a verdict stays."""
+
+import json
+
+import numpy as np
+import pytest
+
+from router_sdk.errors import InvalidConfigError
+from router_sdk.experiments.analysis import RUNNING, Verdict, analyse
+from router_sdk.loop_settings import ExperimentConfig
+
+from .made_up import drawn, units
+
+BETTER = {"count": 3_000, "means": (0.6, 0.8)}
+EVEN = ExperimentConfig(challenger_share=0.5)
+
+
+def verdict(made, settings=EVEN, before=RUNNING):
+    return analyse(made, settings, 0.0, before).verdict
+
+
+def test_a_better_challenger_wins():
+    found = analyse(drawn(1, **BETTER), EVEN, 0.0)
+    assert (found.verdict.decided, found.verdict.arm) == ("challenger", "new")
+    assert "new is better by 0.2" in found.verdict.reason
+    assert found.comparisons[0].improvement == pytest.approx(1 / 3, abs=0.1)
+    assert found.comparisons[0].remaining is None
+    assert found.weights == {"quality": 1.0}
+    assert "feedback, latency" in found.notes[0]
+
+
+def test_a_worse_one_loses_before_the_least_duration():
+    found = verdict(drawn(1, 3_000, (0.8, 0.6), hours=10.0))
+    assert found.decided == "champion"
+    assert found.lost["new"].startswith("is worse by 0.")
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "why"),
+    [
+        ({"min_units": 5_000}, {}, "5,000 of each are needed"),
+        ({"min_duration_hours": 500.0}, {}, "of at least 500 hours"),
+        ({"min_improvement": 0.9}, {}, "only: 90.0% are asked for"),
+        ({"least_mean": 0.9}, {}, "too low to compare with"),
+        ({"weights": {"feedback": 1.0}}, {}, "no metric that is weighed"),
+        ({}, {"waited_h": 0.0, "window_h": 99.0}, "100 of each are needed"),
+    ],
+)
+def test_what_a_winner_still_lacks_is_said(change, options, why):
+    found = verdict(drawn(1, **BETTER, **options), EVEN.model_copy(update=change))
+    assert found.decided == "running"
+    assert why in found.reason
+
+
+def test_what_may_be_chance_goes_on_until_the_longest_duration():
+    same = drawn(1, 3_000, (0.7, 0.7))
+    found = analyse(same, EVEN, 0.0)
+    assert found.verdict.decided == "running"
+    assert "may be chance" in found.verdict.reason
+    ended = verdict(same, EVEN.model_copy(update={"max_duration_hours": 90.0}))
+    assert ended.decided == "no winner"
+    assert "after 90 hours nobody is surely better" in ended.reason
+
+
+def test_a_verdict_stays_whatever_comes_later():
+    won = verdict(drawn(1, **BETTER))
+    assert verdict(drawn(1, 3_000, (0.8, 0.6)), before=won) is won
+    assert Verdict(**json.loads(json.dumps(won.to_dict()))) == won
+
+
+def test_one_challenger_that_lost_stays_out_and_the_other_may_win():
+    arms = {"arms": ("old", "bad", "good")}
+    settings = ExperimentConfig(challenger_share=0.3)
+    first = verdict(drawn(1, 2_000, (0.6, 0.3, 0.6), 0.3, **arms), settings)
+    assert (first.decided, set(first.lost)) == ("running", {"bad"})
+    second = verdict(drawn(2, 6_000, (0.6, 0.9, 0.8), 0.3, **arms), settings, first)
+    assert (second.decided, second.arm, second.lost) == ("challenger", "good", first.lost)
+    third = verdict(drawn(2, 6_000, (0.6, 0.9, 0.3), 0.3, **arms), settings, first)
+    assert (third.decided, set(third.lost)) == ("champion", {"bad", "good"})
+
+
+def test_several_challengers_share_the_error():
+    alone = analyse(drawn(1, 2_000, (0.6, 0.6), 0.3), ExperimentConfig(challenger_share=0.3), 0.0)
+    both = ExperimentConfig(challenger_share=0.3, alpha=0.1)
+    beside = analyse(drawn(1, 2_000, (0.6, 0.6, 0.6), 0.3, arms=("old", "one", "two")), both, 0.0)
+    whole = both.model_copy(update={"alpha": 0.05})
+    wider = analyse(drawn(1, 2_000, (0.6, 0.6, 0.6), 0.3, arms=("old", "one", "two")), whole, 0.0)
+
+    def width(found):
+        return found.comparisons[0].difference.high - found.comparisons[0].difference.low
+
+    assert width(wider) > width(beside)
+    assert alone.comparisons[0].arm == "new"
+
+
+def test_units_that_get_lost_make_it_invalid():
+    made = drawn(1, **BETTER)
+    kept = (made.arm == 0) | (np.arange(made.arm.size) % 5 > 0)
+    found = verdict(units(made.arm[kept], made.values["quality"][kept], 0.5))
+    assert found.decided == "invalid"
+    assert "expected" in found.reason
+
+
+def rail(found, kind, name):
+    return next(one for one in found.comparisons[0].guardrails if (one.kind, one.name) == (kind, name))
+
+
+def test_an_agent_that_does_worse_stops_a_challenger_that_is_better_elsewhere():
+    rng = np.random.default_rng(1)
+    arm, agent = rng.integers(0, 2, 6_000), (rng.random(6_000) < 0.2).astype(int)
+    mean = np.where(agent == 1, np.where(arm == 1, 0.4, 0.8), np.where(arm == 1, 0.9, 0.6))
+    found = analyse(units(arm, rng.random(6_000) < mean, agent=agent), EVEN, 0.0)
+    assert found.comparisons[0].difference.low > 0
+    assert found.verdict.decided == "champion"
+    assert "quality of b" in found.verdict.lost["new"]
+    assert rail(found, "agent", "a").state == "passed"
+
+
+def test_a_challenger_that_reports_less_is_not_believed():
+    rng = np.random.default_rng(1)
+    arm = rng.integers(0, 2, 4_000)
+    quality = (rng.random(4_000) < np.where(arm == 1, 0.8, 0.6)).astype(float)
+    quality[(arm == 1) & (rng.random(4_000) < 0.3)] = np.nan
+    found = analyse(units(arm, quality), EVEN, 0.0)
+    assert found.verdict.decided == "champion"
+    assert "share of units with" in found.verdict.lost["new"]
+    assert rail(found, "reported", "outcome").difference.mean == pytest.approx(-0.3, abs=0.03)
+
+
+def test_a_slower_challenger_is_stopped():
+    rng = np.random.default_rng(1)
+    arm = rng.integers(0, 2, 3_000)
+    metrics = {"latency": np.where(arm == 1, 0.5, 0.8) + 0.1 * rng.random(3_000)}
+    settings = EVEN.model_copy(update={"weights": {"quality": 1.0}})
+    found = verdict(units(arm, rng.random(3_000) < np.where(arm == 1, 0.99, 0.5), metrics=metrics), settings)
+    assert found.decided == "champion"
+    assert "latency differs by -0." in found.lost["new"]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_chance_raises_no_guardrail(share):
+    raised = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        arm = (rng.random(1_500) < share).astype(int)
+        quality = np.where(rng.random(1_500) < 0.3, np.nan, rng.random(1_500) < 0.9)
+        found = analyse(units(arm, quality, share, agent=rng.integers(0, 2, 1_500)), EVEN, 0.0)
+        raised += any(one.state == "raised" for one in found.comparisons[0].guardrails)
+    assert raised == 0
+
+
+def test_a_guardrail_without_reports_says_so():
+    found = analyse(drawn(1, 200, (0.7, 0.7)), EVEN, 0.0)
+    assert rail(found, "metric", "latency").state == "insufficient"
+
+
+def test_what_it_may_still_take():
+    found = analyse(drawn(1, 400, (0.7, 0.7), hours=40.0, waited_h=0.0), EVEN, 0.0).comparisons[0].remaining
+    assert 500 < found.units < 100_000
+    assert found.hours == pytest.approx(found.units / 10.0 + 24.0, rel=0.05)
+    begun = analyse(drawn(1, 20, (0.7, 0.7), hours=2.0, waited_h=0.0), EVEN, 0.0).comparisons[0].remaining
+    assert begun.units == 180
+    assert "not known yet" in begun.assumption
+
+
+def test_a_log_without_units():
+    found = analyse(units([], []), EVEN, 0.0)
+    assert found.verdict.decided == "running"
+    assert found.arms[0].reported is None
+    assert found.comparisons[0].path.units.size == 0
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_an_analysis_is_json():
+    told = json.loads(json.dumps(analyse(drawn(1, **BETTER), EVEN, 0.0).to_dict(), allow_nan=False))
+    assert told["verdict"]["decided"] == "challenger"
+    assert set(told["comparisons"][0]["difference"]) == {"mean", "low", "high"}
+    assert "path" not in told["comparisons"][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"weights": {"quality": 0.0}}, "weights"),
+        ({"rollout": (0.5, 0.1)}, "rise"),
+        ({"rollout": (0.5,), "allocation": "bandit"}, "bandit"),
+        ({"max_duration_hours": 10.0}, "longer"),
+    ],
+)
+def test_settings_that_cannot_be_run_are_refused(change, why):
+    with pytest.raises((ValueError, InvalidConfigError), match=why):
+        ExperimentConfig(**change)
