@@ -137,8 +137,8 @@ class Decider:
     def favourite(self, task: Task) -> str | None:
         """Whom a task would go to without any draw, None where nobody fits; no request notices."""
         context = RequestContext(self._aside, task, time.time())
-        agents, *_ = self._eligible(task, NOBODY, context)
-        drawn, _ = self._chain.choose(task, agents, context)
+        agents, *_ = self._eligible(task, NOBODY, context, self.chain)
+        drawn, _ = self.chain.choose(task, agents, context)
         return drawn.agents.names[drawn.favourite] if drawn.weights and drawn.favourite >= 0 else None
 
     def _draw(

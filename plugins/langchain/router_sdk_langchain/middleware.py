@@ -87,10 +87,12 @@ class RouterMiddleware(AgentMiddleware[RoutedAgentState, Any, Any]):
         except GraphBubbleUp:
             raise
         except Exception as error:
-            for agent, outcome in self._outcomes(step, decision, calls, error):
+            self._remember(step, decision, error)
+            for agent, outcome in self._outcomes(decision, calls, error):
                 self._tell(step, decision, agent, outcome)
             raise
-        for agent, outcome in self._outcomes(step, decision, calls, response):
+        self._remember(step, decision)
+        for agent, outcome in self._outcomes(decision, calls, response):
             self._tell(step, decision, agent, outcome)
         return _with_decision(response, decision)
 
@@ -107,10 +109,12 @@ class RouterMiddleware(AgentMiddleware[RoutedAgentState, Any, Any]):
         except GraphBubbleUp:
             raise
         except Exception as error:
-            for agent, outcome in self._outcomes(step, decision, calls, error):
+            self._remember(step, decision, error)
+            for agent, outcome in self._outcomes(decision, calls, error):
                 await self._atell(step, decision, agent, outcome)
             raise
-        for agent, outcome in self._outcomes(step, decision, calls, response):
+        self._remember(step, decision)
+        for agent, outcome in self._outcomes(decision, calls, response):
             await self._atell(step, decision, agent, outcome)
         return _with_decision(response, decision)
 
@@ -127,21 +131,27 @@ class RouterMiddleware(AgentMiddleware[RoutedAgentState, Any, Any]):
         return out | (set(failed_here) if len(set(failed_here)) < len(self._models) else set()), len(failed_here)
 
     def _outcomes(
-        self, step: Step, decision: Decision, calls: _Calls, ended: ModelResponse[Any] | AIMessage | Exception | Any
+        self, decision: Decision, calls: _Calls, ended: ModelResponse[Any] | AIMessage | Exception | Any
     ) -> Iterator[tuple[str, Outcome]]:
         """What there is to say of each model that was called, by agent. Where none was, nothing."""
-        chosen, failure = decision.agent, ended if isinstance(ended, Exception) else None
+        chosen = calls.by_agent.get(decision.agent or "")
+        answered = decision.agent if chosen is not None and chosen.error is None else calls.answered
         for agent, call in calls.by_agent.items():
-            if call.error is not None or (failure is not None and agent == chosen):
-                yield agent, failed(call.error or failure or Exception(), call.latency_ms)
-            elif agent == calls.answered:
-                fields = used(_messages(ended), self._prices.get(agent)) if failure is None else {}
+            if call.error is not None:
+                yield agent, failed(call.error, call.latency_ms)
+            elif agent == answered and isinstance(ended, Exception):  # of what was done with its answer
+                yield agent, failed(ended, call.latency_ms)
+            elif agent == answered:
+                fields = used(_messages(ended), self._prices.get(agent))
                 yield agent, succeeded(latency_ms=call.latency_ms, **fields)
+
+    def _remember(self, step: Step, decision: Decision, error: Exception | None = None) -> None:
+        """Whom the step has tried in vain, until it succeeds."""
         with self._lock:
-            if failure is None or chosen is None:
+            if error is None:
                 self._failed.pop(step.task_id, None)
-                return
-            self._failed.setdefault(step.task_id, []).append(chosen)
+            elif decision.agent is not None:
+                self._failed.setdefault(step.task_id, []).append(decision.agent)
             while len(self._failed) > _MOST_STEPS:
                 self._failed.popitem(last=False)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 @hookimpl
 def register_commands(cli: typer.Typer) -> None:
     """The command that serves the router to programs that speak the protocol."""
+    from router_sdk.cli import command
     from router_sdk_mcp.command import mcp
 
-    cli.command()(mcp)
+    cli.command("mcp")(command(mcp))

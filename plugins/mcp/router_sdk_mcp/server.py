@@ -142,12 +142,13 @@ class _Tools:
         agent: Annotated[str, Field(description="Who really ran, where it was another than was chosen.")] = "",
         origin: Annotated[Origin | None, Field(description="Who says so.")] = None,
         actor: Annotated[str, Field(description="Which of them, such as a judge's model.")] = "",
+        reason: Annotated[str, Field(description="Why they say so, such as a judge's words.")] = "",
         outcome_id: Annotated[str, Field(description="Your id of this report; sent twice it counts once.")] = "",
     ) -> Recorded:
         """Say what came of a decision: all that is known now, more later. It returns once it is on disk."""
         told = locals()
         with _told():
-            fields = {name: told[name] for name in Outcome.model_fields if told[name] not in (None, "")}
+            fields = {name: told[name] for name in Outcome.model_fields if told.get(name) not in (None, "")}
             await self._router.arecord(
                 decision_id, Outcome(**fields), outcome_id=outcome_id or None, tenant=self._tenant
             )

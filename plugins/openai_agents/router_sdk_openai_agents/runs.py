@@ -90,8 +90,8 @@ class RoutedRun(RunHooks[Any]):
     successes, the latter once the context is left, because guardrails on the output come after it. A guardrail that
     trips, too many turns, and whatever else ends the run with an exception, are failures of the agent that was at work.
     A cancelled run, a misuse of the SDK (``UserError``) and a run that waits for approval tell of nothing; enter the
-    same object again to go on with one that has waited. Who began by the router's decision is its outcome; who took over
-    was the model's choice, and is observed.
+    same object again to go on with one that has waited. Of who began by the router's decision it is the outcome; who
+    took over was the model's choice, and is observed.
 
     Attributes:
         decision: The router's, once it was entered; None with ``watch``.

@@ -189,6 +189,23 @@ def test_an_answer_that_nobody_could_use_is_a_failure(router, models):
     assert told(router) == [("strong", 0.0)]
 
 
+def test_an_answer_of_a_fallback_that_nobody_could_use_is_its_failure(router, models):
+    def refuses():
+        raise ValueError("not what was asked for")
+
+    models["strong"].script.append(TimeoutError("too slow"))
+    with pytest.raises(ValueError, match="not what was asked for"):
+        agent(router, models, Inside(after=refuses), ModelFallbackMiddleware(models["cheap"])).invoke(asks())
+    assert sorted(told(router)) == [("cheap", 0.0), ("strong", 0.0)]
+
+
+def test_whom_a_middleware_asks_besides_gets_and_takes_no_credit(router, models):
+    judge = Scripted(model="judge")
+    agent(router, models, Inside(after=lambda: judge.invoke("is it good?"))).invoke(asks())
+    agent(router, models, Inside(after=lambda: models["cheap"].invoke("is it good?"))).invoke(asks())
+    assert told(router) == [("strong", 1.0), ("strong", 1.0)]
+
+
 def test_an_interrupt_within_the_step_routes_once_and_is_told_of_once(router, models):
     made = agent(router, models, Inside(after=lambda: interrupt("sure?")), checkpointer=InMemorySaver())
     assert "__interrupt__" in made.invoke(asks(), thread())

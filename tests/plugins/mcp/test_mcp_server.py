@@ -117,6 +117,10 @@ async def test_every_tool_has_a_schema_that_its_answer_keeps_and_says_what_it_do
         assert tool.description
         assert tool.title
         assert tool.annotations.open_world_hint is False
+    assert tools["record"].input_schema["properties"].keys() == Outcome.model_fields.keys() | {
+        "decision_id",
+        "outcome_id",
+    }
     looks = {name for name, tool in tools.items() if tool.annotations.read_only_hint}
     assert looks == {"rank", "explain", "ask_about"}
     assert {name for name, tool in tools.items() if tool.annotations.destructive_hint} == {"add_agent"}
