@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 from router_sdk.records import Example
 from router_sdk.records.arguments import each, whole
 from router_sdk.store.copying import FreshStart, LoggedDecision, LoggedPart, read_decisions, read_fresh_starts
+from router_sdk.store.identity import check_id
 from router_sdk.store.scores import parts_of
 from router_sdk.store.tail import EVERYTHING, LogTail
 
@@ -64,8 +65,11 @@ class History(Sequence[Example]):
         """What is known of a decision; None where nothing was said of it, or there is none.
 
         ``decision_id`` names it.
+
+        Raises:
+            InvalidIdError: if the id is malformed.
         """
-        rows = self._query("SELECT seq FROM decisions WHERE decision_id = ?", decision_id)
+        rows = self._query("SELECT seq FROM decisions WHERE decision_id = ?", check_id(decision_id))
         found = self._newest(rows[0]) if rows else []
         return found[0] if found else None
 
@@ -73,7 +77,11 @@ class History(Sequence[Example]):
         """All that was said of a decision, in order, as it came: each with its ``outcome``, and whose word it was.
 
         ``decision_id`` names it.
+
+        Raises:
+            InvalidIdError: if the id is malformed.
         """
+        decision_id = check_id(decision_id)
         return self._store.reader.query(lambda connection: parts_of(connection, decision_id))
 
     def _newest(self, seqs: Sequence[int]) -> list[Example]:

@@ -337,7 +337,7 @@ class Models:
             InvalidConfigError: if MLflow is not installed.
             InvalidInputError: if MLflow refuses it, or cannot be reached.
         """
-        found = self._registry.version(strategy, version)
+        found = self._version(strategy, version)
         return log_version(found, partial(self._registry.export, found), **options)
 
     def import_version(self, folder: str | Path, /, *, wait: bool = True) -> Fit:

@@ -10,6 +10,8 @@ from fitted_strategy import Words
 from router_sdk import Outcome, Router, Task
 from router_sdk.errors import InvalidInputError, RouterError
 from router_sdk.exchange.examples import Examples
+from router_sdk.experiments.experiments import Experiments
+from router_sdk.store.access import AccessKeys
 from router_sdk.training.models import Models
 
 NO_INPUT = [
@@ -39,9 +41,18 @@ def calls(router, folder):
         **{method: {"task": "x"} for method in ("route", "aroute", "rank", "handle")},
         **{method: {"decision": decision, **said} for method in ("record", "arecord")},
         **dict.fromkeys(("fit", "evaluate", "pretrain"), labelled),
-        **dict.fromkeys(("history", "fits", "rollback", "pin", "unpin"), words),
-        **dict.fromkeys(("report", "dataset", "promote"), version),
+        **dict.fromkeys(("history", "fits", "rollback", "pin", "unpin", "baseline"), words),
+        **dict.fromkeys(("of", "parts"), {"decision_id": decision.decision_id}),
+        **dict.fromkeys(("show", "stop"), {"name": "e"}),
+        **dict.fromkeys(("report", "dataset", "promote", "log_to_mlflow"), version),
         "route_batch": {"tasks": ["x"]},
+        "arecord_batch": {"reports": [(decision, said["outcome"])]},
+        "warm_start": {"folder": folder, **labelled},
+        "start": {"name": "f", "challengers": [{"name": "c", "strategies": ["thompson"]}]},
+        "page": {"name": "e", "path": folder / "page.html"},
+        "create": {"name": "k"},
+        "revoke": {"key_id": "k"},
+        "find": {"key": "k"},
         "decision": {"decision_id": decision.decision_id},
         "record_session": {"session_id": "s", **said},
         "observe": {"task": "x", "agent": "a"},
@@ -77,10 +88,11 @@ def call(method, arguments):
         asyncio.run(told)
 
 
-@pytest.mark.parametrize("face", [Router, Models, Examples])
+@pytest.mark.parametrize("face", [Router, Models, Examples, Experiments, AccessKeys])
 def test_every_argument_is_taken_or_refused_by_a_typed_error(router, tmp_path, face):
     right, raw = calls(router, tmp_path), []
-    whose = {Router: router, Models: router.models, Examples: router.examples}[face]
+    faces = (router, router.models, router.examples, router.experiments, router.keys)
+    (whose,) = [one for one in faces if isinstance(one, face)]
     for name, method in inspect.getmembers(whose, inspect.ismethod):
         if name.startswith("_") or name in OUT_OF_REACH:
             continue
@@ -98,7 +110,7 @@ def test_every_argument_is_taken_or_refused_by_a_typed_error(router, tmp_path, f
                     pass
                 except Exception as error:
                     raw.append(f"{name}({one.name}={value!r:.30}): {type(error).__name__}: {error}")
-    assert raw == []
+    assert not raw, "\n".join(raw)
 
 
 @pytest.mark.parametrize(
