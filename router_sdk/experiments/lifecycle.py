@@ -213,7 +213,7 @@ class Lifecycle:
             return None
         settings = ExperimentConfig(**record.settings)
         now = self._wall() if record.ended_at is None else record.ended_at
-        units = self._store.reader.query(
+        units = self._store.ask(
             lambda connection: read_units(
                 connection, record.name, list(record.steps[0][1]), settings, now=now, after=record.seq
             )
