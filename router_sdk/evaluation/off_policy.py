@@ -137,7 +137,7 @@ class RoundsSoFar:
         self._sessions: dict[tuple[str | None, str | int], int] = {}
         self._session: list[int] = []
         self._model = RewardModel()
-        self._coming: list[tuple[int, int, Example]] = []
+        self._coming: list[tuple[int, int, str, str | None, float]] = []
 
     def add(self, example: Example, policy: Mapping[str | None, float]) -> None:
         """Take in one that has a reward and a propensity.
@@ -147,17 +147,17 @@ class RoundsSoFar:
             policy: The probability that the policy gives to each whom it would have chosen; None is "no agent fits".
         """
         while self._coming and self._coming[0][0] < example.decision_seq:
-            *_, known = heappop(self._coming)
-            self._model.learn(known.task_type, known.agent, float(known.reward or 0.0))
-        heappush(self._coming, (example.seq, len(self._rows), example))
-        propensity = float(example.propensity or 0.0)
+            _, _, task_type, agent, known = heappop(self._coming)
+            self._model.learn(task_type, agent, known)
+        reward, propensity = float(example.reward or 0.0), float(example.propensity or 0.0)
+        heappush(self._coming, (example.seq, len(self._rows), example.task_type, example.agent, reward))
         drawn: dict[str | None, float] = {example.agent: propensity}
         drawn.update(example.probabilities.items())
         *expected, expected_acted = self._model.expect(example.task_type, [*policy, example.agent]).tolist()
         supported = {name: share for name, share in policy.items() if drawn.get(name, 0.0) > 0.0}
         self._rows.append(
             (
-                float(example.reward or 0.0),
+                reward,
                 propensity,
                 min(policy.get(example.agent, 0.0), 1.0),
                 min(sum(share * each for share, each in zip(policy.values(), expected, strict=True)), 1.0),
