@@ -16,7 +16,7 @@ from pathlib import Path
 from measuring import scratch
 from routing import nine_models
 
-from router_sdk import Agent, Outcome, Router
+from router_sdk import Agent, Outcome, Router, Task
 from router_sdk.cli.app import app
 
 WINDOW_S, PIECE = 1.0, 200
@@ -49,7 +49,7 @@ def play(path: Path, agents: list[Agent], stream: object, seed: int) -> int:
             **settings,
         )
         for number, (text, rewards) in enumerate(zip(stream.texts, stream.rewards, strict=True)):  # type: ignore[attr-defined]
-            decision = router.route(text)
+            decision = router.route(Task(text, session_id=f"question-{number}"))  # so that each run divides alike
             place = stream.agents.index(decision.agent)  # type: ignore[attr-defined]
             router.record(decision, Outcome(quality=float(rewards[place])))
             if number % PIECE == PIECE - 1:

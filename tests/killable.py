@@ -215,6 +215,23 @@ class Told:
     def lift(self, number):
         self.router.models.lift(number)
 
+    def compare(self, experiment, name, number):
+        """Let a version challenge what serves."""
+        self.router.experiments.start(experiment, [{"name": "other", "version": [name, number]}], challenger_share=0.5)
+
+    def conclude(self, experiment):
+        self.router.experiments.stop(experiment, "other", reason="enough")
+
+    def compared(self, experiment, name):
+        """How an experiment stands: by the log, which version serves here, and whether it takes part in requests."""
+        parts = self.router._parts
+        self.settled()
+        parts.learner.submit(parts.serving.follow).result()
+        (told,) = self.router.experiments.list()
+        assert told.name == experiment
+        verdict = None if told.open else told.verdict
+        return [verdict, parts.chain.stage(name).model_version, parts.decider.assignment is not None]
+
     def learnt(self, name):
         """What a strategy has learnt by now, file by file."""
         with tempfile.TemporaryDirectory() as folder:

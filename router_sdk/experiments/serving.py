@@ -125,9 +125,11 @@ class ServingArms:
         self.behind = {}
         for key in wanted.keys() - self._arms.keys():
             self._come(key, *wanted[key])
+        gone = [self._arms.pop(key) for key in self._arms.keys() - wanted.keys()]
         self._publish()
-        for key in self._arms.keys() - wanted.keys():
-            self._go(key)
+        for arm in gone:
+            self._learner.folding.take_out(arm.folds)
+            arm.close()
         self._token = token
         self._pause_s = min(_LONGEST_PAUSE_S, max(1.0, 2.0 * self._pause_s)) if self.behind else 0.0
         self._again_at = time.monotonic() + self._pause_s
@@ -145,7 +147,7 @@ class ServingArms:
     def _publish(self) -> None:
         """Tell the decider, by one reference each."""
         latched, running = self.latched, self.running
-        self._shadows.go_on_with([arm for arm in self._arms.values() if arm.spec.shadow and arm.record.open])
+        self._shadows.go_on_with([arm for arm in self._arms.values() if arm.spec.shadow])
         chain = self._chain
         if latched is not None and not self.configured(latched):
             won = self._arms.get((latched.name, str(latched.winner)))
@@ -161,30 +163,41 @@ class ServingArms:
         self._decider.assignment = Assignment(running.name, {CHAMPION_ARM: chain, **chains}, chain, pieces, sessions)
 
     def configured(self, record: ExperimentRecord) -> bool:
-        """Whether the chain that won is what is configured here."""
-        specs = record.arm(str(record.winner))["strategies"]
-        return [[one.name, one.strategy.config.model_dump(mode="json")] for one in self._chain.stages] == [
-            [made.name, made.config.model_dump(mode="json")] for made in self._workshop.arm(specs, "asked")
-        ]
+        """Whether the chain that won is what is configured here; one that is frozen never is."""
+        arm = record.arm(str(record.winner))
+        try:
+            made = self._workshop.arm(arm["strategies"], "asked")
+        except RouterError:  # it cannot be made here
+            return False
+        for strategy in made:
+            strategy.close()
+        own = [(stage.name, stage.strategy.config.model_dump()) for stage in self._chain.stages]
+        return bool(arm["learning"]) and own == [(one.name, one.config.model_dump()) for one in made]
 
     # -- arms come and go
 
     def _come(self, key: tuple[str, str], record: ExperimentRecord, spec: Arm, fields: Mapping[str, Any]) -> None:
+        own: list[Stage] = []
         try:
             own, folds = self._made(record, spec, fields)
+            if self._token >= 0:  # else the router starts, and nobody waits for the champion's strategies either
+                for stage in own:
+                    stage.warm_up()
+            self._learner.take_in(folds)
         except FAULTS as fault:
             let_end(fault)
             why = str(fault) if isinstance(fault, RouterError) else blame(fault)
             self.behind["/".join(key)] = f"it cannot be served here: {why}"
             _log.error("%s/%s: it cannot be served here, and the champion answers in its place: %s", *key, fault)
-            return
-        if self._token >= 0:  # else the router starts, and nobody waits for the champion's strategies either
             for stage in own:
-                stage.warm_up()
+                stage.close()
+            return
         chain = Chain(own, self._chain.epsilon)
         serves = chain if spec.version is None else ChainBeside(self._chain, own[0])
-        self._learner.take_in(folds)
-        self._arms[key] = ServingArm(record, spec, serves, chain, tuple(folds))
+        with self._learner.folding.lock:  # the agents may have changed meanwhile
+            for stage in own:
+                stage.prepare(self._members.roster.available)
+            self._arms[key] = ServingArm(record, spec, serves, chain, tuple(folds))
         self._tune(chain)
 
     def _made(self, record: ExperimentRecord, spec: Arm, fields: Mapping[str, Any]) -> tuple[list[Stage], list[Fold]]:
@@ -222,11 +235,6 @@ class ServingArms:
         except UnknownVersionError as error:
             raise UnknownVersionError(f"{error}; the experiment began with it") from None
 
-    def _go(self, key: tuple[str, str]) -> None:
-        arm = self._arms.pop(key)
-        self._learner.folding.take_out(arm.folds)
-        arm.close()
-
     # -- what the champion's chain is told, too
 
     @property
@@ -244,7 +252,7 @@ class ServingArms:
 
     def learnt(self) -> None:
         """Something was learnt: have them correct their confidence, and finish what they publish."""
-        for arm in self._arms.values():
+        for arm in list(self._arms.values()):
             self._tune(arm.own)
 
     def _tune(self, chain: Chain) -> None:

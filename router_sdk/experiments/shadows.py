@@ -8,12 +8,14 @@ that learn ask; what the first one logs stands, because the id follows from arm 
 
 from __future__ import annotations
 
+import logging
 import random
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from router_sdk.errors import FAULTS, RouterClosedError, let_end
 from router_sdk.evaluation.held_out import FixedContext
 from router_sdk.records import AgentSet, Decision
 from router_sdk.store.context import PayloadContext
@@ -32,6 +34,8 @@ _GROUP = 64
 """Decisions in one commit."""
 _SERVED = f"""{DECISIONS.replace("SELECT", "SELECT d.seq,", 1)}
 WHERE d.seq > ? AND d.seq <= ? AND d.source = 'routed' ORDER BY d.seq"""
+
+_log = logging.getLogger(__name__)
 
 
 class Shadows:
@@ -60,6 +64,16 @@ class Shadows:
         """Ask them about what was decided up to a position, before anybody learns from what stands there."""
         if not self.arms or self._store.read_only:
             return
+        try:
+            self._ask(upto)
+        except RouterClosedError:
+            raise
+        except FAULTS as fault:  # who learns goes on all the same
+            let_end(fault)
+            _log.exception("what shadows say up to %d of the log is not kept", upto)
+        self._asked = {called: max(upto, before) for called, before in self._asked.items()}
+
+    def _ask(self, upto: int) -> None:
         since = min(self._asked.values())
         served = self._store.reader.query(lambda connection: _served(connection, since, upto))
         proposed = [
@@ -70,7 +84,6 @@ class Shadows:
         ]
         for start in range(0, len(proposed), _GROUP):
             self._store.writer.append(tuple(Entry(decision=one) for one in proposed[start : start + _GROUP]))
-        self._asked = {called: max(upto, before) for called, before in self._asked.items()}
 
     def _proposed(self, arm: ServingArm, served: Decision) -> Decision | None:
         everyone = self._members.roster.everyone

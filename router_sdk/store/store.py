@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from router_sdk.errors import InvalidConfigError, StoreUnavailableError, WrongTenantError
+from router_sdk.lifetime import no_fork
 from router_sdk.records import Decision
 from router_sdk.store.connection import DatabaseFile, open_looker, open_reader
 from router_sdk.store.events import DeadLetter, write_dead_letters
@@ -20,6 +22,8 @@ from router_sdk.store.snapshots import KeptFolders, Snapshots
 from router_sdk.store.tail import LogTail
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from router_sdk.records import Outcome, PrivacyMode, Signals
     from router_sdk.rewards import RewardFunction
     from router_sdk.store.quarantine import Ranges
@@ -156,6 +160,11 @@ class Store:
     def tail(self, reward: RewardFunction, left_out: Ranges = ()) -> LogTail:
         """A view of the log with a connection of its own; close it with ``LogTail.close``."""
         return LogTail(self._open(self.path), reward, left_out)
+
+    def ask(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``work`` with a reading connection of its own: what takes long holds nobody up who asks ``reader``."""
+        with no_fork(), closing(self._open(self.path)) as connection:
+            return work(connection)
 
     def close(self) -> None:
         """Flush and close; a temporary store is deleted."""

@@ -267,3 +267,30 @@ def test_arms_come_from_a_file(tmp_path):
             read_arms(file)
     with pytest.raises(InvalidConfigError, match="cannot read"):
         read_arms(tmp_path / "missing.toml")
+
+
+def test_after_its_end_a_shadow_is_asked_no_more(make):
+    router = make(["counting"])
+    router.experiments.start("aside", [Arm(name="other", strategies=["last"], shadow=True)])
+    routed(router, 5)
+    router.flush()
+    router.experiments.stop("aside", reason="enough")
+    assert router._parts.serving._shadows.arms == ()
+    routed(router, 5)
+    router.flush()
+    assert router.experiments.show("aside")["arms"][1]["decisions"] == 5
+
+
+def test_a_shadow_that_cannot_be_logged_stops_nobody(make, monkeypatch, caplog):
+    router = make(["counting"])
+    router.experiments.start("aside", [Arm(name="other", strategies=["last"], shadow=True)])
+
+    def fails(upto):
+        raise OSError("no room")
+
+    monkeypatch.setattr(router._parts.serving._shadows, "_ask", fails)
+    for one in routed(router, 5):
+        router.record(one, Outcome(success=True))
+    router.flush()
+    assert len(taught(router, "counting").lessons) == 5
+    assert "is not kept" in caplog.text

@@ -216,4 +216,4 @@ def _stages(record):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=5, stateful_step_count=10)
+TestLife.settings = settings(max_examples=4, stateful_step_count=8)
