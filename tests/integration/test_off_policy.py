@@ -101,7 +101,7 @@ def value(router, chain=(Last,), **options):
 
 def test_who_always_chooses_the_better_agent_would_have_earned_more(opened):
     router = opened()
-    follow(router, 500, lambda decision: 0.9 if decision.agent == "b" else 0.3)
+    follow(router, 400, lambda decision: 0.9 if decision.agent == "b" else 0.3)
     told = value(router).overall
     assert told.verdict == "better"
     assert told.value.mean == pytest.approx(0.9 - 0.6 * 0.01, abs=0.02)  # with its own floor of .02
@@ -212,7 +212,7 @@ def test_it_sees_who_had_acted_in_the_session(opened):
 
 def test_its_own_threshold_and_floor_count(opened):
     router = opened()
-    follow(router, 200, lambda decision: 0.5)
+    follow(router, 100, lambda decision: 0.5)
     chain = [("thompson", {"min_context_evidence": 1e6}), "heuristic"]
     told = value(router, chain)  # nobody has an answer: everybody alike
     assert told.answered == {"uniform": 1.0}
