@@ -224,6 +224,31 @@ def test_its_own_threshold_and_floor_count(opened):
     assert value(router, sure).answered["last"] > 0.9
 
 
+class Learning(Last):
+    """Keeps the rewards that it was taught."""
+
+    name = "learning"
+    rewards = []
+
+    def learn(self, examples):
+        type(self).rewards += [example.reward for example in examples]
+
+
+def test_it_learns_the_reward_of_the_router_that_asks_unless_its_settings_name_another(opened):
+    router = opened(reward=lambda signals, agent: 0.25)
+    follow(router, 20)
+    for config, taught in ((None, {0.25}), (RouterConfig.of(), {0.25})):
+        Learning.rewards = []
+        told = value(router, [Learning], config=config)
+        assert set(Learning.rewards) == taught
+        assert told.overall.logged.mean == pytest.approx(0.25)
+    goals = {"mape": {"goal": "min", "low": 5.0, "high": 30.0, "weight": 1.0}}
+    Learning.rewards = []
+    told = value(router, [Learning], config=RouterConfig.of(reward_metrics=goals))
+    assert set(Learning.rewards) == {0.0, 1.0}  # what the quality says
+    assert told.overall.logged.mean == pytest.approx(0.25)  # which judges nobody
+
+
 # -- which decisions judge
 
 
