@@ -36,6 +36,8 @@ Tell = Callable[[str, float | None], None]
 """Takes what is going on, and the share done in [0, 1], or None where nobody knows the whole."""
 
 _TELL_EVERY = 500
+_PATIENCE_S = 2.0
+"""Who looks whether an import was cut off is gone in an instant; a process that imports takes longer."""
 
 
 class Intake:
@@ -78,7 +80,7 @@ class Intake:
         told = None if mapping is None else mapping.model_dump(mode="json", exclude_defaults=True)
         body = {"key": _key(path, told), **_state(path), "mapping": told, "new_agents": new_agents}
         try:
-            with self._lock(body["key"]):
+            with self._lock(body["key"], _PATIENCE_S):
                 same = (one for one in self._intents() if one.body == body)
                 intent = next(same, None) or self._begin(body)
                 try:
@@ -125,10 +127,10 @@ class Intake:
                 self._finish(intent)
 
     @contextmanager
-    def _lock(self, key: object) -> Iterator[None]:
-        """Held by who is at work on an import."""
+    def _lock(self, key: object, patience_s: float = 0.0) -> Iterator[None]:
+        """Held by who is at work on an import, and for an instant by who looks whether one was cut off."""
         path = entry(private_folder(self._store.folder), f"import-{key}.lock")
-        with FileLock(path, 0, PRIVATE_FILE):
+        with FileLock(path, patience_s, PRIVATE_FILE):
             yield
         path.unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@ import csv
 import gzip
 import json
 import os
+import threading
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from router_sdk import Outcome, Router, Task
 from router_sdk.errors import InvalidInputError, RouterError
+from router_sdk.exchange import importing
 from router_sdk.exchange.observations import split_row
 from router_sdk.exchange.reading import read_rows
 
@@ -110,6 +112,29 @@ BAD = {
     "huge number": '{"text": "x", "agent": "billing", "tokens": ' + "9" * 5_000 + "}",
     "huge text": json.dumps({"text": "x" * 1_000_001, "agent": "billing"}),
 }
+
+
+def test_an_import_waits_for_who_looks_whether_it_was_cut_off(make_router, tmp_path, monkeypatch):
+    """Upkeep does so on its own thread, a moment after an import has begun."""
+    (tmp_path / "in.jsonl").write_text('{"text": "refund me", "agent": "billing", "success": true}\n')
+    router = make_router(["heuristic"])
+    intake, holding, lock = router.examples._intake, threading.Event(), importing.Intake._lock
+    first = iter([True])
+
+    def held_at_first(self, key, patience_s=0.0):
+        if next(first, False):
+            looker = threading.Thread(target=look, args=(key,))
+            looker.start()
+            assert holding.wait(10)
+        return lock(self, key, patience_s)
+
+    def look(key):
+        with lock(intake, key):
+            holding.set()
+            threading.Event().wait(0.1)
+
+    monkeypatch.setattr(importing.Intake, "_lock", held_at_first)
+    assert router.examples.import_from(tmp_path / "in.jsonl").imported == 1
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
