@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from router_sdk.errors import InvalidConfigError
+from router_sdk.errors import InvalidConfigError, InvalidInputError
 from router_sdk.loop_settings import (
     DriftConfig,
     ExperimentConfig,
@@ -22,6 +22,7 @@ from router_sdk.loop_settings import (
     WatchConfig,
 )
 from router_sdk.records import Agent, PrivacyMode
+from router_sdk.records.arguments import place
 from router_sdk.records.fields import Label
 from router_sdk.records.record import describe
 from router_sdk.rewards import MetricGoal
@@ -207,7 +208,10 @@ def load_config(path: str | Path, **overrides: Any) -> RouterConfig:
     Raises:
         InvalidConfigError: if the file cannot be read or parsed, or says something that is not understood.
     """
-    path = Path(path)
+    try:
+        path = place(path, "config")
+    except InvalidInputError as error:
+        raise InvalidConfigError(str(error)) from None
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:

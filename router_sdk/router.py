@@ -290,8 +290,16 @@ class Router:
 
         Returns:
             For each, in their order, None where it is on disk, else why it is not.
+
+        Raises:
+            InvalidInputError: if one is no such report.
+            InvalidOutcomeError: if one of them is no outcome at all.
         """
-        told = [(decision, Outcome.of(outcome), outcome_id) for decision, outcome, outcome_id in reports]
+        told = []
+        for report in each(reports, "reports"):
+            if not isinstance(report, tuple | list) or len(report) != 3:
+                raise InvalidInputError(f"reports: expected (decision, outcome, id or None), got {report!r:.60}")
+            told.append((report[0], Outcome.of(report[1]), report[2]))
         return await self._parts.recorder.arecord_many(told, tenant)
 
     def record_session(self, session_id: str, outcome: OutcomeLike, *, tenant: str | None = None) -> int:

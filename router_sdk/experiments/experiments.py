@@ -18,6 +18,7 @@ from router_sdk.experiments.page import render_experiment
 from router_sdk.experiments.verdict import Verdict
 from router_sdk.loop_settings import ExperimentConfig
 from router_sdk.private_files import may_be_written
+from router_sdk.records.arguments import each, mapping, place
 from router_sdk.records.record import describe
 from router_sdk.store.experiments import CHAMPION_ARM, ExperimentRecord, decisions_by_arm, shadows_agreement
 from router_sdk.store.store import READ_ONLY
@@ -85,6 +86,7 @@ class Experiments:
             **settings: Fields of ``ExperimentConfig``; the rest is as configured.
 
         Raises:
+            InvalidInputError: if an argument is of another kind.
             InvalidConfigError: if an arm, a share or a setting is not understood.
             ExperimentError: if the name was used, another experiment serves challengers, or none can be run here.
             UnknownStrategyError: if a strategy is not installed.
@@ -100,7 +102,8 @@ class Experiments:
             )
         if not isinstance(name, str) or not re.fullmatch(NAME, name):
             raise InvalidConfigError(f"name: use letters, digits, '_' and '-', at most 40, got {name!r:.60}")
-        arms = [Arm.of(one) for one in challengers]
+        arms = [Arm.of(one) for one in each(challengers, "challengers")]
+        shares = None if shares is None else mapping(shares, "shares")
         names = [arm.name for arm in arms]
         if not arms or len(set(names)) != len(names):
             raise InvalidConfigError(f"challengers: give at least one, each with a name of its own, got {names}")
@@ -150,7 +153,7 @@ class Experiments:
         analysis = self._lifecycle.analysis(self._record(name))
         if analysis is None:
             raise ExperimentError(f"experiment {name!r} has shadows alone: there is nothing to compare")
-        target = Path(path)
+        target = place(path, "path")
         try:
             may_be_written(target).write_text(render_experiment(name, analysis), encoding="utf-8")
         except OSError as error:
@@ -257,15 +260,16 @@ class Experiments:
         """What is configured, and what is given in its place.
 
         Raises:
+            InvalidInputError: if they are no mapping.
             InvalidConfigError: if a setting is unknown or out of range.
         """
         try:
-            return ExperimentConfig(**{**self._config.experiment.model_dump(), **given})
+            return ExperimentConfig(**{**self._config.experiment.model_dump(), **mapping(given, "settings")})
         except ValidationError as error:
             raise InvalidConfigError(f"experiment: {describe(error)}") from None
 
     def _record(self, name: str) -> ExperimentRecord:
         known = {one.name: one for one in self.list()}
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise ExperimentError(f"there is no experiment {name!r:.60}; there are {sorted(known)}")
         return known[name]

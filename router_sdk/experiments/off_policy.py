@@ -18,6 +18,7 @@ from router_sdk.errors import InvalidInputError
 from router_sdk.evaluation.off_policy import ESTIMATORS, RoundsSoFar, policy_value
 from router_sdk.evaluation.off_policy_report import OffPolicyReport, PolicyAnswer
 from router_sdk.experiments.contender import Contender
+from router_sdk.records.arguments import each, mapping, real
 from router_sdk.routing.strategies import spec_name
 from router_sdk.store.erasure import forgotten_among
 from router_sdk.store.quarantine import position_of
@@ -92,10 +93,13 @@ class OffPolicy:
         progress: Told,
     ) -> OffPolicyReport:
         """See ``Experiments.off_policy_value``."""
-        if estimator not in ESTIMATORS:
+        if not isinstance(estimator, str) or estimator not in ESTIMATORS:
             raise InvalidInputError(f"estimator: there is no {estimator!r:.60}; there are {sorted(ESTIMATORS)}")
-        if not 0.0 <= least_ess < float("inf"):
-            raise InvalidInputError(f"least_ess: expected a number of at least 0, got {least_ess!r}")
+        least_ess = real(least_ess, "least_ess")
+        strategies = None if strategies is None else each(strategies, "strategies")
+        versions = None if versions is None else mapping(versions, "versions")
+        if not callable(progress):
+            raise InvalidInputError(f"progress: expected a function of words and a share, got {progress!r:.60}")
         self._services.store.writer.flush()  # what was routed just now judges, too
         policy = _words(strategies, config, versions)
         config = _configured(config)

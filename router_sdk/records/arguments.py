@@ -7,13 +7,14 @@ names the argument and what would be accepted. What it lets through neither SQLi
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from router_sdk.errors import InvalidInputError
 from router_sdk.records.plain import INTEGERS, plain
 
+Key = TypeVar("Key")
 Item = TypeVar("Item")
 
 MOST_WORDS = 1_000
@@ -115,6 +116,17 @@ def each(values: Iterable[Item], what: str) -> list[Item]:
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise InvalidInputError(f"{what}: must be a sequence, got {values!r:.60}")
     return list(values)
+
+
+def mapping(values: Mapping[Key, Item], what: str) -> dict[Key, Item]:
+    """What is given by names, in a dict.
+
+    Raises:
+        InvalidInputError: if it is no mapping.
+    """
+    if not isinstance(values, Mapping):
+        raise InvalidInputError(f"{what}: must be a mapping, got {values!r:.60}")
+    return dict(values)
 
 
 def _plain(value: object) -> Any:

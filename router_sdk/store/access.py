@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, get_args
 
 from router_sdk.errors import InvalidInputError
 from router_sdk.records.access import SCOPES, AccessKey, Scope
+from router_sdk.records.arguments import each, text
+from router_sdk.records.arguments import name as name_of
 from router_sdk.records.outcome import Origin
 from router_sdk.store.identity import check_key, check_tenant
 
@@ -71,8 +73,8 @@ class AccessKeys:
         Raises:
             InvalidInputError: if one of these is malformed.
         """
-        unknown = [scope for scope in scopes if scope not in SCOPES]
-        if isinstance(scopes, str) or unknown or not scopes:
+        scopes = each(scopes, "scopes")
+        if not scopes or any(scope not in SCOPES for scope in scopes):
             raise InvalidInputError(f"scopes: expected some of {', '.join(SCOPES)}, got {scopes!r:.80}")
         if origin is not None and origin not in get_args(Origin):
             raise InvalidInputError(f"origin: expected one of {', '.join(get_args(Origin))}, got {origin!r:.40}")
@@ -108,10 +110,11 @@ class AccessKeys:
         Raises:
             InvalidInputError: if there is none of that id in force.
         """
+        key_id = name_of(key_id, "key_id")
 
         def work(connection: sqlite3.Connection, seq: int) -> int:
             query = "UPDATE access_keys SET revoked_at = ? WHERE key_id = ? AND revoked_at IS NULL"
-            return connection.execute(query, (time.time(), str(key_id))).rowcount
+            return connection.execute(query, (time.time(), key_id)).rowcount
 
         if not self._writer.transact(work):
             standing = [key.key_id for key in self.all() if key.revoked_at is None]
@@ -123,7 +126,7 @@ class AccessKeys:
         known = self._in_force
         if known is None:
             known = self.refresh()
-        return known.get(hash_of(key))
+        return known.get(hash_of(text(key, "key")))
 
     def refresh(self) -> dict[str, AccessKey]:
         """Read which keys are in force, by their hash; what other processes changed counts here from then on."""

@@ -145,7 +145,7 @@ class Models:
             NotTrainableError: if the strategy starts from no checkpoint.
             FitError: with ``wait``, if the checkpoint cannot be read.
         """
-        start = checkpoint_folder(folder)
+        start = checkpoint_folder(place(folder, "folder"))
         stage = self._trainer.stage(strategy)
         if not stage.strategy.warm_starts:
             raise NotTrainableError(f"{stage.name} starts from no checkpoint; router-sdk-bert brings one that does")

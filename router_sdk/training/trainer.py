@@ -207,9 +207,8 @@ class Trainer:
 
     def _run(self, fit: Fit, stage: Stage, settings: Mapping[str, Any], after: int, source: Source | None) -> None:
         """See one fit through, unless another process is at it, or was since it was asked for."""
-        ending = Ending(
-            "stopped", "another process fits on this store", noted=False, imported=isinstance(source, Exported)
-        )
+        imported = isinstance(source, Exported)
+        ending = Ending("stopped", "another process fits on this store", noted=False, imported=imported)
         try:
             with self.alone():
                 self._see_through(fit, stage, settings, after, source, ending)

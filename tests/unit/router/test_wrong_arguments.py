@@ -37,19 +37,21 @@ def calls(router, folder):
     words, version = {"strategy": "words"}, {"strategy": "words", "version": 1}
     said, labelled = {"outcome": Outcome(success=True)}, {"X": ["x"], "y": ["a"]}
     decision = router.route("x")
+    one = {"decision_id": decision.decision_id}
     return {
         **{method: {"task": "x"} for method in ("route", "aroute", "rank", "handle")},
         **{method: {"decision": decision, **said} for method in ("record", "arecord")},
         **dict.fromkeys(("fit", "evaluate", "pretrain"), labelled),
         **dict.fromkeys(("history", "fits", "rollback", "pin", "unpin", "baseline"), words),
-        **dict.fromkeys(("of", "parts"), {"decision_id": decision.decision_id}),
-        **dict.fromkeys(("show", "stop"), {"name": "e"}),
+        **dict.fromkeys(("of", "parts"), one),
+        "show": {"name": "e"},
+        "stop": {"name": "e", "reason": "r"},
         **dict.fromkeys(("report", "dataset", "promote", "log_to_mlflow"), version),
         "route_batch": {"tasks": ["x"]},
-        "arecord_batch": {"reports": [(decision, said["outcome"])]},
+        "arecord_batch": {"reports": [(decision, said["outcome"], None)]},
         "warm_start": {"folder": folder, **labelled},
         "start": {"name": "f", "challengers": [{"name": "c", "strategies": ["thompson"]}]},
-        "page": {"name": "e", "path": folder / "page.html"},
+        "Experiments.report": {"name": "e", "path": folder / "page.html"},
         "create": {"name": "k"},
         "revoke": {"key_id": "k"},
         "find": {"key": "k"},
@@ -97,7 +99,7 @@ def test_every_argument_is_taken_or_refused_by_a_typed_error(router, tmp_path, f
         if name.startswith("_") or name in OUT_OF_REACH:
             continue
         parameters = inspect.signature(method).parameters.values()
-        known = right.get(name, {})
+        known = right.get(f"{face.__name__}.{name}") or right.get(name, {})
         for one in parameters:
             if one.kind in (one.VAR_KEYWORD, one.VAR_POSITIONAL):
                 continue
