@@ -39,15 +39,14 @@ def main() -> None:
             solved = rng.random() < solves[decision.agent]
             router.record(decision, Outcome(success=solved, quality=float(solved)))
             if number == 0:
-                print(
-                    f"{decision.arm} decided, to which a session comes with probability {decision.arm_probability:.2f}"
-                )
+                print(f"{decision.arm} decided; a session comes to it with probability {decision.arm_probability:.2f}")
 
         time.sleep(2 * SHORT_H * 3600)  # until what came of the last sessions counts
         router.experiments.look()  # which otherwise happens by itself
         shown = router.experiments.show("learning-pays")
-        print(f"{shown['status']}: {shown['reason']}")
-        print(f"from now on {router.route('I cannot sign in').strategy} answers")
+        print(f"verdict: {shown['status']}, because {shown['reason'].partition(' by ')[0]}")
+        decision = router.route(Task("I cannot sign in", task_type="access"))
+        print(f"from now on {decision.strategy} answers, here with {decision.ranking[0]}")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from router_sdk.routing.strategies import StrategySpec, Workshop
 from router_sdk.store import Store
 from router_sdk.store.access import AccessKeys
 from router_sdk.store.agents import newest_agent
+from router_sdk.training.canary import Canary
 from router_sdk.training.fit import FitServices
 from router_sdk.training.folds import Folds
 from router_sdk.training.models import Models
@@ -158,9 +159,12 @@ class Assembly:
         )
         self.lifecycle = Lifecycle(services, self._workshop, self.registry, self.chain, self.promoter, self.serving)
         off_policy = OffPolicy(services, self.registry, self.members, self.chain)
-        live = (self.lifecycle, self.serving, self.flush)
-        self.experiments = Experiments(self.store, config, self.learner, *live, off_policy)
-        self.alerts = Alerts(config.drift, self.store, self.performance, self.drift, self.plugins)
+        self.experiments = Experiments(
+            self.store, config, self.learner, self.lifecycle, self.serving, self.flush, off_policy
+        )
+        self.canary = Canary(config.gate, self.decider.favourite, lambda: self.members.roster.everyone.positions)
+        watched_by = (config.drift, self.store, self.performance, self.drift, self.plugins, self.canary.figures)
+        self.alerts = Alerts(*watched_by)
         tuner = ThresholdTuner(services, self.registry, self.chain, self.members, folds.begun_again)
         told = (self.recorder, self.decider.vectors, self.flush, tuner)
         self.models = Models(self.chain, self.registry, self.trainer, self.promoter, *told)
@@ -211,6 +215,7 @@ class Assembly:
             self.watch.look()
             self.scoring.look()
             if self.config.learns:
+                self.canary.look()
                 self.alerts.look()
             self.trainer.consider()
             if not self.config.read_only:
@@ -265,6 +270,7 @@ class Assembly:
             "challengers": self.lifecycle.challengers(),
             "drift": self.drift.report(),
             "quality": self.scoring.status(),
+            "canary": self.canary.status(),
             "alerts": self.alerts.status(),
             "upkeep": self.upkeep.status(),
             "quarantines": self.promoter.quarantines.status(),
@@ -272,7 +278,7 @@ class Assembly:
 
     def warm_up(self) -> dict[str, str]:
         """Wait for every strategy; those that cannot get ready, and why."""
-        told = {stage.name: stage.warm_up() for stage in self.chain.stages}
+        told = {stage.name: stage.warm_up() for stage in (*self.chain.stages, *self.serving.stages)}
         failed = {name: reason for name, reason in told.items() if reason is not None}
         for name, reason in failed.items():
             _log.warning("strategy %s is not ready: %s", name, reason)

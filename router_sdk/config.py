@@ -150,10 +150,10 @@ class RouterConfig(BaseSettings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.training.existing is not None and self.privacy != "full":
-            raise ValueError(
-                f"training.existing: versions may keep its texts, and privacy={self.privacy!r} forbids that"
-            )
+        for name, given in (("existing", self.training.existing), ("synthetic_ratio", self.training.synthetic_ratio)):
+            if given and self.privacy != "full":
+                words = f"versions may keep its texts, and privacy={self.privacy!r} forbids that"
+                raise ValueError(f"training.{name}: {words}")
         return self
 
     @property

@@ -83,6 +83,8 @@ class TrainingConfig(BaseModel):
         existing: File to train on beside the log: JSON lines, a JSON array or CSV, exported or with a task's fields,
             an agent or label, and an outcome's fields, or chats (``chatml``). Only with ``privacy="full"``.
         existing_ratio: Largest share of what a fit is trained on that comes from this file, in (0, 1).
+        synthetic_ratio: Largest share of it, in [0, 0.5], that is made up around labelled tasks which were routed
+            wrongly, by templates. Only with ``privacy="full"``; never among what judges, and in no log.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -96,6 +98,7 @@ class TrainingConfig(BaseModel):
     replay_ratio: float | None = Field(default=None, ge=0.0, lt=1.0)
     existing: Path | None = None
     existing_ratio: float = Field(default=0.5, gt=0.0, lt=1.0)
+    synthetic_ratio: float = Field(default=0.0, ge=0.0, le=0.5)
 
 
 class GateConfig(BaseModel):
@@ -114,6 +117,8 @@ class GateConfig(BaseModel):
         per_agent: By how much an agent's tasks may be answered worse, in [0, 1] (.1), with 95 % confidence over all
             agents together (Bonferroni).
         forgetting: By how much labelled examples from before the fit before may be answered worse, in [0, 1] (.05).
+        joint_gap: By how much held-out examples may be answered worse, in [0, 1] (.02), than by a version that is
+            fitted anew on all examples at once: what continual learning costs. Off by default: it takes another fit.
         golden: Tasks that must be answered as they say: ``[{"text": "I want my money back", "agent": "billing"}, …]``,
             or a file of such rows. An agent of null means that none fits.
         golden_share: Least share of them that must be.
@@ -134,6 +139,7 @@ class GateConfig(BaseModel):
     minimum_accuracy: bool | Share = False
     per_agent: bool | Share = True
     forgetting: bool | Share = True
+    joint_gap: bool | Share = False
     golden: Path | tuple[dict[str, Any], ...] = ()
     golden_share: Share = 1.0
     calibration: bool | Share = True
@@ -144,9 +150,10 @@ class GateConfig(BaseModel):
 
     @property
     def tasks(self) -> dict[str, Any]:
-        """The user's own tasks, as a fit in another process is told of them."""
+        """What a fit in another process is told to measure: the user's own tasks, and the gap to a joint refit."""
         golden = str(self.golden.absolute()) if isinstance(self.golden, Path) else list(self.golden)
-        return {"golden": golden, "validation": None if self.validation is None else str(self.validation.absolute())}
+        validation = None if self.validation is None else str(self.validation.absolute())
+        return {"golden": golden, "validation": validation, "joint": self.joint_gap is not False}
 
 
 class WatchConfig(BaseModel):

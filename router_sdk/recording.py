@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from router_sdk.errors import InvalidInputError, RouterClosedError
+from router_sdk.errors import InvalidInputError, RouterClosedError, RouterError, TooManyOutcomesError
 from router_sdk.records import Decision, Distribution, Outcome, Task
 from router_sdk.records.arguments import each
 from router_sdk.records.plain import plain
 from router_sdk.rewards import OutcomeReward, RewardFunction, checked_reward
+from router_sdk.store.group_commit import GROUP_SIZE
 from router_sdk.store.identity import check_id, check_key, new_id
 from router_sdk.store.rows import Entry
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 Observation = tuple[Task, str | None, Outcome | None]
 """A task, who did it or None where nobody fitted, and what came of it."""
+
+Report = tuple[Decision | str, Outcome, str | None]
+"""A decision, or its id, what came of it, and the caller's own id of this delivery."""
 
 _METRICS_ALONE = (
     "outcomes that hold metrics alone (%s) teach nothing; report success, quality or feedback beside them, or state "
@@ -92,6 +96,65 @@ class Recorder:
             await asyncio.to_thread(self._recorded, [(_id_of(decision), outcome)])
         else:
             self._recorded([(_id_of(decision), outcome)])
+
+    async def arecord_many(self, reports: Sequence[Report], tenant: str | None) -> list[RouterError | None]:
+        """Log many outcomes that stand or fall each by itself, see ``Router.arecord_batch``."""
+        if tenant is None:
+            checked = self._checked(reports, None)
+        else:  # it reads the log
+            checked = await asyncio.to_thread(self._checked, reports, tenant)
+        faults = [one if isinstance(one, RouterError) else None for one in checked]
+        full: dict[str, RouterError] = {}
+
+        def refused(place: int) -> RouterError | None:
+            """Why not, where its decision takes no more; what was delivered before under its id is harmless."""
+            decision, _, outcome_id = reports[place]
+            return full.get(_id_of(decision)) if outcome_id is None else None
+
+        sound = [(place, one) for place, one in enumerate(checked) if isinstance(one, Entry)]
+        for start in range(0, len(sound), GROUP_SIZE):
+            group = []
+            for place, entry in sound[start : start + GROUP_SIZE]:
+                faults[place] = refused(place)
+                if faults[place] is None:
+                    group.append((place, entry))
+            if group and not await self._logged([entry for _, entry in group]):
+                for place, entry in group:  # one of them, or the store: each says for itself
+                    faults[place] = fault = refused(place) or await self._fault(entry)
+                    if isinstance(fault, TooManyOutcomesError):
+                        full[_id_of(reports[place][0])] = fault
+        told = [(_id_of(reports[place][0]), reports[place][1]) for place, _ in sound if faults[place] is None]
+        if self._learn_now:
+            await asyncio.to_thread(self._recorded, told)
+        else:
+            self._recorded(told)
+        return faults
+
+    async def _logged(self, entries: Sequence[Entry]) -> bool:
+        """Log all of them together, or none."""
+        try:
+            await self.store.writer.aappend(entries)
+        except RouterError:
+            return False
+        return True
+
+    async def _fault(self, entry: Entry) -> RouterError | None:
+        """Log one, or return why that cannot be."""
+        try:
+            await self.store.writer.aappend((entry,))
+        except RouterError as error:
+            return error
+        return None
+
+    def _checked(self, reports: Sequence[Report], tenant: str | None) -> list[Entry | RouterError]:
+        """Each outcome ready for the log, or what is wrong with it."""
+        found: list[Entry | RouterError] = []
+        for decision, outcome, outcome_id in reports:
+            try:
+                found.append(self.entry(decision, outcome, outcome_id, tenant))
+            except RouterError as error:
+                found.append(error)
+        return found
 
     def record_all(self, decision_ids: Sequence[str], outcome: Outcome) -> None:
         """Log one outcome of several decisions; each group of 64 is on disk, or not, as one."""

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from router_sdk.assembly import Assembly
-from router_sdk.errors import InvalidInputError, UnknownDecisionError
+from router_sdk.errors import InvalidInputError, RouterError, UnknownDecisionError
 from router_sdk.evaluation.classification import Evaluation, Label, judge
 from router_sdk.exchange.observations import observations, paired
 from router_sdk.learning.performance import AgentPerformance
@@ -112,6 +112,11 @@ class Router:
         return tuple(self._parts.members.roster.everyone)
 
     @property
+    def available(self) -> tuple[str, ...]:
+        """Names of those that get traffic now: enabled, and not marked unhealthy."""
+        return self._parts.members.roster.available.names
+
+    @property
     def models(self) -> Models:
         """Fits, the versions that came of them, and which of them serves."""
         return self._parts.models
@@ -128,7 +133,7 @@ class Router:
 
     @property
     def experiments(self) -> Experiments:
-        """What another router would have earned on the log; challengers beside what serves, on real tasks."""
+        """Challengers beside what serves, on real tasks; and what another router would have earned on this log."""
         return self._parts.experiments
 
     # -- route
@@ -274,6 +279,21 @@ class Router:
         """``record`` for coroutines: many of them share one commit."""
         await self._parts.recorder.arecord(decision, Outcome.of(outcome), outcome_id, tenant)
 
+    async def arecord_batch(
+        self, reports: Sequence[tuple[Decision | str, OutcomeLike, str | None]], *, tenant: str | None = None
+    ) -> list[RouterError | None]:
+        """``arecord`` many outcomes, which stand or fall each by itself.
+
+        Args:
+            reports: For each a decision or its id, what came of it, and your own id of this delivery or None.
+            tenant: Whose decisions they must be; None does not ask.
+
+        Returns:
+            For each, in their order, None where it is on disk, else why it is not.
+        """
+        told = [(decision, Outcome.of(outcome), outcome_id) for decision, outcome, outcome_id in reports]
+        return await self._parts.recorder.arecord_many(told, tenant)
+
     def record_session(self, session_id: str, outcome: OutcomeLike, *, tenant: str | None = None) -> int:
         """Log one outcome for every decision of a tenant's session, and return how many there are.
 
@@ -374,15 +394,18 @@ class Router:
         updates_per_minute`` (over the last ten), ``avg_update_time_ms, learning_efficiency`` (what 100 examples added
         to ``current_model_score``); of fits ``retrain_count`` (their version came to serve), ``encoder_retrain_count``
         (and had moved an encoder), ``refused_fits, failed_fits, avg_fit_time_ms`` and ``next_retrain_in``; of versions
-        ``canary_pass_rate`` (share of candidates that passed the gate), ``rollbacks, rollback_frequency`` (rollbacks
-        for each other time that a version came to serve) and ``violations`` (candidates that the gate refused, and
-        rollbacks by itself).
+        ``gate_pass_rate`` (share of candidates that passed the gate), ``refused_candidates, rollbacks,
+        rollback_frequency`` (rollbacks for each other time that a version came to serve) and ``violations`` (what got
+        through: versions that were rolled back by themselves); ``canary_pass_rate`` (share of the golden tasks that are
+        answered as they must be, now).
         """
         query = self._parts.store.reader.query
+        canary = self._parts.canary.look()
         return {
             **self._parts.performance.statistics(),
             **query(learning_totals),
             **query(safety_totals),
+            "canary_pass_rate": None if canary is None else canary.share,
             "next_retrain_in": self._parts.trainer.triggering.next_in,
         }
 

@@ -121,7 +121,8 @@ SETTINGS = {
     "max_forgetting_threshold": '`gate={"forgetting": 0.05}`, which it is by itself',
     "online_learning": "`batch_events`, `batch_seconds`, and each strategy's own settings in `[strategy.NAME]`",
     "streaming": "`router record --batch -`, which reads JSON lines as they arrive",
-    "warmup": "`router.models.pretrain(texts, labels)`, or `router pretrain`",
+    "warmup": "`router.models.warm_start(folder, texts, labels)`, or `router warm-up`; without a checkpoint "
+    "`router pretrain`",
     "safety": "`gate`: each check of a new version, and its threshold; `watch`: when one that serves is rolled back "
     "by itself",
     "evaluation": "`router.evaluate(texts, labels)`, and `held_out` for what judges a fit",

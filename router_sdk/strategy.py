@@ -171,6 +171,7 @@ class FitContext:
         stopped: Asked often; once True the fit must end within a second, by raising ``FitStoppedError``.
         checkpoints: A folder that outlives an interrupted fit: what is found there was written by an attempt at
             this same fit. None means that nothing can be resumed.
+        start: Folder of a checkpoint to start from, see ``Strategy.warm_starts``; None starts from what serves.
         note: Called with one point of each learning curve, such as ``{"epoch": 1, "loss": .4, "accuracy": .9}``.
     """
 
@@ -180,6 +181,7 @@ class FitContext:
     progress: Callable[[float, str], None] = lambda share, words: None
     stopped: Callable[[], bool] = lambda: False
     checkpoints: Path | None = None
+    start: Path | None = None
     note: Callable[[Mapping[str, float]], None] = lambda point: None
 
 
@@ -222,6 +224,8 @@ class Strategy(ABC):
     """Whether ``learn`` reads the text of past tasks; a privacy mode that keeps none is then refused."""
     state_version: ClassVar[int] = 1
     """Raise it when ``load`` can no longer read what an older ``save`` wrote: the log is then replayed."""
+    warm_starts: ClassVar[bool] = False
+    """Whether ``fit`` can start from a checkpoint that somebody else trained, see ``FitContext.start``."""
     fine_tuned: bool = False
     """Whether the fit that made this object moved an encoder, rather than a head on top of one."""
 

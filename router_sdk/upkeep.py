@@ -37,6 +37,7 @@ from router_sdk.store.retention import (
     begin_archive,
     go_on_archiving,
 )
+from router_sdk.waiting import until_ended
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -282,7 +283,7 @@ class Upkeep:
         with self.lock:
             thread = self._thread
         if thread is not None:
-            thread.join()
+            until_ended(thread)
 
     def after_fork(self) -> None:
         """In a child: another process, with nothing running."""

@@ -24,12 +24,25 @@ except ImportError:
 T = TypeVar("T")
 
 _NAP_S = 1.0
+_LOOK_S = 0.001
 
 
 def held_here(lock: threading.RLock) -> bool:
     """Whether the calling thread holds a lock: then it is who took it, or a signal handler that interrupted that."""
     held: bool = lock._is_owned()  # type: ignore[attr-defined]  # what threading.Condition asks, too
     return held
+
+
+def until_ended(thread: threading.Thread, patience_s: float | None = None) -> None:
+    """Wait until a thread has ended, or for so long.
+
+    Up to Python 3.12 a ``join`` that a signal's handler cuts short by an exception takes a running thread for one that
+    has ended, so that the next one would not wait.
+    """
+    deadline = None if patience_s is None else time.monotonic() + patience_s
+    thread.join(patience_s)
+    while thread in threading.enumerate() and (deadline is None or time.monotonic() < deadline):
+        time.sleep(_LOOK_S)
 
 
 def take(queue: deque[T], most: int) -> list[T]:

@@ -11,9 +11,9 @@ import forked_programs
 LIMIT_S = 60
 
 
-def run(scenario, *arguments, expected=0):
+def run(scenario, *arguments, expected=0, runner=forked_programs.run):
     """Run a function of the file that it stands in as a program; what it returned."""
-    done = forked_programs.run(
+    done = runner(
         [
             sys.executable,
             *("-W", "error", "-W", "ignore:This process:DeprecationWarning"),  # from 3.12 on: a fork beside threads

@@ -41,6 +41,7 @@ _BUILT_IN: Mapping[str, _Place] = {
     "status": _Place(_WORK, "status", "status"),
     "retrain": _Place(_FIT, "models", "retrain"),
     "pretrain": _Place(_FIT, "models", "pretrain"),
+    "warm-up": _Place(_FIT, "models", "warm_up"),
     "loop": _Place(_FIT, "loop", "loop"),
     "versions": _Place(_FIT, "models", "versions"),
     "report": _Place(_FIT, "models", "report"),

@@ -19,9 +19,13 @@ def serving_tables(models: Sequence[Mapping[str, Any]]) -> Iterator[RenderableTy
     """The story of each strategy at a glance, as ``Router.models.status`` tells it."""
     for one in models:
         told = {"Serves": serves(one["serving"])}
+        if one["baseline"] is not None:
+            told["Baseline"] = baseline(one["baseline"])
         if one["refused"] is not None:
             held = (one["refused"]["error"] or "").startswith("held")
             told["Held back last" if held else "Refused last"] = refused(one["refused"])
+        if one["parameters"]["norms"]:
+            told["Parameters"] = norms(one["parameters"])
         told["Next fit"] = next_fit(one["triggers"])
         yield pairs(told.items(), f"What serves of {visible(one['strategy'])}")
 
@@ -53,6 +57,19 @@ def serves(entry: Mapping[str, Any] | None) -> str:
     what = "the strategy without any fit" if entry["version"] is None else f"version {entry['version']}"
     pinned = ", pinned by a person" if entry["pinned"] else ""
     return f"{what} since {moment(entry['at'])}{pinned}: {visible(entry['reason'])}"
+
+
+def baseline(measured: Mapping[str, Any]) -> str:
+    """What the newest warm start was measured to be."""
+    right = "" if measured["accuracy"] is None else f"{measured['accuracy']:.1%} right, "
+    words = f"{right}reward {word(measured['value'])} on held-out examples"
+    return f"version {measured['version']}, warm start from {visible(measured['warm_start'])}: {words}"
+
+
+def norms(parameters: Mapping[str, Any]) -> str:
+    """How long the parameters of the newest versions are, and whether that goes anywhere."""
+    *_, newest = parameters["norms"].values()
+    return f"norm {word(newest)}, {parameters['trend']} over {len(parameters['norms'])} versions that passed the gate"
 
 
 def refused(event: Mapping[str, Any]) -> str:
@@ -104,6 +121,7 @@ def version_table(found: Sequence[ModelVersion]) -> RenderableType:
             for version in found
         ),
         wide="gate",
+        last=("strategy",),
     )
 
 

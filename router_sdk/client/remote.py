@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_AGAIN = frozenset({429, 502, 503, 504})
+_NOT_DONE = frozenset({429, 503})
+"""Answers that say that nothing was done."""
+_AGAIN = _NOT_DONE | {502, 504}
 _BATCH = 100
 _AWAY_S = 1.0
 """After the service could not be reached, outcomes go to the queue at once for so long."""
@@ -236,7 +238,8 @@ class RemoteRouter:
                 self._away_until = 0.0
                 if response.status_code not in _AGAIN:
                     return _told(response)
-                fault, may, wait = _unavailable(response), True, _asked_wait(response, wait)
+                fault, may = _unavailable(response), safe or response.status_code in _NOT_DONE
+                wait = _asked_wait(response, wait)
             if not (left and may):
                 raise fault
             left -= 1
@@ -255,7 +258,8 @@ class RemoteRouter:
                 self._away_until = 0.0
                 if response.status_code not in _AGAIN:
                     return _told(response)
-                fault, may, wait = _unavailable(response), True, _asked_wait(response, wait)
+                fault, may = _unavailable(response), safe or response.status_code in _NOT_DONE
+                wait = _asked_wait(response, wait)
             if not (left and may):
                 raise fault
             left -= 1

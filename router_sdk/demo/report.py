@@ -103,7 +103,7 @@ class Comparison:
         )
 
 
-Memory = Literal["kept", "forgot", "followed", "steady"]
+Memory = Literal["kept", "forgot", "followed", "steady", "unclear"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +130,16 @@ class Retention:
 
     @property
     def verdict(self) -> Memory:
-        """``"kept"`` within five points or ``"forgot"``; of what is contradicted ``"followed"`` or ``"steady"``."""
-        fell = self.after < self.before - FORGIVEN
-        if self.contradicted:
-            return "followed" if fell else "steady"
-        return "forgot" if fell else "kept"
+        """``"kept"`` within five points or ``"forgot"``; of what is contradicted ``"followed"`` or ``"steady"``.
+
+        It is ``"unclear"`` where more was lost on these tasks, but not beyond what chance does: the interval holds the
+        five points, too.
+        """
+        if self.after >= self.before - FORGIVEN:
+            return "steady" if self.contradicted else "kept"
+        if self.high >= -FORGIVEN:
+            return "unclear"
+        return "followed" if self.contradicted else "forgot"
 
     @property
     def sentence(self) -> str:
@@ -149,6 +154,7 @@ class Retention:
             "forgot": f"Nothing in it contradicts them: to lose more than {FORGIVEN * 100.0:.0f} points is a fault",
             "followed": "Some of these answers are wrong now, so that it is right to give them up",
             "steady": "Some of these answers are wrong now, and are given up slowly or not at all",
+            "unclear": f"So few tasks do not tell whether more than {FORGIVEN * 100.0:.0f} points were lost",
         }[self.verdict]
         return f"“{self.kind}”: {figures}. {why}."
 

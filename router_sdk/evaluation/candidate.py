@@ -84,6 +84,8 @@ class CandidateEvidence:
         parameters: Of what was saved.
         latency: None where there was no task to time them on.
         golden: None where the user gave no such tasks.
+        joint: On the held-out examples, against a version that was fitted anew on all examples at once; None where that
+            was not asked for, or nothing could be judged.
         validation: On the user's own file; None where there is none, or nothing in it could be judged.
         off_policy: Off-policy values on the newest held-out examples; None where none has a propensity.
     """
@@ -93,6 +95,7 @@ class CandidateEvidence:
     latency: Latency | None = None
     golden: MustPass | None = None
     validation: Gain | None = None
+    joint: Gain | None = None
     off_policy: OffPolicyPair | None = None
 
     def to_dict(self) -> dict[str, Any]:

@@ -20,8 +20,9 @@ fourth have it approximately. What a log cannot tell is refused: below an effect
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -62,6 +63,7 @@ class Rounds:
         expected_acted: What it expects of who acted.
         spread: The mean square of the ratio over all choices that the log could have made, ``Σ π² / p``; at least 0.
         unsupported: How much of its probability the policy gives to whom the log could not have chosen.
+        session: Of which session each is, as numbers from 0 on; None where each stands alone.
     """
 
     reward: Floats
@@ -71,19 +73,20 @@ class Rounds:
     expected_acted: Floats
     spread: Floats
     unsupported: Floats
+    session: NDArray[np.intp] | None = None
 
     @classmethod
-    def of(cls, rows: list[tuple[float, ...]]) -> Rounds:
-        """From a row of these for each decision.
+    def of(cls, rows: list[tuple[float, ...]], session: Sequence[int] | None = None) -> Rounds:
+        """From a row of these for each decision, and where some are of one session, of which each is.
 
         Raises:
             InvalidInputError: if a number is not finite or out of its range.
         """
-        columns = np.array(rows, dtype=np.float64).reshape(-1, len(fields(cls))).T
-        return cls(*columns)
+        columns = np.array(rows, dtype=np.float64).reshape(-1, len(fields(cls)) - 1).T
+        return replace(cls(*columns), session=None if session is None else np.array(session, dtype=np.intp))
 
     def __post_init__(self) -> None:
-        columns = [getattr(self, field.name) for field in fields(self)]
+        columns = [getattr(self, field.name) for field in fields(self)][:-1]
         if len({column.shape for column in columns}) > 1 or self.reward.ndim != 1:
             raise InvalidInputError("off-policy rounds: every column needs one number for each decision")
         shares = [column for column in columns if column is not self.spread]
@@ -97,7 +100,17 @@ class Rounds:
 
     def where(self, chosen: NDArray[np.bool_]) -> Rounds:
         """Some of them, shape ``(n,)``."""
-        return Rounds(*(getattr(self, field.name)[chosen] for field in fields(self)))
+        *columns, session = (getattr(self, field.name) for field in fields(self))
+        kept = None if session is None else session[chosen]
+        return replace(Rounds(*(column[chosen] for column in columns)), session=kept)
+
+    def design_effect(self, values: Floats) -> float:
+        """How much more such values vary because those of one session are alike (Kish, 1965); at least 1."""
+        if self.session is None or not values.size:
+            return 1.0
+        centred = values - values.mean()
+        squares = float(np.square(centred).sum())
+        return max(1.0, float(np.square(np.bincount(self.session, centred)).sum()) / squares) if squares > 0.0 else 1.0
 
     @property
     def ratio(self) -> Floats:
@@ -113,15 +126,18 @@ class Rounds:
 
 
 class RoundsSoFar:
-    """Makes rounds one by one, in the order of the log, with a reward model that learns from each after it was asked.
+    """Makes rounds one by one, in the order of the log, with a reward model that knows what was known at each decision.
 
-    Attributes:
-        rows: The rows of ``Rounds``.
+    An outcome may come late, and say something of choices that were made meanwhile, as where a session has one outcome
+    for all its steps. So the model learns it once the log has it.
     """
 
     def __init__(self) -> None:
-        self.rows: list[tuple[float, ...]] = []
+        self._rows: list[tuple[float, ...]] = []
+        self._sessions: dict[tuple[str | None, str | int], int] = {}
+        self._session: list[int] = []
         self._model = RewardModel()
+        self._coming: list[tuple[int, int, str, str | None, float]] = []
 
     def add(self, example: Example, policy: Mapping[str | None, float]) -> None:
         """Take in one that has a reward and a propensity.
@@ -130,13 +146,16 @@ class RoundsSoFar:
             example: What was logged.
             policy: The probability that the policy gives to each whom it would have chosen; None is "no agent fits".
         """
+        while self._coming and self._coming[0][0] < example.decision_seq:
+            _, _, task_type, agent, known = heappop(self._coming)
+            self._model.learn(task_type, agent, known)
         reward, propensity = float(example.reward or 0.0), float(example.propensity or 0.0)
+        heappush(self._coming, (example.seq, len(self._rows), example.task_type, example.agent, reward))
         drawn: dict[str | None, float] = {example.agent: propensity}
         drawn.update(example.probabilities.items())
         *expected, expected_acted = self._model.expect(example.task_type, [*policy, example.agent]).tolist()
-        self._model.learn(example.task_type, example.agent, reward)
         supported = {name: share for name, share in policy.items() if drawn.get(name, 0.0) > 0.0}
-        self.rows.append(
+        self._rows.append(
             (
                 reward,
                 propensity,
@@ -147,11 +166,14 @@ class RoundsSoFar:
                 min(max(1.0 - sum(supported.values()), 0.0), 1.0),
             )
         )
+        task = example.task
+        key = (task.tenant, example.decision_seq if task.session_id is None else task.session_id)
+        self._session.append(self._sessions.setdefault(key, len(self._sessions)))
 
     @property
     def rounds(self) -> Rounds:
         """All of them."""
-        return Rounds.of(self.rows)
+        return Rounds.of(self._rows, self._session)
 
 
 class Interval(NamedTuple):
@@ -282,10 +304,18 @@ def sequence(rounds: Rounds, estimator: str = "doubly_robust", *, alpha: float =
     squares = np.cumsum(ratio * errors * errors) + _SUPPOSED * _WIDEST
     spread = np.cumsum(rounds.spread) / count - float(beside)
     least = np.maximum(spread, 0.0) * squares / (np.cumsum(ratio) + _SUPPOSED)
-    found = mean_sequence(values - rounds.reward if beside else values, alpha, least_variance=least)
+    found = _mean_sequence(rounds, values - rounds.reward if beside else values, alpha, least)
     beyond = alone + (np.cumsum(rounds.unsupported) / count)[:, None]
     found += beyond * np.array([-1.0, 1.0])
     return found
+
+
+def _mean_sequence(rounds: Rounds, values: Floats, alpha: float, least_variance: Floats | float = 0.0) -> Floats:
+    """That of a mean over decisions; wider where those of one session are alike."""
+    found = mean_sequence(values, alpha, least_variance=least_variance)
+    middle = (np.cumsum(values) / np.arange(1.0, values.size + 1.0))[:, None]
+    widened: Floats = middle + math.sqrt(rounds.design_effect(values)) * (found - middle)
+    return widened
 
 
 def difference(rounds: Rounds, estimator: str = "doubly_robust", *, alpha: float = ALPHA) -> Interval:
@@ -300,7 +330,7 @@ def difference(rounds: Rounds, estimator: str = "doubly_robust", *, alpha: float
 def logged_value(rounds: Rounds, *, alpha: float = ALPHA) -> PolicyValue:
     """What was earned by who chose, with its confidence sequence."""
     count = len(rounds)
-    low, high = mean_sequence(rounds.reward, alpha)[-1].tolist() if count else (0.0, 1.0)
+    low, high = _mean_sequence(rounds, rounds.reward, alpha)[-1].tolist() if count else (0.0, 1.0)
     mean = float(rounds.reward.mean()) if count else math.nan
     return PolicyValue(mean, max(low, 0.0), min(high, 1.0), float(count), count, "logged")
 

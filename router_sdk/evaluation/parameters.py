@@ -36,6 +36,7 @@ class Parameters:
         compared: Arrays of which the other state has one of the same name and shape, neither of them all zeros.
         ratio: The largest factor by which the Euclidean norms of two of these differ, at least 1; 1 without any.
         widest: Which array that is.
+        norm: Euclidean norm of all finite arrays together; None where it was not measured.
     """
 
     arrays: int
@@ -43,6 +44,7 @@ class Parameters:
     compared: int = 0
     ratio: float = 1.0
     widest: str | None = None
+    norm: float | None = None
 
 
 def compare_parameters(folder: Path, beside: Path | None = None) -> Parameters:
@@ -61,7 +63,8 @@ def compare_parameters(folder: Path, beside: Path | None = None) -> Parameters:
     }
     widest = max(ratios, key=ratios.__getitem__, default=None)
     most = 1.0 if widest is None else min(ratios[widest], sys.float_info.max)
-    return Parameters(len(norms), tuple(broken[:_MOST_NAMED]), len(ratios), most, widest)
+    whole = math.hypot(*(norm for norm in norms.values() if math.isfinite(norm)))
+    return Parameters(len(norms), tuple(broken[:_MOST_NAMED]), len(ratios), most, widest, whole)
 
 
 def _norms(folder: Path) -> tuple[dict[tuple[str, tuple[int, ...]], float], list[str]]:

@@ -90,9 +90,8 @@ def mean_sequence(
     values: ArrayLike,
     alpha: float,
     sharpest_at: float = 1_000.0,
-    *,
-    least_variance: ArrayLike = 0.0,
     imagined: ArrayLike = 0.0,
+    least_variance: ArrayLike = 0.0,
 ) -> NDArray[np.float64]:
     """Confidence sequences for a mean, after each value: asymptotically, with a chance of 1 - alpha all hold it.
 
@@ -104,10 +103,10 @@ def mean_sequence(
         alpha: Chance that it ever misses, in (0, 1).
         sharpest_at: After how many values it is to be at its narrowest, compared with others of its kind; chosen
             before the first value is seen.
-        least_variance: What the values' variance is known to be at least, however they fell: a number, or shape
-            ``(n,)``. It is for values of which a few rare ones make most of the variance.
         imagined: Squared deviations that are added to those seen, a number or shape ``(n,)``: where values are rarely
             far from the rest, few of them show too little of how much they vary.
+        least_variance: What the values' variance is known to be at least, however they fell: a number, or shape
+            ``(n,)``. It is for values of which a few rare ones make most of the variance.
 
     Returns:
         The lowest and the highest mean after each value, shape ``(n, 2)``; infinite after the first.
@@ -117,8 +116,8 @@ def mean_sequence(
     mean = np.cumsum(seen) / count
     centred = seen - (mean[-1] if seen.size else 0.0)  # a large common part would swallow the differences
     squares = np.cumsum(centred * centred) + np.asarray(imagined, dtype=np.float64)
-    variance = np.maximum(squares / count - (np.cumsum(centred) / count) ** 2, least_variance)
-    width = np.sqrt(np.maximum(variance, 0.0)) * sequence_width(count, alpha, sharpest_at)
+    variance = np.maximum(squares / count - (np.cumsum(centred) / count) ** 2, 0.0)
+    width = np.sqrt(np.maximum(variance, least_variance)) * sequence_width(count, alpha, sharpest_at)
     width[:1] = math.inf
     return np.stack([mean - width, mean + width], axis=1)
 

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from router_sdk.errors import ExperimentError, InvalidConfigError, StoreUnavailableError
+from router_sdk.errors import ExperimentError, InvalidConfigError, InvalidInputError, StoreUnavailableError
 from router_sdk.evaluation.off_policy import LEAST_ESS
 from router_sdk.experiments.arms import NAME, Arm
 from router_sdk.experiments.off_policy import WEEK, OffPolicy
+from router_sdk.experiments.page import render_experiment
 from router_sdk.experiments.verdict import Verdict
 from router_sdk.loop_settings import ExperimentConfig
+from router_sdk.private_files import may_be_written
 from router_sdk.records.record import describe
-from router_sdk.store.experiments import CHAMPION_ARM, ExperimentRecord, decisions_by_arm
+from router_sdk.store.experiments import CHAMPION_ARM, ExperimentRecord, decisions_by_arm, shadows_agreement
 from router_sdk.store.store import READ_ONLY
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from datetime import timedelta
 
     from router_sdk.config import RouterConfig
     from router_sdk.evaluation.off_policy_report import OffPolicyReport
@@ -43,7 +45,7 @@ class Experiments:
         lifecycle: Begins and ends them.
         serving: The arms of this process.
         flush: Returns once all that was routed and recorded is on disk and learnt.
-        off_policy: What would have been earned on the log.
+        off_policy: Says what other routers would have earned on the log.
     """
 
     def __init__(
@@ -56,63 +58,9 @@ class Experiments:
         flush: Callable[[], None],
         off_policy: OffPolicy,
     ) -> None:
+        self._off_policy = off_policy
         self._store, self._config, self._learner = store, config, learner
         self._lifecycle, self._serving, self._flush = lifecycle, serving, flush
-        self._off_policy = off_policy
-
-    def off_policy_value(
-        self,
-        strategies: Sequence[StrategySpec] | None = None,
-        *,
-        config: RouterConfig | str | Path | None = None,
-        versions: Mapping[str, int] | None = None,
-        since: Position | timedelta | None = WEEK,
-        upto: Position | None = None,
-        tenant: str | None = None,
-        task_type: str | None = None,
-        estimator: str = "doubly_robust",
-        least_ess: float = LEAST_ESS,
-        progress: Callable[[str, float], object] = lambda words, done: None,
-    ) -> OffPolicyReport:
-        """What another router would have earned on the log's decisions, see docs/off-policy.md. It only reads.
-
-        The other router begins as the log had taught it by then, is asked about each decision over who was eligible,
-        and learns what came of it afterwards. The log is read on this thread.
-
-        Args:
-            strategies: Its chain, as ``Router`` takes it; None is that of its settings, or the one that serves.
-            config: Its settings, or their file; None are those in force. The reward that judges is this router's.
-            versions: Fitted versions by strategy, such as ``{"bert": 7}``; 0 is the strategy without a fit. Those
-                that are not named have the version that serves.
-            since: Behind which position of the log decisions judge: a position, a decision's id, a time, or how long
-                ago; None takes all. A version is judged by what lies behind its fit alone.
-            upto: Up to which; None is all.
-            tenant: Whose decisions judge; ``""`` are those of tasks without one, None are all.
-            task_type: Which ones judge; None takes all.
-            estimator: ``doubly_robust``, ``inverse_propensity``, ``self_normalized`` or ``switch``.
-            least_ess: Effective sample size below which the answer is "insufficient"; 0 never refuses.
-            progress: Called with a few words and the share done, in [0, 1].
-
-        Raises:
-            InvalidInputError: if an argument is not understood, no decision was made in between, or all of it taught
-                the version.
-            InvalidConfigError: if the settings are not understood.
-            UnknownStrategyError: if a strategy is not installed.
-            UnknownVersionError: if there is no such version any more.
-            StrategyError: if a strategy cannot be made a second time, get ready, or learn from this log.
-        """
-        return self._off_policy.judge(
-            strategies,
-            config,
-            versions,
-            since=since,
-            upto=upto,
-            tenant=tenant,
-            task_type=task_type,
-            estimator=estimator,
-            least_ess=least_ess,
-            progress=progress,
-        )
 
     def start(
         self,
@@ -175,6 +123,7 @@ class Experiments:
         record = self._record(name)
         self._store.writer.flush()
         analysis = self._lifecycle.analysis(record)
+        agreement = self._store.reader.query(lambda connection: shadows_agreement(connection, record))
         counts = self._store.reader.query(lambda connection: decisions_by_arm(connection, record))
         return {
             **record.to_dict(),
@@ -182,9 +131,31 @@ class Experiments:
             "analysis": None if analysis is None else analysis.to_dict(),
             "arms": [
                 {**arm, "share": record.shares.get(arm["name"]), "decisions": counts.get(arm["name"], 0)}
+                | ({"agreement": agreement.get(arm["name"])} if arm.get("shadow") else {})
                 for arm in ({"name": CHAMPION_ARM}, *record.arms)
             ],
         }
+
+    def report(self, name: str, path: str | Path) -> Path:
+        """Write an experiment's report, one page, and return where it lies.
+
+        Args:
+            name: Which.
+            path: Where the page goes.
+
+        Raises:
+            ExperimentError: if there is none of that name, or nothing but shadows takes part in it.
+            InvalidInputError: if the file cannot be written.
+        """
+        analysis = self._lifecycle.analysis(self._record(name))
+        if analysis is None:
+            raise ExperimentError(f"experiment {name!r} has shadows alone: there is nothing to compare")
+        target = Path(path)
+        try:
+            may_be_written(target).write_text(render_experiment(name, analysis), encoding="utf-8")
+        except OSError as error:
+            raise InvalidInputError(f"{target}: {error.strerror}") from error
+        return target
 
     def look(self) -> Sequence[ExperimentRecord]:
         """Look at all experiments now, conclude what is decided, and return them; else that is done all the time.
@@ -227,6 +198,60 @@ class Experiments:
         if not done:
             raise ExperimentError(f"somebody else changed experiment {name!r} meanwhile; look at it, and try again")
         return self._record(name)
+
+    def off_policy_value(
+        self,
+        strategies: Sequence[StrategySpec] | None = None,
+        *,
+        config: RouterConfig | str | Path | None = None,
+        versions: Mapping[str, int] | None = None,
+        since: Position | timedelta | None = WEEK,
+        upto: Position | None = None,
+        tenant: str | None = None,
+        task_type: str | None = None,
+        estimator: str = "doubly_robust",
+        least_ess: float = LEAST_ESS,
+        progress: Callable[[str, float], object] = lambda words, done: None,
+    ) -> OffPolicyReport:
+        """What another router would have earned on the log's decisions, see docs/off-policy.md. It only reads.
+
+        The other router begins as the log had taught it by then, is asked about each decision over who was eligible,
+        and learns what came of it afterwards. The log is read on this thread.
+
+        Args:
+            strategies: Its chain, as ``Router`` takes it; None is that of its settings, or the one that serves.
+            config: Its settings, or their file; None are those in force. The reward that judges is this router's.
+            versions: Fitted versions by strategy, such as ``{"bert": 7}``; 0 is the strategy without a fit. Those
+                that are not named have the version that serves.
+            since: Behind which position of the log decisions judge: a position, a decision's id, a time, or how long
+                ago; None takes all. A version is judged by what lies behind its fit alone.
+            upto: Up to which; None is all.
+            tenant: Whose decisions judge; ``""`` are those of tasks without one, None are all.
+            task_type: Which ones judge; None takes all.
+            estimator: ``doubly_robust``, ``inverse_propensity``, ``self_normalized`` or ``switch``.
+            least_ess: Effective sample size below which the answer is "insufficient"; 0 never refuses.
+            progress: Called with a few words and the share done, in [0, 1].
+
+        Raises:
+            InvalidInputError: if an argument is not understood, no decision was made in between, or all of it taught
+                the version.
+            InvalidConfigError: if the settings are not understood.
+            UnknownStrategyError: if a strategy is not installed.
+            UnknownVersionError: if there is no such version any more.
+            StrategyError: if a strategy cannot be made a second time, get ready, or learn from this log.
+        """
+        return self._off_policy.judge(
+            strategies,
+            config,
+            versions,
+            since=since,
+            upto=upto,
+            tenant=tenant,
+            task_type=task_type,
+            estimator=estimator,
+            least_ess=least_ess,
+            progress=progress,
+        )
 
     def settings(self, given: Mapping[str, Any]) -> ExperimentConfig:
         """What is configured, and what is given in its place.

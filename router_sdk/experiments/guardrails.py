@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LEAST_REPORTS = 30
 """Units of each arm that must report a metric before anything is concluded from it."""
 
-State = Literal["passed", "raised", "insufficient"]
+State = Literal["not raised", "raised", "insufficient"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def guardrails(
         beyond = difference.high < -column.tolerance
         if column.kind == "reported":
             beyond = beyond or difference.low > column.tolerance
-        state: State = "insufficient" if min(counts) < LEAST_REPORTS else "raised" if beyond else "passed"
+        state: State = "insufficient" if min(counts) < LEAST_REPORTS else "raised" if beyond else "not raised"
         found.append(Guardrail(column.kind, column.name, column.tolerance, difference, counts, state))
     return tuple(found)
 

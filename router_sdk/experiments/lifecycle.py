@@ -19,6 +19,7 @@ from router_sdk.experiments.analysis import analyse
 from router_sdk.experiments.arms import Arm, shares_for
 from router_sdk.experiments.units import HOUR_S, read_units
 from router_sdk.experiments.verdict import Decided, Verdict
+from router_sdk.learning.fold import EVERYTHING
 from router_sdk.loop_settings import ExperimentConfig
 from router_sdk.store.experiments import CHAMPION_ARM, ExperimentRecord, experiments, start_experiment, tell
 from router_sdk.store.registry import WON, challenge_over, move_champion, set_aside
@@ -157,9 +158,20 @@ class Lifecycle:
                 if record.open:
                     self._go_on(record)
             self._serving.follow()
+            self._tidy()
         finally:
             ended = time.monotonic()
             self._not_before = ended + max(_LOOK_S, _PATIENCE * (ended - started))
+
+    def _tidy(self) -> None:
+        """Delete the states of arms that are no more."""
+        gone = tuple(f"@{one.name}." for one in self.records() if not (one.open or one.keeps_serving))
+        if gone:
+            old = [
+                one for one in self._store.snapshots.before(EVERYTHING) if any(name in one.strategy for name in gone)
+            ]
+            if old:
+                self._store.snapshots.discard(old)
 
     def look_now(self) -> None:
         """The same at once, for who waits for it."""

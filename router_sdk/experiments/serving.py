@@ -101,7 +101,7 @@ class ServingArms:
         self._chain, self._members, self._decider, self._calibration = chain, members, decider, calibration
         self._arms: dict[tuple[str, str], ServingArm] = {}
         self._sessions: dict[str, Sessions] = {}
-        self._token = 0
+        self._token = -1
         self._again_at, self._pause_s = 0.0, 0.0
         self._shadows = Shadows(services.store, members, services.encoders)
         services.learner.folding.ahead = self._shadows.ask
@@ -178,6 +178,9 @@ class ServingArms:
             self.behind["/".join(key)] = f"it cannot be served here: {why}"
             _log.error("%s/%s: it cannot be served here, and the champion answers in its place: %s", *key, fault)
             return
+        if self._token >= 0:  # else the router starts, and nobody waits for the champion's strategies either
+            for stage in own:
+                stage.warm_up()
         chain = Chain(own, self._chain.epsilon)
         serves = chain if spec.version is None else ChainBeside(self._chain, own[0])
         self._learner.take_in(folds)
@@ -253,11 +256,6 @@ class ServingArms:
         for arm in list(self._arms.values()):
             for stage in arm.own.stages:
                 stage.prepare(self._members.roster.available)
-
-    def warm_up(self) -> None:
-        """Wait until each can answer."""
-        for stage in self.stages:
-            stage.warm_up()
 
     def forget(self, tenant: str | None, session_id: str) -> None:
         """Drop one session of a tenant."""

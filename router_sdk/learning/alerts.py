@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.learning.folding import Every
@@ -66,13 +66,20 @@ class Alerts:
         performance: How the routing does.
         drift: What changed.
         plugins: Who is told.
+        more: Figures from elsewhere.
     """
 
     def __init__(
-        self, config: DriftConfig, store: Store, performance: Performance, drift: Drift, plugins: PluginRegistry
+        self,
+        config: DriftConfig,
+        store: Store,
+        performance: Performance,
+        drift: Drift,
+        plugins: PluginRegistry,
+        more: Callable[[], Iterable[Figure]] = tuple,
     ) -> None:
         self._config, self._store, self._plugins = config, store, plugins
-        self._performance, self._drift = performance, drift
+        self._performance, self._drift, self._more = performance, drift, more
         self._raised: dict[_Key, Alert] = {}
         self._due = Every(EVERY_S, at_once=True)
 
@@ -104,6 +111,7 @@ class Alerts:
         return found
 
     def _figures(self) -> Iterator[Figure]:
+        yield from self._more()
         yield from self._of_updates()
         yield from self._of_rewards()
         report = self._drift.report()

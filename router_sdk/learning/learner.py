@@ -16,7 +16,7 @@ from router_sdk.errors import FAULTS, RouterClosedError, RouterError
 from router_sdk.learning.folding import BATCH, PAUSE_S, POLL_S, REPLAY_BATCH, SWEEP_S, Every, Folding
 from router_sdk.store.events import LearningEvent, merged, sweep_pending, write_learning_events
 from router_sdk.store.transaction import HEAD
-from router_sdk.waiting import Bell, Promise, take
+from router_sdk.waiting import Bell, Promise, take, until_ended
 
 if TYPE_CHECKING:
     from router_sdk.learning.fold import Fold
@@ -178,7 +178,7 @@ class Learner:
                 last.result()
         finally:
             if self._thread is not None:
-                self._thread.join()
+                until_ended(self._thread)
             self.folding.close()
 
     def before_fork(self) -> None:

@@ -24,8 +24,9 @@ const charts = (() => {
     if (data.stacked) return () => [0, 1];
     return (plot, low, high) => {
       if (low == null) return [0, 1];
-      if (!data.unit) return uPlot.rangeNum(Math.min(low, 0), high, 0.1, true);
+      if (data.unit === "number") return uPlot.rangeNum(Math.min(low, 0), high, 0.1, true);
       const room = 0.15 * Math.max(0.05, high - low);
+      if (data.unit === "difference") return [low - room, high + room];
       return [Math.max(0, low - room), Math.min(1, high + room)];
     };
   }

@@ -70,8 +70,8 @@ DIGITS = 5
 ROWS = 12
 """Most positions in a chart's table."""
 
-Unit = Literal["percent", "unit", "number"]
-"""Values in [0, 1] in percent, such as they are, or any numbers, whose axis begins at 0."""
+Unit = Literal["percent", "unit", "number", "difference"]
+"""Values in [0, 1] in percent, such as they are; any numbers, whose axis begins at 0; or numbers of either sign."""
 Curves = Mapping[str, Sequence[tuple[float, float]]]
 """Positions and values of each curve, by name; none is empty."""
 

@@ -12,7 +12,7 @@ class Alert:
 
     Attributes:
         name: Which figure: ``failed_updates``, ``slow_updates``, ``improvement_rate``, ``agent_failures``,
-            ``residual_change``, ``prediction_drift`` or ``input_drift``.
+            ``residual_change``, ``prediction_drift``, ``input_drift`` or ``golden_set``.
         subject: Of whom: an agent, a task type, or what stands for the input; None where it is of the whole.
         value: What it came to, in the unit of the threshold.
         threshold: What it passed.

@@ -113,7 +113,8 @@ class Example:
             the next, and no single clock carries it far away.
         first_at: The same of revision 0.
         decided_at: When the decision was made, by the clock of the process that made it.
-        source: ``"routed"``, or ``"observed"`` where somebody else decided, or another agent ran than was chosen.
+        source: ``"routed"``, or ``"observed"`` where somebody else decided, or another agent ran than was chosen; in
+            a fit ``"synthetic"`` where it was made up around an error, and is of no log.
     """
 
     decision_id: str

@@ -70,6 +70,7 @@ class Decider:
         self._random = random.Random(seed).random
         self.sessions = Sessions()
         self._shared = Surroundings(encoders, self.sessions, store.privacy, np.random.default_rng(seed))
+        self._aside = Surroundings(encoders, Sessions(), store.privacy, np.random.default_rng(0))
         self._filters = plugins.filters()
         self._observed = plugins.implements("on_decision")
         self._limits = Limits(measured)
@@ -132,6 +133,13 @@ class Decider:
         if remember:
             self.sessions.remember(decision)
         return decision
+
+    def favourite(self, task: Task) -> str | None:
+        """Whom a task would go to without any draw, None where nobody fits; no request notices."""
+        context = RequestContext(self._aside, task, time.time())
+        agents, *_ = self._eligible(task, NOBODY, context, self.chain)
+        drawn, _ = self.chain.choose(task, agents, context)
+        return drawn.agents.names[drawn.favourite] if drawn.weights and drawn.favourite >= 0 else None
 
     def _draw(
         self,

@@ -264,6 +264,18 @@ def decisions_by_arm(connection: sqlite3.Connection, record: ExperimentRecord) -
     return {arm.partition("/")[2]: count for arm, count in rows}
 
 
+_AGREEMENT = """
+SELECT s.arm, avg(s.favourite = d.favourite AND s.set_id = d.set_id)
+FROM decisions s JOIN decisions d ON d.decision_id = s.parent_decision_id
+WHERE s.seq > ? AND s.source = 'shadow' AND s.arm LIKE ? || '/%' GROUP BY s.arm"""
+
+
+def shadows_agreement(connection: sqlite3.Connection, record: ExperimentRecord) -> dict[str, float]:
+    """How often each shadow's favourite was the one of what served, over the same agents; in [0, 1]."""
+    rows = connection.execute(_AGREEMENT, (record.seq, record.name)).fetchall()
+    return {arm.partition("/")[2]: share for arm, share in rows}
+
+
 _CHALLENGERS = """
 SELECT seq FROM decisions
 WHERE seq IN (SELECT value FROM json_each(?)) AND arm IS NOT NULL AND arm NOT LIKE '%/champion'"""

@@ -33,7 +33,7 @@ from router_sdk.errors import (
 from router_sdk.store.rows import Entry
 from router_sdk.store.schema import ENOUGH
 from router_sdk.store.transaction import Committer, Ticket, settle
-from router_sdk.waiting import Bell, Promise, committing, held_here, may_be_interrupted, take
+from router_sdk.waiting import Bell, Promise, committing, held_here, may_be_interrupted, take, until_ended
 
 if TYPE_CHECKING:
     from router_sdk.records import Decision
@@ -236,7 +236,7 @@ class LogWriter:
         if self._ended and self._closed:
             self._ring()  # who was cut short may have woken nobody
             if self._thread is not None and self._thread is not threading.current_thread():
-                self._thread.join(_PARTING_S)
+                until_ended(self._thread, _PARTING_S)
             return
         self._closed = True
         promise: Promise[None] = Promise()
@@ -244,7 +244,7 @@ class LogWriter:
         self._jobs.append((self._finish, deadline, promise))  # type: ignore[arg-type]
         self._ring()
         if not self._serve_here() and self._thread is not None:
-            self._thread.join()
+            until_ended(self._thread)
             self._refuse_the_rest()
         with suppress(RouterClosedError):  # somebody was faster
             promise.result()

@@ -302,10 +302,11 @@ def safety_totals(connection: sqlite3.Connection) -> dict[str, float | None]:
         (ROLLBACK, ROLLBACK_BY_ITSELF, CHAMPION),
     ).fetchone()
     return {
-        "canary_pass_rate": passed / candidates if candidates else None,
+        "gate_pass_rate": passed / candidates if candidates else None,
+        "refused_candidates": candidates - passed,
         "rollbacks": rollbacks,
         "rollback_frequency": rollbacks / (moves - rollbacks) if moves > rollbacks else None,
-        "violations": candidates - passed + by_itself,
+        "violations": by_itself,
     }
 
 

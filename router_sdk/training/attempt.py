@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from router_sdk.exchange.existing import read_examples, taught_rows
 from router_sdk.private_files import make_private, private_folder, write_private
 from router_sdk.rewards import RewardMark, reward_name
 from router_sdk.store.artifacts import entry, files_in
+from router_sdk.store.connection import open_reader
 from router_sdk.store.copying import copy_pretraining, note_taught
 from router_sdk.store.datasets import dataset_of_json
 from router_sdk.store.quarantine import Ranges, below, quarantined
@@ -36,7 +38,10 @@ from router_sdk.training.fit import (
     read_report,
 )
 from router_sdk.training.perform import perform
+from router_sdk.training.pretraining import Labelled
 from router_sdk.training.registry import twin
+from router_sdk.training.selection import CASES, selected
+from router_sdk.training.synthetic import cases_around_errors, examples_of, write_cases
 from router_sdk.training.worker import fit_in_child
 
 if TYPE_CHECKING:
@@ -47,7 +52,7 @@ if TYPE_CHECKING:
     from router_sdk.strategy import Strategy
     from router_sdk.training.fit import Fit, FitServices
 
-Source = Callable[[Path], int] | Brought
+Source = Labelled | Brought
 
 SOURCE = "source.db"
 """The store of made-up examples, in the attempt's folder."""
@@ -66,8 +71,8 @@ class Attempt:
         fresh_after: Position in the log that the fit before reached.
         needed: Examples that the gate needs to judge a candidate.
         source: Writes made-up examples into a store of their own and returns the position up to which to read there;
-            then the attempt starts from the strategy as it is without any fit. Or brings a candidate that somebody
-            else makes.
+            then the attempt starts from the strategy as it is without any fit, or from a checkpoint. Or brings a
+            candidate that somebody else makes.
 
     Attributes:
         kind: ``"fit"``, ``"pretrain"`` with a ``source``, or that of what is ``brought``.
@@ -89,7 +94,8 @@ class Attempt:
         self._services, self._stage, self._behind, self._settings = services, stage, behind, settings
         self._brought = source if isinstance(source, Brought) else None
         self.kind = self._brought.kind if self._brought is not None else "fit" if source is None else "pretrain"
-        self.metrics: dict[str, Any] = {}
+        self._start = source.start if isinstance(source, Labelled) else None
+        self.metrics: dict[str, Any] = {} if self._start is None else {"warm_start": self._start.name}
         self.began: int = services.store.reader.query(lambda connection: connection.execute(HEAD).fetchone()[0])
         self._folder = entry(services.store.folder / "fits", f"{stage.name}-{self.kind}")
         reward = RewardMark(services.reward).text
@@ -116,6 +122,8 @@ class Attempt:
                 upto, unread = source(where), ()
             left_over = self._write_request(agents, fresh_after, needed, (where, upto, unread), wanted)
         self._request = left_over
+        if self.kind == "fit" and services.config.training.synthetic_ratio and not (self._folder / CASES).exists():
+            self._make_up_cases(agents)
         if self.kind != "pretrain":
             self.began = self.upto
 
@@ -130,6 +138,10 @@ class Attempt:
     def left_out(self) -> Ranges:
         """Positions up to there that it learns nothing of."""
         return self._request.left_out
+
+    def waits_for_a_person(self, serving: int | None) -> bool:
+        """Whether it serves by a person's word alone: it was not made for the place of what serves."""
+        return self.kind == "import" or (self._start is not None and serving is not None)
 
     def run(self, fit: Fit) -> FitReport:
         """Do the work, in a child process where everything can be named there, else on this thread.
@@ -186,6 +198,17 @@ class Attempt:
         if path is not None and self.kind == "fit":
             read = read_examples(path, agents, self._services.reward)
             note_taught(self._services.store.writer, taught_rows(read))
+
+    def _make_up_cases(self, agents: AgentSet) -> None:
+        """Write cases around errors for the fit, and log that they may be remembered, so that they can be forgotten."""
+        with closing(open_reader(self._services.store.path)) as connection:
+            chosen = selected(self._request, connection, agents, self._services.reward).whole.examples
+            cases = cases_around_errors(chosen, agents)
+            of = {one.decision_id: one.task for one in chosen}
+            made = [(of[error], one) for error, one in examples_of(cases, agents)]
+        taught = [(one.decision_id, task.session_id, one.context_hash, task.tenant) for task, one in made]
+        note_taught(self._services.store.writer, taught)
+        write_cases(cases, self._folder / CASES)
 
     # -- what is copied
 
@@ -267,6 +290,7 @@ class Attempt:
             fitted=self.kind != "pretrain" and self._stage.model_version is not None,
             training=wanted["training"],
             left_out=source[2],
+            start=None if self._start is None else str(self._start),
         )
         request.write(self._folder / REQUEST)
         for path in self._folder.rglob("*"):

@@ -42,6 +42,7 @@ def checks_of(settings: RouterConfig, reward: RewardFunction) -> list[Check]:
         (config.minimum_accuracy, MinimumAccuracy),
         (config.per_agent, PerAgent),
         (config.forgetting, Forgetting),
+        (config.joint_gap, JointGap),
         (config.calibration, CalibrationError),
         (config.latency, Latency),
         (config.divergence, Divergence),
@@ -185,6 +186,30 @@ class Forgetting(Check):
         words = f"old examples: {gain}" + (f"; {overturned} more do not hold any longer" if overturned else "")
         numbers = {**gain.numbers(), "overturned": overturned, "threshold": -self.most}
         return CheckResult(self.name, "fail" if lost else "pass", words, numbers)
+
+
+class JointGap(Check):
+    """What it lacks to a version that was fitted anew on all examples at once: the honest gauge of forgetting.
+
+    Old classes may be answered worse only because new ones compete with them, and that a joint refit does, too (as in
+    the upper bound of Rebuffi et al., "iCaRL", CVPR 2017).
+    """
+
+    name, proves = "joint_gap", False
+
+    def __init__(self, most: float = 0.02, minimum: int = 10) -> None:
+        self.most, self.minimum = most, minimum
+
+    def compare(self, comparison: Comparison) -> CheckResult:
+        """Look at both on the held-out examples."""
+        gain = comparison.evidence.joint
+        if gain is None or gain.ess < self.minimum:
+            judged = 0.0 if gain is None else gain.ess
+            words = f"{judged:.0f} held-out examples judge a joint refit, too, it takes {self.minimum}"
+            return CheckResult(self.name, "insufficient", words, {"effective_examples": judged})
+        lacks = gain.mean < -self.most and gain.high < 0.0
+        words = f"beside one that was fitted on all examples at once: {gain}"
+        return CheckResult(self.name, "fail" if lacks else "pass", words, {**gain.numbers(), "threshold": -self.most})
 
 
 class GoldenSet(Check):

@@ -12,6 +12,7 @@ from router_sdk.exchange.history import History
 from router_sdk.replay import category_of
 from router_sdk.store.artifacts import sha256
 from router_sdk.store.datasets import DatasetRow, presence
+from router_sdk.training.synthetic import SYNTHETIC
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,7 @@ def dataset_of(selection: Selection, told: TrainingConfig) -> DatasetRow:
     """What a version that is made from a selection was trained on."""
     data = selection.whole
     logged = [one for one in data.examples if one.decision_seq > 0]
+    made = sum(one.source == SYNTHETIC for one in data.examples)
     taught = Counter(category_of(one) for one in data.examples)
     nobody = taught.pop(None, 0)
     counts: dict[str, Any] = {
@@ -34,7 +36,8 @@ def dataset_of(selection: Selection, told: TrainingConfig) -> DatasetRow:
         "held_out": len(data.held_out),
         "fresh": sum(one.seq > data.fresh_after for one in logged),
         "replayed": sum(one.seq <= data.fresh_after for one in logged),
-        "existing": len(data.examples) - len(logged),
+        "existing": len(data.examples) - len(logged) - made,
+        "synthetic": made,
         "left_out": selection.left_out,
         "folds": len(selection.divisions),
         "agents": {str(name): count for name, count in taught.most_common()},
@@ -66,8 +69,8 @@ class Dataset:
         upto: Position up to which the log was read: examples are as they were known then.
         data_hash: Equal for equal examples and settings.
         counts: ``examples`` of the log, ``held_out``, ``fresh`` and ``replayed`` ones, those of the ``existing`` file,
-            ``left_out`` ones, in how many ``folds`` they judged, how many for each of ``agents``, and
-            ``no_agent_fits``.
+            ``synthetic`` ones that were made up around errors, ``left_out`` ones, in how many ``folds`` they judged,
+            how many for each of ``agents``, and ``no_agent_fits``.
         settings: What of ``TrainingConfig`` was set, as JSON values.
     """
 

@@ -182,11 +182,13 @@ class FitRequest:
         behind: Those behind it in the chain: name, configuration, and folder for caches.
         golden: Tasks that must be answered as they say, see ``GateConfig``: a file, or the tasks.
         validation: The user's own file to judge by.
+        joint: Whether to measure the gap to a version that is fitted anew on all examples at once.
         fitted: Whether what serves came of a fit.
         training: What to train on, see ``TrainingConfig``, as JSON values.
         made: Folder of a state that somebody else made, to be judged in the place of a fit; None fits.
         learns: Whether the version learns what judged it and what was left over; an imported one stays as it is.
         left_out: Positions that are quarantined.
+        start: Folder of a checkpoint to start from; None starts from what serves.
     """
 
     strategy: str
@@ -208,11 +210,13 @@ class FitRequest:
     behind: Sequence[tuple[str, Mapping[str, Any], str]] = ()
     golden: str | Sequence[Mapping[str, Any]] = ()
     validation: str | None = None
+    joint: bool = False
     fitted: bool = False
     training: Mapping[str, Any] = field(default_factory=dict)
     made: str | None = None
     learns: bool = True
     left_out: Ranges = ()
+    start: str | None = None
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
@@ -294,6 +298,7 @@ def summary(report: FitReport) -> dict[str, Any]:
         "after": short(report.after),
         "curve": [dict(point) for point in report.curve],
         "threshold": None if report.threshold is None else dict(report.threshold),
+        "norm": None if report.evidence is None else report.evidence.parameters.norm,
     }
 
 

@@ -7,19 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from router_sdk.errors import InvalidInputError
+from router_sdk.errors import InvalidInputError, NotTrainableError
 from router_sdk.exchange.exporting import ExportFormat, ExportOptions, ExportSettings
 from router_sdk.exchange.observations import observations, paired
 from router_sdk.records.arguments import flag, name, place, whole, words
 from router_sdk.training.brought import Exported, External, TrainFunction
 from router_sdk.training.datasets import Dataset
-from router_sdk.training.pretraining import write_examples
+from router_sdk.training.pretraining import Labelled, Vectors, checkpoint_folder
 from router_sdk.training.promoting import BY_HAND
+from router_sdk.training.tracking import Tracked, TrackingOptions, log_version
 from router_sdk.training.triggering import TriggerCheck, trainable
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from router_sdk.evaluation.classification import Label
     from router_sdk.evaluation.fit_report import FitReport
     from router_sdk.evaluation.thresholds import Threshold
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from router_sdk.store.quarantine import Position, Quarantine
     from router_sdk.store.registry import Champion
     from router_sdk.training.fit import Fit
-    from router_sdk.training.pretraining import Vectors
     from router_sdk.training.promoting import Promoter
     from router_sdk.training.registry import Registry
     from router_sdk.training.thresholds import ThresholdTuner
@@ -71,8 +69,7 @@ class Models:
     ) -> Fit:
         """Fit a new version in the background; it serves once it has passed the gate.
 
-        While another fit runs it waits for its turn. Asked for once more meanwhile, with the same settings, it is the
-        same one: it has not read the log yet.
+        While another one runs it waits for its turn, and is the same one where it is asked for again meanwhile.
 
         Args:
             strategy: Which; None takes the first in the chain that has a fit.
@@ -120,9 +117,48 @@ class Models:
         observed = list(observations(paired(X, y)))
         if not observed:
             raise InvalidInputError("pretrain: there is no example to learn from")
-        source = partial(write_examples, observed=observed, recorder=self._recorder, vectors=self._vectors)
+        source = Labelled(observed, self._recorder, self._vectors)
         fit = self._trainer.retrain(strategy, settings, source, "pre-training")
         return fit.wait() if wait else fit
+
+    def warm_start(
+        self,
+        folder: str | Path,
+        X: Sequence[TaskLike],  # noqa: N803
+        y: Sequence[Label],
+        strategy: str | None = None,
+        /,
+        *,
+        wait: bool = True,
+        **settings: Any,
+    ) -> Fit:
+        """Make a first version from a checkpoint that somebody else trained, and measure it on labelled examples.
+
+        Its weights stay as they are. The examples teach what stands for each agent, and give the Fisher information by
+        which later fits hold it, and its ``baseline``. It passes the same gate as a pre-training; where a fitted
+        version serves already, ``promote`` lets it serve. Arguments are as for ``pretrain``; ``folder`` is what
+        ``save_pretrained`` wrote. Weights that were pickled (``.bin``, ``.pt``) need a setting of the strategy, for
+        ``bert`` ``pickled_weights=True``.
+
+        Raises:
+            InvalidInputError: if it is no folder, or there is no example.
+            NotTrainableError: if the strategy starts from no checkpoint.
+            FitError: with ``wait``, if the checkpoint cannot be read.
+        """
+        start = checkpoint_folder(folder)
+        stage = self._trainer.stage(strategy)
+        if not stage.strategy.warm_starts:
+            raise NotTrainableError(f"{stage.name} starts from no checkpoint; router-sdk-bert brings one that does")
+        source = Labelled(list(observations(paired(X, y))), self._recorder, self._vectors, start)
+        fit = self._trainer.retrain(stage.name, settings, source, f"warm start from {start.name}")
+        return fit.wait() if wait else fit
+
+    def baseline(self, strategy: str) -> dict[str, Any] | None:
+        """What a strategy's newest warm start was measured to be, on held-out labelled examples; None without one.
+
+        It has ``version, at, warm_start`` (the folder's name) and ``accuracy, value, log_loss, ece, macro_f1`` …
+        """
+        return self._registry.baseline(self._chain.stage(strategy).name)
 
     def tune_thresholds(self, *, cost_of_handing_on: float = 0.0, newest: int = 5_000) -> list[Threshold]:
         """The ``confidence_threshold`` of each strategy with which the chain would have earned most, off the log.
@@ -238,6 +274,8 @@ class Models:
                     "strategy": check.strategy,
                     "serving": served._asdict() if served.token else None,
                     "refused": refused,
+                    "baseline": self.baseline(check.strategy),
+                    "parameters": self._registry.norms(check.strategy),
                     "triggers": check.to_dict(),
                 }
             )
@@ -290,6 +328,17 @@ class Models:
             InvalidInputError: if the target is something else.
         """
         return self._registry.export(self._version(strategy, version), place(target, "target"))
+
+    def log_to_mlflow(self, strategy: str, version: int, **options: Unpack[TrackingOptions]) -> Tracked:
+        """Log a version to MLflow, see ``training.tracking.log_version``; ``forget`` does not reach into it.
+
+        Raises:
+            UnknownVersionError: if there is none of that number, or its files were given up.
+            InvalidConfigError: if MLflow is not installed.
+            InvalidInputError: if MLflow refuses it, or cannot be reached.
+        """
+        found = self._registry.version(strategy, version)
+        return log_version(found, partial(self._registry.export, found), **options)
 
     def import_version(self, folder: str | Path, /, *, wait: bool = True) -> Fit:
         """Register a version that ``export_to`` wrote, here or elsewhere, as a candidate; it does not serve by itself.

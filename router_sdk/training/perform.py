@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from router_sdk.evaluation.fit_report import FitReport, fit_report
 from router_sdk.evaluation.held_out import HeldOut, held_out_evaluation, summarised
+from router_sdk.evaluation.paired import gain_of
 from router_sdk.loop_settings import TrainingConfig
 from router_sdk.private_files import private_folder, write_private
-from router_sdk.records import Agent, AgentSet
+from router_sdk.records import Agent, AgentSet, TrainingData
 from router_sdk.store.artifacts import read_state, write_artifact
 from router_sdk.store.connection import open_reader
 from router_sdk.store.datasets import dataset_to_json
@@ -102,7 +103,7 @@ class _Work:
         write_private(self._folder / DATASET, dataset_to_json(dataset))
         rounds = len(selection.divisions) + selection.cross_validated
         version: Strategy | None = None
-        before, after = [], []
+        before, after, joint = [], [], []
         for number, division in enumerate(selection.divisions):
             serving, version = self._serving(request.overrides), None
             version = (
@@ -113,6 +114,9 @@ class _Work:
             serving = self._serving() if request.overrides else serving
             before.append(self._judged(self._without(serving, division), division))
             after.append(self._judged(self._as_it_would_serve(version, number, division), division))
+            if request.joint and not request.synthetic and request.made is None:
+                at_once = self._fitted_at_once(selection.unshaped[number], number, rounds)
+                joint.append(self._judged(at_once, division))
         if version is None or (selection.cross_validated and request.made is None):
             version = self._serving(request.overrides).fit(selection.whole, self._context(rounds - 1, rounds))
             version.prepare(self._agents)
@@ -128,6 +132,9 @@ class _Work:
         beside = (judged, self._agents, self._encoders, self._reward)
         would_serve = self._as_it_would_serve(version, rounds, selection.divisions[-1])
         evidence = gather_evidence(request, self._serving(), would_serve, figures, *beside)
+        if joint:
+            pairs = list(zip(_pooled(joint).answers, figures[1].answers, strict=True))
+            evidence = replace(evidence, joint=gain_of(pairs))
         report = fit_report(
             version.name,
             replace(selection.whole, held_out=judged),
@@ -144,6 +151,16 @@ class _Work:
             folds=len(selection.divisions),
         )
         return replace(report, threshold=None if threshold is None else threshold.to_dict(), evidence=evidence)
+
+    def _fitted_at_once(self, data: TrainingData, number: int, rounds: int) -> Strategy:
+        """A strategy that was never fitted, fitted on everything as if all of it were new."""
+        fresh = twin(self._strategy, self._request.overrides)
+        fresh.prepare(self._agents)
+        folder = private_folder(self._folder / SCRATCH / f"at-once-{number}")
+        context = replace(self._context(number, rounds), folder=folder, checkpoints=None, note=lambda point: None)
+        fitted = fresh.fit(replace(data, fresh_after=0), context)
+        fitted.prepare(self._agents)
+        return fitted
 
     def _made(self) -> Strategy:
         """What somebody else made; raises ``CorruptArtifactError`` if it does not load."""
@@ -204,6 +221,7 @@ class _Work:
             progress=told,
             stopped=self._stopped,
             checkpoints=folders[1],
+            start=None if self._request.start is None else Path(self._request.start),
             note=note,
         )
 

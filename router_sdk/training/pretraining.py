@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from router_sdk.errors import InvalidInputError
 from router_sdk.store import Store
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from router_sdk.recording import Observation, Recorder
@@ -18,6 +18,27 @@ if TYPE_CHECKING:
 
 Vectors = Callable[["Task"], Mapping[str, "NDArray[Any]"] | None]
 """What the strategies' encoders make of a task's text, by encoder tag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Examples that a first version is made of, written where a fit reads them.
+
+    Attributes:
+        observed: The examples.
+        recorder: Makes decisions of them.
+        vectors: What is kept of a text where the store hides texts.
+        start: Folder of a checkpoint to start from; None starts from the strategy as it is without any fit.
+    """
+
+    observed: Sequence[Observation]
+    recorder: Recorder
+    vectors: Vectors
+    start: Path | None = None
+
+    def __call__(self, path: Path) -> int:
+        """Write them into a new store, and return up to which position they reach there."""
+        return write_examples(path, self.observed, self.recorder, self.vectors)
 
 
 def write_examples(path: Path, observed: Sequence[Observation], recorder: Recorder, vectors: Vectors) -> int:
@@ -52,3 +73,15 @@ def write_examples(path: Path, observed: Sequence[Observation], recorder: Record
             tail.close()
     finally:
         store.close()
+
+
+def checkpoint_folder(folder: str | Path) -> Path:
+    """Where a checkpoint lies, whole.
+
+    Raises:
+        InvalidInputError: if there is no such folder.
+    """
+    start = Path(folder).expanduser().absolute()
+    if not start.is_dir():
+        raise InvalidInputError(f"{str(folder)!r:.300} is no folder; give one with config.json and safetensors")
+    return start

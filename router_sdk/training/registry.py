@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import CorruptArtifactError, InvalidInputError, StoreUnavailableError, UnknownVersionError
+from router_sdk.numerics.distribution_shift import trend
 from router_sdk.private_files import write_private
 from router_sdk.routing.chain import Stage
 from router_sdk.store.artifacts import (
@@ -53,6 +54,9 @@ if TYPE_CHECKING:
     from router_sdk.strategy import Strategy
 
 _log = logging.getLogger(__name__)
+
+NORMS = 12
+"""Newest versions of which it is told how long their parameters are."""
 
 
 def twin(strategy: Strategy, settings: Mapping[str, Any] | None = None) -> Strategy:
@@ -120,6 +124,23 @@ class Registry:
     def fits(self, strategy: str, after: int, limit: int) -> list[dict[str, Any]]:
         """Attempts to fit, newest first, see ``Router.models.fits``."""
         return self._store.reader.query(lambda connection: fit_events(connection, strategy, after, limit))
+
+    def norms(self, strategy: str) -> dict[str, Any]:
+        """How long the parameters of the newest versions are that passed the gate, and whether that goes anywhere.
+
+        It has ``norms`` by version, oldest first, and their ``trend``, see ``numerics.distribution_shift``.
+        """
+        known = [one for one in self.versions(strategy) if one.passed and one.metrics.get("norm") is not None]
+        norms = {one.version: one.metrics["norm"] for one in known[-NORMS:]}
+        return {"norms": norms, "trend": trend(list(norms.values()))}
+
+    def baseline(self, strategy: str) -> dict[str, Any] | None:
+        """What the newest version that began with a warm start was measured to be; None without one."""
+        newest = next((one for one in reversed(self.versions(strategy)) if "warm_start" in one.metrics), None)
+        if newest is None:
+            return None
+        told = {"version": newest.version, "at": newest.at, "warm_start": newest.metrics["warm_start"]}
+        return {**told, **newest.metrics["after"]}
 
     def history(self, strategy: str) -> list[Champion]:
         """What served, newest first."""

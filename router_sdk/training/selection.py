@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from router_sdk.errors import TooFewExamplesError
@@ -20,6 +21,7 @@ from router_sdk.records import AgentSet, Example, TrainingData
 from router_sdk.store.erasure import forgotten_among
 from router_sdk.store.tail import LogTail
 from router_sdk.training.division import Division, divide
+from router_sdk.training.synthetic import examples_of, read_cases
 
 if TYPE_CHECKING:
     import sqlite3
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 MOST_READ = 50_000
 """Newest decisions among which the uncertain are looked for, at least."""
 
+CASES = "cases.json"
+"""What was made up around errors, in a fit's folder."""
 _PIECE = 2_048
 
 
@@ -43,6 +47,7 @@ class Selection:
         left_over: Examples that the version learns once it is made, oldest first.
         data_hash: Equal for equal examples and settings, whatever their division.
         left_out: How many could have been trained on, and are not, because the settings say so.
+        unshaped: Of each division the data as it would be without any filter, ratio or file.
     """
 
     divisions: Sequence[Division]
@@ -50,6 +55,7 @@ class Selection:
     left_over: Sequence[Example]
     data_hash: str
     left_out: int = 0
+    unshaped: Sequence[TrainingData] = ()
 
     @property
     def cross_validated(self) -> bool:
@@ -82,6 +88,7 @@ def selected(
         synthetic=request.synthetic,
         training=told,
         existing=existing,
+        cases=examples_of(read_cases(Path(request.folder) / CASES), agents),
         seed=request.seed,
     )
 
@@ -97,6 +104,7 @@ def select(
     synthetic: bool = False,
     training: TrainingConfig | None = None,
     existing: Sequence[Example] = (),
+    cases: Sequence[tuple[str, Example]] = (),
     seed: int = 0,
 ) -> Selection:
     """Read the log up to a position, divide it, and choose what to train on.
@@ -114,6 +122,7 @@ def select(
         synthetic: Whether the log holds made-up examples.
         training: What to train on; None trains on all there is.
         existing: Examples of a file, to train on beside the log's.
+        cases: Made-up examples, each with the decision that it came from.
         seed: Of what is drawn at random.
 
     Raises:
@@ -129,18 +138,27 @@ def select(
         )
     whole = TrainingData(usable, agents, upto, (), fresh_after, synthetic)
     divisions, left_over = divide(whole, known, held_out=held_out, needed=needed)
-    blend = _Blend(told, fresh_after, existing, seed)
+    blend = _Blend(told, fresh_after, existing, cases, seed)
+    unshaped = [one.data for one in divisions]
     divisions = [replace(one, data=blend.trained(one.data, one.texts)) for one in divisions]
     made_from = divisions[0].data if len(divisions) == 1 else blend.trained(whole, ())
     there = len(usable) if len(divisions) > 1 else len(usable) - len(left_over)
     kept = sum(one.decision_seq > 0 for one in made_from.examples)
-    return Selection(divisions, made_from, left_over, _hash_of(usable, told, existing), there - kept)
+    return Selection(divisions, made_from, left_over, _hash_of(usable, told, existing), there - kept, unshaped)
 
 
 class _Blend:
     """What is trained on of one side of the log, and of a file."""
 
-    def __init__(self, told: TrainingConfig, fresh_after: int, existing: Sequence[Example], seed: int) -> None:
+    def __init__(
+        self,
+        told: TrainingConfig,
+        fresh_after: int,
+        existing: Sequence[Example],
+        cases: Sequence[tuple[str, Example]],
+        seed: int,
+    ) -> None:
+        self._cases, self._synthetic = cases, told.synthetic_ratio
         self._curation = Curation(
             min_quality=told.min_quality,
             min_feedback=told.min_feedback,
@@ -155,9 +173,10 @@ class _Blend:
         self._drawn = Curation(dedupe=told.dedupe, prefer="uncertain", seed=seed)  # of a file none is any newer
 
     def trained(self, data: TrainingData, judging: Sequence[str]) -> TrainingData:
-        """The same data with what of it is trained on: first of the file's, then the log's.
+        """The same data with what of it is trained on: first of the file's and the made-up, then the log's.
 
-        Of the file are left out texts that judge, and what the log says itself.
+        Of both are left out texts that judge, and what the log says itself; of what was made up, what came from errors
+        that judge.
         """
         examples = self._curation.of(data.examples)
         if self._existing:
@@ -172,6 +191,10 @@ class _Blend:
             ]
             most = math.floor(self._share / (1.0 - self._share) * len(examples))
             examples = [*self._drawn._replace(most=most).of(others), *examples]
+        if self._cases:
+            learnt, texts = {one.decision_id for one in data.examples}, set(judging)
+            made = [one for error, one in self._cases if error in learnt and one.context_hash not in texts]
+            examples = [*made[: math.floor(self._synthetic / (1.0 - self._synthetic) * len(examples))], *examples]
         return replace(data, examples=examples)
 
 

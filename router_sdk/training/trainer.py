@@ -39,6 +39,7 @@ from router_sdk.training.checks import checks_of
 from router_sdk.training.fit import Ending, Fit, FitState, comparison, summary
 from router_sdk.training.promoting import BY_HAND, SEPARATE
 from router_sdk.training.triggering import Triggering, trainable
+from router_sdk.waiting import until_ended
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -283,6 +284,7 @@ class Trainer:
         ending.upto = attempt.upto
         report = ending.report = attempt.run(fit)
         judged_by = self._services.config.promotion if fit.triggered and champion.version is not None else "gate"
+        by_hand = attempt.waits_for_a_person(champion.version)
         parent = None if champion.version is None else self._registry.version(stage.name, champion.version)
         verdict = self._gate.judge(comparison(report, parent))
         attempt.note_pretraining()
@@ -301,7 +303,7 @@ class Trainer:
                 settings=settings,
                 metrics={**summary(report), **attempt.metrics, "left_out": attempt.left_out},
                 unless_forgotten_after=known,
-                promote_after=None if champion.pinned or attempt.kind == "import" else champion.token,
+                promote_after=None if champion.pinned or by_hand else champion.token,
                 challenges=judged_by != "gate" and not champion.pinned,
                 dataset=attempt.dataset,
             )
@@ -310,21 +312,20 @@ class Trainer:
         ending.version, intent = added
         attempt.tidy()
         ending.end("refused", verdict.reason)
+        passed = f"it passed the gate ({verdict.reason})"
         if intent is not None:
             fit.progress(0.98, "bringing it up to date")
             number = ending.version.version
             self._promoter.promote_fitted(stage.name, number, verdict.reason, after=champion.token, intent=intent)
             ending.end("promoted", verdict.reason)
-        elif verdict.passed and attempt.kind == "import":
-            ending.end("held", f"it passed the gate ({verdict.reason}); promote it to let it serve")
+        elif verdict.passed and by_hand:
+            ending.end("held", f"{passed}; promote it to let it serve")
         elif verdict.passed and judged_by != "gate" and not champion.pinned:
             how = "an experiment decides" if judged_by == "experiment" else "promote it to let it serve"
-            ending.end(
-                "held", f"it passed the gate ({verdict.reason}), and challenges version {champion.version}: {how}"
-            )
+            ending.end("held", f"{passed}, and challenges version {champion.version}: {how}")
         elif verdict.passed:
             serving = "the strategy without any fit" if champion.version is None else f"version {champion.version}"
-            ending.end("held", f"it passed the gate ({verdict.reason}), but a person pinned {serving}; see unpin")
+            ending.end("held", f"{passed}, but a person pinned {serving}; see unpin")
         self._registry.prune(stage.name, self._services.config.keep_versions, self._services.config.keep_versions_s)
 
     def _without_forgotten(self, stage: Stage, folder: Path, began: int) -> tuple[int, Path]:
@@ -377,7 +378,7 @@ class Trainer:
         if fit is not None:
             fit.stop()
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            until_ended(thread)
 
     def close(self) -> None:
         """Stop what is running; the next fit goes on from its checkpoints."""

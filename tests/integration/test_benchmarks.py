@@ -63,6 +63,13 @@ def test_store_prints_a_line_for_every_goal(part: str, lines: list[str]) -> None
     assert table.count("met") + table.count("missed") >= len(lines)
 
 
+def test_experiments_print_a_line_for_every_goal() -> None:
+    table = run("experiments.py", "--quick", "--only", "aa", "--only", "power")
+    for line in ("A/A, 50/50", "A/A, 90/10", "A/A, rollout", "A/A, bandit", ".80 → .85 at 50/50"):
+        assert line in table
+    assert table.count("met") + table.count("missed") >= 5
+
+
 def test_what_is_learnt_is_held_against_a_baseline(tmp_path: Path) -> None:
     """As ``router bench`` runs it: a figure that fell back is named, and makes it fail."""
     code = "from router_sdk.cli import main; main()"

@@ -103,7 +103,8 @@ def test_the_figures_of_statistics(opened):
     with opened() as router:
         found = router.statistics()
         assert found["update_success_rate"] is None
-        assert found["canary_pass_rate"] is found["rollback_frequency"] is found["learning_efficiency"] is None
+        nothing = ("canary_pass_rate", "gate_pass_rate", "rollback_frequency", "learning_efficiency")
+        assert [found[name] for name in nothing] == [None] * 4
         assert (found["updates_per_minute"], found["rollbacks"], found["violations"]) == (0.0, 0, 0)
         work(router, 300, {"billing": 1.0, "fraud": 0.2, "sales": 0.1})
         found = router.statistics()

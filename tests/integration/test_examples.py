@@ -27,9 +27,9 @@ SAYS = {
         r"over 2 tasks$",
     ],
     "05_experiment.py": [
-        r"^learning-pays/(champion|learning) decided, to which a session comes with probability 0\.50$",
-        r"^challenger: learning is better by 0\.\d+ \(between \+0\.\d+ and",
-        r"^from now on (thompson|heuristic)@learning-pays\.learning answers$",
+        r"^learning-pays/(champion|learning) decided; a session comes to it with probability 0\.50$",
+        r"^verdict: challenger, because learning is better$",
+        r"^from now on thompson@learning-pays\.learning answers, here with support$",
     ],
     "marketing_mix/compatibility.py": [
         r"^recorded \d{3} iterations",

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -170,3 +171,50 @@ def test_rewards_alone_judge_too(open_router):
         fit = router.models.retrain(wait=True, mode="worse")
         assert fit.state == "refused"
         assert "no_regression: fail" in fit.words
+
+
+class Forgetful(Words):
+    """Learns of each fit what is fresh, and nothing else."""
+
+    name = "words"
+
+    def fit(self, data, context):
+        fresh = [one for one in data.examples if one.seq > data.fresh_after]
+        fitted = super().fit(replace(data, examples=fresh), context)
+        again = Forgetful(self.config, self.services)
+        again.table, again.memory = fitted.table, fitted.memory
+        return again
+
+
+@pytest.mark.parametrize("forgets", [True, False])
+def test_what_one_fit_after_the_other_lacks_to_one_fit_on_everything(store_path, forgets):
+    off = dict.fromkeys(["no_regression", "forgetting", "per_agent"], False)
+    gate = {**off, "joint_gap": True}
+    chain = {"retrain": False, "fit_executor": "thread", "epsilon": 0.0, "gate": gate}
+    with Router(AGENTS, [Forgetful if forgets else Words], store_path, **chain) as router:
+        teach(router, rounds=40)
+        assert router.models.retrain(wait=True).state == "promoted"
+        assert verdicts(router)["joint_gap"].status == "pass"  # there is no past yet
+        teach(router, rounds=40, start=100, right={"offer": "sales"})
+        router.models.retrain(wait=True)
+        said = verdicts(router, 2)["joint_gap"]
+        assert said.status == ("fail" if forgets else "pass")
+        assert said.evidence["threshold"] == -0.02
+        assert router.models.report("words", 2).evidence.joint.after == pytest.approx(1.0 - forgets * 0.35, abs=0.3)
+
+
+def test_how_long_the_parameters_of_versions_are_and_where_that_goes(open_router, monkeypatch):
+    lengths = iter([1.0, 2.0, 4.0, 8.0, 16.0])
+
+    def save(self, folder, plain=Words.save):
+        plain(self, folder)
+        np.save(folder / "weights.npy", np.array([length[0]]))
+
+    monkeypatch.setattr(Words, "save", save)
+    with open_router() as router:
+        for number, each in enumerate(lengths):
+            length = [each]
+            teach(router, 8, start=100 * number)
+            assert router.models.retrain(wait=True).state == "promoted"
+        (told,) = router.models.status()
+        assert told["parameters"] == {"norms": dict(enumerate([1.0, 2.0, 4.0, 8.0, 16.0], 1)), "trend": "up"}

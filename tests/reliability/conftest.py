@@ -1,6 +1,11 @@
 """The real transformer, tiny, for those who fit it."""
 
+import sys
+from pathlib import Path
+
 import pytest
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))  # experiments are made up there
 
 
 @pytest.fixture(scope="session")

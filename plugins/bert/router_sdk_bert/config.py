@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -13,6 +14,8 @@ from router_sdk.plugin import StrategyConfig
 _ARROW = ">>"
 _TREE = re.compile(r"\[([^\[\]]*>>[^\[\]]*)\]")
 _EDGES = " \t\n\r\"'"
+_WITH_ACCENTS = ("LATIN ", "GREEK ", "CYRILLIC ")
+"""How the names of letters begin that are read alike with an accent and without one."""
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 DAY_S = 86_400.0
 FULL_LEARNING_RATE = 1e-5
@@ -28,7 +31,10 @@ class TextPreparation(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     accents: Literal["keep", "strip"] = "keep"
-    """``"strip"`` turns é into e: for texts typed with and without accents, under a cased tokeniser."""
+    """``"strip"`` turns é into e: for texts typed with and without accents, under a cased tokeniser.
+
+    It is about Latin, Greek and Cyrillic letters. The marks of other scripts, such as Thai and Hindi vowels, stay.
+    """
     categories: Literal["keep", "keywords"] = "keep"
     """``"keywords"`` turns ``[Electronics >> Mobile Phones >> Smartphones]`` into its names, each one once."""
 
@@ -42,9 +48,23 @@ class TextPreparation(BaseModel):
 
 
 def without_accents(text: str) -> str:
-    """Drop the marks that stand on letters, and compose again what has none."""
-    letters = (letter for letter in unicodedata.normalize("NFD", text) if unicodedata.category(letter) != "Mn")
-    return unicodedata.normalize("NFC", "".join(letters))
+    """Drop the marks on Latin, Greek and Cyrillic letters; elsewhere a mark is a vowel, a tone or another letter.
+
+    Uncased BERT tokenizers drop all of them by themselves, also those of Thai, Hindi and Japanese.
+    """
+    kept, accents = [], False
+    for letter in unicodedata.normalize("NFD", text):
+        if unicodedata.category(letter) != "Mn":
+            accents = _has_accents(letter)
+        elif accents:
+            continue
+        kept.append(letter)
+    return unicodedata.normalize("NFC", "".join(kept))
+
+
+@lru_cache(maxsize=4096)
+def _has_accents(letter: str) -> bool:
+    return unicodedata.name(letter, "").startswith(_WITH_ACCENTS)
 
 
 def category_keywords(tree: str) -> tuple[str, ...]:
@@ -206,6 +226,8 @@ class FitSettings(BaseModel):
         gpu_memory_share: Share of the GPU's memory that may be used.
         fit_window: Only the newest this many examples are used.
         fit_min_examples: Fewest examples for a fit.
+        pickled_weights: Whether a checkpoint to start from (``router.models.warm_start``) may hold its weights as
+            ``.bin`` or ``.pt``: they are read as tensors alone, in a process of its own, and kept as safetensors.
         keep_checkpoints: Whether each epoch is kept on disk until the fit is done, so that it can be resumed.
     """
 
@@ -248,6 +270,7 @@ class FitSettings(BaseModel):
     gpu_memory_share: float | None = Field(default=None, gt=0.0, le=1.0)
     fit_window: int | None = Field(default=None, ge=1)
     fit_min_examples: int = Field(default=5, ge=1)
+    pickled_weights: bool = False
     keep_checkpoints: bool = True
 
     @property

@@ -57,6 +57,7 @@ class BertStrategy(Strategy):
     name: ClassVar[str] = "bert"
     Config: ClassVar[type[StrategyConfig]] = BertConfig
     state_version: ClassVar[int] = 5
+    warm_starts: ClassVar[bool] = True
 
     def __init__(self, config: StrategyConfig, services: StrategyServices) -> None:
         super().__init__(config, services)
@@ -134,12 +135,13 @@ class BertStrategy(Strategy):
             return
         self._slot.start()
         if self.settings.wait_for_encoder:
-            self._slot.wait()
+            self.warm_up()
 
     def warm_up(self) -> str | None:
         """Wait for the encoder; why there is none, if there is none."""
         self._slot.wait()
-        return self._slot.reason
+        with self._lock:  # who fills the slot may be about to embed agents that came meanwhile
+            return self._slot.reason
 
     def after_fork(self) -> None:
         """In a forked child: locks that nobody holds, and the encoder is opened if the parent was about to."""
@@ -258,7 +260,8 @@ class BertStrategy(Strategy):
             for example, vector in zip(examples, vectors_of(encoder, examples), strict=True):
                 if vector is not None:
                     self.predictor.learn(example, vector)
-                    self._learn(row_of(example, vector, self.settings.propensity_clip))
+                    made_up = example.source == "synthetic"
+                    self._learn(row_of(example, vector, self.settings.propensity_clip, synthetic=made_up))
             self.head.publish()
             self._publish(encoder)
 

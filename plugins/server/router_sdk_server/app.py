@@ -9,17 +9,33 @@ from fastapi import FastAPI
 
 from router_sdk_server import __version__, problems
 from router_sdk_server.access import Door
-from router_sdk_server.endpoints import ROUTERS
+from router_sdk_server.endpoints import DIRECT, ROUTERS
 from router_sdk_server.openapi import described
 from router_sdk_server.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from starlette.types import Receive, Send
+
     from router_sdk_server.settings import ServiceSettings
 
 
-def create_app(settings: ServiceSettings) -> FastAPI:
+class Application(FastAPI):
+    """The application behind its door."""
+
+    door: Door
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Answer a request by way of the door; the worker's start and end pass it by."""
+        scope["app"] = self
+        if scope["type"] == "http":
+            await self.door(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def create_app(settings: ServiceSettings) -> Application:
     """An application over one store; each worker process makes its own.
 
     Args:
@@ -35,7 +51,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         finally:
             await service.stop()
 
-    app = FastAPI(
+    app = Application(
         title="router-sdk",
         version=__version__,
         description="Decides which agent gets which task, and gets better at it from what happened.",
@@ -44,9 +60,9 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
+    app.door = Door(super(Application, app).__call__, service, DIRECT)
     for endpoints in ROUTERS:
         app.include_router(endpoints)
-    app.add_middleware(Door, service=service)
     problems.install(app)
     generate = app.openapi
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Response
+from fastapi import Request, Response
 from pydantic import BaseModel, BeforeValidator, Field
 from pydantic_core import to_json
 
 from router_sdk import Agent, Outcome, Task
+from router_sdk.errors import InvalidInputError
 
 TaskBody = Annotated[Task, BeforeValidator(Task.of, json_schema_input_type=Task | str)]
 """A task, or its text."""
@@ -28,10 +29,41 @@ Names = Annotated[tuple[Annotated[str, Field(max_length=200)], ...], Field(max_l
 """Agents' names."""
 
 
-def body_of(model: type[BaseModel]) -> dict[str, Any]:
-    """The description of a body that an endpoint reads itself, straight from the bytes."""
+_LONGEST_KEY = 180
+
+
+def body_of(model: type[BaseModel], idempotency_key: str | None = None) -> dict[str, Any]:
+    """The description of what an endpoint reads itself, straight from the bytes: a body, and a header.
+
+    Args:
+        model: The body.
+        idempotency_key: What the header ``Idempotency-Key`` means there; None where it means nothing.
+    """
     schema = model.model_json_schema(ref_template=f"#/$defs/{model.__name__}/{{model}}")
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    told: dict[str, Any] = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    if idempotency_key is not None:
+        told["parameters"] = [
+            {
+                "name": "idempotency-key",
+                "in": "header",
+                "required": False,
+                "description": idempotency_key,
+                "schema": {"type": "string", "minLength": 1, "maxLength": 180},
+            }
+        ]
+    return told
+
+
+def idempotency_key_of(request: Request) -> str | None:
+    """The header ``Idempotency-Key``.
+
+    Raises:
+        InvalidInputError: if it is too long to be one.
+    """
+    given = request.headers.get("idempotency-key")
+    if given is not None and not 0 < len(given) <= _LONGEST_KEY:
+        raise InvalidInputError(f"Idempotency-Key: expected 1 to {_LONGEST_KEY} characters, got {len(given):,}")
+    return given
 
 
 def json_response(told: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

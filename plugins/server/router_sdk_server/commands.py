@@ -49,9 +49,10 @@ def serve(
         insecure=insecure,
         per_minute=per_minute,
         timeout_s=timeout,
+        workers=workers,
     )
     log = log_config(as_json=invocation.as_json, verbose=invocation.verbose, log_file=invocation.log_file)
-    run(settings, host, port, workers, log)
+    run(settings, host, port, log)
 
 
 @keys.command("create")
@@ -82,7 +83,7 @@ def create(
             per_minute=per_minute,
         )
     told = {**made.to_dict(), "key": key}
-    invocation.screen.show(told, lambda: [f"{key}", f"Key {made.key_id} of {name}. It is not shown again."])
+    invocation.screen.show(told, lambda: [f"{key}\nKey {made.key_id} of {name}. It is not shown again."])
 
 
 @keys.command("list")
@@ -91,7 +92,9 @@ def list_keys(invocation: Invocation) -> None:
     """Show the keys there are and were, without the keys themselves."""
     with invocation.router(new=False, read_only=True) as router:
         found = router.keys.all()
-    invocation.screen.show({"keys": [key.to_dict() for key in found]}, lambda: [_line(key) for key in found])
+    invocation.screen.show(
+        {"keys": [key.to_dict() for key in found]}, lambda: ["\n".join(map(_line, found)) or "No keys yet."]
+    )
 
 
 @keys.command("revoke")

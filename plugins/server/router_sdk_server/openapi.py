@@ -14,6 +14,7 @@ _EVERY = {
     "403": "The key does not allow this, or is bound to another tenant.",
     "429": "The key has asked too often; Retry-After says when to go on.",
     "503": "The store is busy or closed; nothing was done, so try again.",
+    "504": "It took too long; what was asked may still be done.",
 }
 _WITH_BODY = {
     "400": "The body cannot be read.",

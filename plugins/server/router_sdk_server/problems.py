@@ -53,6 +53,7 @@ _TITLES = {
     429: "Too many requests",
     500: "The service is at fault",
     503: "Not now",
+    504: "It takes too long",
 }
 
 
@@ -86,6 +87,10 @@ def problem_of(error: BaseException) -> dict[str, Any]:
     """An error as a problem's fields; what nobody foresaw says nothing of itself outside."""
     if isinstance(error, Refused):
         return _problem(error.status, "about:blank", error.detail)
+    if isinstance(error, HTTPException):
+        return _problem(error.status_code, "about:blank", str(error.detail))
+    if isinstance(error, RequestValidationError):
+        return _problem(422, "urn:router-sdk:InvalidInputError", described(error.errors()))
     if isinstance(error, ValidationError):
         return _problem(422, "urn:router-sdk:InvalidInputError", described(error.errors(include_url=False)))
     for kind, status in STATUS:
@@ -121,31 +126,21 @@ def request_id_of(request: Request) -> str | None:
     return found
 
 
+def answer_to(error: Exception, request: Request) -> Response:
+    """The answer to a request that failed; what nobody foresaw is logged."""
+    told = problem_of(error)
+    if told["status"] >= 500 and not isinstance(error, errors.RouterError):
+        _log.exception("request %s failed", request_id_of(request), exc_info=error)
+    headers = getattr(error, "headers", None)
+    return answer(told, request_id_of(request), dict(headers) if headers else None)
+
+
 def install(app: FastAPI) -> None:
     """Let every error of an application become a problem."""
 
-    async def refused(request: Request, error: Exception) -> Response:
-        return answer(problem_of(error), request_id_of(request), getattr(error, "headers", None))
+    async def told(request: Request, error: Exception) -> Response:
+        return answer_to(error, request)
 
-    async def unread(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        told = _problem(422, "urn:router-sdk:InvalidInputError", described(error.errors()))
-        return answer(told, request_id_of(request))
-
-    async def unrouted(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        told = _problem(error.status_code, "about:blank", str(error.detail))
-        return answer(told, request_id_of(request), dict(error.headers or {}))
-
-    async def failed(request: Request, error: Exception) -> Response:
-        told = problem_of(error)
-        if told["status"] >= 500:
-            _log.exception("request %s failed", request_id_of(request), exc_info=error)
-        return answer(told, request_id_of(request))
-
-    app.add_exception_handler(Refused, refused)
-    app.add_exception_handler(RequestValidationError, unread)
-    app.add_exception_handler(HTTPException, unrouted)
-    app.add_exception_handler(ValidationError, failed)
-    app.add_exception_handler(errors.RouterError, failed)
-    app.add_exception_handler(Exception, failed)
+    kinds = (Refused, RequestValidationError, HTTPException, ValidationError, errors.RouterError, Exception)
+    for kind in kinds:
+        app.add_exception_handler(kind, told)

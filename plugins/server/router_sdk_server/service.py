@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from random import getrandbits
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
@@ -57,7 +57,7 @@ class Service:
     async def start(self) -> None:
         """Open the router, and begin to warm it up."""
         folder = self.settings.folder
-        self.metrics = Metrics(None if folder is None else folder / "metrics")
+        self.metrics = Metrics(folder / "metrics" if folder is not None and self.settings.workers > 1 else None)
         self.router = Router(config=self.settings.config, store=self.settings.store)
         if folder is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="router-service-")
@@ -96,8 +96,8 @@ class Service:
         return self.router.keys.find(shown)
 
     def new_request_id(self) -> str:
-        """An id for a request that brings none."""
-        return os.urandom(8).hex()
+        """An id for a request that brings none; nobody has to be unable to guess it."""
+        return f"{getrandbits(64):016x}"
 
     def seen(self, scope: Any, status: int, seconds: float) -> None:
         """A request was answered."""

@@ -18,14 +18,13 @@ FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """What ``prometheus_client`` reads, when it is imported, to know where workers count together."""
 
 
-def run(settings: ServiceSettings, host: str, port: int, workers: int, log_config: dict[str, Any]) -> None:
+def run(settings: ServiceSettings, host: str, port: int, log_config: dict[str, Any]) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
     Args:
         settings: How the service behaves.
         host: Where to listen.
         port: And on which port; 0 takes a free one.
-        workers: Processes that share it.
         log_config: How each writes its log.
 
     Raises:
@@ -33,12 +32,13 @@ def run(settings: ServiceSettings, host: str, port: int, workers: int, log_confi
     """
     with tempfile.TemporaryDirectory(prefix="router-service-") as made:
         folder = Path(made)
-        (folder / "metrics").mkdir()
-        os.environ[FOLDER_VARIABLE] = str(folder / "metrics")  # before prometheus_client is imported, here or there
-        _serve(settings.model_copy(update={"folder": folder}), host, port, workers, log_config)
+        if settings.workers > 1:
+            (folder / "metrics").mkdir()
+            os.environ[FOLDER_VARIABLE] = str(folder / "metrics")  # before prometheus_client is imported there
+        _serve(settings.model_copy(update={"folder": folder}), host, port, log_config)
 
 
-def _serve(settings: ServiceSettings, host: str, port: int, workers: int, log_config: dict[str, Any]) -> None:
+def _serve(settings: ServiceSettings, host: str, port: int, log_config: dict[str, Any]) -> None:
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
@@ -47,14 +47,15 @@ def _serve(settings: ServiceSettings, host: str, port: int, workers: int, log_co
         factory=True,
         host=host,
         port=port,
-        workers=workers,
+        workers=settings.workers,
         access_log=False,
         log_config=log_config,
         server_header=False,
         timeout_graceful_shutdown=30,
+        timeout_worker_healthcheck=30,
     )
     socket = config.bind_socket()
-    if workers == 1:
+    if settings.workers == 1:
         server = uvicorn.Server(config)
         server.run(sockets=[socket])
         if not server.started:

@@ -17,6 +17,7 @@ class ServiceSettings(BaseModel):
         most_body_bytes: Largest body of a request, in bytes.
         timeout_s: Longest that a request may take, in seconds, its body included.
         per_minute: Most requests a minute of a key that has no limit of its own; 0 sets none.
+        workers: How many processes share the port.
         folder: Where the workers of one service tell each other what the store does not hold; None is one worker alone.
     """
 
@@ -28,4 +29,5 @@ class ServiceSettings(BaseModel):
     most_body_bytes: int = Field(default=4 << 20, ge=1_024)
     timeout_s: float = Field(default=60.0, gt=0)
     per_minute: int = Field(default=0, ge=0)
+    workers: int = Field(default=1, ge=1)
     folder: Path | None = None

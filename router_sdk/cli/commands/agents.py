@@ -32,7 +32,7 @@ def list_agents(invocation: Invocation) -> None:
             listed = router.agents
     invocation.screen.show(
         {"source": source, "agents": [agent.model_dump(mode="json") for agent in listed]},
-        lambda: [_table(listed or (), source)],
+        lambda: [agent_table(listed or (), source)],
     )
 
 
@@ -98,7 +98,8 @@ def _refuse_configured(invocation: Invocation, instead: str) -> None:
         )
 
 
-def _table(agents: Sequence[Agent], source: str) -> RenderableType:
+def agent_table(agents: Sequence[Agent], source: str) -> RenderableType:
+    """The agents, and what is said of each."""
     if not agents:
         return note(f"No agents in {source} yet: router agents add NAME --description '…'")
     return table(
@@ -117,4 +118,5 @@ def _table(agents: Sequence[Agent], source: str) -> RenderableType:
             for agent in agents
         ),
         wide="description",
+        last=("can", "agent"),
     )

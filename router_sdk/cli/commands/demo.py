@@ -147,6 +147,7 @@ def _act(act: ActReport) -> Iterator[RenderableType]:
             *_shares("answered by", [phase.strategies for phase in act.phases]),
             *_shares("given to", [phase.agents for phase in act.phases]),
         ],
+        wide="",
     )
     if act.accuracy:
         yield _probes(act)
@@ -197,6 +198,7 @@ def _probes(act: ActReport) -> RenderableType:
             *([f"as in “{name}”", *(share(points[i][1]) for i in shown)] for name, points in act.accuracy.items()),
             ["mean confidence", *(share(act.confidence[i][1]) for i in shown if i < len(act.confidence))],
         ],
+        wide="",
     )
 
 
@@ -218,6 +220,7 @@ def _fits(act: ActReport) -> Iterator[RenderableType]:
             ]
             for one in act.fits
         ),
+        wide="",
     )
     if act.not_promoted:
         yield pairs((one.mark.state, visible(one.sentence)) for one in act.not_promoted)
@@ -241,6 +244,7 @@ def _serving(story: ServingReport) -> Iterator[RenderableType]:
             ]
             for one in story.candidates
         ),
+        wide="",
     )
     yield pairs(("right" if one.as_expected else "wrong", f"{visible(one.sentence)}.") for one in story.candidates)
     yield pairs(

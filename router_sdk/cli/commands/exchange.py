@@ -293,7 +293,9 @@ def predict(
     if output != STDIN:
         told = {"path": output, "tasks": chosen.total(), "refused": refused, "agents": dict(chosen)}
         rows = ([agent or "no agent fits", word(count)] for agent, count in chosen.most_common())
-        invocation.screen.show(told, lambda: [table(f"{chosen.total():,} tasks", ["agent", ">tasks"], rows)])
+        invocation.screen.show(
+            told, lambda: [table(f"{chosen.total():,} tasks", ["agent", ">tasks"], rows, wide="agent")]
+        )
     if refused:
         raise InvalidInputError(f"{refused:,} of {refused + chosen.total():,} tasks could not be read")
 

@@ -98,6 +98,20 @@ def stop(
     invocation.screen.show(told, lambda: _shown(told))
 
 
+@app.command("report")
+@command
+def report(
+    invocation: Invocation,
+    name: NameArgument,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the page goes.")] = None,
+) -> None:
+    """Write a page about an experiment: its sequences over time, its arms, its guardrails."""
+    with invocation.router(new=False, read_only=True) as router:
+        page = router.experiments.report(name, out or Path(f"experiment-{name}.html"))
+        told = router.experiments.show(name)
+    invocation.screen.show({**told, "page": str(page)}, lambda: [f"The page: {page}"])
+
+
 def _challengers(
     file: str | None, versions: Sequence[str], chains: Sequence[str], *, shadow: bool, frozen: bool
 ) -> tuple[list[Arm], dict[str, Any]]:
@@ -194,8 +208,8 @@ def _comparisons(analysis: Mapping[str, Any], *, running: bool) -> RenderableTyp
             waits = f"{needed['units']:,} more units{hours}"
         better = NOTHING if one["improvement"] is None else f"{one['improvement']:+.1%}"
         rows.append([one["arm"], _interval(one["difference"]), better, visible(waits)])
-    headings = ["challenger", "better by", ">in all", "what it waits for"]
-    return table("Against the champion", headings, rows, wide="what it waits for")
+    headings = ["challenger", "better by", ">in all", "what it waits for" if running else "why it lost"]
+    return table("Against the champion", headings, rows, wide=headings[-1])
 
 
 def _interval(told: Mapping[str, Any]) -> str:
@@ -235,4 +249,7 @@ def _kind(arm: Mapping[str, Any]) -> str:
         words = "what serves, with {} at version {}".format(*arm["version"])
     else:
         words = "the chain " + ", ".join(name for name, _ in arm["strategies"])
-    return words + ("" if arm["learning"] else ", learning off") + (", a shadow" if arm["shadow"] else "")
+    words += "" if arm["learning"] else ", learning off"
+    if arm["shadow"] and arm["agreement"] is not None:
+        words += f"; it favours whom what serves favours in {share(arm['agreement'])}"
+    return words

@@ -118,6 +118,38 @@ def pretrain(
     _show(invocation, fit)
 
 
+def warm_up(
+    invocation: Invocation,
+    folder: Annotated[
+        Path, typer.Argument(help="The checkpoint: a folder with config.json, a tokenizer and safetensors.")
+    ],
+    data: Annotated[
+        Path, typer.Option(metavar="FILE", help="A JSONL or CSV file (.gz too) of tasks with a label or scores.")
+    ],
+    map_: MapOption = None,
+    labels: LabelsOption = None,
+    strategy: StrategyOption = None,
+    set_: SettingsOption = None,
+    pickled: Annotated[
+        bool,
+        typer.Option("--pickled", help="Its weights may be .bin or .pt: read as tensors alone, in a child process."),
+    ] = False,
+) -> None:
+    """Make a first version from a checkpoint that was trained elsewhere, measured on labelled examples.
+
+    They teach what stands for each agent, and what later fits must not forget; the figures on those that are held out
+    are the baseline. Nothing is logged as something that happened here.
+    """
+    tasks, wanted, agents = _read(data, mapping_of_data(map_, data, labels))
+    settings = {**_settings(set_), **({"pickled_weights": True} if pickled else {})}
+    with invocation.router() as router:
+        if not router.agents:
+            for agent in agents:
+                router.add_agent(agent)
+        fit = watched(invocation, router.models.warm_start(folder, tasks, wanted, strategy, wait=False, **settings))
+    _show(invocation, fit)
+
+
 def _generated(sessions: int, seed: int) -> tuple[list[Task], list[Label], Sequence[Agent]]:
     from router_sdk.demo.marketing_mix import generate_turns, marketing_mix_agents
 
@@ -196,7 +228,7 @@ def versions(
         "versions": [version.to_dict() for version in found],
         "quarantines": [one.to_dict() for one in left_out],
     }
-    invocation.screen.show(told, lambda: [version_table(found), *([_quarantines(left_out)] if left_out else ())])
+    invocation.screen.show(told, lambda: [version_table(found), *([quarantine_table(left_out)] if left_out else ())])
 
 
 def import_version(
@@ -283,7 +315,8 @@ def report(
     invocation.screen.show({**found.to_dict(), "page": str(target)}, lambda: [f"The page: {target}"])
 
 
-def _quarantines(found: Sequence[Quarantine]) -> RenderableType:
+def quarantine_table(found: Sequence[Quarantine]) -> RenderableType:
+    """What teaches nothing, or did not for a while."""
     return table(
         "What teaches nothing, or did not for a while",
         [">number", "strategy", ">behind", ">up to", "since", "lifted", "why"],
@@ -300,6 +333,7 @@ def _quarantines(found: Sequence[Quarantine]) -> RenderableType:
             for one in found
         ),
         wide="why",
+        last=("strategy", "lifted"),
     )
 
 

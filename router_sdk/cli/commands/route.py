@@ -100,7 +100,7 @@ def _route_stream(invocation: Invocation, source: str, exclude: list[str], expla
         report = run_stream(invocation, router, source, "task", carry_out)
     rows = ([agent or "no agent fits", strategy, word(count)] for (agent, strategy), count in chosen.most_common())
     invocation.screen.summary(
-        lambda: [table(counted(report.accepted, "task"), ["agent", "answered by", ">tasks"], rows)]
+        lambda: [table(counted(report.accepted, "task"), ["agent", "answered by", ">tasks"], rows, wide="agent")]
     )
     report.check()
 
@@ -133,7 +133,7 @@ def decision_tables(decision: Decision, *, explain: bool, known: bool = False) -
         for name in decision.ranking[:_SHOWN]
     ]
     if len(decision.ranking) > 1:
-        yield table("Ranking", ["agent", ">probability", ">score"], rows)
+        yield table("Ranking", ["agent", ">probability", ">score"], rows, wide="agent")
         if len(decision.ranking) > _SHOWN:
             yield note(f"and {len(decision.ranking) - _SHOWN:,} more")
     if explain:

@@ -59,7 +59,8 @@ def soak(
 
 def soak_tables(report: SoakReport) -> Iterator[RenderableType]:
     """What happened when, what was earned in each world, and the verdict."""
-    yield table("What happened", [">hour", "what"], ([f"{one.hour:.1f}", visible(one.what)] for one in report.events))
+    rows = ([f"{one.hour:.1f}", visible(one.what)] for one in report.events)
+    yield table("What happened", [">hour", "what"], rows, wide="what")
     yield table(
         f"Mean reward of {counted(report.messages, 'message')}",
         ["", ">frozen", ">learning"],

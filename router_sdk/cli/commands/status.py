@@ -97,10 +97,11 @@ def _alerts(report: Mapping[str, Any]) -> Iterator[RenderableType]:
                 for one in alerts
             ),
             wide="what",
+            last=("of", "figure"),
         )
 
 
-def _chain(report: Mapping[str, Any]) -> Table:
+def _chain(report: Mapping[str, Any]) -> RenderableType:
     """The strategies in the order in which they are asked, with their share of the newest decisions."""
     lately = {row["strategy"]: row for row in report["answered"]}
     serving = {stage["name"]: _version(stage) for stage in report["strategies"]}
@@ -126,6 +127,7 @@ def _chain(report: Mapping[str, Any]) -> Table:
         ["strategy", ">answered", ">confident", ">explored", ">learnt to", "why it passed"],
         rows,
         wide="why it passed",
+        last=("strategy",),
     )
 
 
@@ -165,7 +167,7 @@ def _version(stage: Mapping[str, Any]) -> str:
     return version + (f" ({', '.join(marks)})" if marks else "")
 
 
-def _agents(report: Mapping[str, Any]) -> Table:
+def _agents(report: Mapping[str, Any]) -> RenderableType:
     available = set(report["agents"]["available"])
     return table(
         "Agents over their last 100 executions, best first",
@@ -207,8 +209,14 @@ def _statistics(found: Mapping[str, Any]) -> Table:
             + ("" if efficiency is None else f", {efficiency:+.3f} reward per 100 examples"),
             "Fits": f"{found['retrain_count']:,} came to serve, {found['encoder_retrain_count']:,} of them moved an "
             f"encoder, {found['refused_fits']:,} refused, {found['failed_fits']:,} failed",
-            "Versions": f"{share(found['canary_pass_rate'])} of the candidates passed the gate, "
-            f"{counted(found['rollbacks'], 'rollback')}, {counted(found['violations'], 'violation')}",
+            "Versions": f"{share(found['gate_pass_rate'])} of the candidates passed the gate, "
+            f"{found['refused_candidates']:,} were refused; {counted(found['rollbacks'], 'rollback')}, "
+            f"{found['violations']:,} of them by itself",
+            **(
+                {}
+                if found["canary_pass_rate"] is None
+                else {"Canary": f"{share(found['canary_pass_rate'])} of the golden tasks are answered as they must be"}
+            ),
         }.items(),
         "What was learnt",
     )
@@ -235,6 +243,7 @@ def _events(report: Mapping[str, Any]) -> Iterator[RenderableType]:
             for event in events
         ),
         wide="fault",
+        last=("strategy",),
     )
 
 

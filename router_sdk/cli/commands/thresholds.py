@@ -59,6 +59,6 @@ def _thresholds(told: Sequence[dict[str, Any]], found: Sequence[Threshold]) -> S
     headings = ["strategy", ">now", ">best", ">hands on", ">reward per task", "why"]
     settings = [f"[strategy.{one.strategy}]\nconfidence_threshold = {one.value:g}" for one in found if one.value]
     return [
-        table("Below which confidence a strategy should hand on", headings, rows, wide="why"),
+        table("Below which confidence a strategy should hand on", headings, rows, wide="why", last=("strategy",)),
         *(note(f"For the configuration file:\n{visible(each)}") for each in settings),
     ]

@@ -150,6 +150,8 @@ def test_shadows_propose_and_never_serve(make):
     rows = router._parts.store.reader.query(lambda connection: connection.execute(query).fetchall())
     assert [row[1] for row in rows] == [one.decision_id for one in found]
     assert {row[2:] for row in rows} == {("coder", "aside/other")}
+    agreement = shown["arms"][1]["agreement"]
+    assert agreement == sum(one.ranking[0] == "coder" for one in found) / 40
     with pytest.raises(InvalidOutcomeError, match="shadow"):
         router.record(rows[0][0], Outcome(success=True))
     assert router.record_session("s3", Outcome(quality=0.5)) == 2

@@ -1,9 +1,11 @@
 import unicodedata
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from router_sdk_bert.config import TextPreparation, category_keywords
 
+STRIP = TextPreparation(accents="strip")
 BOTH = TextPreparation(accents="strip", categories="keywords")
 KEYWORDS = TextPreparation(categories="keywords")
 
@@ -45,6 +47,35 @@ def test_preparing_twice_changes_nothing_more(text):
     assert BOTH(once) == once or ">>" in once
 
 
+@pytest.mark.parametrize(
+    ("text", "stripped"),
+    [
+        ("naïve Ångström Việt Nam", "naive Angstrom Viet Nam"),
+        ("Ελλάδα", "Ελλαδα"),
+        ("ещё, всё", "еще, все"),
+        ("น้ำ กินข้าวที่นี่", "น้ำ กินข้าวที่นี่"),
+        ("हिन्दी में लिखिए", "हिन्दी में लिखिए"),
+        ("がぎぐ ぱぴ", "がぎぐ ぱぴ"),
+        ("한국어", "한국어"),
+        ("مُحَمَّد", "مُحَمَّد"),
+        ("café กาแฟที่นี่", "cafe กาแฟที่นี่"),
+    ],
+)
+def test_marks_are_dropped_where_they_are_accents_alone(text, stripped):
+    """In Thai and Hindi they are vowels and tones, in Japanese another consonant."""
+    assert STRIP(text) == unicodedata.normalize("NFC", stripped)
+
+
 @given(st.text())
-def test_no_mark_survives(text):
-    assert not any(unicodedata.category(letter) == "Mn" for letter in TextPreparation(accents="strip")(text))
+def test_no_accent_survives_on_a_letter_that_has_them_and_no_other_mark_goes(text):
+    def marks(letters):
+        """Each mark with what it stands on; on letters of three scripts it is an accent."""
+        base, found = "", []
+        for letter in unicodedata.normalize("NFD", letters):
+            if unicodedata.category(letter) == "Mn":
+                found.append((unicodedata.name(base, "").split(" ")[0] in ("LATIN", "GREEK", "CYRILLIC"), letter))
+            else:
+                base = letter
+        return found
+
+    assert marks(STRIP(text)) == [(accent, mark) for accent, mark in marks(text) if not accent]

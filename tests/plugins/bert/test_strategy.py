@@ -114,7 +114,7 @@ def test_opening_keeps_nobody_waiting_but_the_learner():
 
 
 def test_agents_that_change_while_the_first_are_embedded_are_those_that_count():
-    begun, go_on = threading.Event(), threading.Event()
+    begun, go_on, again = threading.Event(), threading.Event(), threading.Event()
 
     class SlowWords(HashedWordsEncoder):
         def encode(self, texts):
@@ -126,13 +126,22 @@ def test_agents_that_change_while_the_first_are_embedded_are_those_that_count():
         def open(self):
             return SlowWords()
 
+        def _adopt(self, encoder, *more):
+            if (
+                self.encoder is not None
+            ):  # the encoder is there, and the agents that came meanwhile are not embedded yet
+                assert again.wait(10)
+            super()._adopt(encoder, *more)
+
     strategy = Embedding(BertConfig(), make_services())
     strategy.prepare(AGENTS)
     assert begun.wait(10)
     more = AgentSet([*AGENTS, Agent("cook", examples=["boil an egg"])])
     strategy.prepare(more)
     go_on.set()
+    threading.Timer(0.05, again.set).start()
     assert strategy.warm_up() is None
+    assert again.is_set(), "it is not ready before"
     scores = ask(strategy, "boil an egg", more).scores
     assert max(scores, key=scores.get) == "cook"
 

@@ -7,6 +7,7 @@ import sys
 import threading
 
 import pytest
+from documents import blocks, run
 from router_sdk_bert.strategy import BertStrategy
 
 from router_sdk import Agent, Outcome, Router
@@ -75,6 +76,14 @@ def fitted(fitted_once, store_path):
     folder, chances = fitted_once
     shutil.copytree(folder, store_path.parent, dirs_exist_ok=True)
     return chances
+
+
+@pytest.mark.parametrize("block", blocks("plugins/bert/README.md"))
+def test_the_block_of_the_readme_runs(block, tiny_encoder_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ROUTER_STRATEGY", json.dumps({"bert": {"model": str(tiny_encoder_folder)}}))
+    monkeypatch.setenv("ROUTER_FIT_EXECUTOR", "thread")  # a child takes seconds to import torch
+    run("plugins/bert/README.md", block)
 
 
 def test_a_fine_tuned_version_survives_a_restart(fitted, open_router):

@@ -211,6 +211,10 @@ def test_a_decision_is_asked_for_again_only_where_that_makes_no_second_one(answe
     with pytest.raises(ServiceUnavailableError):
         remote.route("x", idempotency_key="k")
     assert [body["idempotency_key"] for body in transport.seen] == ["k"] * 4
+    remote, transport = answering(504)
+    with pytest.raises(ServiceUnavailableError, match="504"):
+        remote.route("x")
+    assert len(transport.seen) == 1
     remote, transport = answering(*[httpx2.ConnectError("gone")] * 4)
     with pytest.raises(ServiceUnavailableError):
         remote.route("x")

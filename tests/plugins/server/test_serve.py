@@ -44,7 +44,8 @@ def serving(folder, *options):
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("ROUTER_PLUGINS", "server,thompson,heuristic")  # what else is installed has no say
     (tmp_path / "router.toml").write_text('strategies = ["thompson"]\nstore = "router.db"\n')
     return tmp_path
 

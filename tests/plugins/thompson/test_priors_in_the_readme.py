@@ -1,30 +1,21 @@
-import re
-from pathlib import Path
-
 import pytest
+from documents import blocks, run
 
 from router_sdk import Router
 
-README = Path(__file__).resolve().parents[3] / "plugins" / "thompson" / "README.md"
-EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+README = "plugins/thompson/README.md"
 
 
 def test_every_example_runs_and_its_settings_serve(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names, served = {}, 0
-    try:
-        for example in EXAMPLES:
-            names.pop("settings", None)
-            exec(example, names)
-            if "settings" in names:
-                chain = [("thompson", names["settings"]), "heuristic"]
-                with Router(agents=["small", "large"], strategies=chain, store=":memory:") as router:
-                    assert router.route({"text": "one and one", "task_type": "sums"}).agent in {"small", "large"}
-                served += 1
-    finally:
-        for name in ("router", "tenant"):
-            if name in names:
-                names[name].close()
+    served = 0
+    for example in blocks(README):
+        settings = run(README, example).get("settings")
+        if settings is not None:
+            chain = [("thompson", settings), "heuristic"]
+            with Router(agents=["small", "large"], strategies=chain, store=":memory:") as router:
+                assert router.route({"text": "one and one", "task_type": "sums"}).agent in {"small", "large"}
+            served += 1
     assert served >= 8
 
 

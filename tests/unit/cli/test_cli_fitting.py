@@ -142,3 +142,14 @@ def test_thresholds_are_looked_for_and_nothing_is_changed(taught, monkeypatch):
 def test_the_status_says_what_confidence_rests_on(taught):
     shown = " ".join(taught.run("status").stdout.split())
     assert "Confidence of words: 0 outcomes of favourites are known, 50 are needed" in shown
+
+
+def test_warm_up_says_who_starts_from_no_checkpoint(desk, words_alone, tmp_path):
+    (tmp_path / "labelled.jsonl").write_text(
+        '{"text": "refund", "label": "billing"}\n{"text": "app", "label": "technical"}\n'
+    )
+    (tmp_path / "checkpoint").mkdir()
+    fault = desk.fault("warm-up", str(tmp_path / "checkpoint"), "--data", str(tmp_path / "labelled.jsonl"), code=1)
+    assert "starts from no checkpoint" in fault["message"]
+    fault = desk.fault("warm-up", str(tmp_path / "none"), "--data", str(tmp_path / "labelled.jsonl"), code=2)
+    assert "is no folder" in fault["message"]

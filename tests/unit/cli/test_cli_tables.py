@@ -1,11 +1,18 @@
 import json
 
 import pytest
+from fitted_strategy import Words
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from router_sdk import Agent, Outcome, Task
+from router_sdk.cli.commands.agents import agent_table
+from router_sdk.cli.commands.models import quarantine_table
+from router_sdk.cli.commands.status import status_tables
+from router_sdk.cli.model_tables import version_table
 from router_sdk.cli.screen import plain
-from router_sdk.cli.tables import dollars, milliseconds, share, visible, word
+from router_sdk.cli.tables import dollars, milliseconds, share, table, visible, word
 
 
 @given(st.text())
@@ -51,3 +58,58 @@ json_like = st.recursive(
 @given(json_like)
 def test_whatever_is_answered_is_strict_json(value):
     json.loads(json.dumps(plain(value), allow_nan=False))
+
+
+# -- at eighty columns
+
+
+def shown(tables, width=80):
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
+    with console.capture() as capture:
+        for one in tables:
+            console.print(one)
+    return capture.get()
+
+
+words = st.lists(st.text("abcdefgh_", min_size=1, max_size=40), max_size=20).map(" ".join)
+numbers = st.integers(0, 10**6).map(word)
+
+
+@given(st.lists(st.tuples(words, numbers, numbers, words, words), min_size=1, max_size=4), st.integers(60, 200))
+def test_a_table_is_as_wide_as_the_terminal_and_breaks_no_word(rows, width):
+    headings = ["agent", ">runs", ">examples", "can", "why"]
+    told = shown([table("A title", headings, rows, wide="why", last=("can", "agent"))], width)
+    assert all(len(line.rstrip()) <= width for line in told.splitlines())
+    assert "…" not in told
+    there = told.split()
+    assert {one for row in rows for cell in row for one in cell.split()} <= set(there)
+
+
+def test_a_column_with_room_stays_where_it_is():
+    told = shown([table("Versions", ["strategy", ">version", "gate"], [["bert", "1", "passed"]], wide="gate")])
+    assert told.splitlines()[-1].split() == ["bert", "1", "passed"]
+
+
+def test_every_table_of_a_store_with_long_names_and_reasons_can_be_read(make_router):
+    names = ["customer_support_specialist_emea", "demand_forecaster_of_the_marketing_mix", "billing"]
+    agents = [
+        Agent(name, description=f"what {name} answers", cost_usd=0.0123, latency_ms=1234.0, capabilities=set(names))
+        for name in names
+    ]
+    reason = "monthly retraining after the catalogue was changed_in_every_single_category"
+    router = make_router([Words, "thompson", "heuristic"], agents=agents, retrain=False, fit_executor="thread")
+    for number in range(40):
+        name = names[number % 3]
+        told = Outcome(success=number % 7 > 0, correct_agent=name, latency_ms=1234.0, cost_usd=0.0123)
+        router.observe(Task(f"{name} {number}", task_type=f"kind-{number % 4}"), name, told)
+    for mode in ("learn", "worse"):
+        router.models.retrain("words", wait=True, reason=reason, mode=mode)
+    router.models.quarantine("words", from_seq=20, to_seq=25, reason=reason)
+    router.dead_letter("outcome", f"line 3: {reason}")
+    router.flush()
+    tables = [version_table(router.models.versions()), quarantine_table(router.models.quarantines())]
+    told = shown([*tables, agent_table(router.agents, "router.db"), *status_tables(router.status())])
+    assert "…" not in told
+    assert all(len(line.rstrip()) <= 80 for line in told.splitlines())
+    there = told.split()
+    assert {*names, "no_regression:", "changed_in_every_single_category)"} <= set(there)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from router_sdk.demo.contestant import LEARNING_OFF, ROUTER, FitMark, Trace, contestants
 from router_sdk.demo.report import (
     BEST_SINGLE,
+    FORGIVEN,
     NO_AGENT,
     ORACLE,
     OTHERS,
@@ -133,7 +134,7 @@ def right(count: int) -> tuple[bool, ...]:
 def test_what_is_lost_is_a_fault_unless_it_is_wrong_now() -> None:
     stream = phases_of((), (), ("0",))
     probed = {
-        "0": [(10, right(9)), (20, right(8)), (30, right(3))],
+        "0": [(10, right(10)), (20, right(5)), (30, right(0))],
         "1": [(10, right(2)), (20, right(9)), (30, right(9))],
     }
     told = list(retentions([stream], [probed]))
@@ -143,11 +144,21 @@ def test_what_is_lost_is_a_fault_unless_it_is_wrong_now() -> None:
         ("2", "1", "kept"),
     ]
     lost, followed, kept = told
-    assert (lost.before, lost.after) == (0.9, 0.8)
-    assert lost.low < -0.1 < lost.high
+    assert (lost.before, lost.after) == (1.0, 0.5)
+    assert lost.low < -0.5 < lost.high < -FORGIVEN
     assert (kept.low, kept.high) == (0.0, 0.0)
     assert "a fault" in lost.sentence
     assert "right to give them up" in followed.sentence
+
+
+@pytest.mark.parametrize("contradicts", [(), ("0",)])
+def test_what_chance_may_have_done_is_called_neither_a_fault_nor_a_merit(contradicts: tuple[str, ...]) -> None:
+    stream = phases_of((), contradicts)
+    (told,) = retentions([stream], [{"0": [(10, right(9)), (20, right(8))]}])
+    assert (told.before, told.after, told.verdict) == (0.9, 0.8, "unclear")
+    assert told.low < -FORGIVEN < told.high
+    assert "So few tasks do not tell" in told.sentence
+    assert "fault" not in told.sentence
 
 
 def test_five_points_are_forgiven_and_seeds_count_together() -> None:

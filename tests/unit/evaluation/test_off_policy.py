@@ -1,6 +1,7 @@
 """Off-policy estimators: against two libraries, on adaptive logs, and where a log cannot answer."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -189,6 +190,43 @@ def test_bounds_hold_the_estimate_and_lie_in_range(seed, count):
         assert value.high >= min(value.mean, 1.0)
         gain = difference(rounds, name)
         assert -1.0 <= gain.low <= gain.high <= 1.0
+
+
+def test_a_session_s_steps_are_no_more_evidence_than_their_sum():
+    """One outcome for all steps of a session: as many decisions tell as much as there are sessions."""
+    missed = {True: 0, False: 0}
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        found = RoundsSoFar()
+        for session in range(60):
+            reward = float(rng.random() < 0.5)
+            for step in range(10):
+                number = 10 * session + step + 1
+                found.add(
+                    make_example(
+                        "a",
+                        reward,
+                        number=number,
+                        task={"text": "step", "session_id": f"s{session}"},
+                        eligible=("a", "b"),
+                        propensity=0.5,
+                    ),
+                    {"a": 0.5, "b": 0.5},
+                )
+        rounds = found.rounds
+        for clustered in missed:
+            told = policy_value(rounds if clustered else replace(rounds, session=None))
+            missed[clustered] += not told.low <= 0.5 <= told.high
+        assert rounds.design_effect(rounds.reward) == pytest.approx(10.0)
+    assert missed[True] <= 3
+    assert missed[False] > 10
+
+
+def test_what_is_known_later_is_no_part_of_what_was_expected():
+    found = RoundsSoFar()
+    for number in (1, 2, 3):
+        found.add(replace(make_example("a", 1.0, number=number, propensity=0.5), seq=1_000 + number), {"a": 1.0})
+    assert found.rounds.expected.tolist() == [0.5, 0.5, 0.5]  # all three outcomes came after the third decision
 
 
 # -- what a log cannot tell

@@ -36,7 +36,7 @@ class Diary:
     """A store that is written at times of one's own."""
 
     def __init__(self, path):
-        self.store, self.ids = Store(path), []
+        self.store, self.ids, self.shadows = Store(path), [], set()
 
     def write(self, event):
         if isinstance(event, Step):
@@ -46,7 +46,11 @@ class Diary:
                 arm=event.arm and f"trial/{event.arm}", arm_probability=event.arm and 0.5,
             )  # fmt: skip
             self.ids.append(decision.decision_id)
+            if event.source == "shadow":
+                self.shadows.add(decision.decision_id)
             self.store.writer.append([Entry(decision=decision)])
+        elif isinstance(event, Told) and self.ids[event.step] in self.shadows:
+            return  # the log takes no outcome of what nobody acted on
         elif isinstance(event, Told):
             outcome = Outcome(**event.fields)
             self.store.writer.append([self.store.entry(self.ids[event.step], outcome, outcome.signals())])

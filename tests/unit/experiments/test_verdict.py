@@ -113,7 +113,7 @@ def test_an_agent_that_does_worse_stops_a_challenger_that_is_better_elsewhere():
     assert found.comparisons[0].difference.low > 0
     assert found.verdict.decided == "champion"
     assert "quality of b" in found.verdict.lost["new"]
-    assert rail(found, "agent", "a").state == "passed"
+    assert rail(found, "agent", "a").state == "not raised"
 
 
 def test_a_challenger_that_reports_less_is_not_believed():

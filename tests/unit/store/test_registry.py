@@ -10,7 +10,7 @@ from router_sdk.errors import ChampionMovedError
 from router_sdk.records import ModelVersion
 from router_sdk.store import registry as registry
 from router_sdk.store.coordination import add_intent, pending_intents
-from router_sdk.store.events import Fresh, LearningEvent, fresh_examples, last_fit, write_learning_events
+from router_sdk.store.events import Fresh, LastFit, LearningEvent, fresh_examples, last_fit, write_learning_events
 from router_sdk.store.registry import (
     NEVER,
     ROLLBACK,
@@ -256,13 +256,17 @@ def test_what_serves_what_was_rolled_back_to_and_what_a_rollback_would_go_to_are
 
 
 def test_where_a_fit_was_tried_last(log, monkeypatch):
-    assert ask(log, last_fit, "s") == ((0, 0, None), 0)
-    for number, (strategy, kind) in enumerate([("s", "fit"), ("s", "fit"), ("s", "learn"), ("other", "fit")], 1):
-        monkeypatch.setattr("router_sdk.store.events.time", SimpleNamespace(time=lambda number=number: NOW + number))
+    assert ask(log, last_fit, "s") == (LastFit(0, 0, None), 0)
+    monkeypatch.setattr("router_sdk.store.events._boot", lambda: "this start of the machine")
+    for number, (strategy, kind) in enumerate([("s", "fit"), ("s", "begin"), ("s", "learn"), ("other", "fit")], 1):
+        clocks = {"time": lambda number=number: NOW + number, "monotonic": lambda number=number: 5.0 * number}
+        monkeypatch.setattr("router_sdk.store.events.time", SimpleNamespace(**clocks))
         write_learning_events(log.writer, [LearningEvent(strategy, kind, 1, 10 * number, 1.0, 1)])
-    assert ask(log, last_fit, "s") == ((2, 20, NOW + 2), 4)
-    assert ask(log, last_fit, "other") == ((4, 40, NOW + 4), 4)
-    assert ask(log, last_fit, "s", 2) == ((0, 0, None), 4)  # nothing newer
+    assert ask(log, last_fit, "s") == (LastFit(2, 20, NOW + 2, 10.0), 4)
+    assert ask(log, last_fit, "other") == (LastFit(4, 40, NOW + 4, 20.0), 4)
+    assert ask(log, last_fit, "s", 2) == (LastFit(0, 0, None), 4)  # nothing newer
+    monkeypatch.setattr("router_sdk.store.events._boot", lambda: "the next one")
+    assert ask(log, last_fit, "s") == (LastFit(2, 20, NOW + 2), 4)
 
 
 def test_decisions_with_something_new_are_counted_once_wherever_the_count_is_cut(log):
@@ -325,7 +329,8 @@ def test_a_version_serves_whatever_its_number(log):
 
 
 def test_how_often_candidates_pass_and_versions_are_rolled_back(log):
-    nothing = {"canary_pass_rate": None, "rollbacks": 0, "rollback_frequency": None, "violations": 0}
+    nothing = {"gate_pass_rate": None, "refused_candidates": 0, "rollbacks": 0}
+    nothing |= {"rollback_frequency": None, "violations": 0}
     assert ask(log, safety_totals) == nothing
     for passed in (True, True, False, True):
         add(log, passed=passed)
@@ -334,5 +339,6 @@ def test_how_often_candidates_pass_and_versions_are_rolled_back(log):
     serve(log, 4)
     serve(log, 2, reason=f"{ROLLBACK_BY_ITSELF} from 4: it earned less", quarantine=4)
     serve(log, 1, reason=f"{ROLLBACK} from 2")
-    told = {"canary_pass_rate": 0.75, "rollbacks": 2, "rollback_frequency": 2 / 3, "violations": 2}
+    told = {"gate_pass_rate": 0.75, "refused_candidates": 1, "rollbacks": 2}
+    told |= {"rollback_frequency": 2 / 3, "violations": 1}
     assert ask(log, safety_totals) == told

@@ -224,3 +224,21 @@ def test_off_policy_values_survive_the_trip_from_the_process_that_measured_them(
     pair = OffPolicyPair(PolicyValue(0.8, 0.75, 0.85, 400.0, 500), PolicyValue(0.7, 0.5, 1.0, 200.0, 500))
     found = comparison(gain(0.0), off_policy=pair).evidence
     assert CandidateEvidence.from_dict(json.loads(json.dumps(found.to_dict()))).off_policy == pair
+
+
+@pytest.mark.parametrize(
+    ("joint", "expected"),
+    [
+        (None, "insufficient"),
+        (gain(-0.2, ess=5.0), "insufficient"),
+        (gain(0.0), "pass"),
+        (gain(-0.015), "pass"),
+        (gain(-0.05, error=0.04), "pass"),
+        (gain(-0.05), "fail"),
+        (gain(0.3), "pass"),
+    ],
+)
+def test_the_gap_to_a_joint_refit(joint, expected):
+    assert status("joint_gap", comparison(gain(0.0), joint=joint), joint_gap=True) == expected
+    assert status("joint_gap", comparison(gain(0.0), joint=gain(-0.05)), joint_gap=0.1) == "pass"
+    assert RouterConfig.of().gate.tasks["joint"] is False

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 DESCRIPTION = "encoder.json"
 FORMAT = 1
 """Raise it when exports change: vectors of different formats carry different tags, and cached exports are made anew."""
+ACCENTS = "strip on Latin, Greek and Cyrillic"
+"""What ``accents = "strip"`` means, in a tag; an earlier release dropped the marks of every script."""
 MODEL_FILES: dict[Backend, str] = {"onnx-int8": "model.int8.onnx", "onnx": "model.onnx"}
 HEADS = ("classifier.out_proj", "classifier", "score")
 """Where sequence classifiers keep their last linear layer."""
@@ -112,6 +114,8 @@ class EncoderDescription(BaseModel):
         ]
         around = self.model_dump(include={"prompt", "skipped", "steps", "kept"}, exclude_defaults=True)
         prepared = settings.preparation.model_dump(exclude_defaults=True)
+        if "accents" in prepared:
+            prepared["accents"] = ACCENTS
         shaping += [prepared, around] if around else [prepared]
         digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
         return f"bert-{digest[:8]}:{precision}"
@@ -237,15 +241,21 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         raise EncoderUnavailableError(f"{folder} is no checkpoint: it has no readable config.json")
     weights = _weights(folder)
     if not weights:
-        pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+        pickles = pickled_files(folder)
         if pickles:
+            names = ", ".join(path.name for path in pickles)
             raise EncoderUnavailableError(
-                f"{folder} holds its weights as {', '.join(pickles)}: such files can run code when they are read, so "
+                f"{folder} holds its weights as {names}: such files can run code when they are read, so "
                 "only safetensors are. Convert it where you trust it: "
                 "AutoModel.from_pretrained(folder).save_pretrained(folder, safe_serialization=True)"
             )
         raise EncoderUnavailableError(f"{folder} has no model.safetensors")
     return Checkpoint(folder, config, weights)
+
+
+def pickled_files(folder: Path) -> list[Path]:
+    """Weights in formats that can run code when they are read."""
+    return sorted({path for pattern in _PICKLES for path in folder.glob(pattern) if path.is_file()})
 
 
 def write_checkpoint(source: Checkpoint, body: torch.nn.Module, folder: Path) -> None:

@@ -13,11 +13,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -240,12 +240,33 @@ def _in_child(settings: EncoderSettings, folder: Path, stopped: Stopped) -> None
     """Export in a process of its own: what serves shall not carry torch for the rest of its life."""
     own = settings.model_dump(mode="json", include=set(EncoderSettings.model_fields))  # A strategy's config has more.
     logger.info("exporting %s to ONNX, once", settings.model)
+    code, last = in_child(_EXPORT, {"folder": str(folder), "settings": own}, stopped)
+    if code == NO_WEIGHTS:
+        raise EncoderUnavailableError(last)
+    if code:
+        raise EncoderUnavailableError(f"{settings.model!r} cannot be exported: {last or code}")
+
+
+def in_child(module: str, request: Mapping[str, Any], stopped: Stopped = lambda: False) -> tuple[int, str]:
+    """Let a module of this package work as a process of its own, which can be ended at any moment.
+
+    Args:
+        module: Its full name.
+        request: What it reads from stdin, as JSON values.
+        stopped: Asked often; once True it is ended.
+
+    Returns:
+        Its exit code, and the last line that it wrote to stderr.
+
+    Raises:
+        EncoderUnavailableError: if it was given up, or took too long.
+    """
     with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as said:
-        asked.write(json.dumps({"folder": str(folder), "settings": own}).encode())
+        asked.write(json.dumps(request).encode())
         asked.seek(0)
         with no_fork():  # a fork in between would inherit the pipe by which Popen learns that the child has started
             child = subprocess.Popen(
-                [sys.executable, "-P", "-m", _EXPORT],
+                [sys.executable, "-P", "-m", module],
                 stdin=asked,
                 stdout=subprocess.DEVNULL,
                 stderr=said,
@@ -257,11 +278,7 @@ def _in_child(settings: EncoderSettings, folder: Path, stopped: Stopped) -> None
             child.kill()
             child.wait()
         said.seek(0)
-        last = said.read().decode(errors="replace").strip().rpartition("\n")[2]
-    if child.returncode == NO_WEIGHTS:
-        raise EncoderUnavailableError(last)
-    if child.returncode:
-        raise EncoderUnavailableError(f"{settings.model!r} cannot be exported: {last or child.returncode}")
+        return child.returncode, said.read().decode(errors="replace").strip().rpartition("\n")[2]
 
 
 def _wait(child: subprocess.Popen[bytes], stopped: Stopped) -> None:
@@ -275,7 +292,7 @@ def _wait(child: subprocess.Popen[bytes], stopped: Stopped) -> None:
         if stopped():
             raise _given_up()
         if time.monotonic() > deadline:
-            raise EncoderUnavailableError(f"an export took longer than {_EXPORT_LIMIT_S / 60:.0f} minutes")
+            raise EncoderUnavailableError(f"a child process took longer than {_EXPORT_LIMIT_S / 60:.0f} minutes")
         time.sleep(_POLL_S)
 
 

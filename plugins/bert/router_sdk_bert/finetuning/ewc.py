@@ -191,6 +191,10 @@ class FisherEstimate:
             return {}
         return accumulated(before or {}, self._of(model, self._training_set.fresh()), self._settings.ewc_decay)
 
+    def of_all(self, model: RoutingModel) -> Fisher:
+        """That of all samples, whatever the strategy: for a fit that weighs weights by it later."""
+        return self._of(model, range(len(self._training_set.samples)))
+
     def _of(self, model: RoutingModel, which: Sequence[int]) -> Fisher:
         rng = np.random.default_rng([self._seed, len(which)])
         drawn = rng.permutation(np.array(which, dtype=np.int64))[: self._settings.ewc_samples]

@@ -36,6 +36,7 @@ PIECE = 256
 """Texts embedded, and examples learnt, between two looks at whether to stop."""
 TRAINED = 0.8
 """Share of the progress at which the encoder has been trained."""
+_NEEDS_TORCH = "fitting needs torch: pip install 'router-sdk-bert[fit]'"
 
 
 class Choice(NamedTuple):
@@ -146,14 +147,16 @@ class _VersionFit(Generic[S]):
                 f"there are {len(self._examples)} examples to learn from, where equal ones count once and held-out "
                 f"ones do not; a fit needs {self._settings.fit_min_examples}"
             )
-        self._encoder: Any = serving.encoder
-        if self._encoder is None:
+        self._encoder: Any = serving.encoder if context.start is None else None
+        if self._encoder is None and context.start is None:
             raise FitError("there is no encoder, so nothing can be fitted")
         self._folder: Path | None = getattr(self._encoder, "folder", None)
 
     def run(self) -> S:
         """The new version."""
         self._watch.check()
+        if self._context.start is not None:
+            return self._started_from(self._context.start)
         samples, gone = self._samples(self._examples)
         unseen = sum(sample.fresh for sample in samples)
         choice = choose_update(self._settings, samples, len(self._data.agents), unseen, gone)
@@ -167,6 +170,28 @@ class _VersionFit(Generic[S]):
         checkpoint = self._fine_tuned(samples, carried, choice)
         carried = replace(carried, upto=0 if self._data.synthetic else self._data.upto)
         return self._taught(self._exported(checkpoint, carried))
+
+    def _started_from(self, start: Path) -> S:
+        """A version on somebody's checkpoint, taught what there is."""
+        self._context.progress(0.0, f"exporting {start.name}")
+        try:
+            from router_sdk_bert.finetuning.warm_start import exported_start, measured
+
+            self._encoder = exported_start(start, self._settings, self._context)
+            samples, _ = self._samples(self._examples)
+            self._context.progress(TRAINED / 2, "measuring what must not be forgotten")
+            weights = _weights_of(self._encoder.folder)
+            own = from_agents(self._data.agents, fresh=False)
+            training_set = TrainingSet(
+                samples=self._embedded([*own, *samples]),
+                held_out=(),
+                names=self._data.agents.names,
+                exclusive=self._serving.exclusive,
+            )
+            folder = measured(self._encoder, training_set, self._settings, self._context, self._watch, weights)
+        except ImportError as error:
+            raise FitError(_NEEDS_TORCH) from error
+        return self._taught(self._serving.next_version(self._carried(samples), folder))
 
     def _samples(self, examples: Sequence[Example]) -> tuple[list[Sample], int]:
         clip = self._settings.propensity_clip
@@ -203,7 +228,7 @@ class _VersionFit(Generic[S]):
 
             weights = _weights_of(self._folder)
         except ImportError as error:
-            raise FitError("fitting needs torch: pip install 'router-sdk-bert[fit]'") from error
+            raise FitError(_NEEDS_TORCH) from error
         data, context, settings = self._data, self._context, self._settings
         own = from_agents(data.agents, fresh=weights is None)
         held_out, _ = self._samples(data.held_out)

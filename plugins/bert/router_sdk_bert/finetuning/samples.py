@@ -97,7 +97,7 @@ def from_examples(
                 reward=example.reward if known_reward else None,
                 weight=weigh(example),
                 fresh=example.seq > fresh_after,
-                synthetic=synthetic,
+                synthetic=synthetic or example.source == "synthetic",
                 at=example.first_at,
                 vector=example.vectors.get(tag),
             )

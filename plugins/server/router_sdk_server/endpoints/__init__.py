@@ -1,5 +1,6 @@
 """What the service answers, one file for each part of the router's face."""
 
+from router_sdk_server.access import Direct
 from router_sdk_server.endpoints import agents, compat, models, outcomes, probes, reports, routing, systemone, upkeep
 
 ROUTERS = (
@@ -13,3 +14,14 @@ ROUTERS = (
     upkeep.endpoints,
     *(compat.open_to_all, compat.figures, compat.routing, compat.changing),
 )
+
+DIRECT = {
+    ("POST", direct.path): direct
+    for direct in (
+        Direct("/v1/route", "route", routing.route),
+        Direct("/v1/rank", "route", routing.rank),
+        Direct("/v1/systemone", "route", systemone.systemone),
+        Direct("/v1/outcomes", "record", outcomes.record),
+    )
+}
+"""What is asked most, past FastAPI."""

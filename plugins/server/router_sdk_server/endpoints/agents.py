@@ -59,8 +59,9 @@ def performance(
 def agents(request: Request) -> Response:
     """Who can be chosen."""
     router = service_of(request).router
-    available = router.status(last=1)["agents"]["available"]
-    return json_response({"agents": [agent.model_dump(mode="json") for agent in router.agents], "available": available})
+    return json_response(
+        {"agents": [agent.model_dump(mode="json") for agent in router.agents], "available": router.available}
+    )
 
 
 @changing.put(

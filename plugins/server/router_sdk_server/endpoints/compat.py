@@ -180,7 +180,8 @@ def learning_status(request: Request) -> Response:
     """Whether learning runs; there is no topic to follow, outcomes come over HTTP."""
     access_of(request).require_all_tenants()
     router = service_of(request).router
-    learner = router.status(last=1)["learner"]
+    status = router.status(last=1)
+    learner = status["learner"]
     running = bool(learner["enabled"]) and not learner["broken"]
     return json_response(
         {
@@ -188,7 +189,7 @@ def learning_status(request: Request) -> Response:
             "running": running,
             "kafka_topic": None,
             "batch_size": router.config.batch_events,
-            "models_loaded": [stage["name"] for stage in router.status(last=1)["strategies"]],
+            "models_loaded": [stage["name"] for stage in status["strategies"]],
         }
     )
 

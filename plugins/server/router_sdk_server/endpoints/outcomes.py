@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from router_sdk import Outcome, RouterError
+from router_sdk import Outcome
 from router_sdk_server.access import access_of, guarded
-from router_sdk_server.bodies import Key, Name, OutcomeBody, TaskBody, body_of, json_response
+from router_sdk_server.bodies import Key, Name, OutcomeBody, TaskBody, body_of, idempotency_key_of, json_response
 from router_sdk_server.openapi import refusals
 from router_sdk_server.problems import Problem, Refused, problem_of
 from router_sdk_server.service import service_of
@@ -74,35 +73,24 @@ class Verdicts(BaseModel):
 @endpoints.post(
     "/v1/outcomes",
     response_model=Recorded | Verdicts,
-    openapi_extra=body_of(OutcomesBody),
+    openapi_extra=body_of(OutcomesBody, "As outcome_id; with several reports, the key and a report's place are."),
     responses=refusals(
         _404="The decision is another tenant's.", _409="The decision has as many outcomes as it may have."
     ),
 )
-async def record(
-    request: Request,
-    idempotency_key: Annotated[
-        Annotated[str, Field(min_length=1, max_length=180)] | None,
-        Header(description="As outcome_id; with several reports, the key and a report's place are."),
-    ] = None,
-) -> Response:
+async def record(request: Request) -> Response:
     """Report what came of decisions; what is answered as recorded is on disk.
 
     Parts may come late, repeated and in any order. An outcome that names another ``agent`` than the decision did is
     learnt as observed. One whose decision is not in the log yet waits for it.
     """
-    asked = OutcomesBody.model_validate_json(await request.body())
+    asked, idempotency_key = OutcomesBody.model_validate_json(await request.body()), idempotency_key_of(request)
     if asked.outcomes is None:
         assert asked.decision_id is not None
         assert asked.outcome is not None
         await _record(request, asked.decision_id, asked.outcome, asked.outcome_id or idempotency_key)
         return json_response({"decision_id": asked.decision_id, "recorded": 1})
-    results = await asyncio.gather(
-        *(
-            _verdict(request, one, None if idempotency_key is None else f"{idempotency_key}:{place}")
-            for place, one in enumerate(asked.outcomes)
-        )
-    )
+    results = await _record_all(request, asked.outcomes, idempotency_key)
     count = sum(one["recorded"] for one in results)
     return json_response({"recorded": count, "refused": len(results) - count, "results": results})
 
@@ -185,12 +173,27 @@ async def _record(request: Request, decision_id: str, outcome: Outcome, outcome_
     service.recorded(signed)
 
 
-async def _verdict(request: Request, given: JsonValue, outcome_id: str | None) -> dict[str, Any]:
-    named = given.get("decision_id") if isinstance(given, dict) else None
-    decision_id = named if isinstance(named, str) else None
-    try:
-        report = Report.model_validate(given)
-        await _record(request, report.decision_id, report.outcome, report.outcome_id or outcome_id)
-    except (RouterError, Refused, ValidationError) as error:
-        return {"decision_id": decision_id, "recorded": False, "problem": problem_of(error)}
-    return {"decision_id": decision_id, "recorded": True}
+async def _record_all(request: Request, given: list[JsonValue], key: str | None) -> list[dict[str, Any]]:
+    """A verdict on each report: what is malformed is told apart, the rest is recorded together."""
+    service, access = service_of(request), access_of(request)
+    results: list[dict[str, Any]] = []
+    sound: list[tuple[int, str, Outcome, str | None]] = []
+    for place, one in enumerate(given):
+        named = one.get("decision_id") if isinstance(one, dict) else None
+        results.append({"decision_id": named if isinstance(named, str) else None, "recorded": False})
+        try:
+            report = Report.model_validate(one)
+            delivery = report.outcome_id or (None if key is None else f"{key}:{place}")
+            sound.append((place, report.decision_id, access.signed(report.outcome), delivery))
+        except (Refused, ValidationError) as error:
+            results[place]["problem"] = problem_of(error)
+    faults = await service.router.arecord_batch(
+        [(decision_id, outcome, delivery) for _, decision_id, outcome, delivery in sound], tenant=access.tenant
+    )
+    for (place, _, outcome, _), fault in zip(sound, faults, strict=True):
+        if fault is None:
+            results[place]["recorded"] = True
+            service.recorded(outcome)
+        else:
+            results[place]["problem"] = problem_of(fault)
+    return results

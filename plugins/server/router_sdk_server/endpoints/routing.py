@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import to_json
 
 from router_sdk import Decision
 from router_sdk_server.access import access_of, guarded
-from router_sdk_server.bodies import Key, Names, TaskBody, body_of, json_response
+from router_sdk_server.bodies import Key, Names, TaskBody, body_of, idempotency_key_of, json_response
 from router_sdk_server.openapi import refusals
 from router_sdk_server.service import service_of
 
@@ -121,12 +121,10 @@ def told(decision: Decision) -> dict[str, Any]:
 @endpoints.post(
     "/v1/route",
     response_model=DecisionAnswer | DecisionsAnswer,
-    openapi_extra=body_of(RouteBody),
+    openapi_extra=body_of(RouteBody, "As in the body."),
     responses=refusals(_409="Nobody is left to choose from, or the idempotency key was given for another task."),
 )
-async def route(
-    request: Request, idempotency_key: Annotated[Key | None, Header(description="As in the body.")] = None
-) -> Response:
+async def route(request: Request) -> Response:
     """Choose an agent for a task, or for each of several, and log the decisions."""
     service, access = service_of(request), access_of(request)
     asked = RouteBody.model_validate_json(await request.body())
@@ -136,7 +134,7 @@ async def route(
         service.decided(decisions)
         return json_response({"decisions": [told(decision) for decision in decisions]})
     assert asked.task is not None
-    key = asked.idempotency_key or idempotency_key
+    key = asked.idempotency_key or idempotency_key_of(request)
     decision = await router.aroute(access.own(asked.task), exclude=asked.exclude, idempotency_key=key)
     service.decided((decision,))
     return Response(to_json(told(decision)), media_type="application/json")

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import to_json
 
 from router_sdk import Decision, Task
 from router_sdk.records import MAX_TEXT_CHARS
 from router_sdk_server.access import access_of, guarded
-from router_sdk_server.bodies import Key, body_of
+from router_sdk_server.bodies import body_of, idempotency_key_of
 from router_sdk_server.openapi import refusals
 from router_sdk_server.problems import Refused
 from router_sdk_server.service import service_of
@@ -86,13 +86,10 @@ class SystemOneAnswer(BaseModel):
 @endpoints.post(
     "/v1/systemone",
     response_model=SystemOneAnswer,
-    openapi_extra=body_of(SystemOneBody),
+    openapi_extra=body_of(SystemOneBody, "The same key gives the same decisions."),
     responses=refusals(_409="Nobody is left to choose from, or no agent fits and no label says so."),
 )
-async def systemone(
-    request: Request,
-    idempotency_key: Annotated[Key | None, Header(description="The same key gives the same decisions.")] = None,
-) -> Response:
+async def systemone(request: Request) -> Response:
     """Answer choice questions whose labels are agents; several of them in one call are several decisions.
 
     Each answer's ``decision_id`` is what ``/v1/outcomes`` takes; ``request_id``, also in the headers, is that of the
@@ -103,13 +100,14 @@ async def systemone(
     names = tuple(agent.name for agent in service.router.agents)
     labels = _labels(asked.questions, names)
     task = access.own(Task.of({"text": text_of(asked.state), **asked.task}))
+    key = idempotency_key_of(request)
     answers: dict[str, dict[str, Any]] = {}
     for question, offered in labels.items():
         wanted = frozenset(offered)
         decision = await service.router.aroute(
             task,
             exclude=[name for name in names if name not in wanted],
-            idempotency_key=None if idempotency_key is None else f"{idempotency_key}:{question}"[:200],
+            idempotency_key=None if key is None else f"{key}:{question}"[:200],
         )
         service.decided((decision,))
         answers[question] = answer(decision, offered, names)

@@ -1,0 +1,53 @@
+"""The report as a page: well-formed, self-contained, and with what a reader looks for."""
+
+import numpy as np
+import pytest
+from page_reader import read_page
+
+from router_sdk.experiments.analysis import analyse
+from router_sdk.experiments.page import headline, outlook, render_experiment
+from router_sdk.loop_settings import ExperimentConfig
+
+from .made_up import drawn, units
+
+EVEN = ExperimentConfig(challenger_share=0.5)
+
+
+def test_a_decided_experiment_says_so_and_shows_its_path():
+    found = analyse(drawn(1, 3_000, (0.6, 0.8)), EVEN, 0.0)
+    page = read_page(render_experiment("tri<b>al", found))
+    assert headline("trial", found) == "trial: new is better than old"
+    assert "b" not in page.seen
+    (drawn_path,) = page.charts
+    assert [line["name"] for line in drawn_path["series"]] == ["highest", "estimate", "lowest", "no difference"]
+    low, high = drawn_path["series"][2]["values"][-1], drawn_path["series"][0]["values"][-1]
+    assert low == pytest.approx(100 * found.comparisons[0].difference.low, rel=1e-3)
+    assert high == pytest.approx(100 * found.comparisons[0].difference.high, rel=1e-3)
+    assert {found.verdict.reason, "Guardrails", "share of units with outcome", "quality, ask", "as configured"} <= {
+        *page.words
+    }
+
+
+def test_an_open_one_says_how_long_it_may_take():
+    found = analyse(drawn(1, 400, (0.7, 0.7), hours=40.0, waited_h=0.0), EVEN, 0.0)
+    assert headline("trial", found) == "trial: not decided yet"
+    assert f"{found.comparisons[0].remaining.units:,} more units" in outlook(found)
+    assert outlook(found) in read_page(render_experiment("trial", found)).words
+
+
+@pytest.mark.parametrize("arms", [("old", "new"), ("old", "new", "newer")])
+def test_before_any_unit_came(arms):
+    found = analyse(units([], [], arms=arms), EVEN, 0.0)
+    page = read_page(render_experiment("trial", found))
+    assert page.charts == []
+
+
+def test_a_raised_guardrail_and_several_challengers_stand_there():
+    rng = np.random.default_rng(1)
+    arm = rng.integers(0, 3, 6_000)
+    quality = rng.random(6_000) < np.choose(arm, [0.8, 0.5, 0.8])
+    found = analyse(units(arm, quality, 1 / 3, arms=("old", "bad", "even")), EVEN, 0.0)
+    page = read_page(render_experiment("trial", found))
+    assert "raised" in page.words
+    assert any(word.startswith("bad: is worse by") for word in page.words)
+    assert {"bad: quality of a", "even: quality of a"} <= {*page.words}
