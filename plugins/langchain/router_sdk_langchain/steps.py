@@ -19,6 +19,10 @@ from langgraph.runtime import get_runtime
 from router_sdk import Decision, Outcome, Router, Task
 from router_sdk_langchain.conversation import newest_id, text_of
 
+_CHECKPOINTER = "__pregel_checkpointer"
+"""Where a run's configuration says that there is none. ``execution_info.thread_id`` is set without one, too, and
+nothing public tells; where the key is missing, there may be one."""
+
 
 class Step(NamedTuple):
     """Where a graph stands.
@@ -51,7 +55,7 @@ def this_step(state: object) -> Step:
     thread_id = config.get("configurable", {}).get("thread_id")
     if info is None:
         return Step(None, None, "", 1)
-    if info.thread_id is None:  # nothing keeps it
+    if info.thread_id is None or config.get("configurable", {}).get(_CHECKPOINTER, ...) is None:  # nothing keeps it
         return Step(None, None if thread_id is None else str(thread_id), info.task_id, info.node_attempt)
     about = config.get("metadata", {})
     outer, _, _ = str(about.get("langgraph_checkpoint_ns", "")).rpartition("|")

@@ -376,3 +376,18 @@ async def test_the_disk_is_not_touched_on_the_loop(router, monkeypatch):
     await graph(router, everyone()).compile(InMemorySaver()).ainvoke(asks("a refund please"), thread())
     assert threads
     assert threading.current_thread() not in threads
+
+
+def test_without_a_checkpointer_nothing_is_looked_up(router, monkeypatch):
+    keys, routed = [], router.route
+
+    def spied(*given, **more):
+        keys.append(more["idempotency_key"])
+        return routed(*given, **more)
+
+    monkeypatch.setattr(router, "route", spied)
+    made = graph(router, everyone())
+    made.compile().invoke(asks("a refund please"), thread())
+    made.compile(InMemorySaver()).invoke(asks("a refund please"), thread())
+    assert keys[0] is None
+    assert keys[1] is not None
