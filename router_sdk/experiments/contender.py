@@ -303,5 +303,8 @@ def twin_of(strategy: Strategy) -> Strategy:
 
 
 def _reward_of(services: FitServices, config: RouterConfig) -> RewardFunction:
+    """What it learns from outcomes: the settings' reward, or where they name none, that of the router beside it."""
+    if config.reward is None and not config.reward_metrics:
+        return services.reward
     given = services.plugins.reward(config.reward) if config.reward else OutcomeReward()
     return with_metrics(given, config.reward_metrics)

@@ -101,7 +101,7 @@ def value(router, chain=(Last,), **options):
 
 def test_who_always_chooses_the_better_agent_would_have_earned_more(opened):
     router = opened()
-    follow(router, 500, lambda decision: 0.9 if decision.agent == "b" else 0.3)
+    follow(router, 400, lambda decision: 0.9 if decision.agent == "b" else 0.3)
     told = value(router).overall
     assert told.verdict == "better"
     assert told.value.mean == pytest.approx(0.9 - 0.6 * 0.01, abs=0.02)  # with its own floor of .02
@@ -212,7 +212,7 @@ def test_it_sees_who_had_acted_in_the_session(opened):
 
 def test_its_own_threshold_and_floor_count(opened):
     router = opened()
-    follow(router, 200, lambda decision: 0.5)
+    follow(router, 100, lambda decision: 0.5)
     chain = [("thompson", {"min_context_evidence": 1e6}), "heuristic"]
     told = value(router, chain)  # nobody has an answer: everybody alike
     assert told.answered == {"uniform": 1.0}
@@ -222,6 +222,31 @@ def test_its_own_threshold_and_floor_count(opened):
     assert told.overall.value.mean == pytest.approx(0.5, abs=0.01)
     sure = [("thompson", {"confidence_threshold": 1.0, "min_context_evidence": 0.0}), Last]
     assert value(router, sure).answered["last"] > 0.9
+
+
+class Learning(Last):
+    """Keeps the rewards that it was taught."""
+
+    name = "learning"
+    rewards = []
+
+    def learn(self, examples):
+        type(self).rewards += [example.reward for example in examples]
+
+
+def test_it_learns_the_reward_of_the_router_that_asks_unless_its_settings_name_another(opened):
+    router = opened(reward=lambda signals, agent: 0.25)
+    follow(router, 20)
+    for config, taught in ((None, {0.25}), (RouterConfig.of(), {0.25})):
+        Learning.rewards = []
+        told = value(router, [Learning], config=config)
+        assert set(Learning.rewards) == taught
+        assert told.overall.logged.mean == pytest.approx(0.25)
+    goals = {"mape": {"goal": "min", "low": 5.0, "high": 30.0, "weight": 1.0}}
+    Learning.rewards = []
+    told = value(router, [Learning], config=RouterConfig.of(reward_metrics=goals))
+    assert set(Learning.rewards) == {0.0, 1.0}  # what the quality says
+    assert told.overall.logged.mean == pytest.approx(0.25)  # which judges nobody
 
 
 # -- which decisions judge

@@ -1,19 +1,29 @@
 """``router evaluate``: what another chain would have earned, in a table for people and as JSON for programs."""
 
+import shutil
+
 import pytest
 
 from router_sdk import Outcome, Router, Task
 
 
-@pytest.fixture
-def told(cli):
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
     """A log of an even choice, where one agent is the better by far."""
-    with Router(["a", "b"], ["thompson"], cli.store, seed=1, epsilon=1.0, learn_now=True, retrain=False) as router:
+    folder = tmp_path_factory.mktemp("written")
+    store, settings = folder / "router.db", {"seed": 1, "epsilon": 1.0, "learn_now": True, "retrain": False}
+    with Router(["a", "b"], ["thompson"], store, **settings) as router:
         for number in range(400):
             decision = router.route(Task(task_type="xy"[number % 2], tenant="acme"))
             router.record(decision, Outcome(success=decision.agent == "b"))
         router.route("no outcome yet")
         router.observe("seen", agent="a", outcome=Outcome(success=True))
+    return folder
+
+
+@pytest.fixture
+def told(written, cli):
+    shutil.copytree(written, cli.folder, dirs_exist_ok=True)
     return cli
 
 

@@ -78,7 +78,7 @@ def test_they_are_what_obp_computes_now():
 
 @pytest.fixture(scope="module")
 def played():
-    return [adaptive_log(seed) for seed in range(60)]
+    return [adaptive_log(seed) for seed in range(40)]
 
 
 def test_estimates_of_a_policy_that_an_adaptive_log_hardly_follows_are_right_on_average(played):
@@ -100,7 +100,7 @@ def test_sequences_hold_the_truth_at_every_time_though_the_log_tells_little(play
         for rounds, truth in played:
             bounds = sequence(rounds, name)[1:]
             held.append(bool(np.all((bounds[:, 0] <= truth) & (truth <= bounds[:, 1]))))
-        assert sum(held) >= 55  # of 60 at 95 %, fewer than 55 have a chance of 8 %
+        assert sum(held) >= 36  # of 40 at 95 %, fewer than 36 have a chance of 5 %
 
 
 def test_one_log_ranks_policies_as_the_truth_does():
@@ -195,10 +195,10 @@ def test_bounds_hold_the_estimate_and_lie_in_range(seed, count):
 def test_a_session_s_steps_are_no_more_evidence_than_their_sum():
     """One outcome for all steps of a session: as many decisions tell as much as there are sessions."""
     missed = {True: 0, False: 0}
-    for seed in range(60):
+    for seed in range(30):
         rng = np.random.default_rng(seed)
         found = RoundsSoFar()
-        for session in range(60):
+        for session in range(40):
             reward = float(rng.random() < 0.5)
             for step in range(10):
                 number = 10 * session + step + 1
@@ -218,8 +218,8 @@ def test_a_session_s_steps_are_no_more_evidence_than_their_sum():
             told = policy_value(rounds if clustered else replace(rounds, session=None))
             missed[clustered] += not told.low <= 0.5 <= told.high
         assert rounds.design_effect(rounds.reward) == pytest.approx(10.0)
-    assert missed[True] <= 3
-    assert missed[False] > 10
+    assert missed[True] <= 2
+    assert missed[False] > 5
 
 
 def test_what_is_known_later_is_no_part_of_what_was_expected():
