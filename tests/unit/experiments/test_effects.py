@@ -88,6 +88,15 @@ def test_a_rare_metric_does_not_distort_the_composite():
     assert abs(np.mean(apart)) < 0.002 < abs(np.mean(together))
 
 
+def test_a_metric_that_weighs_half_is_off_by_half():
+    arm, half = np.array([0, 1, 1, 0]), np.full(4, 0.5)
+    part = pseudo_outcomes(np.array([0.1, 0.9, 0.3, 0.5]), arm == 1, half)
+    whole = composite({"quality": part, "latency": part}, {"quality": 0.5, "latency": 0.5})
+    np.testing.assert_allclose(whole.values, part.values)
+    np.testing.assert_allclose(whole.squares, part.squares / 2)
+    assert part.squares[-1] > 0
+
+
 def test_shares_that_grow_while_tasks_become_easier_do_not_favour_the_newcomer():
     held, naive = 0, []
     for seed in range(40):
