@@ -162,7 +162,8 @@ class Assembly:
         self.experiments = Experiments(
             self.store, config, self.learner, self.lifecycle, self.serving, self.flush, off_policy
         )
-        self.canary = Canary(config.gate, self.decider.favourite, lambda: self.members.roster.everyone.positions)
+        asked = (self.decider.favourite, lambda: self.members.roster.everyone.positions, self.warm_up)
+        self.canary = Canary(config.gate, *asked)
         watched_by = (config.drift, self.store, self.performance, self.drift, self.plugins, self.canary.figures)
         self.alerts = Alerts(*watched_by)
         tuner = ThresholdTuner(services, self.registry, self.chain, self.members, folds.begun_again)

@@ -23,6 +23,8 @@ RIDGE = 1.0
 BEYOND_CHANCE = 2.0
 """By how many standard errors its errors must be smaller than those of the mean."""
 LEAST_SPREAD = 1e-6
+MEASURE_SCALE = 4.0
+"""By how many standard deviations a measure is divided: a few of them shall not outweigh all words."""
 _MOST_WORDS = 400
 _SHOWN = 5
 _MEASURES = ("length of the task", "length of the response", "words that both have", "latency")
@@ -74,21 +76,24 @@ class Discriminator(QualityScorer):
             return f"all {len(scored)} examples have the same quality"
         named = [_named(one) for one, _ in scored]
         measures = np.array([_measures(one) for one, _ in scored])
+        means, spreads = measures.mean(axis=0), measures.std(axis=0)
+        spreads = MEASURE_SCALE * np.where(spreads < LEAST_SPREAD, 1.0, spreads)
+        design = _design(named, (measures - means) / spreads)
         texts = np.array([crc32(folded(one.task.text).encode()) for one, _ in scored])
-        fold = texts % FOLDS
         gains = np.zeros(len(scored))
         for number in range(FOLDS):
-            out, kept = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
+            out, kept = np.flatnonzero(texts % FOLDS == number), np.flatnonzero(texts % FOLDS != number)
             if not (len(out) and len(kept)):
                 return f"the texts of {len(scored)} examples are too few to be divided"
-            model = _fitted([named[place] for place in kept], measures[kept], quality[kept])
-            foretold = np.array([_value(model, named[place], measures[place]) for place in out])
-            gains[out] = (quality[out] - model.centre) ** 2 - (quality[out] - foretold) ** 2
+            centre, weights = _fitted(design[kept], quality[kept])
+            foretold = np.clip(centre + design[out] @ weights, 0.0, 1.0)
+            gains[out] = (quality[out] - centre) ** 2 - (quality[out] - foretold) ** 2
         error = _standard_error(gains, texts)
         if float(gains.mean()) <= BEYOND_CHANCE * error:
             return f"on {len(scored)} examples it errs no less than the mean quality does"
         self._explained = min(1.0, float(gains.mean()) / float(quality.var()))
-        self._model = _fitted(named, measures, quality)
+        centre, weights = _fitted(design, quality)
+        self._model = _Model(weights, centre, means, spreads)
         return None
 
     def score(self, execution: Execution) -> Score | None:
@@ -131,21 +136,25 @@ def _column(name: str) -> int:
     return crc32(name.encode("utf-8", "replace")) % COLUMNS
 
 
-def _fitted(named: Sequence[dict[str, float]], measures: NDArray[Any], quality: NDArray[Any]) -> _Model:
+def _design(named: Sequence[dict[str, float]], measures: NDArray[Any]) -> Any:
+    """A sparse row for each example: hashed words, then the measures, scaled."""
     from scipy.sparse import csr_matrix, hstack
-    from sklearn.linear_model import Ridge
 
     rows = np.repeat(np.arange(len(named)), [len(one) for one in named])
     columns = [_column(name) for one in named for name in one]
     values = [value for one in named for value in one.values()]
     hashed = csr_matrix((values, (rows, columns)), shape=(len(named), COLUMNS))
-    means, spreads = measures.mean(axis=0), measures.std(axis=0)
-    spreads[spreads < LEAST_SPREAD] = 1.0
-    scaled = csr_matrix((measures - means) / (4.0 * spreads))
+    return hstack([hashed, csr_matrix(measures)]).tocsr()
+
+
+def _fitted(design: Any, quality: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:
+    """The mean quality, and the weights of what is beyond it."""
+    from sklearn.linear_model import Ridge
+
     centre = float(quality.mean())
     ridge = Ridge(alpha=RIDGE, fit_intercept=False, solver="lsqr")
-    ridge.fit(hstack([hashed, scaled]).tocsr(), quality - centre)
-    return _Model(ridge.coef_, centre, means, 4.0 * spreads)
+    ridge.fit(design, quality - centre)
+    return centre, ridge.coef_
 
 
 def _moved(model: _Model, named: dict[str, float], measures: Sequence[float]) -> dict[str, float]:

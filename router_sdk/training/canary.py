@@ -53,19 +53,25 @@ class Canary:
         config: Which tasks, and which share of them must be answered as they say.
         favourite: Whom a task would go to, without any draw.
         agents: Names of today's agents.
+        ready: Returns once whoever answers can: who still opens its model hands every task on.
     """
 
     def __init__(
-        self, config: GateConfig, favourite: Callable[[Task], str | None], agents: Callable[[], Collection[str]]
+        self,
+        config: GateConfig,
+        favourite: Callable[[Task], str | None],
+        agents: Callable[[], Collection[str]],
+        ready: Callable[[], object] = lambda: None,
     ) -> None:
         self._tasks = [(one.task, one.label) for one in islice(golden_examples(config.golden), MOST)]
-        self._least, self._favourite, self._agents = config.golden_share, favourite, agents
+        self._least, self._favourite, self._agents, self._ready = config.golden_share, favourite, agents, ready
         self._due = Every(EVERY_S, at_once=True)
         self._newest: CanaryReport | None = None
 
     def look(self, *, now: bool = False) -> CanaryReport | None:
         """Ask, unless that was done lately; None where there are no golden tasks."""
         if self._tasks and (now or self._due.due()):
+            self._ready()
             names = self._agents()
             told = [(place, *one) for place, one in enumerate(self._tasks, 1) if one[1] is None or one[1] in names]
             missed = [place for place, task, label in told if not self._passes(task, label)]

@@ -87,3 +87,19 @@ def test_a_task_that_nobody_may_get_is_missed(make_router):
     golden = [{"text": "x", "requires": ["flying"], "agent": "coder"}]
     router = make_router([Counting], gate={"golden": golden})
     assert router.status()["canary"]["passed"] == 0
+
+
+def test_whoever_answers_is_ready_before_it_is_asked(make_router):
+    class Slow(Counting):
+        name = "slow"
+        ready = False
+
+        def warm_up(self):
+            self.ready = True
+
+        def propose(self, task, agents, context):
+            return super().propose(task, agents, context) if self.ready else None
+
+    router = make_router([Slow], gate={"golden": GOLDEN[:1]}, epsilon=0.0)
+    teach(router, "billing", "money", True)
+    assert router.status()["canary"]["share"] == 1.0
