@@ -121,15 +121,19 @@ class Metrics:
     def text(self, router: Router) -> bytes:
         """All figures, in Prometheus's text format."""
         self.look(router)
+        scraped = CollectorRegistry()
+        scraped.register(_Found(self._store_figures(router)))
+        return self.counted() + generate_latest(scraped)
+
+    def counted(self) -> bytes:
+        """What all workers have counted, in the same format."""
         registry = self._registry
         if self._folder is not None:
             self._forget_the_dead()
             registry = CollectorRegistry()
             MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
         told: bytes = generate_latest(registry)
-        scraped = CollectorRegistry()
-        scraped.register(_Found(self._store_figures(router)))
-        return told + generate_latest(scraped)
+        return told
 
     def _forget_the_dead(self) -> None:
         """A worker that was killed has no queue any more; what it counted stays."""

@@ -1,5 +1,7 @@
 """A service over a store of its own, called as a program on the same machine would."""
 
+import shutil
+
 import pytest
 from router_sdk_server import ServiceSettings, create_app
 from starlette.testclient import TestClient
@@ -13,12 +15,20 @@ AGENTS = [
 ]
 
 
-@pytest.fixture
-def store(store_path):
-    """A store with three agents in it."""
-    with Router(store=store_path, strategies=["thompson"]) as router:
+@pytest.fixture(scope="session")
+def three_agents(tmp_path_factory):
+    """A folder with a store that has three agents in it, to be copied."""
+    folder = tmp_path_factory.mktemp("agents")
+    with Router(store=folder / "router.db", strategies=["thompson"]) as router:
         for agent in AGENTS:
             router.add_agent(agent)
+    return folder
+
+
+@pytest.fixture
+def store(three_agents, store_path):
+    """A store with three agents in it."""
+    shutil.copytree(three_agents, store_path.parent, dirs_exist_ok=True)
     return store_path
 
 

@@ -1,5 +1,4 @@
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 import pytest
@@ -9,11 +8,12 @@ from hypothesis.errors import Unsatisfiable
 from router_sdk.records import SCOPES
 
 ROOT = Path(__file__).parents[3]
-FEW, MANY = 1, 60
+EXAMPLES = 60
 
 
 def test_the_checked_in_description_is_fresh():
-    subprocess.run([sys.executable, "docs/generate_openapi.py", "--check"], cwd=ROOT, check=True)
+    generate = runpy.run_path(str(ROOT / "docs" / "generate_openapi.py"))
+    assert (ROOT / "docs" / "openapi.json").read_text() == generate["described"]()
 
 
 def test_every_endpoint_is_described_in_words_with_its_refusals(client):
@@ -77,10 +77,6 @@ def ask_everything(keyed, examples):
     return [one for one in strange if one]
 
 
-def test_no_answer_is_a_fault_or_undescribed(keyed):
-    assert ask_everything(keyed, FEW) == []
-
-
 @pytest.mark.reliability
-def test_no_answer_is_a_fault_or_undescribed_whatever_is_sent(keyed):
-    assert ask_everything(keyed, MANY) == []
+def test_no_answer_is_a_fault_or_undescribed(keyed):
+    assert ask_everything(keyed, EXAMPLES) == []
