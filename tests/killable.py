@@ -25,7 +25,8 @@ AGENTS = ("billing", "fraud", "sales")
 WORDS = {"billing": "refund my invoice", "fraud": "a stolen card", "sales": "an offer please"}
 LIMIT_S = 60.0
 PRELOADED = ["killable", "router_sdk.config", "router_sdk_bert.strategy", "router_sdk_thompson", "router_sdk_heuristic"]
-PRELOADED += ["onnxruntime", "tokenizers", "scipy.linalg", "scipy.optimize"]
+PRELOADED += ["router_sdk_bert.hooks", "router_sdk_thompson.hooks", "router_sdk_heuristic.hooks"]
+PRELOADED += ["onnxruntime", "tokenizers", "scipy.linalg", "scipy.optimize", "sqlite_utils", "threadpoolctl"]
 """What the server imports once, so that none of the processes has to."""
 assert hasattr(erasing, "_KILLED_S")
 erasing._KILLED_S = 1.0  # so that no test waits a minute until what was half written is nobody's
