@@ -16,6 +16,11 @@ from router_sdk.records.outcome import SCORER
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+MOST_OUTCOMES = 1_000
+"""Most outcomes that one decision takes."""
+ENOUGH = f"its decision has {MOST_OUTCOMES:,} outcomes, the most there may be"
+"""What the database says to one more."""
+
     from router_sdk.records import Decision, Outcome, Signals
     from router_sdk.store.privacy import Privacy
 

@@ -14,6 +14,7 @@ from router_sdk.errors import NotAStoreError, SchemaVersionError
 from router_sdk.store.access import ACCESS_KEYS
 from router_sdk.store.datasets import DATASETS
 from router_sdk.store.experiments import EXPERIMENTS
+from router_sdk.store.rows import ENOUGH, MOST_OUTCOMES
 
 if TYPE_CHECKING:
     import sqlite3
@@ -261,11 +262,6 @@ CREATE INDEX pretraining_by_session ON pretraining (session_id) WHERE session_id
 CREATE INDEX pretraining_by_context ON pretraining (context_hash) WHERE context_hash IS NOT NULL;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID
 """
-
-MOST_OUTCOMES = 1_000
-"""Most outcomes that one decision takes."""
-ENOUGH = f"its decision has {MOST_OUTCOMES:,} outcomes, the most there may be"
-"""What the database says to one more."""
 
 _BOUNDS = f"""
 ALTER TABLE outcomes ADD COLUMN logged_at REAL;
