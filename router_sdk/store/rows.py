@@ -16,13 +16,13 @@ from router_sdk.records.outcome import SCORER
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from router_sdk.records import Decision, Outcome, Signals
+    from router_sdk.store.privacy import Privacy
+
 MOST_OUTCOMES = 1_000
 """Most outcomes that one decision takes."""
 ENOUGH = f"its decision has {MOST_OUTCOMES:,} outcomes, the most there may be"
 """What the database says to one more."""
-
-    from router_sdk.records import Decision, Outcome, Signals
-    from router_sdk.store.privacy import Privacy
 
 DECISION_COLUMNS = (
     "seq, decision_id, at, agent, task_type, tenant, source, propensity, explored, strategy, model_version, "
