@@ -21,7 +21,7 @@ from router_sdk.experiments.units import HOUR_S, read_units
 from router_sdk.experiments.verdict import Decided, Verdict
 from router_sdk.learning.fold import EVERYTHING
 from router_sdk.loop_settings import ExperimentConfig
-from router_sdk.store.experiments import CHAMPION_ARM, ExperimentRecord, experiments, start_experiment, tell
+from router_sdk.store.experiments import CHAMPION_ARM, ExperimentRecord, alone, experiments, start_experiment, tell
 from router_sdk.store.registry import WON, challenge_over, move_champion, set_aside
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ class Lifecycle:
         """Log that an experiment begins, see ``Experiments.start``; who follows the log serves it."""
         each = settings.rollout[0] if settings.rollout else settings.challenger_share
         divided = shares_for(arms, shares, each)
+        if settings.rollout:
+            shares_for(arms, None, settings.rollout[-1])  # which leaves the champion something, too
         told = [self._resolved(arm) for arm in arms]
         latched = next((one for one in reversed(self.records()) if one.keeps_serving), None)
         if latched is not None and len(divided) > 1 and not self._serving.configured(latched):
@@ -183,7 +185,7 @@ class Lifecycle:
         try:
             moved = self._moved(record)
             if moved is not None:
-                self.end(record, Verdict("running", None, moved, None, record.lost), stopped=True)
+                self.end(record, Verdict("stopped", None, moved, None, record.lost))
                 return
             analysis = self.analysis(record)
             if analysis is None:
@@ -256,7 +258,6 @@ class Lifecycle:
         record: ExperimentRecord,
         verdict: Verdict,
         *,
-        stopped: bool = False,
         serving: bool | None = None,
         actor: str | None = None,
     ) -> bool:
@@ -265,15 +266,17 @@ class Lifecycle:
         Args:
             record: As it was when that was decided.
             verdict: Who won, who lost, and why.
-            stopped: Whether it ends without having been decided.
             serving: Whether the winner serves from now on; None is as ``auto_promotion`` says.
             actor: Who says so, or None.
+
+        Raises:
+            ExperimentError: if a chain is to serve all where another experiment has something to say of who serves.
         """
         if serving is None:
             serving = bool(record.settings["auto_promotion"])
         winner, lost = verdict.arm, dict(verdict.lost)
         body = {
-            "verdict": "stopped" if stopped else verdict.decided,
+            "verdict": verdict.decided,
             "winner": winner,
             "reason": verdict.reason,
             "serving": serving and winner is not None,
@@ -282,6 +285,8 @@ class Lifecycle:
         promoted: list[tuple[str, int]] = []
 
         def move(connection: sqlite3.Connection, seq: int) -> None:
+            if body["serving"] and record.arm(str(winner))["version"] is None:
+                alone(connection, record.name)
             for arm in record.arms:
                 if arm["version"] is None:
                     continue
@@ -354,7 +359,7 @@ class Lifecycle:
 
 
 def verdict_of(record: ExperimentRecord) -> Verdict:
-    """What was concluded of it so far; one that a person stopped is undecided."""
+    """What was concluded of it so far."""
     decided: Decided = "running"
     for known in get_args(Decided):
         decided = known if record.verdict == known else decided

@@ -41,6 +41,7 @@ def headline(name: str, analysis: Analysis) -> str:
         "no winner": f"{name}: ended without a winner",
         "invalid": f"{name}: cannot be judged",
         "running": f"{name}: not decided yet",
+        "stopped": f"{name}: stopped" + ("" if verdict.arm is None else f", {verdict.arm} serves"),
     }[verdict.decided]
 
 

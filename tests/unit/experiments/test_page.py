@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from page_reader import read_page
 
-from router_sdk.experiments.analysis import analyse
+from router_sdk.experiments.analysis import Verdict, analyse
 from router_sdk.experiments.page import headline, outlook, render_experiment
 from router_sdk.loop_settings import ExperimentConfig
 
@@ -33,6 +33,13 @@ def test_an_open_one_says_how_long_it_may_take():
     assert headline("trial", found) == "trial: not decided yet"
     assert f"{found.comparisons[0].remaining.units:,} more units" in outlook(found)
     assert outlook(found) in read_page(render_experiment("trial", found)).words
+
+
+@pytest.mark.parametrize(("winner", "words"), [(None, "trial: stopped"), ("new", "trial: stopped, new serves")])
+def test_one_that_was_stopped_says_so(winner, words):
+    found = analyse(drawn(1, 400, (0.2, 0.9)), EVEN, 0.0, Verdict("stopped", winner, "another plan", 1.0))
+    assert headline("trial", found) == words
+    assert "another plan" in read_page(render_experiment("trial", found)).words
 
 
 @pytest.mark.parametrize("arms", [("old", "new"), ("old", "new", "newer")])
