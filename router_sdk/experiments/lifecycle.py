@@ -11,6 +11,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any, get_args
 
 from router_sdk.errors import FAULTS, ExperimentError, InvalidConfigError, let_end
@@ -137,14 +138,18 @@ class Lifecycle:
             number = self._registry.challenger(stage.name)
             if number is None or number == stage.model_version:
                 continue
-            called = re.sub(r"[^A-Za-z0-9_-]", "-", stage.name)[:24]
-            tried = sum(one.name.startswith(f"{called}-{number}") for one in records)
-            name = f"{called}-{number}" + (f"-{tried + 1}" if tried else "")
+            called = f"{re.sub(r'[^A-Za-z0-9_-]', '-', stage.name)[:24]}-{number}"
+            used = {one.name for one in records}
+            tries = (called if place == 1 else f"{called}-{place}" for place in count(1))
+            name = next(name for name in tries if name not in used)
             arm = Arm(name=f"version-{number}", version=(stage.name, number))
             try:
                 self.begin(name, [arm], self._config.experiment, None, None)
             except ExperimentError as error:  # another process was faster
                 _log.info("%s", error)
+            except FAULTS as fault:  # experiments that run go on
+                let_end(fault)
+                _log.exception("no experiment can begin with version %d of %s", number, stage.name)
             return
 
     # -- looks

@@ -329,6 +329,14 @@ def test_a_fit_that_passed_is_compared_with_what_serves(make, clock):
     assert router._parts.registry.challenger("words") is None
 
 
+def test_a_name_that_was_used_keeps_none_from_beginning(make):
+    router = triggered(make, "experiment")
+    for used in ("words-2", "words-2-3"):
+        router.experiments.start(used, [Arm(name="other", strategies=["last"], shadow=True)])
+    look(router)
+    assert router.experiments.list()[-1].name == "words-2-2"
+
+
 def test_one_that_lost_is_given_up_and_no_other_begins_with_it(make, clock):
     router = triggered(make, "experiment")
     look(router)
