@@ -9,11 +9,10 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import FAULTS, RouterError, UnknownVersionError, let_end
-from router_sdk.experiments.arms import Arm
+from router_sdk.experiments.arms import Arm, ServingArm
 from router_sdk.experiments.shadows import Shadows
 from router_sdk.records.record import blame
 from router_sdk.routing.assignment import Assignment, Sessions, pieces_of
@@ -37,35 +36,6 @@ if TYPE_CHECKING:
 _LONGEST_PAUSE_S = 60.0
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ServingArm:
-    """An arm in this process.
-
-    Attributes:
-        record: Whose experiment.
-        spec: What it is.
-        chain: Who proposes.
-        own: Its own stages, as a chain; the others are the champion's.
-        folds: What its own stages learn by.
-    """
-
-    record: ExperimentRecord
-    spec: Arm
-    chain: Chain
-    own: Chain
-    folds: tuple[Fold, ...]
-
-    @property
-    def called(self) -> str:
-        """``EXPERIMENT/ARM``, as decisions name it."""
-        return f"{self.record.name}/{self.spec.name}"
-
-    def close(self) -> None:
-        """End what its strategies began."""
-        for stage in self.own.stages:
-            stage.close()
 
 
 class ServingArms:

@@ -21,18 +21,6 @@ if TYPE_CHECKING:
 CHAMPION_ARM = "champion"
 """Name of the arm that is what serves without any experiment."""
 
-EXPERIMENTS = """
-CREATE TABLE experiments (
-    seq INTEGER PRIMARY KEY, experiment TEXT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('started', 'shares', 'ended', 'retired')),
-    at REAL NOT NULL, actor TEXT, body TEXT NOT NULL
-) STRICT;
-CREATE TRIGGER outcomes_of_a_shadow BEFORE INSERT ON outcomes
-WHEN (SELECT source FROM decisions WHERE decision_id = NEW.decision_id) = 'shadow'
-BEGIN SELECT RAISE(ABORT, 'its decision is a shadow''s, on which nobody acted; record what served'); END
-"""
-"""Nobody acts on what a shadow proposes, so that nothing can come of it."""
-
 Kind = Literal["started", "shares", "ended", "retired"]
 
 

@@ -229,18 +229,17 @@ class Door:
     def _let_in(self, path: str, headers: Mapping[bytes, bytes], client: tuple[str, int] | None) -> Access:
         if path in OPEN:
             return Access(None)
-        shown = headers.get(b"authorization")
-        if shown is None:
-            if not self._service.settings.insecure:
-                raise Refused(401, _NO_KEY, {"www-authenticate": "Bearer"})
+        shown = headers.get(b"authorization", b"").decode("latin-1")
+        kind, _, value = shown.partition(" ")
+        key = self._service.find_key(value.strip()) if kind.lower() == "bearer" else None
+        if key is not None:
+            self._rates.count(key)
+            return Access(key)
+        if self._service.settings.insecure:  # whatever key a client insists on sending
             _require_local(headers, client)
             return Access(None)
-        kind, _, value = shown.decode("latin-1").partition(" ")
-        key = self._service.find_key(value.strip()) if kind.lower() == "bearer" else None
-        if key is None:
-            raise Refused(401, f"the key is unknown or was revoked; {_NO_KEY}", {"www-authenticate": "Bearer"})
-        self._rates.count(key)
-        return Access(key)
+        why = f"the key is unknown or was revoked; {_NO_KEY}" if shown else _NO_KEY
+        raise Refused(401, why, {"www-authenticate": "Bearer"})
 
 
 def _require_local(headers: Mapping[bytes, bytes], client: tuple[str, int] | None) -> None:
