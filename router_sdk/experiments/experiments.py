@@ -14,7 +14,6 @@ from router_sdk.errors import ExperimentError, InvalidConfigError, InvalidInputE
 from router_sdk.evaluation.off_policy import LEAST_ESS
 from router_sdk.experiments.arms import NAME, Arm
 from router_sdk.experiments.off_policy import WEEK, OffPolicy
-from router_sdk.experiments.page import render_experiment
 from router_sdk.experiments.verdict import Verdict
 from router_sdk.loop_settings import ExperimentConfig
 from router_sdk.private_files import may_be_written
@@ -154,6 +153,8 @@ class Experiments:
         analysis = self._lifecycle.analysis(self._record(name))
         if analysis is None:
             raise ExperimentError(f"experiment {name!r} has shadows alone: there is nothing to compare")
+        from router_sdk.experiments.page import render_experiment
+
         target = place(path, "path")
         try:
             may_be_written(target).write_text(render_experiment(name, analysis), encoding="utf-8")

@@ -210,3 +210,14 @@ def test_a_metric_that_comes_late_begins_where_it_comes():
     found = analyse(units(arm, quality, metrics={"feedback": feedback}), EVEN, 0.0).comparisons[0]
     assert found.metrics["feedback"].high - found.metrics["feedback"].low < 0.4
     assert found.difference.low < 0.0 < found.difference.high
+
+
+def test_an_agent_whom_one_arm_hardly_asks_is_not_held_against_it():
+    rng = np.random.default_rng(9)
+    arm = rng.integers(0, 2, 2_000)
+    agent = np.where(rng.random(2_000) < np.where(arm == 1, 0.06, 0.5), 1, 0)
+    worse = np.where((arm == 1) & (agent == 1), 0.1, 0.8)
+    found = analyse(units(arm, (rng.random(2_000) < worse).astype(float), agent=agent), EVEN, 0.0)
+    rails = {rail.name: rail.state for rail in found.comparisons[0].guardrails if rail.kind == "agent"}
+    assert rails["b"] == "insufficient"
+    assert not found.verdict.lost
