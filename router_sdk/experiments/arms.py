@@ -156,6 +156,8 @@ def shares_for(arms: Sequence[Arm], given: Mapping[str, float] | None, each: flo
     """
     serving = [arm.name for arm in arms if not arm.shadow]
     told = dict.fromkeys(serving, each) if given is None else dict(given)
+    if any(isinstance(share, bool) or not isinstance(share, int | float) for share in told.values()):
+        raise InvalidConfigError(f"shares: each arm's must be a number in (0, 1), got {told!r:.120}")
     unknown = sorted(told.keys() - {CHAMPION_ARM, *serving})
     if unknown:
         raise InvalidConfigError(f"shares: {unknown} are no challengers that serve; there are {serving}")
