@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from random import getrandbits
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from router_sdk_server.settings import ServiceSettings
 
 _FOLLOW_EVERY_S = 1.0
+
+_log = logging.getLogger(__name__)
 
 
 class Service:
@@ -83,8 +84,12 @@ class Service:
         """What other processes say of keys and agents counts here a second later."""
         while True:
             await asyncio.sleep(_FOLLOW_EVERY_S)
-            with suppress(RouterError):
+            try:
                 await asyncio.to_thread(self._look)
+            except RouterError:
+                continue
+            except Exception:  # whoever stops looking lets revoked keys in for ever
+                _log.exception("cannot see what other processes say of keys and agents; looking again")
 
     def _look(self) -> None:
         self.router.keys.refresh()

@@ -126,6 +126,41 @@ def test_a_tenants_key_speaks_for_no_other_and_reads_no_figures_of_all(keyed):
     assert keyed.router.decision(decision).task.tenant == "acme"
 
 
+def test_a_tenants_key_changes_nothing_that_all_tenants_share(keyed):
+    caller, everybody = keyed(scopes=SCOPES, tenant="acme"), keyed("ops", scopes=["route", "admin"])
+    before = everybody.get("/v1/agents").json()
+    for refused in (
+        caller.put("/v1/agents/evil", json={"description": "x"}),
+        caller.put("/v1/agents/billing/health", json={"healthy": False}),
+        caller.delete("/v1/agents/billing"),
+        caller.get("/v1/fits/0123456789abcdef"),
+        caller.get("/v1/fits/0123456789abcdef/events"),
+        caller.post("/v1/fits/0123456789abcdef/stop"),
+    ):
+        assert refused.status_code == 403, refused.text
+    assert everybody.get("/v1/agents").json() == before
+    ask = {"task_type": "refund"}
+    assert caller.post("/api/learning/predict/agent-selection", json=ask).json()["model_score"] is None
+
+
+async def test_a_caller_who_leaves_before_the_body_has_come_is_no_fault_of_ours(client, caplog):
+    said = []
+
+    async def receive():
+        return next(parts)
+
+    async def send(message):
+        said.append(message)
+
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json"), (b"content-length", b"100")]
+    for path in ("/v1/route", "/v1/observations"):
+        parts = iter([{"type": "http.request", "body": b'{"task', "more_body": True}, {"type": "http.disconnect"}])
+        scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b""}
+        await client.app({**scope, "headers": headers, "client": ("127.0.0.1", 1), "root_path": ""}, receive, send)
+    assert [message["status"] for message in said if "status" in message] == [400, 400]
+    assert not caplog.records
+
+
 def test_origin_and_actor_come_from_the_key(keyed):
     judge = keyed("judge-7", scopes=["route", "record"], origin="judge")
     decision = decided(judge)
