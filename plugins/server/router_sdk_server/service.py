@@ -41,6 +41,7 @@ class Service:
         metrics: What is counted.
         ready: Whether every strategy has opened what it needs.
         unready: Strategies that cannot, and why.
+        ending: Whether the worker is to end: what streams ends first.
     """
 
     router: Router
@@ -50,7 +51,7 @@ class Service:
 
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
-        self.ready = False
+        self.ready = self.ending = False
         self.unready: dict[str, str] = {}
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._tasks: list[asyncio.Task[None]] = []

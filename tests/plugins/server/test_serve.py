@@ -75,6 +75,20 @@ def test_a_stranger_serves_with_a_key(folder):
     assert {"at", "level", "logger", "message", "process"} <= lines[0].keys()
 
 
+def test_who_follows_a_fit_does_not_keep_the_service_from_its_end(folder, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(folder))
+    with serving(folder, "--insecure") as (client, process):
+        (fits,) = folder.glob("router-service-*/fits")
+        (fits / f"{1:016x}").write_text('{"state": "running"}')
+        with client.stream("GET", f"/v1/fits/{1:016x}/events") as answer:
+            lines = answer.iter_lines()
+            assert next(lines) == "event: fit"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) in (0, -signal.SIGTERM)  # it would wait for answers for half a minute
+            assert [line for line in lines if line.startswith("event")] == []
+    assert "Traceback" not in (folder / "serve.log").read_text()
+
+
 def test_nobody_is_let_in_without_a_key_from_elsewhere(folder):
     done = run("serve", "--insecure", "--host", "0.0.0.0")
     assert done.exit_code == 2

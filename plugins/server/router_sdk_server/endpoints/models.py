@@ -212,8 +212,8 @@ def unpin(request: Request, strategy: Strategy) -> Response:
 def retrain(request: Request, what: Retrain | None = None) -> Response:
     """Fit a new version in the background; it serves once it has passed the gate.
 
-    While another fit of this worker runs its state is ``waiting``; while one of another worker does, it ends ``stopped``
-    and says so.
+    While another fit of this worker runs its state is ``waiting``; while one of another worker does, it ends as
+    ``stopped`` and says so.
     """
     access_of(request).require_all_tenants()
     service, what = service_of(request), what or Retrain()
@@ -244,7 +244,8 @@ def fit(request: Request, fit_id: FitId) -> Response:
 async def fit_events(request: Request, fit_id: FitId) -> Response:
     """How far a fit is, told as server-sent events until it ends."""
     access_of(request).require_all_tenants()
-    fits = service_of(request).fits
+    service = service_of(request)
+    fits = service.fits
     first = await asyncio.to_thread(fits.told, fit_id)
 
     async def events() -> AsyncIterator[bytes]:
@@ -254,7 +255,7 @@ async def fit_events(request: Request, fit_id: FitId) -> Response:
             if newest != told:
                 told = newest
                 yield b"event: fit\ndata: " + to_json(told) + b"\n\n"
-            if told["state"] not in _UNDER_WAY or await request.is_disconnected():
+            if told["state"] not in _UNDER_WAY or service.ending or await request.is_disconnected():
                 return
             await asyncio.sleep(_LOOK_S)
             newest = await asyncio.to_thread(fits.told, fit_id)
