@@ -103,6 +103,14 @@ def test_a_mistake_in_the_configuration_is_said_once(folder):
     assert done.stderr.count("\n") == 1
 
 
+def test_a_store_that_cannot_be_opened_is_said_in_a_line(folder):
+    (folder / "router.db").write_text("no database " * 1_000)
+    done = subprocess.run([*ROUTER, "serve", "--port", "0"], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3
+    assert "cannot start: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.reliability
 @pytest.mark.parametrize("workers", [2])
 def test_workers_share_a_port_a_store_and_their_figures(folder, workers):
