@@ -47,6 +47,12 @@ def _serve(settings: ServiceSettings, host: str, port: int, log_config: dict[str
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
+    class Workers(Multiprocess):
+        def keep_subprocess_alive(self) -> None:
+            for process in self.processes:
+                process.child_conn.close()  # a worker's own end alone stays open: should it die, that is seen at once
+            super().keep_subprocess_alive()
+
     config = uvicorn.Config(
         partial(_application, settings),
         factory=True,
@@ -66,7 +72,7 @@ def _serve(settings: ServiceSettings, host: str, port: int, log_config: dict[str
         if not server.started:
             sys.exit(3)
     else:
-        Multiprocess(config, sockets=[socket]).run()
+        Workers(config, sockets=[socket]).run()
 
 
 def _application(settings: ServiceSettings) -> FastAPI:

@@ -136,10 +136,11 @@ def test_kill_9_of_workers_under_load_loses_no_outcome_and_counts_each_once(fold
         client.put("/v1/agents/a", json={})
         for number in range(rounds):
             workers = _children(process.pid)
+            assert workers
             decision = _patiently(client, "/v1/route", {"task": "x"})["decision_id"]
             for i in range(60):
                 report = {"decision_id": decision, "outcome": {"quality": 0.5}, "outcome_id": f"{number}-{i}"}
-                if i == 20 and workers:
+                if i == 20:
                     os.kill(workers[number % len(workers)], signal.SIGKILL)
                 _patiently(client, "/v1/outcomes", report)
                 acknowledged[f"{number}-{i}"] = decision
@@ -147,9 +148,25 @@ def test_kill_9_of_workers_under_load_loses_no_outcome_and_counts_each_once(fold
     assert told["outcomes"] == len(acknowledged) == rounds * 60
 
 
+@pytest.mark.reliability
+def test_a_worker_that_dies_in_a_health_check_is_replaced_at_once(folder):
+    with serving(folder, "--insecure", "--workers", "2") as (_, process):
+        before = set(_children(process.pid))
+        victim = min(before)
+        os.kill(victim, signal.SIGSTOP)  # it answers no check any more
+        time.sleep(1.5)  # so that one waits for its answer
+        os.kill(victim, signal.SIGKILL)
+        end = time.monotonic() + 15
+        while not set(_children(process.pid)) - before:
+            assert time.monotonic() < end  # the check itself would wait for half a minute
+            time.sleep(0.05)
+
+
 def _children(pid):
     """Processes that serve for another one."""
-    done = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False
+    )
     rows = [line.split(None, 1) for line in done.stdout.splitlines()]
     return [int(child) for child, words in rows if "spawn_main" in words]
 
