@@ -1,5 +1,6 @@
 import asyncio
 import json
+import time
 
 import pytest
 from router_sdk_server import ServiceSettings, create_app
@@ -93,6 +94,26 @@ def test_a_key_that_is_revoked_elsewhere_opens_nothing_any_more(keyed, store):
     answer = caller.post("/v1/route", json=ROUTE)
     assert answer.status_code == 401
     assert "revoked" in answer.json()["detail"]
+
+
+def test_a_fault_does_not_keep_revoked_keys_in_force(keyed, store, monkeypatch):
+    monkeypatch.setattr("router_sdk_server.service._FOLLOW_EVERY_S", 0.01)
+    caller, service = keyed(), keyed.client.app.state.service
+    look, looks = service._look, iter([ValueError("unforeseen"), OSError("no such file")])
+
+    def failing():
+        for fault in looks:
+            raise fault
+        look()
+
+    monkeypatch.setattr(service, "_look", failing)
+    with Router(store=store, strategies=["thompson"]) as elsewhere:
+        (key,) = elsewhere.keys.all()
+        elsewhere.keys.revoke(key.key_id)
+    end = time.monotonic() + 10
+    while caller.get("/v1/agents").status_code == 200:
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_a_tenant_sees_and_records_its_own_alone(keyed):
