@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from random import getrandbits
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 
 _FOLLOW_EVERY_S = 1.0
 
+_log = logging.getLogger(__name__)
+
 
 class Service:
     """What the endpoints of one worker process share.
@@ -40,6 +41,7 @@ class Service:
         metrics: What is counted.
         ready: Whether every strategy has opened what it needs.
         unready: Strategies that cannot, and why.
+        ending: Whether the worker is to end: what streams ends first.
     """
 
     router: Router
@@ -49,7 +51,7 @@ class Service:
 
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
-        self.ready = False
+        self.ready = self.ending = False
         self.unready: dict[str, str] = {}
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -83,8 +85,12 @@ class Service:
         """What other processes say of keys and agents counts here a second later."""
         while True:
             await asyncio.sleep(_FOLLOW_EVERY_S)
-            with suppress(RouterError):
+            try:
                 await asyncio.to_thread(self._look)
+            except RouterError:
+                continue
+            except Exception:  # whoever stops looking lets revoked keys in for ever
+                _log.exception("cannot see what other processes say of keys and agents; looking again")
 
     def _look(self) -> None:
         self.router.keys.refresh()

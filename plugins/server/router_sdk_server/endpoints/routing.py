@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
@@ -130,7 +131,8 @@ async def route(request: Request) -> Response:
     asked = RouteBody.model_validate_json(await request.body())
     router = service.router
     if asked.tasks is not None:
-        decisions = router.route_batch([access.own(task) for task in asked.tasks], exclude=asked.exclude)
+        tasks = [access.own(task) for task in asked.tasks]
+        decisions = await asyncio.to_thread(router.route_batch, tasks, exclude=asked.exclude)  # others go on meanwhile
         service.decided(decisions)
         return json_response({"decisions": [told(decision) for decision in decisions]})
     assert asked.task is not None
