@@ -8,6 +8,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 from random import getrandbits
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
@@ -37,6 +38,7 @@ class Service:
         router: Decides, learns and stores; open between ``start`` and ``stop``.
         fits: Fits that were begun over HTTP.
         health: Who is well.
+        evaluating: Held while another router is judged by the log, which is long work: one at a time.
         metrics: What is counted.
         ready: Whether every strategy has opened what it needs.
         unready: Strategies that cannot, and why.
@@ -53,6 +55,7 @@ class Service:
         self.unready: dict[str, str] = {}
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self.evaluating = Lock()
 
     async def start(self) -> None:
         """Open the router, and begin to warm it up."""
