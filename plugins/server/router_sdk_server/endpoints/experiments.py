@@ -241,7 +241,7 @@ def _judged(service: Service, what: EvaluationBody, given_up: threading.Event) -
     """
 
     def look_up(words: str, done: float) -> None:
-        if given_up.is_set():
+        if given_up.is_set() or service.ending:
             raise Refused(504, f"it took too long, and was given up with {done:.0%} done")
 
     if not service.evaluating.acquire(blocking=False):
