@@ -167,6 +167,8 @@ class WatchConfig(BaseModel):
         tolerance: By how much it may earn less on average, in reward.
         doubt_otherwise: By how much less than it expects what served before would earn, in reward, where the two would
             choose differently: there tasks are hard, and who is sure is often wrong.
+        quarantine: Whether what the strategy learnt while such a version served teaches nothing any more, either, until
+            ``lift``: where whoever spoils outcomes may have spoilt the version, too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -176,6 +178,7 @@ class WatchConfig(BaseModel):
     alpha: float = Field(default=0.05, gt=0.0, lt=0.5)
     tolerance: float = Field(default=0.01, ge=0.0, le=1.0)
     doubt_otherwise: float = Field(default=0.25, ge=0.0, le=1.0)
+    quarantine: bool = False
 
 
 class DriftConfig(BaseModel):

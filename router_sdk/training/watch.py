@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from router_sdk.errors import ChampionMovedError, RouterError
 from router_sdk.evaluation.earnings import LEAST, Baseline, Earned, Verdict, compare, gain_bounds
 from router_sdk.store.quarantine import quarantined
-from router_sdk.store.registry import ROLLBACK, WON
+from router_sdk.store.registry import ROLLBACK, ROLLBACK_BY_ITSELF, WON
 from router_sdk.training.shadow import Shadow
 
 if TYPE_CHECKING:
@@ -139,9 +139,13 @@ class Watch:
     def _roll_back(self, strategy: str, champion: Champion, why: str) -> None:
         assert champion.version is not None
         try:
-            self._promoter.roll_back(strategy, champion.version, why, after=champion.token)
+            done = self._promoter.roll_back(strategy, champion.version, why, after=champion.token)
         except ChampionMovedError as error:  # another process was faster, or a person
             _log.info("%s", error)
+            return
+        if done and self._config.quarantine and champion.seq is not None:
+            reason = f"{ROLLBACK_BY_ITSELF} from {champion.version}"
+            self._promoter.quarantines.add(strategy, champion.seq, reason=reason, actor="watch")
 
     def _heeds(self, strategy: str, known: Probation) -> bool:
         """Whether the shadow, where there is one, has learnt nothing of what is quarantined by now."""

@@ -98,6 +98,22 @@ def test_a_version_that_earns_less_is_rolled_back_and_stays_in_quarantine(opened
         assert aliases(router) == {1: (), 2: ("champion", "pinned")}, "a person's choice holds"
 
 
+def test_what_was_learnt_under_it_may_go_into_quarantine_with_it(opened, numbers):
+    with opened(watch={"quarantine": True}) as router:
+        promoted(router, numbers)
+        work(router, numbers)
+        promoted(router, numbers, MISLED)
+        work(router, numbers)
+        assert serving(router) == 1
+        (found,) = router.models.quarantines()
+        assert (found.strategy, found.actor, found.lifted_at) == ("words", "watch", None)
+        assert found.reason == f"{ROLLBACK_BY_ITSELF} from 2"
+        router.flush()
+        assert router.status()["quarantines"] != []
+        router.models.lift(found.number)
+        assert router.status()["quarantines"] == []
+
+
 def test_what_served_before_that_serves_where_its_files_are_lost(opened, numbers, store):
     with opened() as router:
         promoted(router, numbers)
