@@ -105,7 +105,8 @@ class GateConfig(BaseModel):
     """What a fitted candidate must pass before it serves: each check off (``False``), on, or on with a threshold.
 
     A check passes, fails, or says that there is too little to say. What fails does not serve, nor does what nothing but
-    the absence of a fault speaks for: ``no_regression``, ``validation`` or a plugin's check has to pass.
+    the absence of a fault speaks for: ``no_regression``, ``validation`` or a plugin's check has to pass. Where none of
+    these is asked, because ``no_regression`` was switched off, the others decide alone.
 
     Args:
         no_regression: On the newest held-out examples it does as well as what serves. The threshold is by how much its

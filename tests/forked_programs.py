@@ -21,10 +21,13 @@ from typing import Any
 
 PLUGINS = ("router_sdk_heuristic", "router_sdk_thompson", "router_sdk_bert")
 PRELOADED = ["router_sdk.router", "router_sdk.config", "router_sdk.assembly", "router_sdk.cli.app"]
-PRELOADED += [f"{plugin}.{room}" for plugin in PLUGINS for room in ("hooks", "strategy")]
+PRELOADED += [f"{plugin}.strategy" for plugin in PLUGINS]
 PRELOADED += ["router_sdk.testing", "asyncio", "numpy.random", "pytest", "rich.table", "sqlite_utils"]
 PRELOADED += ["threadpoolctl", "tokenizers", "typer.rich_utils"]
-"""Without onnxruntime: it begins a thread when it is imported, and an inherited one cannot be ended."""
+"""Beside the entry points of all installed plugins.
+
+Without onnxruntime: it begins a thread when it is imported, and an inherited one cannot be ended.
+"""
 STARTING = ("PYTHONHASHSEED", "PYTHONUTF8", "PYTHONDEVMODE", "PYTHONWARNINGS")
 STARTING += ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 """Variables that are read when an interpreter or a library starts: a program with others than here starts by itself."""
@@ -207,6 +210,11 @@ if __name__ == "__main__":
     for name in PRELOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    from router_sdk.plugins import discover
+
+    for _entry_point, _ in discover():
+        with contextlib.suppress(Exception):  # one that cannot be loaded says so in the program
+            _entry_point.load()
     gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _program = serve(socket.socket(fileno=int(sys.argv[1])))

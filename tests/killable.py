@@ -3,6 +3,7 @@
 The processes are forked from a server that has imported everything, so that one takes hundredths of a second.
 """
 
+import gc
 import gzip
 import json
 import multiprocessing
@@ -264,6 +265,7 @@ class Told:
 
 
 def _serve(orders, acknowledged, store, chain, settings):
+    gc.freeze()  # a collection would go through all that the server has imported, and copy it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     points = Points(Path(store).parent)
     points.install()

@@ -1,18 +1,24 @@
-"""An arm of an experiment: a whole chain, or what serves with one strategy at another version."""
+"""An arm of an experiment: a whole chain, or what serves with one strategy at another version; said, and at work."""
 
 from __future__ import annotations
 
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from router_sdk.errors import InvalidConfigError
 from router_sdk.records.record import describe
 from router_sdk.store.experiments import CHAMPION_ARM
+
+if TYPE_CHECKING:
+    from router_sdk.learning.fold import Fold
+    from router_sdk.routing.chain import Chain
+    from router_sdk.store.experiments import ExperimentRecord
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"
 """What experiments and arms are called: both stand in ``Decision.arm``, and in names of folders."""
@@ -88,6 +94,35 @@ class Arm(BaseModel):
             raise InvalidConfigError(f"challenger: {words}") from None
 
 
+@dataclass(frozen=True, slots=True)
+class ServingArm:
+    """An arm in this process.
+
+    Attributes:
+        record: Whose experiment.
+        spec: What it is.
+        chain: Who proposes.
+        own: Its own stages, as a chain; the others are the champion's.
+        folds: What its own stages learn by.
+    """
+
+    record: ExperimentRecord
+    spec: Arm
+    chain: Chain
+    own: Chain
+    folds: tuple[Fold, ...]
+
+    @property
+    def called(self) -> str:
+        """``EXPERIMENT/ARM``, as decisions name it."""
+        return f"{self.record.name}/{self.spec.name}"
+
+    def close(self) -> None:
+        """End what its strategies began."""
+        for stage in self.own.stages:
+            stage.close()
+
+
 def read_arms(path: Path) -> tuple[list[Arm], dict[str, Any]]:
     """Challengers, and settings of their experiment, from a TOML or JSON file.
 
@@ -121,6 +156,8 @@ def shares_for(arms: Sequence[Arm], given: Mapping[str, float] | None, each: flo
     """
     serving = [arm.name for arm in arms if not arm.shadow]
     told = dict.fromkeys(serving, each) if given is None else dict(given)
+    if any(isinstance(share, bool) or not isinstance(share, int | float) for share in told.values()):
+        raise InvalidConfigError(f"shares: each arm's must be a number in (0, 1), got {told!r:.120}")
     unknown = sorted(told.keys() - {CHAMPION_ARM, *serving})
     if unknown:
         raise InvalidConfigError(f"shares: {unknown} are no challengers that serve; there are {serving}")

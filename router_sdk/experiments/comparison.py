@@ -103,6 +103,9 @@ class Comparison:
 class Look:
     """One look at the closed units.
 
+    They count from the first one on of which anything was reported, whose ever: a program that begins to record later
+    than it routes says nothing of the arms by that.
+
     Args:
         units: All units.
         settings: How they are looked at.
@@ -112,10 +115,14 @@ class Look:
     def __init__(self, units: Units, settings: ExperimentConfig, started_at: float) -> None:
         self.units, self.settings, self.started_at = units, settings, started_at
         self.closed = slice(0, units.closed)
-        self.arm_of, self._probability = units.arm[self.closed], units.probability[self.closed]
-        self.values = {name: values[self.closed] for name, values in units.values.items()}
-        told = {name: float(np.mean(~np.isnan(values))) if values.size else 0.0 for name, values in self.values.items()}
-        used = {name: weight for name, weight in settings.weights.items() if weight > 0 and told[name] >= _RARE}
+        told = np.flatnonzero(units.reported[self.closed])
+        self.judged = slice(int(told[0]) if told.size else 0, units.closed)
+        self.arm_of, self._probability = units.arm[self.judged], units.probability[self.judged]
+        self.values = {name: values[self.judged] for name, values in units.values.items()}
+        often = {
+            name: float(np.mean(~np.isnan(values))) if values.size else 0.0 for name, values in self.values.items()
+        }
+        used = {name: weight for name, weight in settings.weights.items() if weight > 0 and often[name] >= _RARE}
         self.left_out = [name for name, weight in settings.weights.items() if weight > 0 and name not in used]
         self.weights = {name: weight / sum(used.values()) for name, weight in used.items()}
         arms = range(len(units.arms))
@@ -134,7 +141,8 @@ class Look:
 
     def arm(self, place: int) -> Arm:
         """One arm's figures."""
-        units, mine = self.units, self.arm_of == place
+        units = self.units
+        mine = units.arm[self.closed] == place
         closed = int(mine.sum())
         chosen = units.steps.agent[units.arm[units.steps.unit] == place] + 1  # nobody comes first
         counts = np.bincount(chosen, minlength=len(units.steps.agents) + 1)
@@ -146,7 +154,7 @@ class Look:
             self._interval(self._composite[place]),
             self._composite[place].error,
             {name: self._interval(pseudo) for name, pseudo in self._metrics[place].items()},
-            {name: int((mine & ~np.isnan(values)).sum()) for name, values in self.values.items()},
+            {name: int((mine & ~np.isnan(units.values[name][self.closed])).sum()) for name in self.values},
             {name: int(count) for name, count in zip((None, *units.steps.agents), counts, strict=True) if count},
         )
 
@@ -161,7 +169,7 @@ class Look:
         gap = self._composite[place] - self._composite[0]
         difference = self._interval(gap)
         base = champion.mean.mean
-        closed_at = units.at[self.closed] + units.window_s
+        closed_at = units.at[self.judged] + units.window_s
         improvement = difference.mean / base if gap.values.size and base >= max(settings.least_mean, 1e-9) else None
         return Comparison(
             units.arms[place],
@@ -170,7 +178,7 @@ class Look:
             improvement,
             {name: self._interval(ours - self._metrics[0][name]) for name, ours in self._metrics[place].items()},
             self._by_task_type(place),
-            guardrails(units, self.closed, place, tuple(self.weights), settings, self.alpha, self.sharpest),
+            guardrails(units, self.judged, place, tuple(self.weights), settings, self.alpha, self.sharpest),
             path(gap, closed_at[: gap.values.size], self.alpha, self.sharpest, _POINTS),
             self._remaining(place, gap, difference, base),
         )
@@ -178,7 +186,7 @@ class Look:
     def _by_task_type(self, place: int) -> dict[str, Interval]:
         found = {}
         for at, name in enumerate(self.units.steps.task_types):
-            values = quality_where(self.units.steps, self.units.steps.task_type == at, self.units.at.size)[self.closed]
+            values = quality_where(self.units.steps, self.units.steps.task_type == at, self.units.at.size)[self.judged]
             found[name] = self._interval(self._worth(values, place) - self._worth(values, 0))
         return found
 

@@ -87,9 +87,10 @@ def pseudo_outcomes(values: NDArray[np.float64], mine: NDArray[np.bool_], probab
     told = ~np.isnan(values)
     known = mine & told
     value = np.where(known, values, 0.0)
-    units, reports = _before(mine), _before(known)
+    begun = np.cumsum(told) > 0  # while nobody has reported a metric, nothing is known of how often it is
+    units, reports = _before(mine & begun), _before(known)
     expected = (_before(value) + 0.5) / (reports + 1.0)  # begun with one imagined value, half way
-    everybody = (_before(told) + 1.0) / (np.arange(values.size) + 1.0)
+    everybody = (_before(told) + 1.0) / (_before(begun) + 1.0)
     share = (reports + _SHRINKAGE * everybody) / (units + _SHRINKAGE)
     weight = np.where(known, 1.0 / (probability * share), 0.0)
     squares = np.cumsum(weight * weight) / np.maximum(np.cumsum(known), 1.0)

@@ -14,11 +14,10 @@ from router_sdk.errors import ExperimentError, InvalidConfigError, InvalidInputE
 from router_sdk.evaluation.off_policy import LEAST_ESS
 from router_sdk.experiments.arms import NAME, Arm
 from router_sdk.experiments.off_policy import WEEK, OffPolicy
-from router_sdk.experiments.page import render_experiment
 from router_sdk.experiments.verdict import Verdict
 from router_sdk.loop_settings import ExperimentConfig
 from router_sdk.private_files import may_be_written
-from router_sdk.records.arguments import each, mapping, place
+from router_sdk.records.arguments import each, mapping, place, words
 from router_sdk.records.record import describe
 from router_sdk.store.experiments import CHAMPION_ARM, ExperimentRecord, decisions_by_arm, shadows_agreement
 from router_sdk.store.store import READ_ONLY
@@ -104,6 +103,7 @@ class Experiments:
             raise InvalidConfigError(f"name: use letters, digits, '_' and '-', at most 40, got {name!r:.60}")
         arms = [Arm.of(one) for one in each(challengers, "challengers")]
         shares = None if shares is None else mapping(shares, "shares")
+        actor = None if actor is None else words(actor, "actor")
         names = [arm.name for arm in arms]
         if not arms or len(set(names)) != len(names):
             raise InvalidConfigError(f"challengers: give at least one, each with a name of its own, got {names}")
@@ -153,6 +153,8 @@ class Experiments:
         analysis = self._lifecycle.analysis(self._record(name))
         if analysis is None:
             raise ExperimentError(f"experiment {name!r} has shadows alone: there is nothing to compare")
+        from router_sdk.experiments.page import render_experiment
+
         target = place(path, "path")
         try:
             may_be_written(target).write_text(render_experiment(name, analysis), encoding="utf-8")
@@ -184,14 +186,17 @@ class Experiments:
             actor: Who says so.
 
         Raises:
-            ExperimentError: if there is none of that name, it has ended, or it has no such challenger.
+            InvalidInputError: if an argument is of another kind.
+            ExperimentError: if there is none of that name, it has ended, or it has no such challenger; or if a chain is
+                to serve all while another experiment serves challengers, or another chain that won.
         """
+        reason, actor = words(reason, "reason"), None if actor is None else words(actor, "actor")
         record = self._record(name)
         if winner is not None:
             record.arm(winner)
         if record.open or (winner is not None and winner == record.winner and not record.serving):
-            verdict = Verdict("running", winner, reason, None, record.lost)
-            end = partial(self._lifecycle.end, record, verdict, stopped=True, serving=True, actor=actor)
+            verdict = Verdict("stopped", winner, reason, None, record.lost)
+            end = partial(self._lifecycle.end, record, verdict, serving=True, actor=actor)
             done = self._learner.submit(end).result()
         elif record.keeps_serving and winner is None:
             retire = partial(self._lifecycle.retire, record, reason, actor)
@@ -214,7 +219,7 @@ class Experiments:
         task_type: str | None = None,
         estimator: str = "doubly_robust",
         least_ess: float = LEAST_ESS,
-        progress: Callable[[str, float], object] = lambda words, done: None,
+        progress: Callable[[str, float], object] = lambda told, done: None,
     ) -> OffPolicyReport:
         """What another router would have earned on the log's decisions, see docs/off-policy.md. It only reads.
 

@@ -4,6 +4,9 @@ Each guardrail is a difference from the champion with its own confidence sequenc
 beyond what is tolerated: chance alone does not raise it. The error of a comparison is shared over all its guardrails
 (Bonferroni): outcomes that are reported by other shares, as a whole and of each metric that is weighed; each agent's
 quality; and the metrics that the settings name.
+
+Arms are drawn, and agents are not: who gets other tasks in a challenger's hands may do worse for that alone. So an
+agent counts only where both arms ask it often; whom a challenger hardly asks any more says nothing against it.
 """
 
 from __future__ import annotations
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 
 LEAST_REPORTS = 30
 """Units of each arm that must report a metric before anything is concluded from it."""
+
+_LEAST_ASKED = 0.1
+"""Share of each arm's units in which an agent must have been at work, before its quality is compared."""
 
 State = Literal["not raised", "raised", "insufficient"]
 
@@ -94,12 +100,17 @@ def guardrails(
         ours, theirs = (arm == challenger), (arm == 0)
         told = ~np.isnan(column.values)
         counts = int((told & theirs).sum()), int((told & ours).sum())
+        least = [LEAST_REPORTS] * 2
+        if column.kind == "agent":
+            least = [max(LEAST_REPORTS, int(_LEAST_ASKED * one.sum())) for one in (theirs, ours)]
         gap = pseudo_outcomes(column.values, ours, probability) - pseudo_outcomes(column.values, theirs, probability)
         difference = gap.interval(alpha / len(columns), sharpest)
         beyond = difference.high < -column.tolerance
         if column.kind == "reported":
             beyond = beyond or difference.low > column.tolerance
-        state: State = "insufficient" if min(counts) < LEAST_REPORTS else "raised" if beyond else "not raised"
+        state: State = (
+            "insufficient" if counts[0] < least[0] or counts[1] < least[1] else "raised" if beyond else "not raised"
+        )
         found.append(Guardrail(column.kind, column.name, column.tolerance, difference, counts, state))
     return tuple(found)
 

@@ -11,6 +11,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any, get_args
 
 from router_sdk.errors import FAULTS, ExperimentError, InvalidConfigError, let_end
@@ -21,7 +22,7 @@ from router_sdk.experiments.units import HOUR_S, read_units
 from router_sdk.experiments.verdict import Decided, Verdict
 from router_sdk.learning.fold import EVERYTHING
 from router_sdk.loop_settings import ExperimentConfig
-from router_sdk.store.experiments import CHAMPION_ARM, ExperimentRecord, experiments, start_experiment, tell
+from router_sdk.store.experiments import CHAMPION_ARM, ExperimentRecord, alone, experiments, start_experiment, tell
 from router_sdk.store.registry import WON, challenge_over, move_champion, set_aside
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class Lifecycle:
         """Log that an experiment begins, see ``Experiments.start``; who follows the log serves it."""
         each = settings.rollout[0] if settings.rollout else settings.challenger_share
         divided = shares_for(arms, shares, each)
+        if settings.rollout:
+            shares_for(arms, None, settings.rollout[-1])  # which leaves the champion something, too
         told = [self._resolved(arm) for arm in arms]
         latched = next((one for one in reversed(self.records()) if one.keeps_serving), None)
         if latched is not None and len(divided) > 1 and not self._serving.configured(latched):
@@ -135,14 +138,18 @@ class Lifecycle:
             number = self._registry.challenger(stage.name)
             if number is None or number == stage.model_version:
                 continue
-            called = re.sub(r"[^A-Za-z0-9_-]", "-", stage.name)[:24]
-            tried = sum(one.name.startswith(f"{called}-{number}") for one in records)
-            name = f"{called}-{number}" + (f"-{tried + 1}" if tried else "")
+            called = f"{re.sub(r'[^A-Za-z0-9_-]', '-', stage.name)[:24]}-{number}"
+            used = {one.name for one in records}
+            tries = (called if place == 1 else f"{called}-{place}" for place in count(1))
+            name = next(name for name in tries if name not in used)
             arm = Arm(name=f"version-{number}", version=(stage.name, number))
             try:
                 self.begin(name, [arm], self._config.experiment, None, None)
             except ExperimentError as error:  # another process was faster
                 _log.info("%s", error)
+            except FAULTS as fault:  # experiments that run go on
+                let_end(fault)
+                _log.exception("no experiment can begin with version %d of %s", number, stage.name)
             return
 
     # -- looks
@@ -183,7 +190,7 @@ class Lifecycle:
         try:
             moved = self._moved(record)
             if moved is not None:
-                self.end(record, Verdict("running", None, moved, None, record.lost), stopped=True)
+                self.end(record, Verdict("stopped", None, moved, None, record.lost))
                 return
             analysis = self.analysis(record)
             if analysis is None:
@@ -256,7 +263,6 @@ class Lifecycle:
         record: ExperimentRecord,
         verdict: Verdict,
         *,
-        stopped: bool = False,
         serving: bool | None = None,
         actor: str | None = None,
     ) -> bool:
@@ -265,15 +271,17 @@ class Lifecycle:
         Args:
             record: As it was when that was decided.
             verdict: Who won, who lost, and why.
-            stopped: Whether it ends without having been decided.
             serving: Whether the winner serves from now on; None is as ``auto_promotion`` says.
             actor: Who says so, or None.
+
+        Raises:
+            ExperimentError: if a chain is to serve all where another experiment has something to say of who serves.
         """
         if serving is None:
             serving = bool(record.settings["auto_promotion"])
         winner, lost = verdict.arm, dict(verdict.lost)
         body = {
-            "verdict": "stopped" if stopped else verdict.decided,
+            "verdict": verdict.decided,
             "winner": winner,
             "reason": verdict.reason,
             "serving": serving and winner is not None,
@@ -282,6 +290,8 @@ class Lifecycle:
         promoted: list[tuple[str, int]] = []
 
         def move(connection: sqlite3.Connection, seq: int) -> None:
+            if body["serving"] and record.arm(str(winner))["version"] is None:
+                alone(connection, record.name)
             for arm in record.arms:
                 if arm["version"] is None:
                     continue
@@ -354,7 +364,7 @@ class Lifecycle:
 
 
 def verdict_of(record: ExperimentRecord) -> Verdict:
-    """What was concluded of it so far; one that a person stopped is undecided."""
+    """What was concluded of it so far."""
     decided: Decided = "running"
     for known in get_args(Decided):
         decided = known if record.verdict == known else decided

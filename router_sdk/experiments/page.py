@@ -23,7 +23,7 @@ NOBODY = "no agent fits"
 _POINTS = 100.0
 """Differences are shown in hundredths of what a metric can be."""
 _TOO_WIDE = 6.0
-"""A sequence is drawn from where it is no wider than so many times what it is in the end."""
+"""A sequence is drawn from where it is no wider any more than so many times what it is in the end."""
 
 
 def headline(name: str, analysis: Analysis) -> str:
@@ -41,6 +41,7 @@ def headline(name: str, analysis: Analysis) -> str:
         "no winner": f"{name}: ended without a winner",
         "invalid": f"{name}: cannot be judged",
         "running": f"{name}: not decided yet",
+        "stopped": f"{name}: stopped" + ("" if verdict.arm is None else f", {verdict.arm} serves"),
     }[verdict.decided]
 
 
@@ -117,7 +118,8 @@ def _sequence(comparison: Comparison, analysis: Analysis) -> str:
     width = path.high - path.low
     if not width.size:
         return ""
-    drawn = slice(int(np.argmax(width <= _TOO_WIDE * width[-1])), None)
+    wide = np.flatnonzero(width > _TOO_WIDE * width[-1])
+    drawn = slice(int(wide[-1]) + 1 if wide.size else 0, None)
     positions = ((path.at[drawn] - analysis.started_at) / HOUR_S).tolist()
     lines = [
         Line("highest", (_POINTS * path.high[drawn]).tolist(), "s5", 1.2, dash=True),

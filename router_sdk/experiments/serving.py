@@ -6,13 +6,13 @@ The log says which there are; every process on the store follows it, and makes t
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import FAULTS, RouterError, UnknownVersionError, let_end
-from router_sdk.experiments.arms import Arm
+from router_sdk.experiments.arms import Arm, ServingArm
 from router_sdk.experiments.shadows import Shadows
 from router_sdk.records.record import blame
 from router_sdk.routing.assignment import Assignment, Sessions, pieces_of
@@ -36,35 +36,6 @@ if TYPE_CHECKING:
 _LONGEST_PAUSE_S = 60.0
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ServingArm:
-    """An arm in this process.
-
-    Attributes:
-        record: Whose experiment.
-        spec: What it is.
-        chain: Who proposes.
-        own: Its own stages, as a chain; the others are the champion's.
-        folds: What its own stages learn by.
-    """
-
-    record: ExperimentRecord
-    spec: Arm
-    chain: Chain
-    own: Chain
-    folds: tuple[Fold, ...]
-
-    @property
-    def called(self) -> str:
-        """``EXPERIMENT/ARM``, as decisions name it."""
-        return f"{self.record.name}/{self.spec.name}"
-
-    def close(self) -> None:
-        """End what its strategies began."""
-        for stage in self.own.stages:
-            stage.close()
 
 
 class ServingArms:
@@ -97,6 +68,7 @@ class ServingArms:
         calibration: Calibration,
     ) -> None:
         self._store, self._learner = services.store, services.learner
+        self._apart = services.config.tenancy != "shared"
         self._workshop, self._folds, self._registry = workshop, folds, registry
         self._chain, self._members, self._decider, self._calibration = chain, members, decider, calibration
         self._arms: dict[tuple[str, str], ServingArm] = {}
@@ -123,6 +95,10 @@ class ServingArms:
             if record.open or (record is self.latched and fields["name"] == record.winner)
         }
         self.behind = {}
+        if self._apart:  # an arm would learn from all tenants what one of them said
+            self.behind = {"/".join(key): "tenants learn apart here: all tasks are the champion's" for key in wanted}
+            self._token, self._again_at = token, math.inf
+            return
         for key in wanted.keys() - self._arms.keys():
             self._come(key, *wanted[key])
         gone = [self._arms.pop(key) for key in self._arms.keys() - wanted.keys()]
@@ -147,11 +123,11 @@ class ServingArms:
     def _publish(self) -> None:
         """Tell the decider, by one reference each."""
         latched, running = self.latched, self.running
-        self._shadows.go_on_with([arm for arm in self._arms.values() if arm.spec.shadow])
+        won = None if latched is None else self._arms.get((latched.name, str(latched.winner)))
+        self._shadows.go_on_with([arm for arm in self._arms.values() if arm.spec.shadow and arm is not won])
         chain = self._chain
-        if latched is not None and not self.configured(latched):
-            won = self._arms.get((latched.name, str(latched.winner)))
-            chain = chain if won is None else won.chain
+        if latched is not None and won is not None and not self.configured(latched):
+            chain = won.chain
         self._decider.chain = chain
         if running is None:
             self._decider.assignment = None

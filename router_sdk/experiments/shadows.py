@@ -25,7 +25,7 @@ from router_sdk.store.rows import Entry, stored_task
 if TYPE_CHECKING:
     import sqlite3
 
-    from router_sdk.experiments.serving import ServingArm
+    from router_sdk.experiments.arms import ServingArm
     from router_sdk.routing.agents import Members
     from router_sdk.store import Store
     from router_sdk.strategy import Encoder

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from router_sdk.experiments.sample_ratio import SampleRatio
     from router_sdk.loop_settings import ExperimentConfig
 
-Decided = Literal["running", "challenger", "champion", "no winner", "invalid"]
+Decided = Literal["running", "challenger", "champion", "no winner", "invalid", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,9 @@ class Verdict:
 
     Attributes:
         decided: ``running``; ``challenger``, which is better; ``champion``, where every challenger has lost;
-            ``no winner`` within the longest duration; ``invalid``, where units did not come in the configured shares.
-        arm: The challenger that is better, or None.
+            ``no winner`` within the longest duration; ``invalid``, where units did not come in the configured shares;
+            ``stopped``, where a person said so, or nothing was left to compare.
+        arm: The challenger that is better, or that a person named; else None.
         reason: In words.
         at: When it was decided, in seconds since the epoch, or None while it runs.
         lost: Challengers that are out of the race, and why.

@@ -148,6 +148,7 @@ class Decision:
             "agent": self.agent,
             "strategy": self.strategy,
             "model_version": self.model_version,
+            "arm": self.arm,
             "confidence": self.confidence,
             "calibrated": self.calibrated,
             "raw_confidence": self.raw_confidence,

@@ -70,7 +70,7 @@ class Assignment:
         sessions: Sessions in flight.
     """
 
-    __slots__ = ("_arms", "_assigned", "_ends", "_experiment", "_names", "_sessions", "_shares")
+    __slots__ = ("_arms", "_assigned", "_ends", "_experiment", "_instead", "_names", "_sessions", "_shares")
 
     def __init__(
         self, experiment: str, chains: Mapping[str, Chain], instead: Chain, pieces: Pieces, sessions: Sessions
@@ -80,10 +80,9 @@ class Assignment:
         self._arms: dict[str, Assigned] = {
             name: (chain, f"{experiment}/{name}", self._shares.get(name)) for name, chain in chains.items()
         }
-        for name in self._shares.keys() - chains.keys():
-            self._arms[name] = (instead, None, None)
+        self._instead: Assigned = (instead, None, None)
         self._names = [name for _, name in pieces]
-        self._assigned = [self._arms[name] for name in self._names]
+        self._assigned = [self._arms.get(name, self._instead) for name in self._names]
         self._ends = [f"{end:08x}" for end, _ in pieces[:-1]]  # as the digits of a place sort
 
     def of(self, task: Task, decision_id: str) -> Assigned:
@@ -99,7 +98,7 @@ class Assignment:
             arm = self._names[bisect_right(self._ends, place)]
             found = self._sessions.keep(key, arm, self._shares[arm])
         arm, probability = found
-        assigned = self._arms[arm]
+        assigned = self._arms.get(arm, self._instead)  # sessions remember arms that hold no piece any more, too
         if assigned[1] is None or assigned[2] == probability:
             return assigned
         return (assigned[0], assigned[1], probability)

@@ -25,14 +25,6 @@ if TYPE_CHECKING:
     from router_sdk.store.group_commit import LogWriter
     from router_sdk.store.reader import LogReader
 
-ACCESS_KEYS = """
-CREATE TABLE access_keys (
-    key_id TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, name TEXT NOT NULL, scopes TEXT NOT NULL, tenant TEXT,
-    origin TEXT CHECK (origin IN ('user', 'tool', 'judge', 'signal', 'horizon', 'import')),
-    per_minute INTEGER CHECK (per_minute > 0), at REAL NOT NULL, revoked_at REAL
-) STRICT
-"""
-
 _PREFIX = "rk_"
 _COLUMNS = "key_id, name, scopes, tenant, origin, per_minute, at, revoked_at"
 

@@ -22,6 +22,7 @@ from router_sdk.store.context import PayloadContext
 from router_sdk.store.reader import DECISIONS, decision_of
 from router_sdk.store.rows import (
     DECISION_COLUMNS,
+    MOST_OUTCOMES,
     OUTCOME_COLUMNS,
     PAYLOAD_COLUMNS,
     VECTOR_COLUMNS,
@@ -36,7 +37,6 @@ from router_sdk.store.rows import (
     task_payload,
     vector_rows,
 )
-from router_sdk.store.schema import MOST_OUTCOMES
 from router_sdk.store.transaction import LogClock
 
 if TYPE_CHECKING:

@@ -21,18 +21,6 @@ if TYPE_CHECKING:
 CHAMPION_ARM = "champion"
 """Name of the arm that is what serves without any experiment."""
 
-EXPERIMENTS = """
-CREATE TABLE experiments (
-    seq INTEGER PRIMARY KEY, experiment TEXT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('started', 'shares', 'ended', 'retired')),
-    at REAL NOT NULL, actor TEXT, body TEXT NOT NULL
-) STRICT;
-CREATE TRIGGER outcomes_of_a_shadow BEFORE INSERT ON outcomes
-WHEN (SELECT source FROM decisions WHERE decision_id = NEW.decision_id) = 'shadow'
-BEGIN SELECT RAISE(ABORT, 'its decision is a shadow''s, on which nobody acted; record what served'); END
-"""
-"""Nobody acts on what a shadow proposes, so that nothing can come of it."""
-
 Kind = Literal["started", "shares", "ended", "retired"]
 
 
@@ -210,6 +198,19 @@ def start_experiment(
     return writer.transact(work)
 
 
+def alone(connection: sqlite3.Connection, name: str) -> None:
+    """Make sure that a chain may serve all by the word of this experiment.
+
+    Raises:
+        ExperimentError: if another one serves challengers, who would be compared with another champion from there on,
+            or lets its own winning chain serve.
+    """
+    for one in experiments(connection):
+        if one.name != name and (one.keeps_serving or (one.open and one.serves)):
+            does = "serves challengers" if one.open else "lets the chain serve that won it"
+            raise ExperimentError(f"experiment {one.name!r} {does}: stop it first, then another chain can serve all")
+
+
 def tell(
     writer: LogWriter,
     record: ExperimentRecord,
@@ -259,7 +260,7 @@ def _write(
 
 def decisions_by_arm(connection: sqlite3.Connection, record: ExperimentRecord) -> dict[str, int]:
     """How many decisions each arm made in an experiment, shadows' among them."""
-    query = "SELECT arm, count(*) FROM decisions WHERE seq > ? AND arm LIKE ? || '/%' GROUP BY arm"
+    query = "SELECT arm, count(*) FROM decisions WHERE seq > ? AND arm GLOB ? || '/*' GROUP BY arm"
     rows = connection.execute(query, (record.seq, record.name)).fetchall()
     return {arm.partition("/")[2]: count for arm, count in rows}
 
@@ -267,7 +268,7 @@ def decisions_by_arm(connection: sqlite3.Connection, record: ExperimentRecord) -
 _AGREEMENT = """
 SELECT s.arm, avg(s.favourite = d.favourite AND s.set_id = d.set_id)
 FROM decisions s JOIN decisions d ON d.decision_id = s.parent_decision_id
-WHERE s.seq > ? AND s.source = 'shadow' AND s.arm LIKE ? || '/%' GROUP BY s.arm"""
+WHERE s.seq > ? AND s.source = 'shadow' AND s.arm GLOB ? || '/*' GROUP BY s.arm"""
 
 
 def shadows_agreement(connection: sqlite3.Connection, record: ExperimentRecord) -> dict[str, float]:
@@ -278,7 +279,7 @@ def shadows_agreement(connection: sqlite3.Connection, record: ExperimentRecord) 
 
 _CHALLENGERS = """
 SELECT seq FROM decisions
-WHERE seq IN (SELECT value FROM json_each(?)) AND arm IS NOT NULL AND arm NOT LIKE '%/champion'"""
+WHERE seq IN (SELECT value FROM json_each(?)) AND arm IS NOT NULL AND arm NOT GLOB '*/champion'"""
 
 
 def challengers_decisions(connection: sqlite3.Connection, seqs: Sequence[int]) -> set[int]:

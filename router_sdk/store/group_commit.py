@@ -30,8 +30,7 @@ from router_sdk.errors import (
     StoreUnavailableError,
     TooManyOutcomesError,
 )
-from router_sdk.store.rows import Entry
-from router_sdk.store.schema import ENOUGH
+from router_sdk.store.rows import ENOUGH, Entry
 from router_sdk.store.transaction import Committer, Ticket, settle
 from router_sdk.waiting import Bell, Promise, committing, held_here, may_be_interrupted, take, until_ended
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.errors import InvalidInputError, UnknownDecisionError
+from router_sdk.errors import InvalidIdError, InvalidInputError, UnknownDecisionError
 from router_sdk.records.plain import plain
 from router_sdk.store.identity import check_id
 from router_sdk.store.transaction import HEAD
@@ -141,6 +141,14 @@ def lift_quarantine(writer: LogWriter, number: int, reason: str, actor: str | No
     writer.transact(work)
 
 
+def _id(where: object, what: str) -> str:
+    try:
+        return check_id(where, what)
+    except InvalidIdError:
+        kinds = "a position of the log, a decision's id or a time such as 2026-01-31T12:00"
+        raise InvalidIdError(f"{what}: expected {kinds}, got {where!r:.60}") from None
+
+
 def position_of(connection: sqlite3.Connection, where: object, what: str) -> int:
     """Which position of the log somebody means, see ``Position``.
 
@@ -153,14 +161,18 @@ def position_of(connection: sqlite3.Connection, where: object, what: str) -> int
         try:
             where = datetime.fromisoformat(where)
         except ValueError:
-            found = connection.execute("SELECT seq FROM decisions WHERE decision_id = ?", (check_id(where, what),))
+            found = connection.execute("SELECT seq FROM decisions WHERE decision_id = ?", (_id(where, what),))
             row = found.fetchone()
             if row is None:
                 raise UnknownDecisionError(f"{what}: the log holds no decision {where}") from None
             return int(row[0])
     if isinstance(where, datetime):
         query = "SELECT ifnull(max(seq), 0) FROM outcomes WHERE logged_at <= ?"
-        return int(connection.execute(query, (where.timestamp(),)).fetchone()[0])
+        try:
+            at = where.timestamp()
+        except (OverflowError, ValueError):  # what no clock shows, such as the year 1
+            raise InvalidInputError(f"{what}: {where} lies too far from now") from None
+        return int(connection.execute(query, (at,)).fetchone()[0])
     (head,) = connection.execute(HEAD).fetchone()
     if isinstance(where, bool) or not isinstance(where, int | str) or not 0 <= int(where) <= head:
         raise InvalidInputError(

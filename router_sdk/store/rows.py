@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from router_sdk.records import Decision, Outcome, Signals
     from router_sdk.store.privacy import Privacy
 
+MOST_OUTCOMES = 1_000
+"""Most outcomes that one decision takes."""
+ENOUGH = f"its decision has {MOST_OUTCOMES:,} outcomes, the most there may be"
+"""What the database says to one more."""
+
 DECISION_COLUMNS = (
     "seq, decision_id, at, agent, task_type, tenant, source, propensity, explored, strategy, model_version, "
     "confidence, epsilon, favourite, set_id, probabilities, skipped, step, parent_decision_id, session_propensity, "

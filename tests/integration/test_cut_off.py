@@ -10,7 +10,8 @@ from killable import KilledError, Living, bytes_beside, champions, logged
 
 from router_sdk.errors import RouterError
 
-CHAIN = ["words", "thompson"]
+CHAIN = ["words", ("thompson", {"fourier_features": 8})]
+"""With few features: a start with the usual 192 takes a third of a second to look whether they can be."""
 SECRET, OTHER = "xylophone", "harmless"
 
 

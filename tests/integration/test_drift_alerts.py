@@ -1,8 +1,10 @@
 """What changed is noticed by a router at work, told to plugins, shown by ``status``, and known after a restart."""
 
+import io
 import random
 
 import pytest
+from rich.console import Console
 
 from router_sdk import Agent, Outcome, Router
 from router_sdk.cli.commands.status import status_tables
@@ -71,8 +73,9 @@ def test_an_agent_that_fails_and_texts_that_are_new_are_told_once(opened):
         report = router.status()
         assert {(one["name"], one["subject"]) for one in report["alerts"]} <= set(told.names)
         assert report["drift"]["agents"]["billing"]["direction"] == "worse"
-        shown = list(status_tables(report))
-        assert any(getattr(table, "title", None) == "Alerts" for table in shown)
+        screen = Console(file=io.StringIO(), width=100)
+        screen.print(*status_tables(report))
+        assert "Alerts" in screen.file.getvalue()
         before = report["drift"]
 
     with opened(read_only=True) as router:

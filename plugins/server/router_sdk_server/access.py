@@ -60,13 +60,22 @@ class Access:
         self.key = key
         self.tenant = None if key is None else key.tenant
 
+    @property
+    def actor(self) -> str | None:
+        """Who it is, as histories name it."""
+        return None if self.key is None else self.key.name
+
+    def may(self, scope: Scope) -> bool:
+        """Whether it may do something."""
+        return self.key is None or bool(_FULFILLED_BY[scope] & self.key.scopes)
+
     def require(self, scope: Scope) -> None:
         """Check that it may do something.
 
         Raises:
             Refused: if not.
         """
-        if self.key is not None and not _FULFILLED_BY[scope] & self.key.scopes:
+        if self.key is not None and not self.may(scope):
             held = ", ".join(sorted(self.key.scopes))
             raise Refused(403, f"this needs a key with the scope {scope!r}; the key {self.key.key_id} has {held}")
 
@@ -229,18 +238,17 @@ class Door:
     def _let_in(self, path: str, headers: Mapping[bytes, bytes], client: tuple[str, int] | None) -> Access:
         if path in OPEN:
             return Access(None)
-        shown = headers.get(b"authorization")
-        if shown is None:
-            if not self._service.settings.insecure:
-                raise Refused(401, _NO_KEY, {"www-authenticate": "Bearer"})
+        shown = headers.get(b"authorization", b"").decode("latin-1")
+        kind, _, value = shown.partition(" ")
+        key = self._service.find_key(value.strip()) if kind.lower() == "bearer" else None
+        if key is not None:
+            self._rates.count(key)
+            return Access(key)
+        if self._service.settings.insecure:  # whatever key a client insists on sending
             _require_local(headers, client)
             return Access(None)
-        kind, _, value = shown.decode("latin-1").partition(" ")
-        key = self._service.find_key(value.strip()) if kind.lower() == "bearer" else None
-        if key is None:
-            raise Refused(401, f"the key is unknown or was revoked; {_NO_KEY}", {"www-authenticate": "Bearer"})
-        self._rates.count(key)
-        return Access(key)
+        why = f"the key is unknown or was revoked; {_NO_KEY}" if shown else _NO_KEY
+        raise Refused(401, why, {"www-authenticate": "Bearer"})
 
 
 def _require_local(headers: Mapping[bytes, bytes], client: tuple[str, int] | None) -> None:

@@ -33,8 +33,8 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (errors.NoEligibleAgentError, 409),
     (errors.GateRefusedError, 409),
     (errors.ChampionMovedError, 409),
-    (errors.NotTrainableError, 409),
-    (errors.FitError, 409),
+    (errors.ExperimentError, 409),
+    (errors.StrategyError, 409),
     (errors.StoreUnavailableError, 503),
     (errors.RouterClosedError, 503),
 )

@@ -7,6 +7,7 @@ import logging
 import tempfile
 from pathlib import Path
 from random import getrandbits
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
@@ -38,6 +39,7 @@ class Service:
         router: Decides, learns and stores; open between ``start`` and ``stop``.
         fits: Fits that were begun over HTTP.
         health: Who is well.
+        evaluating: Held while another router is judged by the log, which is long work: one at a time.
         metrics: What is counted.
         ready: Whether every strategy has opened what it needs.
         unready: Strategies that cannot, and why.
@@ -55,6 +57,7 @@ class Service:
         self.unready: dict[str, str] = {}
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self.evaluating = Lock()
 
     async def start(self) -> None:
         """Open the router, and begin to warm it up."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from router_sdk.cli.experiment_tables import experiment_list, shown_experiment
 from router_sdk.cli.invocation import Invocation, command, readable, typed_pairs
-from router_sdk.cli.tables import NOTHING, moment, note, pairs, share, table, visible, word
 from router_sdk.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from router_sdk.experiments.arms import Arm
 
 app = typer.Typer(no_args_is_help=True, help="Compare challengers with what serves, on real tasks.")
@@ -59,7 +57,7 @@ def start(
     with invocation.router(new=False) as router:
         router.experiments.start(name, challengers, actor=actor, **settings)
         told = router.experiments.show(name)
-    invocation.screen.show(told, lambda: _shown(told))
+    invocation.screen.show(told, lambda: shown_experiment(told))
 
 
 @app.command("list")
@@ -68,7 +66,7 @@ def list_experiments(invocation: Invocation) -> None:
     """Show all experiments, the oldest first."""
     with invocation.router(new=False, read_only=True) as router:
         found = [one.to_dict() for one in router.experiments.list()]
-    invocation.screen.show({"experiments": found}, lambda: _listed(found))
+    invocation.screen.show({"experiments": found}, lambda: experiment_list(found))
 
 
 @app.command("show")
@@ -77,7 +75,7 @@ def show(invocation: Invocation, name: NameArgument) -> None:
     """Show an experiment: its arms, what they came to, and what is still needed."""
     with invocation.router(new=False, read_only=True) as router:
         told = router.experiments.show(name)
-    invocation.screen.show(told, lambda: _shown(told))
+    invocation.screen.show(told, lambda: shown_experiment(told))
 
 
 @app.command("stop")
@@ -95,7 +93,7 @@ def stop(
     with invocation.router(new=False) as router:
         router.experiments.stop(name, winner, reason=reason, actor=actor)
         told = router.experiments.show(name)
-    invocation.screen.show(told, lambda: _shown(told))
+    invocation.screen.show(told, lambda: shown_experiment(told))
 
 
 @app.command("report")
@@ -132,124 +130,3 @@ def _challengers(
     if not found:
         raise InvalidInputError("name a challenger: --arms FILE, --version NAME:N, --strategies A,B or --frozen")
     return found, settings
-
-
-def _listed(found: Sequence[Mapping[str, Any]]) -> Sequence[RenderableType]:
-    if not found:
-        return [note("There was none. router experiments start --help says how one begins.")]
-    rows = [
-        [one["name"], one["status"], moment(one["started_at"]), word(one["winner"]), visible(one["reason"] or NOTHING)]
-        for one in found
-    ]
-    return [table("Experiments", ["name", "status", "started", "winner", "why"], rows, wide="why")]
-
-
-def _shown(told: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """What is known of an experiment: what it came to, its arms, each challenger, what must not get worse."""
-    analysis = told["analysis"]
-    head = {"Status": told["status"], "Started": moment(told["started_at"])}
-    if told["ended_at"] is not None:
-        serves = {None: "", False: ", not served by itself", True: ", serves"}[told["winner"] and told["serves"]]
-        head |= {"Ended": moment(told["ended_at"]), "Winner": word(told["winner"]) + serves, "Why": told["reason"]}
-    elif analysis is not None:
-        head["Waits for"] = analysis["verdict"]["reason"]
-    yield pairs(((name, visible(words)) for name, words in head.items()), f"Experiment {told['name']}")
-    yield _arms(told)
-    if analysis is not None:
-        yield _comparisons(analysis, running=told["ended_at"] is None)
-        yield from _guardrails(analysis)
-        for words in analysis["notes"]:
-            yield note(words)
-
-
-def _arms(told: Mapping[str, Any]) -> RenderableType:
-    figures = {} if told["analysis"] is None else {arm["name"]: arm for arm in told["analysis"]["arms"]}
-    rows = []
-    for arm in told["arms"]:
-        known = figures.get(arm["name"], {})
-        mean = known.get("mean", {}).get("mean")
-        rows.append(
-            [
-                arm["name"],
-                "shadow" if arm["share"] is None else share(arm["share"]),
-                word(arm["decisions"]),
-                word(known.get("closed")),
-                NOTHING if not known.get("closed") else word(mean),
-                _kind(arm),
-            ]
-        )
-    return table("Arms", ["arm", ">share", ">decisions", ">closed", ">mean", "what it is"], rows, wide="what it is")
-
-
-def _guardrails(analysis: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """Those that are raised, and how many there are."""
-    rails = [(one["arm"], rail) for one in analysis["comparisons"] for rail in one["guardrails"]]
-    raised = [
-        [arm, _rail(rail), _interval(rail["difference"]), f"{rail['tolerance']:g}"]
-        for arm, rail in rails
-        if rail["state"] == "raised"
-    ]
-    if raised:
-        yield table("Guardrails that are raised", ["challenger", "of", "by", ">tolerated"], raised, wide="of")
-    few = sum(rail["state"] == "insufficient" for _, rail in rails)
-    yield note(f"Of {len(rails)} guardrails {len(raised)} are raised; of {few} too few units say anything.")
-
-
-def _comparisons(analysis: Mapping[str, Any], *, running: bool) -> RenderableType:
-    rows = []
-    for one in analysis["comparisons"]:
-        needed = one["remaining"] if running else None
-        lost = analysis["verdict"]["lost"].get(one["arm"])
-        waits = NOTHING
-        if lost is not None:
-            waits = lost
-        elif needed is not None:
-            hours = "" if needed["hours"] is None else f", about {needed['hours']:,.0f} hours"
-            waits = f"{needed['units']:,} more units{hours}"
-        better = NOTHING if one["improvement"] is None else f"{one['improvement']:+.1%}"
-        rows.append([one["arm"], _interval(one["difference"]), better, visible(waits)])
-    headings = ["challenger", "better by", ">in all", "what it waits for" if running else "why it lost"]
-    return table("Against the champion", headings, rows, wide=headings[-1])
-
-
-def _interval(told: Mapping[str, Any]) -> str:
-    if told["mean"] is None or told["low"] is None or told["high"] is None:
-        return NOTHING
-    return f"{told['mean']:+.3f} ({told['low']:+.3f} to {told['high']:+.3f})"
-
-
-def _rail(rail: Mapping[str, Any]) -> str:
-    words = {"reported": "how many units report", "agent": "quality of"}
-    return visible(f"{words.get(rail['kind'], '')} {rail['name']}".strip())
-
-
-def experiment_tables(running: Sequence[Mapping[str, Any]], challengers: Mapping[str, int]) -> Iterator[RenderableType]:
-    """The experiments that run, or whose chain serves, for ``router status``."""
-    for one in running:
-        if one["serves"]:
-            words = "is what is configured" if one["configured"] else "serves all; change the configuration to it"
-            told = {"Won": f"the chain of {one['winner']}, which {words}", "Why": one["reason"]}
-        else:
-            shares = ", ".join(f"{name} {share(each)}" for name, each in one["shares"].items())
-            told = {"Shares": shares, "Waits for": one["waits"] or "its shadows only propose"}
-            if one["units_needed"] is not None:
-                hours = "" if one["hours_needed"] is None else f", about {one['hours_needed']:,.0f} hours"
-                told["Needs"] = f"{one['units_needed']:,} more units{hours} at today's traffic"
-        if one["behind"]:
-            told["Behind"] = "; ".join(f"{name}: {why}" for name, why in one["behind"].items())
-        yield pairs(((name, visible(words)) for name, words in told.items()), f"Experiment {one['name']}")
-    for strategy, number in challengers.items():
-        yield note(f"Version {number} of {strategy} passed the gate, and waits: router promote {strategy} {number}")
-
-
-def _kind(arm: Mapping[str, Any]) -> str:
-    if "learning" not in arm:
-        return "what serves without the experiment"
-    if arm["version"] is not None:
-        words = "what serves, with {} at version {}".format(*arm["version"])
-    else:
-        words = "the chain " + ", ".join(name for name, _ in arm["strategies"])
-    words += "" if arm["learning"] else ", learning off"
-    if arm["shadow"] and arm["agreement"] is not None:
-        words += f"; it favours whom what serves favours in {share(arm['agreement'])}"
-    return words

@@ -124,6 +124,11 @@ def decision_tables(decision: Decision, *, explain: bool, known: bool = False) -
         "drawn with": f"probability {word(decision.propensity)}{', to explore' if decision.explored else ''}",
         "passed over": "; ".join(f"{step.strategy} ({step.reason})" for step in decision.skipped) or "nobody",
     }
+    proposed = decision.source == "shadow"
+    if proposed:
+        told["arm"] = f"{decision.arm}, a shadow: nobody acted on it, but on {decision.task.parent_decision_id}"
+    elif decision.arm is not None:
+        told["arm"] = f"{decision.arm}, to which {share(decision.arm_probability)} of the units came"
     if decision.excluded:
         told["not eligible"] = _excluded(decision)
     yield Text(visible(decision.agent or "no agent fits"), style="bold green")
@@ -138,7 +143,7 @@ def decision_tables(decision: Decision, *, explain: bool, known: bool = False) -
             yield note(f"and {len(decision.ranking) - _SHOWN:,} more")
     if explain:
         yield _tree("evidence", decision.explain()["evidence"])
-    if not known:
+    if not known and not proposed:
         yield note(f"When you know how it went: router record {decision.decision_id} --success (or --failure)")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from router_sdk.cli.commands.experiments import experiment_tables
+from router_sdk.cli.experiment_tables import experiment_tables
 from router_sdk.cli.invocation import Invocation
 from router_sdk.cli.model_tables import serving_tables
 from router_sdk.cli.tables import counted, dollars, milliseconds, moment, note, pairs, share, table, visible, word

@@ -9,12 +9,14 @@ from router_sdk import Outcome, Task
 from router_sdk.errors import (
     ExperimentError,
     InvalidConfigError,
+    InvalidInputError,
     InvalidOutcomeError,
     StoreUnavailableError,
     UnknownStrategyError,
     UnknownVersionError,
 )
 from router_sdk.experiments.arms import Arm, read_arms
+from router_sdk.store.experiments import challengers_decisions
 
 from .conftest import as_json, taught
 
@@ -223,11 +225,29 @@ def test_what_cannot_be_meant_is_said_and_nothing_begins(router, arms, error, wo
 
 
 @pytest.mark.parametrize(
-    "shares", [{"other": 0.0}, {"other": 1.0}, {"other": -0.1}, {"champion": 0.5, "other": 0.1}, {"nobody": 0.1}]
+    "shares",
+    [
+        *({"other": 0.0}, {"other": 1.0}, {"other": -0.1}, {"champion": 0.5, "other": 0.1}, {"nobody": 0.1}),
+        *({"other": "0.5"}, {"other": True}, {"other": None}, {"other": float("nan")}),
+    ],
 )
 def test_shares_that_cannot_be_are_refused(router, shares):
     with pytest.raises(InvalidConfigError, match="shares"):
         router.experiments.start("wrong", [LAST], shares=shares)
+
+
+def test_the_last_step_of_a_rollout_leaves_the_champion_something(router):
+    with pytest.raises(InvalidConfigError, match="sum to 1"):
+        router.experiments.start("wrong", [LAST, Arm(name="b", strategies=["last"])], rollout=(0.1, 0.5))
+    assert router.experiments.list() == []
+
+
+@pytest.mark.parametrize("given", [{"reason": None}, {"reason": " "}, {"reason": "enough", "actor": 5}])
+def test_who_stops_one_says_why_in_words(router, given):
+    router.experiments.start("one", [LAST])
+    with pytest.raises(InvalidInputError, match=r"reason|actor"):
+        router.experiments.stop("one", **given)
+    assert router.experiments.show("one")["status"] == "running"
 
 
 def test_one_at_a_time_serves_and_a_name_is_used_once(make):
@@ -253,6 +273,15 @@ def test_one_at_a_time_serves_and_a_name_is_used_once(make):
 def test_tenants_that_learn_apart_are_no_arms(make):
     with pytest.raises(ExperimentError, match="tenancy"):
         make(tenancy="separate").experiments.start("pair", [LAST])
+
+
+def test_who_keeps_tenants_apart_takes_no_part_in_others_experiments(make):
+    make().experiments.start("pair", [LAST], shares={"other": 0.5})
+    apart = make(tenancy="separate")
+    found = [apart.route(Task("hello", tenant="acme")) for _ in range(20)]
+    assert {(one.agent, one.arm) for one in found} == {("analyst", None)}
+    (told,) = apart.status()["experiments"]
+    assert "apart" in told["behind"]["pair/other"]
 
 
 def test_arms_come_from_a_file(tmp_path):
@@ -294,3 +323,30 @@ def test_a_shadow_that_cannot_be_logged_stops_nobody(make, monkeypatch, caplog):
     router.flush()
     assert len(taught(router, "counting").lessons) == 5
     assert "is not kept" in caplog.text
+
+
+def test_names_that_are_alike_are_counted_apart(make):
+    router = make()
+    found = {}
+    for name in ("a_b", "axb", "A_B"):  # to LIKE they were one
+        router.experiments.start(name, [Arm(name="Champion", strategies=["last"])], shares={"Champion": 0.5})
+        decisions = [router.route("hello") for _ in range(40)]
+        found[name] = Counter(one.arm.partition("/")[2] for one in decisions)
+        router.experiments.stop(name, reason="enough")
+        router.flush()
+        challengers = router._parts.store.reader.query(lambda it: challengers_decisions(it, range(1, 1_000)))
+        assert len(challengers) == sum(counts["Champion"] for counts in found.values())
+    for name, counts in found.items():
+        assert {arm["name"]: arm["decisions"] for arm in router.experiments.show(name)["arms"]} == counts
+
+
+def test_a_shadow_that_a_person_lets_serve_is_a_shadow_no_more(make):
+    router = make()
+    router.experiments.start("aside", [Arm(name="other", strategies=["last"], shadow=True)])
+    for number in range(5):
+        router.route(f"task {number}")
+    router.flush()
+    router.experiments.stop("aside", "other", reason="I like it")
+    assert [router.route("hello").agent for _ in range(5)] == ["coder"] * 5
+    router.flush()
+    assert router.experiments.show("aside")["arms"][1]["decisions"] == 5

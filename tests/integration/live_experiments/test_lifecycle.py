@@ -92,6 +92,32 @@ def test_a_winner_waits_for_a_person_where_that_is_asked_for(make, clock):
     assert router.route("hello").agent == "coder"
 
 
+def test_nobody_changes_who_is_compared_with_while_another_one_runs(make, clock):
+    router = make()
+    router.experiments.start("pair", [LAST], shares=HALF, auto_promotion=False, **SOON)
+    live(router, {"analyst": 0.2, "coder": 0.9})
+    after(router, clock)
+    router.experiments.start("next", [LAST], shares=HALF)
+    with pytest.raises(ExperimentError, match="'next' serves challengers: stop it first"):
+        router.experiments.stop("pair", "other", reason="so be it")
+    shown = router.experiments.show("pair")
+    assert (shown["status"], shown["serves"]) == ("challenger", False)
+    router.experiments.stop("next", "other", reason="this one")
+    with pytest.raises(ExperimentError, match="'next' lets the chain serve that won it"):
+        router.experiments.stop("pair", "other", reason="so be it")
+
+
+def test_who_stopped_one_is_not_contradicted(make, clock):
+    router = make()
+    router.experiments.start("pair", [LAST], shares=HALF, min_duration_hours=48.0)
+    live(router, {"analyst": 0.2, "coder": 0.9})
+    after(router, clock, 40.0)
+    clock.ahead_s += 40.0 * HOUR_S  # what was seen would decide it, and nobody looked
+    router.experiments.stop("pair", reason="another plan")
+    verdict = router.experiments.show("pair")["analysis"]["verdict"]
+    assert (verdict["decided"], verdict["arm"], verdict["reason"]) == ("stopped", None, "another plan")
+
+
 def test_a_verdict_stays_whatever_comes_later(make, clock):
     router = make()
     router.experiments.start("pair", [LAST], shares=HALF, auto_promotion=False, **SOON)
@@ -301,6 +327,14 @@ def test_a_fit_that_passed_is_compared_with_what_serves(make, clock):
     assert shown["status"] == "challenger", shown["analysis"]["verdict"]
     assert router.models.versions("words")[1].aliases == ("champion",)
     assert router._parts.registry.challenger("words") is None
+
+
+def test_a_name_that_was_used_keeps_none_from_beginning(make):
+    router = triggered(make, "experiment")
+    for used in ("words-2", "words-2-3"):
+        router.experiments.start(used, [Arm(name="other", strategies=["last"], shadow=True)])
+    look(router)
+    assert router.experiments.list()[-1].name == "words-2-2"
 
 
 def test_one_that_lost_is_given_up_and_no_other_begins_with_it(make, clock):

@@ -84,6 +84,7 @@ def test_fisher_information_is_that_of_the_labelled_examples(trained, tmp_path):
     assert torch.allclose(found.float(), total, rtol=0.05, atol=1e-4)
 
 
+@pytest.mark.reliability
 def test_the_next_fit_holds_what_the_warm_start_knew(trained, tmp_path):
     version = make_serving(update="lora", strategy="ewc").fit(
         data(synthetic=True), context(tmp_path / "a", start=trained)

@@ -214,6 +214,10 @@ def test_without_keys_it_answers_programs_on_the_same_machine_alone(make_client,
     assert "same machine" in answer.json()["detail"]
 
 
+def test_without_keys_it_takes_whatever_key_a_client_insists_on(client):
+    assert client.post("/v1/rank", json=ROUTE, headers={"authorization": "Bearer anything"}).status_code == 200
+
+
 def test_what_is_too_large_or_no_json_is_refused_before_it_is_read(make_client):
     client = make_client(insecure=True, most_body_bytes=2_000)
     large = json.dumps({"task": "x" * 3_000}).encode()

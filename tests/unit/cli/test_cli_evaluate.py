@@ -54,7 +54,7 @@ def test_where_the_log_cannot_tell_it_says_how_much_more_it_takes(told):
     [
         (["--version", "thompson"], "expected a strategy and a number", 2),
         (["--version", "thompson:3"], "no version 3", 2),
-        (["--since", "soon"], "since", 2),
+        (["--since", "soon"], "since: expected a position of the log, a decision's id or a time", 2),
         (["--estimator", "best"], "there is no 'best'", 2),
         (["--upto", "1"], "no decision", 2),
         (["--strategy", "nobody"], "nobody", 2),

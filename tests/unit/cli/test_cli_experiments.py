@@ -77,3 +77,21 @@ def test_what_cannot_be_meant_is_said(live, arguments, words, code):
 
 def test_nothing_was_ever_begun(live):
     assert "There was none" in live.run("experiments", "list").stdout
+
+
+def test_a_decision_says_which_arm_made_it_and_a_shadows_that_nobody_acted_on_it(live):
+    live.run("experiments", "start", "first", "--strategies", "heuristic", "--share", "0.4")
+    live.run("experiments", "start", "aside", "--strategies", "heuristic", "--shadow")
+    live.work(20)
+    with Router(store=live.store, read_only=True) as router:
+        query = "SELECT source, decision_id, parent_decision_id FROM decisions ORDER BY seq"
+        rows = router._parts.store.reader.query(lambda connection: connection.execute(query).fetchall())
+    served = {decision_id for source, decision_id, _ in rows if source == "routed"}
+    shadow, parent = next((one, parent) for source, one, parent in rows if source == "shadow")
+    told = " ".join(live.run("explain", shadow).stdout.split())
+    assert f"arm aside/chain, a shadow: nobody acted on it, but on {parent}" in told
+    assert "router record" not in told
+    assert parent in served
+    arm = live.json("explain", parent)["arm"]
+    chance = {"first/champion": "60%", "first/chain": "40%"}[arm]
+    assert f"arm {arm}, to which {chance} of the units came" in " ".join(live.run("explain", parent).stdout.split())

@@ -1,10 +1,13 @@
 """The report as a page: well-formed, self-contained, and with what a reader looks for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from page_reader import read_page
 
-from router_sdk.experiments.analysis import analyse
+from router_sdk.experiments.analysis import Verdict, analyse
+from router_sdk.experiments.effects import Path
 from router_sdk.experiments.page import headline, outlook, render_experiment
 from router_sdk.loop_settings import ExperimentConfig
 
@@ -33,6 +36,23 @@ def test_an_open_one_says_how_long_it_may_take():
     assert headline("trial", found) == "trial: not decided yet"
     assert f"{found.comparisons[0].remaining.units:,} more units" in outlook(found)
     assert outlook(found) in read_page(render_experiment("trial", found)).words
+
+
+@pytest.mark.parametrize(("winner", "words"), [(None, "trial: stopped"), ("new", "trial: stopped, new serves")])
+def test_one_that_was_stopped_says_so(winner, words):
+    found = analyse(drawn(1, 400, (0.2, 0.9)), EVEN, 0.0, Verdict("stopped", winner, "another plan", 1.0))
+    assert headline("trial", found) == words
+    assert "another plan" in read_page(render_experiment("trial", found)).words
+
+
+def test_a_sequence_is_drawn_from_where_it_stays_narrow():
+    """At the first units, which may look alike, it can be narrower than soon afterwards."""
+    found = analyse(drawn(1, 400, (0.6, 0.8)), EVEN, 0.0)
+    half = np.array([0.1, 9.0, 2.0, 0.5, 0.5])  # of its width
+    path = Path(np.arange(5.0), np.arange(5), np.zeros(5), -half, half)
+    found = replace(found, comparisons=(replace(found.comparisons[0], path=path),))
+    (drawn_path,) = read_page(render_experiment("trial", found)).charts
+    assert drawn_path["series"][0]["values"] == [200.0, 50.0, 50.0]
 
 
 @pytest.mark.parametrize("arms", [("old", "new"), ("old", "new", "newer")])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router_sdk import Agent, Decision, Outcome, Task
-from router_sdk.experiments.units import HOUR_S, NOBODY, read_units
+from router_sdk.experiments.units import HOUR_S, NOBODY, mean_of_steps, read_units
 from router_sdk.loop_settings import ExperimentConfig
 from router_sdk.records import AgentSet
 from router_sdk.routing.sampling import uniform
@@ -197,6 +197,16 @@ def test_a_closed_unit_never_changes(tmp_path_factory, events, more):
         assert_same(rows(after)[: before.closed], rows(before)[: before.closed])
     finally:
         diary.store.close()
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.one_of(st.floats(0, 1), st.just(math.nan))), max_size=20), st.randoms())
+def test_the_order_of_steps_within_a_unit_is_no_matter(steps, random):
+    shuffled = random.sample(steps, len(steps))
+    one, other = (
+        mean_of_steps(np.array([value for _, value in some]), np.array([unit for unit, _ in some], dtype=int), 5)
+        for some in (steps, shuffled)
+    )
+    np.testing.assert_allclose(one, other)
 
 
 def test_a_session_is_one_unit_and_its_first_arm_counts(diary):

@@ -187,3 +187,37 @@ def test_an_analysis_is_json():
 def test_settings_that_cannot_be_run_are_refused(change, why):
     with pytest.raises((ValueError, InvalidConfigError), match=why):
         ExperimentConfig(**change)
+
+
+def test_units_from_before_anything_was_recorded_say_nothing():
+    rng = np.random.default_rng(7)
+    arm = rng.integers(0, 2, 900)
+    quality = (rng.random(900) < np.where(arm == 1, 0.85, 0.6)).astype(float)
+    quality[:100] = np.nan
+    late = analyse(units(arm, quality), EVEN, 0.0)
+    alone = analyse(units(arm[100:], quality[100:]), EVEN, 0.0)
+    assert late.comparisons[0].difference == alone.comparisons[0].difference
+    assert late.arms[0].closed + late.arms[1].closed == 900
+    assert (late.verdict.decided, late.verdict.arm) == ("challenger", "new")
+
+
+def test_a_metric_that_comes_late_begins_where_it_comes():
+    rng = np.random.default_rng(8)
+    arm = rng.integers(0, 2, 1_200)
+    quality = (rng.random(1_200) < 0.7).astype(float)
+    feedback = (rng.random(1_200) < 0.5).astype(float)
+    feedback[:200] = np.nan
+    found = analyse(units(arm, quality, metrics={"feedback": feedback}), EVEN, 0.0).comparisons[0]
+    assert found.metrics["feedback"].high - found.metrics["feedback"].low < 0.4
+    assert found.difference.low < 0.0 < found.difference.high
+
+
+def test_an_agent_whom_one_arm_hardly_asks_is_not_held_against_it():
+    rng = np.random.default_rng(9)
+    arm = rng.integers(0, 2, 2_000)
+    agent = np.where(rng.random(2_000) < np.where(arm == 1, 0.06, 0.5), 1, 0)
+    worse = np.where((arm == 1) & (agent == 1), 0.1, 0.8)
+    found = analyse(units(arm, (rng.random(2_000) < worse).astype(float), agent=agent), EVEN, 0.0)
+    rails = {rail.name: rail.state for rail in found.comparisons[0].guardrails if rail.kind == "agent"}
+    assert rails["b"] == "insufficient"
+    assert not found.verdict.lost

@@ -126,3 +126,13 @@ def test_an_arm_that_cannot_be_served_is_answered_for_and_is_no_part_of_it():
     arms = Assignment("words", chains, chains["champion"], pieces, Sessions())
     told = Counter(arms.of(Task("x", session_id=str(number % 200)), "0")[1:] for number in range(400))
     assert told.keys() == {("words/champion", 0.5), (None, None)}
+
+
+def test_a_session_of_an_arm_that_is_made_nowhere_and_lost_is_answered_for():
+    sessions, champion = Sessions(), Chain([], 0.0)
+    shares = ({"champion": 0.5, "a": 0.5}, {"champion": 1.0, "a": 0.0})
+    tasks = [Task("x", session_id=f"s{number}") for number in range(50)]
+    for steps in (shares[:1], shares):  # an arm that cannot be made here holds half of the units, and then none
+        arms = Assignment("words", {"champion": champion}, champion, pieces_of(steps, "champion"), sessions)
+        found = Counter(arms.of(task, new_id()) for task in tasks)
+        assert found.keys() == {(champion, "words/champion", 0.5), (champion, None, None)}

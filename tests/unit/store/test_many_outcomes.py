@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from router_sdk.errors import TooManyOutcomesError
-from router_sdk.store.schema import MOST_OUTCOMES
+from router_sdk.store.rows import MOST_OUTCOMES
 
 
 @pytest.fixture
