@@ -114,7 +114,7 @@ class Router:
     @property
     def available(self) -> tuple[str, ...]:
         """Names of those that get traffic now: enabled, and not marked unhealthy."""
-        return self._parts.members.roster.available.names
+        return self._parts.members.now().available.names
 
     @property
     def models(self) -> Models:

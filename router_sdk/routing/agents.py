@@ -35,6 +35,7 @@ LEAST_SETS = 16
 """Sets that are kept however many agents there are."""
 
 _SHOWN = 20
+_NEVER = float("inf")
 
 _log = logging.getLogger(__name__)
 
@@ -58,20 +59,20 @@ class Roster:
 
     Args:
         agents: All agents, in order.
-        unhealthy: Name to the time, in seconds since the epoch, until which it gets no traffic.
+        unhealthy: Name to the time, in seconds of a clock that is never set back, until which it gets no traffic.
 
     Attributes:
         everyone: All agents.
         available: Those that are enabled and not marked unhealthy.
         absent: Why each of the others is not available, by name.
         all_that_may: Who is eligible for a task that asks for nothing.
-        recheck_at: When somebody may be healthy again, in seconds since the epoch; infinity where nobody waits.
+        recheck_at: When somebody may be healthy again, by the same clock; infinity where nobody waits.
     """
 
     __slots__ = ("_interned", "absent", "all_that_may", "available", "everyone", "recheck_at", "unhealthy")
 
     def __init__(self, agents: Sequence[Agent], unhealthy: dict[str, float] | None = None) -> None:
-        now = time.time()
+        now = time.monotonic()
         self.unhealthy = {name: until for name, until in (unhealthy or {}).items() if until > now}
         self.everyone = AgentSet(agents)
         most = min(MOST_SETS, max(LEAST_SETS, MOST_MEMBERS // max(len(self.everyone), 1)))
@@ -83,7 +84,7 @@ class Roster:
         }
         self.available = self.narrowed(self.everyone, self.everyone.positions.keys() - self.absent)
         self.all_that_may = Eligible(self.available, (), self.absent)
-        self.recheck_at = min(self.unhealthy.values(), default=float("inf"))
+        self.recheck_at = min(self.unhealthy.values(), default=_NEVER)
 
     def intern(self, names: Sequence[str]) -> AgentSet:
         """The one set object for these names, which stand in the roster's order, for as long as it is kept."""
@@ -317,14 +318,21 @@ class Members:
         with self.lock:
             unhealthy = {other: until for other, until in self.roster.unhealthy.items() if other != name}
             if not healthy:
-                unhealthy[name] = time.time() + for_s
+                unhealthy[name] = time.monotonic() + for_s
             self.publish(self.roster.everyone, unhealthy)
 
-    def recheck(self) -> Roster:
-        """Let agents back whose time is over. A request asks, so this waits for nobody: ``follow`` prepares later."""
+    def now(self) -> Roster:
+        """The roster, with agents back whose time is over."""
+        roster = self.roster
+        if roster.recheck_at < _NEVER and time.monotonic() >= roster.recheck_at:
+            return self._recheck()
+        return roster
+
+    def _recheck(self) -> Roster:
+        """Let agents back. A request asks, so this waits for nobody: ``follow`` prepares later."""
         if self.lock.acquire(blocking=False):
             try:
-                if time.time() >= self.roster.recheck_at:
+                if time.monotonic() >= self.roster.recheck_at:
                     self.roster = Roster(self.roster.everyone, self.roster.unhealthy)
                     self._unprepared = True
             finally:

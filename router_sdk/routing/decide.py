@@ -85,9 +85,7 @@ class Decider:
         self.closed = False
 
     def _eligible(self, task: Task, exclude: Collection[str], context: RequestContext, chain: Chain) -> Eligible:
-        roster = self._members.roster
-        if context.now >= roster.recheck_at:
-            roster = self._members.recheck()
+        roster = self._members.now()
         unwanted = NOBODY if exclude is NOBODY else self._known(exclude, roster)
         limited = task.max_cost_usd is not None or task.max_latency_ms is not None
         narrowed = self._filters or chain.rules or not roster.available

@@ -35,6 +35,8 @@ def run(settings: ServiceSettings, host: str, port: int, log_config: dict[str, A
     Raises:
         SystemExit: if the port is taken, or the service cannot start.
     """
+    # uvicorn raises the signal again once all is answered; by default that ends the process with its folder left behind
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="router-service-") as made:
         folder = Path(made)
         if settings.workers > 1:

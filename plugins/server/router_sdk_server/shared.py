@@ -111,7 +111,7 @@ class AgentHealth:
     def put(self, name: str, *, healthy: bool, for_s: float) -> None:
         """Note that an agent is well, or is not for so many seconds."""
         with self._lock:
-            now = time.time()
+            now = time.monotonic()  # one clock for the processes of a machine, which is never set back
             noted = {
                 other: until for other, until in (_read(self._path) or {}).items() if until > now and other != name
             }
@@ -119,7 +119,7 @@ class AgentHealth:
 
     def follow(self, router: Router) -> None:
         """Let a worker's router heed what was noted since the last time."""
-        noted, now = _read(self._path) or {}, time.time()
+        noted, now = _read(self._path) or {}, time.monotonic()
         for name, until in noted.items():
             if self._known.get(name) != until:
                 with suppress(RouterError):  # it has been removed meanwhile

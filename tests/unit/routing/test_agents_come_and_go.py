@@ -60,6 +60,16 @@ def test_a_decision_from_before_a_fresh_start_teaches_nothing_about_the_new_agen
     assert router._parts.chain.stages[0].strategy.state == {("billing", "default"): (1, 1_000)}
 
 
+def test_an_agent_comes_back_though_nobody_asks_and_the_clock_was_set_back(make_router, monkeypatch):
+    router = make_router([Counting])
+    everybody = router.available
+    router.set_health("billing", healthy=False, for_s=0.05)
+    assert "billing" not in router.available
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() - 86_400)
+    wait_until(lambda: router.available == everybody)
+
+
 def test_an_unhealthy_agent_pauses_and_comes_back_by_itself(make_router):
     router = make_router([Counting])
     router.set_health("billing", healthy=False, for_s=0.05)
