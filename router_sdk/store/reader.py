@@ -19,8 +19,8 @@ SELECT d.decision_id, d.agent, d.at, d.propensity, d.explored, d.source, d.skipp
        d.confidence, d.strategy, d.model_version, d.epsilon, s.names, d.session_propensity, d.arm, d.arm_probability,
        {TASK_COLUMNS}
 FROM decisions d JOIN agent_sets s USING (set_id) LEFT JOIN payloads p ON p.seq = d.seq"""
-_SHADOWS = "SELECT count(*) FROM decisions WHERE arm IS NOT NULL AND source = 'shadow'"  # arms have an index
 """What ``decision_of`` needs of each decision."""
+_SHADOWS = "SELECT count(*) FROM decisions WHERE arm IS NOT NULL AND source = 'shadow'"  # arms have an index
 
 
 class LogReader:
