@@ -7,12 +7,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from router_sdk.errors import ServiceUnavailableError
+from router_sdk.errors import ServiceError, ServiceUnavailableError
 from router_sdk.private_files import make_private
 
 _TABLES = """
@@ -35,6 +36,8 @@ class Waiting(NamedTuple):
 
 class Outbox:
     """A bounded queue in a SQLite file, for the threads and processes of one machine.
+
+    Each method raises ``ServiceError`` if the file cannot be used.
 
     Args:
         path: The file.
@@ -111,13 +114,22 @@ class _Closing:
 
     def __enter__(self) -> sqlite3.Connection:
         fresh = not self._path.exists()
-        self._connection = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)
-        if fresh:
-            make_private(self._path)
-        self._connection.execute("PRAGMA synchronous = FULL")
+        try:
+            self._connection = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)
+            if fresh:
+                make_private(self._path)
+            self._connection.execute("PRAGMA synchronous = FULL")
+        except sqlite3.Error as error:
+            raise self._fault(error) from error
         return self._connection
 
-    def __exit__(self, *raised: object) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *raised: object) -> None:
+        with suppress(sqlite3.Error):  # a transaction that failed may have ended already
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
         self._connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise self._fault(error) from error
+
+    def _fault(self, error: sqlite3.Error) -> ServiceError:
+        return ServiceError(f"the queue of outcomes {self._path} cannot be used: {error}")

@@ -11,12 +11,28 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
-from uuid import uuid4
 
-from router_sdk import errors
 from router_sdk.client.outbox import Outbox, Report, Waiting
-from router_sdk.errors import AccessDeniedError, RouterError, ServiceError, ServiceUnavailableError
-from router_sdk.records import Decision, Outcome, OutcomeLike, Ranked, Task, TaskLike
+from router_sdk.client.wire import (
+    ANSWERS,
+    LONGEST_WAIT_S,
+    asked_wait,
+    decision_of,
+    fields,
+    report_of,
+    route_body,
+    told,
+    unavailable,
+)
+from router_sdk.errors import (
+    AccessDeniedError,
+    InvalidInputError,
+    RouterClosedError,
+    RouterError,
+    ServiceError,
+    ServiceUnavailableError,
+)
+from router_sdk.records import Decision, OutcomeLike, Ranked, Task, TaskLike
 from router_sdk.routing.handle import Call
 
 if TYPE_CHECKING:
@@ -26,11 +42,11 @@ _log = logging.getLogger(__name__)
 
 _NOT_DONE = frozenset({429, 503})
 """Answers that say that nothing was done."""
-_AGAIN = _NOT_DONE | {502, 504}
+_AGAIN = _NOT_DONE | {500, 502, 504}
 _BATCH = 100
 _AWAY_S = 1.0
 """After the service could not be reached, outcomes go to the queue at once for so long."""
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
+_FIRST_WAIT_S = 0.1
 _INSTALL = "RemoteRouter needs httpx2: pip install 'router-sdk[client]'"
 
 
@@ -49,6 +65,10 @@ class RemoteRouter:
         retries: How often to try again.
         transport: How to send, for tests: of httpx2, one that is synchronous.
         async_transport: Likewise for coroutines.
+
+    Raises:
+        InvalidInputError: if the address or the key cannot be one.
+        ServiceError: if httpx2 is missing, or the queue cannot be opened.
     """
 
     def __init__(
@@ -67,7 +87,14 @@ class RemoteRouter:
             import httpx2
         except ImportError as error:
             raise ServiceError(_INSTALL) from error
-        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        if not url.startswith(("http://", "https://")):
+            raise InvalidInputError(
+                f"url: expected where the service listens, such as http://localhost:8000, got {url!r:.80}"
+            )
+        key = None if key is None else key.strip()
+        if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
+            raise InvalidInputError("key: expected what router keys create showed, and nothing else")
+        headers = {} if not key else {"authorization": f"Bearer {key}"}
         self._unsent = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
         self._faults = httpx2.TransportError
         self._http = httpx2.Client(base_url=url, headers=headers, timeout=timeout_s, transport=transport)
@@ -94,25 +121,25 @@ class RemoteRouter:
             RouterError: what the service raised, as its own class.
         """
         task = Task.of(task)
-        body = _route_body(task, exclude, idempotency_key)
-        return _decision(task, self._post("/v1/route", body, safe=idempotency_key is not None))
+        body = route_body(task, exclude, idempotency_key)
+        return decision_of(task, self._post("/v1/route", body, safe=idempotency_key is not None))
 
     async def aroute(
         self, task: TaskLike, *, exclude: Collection[str] = (), idempotency_key: str | None = None
     ) -> Decision:
         """``route`` for coroutines."""
         task = Task.of(task)
-        body = _route_body(task, exclude, idempotency_key)
-        return _decision(task, await self._apost("/v1/route", body, safe=idempotency_key is not None))
+        body = route_body(task, exclude, idempotency_key)
+        return decision_of(task, await self._apost("/v1/route", body, safe=idempotency_key is not None))
 
     def rank(self, task: TaskLike, *, top_k: int | None = None, exclude: Collection[str] = ()) -> list[Ranked]:
         """Eligible agents, best first; nothing is logged and nothing explored."""
-        body = {"task": _fields(Task.of(task)), "top_k": top_k, "exclude": list(exclude)}
+        body = {"task": fields(Task.of(task)), "top_k": top_k, "exclude": list(exclude)}
         return [Ranked(**one) for one in self._post("/v1/rank", body, safe=True)["ranking"]]
 
     async def arank(self, task: TaskLike, *, top_k: int | None = None, exclude: Collection[str] = ()) -> list[Ranked]:
         """``rank`` for coroutines."""
-        body = {"task": _fields(Task.of(task)), "top_k": top_k, "exclude": list(exclude)}
+        body = {"task": fields(Task.of(task)), "top_k": top_k, "exclude": list(exclude)}
         return [Ranked(**one) for one in (await self._apost("/v1/rank", body, safe=True))["ranking"]]
 
     def handle(self, task: TaskLike, **options: Any) -> Call:
@@ -133,7 +160,7 @@ class RemoteRouter:
             ServiceUnavailableError: if the service is away, and there is no queue or it is full; nothing is kept.
             RouterError: what the service raised, as its own class.
         """
-        report = _report(decision, outcome, outcome_id)
+        report = report_of(decision, outcome, outcome_id)
         if self._outbox is None:
             self._post("/v1/outcomes", report, safe=True)
         elif self._waits():
@@ -146,7 +173,7 @@ class RemoteRouter:
 
     async def arecord(self, decision: Decision | str, outcome: OutcomeLike, *, outcome_id: str | None = None) -> None:
         """``record`` for coroutines."""
-        report = _report(decision, outcome, outcome_id)
+        report = report_of(decision, outcome, outcome_id)
         if self._outbox is None:
             await self._apost("/v1/outcomes", report, safe=True)
         elif await asyncio.to_thread(self._waits):
@@ -174,13 +201,26 @@ class RemoteRouter:
         Raises:
             ServiceUnavailableError: if it is still away; the rest waits on.
         """
+        return self._flush(self._retries)
+
+    def _flush(self, retries: int) -> int:
         if self._outbox is None:
             return 0
-        taken = 0
+        taken, most = 0, _BATCH
         with self._outbox.sending:
-            while found := self._outbox.first(_BATCH):
-                verdicts = self._post("/v1/outcomes", {"outcomes": [one.report for one in found]}, safe=True)["results"]
+            while found := self._outbox.first(most):
+                body = {"outcomes": [one.report for one in found]}
+                try:
+                    verdicts = self._post("/v1/outcomes", body, safe=True, retries=retries)["results"]
+                except (ServiceUnavailableError, AccessDeniedError, RouterClosedError):
+                    raise
+                except RouterError as error:  # together they are too large, or one cannot be read
+                    if len(found) > 1:
+                        most = len(found) // 2
+                        continue
+                    verdicts = [{"recorded": False, "problem": {"detail": str(error)}}]
                 taken += self._settle(self._outbox, found, verdicts)
+                most = min(2 * most, _BATCH)
         return taken
 
     def _settle(self, outbox: Outbox, found: list[Waiting], verdicts: list[Mapping[str, Any]]) -> int:
@@ -204,6 +244,7 @@ class RemoteRouter:
 
     def _keep(self, report: Report) -> None:
         assert self._outbox is not None
+        self._require_open()
         self._outbox.put(report)
         self._send_later()
 
@@ -215,14 +256,17 @@ class RemoteRouter:
 
     def _send(self) -> None:
         wait = _FIRST_WAIT_S
-        while self.waiting and not self._closing.is_set():
+        while not self._closing.is_set():
             try:
-                self.flush()
+                if not self.waiting:
+                    return
+                self._flush(retries=0)
                 wait = _FIRST_WAIT_S
             except RouterError as error:
-                _log.info("%d outcomes wait for %s: %s", self.waiting, self._url, error)
+                away = isinstance(error, ServiceUnavailableError)
+                _log.log(logging.INFO if away else logging.WARNING, "outcomes wait for %s: %s", self._url, error)
                 self._closing.wait(wait)
-                wait = min(2 * wait, _LONGEST_WAIT_S)
+                wait = min(2 * wait, LONGEST_WAIT_S)
 
     # -- the wire
 
@@ -230,6 +274,7 @@ class RemoteRouter:
         left = self._retries if retries is None else retries
         wait = _FIRST_WAIT_S
         while True:
+            self._require_open()
             try:
                 response = self._http.post(path, json=body)
             except self._faults as error:
@@ -237,19 +282,20 @@ class RemoteRouter:
             else:
                 self._away_until = 0.0
                 if response.status_code not in _AGAIN:
-                    return _told(response)
-                fault, may = _unavailable(response), safe or response.status_code in _NOT_DONE
-                wait = _asked_wait(response, wait)
+                    return told(response, ANSWERS[path])
+                fault, may = unavailable(response), safe or response.status_code in _NOT_DONE
+                wait = asked_wait(response, wait)
             if not (left and may):
                 raise fault
             left -= 1
             self._closing.wait(wait * (0.5 + random.random()))
-            wait = min(2 * wait, _LONGEST_WAIT_S)
+            wait = min(2 * wait, LONGEST_WAIT_S)
 
     async def _apost(self, path: str, body: Any, *, safe: bool, retries: int | None = None) -> Any:
         left = self._retries if retries is None else retries
         wait = _FIRST_WAIT_S
         while True:
+            self._require_open()
             try:
                 response = await self._async_http.post(path, json=body)
             except self._faults as error:
@@ -257,14 +303,18 @@ class RemoteRouter:
             else:
                 self._away_until = 0.0
                 if response.status_code not in _AGAIN:
-                    return _told(response)
-                fault, may = _unavailable(response), safe or response.status_code in _NOT_DONE
-                wait = _asked_wait(response, wait)
+                    return told(response, ANSWERS[path])
+                fault, may = unavailable(response), safe or response.status_code in _NOT_DONE
+                wait = asked_wait(response, wait)
             if not (left and may):
                 raise fault
             left -= 1
             await asyncio.sleep(wait * (0.5 + random.random()))
-            wait = min(2 * wait, _LONGEST_WAIT_S)
+            wait = min(2 * wait, LONGEST_WAIT_S)
+
+    def _require_open(self) -> None:
+        if self._closing.is_set():
+            raise RouterClosedError
 
     def _unreached(self, error: Exception, *, safe: bool) -> tuple[ServiceUnavailableError, bool]:
         """What to raise where no answer came, and whether to ask again: the service may have done it."""
@@ -281,7 +331,7 @@ class RemoteRouter:
             return
         if self.waiting and time.monotonic() >= self._away_until:
             try:
-                self.flush()
+                self._flush(retries=0)
             except RouterError as error:
                 _log.warning("%d outcomes wait for %s: %s", self.waiting, self._url, error)
         self._closing.set()
@@ -309,67 +359,3 @@ class RemoteRouter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-
-def _fields(task: Task) -> dict[str, Any]:
-    return task.model_dump(mode="json", exclude_unset=True)
-
-
-def _route_body(task: Task, exclude: Collection[str], key: str | None) -> dict[str, Any]:
-    return {"task": _fields(task), "exclude": list(exclude), "idempotency_key": key}
-
-
-def _report(decision: Decision | str, outcome: OutcomeLike, outcome_id: str | None) -> Report:
-    return {
-        "decision_id": decision if isinstance(decision, str) else decision.decision_id,
-        "outcome": Outcome.of(outcome).model_dump(mode="json", exclude_unset=True),
-        "outcome_id": outcome_id or uuid4().hex,
-    }
-
-
-def _decision(task: Task, told: dict[str, Any]) -> Decision:
-    """What the service answered as a decision: it is logged there, and its id is what counts."""
-    ranking = told.pop("ranking")
-    calibrated = told.pop("calibrated")
-    return Decision.model_validate(
-        {
-            **told,
-            "raw_confidence": told["confidence"] if calibrated else None,
-            "task": task,
-            "at": int(told["decision_id"][:12], 16) / 1_000,
-            "eligible": list(told["probabilities"]),
-            "favourite": ranking[0] if ranking else None,
-            "durable": True,
-        }
-    )
-
-
-def _told(response: httpx2.Response) -> Any:
-    """What the service answered.
-
-    Raises:
-        RouterError: what it raised, as its own class; else a ``ServiceError``.
-    """
-    if response.is_success:
-        return response.json()
-    try:
-        problem = response.json()
-        detail, name = str(problem["detail"]), str(problem["type"]).rpartition(":")[2]
-    except (ValueError, KeyError, TypeError):
-        detail, name = response.text[:500], ""
-    if response.status_code in (401, 403):
-        raise AccessDeniedError(detail)
-    kind = getattr(errors, name, None) if name in errors.__all__ else None
-    raise (kind or ServiceError)(detail)
-
-
-def _unavailable(response: httpx2.Response) -> ServiceUnavailableError:
-    return ServiceUnavailableError(f"the service answers {response.status_code}: {response.text[:500]}")
-
-
-def _asked_wait(response: httpx2.Response, wait: float) -> float:
-    """How long to wait: what the service asks for, within bounds."""
-    try:
-        return min(max(float(response.headers.get("retry-after", wait)), wait), _LONGEST_WAIT_S)
-    except ValueError:
-        return wait

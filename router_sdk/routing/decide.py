@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from router_sdk.errors import FAULTS, InvalidInputError, RouterClosedError, UnknownAgentError
+from router_sdk.errors import (
+    FAULTS,
+    IdempotencyConflictError,
+    InvalidInputError,
+    RouterClosedError,
+    UnknownAgentError,
+)
 from router_sdk.records import Decision, Distribution, Skipped, Task
 from router_sdk.records.plain import plain
 from router_sdk.routing.agents import Eligible, Members, Roster, eligible
@@ -199,7 +205,8 @@ class Decider:
         """The decision for a tenant's idempotency key: made and written by whoever comes first, in any process.
 
         Raises:
-            IdempotencyConflictError: if the key was given for another task, see ``IdempotencyKeys.check``.
+            IdempotencyConflictError: if the key was given for another task, see ``IdempotencyKeys.check``, or its
+                decision is for an agent that is excluded now.
         """
         keys = self._store.keys
         decision_id = keys.decision_id(check_key(key, "idempotency_key"), task.tenant)
@@ -211,6 +218,11 @@ class Decider:
             if self._observed:
                 self._plugins.notify("on_decision", decision=known)
         keys.check(key, decision_id, task)
+        if known.agent in exclude:
+            raise IdempotencyConflictError(
+                f"idempotency_key: {key!r:.60} stands for a decision for {known.agent!r:.80}, which exclude leaves "
+                "out; give the task a key of its own"
+            )
         return known
 
     def decide_batch(self, tasks: Sequence[Task], exclude: Collection[str]) -> list[Decision]:

@@ -168,7 +168,11 @@ def position_of(connection: sqlite3.Connection, where: object, what: str) -> int
             return int(row[0])
     if isinstance(where, datetime):
         query = "SELECT ifnull(max(seq), 0) FROM outcomes WHERE logged_at <= ?"
-        return int(connection.execute(query, (where.timestamp(),)).fetchone()[0])
+        try:
+            at = where.timestamp()
+        except (OverflowError, ValueError):  # what no clock shows, such as the year 1
+            raise InvalidInputError(f"{what}: {where} lies too far from now") from None
+        return int(connection.execute(query, (at,)).fetchone()[0])
     (head,) = connection.execute(HEAD).fetchone()
     if isinstance(where, bool) or not isinstance(where, int | str) or not 0 <= int(where) <= head:
         raise InvalidInputError(

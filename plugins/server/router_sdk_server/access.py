@@ -60,13 +60,22 @@ class Access:
         self.key = key
         self.tenant = None if key is None else key.tenant
 
+    @property
+    def actor(self) -> str | None:
+        """Who it is, as histories name it."""
+        return None if self.key is None else self.key.name
+
+    def may(self, scope: Scope) -> bool:
+        """Whether it may do something."""
+        return self.key is None or bool(_FULFILLED_BY[scope] & self.key.scopes)
+
     def require(self, scope: Scope) -> None:
         """Check that it may do something.
 
         Raises:
             Refused: if not.
         """
-        if self.key is not None and not _FULFILLED_BY[scope] & self.key.scopes:
+        if self.key is not None and not self.may(scope):
             held = ", ".join(sorted(self.key.scopes))
             raise Refused(403, f"this needs a key with the scope {scope!r}; the key {self.key.key_id} has {held}")
 

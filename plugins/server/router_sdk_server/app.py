@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
+from router_sdk import RouterError
 from router_sdk_server import __version__, problems
 from router_sdk_server.access import Door
 from router_sdk_server.endpoints import DIRECT, ROUTERS
@@ -16,7 +18,7 @@ from router_sdk_server.service import Service
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from starlette.types import Receive, Send
+    from starlette.types import Message, Receive, Send
 
     from router_sdk_server.settings import ServiceSettings
 
@@ -32,7 +34,19 @@ class Application(FastAPI):
         if scope["type"] == "http":
             await self.door(scope, receive, send)
         else:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, _in_a_line(send))
+
+
+def _in_a_line(send: Send) -> Send:
+    """Where the start fails by an error of the SDK the log has its words, which say what to do, and no traceback."""
+
+    async def send_words(message: Message) -> None:
+        error = sys.exception()
+        if message["type"] == "lifespan.startup.failed" and isinstance(error, RouterError):
+            message = {**message, "message": f"cannot start: {error}"}
+        await send(message)
+
+    return send_words
 
 
 def create_app(settings: ServiceSettings) -> Application:

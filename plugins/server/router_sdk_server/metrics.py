@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import Counter as Counted
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -209,6 +210,37 @@ def store_figures(router: Router) -> Iterator[Metric]:
     for of, name in (("choices", "prediction_drift"), ("tasks", "input_drift"), ("agents", "residual_change")):
         drift.add_metric([of], float(bool(status["drift"].get(name))))
     yield drift
+    scores = CounterMetricFamily("router_quality_scores", "Scores where nobody judged.", labels=["scorer"])
+    for scorer in status["quality"]["scorers"]:
+        scores.add_metric([scorer], float(status["quality"]["said"].get(scorer, {"parts": 0})["parts"]))
+    yield scores
+    yield from _experiment_figures(router, status["experiments"])
+
+
+def _experiment_figures(router: Router, now: Sequence[dict[str, Any]]) -> Iterator[Metric]:
+    """How many experiments there were by verdict, and how far those are that run; names are those of who began them."""
+    running = [one for one in now if one["status"] == "running"]
+    yield GaugeMetricFamily("router_experiments_running", "Experiments that run.", value=float(len(running)))
+    ended = CounterMetricFamily("router_experiments_ended", "Experiments that ended.", labels=["verdict"])
+    for verdict, count in sorted(
+        Counted(one.verdict for one in router.experiments.list() if one.verdict is not None).items()
+    ):
+        ended.add_metric([verdict], float(count))
+    yield ended
+    of_an_arm = ["experiment", "arm"]
+    share = GaugeMetricFamily("router_experiment_share", "What an arm gets of the units.", labels=of_an_arm)
+    units = GaugeMetricFamily("router_experiment_units", "Units of an arm that count.", labels=of_an_arm)
+    needed = GaugeMetricFamily("router_experiment_units_needed", "Units until a verdict.", labels=["experiment"])
+    behind = GaugeMetricFamily("router_experiment_arms_behind", "Arms that cannot serve here.", labels=["experiment"])
+    for one in running:
+        for arm, value in one["shares"].items():
+            share.add_metric([one["name"], arm], value)
+        for arm, value in (one["closed"] or {}).items():
+            units.add_metric([one["name"], arm], float(value))
+        if one["units_needed"] is not None:  # unknown is not zero
+            needed.add_metric([one["name"]], float(one["units_needed"]))
+        behind.add_metric([one["name"]], float(len(one["behind"])))
+    yield from (share, units, needed, behind)
 
 
 def _over(value: float | None, divisor: float) -> float | None:

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from router_sdk import errors
 
@@ -32,15 +33,15 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (errors.NoEligibleAgentError, 409),
     (errors.GateRefusedError, 409),
     (errors.ChampionMovedError, 409),
-    (errors.NotTrainableError, 409),
-    (errors.FitError, 409),
+    (errors.ExperimentError, 409),
+    (errors.StrategyError, 409),
     (errors.StoreUnavailableError, 503),
     (errors.RouterClosedError, 503),
 )
 """What each error of the SDK is over HTTP; the first that fits counts."""
 
 _TITLES = {
-    400: "The request is no HTTP that this service understands",
+    400: "The request cannot be read",
     401: "A key is needed",
     403: "The key does not allow this",
     404: "There is no such thing",
@@ -55,6 +56,10 @@ _TITLES = {
     503: "Not now",
     504: "It takes too long",
 }
+
+
+_SAID = {"There was an error parsing the body": "the body is no JSON that can be read; send JSON in UTF-8"}
+"""What FastAPI says, in words that say what to do."""
 
 
 class Problem(BaseModel):
@@ -88,7 +93,9 @@ def problem_of(error: BaseException) -> dict[str, Any]:
     if isinstance(error, Refused):
         return _problem(error.status, "about:blank", error.detail)
     if isinstance(error, HTTPException):
-        return _problem(error.status_code, "about:blank", str(error.detail))
+        return _problem(error.status_code, "about:blank", _SAID.get(str(error.detail), str(error.detail)))
+    if isinstance(error, ClientDisconnect):
+        return _problem(400, "about:blank", "the connection ended before the body had come; send it again")
     if isinstance(error, RequestValidationError):
         return _problem(422, "urn:router-sdk:InvalidInputError", described(error.errors()))
     if isinstance(error, ValidationError):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from random import getrandbits
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _FOLLOW_EVERY_S = 1.0
 
+_log = logging.getLogger(__name__)
+
 
 class Service:
     """What the endpoints of one worker process share.
@@ -37,9 +39,11 @@ class Service:
         router: Decides, learns and stores; open between ``start`` and ``stop``.
         fits: Fits that were begun over HTTP.
         health: Who is well.
+        evaluating: Held while another router is judged by the log, which is long work: one at a time.
         metrics: What is counted.
         ready: Whether every strategy has opened what it needs.
         unready: Strategies that cannot, and why.
+        ending: Whether the worker is to end: what streams ends first.
     """
 
     router: Router
@@ -49,10 +53,11 @@ class Service:
 
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
-        self.ready = False
+        self.ready = self.ending = False
         self.unready: dict[str, str] = {}
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self.evaluating = Lock()
 
     async def start(self) -> None:
         """Open the router, and begin to warm it up."""
@@ -83,8 +88,12 @@ class Service:
         """What other processes say of keys and agents counts here a second later."""
         while True:
             await asyncio.sleep(_FOLLOW_EVERY_S)
-            with suppress(RouterError):
+            try:
                 await asyncio.to_thread(self._look)
+            except RouterError:
+                continue
+            except Exception:  # whoever stops looking lets revoked keys in for ever
+                _log.exception("cannot see what other processes say of keys and agents; looking again")
 
     def _look(self) -> None:
         self.router.keys.refresh()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
+import threading
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from fastapi import FastAPI
 
+    from router_sdk_server.service import Service
     from router_sdk_server.settings import ServiceSettings
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -42,6 +47,12 @@ def _serve(settings: ServiceSettings, host: str, port: int, log_config: dict[str
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
+    class Workers(Multiprocess):
+        def keep_subprocess_alive(self) -> None:
+            for process in self.processes:
+                process.child_conn.close()  # a worker's own end alone stays open: should it die, that is seen at once
+            super().keep_subprocess_alive()
+
     config = uvicorn.Config(
         partial(_application, settings),
         factory=True,
@@ -61,10 +72,26 @@ def _serve(settings: ServiceSettings, host: str, port: int, log_config: dict[str
         if not server.started:
             sys.exit(3)
     else:
-        Multiprocess(config, sockets=[socket]).run()
+        Workers(config, sockets=[socket]).run()
 
 
 def _application(settings: ServiceSettings) -> FastAPI:
     from router_sdk_server.app import create_app
 
-    return create_app(settings)
+    app = create_app(settings)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        _tell_first(number, app.state.service)
+    return app
+
+
+def _tell_first(number: int, service: Service) -> None:
+    """Let a worker's service know of a signal before uvicorn does, which waits until every answer has ended."""
+    then = signal.getsignal(number)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        service.ending = True
+        if callable(then):
+            then(number, frame)
+
+    if callable(then) and threading.current_thread() is threading.main_thread():
+        signal.signal(number, handle)

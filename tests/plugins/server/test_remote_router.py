@@ -11,10 +11,14 @@ from router_sdk_server import ServiceSettings, create_app
 
 from router_sdk import Decision, Outcome
 from router_sdk.client import RemoteRouter
+from router_sdk.client.outbox import Outbox
 from router_sdk.errors import (
     AccessDeniedError,
+    InvalidIdError,
+    InvalidInputError,
     InvalidOutcomeError,
     NoEligibleAgentError,
+    RouterClosedError,
     ServiceError,
     ServiceUnavailableError,
     UnknownAgentError,
@@ -219,6 +223,90 @@ def test_a_decision_is_asked_for_again_only_where_that_makes_no_second_one(answe
     with pytest.raises(ServiceUnavailableError):
         remote.route("x")
     assert len(transport.seen) == 4
+
+
+def pages(answer):
+    """A transport that answers so whatever is asked."""
+    return httpx2.MockTransport(lambda request: answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx2.Response(200, text="<html>Log in</html>"),
+        httpx2.Response(200, json={}),
+        httpx2.Response(200, json=None),
+        httpx2.Response(302, headers={"location": "https://elsewhere/login"}),
+    ],
+)
+def test_who_answers_and_is_no_service_has_nothing(answer, tmp_path):
+    with RemoteRouter("http://service", transport=pages(answer)) as remote:
+        for call in (
+            lambda: remote.route("x"),
+            lambda: remote.rank("x"),
+            lambda: remote.record("0" * 32, {"success": True}),
+        ):
+            with pytest.raises(ServiceUnavailableError, match=r"http://service/v1/.* is no service of a router"):
+                call()
+    with RemoteRouter("http://service", transport=pages(answer), queue=tmp_path / "q.db") as remote:
+        remote.record("0" * 32, {"success": True})
+        assert remote.waiting == 1
+
+
+def test_what_is_too_much_together_is_sent_in_parts(tmp_path):
+    sent = []
+
+    def answer(request):
+        reports = json.loads(request.read())["outcomes"]
+        if len(reports) > 3 or "large" in [report["decision_id"] for report in reports]:
+            return httpx2.Response(413, json={"type": "about:blank", "detail": "too large"})
+        sent.extend(report["outcome_id"] for report in reports)
+        results = [{"recorded": True} for _ in reports]
+        return httpx2.Response(200, json={"recorded": len(results), "results": results})
+
+    outbox = Outbox(tmp_path / "q.db", 100)
+    for number in range(10):
+        outbox.put({"decision_id": "large" if number == 5 else "0" * 32, "outcome": {}, "outcome_id": str(number)})
+    with RemoteRouter("http://service", transport=httpx2.MockTransport(answer), queue=tmp_path / "q.db") as remote:
+        remote.flush()
+        assert remote.waiting == 0
+        ((report, reason),) = remote.refused()
+    assert (report["outcome_id"], reason) == ("5", "too large")
+    assert sent == [str(number) for number in range(10) if number != 5]
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "says"),
+    [
+        ("localhost:8000", {}, "url: expected .* got 'localhost:8000'"),
+        ("", {}, "url: expected"),
+        ("http://service", {"key": "rk_é"}, "key: expected what router keys create showed"),
+        ("http://service", {"key": "rk_a b"}, "key: expected what router keys create showed"),
+    ],
+)
+def test_what_cannot_be_an_address_or_a_key_is_said_at_once(url, options, says):
+    with pytest.raises(InvalidInputError, match=says):
+        RemoteRouter(url, **options)
+
+
+def test_a_queue_that_cannot_be_used_is_named(tmp_path):
+    (tmp_path / "text").write_text("no database " * 100)
+    for queue in (tmp_path, tmp_path / "nowhere" / "q.db", tmp_path / "text"):
+        with pytest.raises(ServiceError, match=f"the queue of outcomes {queue} cannot be used"):
+            RemoteRouter("http://service", queue=queue)
+
+
+async def test_a_closed_one_says_so(tmp_path):
+    remote = RemoteRouter("http://127.0.0.1:1", queue=tmp_path / "q.db")
+    await remote.aclose()
+    for call in (lambda: remote.route("x"), lambda: remote.record("0" * 32, {"success": True})):
+        with pytest.raises(RouterClosedError):
+            call()
+    with pytest.raises(RouterClosedError):
+        await remote.aroute("x")
+    assert remote.waiting == 0
+    with pytest.raises(InvalidIdError, match="got NoneType"):
+        remote.record(None, {"success": True})
 
 
 def test_what_is_no_problem_of_ours_is_an_error_all_the_same(answering):

@@ -75,6 +75,20 @@ def test_a_stranger_serves_with_a_key(folder):
     assert {"at", "level", "logger", "message", "process"} <= lines[0].keys()
 
 
+def test_who_follows_a_fit_does_not_keep_the_service_from_its_end(folder, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(folder))
+    with serving(folder, "--insecure") as (client, process):
+        (fits,) = folder.glob("router-service-*/fits")
+        (fits / f"{1:016x}").write_text('{"state": "running"}')
+        with client.stream("GET", f"/v1/fits/{1:016x}/events") as answer:
+            lines = answer.iter_lines()
+            assert next(lines) == "event: fit"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) in (0, -signal.SIGTERM)  # it would wait for answers for half a minute
+            assert [line for line in lines if line.startswith("event")] == []
+    assert "Traceback" not in (folder / "serve.log").read_text()
+
+
 def test_nobody_is_let_in_without_a_key_from_elsewhere(folder):
     done = run("serve", "--insecure", "--host", "0.0.0.0")
     assert done.exit_code == 2
@@ -87,6 +101,14 @@ def test_a_mistake_in_the_configuration_is_said_once(folder):
     assert done.exit_code == 2
     assert "colour" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_store_that_cannot_be_opened_is_said_in_a_line(folder):
+    (folder / "router.db").write_text("no database " * 1_000)
+    done = subprocess.run([*ROUTER, "serve", "--port", "0"], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3
+    assert "cannot start: " in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.reliability
@@ -114,10 +136,11 @@ def test_kill_9_of_workers_under_load_loses_no_outcome_and_counts_each_once(fold
         client.put("/v1/agents/a", json={})
         for number in range(rounds):
             workers = _children(process.pid)
+            assert workers
             decision = _patiently(client, "/v1/route", {"task": "x"})["decision_id"]
             for i in range(60):
                 report = {"decision_id": decision, "outcome": {"quality": 0.5}, "outcome_id": f"{number}-{i}"}
-                if i == 20 and workers:
+                if i == 20:
                     os.kill(workers[number % len(workers)], signal.SIGKILL)
                 _patiently(client, "/v1/outcomes", report)
                 acknowledged[f"{number}-{i}"] = decision
@@ -125,9 +148,25 @@ def test_kill_9_of_workers_under_load_loses_no_outcome_and_counts_each_once(fold
     assert told["outcomes"] == len(acknowledged) == rounds * 60
 
 
+@pytest.mark.reliability
+def test_a_worker_that_dies_in_a_health_check_is_replaced_at_once(folder):
+    with serving(folder, "--insecure", "--workers", "2") as (_, process):
+        before = set(_children(process.pid))
+        victim = min(before)
+        os.kill(victim, signal.SIGSTOP)  # it answers no check any more
+        time.sleep(1.5)  # so that one waits for its answer
+        os.kill(victim, signal.SIGKILL)
+        end = time.monotonic() + 15
+        while not set(_children(process.pid)) - before:
+            assert time.monotonic() < end  # the check itself would wait for half a minute
+            time.sleep(0.05)
+
+
 def _children(pid):
     """Processes that serve for another one."""
-    done = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False
+    )
     rows = [line.split(None, 1) for line in done.stdout.splitlines()]
     return [int(child) for child, words in rows if "spawn_main" in words]
 

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import time
 
 import pytest
 from router_sdk_server import ServiceSettings, create_app
@@ -95,6 +96,26 @@ def test_a_key_that_is_revoked_elsewhere_opens_nothing_any_more(keyed, store):
     assert "revoked" in answer.json()["detail"]
 
 
+def test_a_fault_does_not_keep_revoked_keys_in_force(keyed, store, monkeypatch):
+    monkeypatch.setattr("router_sdk_server.service._FOLLOW_EVERY_S", 0.01)
+    caller, service = keyed(), keyed.client.app.state.service
+    look, looks = service._look, iter([ValueError("unforeseen"), OSError("no such file")])
+
+    def failing():
+        for fault in looks:
+            raise fault
+        look()
+
+    monkeypatch.setattr(service, "_look", failing)
+    with Router(store=store, strategies=["thompson"]) as elsewhere:
+        (key,) = elsewhere.keys.all()
+        elsewhere.keys.revoke(key.key_id)
+    end = time.monotonic() + 10
+    while caller.get("/v1/agents").status_code == 200:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def test_a_tenant_sees_and_records_its_own_alone(keyed):
     mine = keyed("mine", scopes=SCOPES, tenant="acme")
     theirs = keyed("theirs", scopes=SCOPES, tenant="globex")
@@ -124,6 +145,41 @@ def test_a_tenants_key_speaks_for_no_other_and_reads_no_figures_of_all(keyed):
         assert caller.get(path).status_code == 403
     decision = decided(caller, tenant="acme")
     assert keyed.router.decision(decision).task.tenant == "acme"
+
+
+def test_a_tenants_key_changes_nothing_that_all_tenants_share(keyed):
+    caller, everybody = keyed(scopes=SCOPES, tenant="acme"), keyed("ops", scopes=["route", "admin"])
+    before = everybody.get("/v1/agents").json()
+    for refused in (
+        caller.put("/v1/agents/evil", json={"description": "x"}),
+        caller.put("/v1/agents/billing/health", json={"healthy": False}),
+        caller.delete("/v1/agents/billing"),
+        caller.get("/v1/fits/0123456789abcdef"),
+        caller.get("/v1/fits/0123456789abcdef/events"),
+        caller.post("/v1/fits/0123456789abcdef/stop"),
+    ):
+        assert refused.status_code == 403, refused.text
+    assert everybody.get("/v1/agents").json() == before
+    ask = {"task_type": "refund"}
+    assert caller.post("/api/learning/predict/agent-selection", json=ask).json()["model_score"] is None
+
+
+async def test_a_caller_who_leaves_before_the_body_has_come_is_no_fault_of_ours(client, caplog):
+    said = []
+
+    async def receive():
+        return next(parts)
+
+    async def send(message):
+        said.append(message)
+
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json"), (b"content-length", b"100")]
+    for path in ("/v1/route", "/v1/observations"):
+        parts = iter([{"type": "http.request", "body": b'{"task', "more_body": True}, {"type": "http.disconnect"}])
+        scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b""}
+        await client.app({**scope, "headers": headers, "client": ("127.0.0.1", 1), "root_path": ""}, receive, send)
+    assert [message["status"] for message in said if "status" in message] == [400, 400]
+    assert not caplog.records
 
 
 def test_origin_and_actor_come_from_the_key(keyed):

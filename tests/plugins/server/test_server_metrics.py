@@ -25,6 +25,7 @@ def figures(text):
 
 def fires(expression, scrape):
     """Whether a rule's expression has a value on a scrape, as Prometheus evaluates it: nothing has none."""
+    expression = re.sub(r"delta\((\w+)\[15m\]\)", r"\1", expression)  # on a first scrape: what came since the start
     first, second, comparison, limit = EXPRESSION.fullmatch(expression).groups()
     values = [scrape.get((name,)) for name in (first, second) if name]
     if None in values or (second and values[1] == 0):

@@ -1,6 +1,7 @@
 import io
 import json
 import tarfile
+import threading
 import time
 
 import pytest
@@ -29,7 +30,7 @@ def fitting(store_path, words_installed, monkeypatch, make_client, tmp_path):
 
 def ended(client, fit_id):
     end = time.monotonic() + 30
-    while (told := client.get(f"/v1/fits/{fit_id}").json())["state"] == "running":
+    while (told := client.get(f"/v1/fits/{fit_id}").json())["state"] in ("waiting", "running"):
         assert time.monotonic() < end
         time.sleep(0.02)
     return told
@@ -74,10 +75,21 @@ def test_a_version_is_exported_as_it_can_be_imported(fitting, tmp_path):
 def test_one_fit_runs_and_the_others_are_told(fitting):
     first = begun(fitting, mode="hang")
     others = [fitting.post("/v1/retrain", json={}) for _ in range(3)]
-    assert [answer.status_code for answer in others] == [409] * 3
-    assert "another fit" in others[0].json()["detail"]
+    assert [(told.status_code, told.json()["state"]) for told in others] == [(202, "waiting")] * 3
+    assert others[0].json()["words"] == "another fit is running"
     assert fitting.post(f"/v1/fits/{first}/stop").status_code == 202
     assert ended(fitting, first)["state"] == "stopped"
+    states = [ended(fitting, told.json()["fit_id"])["state"] for told in others]
+    assert states == ["promoted"] * 3  # it was one fit that three asked for
+
+
+def test_a_fit_that_waits_is_followed_until_it_ends(fitting):
+    first = begun(fitting, mode="hang")
+    second = begun(fitting)
+    threading.Timer(0.5, fitting.post, (f"/v1/fits/{first}/stop",)).start()
+    with fitting.stream("GET", f"/v1/fits/{second}/events") as answer:
+        told = [json.loads(line[6:])["state"] for line in answer.iter_lines() if line.startswith("data: ")]
+    assert (told[0], told[-1]) == ("waiting", "promoted")
 
 
 def test_progress_is_told_as_events_until_it_ends(fitting):

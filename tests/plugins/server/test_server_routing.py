@@ -1,3 +1,6 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from router_sdk.errors import RouterClosedError, StoreBusyError
@@ -42,6 +45,24 @@ def test_a_key_gives_the_same_decision(client, where):
     other = ask("something else")
     assert other.status_code == 409
     assert "given before for another task" in other.json()["detail"]
+
+
+def test_a_batch_keeps_nobody_waiting(client, monkeypatch):
+    router = client.app.state.service.router
+    begun, go_on, route_batch = threading.Event(), threading.Event(), router.route_batch
+
+    def slow(tasks, **options):
+        begun.set()
+        assert go_on.wait(10)
+        return route_batch(tasks, **options)
+
+    monkeypatch.setattr(router, "route_batch", slow)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(client.post, "/v1/route", json={"tasks": ["a", "b"]})
+        assert begun.wait(10)
+        assert client.get("/livez").status_code == 200
+        go_on.set()
+        assert len(answer.result().json()["decisions"]) == 2
 
 
 def test_a_ranking_logs_nothing(client):

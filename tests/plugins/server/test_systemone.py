@@ -152,3 +152,31 @@ def test_unknown_keys_pass_and_retries_with_a_key_are_one_decision(client):
     body = {"state": "x", "model": "m", "questions": {"q": {**question(), "weight": 3}}, "images": None}
     first, second = (client.post("/v1/systemone", json=body, headers={"idempotency-key": "k"}) for _ in range(2))
     assert json.loads(first.content)["request_id"] == json.loads(second.content)["request_id"]
+
+
+def test_a_key_does_not_stand_for_an_answer_that_is_no_label(client):
+    def keyed(questions):
+        return client.post(
+            "/v1/systemone", json={"state": "x", "questions": questions}, headers={"idempotency-key": "k"}
+        )
+
+    chosen = keyed({"q": question()}).json()["answers"]["q"]["choice"]
+    rest = {label: text for label, text in LABELS.items() if label != chosen}
+    refused = keyed({"q": question(rest)})
+    assert refused.status_code == 409
+    assert "idempotency_key" in refused.json()["detail"]
+    client.delete(f"/v1/agents/{chosen}")
+    assert keyed({"q": question(rest)}).status_code == 409
+
+
+def test_long_questions_and_keys_are_told_apart(client):
+    body = {
+        "state": "x",
+        "questions": {"q" * 199 + end: question({label: None}) for end, label in zip("ab", LABELS, strict=False)},
+    }
+    told = client.post("/v1/systemone", json=body, headers={"idempotency-key": "k" * 180}).json()
+    assert [one["choice"] for one in told["answers"].values()] == list(LABELS)[:2]
+
+
+def test_questions_are_bounded(client):
+    assert ask(client, {str(number): question() for number in range(101)}).status_code == 422

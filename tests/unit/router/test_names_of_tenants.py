@@ -263,6 +263,13 @@ def test_of_a_text_that_is_not_kept_the_newest_are_known(make_router, monkeypatc
         router.route("another", idempotency_key="2")
 
 
+def test_a_key_does_not_stand_for_an_agent_that_is_excluded(router):
+    first = router.route("x", idempotency_key="k")
+    with pytest.raises(IdempotencyConflictError, match=f"'k' .*{first.agent!r}, which exclude leaves out"):
+        router.route("x", idempotency_key="k", exclude={first.agent})
+    assert router.route("x", idempotency_key="k") == first
+
+
 def test_of_a_forgotten_task_nothing_is_compared(router):
     first = router.route(Task("x", session_id="s"), idempotency_key="k")
     router.forget("s")

@@ -1,7 +1,18 @@
 """What the service answers, one file for each part of the router's face."""
 
 from router_sdk_server.access import Direct
-from router_sdk_server.endpoints import agents, compat, models, outcomes, probes, reports, routing, systemone, upkeep
+from router_sdk_server.endpoints import (
+    agents,
+    compat,
+    experiments,
+    models,
+    outcomes,
+    probes,
+    reports,
+    routing,
+    systemone,
+    upkeep,
+)
 
 ROUTERS = (
     probes.endpoints,
@@ -10,6 +21,7 @@ ROUTERS = (
     outcomes.endpoints,
     *(agents.figures, agents.reading, agents.changing),
     *(models.reading, models.changing),
+    *(experiments.reading, experiments.changing),
     *(reports.figures, reports.asking),
     upkeep.endpoints,
     *(compat.open_to_all, compat.figures, compat.routing, compat.changing),

@@ -71,6 +71,7 @@ def agents(request: Request) -> Response:
 )
 def put_health(request: Request, name: AgentPath, health: Health) -> Response:
     """Keep traffic away from an agent for a while, or let it back; in every worker within a second."""
+    access_of(request).require_all_tenants()
     service = service_of(request)
     _require(request, name)
     service.health.put(name, healthy=health.healthy, for_s=health.for_s)
@@ -88,6 +89,7 @@ def put_agent(request: Request, name: AgentPath, fields: dict[str, JsonValue], f
 
     With ``fresh`` what was learnt under its name so far is forgotten; else an agent that comes back resumes it.
     """
+    access_of(request).require_all_tenants()
     if fields.get("name", name) != name:
         raise Refused(422, "name: the path has another one; leave the field out")
     _require_store(request, f"put {name!r} into it")
@@ -103,6 +105,7 @@ def put_agent(request: Request, name: AgentPath, fields: dict[str, JsonValue], f
 )
 def delete_agent(request: Request, name: AgentPath) -> Response:
     """Take an agent out; what was learnt about it stays, should it come back."""
+    access_of(request).require_all_tenants()
     _require(request, name)
     _require_store(request, f"take {name!r} out of it")
     service_of(request).router.remove_agent(name)

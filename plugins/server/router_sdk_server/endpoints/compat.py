@@ -160,16 +160,16 @@ def agents_performance(request: Request) -> Response:
     responses=refusals(_409="Nobody is left to choose from."),
 )
 def agent_selection(request: Request, body: SelectionBody) -> Response:
-    """Agents for a kind of task, best first; nothing is logged."""
-    router = service_of(request).router
-    task = access_of(request).own(Task.of({"task_type": body.task_type, "features": body.context}))
+    """Agents for a kind of task, best first; nothing is logged. A tenant's key is told no score over all tenants."""
+    router, access = service_of(request).router, access_of(request)
+    task = access.own(Task.of({"task_type": body.task_type, "features": body.context}))
     ranking = router.rank(task, top_k=body.top_k)
     return json_response(
         {
             "recommendations": [
                 {"agent_name": one.agent, "score": one.probability, "rank": one.rank} for one in ranking
             ],
-            "model_score": router.statistics()["current_model_score"],
+            "model_score": router.statistics()["current_model_score"] if access.tenant is None else None,
             "timestamp": datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="seconds"),
         }
     )

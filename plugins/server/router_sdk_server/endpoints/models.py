@@ -30,6 +30,7 @@ FitId = Annotated[str, Path(min_length=1, max_length=100, description="What POST
 Reason = Annotated[str, Field(min_length=1, max_length=1_000)]
 
 _LOOK_S = 0.25
+_UNDER_WAY = {"waiting", "running"}
 _UNKNOWN = "No such strategy or version."
 _OVERRIDES_NOT = {"wait", "reason"}
 
@@ -206,10 +207,14 @@ def unpin(request: Request, strategy: Strategy) -> Response:
     "/v1/retrain",
     status_code=202,
     response_model=FitAnswer,
-    responses=refusals(_404=_UNKNOWN, _409="Another fit is running, or nothing in the chain has a fit."),
+    responses=refusals(_404=_UNKNOWN, _409="Sixteen fits wait already, or nothing in the chain has a fit."),
 )
 def retrain(request: Request, what: Retrain | None = None) -> Response:
-    """Fit a new version in the background; it serves once it has passed the gate."""
+    """Fit a new version in the background; it serves once it has passed the gate.
+
+    While another fit of this worker runs its state is ``waiting``; while one of another worker does, it ends as
+    ``stopped`` and says so.
+    """
     access_of(request).require_all_tenants()
     service, what = service_of(request), what or Retrain()
     if clash := sorted(_OVERRIDES_NOT & what.settings.keys()):
@@ -224,6 +229,7 @@ def retrain(request: Request, what: Retrain | None = None) -> Response:
 @reading.get("/v1/fits/{fit_id}", response_model=FitAnswer, responses=refusals(_404="No such fit."))
 def fit(request: Request, fit_id: FitId) -> Response:
     """How far a fit is, or how it ended; of those that were begun since the service was started."""
+    access_of(request).require_all_tenants()
     return json_response(service_of(request).fits.told(fit_id))
 
 
@@ -237,7 +243,9 @@ def fit(request: Request, fit_id: FitId) -> Response:
 )
 async def fit_events(request: Request, fit_id: FitId) -> Response:
     """How far a fit is, told as server-sent events until it ends."""
-    fits = service_of(request).fits
+    access_of(request).require_all_tenants()
+    service = service_of(request)
+    fits = service.fits
     first = await asyncio.to_thread(fits.told, fit_id)
 
     async def events() -> AsyncIterator[bytes]:
@@ -247,7 +255,7 @@ async def fit_events(request: Request, fit_id: FitId) -> Response:
             if newest != told:
                 told = newest
                 yield b"event: fit\ndata: " + to_json(told) + b"\n\n"
-            if told["state"] != "running" or await request.is_disconnected():
+            if told["state"] not in _UNDER_WAY or service.ending or await request.is_disconnected():
                 return
             await asyncio.sleep(_LOOK_S)
             newest = await asyncio.to_thread(fits.told, fit_id)
@@ -260,6 +268,7 @@ async def fit_events(request: Request, fit_id: FitId) -> Response:
 )
 def stop_fit(request: Request, fit_id: FitId) -> Response:
     """Ask a fit to stop; what it checkpointed is used by the next fit of the same data."""
+    access_of(request).require_all_tenants()
     fits = service_of(request).fits
     fits.stop(fit_id)
     return json_response(fits.told(fit_id), 202)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
@@ -62,6 +63,8 @@ class DecisionAnswer(BaseModel):
     logged: bool
     skipped: list[dict[str, str]]
     excluded: dict[str, str]
+    arm: str | None = Field(default=None, description="Of an experiment; there where one runs.")
+    arm_probability: float | None = None
 
 
 class DecisionsAnswer(BaseModel):
@@ -97,10 +100,17 @@ class Explanation(BaseModel):
     probabilities: dict[str, float]
     skipped: list[dict[str, str]]
     excluded: dict[str, str]
+    arm: str | None = None
+    arm_probability: float | None = None
+    reward: float | None = None
+    parts: list[dict[str, Any]] | None = Field(
+        default=None, description="What was said of it since, by whom and why; told to keys that may record."
+    )
 
 
 def told(decision: Decision) -> dict[str, Any]:
     """A decision as it is answered."""
+    arm = {} if decision.arm is None else {"arm": decision.arm, "arm_probability": decision.arm_probability}
     return {
         "decision_id": decision.decision_id,
         "agent": decision.agent,
@@ -115,6 +125,7 @@ def told(decision: Decision) -> dict[str, Any]:
         "logged": decision.logged,
         "skipped": [step._asdict() for step in decision.skipped],
         "excluded": dict(decision.excluded),
+        **arm,
     }
 
 
@@ -130,7 +141,8 @@ async def route(request: Request) -> Response:
     asked = RouteBody.model_validate_json(await request.body())
     router = service.router
     if asked.tasks is not None:
-        decisions = router.route_batch([access.own(task) for task in asked.tasks], exclude=asked.exclude)
+        tasks = [access.own(task) for task in asked.tasks]
+        decisions = await asyncio.to_thread(router.route_batch, tasks, exclude=asked.exclude)  # others go on meanwhile
         service.decided(decisions)
         return json_response({"decisions": [told(decision) for decision in decisions]})
     assert asked.task is not None
@@ -156,6 +168,19 @@ async def rank(request: Request) -> Response:
 
 @endpoints.get("/v1/explain/{decision}", response_model=Explanation, responses=refusals(_404="No such decision."))
 def explain(request: Request, decision: str) -> Response:
-    """On what a decision rests: the true probabilities, the propensity, and why others were not eligible."""
-    found = service_of(request).router.decision(decision, tenant=access_of(request).tenant)
-    return json_response(found.explain())
+    """On what a decision rests: the true probabilities, the propensity, and why others were not eligible.
+
+    A key that may record is told what was said of it since, too.
+    """
+    router, access = service_of(request).router, access_of(request)
+    found = router.decision(decision, tenant=access.tenant)
+    explained = {**found.explain(), "arm": found.arm, "arm_probability": found.arm_probability}
+    if access.may("record"):
+        example = router.examples.of(decision)
+        explained["reward"] = None if example is None else example.reward
+        explained["parts"] = [
+            {"position": part.position, "at": part.at, **part.outcome.model_dump(exclude_none=True)}
+            for part in router.examples.parts(decision)
+            if access.tenant is None or part.tenant in (None, access.tenant)
+        ]
+    return json_response(explained)

@@ -7,7 +7,9 @@ nothing else would never explore. What it was truly drawn with is in the log, an
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -56,7 +58,9 @@ class SystemOneBody(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     state: Content
-    questions: Annotated[dict[Annotated[str, Field(min_length=1, max_length=200)], Question], Field(min_length=1)]
+    questions: Annotated[
+        dict[Annotated[str, Field(min_length=1, max_length=200)], Question], Field(min_length=1, max_length=100)
+    ]
     model: str | None = None
     task: dict[str, JsonValue] = Field(
         default_factory=dict,
@@ -107,10 +111,11 @@ async def systemone(request: Request) -> Response:
         decision = await service.router.aroute(
             task,
             exclude=[name for name in names if name not in wanted],
-            idempotency_key=None if key is None else f"{key}:{question}"[:200],
+            idempotency_key=None if key is None else _key_of(key, question),
         )
         service.decided((decision,))
         answers[question] = answer(decision, offered, names)
+        await asyncio.sleep(0)  # many questions keep nobody else waiting
     first: str = next(iter(answers.values()))["decision_id"]
     request.scope["request_id"] = first
     told = {
@@ -123,17 +128,24 @@ async def systemone(request: Request) -> Response:
     return Response(to_json(told), headers=headers, media_type="application/json")
 
 
+def _key_of(key: str, question: str) -> str:
+    """One question's own key: a hash, since the two together may be longer than a key."""
+    return sha256(f"{key}\0{question}".encode()).hexdigest()
+
+
 def answer(decision: Decision, offered: Sequence[str], names: Iterable[str]) -> dict[str, Any]:
     """A decision as the answer to a question that offers these labels.
 
     Raises:
-        Refused: if no agent fits, and no label says so.
+        Refused: if no agent fits, and no label says so, or it was drawn for other labels.
     """
     choice = decision.agent
     if choice is None:
         choice = next((label for label in NOBODY if label in offered and label not in set(names)), None)
         if choice is None:
             raise Refused(409, f"no agent fits; give the question a label for that, such as {NOBODY[0]!r}")
+    if choice not in offered:  # an earlier answer, by its idempotency key
+        raise Refused(409, f"the key stands for an answer of {choice!r:.80}, which is no label now; give another key")
     shown = shown_probabilities(decision.probabilities, offered, choice)
     confidence = shown[choice] if decision.confidence is None else decision.confidence
     return {
