@@ -70,12 +70,12 @@ class Assignment:
         sessions: Sessions in flight.
     """
 
-    __slots__ = ("_arms", "_assigned", "_ends", "_experiment", "_instead", "_names", "_sessions", "_shares")
+    __slots__ = ("_arms", "_assigned", "_ends", "_instead", "_keyed", "_names", "_sessions", "_shares")
 
     def __init__(
         self, experiment: str, chains: Mapping[str, Chain], instead: Chain, pieces: Pieces, sessions: Sessions
     ) -> None:
-        self._experiment, self._sessions = experiment.encode(), sessions
+        self._keyed, self._sessions = blake2b(digest_size=4, key=experiment.encode()), sessions
         self._shares = {name: places / _WHOLE for name, places in shares_of(pieces).items()}
         self._arms: dict[str, Assigned] = {
             name: (chain, f"{experiment}/{name}", self._shares.get(name)) for name, chain in chains.items()
@@ -93,9 +93,9 @@ class Assignment:
         key = (task.tenant, session_id)
         found = self._sessions.known.get(key)
         if found is None:
-            unit = f"{task.tenant or ''}\x00{session_id}".encode(errors="replace")
-            place = blake2b(unit, digest_size=4, key=self._experiment).hexdigest()
-            arm = self._names[bisect_right(self._ends, place)]
+            unit = self._keyed.copy()  # which takes two thirds of the time that a new one does
+            unit.update(f"{task.tenant or ''}\x00{session_id}".encode(errors="replace"))
+            arm = self._names[bisect_right(self._ends, unit.hexdigest())]
             found = self._sessions.keep(key, arm, self._shares[arm])
         arm, probability = found
         assigned = self._arms.get(arm, self._instead)  # sessions remember arms that hold no piece any more, too

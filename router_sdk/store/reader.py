@@ -20,6 +20,7 @@ SELECT d.decision_id, d.agent, d.at, d.propensity, d.explored, d.source, d.skipp
        {TASK_COLUMNS}
 FROM decisions d JOIN agent_sets s USING (set_id) LEFT JOIN payloads p ON p.seq = d.seq"""
 """What ``decision_of`` needs of each decision."""
+_SHADOWS = "SELECT count(*) FROM decisions WHERE arm IS NOT NULL AND source = 'shadow'"  # arms have an index
 
 
 class LogReader:
@@ -75,13 +76,14 @@ class LogReader:
         return [decision_id for (decision_id,) in rows]
 
     def counts(self) -> dict[str, int]:
-        """Rows by table, and outcomes that wait for their decision."""
+        """Rows by table, and outcomes that wait for their decision; what shadows only proposed is no decision here."""
         tables = ("decisions", "outcomes", "dead_letters", "learning_events", "snapshots")
 
         def work(connection: sqlite3.Connection) -> dict[str, int]:
             counted = {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
             pending = """SELECT count(*) FROM outcomes o
                          WHERE NOT EXISTS (SELECT 1 FROM decisions d WHERE d.decision_id = o.decision_id)"""
+            counted["decisions"] -= connection.execute(_SHADOWS).fetchone()[0]
             return {**counted, "pending": connection.execute(pending).fetchone()[0]}
 
         return self.query(work)

@@ -159,6 +159,7 @@ def test_shadows_propose_and_never_serve(make):
     assert router.record_session("s3", Outcome(quality=0.5)) == 2
     router.flush()
     assert router.statistics()["total_examples"] == 40
+    assert router.status()["store"]["decisions"] == 40
     assert len(router.examples[:]) == 40
     assert {lesson[0] for lesson in taught(router, "counting").lessons} == {one.decision_id for one in found}
     assert router.forget("s3") == 2
