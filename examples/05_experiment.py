@@ -26,7 +26,8 @@ def main() -> None:
     rng = random.Random(5)
     with (
         tempfile.TemporaryDirectory() as folder,
-        Router(agents=AGENTS, strategies=["heuristic"], store=Path(folder) / "router.db", seed=1) as router,
+        # Outcomes are learnt at once, because 900 of them come within a second here; leave learn_now out where you serve.
+        Router(AGENTS, ["heuristic"], store=Path(folder) / "router.db", seed=1, learn_now=True) as router,
     ):
         challenger = {"name": "learning", "strategies": ["thompson", "heuristic"]}
         router.experiments.start(

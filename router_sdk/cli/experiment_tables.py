@@ -97,7 +97,7 @@ def _interval(told: Mapping[str, Any]) -> str:
 
 
 def _rail(rail: Mapping[str, Any]) -> str:
-    words = {"reported": "how many units report", "agent": "quality of"}
+    words = {"reported": "how many units report", "agent": "tasks of"}
     return visible(f"{words.get(rail['kind'], '')} {rail['name']}".strip())
 
 

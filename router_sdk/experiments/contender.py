@@ -270,6 +270,14 @@ class Contender:
         raw = drawn.confidence if drawn.raw_confidence is None else drawn.raw_confidence
         return Choice(given, drawn.strategy, drawn.agents.names[drawn.favourite], raw)
 
+    def faults(self) -> list[str]:
+        """Which of its strategies failed, and how often: the next one, or chance, answered in their place."""
+        return [
+            f"{stage.name} failed {stage.failures:,} times; see the process's own log"
+            for stage in self._chain.stages
+            if stage.failures
+        ]
+
     def _those(self, names: tuple[str, ...]) -> AgentSet:
         found = self._sets.get(names)
         if found is None:

@@ -2,11 +2,12 @@
 
 Each guardrail is a difference from the champion with its own confidence sequence, and is raised once that lies wholly
 beyond what is tolerated: chance alone does not raise it. The error of a comparison is shared over all its guardrails
-(Bonferroni): outcomes that are reported by other shares, as a whole and of each metric that is weighed; each agent's
-quality; and the metrics that the settings name.
+(Bonferroni): outcomes that are reported by other shares, as a whole and of each metric that is weighed; the quality of
+each agent's tasks; and the metrics that the settings name.
 
-Arms are drawn, and agents are not: who gets other tasks in a challenger's hands may do worse for that alone. So an
-agent counts only where both arms ask it often; whom a challenger hardly asks any more says nothing against it.
+An agent's tasks are those of the types that the champion gives to it more often than to any other, whoever gets them
+from the challenger. An agent's own quality would say nothing: arms are drawn, and agents are not, and who gets the
+harder tasks does worse for that alone.
 """
 
 from __future__ import annotations
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 LEAST_REPORTS = 30
 """Units of each arm that must report a metric before anything is concluded from it."""
-
-_LEAST_ASKED = 0.1
-"""Share of each arm's units in which an agent must have been at work, before its quality is compared."""
 
 State = Literal["not raised", "raised", "insufficient"]
 
@@ -61,7 +59,7 @@ class Guardrail:
         about = {
             "reported": f"share of units with {self.name}",
             "metric": self.name,
-            "agent": f"quality of {self.name}",
+            "agent": f"quality of the tasks of {self.name}",
         }
         return about[self.kind]
 
@@ -100,17 +98,12 @@ def guardrails(
         ours, theirs = (arm == challenger), (arm == 0)
         told = ~np.isnan(column.values)
         counts = int((told & theirs).sum()), int((told & ours).sum())
-        least = [LEAST_REPORTS] * 2
-        if column.kind == "agent":
-            least = [max(LEAST_REPORTS, int(_LEAST_ASKED * one.sum())) for one in (theirs, ours)]
         gap = pseudo_outcomes(column.values, ours, probability) - pseudo_outcomes(column.values, theirs, probability)
         difference = gap.interval(alpha / len(columns), sharpest)
         beyond = difference.high < -column.tolerance
         if column.kind == "reported":
             beyond = beyond or difference.low > column.tolerance
-        state: State = (
-            "insufficient" if counts[0] < least[0] or counts[1] < least[1] else "raised" if beyond else "not raised"
-        )
+        state: State = "insufficient" if min(counts) < LEAST_REPORTS else "raised" if beyond else "not raised"
         found.append(Guardrail(column.kind, column.name, column.tolerance, difference, counts, state))
     return tuple(found)
 
@@ -122,9 +115,21 @@ def _columns(units: Units, closed: slice, weighed: tuple[str, ...], settings: Ex
         yield _Column("reported", name, settings.missing_difference, told.astype(np.float64))
     for name, tolerance in settings.guardrails.items():
         yield _Column("metric", name, tolerance, units.values[name][closed])
+    belongs = _whose(units)
     for place, name in enumerate(units.steps.agents):
-        values = quality_where(units.steps, units.steps.agent == place, units.at.size)[closed]
-        yield _Column("agent", name, settings.agent_tolerance, values)
+        if np.any(belongs == place):
+            values = quality_where(units.steps, belongs[units.steps.task_type] == place, units.at.size)[closed]
+            yield _Column("agent", name, settings.agent_tolerance, values)
+
+
+def _whose(units: Units) -> NDArray[np.int64]:
+    """For each task type the agent to which the champion gives most of it; -1 where it gave none to anybody."""
+    steps = units.steps
+    chosen = (units.arm[steps.unit] == 0) & (steps.agent >= 0)
+    counts = np.zeros((len(steps.task_types), max(len(steps.agents), 1)), dtype=np.int64)
+    np.add.at(counts, (steps.task_type[chosen], steps.agent[chosen]), 1)
+    favourite: NDArray[np.int64] = np.where(counts.any(axis=1), counts.argmax(axis=1), -1)
+    return favourite
 
 
 def quality_where(steps: Steps, which: NDArray[np.bool_], units: int) -> NDArray[np.float64]:

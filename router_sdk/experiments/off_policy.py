@@ -113,6 +113,7 @@ class OffPolicy:
             notes += self._without_texts()
             judged = _Judged(self._services, contender, (begin, end), tenant, task_type)
             rounds = judged.rounds(progress)
+            notes += contender.faults()
         return self._report(policy, judged, rounds, estimator, least_ess, notes)
 
     def _reach(self, since: Position | timedelta | None, upto: Position | None) -> tuple[int, int]:

@@ -257,9 +257,8 @@ def _add(connection: sqlite3.Connection, rows: _Rows, seq: int, event: Event, kn
         status, record = known.record(event.agent)
         rows.agents.append((seq, event.agent.name, status, 1, record, event.at))
     else:
-        set_id, names = event.agents
-        rows.sets[set_id] = names
-        rows.decisions.append((seq, *event.row))
+        rows.sets.update([event.agents])
+        rows.decisions.append((seq, *known.foreign(event.row)))
         if not forgotten(connection, event.row[0]):
             rows.payloads += [] if event.payload is None else [(seq, *event.payload)]
             rows.vectors += [(seq, *vector) for vector in event.vectors]
@@ -278,6 +277,11 @@ class _Known:
 
     def _one(self, query: str, *values: Any) -> Any:
         return self._connection.execute(query, values).fetchone()
+
+    def foreign(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        """A decision's row, without its arm where an experiment here has the name of the one that it came from."""
+        name = (row[-2] or "").partition("/")[0]
+        return (*row[:-2], None, None) if self._one("SELECT 1 FROM experiments WHERE experiment = ?", name) else row
 
     def misses(self, event: Event) -> bool | str:
         """Whether it is to be written; or why it cannot be."""

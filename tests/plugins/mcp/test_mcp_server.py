@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 
-import jsonschema
 import pytest
 
 pytest.importorskip("mcp", reason="the framework of router-sdk-mcp")
 pytest.importorskip("router_sdk_mcp", reason="plugins/mcp")
+pytest.importorskip("jsonschema", reason="what the framework of router-sdk-mcp brings")
 
+import jsonschema
 from mcp import Client
 from router_sdk_mcp import mcp_server
 

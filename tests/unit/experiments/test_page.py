@@ -70,4 +70,4 @@ def test_a_raised_guardrail_and_several_challengers_stand_there():
     page = read_page(render_experiment("trial", found))
     assert "raised" in page.words
     assert any(word.startswith("bad: is worse by") for word in page.words)
-    assert {"bad: quality of a", "even: quality of a"} <= {*page.words}
+    assert {"bad: quality of the tasks of a", "even: quality of the tasks of a"} <= {*page.words}

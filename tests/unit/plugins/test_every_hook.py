@@ -90,7 +90,7 @@ def test_register_commands():
 
     cli = typer.Typer()
     PluginRegistry.load([plugin(register_commands=register_commands)]).hook.register_commands(cli=cli)
-    assert [command.name for command in cli.registered_commands][-1:] == ["hello"]
+    assert "hello" in [command.name for command in cli.registered_commands]
 
 
 def test_filter_agents(routed_with):
