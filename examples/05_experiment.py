@@ -26,7 +26,7 @@ def main() -> None:
     rng = random.Random(5)
     with (
         tempfile.TemporaryDirectory() as folder,
-        # Outcomes are learnt at once, because 900 of them come within a second here; leave learn_now out where you serve.
+        # Outcomes are learnt at once, because 900 of them come within a second; leave learn_now out where you serve.
         Router(AGENTS, ["heuristic"], store=Path(folder) / "router.db", seed=1, learn_now=True) as router,
     ):
         challenger = {"name": "learning", "strategies": ["thompson", "heuristic"]}

@@ -408,3 +408,16 @@ def test_progress_is_told_and_a_strategy_that_cannot_learn_ends_it(opened):
 
     with pytest.raises(StrategyError, match="cannot learn from this log"):
         value(router, [Choking])
+
+
+def test_a_strategy_that_fails_is_told_beside_the_figures(opened):
+    class Broken(Last):
+        name = "broken"
+
+        def propose(self, task, agents, context):
+            raise RuntimeError("no model")
+
+    router = opened()
+    follow(router, 40)
+    told = value(router, (Broken, Last), least_ess=0)
+    assert told.notes == ("broken failed 40 times; see the process's own log",)

@@ -129,3 +129,18 @@ def test_its_report_is_a_page(make, tmp_path):
     router.experiments.start("aside", [Arm(name="other", strategies=["last"], shadow=True)])
     with pytest.raises(ExperimentError, match="shadows alone"):
         router.experiments.report("aside", tmp_path / "page.html")
+
+
+def test_what_another_store_decided_under_the_same_name_is_no_unit_here(make, tmp_path):
+    one, other = make(store=tmp_path / "one.db"), make(store=tmp_path / "other.db")
+    for router in (one, other):
+        router.experiments.start("a", [{"name": "new", "strategies": ["last"]}], challenger_share=0.5)
+    for number in range(20):
+        one.record(one.route(f"task {number}"), {"success": True})
+    one.flush()
+    one.examples.export(tmp_path / "there.jsonl")
+    other.examples.import_from(tmp_path / "there.jsonl")
+    other.flush()
+    assert len(other.examples) == 20
+    assert [arm["decisions"] for arm in other.experiments.show("a")["arms"]] == [0, 0]
+    assert sum(arm["decisions"] for arm in one.experiments.show("a")["arms"]) == 20
