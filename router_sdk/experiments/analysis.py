@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.evaluation.intervals import Interval
-from router_sdk.experiments.comparison import Arm, Comparison, Look
+from router_sdk.experiments.comparison import ArmFigures, Comparison, Look
 from router_sdk.experiments.sample_ratio import SampleRatio, sample_ratio
 from router_sdk.experiments.verdict import RUNNING, Verdict, judge
 
@@ -39,7 +39,7 @@ class Analysis:
     now: float
     started_at: float
     weights: Mapping[str, float]
-    arms: tuple[Arm, ...]
+    arms: tuple[ArmFigures, ...]
     comparisons: tuple[Comparison, ...]
     sample_ratio: SampleRatio
     verdict: Verdict

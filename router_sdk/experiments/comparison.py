@@ -32,7 +32,7 @@ _LATELY_H = 24.0
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class ArmFigures:
     """One arm's figures.
 
     Attributes:
@@ -139,14 +139,14 @@ class Look:
     def _interval(self, pseudo: Pseudo) -> Interval:
         return pseudo.interval(self.alpha, self.sharpest)
 
-    def arm(self, place: int) -> Arm:
+    def arm(self, place: int) -> ArmFigures:
         """One arm's figures."""
         units = self.units
         mine = units.arm[self.closed] == place
         closed = int(mine.sum())
         chosen = units.steps.agent[units.arm[units.steps.unit] == place] + 1  # nobody comes first
         counts = np.bincount(chosen, minlength=len(units.steps.agents) + 1)
-        return Arm(
+        return ArmFigures(
             units.arms[place],
             int((units.arm == place).sum()),
             closed,
@@ -158,7 +158,7 @@ class Look:
             {name: int(count) for name, count in zip((None, *units.steps.agents), counts, strict=True) if count},
         )
 
-    def comparison(self, place: int, champion: Arm) -> Comparison:
+    def comparison(self, place: int, champion: ArmFigures) -> Comparison:
         """A challenger against the champion.
 
         Args:

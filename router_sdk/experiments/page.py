@@ -15,7 +15,7 @@ from router_sdk.pages.page import Line, chart, figure_list, html_page, html_tabl
 if TYPE_CHECKING:
     from router_sdk.evaluation.intervals import Interval
     from router_sdk.experiments.analysis import Analysis
-    from router_sdk.experiments.comparison import Arm, Comparison
+    from router_sdk.experiments.comparison import ArmFigures, Comparison
     from router_sdk.experiments.guardrails import Guardrail
 
 UNKNOWN = "—"
@@ -180,7 +180,7 @@ def _agents(analysis: Analysis) -> str:
     return html_table(["", *(arm.name for arm in analysis.arms)], rows)
 
 
-def _share(arm: Arm, agent: str | None) -> str:
+def _share(arm: ArmFigures, agent: str | None) -> str:
     count = arm.agents.get(agent, 0)
     whole = sum(arm.agents.values())
     return f"{count / whole:.1%} <small>{count:,}</small>" if whole else UNKNOWN

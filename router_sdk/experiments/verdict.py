@@ -17,7 +17,7 @@ from router_sdk.experiments.units import HOUR_S
 
 if TYPE_CHECKING:
     from router_sdk.evaluation.intervals import Interval
-    from router_sdk.experiments.comparison import Arm, Comparison, Look
+    from router_sdk.experiments.comparison import ArmFigures, Comparison, Look
     from router_sdk.experiments.sample_ratio import SampleRatio
     from router_sdk.loop_settings import ExperimentConfig
 
@@ -58,7 +58,7 @@ RUNNING = Verdict()
 
 
 def judge(
-    look: Look, arms: Sequence[Arm], comparisons: Sequence[Comparison], ratio: SampleRatio, before: Verdict
+    look: Look, arms: Sequence[ArmFigures], comparisons: Sequence[Comparison], ratio: SampleRatio, before: Verdict
 ) -> Verdict:
     """The verdict, where none was reached before.
 
@@ -104,7 +104,7 @@ def judge(
     return Verdict("running", None, "; ".join(waits), None, lost)
 
 
-def _few(champion: Arm, arm: Arm, look: Look) -> str:
+def _few(champion: ArmFigures, arm: ArmFigures, look: Look) -> str:
     """What is missing before anything is concluded."""
     least = look.settings.min_units
     if min(champion.closed, arm.closed) < least:
@@ -116,7 +116,7 @@ def _few(champion: Arm, arm: Arm, look: Look) -> str:
     return "" if look.weights else "no metric that is weighed was reported"
 
 
-def _waiting(champion: Arm, arm: Arm, look: Look, hours: float) -> str:
+def _waiting(champion: ArmFigures, arm: ArmFigures, look: Look, hours: float) -> str:
     """What a winner still has to wait for."""
     least = look.settings.min_duration_hours
     return _few(champion, arm, look) or (
