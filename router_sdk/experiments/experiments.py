@@ -189,11 +189,13 @@ class Experiments:
             InvalidInputError: if an argument is of another kind.
             ExperimentError: if there is none of that name, it has ended, or it has no such challenger; or if a chain is
                 to serve all while another experiment serves challengers, or another chain that won.
+            UnknownVersionError: if the winner is a version whose files were given up.
+            CorruptArtifactError: if they are damaged; what serves goes on.
         """
         reason, actor = words(reason, "reason"), None if actor is None else words(actor, "actor")
         record = self._record(name)
         if winner is not None:
-            record.arm(winner)
+            self._lifecycle.check_loads(record.arm(winner))
         if record.open or (winner is not None and winner == record.winner and not record.serving):
             verdict = Verdict("stopped", winner, reason, None, record.lost)
             end = partial(self._lifecycle.end, record, verdict, serving=True, actor=actor)

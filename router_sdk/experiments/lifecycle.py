@@ -258,6 +258,19 @@ class Lifecycle:
 
     # -- the end
 
+    def check_loads(self, arm: Mapping[str, Any]) -> None:
+        """Whether an arm that is a version could serve here.
+
+        Raises:
+            UnknownVersionError: if its files were given up.
+            CorruptArtifactError: if they are damaged.
+        """
+        if arm["version"] is not None:
+            strategy, number = arm["version"]
+            with self._promoter.lock:
+                found, _ = self._promoter.aside(self._chain.stage(strategy), self._registry.version(strategy, number))
+            found.strategy.close()
+
     def end(
         self,
         record: ExperimentRecord,

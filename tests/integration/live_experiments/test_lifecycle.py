@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from router_sdk import Outcome, Task
-from router_sdk.errors import ExperimentError, GateRefusedError
+from router_sdk.errors import CorruptArtifactError, ExperimentError, GateRefusedError
 from router_sdk.experiments.arms import Arm
 from router_sdk.plugin import hookimpl
 
@@ -256,6 +256,20 @@ def test_nothing_is_left_to_compare_once_something_else_serves(make, clock):
     assert shown["status"] == "stopped"
     assert "was changed" in shown["reason"]
     assert router.models.versions("words")[1].aliases == ("champion", "pinned")
+
+
+def test_a_version_whose_files_are_damaged_is_no_winner(make, store_path):
+    router = with_two_versions(make)
+    router.experiments.start("duel", [CANDIDATE], challenger_share=0.5)
+    folder = (
+        store_path.with_name(f"{store_path.name}.artifacts") / "versions" / router.models.versions("words")[1].folder
+    )
+    (folder / "words.json").write_text("{}")
+    with pytest.raises(CorruptArtifactError):
+        router.experiments.stop("duel", "second", reason="I like it")
+    assert router.experiments.show("duel")["status"] == "running"
+    assert router.models.versions("words")[0].aliases[0] == "champion"
+    router.experiments.stop("duel", reason="it cannot be")
 
 
 def test_a_version_is_kept_as_long_as_an_arm_needs_it(make, clock):
