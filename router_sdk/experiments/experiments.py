@@ -234,7 +234,8 @@ class Experiments:
             versions: Fitted versions by strategy, such as ``{"bert": 7}``; 0 is the strategy without a fit. Those
                 that are not named have the version that serves.
             since: Behind which position of the log decisions judge: a position, a decision's id, a time, or how long
-                ago; None takes all. A version is judged by what lies behind its fit alone.
+                ago (``"12h"``, ``"7d"``, ``"2w"``, a ``timedelta``); None takes all. A version is judged by what lies
+                behind its fit alone.
             upto: Up to which; None is all.
             tenant: Whose decisions judge; ``""`` are those of tasks without one, None are all.
             task_type: Which ones judge; None takes all.

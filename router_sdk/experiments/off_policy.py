@@ -5,6 +5,7 @@ Which decisions judge, and how, is written down in docs/off-policy.md; ``LEFT_OU
 
 from __future__ import annotations
 
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -18,7 +19,7 @@ from router_sdk.errors import InvalidInputError
 from router_sdk.evaluation.off_policy import ESTIMATORS, RoundsSoFar, policy_value
 from router_sdk.evaluation.off_policy_report import OffPolicyReport, PolicyAnswer
 from router_sdk.experiments.contender import Contender
-from router_sdk.records.arguments import each, mapping, real
+from router_sdk.records.arguments import age, each, mapping, real
 from router_sdk.routing.strategies import spec_name
 from router_sdk.store.erasure import forgotten_among
 from router_sdk.store.quarantine import position_of
@@ -103,7 +104,7 @@ class OffPolicy:
         self._services.store.writer.flush()  # what was routed just now judges, too
         policy = _words(strategies, config, versions)
         config = _configured(config)
-        begin, end = self._reach(since, upto)
+        begin, end = self._reach(since if (ago := age(since)) is None else ago, upto)
         contender = Contender(self._services, self._registry, self._members, self._chain, strategies, config, versions)
         with closing(contender):
             notes: list[str] = []
@@ -126,7 +127,8 @@ class OffPolicy:
         def work(connection: sqlite3.Connection) -> tuple[int, int]:
             (head,) = connection.execute(HEAD).fetchone()
             if isinstance(since, timedelta):
-                begin = position_of(connection, datetime.now().astimezone() - since, "since")
+                moment = max(time.time() - since.total_seconds(), 0.0)
+                begin = position_of(connection, datetime.fromtimestamp(moment).astimezone(), "since")
             else:
                 begin = 0 if since is None else position_of(connection, since, "since")
             end = head if upto is None else position_of(connection, upto, "upto")

@@ -7,7 +7,9 @@ names the argument and what would be accepted. What it lets through neither SQLi
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +18,9 @@ from router_sdk.records.plain import INTEGERS, plain
 
 Key = TypeVar("Key")
 Item = TypeVar("Item")
+
+_DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0}
+_AGE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([hdw])", re.ASCII)
 
 MOST_WORDS = 1_000
 """Characters of a reason."""
@@ -127,6 +132,17 @@ def mapping(values: Mapping[Key, Item], what: str) -> dict[Key, Item]:
     if not isinstance(values, Mapping):
         raise InvalidInputError(f"{what}: must be a mapping, got {values!r:.60}")
     return dict(values)
+
+
+def age(value: object) -> timedelta | None:
+    """How long ago, such as ``12h``, ``90d`` or ``2w``; None where it is something else.
+
+    There are no minutes, because ``3m`` would be taken for months.
+    """
+    found = _AGE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        return None
+    return timedelta(days=min(float(found[1]) * _DAYS[found[2]], timedelta.max.days))
 
 
 def _plain(value: object) -> Any:

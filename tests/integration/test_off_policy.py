@@ -421,3 +421,17 @@ def test_a_strategy_that_fails_is_told_beside_the_figures(opened):
     follow(router, 40)
     told = value(router, (Broken, Last), least_ess=0)
     assert told.notes == ("broken failed 40 times; see the process's own log",)
+
+
+@pytest.mark.parametrize("ago", ["1h", "7d", "999999999w", timedelta.max])
+def test_how_long_ago_may_reach_before_all_time(opened, ago):
+    router = opened()
+    follow(router, 10)
+    assert value(router, since=ago, least_ess=0).overall == value(router, since=None, least_ess=0).overall
+
+
+def test_an_age_of_another_kind_is_refused_in_words(opened):
+    router = opened()
+    follow(router, 3)
+    with pytest.raises(InvalidInputError, match="since: expected a position"):
+        value(router, since="9999999999d")

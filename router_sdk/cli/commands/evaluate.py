@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from router_sdk.evaluation.off_policy import PolicyValue
     from router_sdk.evaluation.off_policy_report import OffPolicyReport, PolicyAnswer
 
-_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 _ALL = "all"
 
 
@@ -37,7 +34,7 @@ def evaluate(
     ] = None,
     since: Annotated[
         str,
-        typer.Option(metavar="WHEN", help="How long ago (7d, 12h, 30m), a time, a position, a decision's id, or all."),
+        typer.Option(metavar="WHEN", help="How long ago (7d, 12h, 2w), a time, a position, a decision's id, or all."),
     ] = "7d",
     upto: Annotated[
         str | None,
@@ -65,7 +62,7 @@ def evaluate(
         report = router.experiments.off_policy_value(
             strategy or None,
             versions=_versions(version or ()),
-            since=None if since == _ALL else _when(since),
+            since=None if since == _ALL else since,
             upto=upto,
             tenant=tenant,
             task_type=task_type,
@@ -88,12 +85,6 @@ def _versions(given: Sequence[str]) -> dict[str, int]:
             raise InvalidInputError(f"--version {one!r}: expected a strategy and a number, such as bert:7, each once")
         found[name] = int(number)
     return found
-
-
-def _when(given: str) -> str | timedelta:
-    """An age, or what the log understands."""
-    age = re.fullmatch(r"(\d+(?:\.\d+)?)([dhm])", given)
-    return given if age is None else timedelta(**{_UNITS[age[2]]: float(age[1])})
 
 
 def _shown(report: OffPolicyReport, *, by_task_type: bool, by_tenant: bool) -> Iterable[RenderableType]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -14,11 +13,10 @@ import typer
 from router_sdk.cli.invocation import Invocation
 from router_sdk.cli.tables import counted, moment, note, visible, word
 from router_sdk.errors import InvalidInputError
+from router_sdk.records.arguments import age
 from router_sdk.store.connection import DatabaseFile, open_looker
 from router_sdk.store.retention import before_of_size
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([hdw])")
-_HOURS = {"h": 1.0, "d": 24.0, "w": 168.0}
 _MB = 1_000_000
 
 
@@ -151,14 +149,10 @@ def restore(
 
 
 def _age(given: str) -> timedelta:
-    """``90d``, ``12h`` or ``2w``; there are no minutes, because ``3m`` would be taken for months."""
-    found = _DURATION.fullmatch(given.strip())
-    try:
-        if found is not None:
-            return timedelta(hours=float(found[1]) * _HOURS[found[2]])
-    except OverflowError:
-        pass
-    raise InvalidInputError(f"--older-than {given!r}: expected hours, days or weeks, such as 12h, 90d or 2w")
+    found = age(given)
+    if found is None:
+        raise InvalidInputError(f"--older-than {given!r}: expected hours, days or weeks, such as 12h, 90d or 2w")
+    return found
 
 
 def _moment(given: str) -> float:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import tempfile
 import threading
-from datetime import timedelta
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
@@ -29,8 +27,6 @@ Position = Annotated[int, Field(ge=0, le=2**53)] | Annotated[str, Field(min_leng
 """A position of the log, a decision's id or a time."""
 
 _UNKNOWN = "No such experiment."
-_AGE = re.compile(r"(\d{1,5}(?:\.\d{1,9})?)([dhm])", re.ASCII)
-_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 
 class ArmBody(BaseModel):
@@ -105,7 +101,7 @@ class EvaluationBody(BaseModel):
     )
     since: Position | None = Field(
         default="7d",
-        description="How long ago (7d, 12h, 30m), or behind which position of the log, decision's id or time decisions "
+        description="How long ago (7d, 12h, 2w), or behind which position of the log, decision's id or time decisions "
         "judge; null takes all.",
     )
     upto: Position | None = Field(default=None, description="Up to which position, decision's id or time.")
@@ -250,7 +246,7 @@ def _judged(service: Service, what: EvaluationBody, given_up: threading.Event) -
         found = service.router.experiments.off_policy_value(
             what.strategies,
             versions=what.versions,
-            since=_since(what.since),
+            since=what.since,
             upto=what.upto,
             tenant=what.tenant,
             task_type=what.task_type,
@@ -261,9 +257,3 @@ def _judged(service: Service, what: EvaluationBody, given_up: threading.Event) -
     finally:
         service.evaluating.release()
     return found.to_dict()
-
-
-def _since(given: int | str | None) -> int | str | timedelta | None:
-    """An age, or what the log understands."""
-    age = _AGE.fullmatch(given) if isinstance(given, str) else None
-    return given if age is None else timedelta(**{_UNITS[age[2]]: float(age[1])})
