@@ -125,13 +125,18 @@ def mean_sequence(
 def sequence_width(count: ArrayLike, alpha: float, sharpest_at: float = 1_000.0) -> NDArray[np.float64]:
     """Half of the width of ``mean_sequence`` after so many values, in their standard deviations, in the same shape."""
     counted = np.asarray(count, dtype=np.float64)
-    needed = -2.0 * math.log(alpha)
-    rho2 = (needed + math.log(needed + 1.0)) / sharpest_at
+    rho2 = deviate_squared(alpha) / sharpest_at
     grown = counted * rho2 + 1.0
     half: NDArray[np.float64] = np.sqrt(
         2.0 * grown / (counted * counted * rho2) * (0.5 * np.log(grown) - math.log(alpha))
     )
     return half
+
+
+def deviate_squared(alpha: float) -> float:
+    """The square of that width about where it is sharpest, times the count: the normal deviate that it stands for."""
+    needed = -2.0 * math.log(alpha)
+    return needed + math.log(needed + 1.0)
 
 
 def _refuted(seen: NDArray[np.float64], floors: NDArray[np.float64], alpha: float) -> NDArray[np.bool_]:

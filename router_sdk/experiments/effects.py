@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from router_sdk.evaluation.intervals import Interval
-from router_sdk.evaluation.sequential import mean_sequence
+from router_sdk.evaluation.sequential import deviate_squared, mean_sequence, sequence_width
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,7 +55,7 @@ class Pseudo:
 
     def sequence(self, alpha: float, sharpest: float) -> NDArray[np.float64]:
         """A confidence sequence for the mean, shape ``(n, 2)``, see ``mean_sequence``."""
-        return mean_sequence(self.values, alpha, sharpest, imagined=_deviate_squared(alpha) / 2.0 * self.squares)
+        return mean_sequence(self.values, alpha, sharpest, imagined=deviate_squared(alpha) / 2.0 * self.squares)
 
     def interval(self, alpha: float, sharpest: float) -> Interval:
         """The mean and its sequence after the last unit; unbounded while there are fewer than two."""
@@ -68,12 +68,6 @@ class Pseudo:
     def error(self) -> float:
         """The mean's standard error, as of now alone; infinite with fewer than two units."""
         return float(self.values.std(ddof=1)) / math.sqrt(self.values.size) if self.values.size > 1 else math.inf
-
-
-def _deviate_squared(alpha: float) -> float:
-    """The square of a sequence's width in standard errors, about where it is sharpest."""
-    needed = -2.0 * math.log(alpha)
-    return needed + math.log(needed + 1.0)
 
 
 def pseudo_outcomes(values: NDArray[np.float64], mine: NDArray[np.bool_], probability: NDArray[np.float64]) -> Pseudo:
@@ -160,10 +154,7 @@ def units_needed(pseudo: Pseudo, effect: float, alpha: float, sharpest: float) -
         alpha: As of the sequence.
         sharpest: As of the sequence.
     """
-    rho2 = _deviate_squared(alpha) / sharpest
     count = np.geomspace(2.0, 1e9, 4_000)
-    grown = count * rho2 + 1.0
-    spread = float(pseudo.values.std())
-    width = spread * np.sqrt(2.0 * grown / (count * count * rho2) * (0.5 * np.log(grown) - math.log(alpha)))
+    width = float(pseudo.values.std()) * sequence_width(count, alpha, sharpest)
     within = np.flatnonzero(width <= effect)
     return float(count[within[0]]) if within.size else math.inf
