@@ -216,7 +216,7 @@ class Decider:
             if self._observed:
                 self._plugins.notify("on_decision", decision=known)
         keys.check(key, decision_id, task)
-        if known.agent in exclude:
+        if exclude is not NOBODY and known.agent in self._known(exclude, self._members.now()):
             raise IdempotencyConflictError(
                 f"idempotency_key: {key!r:.60} stands for a decision for {known.agent!r:.80}, which exclude leaves "
                 "out; give the task a key of its own"

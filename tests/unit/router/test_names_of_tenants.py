@@ -281,3 +281,9 @@ def test_a_task_of_which_no_payload_is_kept_is_compared_too(router):
     assert router.route(Task(task_type="bare"), idempotency_key="k") == first
     with pytest.raises(IdempotencyConflictError, match="text"):
         router.route(Task("x", task_type="bare"), idempotency_key="k")
+
+
+def test_a_key_with_an_excluded_name_compares_whole_names(make_router):
+    router = make_router(["heuristic"], agents=["bill", "billing"], epsilon=0.0)
+    for _ in range(2):
+        assert router.route("bill", exclude="billing", idempotency_key="k").agent == "bill"
