@@ -262,7 +262,10 @@ def test_no_scorer_learns_from_scores(scoring):
     for number in range(30):
         router.observe(f"x {number}", "billing", Outcome(quality=0.5))
     router.flush()
-    assert [set(values) for values in seen] == [{0.5}, {0.5}]
+    # The learner's thread may look between two flushes, so a scorer may be fitted more often.
+    assert len(seen) >= 2
+    assert {value for values in seen for value in values} == {0.5}
+    assert max(map(len, seen)) == 60
     assert {example.signals.quality for example in router.examples} == {0.5, 0.123}
 
 
