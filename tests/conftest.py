@@ -19,7 +19,9 @@ from router_sdk import Agent, Router
 
 FLAGS = {
     "reliability": "kills, power cuts and floods, many times over",
-    "kafka": "needs a Kafka broker",
+    "services": "talks to PostgreSQL, Redis, NATS and Kafka brokers; skips what is not there",
+    "kafka": "the part of --services that talks to Kafka brokers",
+    "browser": "clicks through the pages in Chromium; skips where there is none",
     "benchmark": "measures; run it on a quiet machine",
     "gpu": "needs a GPU",
 }
@@ -63,6 +65,8 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(config, items):
     off = {flag for flag in FLAGS if not config.getoption(flag)}
+    if config.getoption("services"):
+        off.discard("kafka")
     left_out = [item for item in items if off & {mark.name for mark in item.iter_markers()}]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
