@@ -226,7 +226,7 @@ class Emptying:
     def __init__(self, number):
         self.left = number
 
-    def checkpoint(self):
+    def scrub(self):
         self.left -= 1
         return not self.left
 
