@@ -6,7 +6,9 @@ from router_sdk.errors import (
     FitError,
     FitStoppedError,
     InvalidConfigError,
+    InvalidInputError,
     NotTrainableError,
+    StreamUnavailableError,
     TooFewExamplesError,
 )
 from router_sdk.gate import Check, CheckResult, Comparison
@@ -41,11 +43,14 @@ from router_sdk.strategy import (
     StrategyConfig,
     StrategyServices,
 )
+from router_sdk.streams.address import Address
+from router_sdk.streams.source import Message, Outgoing, Reached, Sink, Source, SourceCheck
 from router_sdk.triggers import Activity, Reading, Trigger
 
 __all__ = [
     "DEFAULT_TASK_TYPE",
     "Activity",
+    "Address",
     "Agent",
     "AgentSet",
     "Alert",
@@ -65,12 +70,16 @@ __all__ = [
     "FitError",
     "FitStoppedError",
     "InvalidConfigError",
+    "InvalidInputError",
     "Kept",
+    "Message",
     "NotTrainableError",
     "Outcome",
+    "Outgoing",
     "PrioritizedBuffer",
     "Proposal",
     "QualityScorer",
+    "Reached",
     "Reading",
     "ReplayBuffer",
     "ReplayDraw",
@@ -80,9 +89,13 @@ __all__ = [
     "RouteContext",
     "Score",
     "Signals",
+    "Sink",
+    "Source",
+    "SourceCheck",
     "Strategy",
     "StrategyConfig",
     "StrategyServices",
+    "StreamUnavailableError",
     "Task",
     "TooFewExamplesError",
     "TrainingData",

@@ -199,12 +199,14 @@ class Committer:
         """
 
         def work(connection: sqlite3.Connection, seq: int) -> None:
-            carried = [decision for _, _, decision in entries if decision is not None]
+            carried = [entry.decision for entry in entries if entry.decision is not None]
             if decisions or carried:
                 seq = self._insert_decisions(connection, seq, [*decisions, *self._missing(connection, carried)])
             self._clock.look()
             self._head = self._insert_outcomes(connection, seq, entries) - 1
             self._clock.note(connection)
+            notes = [note for entry in entries for note in entry.notes]
+            insert_rows(connection, "meta", "name, value", notes, verb="INSERT OR REPLACE")
 
         self.transact(work, deadline)
 
@@ -248,7 +250,7 @@ class Committer:
     def _insert_outcomes(self, connection: sqlite3.Connection, seq: int, entries: Sequence[Entry]) -> int:
         rows, payloads = [], []
         seen: set[Owner] = set()
-        for outcome, payload, _ in entries:
+        for outcome, payload, *_ in entries:
             if outcome is None:
                 continue
             outcome_id, decision_id, _, tenant = outcome[:4]
