@@ -13,6 +13,7 @@ from router_sdk.erasing import Eraser
 from router_sdk.errors import RouterClosedError
 from router_sdk.exchange.examples import Examples
 from router_sdk.exchange.importing import Intake
+from router_sdk.exchange.streams import Streams
 from router_sdk.experiments.experiments import Experiments
 from router_sdk.experiments.lifecycle import Lifecycle
 from router_sdk.experiments.off_policy import OffPolicy
@@ -172,6 +173,7 @@ class Assembly:
         self.models = Models(self.chain, self.registry, self.trainer, self.promoter, *told)
         self.intake = Intake(self.store, self.recorder, self.members)
         self.examples = Examples(self.store, self.reward, self.intake)
+        self.streams = Streams(self.store, self.recorder, self.members, self.plugins, config.batch_events)
         self.keys = AccessKeys(self.store.writer, self.store.reader)
         self.upkeep = Upkeep(
             self.store,
@@ -275,6 +277,7 @@ class Assembly:
             "canary": self.canary.status(),
             "alerts": self.alerts.status(),
             "upkeep": self.upkeep.status(),
+            "streams": self.streams.status(),
             "quarantines": self.promoter.quarantines.status(),
         }
 

@@ -209,6 +209,15 @@ def load_config(path: str | Path, **overrides: Any) -> RouterConfig:
     Raises:
         InvalidConfigError: if the file cannot be read or parsed, or says something that is not understood.
     """
+    return RouterConfig.of(read_settings(path), **overrides)
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """What a TOML, YAML or JSON file says, by name.
+
+    Raises:
+        InvalidConfigError: if the file cannot be read or parsed, or names nothing.
+    """
     try:
         path = place(path, "config")
     except InvalidInputError as error:
@@ -235,7 +244,7 @@ def load_config(path: str | Path, **overrides: Any) -> RouterConfig:
         raise InvalidConfigError(f"{path.name}: {error}") from error
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         raise InvalidConfigError(f"{path.name}: expected named settings at the top")
-    return RouterConfig.of(settings, **overrides)
+    return settings
 
 
 def _joined(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

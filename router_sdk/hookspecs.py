@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from router_sdk.records import Agent, Alert, Decision, Outcome, Task
     from router_sdk.rewards import QualityScorer, RewardFunction
     from router_sdk.strategy import Encoder, Strategy
+    from router_sdk.streams.source import Sink, Source
     from router_sdk.triggers import Trigger
 
 PROJECT_NAME = "router_sdk"
@@ -52,6 +53,16 @@ def register_checks() -> Sequence[Check]:  # type: ignore[empty-body]
 @hookspec
 def register_quality_scorers() -> Sequence[QualityScorer]:  # type: ignore[empty-body]
     """Scorers of how good an execution was, to be named in ``quality.scorers``. Since 0.1."""
+
+
+@hookspec
+def register_sources() -> Mapping[str, type[Source]]:  # type: ignore[empty-body]
+    """Where events come from, by the scheme of their addresses: ``{"kafka": KafkaSource}``. Since 0.1."""
+
+
+@hookspec
+def register_sinks() -> Mapping[str, type[Sink]]:  # type: ignore[empty-body]
+    """Where decisions and outcomes go, by the scheme of their addresses. Since 0.1."""
 
 
 @hookspec

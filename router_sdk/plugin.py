@@ -7,12 +7,14 @@ from router_sdk.errors import (
     FitError,
     FitStoppedError,
     InvalidConfigError,
+    InvalidInputError,
     NotAStoreError,
     NotTrainableError,
     RouterClosedError,
     SchemaVersionError,
     StoreBusyError,
     StoreUnavailableError,
+    StreamUnavailableError,
     TooFewExamplesError,
 )
 from router_sdk.gate import Check, CheckResult, Comparison
@@ -47,11 +49,14 @@ from router_sdk.strategy import (
     StrategyConfig,
     StrategyServices,
 )
+from router_sdk.streams.address import Address
+from router_sdk.streams.source import Message, Outgoing, Reached, Sink, Source, SourceCheck
 from router_sdk.triggers import Activity, Reading, Trigger
 
 __all__ = [
     "DEFAULT_TASK_TYPE",
     "Activity",
+    "Address",
     "Agent",
     "AgentSet",
     "Alert",
@@ -73,13 +78,17 @@ __all__ = [
     "FitError",
     "FitStoppedError",
     "InvalidConfigError",
+    "InvalidInputError",
     "Kept",
+    "Message",
     "NotAStoreError",
     "NotTrainableError",
     "Outcome",
+    "Outgoing",
     "PrioritizedBuffer",
     "Proposal",
     "QualityScorer",
+    "Reached",
     "Reading",
     "ReplayBuffer",
     "ReplayDraw",
@@ -93,11 +102,15 @@ __all__ = [
     "SchemaVersionError",
     "Score",
     "Signals",
+    "Sink",
+    "Source",
+    "SourceCheck",
     "StoreBusyError",
     "StoreUnavailableError",
     "Strategy",
     "StrategyConfig",
     "StrategyServices",
+    "StreamUnavailableError",
     "Task",
     "TooFewExamplesError",
     "TrainingData",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from router_sdk.gate import Check
     from router_sdk.rewards import QualityScorer, RewardFunction
     from router_sdk.strategy import Encoder, Strategy
+    from router_sdk.streams.source import Sink, Source
     from router_sdk.triggers import Trigger
 
 ROUTER_PLUGIN = "router"
@@ -38,7 +39,7 @@ ROUTER_PLUGIN = "router"
 FIRST_PARTY = ("bert", "thompson", "heuristic")
 """Strategies with a distribution ``router-sdk-NAME`` of ours. Those that are installed are the default chain."""
 
-KINDS = ("strategies", "encoders", "rewards", "triggers", "checks", "quality_scorers", "stores")
+KINDS = ("strategies", "encoders", "rewards", "triggers", "checks", "quality_scorers", "stores", "sources", "sinks")
 """What plugins bring, each with a hook ``register_…``."""
 
 _log = logging.getLogger(__name__)
@@ -225,6 +226,16 @@ class PluginRegistry:
     def engines(self) -> dict[str, type[Engine]]:
         """Registered engines by the scheme of their URLs."""
         return self._collect("stores")
+
+    @property
+    def sources(self) -> dict[str, type[Source]]:
+        """Registered classes of sources by scheme."""
+        return self._collect("sources")
+
+    @property
+    def sinks(self) -> dict[str, type[Sink]]:
+        """Registered classes of sinks by scheme."""
+        return self._collect("sinks")
 
     def installed(self, name: str) -> type[Strategy] | None:
         """The strategy class of that name that an installed plugin brings: another process finds it, too."""

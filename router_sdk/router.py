@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from router_sdk.assembly import Assembly
-from router_sdk.errors import InvalidInputError, RouterError, UnknownDecisionError
+from router_sdk.errors import InvalidInputError, RouterError
 from router_sdk.evaluation.classification import Evaluation, Label, judge
 from router_sdk.exchange.observations import observations, paired
 from router_sdk.learning.performance import AgentPerformance
@@ -34,6 +34,7 @@ from router_sdk.strategy import Strategy
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
     from router_sdk.exchange.examples import Examples
+    from router_sdk.exchange.streams import Streams
     from router_sdk.experiments.experiments import Experiments
     from router_sdk.recording import Observation
     from router_sdk.store.access import AccessKeys
@@ -69,6 +70,7 @@ class Router:
         models: Fits and fitted versions: retrain, promote, roll back, pin.
         experiments: What another router would have earned; challengers beside what serves: start, look, stop.
         examples: What the log holds of tasks and outcomes: slices, files in and out, whom to ask.
+        streams: Outcomes in from brokers, and the log out to them.
         keys: Who may call a service on this store, and for what.
         hook: Calls the plugins' hooks.
     """
@@ -131,6 +133,11 @@ class Router:
     def examples(self) -> Examples:
         """The joined examples, oldest first, read when asked for: ``router.examples[-5:]``; files in and out."""
         return self._parts.examples
+
+    @property
+    def streams(self) -> Streams:
+        """Outcomes in from brokers, and the log out to them; how far each stream is, and how it does."""
+        return self._parts.streams
 
     @property
     def experiments(self) -> Experiments:
@@ -314,13 +321,8 @@ class Router:
         Raises:
             UnknownDecisionError: if the session has none.
         """
-        outcome, tenant = Outcome.of(outcome), check_tenant(tenant)
-        store = self._parts.store
-        store.writer.flush()
-        ids = store.reader.session_decisions(store.privacy.session(check_key(session_id, "session_id")), tenant)
-        if not ids:
-            whose = "" if tenant is None else f" of tenant {tenant!r}"
-            raise UnknownDecisionError(f"session {session_id!r}{whose} has no decisions in the log")
+        outcome = Outcome.of(outcome)
+        ids = self._parts.recorder.session(session_id, tenant)
         self._parts.recorder.record_all(ids, outcome)
         return len(ids)
 

@@ -383,15 +383,15 @@ class LogWriter:
             written = True
             for decision in decisions:
                 decision.durable = True
-            for _, _, with_it in entries:
-                if with_it is not None:
-                    with_it.durable = True
+            for entry in entries:
+                if entry.decision is not None:
+                    entry.decision.durable = True
             if self._decisions:
                 self._drop_durable()
         self._unsure = unsure and not (written and decisions)
         settle(tickets, error)
         if written and error is None:
-            self._on_commit(len([1 for outcome, _, _ in entries if outcome is not None]))
+            self._on_commit(len([1 for entry in entries if entry.outcome is not None]))
         return written
 
 

@@ -48,11 +48,13 @@ class Entry(NamedTuple):
         outcome: A row of ``outcomes`` without its ``seq``.
         payload: A row of ``payloads`` for the outcome, without its ``seq``.
         decision: Written first, unless the log already holds it.
+        notes: Rows of ``meta``, name and value, that are true once this is on disk: how far somebody has come.
     """
 
     outcome: tuple[Any, ...] | None = None
     payload: tuple[Any, ...] | None = None
     decision: Decision | None = None
+    notes: Sequence[tuple[str, str]] = ()
 
 
 def decision_row(seq: int, decision: Decision) -> tuple[Any, ...]:

@@ -29,6 +29,7 @@ from router_sdk.store.rows import (
     vector_rows,
 )
 from router_sdk.store.schema import EVENT_TABLES
+from router_sdk.store.streams import put_notes
 from router_sdk.waiting import Promise
 
 if TYPE_CHECKING:
@@ -121,12 +122,15 @@ class Committer:
         """
 
         def work(connection: Connection, seq: int) -> None:
-            carried = [decision for _, _, decision in entries if decision is not None]
+            carried = [entry.decision for entry in entries if entry.decision is not None]
             if decisions or carried:
                 seq = self._insert_decisions(connection, seq, [*decisions, *self._missing(connection, carried)])
             self._clock.look()
             self._head = self._insert_outcomes(connection, seq, entries) - 1
             self._clock.note(connection)
+            notes = [note for entry in entries for note in entry.notes]
+            if notes:
+                put_notes(connection, notes)
 
         self.transact(work, deadline)
 
@@ -170,7 +174,7 @@ class Committer:
     def _insert_outcomes(self, connection: Connection, seq: int, entries: Sequence[Entry]) -> int:
         rows, payloads = [], []
         seen: set[Owner] = set()
-        for outcome, payload, _ in entries:
+        for outcome, payload, *_ in entries:
             if outcome is None:
                 continue
             outcome_id, decision_id, _, tenant = outcome[:4]

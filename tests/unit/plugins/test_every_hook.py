@@ -5,6 +5,7 @@ from queue import Queue
 
 import pytest
 from fitted_strategy import Words as Fitted
+from stream_source import Broker, MemoryPlugin, MemorySource
 
 from router_sdk import Agent, Outcome
 from router_sdk.errors import PluginLoadError
@@ -80,6 +81,26 @@ def test_register_benchmark_routers():
     registry = PluginRegistry.load([plugin(register_benchmark_routers=lambda: {"first": lambda agents: agents[0]})])
     (found,) = registry.hook.register_benchmark_routers()
     assert found["first"]([Agent("a")]).name == "a"
+
+
+@pytest.fixture
+def in_memory(make_router, monkeypatch):
+    broker = Broker()
+    monkeypatch.setattr(MemorySource, "brokers", {"here": broker})
+    return broker, make_router([Counting], plugins=[MemoryPlugin()])
+
+
+def test_register_sources(in_memory):
+    broker, router = in_memory
+    broker.put("no event")
+    assert router.streams.consume("memory:/here").refused == 1
+
+
+def test_register_sinks(in_memory):
+    broker, router = in_memory
+    broker.put("no event")
+    router.streams.consume("memory:/here", dead_letters="memory:/here")
+    assert [one.body for one in broker.sent] == [b"no event"]
 
 
 def test_register_commands():
