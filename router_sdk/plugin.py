@@ -9,6 +9,9 @@ from router_sdk.errors import (
     NotTrainableError,
     TooFewExamplesError,
 )
+from router_sdk.executors.carrying import packed, unpack
+from router_sdk.executors.child import fit_in_child
+from router_sdk.executors.executor import CHECKPOINTS, RESULTS, FitExecutor, FitExecutorConfig, FitJob
 from router_sdk.gate import Check, CheckResult, Comparison
 from router_sdk.hookspecs import hookimpl
 from router_sdk.lifetime import no_fork
@@ -44,7 +47,9 @@ from router_sdk.strategy import (
 from router_sdk.triggers import Activity, Reading, Trigger
 
 __all__ = [
+    "CHECKPOINTS",
     "DEFAULT_TASK_TYPE",
+    "RESULTS",
     "Activity",
     "Agent",
     "AgentSet",
@@ -63,6 +68,9 @@ __all__ = [
     "FeatureValue",
     "FitContext",
     "FitError",
+    "FitExecutor",
+    "FitExecutorConfig",
+    "FitJob",
     "FitStoppedError",
     "InvalidConfigError",
     "Kept",
@@ -87,11 +95,14 @@ __all__ = [
     "TooFewExamplesError",
     "TrainingData",
     "Trigger",
+    "fit_in_child",
     "folded",
     "hookimpl",
     "no_fork",
     "normal",
+    "packed",
     "phrase_pattern",
+    "unpack",
     "unspaced_pairs",
     "words",
 ]
