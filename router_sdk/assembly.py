@@ -14,6 +14,7 @@ from router_sdk.errors import RouterClosedError
 from router_sdk.exchange.examples import Examples
 from router_sdk.exchange.importing import Intake
 from router_sdk.exchange.streams import Streams
+from router_sdk.executors.choosing import chosen_executor
 from router_sdk.experiments.experiments import Experiments
 from router_sdk.experiments.lifecycle import Lifecycle
 from router_sdk.experiments.off_policy import OffPolicy
@@ -149,7 +150,8 @@ class Assembly:
         )
         self.plugins.register(_Face(self), "router")
         self.hook = self.plugins.hook
-        services = FitServices(self.store, config, self.reward, self.plugins, encoders, self.learner)
+        executor = chosen_executor(config.fit_executor, config.executor, self.plugins.fit_executors)
+        services = FitServices(self.store, config, self.reward, self.plugins, encoders, self.learner, executor)
         self.promoter = Promoter(services, self.registry, self.chain, self.members, folds.of)
         self.trainer = Trainer(
             services, self.registry, self.chain, self.members, self.performance, self.drift, self.promoter
@@ -188,7 +190,7 @@ class Assembly:
         )
         self._lock_holders = (
             *(self.members, self.store.reader, self.learner.folding, self.performance, encoders),
-            *(self.decider.sessions, self.promoter, self.trainer, self.upkeep, self.scoring),
+            *(self.decider.sessions, self.promoter, self.trainer.turns, self.upkeep, self.scoring),
         )
         self.members.on_change(self._prepare)
         self.serving.follow()  # the learner's thread is not there yet
@@ -267,7 +269,8 @@ class Assembly:
             ],
             "epsilon": self.chain.epsilon,
             "learner": self.learner.status(),
-            "fit": None if self.trainer.fit is None else self.trainer.fit.to_dict(),
+            "fit": None if self.trainer.turns.newest is None else self.trainer.turns.newest.to_dict(),
+            "fits": [fit.to_dict() for fit in self.trainer.turns.running],
             "watch": self.watch.status(),
             "models": self.models.status(),
             "experiments": self.lifecycle.status(),
@@ -317,7 +320,7 @@ class Assembly:
         error: Exception | None = None
         for step in (
             self.upkeep.close,
-            self.trainer.close,
+            self.trainer.turns.close,
             self.store.writer.flush,
             partial(self.learner.close, hurry=hurry, impatient=self._close_strategies),
             self.upkeep.leave,
@@ -368,7 +371,7 @@ class Assembly:
             self.members.after_fork()
             self.decider.after_fork()
             self.promoter.after_fork()
-            self.trainer.after_fork()
+            self.trainer.turns.after_fork()
             self.scoring.after_fork()
             self.watch.after_fork()
             self.upkeep.after_fork()

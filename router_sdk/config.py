@@ -46,8 +46,8 @@ class RouterConfig(BaseSettings):
     """How a router behaves. Unknown keys are errors.
 
     Keyword arguments come before environment variables (``ROUTER_EPSILON=0.05``, lists and mappings as JSON), and those
-    before a file. ``strategy``, ``encoder`` and ``training`` are joined key by key, everything else is replaced whole.
-    Variables that begin with ``ROUTER_`` and set nothing are errors.
+    before a file. ``strategy``, ``encoder``, ``executor`` and ``training`` are joined key by key, everything else is
+    replaced whole. Variables that begin with ``ROUTER_`` and set nothing are errors.
 
     Args:
         agents: Who can be chosen; None follows what the store knows.
@@ -78,8 +78,11 @@ class RouterConfig(BaseSettings):
         min_examples: Examples that there must be in all before the first.
         retrain_cooldown_seconds: Shortest time between two fits that a trigger starts, in seconds.
         triggers: What else makes a fit due, and what does not, see ``TriggerConfig``.
-        fit_executor: Where fits run: ``process`` (a child at the lowest priority), ``thread``, or ``auto``: in a
-            child wherever strategy and reward are known there by name.
+        fit_executor: Where fits run: ``process`` (a child at the lowest priority), ``thread``, ``command`` (see
+            ``CommandConfig``), what a plugin brings, such as ``ray``, or ``auto``: in a child wherever strategy and
+            reward are known there by name.
+        executor: Each executor's own configuration, by its name.
+        parallel_fits: How many fits may run at once, each of another strategy. One process fits on a store at a time.
         held_out: Share of the examples that no fit trains on, for the gate, in [0, 0.5].
         gate: What a fitted candidate must pass before it serves, see ``GateConfig``.
         training: What a fit is trained on, see ``TrainingConfig``: filters, balance, and a file beside the log.
@@ -132,7 +135,9 @@ class RouterConfig(BaseSettings):
     min_examples: int = Field(default=5, ge=1)
     retrain_cooldown_seconds: float = Field(default=30.0, ge=0)
     triggers: TriggerConfig = Field(default_factory=TriggerConfig)
-    fit_executor: Literal["auto", "process", "thread"] = "auto"
+    fit_executor: Label = "auto"
+    executor: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    parallel_fits: int = Field(default=1, ge=1)
     held_out: float = Field(default=0.2, ge=0.0, le=0.5)
     gate: GateConfig = Field(default_factory=GateConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)

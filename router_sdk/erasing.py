@@ -102,10 +102,10 @@ class Eraser:
         fits = self._store.folder / "fits"
         folders = sorted(fits.glob("*" if all_of_them else "*-pretrain"))
         if folders:
-            self._trainer.interrupt()
+            self._trainer.turns.interrupt()
         for folder in folders:
             try:
-                with self._trainer.alone():
+                with self._trainer.turns.alone():
                     shutil.rmtree(folder, ignore_errors=True)
             except TimeoutError as error:
                 raise StoreUnavailableError(

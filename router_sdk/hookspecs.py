@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import typer
 
     from router_sdk.engine import Engine
+    from router_sdk.executors.executor import FitExecutor
     from router_sdk.gate import Check
     from router_sdk.records import Agent, Alert, Decision, Outcome, Task
     from router_sdk.rewards import QualityScorer, RewardFunction
@@ -33,6 +34,11 @@ def register_strategies() -> Sequence[type[Strategy]]:  # type: ignore[empty-bod
 @hookspec
 def register_encoders() -> Sequence[type[Encoder]]:  # type: ignore[empty-body]
     """Encoder classes this plugin brings. Keep heavy imports inside the class. Since 0.1."""
+
+
+@hookspec
+def register_fit_executors() -> Sequence[type[FitExecutor]]:  # type: ignore[empty-body]
+    """Where fits can be done, to be named as ``fit_executor``. Keep heavy imports inside the class. Since 0.1."""
 
 
 @hookspec

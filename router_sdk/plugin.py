@@ -17,6 +17,9 @@ from router_sdk.errors import (
     StreamUnavailableError,
     TooFewExamplesError,
 )
+from router_sdk.executors.carrying import packed, unpack
+from router_sdk.executors.child import fit_in_child
+from router_sdk.executors.executor import CHECKPOINTS, RESULTS, FitExecutor, FitExecutorConfig, FitJob
 from router_sdk.gate import Check, CheckResult, Comparison
 from router_sdk.hookspecs import hookimpl
 from router_sdk.lifetime import no_fork
@@ -54,7 +57,9 @@ from router_sdk.streams.source import Message, Outgoing, Reached, Sink, Source, 
 from router_sdk.triggers import Activity, Reading, Trigger
 
 __all__ = [
+    "CHECKPOINTS",
     "DEFAULT_TASK_TYPE",
+    "RESULTS",
     "Activity",
     "Address",
     "Agent",
@@ -76,6 +81,9 @@ __all__ = [
     "FeatureValue",
     "FitContext",
     "FitError",
+    "FitExecutor",
+    "FitExecutorConfig",
+    "FitJob",
     "FitStoppedError",
     "InvalidConfigError",
     "InvalidInputError",
@@ -116,11 +124,14 @@ __all__ = [
     "TrainingData",
     "Trigger",
     "Writing",
+    "fit_in_child",
     "folded",
     "hookimpl",
     "no_fork",
     "normal",
+    "packed",
     "phrase_pattern",
+    "unpack",
     "unspaced_pairs",
     "words",
 ]

@@ -27,6 +27,7 @@ from router_sdk.setting_names import ALLOW_VARIABLE
 
 if TYPE_CHECKING:
     from router_sdk.engine import Engine
+    from router_sdk.executors.executor import FitExecutor
     from router_sdk.gate import Check
     from router_sdk.rewards import QualityScorer, RewardFunction
     from router_sdk.strategy import Encoder, Strategy
@@ -39,7 +40,10 @@ ROUTER_PLUGIN = "router"
 FIRST_PARTY = ("bert", "thompson", "heuristic")
 """Strategies with a distribution ``router-sdk-NAME`` of ours. Those that are installed are the default chain."""
 
-KINDS = ("strategies", "encoders", "rewards", "triggers", "checks", "quality_scorers", "stores", "sources", "sinks")
+KINDS = (
+    *("strategies", "encoders", "rewards", "triggers", "checks", "quality_scorers"),
+    *("stores", "sources", "sinks", "fit_executors"),
+)
 """What plugins bring, each with a hook ``register_…``."""
 
 _log = logging.getLogger(__name__)
@@ -206,6 +210,11 @@ class PluginRegistry:
     def encoders(self) -> dict[str, type[Encoder]]:
         """Registered encoder classes by name."""
         return self._collect("encoders")
+
+    @property
+    def fit_executors(self) -> dict[str, type[FitExecutor]]:
+        """Registered executors by name."""
+        return self._collect("fit_executors")
 
     @property
     def triggers(self) -> list[Trigger]:

@@ -252,7 +252,7 @@ class Upkeep:
             return
         told = intent.body
         name, number, after = str(told["strategy"]), int(told["version"]), int(told["after"])
-        with self._trainer.alone():
+        with self._trainer.turns.alone():
             if intent.number not in {one.number for one in self._pending()}:
                 return
             try:

@@ -19,6 +19,7 @@ from router_sdk.exchange.copied import CopiedLines, is_exported
 from router_sdk.exchange.lines import TEXTS
 from router_sdk.exchange.observations import ImportReport, MappingLike, Newcomers, Refusals, read_observed
 from router_sdk.exchange.observing import ObservedLines
+from router_sdk.exchange.parquet import parquet_files
 from router_sdk.exchange.reading import read_rows, rows_and_fault
 from router_sdk.store.coordination import Intent, add_intent, finish_intent, pending_intents
 from router_sdk.store.retention import ArchivedIds
@@ -174,21 +175,24 @@ def _state(path: Path) -> Mapping[str, Any]:
         InvalidInputError: if it is not there.
     """
     try:
-        found = path.stat()
+        found = [one.stat() for one in parquet_files(path)] if path.is_dir() else [path.stat()]
     except OSError as error:
         raise InvalidInputError(f"cannot read {path}: {error.strerror}") from error
-    return {"path": str(path.absolute()), "bytes": found.st_size, "changed_ns": found.st_mtime_ns}
+    changed_ns = max((one.st_mtime_ns for one in found), default=0)
+    return {"path": str(path.absolute()), "bytes": sum(one.st_size for one in found), "changed_ns": changed_ns}
 
 
 def _key(path: Path, mapping: Mapping[str, Any] | None) -> str:
-    """Tells a file's content, read as the mapping says, from any other.
+    """Tells the content of a file, or of a folder's, read as the mapping says, from any other.
 
     Raises:
         InvalidInputError: if it cannot be read.
     """
+    content = ""
     try:
-        with path.open("rb") as file:
-            content = file_digest(file, "sha256").hexdigest()
+        for one in parquet_files(path) if path.is_dir() else [path]:
+            with one.open("rb") as file:
+                content += file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InvalidInputError(f"cannot read {path}: {error.strerror}") from error
     return sha256(f"{content} {json.dumps(mapping, sort_keys=True)}".encode()).hexdigest()[:32]

@@ -70,7 +70,7 @@ class SQLiteEngine(Engine):
     def lease(self, name: str, patience_s: float = 0.0, *, once: bool = False) -> Iterator[None]:
         """A file lock beside the file."""
         path = entry(private_folder(self.folder), f"{name}.lock")
-        with FileLock(path, patience_s, PRIVATE_FILE):
+        with FileLock(path, patience_s, PRIVATE_FILE, thread_local=False):
             yield
         if once:
             path.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from router_sdk.engine import Connection
 from router_sdk.evaluation.fit_report import FitReport, fit_report
 from router_sdk.evaluation.held_out import HeldOut, held_out_evaluation, summarised
 from router_sdk.evaluation.paired import gain_of
+from router_sdk.executors.executor import CHECKPOINTS
 from router_sdk.loop_settings import TrainingConfig
 from router_sdk.private_files import private_folder, write_private
 from router_sdk.records import Agent, AgentSet, TrainingData
@@ -23,7 +24,7 @@ from router_sdk.store.tail import LogTail
 from router_sdk.strategy import FitContext
 from router_sdk.training.datasets import dataset_of
 from router_sdk.training.evidence import gather_evidence
-from router_sdk.training.fit import BASE, CHECKPOINTS, DATASET, SCRATCH, VERSION, FitRequest
+from router_sdk.training.fit import BASE, DATASET, SCRATCH, VERSION, FitRequest
 from router_sdk.training.registry import twin
 from router_sdk.training.selection import selected
 from router_sdk.training.thresholds import derived_threshold
