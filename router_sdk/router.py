@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Self
 from router_sdk.assembly import Assembly
 from router_sdk.errors import InvalidInputError, RouterError
 from router_sdk.evaluation.classification import Evaluation, Label, judge
+from router_sdk.evaluation.savings import Savings
 from router_sdk.exchange.observations import observations, paired
+from router_sdk.experiments.savings import AGENTS, savings
 from router_sdk.learning.performance import AgentPerformance
 from router_sdk.learning.verification import verify_replay
 from router_sdk.records import Agent, AgentLike, Decision, Outcome, OutcomeLike, Ranked, Task, TaskLike, agents_of
@@ -408,7 +410,7 @@ class Router:
         ``gate_pass_rate`` (share of candidates that passed the gate), ``refused_candidates, rollbacks,
         rollback_frequency`` (rollbacks for each other time that a version came to serve) and ``violations`` (what got
         through: versions that were rolled back by themselves); ``canary_pass_rate`` (share of the golden tasks that are
-        answered as they must be, now).
+        answered as they must be, now); ``savings`` (against ``best_single`` and ``dearest``, see there).
         """
         query = self._parts.store.reader.query
         canary = self._parts.canary.look()
@@ -417,6 +419,7 @@ class Router:
             **query(learning_totals),
             **query(safety_totals),
             "canary_pass_rate": None if canary is None else canary.share,
+            "savings": {name: self.savings(name).to_dict() for name in AGENTS},
             "next_retrain_in": self._parts.trainer.triggering.next_in,
         }
 
@@ -433,6 +436,19 @@ class Router:
         for stage in reversed(self._parts.chain.stages):  # so that the first in the chain has the last word
             expected.update(stage.expected())
         return self._parts.performance.agents(names, task_type, expected)[:most]
+
+    def savings(self, baseline: str = "best_single") -> Savings:
+        """What was spent against what a baseline would have, with an interval, and what quality came with each.
+
+        Args:
+            baseline: ``best_single`` (the agent that earns most on the tasks as they came), ``dearest``, an agent's
+                name, or ``previous_champion``: what was spent while the version before served, which reads the log.
+
+        Raises:
+            InvalidInputError: if it is none of these.
+        """
+        histories = (self.models.history(stage.name) for stage in self._parts.chain.stages)
+        return savings(baseline, self._parts.performance, self.examples, histories)
 
     def status(self, *, last: int = 5) -> dict[str, Any]:
         """Everything that ``router status`` shows, as JSON values.

@@ -123,16 +123,22 @@ class History(Sequence[Example]):
         for seqs in self._chunks():
             yield from self._newest(seqs)
 
-    def _chunks(self, decisions: str = _JOINED) -> Iterator[list[int]]:
-        """Positions of decisions, oldest first, so many at a time."""
+    def between(self, after: int, upto: int = _MOST) -> Iterator[Example]:
+        """Those whose decisions lie behind one position of the log and up to another, oldest first."""
+        for seqs in self._chunks(after=after, upto=upto):
+            yield from self._newest(seqs)
+
+    def _chunks(self, decisions: str = _JOINED, *, after: int = 0, upto: int = _MOST) -> Iterator[list[int]]:
+        """Positions of decisions behind one position and up to another, oldest first, so many at a time."""
         if self._chosen is not None:
             for start in range(0, len(self._chosen), _CHUNK):
                 part = json.dumps(self._chosen[start : start + _CHUNK])
-                yield [seq for (seq,) in self._query(f"SELECT d.seq {_CHOSEN} ORDER BY d.seq", part)]
+                found = [seq for (seq,) in self._query(f"SELECT d.seq {_CHOSEN} ORDER BY d.seq", part)]
+                yield [seq for seq in found if after < seq <= upto]
             return
-        last = 0
-        query = f"SELECT d.seq {decisions} AND d.seq > ? ORDER BY d.seq LIMIT {_CHUNK}"
-        while rows := self._query(query, last):
+        last = after
+        query = f"SELECT d.seq {decisions} AND d.seq > ? AND d.seq <= ? ORDER BY d.seq LIMIT {_CHUNK}"
+        while rows := self._query(query, last, upto):
             yield [seq for (seq,) in rows]
             last = rows[-1][0]
 

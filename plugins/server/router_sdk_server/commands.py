@@ -8,6 +8,7 @@ import typer
 
 from router_sdk.cli import Invocation, command
 from router_sdk.errors import InvalidInputError
+from router_sdk_server.settings import Unfinished
 
 if TYPE_CHECKING:
     from router_sdk.records import AccessKey
@@ -27,6 +28,14 @@ def serve(
         int, typer.Option(min=0, help="Most requests a minute of keys without a limit of their own; 0 sets none.")
     ] = 0,
     timeout: Annotated[float, typer.Option(min=0.1, help="Longest that a request may take, in seconds.")] = 60.0,
+    max_body: Annotated[int, typer.Option(min=1_024, metavar="BYTES", help="Largest body of a request.")] = 4 << 20,
+    attempts: Annotated[
+        int, typer.Option(min=1, max=100, help="Agents that a chat completion is asked of while they fail.")
+    ] = 3,
+    cancelled: Annotated[
+        Unfinished, typer.Option(help="What a completion counts as whose client went away.")
+    ] = "unknown",
+    cut_off: Annotated[Unfinished, typer.Option(help="What a completion counts as that broke off.")] = "unknown",
 ) -> None:
     """Answer over HTTP, with everything that Python callers have.
 
@@ -50,6 +59,10 @@ def serve(
         per_minute=per_minute,
         timeout_s=timeout,
         workers=workers,
+        most_body_bytes=max_body,
+        attempts=attempts,
+        cancelled=cancelled,
+        cut_off=cut_off,
     )
     log = log_config(as_json=invocation.as_json, verbose=invocation.verbose, log_file=invocation.log_file)
     run(settings, host, port, log)

@@ -212,6 +212,7 @@ def _statistics(found: Mapping[str, Any]) -> Table:
             "Versions": f"{share(found['gate_pass_rate'])} of the candidates passed the gate, "
             f"{found['refused_candidates']:,} were refused; {counted(found['rollbacks'], 'rollback')}, "
             f"{found['violations']:,} of them by itself",
+            "Savings": visible(found["savings"]["best_single"]["words"]),
             **(
                 {}
                 if found["canary_pass_rate"] is None

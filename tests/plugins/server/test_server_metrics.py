@@ -146,3 +146,14 @@ def test_workers_count_together_and_a_dead_one_has_no_queue(tmp_path):
     assert scrape["router_requests_total", ("path", "/v1/route"), ("status", "200")] == 12
     assert scrape["router_request_seconds_count", ("path", "/v1/route")] == 12
     assert scrape["router_queue_decisions",] == 9  # that of the first has gone with it
+
+
+def test_what_was_spent_is_told(client):
+    for _ in range(30):
+        decision = client.post("/v1/route", json={"task": "x"}).json()
+        report = {"decision_id": decision["decision_id"], "outcome": {"success": True, "cost_usd": 0.5}}
+        assert client.post("/v1/outcomes", json=report).status_code == 200
+    client.app.state.service.router.flush()
+    told = client.get("/v1/savings", params={"baseline": "dearest"}).json()
+    assert (told["spent_usd"], told["saved_usd"], told["compared"]) == (15.0, 0.0, 30)
+    assert client.get("/v1/savings", params={"baseline": "nobody"}).status_code == 422
