@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from router_sdk.errors import InvalidInputError
 from router_sdk.exchange.exporting import ExportFormat, ExportOptions, ExportSettings, export_examples
 from router_sdk.exchange.history import History, most_telling
-from router_sdk.learning.activity import Activity
+from router_sdk.learning.timeline import Timeline
 from router_sdk.records.arguments import place, whole
 from router_sdk.store.identity import check_key, check_tenant
 
@@ -35,7 +35,7 @@ class Examples(History):
     def __init__(self, store: Store, reward: RewardFunction, intake: Intake) -> None:
         super().__init__(store, reward)
         self._intake = intake
-        self._activity = Activity(store, reward)
+        self._timeline = Timeline(store, reward)
 
     def filter(self, keep: Callable[[Example], bool]) -> Iterator[Example]:
         """Those that ``keep`` says yes to, oldest first, read as they are asked for."""
@@ -76,7 +76,7 @@ class Examples(History):
         ids = self._store.reader.session_decisions(kept, tenant)
         return [self._store.reader.known_decision(decision_id) for decision_id in ids[-n:][::-1]]
 
-    def activity(self) -> dict[str, Any]:
+    def timeline(self) -> dict[str, Any]:
         """What was decided and what came of it, over time and lately; cheap to ask again and again.
 
         The first call in a process reads the newest 50,000 decisions, each later one what is new since.
@@ -90,7 +90,7 @@ class Examples(History):
             95 % range ``low, high``. ``regret`` is how much less was earned per task than the posterior mean of the
             best agent on its type of task; a type says who is ``best`` and its ``best_mean``.
         """
-        return self._activity.report()
+        return self._timeline.report()
 
     def alone(self) -> list[dict[str, Any]]:
         """What each agent would have earned had it alone been asked, of those chosen most, the best first.
@@ -102,7 +102,7 @@ class Examples(History):
             Of each ``agent, mean, low, high, decisions, insufficient`` (why the log cannot tell, or None), and of the
             same decisions what was ``earned`` and the ``gain`` on that agent, ``{"mean", "low", "high"}``.
         """
-        return self._activity.alone()
+        return self._timeline.alone()
 
     def export(self, path: str | Path, *, format: ExportFormat = "jsonl", **options: Unpack[ExportSettings]) -> int:
         """Write the examples to a file, whole or not at all, and return how many.

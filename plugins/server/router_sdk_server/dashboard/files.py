@@ -7,6 +7,7 @@ from hashlib import sha256
 from importlib.resources import files
 
 from fastapi import APIRouter, Request, Response
+from pydantic_core import to_json
 
 PAGE = "/"
 FOLDER = "/dashboard/"
@@ -22,7 +23,8 @@ _HOMES = {
         _OWN,
     ),
 }
-PATHS = frozenset({PAGE, *(FOLDER + name for name in _HOMES)})
+KEYS = FOLDER + "keys.json"
+PATHS = frozenset({PAGE, KEYS, *(FOLDER + name for name in _HOMES)})
 """What needs no key."""
 
 HEADERS = {
@@ -61,6 +63,13 @@ def _answer(request: Request, name: str) -> Response:
 async def page(request: Request) -> Response:
     """The page, which is the same for everybody."""
     return _answer(request, "index.html")
+
+
+@endpoints.get(KEYS)
+async def keys(request: Request) -> Response:
+    """Whether a viewer needs a key."""
+    needed = not request.app.state.service.settings.insecure
+    return Response(to_json({"needed": needed}), 200, HEADERS, "application/json")
 
 
 @endpoints.get(FOLDER + "{name}")

@@ -46,10 +46,14 @@ class Overview:
 
     async def fresh(self) -> Mapping[str, bytes]:
         """Each part as JSON, worked out again where it is time; who asks meanwhile waits for the same."""
-        if min(self._due.values()) <= self._now():
+        if self._is_time():
             async with self._lock:
-                await asyncio.to_thread(self._look)
+                if self._is_time():
+                    await asyncio.to_thread(self._look)
         return self.parts
+
+    def _is_time(self) -> bool:
+        return min(self._due.values()) <= self._now()
 
     def soon(self) -> None:
         """Somebody changed something: let everybody see it now."""
@@ -75,7 +79,7 @@ class Overview:
     # -- parts
 
     def _activity(self) -> dict[str, Any]:
-        return {**self._router.examples.activity(), "backlog": self._router.backlog()}
+        return {**self._router.examples.timeline(), "backlog": self._router.backlog()}
 
     def _state(self) -> dict[str, Any]:
         router = self._router

@@ -82,6 +82,7 @@ function askForKey(problem) {
     await start();
   };
   document.title = "Sign in · Router";
+  put(document.getElementById("pages"));
   put(main, h("section", { class: "narrow" }, heading("Sign in"),
     h("p", { class: "sub" }, "Your key stays in this tab and is gone when you close it. ",
       h("code", {}, "router keys create you --scope metrics --scope route --scope record --scope admin"), " makes one that opens all pages."),
@@ -92,16 +93,15 @@ function askForKey(problem) {
 async function start() {
   line?.abort();
   live.textContent = "";
+  me = null;
+  leave.hidden = true;
   try {
+    if (!signedIn() && (await get("dashboard/keys.json")).needed) return askForKey();
     me = await get("dashboard/me");
   } catch (problem) {
-    me = null;
-    leave.hidden = true;
-    put(document.getElementById("pages"));
     if (problem.status === 401) {
-      const had = signedIn();
       signOut();
-      return askForKey(had ? "This key is unknown, or was revoked." : null);
+      return askForKey("This key is unknown, or was revoked.");
     }
     return put(main, heading("Not now", problem.message), button("Try again", start));
   }

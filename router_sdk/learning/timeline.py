@@ -40,7 +40,7 @@ WHERE seq > ? AND seq <= ? AND source != 'shadow' ORDER BY seq"""
 _NAMES = "SELECT names FROM agent_sets WHERE set_id = ?"
 
 
-class Activity:
+class Timeline:
     """Folds decisions and outcomes into curves; costs nothing before it is asked, and then what is new.
 
     The first look goes back over at most ``MOST_READ`` decisions. An outcome counts where its decision lies; one that
@@ -61,7 +61,7 @@ class Activity:
         self._decisions = 0
 
     def report(self) -> dict[str, Any]:
-        """Curve, newest decisions by agent and type of task, and regret, see ``Router.examples.activity``."""
+        """Curve, newest decisions by agent and type of task, and regret, see ``Router.examples.timeline``."""
         self._read_on()
         return self._store.reader.query(lambda connection: self._report())
 
@@ -86,7 +86,7 @@ class Activity:
         }
 
     def alone(self) -> list[dict[str, Any]]:
-        """What each agent alone would have earned, the best first, see ``Router.examples.activity``."""
+        """What each agent alone would have earned, the best first, see ``Router.examples.timeline``."""
         self._read_on()
         rows = self._store.reader.query(
             lambda connection: [
