@@ -23,14 +23,14 @@ def played(router, count, seed=0, share=1.0):
 def test_each_look_reads_on_and_tells_what_one_look_would(make_router):
     router = make_router(["thompson"])
     for seed in range(3):
-        played(router, 40, seed, share=0.7)
+        played(router, 20, seed, share=0.7)
         told = router.examples.timeline()
     with Router(store=router.config.store, agents=router.agents, strategies=["thompson"], read_only=True) as other:
         fresh = other.examples.timeline()
         assert {**fresh, "at": 0} == {**told, "at": 0}
-    assert told["decisions"] == 120 == sum(point["decisions"] for point in told["points"])
+    assert told["decisions"] == 60 == sum(point["decisions"] for point in told["points"])
     assert told["lately"]["rewarded"] == len(router.examples)
-    assert sum(told["lately"]["agents"].values()) == 120
+    assert sum(told["lately"]["agents"].values()) == 60
     assert {kind: one["outcomes"] for kind, one in told["by_task_type"].items()}.keys() == GOOD.keys()
 
 

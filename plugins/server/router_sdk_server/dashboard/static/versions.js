@@ -37,7 +37,7 @@ export function open(place, { parts, allowed }) {
       model && fit === null && h("p", { class: "sub" }, nextFit(model.triggers)),
       admin && model && h("p", { class: "actions" },
         serves && serves.version !== null && button("Roll back", () =>
-          change(`Roll back ${name}`, { words: "What served before serves again, and stays until a person says otherwise." }, `${path}/rollback`, () => ({})), { "data-key": `${name}-back` }),
+          change(`Roll back ${name}`, { words: `What served when version ${serves.version} first came, ${before(history, serves.version)}, serves again, and stays until a person says otherwise.` }, `${path}/rollback`, () => ({})), { "data-key": `${name}-back` }),
         one.pinned
           ? button("Unpin", () => change(`Unpin ${name}`, { words: "Fits that pass the checks may replace what serves again." }, `${path}/unpin`, () => ({})), { "data-key": `${name}-pin` })
           : button("Pin", () => change(`Pin ${name}`, { words: "What serves stays, whatever fits come to." }, `${path}/pin`, () => ({})), { "data-key": `${name}-pin` }),
@@ -76,6 +76,13 @@ function nextFit(triggers) {
   if (triggers.due) return `A fit is due: ${triggers.due}.`;
   const next = triggers.readings.find((one) => one.trigger === triggers.next);
   return next ? `Next fit: ${next.reason}.` : "No trigger begins a fit by itself.";
+}
+
+/* What served when a version first came, as far as the newest history tells. */
+function before(history, number) {
+  const served = [...history].reverse().map((entry) => entry.version);
+  const place = served.indexOf(number);
+  return place > 0 ? (served[place - 1] === null ? "the strategy unfitted" : `version ${served[place - 1]}`) : "or the strategy unfitted";
 }
 
 /* Asks before something is changed; null where the answer is no, else the reason and whether to do it by force. */
