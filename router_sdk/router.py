@@ -226,6 +226,15 @@ class Router:
             for rank, name in enumerate(drawn.ranking[:most], start=1)
         ]
 
+    def preview(self, task: TaskLike, *, exclude: Collection[str] = ()) -> Decision:
+        """What ``route`` would decide now, with all that ``explain`` tells; nothing is logged, nobody else notices.
+
+        Its agent is a draw like any other, and its id stands in no log. ``exclude`` is as for ``route``.
+        """
+        decision = self._parts.decider.decide(Task.of(task), exclude, remember=False)
+        decision.logged = False
+        return decision
+
     def handle(self, task: TaskLike, **options: Any) -> Call:
         """``with router.handle(task) as call``: routes, and records success, failure and latency by itself."""
         return Call(self, Task.of(task), **options)

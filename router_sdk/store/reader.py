@@ -75,6 +75,13 @@ class LogReader:
         rows = self.query(lambda connection: connection.execute(query, (session_id, tenant)).fetchall())
         return [decision_id for (decision_id,) in rows]
 
+    def newest_decisions(self, count: int, tenant: str | None = None) -> list[Decision]:
+        """The newest decisions, newest first; with a tenant, its alone."""
+        query = f"""{DECISIONS} WHERE d.source != 'shadow' AND (?1 IS NULL OR d.tenant = ?1)
+                    ORDER BY d.seq DESC LIMIT ?2"""
+        rows = self.query(lambda connection: connection.execute(query, (tenant, count)).fetchall())
+        return [decision_of(row) for row in rows]
+
     def counts(self) -> dict[str, int]:
         """Rows by table, and outcomes that wait for their decision; what shadows only proposed is no decision here."""
         tables = ("decisions", "outcomes", "dead_letters", "learning_events", "snapshots")
