@@ -13,7 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from router_sdk.errors import FAULTS, RouterClosedError, RouterError
-from router_sdk.learning.folding import BATCH, PAUSE_S, POLL_S, REPLAY_BATCH, SWEEP_S, Every, Folding
+from router_sdk.learning.folding import Folding
+from router_sdk.learning.pace import BATCH, PAUSE_S, POLL_S, REPLAY_BATCH, SWEEP_S, Every
 from router_sdk.store.events import LearningEvent, merged, sweep_pending, write_learning_events
 from router_sdk.store.transaction import HEAD
 from router_sdk.waiting import Bell, Promise, take, until_ended
