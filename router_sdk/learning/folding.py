@@ -70,6 +70,11 @@ class Folding:
     def __getitem__(self, name: str) -> Fold:
         return next(fold for fold in self._folds if fold.name == name)
 
+    @property
+    def folds(self) -> Sequence[Fold]:
+        """All of them."""
+        return self._folds
+
     def saved_cursors(self) -> dict[str, int]:
         """Position up to which each fold's state is in a snapshot; one that was set aside holds nobody up."""
         return {fold.name: fold.saved for fold in self._folds if fold.aside is None}
@@ -139,6 +144,11 @@ class Folding:
         if left_out not in self._views:
             self._views[left_out] = self._store.tail(self._mark.reward, left_out)
         return self._views[left_out]
+
+    def look(self) -> None:
+        """What stands before the folds' cursors was not all read here."""
+        for view in (self.tail, *self._views.values()):
+            view.look()
 
     def restore_all(self) -> None:
         """Load each fold's snapshot."""
@@ -281,7 +291,7 @@ class Folding:
     def _save(self, fold: Fold) -> None:
         mended = False
         while fold.cursor > fold.saved and not fold.torn and fold.aside is None and self._enabled:
-            self._tell()
+            self.tell()
             try:
                 with self.lock:
                     self._store.snapshots.save(fold.name, fold.mark(fold.cursor), fold.cursor, fold.state.save)
@@ -314,7 +324,7 @@ class Folding:
             fold.set_aside(f"it cannot be mended: {blame(fault)}")
         fold.torn = False
         try:
-            self._tell()
+            self.tell()
         except RouterError as fault:
             _log.warning("what %s cannot learn from is a dead letter later: %s", fold.name, fault)
 
@@ -331,7 +341,7 @@ class Folding:
             with self.lock:
                 return work.hand_over()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
         """Log what folds cannot learn from, before any state is saved that goes without it."""
         if self._refusals and self._enabled and not self._store.read_only:
             write_refusals(self._store.writer, self._refusals)

@@ -10,12 +10,17 @@ SWEEP_S = 60.0
 """Time between two searches for outcomes whose decision never came."""
 PAUSE_S = 0.1
 """Shortest time between two updates that nobody waits for."""
+PUBLISH_S = 1.0
+"""Shortest time between two publications of what the leader learnt."""
+PATIENCE_S = 1.5
+"""Longest time that what waits is left to the leader."""
 BATCH = 512
 """Log positions in an online batch: few, because the thread holds the interpreter lock while it learns."""
 REPLAY_BATCH = 4_096
 """Log positions in a batch at start, when there is nobody to hold up."""
 
-_COURTESY = 8.0
+COURTESY = 8.0
+"""How many times as long as it took to learn a batch others go first."""
 
 
 def rest_s(worked_s: float, backlog: int) -> float:
@@ -25,7 +30,7 @@ def rest_s(worked_s: float, backlog: int) -> float:
     shorter it rests: with 4,000 it takes half of the time, with 40,000 nearly all, so that it never falls behind for
     good where outcomes come faster than a ninth of the time could learn them.
     """
-    return worked_s * _COURTESY / (1.0 + backlog / BATCH)
+    return worked_s * COURTESY / (1.0 + backlog / BATCH)
 
 
 class Every:
