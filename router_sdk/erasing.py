@@ -162,7 +162,11 @@ class Eraser:
         """What no table names may hold it, too: damaged states, and what a killed process was writing."""
         clear(self._store.folder / DAMAGED)
         deadline = time.monotonic() + _WRITING_S
-        while left := self._store.snapshots.tidy(older_than_s=_KILLED_S) + self._registry.tidy(older_than_s=_KILLED_S):
+        while left := (
+            self._store.snapshots.tidy(older_than_s=_KILLED_S)
+            + self._registry.tidy(older_than_s=_KILLED_S)
+            + self._store.leadership.withdraw(erasure.seq, _KILLED_S)
+        ):
             if time.monotonic() > deadline:
                 raise StillWritingError(erasure, left)
             time.sleep(_PAUSE_S)

@@ -25,7 +25,7 @@ from router_sdk.errors import (
     StoreUnavailableError,
     UnknownVersionError,
 )
-from router_sdk.learning.folding import Every
+from router_sdk.learning.pace import Every
 from router_sdk.store.coordination import finish_intent, low_water, note_consumers, pending_intents
 from router_sdk.store.erasure import Erasure, erase_session
 from router_sdk.store.identity import new_id

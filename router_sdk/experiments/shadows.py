@@ -73,6 +73,8 @@ class Shadows:
         self._asked = {called: max(upto, before) for called, before in self._asked.items()}
 
     def _ask(self, upto: int) -> None:
+        for arm in self.arms:  # who learnt for this process has asked
+            self._asked[arm.called] = max(self._asked[arm.called], *(fold.cursor for fold in arm.folds))
         since = min(self._asked.values())
         served = self._store.reader.query(lambda connection: _served(connection, since, upto))
         proposed = [

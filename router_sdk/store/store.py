@@ -15,6 +15,7 @@ from router_sdk.store.engines import engine_of
 from router_sdk.store.events import DeadLetter, write_dead_letters
 from router_sdk.store.group_commit import GROUP_SIZE, TIMEOUT_S, LogWriter
 from router_sdk.store.identity import IdempotencyKeys, check_id, check_tenant
+from router_sdk.store.leadership import FileLeadership, Leadership
 from router_sdk.store.privacy import Privacy
 from router_sdk.store.reader import LogReader
 from router_sdk.store.rows import Entry, outcome_payload, outcome_row
@@ -55,6 +56,7 @@ class Store:
         keys: Which decisions idempotency keys stand for.
         snapshots: Folded states.
         parts: What processes serve from.
+        leadership: Which process learns for the others.
         exports: Folder of lists of what was exported where.
 
     Raises:
@@ -102,6 +104,7 @@ class Store:
         self.keys = IdempotencyKeys(self.reader, self.privacy)
         self.snapshots = Snapshots(self.writer, self.reader, self.folder, read_only=read_only)
         self.parts = KeptFolders(self.folder)
+        self.leadership: Leadership = FileLeadership(self.folder / "leader", self.reader)
         self.exports = self.folder / "exports"
 
     @property
@@ -178,6 +181,7 @@ class Store:
 
     def close(self) -> None:
         """Flush and close; a temporary store is deleted."""
+        self.leadership.close()
         self.writer.close()
         self.reader.close()
         self.engine.close()
@@ -197,6 +201,7 @@ class Store:
 
     def after_fork(self) -> None:
         """In a child: reopen everything at first use."""
+        self.leadership.close()
         self.writer.after_fork()
         self.reader.after_fork()
         if self._temporary is not None:

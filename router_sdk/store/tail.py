@@ -158,7 +158,12 @@ class LogTail:
         self._threads: OrderedDict[str, _Thread] = OrderedDict()
         self._orderly = 0  # up to here, from the beginning, no outcome came before its decision
         self._fresh: dict[str, list[int]] = {}
-        for name, seq in connection.execute("SELECT name, seq FROM agents WHERE fresh = 1 ORDER BY seq"):
+        self.look()
+
+    def look(self) -> None:
+        """Take in which agents were added afresh, where the log is not read from its beginning or on from before."""
+        self._fresh.clear()
+        for name, seq in self._connection.execute("SELECT name, seq FROM agents WHERE fresh = 1 ORDER BY seq"):
             self._fresh.setdefault(name, []).append(seq)
 
     def close(self) -> None:
