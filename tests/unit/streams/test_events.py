@@ -107,7 +107,7 @@ def test_agent_outcomes_are_what_somebody_else_decided(mapped):
 
 def test_evaluations_of_opentelemetry_are_quality(mapped):
     def attributes(**values):
-        named = {"router.decision_id": {"stringValue": ID}, **values}
+        named = {"router_sdk.decision.id": {"stringValue": ID}, **values}
         return [{"key": key, "value": value} for key, value in named.items()]
 
     records = [
