@@ -100,7 +100,7 @@ class ColumnMapping(Record):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not self.columns and self.score_range is None:
+        if self._says_nothing:
             raise ValueError("name a column for text, for label, or for another target")
         if self.label is None and self.label_level is not None:
             raise ValueError("label_level needs a label")
@@ -144,6 +144,10 @@ class ColumnMapping(Record):
         """Every column that it names."""
         single = {column for name in _SINGLE if (column := getattr(self, name)) is not None}
         return frozenset(single.union(*(getattr(self, name) for name in _SEVERAL)))
+
+    @property
+    def _says_nothing(self) -> bool:
+        return not self.columns and self.score_range is None
 
     @property
     def texts(self) -> frozenset[str]:

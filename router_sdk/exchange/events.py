@@ -84,6 +84,7 @@ class EventMapping(ColumnMapping):
         origin: Who says so, of all events of this kind.
         actor: Which of them, of all events of this kind.
         reason: The column that says why.
+        ignore: Whether events of this kind are passed over: a topic may hold others, too.
     """
 
     name: Label
@@ -93,6 +94,11 @@ class EventMapping(ColumnMapping):
     origin: Origin | None = None
     actor: Label | None = None
     reason: Column | None = None
+    ignore: bool = False
+
+    @property
+    def _says_nothing(self) -> bool:
+        return super()._says_nothing and not (self.ignore or self.decision_id)
 
     def is_for(self, row: Mapping[str, Any]) -> bool:
         """Whether an event is of this kind."""
@@ -172,13 +178,15 @@ class EventReader:
         except InvalidInputError as error:
             raise InvalidConfigError(f"{Path(path).name}: {error}") from None
 
-    def read(self, row: Row) -> StreamEvent:
-        """What an event says; its ``outcome_id`` is its own name where it has one.
+    def read(self, row: Row) -> StreamEvent | None:
+        """What an event says, with its own name as ``outcome_id`` where it has one; None where it is passed over.
 
         Raises:
             InvalidInputError: if it says nothing that is understood.
         """
         kind = next((one for one in self._mappings if one.is_for(row.values)), None)
+        if kind is not None and kind.ignore:
+            return None
         if kind is not None:
             event = kind.read(row.values)
         else:

@@ -243,6 +243,8 @@ class Ingest:
         rows = unwrapped(message.body, message.headers)
         for number, row in enumerate(rows):
             event = self._reader.read(row)
+            if event is None:
+                continue
             own = event.outcome_id or (message.id if len(rows) == 1 else f"{message.id}#{number}")
             for decision_id, entry in self._entries(event, short_id(own)):
                 ready.entries.append(entry)

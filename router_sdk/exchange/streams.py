@@ -1,4 +1,4 @@
-"""``router.streams``: outcomes in from brokers, and how each stream does."""
+"""``router.streams``: outcomes in from brokers, the log out to them, and how each stream does."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from router_sdk.errors import InvalidInputError
 from router_sdk.exchange.events import EventReader
 from router_sdk.exchange.ingest import Ingest, StreamReport, Tell
+from router_sdk.exchange.outbox import Outbox
 from router_sdk.records.arguments import place
 from router_sdk.store.streams import stream_statuses
 from router_sdk.streams.address import Address
@@ -107,6 +108,32 @@ class Streams:
         finally:
             if refused is not None:
                 refused.close()
+
+    def publish(
+        self,
+        sink: str | Sink,
+        *,
+        once: bool = False,
+        end: threading.Event | None = None,
+        tell: Callable[[Outbox], None] = lambda outbox: None,
+    ) -> int:
+        """Send decisions and outcomes to a broker as CloudEvents, in the order of the log, and return how many.
+
+        How far the log was sent is kept in the store: it goes on from there, and what is sent again has the same id.
+        One process does it for each address.
+
+        Args:
+            sink: An address, or a sink.
+            once: Whether to end once all that there is was sent; else it goes on until ``end`` is set.
+            end: Set by another thread, or a signal handler.
+            tell: Told after each batch.
+
+        Raises:
+            InvalidInputError: if the address is malformed.
+            StreamUnavailableError: with ``once``, if the broker cannot be reached.
+        """
+        outbox = Outbox(self._store, self.sink(sink))
+        return outbox.run(threading.Event() if end is None else end, once=once, tell=tell)
 
     def check(self, source: str | Source) -> SourceCheck:
         """Whether the topic of a source exists, and what it holds.

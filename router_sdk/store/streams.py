@@ -1,13 +1,17 @@
 """What streams have come to: how far each has been read or written, how it does, and what was refused of it.
 
-How far is a row of ``meta``, which is written in the transaction of the outcomes that came with it.
+How far one is read is a row of ``meta``, written in the transaction of the outcomes that came with it; how far the log
+was sent is another one, written once the broker has it.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from router_sdk.store.copying import LoggedDecision, read_decisions
+from router_sdk.store.transaction import HEAD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +30,8 @@ _KNOWN_LETTERS = 10_000
 """Of the newest dead letters a message that is delivered again is known."""
 
 Note = tuple[str, str]
+SENT = "log"
+"""The partition of a stream that the log is sent to: its position is the log's own."""
 
 
 def _prefix(what: str, stream: str = "") -> str:
@@ -92,3 +98,35 @@ def write_refused_messages(writer: LogWriter, letters: Sequence[DeadLetter]) -> 
         )
 
     writer.transact(work)
+
+
+# -- out
+
+_NEWS = """
+SELECT seq FROM decisions WHERE seq > :after AND seq <= :upto AND source != 'shadow' UNION
+SELECT d.seq FROM outcomes o JOIN decisions d ON d.decision_id = o.decision_id
+WHERE o.seq > :after AND o.seq <= :upto AND d.seq <= :upto AND d.source != 'shadow'"""
+_FORGOTTEN = "SELECT seq, decision_ids FROM forgotten WHERE seq > :after AND seq <= :upto ORDER BY seq"
+
+
+class Due(NamedTuple):
+    """What of a range of the log is to be sent.
+
+    Attributes:
+        upto: Where the range ends.
+        decisions: All that is said of decisions with news in it: new ones, and those of new outcomes.
+        forgotten: Positions at which sessions were forgotten, and ids of their decisions.
+    """
+
+    upto: int
+    decisions: list[LoggedDecision]
+    forgotten: list[tuple[int, list[str]]]
+
+
+def read_due(connection: sqlite3.Connection, after: int, most: int) -> Due:
+    """What the log holds after a position, over at most so many positions."""
+    (head,) = connection.execute(HEAD).fetchone()
+    span = {"after": after, "upto": max(after, min(head, after + most))}
+    seqs = sorted(seq for (seq,) in connection.execute(_NEWS, span))
+    forgotten = [(seq, ids.split()) for seq, ids in connection.execute(_FORGOTTEN, span)]
+    return Due(span["upto"], read_decisions(connection, seqs), forgotten)

@@ -90,4 +90,6 @@ class Address:
 
     def __str__(self) -> str:
         """Without options and passwords: what is said of it, and what it is known by."""
+        if not self.hosts and self.topic == TOPIC:
+            return f"{self.scheme}:"
         return f"{self.scheme}://{self.hosts}/{quote(self.topic)}"

@@ -49,6 +49,7 @@ class _Connection:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._client: Any = None
+        self._fault = ""
         self.jetstream: Any = None
 
     def run(self, work: Coroutine[Any, Any, T], within_s: float = 2 * _TIMEOUT_S) -> T:
@@ -74,7 +75,7 @@ class _Connection:
         if self._client is None:
             address = self._address
             servers = [f"nats://{host}" for host in (address.hosts or "localhost:4222").split(",")]
-            self._client = await self.nats.connect(
+            connecting = self.nats.connect(
                 servers,
                 user=address.user,
                 password=address.password,
@@ -84,6 +85,11 @@ class _Connection:
                 reconnect_time_wait=0.2,
                 error_cb=self._heard,
             )
+            try:
+                self._client = await asyncio.wait_for(connecting, _TIMEOUT_S)
+            except TimeoutError:
+                hosts, why = ", ".join(servers), self._fault or f"no answer within {_TIMEOUT_S:g} s"
+                raise StreamUnavailableError(f"nats: {hosts} cannot be reached: {why}") from None
             self.jetstream = self._client.jetstream(timeout=_TIMEOUT_S)
         if not self._client.is_connected:
             raise self.nats.errors.ConnectionClosedError
@@ -94,6 +100,7 @@ class _Connection:
         await self._client.flush(timeout=_TIMEOUT_S)
 
     async def _heard(self, error: Exception) -> None:
+        self._fault = str(error) or type(error).__name__
         _log.debug("nats: %s", error)
 
     async def _disconnect(self) -> None:
@@ -112,6 +119,12 @@ class _Connection:
         self._thread.join()
         loop.close()
         self._client = None
+
+
+def _headers(one: Outgoing) -> dict[str, str]:
+    """Those of a message, and what the broker tells messages apart by that are sent twice within minutes."""
+    named = {"Nats-Msg-Id": one.headers["router-id"]} if "router-id" in one.headers else {}
+    return {"key": one.key, **named, **{name: " ".join(value.split()) for name, value in one.headers.items()}}
 
 
 class NatsSource(Source):
@@ -255,8 +268,7 @@ class NatsSink(Sink):
             await jetstream.find_stream_name_by_subject(subject)
         except errors.NotFoundError:
             await jetstream.add_stream(name=re.sub(r"[^\w-]", "_", subject), subjects=[subject])
-        acks = [jetstream.publish(subject, one.body, headers={"key": one.key, **one.headers}) for one in messages]
-        await asyncio.gather(*acks)
+        await asyncio.gather(*(jetstream.publish(subject, one.body, headers=_headers(one)) for one in messages))
 
     def close(self) -> None:
         """Disconnect."""
