@@ -11,7 +11,7 @@
     │   ├── InvalidRewardError
     │   ├── InvalidIdError
     │   ├── WrongTenantError            a decision is named that is another tenant's
-    │   ├── IdempotencyConflictError    an idempotency key was given before, for another task
+    │   ├── IdempotencyConflictError    an idempotency key was given before, for something else
     │   └── InvalidConfigError
     ├── UnknownAgentError (LookupError)     a name that no agent has or had
     ├── UnknownDecisionError (LookupError)  an id that the log does not hold
@@ -137,7 +137,7 @@ class WrongTenantError(InvalidInputError):
 
 
 class IdempotencyConflictError(InvalidInputError):
-    """An idempotency key was given before, for another task: a retry repeats its task as it was."""
+    """An idempotency key was given before, for another task or outcome: a retry repeats it as it was."""
 
 
 class InvalidConfigError(InvalidInputError):

@@ -242,6 +242,11 @@ def store_figures(router: Router) -> Iterator[Metric]:
     for name, (words, value) in gauges.items():
         if value is not None:  # unknown is not zero
             yield GaugeMetricFamily(name, words, value=float(value))
+    saved = GaugeMetricFamily("router_saved_usd", "US dollars less than a baseline.", labels=["baseline"])
+    for baseline, found in told["savings"].items():
+        if found["saved_usd"] is not None:
+            saved.add_metric([baseline], found["saved_usd"])
+    yield saved
     drift = GaugeMetricFamily("router_drift", "Whether tasks, choices or agents are not as they were.", labels=["of"])
     for of, name in (("choices", "prediction_drift"), ("tasks", "input_drift"), ("agents", "residual_change")):
         drift.add_metric([of], float(bool(status["drift"].get(name))))

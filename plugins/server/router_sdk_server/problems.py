@@ -22,12 +22,10 @@ MEDIA_TYPE = "application/problem+json"
 _log = logging.getLogger(__name__)
 
 STATUS: tuple[tuple[type[Exception], int], ...] = (
-    (errors.WrongTenantError, 404),
     (errors.IdempotencyConflictError, 409),
     (errors.TooManyOutcomesError, 409),
     (errors.InvalidInputError, 422),
     (errors.UnknownAgentError, 422),
-    (errors.UnknownDecisionError, 404),
     (errors.UnknownVersionError, 404),
     (errors.UnknownStrategyError, 404),
     (errors.NoEligibleAgentError, 409),
@@ -100,10 +98,12 @@ def problem_of(error: BaseException) -> dict[str, Any]:
         return _problem(error.status_code, "about:blank", _SAID.get(str(error.detail), str(error.detail)))
     if isinstance(error, ClientDisconnect):
         return _problem(400, "about:blank", "the connection ended before the body had come; send it again")
-    if isinstance(error, RequestValidationError):
-        return _problem(422, "urn:router-sdk:InvalidInputError", described(error.errors()))
-    if isinstance(error, ValidationError):
-        return _problem(422, "urn:router-sdk:InvalidInputError", described(error.errors(include_url=False)))
+    if isinstance(error, RequestValidationError | ValidationError):
+        faults = error.errors()
+        unread = any(fault["type"] == "json_invalid" for fault in faults)
+        return _problem(400 if unread else 422, "urn:router-sdk:InvalidInputError", described(faults))
+    if isinstance(error, errors.WrongTenantError | errors.UnknownDecisionError):  # the same: others' are not there
+        return _problem(404, f"urn:router-sdk:{errors.UnknownDecisionError.__name__}", "the log holds no such decision")
     for kind, status in STATUS:
         if isinstance(error, kind):
             return _problem(status, f"urn:router-sdk:{type(error).__name__}", str(error))

@@ -31,7 +31,7 @@ class ServiceSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     config: Path | None = None
-    store: str | None = None
+    store: str | Path | None = None
     insecure: bool = False
     most_body_bytes: int = Field(default=4 << 20, ge=1_024)
     timeout_s: float = Field(default=60.0, gt=0)

@@ -67,7 +67,9 @@ def test_nothing_is_open_by_default_but_probes(keyed):
         assert answer.headers["www-authenticate"] == "Bearer"
         assert "router keys create" in answer.json()["detail"]
     assert keyed.client.get("/openapi.json").status_code == 401
-    assert keyed.client.get("/livez").status_code == 200
+    for probe in ("/livez", "/readyz", "/health"):
+        assert keyed.client.get(probe).status_code in (200, 503)
+        assert keyed.client.head(probe).status_code in (200, 503)
 
 
 def test_each_scope_opens_what_needs_it_and_nothing_else(keyed):
@@ -128,6 +130,11 @@ def test_a_tenant_sees_and_records_its_own_alone(keyed):
         theirs.post("/v1/sessions/s/outcomes", json={"outcome": {"success": True}}),
     ):
         assert refused.status_code == 404, refused.text
+        assert "acme" not in refused.text
+        assert "Tenant" not in refused.text
+    unknown = theirs.get(f"/v1/explain/{'0' * 32}").json()
+    foreign = theirs.get(f"/v1/explain/{decision}").json()
+    assert {**unknown, "request_id": None} == {**foreign, "request_id": None}
     verdicts = theirs.post("/v1/outcomes", json={"outcomes": [report]}).json()
     assert (verdicts["recorded"], verdicts["results"][0]["problem"]["status"]) == (0, 404)
     assert theirs.post("/v1/forget", json={"session_id": "s"}).json() == {"decisions": 0}
