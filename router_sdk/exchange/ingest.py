@@ -28,7 +28,6 @@ from router_sdk.store.identity import new_id
 from router_sdk.store.rows import Entry
 from router_sdk.store.streams import (
     KIND,
-    Note,
     positions_note,
     read_positions,
     status_note,
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from router_sdk.records import Outcome
     from router_sdk.routing.agents import Members
     from router_sdk.store import Store
+    from router_sdk.store.coordination import Note
     from router_sdk.streams.source import Sink, Source
 
 TELL_S = 5.0

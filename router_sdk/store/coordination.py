@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from router_sdk.engine import Connection
 
@@ -95,6 +95,16 @@ def low_water(connection: Connection, process: str) -> int | None:
 
 
 # -- positions
+
+
+Note = tuple[str, str]
+"""A row of ``meta``: its name, and what it says."""
+
+
+def put_notes(connection: Connection, notes: Iterable[Note]) -> None:
+    """Note within a transaction, in the place of what was noted under these names before."""
+    query = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+    connection.executemany(query, list(notes))
 
 
 def note_position(connection: Connection, name: str, seq: int) -> None:

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from router_sdk.store.coordination import MOST, finish_intent, note_position
+from router_sdk.store.coordination import MOST, finish_intent, note_position, put_notes
 
 if TYPE_CHECKING:
     from router_sdk.engine import Connection
@@ -27,7 +27,6 @@ _EVENTS = (
     *("at", "strategy", "model_version", "type", "status", "batch_size", "samples", "cursor"),
     *("metrics_before", "metrics_after", "improvement", "duration_ms", "error", "reason", "fine_tuned"),
 )
-_MARK = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,7 @@ def write_learning_events(writer: LogWriter, events: list[LearningEvent]) -> Non
         )
         if events[-1].type in ("begin", "fit"):  # when, by a clock that goes on for as long as the machine does
             (number,) = connection.execute("SELECT max(id) FROM learning_events").fetchone()
-            connection.execute(_MARK, (f"fit {events[-1].strategy}", json.dumps([number, _boot(), time.monotonic()])))
+            put_notes(connection, [(f"fit {events[-1].strategy}", json.dumps([number, _boot(), time.monotonic()]))])
 
     writer.transact(work)
 

@@ -10,6 +10,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from router_sdk.store.coordination import put_notes
 from router_sdk.store.copying import LoggedDecision, read_decisions
 from router_sdk.store.transaction import HEAD
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from router_sdk.engine import Connection
+    from router_sdk.store.coordination import Note
     from router_sdk.store.events import DeadLetter
     from router_sdk.store.group_commit import LogWriter
 
@@ -29,7 +31,6 @@ HEARD_OF_S = 86_400.0
 _KNOWN_LETTERS = 10_000
 """Of the newest dead letters a message that is delivered again is known."""
 
-Note = tuple[str, str]
 SENT = "log"
 """The partition of a stream that the log is sent to: its position is the log's own."""
 
@@ -67,12 +68,6 @@ def stream_statuses(connection: Connection) -> list[dict[str, Any]]:
 def _noted(connection: Connection, prefix: str) -> list[tuple[str, str]]:
     query = "SELECT substr(name, ?2), value FROM meta WHERE substr(name, 1, ?2 - 1) = ?1 ORDER BY name"
     return connection.execute(query, (prefix, len(prefix) + 1)).fetchall()
-
-
-def put_notes(connection: Connection, notes: Sequence[Note]) -> None:
-    """Note within a transaction."""
-    query = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-    connection.executemany(query, notes)
 
 
 def write_notes(writer: LogWriter, notes: Sequence[Note]) -> None:
@@ -123,7 +118,7 @@ class Due(NamedTuple):
     forgotten: list[tuple[int, list[str]]]
 
 
-def read_due(connection: sqlite3.Connection, after: int, most: int) -> Due:
+def read_due(connection: Connection, after: int, most: int) -> Due:
     """What the log holds after a position, over at most so many positions."""
     (head,) = connection.execute(HEAD).fetchone()
     span = {"after": after, "upto": max(after, min(head, after + most))}

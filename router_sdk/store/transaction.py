@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from router_sdk.store.coordination import put_notes
 from router_sdk.store.rows import (
     DECISION_COLUMNS,
     OUTCOME_COLUMNS,
@@ -29,7 +30,6 @@ from router_sdk.store.rows import (
     vector_rows,
 )
 from router_sdk.store.schema import EVENT_TABLES
-from router_sdk.store.streams import put_notes
 from router_sdk.waiting import Promise
 
 if TYPE_CHECKING:
