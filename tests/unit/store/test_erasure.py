@@ -8,8 +8,8 @@ import pytest
 
 from router_sdk import Task
 from router_sdk.errors import StoreUnavailableError
-from router_sdk.store import pretraining
 from router_sdk.store import erasure as module
+from router_sdk.store import pretraining
 from router_sdk.store.connection import open_reader
 from router_sdk.store.coordination import add_intent, pending_intents
 from router_sdk.store.erasure import Erasure, add_to_erasure, empty_write_ahead_log, erase_session

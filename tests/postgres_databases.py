@@ -1,4 +1,4 @@
-"""A database of its own for each test, where there is a PostgreSQL."""
+"""A PostgreSQL database of its own for each test, where there is a server; see ``--services``."""
 
 import os
 import secrets
