@@ -195,6 +195,7 @@ class Assembly:
         self.members.on_change(self._prepare)
         self.serving.follow()  # the learner's thread is not there yet
         self._open = True
+        self.store.on_news(self.learner.wake)
         self.learner.wake()
 
     def _reached(self) -> Mapping[str, Strategy]:

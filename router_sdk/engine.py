@@ -145,6 +145,7 @@ class Schema:
         event_tables: Those whose ``seq`` is drawn from the log's one sequence.
         most_outcomes: Most outcomes of one decision, and the words that refuse one more.
         shadow: The words that refuse an outcome of a decision on which nobody acted.
+        random: Rows of ``meta`` that a new log has, by name: how many random bytes, in hexadecimal digits.
     """
 
     version: int
@@ -152,6 +153,7 @@ class Schema:
     event_tables: tuple[str, ...]
     most_outcomes: tuple[int, str]
     shadow: str
+    random: Mapping[str, int]
 
 
 class Engine(ABC):

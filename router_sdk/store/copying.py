@@ -1,8 +1,6 @@
 """What the log holds of a decision, whole, to be written into another log in the same order, each part once.
 
 Learning follows the order of the log. So a copy is written in the order of its source, and gives what the source gave.
-Of the examples that a pre-training was made of, their ids alone are copied: they stand in no log, and versions remember
-them all the same.
 """
 
 from __future__ import annotations
@@ -10,14 +8,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from router_sdk.lifetime import no_fork
 from router_sdk.records import Agent, Outcome
 from router_sdk.store.agents import canonical
-from router_sdk.store.connection import open_reader
 from router_sdk.store.context import PayloadContext
 from router_sdk.store.reader import DECISIONS, decision_of
 from router_sdk.store.rows import (
@@ -39,8 +34,6 @@ from router_sdk.store.rows import (
 from router_sdk.store.transaction import LogClock
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from router_sdk.engine import Connection
     from router_sdk.records import Decision
     from router_sdk.store.group_commit import LogWriter
@@ -358,48 +351,3 @@ class _Known:
         """What the log holds of an agent, or else what the copy says."""
         found = self._one("SELECT status, record FROM agents WHERE name = ? ORDER BY seq DESC LIMIT 1", agent.name)
         return found or ("active", canonical(agent))
-
-
-# -- pre-trainings
-
-_PIECE = 2_000
-_PRETRAINING = "(decision_id, session_id, context_hash, tenant)"
-_KNOWN = "ON CONFLICT (decision_id) DO NOTHING"
-_ANEW = """ON CONFLICT (decision_id) DO UPDATE SET
-    session_id = excluded.session_id, context_hash = excluded.context_hash, tenant = excluded.tenant"""
-
-
-def copy_pretraining(writer: LogWriter, source: Path) -> None:
-    """Log the decisions of a store of made-up examples: their ids, sessions, tenants and texts' hashes.
-
-    Args:
-        writer: The log.
-        source: The store that they were written to, in the same privacy mode.
-    """
-    with no_fork(), closing(open_reader(source)) as connection:
-        query = """SELECT d.decision_id, p.session_id, p.context_hash, d.tenant
-                   FROM decisions d LEFT JOIN payloads p ON p.seq = d.seq ORDER BY d.seq"""
-        rows = connection.execute(query).fetchall()
-    for start in range(0, len(rows), _PIECE):
-        _write(writer, rows[start : start + _PIECE])
-
-
-def note_taught(writer: LogWriter, taught: Sequence[tuple[str, str | None, str | None, str | None]]) -> None:
-    """Log what versions learn of a file that is read beside the log, but not what was forgotten or is noted already.
-
-    Args:
-        writer: The log.
-        taught: Id, session, text's hash and tenant of each example.
-    """
-    known = "SELECT 1 FROM forgotten_decisions WHERE decision_id = ?1"
-    query = f"INSERT INTO pretraining {_PRETRAINING} SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS ({known}) {_KNOWN}"
-    for start in range(0, len(taught), _PIECE):
-        rows = taught[start : start + _PIECE]
-        writer.transact(lambda connection, seq, rows=rows: connection.executemany(query, rows) and None)  # type: ignore[misc]
-
-
-def _write(writer: LogWriter, rows: Sequence[tuple[Any, ...]]) -> None:
-    def work(connection: Connection, seq: int) -> None:
-        connection.executemany(f"INSERT INTO pretraining {_PRETRAINING} VALUES (?, ?, ?, ?) {_ANEW}", rows)
-
-    writer.transact(work)

@@ -110,11 +110,9 @@ def erase_session(
 def _erase_letters(connection: Connection, session_id: str, tenant: str | None) -> None:
     """Letters that quote the session's id, as it is or as JSON spells it, unless they say that they are another's."""
     said = json.dumps(session_id)[1:-1]
-    found = connection.execute(
-        f"""SELECT id, body FROM dead_letters
-            WHERE {" OR ".join(f"instr({column}, ?{place})" for column in ("body", "reason") for place in (1, 2))}""",
-        (session_id, said),
-    ).fetchall()
+    quotes = " OR ".join(f"instr({column}, ?{place}) > 0" for column in ("body", "reason") for place in (1, 2))
+    query = f"SELECT id, body FROM dead_letters WHERE {quotes}"
+    found = connection.execute(query, (session_id, said)).fetchall()
     gone = [(number,) for number, body in found if not _says_other(body, tenant)]
     connection.executemany("UPDATE dead_letters SET body = NULL, reason = 'erased' WHERE id = ?", gone)
 

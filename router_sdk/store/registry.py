@@ -298,9 +298,10 @@ def safety_totals(connection: Connection) -> dict[str, float | None]:
     """How often candidates passed the gate, and versions were rolled back, over all strategies."""
     candidates, passed = connection.execute("SELECT count(*), coalesce(sum(passed), 0) FROM model_versions").fetchone()
     moves, rollbacks, by_itself = connection.execute(
-        """SELECT count(*), count(*) FILTER (WHERE substr(reason, 1, ?) = ?),
-                  count(*) FILTER (WHERE substr(reason, 1, ?) = ?) FROM alias_history WHERE alias = ?""",
-        (len(ROLLBACK), ROLLBACK, len(ROLLBACK_BY_ITSELF), ROLLBACK_BY_ITSELF, CHAMPION),
+        f"""SELECT count(*), count(*) FILTER (WHERE substr(reason, 1, {len(ROLLBACK)}) = ?),
+                   count(*) FILTER (WHERE substr(reason, 1, {len(ROLLBACK_BY_ITSELF)}) = ?)
+            FROM alias_history WHERE alias = ?""",
+        (ROLLBACK, ROLLBACK_BY_ITSELF, CHAMPION),
     ).fetchone()
     return {
         "gate_pass_rate": passed / candidates if candidates else None,

@@ -86,15 +86,21 @@ def migrations() -> Migrations:
     return named
 
 
+_RANDOM = {"store_id": 16, "store_secret": 32}
+"""What migrations put into ``meta``: so many random bytes."""
+
+
 @cache
 def schema() -> Schema:
     """The newest tables, as SQLite says that they are once every migration is done."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
         migrate(connection)
-        query = "SELECT sql FROM sqlite_schema WHERE type = ? AND sql IS NOT NULL AND name NOT LIKE '\\_%' ESCAPE '\\'"
+        query = (
+            "SELECT sql FROM sqlite_schema WHERE type = ? AND sql IS NOT NULL AND tbl_name NOT LIKE '\\_%' ESCAPE '\\'"
+        )
         made = [sql for kind in ("table", "index") for (sql,) in connection.execute(query, (kind,))]
-        return Schema(SCHEMA_VERSION, tuple(made), EVENT_TABLES, (MOST_OUTCOMES, ENOUGH), SHADOWED)
+        return Schema(SCHEMA_VERSION, tuple(made), EVENT_TABLES, (MOST_OUTCOMES, ENOUGH), SHADOWED, _RANDOM)
     finally:
         connection.close()
 

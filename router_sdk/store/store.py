@@ -75,6 +75,8 @@ class Store:
         timeout_s: float = TIMEOUT_S,
         engines: Mapping[str, type[Engine]] | None = None,
     ) -> None:
+        self._tell: Callable[[], object] | None = None
+        self._end_news: Callable[[], None] | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         if str(location) == IN_MEMORY:
             self._temporary = tempfile.TemporaryDirectory(prefix="router-", ignore_cleanup_errors=True)
@@ -179,8 +181,19 @@ class Store:
         with no_fork(), closing(self._open()) as connection:
             return work(connection)
 
+    def on_news(self, tell: Callable[[], object]) -> None:
+        """Have ``tell`` called when another process has committed, on another thread, where the engine can tell."""
+        self._tell = tell
+        self._end_news = self.engine.on_news(tell)
+
+    def _no_news(self) -> None:
+        end, self._end_news = self._end_news, None
+        if end is not None:
+            end()
+
     def close(self) -> None:
         """Flush and close; a temporary store is deleted."""
+        self._no_news()
         self.leadership.close()
         self.writer.close()
         self.reader.close()
@@ -190,6 +203,7 @@ class Store:
 
     def before_fork(self) -> None:
         """Hold the log still and close its connections."""
+        self._no_news()
         self.writer.before_fork()
         self.reader.before_fork()
         self.engine.before_fork()
@@ -198,12 +212,16 @@ class Store:
         """Go on; connections are opened again at first use."""
         self.reader.after_fork_in_parent()
         self.writer.after_fork_in_parent()
+        if self._tell is not None:
+            self.on_news(self._tell)
 
     def after_fork(self) -> None:
         """In a child: reopen everything at first use."""
         self.leadership.close()
         self.writer.after_fork()
         self.reader.after_fork()
+        if self._tell is not None:
+            self.on_news(self._tell)
         if self._temporary is not None:
             self._temporary._finalizer.detach()  # type: ignore[attr-defined]  # the parent's to delete
             self._temporary = None

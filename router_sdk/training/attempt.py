@@ -20,9 +20,9 @@ from router_sdk.executors.executor import REQUEST, FitJob
 from router_sdk.private_files import make_private, private_folder, write_private
 from router_sdk.rewards import RewardMark, reward_name
 from router_sdk.store.artifacts import entry, files_in
-from router_sdk.store.copying import copy_pretraining, note_taught
 from router_sdk.store.datasets import dataset_of_json
 from router_sdk.store.engines import reading
+from router_sdk.store.pretraining import copy_pretraining, note_taught
 from router_sdk.store.quarantine import Ranges, below, quarantined
 from router_sdk.store.registry import forgotten_after
 from router_sdk.store.transaction import HEAD
