@@ -27,7 +27,8 @@ export const heading = (title, about) => [h("h1", {}, title), about && h("p", { 
 /* A table whose first column names the row; cells are text, elements or arrays of these. */
 export function table(caption, heads, rows, none = "Nothing yet.") {
   if (!rows.length) return h("p", { class: "none" }, none);
-  const head = heads.map((name) => h("th", { scope: "col" }, name));
+  const reads = (i) => rows[0][i] instanceof Element && rows[0][i].classList.contains("words");
+  const head = heads.map((name, i) => h("th", { scope: "col", class: reads(i) ? "left" : null }, name));
   const body = rows.map(([first, ...cells]) =>
     h("tr", {}, h("th", { scope: "row" }, first), cells.map((cell) => h("td", {}, cell ?? "—"))));
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
