@@ -27,7 +27,7 @@ def answers(
     return {
         "serves": who_serves(activity, state),
         "why": why(activity, state),
-        "helps": does_it_help(activity, evidence),
+        "helps": does_it_help(activity, state, evidence),
     }
 
 
@@ -79,8 +79,16 @@ def why(activity: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]
     return _answer("why", headline, text + _passed(state.get("passed", ()), chain, first))
 
 
-def does_it_help(activity: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
+def does_it_help(activity: Mapping[str, Any], state: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
     """Whether tasks go better than with the best single agent; where the log cannot tell, whether than at first."""
+    told = _in_reward(activity, evidence)
+    saved = state.get("statistics", {}).get("savings", {}).get("best_single", {})
+    if saved.get("saved_usd") is not None:
+        told["text"] += f" {saved['words']}."
+    return told
+
+
+def _in_reward(activity: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
     lately = activity.get("lately", {})
     if lately.get("rewarded", 0) < _FEW:
         text = f"{lately.get('rewarded', 0)} outcomes are known; from {_FEW} on something can be said."

@@ -50,7 +50,11 @@ export const count = known((value) => value.toLocaleString("en"));
 export const reward = known((value) => value.toFixed(2));
 export const signed = known((value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`);
 export const share = known((value) => (value > 0 && value < 0.01 ? "<1 %" : `${(100 * value).toFixed(0)} %`));
-export const usd = known((value) => `$${value >= 1 ? value.toFixed(2) : value.toPrecision(2).replace(/\.?0+$/, "")}`);
+export const usd = known((value) => {
+  const size = Math.abs(value);
+  const told = size >= 1 ? size.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 }) : String(Number(size.toPrecision(2)));
+  return `${value < 0 ? "−" : ""}$${told}`;
+});
 export const ms = known((value) => (value >= 9_950 ? `${(value / 1_000).toFixed(1)} s` : `${value.toFixed(0)} ms`));
 export const agent = (name) => name || "no agent fits";
 
