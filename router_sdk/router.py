@@ -227,10 +227,7 @@ class Router:
         ]
 
     def preview(self, task: TaskLike, *, exclude: Collection[str] = ()) -> Decision:
-        """What ``route`` would decide now, with all that ``explain`` tells; nothing is logged, nobody else notices.
-
-        Its agent is a draw like any other, and its id stands in no log. ``exclude`` is as for ``route``.
-        """
+        """What ``route`` would decide now, with all that ``explain`` tells; nothing is logged, its id is in no log."""
         decision = self._parts.decider.decide(Task.of(task), exclude, remember=False)
         decision.logged = False
         return decision

@@ -122,7 +122,7 @@ class Service:
         route = scope.get("route")
         path = getattr(route, "path", "(unknown)")
         self.metrics.request(path, status, seconds)
-        if status < 300 and getattr(route, "needed", None) == "admin":
+        if status < 300 and "admin" in getattr(route, "needed", ()):
             self.overview.soon()
         if status >= 500 or requests.isEnabledFor(logging.DEBUG):
             access = scope.get("access")

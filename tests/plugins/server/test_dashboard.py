@@ -264,9 +264,17 @@ def rewards(*means, rewarded=100):
     ],
 )
 def test_whether_it_helps_is_said_as_far_as_the_log_tells(activity, evidence, verdict, words):
-    told = does_it_help(activity, evidence)
+    told = does_it_help(activity, {}, evidence)
     assert told["verdict"] == verdict
     assert words in told["headline"]
+
+
+def test_what_was_saved_is_said_where_it_is_known():
+    saved = {"saved_usd": 1.5, "words": "$3.00 were spent where fraud would have spent $4.50"}
+    for savings, said in ((saved, True), ({"saved_usd": None, "words": "nothing was recorded yet"}, False)):
+        state = {"statistics": {"savings": {"best_single": savings}}}
+        told = does_it_help(rewards(0.5, 0.8), state, {"alone": []})
+        assert ("would have spent" in told["text"]) is said
 
 
 def why_of(first="bert", serving=None, **state):

@@ -27,7 +27,7 @@ def answers(
     return {
         "serves": who_serves(activity, state),
         "why": why(activity, state),
-        "helps": does_it_help(activity, evidence),
+        "helps": does_it_help(activity, state, evidence),
     }
 
 
@@ -79,8 +79,16 @@ def why(activity: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]
     return _answer("why", headline, text + _passed(state.get("passed", ()), chain, first))
 
 
-def does_it_help(activity: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
+def does_it_help(activity: Mapping[str, Any], state: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
     """Whether tasks go better than with the best single agent; where the log cannot tell, whether than at first."""
+    told = _in_reward(activity, evidence)
+    saved = state.get("statistics", {}).get("savings", {}).get("best_single", {})
+    if saved.get("saved_usd") is not None:
+        told["text"] += f" {saved['words']}."
+    return told
+
+
+def _in_reward(activity: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
     lately = activity.get("lately", {})
     if lately.get("rewarded", 0) < _FEW:
         text = f"{lately.get('rewarded', 0)} outcomes are known; from {_FEW} on something can be said."
@@ -90,14 +98,15 @@ def does_it_help(activity: Mapping[str, Any], evidence: Mapping[str, Any]) -> di
     rose = f"Reward per task was {start['posterior']:.2f} at first and is {end['posterior']:.2f} now."
     if alone:
         return _against(alone[0], rose)
+    why_not = [f"{one['agent']} alone is {one['insufficient']}" for one in evidence.get("alone", ())[:1]]
+    told = f"Whether that beats the best single agent the log cannot tell yet{_because(why_not)}."
     if end["low"] > start["high"]:
         gain = end["posterior"] - start["posterior"]
-        told = "What the best single agent would have earned the log cannot tell yet."
         return _answer("rising", f"It is learning: {gain:+.2f} reward per task", f"{rose} {told}")
     if end["high"] < start["low"]:
         loss = end["posterior"] - start["posterior"]
         return _answer("falling", f"It is getting worse: {loss:+.2f} reward per task", f"{rose} See Health for why.")
-    return _answer("unknown", "No difference can be told yet", rose)
+    return _answer("unknown", "No difference can be told yet", f"{rose} {told}")
 
 
 def _against(best: Mapping[str, Any], rose: str) -> dict[str, Any]:
@@ -115,6 +124,10 @@ def _against(best: Mapping[str, Any], rose: str) -> dict[str, Any]:
         return _answer("no", f"No: {agent} alone would do better", compared, **figures)
     word = "probably" if gain["mean"] > 0.0 else "not shown"
     return _answer("open", f"Not certain yet, {word}: {gain['mean']:+.2f} reward per task", compared, **figures)
+
+
+def _because(reasons: Sequence[str]) -> str:
+    return f": {reasons[0].replace('is insufficient:', 'is not tried enough,')}" if reasons else ""
 
 
 def _ends(points: Sequence[Mapping[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:

@@ -91,6 +91,7 @@ class Overview:
         return {
             **{name: status[name] for name in (*wanted, *also)},
             "dead_letters": letters,
+            "streams": status.get("streams", []),
             "strategies": [
                 {name: one[name] for name in ("name", "model_version", "pinned", "behind", "answers", "failures")}
                 for one in status["strategies"]

@@ -27,7 +27,8 @@ export const heading = (title, about) => [h("h1", {}, title), about && h("p", { 
 /* A table whose first column names the row; cells are text, elements or arrays of these. */
 export function table(caption, heads, rows, none = "Nothing yet.") {
   if (!rows.length) return h("p", { class: "none" }, none);
-  const head = heads.map((name) => h("th", { scope: "col" }, name));
+  const reads = (i) => rows[0][i] instanceof Element && rows[0][i].classList.contains("words");
+  const head = heads.map((name, i) => h("th", { scope: "col", class: reads(i) ? "left" : null }, name));
   const body = rows.map(([first, ...cells]) =>
     h("tr", {}, h("th", { scope: "row" }, first), cells.map((cell) => h("td", {}, cell ?? "—"))));
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
@@ -49,7 +50,11 @@ export const count = known((value) => value.toLocaleString("en"));
 export const reward = known((value) => value.toFixed(2));
 export const signed = known((value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`);
 export const share = known((value) => (value > 0 && value < 0.01 ? "<1 %" : `${(100 * value).toFixed(0)} %`));
-export const usd = known((value) => `$${value >= 1 ? value.toFixed(2) : value.toPrecision(2).replace(/\.?0+$/, "")}`);
+export const usd = known((value) => {
+  const size = Math.abs(value);
+  const told = size >= 1 ? size.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 }) : String(Number(size.toPrecision(2)));
+  return `${value < 0 ? "−" : ""}$${told}`;
+});
 export const ms = known((value) => (value >= 9_950 ? `${(value / 1_000).toFixed(1)} s` : `${value.toFixed(0)} ms`));
 export const agent = (name) => name || "no agent fits";
 

@@ -21,10 +21,10 @@ export function open(place, { parts }) {
   }
 
   function draw() {
-    const { drift, alerts, dead_letters: letters, agents, quarantines, canary, learning_events: events } = parts.state;
+    const { drift, alerts, dead_letters: letters, agents, quarantines, canary, learning_events: events, streams } = parts.state;
     put(body,
       section("Alerts", null, table("Alerts", ["What", "Value", "Threshold", "Since"], alerts.map((one) => [
-        words(one.message ?? one.name ?? one.kind), one.value?.toPrecision(3), one.threshold?.toPrecision(3), moment(one.since ?? one.at),
+        words(one.words), one.value.toPrecision(3), one.threshold.toPrecision(3), moment(one.since),
       ]), "None.")),
       section("Drift", "Windows of the newest tasks against those before.",
         h("ul", { class: "verdicts" }, DRIFT.map(([key, name, about]) => h("li", {}, h("b", { class: drift[key] ? "lost" : "won" }, drift[key] ? "changed" : "steady"), `${name}: ${about}`))),
@@ -32,7 +32,10 @@ export function open(place, { parts }) {
           agent(name), agents.available.includes(name) ? tag(one.changed ? `changed: ${one.direction ?? "otherwise"}` : "steady", one.changed ? "bad" : "good") : tag("gets no traffic", "warn"),
           signed(one.residual), one.trend, share(one.failures), count(one.outcomes),
         ]))),
-      canary && section("Golden tasks", null, h("p", {}, `${share(canary.share ?? canary.pass_rate)} are answered as they must be.`)),
+      streams.length > 0 && section("Streams", "Outcomes in from brokers, and the log out to them.", table("Streams", ["Stream", "Process", "State", "Behind", "A second", "Heard of"], streams.map((one) => [
+        one.stream, one.process, tag(one.state, one.state === "waiting" ? "bad" : "good"), count(one.behind), one.rate?.toFixed(1), moment(one.at),
+      ]))),
+      canary && section("Golden tasks", null, h("p", {}, `${share(canary.share)} are answered as they must be.`)),
       quarantines.length > 0 && section("Quarantines", "Ranges of the log that teach nothing.", table("Quarantines", ["Strategy", "Why"], quarantines.map((one) => [one.strategy ?? "all", words(one.reason ?? "")]))),
       section("Dead letters", "What could not be understood or delivered, the newest first.", table("Dead letters", ["When", "What", "Why"],
         letters.map((one) => [moment(one.at), one.kind, words(one.reason)]), "None.")),

@@ -32,7 +32,7 @@ export function open(place, { parts }) {
         ["Tasks", count(decisions), pace(points)],
         ["Reward per task", reward(lately.reward), `of the newest ${count(lately.rewarded)} with an outcome`],
         ["Regret per task", signed(lately.regret), "against the best agent by type"],
-        cost(lately, byAgent),
+        saved() ?? cost(lately, byAgent),
       ]));
       curve();
       traffic.update("tasks", counted(points), shares(points, "agents", agent), { unit: "percent", stacked: true });
@@ -50,7 +50,15 @@ export function open(place, { parts }) {
         "No outcome is known yet."));
     },
     evidence: curve,
+    state: () => parts.activity && draw.activity(),
   };
+
+  function saved() {
+    const one = parts.state?.statistics.savings?.best_single;
+    if (one?.saved_usd == null) return null;
+    const sure = one.saved_usd_interval && `${usd(one.saved_usd_interval.at(-2))} to ${usd(one.saved_usd_interval.at(-1))}, `;
+    return ["Saved", usd(one.saved_usd), `${sure ?? ""}of ${usd(one.baseline_usd)} with ${one.agent ?? one.baseline} alone`];
+  }
 
   function curve() {
     if (!parts.activity) return;

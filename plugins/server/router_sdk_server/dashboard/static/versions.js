@@ -30,7 +30,7 @@ export function open(place, { parts, allowed }) {
     const admin = allowed("admin");
     const now = serves
       ? [h("b", {}, one.model_version === null ? "Unfitted" : `Version ${one.model_version}`), " serves since ", moment(serves.at), `: ${serves.reason}. `]
-      : [h("b", {}, "Unfitted"), model ? ", nothing was ever promoted. " : ", it learns from each outcome and has no fits. "];
+      : model ? [h("b", {}, "Unfitted"), ", for nothing was ever promoted. "] : "It has no versions: it serves as it is, and learns from outcomes where it can. ";
     const fit = state.fit?.strategy === name && ["waiting", "running"].includes(state.fit.state) ? state.fit : null;
     return section(name, null, h("p", {}, now, one.pinned ? tag("pinned", "warn") : null),
       fit && h("p", {}, `A fit is ${fit.state}: ${fit.words} `, h("progress", { max: "1", value: fit.share, "aria-label": `Fit of ${name}` }), ` ${share(fit.share)}`),
