@@ -102,7 +102,7 @@ class Store:
             )
         self.reader = LogReader(self._open)
         self.keys = IdempotencyKeys(self.reader, self.privacy)
-        self.snapshots = Snapshots(self.writer, self.reader, self.folder, read_only=read_only)
+        self.snapshots = Snapshots(self.writer, self.reader, self.folder, engine.shelf(), read_only=read_only)
         self.parts = KeptFolders(self.folder)
         self.exports = self.folder / "exports"
 

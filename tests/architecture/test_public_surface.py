@@ -67,6 +67,7 @@ def test_what_plugin_authors_may_rely_on_is_this():
         "Schema",
         "SchemaVersionError",
         "Score",
+        "Shelf",
         "Signals",
         "StoreBusyError",
         "StoreUnavailableError",

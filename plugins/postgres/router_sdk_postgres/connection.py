@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import RawCursor
+from psycopg.pq import TransactionStatus
 
 from router_sdk_postgres.dialect import translate
 from router_sdk_postgres.faults import ConnectionLostError, translated
@@ -91,6 +92,16 @@ class LogConnection:
         ]
         with translated(self.server):
             _Cursor(self.server).execute(_insert(table, columns, tuple(kinds), known), arrays)
+            for name in {"id", "token"}.intersection(names):  # which count on from what was given
+                self.server.execute(
+                    f"SELECT setval(pg_get_serial_sequence('{table}', '{name}'), max({name})) FROM {table}"
+                )
+
+    def steady(self) -> None:
+        """A transaction that sees what there was at its first question."""
+        self._again = None
+        with translated(self.server):
+            self.server.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
     def size(self) -> int:
         """Space of the tables and their indexes."""
@@ -108,6 +119,8 @@ class LogConnection:
 
     def close(self) -> None:
         """Give it back."""
+        if self.server.pgconn.transaction_status == TransactionStatus.INTRANS:
+            self.server.rollback()
         self._give(self.server)
 
 
