@@ -12,7 +12,7 @@ from psycopg.pq import TransactionStatus
 
 from router_sdk_postgres.dialect import translate
 from router_sdk_postgres.faults import ConnectionLostError, translated
-from router_sdk_postgres.values import FreeTextLoader
+from router_sdk_postgres.values import FreeTextBinaryLoader, FreeTextLoader
 
 if TYPE_CHECKING:
     from router_sdk.plugin import Rows
@@ -34,6 +34,7 @@ class _FreeTextCursor(_Cursor):
     def __init__(self, connection: Server) -> None:
         super().__init__(connection)
         self.adapters.register_loader("text", FreeTextLoader)
+        self.adapters.register_loader("text", FreeTextBinaryLoader)
 
 
 class LogConnection:
@@ -71,7 +72,7 @@ class LogConnection:
         given = [values[name] for name in said.names] if said.names else values
         cursor = _FreeTextCursor(self.server) if said.free_text else _Cursor(self.server)
         with translated(self.server):
-            return cursor.execute(said.text.encode(), given)
+            return cursor.execute(said.text.encode(), given, binary=True)
 
     def executemany(self, query: str, values: Any, /) -> Rows:
         """See ``Connection``."""

@@ -50,7 +50,7 @@ class PostgresEngine(Engine):
         self._kinds: Kinds = {
             table.name: {column: _kind(told) for column, told in table.columns.items()} for table in tables_of(schema)
         }
-        self._own = secrets.token_hex(8)
+        self._token = secrets.token_hex(8)
         self._pool: ConnectionPool[Server] | None = None
         self._guard = threading.Lock()
 
@@ -58,6 +58,10 @@ class PostgresEngine(Engine):
     def of(cls, url: str, schema: Schema) -> PostgresEngine:
         """See ``Engine``."""
         return cls(url, schema)
+
+    def _own(self) -> str:
+        """By which this process, and no fork of it, knows its own news."""
+        return f"{self._token}.{os.getpid()}"
 
     # -- connections
 

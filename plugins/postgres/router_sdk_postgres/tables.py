@@ -95,6 +95,9 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+_WRITERS = "CREATE TABLE writers (name text PRIMARY KEY, count bigint NOT NULL, at double precision NOT NULL)"
+
+
 def version_of(connection: psycopg.Connection[Any], name: str) -> int:
     """Which release's tables stand in a schema of the database; 0 where there are none.
 
@@ -158,6 +161,9 @@ def bring_up_to_date(connection: psycopg.Connection[Any], name: str, schema: Sch
     connection.execute(_rules(schema))
     if version == 0:
         connection.execute("CREATE SEQUENCE turns")
+        connection.execute(
+            "CREATE TABLE writers (name text PRIMARY KEY, count bigint NOT NULL, at double precision NOT NULL)"
+        )
         connection.execute("CREATE TABLE release (version bigint NOT NULL)")
         connection.execute("INSERT INTO release VALUES (0)")
         connection.execute(TABLE)
