@@ -77,6 +77,7 @@ def test_what_plugin_authors_may_rely_on_is_this():
         "Schema",
         "SchemaVersionError",
         "Score",
+        "Shelf",
         "Signals",
         "Sink",
         "Source",
