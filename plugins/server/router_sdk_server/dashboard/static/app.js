@@ -62,6 +62,8 @@ function listen() {
   line = new AbortController();
   if (!allowed("metrics")) return;
   const heard = (name, told) => {
+    live.textContent = told.fault ? `Not all can be read: ${told.fault}` : LIVE[live.className];
+    if (told.fault && !parts[name]) return;
     parts[name] = told;
     page?.heard?.(name);
   };

@@ -52,12 +52,11 @@ export async function follow(path, signal, heard, state) {
       state("live");
       wait = 500;
       await events(answer.body.pipeThrough(new TextDecoderStream()).getReader(), heard);
-      continue;
     } catch (problem) {
       if (signal.aborted) return;
       if (problem.status === 401 || problem.status === 403) return state("refused", problem);
+      state("away");
     }
-    state("away");
     await new Promise((done) => setTimeout(done, wait));
   }
 }
