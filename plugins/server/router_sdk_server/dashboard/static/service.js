@@ -38,7 +38,11 @@ export async function get(path, query = {}) {
 }
 
 export async function post(path, body, more = {}) {
-  const options = { method: "POST", headers: { "content-type": "application/json", ...more }, body: JSON.stringify(body) };
+  const options = {
+    method: "POST",
+    headers: { "content-type": "application/json", ...more },
+    body: JSON.stringify(body),
+  };
   const answer = await asked(path, options);
   return answer.status === 204 ? null : answer.json();
 }
