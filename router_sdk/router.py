@@ -14,9 +14,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from router_sdk.assembly import Assembly
-from router_sdk.errors import InvalidInputError, RouterError, UnknownDecisionError
+from router_sdk.errors import InvalidInputError, RouterError
 from router_sdk.evaluation.classification import Evaluation, Label, judge
+from router_sdk.evaluation.savings import Savings
 from router_sdk.exchange.observations import observations, paired
+from router_sdk.experiments.savings import AGENTS, savings
 from router_sdk.learning.performance import AgentPerformance
 from router_sdk.learning.verification import verify_replay
 from router_sdk.records import Agent, AgentLike, Decision, Outcome, OutcomeLike, Ranked, Task, TaskLike, agents_of
@@ -25,14 +27,16 @@ from router_sdk.rewards import RewardFunction
 from router_sdk.routing.handle import Call
 from router_sdk.routing.strategies import StrategySpec
 from router_sdk.store.backup import BackupReport, backup
-from router_sdk.store.events import answered, dead_letters, learning_events, learning_totals, passed
+from router_sdk.store.events import dead_letters, learning_events, learning_totals
 from router_sdk.store.identity import check_id, check_key, check_tenant, check_time
+from router_sdk.store.lately import answered, passed
 from router_sdk.store.registry import safety_totals
 from router_sdk.strategy import Strategy
 
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
     from router_sdk.exchange.examples import Examples
+    from router_sdk.exchange.streams import Streams
     from router_sdk.experiments.experiments import Experiments
     from router_sdk.recording import Observation
     from router_sdk.store.access import AccessKeys
@@ -68,6 +72,7 @@ class Router:
         models: Fits and fitted versions: retrain, promote, roll back, pin.
         experiments: What another router would have earned; challengers beside what serves: start, look, stop.
         examples: What the log holds of tasks and outcomes: slices, files in and out, whom to ask.
+        streams: Outcomes in from brokers, and the log out to them.
         keys: Who may call a service on this store, and for what.
         hook: Calls the plugins' hooks.
     """
@@ -130,6 +135,11 @@ class Router:
     def examples(self) -> Examples:
         """The joined examples, oldest first, read when asked for: ``router.examples[-5:]``; files in and out."""
         return self._parts.examples
+
+    @property
+    def streams(self) -> Streams:
+        """Outcomes in from brokers, and the log out to them; how far each stream is, and how it does."""
+        return self._parts.streams
 
     @property
     def experiments(self) -> Experiments:
@@ -319,13 +329,8 @@ class Router:
         Raises:
             UnknownDecisionError: if the session has none.
         """
-        outcome, tenant = Outcome.of(outcome), check_tenant(tenant)
-        store = self._parts.store
-        store.writer.flush()
-        ids = store.reader.session_decisions(store.privacy.session(check_key(session_id, "session_id")), tenant)
-        if not ids:
-            whose = "" if tenant is None else f" of tenant {tenant!r}"
-            raise UnknownDecisionError(f"session {session_id!r}{whose} has no decisions in the log")
+        outcome = Outcome.of(outcome)
+        ids = self._parts.recorder.session(session_id, tenant)
         self._parts.recorder.record_all(ids, outcome)
         return len(ids)
 
@@ -411,7 +416,7 @@ class Router:
         ``gate_pass_rate`` (share of candidates that passed the gate), ``refused_candidates, rollbacks,
         rollback_frequency`` (rollbacks for each other time that a version came to serve) and ``violations`` (what got
         through: versions that were rolled back by themselves); ``canary_pass_rate`` (share of the golden tasks that are
-        answered as they must be, now).
+        answered as they must be, now); ``savings`` (against ``best_single`` and ``dearest``, see there).
         """
         query = self._parts.store.reader.query
         canary = self._parts.canary.look()
@@ -420,6 +425,7 @@ class Router:
             **query(learning_totals),
             **query(safety_totals),
             "canary_pass_rate": None if canary is None else canary.share,
+            "savings": {name: self.savings(name).to_dict() for name in AGENTS},
             "next_retrain_in": self._parts.trainer.triggering.next_in,
         }
 
@@ -436,6 +442,19 @@ class Router:
         for stage in reversed(self._parts.chain.stages):  # so that the first in the chain has the last word
             expected.update(stage.expected())
         return self._parts.performance.agents(names, task_type, expected)[:most]
+
+    def savings(self, baseline: str = "best_single") -> Savings:
+        """What was spent against what a baseline would have, with an interval, and what quality came with each.
+
+        Args:
+            baseline: ``best_single`` (the agent that earns most on the tasks as they came), ``dearest``, an agent's
+                name, or ``previous_champion``: what was spent while the version before served, which reads the log.
+
+        Raises:
+            InvalidInputError: if it is none of these.
+        """
+        histories = (self.models.history(stage.name) for stage in self._parts.chain.stages)
+        return savings(baseline, self._parts.performance, self.examples, histories)
 
     def status(self, *, last: int = 5) -> dict[str, Any]:
         """Everything that ``router status`` shows, as JSON values.
@@ -577,4 +596,6 @@ class Router:
 def _dropped(parts: Assembly) -> None:
     """The garbage collector found a router that nobody closed."""
     if parts.drop():
-        warnings.warn(f"a router on {parts.store.path} was dropped without close()", ResourceWarning, stacklevel=2)
+        warnings.warn(
+            f"a router on {parts.store.engine.shown} was dropped without close()", ResourceWarning, stacklevel=2
+        )

@@ -39,6 +39,7 @@ _BUILT_IN: Mapping[str, _Place] = {
     "stream": _Place(_WORK, "stream", "stream"),
     "agents": _Place(_WORK, "agents", "app"),
     "status": _Place(_WORK, "status", "status"),
+    "savings": _Place(_WORK, "savings", "savings"),
     "retrain": _Place(_FIT, "models", "retrain"),
     "pretrain": _Place(_FIT, "models", "pretrain"),
     "warm-up": _Place(_FIT, "models", "warm_up"),

@@ -110,7 +110,8 @@ class Examples(History):
         Args:
             path: Where to.
             format: ``jsonl`` or ``csv`` with all that the log holds, which ``import_from`` reads without loss, or
-                pairs of text and response as ``chatml``, ``alpaca``, ``completion``.
+                ``parquet`` with the same as a folder with a file for each day, or pairs of text and response as
+                ``chatml``, ``alpaca``, ``completion``.
             **options: What goes out, see ``ExportSettings``: ``min_reward``, ``min_quality_score``,
                 ``min_user_feedback``, ``deduplicate``, ``balance``, ``most_examples``, ``prefer``, ``seed``,
                 ``include_existing_data``, ``existing_data_path``, ``unanswered``.
@@ -132,8 +133,9 @@ class Examples(History):
     ) -> ImportReport:
         """Log each line of a file: an exported one as what it was, any other as an observed decision.
 
-        The file is JSON lines, a JSON array or CSV (``.gz`` too). An exported line brings its decision and every part
-        of its outcome, each once, however often it is imported. A line of another file has a task's fields, ``agent``
+        The file is JSON lines, a JSON array or CSV (``.gz`` too), or Parquet, or a folder of that. An exported line
+        brings its decision and every part of its outcome, each once, however often it is imported. A line of another
+        file has a task's fields, ``agent``
         or ``label``, and an outcome's fields; ``mapping`` says where they stand: ``{"text": ["title", "details"],
         "label": "tree", "label_level": "first"}``. A bad line is a dead letter.
 

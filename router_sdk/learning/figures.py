@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from router_sdk.evaluation.savings import Cell, Moments
+
 if TYPE_CHECKING:
     from router_sdk.records import Signals
 
@@ -18,6 +20,8 @@ SMOOTHING = 0.05
 """Weight of the newest execution in the exponential moving average."""
 
 Figures = tuple[float | None, ...]
+
+_REWARD, _COST = FIGURES.index("reward"), FIGURES.index("cost_usd")
 
 
 def figures_of(reward: float | None, signals: Signals) -> Figures:
@@ -40,6 +44,7 @@ class Running:
         executions: Distinct decisions with an outcome.
         sums: Lifetime sum per figure.
         counts: How many executions know the figure.
+        squares: Lifetime sums of the squares of rewards and of costs.
         older: Exponential moving average per figure, of what is no more among the newest executions.
         recent: The newest executions by decision id, with their log position.
     """
@@ -47,6 +52,7 @@ class Running:
     executions: int = 0
     sums: list[float] = field(default_factory=lambda: [0.0] * len(FIGURES))
     counts: list[int] = field(default_factory=lambda: [0] * len(FIGURES))
+    squares: list[float] = field(default_factory=lambda: [0.0, 0.0])
     older: list[float | None] = field(default_factory=lambda: [None] * len(FIGURES))
     recent: OrderedDict[str, tuple[int, Figures]] = field(default_factory=OrderedDict)
 
@@ -58,6 +64,7 @@ class Running:
             if value is not None:
                 sums[i] += value
                 counts[i] += 1
+        self._square(figures, 1.0)
         recent = self.recent
         recent[decision_id] = (seq, figures)
         if len(recent) > WINDOW:
@@ -74,6 +81,11 @@ class Running:
             for value in known:
                 total += value
             sums[i], counts[i] = total, counts[i] + len(known)
+            if i in (_REWARD, _COST):
+                total = self.squares[i == _COST]
+                for value in known:
+                    total += value * value
+                self.squares[i == _COST] = total
         recent.update(zip(decision_ids, zip(seqs, figures, strict=True), strict=True))
         gone = [recent.popitem(last=False)[1][1] for _ in range(len(recent) - WINDOW)]
         for i, column in enumerate(zip(*gone, strict=True)):
@@ -92,6 +104,8 @@ class Running:
             if new is not None:
                 self.sums[i] += new
                 self.counts[i] += 1
+        self._square(previous, -1.0)
+        self._square(figures, 1.0)
         if decision_id in self.recent:
             self.recent[decision_id] = (self.recent[decision_id][0], figures)
 
@@ -102,7 +116,18 @@ class Running:
             if old is not None:
                 self.sums[i] -= old
                 self.counts[i] -= 1
+        self._square(previous, -1.0)
         self.recent.pop(decision_id, None)
+
+    def _square(self, figures: Figures, sign: float) -> None:
+        for place, value in enumerate((figures[_REWARD], figures[_COST])):
+            if value is not None:
+                self.squares[place] += sign * (value * value)
+
+    def cell(self) -> Cell:
+        """How often it was executed, and what rewards and costs were."""
+        reward, cost = (Moments(self.counts[i], self.sums[i], self.squares[i == _COST]) for i in (_REWARD, _COST))
+        return Cell(self.executions, reward, cost)
 
     def lifetime(self) -> dict[str, float | None]:
         """Mean per figure over all executions."""
@@ -124,14 +149,14 @@ class Running:
     def to_json(self) -> list[Any]:
         """State as JSON values."""
         recent = [[decision_id, seq, figures] for decision_id, (seq, figures) in self.recent.items()]
-        return [self.executions, self.sums, self.counts, self.older, recent]
+        return [self.executions, self.sums, self.counts, self.squares, self.older, recent]
 
     @classmethod
     def from_json(cls, state: list[Any]) -> Running:
         """Inverse of ``to_json``."""
-        executions, sums, counts, older, recent = state
+        executions, sums, counts, squares, older, recent = state
         newest = OrderedDict((decision_id, (seq, tuple(figures))) for decision_id, seq, figures in recent)
-        return cls(executions, sums, counts, older, newest)
+        return cls(executions, sums, counts, squares, older, newest)
 
 
 def _move(averages: list[float | None], figures: Figures) -> None:

@@ -16,6 +16,7 @@ from router_sdk.learning.figures import WINDOW, Running, Spending, figures_of, m
 from router_sdk.records.plain import told
 
 if TYPE_CHECKING:
+    from router_sdk.evaluation.savings import Cell
     from router_sdk.records import Example, ExampleColumns
 
 PERFORMANCE = "performance"
@@ -65,7 +66,7 @@ class Performance:
     """
 
     name = PERFORMANCE
-    state_version = 3
+    state_version = 4
 
     def __init__(self) -> None:
         self._cells: dict[tuple[str, str], Running] = {}
@@ -200,6 +201,11 @@ class Performance:
                 total, count = totals.get(name, (0.0, 0))
                 totals[name] = total + cell.sums[0], count + cell.counts[0]
         return {name: total / count for name, (total, count) in totals.items() if name and count}
+
+    def costs(self) -> dict[tuple[str, str], Cell]:
+        """Rewards and costs over all executions, by agent and task type."""
+        with self.lock:
+            return {key: cell.cell() for key, cell in self._cells.items()}
 
     def improvement(self) -> tuple[float | None, float]:
         """Mean reward of the last 100 outcomes against the 100 before, less 1; and the difference in standard errors.

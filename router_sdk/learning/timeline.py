@@ -14,10 +14,9 @@ from router_sdk.learning.spans import Cell, Curve, Span
 from router_sdk.store.tail import LogTail
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from numpy.typing import NDArray
 
+    from router_sdk.engine import Connection
     from router_sdk.rewards import RewardFunction
     from router_sdk.store import Store
 
@@ -139,7 +138,7 @@ class Timeline:
         while self._store.reader.query(self._read):
             pass
 
-    def _read(self, connection: sqlite3.Connection) -> bool:
+    def _read(self, connection: Connection) -> bool:
         """Read one piece; whether there is more."""
         if self._cursor < 0:
             found = connection.execute(_START, (MOST_READ,)).fetchone()
@@ -164,7 +163,7 @@ class Timeline:
 
     def _decided(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         seq: int,
         at: float,
         agent: str | None,

@@ -69,15 +69,15 @@ class Access:
         """Whether it may do something."""
         return self.key is None or bool(_FULFILLED_BY[scope] & self.key.scopes)
 
-    def require(self, scope: Scope) -> None:
-        """Check that it may do something.
+    def require(self, *scopes: Scope) -> None:
+        """Check that it may do something, for which one of these is needed.
 
         Raises:
             Refused: if not.
         """
-        if self.key is not None and not self.may(scope):
-            held = ", ".join(sorted(self.key.scopes))
-            raise Refused(403, f"this needs a key with the scope {scope!r}; the key {self.key.key_id} has {held}")
+        if self.key is not None and not any(map(self.may, scopes)):
+            held, needed = ", ".join(sorted(self.key.scopes)), " or ".join(map(repr, scopes))
+            raise Refused(403, f"this needs a key with the scope {needed}; the key {self.key.key_id} has {held}")
 
     def require_all_tenants(self) -> None:
         """Check that it is bound to no tenant, for what is about all of them.
@@ -135,17 +135,17 @@ def access_of(request: Request) -> Access:
     return found
 
 
-def guarded(scope: Scope) -> type[APIRoute]:
-    """Routes that take callers with a scope alone; asked before anything of the request is read."""
+def guarded(*scopes: Scope) -> type[APIRoute]:
+    """Routes that take callers with one of these scopes alone; asked before anything of the request is read."""
 
     class Guarded(APIRoute):
-        needed = scope
+        needed = scopes
 
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handle = super().get_route_handler()
 
             async def handle_allowed(request: Request) -> Response:
-                access_of(request).require(scope)
+                access_of(request).require(*scopes)
                 return await handle(request)
 
             return handle_allowed
@@ -211,7 +211,7 @@ class Door:
             await send(message)
 
         settings = self._service.settings
-        limit = asyncio.timeout(settings.timeout_s)
+        scope["limit"] = limit = asyncio.timeout(settings.timeout_s)
         body = _Body(receive, settings.most_body_bytes)
         try:
             async with limit:
@@ -221,7 +221,7 @@ class Door:
                     answer_it = self._direct.get((scope["method"], scope["path"]), self._app)
                     await answer_it(scope, body.receive, send_named)
                 except Refused as refusal:
-                    told = answer(problem_of(refusal), scope["request_id"], refusal.headers)
+                    told = answer(problem_of(refusal), scope, refusal.headers)
                     await told(scope, receive, send_named)
         except TimeoutError:
             if started:
@@ -231,7 +231,7 @@ class Door:
                 if body.whole
                 else Refused(408, f"the body did not arrive within {settings.timeout_s:g} s; send it again")
             )
-            await answer(problem_of(late), scope["request_id"])(scope, receive, send_named)
+            await answer(problem_of(late), scope)(scope, receive, send_named)
         finally:
             self._service.seen(scope, status, time.perf_counter() - begun)
 

@@ -8,6 +8,7 @@ import typer
 
 from router_sdk.cli import Invocation, command
 from router_sdk.errors import InvalidInputError
+from router_sdk_server.settings import Unfinished
 
 if TYPE_CHECKING:
     from router_sdk.records import AccessKey
@@ -24,9 +25,20 @@ def serve(
         bool, typer.Option("--insecure", help="Callers on this machine need no key; on a loopback address alone.")
     ] = False,
     per_minute: Annotated[
-        int, typer.Option(min=0, help="Most requests a minute of keys without a limit of their own; 0 sets none.")
+        int,
+        typer.Option(
+            min=0, help="Most requests a minute, in each worker, of keys without a limit of their own; 0 sets none."
+        ),
     ] = 0,
     timeout: Annotated[float, typer.Option(min=0.1, help="Longest that a request may take, in seconds.")] = 60.0,
+    max_body: Annotated[int, typer.Option(min=1_024, metavar="BYTES", help="Largest body of a request.")] = 4 << 20,
+    attempts: Annotated[
+        int, typer.Option(min=1, max=100, help="Agents that a chat completion is asked of while they fail.")
+    ] = 3,
+    cancelled: Annotated[
+        Unfinished, typer.Option(help="What a completion counts as whose client went away.")
+    ] = "unknown",
+    cut_off: Annotated[Unfinished, typer.Option(help="What a completion counts as that broke off.")] = "unknown",
 ) -> None:
     """Answer over HTTP, with everything that Python callers have.
 
@@ -45,11 +57,15 @@ def serve(
     config = invocation.config  # read here, so that what is wrong with it is said once and by this process
     settings = ServiceSettings(
         config=invocation.config_path,
-        store=config.store,
+        store=str(config.store),
         insecure=insecure,
         per_minute=per_minute,
         timeout_s=timeout,
         workers=workers,
+        most_body_bytes=max_body,
+        attempts=attempts,
+        cancelled=cancelled,
+        cut_off=cut_off,
     )
     log = log_config(as_json=invocation.as_json, verbose=invocation.verbose, log_file=invocation.log_file)
     run(settings, host, port, log)
@@ -71,7 +87,7 @@ def create(
         str | None,
         typer.Option(metavar="ORIGIN", help="Origin of its outcomes: user, tool, judge, signal, horizon or import."),
     ] = None,
-    per_minute: Annotated[int | None, typer.Option(min=1, help="Most requests a minute.")] = None,
+    per_minute: Annotated[int | None, typer.Option(min=1, help="Most requests a minute, in each worker.")] = None,
 ) -> None:
     """Make a key, and show it: the store keeps a hash of it alone."""
     with invocation.router() as router:

@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from router_sdk import Decision, Outcome, Router
+    from router_sdk_server.gateway.upstreams import Usage
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_UPSTREAM_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0)
 _MOST_LABELS = 1_000
 """Sets of labels beyond which decisions are counted as of other agents."""
 _STALE_S = 5.0
@@ -78,6 +80,18 @@ class Metrics:
             multiprocess_mode="livemax",
             registry=registry,
         )
+        self._attempts = Counter(
+            "router_upstream_attempts", "Agents asked by the gateway.", ["agent", "result"], registry=registry
+        )
+        self._first_bytes = Histogram(
+            "router_upstream_first_byte_seconds",
+            "Time to an upstream's first byte.",
+            ["agent"],
+            registry=registry,
+            buckets=_UPSTREAM_SECONDS,
+        )
+        self._tokens = Counter("router_upstream_tokens", "Tokens told.", ["agent", "kind"], registry=registry)
+        self._cost = Counter("router_upstream_cost_usd", "US dollars, as far as known.", ["agent"], registry=registry)
         self._known: dict[tuple[str, ...], Any] = {}
         self._lock = threading.Lock()
         self._of_the_store: list[Metric] = []
@@ -111,6 +125,28 @@ class Metrics:
     def recorded(self, outcome: Outcome, count: int) -> None:
         """So many outcomes are on disk."""
         self._outcomes.labels(outcome.origin or "").inc(count)
+
+    def upstream(
+        self, agent: str, result: str, first_byte_s: float | None, usage: Usage | None, cost_usd: float | None
+    ) -> None:
+        """An agent was asked by the gateway.
+
+        Args:
+            agent: Who.
+            result: ``answered, failed, refused`` (the request), ``cut off`` or ``cancelled``.
+            first_byte_s: Time to its first byte, where there was one.
+            usage: Its tokens, where it told.
+            cost_usd: What it cost, where that is known.
+        """
+        self._attempts.labels(agent, result).inc()
+        if first_byte_s is not None:
+            self._first_bytes.labels(agent).observe(first_byte_s)
+        if usage is not None:
+            self._tokens.labels(agent, "input").inc(usage.input - usage.cached)
+            self._tokens.labels(agent, "cached_input").inc(usage.cached)
+            self._tokens.labels(agent, "output").inc(usage.output)
+        if cost_usd is not None:
+            self._cost.labels(agent).inc(cost_usd)
 
     def look(self, router: Router) -> None:
         """Note how long a worker's queue is, and how far behind the log it has learnt."""
@@ -206,6 +242,11 @@ def store_figures(router: Router) -> Iterator[Metric]:
     for name, (words, value) in gauges.items():
         if value is not None:  # unknown is not zero
             yield GaugeMetricFamily(name, words, value=float(value))
+    saved = GaugeMetricFamily("router_saved_usd", "US dollars less than a baseline.", labels=["baseline"])
+    for baseline, found in told["savings"].items():
+        if found["saved_usd"] is not None:
+            saved.add_metric([baseline], found["saved_usd"])
+    yield saved
     drift = GaugeMetricFamily("router_drift", "Whether tasks, choices or agents are not as they were.", labels=["of"])
     for of, name in (("choices", "prediction_drift"), ("tasks", "input_drift"), ("agents", "residual_change")):
         drift.add_metric([of], float(bool(status["drift"].get(name))))
@@ -215,6 +256,7 @@ def store_figures(router: Router) -> Iterator[Metric]:
         scores.add_metric([scorer], float(status["quality"]["said"].get(scorer, {"parts": 0})["parts"]))
     yield scores
     yield from _experiment_figures(router, status["experiments"])
+    yield from _stream_figures(status["streams"])
 
 
 def _experiment_figures(router: Router, now: Sequence[dict[str, Any]]) -> Iterator[Metric]:
@@ -241,6 +283,22 @@ def _experiment_figures(router: Router, now: Sequence[dict[str, Any]]) -> Iterat
             needed.add_metric([one["name"]], float(one["units_needed"]))
         behind.add_metric([one["name"]], float(len(one["behind"])))
     yield from (share, units, needed, behind)
+
+
+def _stream_figures(streams: Sequence[dict[str, Any]]) -> Iterator[Metric]:
+    """How processes do on streams, together by stream; what one says that is not heard of any more is its last word."""
+    behind = GaugeMetricFamily("router_stream_behind_messages", "Messages that are still to come.", labels=["stream"])
+    rate = GaugeMetricFamily("router_stream_messages_per_second", "Over the last minute.", labels=["stream"])
+    waiting = GaugeMetricFamily("router_stream_waiting", "Processes that cannot read it now.", labels=["stream"])
+    for stream in sorted({one["stream"] for one in streams}):
+        said = [one for one in streams if one["stream"] == stream]
+        live = [one for one in said if one["state"] != "ended"]
+        newest = max(said, key=lambda one: float(one["at"]))
+        if newest["behind"] is not None:  # unknown is not zero
+            behind.add_metric([stream], float(newest["behind"]))
+        rate.add_metric([stream], float(sum(one["rate"] for one in live)))
+        waiting.add_metric([stream], float(sum(one["state"] == "waiting" for one in live)))
+    yield from (behind, rate, waiting)
 
 
 def _over(value: float | None, divisor: float) -> float | None:

@@ -38,7 +38,9 @@ def described(schema: dict[str, Any], routes: Sequence[Any]) -> dict[str, Any]:
     schema["components"]["securitySchemes"] = {
         "key": {"type": "http", "scheme": "bearer", "description": "A key that router keys create made."}
     }
-    needed = {(path, method.lower()): _scope_of(route) for route in routes for path, method in _places(route)}
+    needed = {
+        (path, method.lower()): getattr(route, "needed", ()) for route in routes for path, method in _places(route)
+    }
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
             answers = operation["responses"]
@@ -54,15 +56,10 @@ def described(schema: dict[str, Any], routes: Sequence[Any]) -> dict[str, Any]:
             for status, words in told.items():
                 answers.setdefault(status, {"description": words, "content": _PROBLEM})
             operation["security"] = [{"key": []}]
-            scope = needed.get((path, method))
-            if scope is not None:
-                operation["description"] = f"{operation.get('description', '')}\n\nScope: `{scope}`.".strip()
+            if scopes := " or ".join(f"`{scope}`" for scope in needed.get((path, method), ())):
+                operation["description"] = f"{operation.get('description', '')}\n\nScope: {scopes}.".strip()
     return schema
 
 
 def _places(route: Any) -> list[tuple[str, str]]:
     return [(route.path_format, method) for method in getattr(route, "methods", None) or ()]
-
-
-def _scope_of(route: Any) -> str | None:
-    return getattr(route, "needed", None)

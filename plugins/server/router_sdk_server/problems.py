@@ -15,19 +15,17 @@ from starlette.requests import ClientDisconnect
 from router_sdk import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 MEDIA_TYPE = "application/problem+json"
 
 _log = logging.getLogger(__name__)
 
 STATUS: tuple[tuple[type[Exception], int], ...] = (
-    (errors.WrongTenantError, 404),
     (errors.IdempotencyConflictError, 409),
     (errors.TooManyOutcomesError, 409),
     (errors.InvalidInputError, 422),
     (errors.UnknownAgentError, 422),
-    (errors.UnknownDecisionError, 404),
     (errors.UnknownVersionError, 404),
     (errors.UnknownStrategyError, 404),
     (errors.NoEligibleAgentError, 409),
@@ -53,10 +51,13 @@ _TITLES = {
     422: "What was sent cannot be used",
     429: "Too many requests",
     500: "The service is at fault",
+    502: "Whom it was asked of did not answer",
     503: "Not now",
     504: "It takes too long",
 }
 
+
+_AS_OPENAI = ("/v1/chat/completions", "/v1/models")
 
 _SAID = {"There was an error parsing the body": "the body is no JSON that can be read; send JSON in UTF-8"}
 """What FastAPI says, in words that say what to do."""
@@ -72,6 +73,7 @@ class Problem(BaseModel):
     status: int
     detail: str
     request_id: str | None = None
+    error: dict[str, Any] | None = Field(default=None, description="The same for OpenAI's clients, where they ask.")
 
 
 class Refused(Exception):  # noqa: N818  # an answer, not a fault
@@ -96,10 +98,12 @@ def problem_of(error: BaseException) -> dict[str, Any]:
         return _problem(error.status_code, "about:blank", _SAID.get(str(error.detail), str(error.detail)))
     if isinstance(error, ClientDisconnect):
         return _problem(400, "about:blank", "the connection ended before the body had come; send it again")
-    if isinstance(error, RequestValidationError):
-        return _problem(422, "urn:router-sdk:InvalidInputError", described(error.errors()))
-    if isinstance(error, ValidationError):
-        return _problem(422, "urn:router-sdk:InvalidInputError", described(error.errors(include_url=False)))
+    if isinstance(error, RequestValidationError | ValidationError):
+        faults = error.errors()
+        unread = any(fault["type"] == "json_invalid" for fault in faults)
+        return _problem(400 if unread else 422, "urn:router-sdk:InvalidInputError", described(faults))
+    if isinstance(error, errors.WrongTenantError | errors.UnknownDecisionError):  # the same: others' are not there
+        return _problem(404, f"urn:router-sdk:{errors.UnknownDecisionError.__name__}", "the log holds no such decision")
     for kind, status in STATUS:
         if isinstance(error, kind):
             return _problem(status, f"urn:router-sdk:{type(error).__name__}", str(error))
@@ -120,26 +124,23 @@ def described(faults: Sequence[Any]) -> str:
     return "; ".join(lines) + more
 
 
-def answer(told: dict[str, Any], request_id: str | None, headers: dict[str, str] | None = None) -> Response:
-    """A problem as a response."""
-    body = json.dumps({**told, "request_id": request_id}).encode()
+def answer(told: dict[str, Any], scope: Mapping[str, Any], headers: dict[str, str] | None = None) -> Response:
+    """A problem as the response to a request; where OpenAI's clients ask, also in the form in which they read it."""
+    told = {**told, "request_id": scope.get("request_id")}
+    if scope["path"].startswith(_AS_OPENAI):
+        told["error"] = {"message": told["detail"], "type": told["title"], "param": None, "code": told["status"]}
+    body = json.dumps(told).encode()
     extra = {"retry-after": "1"} if told["status"] in (429, 503) else {}
     return Response(body, told["status"], {**extra, **(headers or {})}, MEDIA_TYPE)
-
-
-def request_id_of(request: Request) -> str | None:
-    """The id under which the log knows a request."""
-    found: str | None = request.scope.get("request_id")
-    return found
 
 
 def answer_to(error: Exception, request: Request) -> Response:
     """The answer to a request that failed; what nobody foresaw is logged."""
     told = problem_of(error)
-    if told["status"] >= 500 and not isinstance(error, errors.RouterError):
-        _log.exception("request %s failed", request_id_of(request), exc_info=error)
+    if told["status"] >= 500 and not isinstance(error, (errors.RouterError, Refused)):
+        _log.exception("request %s failed", request.scope.get("request_id"), exc_info=error)
     headers = getattr(error, "headers", None)
-    return answer(told, request_id_of(request), dict(headers) if headers else None)
+    return answer(told, request.scope, dict(headers) if headers else None)
 
 
 def install(app: FastAPI) -> None:

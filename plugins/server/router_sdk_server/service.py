@@ -14,6 +14,7 @@ from fastapi import Request
 
 from router_sdk import Router, RouterError
 from router_sdk_server.dashboard.overview import Overview
+from router_sdk_server.gateway.upstreams import Upstreams
 from router_sdk_server.logs import requests
 from router_sdk_server.metrics import Metrics
 from router_sdk_server.shared import AgentHealth, Fits
@@ -40,6 +41,7 @@ class Service:
         router: Decides, learns and stores; open between ``start`` and ``stop``.
         fits: Fits that were begun over HTTP.
         health: Who is well.
+        upstreams: Where agents answer.
         evaluating: Held while another router is judged by the log, which is long work: one at a time.
         metrics: What is counted.
         overview: What viewers of the page see.
@@ -51,6 +53,7 @@ class Service:
     router: Router
     fits: Fits
     health: AgentHealth
+    upstreams: Upstreams
     metrics: Metrics
     overview: Overview
 
@@ -72,6 +75,7 @@ class Service:
             self._temporary = tempfile.TemporaryDirectory(prefix="router-service-")
             folder = Path(self._temporary.name)
         self.fits, self.health = Fits(folder), AgentHealth(folder)
+        self.upstreams = Upstreams(self.settings.timeout_s)
         await asyncio.to_thread(self.router.keys.refresh)
         self._tasks = [asyncio.create_task(self._warm_up()), asyncio.create_task(self._follow())]
 
@@ -80,6 +84,7 @@ class Service:
         self.ready = False
         for task in self._tasks:
             task.cancel()
+        await self.upstreams.close()
         await asyncio.to_thread(self.router.close)
         if self._temporary is not None:
             self._temporary.cleanup()

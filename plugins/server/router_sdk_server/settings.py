@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+Unfinished = Literal["unknown", "failure"]
+"""What an answer that was not finished says of its agent."""
 
 
 class ServiceSettings(BaseModel):
@@ -18,16 +22,22 @@ class ServiceSettings(BaseModel):
         timeout_s: Longest that a request may take, in seconds, its body included.
         per_minute: Most requests a minute of a key that has no limit of its own; 0 sets none.
         workers: How many processes share the port.
+        attempts: How many agents a chat completion is asked of, one after the other, while they fail.
+        cancelled: What an answer counts as whose client went away: ``unknown`` records nothing.
+        cut_off: What an answer counts as within which the upstream broke off.
         folder: Where the workers of one service tell each other what the store does not hold; None is one worker alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     config: Path | None = None
-    store: Path | None = None
+    store: str | Path | None = None
     insecure: bool = False
     most_body_bytes: int = Field(default=4 << 20, ge=1_024)
     timeout_s: float = Field(default=60.0, gt=0)
     per_minute: int = Field(default=0, ge=0)
     workers: int = Field(default=1, ge=1)
+    attempts: int = Field(default=3, ge=1)
+    cancelled: Unfinished = "unknown"
+    cut_off: Unfinished = "unknown"
     folder: Path | None = None

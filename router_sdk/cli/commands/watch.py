@@ -43,8 +43,8 @@ def watch(
     """Import each new CSV or JSONL file of a folder, learn from it, and move it to done/ or failed/ there.
 
     A file that changed within the last seconds, and one whose name begins with a dot, waits for the next look. Beside a
-    file in failed/ lies NAME.reason, which says why; lines that were refused are dead letters. It ends at Ctrl-C or
-    SIGTERM, once the file in hand is done.
+    file in failed/ lies NAME.reason, which says why (a link and a file without lines fail, too); lines that were
+    refused are dead letters. It ends at Ctrl-C or SIGTERM, once the file in hand is done.
     """
     if not folder.is_dir():
         raise InvalidInputError(f"{folder}: no such folder")
@@ -67,10 +67,12 @@ def _settled(folder: Path, settle: float) -> Iterator[Path]:
     newest = time.time() - settle
     found = []
     for path in folder.iterdir():
-        if path.name.startswith(".") or not path.name.lower().endswith(_ENDINGS) or not path.is_file():
+        if path.name.startswith(".") or not path.name.lower().endswith(_ENDINGS):
+            continue
+        if not path.is_symlink() and not path.is_file():
             continue
         with suppress(FileNotFoundError):  # somebody took it away
-            changed = path.stat().st_mtime
+            changed = path.lstat().st_mtime
             if changed <= newest:
                 found.append((changed, path))
     return iter([path for _, path in sorted(found)])
@@ -82,6 +84,8 @@ def _taken_in(
     """Import one file, and move it; False where nothing of it could be used."""
     told: dict[str, Any] = {"at": time.time(), "file": path.name}
     try:
+        if path.is_symlink():  # whoever may write here need not be who may read what it leads to
+            raise InvalidInputError(f"{path.name} is a link; put the file itself there")
         report = router.examples.import_from(path, mapping=mapping, new_agents=new_agents)
         router.flush()
     except (StoreError, RouterClosedError):
@@ -90,7 +94,7 @@ def _taken_in(
         reason = str(error)
     else:
         told.update(asdict(report))
-        reason = "" if report.imported or report.known or not report.rejected else "; ".join(report.errors)
+        reason = "" if report.imported or report.known else "; ".join(report.errors) or "it holds no lines"
     if reason:
         moved = _moved(path, FAILED)
         moved.with_name(moved.name + ".reason").write_text(reason + "\n", encoding="utf-8")

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from router_sdk_server.gateway.upstreams import Usage
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 RULES = yaml.safe_load((DEPLOY / "prometheus" / "router.rules.yml").read_text())["groups"][0]["rules"]
+SUM = re.compile(r'sum\(rate\((\w+)(?:\{(\w+)="(\w+)"\})?\[15m\]\)\)')
 EXPRESSION = re.compile(r"(\w+)(?: / (\w+))? ([<>]) (-?[\d.]+)")
 
 
@@ -25,6 +27,17 @@ def figures(text):
 
 def fires(expression, scrape):
     """Whether a rule's expression has a value on a scrape, as Prometheus evaluates it: nothing has none."""
+    summed = dict(scrape)
+
+    def add_up(found):
+        name, label, value = found.groups()
+        matching = [count for (one, *labels), count in scrape.items() if one == name]
+        if label:
+            matching = [count for (one, *labels), count in scrape.items() if one == name and (label, value) in labels]
+        summed[f"{name}_{value}",] = sum(matching) if matching else None
+        return f"{name}_{value}"
+
+    scrape, expression = summed, SUM.sub(add_up, expression)
     expression = re.sub(r"delta\((\w+)\[15m\]\)", r"\1", expression)  # on a first scrape: what came since the start
     first, second, comparison, limit = EXPRESSION.fullmatch(expression).groups()
     values = [scrape.get((name,)) for name in (first, second) if name]
@@ -93,6 +106,14 @@ def test_each_alert_fires_on_its_figure_and_on_no_other(quick, monkeypatch, aler
         assert firing(quick) == expected
 
 
+def test_agents_that_fail_the_gateway_raise_an_alert(quick):
+    count = quick.app.state.service.metrics.upstream
+    for result, expected in ((["answered"] * 4 + ["failed"], set()), (["failed"], {"RouterUpstreamFails"})):
+        for one in result:
+            count("billing", one, 0.1, None, None)
+        assert firing(quick) == expected
+
+
 def test_nothing_fires_before_there_is_anything(quick):
     assert firing(quick) == set()
 
@@ -110,8 +131,11 @@ def test_prometheus_itself_understands_the_rules():
 def test_the_dashboard_and_the_rules_ask_for_figures_that_there_are(quick):
     quick.post("/v1/route", json={"task": "x"})
     quick.post("/v1/outcomes", json={"decision_id": "0" * 32, "outcome": {"success": True}})
+    quick.app.state.service.metrics.upstream("billing", "answered", 0.1, Usage(2, 1, 1), 0.5)
     there = {name for name, *_ in figures(quick.scrape().text)}
-    there |= {"router_improvement_rate", "router_model_score"}  # known once there are enough outcomes
+    there |= {"router_improvement_rate", "router_model_score", "router_saved_usd"}  # known with enough outcomes
+    there |= {f"router_experiment_{name}" for name in ("units", "units_needed", "share", "arms_behind")}  # of those
+    there.add("router_experiments_ended_total")
     board = json.loads((DEPLOY / "grafana" / "router.json").read_text())
     asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
     for expression in [*asked, *(rule["expr"] for rule in RULES)]:
@@ -146,3 +170,16 @@ def test_workers_count_together_and_a_dead_one_has_no_queue(tmp_path):
     assert scrape["router_requests_total", ("path", "/v1/route"), ("status", "200")] == 12
     assert scrape["router_request_seconds_count", ("path", "/v1/route")] == 12
     assert scrape["router_queue_decisions",] == 9  # that of the first has gone with it
+
+
+def test_what_was_spent_is_told(client):
+    for _ in range(30):
+        decision = client.post("/v1/route", json={"task": "x"}).json()
+        report = {"decision_id": decision["decision_id"], "outcome": {"success": True, "cost_usd": 0.5}}
+        assert client.post("/v1/outcomes", json=report).status_code == 200
+    client.app.state.service.router.flush()
+    client.app.state.service.metrics._asked_at = -1e9
+    assert 'router_saved_usd{baseline="dearest"} 0.0' in client.get("/metrics").text
+    told = client.get("/v1/savings", params={"baseline": "dearest"}).json()
+    assert (told["spent_usd"], told["saved_usd"], told["compared"]) == (15.0, 0.0, 30)
+    assert client.get("/v1/savings", params={"baseline": "nobody"}).status_code == 422

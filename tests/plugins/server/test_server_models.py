@@ -157,3 +157,10 @@ def test_what_was_learnt_is_told_and_saved(client):
     best, *_ = client.get("/v1/agents/performance", params={"top_k": 1}).json()["agents"]
     assert best["executions"] == 1
     assert client.post("/v1/forget", json={"session_id": "s"}).json() == {"decisions": 1}
+
+
+@pytest.mark.parametrize("name", ["strategy", "self", "wait", "reason", "settings", "colour"])
+def test_a_setting_that_is_none_is_refused(fitting, name):
+    answer = fitting.post("/v1/retrain", json={"settings": {name: 1}})
+    assert answer.status_code == 422
+    assert name in answer.json()["detail"]

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 
@@ -41,6 +43,51 @@ def test_a_delivery_with_a_key_counts_once(client):
     for _ in range(2):
         client.post("/v1/outcomes", json=batch, headers={"idempotency-key": "b-1"})
     assert client.app.state.service.router.status()["store"]["outcomes"] == 3  # d-1, b-1:0 and b-1:1
+
+
+WHOLE = {
+    "success": True,
+    "quality": 0.1,
+    "feedback": -1,
+    "latency_ms": 850,
+    "cost_usd": 1e-7,
+    "tokens": 2**40,
+    "metrics": {"b": 1, "a": 0.3},
+    "response": "It is mended.",
+}
+
+
+def counted(client):
+    text = client.app.state.service.metrics.text(client.app.state.service.router).decode()
+    return sum(map(float, re.findall(r"^router_outcomes_total{.*} (\S+)$", text, re.M)))
+
+
+def test_an_id_that_was_given_for_something_else_is_refused_and_a_repetition_is_not_counted(client):
+    first, second = decided(client)["decision_id"], decided(client)["decision_id"]
+    report = {"decision_id": first, "outcome": WHOLE, "outcome_id": "d-1"}
+    for _ in range(3):
+        assert client.post("/v1/outcomes", json=report).status_code == 200
+    assert counted(client) == 1
+    other = {**report, "outcome": {"success": False}}
+    for wrong in (other, {**report, "decision_id": second}):
+        answer = client.post("/v1/outcomes", json=wrong)
+        assert (answer.status_code, answer.json()["type"]) == (409, "urn:router-sdk:IdempotencyConflictError")
+        assert "d-1" in answer.json()["detail"]
+    told = client.post("/v1/outcomes", json={"outcomes": [report, other]}).json()
+    assert [one["recorded"] for one in told["results"]] == [True, False]
+    assert told["results"][1]["problem"]["status"] == 409
+    assert counted(client) == 1
+    early = {"decision_id": "0" * 32, "outcome": {"success": True}, "outcome_id": "e-1"}
+    assert client.post("/v1/outcomes", json=early).status_code == 200  # its decision may come later
+    assert client.app.state.service.router.status()["store"]["outcomes"] == 2
+
+
+@pytest.mark.parametrize("path", ["/v1/outcomes", "/v1/route", "/v1/chat/completions", "/v1/observations", "/predict"])
+@pytest.mark.parametrize("body", [b"{", b"[1,]", b"\xff\xfe", b"{'a': 1}"])
+def test_what_is_no_json_is_400_and_what_is_no_report_is_422(client, path, body):
+    headers = {"content-type": "application/json"}
+    assert client.post(path, content=body, headers=headers).status_code == 400
+    assert client.post(path, content=b'{"colour": 1}', headers=headers).status_code == 422
 
 
 def test_each_of_many_has_a_verdict_of_its_own(client):

@@ -61,6 +61,25 @@ def test_what_cannot_be_used_is_set_apart_with_a_reason(desk, inbox):
     assert (inbox / "done" / "c.jsonl").is_file()
 
 
+def test_a_link_and_a_file_without_lines_bring_nothing(desk, inbox):
+    secret = put(desk.folder, "elsewhere.jsonl", age=90)
+    link = inbox / "link.jsonl"
+    link.symlink_to(secret)
+    os.utime(link, times=(time.time() - 80,) * 2, follow_symlinks=False)
+    put(inbox, "head.csv", "text,agent\n", age=70)
+    put(inbox, "empty.jsonl", "", age=60)
+    events, _ = desk.lines("watch", str(inbox), "--once", code=2)
+    assert [(one["file"], one["event"]) for one in events] == [
+        ("link.jsonl", "failed"),
+        ("head.csv", "failed"),
+        ("empty.jsonl", "failed"),
+    ]
+    assert "is a link" in (inbox / "failed" / "link.jsonl.reason").read_text()
+    assert "no lines" in (inbox / "failed" / "head.csv.reason").read_text()
+    assert secret.read_text()
+    assert desk.json("status")["store"]["decisions"] == 0
+
+
 def test_it_goes_on_until_it_is_told_to_end(desk, inbox):
     def come_and_go():
         put(inbox, "first.jsonl")

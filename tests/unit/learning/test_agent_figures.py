@@ -18,7 +18,7 @@ parts = st.builds(
     correct_agent=st.none() | st.sampled_from(["a", "b"]),
     no_agent_fits=st.none(),
     latency_ms=st.none() | st.sampled_from([100.0, 200.0]),
-    cost_usd=st.none(),
+    cost_usd=st.none() | st.sampled_from([0.25, 0.5]),
     tokens=st.none(),
     metrics=st.none(),
 )
@@ -59,7 +59,8 @@ def lessons(told):
 
 
 def reported(performance):
-    return performance.statistics(), [report.to_dict() for report in performance.agents(["a", "b", "idle"])]
+    told = performance.statistics(), [report.to_dict() for report in performance.agents(["a", "b", "idle"])]
+    return *told, performance.costs()
 
 
 @given(told, st.integers(0, 30), st.booleans())
@@ -104,6 +105,14 @@ def test_figures_are_those_of_the_newest_revisions(told):
         expected = pytest.approx(sum(known) / len(known)) if known else None
         assert report.lifetime["latency_ms"] == report.last_100["latency_ms"] == expected
         assert sum(kind["executions"] for kind in report.task_types.values()) == len(mine)
+        cells = [cell for (agent, _), cell in performance.costs().items() if agent == report.agent]
+        for figure, values in {
+            "cost_usd": [joined.cost_usd for joined in mine if joined.cost_usd is not None],
+            "reward": [joined.quality for joined in mine if joined.quality is not None],
+        }.items():
+            assert sum(getattr(cell, figure).size for cell in cells) == len(values)
+            squares = sum(getattr(cell, figure).squares for cell in cells)
+            assert squares == pytest.approx(sum(value * value for value in values))
 
 
 def test_the_window_holds_the_last_hundred_and_improvement_compares_with_those_before():

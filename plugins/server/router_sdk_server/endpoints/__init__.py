@@ -4,6 +4,7 @@ from router_sdk_server.access import Direct
 from router_sdk_server.dashboard import files
 from router_sdk_server.endpoints import (
     agents,
+    chat,
     compat,
     experiments,
     models,
@@ -20,9 +21,10 @@ ROUTERS = (
     probes.endpoints,
     routing.endpoints,
     systemone.endpoints,
+    chat.endpoints,
     outcomes.endpoints,
     *(agents.figures, agents.reading, agents.changing),
-    *(models.reading, models.changing),
+    *(models.reading, models.changing, models.listing),
     *(experiments.reading, experiments.changing),
     *(reports.figures, reports.asking),
     *(overview.figures, overview.telling, overview.trying, overview.own),
@@ -36,6 +38,7 @@ DIRECT = {
     for direct in (
         Direct("/v1/route", "route", routing.route),
         Direct("/v1/rank", "route", routing.rank),
+        Direct("/v1/chat/completions", "route", chat.chat),
         Direct("/v1/systemone", "route", systemone.systemone),
         Direct("/v1/outcomes", "record", outcomes.record),
     )

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from router_sdk import Agent
 from router_sdk_server.access import access_of, guarded
 from router_sdk_server.bodies import Name, json_response
+from router_sdk_server.gateway.upstreams import Upstream
 from router_sdk_server.openapi import refusals
 from router_sdk_server.problems import Refused
 from router_sdk_server.service import service_of
@@ -94,6 +95,7 @@ def put_agent(request: Request, name: AgentPath, fields: dict[str, JsonValue], f
         raise Refused(422, "name: the path has another one; leave the field out")
     _require_store(request, f"put {name!r} into it")
     agent = Agent.of({**fields, "name": name})
+    Upstream.of(agent)
     service_of(request).router.add_agent(agent, fresh=fresh)
     return json_response(agent.model_dump(mode="json"))
 

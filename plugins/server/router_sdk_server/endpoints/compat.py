@@ -123,6 +123,7 @@ class TrainAnswer(BaseModel):
     detail: str
 
 
+@open_to_all.head("/health", include_in_schema=False)
 @open_to_all.get("/health")
 async def health(request: Request) -> dict[str, str]:
     """Whether the service answers; as ``/readyz`` beside it."""

@@ -8,7 +8,7 @@ import tarfile
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path as FilePath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -17,10 +17,12 @@ from pydantic_core import to_json
 
 from router_sdk_server.access import access_of, guarded
 from router_sdk_server.bodies import Name, json_response
+from router_sdk_server.gateway.exchange import AUTO
 from router_sdk_server.openapi import refusals
 from router_sdk_server.problems import Refused
-from router_sdk_server.service import service_of
+from router_sdk_server.service import Service, service_of
 
+listing = APIRouter(tags=["gateway"], route_class=guarded("route", "metrics"))
 reading = APIRouter(tags=["models"], route_class=guarded("metrics"))
 changing = APIRouter(tags=["models"], route_class=guarded("admin"))
 
@@ -35,10 +37,21 @@ _UNKNOWN = "No such strategy or version."
 _OVERRIDES_NOT = {"wait", "reason"}
 
 
-class VersionsAnswer(BaseModel):
-    """Fitted versions, oldest first."""
+class Model(BaseModel):
+    """What a chat completion can be asked of, in OpenAI's form."""
 
-    versions: list[dict[str, Any]]
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = "router-sdk"
+
+
+class ModelsAnswer(BaseModel):
+    """Models in OpenAI's form; to keys that may read figures also the fitted versions, oldest first."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+    versions: list[dict[str, Any]] | None = None
 
 
 class Rows(BaseModel):
@@ -110,12 +123,22 @@ class FitAnswer(BaseModel):
 # -- versions
 
 
-@reading.get("/v1/models", response_model=VersionsAnswer, responses=refusals(_404=_UNKNOWN))
-def versions(request: Request, strategy: Name | None = None) -> Response:
-    """Fitted versions, oldest first; of one strategy, or of all in the chain."""
-    access_of(request).require_all_tenants()
-    found = service_of(request).router.models.versions(strategy)
-    return json_response({"versions": [version.to_dict() for version in found]})
+@listing.get("/v1/models", response_model=ModelsAnswer, responses=refusals(_404=_UNKNOWN))
+def models(request: Request, strategy: Name | None = None) -> Response:
+    """What chat completions can be asked of: ``auto``, and each agent that has an upstream.
+
+    A key that may read figures, and is bound to no tenant, is told the fitted versions, too: of one strategy, or of
+    all in the chain, oldest first.
+    """
+    service, access = service_of(request), access_of(request)
+    told: dict[str, Any] = {"object": "list", "data": [Model(id=name).model_dump() for name in _askable(service)]}
+    if access.may("metrics") and access.tenant is None:
+        told["versions"] = [version.to_dict() for version in service.router.models.versions(strategy)]
+    return json_response(told)
+
+
+def _askable(service: Service) -> list[str]:
+    return [AUTO, *(name for name in service.upstreams.targets(service.router)[0] if name != AUTO)]
 
 
 @reading.get("/v1/models/{strategy}/history", response_model=Rows, responses=refusals(_404=_UNKNOWN))
@@ -224,6 +247,14 @@ def retrain(request: Request, what: Retrain | None = None) -> Response:
     fit_id = service.fits.follow(fit)
     told = service.fits.told(fit_id)
     return json_response(told, 202, {"location": f"/v1/fits/{fit_id}"})
+
+
+@listing.get("/v1/models/{model:path}", response_model=Model, responses=refusals(_404="No such model."))
+def model(request: Request, model: Annotated[str, Path(min_length=1, max_length=200)]) -> Response:
+    """Whether a chat completion can be asked of one."""
+    if model not in _askable(service_of(request)):
+        raise Refused(404, f"no model is called {model!r:.210}; GET /v1/models lists them")
+    return json_response(Model(id=model).model_dump())
 
 
 @reading.get("/v1/fits/{fit_id}", response_model=FitAnswer, responses=refusals(_404="No such fit."))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from router_sdk import Outcome
+from router_sdk import Outcome, Router, RouterError
+from router_sdk.errors import IdempotencyConflictError, UnknownDecisionError
 from router_sdk_server.access import access_of, guarded
 from router_sdk_server.bodies import Key, Name, OutcomeBody, TaskBody, body_of, idempotency_key_of, json_response
 from router_sdk_server.openapi import refusals
@@ -17,6 +20,8 @@ from router_sdk_server.service import service_of
 endpoints = APIRouter(tags=["outcomes"], route_class=guarded("record"))
 
 _MOST = 10_000
+_UNCOMPARED = {"response", "feedback_text", "error", "reason", "origin", "actor"}
+"""Texts may be kept in another form than they were said in, and whose word it is is the key's."""
 
 
 class Report(BaseModel):
@@ -75,7 +80,8 @@ class Verdicts(BaseModel):
     response_model=Recorded | Verdicts,
     openapi_extra=body_of(OutcomesBody, "As outcome_id; with several reports, the key and a report's place are."),
     responses=refusals(
-        _404="The decision is another tenant's.", _409="The decision has as many outcomes as it may have."
+        _404="The decision is another tenant's.",
+        _409="The decision has as many outcomes as it may have, or the id was given for something else.",
     ),
 )
 async def record(request: Request) -> Response:
@@ -168,9 +174,10 @@ def observe(request: Request, body: ObservationsBody | Observation) -> Response:
 
 async def _record(request: Request, decision_id: str, outcome: Outcome, outcome_id: str | None) -> None:
     service, access = service_of(request), access_of(request)
-    signed = access.signed(outcome)
+    signed, begun = access.signed(outcome), time.time()
     await service.router.arecord(decision_id, signed, outcome_id=outcome_id, tenant=access.tenant)
-    service.recorded(signed)
+    if outcome_id is None or await asyncio.to_thread(delivered, service.router, decision_id, signed, outcome_id, begun):
+        service.recorded(signed)
 
 
 async def _record_all(request: Request, given: list[JsonValue], key: str | None) -> list[dict[str, Any]]:
@@ -187,13 +194,48 @@ async def _record_all(request: Request, given: list[JsonValue], key: str | None)
             sound.append((place, report.decision_id, access.signed(report.outcome), delivery))
         except (Refused, ValidationError) as error:
             results[place]["problem"] = problem_of(error)
+    begun = time.time()
     faults = await service.router.arecord_batch(
         [(decision_id, outcome, delivery) for _, decision_id, outcome, delivery in sound], tenant=access.tenant
     )
-    for (place, _, outcome, _), fault in zip(sound, faults, strict=True):
-        if fault is None:
-            results[place]["recorded"] = True
+    for (place, decision_id, outcome, delivery), fault in zip(sound, faults, strict=True):
+        try:
+            if fault is not None:
+                raise fault
+            new = delivery is None or await asyncio.to_thread(
+                delivered, service.router, decision_id, outcome, delivery, begun
+            )
+        except RouterError as error:
+            results[place]["problem"] = problem_of(error)
+            continue
+        results[place]["recorded"] = True
+        if new:
             service.recorded(outcome)
-        else:
-            results[place]["problem"] = problem_of(fault)
     return results
+
+
+def delivered(router: Router, decision_id: str, outcome: Outcome, outcome_id: str, begun: float) -> bool:
+    """Whether what was recorded just now under an id of its delivery is new; False where it came before.
+
+    Args:
+        router: Recorded it.
+        decision_id: Of which decision.
+        outcome: What was said.
+        outcome_id: Under which id.
+        begun: When it was about to be recorded, in seconds since the epoch.
+
+    Raises:
+        IdempotencyConflictError: if the id was given before, for something else, so that this is not stored.
+    """
+    parts = router.examples.parts(decision_id)
+    mine = next((part for part in parts if part.outcome_id == outcome_id), None)
+    if mine is None:
+        try:
+            router.decision(decision_id)
+        except UnknownDecisionError:
+            return True  # it waits for its decision
+        raise IdempotencyConflictError(f"outcome_id: {outcome_id!r:.210} was given before, for another decision")
+    said, kept = outcome.model_dump(exclude=_UNCOMPARED), mine.outcome.model_dump(exclude=_UNCOMPARED)
+    if said != kept and any(value is not None for value in kept.values()):
+        raise IdempotencyConflictError(f"outcome_id: {outcome_id!r:.210} was given before, for another outcome")
+    return mine.at >= begun

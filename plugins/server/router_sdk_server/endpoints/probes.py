@@ -12,12 +12,14 @@ from router_sdk_server.service import service_of
 endpoints = APIRouter(tags=["probes"])
 
 
+@endpoints.head("/livez", include_in_schema=False)
 @endpoints.get("/livez")
 async def livez() -> dict[str, str]:
     """Whether the process answers."""
     return {"status": "alive"}
 
 
+@endpoints.head("/readyz", include_in_schema=False)
 @endpoints.get("/readyz", responses={503: {"description": "Not yet: strategies are still opening what they need."}})
 async def readyz(request: Request) -> Response:
     """Whether every strategy has opened what it needs; until then the next in the chain answers for it.

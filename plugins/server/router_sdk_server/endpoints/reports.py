@@ -39,6 +39,32 @@ def statistics(request: Request) -> Response:
     return json_response(service_of(request).router.statistics())
 
 
+class SavingsAnswer(BaseModel):
+    """What was spent against a baseline; where nothing can be said numbers are null, and ``words`` says why."""
+
+    baseline: str
+    agent: str | None
+    compared: int
+    spent_usd: float | None
+    baseline_usd: float | None
+    saved_usd: float | None
+    saved_usd_interval: tuple[float, float] | None
+    saved_share: float | None
+    unknown: int
+    incomparable: int
+    reward: float | None
+    baseline_reward: float | None
+    reward_difference_interval: tuple[float, float] | None
+    words: str
+
+
+@figures.get("/v1/savings", response_model=SavingsAnswer)
+def savings(request: Request, baseline: Name = "best_single") -> Response:
+    """What was spent against ``best_single``, ``dearest``, ``previous_champion`` or an agent, and with what quality."""
+    access_of(request).require_all_tenants()
+    return json_response(service_of(request).router.savings(baseline).to_dict())
+
+
 @figures.get("/v1/status", response_model=dict[str, Any])
 def status(request: Request, last: Annotated[int, Query(ge=1, le=1_000)] = 5) -> Response:
     """Everything that ``router status`` shows: who answers and why, what was learnt, what needs attention."""

@@ -209,14 +209,18 @@ def text_of(state: Content) -> str:
     if isinstance(state, str):
         return state
     messages = state.get("messages") if isinstance(state, dict) else state
-    if isinstance(messages, list):
-        said = [_said(message) for message in messages if isinstance(message, dict) and _from_user(message)]
-        if any(said):
-            return next(words for words in reversed(said) if words)[:MAX_TEXT_CHARS]
+    if isinstance(messages, list) and (words := newest_words(messages)):
+        return words
     if isinstance(state, dict) and isinstance(inputs := state.get("inputs"), dict) and "instructions" in state:
         texts = [value if isinstance(value, str) else to_json(value).decode() for value in inputs.values()]
         return "\n".join(texts)[:MAX_TEXT_CHARS]
     return to_json(state).decode()[:MAX_TEXT_CHARS]
+
+
+def newest_words(messages: Iterable[JsonValue]) -> str:
+    """The newest words of the user in a conversation; empty where there are none."""
+    said = [_said(message) for message in messages if isinstance(message, dict) and _from_user(message)]
+    return next((words for words in reversed(said) if words), "")[:MAX_TEXT_CHARS]
 
 
 def _from_user(message: Mapping[str, JsonValue]) -> bool:
