@@ -21,7 +21,7 @@ from measuring import Figure, in_turn
 from numpy.typing import NDArray
 
 from router_sdk import Agent, OutcomeReward, Router, Task
-from router_sdk.learning.folding import REPLAY_BATCH
+from router_sdk.learning.pace import REPLAY_BATCH
 from router_sdk.plugins import PluginRegistry
 from router_sdk.records import AgentSet, ExampleColumns
 from router_sdk.store import Store

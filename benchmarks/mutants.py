@@ -43,7 +43,7 @@ ROOMS = [
     "router_sdk/gate.py",
     "router_sdk/training/selection.py",
     "router_sdk/training/perform.py",
-    "router_sdk/training/worker.py",
+    "router_sdk/executors/child.py",
     "router_sdk/routing/agents.py",
     "router_sdk/rewards/outcome.py",
 ]

@@ -13,6 +13,8 @@ from router_sdk.erasing import Eraser
 from router_sdk.errors import RouterClosedError
 from router_sdk.exchange.examples import Examples
 from router_sdk.exchange.importing import Intake
+from router_sdk.exchange.streams import Streams
+from router_sdk.executors.choosing import chosen_executor
 from router_sdk.experiments.experiments import Experiments
 from router_sdk.experiments.lifecycle import Lifecycle
 from router_sdk.experiments.off_policy import OffPolicy
@@ -98,6 +100,7 @@ class Assembly:
                 on_commit=self._committed,
                 read_only=config.read_only,
                 timeout_s=config.store_timeout_seconds,
+                engines=self.plugins.engines,
             )
             self._learner: Learner | None = None
             try:
@@ -147,7 +150,8 @@ class Assembly:
         )
         self.plugins.register(_Face(self), "router")
         self.hook = self.plugins.hook
-        services = FitServices(self.store, config, self.reward, self.plugins, encoders, self.learner)
+        executor = chosen_executor(config.fit_executor, config.executor, self.plugins.fit_executors)
+        services = FitServices(self.store, config, self.reward, self.plugins, encoders, self.learner, executor)
         self.promoter = Promoter(services, self.registry, self.chain, self.members, folds.of)
         self.trainer = Trainer(
             services, self.registry, self.chain, self.members, self.performance, self.drift, self.promoter
@@ -171,6 +175,7 @@ class Assembly:
         self.models = Models(self.chain, self.registry, self.trainer, self.promoter, *told)
         self.intake = Intake(self.store, self.recorder, self.members)
         self.examples = Examples(self.store, self.reward, self.intake)
+        self.streams = Streams(self.store, self.recorder, self.members, self.plugins, config.batch_events)
         self.keys = AccessKeys(self.store.writer, self.store.reader)
         self.upkeep = Upkeep(
             self.store,
@@ -185,11 +190,12 @@ class Assembly:
         )
         self._lock_holders = (
             *(self.members, self.store.reader, self.learner.folding, self.performance, encoders),
-            *(self.decider.sessions, self.promoter, self.trainer, self.upkeep, self.scoring),
+            *(self.decider.sessions, self.promoter, self.trainer.turns, self.upkeep, self.scoring),
         )
         self.members.on_change(self._prepare)
         self.serving.follow()  # the learner's thread is not there yet
         self._open = True
+        self.store.on_news(self.learner.wake)
         self.learner.wake()
 
     def _reached(self) -> Mapping[str, Strategy]:
@@ -248,7 +254,7 @@ class Assembly:
         """What the parts are doing, as JSON values."""
         roster = self.members.roster
         return {
-            "store": {"path": str(self.store.path), "privacy": self.config.privacy, **self.store.reader.counts()},
+            "store": {"path": self.store.engine.shown, "privacy": self.config.privacy, **self.store.reader.counts()},
             "queue": {"waiting": self.store.writer.waiting, "unlogged": self.decider.unlogged},
             "agents": {"all": list(roster.everyone.names), "available": list(roster.available.names)},
             "strategies": [
@@ -264,7 +270,8 @@ class Assembly:
             ],
             "epsilon": self.chain.epsilon,
             "learner": self.learner.status(),
-            "fit": None if self.trainer.fit is None else self.trainer.fit.to_dict(),
+            "fit": None if self.trainer.turns.newest is None else self.trainer.turns.newest.to_dict(),
+            "fits": [fit.to_dict() for fit in self.trainer.turns.running],
             "watch": self.watch.status(),
             "models": self.models.status(),
             "experiments": self.lifecycle.status(),
@@ -274,6 +281,7 @@ class Assembly:
             "canary": self.canary.status(),
             "alerts": self.alerts.status(),
             "upkeep": self.upkeep.status(),
+            "streams": self.streams.status(),
             "quarantines": self.promoter.quarantines.status(),
         }
 
@@ -313,7 +321,7 @@ class Assembly:
         error: Exception | None = None
         for step in (
             self.upkeep.close,
-            self.trainer.close,
+            self.trainer.turns.close,
             self.store.writer.flush,
             partial(self.learner.close, hurry=hurry, impatient=self._close_strategies),
             self.upkeep.leave,
@@ -364,7 +372,7 @@ class Assembly:
             self.members.after_fork()
             self.decider.after_fork()
             self.promoter.after_fork()
-            self.trainer.after_fork()
+            self.trainer.turns.after_fork()
             self.scoring.after_fork()
             self.watch.after_fork()
             self.upkeep.after_fork()

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from router_sdk.engine import scheme_of
 from router_sdk.errors import InvalidConfigError, InvalidInputError
 from router_sdk.loop_settings import (
     DriftConfig,
@@ -34,19 +35,19 @@ def _agents(value: Any) -> Any:
     return [Agent.of(agent) for agent in value] if isinstance(value, (list, tuple)) else value
 
 
-def _file_name(value: Any) -> Any:
-    """An empty name would stand for the folder that the program runs in."""
+def _store_name(value: Any) -> Any:
+    """An empty name would stand for the folder that the program runs in; a URL is none of a file."""
     if value == "":
-        raise ValueError("give a file name, or ':memory:'")
-    return value
+        raise ValueError("give a file name, ':memory:', or a URL")
+    return Path(value) if isinstance(value, str) and scheme_of(value) is None else value
 
 
 class RouterConfig(BaseSettings):
     """How a router behaves. Unknown keys are errors.
 
     Keyword arguments come before environment variables (``ROUTER_EPSILON=0.05``, lists and mappings as JSON), and those
-    before a file. ``strategy``, ``encoder`` and ``training`` are joined key by key, everything else is replaced whole.
-    Variables that begin with ``ROUTER_`` and set nothing are errors.
+    before a file. ``strategy``, ``encoder``, ``executor`` and ``training`` are joined key by key, everything else is
+    replaced whole. Variables that begin with ``ROUTER_`` and set nothing are errors.
 
     Args:
         agents: Who can be chosen; None follows what the store knows.
@@ -54,7 +55,7 @@ class RouterConfig(BaseSettings):
             ``thompson`` and ``heuristic`` that are installed.
         strategy: Each strategy's own configuration, by its name.
         encoder: Each encoder's own configuration, by its name.
-        store: SQLite file, or ``":memory:"``.
+        store: SQLite file, ``":memory:"``, or the URL of a database that a plugin brings, such as ``postgresql://``.
         privacy: What of a text is kept: ``full``, ``redacted``, ``hmac`` or ``none``.
         tenancy: What tenants share of what is learnt: ``shared`` (all of it), ``separate`` (nothing: each has a state
             of its own, and nothing is fitted), or ``prior`` (each starts from what all have taught, and its own
@@ -77,8 +78,11 @@ class RouterConfig(BaseSettings):
         min_examples: Examples that there must be in all before the first.
         retrain_cooldown_seconds: Shortest time between two fits that a trigger starts, in seconds.
         triggers: What else makes a fit due, and what does not, see ``TriggerConfig``.
-        fit_executor: Where fits run: ``process`` (a child at the lowest priority), ``thread``, or ``auto``: in a
-            child wherever strategy and reward are known there by name.
+        fit_executor: Where fits run: ``process`` (a child at the lowest priority), ``thread``, ``command`` (see
+            ``CommandConfig``), what a plugin brings, such as ``ray``, or ``auto``: in a child wherever strategy and
+            reward are known there by name.
+        executor: Each executor's own configuration, by its name.
+        parallel_fits: How many fits may run at once, each of another strategy. One process fits on a store at a time.
         held_out: Share of the examples that no fit trains on, for the gate, in [0, 0.5].
         gate: What a fitted candidate must pass before it serves, see ``GateConfig``.
         training: What a fit is trained on, see ``TrainingConfig``: filters, balance, and a file beside the log.
@@ -111,7 +115,7 @@ class RouterConfig(BaseSettings):
     strategies: tuple[str, ...] | None = None
     strategy: dict[str, dict[str, Any]] = Field(default_factory=dict)
     encoder: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    store: Annotated[Path, BeforeValidator(_file_name)] = Path("router.db")
+    store: Annotated[Path | str, BeforeValidator(_store_name)] = Path("router.db")
     privacy: PrivacyMode = "full"
     tenancy: Literal["shared", "separate", "prior"] = "shared"
     most_tenants: int = Field(default=100, ge=1)
@@ -131,7 +135,9 @@ class RouterConfig(BaseSettings):
     min_examples: int = Field(default=5, ge=1)
     retrain_cooldown_seconds: float = Field(default=30.0, ge=0)
     triggers: TriggerConfig = Field(default_factory=TriggerConfig)
-    fit_executor: Literal["auto", "process", "thread"] = "auto"
+    fit_executor: Label = "auto"
+    executor: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    parallel_fits: int = Field(default=1, ge=1)
     held_out: float = Field(default=0.2, ge=0.0, le=0.5)
     gate: GateConfig = Field(default_factory=GateConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
@@ -208,6 +214,15 @@ def load_config(path: str | Path, **overrides: Any) -> RouterConfig:
     Raises:
         InvalidConfigError: if the file cannot be read or parsed, or says something that is not understood.
     """
+    return RouterConfig.of(read_settings(path), **overrides)
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """What a TOML, YAML or JSON file says, by name.
+
+    Raises:
+        InvalidConfigError: if the file cannot be read or parsed, or names nothing.
+    """
     try:
         path = place(path, "config")
     except InvalidInputError as error:
@@ -234,7 +249,7 @@ def load_config(path: str | Path, **overrides: Any) -> RouterConfig:
         raise InvalidConfigError(f"{path.name}: {error}") from error
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         raise InvalidConfigError(f"{path.name}: expected named settings at the top")
-    return RouterConfig.of(settings, **overrides)
+    return settings
 
 
 def _joined(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

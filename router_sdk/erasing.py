@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from filelock import Timeout
-
 from router_sdk.errors import StoreUnavailableError
 from router_sdk.exchange.exporting import erase_from_exports
 from router_sdk.learning.calibration import CALIBRATION
@@ -104,12 +102,12 @@ class Eraser:
         fits = self._store.folder / "fits"
         folders = sorted(fits.glob("*" if all_of_them else "*-pretrain"))
         if folders:
-            self._trainer.interrupt()
+            self._trainer.turns.interrupt()
         for folder in folders:
             try:
-                with self._trainer.alone():
+                with self._trainer.turns.alone():
                     shutil.rmtree(folder, ignore_errors=True)
-            except Timeout as error:
+            except TimeoutError as error:
                 raise StoreUnavailableError(
                     f"{folder.name} runs in another process, and holds copies until it ends; they are deleted then"
                 ) from error
@@ -164,7 +162,11 @@ class Eraser:
         """What no table names may hold it, too: damaged states, and what a killed process was writing."""
         clear(self._store.folder / DAMAGED)
         deadline = time.monotonic() + _WRITING_S
-        while left := self._store.snapshots.tidy(older_than_s=_KILLED_S) + self._registry.tidy(older_than_s=_KILLED_S):
+        while left := (
+            self._store.snapshots.tidy(older_than_s=_KILLED_S)
+            + self._registry.tidy(older_than_s=_KILLED_S)
+            + self._store.leadership.withdraw(erasure.seq, _KILLED_S)
+        ):
             if time.monotonic() > deadline:
                 raise StillWritingError(erasure, left)
             time.sleep(_PAUSE_S)

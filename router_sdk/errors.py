@@ -21,6 +21,7 @@
     ├── ExperimentError                     an experiment that is not there, has ended, or cannot be run
     ├── NoEligibleAgentError                the filters left nobody to choose from
     ├── RouterClosedError
+    ├── StreamUnavailableError              a broker cannot be reached, or lacks what is asked for; try again
     ├── ServiceError                        a service was asked, and did not do it
     │   ├── AccessDeniedError               the key is unknown, was revoked, or does not allow it
     │   └── ServiceUnavailableError         it cannot be reached, or says that it cannot now; try again
@@ -88,6 +89,7 @@ __all__ = [
     "StoreError",
     "StoreUnavailableError",
     "StrategyError",
+    "StreamUnavailableError",
     "TooFewExamplesError",
     "TooManyOutcomesError",
     "UnknownAgentError",
@@ -203,6 +205,10 @@ class DuplicateNameError(PluginError):
 
 class UnknownStrategyError(PluginError, LookupError):
     """A strategy is named that no installed plugin registers."""
+
+
+class StreamUnavailableError(RouterError):
+    """A broker cannot be reached, or has not what is asked for; whoever follows a stream tries again."""
 
 
 class StrategyError(RouterError):

@@ -11,10 +11,13 @@ if TYPE_CHECKING:
 
     import typer
 
+    from router_sdk.engine import Engine
+    from router_sdk.executors.executor import FitExecutor
     from router_sdk.gate import Check
     from router_sdk.records import Agent, Alert, Decision, Outcome, Task
     from router_sdk.rewards import QualityScorer, RewardFunction
     from router_sdk.strategy import Encoder, Strategy
+    from router_sdk.streams.source import Sink, Source
     from router_sdk.triggers import Trigger
 
 PROJECT_NAME = "router_sdk"
@@ -31,6 +34,11 @@ def register_strategies() -> Sequence[type[Strategy]]:  # type: ignore[empty-bod
 @hookspec
 def register_encoders() -> Sequence[type[Encoder]]:  # type: ignore[empty-body]
     """Encoder classes this plugin brings. Keep heavy imports inside the class. Since 0.1."""
+
+
+@hookspec
+def register_fit_executors() -> Sequence[type[FitExecutor]]:  # type: ignore[empty-body]
+    """Where fits can be done, to be named as ``fit_executor``. Keep heavy imports inside the class. Since 0.1."""
 
 
 @hookspec
@@ -54,8 +62,23 @@ def register_quality_scorers() -> Sequence[QualityScorer]:  # type: ignore[empty
 
 
 @hookspec
+def register_sources() -> Mapping[str, type[Source]]:  # type: ignore[empty-body]
+    """Where events come from, by the scheme of their addresses: ``{"kafka": KafkaSource}``. Since 0.1."""
+
+
+@hookspec
+def register_sinks() -> Mapping[str, type[Sink]]:  # type: ignore[empty-body]
+    """Where decisions and outcomes go, by the scheme of their addresses. Since 0.1."""
+
+
+@hookspec
 def register_benchmark_routers() -> Mapping[str, Callable[[Sequence[Agent]], Any]]:  # type: ignore[empty-body]
     """Routers to compare in ``router bench``, by name: called with the agents, they return a router. Since 0.1."""
+
+
+@hookspec
+def register_stores() -> Mapping[str, type[Engine]]:  # type: ignore[empty-body]
+    """Databases that can keep the log, by the scheme of the URLs that name them, see ``Engine``. Since 0.1."""
 
 
 @hookspec

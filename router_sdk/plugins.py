@@ -26,9 +26,12 @@ from router_sdk.errors import (
 from router_sdk.setting_names import ALLOW_VARIABLE
 
 if TYPE_CHECKING:
+    from router_sdk.engine import Engine
+    from router_sdk.executors.executor import FitExecutor
     from router_sdk.gate import Check
     from router_sdk.rewards import QualityScorer, RewardFunction
     from router_sdk.strategy import Encoder, Strategy
+    from router_sdk.streams.source import Sink, Source
     from router_sdk.triggers import Trigger
 
 ROUTER_PLUGIN = "router"
@@ -37,7 +40,10 @@ ROUTER_PLUGIN = "router"
 FIRST_PARTY = ("bert", "thompson", "heuristic")
 """Strategies with a distribution ``router-sdk-NAME`` of ours. Those that are installed are the default chain."""
 
-KINDS = ("strategies", "encoders", "rewards", "triggers", "checks", "quality_scorers")
+KINDS = (
+    *("strategies", "encoders", "rewards", "triggers", "checks", "quality_scorers"),
+    *("stores", "sources", "sinks", "fit_executors"),
+)
 """What plugins bring, each with a hook ``register_…``."""
 
 _log = logging.getLogger(__name__)
@@ -206,6 +212,11 @@ class PluginRegistry:
         return self._collect("encoders")
 
     @property
+    def fit_executors(self) -> dict[str, type[FitExecutor]]:
+        """Registered executors by name."""
+        return self._collect("fit_executors")
+
+    @property
     def triggers(self) -> list[Trigger]:
         """Registered triggers."""
         return list(self._collect("triggers").values())
@@ -219,6 +230,21 @@ class PluginRegistry:
     def quality_scorers(self) -> dict[str, QualityScorer]:
         """Registered scorers by name."""
         return self._collect("quality_scorers")
+
+    @property
+    def engines(self) -> dict[str, type[Engine]]:
+        """Registered engines by the scheme of their URLs."""
+        return self._collect("stores")
+
+    @property
+    def sources(self) -> dict[str, type[Source]]:
+        """Registered classes of sources by scheme."""
+        return self._collect("sources")
+
+    @property
+    def sinks(self) -> dict[str, type[Sink]]:
+        """Registered classes of sinks by scheme."""
+        return self._collect("sinks")
 
     def installed(self, name: str) -> type[Strategy] | None:
         """The strategy class of that name that an installed plugin brings: another process finds it, too."""

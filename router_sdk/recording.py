@@ -8,13 +8,19 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from router_sdk.errors import InvalidInputError, RouterClosedError, RouterError, TooManyOutcomesError
+from router_sdk.errors import (
+    InvalidInputError,
+    RouterClosedError,
+    RouterError,
+    TooManyOutcomesError,
+    UnknownDecisionError,
+)
 from router_sdk.records import Decision, Distribution, Outcome, Task
 from router_sdk.records.arguments import each
 from router_sdk.records.plain import plain
 from router_sdk.rewards import OutcomeReward, RewardFunction, checked_reward
 from router_sdk.store.group_commit import GROUP_SIZE
-from router_sdk.store.identity import check_id, check_key, new_id
+from router_sdk.store.identity import check_id, check_key, check_tenant, new_id
 from router_sdk.store.rows import Entry
 
 if TYPE_CHECKING:
@@ -155,6 +161,18 @@ class Recorder:
             except RouterError as error:
                 found.append(error)
         return found
+
+    def session(self, session_id: object, tenant: str | None) -> list[str]:
+        """The decisions of a tenant's session, oldest first; raises where there are none."""
+        tenant = check_tenant(tenant)
+        self.store.writer.flush()
+        ids = self.store.reader.session_decisions(
+            self.store.privacy.session(check_key(session_id, "session_id")), tenant
+        )
+        if not ids:
+            whose = "" if tenant is None else f" of tenant {tenant!r}"
+            raise UnknownDecisionError(f"session {session_id!r}{whose} has no decisions in the log")
+        return ids
 
     def record_all(self, decision_ids: Sequence[str], outcome: Outcome) -> None:
         """Log one outcome of several decisions; each group of 64 is on disk, or not, as one."""

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from router_sdk.assembly import Assembly
-from router_sdk.errors import InvalidInputError, RouterError, UnknownDecisionError
+from router_sdk.errors import InvalidInputError, RouterError
 from router_sdk.evaluation.classification import Evaluation, Label, judge
 from router_sdk.evaluation.savings import Savings
 from router_sdk.exchange.observations import observations, paired
@@ -27,14 +27,16 @@ from router_sdk.rewards import RewardFunction
 from router_sdk.routing.handle import Call
 from router_sdk.routing.strategies import StrategySpec
 from router_sdk.store.backup import BackupReport, backup
-from router_sdk.store.events import answered, dead_letters, learning_events, learning_totals, passed
+from router_sdk.store.events import dead_letters, learning_events, learning_totals
 from router_sdk.store.identity import check_id, check_key, check_tenant, check_time
+from router_sdk.store.lately import answered, passed
 from router_sdk.store.registry import safety_totals
 from router_sdk.strategy import Strategy
 
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
     from router_sdk.exchange.examples import Examples
+    from router_sdk.exchange.streams import Streams
     from router_sdk.experiments.experiments import Experiments
     from router_sdk.recording import Observation
     from router_sdk.store.access import AccessKeys
@@ -70,6 +72,7 @@ class Router:
         models: Fits and fitted versions: retrain, promote, roll back, pin.
         experiments: What another router would have earned; challengers beside what serves: start, look, stop.
         examples: What the log holds of tasks and outcomes: slices, files in and out, whom to ask.
+        streams: Outcomes in from brokers, and the log out to them.
         keys: Who may call a service on this store, and for what.
         hook: Calls the plugins' hooks.
     """
@@ -132,6 +135,11 @@ class Router:
     def examples(self) -> Examples:
         """The joined examples, oldest first, read when asked for: ``router.examples[-5:]``; files in and out."""
         return self._parts.examples
+
+    @property
+    def streams(self) -> Streams:
+        """Outcomes in from brokers, and the log out to them; how far each stream is, and how it does."""
+        return self._parts.streams
 
     @property
     def experiments(self) -> Experiments:
@@ -217,6 +225,12 @@ class Router:
             Ranked(name, rank, score.get(name, 0.0), drawn.probabilities[name])
             for rank, name in enumerate(drawn.ranking[:most], start=1)
         ]
+
+    def preview(self, task: TaskLike, *, exclude: Collection[str] = ()) -> Decision:
+        """What ``route`` would decide now, with all that ``explain`` tells; nothing is logged, its id is in no log."""
+        decision = self._parts.decider.decide(Task.of(task), exclude, remember=False)
+        decision.logged = False
+        return decision
 
     def handle(self, task: TaskLike, **options: Any) -> Call:
         """``with router.handle(task) as call``: routes, and records success, failure and latency by itself."""
@@ -315,13 +329,8 @@ class Router:
         Raises:
             UnknownDecisionError: if the session has none.
         """
-        outcome, tenant = Outcome.of(outcome), check_tenant(tenant)
-        store = self._parts.store
-        store.writer.flush()
-        ids = store.reader.session_decisions(store.privacy.session(check_key(session_id, "session_id")), tenant)
-        if not ids:
-            whose = "" if tenant is None else f" of tenant {tenant!r}"
-            raise UnknownDecisionError(f"session {session_id!r}{whose} has no decisions in the log")
+        outcome = Outcome.of(outcome)
+        ids = self._parts.recorder.session(session_id, tenant)
         self._parts.recorder.record_all(ids, outcome)
         return len(ids)
 
@@ -444,8 +453,7 @@ class Router:
         Raises:
             InvalidInputError: if it is none of these.
         """
-        histories = (self.models.history(stage.name) for stage in self._parts.chain.stages)
-        return savings(baseline, self._parts.performance, self.examples, histories)
+        return savings(baseline, self._parts.performance, self.examples, self.models.history, self._parts.chain.stages)
 
     def status(self, *, last: int = 5) -> dict[str, Any]:
         """Everything that ``router status`` shows, as JSON values.
@@ -587,4 +595,6 @@ class Router:
 def _dropped(parts: Assembly) -> None:
     """The garbage collector found a router that nobody closed."""
     if parts.drop():
-        warnings.warn(f"a router on {parts.store.path} was dropped without close()", ResourceWarning, stacklevel=2)
+        warnings.warn(
+            f"a router on {parts.store.engine.shown} was dropped without close()", ResourceWarning, stacklevel=2
+        )

@@ -120,7 +120,7 @@ SETTINGS = {
     "min_accuracy_threshold": '`gate={"minimum_accuracy": 0.8}`; by default as good as what serves',
     "max_forgetting_threshold": '`gate={"forgetting": 0.05}`, which it is by itself',
     "online_learning": "`batch_events`, `batch_seconds`, and each strategy's own settings in `[strategy.NAME]`",
-    "streaming": "`router record --batch -`, which reads JSON lines as they arrive",
+    "streaming": "`router stream --from URL`, with `batch_events` and `batch_seconds`",
     "warmup": "`router.models.warm_start(folder, texts, labels)`, or `router warm-up`; without a checkpoint "
     "`router pretrain`",
     "safety": "`gate`: each check of a new version, and its threshold; `watch`: when one that serves is rolled back "

@@ -3,8 +3,11 @@
 import gc
 import multiprocessing.util
 import os
+import platform
 
 # Read when numpy and torch are loaded; the workers share the processors already.
+if platform.machine() == "x86_64":
+    os.environ.setdefault("OPENBLAS_CORETYPE", "Haswell")  # with AVX-512 sums are added up in another order
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -14,6 +17,7 @@ import tempfile
 import fitted_strategy
 import pytest
 from hypothesis import Phase, settings
+from postgres_databases import database, server, store_url  # noqa: F401
 
 from router_sdk import Agent, Router
 

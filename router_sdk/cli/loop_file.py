@@ -1,7 +1,8 @@
-"""A neighbour's file for its training loop, in our settings: what is taken, and what to use for the rest.
+"""A neighbour's file for its training loop, or for its online learner, in our settings.
 
-The file has sections ``trigger_config``, ``generator_config`` and ``ab_test_config``. Nothing in it is passed over in
-silence: each key is a setting here, or is named with what answers to it, or is an error.
+A loop's has sections ``trigger_config``, ``generator_config`` and ``ab_test_config``; an online learner's has
+``online_learning``, ``streaming``, ``warmup``, ``safety`` and ``evaluation``. Nothing is passed over in silence: each
+key is a setting here, or is named with what answers to it, or is an error.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from router_sdk.config import RouterConfig
 from router_sdk.errors import InvalidConfigError
 from router_sdk.setting_names import SETTINGS
 
-_SECTIONS = ("trigger_config", "generator_config", "ab_test_config")
+_ONLINE = ("online_learning", "streaming", "warmup", "safety", "evaluation")
+_SECTIONS = ("trigger_config", "generator_config", "ab_test_config", *_ONLINE)
 _MARKS = {*_SECTIONS, "check_interval_seconds"}
 """One of these makes a file a neighbour's."""
 
@@ -32,6 +34,31 @@ _NUMBERS: Mapping[str, tuple[str, float]] = {
     "min_user_feedback": ("training.min_feedback", 1),
 }
 """Their name in ``trigger_config`` or ``generator_config``, ours, and what to multiply by."""
+
+_ONLINE_NUMBERS: Mapping[str, str] = {
+    "learning_rate": "strategy.bert.learning_rate",
+    "ewc_lambda": "strategy.bert.ewc_lambda",
+    "batch_size": "batch_events",
+    "batch_timeout": "batch_seconds",
+    "save_interval": "snapshot_seconds",
+    "min_accuracy_threshold": "gate.minimum_accuracy",
+    "max_forgetting_threshold": "gate.forgetting",
+    "held_out": "held_out",
+}
+"""Their name in a section of an online learner, and ours."""
+
+STREAM_KEYS: Mapping[str, str] = {
+    "bootstrap_servers": "hosts",
+    "kafka_bootstrap_servers": "hosts",
+    "topic": "topic",
+    "kafka_topic": "topic",
+    "group_id": "group",
+    "checkpoint": "warmup_from",
+    "warmup_from": "warmup_from",
+    "data": "warmup_data",
+    "data_path": "warmup_data",
+}
+"""Their name in ``streaming`` or ``warmup``, and what ``router stream`` calls it: ``LoopFile.stream``."""
 
 _COMPARED: Mapping[str, str] = {
     "initial_challenger_traffic": "experiment.challenger_share",
@@ -69,25 +96,27 @@ class LoopFile:
         taken: Each key that is taken with its value, and what it is here.
         existing: What it says of a file beside the log.
         left: Each key that is not, and what to use instead.
+        stream: What it says of the stream to follow, see ``STREAM_KEYS``.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
     taken: dict[str, str] = field(default_factory=dict)
     existing: dict[str, Any] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
+    stream: dict[str, str] = field(default_factory=dict)
 
     def take(self, theirs: str, given: Any, ours: str, value: Any) -> None:
-        """Set one of ours; a dot leads into a section."""
+        """Set one of ours; dots lead into sections."""
         self.taken[f"{theirs} = {json.dumps(given)}"] = f"{ours} = {json.dumps(value)}"
         self.put(ours, value)
 
     def put(self, ours: str, value: Any) -> None:
         """Set one of ours, which nobody gave."""
-        section, dot, name = ours.partition(".")
-        if not dot:
-            self.settings[ours] = value
-        else:
-            self.settings.setdefault(section, {})[name] = value
+        *sections, name = ours.split(".")
+        within = self.settings
+        for section in sections:
+            within = within.setdefault(section, {})
+        within[name] = value
 
 
 def read_loop_file(path: Path | None) -> LoopFile | None:
@@ -134,7 +163,9 @@ def _existing(found: LoopFile) -> None:
 
 
 def _section(found: LoopFile, path: Path, place: str, theirs: str, given: Any) -> None:
-    if place.startswith("ab_test_config."):
+    if place.partition(".")[0] in _ONLINE:
+        _online(found, path, place, theirs, given)
+    elif place.startswith("ab_test_config."):
         found.put("promotion", "experiment")
         _compared(found, path, place, theirs, given)
     elif theirs in _NUMBERS:
@@ -146,6 +177,19 @@ def _section(found: LoopFile, path: Path, place: str, theirs: str, given: Any) -
         found.existing[theirs] = given
     elif place.startswith("trigger_config.enable_"):
         _switch(found, path, place, theirs, given)
+    else:
+        found.left[place] = _answer(path, place, theirs)
+
+
+def _online(found: LoopFile, path: Path, place: str, theirs: str, given: Any) -> None:
+    if theirs in _ONLINE_NUMBERS:
+        found.take(place, given, _ONLINE_NUMBERS[theirs], _number(path, place, given))
+    elif theirs in STREAM_KEYS and place.startswith(("streaming.", "warmup.")):
+        servers = isinstance(given, list) and all(isinstance(one, str) for one in given)
+        if not isinstance(given, str) and not servers:
+            raise InvalidConfigError(f"{path.name}: {place}: expected a text, got {given!r:.60}")
+        found.stream[STREAM_KEYS[theirs]] = ",".join(given) if servers else given
+        found.taken[f"{place} = {json.dumps(given)}"] = f"`router stream`: {STREAM_KEYS[theirs]}"
     else:
         found.left[place] = _answer(path, place, theirs)
 

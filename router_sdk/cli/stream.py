@@ -66,7 +66,7 @@ def run_stream(
     """
     report = StreamReport()
     with invocation.screen.progress(f"{kind}s") as tell:
-        for number, line in _lines(source):
+        for number, line in lines_of(source):
             try:
                 invocation.screen.line({"line": number, **carry_out(_parsed(line))})
             except (StoreError, RouterClosedError):
@@ -81,7 +81,7 @@ def run_stream(
     return report
 
 
-def _lines(source: str) -> Iterator[tuple[int, bytes]]:
+def lines_of(source: str) -> Iterator[tuple[int, bytes]]:
     """Lines that hold something, with their numbers, as bytes: one that is no UTF-8 must not end the stream."""
     try:
         if source == STDIN:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from router_sdk.errors import InvalidInputError
+from router_sdk.evaluation.moments import LOGGED, MOST_RATIO, SUPPOSED, WIDEST, Moments
 from router_sdk.evaluation.reward_model import RewardModel
 from router_sdk.evaluation.sequential import mean_sequence, sequence_width
 
@@ -43,10 +44,6 @@ LEAST_ESS = 100.0
 MOST_UNSUPPORTED = 0.01
 """Share of a policy's choices that the log could never show, beyond which nothing is said."""
 ALPHA = 0.05
-MOST_RATIO = 20.0
-"""Ratio beyond which ``switch`` trusts the model."""
-_SUPPOSED, _WIDEST = 10.0, 0.25
-"""Choices of the policy's that are supposed to be known beforehand, with the largest variance that rewards can have."""
 MOST_DECISIONS = 1e12
 """Beyond so many nobody waits for an answer."""
 
@@ -98,8 +95,8 @@ class Rounds:
     def __len__(self) -> int:
         return len(self.reward)
 
-    def where(self, chosen: NDArray[np.bool_]) -> Rounds:
-        """Some of them, shape ``(n,)``."""
+    def where(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Rounds:
+        """Some of them: whether each one is, shape ``(n,)``, or where they stand."""
         *columns, session = (getattr(self, field.name) for field in fields(self))
         kept = None if session is None else session[chosen]
         return replace(Rounds(*(column[chosen] for column in columns)), session=kept)
@@ -118,11 +115,14 @@ class Rounds:
         return self.chance / self.propensity
 
     @property
+    def moments(self) -> Moments:
+        """What estimates take of them."""
+        return Moments.of(self)
+
+    @property
     def ess(self) -> float:
-        """Effective sample size, ``(Σ w)² / Σ w²``: how many decisions of the policy's own the log is worth."""
-        ratio = self.ratio
-        squares = float(np.square(ratio).sum())
-        return float(ratio.sum()) ** 2 / squares if squares > 0.0 else 0.0
+        """Effective sample size, see ``Moments``."""
+        return self.moments.ess
 
 
 class RoundsSoFar:
@@ -301,9 +301,9 @@ def sequence(rounds: Rounds, estimator: str = "doubly_robust", *, alpha: float =
     """
     values, errors, alone = ESTIMATORS[estimator](rounds)
     ratio, count = rounds.ratio, np.arange(1.0, len(rounds) + 1.0)
-    squares = np.cumsum(ratio * errors * errors) + _SUPPOSED * _WIDEST
+    squares = np.cumsum(ratio * errors * errors) + SUPPOSED * WIDEST
     spread = np.cumsum(rounds.spread) / count - float(beside)
-    least = np.maximum(spread, 0.0) * squares / (np.cumsum(ratio) + _SUPPOSED)
+    least = np.maximum(spread, 0.0) * squares / (np.cumsum(ratio) + SUPPOSED)
     found = _mean_sequence(rounds, values - rounds.reward if beside else values, alpha, least)
     beyond = alone + (np.cumsum(rounds.unsupported) / count)[:, None]
     found += beyond * np.array([-1.0, 1.0])
@@ -318,32 +318,29 @@ def _mean_sequence(rounds: Rounds, values: Floats, alpha: float, least_variance:
     return widened
 
 
-def difference(rounds: Rounds, estimator: str = "doubly_robust", *, alpha: float = ALPHA) -> Interval:
+def difference(rounds: Rounds | Moments, estimator: str = "doubly_robust", *, alpha: float = ALPHA) -> Interval:
     """How much more than the log a policy earns on average; the same decisions' rewards are subtracted."""
-    values = ESTIMATORS[estimator](rounds).values - rounds.reward
     if not len(rounds):
         return Interval(math.nan, -1.0, 1.0)
-    low, high = sequence(rounds, estimator, alpha=alpha, beside=True)[-1].tolist()
-    return Interval(float(values.mean()), max(low, -1.0), min(high, 1.0))
+    mean, low, high = rounds.moments.estimate(estimator, alpha, beside=True)
+    return Interval(mean, max(low, -1.0), min(high, 1.0))
 
 
-def logged_value(rounds: Rounds, *, alpha: float = ALPHA) -> PolicyValue:
+def logged_value(rounds: Rounds | Moments, *, alpha: float = ALPHA) -> PolicyValue:
     """What was earned by who chose, with its confidence sequence."""
     count = len(rounds)
-    low, high = _mean_sequence(rounds, rounds.reward, alpha)[-1].tolist() if count else (0.0, 1.0)
-    mean = float(rounds.reward.mean()) if count else math.nan
-    return PolicyValue(mean, max(low, 0.0), min(high, 1.0), float(count), count, "logged")
+    mean, low, high = rounds.moments.estimate(LOGGED, alpha) if count else (math.nan, 0.0, 1.0)
+    return PolicyValue(mean, max(low, 0.0), min(high, 1.0), float(count), count, LOGGED)
 
 
 def policy_value(
-    rounds: Rounds, estimator: str = "doubly_robust", *, alpha: float = ALPHA, least_ess: float = LEAST_ESS
+    rounds: Rounds | Moments, estimator: str = "doubly_robust", *, alpha: float = ALPHA, least_ess: float = LEAST_ESS
 ) -> PolicyValue:
     """What a policy earns, by the estimator of that name; see ``inverse_propensity`` for the arguments."""
-    count, ess = len(rounds), rounds.ess
-    beyond = float(rounds.unsupported.mean()) if count else 0.0
-    mean = float(ESTIMATORS[estimator](rounds).values.mean()) if count else math.nan
-    low, high = sequence(rounds, estimator, alpha=alpha)[-1].tolist() if count else (0.0, 1.0)
-    refused = refusal(ess, beyond, least_ess)
+    told = rounds.moments
+    count, ess = len(told), told.ess
+    mean, low, high = told.estimate(estimator, alpha) if count else (math.nan, 0.0, 1.0)
+    refused = refusal(ess, told.beyond, least_ess)
     return PolicyValue(mean, max(low, 0.0), min(high, 1.0), ess, count, estimator, refused)
 
 
@@ -358,16 +355,18 @@ def refusal(ess: float, unsupported: float, least_ess: float = LEAST_ESS) -> str
     return None
 
 
-def decisions_for_ess(rounds: Rounds, least_ess: float = LEAST_ESS) -> int | None:
+def decisions_for_ess(rounds: Rounds | Moments, least_ess: float = LEAST_ESS) -> int | None:
     """How many decisions more, like those so far, it takes to reach an effective sample size; None where none tells."""
-    ess = rounds.ess
+    ess = rounds.moments.ess
     if ess >= least_ess:
         return 0
     needed = len(rounds) * least_ess / ess if ess else math.inf
     return math.ceil(needed) - len(rounds) if needed < MOST_DECISIONS else None
 
 
-def decisions_to_separate(rounds: Rounds, estimator: str = "doubly_robust", *, alpha: float = ALPHA) -> int | None:
+def decisions_to_separate(
+    rounds: Rounds | Moments, estimator: str = "doubly_robust", *, alpha: float = ALPHA
+) -> int | None:
     """How many decisions more it takes until the sequence of the difference leaves 0, if all goes on like this.
 
     Returns:
@@ -378,7 +377,7 @@ def decisions_to_separate(rounds: Rounds, estimator: str = "doubly_robust", *, a
     mean, low, high = difference(rounds, estimator, alpha=alpha)
     if not low <= 0.0 <= high:
         return 0
-    lower, upper = sequence(rounds, estimator, alpha=alpha, beside=True)[-1].tolist()
+    _, lower, upper = rounds.moments.estimate(estimator, alpha, beside=True)
     spread = (upper - lower) / 2.0 / sequence_width(len(rounds), alpha)
     fewest, most = float(len(rounds)), MOST_DECISIONS
     if not spread * sequence_width(most, alpha) < abs(mean):

@@ -19,6 +19,7 @@ from router_sdk.evaluation.off_policy import (
 )
 
 if TYPE_CHECKING:
+    from router_sdk.evaluation.moments import Moments
     from router_sdk.evaluation.off_policy import Rounds
 
 Verdict = Literal["better", "worse", "not told apart", "insufficient"]
@@ -54,17 +55,18 @@ class PolicyAnswer:
     @classmethod
     def of(
         cls,
-        rounds: Rounds,
+        rounds: Rounds | Moments,
         estimator: str,
         least_ess: float,
         *,
         task_type: str | None = None,
         tenant: str | None = None,
     ) -> PolicyAnswer:
-        """From the decisions themselves."""
+        """From the decisions themselves, or what is left of them."""
+        rounds = rounds.moments
         value = policy_value(rounds, estimator, least_ess=least_ess)
         gain = difference(rounds, estimator)
-        unsupported = float(rounds.unsupported.mean()) if len(rounds) else 0.0
+        unsupported = rounds.beyond
         verdict: Verdict = "better" if gain.low > 0.0 else "worse" if gain.high < 0.0 else "not told apart"
         return cls(
             value,

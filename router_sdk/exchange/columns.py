@@ -100,7 +100,7 @@ class ColumnMapping(Record):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not self.columns and self.score_range is None:
+        if self._says_nothing:
             raise ValueError("name a column for text, for label, or for another target")
         if self.label is None and self.label_level is not None:
             raise ValueError("label_level needs a label")
@@ -146,6 +146,10 @@ class ColumnMapping(Record):
         return frozenset(single.union(*(getattr(self, name) for name in _SEVERAL)))
 
     @property
+    def _says_nothing(self) -> bool:
+        return not self.columns and self.score_range is None
+
+    @property
     def texts(self) -> frozenset[str]:
         """Columns whose cells are taken as they stand in a CSV file, whatever they look like."""
         return self.columns - {*self.features, *self.metrics, *self.metadata}
@@ -180,7 +184,7 @@ class ColumnMapping(Record):
         """
         known = {column: value for column, value in row.items() if column not in self.columns}
         if self.text:
-            parts = [_spelled(value) for column in self.text if not _is_empty(value := _found(row, column))]
+            parts = [_spelled(value) for column in self.text if not _is_empty(value := found_in(row, column))]
             if not parts:
                 raise InvalidInputError(f"no text stands in {', '.join(self.text)}")
             known["text"] = "\n".join(parts)
@@ -189,7 +193,7 @@ class ColumnMapping(Record):
             if column is not None or name in ("id", "time"):  # these mean something only where somebody says so
                 known.pop(name, None)
             if column is not None:
-                value = _found(row, column)
+                value = found_in(row, column)
                 if not _is_empty(value):
                     known[name] = self._label_of(value) if name == "label" else value
         if self.label is not None:
@@ -202,17 +206,17 @@ class ColumnMapping(Record):
 
     def _with_objects(self, known: dict[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
         """Add features, metrics and metadata."""
-        metadata = {column: value for column in self.metadata if (value := _found(row, column)) is not None}
+        metadata = {column: value for column in self.metadata if (value := found_in(row, column)) is not None}
         metrics: dict[str, float] = {}
         for column in self.metrics:
             kept: dict[str, Any] = {}
-            for name, value in _named(column, _found(row, column)):
+            for name, value in _named(column, found_in(row, column)):
                 if isinstance(value, (bool, int, float)):
                     metrics[name] = number(value + 0, name) or 0.0
                 elif not _is_empty(value):
                     kept[name] = value
             metadata |= {column: kept} if kept else {}
-        features = {name: value for column in self.features for name, value in _named(column, _found(row, column))}
+        features = {name: value for column in self.features for name, value in _named(column, found_in(row, column))}
         found = {"features": features, "metrics": metrics, "metadata": metadata}
         return known | {name: values for name, values in found.items() if values}
 
@@ -254,13 +258,13 @@ def _agent_name(name: str, column: str) -> str:
         raise InvalidInputError(f"{column}: {error}") from None
 
 
-def _found(row: Mapping[str, Any], column: str) -> Any:
-    """What stands in a column, or within another one."""
+def found_in(row: Mapping[str, Any], column: str) -> Any:
+    """What stands in a column, or within another one; None where nothing does."""
     if column in row or "." not in column:
         return row.get(column)
     outer, _, inner = column.partition(".")
     within = row.get(outer)
-    return _found(within, inner) if isinstance(within, Mapping) else None
+    return found_in(within, inner) if isinstance(within, Mapping) else None
 
 
 def _named(column: str, value: object) -> list[tuple[str, Any]]:

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO, TypedDict, Unpack
@@ -22,12 +22,13 @@ from router_sdk.errors import InvalidInputError, StoreUnavailableError
 from router_sdk.exchange.chats import CHAT, Pairs, existing_pairs, is_pair
 from router_sdk.exchange.curation import Curation, Prefer
 from router_sdk.exchange.lines import COLUMNS, cells, dumped, fresh_line, line_of
+from router_sdk.exchange.parquet import PartitionedWriter, take_out_of_parquet
 from router_sdk.private_files import may_be_written, write_private
 
 if TYPE_CHECKING:
     from router_sdk.exchange.history import History
 
-ExportFormat = Literal["jsonl", "csv", "chatml", "alpaca", "completion"]
+ExportFormat = Literal["jsonl", "csv", "parquet", "chatml", "alpaca", "completion"]
 
 Row = dict[str, Any]
 
@@ -41,7 +42,7 @@ class ExportSettings(TypedDict, total=False):
         min_reward: Leave out what was rewarded less, or not at all.
         min_quality_score: Leave out what has less quality, or none that is known.
         min_user_feedback: Leave out what users said worse of, or nothing.
-        deduplicate: Chat formats: write each pair of text and response once (the default). jsonl and csv, by default
+        deduplicate: Chat formats: write each pair of text and response once (the default). The others, by default
             everything: of labelled examples with equal tasks and equal labels the newest.
         balance: Most labelled examples of an agent, in multiples of the median over the agents, at least 1.
         most_examples: Most examples.
@@ -51,7 +52,7 @@ class ExportSettings(TypedDict, total=False):
         include_existing_data: Chat formats: begin with the pairs that are in ``existing_data_path``, or else in the
             file that is written.
         existing_data_path: Chat formats: a file of pairs in the same format to begin with.
-        unanswered: jsonl and csv: decisions without an outcome, too.
+        unanswered: jsonl, csv and parquet: decisions without an outcome, too.
     """
 
     min_reward: float | None
@@ -108,12 +109,12 @@ class ExportOptions(NamedTuple):
         Raises:
             InvalidInputError: if not; names the option.
         """
-        if form not in ("jsonl", "csv", *CHAT):
-            raise InvalidInputError(f"format: {form!r} is unknown; use jsonl, csv, {', '.join(CHAT)}")
+        if form not in ("jsonl", "csv", "parquet", *CHAT):
+            raise InvalidInputError(f"format: {form!r} is unknown; use jsonl, csv, parquet, {', '.join(CHAT)}")
         if form not in CHAT and self.existing_data_path is not None:
             raise InvalidInputError(f"existing_data_path: {form} holds what happened here; use {', '.join(CHAT)}")
         if form in CHAT and self.unanswered:
-            raise InvalidInputError(f"unanswered: {form} pairs a text with its response; use jsonl or csv")
+            raise InvalidInputError(f"unanswered: {form} pairs a text with its response; use jsonl, csv or parquet")
         for name, low, least in zip(self._fields, (0, 0, -1), self[:3], strict=False):
             if least is not None and not low <= least <= 1:
                 raise InvalidInputError(f"{name}: expected a number in [{low}, 1], got {least!r:.60}")
@@ -149,12 +150,14 @@ def export_examples(
     options.check(form)
     if not path.parent.is_dir() or not path.name:
         raise InvalidInputError(f"cannot write {str(path)!r}: its folder does not exist")
-    if path.is_dir():
-        raise InvalidInputError(f"cannot write {path}: it is a folder")
-    path = may_be_written(path)
     if options.curation(form).chooses:
         history = history.only(options.curation(form).places(history), history.upto)
     ids: list[str] = []
+    if form == "parquet":
+        return _export_days(path, _everything(history, form, options, ids), lists)
+    if path.is_dir():
+        raise InvalidInputError(f"cannot write {path}: it is a folder")
+    path = may_be_written(path)
     rows = _chats(history, form, options, ids, lists) if form in CHAT else _everything(history, form, options, ids)
     with replacing(path) as file:
         if lists is not None:
@@ -165,6 +168,26 @@ def export_examples(
     if lists is not None:
         note_export(lists, path, form, ids)
     return len(ids) if form in CHAT else sum(1 for decision_id in ids if decision_id)
+
+
+def _export_days(folder: Path, rows: Iterable[Row], lists: Path | None) -> int:
+    """Write a file for each day into a folder, and return how many examples."""
+    if folder.exists() and not folder.is_dir():
+        raise InvalidInputError(f"cannot write {folder}: it is no folder, and Parquet is written as one for each day")
+    with closing(PartitionedWriter(folder)) as writer:
+        try:
+            for row in rows:
+                writer.add(row)
+            if lists is not None:
+                for path, ids in writer.ids.items():
+                    note_export(lists, path, "parquet", ids, draft=True)
+            writer.finish()
+        except OSError as error:
+            raise InvalidInputError(f"cannot write {folder}: {error.strerror}") from error
+        if lists is not None:
+            for path, ids in writer.ids.items():
+                note_export(lists, path, "parquet", ids)
+        return sum(1 for ids in writer.ids.values() for decision_id in ids if decision_id)
 
 
 def _everything(history: History, form: str, options: ExportOptions, ids: list[str]) -> Iterator[Row]:
@@ -306,7 +329,10 @@ def erase_from_exports(lists: Path, decision_ids: Collection[str]) -> None:
             note.unlink(missing_ok=True)
         elif not gone.isdisjoint(ids):
             try:
-                _take_out_of_csv(path, gone) if form == "csv" else _take_out(path, form, ids, gone)
+                if form in ("csv", "parquet"):
+                    (_take_out_of_csv if form == "csv" else take_out_of_parquet)(path, gone)
+                else:
+                    _take_out(path, form, ids, gone)
             except InvalidInputError:
                 raise
             except OSError as error:

@@ -159,13 +159,22 @@ def _task(row: Mapping[str, Any]) -> Task:
     return Task.of({name: value for name, value in fields.items() if value is not None})
 
 
-def _observation(row: dict[str, Any], label: str) -> Observation:
-    if "label" in row:
-        row["correct_agent"] = row.pop("label")
+def read_parts(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a row are parts of an outcome, in our spelling; ``agent`` is none of them: it may be whom was chosen.
+
+    Raises:
+        InvalidInputError: if one is malformed.
+    """
     told = {name: value for name in OUTCOME_FIELDS if (value := row.get(name)) is not None and name != "agent"}
     for name in told.keys() & _READ.keys():
         told[name] = _READ[name](told[name], name)  # type: ignore[operator]
-    told = {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _observation(row: dict[str, Any], label: str) -> Observation:
+    if "label" in row:
+        row["correct_agent"] = row.pop("label")
+    told = read_parts(row)
     if not {"agent", "correct_agent"} & row.keys() and not told.get("no_agent_fits"):
         raise InvalidInputError(
             f"nothing says who acted: give 'agent', {label!r} or no_agent_fits=true, or map other columns to them"

@@ -1,4 +1,4 @@
-"""Rows of a file, JSON lines, a JSON array, or CSV, compressed or not, and the values in them.
+"""Rows of a file, JSON lines, a JSON array, CSV, compressed or not, or Parquet, and the values in them.
 
 What cannot be parsed comes as it stands. Truth, numbers and times are read as foreign files spell them.
 """
@@ -20,6 +20,7 @@ from pydantic_core import from_json
 
 from router_sdk.errors import InvalidInputError
 from router_sdk.exchange.lines import TEXTS
+from router_sdk.exchange.parquet import ENDING, is_parquet, read_parquet
 from router_sdk.records import MAX_TEXT_CHARS
 
 SURPLUS = "more cells than columns"
@@ -40,7 +41,8 @@ def read_rows(path: Path, texts: frozenset[str] = TEXTS, *, ending: str | None =
     """The rows of a file with the numbers of their lines; in a JSON array, of its elements, from 1.
 
     Args:
-        path: ``*.jsonl``, ``*.ndjson``, ``*.json`` (lines or an array) or ``*.csv``, each also with ``.gz``.
+        path: ``*.jsonl``, ``*.ndjson``, ``*.json`` (lines or an array) or ``*.csv``, each also with ``.gz``;
+            ``*.parquet``, or a folder of such files.
         texts: Columns of a CSV file that hold texts, whatever they look like. Any other cell is JSON, or a text where
             it is not.
         ending: What the name would end in, where it may end in anything.
@@ -48,10 +50,13 @@ def read_rows(path: Path, texts: frozenset[str] = TEXTS, *, ending: str | None =
     Raises:
         InvalidInputError: if the file cannot be read, or its name has another ending.
     """
+    if ending is None and is_parquet(path):
+        yield from read_parquet(path)
+        return
     plain = path.with_suffix("") if path.suffix == ".gz" else path
     ending = plain.suffix if ending is None else ending
     if ending not in _ENDINGS:
-        raise InvalidInputError(f"{path.name}: expected {', '.join(_ENDINGS)}, with or without .gz")
+        raise InvalidInputError(f"{path.name}: expected {', '.join(_ENDINGS)}, with or without .gz, or {ENDING}")
     try:
         opener = gzip.open if path.suffix == ".gz" else open
         # One line that is not UTF-8 must not spoil the others: its bytes become half surrogates, which no record takes.

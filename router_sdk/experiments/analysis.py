@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from router_sdk.evaluation.intervals import Interval
 from router_sdk.experiments.comparison import ArmFigures, Comparison, Look
 from router_sdk.experiments.sample_ratio import SampleRatio, sample_ratio
+from router_sdk.experiments.units import HOUR_S
 from router_sdk.experiments.verdict import RUNNING, Verdict, judge
 
 if TYPE_CHECKING:
@@ -52,6 +53,20 @@ class Analysis:
             del comparison["path"]
         plain: dict[str, Any] = _plain(told)
         return plain
+
+    def sequences(self) -> dict[str, dict[str, Any]]:
+        """The paths that ``to_dict`` leaves out, by challenger, as JSON values."""
+        return {
+            one.arm: _plain(
+                {
+                    "hours": ((one.path.at - self.started_at) / HOUR_S).tolist(),
+                    "mean": one.path.mean.tolist(),
+                    "low": one.path.low.tolist(),
+                    "high": one.path.high.tolist(),
+                }
+            )
+            for one in self.comparisons
+        }
 
 
 def analyse(units: Units, settings: ExperimentConfig, started_at: float, before: Verdict = RUNNING) -> Analysis:

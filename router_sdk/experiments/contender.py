@@ -17,7 +17,7 @@ from router_sdk.errors import InvalidConfigError, RouterError, StrategyError, Un
 from router_sdk.evaluation.held_out import FixedContext
 from router_sdk.learning.calibration import Calibration
 from router_sdk.learning.fold import apply_all, report_fold
-from router_sdk.learning.folding import REPLAY_BATCH
+from router_sdk.learning.pace import REPLAY_BATCH
 from router_sdk.learning.restoring import restore
 from router_sdk.records import Agent, AgentSet, FixedExampleContext, Forecast
 from router_sdk.rewards import OutcomeReward, RewardMark, with_metrics

@@ -139,6 +139,19 @@ class Experiments:
             ],
         }
 
+    def sequences(self, name: str) -> dict[str, dict[str, Any]]:
+        """Each challenger's confidence sequence: its difference to the champion over time, as JSON values.
+
+        Returns:
+            By challenger ``hours`` since the beginning, ``mean``, ``low`` and ``high``, of equal length; what is not
+            known yet is None. Empty where only shadows take part.
+
+        Raises:
+            ExperimentError: if there is none of that name.
+        """
+        analysis = self._lifecycle.analysis(self._record(name))
+        return {} if analysis is None else analysis.sequences()
+
     def report(self, name: str, path: str | Path) -> Path:
         """Write an experiment's report, one page, and return where it lies.
 

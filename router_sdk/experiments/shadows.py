@@ -23,8 +23,7 @@ from router_sdk.store.reader import DECISIONS, decision_of
 from router_sdk.store.rows import Entry, stored_task
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from router_sdk.engine import Connection
     from router_sdk.experiments.arms import ServingArm
     from router_sdk.routing.agents import Members
     from router_sdk.store import Store
@@ -74,6 +73,8 @@ class Shadows:
         self._asked = {called: max(upto, before) for called, before in self._asked.items()}
 
     def _ask(self, upto: int) -> None:
+        for arm in self.arms:  # who learnt for this process has asked
+            self._asked[arm.called] = max(self._asked[arm.called], *(fold.cursor for fold in arm.folds))
         since = min(self._asked.values())
         served = self._store.reader.query(lambda connection: _served(connection, since, upto))
         proposed = [
@@ -124,7 +125,7 @@ class Shadows:
         )
 
 
-def _served(connection: sqlite3.Connection, since: int, upto: int) -> list[tuple[int, Decision]]:
+def _served(connection: Connection, since: int, upto: int) -> list[tuple[int, Decision]]:
     rows = connection.execute(_SERVED, (since, upto)).fetchall()
     context = PayloadContext(connection, rows)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from router_sdk.learning.folding import Every
+from router_sdk.learning.pace import Every
 from router_sdk.records import Alert
 from router_sdk.store.events import update_health
 

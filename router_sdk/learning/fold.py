@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 EVERYTHING = 2**62
 """A position that no log reaches."""
+_LATELY = 0.1
+"""Weight of the newest batch in what a position takes to learn."""
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +86,7 @@ class Fold:
         aside: Why it learns no more and is not saved; None as long as it does. The next start tries again.
         refused: Decisions that hurt it, and the position from which on it learns nothing of them.
         learnt: Position of the newest event that it learnt.
+        cost_s: What a position of the log takes to learn, in seconds of processor time, of late.
         frozen_at: Position from which on nothing is learnt, though what is forgotten goes; None where it learns on.
     """
 
@@ -113,6 +116,7 @@ class Fold:
         self.aside: str | None = None
         self.refused: dict[str, int] = {}
         self.learnt = 0
+        self.cost_s = 0.0
         self.frozen_at: int | None = None
 
     def begin_at(self, position: int, left_out: Ranges = ()) -> None:
@@ -176,7 +180,7 @@ class Fold:
         known = len(columns) and columns.seq[0] <= self.cursor
         if known or (self.refused and not self.refused.keys().isdisjoint(columns.decision_id)):
             columns = ExampleColumns.of([example for example in columns.examples if self.learns(example)])
-        started = time.perf_counter()
+        started, spent = time.perf_counter(), time.thread_time()
         error: str | None = None
         try:
             if batch.fresh_agents:
@@ -191,8 +195,10 @@ class Fold:
             self.torn = True
             _log.exception("%s failed to learn", self.name)
         else:
-            self.cursor = batch.upto
+            passed, self.cursor = batch.upto - self.cursor, batch.upto
             self.learnt = columns.seq[-1] if len(columns) else self.learnt
+            cost_s = (time.thread_time() - spent) / passed
+            self.cost_s += _LATELY * (cost_s - self.cost_s) if self.cost_s else cost_s
         if not len(columns) and error is None:
             return None
         duration_ms = (time.perf_counter() - started) * 1_000

@@ -1,7 +1,4 @@
-"""The folds and their view of the log: moved on, saved, restored, replaced. One thread at a time, at a pace.
-
-The pace is below: what is due how often, how much at a time, and how long others go first.
-"""
+"""The folds and their view of the log: moved on, saved, restored, replaced. One thread at a time, at a pace."""
 
 from __future__ import annotations
 
@@ -16,6 +13,7 @@ from typing import TYPE_CHECKING
 from router_sdk.errors import FAULTS, RouterClosedError, RouterError, let_end
 from router_sdk.learning.fold import Fold, apply_all
 from router_sdk.learning.mending import BeyondMendingError, CannotForgetError, draft_folder, mending
+from router_sdk.learning.pace import BATCH, rest_s
 from router_sdk.learning.restoring import restore, unheeded, wanted
 from router_sdk.records.record import blame
 from router_sdk.rewards import RewardMark, reward_name
@@ -71,6 +69,11 @@ class Folding:
 
     def __getitem__(self, name: str) -> Fold:
         return next(fold for fold in self._folds if fold.name == name)
+
+    @property
+    def folds(self) -> Sequence[Fold]:
+        """All of them."""
+        return self._folds
 
     def saved_cursors(self) -> dict[str, int]:
         """Position up to which each fold's state is in a snapshot; one that was set aside holds nobody up."""
@@ -141,6 +144,11 @@ class Folding:
         if left_out not in self._views:
             self._views[left_out] = self._store.tail(self._mark.reward, left_out)
         return self._views[left_out]
+
+    def look(self) -> None:
+        """What stands before the folds' cursors was not all read here."""
+        for view in (self.tail, *self._views.values()):
+            view.look()
 
     def restore_all(self) -> None:
         """Load each fold's snapshot."""
@@ -283,7 +291,7 @@ class Folding:
     def _save(self, fold: Fold) -> None:
         mended = False
         while fold.cursor > fold.saved and not fold.torn and fold.aside is None and self._enabled:
-            self._tell()
+            self.tell()
             try:
                 with self.lock:
                     self._store.snapshots.save(fold.name, fold.mark(fold.cursor), fold.cursor, fold.state.save)
@@ -316,7 +324,7 @@ class Folding:
             fold.set_aside(f"it cannot be mended: {blame(fault)}")
         fold.torn = False
         try:
-            self._tell()
+            self.tell()
         except RouterError as fault:
             _log.warning("what %s cannot learn from is a dead letter later: %s", fold.name, fault)
 
@@ -333,7 +341,7 @@ class Folding:
             with self.lock:
                 return work.hand_over()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
         """Log what folds cannot learn from, before any state is saved that goes without it."""
         if self._refusals and self._enabled and not self._store.read_only:
             write_refusals(self._store.writer, self._refusals)
@@ -353,48 +361,3 @@ class Folding:
         """In a child: a lock that nobody holds, and a view of its own."""
         self.lock = threading.RLock()
         self.reopen()
-
-
-POLL_S = 1.0
-"""Longest time between two looks at the log and the agents."""
-SWEEP_S = 60.0
-"""Time between two searches for outcomes whose decision never came."""
-PAUSE_S = 0.1
-"""Shortest time between two updates that nobody waits for."""
-BATCH = 512
-"""Log positions in an online batch: few, because the thread holds the interpreter lock while it learns."""
-REPLAY_BATCH = 4_096
-"""Log positions in a batch at start, when there is nobody to hold up."""
-
-_COURTESY = 8.0
-
-
-def rest_s(worked_s: float, backlog: int) -> float:
-    """How long to rest after a batch, in seconds.
-
-    Requests come first, so the thread takes a ninth of the time while it keeps up. The more log positions wait, the
-    shorter it rests: with 4,000 it takes half of the time, with 40,000 nearly all, so that it never falls behind for
-    good where outcomes come faster than a ninth of the time could learn them.
-    """
-    return worked_s * _COURTESY / (1.0 + backlog / BATCH)
-
-
-class Every:
-    """True once in so many seconds, by a clock that does not jump.
-
-    Args:
-        seconds: Time between two.
-        at_once: Whether the first is due now.
-    """
-
-    def __init__(self, seconds: float, *, at_once: bool = False) -> None:
-        self._seconds = seconds
-        self._next = time.monotonic() + (0.0 if at_once else seconds)
-
-    def due(self) -> bool:
-        """Whether it is time; if so, the wait begins again."""
-        now = time.monotonic()
-        if now < self._next:
-            return False
-        self._next = now + self._seconds
-        return True

@@ -13,7 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from router_sdk.errors import FAULTS, RouterClosedError, RouterError
-from router_sdk.learning.folding import BATCH, PAUSE_S, POLL_S, REPLAY_BATCH, SWEEP_S, Every, Folding
+from router_sdk.learning.folding import Folding
+from router_sdk.learning.following import Following
+from router_sdk.learning.pace import BATCH, COURTESY, PAUSE_S, POLL_S, REPLAY_BATCH, SWEEP_S, Every
 from router_sdk.store.events import LearningEvent, merged, sweep_pending, write_learning_events
 from router_sdk.store.transaction import HEAD
 from router_sdk.waiting import Bell, Promise, take, until_ended
@@ -75,6 +77,7 @@ class Learner:
         self._after_update, self._on_poll = after_update, on_poll
         self._closed = False
         self.folding = Folding(store, folds, mark, enabled=enabled)
+        self._following = Following(store, self.folding, after_update)
         self._journal: list[LearningEvent] = []
         self._start()
         self.folding.restore_all()
@@ -147,7 +150,8 @@ class Learner:
     def status(self) -> dict[str, object]:
         """Where the folds stand, as JSON values; ``lag`` is how many events of the log this process has not learnt."""
         head, lag = self.position()
-        return {"enabled": self._enabled, "head": head, "lag": lag, **self.folding.status()}
+        leads = self._following.leads
+        return {"enabled": self._enabled, "leads": leads, "head": head, "lag": lag, **self.folding.status()}
 
     def position(self) -> tuple[int, int]:
         """Where the log ends, and how many events of it this process has not learnt."""
@@ -197,6 +201,7 @@ class Learner:
         self._journal = []  # the parent's to write
         self._performance.after_fork()
         self.folding.after_fork()
+        self._following.after_fork()
 
     # -- on the learner's thread
 
@@ -211,9 +216,11 @@ class Learner:
                 with self.folding.lock:
                     due = self._enabled and self._due()
                 if due:
-                    self._update()
+                    if not self._following.left_to_leader(self.folding.tail.head()):
+                        self._update()
                     self._rest(PAUSE_S)
                 if poll.due():
+                    self._meet()
                     self._heed()
                     self._write_journal()
                     self._on_poll()
@@ -260,10 +267,26 @@ class Learner:
         self._heed()
         if not self._enabled:
             return
+        self._following.take_over()
         before = self._performance.score()
-        events = self.folding.to_head("learn", BATCH, self._after_update, self._rest)
+        events = self.folding.to_head("learn", BATCH, self._moved, self._pause)
+        self._following.abreast()
         after = self._performance.score()
         self._journal += [replace(event, before=before, after=after) for event in merged(events)]
+
+    def _moved(self) -> None:
+        self._after_update()
+        self._following.publish()
+
+    def _pause(self, seconds: float) -> None:
+        """Rest between two batches, where other processes wait for this one, less."""
+        self._rest(seconds / COURTESY if self._following.awaited else seconds)
+
+    def _meet(self) -> None:
+        """Learn for the other processes on the store, where none of them does."""
+        if self._enabled and not (self._closed or self._store.read_only):
+            self._following.look()
+            self._following.publish()
 
     def _heed(self) -> None:
         """Leave out what is quarantined by now; what would take too long at the end is left to the next start."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.errors import CorruptArtifactError
 from router_sdk.learning.fold import performance_fold
-from router_sdk.learning.folding import REPLAY_BATCH, Folding
+from router_sdk.learning.folding import Folding
+from router_sdk.learning.pace import REPLAY_BATCH
 from router_sdk.learning.performance import Performance
 from router_sdk.rewards import RewardMark
 

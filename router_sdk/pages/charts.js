@@ -63,24 +63,42 @@ const charts = (() => {
     };
   }
 
-  function draw(element, data) {
-    plots.get(element)?.plot.destroy();
+  /* Whether new data can go into the plot that is there, with what was hidden in it and where its cursor stands. */
+  function alike(old, data) {
+    const form = ({ x, unit, stacked, height, series }) =>
+      JSON.stringify([x, unit, stacked, height, series.map(({ values, ...rest }) => rest)]);
+    return form(old) === form(data);
+  }
+
+  function renew(here, data) {
+    const atEnd = here.at >= here.data.positions.length - 1;
+    here.data = data;
+    here.shown = layers(data);
+    here.at = atEnd ? data.positions.length - 1 : Math.min(here.at, data.positions.length - 1);
+    here.plot.setData([data.positions, ...here.shown.map((one) => one.line)]);
+    if (!(here.plot.cursor.left >= 0)) here.rest();
+  }
+
+  function draw(element, data, afresh = false) {
+    const old = plots.get(element);
+    if (old && !afresh && alike(old.data, data)) return renew(old, data);
+    old?.plot.destroy();
     const place = element.querySelector(".plot");
     const shown = layers(data);
-    const series = shown.map((one) => ({
+    const here = { data, shown, at: data.positions.length - 1 };
+    const series = shown.map((one, number) => ({
       label: one.name, width: data.stacked ? 0 : one.width, dash: one.dash ? [6, 4] : undefined,
       stroke: colour(one.colour), fill: data.stacked ? colour(one.colour) : undefined,
       paths: data.stacked ? uPlot.paths.stepped({ align: -1 }) : undefined, spanGaps: true,
-      points: { show: !data.stacked && data.positions.length <= 30, size: 6, fill: colour(one.colour) },
-      value: (plot, line, number, at) => figure(at == null ? null : one.values[at], data.unit),
+      points: { show: () => !data.stacked && here.data.positions.length <= 30, size: 6, fill: colour(one.colour) },
+      value: (plot, line, _, at) => figure(at == null ? null : here.shown[number].values[at], data.unit),
     }));
-    const last = data.positions.length - 1;
-    const rest = (u) => u.setLegend({ idx: last });
-    const size = () => ({ width: place.clientWidth, height: data.height });
-    const plot = new uPlot(
+    here.rest = () => here.plot.setLegend({ idx: here.data.positions.length - 1 });
+    here.size = () => ({ width: place.clientWidth, height: data.height });
+    here.plot = new uPlot(
       {
-        ...size(), series: [{ label: data.x, value: (u, value) => (value == null ? "-" : count(value)) }, ...series],
-        padding: [data.phases.length ? 26 : 12, 8, 0, 0],
+        ...here.size(), series: [{ label: data.x, value: (u, value) => (value == null ? "-" : count(value)) }, ...series],
+        padding: [data.phases.length ? 26 : 12, 18, 0, 0],
         scales: { x: { time: false, range: (u, low, high) => [low, high > low ? high : low + 1] }, y: { range: range(data) } },
         axes: [
           axis({ size: 34, grid: { show: false }, label: data.x, values: (u, ticks) => ticks.map(count) }),
@@ -88,14 +106,27 @@ const charts = (() => {
         ],
         legend: { markers: { fill: (u, number) => (number ? colour(shown[number - 1].colour) : "") } },
         cursor: { y: false, points: { show: !data.stacked } },
-        hooks: { draw: [(u) => phases(u, data)], ready: [rest] },
+        hooks: { draw: [(u) => phases(u, here.data)], ready: [(u) => u.setLegend({ idx: data.positions.length - 1 })] },
       },
       [data.positions, ...shown.map((one) => one.line)],
       place,
     );
-    plot.over.addEventListener("mouseleave", () => setTimeout(rest, 0, plot));
-    plots.set(element, { plot, data, size, at: last });
-    operable(element, plot, shown);
+    here.plot.over.addEventListener("mouseleave", () => setTimeout(here.rest));
+    plots.set(element, here);
+    operable(element, here.plot, shown);
+    if (!old) listen(element, place);
+  }
+
+  function listen(element, place) {
+    place.addEventListener("keydown", (event) => event.target === place && walk(element, event));
+    const watch = new ResizeObserver(() => {
+      const here = plots.get(element);
+      if (element.isConnected) return here?.plot.setSize(here.size());
+      watch.disconnect();
+      here?.plot.destroy();
+      plots.delete(element);
+    });
+    watch.observe(place);
   }
 
   /* Names in the legend switch their lines by keyboard, too. */
@@ -130,12 +161,9 @@ const charts = (() => {
   function start() {
     document.querySelectorAll("figure.chart").forEach((element) => {
       draw(element, JSON.parse(element.querySelector("script").textContent));
-      const place = element.querySelector(".plot");
-      place.addEventListener("keydown", (event) => event.target === place && walk(element, event));
-      new ResizeObserver(() => plots.get(element).plot.setSize(plots.get(element).size())).observe(place);
     });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-      plots.forEach(({ data }, element) => draw(element, data));
+      plots.forEach(({ data }, element) => draw(element, data, true));
     });
   }
 

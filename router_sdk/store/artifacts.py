@@ -108,39 +108,45 @@ def archives(folder: Path) -> list[Path]:
     return sorted((folder / "archive").glob("*.jsonl.gz"))
 
 
-def write_artifact(folder: Path, fill: Callable[[Path], None]) -> None:
+def write_artifact(folder: Path, fill: Callable[[Path], None], *, durably: bool = True) -> None:
     """Let ``fill`` write into a temporary folder, then put it in place with a manifest of checksums.
 
     Args:
         folder: Where it shall stand; must not exist.
         fill: Writes the files; if it raises, nothing is left behind.
+        durably: Whether it is on the disk before it is in place.
 
     Raises:
         StoreUnavailableError: if it cannot be written.
     """
+    push = sync if durably else _leave
     with disk(folder.name):
         draft = Path(tempfile.mkdtemp(prefix=DRAFT, dir=private_folder(folder.parent)))
         try:
             fill(draft)
-            _seal(draft)
+            _seal(draft, push)
             draft.rename(folder)
-            sync(folder.parent)
+            push(folder.parent)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
 
 
-def _seal(draft: Path) -> None:
+def _leave(path: Path) -> None:
+    """Let the system write it when it likes."""
+
+
+def _seal(draft: Path, push: Callable[[Path], None]) -> None:
     """Write the manifest, and push everything to the disk, for its owner's eyes alone."""
     files = files_in(draft)
     checksums = {path.relative_to(draft).as_posix(): sha256(path) for path in files}
     (draft / MANIFEST).write_text(json.dumps({"sha256": checksums}, indent=1))
     for path in (*files, draft / MANIFEST):
         path.chmod(0o600)
-        sync(path)
+        push(path)
     for path in (*(inner for inner in draft.rglob("*") if inner.is_dir()), draft):
         path.chmod(0o700)
-        sync(path)
+        push(path)
 
 
 def check_artifact(folder: Path) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.records import Skipped, Task
@@ -16,6 +14,7 @@ from router_sdk.records.outcome import SCORER
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from router_sdk.engine import Connection
     from router_sdk.records import Decision, Outcome, Signals
     from router_sdk.store.privacy import Privacy
 
@@ -49,11 +48,13 @@ class Entry(NamedTuple):
         outcome: A row of ``outcomes`` without its ``seq``.
         payload: A row of ``payloads`` for the outcome, without its ``seq``.
         decision: Written first, unless the log already holds it.
+        notes: Rows of ``meta``, name and value, that are true once this is on disk: how far somebody has come.
     """
 
     outcome: tuple[Any, ...] | None = None
     payload: tuple[Any, ...] | None = None
     decision: Decision | None = None
+    notes: Sequence[tuple[str, str]] = ()
 
 
 def decision_row(seq: int, decision: Decision) -> tuple[Any, ...]:
@@ -207,30 +208,11 @@ def stored_task(row: Sequence[Any]) -> Task:
 
 # -- rows into tables
 
-_ROWS = 256
 
-
-@lru_cache(maxsize=1024)
-def _insert(table: str, columns: str, rows: int, verb: str) -> str:
-    """One multi-row INSERT: a statement per row would hand the interpreter lock back and forth."""
-    row = f"({', '.join('?' * (columns.count(',') + 1))})"
-    return f"{verb} INTO {table} ({columns}) VALUES {', '.join([row] * rows)}"
-
-
-def insert_rows(
-    connection: sqlite3.Connection, table: str, columns: str, rows: Sequence[tuple[Any, ...]], *, verb: str = "INSERT"
-) -> None:
-    """Insert all rows, 256 to a statement: SQLite binds a limited number of values."""
-    for start in range(0, len(rows), _ROWS):
-        part = rows[start : start + _ROWS]
-        values = part[0] if len(part) == 1 else tuple(chain.from_iterable(part))
-        connection.execute(_insert(table, columns, len(part), verb), values)
-
-
-def insert_sets(connection: sqlite3.Connection, sets: Mapping[int, Sequence[str]]) -> None:
+def insert_sets(connection: Connection, sets: Mapping[int, Sequence[str]]) -> None:
     """Insert sets of agents by their ids; another process may have written the same."""
     rows = [(set_id, "\x00".join(names)) for set_id, names in sets.items()]
-    insert_rows(connection, "agent_sets", "set_id, names", rows, verb="INSERT OR IGNORE")
+    connection.insert_rows("agent_sets", "set_id, names", rows, known=True)
 
 
 Owner = tuple[str | None, ...]
@@ -244,14 +226,14 @@ _DELIVERED = {
 }
 
 
-def delivered(connection: sqlite3.Connection, outcome_id: str, owner: Owner) -> str | None:
+def delivered(connection: Connection, outcome_id: str, owner: Owner) -> str | None:
     """Of which decision there is an outcome of that id of the same owner."""
     kind, *names = owner
     found = connection.execute(_DELIVERED[str(kind)], (outcome_id, *names)).fetchone()
     return None if found is None else str(found[0])
 
 
-def owner_of(connection: sqlite3.Connection, decision_id: str, claimed: str | None) -> Owner:
+def owner_of(connection: Connection, decision_id: str, claimed: str | None) -> Owner:
     """Whose an outcome of a decision is that claims to be a tenant's, or nobody's."""
     row = connection.execute("SELECT tenant FROM decisions WHERE decision_id = ?", (decision_id,)).fetchone()
     return ("decision", decision_id, claimed) if row is None else ("tenant", row[0])
@@ -263,7 +245,7 @@ _JUDGED = f"SELECT 1 FROM outcomes WHERE decision_id = ? AND {GIVEN}"
 _QUALITY = OUTCOME_COLUMNS.removeprefix("seq, ").split(", ").index("quality")
 
 
-def overtaken(connection: sqlite3.Connection, outcome: tuple[Any, ...], beside: Sequence[Entry]) -> bool:
+def overtaken(connection: Connection, outcome: tuple[Any, ...], beside: Sequence[Entry]) -> bool:
     """Whether a row is a scorer's, and somebody said how good it was before, or says so in the same group."""
     if not _scored(outcome):
         return False
@@ -280,7 +262,7 @@ SELECT o.seq FROM decisions d JOIN outcomes o ON o.decision_id = d.decision_id
 WHERE d.decision_id IN (SELECT value FROM json_each(?)) AND o.tenant IS NOT NULL AND o.tenant IS NOT d.tenant"""
 
 
-def refuse_foreign_outcomes(connection: sqlite3.Connection, decision_ids: list[str]) -> None:
+def refuse_foreign_outcomes(connection: Connection, decision_ids: list[str]) -> None:
     """Outcomes that came before these decisions, for another tenant: they are dead letters now."""
     seqs = json.dumps([seq for (seq,) in connection.execute(_FOREIGN, (json.dumps(decision_ids),))])
     if seqs == "[]":
@@ -295,7 +277,7 @@ def refuse_foreign_outcomes(connection: sqlite3.Connection, decision_ids: list[s
     connection.execute(f"DELETE FROM outcomes WHERE {chosen}", (seqs,))
 
 
-def forgotten(connection: sqlite3.Connection, decision_id: str) -> bool:
+def forgotten(connection: Connection, decision_id: str) -> bool:
     """Whether a decision was forgotten: what is said of it later is not kept either, beside the numbers."""
     query = "SELECT 1 FROM forgotten_decisions WHERE decision_id = ?"
     return connection.execute(query, (decision_id,)).fetchone() is not None

@@ -41,8 +41,7 @@ if sys.platform != "win32":
     import fcntl
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from router_sdk.engine import Connection
     from router_sdk.store.group_commit import LogWriter
     from router_sdk.store.reader import LogReader
 
@@ -95,7 +94,7 @@ class Snapshots:
         name = plain_name(f"{strategy}-{cursor}-{secrets.token_hex(4)}")
         write_artifact(self._folder / name, fill)
 
-        def work(connection: sqlite3.Connection, seq: int) -> list[str]:
+        def work(connection: Connection, seq: int) -> list[str]:
             if connection.execute("SELECT 1 FROM forgotten WHERE seq > ? LIMIT 1", (cursor,)).fetchone():
                 return [name]  # it may hold what was forgotten since
             connection.execute(
@@ -167,7 +166,7 @@ class Snapshots:
         name = plain_name(f"{old.strategy}-{old.cursor}-{secrets.token_hex(4)}")
         write_artifact(self._folder / name, fill)
 
-        def work(connection: sqlite3.Connection, seq: int) -> None:
+        def work(connection: Connection, seq: int) -> None:
             connection.execute("UPDATE snapshots SET folder = ? WHERE folder = ?", (name, old.folder))
 
         self._writer.transact(work)
@@ -177,7 +176,7 @@ class Snapshots:
         """Delete these."""
         names = [(one.folder,) for one in old]
 
-        def work(connection: sqlite3.Connection, seq: int) -> None:
+        def work(connection: Connection, seq: int) -> None:
             connection.executemany("DELETE FROM snapshots WHERE folder = ?", names)
 
         self._writer.transact(work)

@@ -9,28 +9,29 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import CorruptArtifactError, FitError, FitStoppedError
 from router_sdk.exchange.existing import read_examples, taught_rows
+from router_sdk.executors.executor import REQUEST, FitJob
 from router_sdk.private_files import make_private, private_folder, write_private
 from router_sdk.rewards import RewardMark, reward_name
 from router_sdk.store.artifacts import entry, files_in
-from router_sdk.store.connection import open_reader
-from router_sdk.store.copying import copy_pretraining, note_taught
 from router_sdk.store.datasets import dataset_of_json
+from router_sdk.store.engines import reading
+from router_sdk.store.pretraining import copy_pretraining, note_taught
 from router_sdk.store.quarantine import Ranges, below, quarantined
 from router_sdk.store.registry import forgotten_after
 from router_sdk.store.transaction import HEAD
 from router_sdk.training.brought import Brought
+from router_sdk.training.carried import copy_request
 from router_sdk.training.fit import (
     BASE,
     DATASET,
     REPORT,
-    REQUEST,
     SCRATCH,
     VERSION,
     FitRequest,
@@ -42,10 +43,10 @@ from router_sdk.training.pretraining import Labelled
 from router_sdk.training.registry import twin
 from router_sdk.training.selection import CASES, selected
 from router_sdk.training.synthetic import cases_around_errors, examples_of, write_cases
-from router_sdk.training.worker import fit_in_child
 
 if TYPE_CHECKING:
     from router_sdk.evaluation.fit_report import FitReport
+    from router_sdk.executors.executor import FitExecutor
     from router_sdk.records import AgentSet
     from router_sdk.routing.chain import Stage
     from router_sdk.store.datasets import DatasetRow
@@ -114,12 +115,12 @@ class Attempt:
             shutil.rmtree(self._folder, ignore_errors=True)
             private_folder(self._folder / BASE)
             if source is None or isinstance(source, Brought):
-                where, upto = services.store.path, self._copied()
+                where, upto = services.store.engine.location, self._copied()
                 unread = self._quarantined(upto)
             else:
                 self._copy_unfitted(agents)
-                where = self._folder / SOURCE
-                upto, unread = source(where), ()
+                where, unread = str(self._folder / SOURCE), ()
+                upto = source(Path(where))
             left_over = self._write_request(agents, fresh_after, needed, (where, upto, unread), wanted)
         self._request = left_over
         if self.kind == "fit" and services.config.training.synthetic_ratio and not (self._folder / CASES).exists():
@@ -144,7 +145,7 @@ class Attempt:
         return self.kind == "import" or (self._start is not None and serving is not None)
 
     def run(self, fit: Fit) -> FitReport:
-        """Do the work, in a child process where everything can be named there, else on this thread.
+        """Do the work, in another process where everything can be named there, else on this thread.
 
         Raises:
             FitError: if it failed; nothing is left of it.
@@ -158,11 +159,12 @@ class Attempt:
                 made, self.metrics = self._brought.bring(self._request, self._folder, self._services, fit)
                 self._request = replace(self._request, made=str(made), learns=self._brought.learns)
                 self._request.write(self._folder / REQUEST)
-            if self._in_child():
-                fit_in_child(self._folder, self._request.device, fit)
-                report = read_report(self._folder / REPORT)
-            else:
+            executor = self._executor()
+            if executor is None:
                 report = self._here(fit)
+            else:
+                executor.run(self._job(fit))
+                report = read_report(self._folder / REPORT)
             if self.kind != "pretrain" and self._quarantined(self.upto) != self.left_out:
                 raise FitStoppedError("some of what it was fitted on is quarantined by now, or counts again")
             return report if self._brought is None else self._brought.judged(report)
@@ -201,7 +203,7 @@ class Attempt:
 
     def _make_up_cases(self, agents: AgentSet) -> None:
         """Write cases around errors for the fit, and log that they may be remembered, so that they can be forgotten."""
-        with closing(open_reader(self._services.store.path)) as connection:
+        with reading(self._services.store.engine.location) as connection:
             chosen = selected(self._request, connection, agents, self._services.reward).whole.examples
             cases = cases_around_errors(chosen, agents)
             of = {one.decision_id: one.task for one in chosen}
@@ -238,9 +240,12 @@ class Attempt:
             files_in(self._folder)  # none of them leads elsewhere
         except (OSError, ValueError, TypeError, RecursionError, CorruptArtifactError):
             return None
-        strategy = self._stage.strategy
+        strategy, log = self._stage.strategy, self._services.store.engine.location
         told = (request.strategy, request.folder, request.store, request.caches)
-        here = (strategy.name, *map(str, (self._folder, self._services.store.path, strategy.services.folder)))
+        here = (
+            strategy.name,
+            *map(str, (self._folder, log, strategy.services.folder)),
+        )
         same = told == here and (self.kind != "fit" or request.left_out == self._quarantined(request.upto))
         return request if same and (self._folder / BASE).is_dir() else None
 
@@ -264,7 +269,7 @@ class Attempt:
         agents: AgentSet,
         fresh_after: int,
         needed: int,
-        source: tuple[Path, int, Ranges],
+        source: tuple[str, int, Ranges],
         wanted: Mapping[str, Any],
     ) -> FitRequest:
         config, strategy = self._services.config, self._stage.strategy
@@ -273,7 +278,7 @@ class Attempt:
             settings=strategy.config.model_dump(mode="json", exclude_unset=True),
             overrides=dict(self._settings),
             encoders=config.encoder,
-            store=str(source[0]),
+            store=source[0],
             reward=self._named_reward() or {},
             agents=[agent.model_dump(mode="json") for agent in agents],
             upto=source[1],
@@ -300,17 +305,22 @@ class Attempt:
 
     # -- where the work is done
 
-    def _in_child(self) -> bool:
-        executor = self._services.config.fit_executor
-        if executor == "process" and self._named_reward() is None:
+    def _executor(self) -> FitExecutor | None:
+        """Who does it in another process; None where it is to be done on this thread."""
+        executor, told = self._services.executor, self._services.config.fit_executor
+        if executor is not None and told != "auto" and self._named_reward() is None:
             raise FitError(
-                f"fit_executor='process': a child process knows no reward {reward_name(self._services.reward)!r}; let "
+                f"fit_executor={told!r}: another process knows no reward {reward_name(self._services.reward)!r}; let "
                 "a plugin register it and name it in the configuration, or use fit_executor='auto'"
             )
-        if executor != "auto":
-            return executor == "process"
         known = self._services.plugins.installed(self._stage.name)
-        return known is type(self._stage.strategy) and self._named_reward() is not None
+        everything = known is type(self._stage.strategy) and self._named_reward() is not None
+        return executor if everything or told != "auto" else None
+
+    def _job(self, fit: Fit) -> FitJob:
+        request = self._request
+        copy_to = partial(copy_request, request)
+        return FitJob(self._folder, request.device, fit.progress, fit.stopped, copy_to)
 
     def _named_reward(self) -> str | Mapping[str, Any] | None:
         return portable_reward(self._services.reward, self._services.config.reward, self._services.plugins)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.errors import RouterError
 from router_sdk.learning.alerts import Figure
-from router_sdk.learning.folding import Every
+from router_sdk.learning.pace import Every
 from router_sdk.training.evidence import golden_examples
 
 if TYPE_CHECKING:

@@ -6,12 +6,13 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from router_sdk.errors import CorruptArtifactError, FitError
 from router_sdk.evaluation.fit_report import FitReport, HeldOutFigures
+from router_sdk.executors.executor import RESULTS
 from router_sdk.gate import Comparison
 from router_sdk.private_files import write_private
 from router_sdk.rewards import OutcomeReward, RewardFunction
@@ -19,6 +20,7 @@ from router_sdk.waiting import Promise, take
 
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
+    from router_sdk.executors.executor import FitExecutor
     from router_sdk.learning.learner import Learner
     from router_sdk.plugins import PluginRegistry
     from router_sdk.records import ModelVersion
@@ -148,14 +150,10 @@ class Ending:
         self.state, self.words, self.said = state, words, words if said is None else said
 
 
-REQUEST = "request.json"
 BASE = "base"
 """The state of what serves."""
 SCRATCH = "scratch"
-CHECKPOINTS = "checkpoints"
-VERSION = "version"
-REPORT = "report.json"
-DATASET = "dataset.json"
+VERSION, REPORT, DATASET = RESULTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +165,7 @@ class FitRequest:
         settings: Its whole configuration, as it serves.
         overrides: What of it is different in this fit.
         encoders: Each encoder's own configuration, by name.
-        store: The database file.
+        store: The log's name, as ``engine_of`` takes it.
         reward: Name of a registered reward, or the arguments of an ``OutcomeReward``.
         agents: The agents to fit for, as JSON values.
         upto: Position in the log up to which to read.
@@ -189,6 +187,7 @@ class FitRequest:
         learns: Whether the version learns what judged it and what was left over; an imported one stays as it is.
         left_out: Positions that are quarantined.
         start: Folder of a checkpoint to start from; None starts from what serves.
+        copied: Whether paths are relative to where the request lies, because all that they lead to was copied there.
     """
 
     strategy: str
@@ -217,6 +216,7 @@ class FitRequest:
     learns: bool = True
     left_out: Ranges = ()
     start: str | None = None
+    copied: bool = False
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
@@ -226,7 +226,30 @@ class FitRequest:
     def read(cls, path: Path) -> Self:
         """Read what ``write`` wrote."""
         told = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{**told, "left_out": tuple((begin, end) for begin, end in told.get("left_out", ()))})
+        request = cls(**{**told, "left_out": tuple((begin, end) for begin, end in told.get("left_out", ()))})
+        return request._found_in(path.parent.absolute()) if request.copied else request
+
+    def _found_in(self, folder: Path) -> Self:
+        """A copied one, with the paths that lead to its files now."""
+
+        def place(name: str) -> str:
+            return str(folder / name)
+
+        training = dict(self.training)
+        if training.get("existing") is not None:
+            training["existing"] = place(training["existing"])
+        return replace(
+            self,
+            store=place(self.store),
+            folder=str(folder),
+            caches=place(self.caches),
+            behind=[(name, settings, place(caches)) for name, settings, caches in self.behind],
+            golden=place(self.golden) if isinstance(self.golden, str) and self.golden else self.golden,
+            validation=None if self.validation is None else place(self.validation),
+            made=None if self.made is None else place(self.made),
+            start=None if self.start is None else place(self.start),
+            training=training,
+        )
 
 
 def portable_reward(
@@ -313,6 +336,7 @@ class FitServices:
         plugins: What a child process finds, too.
         encoders: Registered encoders by name.
         learner: On whose thread a state is saved.
+        executor: Who does fits in another process; None has them done on a thread of this one.
     """
 
     store: Store
@@ -321,3 +345,4 @@ class FitServices:
     plugins: PluginRegistry
     encoders: Mapping[str, Encoder]
     learner: Learner
+    executor: FitExecutor | None

@@ -232,7 +232,7 @@ class Models:
     @property
     def newest_fit(self) -> Fit | None:
         """The fit that was started last in this process, running or ended."""
-        return self._trainer.fit
+        return self._trainer.turns.newest
 
     # -- when
 

@@ -14,7 +14,7 @@ from router_sdk.errors import FAULTS
 from router_sdk.evaluation.earnings import Earned
 from router_sdk.evaluation.held_out import held_out_evaluation
 from router_sdk.learning.fold import one_core
-from router_sdk.learning.folding import BATCH
+from router_sdk.learning.pace import BATCH
 from router_sdk.records import AgentSet
 from router_sdk.records.record import blame
 from router_sdk.store.experiments import challengers_decisions

@@ -1,16 +1,13 @@
-"""Fits in the background: started by a trigger or by hand, one at a time, never in the way of requests."""
+"""Fits in the background: started by a trigger or by hand, each in its turn, never in the way of requests."""
 
 from __future__ import annotations
 
 import logging
 import shutil
-import threading
 import time
-from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from router_sdk.errors import (
@@ -20,13 +17,11 @@ from router_sdk.errors import (
     FitStoppedError,
     InvalidConfigError,
     NotTrainableError,
-    RouterClosedError,
     RouterError,
     StoreUnavailableError,
     TooFewExamplesError,
 )
 from router_sdk.gate import Gate
-from router_sdk.private_files import PRIVATE_FILE, private_folder
 from router_sdk.records.record import blame, describe
 from router_sdk.setting_names import in_our_words
 from router_sdk.store.events import LearningEvent, write_learning_events
@@ -39,7 +34,7 @@ from router_sdk.training.checks import checks_of
 from router_sdk.training.fit import Ending, Fit, FitState, comparison, summary
 from router_sdk.training.promoting import BY_HAND, SEPARATE
 from router_sdk.training.triggering import Triggering, trainable
-from router_sdk.waiting import until_ended
+from router_sdk.training.turns import Asked, Turns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,12 +47,8 @@ if TYPE_CHECKING:
     from router_sdk.training.promoting import Promoter
     from router_sdk.training.registry import Registry
 
-_PAUSE_S = 2.0
-"""How long nothing is begun after a fit was interrupted."""
 _TAKEN_S = 5.0
 """How long to let another process have the strategy that it fits."""
-_MOST_WAITING = 16
-"""Fits that may wait for the one that is running."""
 
 _STATUS: Mapping[FitState, Any] = {
     "promoted": "succeeded",
@@ -70,17 +61,8 @@ _STATUS: Mapping[FitState, Any] = {
 _log = logging.getLogger(__name__)
 
 
-class _Asked(NamedTuple):
-    """A fit that was asked for by hand, and from what."""
-
-    fit: Fit
-    stage: Stage
-    settings: Mapping[str, Any]
-    source: Source | None
-
-
 class Trainer:
-    """Starts fits, sees them through the gate, and promotes what passed. What is asked for by hand waits its turn.
+    """Starts fits, sees them through the gate, and promotes what passed.
 
     Args:
         services: What it shares with its attempts.
@@ -93,7 +75,7 @@ class Trainer:
 
     Attributes:
         triggering: When a fit starts by itself.
-        fit: The newest fit of this process, or None.
+        turns: Which fits run and wait in this process.
     """
 
     def __init__(
@@ -110,12 +92,10 @@ class Trainer:
         self._registry, self._promoter = registry, promoter
         self._gate = Gate([*checks_of(services.config, services.reward), *services.plugins.checks])
         self.triggering = Triggering(services, chain, performance, self._gate.needs, drift.changes)
-        self.lock = threading.RLock()
-        self._thread: threading.Thread | None = None
-        self._waiting: deque[_Asked] = deque()
-        self._closed = False
-        self._not_before = 0.0
-        self.fit: Fit | None = None
+        most, engine = services.config.parallel_fits, services.store.engine
+        self.turns = Turns(
+            lambda: engine.lease("fit"), most, self._run, lambda strategy: self.triggering.last(strategy).number
+        )
 
     # -- by itself
 
@@ -125,13 +105,12 @@ class Trainer:
         Called on the learner's thread after each update and about once a second, so that a fit that became due while
         another one ran, or by the clock alone, starts without an outcome.
         """
-        self._next()
-        if self._busy or self._waiting or time.monotonic() < self._not_before:
-            return
-        due = self.triggering.due()
-        with self.lock:
-            if due is not None and not (self._closed or self._busy):
-                self._start(_Asked(Fit(due.stage.name, due.reason, triggered=True), due.stage, {}, None), due.after)
+        self.turns.go_on()
+        if self.turns.idle:
+            due = self.triggering.due(self.turns.busy)
+            if due is not None:
+                fit = Fit(due.stage.name, due.reason, triggered=True)
+                self.turns.begin(Asked(fit, due.stage, {}, None), due.after)
 
     # -- by hand
 
@@ -147,23 +126,7 @@ class Trainer:
             type(config)(**{**config.model_dump(exclude_unset=True), **settings})
         except ValidationError as error:
             raise InvalidConfigError(f"strategy {stage.name!r}: {describe(error)}{in_our_words(error)}") from None
-        with self.lock:
-            if self._closed:
-                raise RouterClosedError
-            self._drop_stopped()
-            same = (one.fit for one in self._waiting if one[1:] == (stage, settings, None))
-            alike = next(same, None) if source is None else None
-            if alike is not None:  # it has not read the log yet
-                return alike
-            asked = _Asked(Fit(stage.name, reason), stage, dict(settings), source)
-            if not self._busy:
-                self._start(asked, self.triggering.last(stage.name).number)
-            elif len(self._waiting) < _MOST_WAITING:
-                asked.fit.wait_for_turn()
-                self._waiting.append(asked)
-            else:
-                raise FitError(f"{_MOST_WAITING} fits wait already: stop some, or wait for them")
-            return asked.fit
+        return self.turns.ask(Asked(Fit(stage.name, reason), stage, dict(settings), source))
 
     def stage(self, strategy: str | None, *, brought: bool = False) -> Stage:
         """Whom to fit; None is the first in the chain that has a fit. What is ``brought`` needs only be loaded."""
@@ -178,42 +141,16 @@ class Trainer:
 
     # -- the fit itself
 
-    @property
-    def _busy(self) -> bool:
-        return self.fit is not None and self.fit.running
-
-    def _start(self, asked: _Asked, after: int) -> None:
-        """Begin a fit on a thread of its own; the lock is held."""
-        fit, stage, settings, source = asked
-        self.fit = fit
-        fit.state, fit.words = "running", "starting"
-        told = (fit, stage, settings, after, source)
-        self._thread = threading.Thread(target=self._run, args=told, name="router-fit", daemon=True)
-        self._thread.start()
-
-    def _next(self) -> None:
-        """Begin the fit that has waited longest, unless something is to be left in peace."""
-        with self.lock:
-            self._drop_stopped()
-            if self._waiting and not (self._closed or self._busy) and time.monotonic() >= self._not_before:
-                asked = self._waiting.popleft()
-                self._start(asked, self.triggering.last(asked.stage.name).number)
-
-    def _drop_stopped(self) -> None:
-        """Fits that were stopped before their turn came have ended."""
-        for asked in [one for one in self._waiting if self._closed or one.fit.stopped()]:
-            self._waiting.remove(asked)
-            asked.fit.end("stopped", "it was stopped before its turn came")
-
-    def _run(self, fit: Fit, stage: Stage, settings: Mapping[str, Any], after: int, source: Source | None) -> None:
+    def _run(self, asked: Asked, after: int) -> None:
         """See one fit through, unless another process is at it, or was since it was asked for."""
+        fit, stage, settings, source = asked
         imported = isinstance(source, Exported)
         ending = Ending("stopped", "another process fits on this store", noted=False, imported=imported)
         try:
-            with self.alone():
+            with self.turns.among_processes():
                 self._see_through(fit, stage, settings, after, source, ending)
-        except Timeout:
-            self._not_before = time.monotonic() + _TAKEN_S
+        except TimeoutError:
+            self.turns.rest(_TAKEN_S)
         except FAULTS as fault:
             ending.end("failed", f"{type(fault).__name__}: {fault}", blame(fault))
         finally:
@@ -222,7 +159,7 @@ class Trainer:
         if ending.noted:
             number = None if ending.version is None else ending.version.version
             self._services.plugins.notify("on_fit_finished", strategy=stage.name, state=ending.state, version=number)
-        self._next()
+        self.turns.go_on()
 
     def _see_through(
         self,
@@ -261,14 +198,6 @@ class Trainer:
             ending.end("failed", f"{type(fault).__name__}: {fault}", blame(fault))
         if ending.noted:
             self._journal(fit, stage, ending, (time.monotonic() - started) * 1_000)
-
-    def alone(self) -> FileLock:
-        """Held by the process that fits on this store, or finishes what a fit left; it ends with its process.
-
-        Entering it raises ``filelock.Timeout`` where another process holds it. Should two hold it all the same, because
-        somebody deleted the file, the alias's token fences off the one that promotes last.
-        """
-        return FileLock(private_folder(self._services.store.folder) / "fit.lock", 0, PRIVATE_FILE)
 
     def _attempt(
         self, fit: Fit, stage: Stage, settings: Mapping[str, Any], source: Source | None, ending: Ending
@@ -366,31 +295,6 @@ class Trainer:
             write_learning_events(self._services.store.writer, [event])
         except RouterError:
             _log.exception("the end of a fit could not be written down")
-
-    # -- the end
-
-    def interrupt(self) -> None:
-        """Stop what is running, and return once it has ended; it may be begun again."""
-        with self.lock:
-            fit, thread = self.fit, self._thread
-            self._not_before = time.monotonic() + _PAUSE_S
-        if fit is not None:
-            fit.stop()
-        if thread is not None and thread is not threading.current_thread():
-            until_ended(thread)
-
-    def close(self) -> None:
-        """Stop what is running; the next fit goes on from its checkpoints."""
-        with self.lock:
-            self._closed = True
-            self._drop_stopped()
-        self.interrupt()
-
-    def after_fork(self) -> None:
-        """In a child: nothing is running."""
-        self.lock = threading.RLock()
-        self._waiting = deque()
-        self._thread = self.fit = None
 
 
 def not_trainable(names: object) -> NotTrainableError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -128,13 +128,13 @@ class Triggering:
 
     # -- asked about once a second
 
-    def due(self) -> Due | None:
-        """The first strategy in the chain for which it is time, where nothing is in the way."""
+    def due(self, but: Collection[str] = ()) -> Due | None:
+        """The first strategy in the chain for which it is time, where nothing is in the way; but not one of these."""
         if not self.automatic:
             return None
         for stage in self._fitted:
             tried = self.last(stage.name)
-            if self._waits(stage.name, tried) is None:
+            if stage.name not in but and self._waits(stage.name, tried) is None:
                 activity = self._activity(stage, tried)
                 reason = next((said.reason for said in map(self._ask(activity), self._triggers) if said.due), None)
                 if reason is not None:

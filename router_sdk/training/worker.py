@@ -1,7 +1,6 @@
-"""Where a fit is done: in a child process, which is never a fork of the user's program.
+"""What a child process does, or a worker elsewhere: ``python -P -m router_sdk.training.worker REQUEST``.
 
-The parent runs ``python -P -m router_sdk.training.worker REQUEST``; results cross as files. Below: the parent's side,
-and the child's.
+It says on its standard output how far it is, in lines of JSON; results cross as files. Its callers are ``executors``.
 """
 
 from __future__ import annotations
@@ -9,117 +8,33 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.errors import FAULTS, FitError, FitStoppedError, RouterError, TooFewExamplesError
-from router_sdk.lifetime import no_fork
+from router_sdk.errors import FAULTS, FitError, RouterError, TooFewExamplesError
+from router_sdk.executors.child import TOO_FEW
+from router_sdk.executors.command import STOP, TOLD
 from router_sdk.plugins import PluginRegistry
-from router_sdk.private_files import PRIVATE_FILE
+from router_sdk.private_files import write_private
 from router_sdk.records.record import blame
 from router_sdk.routing.context import Encoders
 from router_sdk.strategy import StrategyServices
-from router_sdk.training.fit import REPORT, REQUEST, FitRequest, reward_of, write_report
+from router_sdk.training.fit import REPORT, FitRequest, reward_of, write_report
 from router_sdk.training.perform import perform
 
 if TYPE_CHECKING:
     from router_sdk.strategy import Strategy
-    from router_sdk.training.fit import Fit
 
 _log = logging.getLogger(__name__)
 
-TOO_FEW = 3
-"""Exit status of a worker that had nothing to judge a candidate by."""
-_LOOK_S = 0.2
-_ERRORS = "errors.txt"
-
-
-def fit_in_child(folder: Path, device: str, fit: Fit) -> None:
-    """Run ``python -P -m router_sdk.training.worker`` and return when it has ended well.
-
-    With ``-P`` it imports nothing from the folder that the program happens to run in.
-
-    Args:
-        folder: Where the request lies, and where the child leaves its results and complaints.
-        device: See ``FitContext``.
-        fit: Told how far it is, and asked whether to stop.
-
-    Raises:
-        FitStoppedError: if it was told to stop.
-        FitError: if the child failed or was killed.
-    """
-    errors = open(folder / _ERRORS, "wb", opener=lambda path, flags: os.open(path, flags, PRIVATE_FILE))  # noqa: SIM115
-    with errors, no_fork():  # a fork in between would inherit the pipes' other ends, and we would wait for its end, too
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "router_sdk.training.worker", str(folder / REQUEST)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=_environment(device),
-        )
-    watch = threading.Thread(target=_kill_when_stopped, args=(child, fit), name="router-fit-watch", daemon=True)
-    watch.start()
-    assert child.stdout is not None
-    told: dict[str, Any] = {}
-    with child.stdout as lines:
-        for line in lines:
-            told |= _told(line, fit)
-    code = child.wait()
-    watch.join()
-    if fit.stopped():
-        raise FitStoppedError("stopped")
-    if code == TOO_FEW:
-        raise TooFewExamplesError(told.get("error", "insufficient"))
-    if code != 0:
-        ended = f"the worker ended with {code}"
-        raise FitError(told.get("error") or f"{ended}: {_last_line(folder / _ERRORS)}", told.get("logged") or ended)
-
-
-def _told(line: bytes, fit: Fit) -> dict[str, str]:
-    """Pass on what the child said; reasons for failing are returned. Libraries may print there, too."""
-    try:
-        message: dict[str, Any] = json.loads(line)
-        if "progress" in message:
-            fit.progress(*message["progress"])
-        return {name: str(message[name]) for name in ("error", "logged") if name in message}
-    except (ValueError, TypeError):
-        return {}
-
-
-def _kill_when_stopped(child: subprocess.Popen[bytes], fit: Fit) -> None:
-    while child.poll() is None:
-        if fit.stopped():
-            child.kill()  # nothing to tidy up: what counts is written whole and renamed
-            return
-        try:
-            child.wait(_LOOK_S)
-        except subprocess.TimeoutExpired:
-            continue
-
-
-def _environment(device: str) -> dict[str, str]:
-    """One thread for the linear algebra on a CPU, so that serving keeps its share."""
-    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {
-        **({} if device.startswith("cuda") else one),
-        **os.environ,
-        "TOKENIZERS_PARALLELISM": "false",
-        # An empty entry, which a script leaves that adds to a variable that was not set, is the current folder.
-        "PYTHONPATH": os.pathsep.join(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))),
-    }
-
-
-def _last_line(path: Path) -> str:
-    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1][:300] if lines else "it said nothing"
-
-
 _NICE = 19
+_LOOK_S = 1.0
+
+Tell = Callable[..., None]
 
 
 def main(path: Path) -> int:
@@ -127,23 +42,28 @@ def main(path: Path) -> int:
     os.umask(0o077)  # whatever a strategy writes on its way is its owner's alone
     if hasattr(os, "nice"):
         os.nice(_NICE)
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    stop, told = path.with_name(STOP), None
+    threading.Thread(target=_end_when_told, args=(os.getppid(), stop), daemon=True).start()
+    tell: Tell = _tell
     try:
-        work(FitRequest.read(path))
+        request = FitRequest.read(path)
+        told = Path(request.folder) / TOLD if request.copied else None
+        tell = _Both(told) if told is not None else _tell
+        work(request, tell)
     except TooFewExamplesError as error:
-        _tell(error=str(error))
+        tell(error=str(error), too_few=True)
         return TOO_FEW
     except RouterError as error:
-        _tell(error=str(error), logged=error.logged if isinstance(error, FitError) else str(error))
+        tell(error=str(error), logged=error.logged if isinstance(error, FitError) else str(error))
         return 1
     except FAULTS as error:
         logging.getLogger(__name__).exception("the fit failed")
-        _tell(error=f"{type(error).__name__}: {error}", logged=blame(error))
+        tell(error=f"{type(error).__name__}: {error}", logged=blame(error))
         return 1
     return 0
 
 
-def work(request: FitRequest) -> None:
+def work(request: FitRequest, tell: Tell) -> None:
     """Fit, compare, save.
 
     Raises:
@@ -159,7 +79,7 @@ def work(request: FitRequest) -> None:
         strategy,
         reward_of(request.reward, plugins),
         encoders,
-        lambda share, words: _tell(progress=[share, words]),
+        lambda share, words: tell(progress=[share, words]),
         list(_behind(request, plugins, encoders)),
     )
     write_report(report, Path(request.folder) / REPORT)
@@ -182,10 +102,23 @@ def _tell(**message: object) -> None:
     sys.stdout.flush()
 
 
-def _end_with_parent(parent: int) -> None:
+class _Both:
+    """Tells the parent, and writes down what was said of each kind last."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._said: dict[str, Any] = {}
+
+    def __call__(self, **message: object) -> None:
+        self._said |= message
+        write_private(self._path, json.dumps(self._said))
+        _tell(**message)
+
+
+def _end_when_told(parent: int, stop: Path) -> None:
     """A fit whose router is gone is of no use to anybody; its checkpoints are."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
+    while os.getppid() == parent and not stop.exists():
+        time.sleep(_LOOK_S)
     os._exit(1)
 
 

@@ -99,7 +99,8 @@ def test_cut_off_at_any_step_it_is_finished_by_who_comes_next(store, tmp_path, n
         except KilledError:
             settled = scene.restart()
         else:
-            assert not isinstance(told, RouterError), told
+            went_back = name == "rollback" and not champions(store).get("words")  # cut off behind its last step
+            assert went_back or not isinstance(told, RouterError), told
             break
         scene.check(settled, imported=[150 * n for n in range(scene.kills + 1)] if name == "bring" else (0,))
         if name == "forget":

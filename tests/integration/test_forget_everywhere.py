@@ -169,7 +169,7 @@ def test_a_running_fit_is_stopped_and_an_interrupted_one_goes(store, monkeypatch
         begun.clear()
         router.models.retrain(mode="hang")
         assert begun.wait(PATIENCE_S)
-        router._parts.trainer.interrupt()  # as at the end of a process
+        router._parts.trainer.turns.interrupt()  # as at the end of a process
     with open_router(store) as router:
         router.forget(SESSION)
         assert_gone(store)
@@ -180,7 +180,7 @@ def test_a_fit_in_another_process_is_reached_by_that(store):
     with open_router(store) as router:
         teach(router)
         tell(router)
-        with router._parts.trainer.alone():
+        with router._parts.trainer.turns.alone():
             (store.parent / "router.db.artifacts" / "fits" / "words-fit").mkdir(parents=True)
             (store.parent / "router.db.artifacts" / "fits" / "words-fit" / "copy").write_text(SECRET)
             with pytest.raises(StoreUnavailableError, match="runs in another process"):

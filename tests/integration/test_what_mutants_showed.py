@@ -3,8 +3,8 @@
 import time
 
 from router_sdk import Outcome, Router, Task
+from router_sdk.executors.child import last_line
 from router_sdk.gate import CheckResult, GateReport
-from router_sdk.training.worker import _last_line
 
 
 def test_an_export_from_before_brings_nothing_of_a_forgotten_session_back(tmp_path):
@@ -44,6 +44,6 @@ def test_who_passed_the_gate_is_told_by_what_proves_it():
 def test_why_a_child_failed_is_its_last_line(tmp_path):
     said = tmp_path / "said"
     said.write_text("first\nMemoryError: no room\n\n", encoding="utf-8")
-    assert _last_line(said) == "MemoryError: no room"
+    assert last_line(said) == "MemoryError: no room"
     said.write_text("\n", encoding="utf-8")
-    assert _last_line(said) == "it said nothing"
+    assert last_line(said) == "it said nothing"

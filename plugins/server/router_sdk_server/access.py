@@ -19,6 +19,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from router_sdk import Outcome, Task
+from router_sdk_server.dashboard.files import PATHS
 from router_sdk_server.problems import Refused, answer, answer_to, problem_of
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from router_sdk.records import AccessKey, Scope
     from router_sdk_server.service import Service
 
-OPEN = frozenset({"/livez", "/readyz", "/health"})
-"""What probes ask, who have no key."""
+OPEN = frozenset({"/livez", "/readyz", "/health", *PATHS})
+"""What probes ask, who have no key, and the page's own files, which hold nothing of the store."""
 
 _BODIES = frozenset({"POST", "PUT", "PATCH"})
 _ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)

@@ -256,6 +256,7 @@ def store_figures(router: Router) -> Iterator[Metric]:
         scores.add_metric([scorer], float(status["quality"]["said"].get(scorer, {"parts": 0})["parts"]))
     yield scores
     yield from _experiment_figures(router, status["experiments"])
+    yield from _stream_figures(status["streams"])
 
 
 def _experiment_figures(router: Router, now: Sequence[dict[str, Any]]) -> Iterator[Metric]:
@@ -282,6 +283,22 @@ def _experiment_figures(router: Router, now: Sequence[dict[str, Any]]) -> Iterat
             needed.add_metric([one["name"]], float(one["units_needed"]))
         behind.add_metric([one["name"]], float(len(one["behind"])))
     yield from (share, units, needed, behind)
+
+
+def _stream_figures(streams: Sequence[dict[str, Any]]) -> Iterator[Metric]:
+    """How processes do on streams, together by stream; what one says that is not heard of any more is its last word."""
+    behind = GaugeMetricFamily("router_stream_behind_messages", "Messages that are still to come.", labels=["stream"])
+    rate = GaugeMetricFamily("router_stream_messages_per_second", "Over the last minute.", labels=["stream"])
+    waiting = GaugeMetricFamily("router_stream_waiting", "Processes that cannot read it now.", labels=["stream"])
+    for stream in sorted({one["stream"] for one in streams}):
+        said = [one for one in streams if one["stream"] == stream]
+        live = [one for one in said if one["state"] != "ended"]
+        newest = max(said, key=lambda one: float(one["at"]))
+        if newest["behind"] is not None:  # unknown is not zero
+            behind.add_metric([stream], float(newest["behind"]))
+        rate.add_metric([stream], float(sum(one["rate"] for one in live)))
+        waiting.add_metric([stream], float(sum(one["state"] == "waiting" for one in live)))
+    yield from (behind, rate, waiting)
 
 
 def _over(value: float | None, divisor: float) -> float | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request
 
 from router_sdk import Router, RouterError
+from router_sdk_server.dashboard.overview import Overview
 from router_sdk_server.gateway.upstreams import Upstreams
 from router_sdk_server.logs import requests
 from router_sdk_server.metrics import Metrics
@@ -43,6 +44,7 @@ class Service:
         upstreams: Where agents answer.
         evaluating: Held while another router is judged by the log, which is long work: one at a time.
         metrics: What is counted.
+        overview: What viewers of the page see.
         ready: Whether every strategy has opened what it needs.
         unready: Strategies that cannot, and why.
         ending: Whether the worker is to end: what streams ends first.
@@ -53,6 +55,7 @@ class Service:
     health: AgentHealth
     upstreams: Upstreams
     metrics: Metrics
+    overview: Overview
 
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
@@ -67,6 +70,7 @@ class Service:
         folder = self.settings.folder
         self.metrics = Metrics(folder / "metrics" if folder is not None and self.settings.workers > 1 else None)
         self.router = Router(config=self.settings.config, store=self.settings.store)
+        self.overview = Overview(self.router)
         if folder is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="router-service-")
             folder = Path(self._temporary.name)
@@ -118,6 +122,8 @@ class Service:
         route = scope.get("route")
         path = getattr(route, "path", "(unknown)")
         self.metrics.request(path, status, seconds)
+        if status < 300 and "admin" in getattr(route, "needed", ()):
+            self.overview.soon()
         if status >= 500 or requests.isEnabledFor(logging.DEBUG):
             access = scope.get("access")
             key = None if access is None else access.key

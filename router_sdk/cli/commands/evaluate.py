@@ -1,9 +1,13 @@
-"""``router evaluate``: what another strategy, chain, configuration or version would have earned on the log."""
+"""``router evaluate``: what another strategy, chain, configuration or version would have earned on the log.
+
+With ``--from``, on exported files of any length: who did how, and what a simple policy would have earned.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,12 +16,16 @@ from router_sdk.cli.invocation import Invocation
 from router_sdk.cli.tables import NOTHING, counted, moment, note, pairs, share, table, visible
 from router_sdk.errors import InvalidInputError
 from router_sdk.evaluation.off_policy import ESTIMATORS
+from router_sdk.exchange.reading import moment as moment_of
+from router_sdk.experiments.exported_log import POLICIES
+from router_sdk.records.arguments import age
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from router_sdk.evaluation.off_policy import PolicyValue
     from router_sdk.evaluation.off_policy_report import OffPolicyReport, PolicyAnswer
+    from router_sdk.experiments.exported_log import AgentFigures
 
 _ALL = "all"
 
@@ -33,9 +41,13 @@ def evaluate(
         typer.Option(metavar="NAME:N", help="A fitted version of one of them, such as bert:7; 0 is without any fit."),
     ] = None,
     since: Annotated[
-        str,
-        typer.Option(metavar="WHEN", help="How long ago (7d, 12h, 2w), a time, a position, a decision's id, or all."),
-    ] = "7d",
+        str | None,
+        typer.Option(
+            metavar="WHEN",
+            help="How long ago (7d, 12h, 2w), a time, a position, a decision's id, or all. Default: 7d; of files all.",
+            show_default=False,
+        ),
+    ] = None,
     upto: Annotated[
         str | None,
         typer.Option(metavar="WHEN", help="Where the part ends: a time, a position, a decision's id."),
@@ -49,12 +61,25 @@ def evaluate(
     estimator: Annotated[
         str, typer.Option(metavar="NAME", help=f"How it is estimated: {', '.join(ESTIMATORS)}.")
     ] = "doubly_robust",
+    from_: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FOLDER", help="Read what router export --format parquet wrote, not the log."),
+    ] = None,
+    policy: Annotated[str | None, typer.Option(metavar="POLICY", help=f"With --from: {POLICIES}.")] = None,
 ) -> None:
     """Say what another router would have earned on the log, and whether that is more. It changes nothing.
 
     It is asked about each decision before it learns what came of it, and begins as the log had taught it by then. With
     --config, what is configured there is judged. Where the log cannot tell, it says so, and how much more it takes.
     """
+    if from_ is not None:
+        if strategy or version or upto:
+            raise InvalidInputError("--from: strategies are asked about a log; name a --policy, or import the files")
+        _of_files(invocation, from_, policy, since, (tenant, task_type), estimator, (by_task_type, by_tenant))
+        return
+    if policy is not None:
+        raise InvalidInputError("--policy: is for files; name them with --from")
+    since = since or "7d"
     with (
         invocation.router(new=False, read_only=True) as router,
         invocation.screen.progress("reading the log") as tell,
@@ -70,6 +95,52 @@ def evaluate(
             progress=tell,
         )
     invocation.screen.show(report.to_dict(), lambda: _shown(report, by_task_type=by_task_type, by_tenant=by_tenant))
+
+
+def _of_files(
+    invocation: Invocation,
+    path: Path,
+    policy: str | None,
+    since: str | None,
+    of: tuple[str | None, str | None],
+    estimator: str,
+    groups: tuple[bool, bool],
+) -> None:
+    """Who did how in exported files, and what a policy would have earned."""
+    from router_sdk.experiments.exported_log import ExportedLog
+
+    begin = None if since in (None, _ALL) else age(since) or moment_of(since, "since")
+    with ExportedLog(path, since=begin, tenant=of[0], task_type=of[1]) as log:
+        agents = log.agents()
+        report = None
+        if policy is not None:
+            with invocation.screen.progress("reading the files") as tell:
+                report = log.judge(policy, estimator=estimator, progress=tell)
+    told = {"agents": [one.to_dict() for one in agents], **({} if report is None else report.to_dict())}
+
+    def shown() -> Iterable[RenderableType]:
+        yield _agents(agents)
+        if report is not None:
+            yield from _shown(report, by_task_type=groups[0], by_tenant=groups[1])
+
+    invocation.screen.show(told, shown)
+
+
+def _agents(found: Sequence[AgentFigures]) -> RenderableType:
+    rows = [
+        [
+            "no agent fits" if one.agent is None else visible(one.agent),
+            f"{one.decisions:,}",
+            f"{one.answered:,}",
+            NOTHING if one.reward is None else f"{one.reward:.3f}",
+            share(one.success),
+            NOTHING if one.latency_p95_ms is None else f"{one.latency_p95_ms:,.0f}",
+            NOTHING if one.cost_usd is None else f"{one.cost_usd:.5f}",
+        ]
+        for one in found
+    ]
+    headings = ["agent", ">decisions", ">answered", ">reward", ">success", ">p95 ms", ">USD a task"]
+    return table("Who acted", headings, rows, wide="agent")
 
 
 def _versions(given: Sequence[str]) -> dict[str, int]:

@@ -60,7 +60,7 @@ _TELL_EVERY = 100
 
 def import_file(
     invocation: Invocation,
-    path: Annotated[str, typer.Argument(help="JSON lines, a JSON array or CSV, .gz too.")],
+    path: Annotated[str, typer.Argument(help="JSON lines, a JSON array or CSV, .gz too; Parquet, or a folder of it.")],
     map_: MapOption = None,
     labels: LabelsOption = None,
     score_range: RangeOption = None,
@@ -80,14 +80,14 @@ def import_file(
 
 
 def file_to_import(path: str) -> str:
-    """A file that can be read.
+    """A file that can be read, or a folder of Parquet files.
 
     Raises:
         InvalidInputError: if it is none.
     """
     if path == STDIN:
         raise InvalidInputError("import reads files; router route and router record read streams with --batch -")
-    return readable(path)
+    return path if Path(path).is_dir() else readable(path)
 
 
 def bring_in(
@@ -163,7 +163,10 @@ def export(
     path: Annotated[str, typer.Argument(help="The file to write, whole or not at all; - writes to stdout.")],
     form: Annotated[
         ExportFormat,
-        typer.Option("--format", help="jsonl and csv hold everything; the others pair a text with its response."),
+        typer.Option(
+            "--format",
+            help="jsonl, csv and parquet (a folder, a file a day) hold everything; others pair text and response.",
+        ),
     ] = "jsonl",
     min_reward: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, metavar="0..1", help="Leave out what was rewarded less.")
@@ -202,12 +205,12 @@ def export(
         Path | None, typer.Option(metavar="FILE", help="Chat formats: begin with the pairs of this file.")
     ] = None,
     unanswered: Annotated[
-        bool, typer.Option("--unanswered", help="jsonl and csv: decisions without an outcome, too.")
+        bool, typer.Option("--unanswered", help="jsonl, csv and parquet: decisions without an outcome, too.")
     ] = False,
 ) -> None:
     """Write decisions with what came of them to a file.
 
-    What jsonl and csv hold, router import reads again without loss, and counts nothing twice.
+    What jsonl, csv and parquet hold, router import reads again without loss, and counts nothing twice.
     """
     if held_out and dataset is None:
         raise InvalidInputError("--held-out: says which part of a version's data set; name it with --dataset")
@@ -228,6 +231,8 @@ def export(
         invocation.screen.progress("exporting"),
     ):
         source = None if dataset is None else _dataset(router, dataset)
+        if path == STDIN and form == "parquet":
+            raise InvalidInputError("parquet is a folder with a file for each day: give its name")
         if path == STDIN:
             history = router.examples if source is None else source.held_out if held_out else source.examples
             _to_stdout(history, form, settings)

@@ -57,7 +57,7 @@ def loop(
     if once + status + trigger > 1:
         raise InvalidInputError("--once, --status and --trigger exclude each other")
     found = read_loop_file(invocation.config_file)
-    config = _config(invocation, found)
+    config = config_of(invocation, found)
     lines = [] if found is None else list(told_of(found))
     if status:
         _show(invocation, config, lines)
@@ -76,7 +76,7 @@ def loop(
         _follow(invocation, config, strategy)
 
 
-def _config(invocation: Invocation, found: LoopFile | None) -> RouterConfig:
+def config_of(invocation: Invocation, found: LoopFile | None) -> RouterConfig:
     """The settings in force; a neighbour's file comes before the configuration that stands in the current folder."""
     if found is None:
         return invocation.config

@@ -109,7 +109,7 @@ def pretrain(
     added to the store, where neither the configuration nor the store has any.
     """
     mapping = mapping_of_data(map_, data, labels)
-    tasks, wanted, agents = _generated(sessions, seed) if data is None else _read(data, mapping)
+    tasks, wanted, agents = _generated(sessions, seed) if data is None else labelled(data, mapping)
     with invocation.router() as router:
         if not router.agents:
             for agent in agents:
@@ -140,7 +140,7 @@ def warm_up(
     They teach what stands for each agent, and what later fits must not forget; the figures on those that are held out
     are the baseline. Nothing is logged as something that happened here.
     """
-    tasks, wanted, agents = _read(data, mapping_of_data(map_, data, labels))
+    tasks, wanted, agents = labelled(data, mapping_of_data(map_, data, labels))
     settings = {**_settings(set_), **({"pickled_weights": True} if pickled else {})}
     with invocation.router() as router:
         if not router.agents:
@@ -157,7 +157,8 @@ def _generated(sessions: int, seed: int) -> tuple[list[Task], list[Label], Seque
     return [turn.state.task() for turn in turns], [turn.wanted for turn in turns], marketing_mix_agents()
 
 
-def _read(path: Path, mapping: ColumnMapping | None) -> tuple[list[Task], list[Label], Sequence[Agent]]:
+def labelled(path: Path, mapping: ColumnMapping | None) -> tuple[list[Task], list[Label], Sequence[Agent]]:
+    """The tasks of a file that are not set aside for a test, their labels or scores, and the agents that it names."""
     from router_sdk.demo.datasets import is_train, read_dataset
 
     found = read_dataset(path, mapping=mapping)

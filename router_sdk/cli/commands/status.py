@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -47,6 +47,7 @@ def status_tables(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     else:
         yield note("No agents yet: router agents add NAME, or router init for a configuration that lists them.")
     yield _statistics(report["statistics"])
+    yield from _streams(report["streams"])
     yield from _events(report)
     yield from _letters(report)
 
@@ -221,6 +222,29 @@ def _statistics(found: Mapping[str, Any]) -> Table:
         }.items(),
         "What was learnt",
     )
+
+
+def _streams(streams: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+    """How each process does on each stream, as it said last."""
+    if streams:
+        yield table(
+            "Streams",
+            ["as of", "stream", "state", ">logged", ">refused", ">again", ">a second", ">behind", "last fault"],
+            (
+                [
+                    moment(one["at"]),
+                    visible(one["stream"]),
+                    one["state"],
+                    *(f"{one[name]:,}" for name in ("stored", "refused", "again")),
+                    f"{one['rate']:,.1f}",
+                    word(one["behind"]),
+                    visible(one["error"] or ""),
+                ]
+                for one in streams
+            ),
+            wide="last fault",
+            last=("stream",),
+        )
 
 
 def _events(report: Mapping[str, Any]) -> Iterator[RenderableType]:

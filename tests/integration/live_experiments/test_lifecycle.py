@@ -304,7 +304,7 @@ def triggered(make, promotion):
             router.observe(f"{word} {number} {agent}", label, Outcome(correct_agent=label))
         router.flush()
         for _ in range(400):
-            fit = router._parts.trainer.fit
+            fit = router._parts.trainer.turns.newest
             if fit is not None and not fit.running and fit.version is not None and fit.version.version >= wanted:
                 break
             router._parts.learner.submit(router._parts.trainer.consider).result()

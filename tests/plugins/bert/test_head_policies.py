@@ -12,9 +12,10 @@ from router_sdk_bert.config import HeadConfig
 from router_sdk_bert.head.best_single import BestSingle, means_of
 from router_sdk_bert.head.head import make_head
 from router_sdk_bert.head.linear import LinearPosterior, Reward
-from router_sdk_bert.head.policies import BEST_SINGLE, CLASSIFIER, LINEAR, POLICIES, Policies
+from router_sdk_bert.head.policies import BEST_SINGLE, CLASSIFIER, ELIMINATION, LINEAR, POLICIES, Policies
 from router_sdk_bert.head.rows import Row
 
+from router_sdk.numerics.policy_comparison import PolicyComparison
 from router_sdk.plugin import Agent, AgentSet, CorruptArtifactError
 from router_sdk.testing.examples import make_services
 
@@ -157,6 +158,18 @@ def test_saved_anywhere_it_goes_on_to_the_very_same_state(cuts, seed, tmp_path_f
     np.testing.assert_array_equal(whole.shares(vector), parts.shares(vector))
 
 
+def test_of_a_state_that_compared_other_policies_all_else_is_taken_up(tmp_path):
+    learner = Learner()
+    for row in mixed(learner, 20, 1):
+        learner.learn(row)
+    learner.policies.comparison = PolicyComparison(POLICIES[:ELIMINATION], (0.3, 0.3, 0.4))
+    learner.policies.save(tmp_path)
+    loaded = Policies("auto")
+    loaded.load(tmp_path)
+    assert loaded.best_single.sums == learner.policies.best_single.sums
+    assert set(loaded.comparison.report()[""]) == set(POLICIES)
+
+
 def test_a_spoilt_state_is_refused(tmp_path):
     learner = Learner()
     for row in mixed(learner, 20, 1):
@@ -236,6 +249,7 @@ def test_the_strategy_says_which_policy_answers(tmp_path):
     report = strategy.report()
     assert report["policies"][""] == {
         POLICIES[CLASSIFIER]: pytest.approx(0.96, abs=0.05),
-        POLICIES[LINEAR]: pytest.approx(0.03, abs=0.02),
+        POLICIES[LINEAR]: pytest.approx(0.02, abs=0.02),
+        POLICIES[ELIMINATION]: pytest.approx(0.02, abs=0.02),
     }
     assert report["feedback"] == "one agent is right"

@@ -31,6 +31,26 @@ def test_an_export_into_another_store_and_back(desk):
     assert desk.run("export", "-", "--store", "other.db").stdout.count("\n") == 2
 
 
+def test_days_of_parquet_go_out_are_judged_and_come_back(desk):
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("duckdb")
+    for text in ("I was charged twice", "the app crashes"):
+        desk.run("record", desk.json("route", text)["decision_id"], "--success")
+    assert desk.json("export", "days", "--format", "parquet")["examples"] == 2
+    assert "give its name" in desk.run("export", "-", "--format", "parquet", code=2).stderr
+    told = desk.json("evaluate", "--from", "days", "--policy", "greedy")
+    assert [one["decisions"] for one in told["agents"]] == [1, 1]
+    assert told["policy"].startswith("whoever earned most")
+    assert told["value"]["insufficient"]
+    shown = desk.run("evaluate", "--from", "days", "--policy", "agent=billing", "--since", "1d", "--by-tenant").stdout
+    assert "Who acted" in shown
+    assert "always billing" in shown
+    for wrong in (["--strategy", "thompson"], ["--policy", "nonsense"], ["--since", "1999-13-01"]):
+        desk.run("evaluate", "--from", "days", *wrong, code=2)
+    desk.run("evaluate", "--policy", "greedy", code=2)
+    assert desk.json("import", "days")["known"] == 2
+
+
 def test_a_session_is_imported_with_labels_and_says_what_it_left_out(cli):
     (cli.folder / "session.json").write_text(json.dumps([*SESSION, {"state_text": "odd", "agent_label": 9}]))
     told = ("import", "session.json", "--map", "text=state_text", "--map", "label=agent_label", "--labels", "plan, act")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_sdk.errors import InvalidInputError
-from router_sdk.evaluation import off_policy
+from router_sdk.evaluation import moments
 from router_sdk.evaluation.off_policy import (
     ESTIMATORS,
     Rounds,
@@ -43,7 +43,7 @@ def test_they_are_what_two_libraries_compute(monkeypatch):
     assert self_normalized(rounds).mean == pytest.approx(SNIPS, abs=1e-9)
     assert doubly_robust(rounds).mean == pytest.approx(DR, abs=1e-9)
     assert switch(rounds).mean == pytest.approx(DR, abs=1e-9)  # no ratio is beyond 20
-    monkeypatch.setattr(off_policy, "MOST_RATIO", 2.0)
+    monkeypatch.setattr(moments, "MOST_RATIO", 2.0)
     assert switch(rounds).mean == pytest.approx(SWITCH_AT_2, abs=1e-9)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from router_sdk import Outcome, Task
 from router_sdk.errors import RouterClosedError
-from router_sdk.learning.folding import rest_s
+from router_sdk.learning.pace import rest_s
 from router_sdk.waiting import Promise
 
 from ..doubles import Counting, Stubborn, build

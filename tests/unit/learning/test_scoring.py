@@ -227,12 +227,12 @@ def test_a_scorer_that_fails_says_nothing_and_holds_up_nobody(scoring, value, ca
 
 def test_the_discriminator_waits_until_it_can_then_scores_what_is_there(scoring):
     router = scoring({"scorers": ["discriminator"]})
+    assert "not fitted" in router.status()["quality"]["waits"]["discriminator"]
     for number in range(120):
         good = number % 2 == 0
         words = f"you get {number} euros back" if good else f"sorry we cannot help number {number}"
         router.observe(f"refund {number}", "billing", Outcome(response=words, quality=0.9 if good else 0.1))
     silent = router.observe("refund now", "billing", Outcome(response="sorry we cannot help you"))
-    assert "not fitted" in router.status()["quality"]["waits"]["discriminator"]
     router.flush()
     assert router.status()["quality"]["waits"] == {}
     scored = router.examples.parts(silent.decision_id)[-1].outcome

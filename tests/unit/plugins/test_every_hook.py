@@ -1,15 +1,18 @@
 """One test per hook; a test in ``architecture`` sees to it that none is missing."""
 
 import threading
+from pathlib import Path
 from queue import Queue
 
 import pytest
 from fitted_strategy import Words as Fitted
+from stream_source import Broker, MemoryPlugin, MemorySource
 
 from router_sdk import Agent, Outcome
 from router_sdk.errors import PluginLoadError
 from router_sdk.plugin import Check, CheckResult, Encoder, QualityScorer, Score, Trigger, hookimpl
 from router_sdk.plugins import PluginRegistry
+from router_sdk.store.sqlite import SQLiteEngine
 
 from ..doubles import Counting
 
@@ -80,6 +83,26 @@ def test_register_benchmark_routers():
     registry = PluginRegistry.load([plugin(register_benchmark_routers=lambda: {"first": lambda agents: agents[0]})])
     (found,) = registry.hook.register_benchmark_routers()
     assert found["first"]([Agent("a")]).name == "a"
+
+
+@pytest.fixture
+def in_memory(make_router, monkeypatch):
+    broker = Broker()
+    monkeypatch.setattr(MemorySource, "brokers", {"here": broker})
+    return broker, make_router([Counting], plugins=[MemoryPlugin()])
+
+
+def test_register_sources(in_memory):
+    broker, router = in_memory
+    broker.put("no event")
+    assert router.streams.consume("memory:/here").refused == 1
+
+
+def test_register_sinks(in_memory):
+    broker, router = in_memory
+    broker.put("no event")
+    router.streams.consume("memory:/here", dead_letters="memory:/here")
+    assert [one.body for one in broker.sent] == [b"no event"]
 
 
 def test_register_commands():
@@ -194,6 +217,19 @@ def test_register_checks(fitting):
 
     fit = fitting(register_checks=lambda: [Never()]).models.retrain(wait=True)
     assert (fit.state, fit.words) == ("refused", "never: fail, words shall not pass")
+
+
+def test_register_stores(make_router, tmp_path):
+    class Elsewhere(SQLiteEngine):
+        """A file whose name is given as a URL."""
+
+        @classmethod
+        def of(cls, url, schema):
+            return cls(Path(url.removeprefix("elsewhere://")))
+
+    brings = plugin(register_stores=lambda: {"elsewhere": Elsewhere})
+    router = make_router(["heuristic"], store=f"elsewhere://{tmp_path}/router.db", plugins=[brings])
+    assert router.status()["store"]["path"] == str((tmp_path / "router.db").resolve())
 
 
 def test_on_fit_started(fitting):

@@ -34,6 +34,7 @@ class Estimate(NamedTuple):
         novelty: How far the task is from everything seen; about 0 to 1.
         neighbours: The stored rows nearest to it, or None.
         limit: Novelty above which a task is like nothing that is known; None where that is not known.
+        codes: Codes by which neighbours speak of the agents, shape ``(k,)``; None where no stored outcomes were found.
     """
 
     odds: NDArray[np.float64]
@@ -43,6 +44,7 @@ class Estimate(NamedTuple):
     novelty: float
     neighbours: Neighbours | None
     limit: float | None = None
+    codes: NDArray[np.int32] | None = None
 
 
 class Choice(NamedTuple):

@@ -1,8 +1,10 @@
-"""What of several ways to choose answers: the classifier, a linear posterior over vectors, or the best single agent.
+"""What of several ways to choose answers: classifier, linear posterior, the best single agent, or elimination.
 
 The classifier (logistic regression and neighbours) needs few examples and leads where one agent is right. The linear
-posterior takes rewards as they are. The best single agent knows no texts. Each is right for another kind of feedback,
-and which one comes is found out: by what each one's favourites would have earned (``numerics.policy_comparison``).
+posterior takes rewards as they are. The best single agent knows no texts. Elimination finds out whose a text is where
+agents are many, or one has most of the traffic; it has a say only where one agent is right. Each is right for another
+kind of feedback, and which one comes is found out: by what each one's favourites would have earned
+(``numerics.policy_comparison``).
 """
 
 from __future__ import annotations
@@ -16,12 +18,13 @@ from router_sdk.numerics.policy_comparison import PolicyComparison, shares_among
 from router_sdk.numerics.policy_selection import CALM
 from router_sdk.numerics.shared_draw import shared_draw
 from router_sdk.numerics.state_file import load_state, write_state
-from router_sdk_bert.head.best_single import BestSingle, means_of
+from router_sdk_bert.head.best_single import NONE, BestSingle, means_of
+from router_sdk_bert.head.elimination import by_elimination
 from router_sdk_bert.head.estimates import Choice, choice_probabilities
 from router_sdk_bert.head.linear import CLEAR, NOISY, LinearPosterior, Reward
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -37,15 +40,15 @@ if TYPE_CHECKING:
     Judge = Callable[[NDArray[np.float32], tuple[str, ...]], Estimate | None]
     Stored = Callable[[], Iterable[tuple[list[Reward], NDArray[np.float32]]]]
 
-POLICIES = ("classifier", "linear", "best_single")
-CLASSIFIER, LINEAR, BEST_SINGLE = 0, 1, 2
-ALONE = (1.0, 0.0, 0.0)
-COLD, DESCRIBED, SHOWN = (0.3, 0.3, 0.4), (0.6, 0.2, 0.2), (0.96, 0.03, 0.01)
+POLICIES = ("classifier", "linear", "best_single", "elimination")
+CLASSIFIER, LINEAR, BEST_SINGLE, ELIMINATION = 0, 1, 2, 3
+ALONE = (1.0, 0.0, 0.0, 0.0)
+COLD, DESCRIBED, SHOWN = (0.25, 0.25, 0.3, 0.2), (0.55, 0.15, 0.15, 0.15), (0.95, 0.02, 0.01, 0.02)
 """What each is trusted with at first: where nothing is known, where agents are described, which only the classifier
 reads, and where examples or labels show what is theirs."""
 FEW = 9
 """Agents of which one may well be the best at everything, and of whom outcomes tell a classifier soon enough; where
-there are more, it is the linear posterior that tries them all."""
+there are more, it is elimination that tries them all, or the linear posterior where several succeed."""
 CALM_PER_AGENT = 0.6
 """Variance of gains that is assumed for each agent: the more there are, the later gains say who learns best."""
 CALM_WHERE_SHOWN = 20.0
@@ -65,11 +68,13 @@ class PolicySnapshot(NamedTuple):
         weights: Share of each policy, by task type.
         linear: The linear posterior, or None before the first outcome.
         sums: What agents earn whatever the text says.
+        exclusive: Whether exactly one agent is taken to be right.
     """
 
     weights: PolicyWeights
     linear: LinearBeliefs | None
     sums: Mapping[str, Mapping[str, Sums]]
+    exclusive: bool
 
     def choose(self, estimate: Estimate, vector: NDArray[np.float32], names: tuple[str, ...], task_type: str) -> Choice:
         """The policies' mixture at one task.
@@ -81,12 +86,16 @@ class PolicySnapshot(NamedTuple):
             task_type: Of the task.
         """
         weights = self.weights.of(task_type) if self.linear is not None else ALONE  # the others know nothing yet
-        shares = shares_among(weights, range(len(POLICIES)))
+        eliminates = self.exclusive and estimate.codes is not None
+        shares = shares_among(weights, range(len(POLICIES) if eliminates else ELIMINATION))
         mixed, scores = [0.0] * len(names), [0.0] * len(names)
         for policy, share in shares.items():
             if policy == CLASSIFIER:
                 means = estimate.chances.tolist()
                 given = choice_probabilities(estimate.odds, estimate.doubt)
+            elif policy == ELIMINATION:
+                weights_of, chances = left_over(estimate, names, self.sums)
+                means, given = chances.tolist(), choice_probabilities(weights_of, np.zeros(len(names)))
             else:
                 if policy == LINEAR and self.linear is not None:
                     means, widths = self.linear.scores(names, vector)
@@ -97,6 +106,16 @@ class PolicySnapshot(NamedTuple):
             scores = [old + share * mean for old, mean in zip(scores, means, strict=True)]
         leader = max(shares, key=shares.__getitem__)
         return Choice(mixed, scores, POLICIES[leader], {POLICIES[policy]: share for policy, share in shares.items()})
+
+
+def left_over(
+    estimate: Estimate, names: Sequence[str], sums: Mapping[str, Mapping[str, Sums]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What ``by_elimination`` comes to where there are neighbours: log weights and chances, both of shape ``(k,)``."""
+    found, codes, everywhere = estimate.neighbours, estimate.codes, sums[""]
+    assert found is not None
+    assert codes is not None
+    return by_elimination(found, codes, [everywhere.get(name, NONE)[1] for name in names])
 
 
 class Published(NamedTuple):
@@ -139,8 +158,9 @@ class Policies:
         described = any(agent.description or agent.capabilities for agent in told)
         said = SHOWN if trained or any(agent.examples for agent in told) else DESCRIBED if described else COLD
         few = min(1.0, FEW / max(len(told), 1))
-        classifier, one_for_all = said[CLASSIFIER] * (few if said is COLD else 1.0), said[BEST_SINGLE] * few
-        self._said = classifier, 1.0 - classifier - one_for_all, one_for_all
+        classifier, one_for_all = said[CLASSIFIER] * (few**2 if said is COLD else 1.0), said[BEST_SINGLE] * few**2
+        linear = said[LINEAR] * few
+        self._said = classifier, linear, one_for_all, 1.0 - classifier - linear - one_for_all
         self._calm = max(CALM, CALM_PER_AGENT * len(told))
         self._trust()
 
@@ -182,8 +202,12 @@ class Policies:
         favourites: tuple[int, ...] = ()
         if not comparison.observing:
             estimate, linear = judge(row.vector, names), self.linear.expected(names, row.vector)
-            classifier = -1 if estimate is None else int(np.argmax(estimate.odds))
-            favourites = classifier, linear.index(max(linear)), expected.index(max(expected))
+            classifier = left = -1
+            if estimate is not None:
+                classifier = int(np.argmax(estimate.odds))
+                if self.exclusive and estimate.codes is not None:
+                    left = int(np.argmax(left_over(estimate, names, self.best_single.sums)[0]))
+            favourites = classifier, linear.index(max(linear)), expected.index(max(expected)), left
         comparison.note(row, row.vector, favourites, expected)
 
     def _teach_others(self, row: Row) -> None:
@@ -216,7 +240,7 @@ class Policies:
 
     def publish(self) -> PolicySnapshot:
         """What requests read of it."""
-        return PolicySnapshot(self.comparison.weights, self.linear.publish(), self.best_single.sums)
+        return PolicySnapshot(self.comparison.weights, self.linear.publish(), self.best_single.sums, self.exclusive)
 
     def report(self) -> dict[str, Any]:
         """Which policy answers where, and what kind of feedback comes."""
@@ -247,7 +271,8 @@ class Policies:
         self.linear = LinearPosterior(float(facts["ridge"]))
         self.linear.restore(facts["names"], arrays)
         self.best_single.restore(facts["best_single"])
-        self.comparison.restore(facts["comparison"])
+        if tuple(facts["comparison"]["selection"]["policies"]) == POLICIES:  # Of others it begins anew.
+            self.comparison.restore(facts["comparison"])
         self._labels = float(facts["labels"])
         self._trust()
 

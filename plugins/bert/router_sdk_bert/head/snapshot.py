@@ -76,7 +76,8 @@ class Snapshot:
         odds, coarse = model.seen(vector)
         found = nearest(self.stored, vector, self.stored.scan(coarse), self.config.neighbours)
         odds, chances, nobody, doubt, novel = self._weighed(model, odds, found, names)
-        return Estimate(odds, chances, float(nobody), doubt, float(novel), found, model.limit)
+        codes = None if found is None else self._places_of(names, model).codes[: len(names)]
+        return Estimate(odds, chances, float(nobody), doubt, float(novel), found, model.limit, codes)
 
     def estimate_batch(self, vectors: NDArray[np.float32], names: tuple[str, ...]) -> list[Estimate | None]:
         """The same of several tasks, shape ``(m, d)``: what is stored is scanned for all of them at once."""
@@ -89,8 +90,9 @@ class Snapshot:
         if found is None:
             return [self.estimate(vector, names) for vector in vectors]
         rows = zip(*self._weighed(model, np.stack(odds), found, names), strict=True)
+        codes = self._places_of(names, model).codes[: len(names)]
         return [
-            Estimate(own, chances, float(nobody), doubt, float(novel), found.of(row), model.limit)
+            Estimate(own, chances, float(nobody), doubt, float(novel), found.of(row), model.limit, codes)
             for row, (own, chances, nobody, doubt, novel) in enumerate(rows)
         ]
 

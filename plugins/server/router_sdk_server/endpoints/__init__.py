@@ -1,6 +1,7 @@
 """What the service answers, one file for each part of the router's face."""
 
 from router_sdk_server.access import Direct
+from router_sdk_server.dashboard import files
 from router_sdk_server.endpoints import (
     agents,
     chat,
@@ -8,6 +9,7 @@ from router_sdk_server.endpoints import (
     experiments,
     models,
     outcomes,
+    overview,
     probes,
     reports,
     routing,
@@ -25,6 +27,8 @@ ROUTERS = (
     *(models.reading, models.changing, models.listing),
     *(experiments.reading, experiments.changing),
     *(reports.figures, reports.asking),
+    *(overview.figures, overview.telling, overview.trying, overview.own),
+    files.endpoints,
     upkeep.endpoints,
     *(compat.open_to_all, compat.figures, compat.routing, compat.changing),
 )

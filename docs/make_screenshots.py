@@ -1,0 +1,182 @@
+"""Makes the pictures of the service's page in ``docs/images``: ``python docs/make_screenshots.py``; takes minutes.
+
+A made-up support desk is played against a real service, with a strategy that is fitted, an experiment and tasks that
+wait for a label; then Chromium, driven by Playwright, looks at the page. The variable ``CHROMIUM`` names another one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from router_sdk import Agent, Router
+
+IMAGES = Path(__file__).with_name("images")
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+CHAIN = ["bert", "thompson", "heuristic"]
+SETTINGS = (
+    f'strategies = ["{CHAIN[0]}", "{CHAIN[1]}", "{CHAIN[2]}"]\nstore = "router.db"\nretrain = false\nepsilon = 0.1\n'
+)
+AGENTS = [
+    Agent("billing", description="invoices, refunds and double charges"),
+    Agent("fraud", description="stolen cards and strange logins"),
+    Agent("tech", description="errors, crashes and sync"),
+    Agent("sales", description="plans, seats and discounts"),
+]
+KINDS = {
+    "refund": ("billing", 4, ["I was charged twice for order {}", "Refund my invoice {}", "The bill of {} is wrong"]),
+    "security": (
+        "fraud",
+        1,
+        ["Somebody used my card, case {}", "A login from far away, ticket {}", "Account {} hacked"],
+    ),
+    "technical": ("tech", 3, ["The app crashes at step {}", "Error {} when I log in", "Sync fails with code {}"]),
+    "sales": ("sales", 2, ["Which plan has {} seats?", "A discount for {} users?", "Upgrade us to {} seats"]),
+}
+USD = {"billing": 0.004, "fraud": 0.02, "tech": 0.008, "sales": 0.003}
+MS = {"billing": 700.0, "fraud": 1_900.0, "tech": 1_200.0, "sales": 600.0}
+PICTURES = [  # name, page, width, dark, height
+    ("overview", "", 1_100, False, 1_010),
+    ("overview-dark", "", 1_100, True, 1_010),
+    ("overview-phone", "", 375, False, 812),
+    ("versions", "versions", 1_100, False, 700),
+    ("experiments", "experiments", 1_100, False, 800),
+    ("try", "try", 1_100, False, 1_100),
+    ("label", "label", 1_100, False, 520),
+]
+TRIED = "My card was charged twice"
+MOST_BYTES = 150_000
+
+
+def play(router: Router, count: int, seed: int, reported: float = 0.85) -> None:
+    """So many tasks, most of them with what came of it."""
+    rng = random.Random(seed)
+    reports = []
+    for number in range(count):
+        kind = rng.choices(list(KINDS), [weight for _, weight, _ in KINDS.values()])[0]
+        right, _, texts = KINDS[kind]
+        text = rng.choice(texts).format(rng.randint(100, 999))
+        decision = router.route({"text": text, "task_type": kind, "session_id": f"visit-{seed}-{number // 3}"})
+        agent = str(decision.agent)
+        if rng.random() < reported:
+            outcome = {
+                "success": rng.random() < (0.9 if agent == right else 0.35),
+                "latency_ms": rng.gauss(MS[agent], 80.0),
+                "cost_usd": USD[agent] * rng.uniform(0.8, 1.2),
+            }
+            reports.append((decision, outcome))
+        if len(reports) >= 20:
+            _record(router, reports)
+            reports = []
+    _record(router, reports)
+    router.flush()
+
+
+def _record(router: Router, reports: list[tuple[object, dict[str, object]]]) -> None:
+    with ThreadPoolExecutor(20) as threads:  # so that they share a commit
+        list(threads.map(lambda report: router.record(*report), reports))  # type: ignore[arg-type]
+
+
+def fill(folder: Path, tasks: int) -> None:
+    """A store to look at."""
+    (folder / "router.toml").write_text(SETTINGS, encoding="utf-8")
+    with Router(config=folder / "router.toml", store=folder / "router.db", seed=1) as router:
+        router.warm_up()
+        for agent in AGENTS:
+            router.add_agent(agent)
+        play(router, tasks // 4, 1)
+        router.models.retrain("bert", wait=True, reason="the first version", epochs=1)
+        play(router, tasks // 4, 2)
+        router.models.retrain("bert", wait=True, reason="twice as many examples", epochs=1)
+        router.experiments.start("does-learning-pay", [{"name": "frozen", "learning": False}], challenger_share=0.3)
+        play(router, tasks // 2, 3)
+        play(router, 12, 4, reported=0.0)
+        router.dead_letter("outcome", "quality: expected a number in [0, 1], got 7")
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The service on that store, and its address."""
+    log = folder / "serve.log"
+    command = [sys.executable, "-c", "from router_sdk.cli import main; main()", "serve", "--port", "0", "--insecure"]
+    with log.open("w") as stderr:
+        process = subprocess.Popen(command, cwd=folder, stderr=stderr)
+    try:
+        while not (found := re.search(r"running on (http://[\d.:]+)", log.read_text())) or not _ready(found[1]):
+            if process.poll() is not None:
+                sys.exit(log.read_text())
+            time.sleep(0.1)
+        yield found[1]
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _ready(address: str) -> bool:
+    try:
+        return bool(urlopen(f"{address}/readyz").status == 200)  # noqa: S310
+    except URLError:
+        return False
+
+
+def look(address: str) -> None:
+    """Take the pictures."""
+    from playwright.sync_api import sync_playwright
+
+    if CHROMIUM is None:
+        sys.exit("Chromium is not installed; the variable CHROMIUM may name it")
+    IMAGES.mkdir(exist_ok=True)
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for name, page, width, dark, height in PICTURES:
+            context = browser.new_context(
+                viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+            )
+            window = context.new_page()
+            window.goto(f"{address}/#/{page}")
+            window.get_by_text("Live", exact=True).wait_for()
+            window.wait_for_timeout(2_000)
+            if page == "try":
+                window.get_by_label("Task", exact=True).fill(TRIED)
+                window.get_by_role("button", name="Who would get it?").click()
+                window.get_by_text("is the favourite").wait_for()
+            path = IMAGES / f"{name}.png"
+            window.screenshot(path=path)
+            size = path.stat().st_size
+            print(f"{path.name}: {size / 1_000:.0f} kB")  # noqa: T201
+            if size > MOST_BYTES:
+                sys.exit(f"{path.name} has more than {MOST_BYTES / 1_000:.0f} kB")
+            context.close()
+        browser.close()
+
+
+def main() -> None:
+    """Play, serve, look."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, default=4_000, help="how many are played")
+    parser.add_argument("--store", type=Path, help="a folder that is filled, or was by an earlier run")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made:
+        folder = asked.store or Path(made)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "router.db").exists():
+            fill(folder, asked.tasks)
+        with served(folder) as address:
+            look(address)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""Who serves, why, and does it help: the three answers at the head of the page, in words and with what they rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_NOT_DECIDED = {"observed": "decided elsewhere", "kept": "kept from a step before"}
+_FEW = 50
+"""Rewards below which nothing is said of whether it helps."""
+_LEADING = 0.15
+"""Share of tasks from which on an agent is named first."""
+_PART = 8
+"""The curve's first and last part of so many are compared."""
+
+
+def answers(
+    activity: Mapping[str, Any], state: Mapping[str, Any], evidence: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """The three answers, each with ``verdict, headline, text``; from the parts of the overview.
+
+    Args:
+        activity: What was decided lately, and what came of it.
+        state: What serves.
+        evidence: What each agent alone would have earned.
+    """
+    return {
+        "serves": who_serves(activity, state),
+        "why": why(activity, state),
+        "helps": does_it_help(activity, state, evidence),
+    }
+
+
+def who_serves(activity: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
+    """Which strategies choose, and whom."""
+    lately = activity.get("lately", {})
+    if not lately.get("decisions"):
+        return _answer("none", "Nobody yet", "No task has been routed so far.")
+    versions = {one["name"]: one["model_version"] for one in state.get("strategies", ())}
+    choosers, agents = _shares(lately["strategies"]), _shares(lately["agents"])
+    leading = [name or "nobody" for name, share in agents[:3] if share >= _LEADING] or [agents[0][0] or "nobody"]
+    more = len(agents) - len(leading)
+    others = f" and {more} more" if more else ""
+    headline = (
+        f"{', '.join(leading) if more else _listed(leading)}{others}, chosen by {_named(choosers[0][0], versions)}"
+    )
+    parts = [f"{_share(part)} to {name or 'nobody, for no agent fits'}" for name, part in agents[:5]]
+    chosen = [f"{_named(name, versions)} for {_share(part)}" for name, part in choosers[:4]]
+    text = f"Of the newest {lately['decisions']:,} tasks {_listed(parts)}. It was chosen by {_listed(chosen)}."
+    return _answer("serves", headline, text, strategy=choosers[0][0])
+
+
+def why(activity: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
+    """Why the strategy that chooses most does: its place in the chain, what it learnt, and who stood aside."""
+    lately, chain = activity.get("lately", {}), [one["name"] for one in state.get("strategies", ())]
+    if not lately.get("decisions"):
+        asked = f"Asked in this order: {', '.join(chain)}." if chain else ""
+        return _answer("none", "Nothing to explain yet", asked)
+    first = _shares(lately["strategies"])[0][0]
+    if first == "uniform":
+        text = "Tasks are spread evenly, until outcomes, or descriptions of the agents, tell them apart."
+        return _answer("uniform", "Nobody in the chain knows better yet", text)
+    if first in _NOT_DECIDED:
+        return _answer("elsewhere", f"Most are {_NOT_DECIDED[first]}", "The router learns from them all the same.")
+    served = next((one for one in state.get("models", ()) if one["strategy"] == first), None)
+    serving = None if served is None else served["serving"]
+    outcomes = state.get("statistics", {}).get("samples_processed", 0)
+    learnt = f"It has learnt from {outcomes:,} outcomes"
+    if serving and serving["version"] is not None:
+        chosen = "A person chose" if serving["pinned"] else "The checks passed"
+        headline = f"{chosen} version {serving['version']} of {first}"
+        text = f"It serves because: {serving['reason']}. {learnt}. "
+    elif serving:
+        headline, text = f"{first} was rolled back", f"It serves unfitted, because: {serving['reason']}. {learnt}. "
+    else:
+        headline, text = f"{first} knows from outcomes who does what well", f"{learnt}. "
+    best = [f"{one['best']} earns {one['best_mean']:.2f} on {kind}" for kind, one in _told_apart(activity)][:3]
+    text += f"{_listed(best)}. " if best else ""
+    return _answer("why", headline, text + _passed(state.get("passed", ()), chain, first))
+
+
+def does_it_help(activity: Mapping[str, Any], state: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether tasks go better than with the best single agent; where the log cannot tell, whether than at first."""
+    told = _in_reward(activity, evidence)
+    saved = state.get("statistics", {}).get("savings", {}).get("best_single", {})
+    if saved.get("saved_usd") is not None:
+        told["text"] += f" {saved['words']}."
+    return told
+
+
+def _in_reward(activity: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
+    lately = activity.get("lately", {})
+    if lately.get("rewarded", 0) < _FEW:
+        text = f"{lately.get('rewarded', 0)} outcomes are known; from {_FEW} on something can be said."
+        return _answer("unknown", "Too early to say", text)
+    alone = [one for one in evidence.get("alone", ()) if one["insufficient"] is None]
+    start, end = _ends(activity.get("points", ()))
+    rose = f"Reward per task was {start['posterior']:.2f} at first and is {end['posterior']:.2f} now."
+    if alone:
+        return _against(alone[0], rose)
+    why_not = [f"{one['agent']} alone is {one['insufficient']}" for one in evidence.get("alone", ())[:1]]
+    told = f"Whether that beats the best single agent the log cannot tell yet{_because(why_not)}."
+    if end["low"] > start["high"]:
+        gain = end["posterior"] - start["posterior"]
+        return _answer("rising", f"It is learning: {gain:+.2f} reward per task", f"{rose} {told}")
+    if end["high"] < start["low"]:
+        loss = end["posterior"] - start["posterior"]
+        return _answer("falling", f"It is getting worse: {loss:+.2f} reward per task", f"{rose} See Health for why.")
+    return _answer("unknown", "No difference can be told yet", f"{rose} {told}")
+
+
+def _against(best: Mapping[str, Any], rose: str) -> dict[str, Any]:
+    """The router beside the best single agent, by what the log's own propensities tell of it."""
+    gain, agent = best["gain"], best["agent"]
+    compared = (
+        f"{best['earned']:.2f} reward per task, where {agent} alone, the best single agent, would have earned "
+        f"{best['mean']:.2f}: a difference of {gain['low']:+.2f} to {gain['high']:+.2f} (95 %, over "
+        f"{best['decisions']:,} outcomes). {rose}"
+    )
+    figures = {"gain": gain, "baseline": {name: best[name] for name in ("agent", "mean", "low", "high")}}
+    if gain["low"] > 0.0:
+        return _answer("yes", f"Yes: {gain['mean']:+.2f} reward per task", compared, **figures)
+    if gain["high"] < 0.0:
+        return _answer("no", f"No: {agent} alone would do better", compared, **figures)
+    word = "probably" if gain["mean"] > 0.0 else "not shown"
+    return _answer("open", f"Not certain yet, {word}: {gain['mean']:+.2f} reward per task", compared, **figures)
+
+
+def _because(reasons: Sequence[str]) -> str:
+    return f": {reasons[0].replace('is insufficient:', 'is not tried enough,')}" if reasons else ""
+
+
+def _ends(points: Sequence[Mapping[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
+    """The posterior of the curve's first and last part, each from the points that have rewards."""
+    told = [one for one in points if one["rewarded"]]
+    part = max(1, len(told) // _PART)
+    return _pooled(told[:part]), _pooled(told[-part:])
+
+
+def _pooled(points: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    count = sum(one["rewarded"] for one in points)
+    mean = sum(one["posterior"] * one["rewarded"] for one in points) / count
+    half = 1.96 * (max(mean * (1.0 - mean), 0.0) / (count + 3.0)) ** 0.5
+    return {"posterior": mean, "low": mean - half, "high": mean + half}
+
+
+def _told_apart(activity: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Named types of task on which somebody is best, those with the most outcomes first."""
+    kinds = activity.get("by_task_type", {})
+    return [(kind, one) for kind, one in kinds.items() if one["best"] is not None and len(kinds) > 1]
+
+
+def _passed(passed: Sequence[Mapping[str, Any]], chain: Sequence[str], first: str) -> str:
+    before = chain[: chain.index(first)] if first in chain else []
+    told = []
+    for name in before:
+        reasons = [one for one in passed if one["strategy"] == name]
+        if reasons:
+            times = sum(one["decisions"] for one in reasons)
+            told.append(f"{name} stood aside {times:,} times ({reasons[0]['reason']})")
+    return f"Asked before it, {_listed(told)}." if told else "" if before else "It is asked first."
+
+
+def _shares(counts: Mapping[str, int]) -> list[tuple[str, float]]:
+    whole = sum(counts.values())
+    return [(name, count / whole) for name, count in sorted(counts.items(), key=lambda one: -one[1])]
+
+
+def _named(strategy: str, versions: Mapping[str, int | None]) -> str:
+    if strategy == "uniform":
+        return "chance"
+    version = versions.get(strategy)
+    return _NOT_DECIDED.get(strategy, strategy if version is None else f"{strategy} version {version}")
+
+
+def _share(value: float) -> str:
+    return "under 1 %" if 0.0 < value < 0.01 else f"{100.0 * value:.0f} %"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+def _answer(verdict: str, headline: str, text: str, **more: Any) -> dict[str, Any]:
+    return {"verdict": verdict, "headline": headline, "text": text.strip(), **more}
