@@ -453,8 +453,7 @@ class Router:
         Raises:
             InvalidInputError: if it is none of these.
         """
-        histories = (self.models.history(stage.name) for stage in self._parts.chain.stages)
-        return savings(baseline, self._parts.performance, self.examples, histories)
+        return savings(baseline, self._parts.performance, self.examples, self.models.history, self._parts.chain.stages)
 
     def status(self, *, last: int = 5) -> dict[str, Any]:
         """Everything that ``router status`` shows, as JSON values.
