@@ -61,6 +61,7 @@ def test_what_plugin_authors_may_rely_on_is_this():
         "NotTrainableError",
         "Outcome",
         "Outgoing",
+        "Prefetched",
         "PrioritizedBuffer",
         "Proposal",
         "QualityScorer",
