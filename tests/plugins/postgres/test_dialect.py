@@ -5,9 +5,6 @@ import sqlite3
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
-
-
-
 from router_sdk_postgres.address import Address
 from router_sdk_postgres.dialect import translate
 from router_sdk_postgres.tables import tables_of
@@ -96,7 +93,8 @@ def test_a_url_says_where(url, schema_name, told):
     fields = conninfo_to_dict(address.conninfo)
     assert address.schema == schema_name
     assert told.items() <= fields.items()
-    assert ":p@" not in address.shown and "password" not in address.shown
+    assert ":p@" not in address.shown
+    assert "password" not in address.shown
 
 
 @pytest.mark.parametrize(

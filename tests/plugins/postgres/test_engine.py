@@ -2,6 +2,8 @@
 
 import contextlib
 import socket
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -159,3 +161,26 @@ def test_hashes_are_the_same_on_all_machines(store_url, tmp_path):
     assert len(payloads) == 1
     for store in stores:
         store.close()
+
+
+FORKS = """
+import os, sys
+from router_sdk import Outcome, Router, Task
+
+with Router(["a", "b"], ["thompson"], sys.argv[1], seed=1) as router:
+    def some():
+        for _ in range(5):
+            router.record(router.route(Task(task_type="t")), Outcome(success=True))
+    some()
+    child = os.fork()
+    some()
+    if child == 0:
+        router.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert router.status()["store"]["outcomes"] == 15
+"""
+
+
+def test_a_fork_has_connections_of_its_own(store_url):
+    subprocess.run([sys.executable, "-W", "error", "-c", FORKS, store_url], check=True, timeout=60)
