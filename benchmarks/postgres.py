@@ -166,22 +166,25 @@ def _fill(store: Store, outcomes: int) -> None:
     store.writer.transact(write)
 
 
+def _read(store: Store) -> float:
+    """Outcomes a second that are read as the learner reads them."""
+    started, count = time.perf_counter(), 0
+    with closing(store.tail(OutcomeReward())) as tail:
+        cursor, head = 0, tail.head()
+        while cursor < head:
+            batch = tail.read(cursor, head, REPLAY_BATCH)
+            count, cursor = count + len(batch.columns), batch.upto
+    return count / (time.perf_counter() - started)
+
+
 def replay(folder: Path, repeats: int, outcomes: int) -> list[Figure]:
-    """Reading the whole log as the learner does, against a binary COPY of the same join into the same columns."""
-    with fresh_log(folder) as (url, schema), closing(Store(url)) as store:
+    """Reading the whole log, against a binary COPY of the same join into the same columns, and against SQLite."""
+    file = folder / "replay.db"
+    with fresh_log(folder) as (url, schema), closing(Store(url)) as store, closing(Store(file)) as lite:
         _fill(store, outcomes)
+        _fill(lite, outcomes)
         with psycopg.connect(SERVER, autocommit=True) as server:
             server.execute(f"ANALYZE {schema}.outcomes; ANALYZE {schema}.decisions")
-
-        def ours() -> float:
-            started, count = time.perf_counter(), 0
-            tail = store.tail(OutcomeReward())
-            cursor, head = 0, tail.head()
-            while cursor < head:
-                batch = tail.read(cursor, head, REPLAY_BATCH)
-                count, cursor = count + len(batch.columns), batch.upto
-            tail.close()
-            return count / (time.perf_counter() - started)
 
         def bare() -> float:
             started = time.perf_counter()
@@ -199,10 +202,14 @@ def replay(folder: Path, repeats: int, outcomes: int) -> list[Figure]:
                             piece = []
             return (len(columns[0]) + len(piece)) / (time.perf_counter() - started)
 
-        mine, theirs = in_turn((ours, bare), repeats)
+        mine, theirs, sqlite = in_turn((lambda: _read(store), bare, lambda: _read(lite)), repeats)
     shares = [100 * ratio for ratio in ratios(mine, theirs)]
     told = f"{outcomes:,} outcomes; {median(mine):,.0f}/s against {median(theirs):,.0f}/s"
-    return [Figure("replay ÷ bare binary COPY of the same rows", shares, "%", 80, "at least", told)]
+    beside = f"{median(sqlite):,.0f}/s"
+    return [
+        Figure("replay ÷ bare binary COPY of the same rows", shares, "%", 80, "at least", told),
+        Figure("  SQLite's replay ÷ it", ratios(sqlite, mine), detail=beside),
+    ]
 
 
 # -- processes

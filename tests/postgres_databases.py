@@ -56,21 +56,21 @@ class Cluster:
 
     def __init__(self, binaries):
         self._binaries = binaries
-        self._folder = Path(tempfile.mkdtemp(prefix="router-pg-", dir="/tmp"))
+        self.folder = Path(tempfile.mkdtemp(prefix="router-pg-", dir="/tmp"))
         self._user = {"user": "postgres"} if os.getuid() == 0 else {}
         if self._user:
-            shutil.chown(self._folder, **self._user)
+            shutil.chown(self.folder, **self._user)
         self._run("initdb", "-A", "trust", "-U", "router", "--no-sync", "-E", "UTF8", "--locale=C")
         self.start()
-        self.url = f"postgresql://router@/postgres?host={self._folder}"
+        self.url = f"postgresql://router@/postgres?host={self.folder}"
 
     def _run(self, program, *words):
-        command = [self._binaries / program, "-D", self._folder / "data", *words]
+        command = [self._binaries / program, "-D", self.folder / "data", *words]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", **self._user)
 
     def start(self):
-        options = f"-k {self._folder} -c listen_addresses='' -c shared_buffers=32MB"
-        self._run("pg_ctl", "-w", "-l", self._folder / "log", "-o", options, "start")
+        options = f"-k {self.folder} -c listen_addresses='' -c shared_buffers=32MB"
+        self._run("pg_ctl", "-w", "-l", self.folder / "log", "-o", options, "start")
 
     def crash(self):
         """Stop as a machine does that loses its power, but for the disk's own cache."""
@@ -79,7 +79,7 @@ class Cluster:
     def close(self):
         with contextlib.suppress(subprocess.CalledProcessError):
             self.crash()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @pytest.fixture
