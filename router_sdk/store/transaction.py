@@ -112,19 +112,9 @@ class Committer:
     # -- one group
 
     def insert(
-        self,
-        entries: Sequence[Entry],
-        decisions: Sequence[Decision],
-        deadline: float,
-        join: Callable[[], None] = lambda: None,
+        self, entries: Sequence[Entry], decisions: Sequence[Decision], deadline: float, join: Callable[[], None]
     ) -> None:
-        """Commit decisions and entries as one group: decisions first, so that their outcomes find them.
-
-        Args:
-            entries: Outcomes.
-            decisions: Decisions.
-            deadline: When to give up on a store that is locked, by the monotonic clock.
-            join: Called once the store is ours: whoever came while we waited for that may add to both.
+        """Commit decisions and entries, and what ``join`` adds to both once the store is ours: decisions come first.
 
         Raises:
             StoreBusyError: if another process does not let go of the lock in time.
