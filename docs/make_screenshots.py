@@ -26,10 +26,13 @@ from router_sdk import Agent, Router
 
 IMAGES = Path(__file__).with_name("images")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-CHAIN = ["bert", "thompson", "heuristic"]
-SETTINGS = (
-    f'strategies = ["{CHAIN[0]}", "{CHAIN[1]}", "{CHAIN[2]}"]\nstore = "router.db"\nretrain = false\nepsilon = 0.1\nfit_executor = "thread"\n'
-)
+SETTINGS = """
+strategies = ["bert", "thompson", "heuristic"]
+store = "router.db"
+retrain = false
+epsilon = 0.1
+fit_executor = "thread"
+"""
 AGENTS = [
     Agent("billing", description="invoices, refunds and double charges"),
     Agent("fraud", description="stolen cards and strange logins"),
