@@ -26,8 +26,13 @@ from router_sdk import Agent, Router
 
 IMAGES = Path(__file__).with_name("images")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-CHAIN = ["bert", "thompson", "heuristic"]
-SETTINGS = f'strategies = ["{CHAIN[0]}", "{CHAIN[1]}", "{CHAIN[2]}"]\nstore = "router.db"\nretrain = false\nepsilon = 0.1\nfit_executor = "thread"\n'
+SETTINGS = """
+strategies = ["bert", "thompson", "heuristic"]
+store = "router.db"
+retrain = false
+epsilon = 0.1
+fit_executor = "thread"
+"""
 AGENTS = [
     Agent("billing", description="invoices, refunds and double charges"),
     Agent("fraud", description="stolen cards and strange logins"),
@@ -44,7 +49,7 @@ KINDS = {
     "technical": ("tech", 3, ["The app crashes at step {}", "Error {} when I log in", "Sync fails with code {}"]),
     "sales": ("sales", 2, ["Which plan has {} seats?", "A discount for {} users?", "Upgrade us to {} seats"]),
 }
-USD = {"billing": 0.004, "fraud": 0.02, "tech": 0.008, "sales": 0.003}
+USD = {"billing": 0.012, "fraud": 0.02, "tech": 0.008, "sales": 0.003}
 MS = {"billing": 700.0, "fraud": 1_900.0, "tech": 1_200.0, "sales": 600.0}
 PICTURES = [  # name, page, width, dark, height
     ("overview", "", 1_100, False, 1_010),
@@ -55,7 +60,7 @@ PICTURES = [  # name, page, width, dark, height
     ("try", "try", 1_100, False, 1_100),
     ("label", "label", 1_100, False, 520),
 ]
-_BEFORE_A_FIT = 250
+_BEFORE_A_FIT, _WINDOW_HOURS = 250, 0.001
 TRIED = "My card was charged twice"
 MOST_BYTES = 150_000
 
@@ -100,7 +105,12 @@ def fill(folder: Path, tasks: int) -> None:
         router.models.retrain("bert", wait=True, reason="the first version", epochs=1)
         play(router, _BEFORE_A_FIT, 2)
         router.models.retrain("bert", wait=True, reason="twice as much is known", epochs=1)
-        router.experiments.start("does-learning-pay", [{"name": "frozen", "learning": False}], challenger_share=0.3)
+        router.experiments.start(
+            "does-learning-pay",
+            [{"name": "frozen", "learning": False}],
+            challenger_share=0.3,
+            outcome_window_hours=_WINDOW_HOURS,
+        )
         play(router, tasks - 2 * _BEFORE_A_FIT, 3)
         play(router, 12, 4, reported=0.0)
         router.dead_letter("outcome", "quality: expected a number in [0, 1], got 7")

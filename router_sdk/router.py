@@ -239,9 +239,7 @@ class Router:
 
     def preview(self, task: TaskLike, *, exclude: Collection[str] = ()) -> Decision:
         """What ``route`` would decide now, with all that ``explain`` tells; nothing is logged, its id is in no log."""
-        decision = self._parts.decider.decide(Task.of(task), exclude, remember=False)
-        decision.logged = False
-        return decision
+        return self._parts.decider.preview(Task.of(task), exclude)
 
     def handle(self, task: TaskLike, **options: Any) -> Call:
         """``with router.handle(task) as call``: routes, and records success, failure and latency by itself."""

@@ -144,6 +144,12 @@ class Decider:
         chain = self.chain
         return chain.prefetch(tasks, self._members.now().available) if chain.prefetching else ()
 
+    def preview(self, task: Task, exclude: Collection[str]) -> Decision:
+        """What would be decided, and is not."""
+        decision = self.decide(task, exclude, remember=False)
+        decision.logged = False
+        return decision
+
     def favourite(self, task: Task) -> str | None:
         """Whom a task would go to without any draw, None where nobody fits; no request notices."""
         context = RequestContext(self._aside, task, time.time())

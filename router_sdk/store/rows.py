@@ -257,7 +257,7 @@ class Held:
 
     def __init__(self, connection: Connection, entries: Sequence[Entry]) -> None:
         named = {row[0]: row[1] for row, *_ in entries if row is not None and row[0] is not None}
-        spoken = {row[1] for row, payload, _ in entries if row is not None and payload is not None}
+        spoken = {row[1] for row, payload, *_ in entries if row is not None and payload is not None}
         self._tenants: dict[str, str | None] = {}
         self._delivered: set[Owner] = set()
         self.forgotten: set[str] = set()

@@ -45,8 +45,9 @@ def who_serves(activity: Mapping[str, Any], state: Mapping[str, Any]) -> dict[st
         f"{', '.join(leading) if more else _listed(leading)}{others}, chosen by {_named(choosers[0][0], versions)}"
     )
     parts = [f"{_share(part)} to {name or 'nobody, for no agent fits'}" for name, part in agents[:5]]
-    chosen = [f"{_named(name, versions)} for {_share(part)}" for name, part in choosers[:4]]
-    text = f"Of the newest {lately['decisions']:,} tasks {_listed(parts)}. It was chosen by {_listed(chosen)}."
+    parts[0] = parts[0].replace(" to ", " went to ", 1)
+    chosen = [f"{_named(name, versions)} ({_share(part)})" for name, part in choosers[:4]]
+    text = f"Of the newest {lately['decisions']:,} tasks, {_listed(parts)}. Chosen by {_listed(chosen)}."
     return _answer("serves", headline, text, strategy=choosers[0][0])
 
 
@@ -169,6 +170,9 @@ def _shares(counts: Mapping[str, int]) -> list[tuple[str, float]]:
 def _named(strategy: str, versions: Mapping[str, int | None]) -> str:
     if strategy == "uniform":
         return "chance"
+    name, _, arm = strategy.partition("@")
+    if arm:
+        return f"{name} in the arm {arm.rpartition('.')[2]}"
     version = versions.get(strategy)
     return _NOT_DECIDED.get(strategy, strategy if version is None else f"{strategy} version {version}")
 

@@ -87,11 +87,10 @@ class Overview:
         fitted = [one["strategy"] for one in status["models"]]
         letters = [{name: one[name] for name in ("at", "kind", "reason")} for one in status.pop("dead_letters")]
         wanted = ("agents", "answered", "passed", "epsilon", "learner", "fit", "watch", "models", "alerts", "canary")
-        also = ("drift", "quarantines", "quality", "challengers", "statistics", "learning_events", "store")
+        also = ("drift", "quarantines", "quality", "challengers", "statistics", "learning_events", "store", "streams")
         return {
             **{name: status[name] for name in (*wanted, *also)},
             "dead_letters": letters,
-            "streams": status.get("streams", []),
             "strategies": [
                 {name: one[name] for name in ("name", "model_version", "pinned", "behind", "answers", "failures")}
                 for one in status["strategies"]

@@ -51,7 +51,7 @@ function show({ focus = true } = {}) {
   if (allowed(scope)) {
     const place = h("div", { class: "page" });
     put(main, place);
-    page = module.open(place, { parts, me, allowed, argument: rest.map(decodeURIComponent).join("/") });
+    page = module.open(place, { parts, me, allowed, rest: rest.map(decodeURIComponent) });
     Object.keys(parts).forEach((part) => page.heard?.(part));
   } else {
     const why =

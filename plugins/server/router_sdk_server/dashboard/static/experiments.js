@@ -60,7 +60,7 @@ export function open(place, { parts }) {
             share(arm.share),
             count(arm.decisions),
             count(measured?.closed),
-            measured?.mean.mean?.toFixed(3),
+            measured?.closed ? measured.mean.mean.toFixed(3) : null,
           ];
         }),
       ),

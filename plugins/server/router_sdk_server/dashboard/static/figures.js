@@ -15,7 +15,7 @@ export function chart(title) {
   const values = h("div", {});
   let data = null;
   const details = h("details", { ontoggle: () => tell() }, h("summary", {}, "Values as a table"), values);
-  const figure = h("figure", { class: "chart" }, plot, h("p", { class: "unseen", "aria-live": "polite" }), details);
+  const figure = h("figure", { class: "chart", hidden: true }, plot, h("p", { class: "unseen", "aria-live": "polite" }), details);
 
   function tell() {
     if (!details.open || !data) return;

@@ -121,13 +121,10 @@ export function open(place, { parts }) {
   function saved() {
     const one = parts.state?.statistics.savings?.best_single;
     if (one?.saved_usd == null) return null;
-    const sure =
-      one.saved_usd_interval && `${usd(one.saved_usd_interval.at(-2))} to ${usd(one.saved_usd_interval.at(-1))}, `;
-    return [
-      "Saved",
-      usd(one.saved_usd),
-      `${sure ?? ""}of ${usd(one.baseline_usd)} with ${one.agent ?? one.baseline} alone`,
-    ];
+    const less = one.saved_usd >= 0;
+    const [low, high] = (less ? one.saved_usd_interval : one.saved_usd_interval.map((value) => -value).reverse()).map(usd);
+    const name = less ? "Saved" : "Spent more";
+    return [name, usd(Math.abs(one.saved_usd)), `${low} to ${high}; ${one.agent} alone ${usd(one.baseline_usd)}`];
   }
 
   function curve() {

@@ -6,24 +6,26 @@ import { get } from "./service.js";
 const NEWEST = 30,
   WHOLE = 200;
 
-export function open(place, { argument }) {
+export function open(place, { me, rest: [session = "", tenant = ""] }) {
   const body = h("div", {});
-  const field = h("input", { id: "session", maxlength: "200", value: argument });
+  const field = h("input", { id: "session", maxlength: "200", value: session });
+  const whose = h("input", { id: "tenant", maxlength: "200", value: tenant });
   const find = (event) => {
     event.preventDefault();
-    location.hash = `#/sessions/${encodeURIComponent(field.value)}`;
+    location.hash = address(field.value, whose.value);
   };
   put(
     place,
     heading(
-      argument ? `Session ${argument}` : "Sessions",
-      argument ? null : "The newest decisions. A session leads to all of its own.",
+      session ? `Session ${session}` : "Sessions",
+      session ? null : "The newest decisions. A session leads to all of its own.",
     ),
     h(
       "form",
       { onsubmit: find, class: "inline" },
       h("label", { for: "session" }, "Session"),
       field,
+      me.tenant === null && [h("label", { for: "tenant" }, "Tenant"), whose],
       h("button", {}, "Show"),
     ),
     body,
@@ -31,12 +33,9 @@ export function open(place, { argument }) {
 
   async function load() {
     try {
-      const [session, tenant] = argument.split("\u0000");
-      const { decisions } = await get(
-        "v1/decisions",
-        argument ? { n: WHOLE, session_id: session, tenant } : { n: NEWEST },
-      );
-      put(body, argument ? whole(decisions.reverse()) : newest(decisions));
+      const asked = session ? { n: WHOLE, session_id: session, tenant } : { n: NEWEST, tenant };
+      const { decisions } = await get("v1/decisions", asked);
+      put(body, session ? whole(decisions.reverse()) : newest(decisions));
     } catch (problem) {
       put(body, h("p", { class: "problem", role: "alert" }, problem.message));
     }
@@ -67,9 +66,11 @@ export function open(place, { argument }) {
   return {};
 }
 
+const address = (session, tenant) =>
+  `#/sessions/${[session, tenant].filter(Boolean).map(encodeURIComponent).join("/")}`;
+
 function link({ session_id: session, tenant }) {
-  if (!session) return null;
-  return h("a", { href: `#/sessions/${encodeURIComponent(tenant ? `${session}\u0000${tenant}` : session)}` }, session);
+  return session ? h("a", { href: address(session, tenant) }, session) : null;
 }
 
 const short = (text) => (!text ? "without a text" : text.length > 120 ? `${text.slice(0, 120)}…` : text);

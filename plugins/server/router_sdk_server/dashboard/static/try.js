@@ -33,7 +33,7 @@ export function open(place, { parts }) {
     const sure =
       told.confidence === null
         ? ""
-        : ` ${told.strategy} expects a reward of ${reward(told.confidence)}${told.calibrated ? ", calibrated" : ""}.`;
+        : `, and expects a reward of ${reward(told.confidence)}${told.calibrated ? " (calibrated)" : ""}`;
     put(
       found,
       section(
@@ -42,7 +42,7 @@ export function open(place, { parts }) {
         h(
           "p",
           {},
-          `${told.strategy}${told.model_version === null ? "" : ` version ${told.model_version}`} answers.${sure}`,
+          `${told.strategy}${told.model_version === null ? "" : ` version ${told.model_version}`} answers${sure}.`,
           told.skipped.length
             ? ` Asked before it: ${told.skipped.map((one) => `${one.strategy} (${one.reason})`).join(", ")}.`
             : "",
