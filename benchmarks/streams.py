@@ -1,8 +1,10 @@
 """From a broker to what is learnt, beside a bare consumer that commits the same transactions.
 
 The bare consumer uses the broker's client as its documentation shows, reads ten messages at a time, parses their JSON,
-inserts the same rows, outcomes and position, in one durable transaction, and acknowledges. It checks, joins and learns
-nothing. Both begin where the first messages have come: joining a group takes Kafka seconds, whoever joins.
+looks of each whether it was counted before, inserts the same rows, outcomes and position, in one durable transaction,
+and acknowledges. It checks, joins and learns nothing. Both begin where the first messages have come: joining a group
+takes Kafka seconds, whoever joins. Tasks are of a type, without a text: what a strategy makes of a text is its own
+time, and the same wherever the outcome comes from.
 """
 
 from __future__ import annotations
@@ -26,14 +28,18 @@ from router_sdk import Router
 from router_sdk.store.rows import OUTCOME_COLUMNS
 
 MOST = 10
+TASK = {"task_type": "code"}
 GOAL = 0.7
+OWNER = "SELECT tenant FROM decisions WHERE decision_id = ?"
+KNOWN = """SELECT o.decision_id FROM outcomes o JOIN decisions d ON d.decision_id = o.decision_id
+           WHERE o.outcome_id = ? AND d.tenant IS ?"""
 Body = tuple[Any, bytes]
 
 
 def store(path: Path, count: int) -> list[str]:
     """A store with decisions, of whose outcomes the events tell."""
     with Router(agents=["a", "b", "c"], strategies=["thompson"], store=path, seed=0) as router:
-        made = [one for start in range(0, count, 500) for one in router.route_batch(["x"] * min(500, count - start))]
+        made = [one for start in range(0, count, 500) for one in router.route_batch([TASK] * min(500, count - start))]
     return [one.decision_id for one in made]
 
 
@@ -79,14 +85,16 @@ def bare(broker: Broker, topic: str, path: Path, count: int) -> float:
             nonlocal begun, done, seq
             begun = begun or time.perf_counter()
             values: list[Any] = []
+            connection.execute("BEGIN IMMEDIATE")
             for number, body in enumerate(messages, start=seq + 1):
                 told = json.loads(body)
                 columns = list(row(told["decision_id"], told["outcome"]["success"]))
                 columns[0] = f"{topic}/{number}"
+                (tenant,) = connection.execute(OWNER, columns[1:2]).fetchone()
+                assert connection.execute(KNOWN, (columns[0], tenant)).fetchone() is None
                 values += [number, *columns, columns[2]]
             seq += len(messages)
             rows = ", ".join([one] * len(messages))
-            connection.execute("BEGIN IMMEDIATE")
             connection.execute(f"INSERT INTO outcomes ({OUTCOME_COLUMNS}, logged_at) VALUES {rows}", values)
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('position', ?)", (str(seq),))
             connection.execute("COMMIT")
@@ -128,7 +136,6 @@ def bare_nats(broker: Broker, topic: str, commit: Commit) -> None:
             ended = commit([one.data for one in messages])
             for one in messages:
                 await one.ack()
-            await client.flush()
         await client.close()
 
     asyncio.run(run())
