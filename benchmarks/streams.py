@@ -1,8 +1,10 @@
 """From a broker to what is learnt, beside a bare consumer that commits the same transactions.
 
 The bare consumer uses the broker's client as its documentation shows, reads ten messages at a time, parses their JSON,
-inserts the same rows, outcomes and position, in one durable transaction, and acknowledges. It checks, joins and learns
-nothing. Both begin where the first messages have come: joining a group takes Kafka seconds, whoever joins.
+looks of each whether it was counted before, inserts the same rows, outcomes and position, in one durable transaction,
+and acknowledges. It checks, joins and learns nothing. Both begin where the first messages have come: joining a group
+takes Kafka seconds, whoever joins. Tasks are of a type, without a text: what a strategy makes of a text is its own
+time, and the same wherever the outcome comes from.
 """
 
 from __future__ import annotations
@@ -26,14 +28,21 @@ from router_sdk import Router
 from router_sdk.store.rows import OUTCOME_COLUMNS
 
 MOST = 10
+TASK = {"task_type": "code"}
 GOAL = 0.7
+Rates = tuple[float, float]
+"""Events a second, and events for each second of processor time: what a machine with other load says, too."""
+
+OWNER = "SELECT tenant FROM decisions WHERE decision_id = ?"
+KNOWN = """SELECT o.decision_id FROM outcomes o JOIN decisions d ON d.decision_id = o.decision_id
+           WHERE o.outcome_id = ? AND d.tenant IS ?"""
 Body = tuple[Any, bytes]
 
 
 def store(path: Path, count: int) -> list[str]:
     """A store with decisions, of whose outcomes the events tell."""
     with Router(agents=["a", "b", "c"], strategies=["thompson"], store=path, seed=0) as router:
-        made = [one for start in range(0, count, 500) for one in router.route_batch(["x"] * min(500, count - start))]
+        made = [one for start in range(0, count, 500) for one in router.route_batch([TASK] * min(500, count - start))]
     return [one.decision_id for one in made]
 
 
@@ -43,50 +52,70 @@ def bodies(ids: Sequence[str]) -> list[bytes]:
     return [json.dumps({"decision_id": one, "outcome": told}).encode() for one in ids]
 
 
-def ours(broker: Broker, topic: str, path: Path, count: int) -> float:
-    """Events a second, until all are learnt."""
-    begun = 0.0
+class Clock:
+    """Begins with the first messages."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._begun = count, (0.0, 0.0)
+
+    def begin(self) -> None:
+        """The first time counts."""
+        if not any(self._begun):
+            self._begun = time.perf_counter(), time.process_time()
+
+    def rates(self) -> Rates:
+        """Until now."""
+        wall, processor = self._begun
+        return self._count / (time.perf_counter() - wall), self._count / (time.process_time() - processor)
+
+
+def ours(broker: Broker, topic: str, path: Path, count: int) -> Rates:
+    """Until all are learnt."""
+    clock = Clock(count)
     with Router(agents=["a", "b", "c"], strategies=["thompson"], store=path, seed=0) as router:
         end, source = threading.Event(), router.streams.source(broker.url(topic, group="ours"))
         poll = source.poll
 
         def polled(most: int, within_s: float) -> Sequence[Any]:
-            nonlocal begun
             found = poll(most, within_s)
-            begun = begun or (time.perf_counter() if found else 0.0)
+            if found:
+                clock.begin()
             return found
 
         source.poll = polled  # type: ignore[method-assign]
         report = router.streams.consume(source, end=end, tell=lambda said: said.stored >= count and end.set())
         router.flush()
-        took = time.perf_counter() - begun
+        rates = clock.rates()
         learnt = router.statistics()["samples_processed"]
         assert (report.refused, learnt) == (0, count), (report, learnt)
-    return count / took
+    return rates
 
 
-def bare(broker: Broker, topic: str, path: Path, count: int) -> float:
-    """Events a second, until all are on disk and acknowledged."""
+def bare(broker: Broker, topic: str, path: Path, count: int) -> Rates:
+    """Until all are on disk and acknowledged."""
+    clock = Clock(count)
     with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         (seq,) = connection.execute("SELECT max(seq) FROM decisions").fetchone()
         one = f"({', '.join('?' * (OUTCOME_COLUMNS.count(',') + 2))})"
-        begun, done = 0.0, 0
+        done = 0
 
         def commit(messages: Sequence[bytes]) -> bool:
             """One transaction; whether all are there now."""
-            nonlocal begun, done, seq
-            begun = begun or time.perf_counter()
+            nonlocal done, seq
+            clock.begin()
             values: list[Any] = []
+            connection.execute("BEGIN IMMEDIATE")
             for number, body in enumerate(messages, start=seq + 1):
                 told = json.loads(body)
                 columns = list(row(told["decision_id"], told["outcome"]["success"]))
                 columns[0] = f"{topic}/{number}"
+                (tenant,) = connection.execute(OWNER, columns[1:2]).fetchone()
+                assert connection.execute(KNOWN, (columns[0], tenant)).fetchone() is None
                 values += [number, *columns, columns[2]]
             seq += len(messages)
             rows = ", ".join([one] * len(messages))
-            connection.execute("BEGIN IMMEDIATE")
             connection.execute(f"INSERT INTO outcomes ({OUTCOME_COLUMNS}, logged_at) VALUES {rows}", values)
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('position', ?)", (str(seq),))
             connection.execute("COMMIT")
@@ -94,7 +123,7 @@ def bare(broker: Broker, topic: str, path: Path, count: int) -> float:
             return done >= count
 
         BARE[broker.name](broker, topic, commit)
-        return count / (time.perf_counter() - begun)
+        return clock.rates()
 
 
 Commit = Callable[[Sequence[bytes]], bool]
@@ -128,7 +157,6 @@ def bare_nats(broker: Broker, topic: str, commit: Commit) -> None:
             ended = commit([one.data for one in messages])
             for one in messages:
                 await one.ack()
-            await client.flush()
         await client.close()
 
     asyncio.run(run())
@@ -155,20 +183,22 @@ def bare_kafka(broker: Broker, topic: str, commit: Commit) -> None:
 BARE = {"redis": bare_redis, "nats": bare_nats, "kafka": bare_kafka}
 
 
-def measured(broker: Broker, folder: Path, count: int, repeats: int) -> Figure:
-    """How much of the bare consumer's rate is left."""
+def measured(broker: Broker, folder: Path, count: int, repeats: int) -> Iterator[Figure]:
+    """How much of the bare consumer's rates is left."""
     numbers = iter(range(10_000))
 
-    def run(contestant: Callable[[Broker, str, Path, int], float]) -> float:
+    def run(contestant: Callable[[Broker, str, Path, int], Rates]) -> Rates:
         number = next(numbers)
         path, topic = folder / f"{broker.name}-{number}.db", f"outcomes-{number}"
         broker.put(topic, bodies(store(path, count)), within_s=120.0)
         return contestant(broker, topic, path, count)
 
     own, bares = in_turn([partial(run, ours), partial(run, bare)], repeats)
-    detail = f"{sorted(own)[len(own) // 2]:,.0f} a second, bare {sorted(bares)[len(bares) // 2]:,.0f}"
-    name = f"{broker.name}: events a second until learnt ÷ a bare consumer's"
-    return Figure(name, ratios(own, bares), goal=GOAL, better="at least", detail=detail)
+    for place, what in enumerate(("a second", "a second of processor time")):
+        mine, theirs = [one[place] for one in own], [one[place] for one in bares]
+        detail = f"{sorted(mine)[len(mine) // 2]:,.0f}, bare {sorted(theirs)[len(theirs) // 2]:,.0f}"
+        name = f"{broker.name}: events learnt {what} ÷ a bare consumer's"
+        yield Figure(name, ratios(mine, theirs), goal=None if place else GOAL, better="at least", detail=detail)
 
 
 def figures(folder: Path, names: Sequence[str], count: int, repeats: int) -> Iterator[Figure]:
@@ -180,7 +210,7 @@ def figures(folder: Path, names: Sequence[str], count: int, repeats: int) -> Ite
         broker = BROKERS[name](folder / name)
         broker.start()
         try:
-            yield measured(broker, folder, count, repeats)
+            yield from measured(broker, folder, count, repeats)
         finally:
             broker.kill()
 
