@@ -27,9 +27,7 @@ from router_sdk import Agent, Router
 IMAGES = Path(__file__).with_name("images")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 CHAIN = ["bert", "thompson", "heuristic"]
-SETTINGS = (
-    f'strategies = ["{CHAIN[0]}", "{CHAIN[1]}", "{CHAIN[2]}"]\nstore = "router.db"\nretrain = false\nepsilon = 0.1\n'
-)
+SETTINGS = f'strategies = ["{CHAIN[0]}", "{CHAIN[1]}", "{CHAIN[2]}"]\nstore = "router.db"\nretrain = false\nepsilon = 0.1\nfit_executor = "thread"\n'
 AGENTS = [
     Agent("billing", description="invoices, refunds and double charges"),
     Agent("fraud", description="stolen cards and strange logins"),
@@ -57,6 +55,7 @@ PICTURES = [  # name, page, width, dark, height
     ("try", "try", 1_100, False, 1_100),
     ("label", "label", 1_100, False, 520),
 ]
+_BEFORE_A_FIT = 250
 TRIED = "My card was charged twice"
 MOST_BYTES = 150_000
 
@@ -97,12 +96,12 @@ def fill(folder: Path, tasks: int) -> None:
         router.warm_up()
         for agent in AGENTS:
             router.add_agent(agent)
-        play(router, tasks // 4, 1)
+        play(router, _BEFORE_A_FIT, 1)
         router.models.retrain("bert", wait=True, reason="the first version", epochs=1)
-        play(router, tasks // 4, 2)
-        router.models.retrain("bert", wait=True, reason="twice as many examples", epochs=1)
+        play(router, _BEFORE_A_FIT, 2)
+        router.models.retrain("bert", wait=True, reason="twice as much is known", epochs=1)
         router.experiments.start("does-learning-pay", [{"name": "frozen", "learning": False}], challenger_share=0.3)
-        play(router, tasks // 2, 3)
+        play(router, tasks - 2 * _BEFORE_A_FIT, 3)
         play(router, 12, 4, reported=0.0)
         router.dead_letter("outcome", "quality: expected a number in [0, 1], got 7")
 
@@ -166,7 +165,7 @@ def look(address: str) -> None:
 def main() -> None:
     """Play, serve, look."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, default=4_000, help="how many are played")
+    parser.add_argument("--tasks", type=int, default=3_000, help="how many are played")
     parser.add_argument("--store", type=Path, help="a folder that is filled, or was by an earlier run")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:

@@ -113,8 +113,20 @@ class Committer:
 
     # -- one group
 
-    def insert(self, entries: Sequence[Entry], decisions: Sequence[Decision], deadline: float) -> None:
+    def insert(
+        self,
+        entries: Sequence[Entry],
+        decisions: Sequence[Decision],
+        deadline: float,
+        join: Callable[[], None] = lambda: None,
+    ) -> None:
         """Commit decisions and entries as one group: decisions first, so that their outcomes find them.
+
+        Args:
+            entries: Outcomes.
+            decisions: Decisions.
+            deadline: When to give up on a store that is locked, by the monotonic clock.
+            join: Called once the store is ours: whoever came while we waited for that may add to both.
 
         Raises:
             StoreBusyError: if another process does not let go of the lock in time.
@@ -122,6 +134,7 @@ class Committer:
         """
 
         def work(connection: Connection, seq: int) -> None:
+            join()
             carried = [entry.decision for entry in entries if entry.decision is not None]
             if decisions or carried:
                 seq = self._insert_decisions(connection, seq, [*decisions, *self._missing(connection, carried)])

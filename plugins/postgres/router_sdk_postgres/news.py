@@ -25,11 +25,13 @@ class News:
     Args:
         connect: Opens a connection.
         channel: Where news come.
-        own: The word of this process's own news, of which it is not told.
+        own: Gives the word of this process's own news, of which it is not told.
         tell: Called for others' news.
     """
 
-    def __init__(self, connect: Callable[[], Server], channel: str, own: str, tell: Callable[[], object]) -> None:
+    def __init__(
+        self, connect: Callable[[], Server], channel: str, own: Callable[[], str], tell: Callable[[], object]
+    ) -> None:
         self._connect, self._channel, self._own, self._tell = connect, channel, own, tell
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="router-news", daemon=True)
@@ -45,10 +47,11 @@ class News:
 
     def _listen(self) -> None:
         with self._connect() as server:
+            own = self._own()
             server.execute(f"LISTEN {self._channel}")
             self._tell()  # of what happened before
             while not self._ended.is_set():
-                if any(one.payload != self._own for one in server.notifies(timeout=_LOOK_S, stop_after=1)):
+                if any(one.payload != own for one in server.notifies(timeout=_LOOK_S, stop_after=1)):
                     self._tell()
 
     def close(self) -> None:

@@ -36,7 +36,6 @@ OPEN = frozenset({"/livez", "/readyz", "/health", *PATHS})
 _BODIES = frozenset({"POST", "PUT", "PATCH"})
 _ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
 _LOCAL = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.IGNORECASE)
-_LOCAL_ORIGIN = re.compile(rf"https?://{_LOCAL.pattern}", re.IGNORECASE)
 _NO_KEY = "send a key as 'Authorization: Bearer KEY'; router keys create makes one"
 _MINUTE_S = 60.0
 _FULFILLED_BY: dict[Scope, frozenset[Scope]] = {
@@ -253,14 +252,14 @@ class Door:
 
 
 def _require_local(headers: Mapping[bytes, bytes], client: tuple[str, int] | None) -> None:
-    """Let in who calls from this machine, and no page of a browser that is on it.
+    """Let in who calls from this machine, and of pages of a browser that is on it the service's own alone.
 
     Raises:
         Refused: otherwise.
     """
-    host, origin = headers.get(b"host", b"").decode("latin-1"), headers.get(b"origin")
+    host, origin = headers.get(b"host", b"").decode("latin-1"), headers.get(b"origin", b"").decode("latin-1")
     near = client is not None and _is_loopback(client[0]) and _LOCAL.fullmatch(host)
-    if not near or (origin is not None and not _LOCAL_ORIGIN.fullmatch(origin.decode("latin-1"))):
+    if not near or origin not in ("", f"http://{host}", f"https://{host}"):
         raise Refused(401, f"without a key this answers programs on the same machine alone; {_NO_KEY}")
 
 

@@ -213,8 +213,9 @@ def _outcomes(router):
         {"address": "10.0.0.7"},
         {"host": "router.example.com"},
         {"headers": {"origin": "https://evil.example.com"}},
+        {"headers": {"origin": "http://127.0.0.1:3000"}},
     ],
-    ids=["another machine", "another name", "a page in a browser"],
+    ids=["another machine", "another name", "a page in a browser", "a page of another port"],
 )
 def test_without_keys_it_answers_programs_on_the_same_machine_alone(make_client, caller):
     answer = make_client(insecure=True, **caller).post("/v1/route", json=ROUTE)

@@ -9,6 +9,8 @@ from router_sdk.records import SCOPES
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = 60
+STREAMS = "/v1/overview/events"
+"""What goes on until its caller leaves."""
 
 
 def test_the_checked_in_description_is_fresh():
@@ -68,6 +70,8 @@ def ask_everything(keyed, examples):
         check()
 
     for found in schema.get_all_operations():
+        if found.ok().path == STREAMS:
+            continue
         for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
             try:
                 ask(found.ok(), mode)

@@ -228,3 +228,15 @@ def test_a_challenger_that_ruins_the_tasks_of_one_agent_loses_whatever_it_wins()
     assert rails(found) == {"a": "not raised", "b": "raised"}
     assert found.verdict.decided == "champion"
     assert "quality of the tasks of b" in found.verdict.lost["new"]
+
+
+def test_the_sequences_are_told_over_time_and_end_where_the_difference_stands():
+    found = analyse(drawn(1, **BETTER), EVEN, 0.0)
+    ((arm, told),) = json.loads(json.dumps(found.sequences(), allow_nan=False)).items()
+    (comparison,) = found.comparisons
+    assert arm == comparison.arm
+    assert len({len(values) for values in told.values()}) == 1
+    assert told["hours"] == sorted(told["hours"])
+    assert [told[name][-1] for name in ("mean", "low", "high")] == pytest.approx([*comparison.difference])
+    ((_, nothing),) = analyse(units([], []), EVEN, 0.0).sequences().items()
+    assert nothing["mean"] == []

@@ -33,8 +33,12 @@ const allowed = (scope) => me.scopes.includes(scope) && (scope !== "metrics" || 
 
 function navigate() {
   const here = location.hash.replace(/^#\/?/, "").split("/")[0];
-  put(document.getElementById("pages"), PAGES.map(([path, name]) =>
-    h("li", {}, h("a", { href: `#/${path}`, "aria-current": path === here ? "page" : null, "data-key": path }, name))));
+  put(
+    document.getElementById("pages"),
+    PAGES.map(([path, name]) =>
+      h("li", {}, h("a", { href: `#/${path}`, "aria-current": path === here ? "page" : null, "data-key": path }, name)),
+    ),
+  );
 }
 
 function show({ focus = true } = {}) {
@@ -50,7 +54,10 @@ function show({ focus = true } = {}) {
     page = module.open(place, { parts, me, allowed, argument: rest.map(decodeURIComponent).join("/") });
     Object.keys(parts).forEach((part) => page.heard?.(part));
   } else {
-    const why = me.tenant === null ? `It takes a key with the scope ${scope}.` : "It is about all tenants, and your key is bound to one.";
+    const why =
+      me.tenant === null
+        ? `It takes a key with the scope ${scope}.`
+        : "It is about all tenants, and your key is bound to one.";
     put(main, heading(name, `This page is not for the key ${me.name}. ${why}`));
   }
   if (focus) main.focus({ preventScroll: true });
@@ -62,6 +69,8 @@ function listen() {
   line = new AbortController();
   if (!allowed("metrics")) return;
   const heard = (name, told) => {
+    live.textContent = told.fault ? `Not all can be read: ${told.fault}` : LIVE[live.className];
+    if (told.fault && !parts[name]) return;
     parts[name] = told;
     page?.heard?.(name);
   };
@@ -73,7 +82,13 @@ function listen() {
 }
 
 function askForKey(problem) {
-  const field = h("input", { id: "key", type: "password", autocomplete: "current-password", required: true, spellcheck: "false" });
+  const field = h("input", {
+    id: "key",
+    type: "password",
+    autocomplete: "current-password",
+    required: true,
+    spellcheck: "false",
+  });
   const said = h("p", { class: "problem", role: "alert" }, problem ?? "");
   const enter = async (event) => {
     event.preventDefault();
@@ -83,10 +98,29 @@ function askForKey(problem) {
   };
   document.title = "Sign in · Router";
   put(document.getElementById("pages"));
-  put(main, h("section", { class: "narrow" }, heading("Sign in"),
-    h("p", { class: "sub" }, "Your key stays in this tab and is gone when you close it. ",
-      h("code", {}, "router keys create you --scope metrics --scope route --scope record --scope admin"), " makes one that opens all pages."),
-    h("form", { onsubmit: enter }, h("label", { for: "key" }, "Key"), field, h("button", { class: "first" }, "Sign in"), said)));
+  put(
+    main,
+    h(
+      "section",
+      { class: "narrow" },
+      heading("Sign in"),
+      h(
+        "p",
+        { class: "sub" },
+        "Your key stays in this tab and is gone when you close it. ",
+        h("code", {}, "router keys create you --scope metrics --scope route --scope record --scope admin"),
+        " makes one that opens all pages.",
+      ),
+      h(
+        "form",
+        { onsubmit: enter },
+        h("label", { for: "key" }, "Key"),
+        field,
+        h("button", { class: "first" }, "Sign in"),
+        said,
+      ),
+    ),
+  );
   field.focus();
 }
 

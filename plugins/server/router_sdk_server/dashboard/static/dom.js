@@ -30,17 +30,34 @@ export function table(caption, heads, rows, none = "Nothing yet.") {
   const reads = (i) => rows[0][i] instanceof Element && rows[0][i].classList.contains("words");
   const head = heads.map((name, i) => h("th", { scope: "col", class: reads(i) ? "left" : null }, name));
   const body = rows.map(([first, ...cells]) =>
-    h("tr", {}, h("th", { scope: "row" }, first), cells.map((cell) => h("td", {}, cell ?? "—"))));
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-    h("table", {}, h("caption", { class: "unseen" }, caption), h("thead", {}, h("tr", {}, head)), h("tbody", {}, body)));
+    h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, first),
+      cells.map((cell) => h("td", {}, cell ?? "—")),
+    ),
+  );
+  return h(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    h("table", {}, h("caption", { class: "unseen" }, caption), h("thead", {}, h("tr", {}, head)), h("tbody", {}, body)),
+  );
 }
 
 export const figures = (all) =>
-  h("dl", { class: "figures" }, all.filter(Boolean).map(([name, value, hint]) =>
-    h("div", {}, h("dt", {}, name), h("dd", { class: "value" }, value), h("dd", { class: "hint" }, hint))));
+  h(
+    "dl",
+    { class: "figures" },
+    all
+      .filter(Boolean)
+      .map(([name, value, hint]) =>
+        h("div", {}, h("dt", {}, name), h("dd", { class: "value" }, value), h("dd", { class: "hint" }, hint)),
+      ),
+  );
 
 export const button = (words, onclick, more = {}) => h("button", { type: "button", onclick, ...more }, words);
-export const bar = (value) => h("span", { class: "meter", share: Math.max(0, Math.min(1, value)), "aria-hidden": "true" });
+export const bar = (value) =>
+  h("span", { class: "meter", share: Math.max(0, Math.min(1, value)), "aria-hidden": "true" });
 export const words = (...said) => h("span", { class: "words" }, ...said);
 export const small = (...said) => h("small", {}, ...said);
 export const tag = (word, kind = "") => h("span", { class: `tag ${kind}` }, word);
@@ -52,12 +69,23 @@ export const signed = known((value) => `${value < 0 ? "−" : "+"}${Math.abs(val
 export const share = known((value) => (value > 0 && value < 0.01 ? "<1 %" : `${(100 * value).toFixed(0)} %`));
 export const usd = known((value) => {
   const size = Math.abs(value);
-  const told = size >= 1 ? size.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 }) : String(Number(size.toPrecision(2)));
+  const told =
+    size >= 1
+      ? size.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 })
+      : String(Number(size.toPrecision(2)));
   return `${value < 0 ? "−" : ""}$${told}`;
 });
 export const ms = known((value) => (value >= 9_950 ? `${(value / 1_000).toFixed(1)} s` : `${value.toFixed(0)} ms`));
 export const agent = (name) => name || "no agent fits";
 
-const clock = new Intl.DateTimeFormat("en", { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-export const moment = known((at) => h("time", { datetime: new Date(1_000 * at).toISOString() }, clock.format(1_000 * at)));
+const clock = new Intl.DateTimeFormat("en", {
+  month: "short",
+  day: "numeric",
+  hour: "2-digit",
+  minute: "2-digit",
+  hourCycle: "h23",
+});
+export const moment = known((at) =>
+  h("time", { datetime: new Date(1_000 * at).toISOString() }, clock.format(1_000 * at)),
+);
 export const range = (one) => `${reward(one.low)} to ${reward(one.high)}`;

@@ -9,27 +9,74 @@ const KINDS = { challenger: "good", running: "warn", invalid: "bad" };
 const TOO_WIDE = 6;
 
 export function open(place, { parts }) {
-  const shown = h("div", {}), list = h("div", {}), arms = chart("Share of tasks by arm"), traffic = section("Traffic by arm", "From the first tasks to the newest.", arms.figure);
+  const shown = h("div", {}),
+    list = h("div", {}),
+    arms = chart("Share of tasks by arm"),
+    traffic = section("Traffic by arm", "From the first tasks to the newest.", arms.figure);
   const curves = new Map();
-  put(place, heading("Experiments", "A challenger serves a part of the tasks beside what serves. Its difference is drawn with what is not refuted at any time so far: once both dashed lines lie on one side of 0, it is decided."),
-    shown, traffic, section("All experiments", null, list));
+  put(
+    place,
+    heading(
+      "Experiments",
+      "A challenger serves a part of the tasks beside what serves. Its difference is drawn with what is not refuted at any time so far: once both dashed lines lie on one side of 0, it is decided.",
+    ),
+    shown,
+    traffic,
+    section("All experiments", null, list),
+  );
 
   function experiment(one) {
     const analysis = one.analysis;
-    const head = section(one.name, null, h("p", {}, tag(one.status, KINDS[one.status]), " since ", moment(one.started_at), one.reason ? `: ${one.reason}` : analysis ? `: ${analysis.verdict.reason}` : ""));
+    const head = section(
+      one.name,
+      null,
+      h(
+        "p",
+        {},
+        tag(one.status, KINDS[one.status]),
+        " since ",
+        moment(one.started_at),
+        one.reason ? `: ${one.reason}` : analysis ? `: ${analysis.verdict.reason}` : "",
+      ),
+    );
     for (const comparison of analysis?.comparisons ?? []) {
       const key = `${one.name}/${comparison.arm}`;
       if (!curves.has(key)) curves.set(key, chart(`Difference of ${comparison.arm} over time`));
       const gap = comparison.difference;
-      const told = gap.low === null ? "nothing can be told yet" : `${hundredths(gap.mean)} hundredths of reward, ${hundredths(gap.low)} to ${hundredths(gap.high)} not refuted`;
+      const told =
+        gap.low === null
+          ? "nothing can be told yet"
+          : `${hundredths(gap.mean)} hundredths of reward, ${hundredths(gap.low)} to ${hundredths(gap.high)} not refuted`;
       head.append(h("h3", {}, `${comparison.arm} against ${analysis.arms[0].name}: ${told}`), curves.get(key).figure);
     }
-    head.append(table(`Arms of ${one.name}`, ["Arm", "Share", "Decisions", "Units that count", "Weighted mean"], one.arms.map((arm) => {
-      const measured = analysis?.arms.find((each) => each.name === arm.name);
-      return [arm.shadow ? [arm.name, " ", tag("shadow")] : arm.name, share(arm.share), count(arm.decisions), count(measured?.closed), measured?.mean.mean?.toFixed(3)];
-    })));
+    head.append(
+      table(
+        `Arms of ${one.name}`,
+        ["Arm", "Share", "Decisions", "Units that count", "Weighted mean"],
+        one.arms.map((arm) => {
+          const measured = analysis?.arms.find((each) => each.name === arm.name);
+          return [
+            arm.shadow ? [arm.name, " ", tag("shadow")] : arm.name,
+            share(arm.share),
+            count(arm.decisions),
+            count(measured?.closed),
+            measured?.mean.mean?.toFixed(3),
+          ];
+        }),
+      ),
+    );
     const waits = (analysis?.comparisons ?? []).map((each) => each.remaining).filter(Boolean);
-    if (waits.length) head.append(h("p", { class: "sub" }, waits.map((wait) => `About ${count(wait.units)} more units${wait.hours === null ? "" : `, ${count(Math.ceil(wait.hours))} hours`}, at ${wait.assumption}. `)));
+    if (waits.length)
+      head.append(
+        h(
+          "p",
+          { class: "sub" },
+          waits.map(
+            (wait) =>
+              `About ${count(wait.units)} more units${wait.hours === null ? "" : `, ${count(Math.ceil(wait.hours))} hours`}, at ${wait.assumption}. `,
+          ),
+        ),
+      );
     return head;
   }
 
@@ -38,9 +85,21 @@ export function open(place, { parts }) {
     for (const one of parts.evidence.shown) {
       for (const [arm, path] of Object.entries(one.sequences)) sequence(curves.get(`${one.name}/${arm}`), path);
     }
-    put(list, table("All experiments", ["Name", "Came to", "Began", "Ended", "Why"], parts.evidence.experiments.map((one) => [
-      one.name, tag(one.status, KINDS[one.status]), moment(one.started_at), moment(one.ended_at), words(one.reason ?? "—"),
-    ]), "None so far. POST /v1/experiments, or router experiments start, begins one."));
+    put(
+      list,
+      table(
+        "All experiments",
+        ["Name", "Came to", "Began", "Ended", "Why"],
+        parts.evidence.experiments.map((one) => [
+          one.name,
+          tag(one.status, KINDS[one.status]),
+          moment(one.started_at),
+          moment(one.ended_at),
+          words(one.reason ?? "—"),
+        ]),
+        "None so far. POST /v1/experiments, or router experiments start, begins one.",
+      ),
+    );
   }
 
   function sequence(curve, path) {
@@ -50,12 +109,17 @@ export function open(place, { parts }) {
     let from = last;
     while (from > 0 && !wide(from - 1)) from -= 1;
     const part = (values) => values.slice(from).map((value) => (value === null ? null : POINTS * value));
-    curve.update("hours", path.hours.slice(from), [
-      { name: "highest", colour: "s5", dash: true, width: 1.2, values: part(path.high) },
-      { name: "estimate", colour: "s0", width: 2.2, values: part(path.mean) },
-      { name: "lowest", colour: "s5", dash: true, width: 1.2, values: part(path.low) },
-      { name: "no difference", colour: "s6", width: 1, values: path.hours.slice(from).map(() => 0) },
-    ], { unit: "difference" });
+    curve.update(
+      "hours",
+      path.hours.slice(from),
+      [
+        { name: "highest", colour: "s5", dash: true, width: 1.2, values: part(path.high) },
+        { name: "estimate", colour: "s0", width: 2.2, values: part(path.mean) },
+        { name: "lowest", colour: "s5", dash: true, width: 1.2, values: part(path.low) },
+        { name: "no difference", colour: "s6", width: 1, values: path.hours.slice(from).map(() => 0) },
+      ],
+      { unit: "difference" },
+    );
   }
 
   function split() {

@@ -6,7 +6,10 @@ const ROWS = 12;
 
 export function chart(title) {
   const plot = h("div", {
-    class: "plot", role: "application", "aria-roledescription": "chart", tabindex: "0",
+    class: "plot",
+    role: "application",
+    "aria-roledescription": "chart",
+    tabindex: "0",
     "aria-label": `${title}: a chart; arrow keys read its values out, and the table below holds them`,
   });
   const values = h("div", {});
@@ -18,7 +21,12 @@ export function chart(title) {
     if (!details.open || !data) return;
     const last = data.positions.length - 1;
     const shown = [...new Set(Array.from({ length: ROWS }, (_, i) => Math.round((last * i) / (ROWS - 1))))];
-    const told = (value) => (value == null ? "—" : data.unit === "percent" ? `${(100 * value).toFixed(1)} %` : value.toLocaleString("en", { maximumSignificantDigits: 3 }));
+    const told = (value) =>
+      value == null
+        ? "—"
+        : data.unit === "percent"
+          ? `${(100 * value).toFixed(1)} %`
+          : value.toLocaleString("en", { maximumSignificantDigits: 3 });
     const rows = shown.map((i) => [count(data.positions[i]), ...data.series.map((one) => told(one.values[i]))]);
     put(values, table(title, [data.x, ...data.series.map((one) => one.name)], rows));
   }
@@ -39,16 +47,24 @@ export function chart(title) {
 /* Shares of each name at each point, the largest as colours of their own, the rest together. */
 export function shares(points, of, name = (one) => one) {
   const totals = new Map();
-  for (const point of points) for (const [key, n] of Object.entries(point[of])) totals.set(key, (totals.get(key) ?? 0) + n);
+  for (const point of points)
+    for (const [key, n] of Object.entries(point[of])) totals.set(key, (totals.get(key) ?? 0) + n);
   const ranked = [...totals].sort((a, b) => b[1] - a[1]).map(([key]) => key);
-  const alone = ranked.slice(0, 6), rest = ranked.slice(6);
+  const alone = ranked.slice(0, 6),
+    rest = ranked.slice(6);
   const whole = (point) => Object.values(point[of]).reduce((sum, n) => sum + n, 0) || 1;
   const series = alone.map((key, i) => ({
-    name: name(key), colour: `s${i}`, values: points.map((point) => (point[of][key] ?? 0) / whole(point)),
+    name: name(key),
+    colour: `s${i}`,
+    values: points.map((point) => (point[of][key] ?? 0) / whole(point)),
   }));
   if (rest.length) {
     const together = (point) => rest.reduce((sum, key) => sum + (point[of][key] ?? 0), 0);
-    series.push({ name: `${rest.length} more`, colour: "s6", values: points.map((point) => together(point) / whole(point)) });
+    series.push({
+      name: `${rest.length} more`,
+      colour: "s6",
+      values: points.map((point) => together(point) / whole(point)),
+    });
   }
   return series;
 }
@@ -56,7 +72,8 @@ export function shares(points, of, name = (one) => one) {
 /* Each value with those before it, weighted: what one point of few tasks says is mostly chance. */
 export function trailing(points, value, weight, most = 6) {
   return points.map((_, i) => {
-    let total = 0, mass = 0;
+    let total = 0,
+      mass = 0;
     for (const point of points.slice(Math.max(0, i - most + 1), i + 1)) {
       if (value(point) == null) continue;
       total += value(point) * weight(point);

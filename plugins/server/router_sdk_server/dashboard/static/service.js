@@ -38,7 +38,11 @@ export async function get(path, query = {}) {
 }
 
 export async function post(path, body, more = {}) {
-  const options = { method: "POST", headers: { "content-type": "application/json", ...more }, body: JSON.stringify(body) };
+  const options = {
+    method: "POST",
+    headers: { "content-type": "application/json", ...more },
+    body: JSON.stringify(body),
+  };
   const answer = await asked(path, options);
   return answer.status === 204 ? null : answer.json();
 }
@@ -52,12 +56,11 @@ export async function follow(path, signal, heard, state) {
       state("live");
       wait = 500;
       await events(answer.body.pipeThrough(new TextDecoderStream()).getReader(), heard);
-      continue;
     } catch (problem) {
       if (signal.aborted) return;
       if (problem.status === 401 || problem.status === 403) return state("refused", problem);
+      state("away");
     }
-    state("away");
     await new Promise((done) => setTimeout(done, wait));
   }
 }

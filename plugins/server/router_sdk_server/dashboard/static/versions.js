@@ -6,9 +6,20 @@ import { post } from "./service.js";
 const FITS = { succeeded: "good", refused: "bad", failed: "bad" };
 
 export function open(place, { parts, allowed }) {
-  const body = h("div", {}), said = h("p", { class: "said", role: "status" });
-  put(place, heading("Versions", "A strategy that was fitted serves only once it has passed the checks, and anything that serves can be rolled back."),
-    allowed("admin") ? null : h("p", { class: "note" }, "Your key may look; to change what serves it takes the scope admin."), said, body);
+  const body = h("div", {}),
+    said = h("p", { class: "said", role: "status" });
+  put(
+    place,
+    heading(
+      "Versions",
+      "A strategy that was fitted serves only once it has passed the checks, and anything that serves can be rolled back.",
+    ),
+    allowed("admin")
+      ? null
+      : h("p", { class: "note" }, "Your key may look; to change what serves it takes the scope admin."),
+    said,
+    body,
+  );
 
   async function change(name, ask, path, body) {
     const answer = await confirm(name, ask);
@@ -24,39 +35,166 @@ export function open(place, { parts, allowed }) {
   }
 
   function strategy(one) {
-    const state = parts.state, name = one.name, path = `v1/models/${encodeURIComponent(name)}`;
+    const state = parts.state,
+      name = one.name,
+      path = `v1/models/${encodeURIComponent(name)}`;
     const versions = state.versions.filter((version) => version.strategy === name).reverse();
-    const history = state.history[name], serves = history[0], model = state.models.find((each) => each.strategy === name);
+    const history = state.history[name],
+      serves = history[0],
+      model = state.models.find((each) => each.strategy === name);
     const admin = allowed("admin");
     const now = serves
-      ? [h("b", {}, one.model_version === null ? "Unfitted" : `Version ${one.model_version}`), " serves since ", moment(serves.at), `: ${serves.reason}. `]
-      : model ? [h("b", {}, "Unfitted"), ", for nothing was ever promoted. "] : "It has no versions: it serves as it is, and learns from outcomes where it can. ";
+      ? [
+          h("b", {}, one.model_version === null ? "Unfitted" : `Version ${one.model_version}`),
+          " serves since ",
+          moment(serves.at),
+          `: ${serves.reason}. `,
+        ]
+      : model
+        ? [h("b", {}, "Unfitted"), ", for nothing was ever promoted. "]
+        : "It has no versions: it serves as it is, and learns from outcomes where it can. ";
     const fit = state.fit?.strategy === name && ["waiting", "running"].includes(state.fit.state) ? state.fit : null;
-    return section(name, null, h("p", {}, now, one.pinned ? tag("pinned", "warn") : null),
-      fit && h("p", {}, `A fit is ${fit.state}: ${fit.words} `, h("progress", { max: "1", value: fit.share, "aria-label": `Fit of ${name}` }), ` ${share(fit.share)}`),
+    return section(
+      name,
+      null,
+      h("p", {}, now, one.pinned ? tag("pinned", "warn") : null),
+      fit &&
+        h(
+          "p",
+          {},
+          `A fit is ${fit.state}: ${fit.words} `,
+          h("progress", { max: "1", value: fit.share, "aria-label": `Fit of ${name}` }),
+          ` ${share(fit.share)}`,
+        ),
       model && fit === null && h("p", { class: "sub" }, nextFit(model.triggers)),
-      admin && model && h("p", { class: "actions" },
-        serves && serves.version !== null && button("Roll back", () =>
-          change(`Roll back ${name}`, { words: `What served when version ${serves.version} first came, ${before(history, serves.version)}, serves again, and stays until a person says otherwise.` }, `${path}/rollback`, () => ({})), { "data-key": `${name}-back` }),
-        one.pinned
-          ? button("Unpin", () => change(`Unpin ${name}`, { words: "Fits that pass the checks may replace what serves again." }, `${path}/unpin`, () => ({})), { "data-key": `${name}-pin` })
-          : button("Pin", () => change(`Pin ${name}`, { words: "What serves stays, whatever fits come to." }, `${path}/pin`, () => ({})), { "data-key": `${name}-pin` }),
-        button("Fit now", () => change(`Fit ${name}`, { words: "A new version is fitted beside what serves; it serves once it has passed the checks.", reason: true },
-          "v1/retrain", ({ reason }) => ({ strategy: name, reason })), { "data-key": `${name}-fit` })),
-      model && table(`Versions of ${name}`, ["Version", "Made", "From", "Checks", "Status", "Why", ""], versions.map((version) => [
-        count(version.version), moment(version.at), `${version.kind}, ${count(version.samples)} examples`,
-        tag(version.passed ? "passed" : "refused", version.passed ? "good" : "bad"), [version.status, ...version.aliases.filter((alias) => alias !== "champion").map((alias) => tag(alias, "warn"))],
-        words(version.reason),
-        admin && version.status !== "archived" && version.version !== one.model_version
-          ? button("Promote", () => change(`Promote ${name} version ${version.version}`, {
-            words: "It serves between two requests from now on, and stays until a person says otherwise.", reason: true, force: !version.passed,
-          }, `${path}/${version.version}/promote`, ({ reason, force }) => ({ reason, force })), { "data-key": `${name}-${version.version}`, "aria-label": `Promote ${name} version ${version.version}` })
-          : "",
-      ]), "No version was fitted yet."),
-      history.length > 0 && h("details", {}, h("summary", {}, "What served when"), table(`History of ${name}`, ["When", "Served", "Why"],
-        history.map((entry) => [moment(entry.at), entry.version === null ? "unfitted" : `version ${entry.version}`, words(entry.reason)]))),
-      model && state.fits[name].length > 0 && h("details", {}, h("summary", {}, "Fits that ended"), table(`Fits of ${name}`, ["When", "Came to", "Begun because", "Error"],
-        state.fits[name].map((one) => [moment(one.at), tag(one.status, FITS[one.status]), words(one.reason ?? "—"), words(one.error ?? "—")]))));
+      admin &&
+        model &&
+        h(
+          "p",
+          { class: "actions" },
+          serves &&
+            serves.version !== null &&
+            button(
+              "Roll back",
+              () =>
+                change(
+                  `Roll back ${name}`,
+                  {
+                    words: `What served when version ${serves.version} first came, ${before(history, serves.version)}, serves again, and stays until a person says otherwise.`,
+                  },
+                  `${path}/rollback`,
+                  () => ({}),
+                ),
+              { "data-key": `${name}-back` },
+            ),
+          one.pinned
+            ? button(
+                "Unpin",
+                () =>
+                  change(
+                    `Unpin ${name}`,
+                    { words: "Fits that pass the checks may replace what serves again." },
+                    `${path}/unpin`,
+                    () => ({}),
+                  ),
+                { "data-key": `${name}-pin` },
+              )
+            : button(
+                "Pin",
+                () =>
+                  change(
+                    `Pin ${name}`,
+                    { words: "What serves stays, whatever fits come to." },
+                    `${path}/pin`,
+                    () => ({}),
+                  ),
+                { "data-key": `${name}-pin` },
+              ),
+          button(
+            "Fit now",
+            () =>
+              change(
+                `Fit ${name}`,
+                {
+                  words: "A new version is fitted beside what serves; it serves once it has passed the checks.",
+                  reason: true,
+                },
+                "v1/retrain",
+                ({ reason }) => ({ strategy: name, reason }),
+              ),
+            { "data-key": `${name}-fit` },
+          ),
+        ),
+      model &&
+        table(
+          `Versions of ${name}`,
+          ["Version", "Made", "From", "Checks", "Status", "Why", ""],
+          versions.map((version) => [
+            count(version.version),
+            moment(version.at),
+            `${version.kind}, ${count(version.samples)} examples`,
+            tag(version.passed ? "passed" : "refused", version.passed ? "good" : "bad"),
+            [
+              version.status,
+              ...version.aliases.filter((alias) => alias !== "champion").map((alias) => tag(alias, "warn")),
+            ],
+            words(version.reason),
+            admin && version.status !== "archived" && version.version !== one.model_version
+              ? button(
+                  "Promote",
+                  () =>
+                    change(
+                      `Promote ${name} version ${version.version}`,
+                      {
+                        words: "It serves between two requests from now on, and stays until a person says otherwise.",
+                        reason: true,
+                        force: !version.passed,
+                      },
+                      `${path}/${version.version}/promote`,
+                      ({ reason, force }) => ({ reason, force }),
+                    ),
+                  {
+                    "data-key": `${name}-${version.version}`,
+                    "aria-label": `Promote ${name} version ${version.version}`,
+                  },
+                )
+              : "",
+          ]),
+          "No version was fitted yet.",
+        ),
+      history.length > 0 &&
+        h(
+          "details",
+          {},
+          h("summary", {}, "What served when"),
+          table(
+            `History of ${name}`,
+            ["When", "Served", "Why"],
+            history.map((entry) => [
+              moment(entry.at),
+              entry.version === null ? "unfitted" : `version ${entry.version}`,
+              words(entry.reason),
+            ]),
+          ),
+        ),
+      model &&
+        state.fits[name].length > 0 &&
+        h(
+          "details",
+          {},
+          h("summary", {}, "Fits that ended"),
+          table(
+            `Fits of ${name}`,
+            ["When", "Came to", "Begun because", "Error"],
+            state.fits[name].map((one) => [
+              moment(one.at),
+              tag(one.status, FITS[one.status]),
+              words(one.reason ?? "—"),
+              words(one.error ?? "—"),
+            ]),
+          ),
+        ),
+    );
   }
 
   function draw() {
@@ -82,7 +220,11 @@ function nextFit(triggers) {
 function before(history, number) {
   const served = [...history].reverse().map((entry) => entry.version);
   const place = served.indexOf(number);
-  return place > 0 ? (served[place - 1] === null ? "the strategy unfitted" : `version ${served[place - 1]}`) : "or the strategy unfitted";
+  return place > 0
+    ? served[place - 1] === null
+      ? "the strategy unfitted"
+      : `version ${served[place - 1]}`
+    : "or the strategy unfitted";
 }
 
 /* Asks before something is changed; null where the answer is no, else the reason and whether to do it by force. */
@@ -94,11 +236,24 @@ function confirm(title, { words: about, reason: asked = false, force: forced = f
       event.preventDefault();
       dialog.close("yes");
     };
-    const dialog = h("dialog", { "aria-labelledby": "asked" }, h("form", { onsubmit: go },
-      h("h2", { id: "asked" }, `${title}?`), h("p", {}, about),
-      asked && [h("label", { for: "reason" }, "Why, for the history"), reason],
-      forced && h("p", {}, force, " ", h("label", { for: "force" }, "Although the checks refused it")),
-      h("p", { class: "actions" }, h("button", { class: "first" }, "Yes"), button("No", () => dialog.close()))));
+    const dialog = h(
+      "dialog",
+      { "aria-labelledby": "asked" },
+      h(
+        "form",
+        { onsubmit: go },
+        h("h2", { id: "asked" }, `${title}?`),
+        h("p", {}, about),
+        asked && [h("label", { for: "reason" }, "Why, for the history"), reason],
+        forced && h("p", {}, force, " ", h("label", { for: "force" }, "Although the checks refused it")),
+        h(
+          "p",
+          { class: "actions" },
+          h("button", { class: "first" }, "Yes"),
+          button("No", () => dialog.close()),
+        ),
+      ),
+    );
     dialog.addEventListener("close", () => {
       dialog.remove();
       done(dialog.returnValue === "yes" ? { reason: reason.value, force: force.checked } : null);
