@@ -136,6 +136,7 @@ def until(condition):
         ("html", "no completion"),
         ("abrupt", "broke off"),
         ("errs", "error in its stream"),
+        ("packed", "compressed"),
     ],
 )
 def test_who_fails_is_noted_and_another_is_asked(serve, model, why):
@@ -193,7 +194,7 @@ def test_an_upstream_that_is_killed_in_mid_stream(serve, counts_as):
     assert [next(events).choices[0].delta.content for _ in range(2)] == ["", WORDS[0]]
     with pytest.raises(openai.APIError, match="broke off"):
         next(events)
-    until(lambda: results(client) == {("dies", "cut off"): 1})
+    until(lambda: results(client) == {("dies", "cut_off"): 1})
     parts = parts_of(client, stream.headers["x-router-decision-id"])
     assert [part.success for part in parts] == ([] if counts_as == "unknown" else [False])
 
