@@ -7,8 +7,8 @@ import pytest
 from fitted_strategy import Words as Fitted
 
 from router_sdk import Agent, Outcome
-from router_sdk.errors import PluginLoadError
-from router_sdk.plugin import Check, CheckResult, Encoder, QualityScorer, Score, Trigger, hookimpl
+from router_sdk.errors import FitError, PluginLoadError
+from router_sdk.plugin import Check, CheckResult, Encoder, FitExecutor, QualityScorer, Score, Trigger, hookimpl
 from router_sdk.plugins import PluginRegistry
 
 from ..doubles import Counting
@@ -194,6 +194,19 @@ def test_register_checks(fitting):
 
     fit = fitting(register_checks=lambda: [Never()]).models.retrain(wait=True)
     assert (fit.state, fit.words) == ("refused", "never: fail, words shall not pass")
+
+
+def test_register_fit_executors(make_router):
+    class Nowhere(FitExecutor):
+        name = "nowhere"
+
+        def run(self, job):
+            raise FitError(f"there is no place for {job.folder.name}")
+
+    brings = plugin(register_fit_executors=lambda: [Nowhere])
+    router = make_router([Fitted], plugins=[brings], fit_executor="nowhere", retrain=False)
+    with pytest.raises(FitError, match="there is no place for words-fit"):
+        router.models.retrain(wait=True)
 
 
 def test_on_fit_started(fitting):
