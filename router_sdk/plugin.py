@@ -17,7 +17,7 @@ from router_sdk.errors import (
     StreamUnavailableError,
     TooFewExamplesError,
 )
-from router_sdk.executors.carrying import packed, unpack
+from router_sdk.executors.carrying import pack_folder, unpack_folder
 from router_sdk.executors.child import fit_in_child
 from router_sdk.executors.executor import CHECKPOINTS, RESULTS, FitExecutor, FitExecutorConfig, FitJob
 from router_sdk.gate import Check, CheckResult, Comparison
@@ -132,9 +132,9 @@ __all__ = [
     "hookimpl",
     "no_fork",
     "normal",
-    "packed",
+    "pack_folder",
     "phrase_pattern",
-    "unpack",
+    "unpack_folder",
     "unspaced_pairs",
     "words",
 ]

@@ -99,9 +99,9 @@ def test_what_plugin_authors_may_rely_on_is_this():
         "hookimpl",
         "no_fork",
         "normal",
-        "packed",
+        "pack_folder",
         "phrase_pattern",
-        "unpack",
+        "unpack_folder",
         "unspaced_pairs",
         "words",
     ]
