@@ -4,6 +4,7 @@ from router_sdk_server.access import Direct
 from router_sdk_server.endpoints import (
     agents,
     compat,
+    evaluations,
     experiments,
     models,
     outcomes,
@@ -19,6 +20,7 @@ ROUTERS = (
     routing.endpoints,
     systemone.endpoints,
     outcomes.endpoints,
+    evaluations.endpoints,
     *(agents.figures, agents.reading, agents.changing),
     *(models.reading, models.changing),
     *(experiments.reading, experiments.changing),
