@@ -4,14 +4,14 @@ A policy is asked about a whole piece of a log, and then the reward model learns
 one. So the model knows earlier pieces alone, which keeps the estimates as unbiased as the row by row way of
 ``off_policy.RoundsSoFar``. What is kept is ``Moments``, and for sessions a sketch: sessions are thrown into so many
 buckets with a random sign each, and the mean of the buckets' products is that of the sessions' (Alon, Matias & Szegedy,
-STOC 1996), here within a percent.
+STOC 1996), here within a percent or two.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,6 +67,7 @@ class Piece:
         begins: Where each one's agents begin in the last two, and where the last one's end, shape ``(n + 1,)``.
         eligible: Who could be chosen, as numbers, of all decisions one after the other, shape ``(m,)``.
         drawn: With which probability each of these, shape ``(m,)``.
+        rows: Of which decision each of these is, shape ``(m,)``.
     """
 
     position: NDArray[np.int64]
@@ -81,11 +82,11 @@ class Piece:
     begins: Codes
     eligible: Codes
     drawn: Floats
+    rows: Codes = field(init=False)
 
-    @property
-    def rows(self) -> Codes:
-        """Of which decision each eligible agent is, shape ``(m,)``."""
-        return np.repeat(np.arange(len(self.reward)), np.diff(self.begins))
+    def __post_init__(self) -> None:
+        rows = np.repeat(np.arange(len(self.reward)), np.diff(self.begins))
+        object.__setattr__(self, "rows", rows)
 
     def added(self, values: Floats) -> Floats:
         """What each decision's agents come to, shape ``(n,)``; ``values`` has the shape ``(m,)``."""
@@ -225,7 +226,7 @@ class ColumnarEvaluation:
         told_apart: Numbers of the task types, and of the tenants, that have moments of their own.
     """
 
-    _BUCKETS, _OF_A_GROUP = 1 << 18, 1 << 12
+    _BUCKETS, _OF_A_GROUP = 1 << 16, 1 << 12
 
     def __init__(
         self, policy: Policy, agents: Vocabulary, task_types: Vocabulary, told_apart: tuple[Codes, Codes]

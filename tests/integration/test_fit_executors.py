@@ -67,6 +67,7 @@ def test_a_scheduler_that_keeps_the_output_still_tells(opened):
         assert (fit.state, fit.words) == ("failed", "the loss is not finite")
 
 
+@pytest.mark.reliability
 def test_what_is_asked_of_a_user_crosses_too(opened, tmp_path):
     (mine := tmp_path / "mine.jsonl").write_text('{"text": "offer mine", "label": "sales"}\n' * 6)
     (golden := tmp_path / "golden.jsonl").write_text('{"text": "refund me", "agent": "billing"}\n')
@@ -80,6 +81,7 @@ def test_what_is_asked_of_a_user_crosses_too(opened, tmp_path):
         assert json.loads(weights(router)[0])[0]["late"] == "fraud"
 
 
+@pytest.mark.reliability
 def test_a_stopped_command_leaves_its_checkpoints(opened):
     with opened() as router:
         teach(router)

@@ -43,7 +43,7 @@ class SystemOneConfig(StrategyConfig):
     cache_size: int = Field(default=10_000, ge=1)
     cache_seconds: float = Field(default=3_600.0, gt=0)
     held_out: float = Field(default=0.1, gt=0.0, le=0.5)
-    probe: float = Field(default=0.005, ge=0.0, le=0.5)
+    probe: float = Field(default=0.002, ge=0.0, le=0.5)
     trust: float = Field(default=0.9, gt=0, lt=1)
 
     @field_validator("url")
