@@ -146,14 +146,17 @@ def follow(invocation: Invocation, wanted: Wanted) -> None:
         router.warm_up()
         if wanted.warm_up is not None:
             _warm_up(invocation, router, wanted.warm_up)
+        heard_at = time.monotonic()
+
+        idle = end.set if wanted.once else lambda: None
 
         def tell(report: StreamReport) -> None:
             nonlocal shown_at, heard_at, seen
             now = time.monotonic()
             if report.stored + report.refused != seen:
                 heard_at, seen = now, report.stored + report.refused
-            elif wanted.once and report.state == "reading" and now - heard_at >= _IDLE_S:
-                end.set()
+            elif report.state == "reading" and now - heard_at >= _IDLE_S and not any(report.lag.values()):
+                idle()
             if now - shown_at >= _TELL_S or report.state == "ended":
                 shown_at = now
                 invocation.screen.event({"stream": str(where), **report.to_dict()}, f"{where}: {_words(report)}")

@@ -31,6 +31,7 @@ from router_sdk.store.streams import (
     positions_note,
     read_positions,
     status_note,
+    tidy_statuses,
     write_notes,
     write_refused_messages,
 )
@@ -156,6 +157,7 @@ class Ingest:
             tell: Told how it does after each, and every few seconds.
         """
         pause, opened = _RETRY_S, False
+        tidy_statuses(self._store.writer)
         try:
             while not (end.is_set() or self._source.ended):
                 try:

@@ -79,6 +79,18 @@ def write_notes(writer: LogWriter, notes: Sequence[Note]) -> None:
     writer.transact(work)
 
 
+def tidy_statuses(writer: LogWriter) -> None:
+    """Drop what was said by processes that are told of no more."""
+
+    def work(connection: sqlite3.Connection, seq: int) -> None:
+        prefix = _prefix("status")
+        old = time.time() - HEARD_OF_S
+        gone = [(prefix + name,) for name, value in _noted(connection, prefix) if json.loads(value)["at"] <= old]
+        connection.executemany("DELETE FROM meta WHERE name = ?", gone)
+
+    writer.transact(work)
+
+
 def write_refused_messages(writer: LogWriter, letters: Sequence[DeadLetter]) -> None:
     """Keep messages that nobody understood; one that is delivered again is kept once."""
     now = time.time()

@@ -180,15 +180,17 @@ class KafkaSource(Source):
         return found
 
     def _assigned(self, consumer: Any, partitions: Sequence[Any]) -> None:
-        """Begin where the log has come to, where the group committed less before it was cut off.
+        """Begin where the log has come to, whatever the group committed.
 
-        Where it committed nothing, the topic may have been made anew: it is read from its beginning.
+        That is less where it was cut off, and more where an older backup of the log was restored. Where it committed
+        nothing, the topic may have been made anew: it is read from its beginning.
         """
         known = self._reached()
         with suppress(self._kafka.KafkaException):
             for one in consumer.committed(list(partitions), timeout=_TIMEOUT_S):
-                reached = known.get(str(one.partition), 0)
-                if 0 <= one.offset < reached <= consumer.get_watermark_offsets(one, timeout=_TIMEOUT_S)[1]:
+                reached = known.get(str(one.partition), one.offset)
+                low, high = consumer.get_watermark_offsets(one, timeout=_TIMEOUT_S)
+                if one.offset >= 0 and low <= reached <= high:
                     next(each for each in partitions if each.partition == one.partition).offset = reached
         consumer.assign(partitions)
 

@@ -9,6 +9,7 @@ import pytest
 
 from router_sdk.errors import InvalidInputError, StreamUnavailableError
 from router_sdk.plugin import Outgoing
+from router_sdk.store.streams import positions_note, read_positions, write_notes
 
 pytestmark = pytest.mark.services
 KAFKA = pytest.param("kafka", marks=pytest.mark.kafka)
@@ -223,7 +224,7 @@ def test_entries_of_other_shapes_and_trimmed_ones(broker, topic, router):
 
 @pytest.mark.kafka
 @pytest.mark.parametrize("broker", ["kafka"], indirect=True)
-def test_a_committed_position_that_is_behind_the_log_is_not_read_again(broker, topic, router):
+def test_a_partition_is_read_from_where_the_log_has_come_to_whatever_was_committed(broker, topic, router):
     sink = router.streams.sink(broker.url(topic))
     sink.send([Outgoing("one partition", event(number)) for number in range(40)])
     source, acknowledged = router.streams.source(broker.url(topic)), []
@@ -242,4 +243,9 @@ def test_a_committed_position_that_is_behind_the_log_is_not_read_again(broker, t
     left = 40 - outcomes(router)
     assert sum(router.streams.lag(broker.url(topic)).values()) == 40 - sum(acknowledged)
     assert consume(router, broker.url(topic), left).stored == left
+    assert outcomes(router) == 40
+    store, name = router._parts.store, f"kafka://{broker.hosts}/{topic}"
+    (partition,) = store.reader.query(lambda connection: read_positions(connection, name))
+    write_notes(store.writer, positions_note(name, {partition: 25}))  # as after an older backup was restored
+    assert consume(router, broker.url(topic), 15).stored == 15
     assert outcomes(router) == 40

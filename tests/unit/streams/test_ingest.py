@@ -174,6 +174,16 @@ def test_it_ends_when_it_is_told_to(router, broker, told):
     assert broker.left == 20
 
 
+def test_what_long_gone_processes_said_is_told_no_more(router, broker, told, monkeypatch):
+    broker.put(told(router.route("x")))
+    with monkeypatch.context() as past:
+        past.setattr("router_sdk.store.streams.HEARD_OF_S", -1.0)
+        router.streams.consume(URL)
+        assert router.streams.status() == []
+        router.streams.consume(URL)
+    assert len(router.streams.status()) == 1
+
+
 def test_an_address_that_nobody_reads_says_what_to_install(store_path, broker):
     with Router(agents=["a"], store=store_path, plugins=[MemoryPlugin()], strategies=["thompson"]) as router:
         with pytest.raises(InvalidInputError, match=r"reads carrier-?pigeon"):
