@@ -246,8 +246,8 @@ class Tansu(Broker):
         """Make a topic."""
         from confluent_kafka.admin import AdminClient, NewTopic
 
-        made = AdminClient({"bootstrap.servers": self.hosts}).create_topics([NewTopic(topic, partitions, 1)])
-        made[topic].result(START_S)
+        admin = AdminClient({"bootstrap.servers": self.hosts})  # what it promises ends with it
+        admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(START_S)
 
 
 class Relay:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +81,9 @@ class Connection(Protocol):
             rows: A value for each of these columns.
             known: Whether some may be there already, by the table's key.
         """
+
+    def steady(self) -> None:
+        """See the log as it is at this moment until the connection is given back."""
 
     def size(self) -> int:
         """Space that the log's rows take, in bytes."""
@@ -154,6 +157,26 @@ class Schema:
     most_outcomes: tuple[int, str]
     shadow: str
     random: Mapping[str, int]
+
+
+class Shelf(ABC):
+    """Where the folders and files that belong to a log stand for all machines; each is written once."""
+
+    @abstractmethod
+    def put(self, kind: str, name: str, folder: Path) -> None:
+        """Copy a folder's files, or a file, there; when this returns, every machine finds them."""
+
+    @abstractmethod
+    def fetch(self, kind: str, name: str, target: Path) -> bool:
+        """Copy one to a folder, or file, that is not there yet; False where there is none."""
+
+    @abstractmethod
+    def remove(self, kind: str, name: str) -> None:
+        """Delete one, if it is there."""
+
+    @abstractmethod
+    def abandoned(self, kind: str, known: Collection[str]) -> list[str]:
+        """Names of those that no table knows, and that nobody can still be about to name."""
 
 
 class Engine(ABC):
@@ -235,6 +258,10 @@ class Engine(ABC):
         Raises:
             TimeoutError: on entering, if somebody else holds it.
         """
+
+    def shelf(self) -> Shelf | None:
+        """Where all machines find the log's folders; None where its folder is the only one."""
+        return None
 
     def on_news(self, tell: Callable[[], object]) -> Callable[[], None] | None:
         """Have ``tell`` called, on another thread, when another process has committed; None where one has to look.

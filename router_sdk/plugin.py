@@ -1,6 +1,6 @@
 """What a plugin author imports, beside the rooms of ``router_sdk.numerics``: stable between minor versions."""
 
-from router_sdk.engine import Connection, Engine, Rows, Schema, Writing
+from router_sdk.engine import Connection, Engine, Rows, Schema, Shelf, Writing
 from router_sdk.errors import (
     CorruptArtifactError,
     EncoderUnavailableError,
@@ -17,7 +17,7 @@ from router_sdk.errors import (
     StreamUnavailableError,
     TooFewExamplesError,
 )
-from router_sdk.executors.carrying import packed, unpack
+from router_sdk.executors.carrying import pack_folder, unpack_folder
 from router_sdk.executors.child import fit_in_child
 from router_sdk.executors.executor import CHECKPOINTS, RESULTS, FitExecutor, FitExecutorConfig, FitJob
 from router_sdk.gate import Check, CheckResult, Comparison
@@ -45,6 +45,7 @@ from router_sdk.strategy import (
     EncoderConfig,
     FitContext,
     Kept,
+    Prefetched,
     Proposal,
     Restriction,
     RouteContext,
@@ -93,6 +94,7 @@ __all__ = [
     "NotTrainableError",
     "Outcome",
     "Outgoing",
+    "Prefetched",
     "PrioritizedBuffer",
     "Proposal",
     "QualityScorer",
@@ -109,6 +111,7 @@ __all__ = [
     "Schema",
     "SchemaVersionError",
     "Score",
+    "Shelf",
     "Signals",
     "Sink",
     "Source",
@@ -129,9 +132,9 @@ __all__ = [
     "hookimpl",
     "no_fork",
     "normal",
-    "packed",
+    "pack_folder",
     "phrase_pattern",
-    "unpack",
+    "unpack_folder",
     "unspaced_pairs",
     "words",
 ]

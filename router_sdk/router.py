@@ -25,6 +25,7 @@ from router_sdk.records import Agent, AgentLike, Decision, Outcome, OutcomeLike,
 from router_sdk.records.arguments import each, flag, place, text, whole
 from router_sdk.rewards import RewardFunction
 from router_sdk.routing.handle import Call
+from router_sdk.routing.prefetching import give_way, stand_by
 from router_sdk.routing.strategies import StrategySpec
 from router_sdk.store.backup import BackupReport, backup
 from router_sdk.store.events import dead_letters, learning_events, learning_totals
@@ -162,6 +163,9 @@ class Router:
     def route(self, task: TaskLike, *, exclude: Collection[str] = (), idempotency_key: str | None = None) -> Decision:
         """Choose an agent for a task. Does no I/O and never waits, unless an idempotency key is given.
 
+        A strategy that asks a server (see ``Strategy.prefetch``) may have it wait for the answer, as long as its
+        settings allow.
+
         Who may be chosen is narrowed in this order: enabled and healthy agents, the task's ``requires``, ``exclude``,
         its ``max_cost_usd`` and ``max_latency_ms``, plugins' ``filter_agents``, hard rules of strategies. Among those
         left the chain decides, and the exploration floor is theirs alone. ``Decision.excluded`` says why the others
@@ -185,6 +189,8 @@ class Router:
         if not isinstance(task, Task):
             task = Task.of(task)
         decider = self._parts.decider
+        if decider.chain.prefetching:
+            stand_by(decider.prefetch((task,)))
         if idempotency_key is not None:
             return decider.decide_once(task, exclude, idempotency_key)
         return decider.log(decider.decide(task, exclude))
@@ -194,13 +200,18 @@ class Router:
     ) -> Decision:
         """``route`` for coroutines; with an idempotency key it runs in a thread, because it reads the disk."""
         if idempotency_key is None:
-            return self.route(task, exclude=exclude)
+            task, decider = Task.of(task), self._parts.decider
+            if decider.chain.prefetching:
+                await give_way(decider.prefetch((task,)))
+            return decider.log(decider.decide(task, exclude))
         return await asyncio.to_thread(self.route, task, exclude=exclude, idempotency_key=idempotency_key)
 
     def route_batch(self, tasks: Iterable[TaskLike], *, exclude: Collection[str] = ()) -> list[Decision]:
         """Choose agents for many tasks, in their order; strategies see them together."""
         decider = self._parts.decider
-        made = decider.decide_batch([Task.of(task) for task in each(tasks, "tasks")], exclude)
+        asked = [Task.of(task) for task in each(tasks, "tasks")]
+        stand_by(decider.prefetch(asked))
+        made = decider.decide_batch(asked, exclude)
         return [decider.log(one) for one in made]
 
     def rank(self, task: TaskLike, *, top_k: int | None = None, exclude: Collection[str] = ()) -> list[Ranked]:
@@ -451,8 +462,7 @@ class Router:
         Raises:
             InvalidInputError: if it is none of these.
         """
-        histories = (self.models.history(stage.name) for stage in self._parts.chain.stages)
-        return savings(baseline, self._parts.performance, self.examples, histories)
+        return savings(baseline, self._parts.performance, self.examples, self.models.history, self._parts.chain.stages)
 
     def status(self, *, last: int = 5) -> dict[str, Any]:
         """Everything that ``router status`` shows, as JSON values.

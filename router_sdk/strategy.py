@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from router_sdk.errors import NotTrainableError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -144,6 +146,18 @@ class StrategyServices:
     keep: Callable[[Path], Kept] = lambda folder: _Lasting(folder)
 
 
+class Prefetched(NamedTuple):
+    """What a strategy has begun for a task, and how long a request may wait for it.
+
+    Attributes:
+        done: Ends once ``propose`` finds what was begun, or it came to nothing; with a result, never an exception.
+        timeout_s: Longest wait, in seconds; what comes later serves later tasks.
+    """
+
+    done: Future[None]
+    timeout_s: float
+
+
 class Kept(Protocol):
     """A folder that lasts while this object is held."""
 
@@ -242,6 +256,14 @@ class Strategy(ABC):
 
     def restrict(self, task: Task, agents: AgentSet, context: RouteContext) -> Restriction | None:
         """Narrow who is eligible before anybody proposes; None leaves it as it is. For hard rules only."""
+        return None
+
+    def prefetch(self, task: Task, agents: AgentSet) -> Prefetched | None:
+        """Begin what takes longer than ``propose`` may, such as asking a server; None begins nothing.
+
+        Asked for every task before anybody proposes, of all agents that are available; must return at once. ``aroute``
+        gives way while it waits, ``route`` stands still.
+        """
         return None
 
     @abstractmethod

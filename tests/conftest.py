@@ -17,7 +17,7 @@ import tempfile
 import fitted_strategy
 import pytest
 from hypothesis import Phase, settings
-from postgres_databases import database, server, store_url  # noqa: F401
+from postgres_databases import cluster, database, server, store_url  # noqa: F401
 
 from router_sdk import Agent, Router
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -156,7 +158,8 @@ def follow(invocation: Invocation, wanted: Wanted) -> None:
                 shown_at = now
                 invocation.screen.event({"stream": str(where), **report.to_dict()}, f"{where}: {_words(report)}")
 
-        report = router.streams.consume(
+        followed = partial(
+            router.streams.consume,
             wanted.address,
             mapping=wanted.mapping,
             dead_letters=None if refused == NONE else refused,
@@ -164,6 +167,8 @@ def follow(invocation: Invocation, wanted: Wanted) -> None:
             end=end,
             tell=tell,
         )
+        with ThreadPoolExecutor(1, "router-stream") as elsewhere:  # signals interrupt this thread, and no commit
+            report = elsewhere.submit(followed).result()
     if report.refused and (wanted.once or where.scheme == "stdin"):
         raise InvalidInputError(f"{counted(report.refused, 'message')} refused and kept as dead letters; router status")
 

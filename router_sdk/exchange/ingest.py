@@ -140,6 +140,7 @@ class Ingest:
         self._newcomers, self._dead_letters, self._most = Newcomers(members, allowed=new_agents), dead_letters, most
         self._name, self._process = str(source.address), new_id()
         self._lately: deque[tuple[float, int]] = deque()
+        self._in_a_minute = 0
         self._told_at = -TELL_S
         self._in_hand: Sequence[Message] = ()
         self._fresh = True
@@ -297,9 +298,10 @@ class Ingest:
         report.refused += refused
         report.again += sum(one.again for one in messages)
         self._lately.append((now, len(messages)))
+        self._in_a_minute += len(messages)
         while self._lately[0][0] < now - _RATE_S:
-            self._lately.popleft()
-        report.rate = sum(count for _, count in self._lately) / _RATE_S
+            self._in_a_minute -= self._lately.popleft()[1]
+        report.rate = self._in_a_minute / _RATE_S
 
     def _note(self) -> None:
         """Say every few seconds how it does, also where nothing came."""

@@ -11,7 +11,7 @@ from router_sdk.errors import CorruptArtifactError
 from router_sdk.private_files import DRAFT, PRIVATE_FILE, PRIVATE_FOLDER, private_folder
 
 
-def packed(folder: Path, only: Collection[str] | None = None) -> bytes:
+def pack_folder(folder: Path, only: Collection[str] | None = None) -> bytes:
     """A folder's files as an uncompressed tar archive; what is being written, and links, are left out.
 
     Args:
@@ -28,8 +28,8 @@ def packed(folder: Path, only: Collection[str] | None = None) -> bytes:
     return content.getvalue()
 
 
-def unpack(content: bytes, folder: Path, only: Collection[str] | None = None) -> None:
-    """Write what ``packed`` packed into a folder, for its owner alone; files that are there are replaced.
+def unpack_folder(content: bytes, folder: Path, only: Collection[str] | None = None) -> None:
+    """Write what ``pack_folder`` packed into a folder, for its owner alone; files that are there are replaced.
 
     Args:
         content: The archive.

@@ -11,11 +11,12 @@ from router_sdk.evaluation.savings import Savings, against, best_single, cells_o
 from router_sdk.store.registry import NEVER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from router_sdk.exchange.history import History
     from router_sdk.learning.performance import Performance
     from router_sdk.records import Example
+    from router_sdk.routing.chain import Stage
     from router_sdk.store.registry import Champion
 
 AGENTS = {"best_single": best_single, "dearest": dearest}
@@ -24,7 +25,11 @@ PREVIOUS = "previous_champion"
 
 
 def savings(
-    baseline: str, performance: Performance, examples: History, histories: Iterable[Sequence[Champion]]
+    baseline: str,
+    performance: Performance,
+    examples: History,
+    history: Callable[[str], Sequence[Champion]],
+    stages: Iterable[Stage],
 ) -> Savings:
     """What was spent against a baseline, see ``Router.savings``.
 
@@ -32,13 +37,14 @@ def savings(
         baseline: Its name.
         performance: What each agent cost and earned, by kind of task.
         examples: The log.
-        histories: What served when, of each strategy, newest first.
+        history: What served when, newest first, of a strategy.
+        stages: The chain, whose strategies have one.
 
     Raises:
         InvalidInputError: if there is no such baseline.
     """
     if baseline == PREVIOUS:
-        return _since_the_previous_champion(examples, histories)
+        return _since_the_previous_champion(examples, [history(stage.name) for stage in stages])
     cells = performance.costs()
     names = {agent for agent, _ in cells if agent}
     if not isinstance(baseline, str) or (baseline not in AGENTS and baseline not in names):

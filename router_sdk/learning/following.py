@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from router_sdk.errors import FAULTS, CorruptArtifactError, RouterError, let_end
+from router_sdk.errors import FAULTS, RouterError, let_end
 from router_sdk.learning.mending import draft_folder
 from router_sdk.learning.pace import PATIENCE_S, PAUSE_S, PUBLISH_S
 from router_sdk.store.artifacts import read_state
@@ -62,14 +63,18 @@ class Following:
 
     def after_fork(self) -> None:
         """In a child: another process, which does not lead."""
-        self.leads = False
+        self.leads = self._led = False
         self._publish_at = self._again_at = 0.0
         self._apart: set[str] = set()
         self._abreast_at = time.monotonic()
 
     def look(self) -> None:
         """Lead, where nobody does."""
-        self.leads = self.leads or self._leadership.take()
+        try:
+            self.leads = self._leadership.take()
+            self._led = not self.leads
+        except RouterError as error:  # each learns by itself then
+            _log.info("who leads cannot be told: %s", error)
 
     # -- as the leader
 
@@ -83,7 +88,6 @@ class Following:
         if time.monotonic() < self._publish_at or not self.awaited:
             return
         started = time.monotonic()
-        self._folding.tell()
         folds = [fold for fold in self._folding.folds if fold.aside is None and not fold.torn]
         cheap = [fold for fold in folds if self._saves.get(fold.name, 0.0) <= _DEAREST_S]
         marks = {fold.name: Mark(fold.cursor, fold.mark(fold.cursor)) for fold in cheap}
@@ -97,10 +101,9 @@ class Following:
                     self._saves[fold.name] = time.thread_time() - began
 
         try:
+            self._folding.tell()
             if marks:
                 self._leadership.publish(marks, fill)
-        except RouterError:
-            raise
         except FAULTS as fault:  # what is wrong with a state is found out where its snapshot is saved
             let_end(fault)
             _log.warning("what was learnt is not published: %s", fault)
@@ -120,19 +123,20 @@ class Following:
         """
         now = time.monotonic()
         waited = now - self._abreast_at
-        if self.leads:
+        if not self._led:
             return False
         if now >= self._again_at:
             self._apart.clear()
         behind = (head - self._folding.cursor) / max(waited, PAUSE_S) * PUBLISH_S  # by when something is published
         if not self._pays(dict.fromkeys(self._folding.folds, behind)):
             return False
-        self._leadership.ask()
+        with suppress(RouterError):  # nobody hears it, and it is learnt here in a moment
+            self._leadership.ask()
         return (self.take_over() and not self._apart) or waited < PATIENCE_S
 
     def take_over(self) -> bool:
         """Go on from what the leader published, where that is cheaper than to learn it; whether it was."""
-        published = None if self.leads else self._leadership.newest()
+        published = self._leadership.newest() if self._led else None
         if published is None:
             return False
         marks = published.marks
@@ -149,9 +153,10 @@ class Following:
         try:
             with draft_folder(self._store) as folder:
                 self._leadership.fetch(published, folder)
-                for fold in [fold for fold, positions in ahead.items() if positions > 0]:
-                    self._load(fold, marks[fold.name].cursor, folder)
-        except CorruptArtifactError as error:
+                for fold, positions in ahead.items():
+                    if positions > 0 and fold.aside is None:
+                        self._load(fold, marks[fold.name].cursor, folder)
+        except (RouterError, OSError) as error:
             _log.info("what the leader published is learnt here: %s", error)
             return False
         self._cost_s += _LATELY * (time.thread_time() - began - self._cost_s)
@@ -160,11 +165,11 @@ class Following:
         return True
 
     def _fits(self, fold: Fold) -> bool:
-        return fold.name not in self._apart and fold.aside is None
+        return fold.name not in self._apart
 
     def _pays(self, positions: Mapping[Fold, float]) -> bool:
         """Whether to take over these folds costs less than to learn so much of the log, and most of it."""
-        costs = {fold: fold.cost_s * count for fold, count in positions.items()}
+        costs = {fold: fold.cost_s * count for fold, count in positions.items() if fold.aside is None}
         spared = sum(cost for fold, cost in costs.items() if self._fits(fold))
         return spared > max(self._cost_s, 0.5 * sum(costs.values()))
 

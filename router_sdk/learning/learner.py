@@ -213,14 +213,16 @@ class Learner:
             self._bell.wait(self._timeout())
             self._serve()
             try:
+                polls = poll.due()
+                if polls:
+                    self._meet()
                 with self.folding.lock:
                     due = self._enabled and self._due()
                 if due:
                     if not self._following.left_to_leader(self.folding.tail.head()):
                         self._update()
                     self._rest(PAUSE_S)
-                if poll.due():
-                    self._meet()
+                if polls:
                     self._heed()
                     self._write_journal()
                     self._on_poll()

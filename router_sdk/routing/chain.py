@@ -18,7 +18,7 @@ from router_sdk.strategy import Strategy
 if TYPE_CHECKING:
     from router_sdk.learning.calibration import Calibration
     from router_sdk.routing.pooling import Tenants
-    from router_sdk.strategy import Proposal, RouteContext
+    from router_sdk.strategy import Prefetched, Proposal, RouteContext
 
 _UNIFORM = 64
 """Sets of agents, those asked for last, for which the answer of an empty chain is kept."""
@@ -186,12 +186,13 @@ class Stage:
 class Chain:
     """The stages, in order, and the exploration floor."""
 
-    __slots__ = ("_nobody", "epsilon", "rules", "stages")
+    __slots__ = ("_nobody", "epsilon", "prefetching", "rules", "stages")
 
     def __init__(self, stages: Sequence[Stage], epsilon: float) -> None:
         self.stages = tuple(stages)
         self.epsilon = epsilon
         self.rules = tuple(stage for stage in stages if type(stage.strategy).restrict is not Strategy.restrict)
+        self.prefetching = tuple(stage for stage in stages if type(stage.strategy).prefetch is not Strategy.prefetch)
         self._nobody = lru_cache(_UNIFORM)(uniform)
 
     def stage(self, name: str) -> Stage:
@@ -213,6 +214,17 @@ class Chain:
             stage.tenants = stage.proposer = found.tenants.beside(stage.strategy)
         self.stages = tuple(stage if old is found else old for old in self.stages)
         self.rules = tuple(stage if old is found else old for old in self.rules)
+        self.prefetching = tuple(stage if old is found else old for old in self.prefetching)
+
+    def prefetch(self, tasks: Sequence[Task], agents: AgentSet) -> list[Prefetched]:
+        """Have strategies begin what takes longer than a request may, and return what there is to wait for."""
+        begun = []
+        for stage in self.prefetching:
+            try:
+                begun += [one for task in tasks if (one := stage.strategy.prefetch(task, agents)) is not None]
+            except FAULTS as error:
+                stage.failed(error)
+        return begun
 
     def choose(self, task: Task, agents: AgentSet, context: RouteContext) -> Answer:
         """Ask one stage after the other."""

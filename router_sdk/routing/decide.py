@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from router_sdk.plugins import PluginRegistry
     from router_sdk.routing.limits import Measured
     from router_sdk.store import Store
+    from router_sdk.strategy import Prefetched
 
 NOBODY: tuple[str, ...] = ()
 _UNLOGGED_NOTICE_S = 10.0
@@ -137,6 +138,11 @@ class Decider:
         if remember:
             self.sessions.remember(decision)
         return decision
+
+    def prefetch(self, tasks: Sequence[Task]) -> Sequence[Prefetched]:
+        """What strategies begin for these tasks, to be waited for before they are decided; usually nothing."""
+        chain = self.chain
+        return chain.prefetch(tasks, self._members.now().available) if chain.prefetching else ()
 
     def preview(self, task: Task, exclude: Collection[str]) -> Decision:
         """What would be decided, and is not."""

@@ -334,12 +334,11 @@ class LogWriter:
 
     def _commit_group(self, deadline: float) -> bool:
         """Commit what waits, up to the group size; False if the log cannot be written."""
-        tickets = take(self._tickets, GROUP_SIZE)
+        tickets, decisions = take(self._tickets, GROUP_SIZE), self._first_decisions()
         self._crowded = len(tickets) > 1
-        decisions = self._first_decisions()
         if not (tickets or decisions):
             return True
-        return self._commit(tickets, decisions, min([deadline, *(ticket.deadline for ticket in tickets)]))
+        return self._commit(tickets, decisions, min([deadline, *(ticket.deadline for ticket in tickets)]), True)
 
     def _first_decisions(self) -> list[Decision]:
         """What of the decisions to commit next; it stays queued until it is on disk, whatever interrupts us."""
@@ -352,19 +351,25 @@ class LogWriter:
         while self._decisions and self._decisions[0].durable:
             self._decisions.popleft()
 
-    def _commit(self, tickets: list[Ticket], decisions: list[Decision], deadline: float) -> bool:
-        entries = tickets[0].entries if len(tickets) == 1 else [entry for each in tickets for entry in each.entries]
+    def _commit(self, tickets: list[Ticket], decisions: list[Decision], deadline: float, open: bool = False) -> bool:
+        entries = [entry for each in tickets for entry in each.entries]
         unsure, self._unsure = self._unsure, True
+
+        def join() -> None:  # who came while others had the store
+            if open and self._tickets and not unsure:
+                tickets.extend(late := take(self._tickets, GROUP_SIZE - len(tickets)))
+                entries.extend(entry for each in late for entry in each.entries)
+                decisions[:] = self._first_decisions()
+
         written = False
         error: RouterError | None = None
         try:
-            carried = [Entry(decision=decision) for decision in decisions] if unsure else ()
-            self._committer.insert([*entries, *carried], () if unsure else decisions, deadline)
+            entries += [Entry(decision=decision) for decision in decisions] if unsure else []
+            self._committer.insert(entries, () if unsure else decisions, deadline, join)
         except StoreBusyError as fault:  # who came later may wait longer
             late = [ticket for ticket in tickets if ticket.deadline <= time.monotonic()]
             self._tickets.extendleft(reversed([ticket for ticket in tickets if ticket not in late]))
-            tickets, error = late, fault
-            self._trouble = str(fault)
+            tickets, error, self._trouble = late, fault, str(fault)
         except self._unavailable as fault:
             self._trouble = f"the log cannot be written: {fault}"
             error = StoreUnavailableError(f"{self._trouble}; record it again later")
@@ -381,13 +386,9 @@ class LogWriter:
                 self._decisions.remove(decision)
         else:
             written = True
-            for decision in decisions:
+            for decision in (*decisions, *(entry.decision for entry in entries if entry.decision is not None)):
                 decision.durable = True
-            for entry in entries:
-                if entry.decision is not None:
-                    entry.decision.durable = True
-            if self._decisions:
-                self._drop_durable()
+            self._drop_durable()
         self._unsure = unsure and not (written and decisions)
         settle(tickets, error)
         if written and error is None:

@@ -124,12 +124,14 @@ class FileLeadership(Leadership):
     """The same in a folder: a file lock says who leads, and a file that is renamed what is newest.
 
     Args:
-        folder: Its own, beside the database.
+        log: The database file.
+        folder: Its own, beside that.
         reader: Knows what was forgotten.
     """
 
-    def __init__(self, folder: Path, reader: LogReader) -> None:
-        self._folder, self._reader = folder, reader
+    def __init__(self, log: Path, folder: Path, reader: LogReader) -> None:
+        self._log, self._folder, self._reader = log, folder, reader
+        self._is = _identity(log)
         self._descriptor = -1
         self._answered = 0
         self._seen: tuple[int, int] | None = None
@@ -173,7 +175,8 @@ class FileLeadership(Leadership):
         stands = min(mark.cursor for mark in marks.values())
         name = f"{stands}-{secrets.token_hex(4)}"
         write_artifact(self._folder / name, fill, durably=False)
-        if self._reader.query(lambda connection: connection.execute(_ERASED, (stands,)).fetchone()):
+        erased = self._reader.query(lambda connection: connection.execute(_ERASED, (stands,)).fetchone())
+        if erased or _identity(self._log) != self._is:  # another log stands there now
             remove(self._folder, name)
             return
         write_private(self._folder / _NEWEST, json.dumps({"name": name, "marks": marks}))
@@ -218,3 +221,11 @@ class FileLeadership(Leadership):
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _identity(log: Path) -> tuple[int, int] | None:
+    try:
+        found = log.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -22,6 +22,11 @@ class LogConnection(sqlite3.Connection):
             values = part[0] if len(part) == 1 else tuple(chain.from_iterable(part))
             self.execute(_insert(table, columns, len(part), known), values)
 
+    def steady(self) -> None:
+        """A read transaction sees what was there at its first question."""
+        self.execute("BEGIN")
+        self.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+
     def size(self) -> int:
         """Space of the pages that are in use, in bytes."""
         (pages,) = self.execute("PRAGMA page_count").fetchone()

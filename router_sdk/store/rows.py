@@ -239,6 +239,52 @@ def owner_of(connection: Connection, decision_id: str, claimed: str | None) -> O
     return ("decision", decision_id, claimed) if row is None else ("tenant", row[0])
 
 
+_TENANTS = "SELECT decision_id, tenant FROM decisions WHERE decision_id IN (SELECT value FROM json_each(?))"
+_BEFORE = """
+SELECT o.outcome_id, o.decision_id, o.tenant, d.decision_id, d.tenant
+FROM outcomes o LEFT JOIN decisions d ON d.decision_id = o.decision_id
+WHERE o.outcome_id IN (SELECT value FROM json_each(?))"""
+_ERASED = "SELECT decision_id FROM forgotten_decisions WHERE decision_id IN (SELECT value FROM json_each(?))"
+
+
+class Held:
+    """What the log holds already of a group of outcomes, read at once: ``owner_of``, ``delivered`` and ``forgotten``.
+
+    Args:
+        connection: To the log, in the transaction that writes them.
+        entries: The group.
+    """
+
+    def __init__(self, connection: Connection, entries: Sequence[Entry]) -> None:
+        named = {row[0]: row[1] for row, *_ in entries if row is not None and row[0] is not None}
+        spoken = {row[1] for row, payload, *_ in entries if row is not None and payload is not None}
+        self._tenants: dict[str, str | None] = {}
+        self._delivered: set[Owner] = set()
+        self.forgotten: set[str] = set()
+        if named:
+            decisions = {row[1] for row, *_ in entries if row is not None and row[0] is not None}
+            self._tenants = dict(connection.execute(_TENANTS, (json.dumps(list(decisions)),)).fetchall())
+            for said, of, claimed, decision_id, tenant in connection.execute(_BEFORE, (json.dumps(list(named)),)):
+                self._delivered.add((said, "decision", of, claimed))
+                if decision_id is not None:
+                    self._delivered.add((said, "tenant", tenant))
+        if spoken:
+            self.forgotten = {each for (each,) in connection.execute(_ERASED, (json.dumps(list(spoken)),))}
+
+    def first(self, outcome_id: str, decision_id: str, claimed: str | None) -> bool:
+        """Whether a delivery is the first of its owner's with that id, in the log and of those that were asked for."""
+        owner = (
+            ("tenant", self._tenants[decision_id])
+            if decision_id in self._tenants
+            else ("decision", decision_id, claimed)
+        )
+        delivery = (outcome_id, *owner)
+        if delivery in self._delivered:
+            return False
+        self._delivered.add(delivery)
+        return True
+
+
 GIVEN = f"quality IS NOT NULL AND (actor IS NULL OR substr(actor, 1, {len(SCORER)}) != '{SCORER}')"
 """Of ``outcomes``: somebody said how good it was, and no scorer."""
 _JUDGED = f"SELECT 1 FROM outcomes WHERE decision_id = ? AND {GIVEN}"

@@ -104,9 +104,9 @@ class Store:
             )
         self.reader = LogReader(self._open)
         self.keys = IdempotencyKeys(self.reader, self.privacy)
-        self.snapshots = Snapshots(self.writer, self.reader, self.folder, read_only=read_only)
+        self.snapshots = Snapshots(self.writer, self.reader, self.folder, engine.shelf(), read_only=read_only)
         self.parts = KeptFolders(self.folder)
-        self.leadership: Leadership = FileLeadership(self.folder / "leader", self.reader)
+        self.leadership: Leadership = FileLeadership(self.path, self.folder / "leader", self.reader)
         self.exports = self.folder / "exports"
 
     @property

@@ -19,12 +19,10 @@ from router_sdk.store.rows import (
     OUTCOME_COLUMNS,
     PAYLOAD_COLUMNS,
     VECTOR_COLUMNS,
+    Held,
     decision_row,
-    delivered,
-    forgotten,
     insert_sets,
     overtaken,
-    owner_of,
     refuse_foreign_outcomes,
     task_payload,
     vector_rows,
@@ -39,7 +37,7 @@ if TYPE_CHECKING:
     from router_sdk.errors import RouterError
     from router_sdk.records import Decision
     from router_sdk.store.privacy import Privacy
-    from router_sdk.store.rows import Entry, Owner
+    from router_sdk.store.rows import Entry
 
 T = TypeVar("T")
 
@@ -113,8 +111,10 @@ class Committer:
 
     # -- one group
 
-    def insert(self, entries: Sequence[Entry], decisions: Sequence[Decision], deadline: float) -> None:
-        """Commit decisions and entries as one group: decisions first, so that their outcomes find them.
+    def insert(
+        self, entries: Sequence[Entry], decisions: Sequence[Decision], deadline: float, join: Callable[[], None]
+    ) -> None:
+        """Commit decisions and entries, and what ``join`` adds to both once the store is ours: decisions come first.
 
         Raises:
             StoreBusyError: if another process does not let go of the lock in time.
@@ -122,6 +122,7 @@ class Committer:
         """
 
         def work(connection: Connection, seq: int) -> None:
+            join()
             carried = [entry.decision for entry in entries if entry.decision is not None]
             if decisions or carried:
                 seq = self._insert_decisions(connection, seq, [*decisions, *self._missing(connection, carried)])
@@ -173,21 +174,17 @@ class Committer:
 
     def _insert_outcomes(self, connection: Connection, seq: int, entries: Sequence[Entry]) -> int:
         rows, payloads = [], []
-        seen: set[Owner] = set()
+        held = Held(connection, entries)
         for outcome, payload, *_ in entries:
             if outcome is None:
                 continue
             outcome_id, decision_id, _, tenant = outcome[:4]
-            if outcome_id is not None:
-                owner = owner_of(connection, decision_id, tenant)
-                delivery = (outcome_id, *owner)
-                if delivery in seen or delivered(connection, outcome_id, owner) is not None:
-                    continue
-                seen.add(delivery)
+            if outcome_id is not None and not held.first(outcome_id, decision_id, tenant):
+                continue
             if overtaken(connection, outcome, entries):
                 continue
             rows.append((seq, *outcome, self._clock.stamp(outcome[2])))
-            if payload is not None and not forgotten(connection, decision_id):
+            if payload is not None and decision_id not in held.forgotten:
                 payloads.append((seq, *payload))
             seq += 1
         connection.insert_rows("outcomes", _OUTCOME_COLUMNS, rows)

@@ -10,7 +10,7 @@ from fitted_strategy import Words
 
 from router_sdk import Outcome, Router
 from router_sdk.errors import CorruptArtifactError, DuplicateNameError, InvalidConfigError
-from router_sdk.executors.carrying import packed, unpack
+from router_sdk.executors.carrying import pack_folder, unpack_folder
 from router_sdk.executors.child import ChildProcess
 from router_sdk.plugin import FitExecutor, hookimpl
 
@@ -176,9 +176,9 @@ def test_folders_cross_as_bytes(tmp_path):
     (folder / ".draft-x").write_bytes(b"half")
     (folder / "link").symlink_to("/etc/hosts")
     (tmp_path / "there" / "other").write_text("not this")
-    unpack(packed(tmp_path / "there", ("inner",)), tmp_path / "here")
+    unpack_folder(pack_folder(tmp_path / "there", ("inner",)), tmp_path / "here")
     assert [path.name for path in sorted((tmp_path / "here").rglob("*"))] == ["inner", "weights.bin"]
     assert (tmp_path / "here" / "inner" / "weights.bin").read_bytes() == b"\0\1"
-    for content in (b"nothing", packed(tmp_path / "there")):
+    for content in (b"nothing", pack_folder(tmp_path / "there")):
         with pytest.raises(CorruptArtifactError):
-            unpack(content, tmp_path / "here", ("inner",))
+            unpack_folder(content, tmp_path / "here", ("inner",))

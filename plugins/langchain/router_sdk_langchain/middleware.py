@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from typing import Annotated, Any
@@ -15,10 +14,10 @@ from uuid import UUID
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
 from langchain.agents.middleware.types import ExtendedModelResponse, OmitFromInput
 from langchain.chat_models import init_chat_model
-from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
-from langchain_core.runnables.config import ensure_config, merge_configs, var_child_runnable_config
+from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command
 
@@ -82,7 +81,7 @@ class RouterMiddleware(AgentMiddleware[RoutedAgentState, Any, Any]):
         decision = route(self._router, task_of(request.state, step), step, *self._narrowed(step))
         calls = _Calls(self._named)
         try:
-            with calls.watched():
+            with calls:
                 response = handler(self._routed(request, decision))
         except GraphBubbleUp:
             raise
@@ -104,7 +103,7 @@ class RouterMiddleware(AgentMiddleware[RoutedAgentState, Any, Any]):
         decision = await aroute(self._router, task_of(request.state, step), step, *self._narrowed(step))
         calls = _Calls(self._named)
         try:
-            with calls.watched():
+            with calls:
                 response = await handler(self._routed(request, decision))
         except GraphBubbleUp:
             raise
@@ -125,8 +124,7 @@ class RouterMiddleware(AgentMiddleware[RoutedAgentState, Any, Any]):
 
     def _narrowed(self, step: Step) -> tuple[set[str], int]:
         """Who cannot be chosen: agents without a model, and models that this step has tried in vain; and how many."""
-        with self._lock:
-            failed_here = list(self._failed.get(step.task_id, ()))
+        failed_here = list(self._failed.get(step.task_id, ()))
         out = {agent.name for agent in self._router.agents} - self._models.keys()
         return out | (set(failed_here) if len(set(failed_here)) < len(self._models) else set()), len(failed_here)
 
@@ -147,6 +145,8 @@ class RouterMiddleware(AgentMiddleware[RoutedAgentState, Any, Any]):
 
     def _remember(self, step: Step, decision: Decision, error: Exception | None = None) -> None:
         """Whom the step has tried in vain, until it succeeds."""
+        if error is None and not self._failed:
+            return
         with self._lock:
             if error is None:
                 self._failed.pop(step.task_id, None)
@@ -200,18 +200,24 @@ class _Calls(BaseCallbackHandler):
     def __init__(self, named: Mapping[str, str]) -> None:
         self._named = named
         self._open: dict[UUID, tuple[str | None, float]] = {}
+        self._token: Any = None
         self.by_agent: dict[str, _Called] = {}
         self.answered: str | None = None
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Within it, this handler is one of the run's."""
-        config = merge_configs(ensure_config(), {"callbacks": [self]})
-        token = var_child_runnable_config.set(config)
-        try:
-            yield
-        finally:
-            var_child_runnable_config.reset(token)
+    def __enter__(self) -> None:
+        """From here on this handler is one of the run's."""
+        config = var_child_runnable_config.get() or {}
+        callbacks = config.get("callbacks")
+        if isinstance(callbacks, BaseCallbackManager):
+            callbacks = callbacks.copy()
+            callbacks.add_handler(self, inherit=True)
+        else:
+            callbacks = [*(callbacks or ()), self]
+        self._token = var_child_runnable_config.set({**config, "callbacks": callbacks})
+
+    def __exit__(self, *error: object) -> None:
+        """And no longer."""
+        var_child_runnable_config.reset(self._token)
 
     def on_chat_model_start(
         self, serialized: Any, messages: Any, *, run_id: UUID, metadata: dict[str, Any] | None = None, **_: Any

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from router_sdk_otel.evaluations import Report, Scores, Unreadable
     from router_sdk_otel.otlp import Decoded, answered, decoded
     from router_sdk_otel.processor import OutcomeProcessor
-    from router_sdk_otel.spans import Telemetry, invoke_agent, within_trace
+    from router_sdk_otel.spans import Telemetry, invoke_agent, telemetry, within_trace
 
 __all__ = [
     "Decoded",
@@ -22,6 +22,7 @@ __all__ = [
     "answered",
     "decoded",
     "invoke_agent",
+    "telemetry",
     "within_trace",
 ]
 
@@ -35,6 +36,7 @@ _HOMES = {
     "answered": "otlp",
     "decoded": "otlp",
     "invoke_agent": "spans",
+    "telemetry": "spans",
     "within_trace": "spans",
 }
 

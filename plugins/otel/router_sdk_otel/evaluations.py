@@ -68,12 +68,14 @@ class Scores:
 
     Args:
         parts: By name of an evaluation, which part of the outcome it is: ``{"Relevance": "quality"}``.
+        origin: Who says so, where the event does not tell (``router_sdk.outcome.origin``).
 
     Raises:
         ValueError: if a part is none of the four.
     """
 
-    def __init__(self, parts: Mapping[str, str] | None = None) -> None:
+    def __init__(self, parts: Mapping[str, str] | None = None, *, origin: str | None = "judge") -> None:
+        self._origin = origin
         self._parts = {**{name: name for name in _OURS}, **(parts or {})}
         if strange := sorted(set(self._parts.values()) - set(_OURS)):
             raise ValueError(f"parts: expected {', '.join(_OURS)}, got {', '.join(strange)}")
@@ -98,7 +100,7 @@ class Scores:
         if not isinstance(name, str) or not name:
             raise Unreadable(f"it has no {names.EVALUATION_NAME}")
         fields = self._scored(name, event.get(names.SCORE_VALUE), event.get(names.SCORE_LABEL))
-        fields["origin"] = event.get(names.ORIGIN) or "judge"
+        fields["origin"] = event.get(names.ORIGIN) or self._origin
         for part, attribute in (("actor", names.ACTOR), ("reason", names.EXPLANATION)):
             if event.get(attribute):
                 fields[part] = event[attribute]

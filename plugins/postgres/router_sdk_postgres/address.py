@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from router_sdk.plugin import InvalidConfigError
 
-_OURS = ("schema", "folder", "tenant", "statement_timeout_s")
+_OURS = ("schema", "folder", "artifacts", "statement_timeout_s")
 _WATCHED = {
     "application_name": "router-sdk",
     "connect_timeout": "5",
@@ -36,7 +36,7 @@ class Address:
         conninfo: What libpq connects by.
         schema: Schema of the database in which the log's tables stand.
         folder: Folder on this machine for what stands beside the log.
-        tenant: Whose rows alone are seen, see ``tenants``; None sees all.
+        artifacts: URL of what fsspec knows, below which folders stand for all machines; None is the database itself.
         statement_timeout_s: Longest that a statement may run, in seconds.
     """
 
@@ -45,7 +45,7 @@ class Address:
     conninfo: str
     schema: str
     folder: Path
-    tenant: str | None
+    artifacts: str | None
     statement_timeout_s: float
 
     @classmethod
@@ -79,7 +79,7 @@ class Address:
             make_conninfo(**{**_WATCHED, **fields}),
             schema,
             folder,
-            ours.get("tenant"),
+            ours.get("artifacts"),
             timeout,
         )
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import RawCursor
+from psycopg.pq import TransactionStatus
 
 from router_sdk_postgres.dialect import translate
 from router_sdk_postgres.faults import ConnectionLostError, translated
-from router_sdk_postgres.values import FreeTextLoader
+from router_sdk_postgres.values import FreeTextBinaryLoader, FreeTextLoader
 
 if TYPE_CHECKING:
     from router_sdk.plugin import Rows
@@ -33,6 +34,7 @@ class _FreeTextCursor(_Cursor):
     def __init__(self, connection: Server) -> None:
         super().__init__(connection)
         self.adapters.register_loader("text", FreeTextLoader)
+        self.adapters.register_loader("text", FreeTextBinaryLoader)
 
 
 class LogConnection:
@@ -70,7 +72,7 @@ class LogConnection:
         given = [values[name] for name in said.names] if said.names else values
         cursor = _FreeTextCursor(self.server) if said.free_text else _Cursor(self.server)
         with translated(self.server):
-            return cursor.execute(said.text.encode(), given)
+            return cursor.execute(said.text.encode(), given, binary=True)
 
     def executemany(self, query: str, values: Any, /) -> Rows:
         """See ``Connection``."""
@@ -91,6 +93,16 @@ class LogConnection:
         ]
         with translated(self.server):
             _Cursor(self.server).execute(_insert(table, columns, tuple(kinds), known), arrays)
+            for name in {"id", "token"}.intersection(names):  # which count on from what was given
+                self.server.execute(
+                    f"SELECT setval(pg_get_serial_sequence('{table}', '{name}'), max({name})) FROM {table}"
+                )
+
+    def steady(self) -> None:
+        """A transaction that sees what there was at its first question."""
+        self._again = None
+        with translated(self.server):
+            self.server.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
     def size(self) -> int:
         """Space of the tables and their indexes."""
@@ -108,6 +120,8 @@ class LogConnection:
 
     def close(self) -> None:
         """Give it back."""
+        if self.server.pgconn.transaction_status == TransactionStatus.INTRANS:
+            self.server.rollback()
         self._give(self.server)
 
 

@@ -10,10 +10,9 @@ _LISTED = re.compile(r"\b(\w+)( NOT)? IN \(SELECT value FROM json_each\((\?\d*)\
 _NULL_SAFE = re.compile(r"\bIS (NOT )?(?=\?|:\w|\w+\.\w)")
 _MARK = re.compile(r"'(?:[^']|'')*'|\?(\d*)|(?<![:\w]):([a-z_]\w*)")
 _WHOLE = re.compile(r"(?:\w+_)?seq|set_id")
-_FREE_TEXT = re.compile(
-    r"\*(?! ?\))|\b(?:names|text|response|feedback_text|error|body|reason|context|features|record|metrics|settings)\b"
-)
-"""Columns in which a text may hold a character that PostgreSQL refuses, see ``values``."""
+_FREE_TEXT = re.compile(r"\*(?! ?\))|\b(?:names|text|session_id|response|feedback_text|error|body|reason)\b")
+"""Columns in which a text may hold a character that PostgreSQL refuses, see ``values``; JSON spells it otherwise."""
+_ASKED = re.compile(r"\b\w+ IS (?:NOT )?NULL\b")
 
 
 class Statement(NamedTuple):
@@ -48,7 +47,7 @@ def translate(query: str) -> Statement:
         return f"${found[1] or count}"
 
     text = _MARK.sub(mark, text)
-    return Statement(text, tuple(names), _FREE_TEXT.search(query) is not None)
+    return Statement(text, tuple(names), _FREE_TEXT.search(_ASKED.sub("", query)) is not None)
 
 
 def _listed(found: re.Match[str]) -> str:

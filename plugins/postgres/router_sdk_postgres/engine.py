@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from router_sdk.plugin import Engine, StoreBusyError, StoreUnavailableError, no_fork
+from router_sdk.plugin import Engine, Shelf, StoreBusyError, StoreUnavailableError, no_fork
 from router_sdk_postgres.address import Address
 from router_sdk_postgres.connection import LogConnection
 from router_sdk_postgres.faults import translated
 from router_sdk_postgres.news import News
-from router_sdk_postgres.tables import _identifier, bring_up_to_date, refuse_newer, tables_of, version_of
+from router_sdk_postgres.shelves import DatabaseShelf, UrlShelf
+from router_sdk_postgres.tables import PRIVACY_KEY, bring_up_to_date, identifier, refuse_newer, tables_of, version_of
 from router_sdk_postgres.values import adapters
 from router_sdk_postgres.writing import PostgresWriting
 
@@ -47,7 +50,7 @@ class PostgresEngine(Engine):
         self._kinds: Kinds = {
             table.name: {column: _kind(told) for column, told in table.columns.items()} for table in tables_of(schema)
         }
-        self._own = secrets.token_hex(8)
+        self._token = secrets.token_hex(8)
         self._pool: ConnectionPool[Server] | None = None
         self._guard = threading.Lock()
 
@@ -55,6 +58,10 @@ class PostgresEngine(Engine):
     def of(cls, url: str, schema: Schema) -> PostgresEngine:
         """See ``Engine``."""
         return cls(url, schema)
+
+    def _own(self) -> str:
+        """By which this process, and no fork of it, knows its own news."""
+        return f"{self._token}.{os.getpid()}"
 
     # -- connections
 
@@ -73,10 +80,13 @@ class PostgresEngine(Engine):
     def _set_up(self, server: Server, *, reads: bool) -> None:
         patience_ms = int(1_000 * self._address.statement_timeout_s)
         settings = [
-            f"SET search_path = {_identifier(self._address.schema)}",
+            f"SET search_path = {identifier(self._address.schema)}",
             f"SET statement_timeout = {patience_ms}",
             f"SET default_transaction_read_only = {'on' if reads else 'off'}",
             "SET TIME ZONE 'UTC'",
+            "SET jit = off",
+            "SET random_page_cost = 1.1",  # a piece of the log is joined by its index, never by reading every decision
+            "SET plan_cache_mode = force_custom_plan",
         ]
         if not reads:
             settings += [
@@ -96,14 +106,15 @@ class PostgresEngine(Engine):
                 )
 
     def claim(self) -> None:
-        """Reach the server, and see that no other program has the schema."""
-        with no_fork():
-            server = self._connect(reads=True)
-            try:
-                with translated(server):
-                    refuse_newer(version_of(server, self._address.schema), self._schema)
-            finally:
-                server.close()
+        """Reach the server, make the tables or bring them up to date, and take over the secret of all machines."""
+        with no_fork(), self._connect(reads=False) as server:
+            with translated(server), server.transaction():
+                server.execute("SELECT pg_advisory_xact_lock(%s)", (self._address.key("tables"),))
+                bring_up_to_date(server, self._address.schema, self._schema)
+            query = "SELECT value FROM meta WHERE name = %s"
+            with translated(server):
+                (secret,) = server.execute(query, (PRIVACY_KEY,)).fetchone() or ("",)
+        _keep(self.folder, bytes.fromhex(secret))
 
     def reader(self) -> LogConnection:
         """See ``Engine``: one of a pool."""
@@ -157,13 +168,6 @@ class PostgresEngine(Engine):
     def writing(self, *, durable: bool = True) -> PostgresWriting:
         """See ``Engine``."""
         with no_fork():
-            server = self._connect(reads=False)
-            try:
-                with translated(server), server.transaction():
-                    server.execute("SELECT pg_advisory_xact_lock(%s)", (self._address.key("tables"),))
-                    bring_up_to_date(server, self._address.schema, self._schema)
-            finally:
-                server.close()
             return PostgresWriting(
                 partial(self._connect, reads=False),
                 self._kinds,
@@ -193,6 +197,12 @@ class PostgresEngine(Engine):
         finally:
             server.close()
 
+    def shelf(self) -> Shelf:
+        """See ``Engine``."""
+        if self._address.artifacts is not None:
+            return UrlShelf(self._address.artifacts, self._address.schema)
+        return DatabaseShelf(partial(self._connect, reads=False))
+
     def on_news(self, tell: Callable[[], object]) -> Callable[[], None]:
         """See ``Engine``: ``LISTEN``."""
         return News(partial(self._connect, reads=True), self._address.channel, self._own, tell).close
@@ -207,6 +217,17 @@ class PostgresEngine(Engine):
     def close(self) -> None:
         """See ``Engine``."""
         self.before_fork()
+
+
+def _keep(folder: Path, secret: bytes) -> None:
+    """Put the secret where the store looks for it, for its owner's eyes alone."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        descriptor = os.open(folder / "privacy.key", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        return
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secret)
 
 
 def _kind(definition: str) -> str:

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import psycopg
 
 from router_sdk.plugin import NotAStoreError, SchemaVersionError
+from router_sdk_postgres.shelves import TABLE
 
 if TYPE_CHECKING:
     from router_sdk.plugin import Schema
 
+PRIVACY_KEY = "privacy_key"
+"""Row of ``meta`` with the secret under which texts are hashed, which is one on all machines."""
 _TYPES = {"INTEGER": "bigint", "REAL": "double precision", "TEXT": 'text COLLATE "C"', "BLOB": "bytea"}
 _TABLE = re.compile(r'CREATE TABLE "?(\w+)"? \((.*)\)[^)]*', re.DOTALL)
 _INDEX = re.compile(r'CREATE (?:UNIQUE )?INDEX "?(\w+)"?')
@@ -92,6 +95,9 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+_WRITERS = "CREATE TABLE writers (name text PRIMARY KEY, count bigint NOT NULL, at double precision NOT NULL)"
+
+
 def version_of(connection: psycopg.Connection[Any], name: str) -> int:
     """Which release's tables stand in a schema of the database; 0 where there are none.
 
@@ -99,16 +105,17 @@ def version_of(connection: psycopg.Connection[Any], name: str) -> int:
         NotAStoreError: if something else stands there.
     """
     there = "SELECT to_regclass(%s) IS NOT NULL, EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = %s)"
-    ours, anything = connection.execute(there, (f"{_identifier(name)}.release", name)).fetchone() or (False, False)
+    ours, anything = connection.execute(there, (f"{identifier(name)}.release", name)).fetchone() or (False, False)
     if not ours:
         if anything:
             raise NotAStoreError(f"the schema {name!r} holds another program's tables; name another one (?schema=)")
         return 0
-    found = connection.execute(f"SELECT version FROM {_identifier(name)}.release").fetchone()
+    found = connection.execute(f"SELECT version FROM {identifier(name)}.release").fetchone()
     return 0 if found is None else int(found[0])
 
 
-def _identifier(name: str) -> str:
+def identifier(name: str) -> str:
+    """A name, quoted."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -136,8 +143,8 @@ def bring_up_to_date(connection: psycopg.Connection[Any], name: str, schema: Sch
     if version == schema.version:
         return
     if version == 0:
-        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_identifier(name)}")
-    connection.execute(f"SET LOCAL search_path = {_identifier(name)}")
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(name)}")
+    connection.execute(f"SET LOCAL search_path = {identifier(name)}")
     query = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = %s"
     there: dict[str, set[str]] = {}
     for table, column in connection.execute(query, (name,)):
@@ -154,8 +161,12 @@ def bring_up_to_date(connection: psycopg.Connection[Any], name: str, schema: Sch
     connection.execute(_rules(schema))
     if version == 0:
         connection.execute("CREATE SEQUENCE turns")
+        connection.execute(
+            "CREATE TABLE writers (name text PRIMARY KEY, count bigint NOT NULL, at double precision NOT NULL)"
+        )
         connection.execute("CREATE TABLE release (version bigint NOT NULL)")
         connection.execute("INSERT INTO release VALUES (0)")
-        for row, size in schema.random.items():
+        connection.execute(TABLE)
+        for row, size in {**schema.random, PRIVACY_KEY: 32}.items():
             connection.execute("INSERT INTO meta VALUES (%s, %s)", (row, secrets.token_hex(size)))
     connection.execute("UPDATE release SET version = %s", (schema.version,))

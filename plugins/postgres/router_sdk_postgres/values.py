@@ -13,8 +13,8 @@ from typing import Any
 
 from psycopg.adapt import AdaptersMap, Buffer
 from psycopg.types.bool import BoolDumper
-from psycopg.types.numeric import Int8Dumper, NumericLoader
-from psycopg.types.string import StrDumperUnknown, TextLoader
+from psycopg.types.numeric import Int8Dumper, NumericBinaryLoader, NumericLoader
+from psycopg.types.string import StrDumperUnknown, TextBinaryLoader, TextLoader
 
 _ESCAPE = "\ufdd0"
 _ZERO = f"{_ESCAPE}0"
@@ -58,10 +58,28 @@ class FreeTextLoader(TextLoader):
         return original(found) if isinstance(found, str) else found
 
 
+class FreeTextBinaryLoader(TextBinaryLoader):
+    """The same, from the binary format."""
+
+    def load(self, data: Buffer) -> str | bytes:
+        """With its characters 0."""
+        found = super().load(data)
+        return original(found) if isinstance(found, str) else found
+
+
+def _number(found: Decimal) -> int | float:
+    """A sum is whole where its summands are, an average is not."""
+    return int(found) if found.as_tuple().exponent == 0 else float(found)
+
+
 class _Number(NumericLoader):
     def load(self, data: Buffer) -> Any:
-        found: Decimal = super().load(data)
-        return int(found) if found == found.to_integral_value() and found.as_tuple().exponent == 0 else float(found)
+        return _number(super().load(data))
+
+
+class _BinaryNumber(NumericBinaryLoader):
+    def load(self, data: Buffer) -> Any:
+        return _number(super().load(data))
 
 
 @cache
@@ -74,4 +92,5 @@ def adapters() -> AdaptersMap:
     ours.register_dumper(bool, _Boolean)
     ours.register_dumper(int, _Whole)
     ours.register_loader("numeric", _Number)
+    ours.register_loader("numeric", _BinaryNumber)
     return ours

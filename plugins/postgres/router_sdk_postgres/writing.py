@@ -4,12 +4,15 @@ An identity column is not in commit order: a reader that stands at 10 may later 
 transaction holds one advisory lock from its beginning to its end, under which positions are counted; PostgreSQL lets go
 of it after the transaction can be seen (https://www.postgresql.org/docs/current/explicit-locking.html).
 
-Where the connection is lost, the next one waits for that lock, which nobody who is still at work would have let go, and
-asks what became of the transaction (``pg_xact_status``): what is committed is not written again, and what is not, is.
+Each transaction counts up a row of its writer's own. Where the connection is lost while it commits, the next one waits
+for the lock, which nobody who is still at work would have let go, and looks at that row: what is committed is not
+written again, and what is not, is. The transaction's own number would not do: a server that crashed gives it to another
+one, if nothing of the first had reached the disk.
 """
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -29,6 +32,8 @@ T = TypeVar("T")
 
 _SHORTEST_S, _LONGEST_S = 0.02, 1.0
 """Rests between two tries to reach a server."""
+_GONE_S = 86_400.0
+"""A writer that was not heard of for so long has no transaction that is not over."""
 _ERASED = ("payloads", "vectors", "dead_letters", "pretraining", "intents")
 """Tables in which texts are erased."""
 
@@ -44,18 +49,25 @@ class PostgresWriting(Writing):
         own: A word by which this process knows its own news.
     """
 
-    def __init__(self, connect: Callable[[], Server], kinds: Kinds, lock: int, channel: str, own: str) -> None:
+    def __init__(
+        self, connect: Callable[[], Server], kinds: Kinds, lock: int, channel: str, own: Callable[[], str]
+    ) -> None:
         self._open, self._kinds = connect, kinds
         self._begin = (
-            "BEGIN; SET LOCAL lock_timeout = {}; "
-            f"SELECT pg_advisory_xact_lock({lock}); "
-            "SELECT nextval('turns'), pg_current_xact_id()::text"
+            f"BEGIN; SET LOCAL lock_timeout = {{}}; SELECT pg_advisory_xact_lock({lock}); SELECT nextval('turns')"
         )
-        self._commit = f"NOTIFY {channel}, '{own}'; COMMIT"
+        self._channel, self._own = channel, own
+        self._count = 0
         self._server: Server | None = None
         self._turn = -1
+        self._unchanged = False
         self._closed = False
+        self._name_itself()
         self._connect()
+
+    def _name_itself(self) -> None:
+        """A name that no other writer has, and none of its transactions."""
+        self._name, self._count = secrets.token_hex(16), 0
 
     def _connect(self) -> Server:
         if self._closed:
@@ -67,16 +79,18 @@ class PostgresWriting(Writing):
     def transact(self, work: Callable[[Connection, bool], T], deadline: float) -> T:
         """See ``Writing``. A connection that is lost is opened again until the deadline."""
         rest = _SHORTEST_S
-        unknown: tuple[str, T] | None = None
+        unknown: tuple[T] | None = None
         while True:
             try:
                 server = self._connect()
-                if unknown is not None and self._became(server, unknown[0], deadline):
-                    return unknown[1]
+                self._enter(server, deadline)
+                if unknown is not None and self._is_there(server):
+                    self._roll_back()
+                    return unknown[0]
                 unknown = None
-                xid = self._enter(server, deadline)
-                result = self._run(server, work)
-                unknown = (xid, result)
+                self._count += 1
+                result = work(LogConnection(server, self._kinds), self._unchanged)
+                unknown = (result,)
                 self._end(server)
                 return result
             except ConnectionLostError:
@@ -94,8 +108,8 @@ class PostgresWriting(Writing):
                 self._roll_back()
                 raise
 
-    def _enter(self, server: Server, deadline: float) -> str:
-        """Begin, and wait for the lock; the transaction's number."""
+    def _enter(self, server: Server, deadline: float) -> None:
+        """Begin, and wait for the lock."""
         left_ms = max(1, int(1_000 * (deadline - time.monotonic())))
         with translated(server):
             cursor = server.execute(self._begin.format(left_ms))
@@ -103,31 +117,27 @@ class PostgresWriting(Writing):
                 pass
             row = cursor.fetchone()
         assert row is not None
-        turn, xid = row
+        (turn,) = row
         self._unchanged, self._turn = turn == self._turn + 1, turn
-        return str(xid)
-
-    def _run(self, server: Server, work: Callable[[Connection, bool], T]) -> T:
-        return work(LogConnection(server, self._kinds), self._unchanged)
 
     def _end(self, server: Server) -> None:
+        """Count up this writer's row, tell the others, and commit, in one message."""
+        now = time.time()
+        row = f"('{self._name}', {self._count}, {now!r})"
+        clear = f"DELETE FROM writers WHERE at < {now - _GONE_S!r}; " if self._count == 1 else ""
         with translated(server):
-            server.execute(self._commit)
+            server.execute(
+                f"{clear}INSERT INTO writers (name, count, at) VALUES {row} "
+                "ON CONFLICT (name) DO UPDATE SET count = excluded.count, at = excluded.at; "
+                f"NOTIFY {self._channel}, '{self._own()}'; COMMIT"
+            )
 
-    def _became(self, server: Server, xid: str, deadline: float) -> bool:
-        """Whether a transaction was committed whose connection was lost; nobody is at work in it any more."""
-        self._enter(server, deadline)
+    def _is_there(self, server: Server) -> bool:
+        """Whether this writer's last transaction was committed whose connection was lost; nobody is at it any more."""
+        with translated(server):
+            row = server.execute("SELECT count FROM writers WHERE name = %s", (self._name,)).fetchone()
         self._turn = -1
-        try:
-            with translated(server):
-                (status,) = server.execute("SELECT pg_xact_status(%s::text::xid8)", (xid,)).fetchone() or (None,)
-        except psycopg.Error as error:  # another server took over, which has not heard of it
-            raise StoreUnavailableError(f"whether what was written is there cannot be known: {error}") from error
-        finally:
-            self._roll_back()
-        if status == "in progress":  # it is prepared to, or the server is a standby that was promoted
-            raise ConnectionLostError("a transaction of before is not over")
-        return bool(status == "committed")
+        return row is not None and row[0] == self._count
 
     def _roll_back(self) -> None:
         server = self._server
@@ -157,7 +167,8 @@ class PostgresWriting(Writing):
             server.close()
 
     def after_fork(self) -> None:
-        """The connection was closed before."""
+        """The connection was closed before; the name is the parent's."""
+        self._name_itself()
 
     def close(self) -> None:
         """See ``Writing``."""

@@ -21,8 +21,8 @@ from router_sdk.plugin import (
     FitStoppedError,
     InvalidConfigError,
     TooFewExamplesError,
-    packed,
-    unpack,
+    pack_folder,
+    unpack_folder,
 )
 from router_sdk_ray.worker import Worker
 
@@ -84,18 +84,23 @@ class RayExecutor(FitExecutor):
         ray = self._ray
         try:
             self._connect()
-            with tempfile.TemporaryDirectory(prefix="router-fit-") as place:
-                job.copy_to(Path(place) / "fit")
-                fit = ray.put(packed(Path(place) / "fit"))
-            ended = self._seen_through(job, fit)
+            first = self._worker(job)  # it starts while the log is copied
+            try:
+                with tempfile.TemporaryDirectory(prefix="router-fit-") as place:
+                    job.copy_to(Path(place) / "fit")
+                    fit = ray.put(pack_folder(Path(place) / "fit"))
+            except BaseException:
+                ray.kill(first)
+                raise
+            ended = self._seen_through(job, first, fit)
         except ray.exceptions.RayError as error:
-            first = str(error).strip().partition("\n")[0]
-            raise FitError(f"Ray: {type(error).__name__}: {first}", f"Ray: {type(error).__name__}") from error
+            line = str(error).strip().partition("\n")[0]
+            raise FitError(f"Ray: {type(error).__name__}: {line}", f"Ray: {type(error).__name__}") from error
         if ended.too_few:
             raise TooFewExamplesError(ended.words, ended.logged)
         if ended.results is None:
             raise FitError(ended.words, ended.logged)
-        unpack(ended.results, job.folder, RESULTS)
+        unpack_folder(ended.results, job.folder, RESULTS)
 
     def _connect(self) -> None:
         ray = self._ray
@@ -106,12 +111,11 @@ class RayExecutor(FitExecutor):
                 except (ConnectionError, ValueError, RuntimeError) as error:
                     raise FitError(f"Ray cannot be reached: {error}", "Ray cannot be reached") from error
 
-    def _seen_through(self, job: FitJob, fit: object) -> Ended:
-        """Begin, and begin again where the worker is lost."""
+    def _seen_through(self, job: FitJob, worker: Any, fit: object) -> Ended:
+        """Begin, and begin again with another worker where one is lost."""
         lost = (self._ray.exceptions.RayActorError, self._ray.exceptions.WorkerCrashedError)
         checkpoints = _packed_checkpoints(job)
         for left in range(self.config.retries, -1, -1):
-            worker = self._worker(job)
             try:
                 return self._followed(job, worker, fit, checkpoints)
             except lost as error:
@@ -123,6 +127,7 @@ class RayExecutor(FitExecutor):
                 checkpoints = _packed_checkpoints(job)
             finally:
                 self._ray.kill(worker)
+            worker = self._worker(job)
         raise AssertionError("unreachable")
 
     def _worker(self, job: FitJob) -> Any:
@@ -173,12 +178,12 @@ class RayExecutor(FitExecutor):
 
 
 def _packed_checkpoints(job: FitJob) -> bytes | None:
-    return packed(job.folder, (CHECKPOINTS,)) if (job.folder / CHECKPOINTS).is_dir() else None
+    return pack_folder(job.folder, (CHECKPOINTS,)) if (job.folder / CHECKPOINTS).is_dir() else None
 
 
 def _heard(job: FitJob, said: Said) -> str:
     """Pass on how far it is, and keep the checkpoints that came; returns their mark."""
     job.progress(said.share, said.words)
     if said.checkpoints is not None:
-        unpack(said.checkpoints, job.folder, (CHECKPOINTS,))
+        unpack_folder(said.checkpoints, job.folder, (CHECKPOINTS,))
     return said.mark

@@ -7,7 +7,15 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-from router_sdk.plugin import CHECKPOINTS, RESULTS, FitError, TooFewExamplesError, fit_in_child, packed, unpack
+from router_sdk.plugin import (
+    CHECKPOINTS,
+    RESULTS,
+    FitError,
+    TooFewExamplesError,
+    fit_in_child,
+    pack_folder,
+    unpack_folder,
+)
 
 
 class Said(NamedTuple):
@@ -59,22 +67,22 @@ class Worker:
             checkpoints: Those of an attempt that was lost.
             device: See ``FitJob``.
         """
-        unpack(fit, self._folder)
+        unpack_folder(fit, self._folder)
         if checkpoints is not None:
-            unpack(checkpoints, self._folder)
+            unpack_folder(checkpoints, self._folder)
         try:
             fit_in_child(self._folder, device, self._progress, self._stop.is_set)
         except TooFewExamplesError as error:
             return Ended(None, str(error), error.logged, too_few=True)
         except FitError as error:
             return Ended(None, str(error), error.logged)
-        return Ended(packed(self._folder, RESULTS))
+        return Ended(pack_folder(self._folder, RESULTS))
 
     def look(self, mark: str = "") -> Said:
         """How far it is, with its checkpoints where they are not those of ``mark``."""
         now = self._mark()
         new = now != mark and bool(now)
-        return Said(self._share, self._words, now, packed(self._folder, (CHECKPOINTS,)) if new else None)
+        return Said(self._share, self._words, now, pack_folder(self._folder, (CHECKPOINTS,)) if new else None)
 
     def stop(self) -> None:
         """Ask it to stop."""

@@ -34,6 +34,9 @@ OPEN = frozenset({"/livez", "/readyz", "/health", *PATHS})
 """What probes ask, who have no key, and the page's own files, which hold nothing of the store."""
 
 _BODIES = frozenset({"POST", "PUT", "PATCH"})
+_EXPORTS = "/v1/logs"
+"""Where a body may be protobuf."""
+
 _ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
 _LOCAL = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.IGNORECASE)
 _NO_KEY = "send a key as 'Authorization: Bearer KEY'; router keys create makes one"
@@ -217,7 +220,7 @@ class Door:
             async with limit:
                 try:
                     scope["access"] = self._let_in(scope["path"], headers, scope.get("client"))
-                    _check_body(scope["method"], headers, settings.most_body_bytes)
+                    _check_body(scope["method"], scope["path"], headers, settings.most_body_bytes)
                     answer_it = self._direct.get((scope["method"], scope["path"]), self._app)
                     await answer_it(scope, body.receive, send_named)
                 except Refused as refusal:
@@ -276,7 +279,7 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" or _is_loopback(host)
 
 
-def _check_body(method: str, headers: Mapping[bytes, bytes], most: int) -> None:
+def _check_body(method: str, path: str, headers: Mapping[bytes, bytes], most: int) -> None:
     if method not in _BODIES:
         return
     length = headers.get(b"content-length")
@@ -285,6 +288,8 @@ def _check_body(method: str, headers: Mapping[bytes, bytes], most: int) -> None:
     if length == b"0" or (length is None and b"transfer-encoding" not in headers):
         return
     kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if kind == b"application/x-protobuf" and path == _EXPORTS:
+        return
     if kind not in (b"application/json", b"multipart/form-data") and not kind.endswith(b"+json"):
         shown = kind.decode("latin-1")[:80] or "not said"
         raise Refused(415, f"send JSON, with 'Content-Type: application/json'; this was {shown!r}")

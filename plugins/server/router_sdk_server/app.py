@@ -12,13 +12,14 @@ from router_sdk import RouterError
 from router_sdk_server import __version__, problems
 from router_sdk_server.access import Door
 from router_sdk_server.endpoints import DIRECT, ROUTERS
+from router_sdk_server.endpoints.evaluations import in_trace
 from router_sdk_server.openapi import described
 from router_sdk_server.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from starlette.types import Message, Receive, Send
+    from starlette.types import ASGIApp, Message, Receive, Send
 
     from router_sdk_server.settings import ServiceSettings
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class Application(FastAPI):
     """The application behind its door."""
 
-    door: Door
+    door: ASGIApp
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer a request by way of the door; the worker's start and end pass it by."""
@@ -74,7 +75,7 @@ def create_app(settings: ServiceSettings) -> Application:
         redoc_url=None,
     )
     app.state.service = service
-    app.door = Door(super(Application, app).__call__, service, DIRECT)
+    app.door = in_trace(Door(super(Application, app).__call__, service, DIRECT))
     for endpoints in ROUTERS:
         app.include_router(endpoints)
     problems.install(app)

@@ -133,7 +133,7 @@ class Metrics:
 
         Args:
             agent: Who.
-            result: ``answered, failed, refused`` (the request), ``cut off`` or ``cancelled``.
+            result: ``answered``, ``failed``, ``refused`` (the request), ``cut_off`` or ``cancelled``.
             first_byte_s: Time to its first byte, where there was one.
             usage: Its tokens, where it told.
             cost_usd: What it cost, where that is known.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
@@ -26,6 +27,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (errors.TooManyOutcomesError, 409),
     (errors.InvalidInputError, 422),
     (errors.UnknownAgentError, 422),
+    (errors.UnknownDecisionError, 404),
     (errors.UnknownVersionError, 404),
     (errors.UnknownStrategyError, 404),
     (errors.NoEligibleAgentError, 409),
@@ -57,6 +59,7 @@ _TITLES = {
 }
 
 
+_DECISION = re.compile(r"\b[0-9a-f]{32}\b")
 _AS_OPENAI = ("/v1/chat/completions", "/v1/models")
 
 _SAID = {"There was an error parsing the body": "the body is no JSON that can be read; send JSON in UTF-8"}
@@ -102,8 +105,11 @@ def problem_of(error: BaseException) -> dict[str, Any]:
         faults = error.errors()
         unread = any(fault["type"] == "json_invalid" for fault in faults)
         return _problem(400 if unread else 422, "urn:router-sdk:InvalidInputError", described(faults))
-    if isinstance(error, errors.WrongTenantError | errors.UnknownDecisionError):  # the same: others' are not there
-        return _problem(404, f"urn:router-sdk:{errors.UnknownDecisionError.__name__}", "the log holds no such decision")
+    if isinstance(error, errors.WrongTenantError):  # others' are not there
+        named = _DECISION.search(str(error))
+        return problem_of(
+            errors.UnknownDecisionError(f"the log holds no decision {named[0] if named else ''}".rstrip())
+        )
     for kind, status in STATUS:
         if isinstance(error, kind):
             return _problem(status, f"urn:router-sdk:{type(error).__name__}", str(error))

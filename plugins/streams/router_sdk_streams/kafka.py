@@ -129,7 +129,7 @@ class KafkaSource(Source):
     def lag(self) -> Mapping[str, int]:
         """By partition."""
         return {
-            partition: high - (low if committed < 0 else max(low, committed))
+            partition: max(0, high - (low if committed < 0 else max(low, committed)))
             for partition, (low, high, committed) in self._watermarks().items()
         }
 

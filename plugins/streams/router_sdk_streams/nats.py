@@ -12,7 +12,7 @@ import logging
 import re
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -52,17 +52,24 @@ class _Connection:
         self._fault = ""
         self.jetstream: Any = None
 
-    def run(self, work: Coroutine[Any, Any, T], within_s: float = 2 * _TIMEOUT_S) -> T:
-        """Do it there, and wait.
-
-        Raises:
-            StreamUnavailableError: if it did not come to an end in time, or the broker refused.
-        """
+    def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Do it there, meanwhile."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=self._loop.run_forever, name="router-nats", daemon=True)
             self._thread.start()
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def run(self, work: Coroutine[Any, Any, T], within_s: float = 2 * _TIMEOUT_S) -> T:
+        """Do it there, and wait; raises as ``end`` does."""
+        return self.end(self.begin(work), within_s)
+
+    def end(self, future: Future[T], within_s: float = 2 * _TIMEOUT_S) -> T:
+        """What came of it.
+
+        Raises:
+            StreamUnavailableError: if it did not come to an end in time, or the broker refused.
+        """
         try:
             return future.result(within_s)
         except (self.nats.errors.Error, OSError, TimeoutError, CancelledError) as error:
@@ -137,6 +144,8 @@ class NatsSource(Source):
         self._connection = _Connection(address)
         self._stream = address.options.get("stream", "")
         self._subscription: Any = None
+        self._ahead: Future[list[Message]] | None = None
+        self._sent: Future[None] | None = None
 
     def open(self, reached: Reached) -> None:
         """Make the durable consumer, where it is not there; one that is there keeps its settings."""
@@ -169,8 +178,13 @@ class NatsSource(Source):
         self._subscription = await jetstream.pull_subscribe_bind(durable=durable, stream=stream)
 
     def poll(self, most: int, within_s: float) -> Sequence[Message]:
-        """Fetch; it waits for the first message alone."""
-        return self._connection.run(self._fetch(most, within_s), within_s + 2 * _TIMEOUT_S)
+        """What was fetched meanwhile, or else comes; the next is fetched while these are logged."""
+        connection = self._connection
+        ahead, self._ahead = self._ahead or connection.begin(self._fetch(most, within_s)), None
+        found = connection.end(ahead, within_s + 2 * _TIMEOUT_S)
+        if found:
+            self._ahead = connection.begin(self._fetch(most, within_s))
+        return found
 
     async def _fetch(self, most: int, within_s: float) -> list[Message]:
         await self._connection.connected()
@@ -187,14 +201,23 @@ class NatsSource(Source):
         return Message(name, one.data, one, headers=one.headers or {}, again=told.num_delivered > 1)
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
-        """Acknowledge each, and see that the broker has read it."""
-        self._connection.run(self._acknowledge(messages))
+        """Acknowledge each, without waiting: what the broker does not hear of comes again, and is counted once."""
+        sent, self._sent = self._sent, self._connection.begin(self._acknowledge(messages))
+        if sent is not None:
+            self._connection.end(sent)
 
     async def _acknowledge(self, messages: Sequence[Message]) -> None:
         await self._connection.connected()
         for one in messages:
             with suppress(self._connection.nats.errors.MsgAlreadyAckdError):
                 await one.place.ack()
+
+    async def _give_back(self) -> None:
+        """What was fetched and not asked for any more may come to another consumer at once."""
+        if self._ahead is not None:
+            for one in await asyncio.wrap_future(self._ahead):
+                with suppress(self._connection.nats.errors.MsgAlreadyAckdError):
+                    await one.place.nak()
         await self._connection.flush()
 
     def lag(self) -> Mapping[str, int]:
@@ -244,7 +267,11 @@ class NatsSource(Source):
         return self._stream
 
     def close(self) -> None:
-        """Disconnect; the durable consumer stays."""
+        """Disconnect, once the broker has heard all; the durable consumer stays."""
+        if self._subscription is not None:
+            with suppress(StreamUnavailableError):
+                self._connection.run(self._give_back(), _PARTING_S)
+        self._subscription = None
         self._connection.close()
 
 

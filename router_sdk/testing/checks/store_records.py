@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -231,6 +233,32 @@ def states_are_saved_and_found_again(trial: StoreTrial) -> None:
     require(len(trial.rows("SELECT folder FROM snapshots")) == 1, "they were not discarded")
 
 
+def what_one_machine_saves_another_finds(trial: StoreTrial) -> None:
+    """Where the engine serves many machines: a machine that has no copy of a folder gets one."""
+    if trial.store.engine.shelf() is None:
+        return
+    large = os.urandom(3_000_000)
+
+    def fill(folder: Path) -> None:
+        (folder / "deeper").mkdir()
+        (folder / "deeper" / "weights").write_bytes(large)
+        (folder / "empty").touch()
+
+    held: list[bytes] = []
+
+    def load(folder: Path) -> None:
+        held.append((folder / "deeper" / "weights").read_bytes() + (folder / "empty").read_bytes())
+
+    trial.store.snapshots.save("s", "mark", 3, fill)
+    shutil.rmtree(trial.store.folder / "snapshots")
+    require(trial.store.snapshots.restore("s", lambda cursor: "mark", load) == 3, "it was not found")
+    require(held == [large], "it came back otherwise")
+    trial.store.snapshots.discard(trial.store.snapshots.before(9))
+    shutil.rmtree(trial.store.folder / "snapshots")
+    shelf = trial.store.engine.shelf()
+    require(shelf is not None and not shelf.fetch("snapshots", "s-3", trial.folder / "none"), "what was never there")
+
+
 RECORD_CHECKS = (
     agents_come_and_go,
     a_champion_moves_for_who_knew_it_alone,
@@ -242,4 +270,5 @@ RECORD_CHECKS = (
     keys_open_until_they_are_revoked,
     of_all_who_conclude_an_experiment_one_does,
     states_are_saved_and_found_again,
+    what_one_machine_saves_another_finds,
 )

@@ -24,29 +24,31 @@ def near(*rows):
 
 
 def test_a_success_nearby_names_its_agent():
-    _, chances = by_elimination(near((0.9, 2, True), (0.5, 3, True)), CODES, [0.0, 1.0, 1.0, 0.0])
-    assert chances.argmax() == 1
-    assert chances.sum() == pytest.approx(1.0)
+    left = by_elimination(near((0.9, 2, True), (0.5, 3, True)), CODES, [0.0, 1.0, 1.0, 0.0])
+    assert left.favourite == left.chances.argmax() == 1
+    assert left.named
+    assert left.chances.sum() == pytest.approx(1.0)
 
 
 def test_a_failure_nearby_excludes_and_those_left_are_alike():
-    weights, _ = by_elimination(near((0.9, 1, False), (0.9, 3, False)), CODES, [0.0] * 4)
-    assert weights[1] == weights[3] > max(weights[0], weights[2])
+    left = by_elimination(near((0.9, 1, False), (0.9, 3, False)), CODES, [0.0] * 4)
+    assert left.weights[1] == left.weights[3] > max(left.weights[0], left.weights[2])
+    assert not left.named
 
 
 def test_of_those_left_whoever_succeeded_least_elsewhere_is_tried():
-    weights, _ = by_elimination(near((0.1, 1, True), (0.9, 2, False)), CODES, [50.0, 0.0, 20.0, 5.0])
-    assert weights.argmax() == 3
+    left = by_elimination(near((0.1, 1, True), (0.9, 2, False)), CODES, [50.0, 0.0, 20.0, 5.0])
+    assert left.favourite == 3
 
 
 def test_many_distant_successes_do_not_outweigh_one_that_is_near():
-    _, chances = by_elimination(near(*[(0.4, 1, True)] * 30, (0.7, 2, True)), CODES, [9_000.0, 1.0, 0.0, 0.0])
-    assert chances.argmax() == 1
+    left = by_elimination(near(*[(0.4, 1, True)] * 30, (0.7, 2, True)), CODES, [9_000.0, 1.0, 0.0, 0.0])
+    assert left.favourite == 1
 
 
 def test_an_agent_without_a_code_is_one_that_nothing_is_known_of():
-    weights, _ = by_elimination(near((0.9, 1, False)), np.array([1, UNKNOWN], dtype=np.int32), [0.0, 0.0])
-    assert weights[1] > weights[0]
+    left = by_elimination(near((0.9, 1, False)), np.array([1, UNKNOWN], dtype=np.int32), [0.0, 0.0])
+    assert left.favourite == 1
 
 
 def play(vectors, right, names, floor=0.02, seed=0):

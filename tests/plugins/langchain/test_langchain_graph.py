@@ -1,7 +1,6 @@
 """Real graphs with real checkpointers: what is decided, where it leads, and what is recorded of it."""
 
 import asyncio
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ pytest.importorskip("langgraph.graph", reason="the framework of router-sdk-langc
 pytest.importorskip("router_sdk_langchain", reason="plugins/langchain")
 
 import router_sdk_langchain
+from checkpointers import checkpointer
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
@@ -41,15 +41,10 @@ def router(make_router):
     return make_router(["heuristic"], agents=AGENTS, epsilon=0.0)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
 def saver(request, tmp_path):
-    if request.param == "memory":
-        yield InMemorySaver()
-        return
-    sqlite = pytest.importorskip("langgraph.checkpoint.sqlite", reason="a checkpointer on disk")
-    connection = sqlite3.connect(tmp_path / "checkpoints.db", check_same_thread=False)
-    yield sqlite.SqliteSaver(connection)
-    connection.close()
+    with checkpointer(request.param, tmp_path) as made:
+        yield made
 
 
 def worker(name, work=None):

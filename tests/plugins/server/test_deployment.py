@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,15 @@ def test_the_image_is_no_root_and_copies_what_there_is(target):
                     continue
                 assert (ROOT / name).exists()
                 assert name in let_in
+
+
+def test_what_was_tried_together_is_what_is_installed(tmp_path):
+    (steps,) = IMAGE["whole"]("build", "RUN")
+    (writes,) = [step for step in steps.split(" && ") if "constraints.txt" in step and "pip" not in step]
+    subprocess.run(["sh", "-c", writes.replace("requirements", f"{ROOT}/requirements")], cwd=tmp_path, check=True)
+    lines = (tmp_path / "constraints.txt").read_text().splitlines()
+    assert len(lines) > 20
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
 
 
 def test_torch_is_in_the_one_image_alone():

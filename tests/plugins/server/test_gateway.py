@@ -5,6 +5,7 @@ import re
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import uvicorn
@@ -135,6 +136,7 @@ def until(condition):
         ("html", "no completion"),
         ("abrupt", "broke off"),
         ("errs", "error in its stream"),
+        ("packed", "compressed"),
     ],
 )
 def test_who_fails_is_noted_and_another_is_asked(serve, model, why):
@@ -192,7 +194,7 @@ def test_an_upstream_that_is_killed_in_mid_stream(serve, counts_as):
     assert [next(events).choices[0].delta.content for _ in range(2)] == ["", WORDS[0]]
     with pytest.raises(openai.APIError, match="broke off"):
         next(events)
-    until(lambda: results(client) == {("dies", "cut off"): 1})
+    until(lambda: results(client) == {("dies", "cut_off"): 1})
     parts = parts_of(client, stream.headers["x-router-decision-id"])
     assert [part.success for part in parts] == ([] if counts_as == "unknown" else [False])
 
@@ -365,3 +367,45 @@ def test_an_agent_without_its_key_is_not_asked_and_that_is_said(serve, monkeypat
 def test_without_any_upstream_that_is_said(serve):
     with pytest.raises(openai.ConflictError, match="base_url"):
         ask(serve())
+
+
+def test_each_upstream_has_its_own_time_however_short_the_services_is(serve):
+    client = serve("silent", metadata={"timeout_s": 0.7}, timeout_s=0.2)
+    with pytest.raises(openai.InternalServerError, match="did not answer in time") as refused:
+        ask(client)
+    assert refused.value.status_code == 502  # 504 would be the service's own
+
+
+def test_a_tenants_key_asks_for_its_tenant_and_sees_no_figures(keyed, upstream):
+    router = keyed.router
+    router.add_agent(Agent("agent-fine", metadata={"base_url": upstream.url, "model": "fine"}))
+    caller = keyed(scopes=["route"], tenant="acme")
+    body = {"model": "auto", "messages": ASKED}
+    for model in ("auto", "agent-fine"):
+        answer = caller.post("/v1/chat/completions", json={**body, "model": model})
+        assert answer.json()["model"] == "agent-fine"
+        router.flush()
+        assert router.decision(answer.headers["x-router-decision-id"]).task.tenant == "acme"
+    assert (
+        caller.post("/v1/chat/completions", json=body, headers={"x-router-task": '{"tenant": "b"}'}).status_code == 403
+    )
+    listed = caller.get("/v1/models").json()
+    assert [model["id"] for model in listed["data"]] == ["auto", "agent-fine"]
+    assert "versions" not in listed
+    nobody = keyed("records", scopes=["record"])
+    for refused in (nobody.post("/v1/chat/completions", json=body), nobody.get("/v1/models")):
+        assert refused.status_code == 403
+        assert "route" in refused.json()["error"]["message"]  # as OpenAI's clients read it
+
+
+def test_many_at_a_time_get_their_own_answers(serve):
+    client = serve("fine", "tools", "status-500")
+    with ThreadPoolExecutor(8) as pool:
+        raws = list(pool.map(lambda number: ask(client, stream=bool(number % 2)), range(24)))
+    for number, raw in enumerate(raws):
+        if number % 2:
+            list(raw.parse())
+        decision = raw.headers["x-router-decision-id"]
+        outcome = outcome_of(client, decision)
+        assert outcome.success is True
+        assert client.router_of_service().decision(decision).agent in ("agent-fine", "agent-tools")

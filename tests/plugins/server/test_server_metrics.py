@@ -88,6 +88,24 @@ def test_what_is_decided_and_recorded_is_counted(quick):
     assert decision["decision_id"] not in answer.text
 
 
+def test_how_streams_do_is_told_by_stream(quick, monkeypatch):
+    router = quick.app.state.service.router
+    calm = {"state": "reading", "rate": 2.0, "behind": 5, "at": 1.0}
+    said = [
+        {**calm, "stream": "kafka://h/t"},
+        {**calm, "stream": "kafka://h/t", "state": "waiting", "rate": 0.5, "behind": 7, "at": 2.0},
+        {**calm, "stream": "kafka://h/t", "state": "ended", "rate": 9.0, "behind": 0, "at": 0.5},
+        {**calm, "stream": "stdin:", "behind": None},
+    ]
+    known = router.status(last=1)
+    monkeypatch.setattr(router, "status", lambda last: {**known, "streams": said})
+    scrape = figures(quick.scrape().text)
+    assert scrape["router_stream_behind_messages", ("stream", "kafka://h/t")] == 7
+    assert scrape["router_stream_messages_per_second", ("stream", "kafka://h/t")] == 2.5
+    assert scrape["router_stream_waiting", ("stream", "kafka://h/t")] == 1
+    assert ("router_stream_behind_messages", ("stream", "stdin:")) not in scrape
+
+
 @pytest.mark.parametrize(
     ("alert", "told"),
     [

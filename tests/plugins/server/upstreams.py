@@ -45,7 +45,7 @@ class UpstreamServer:
 
     Its models: ``fine``; ``dies`` within a stream; ``status-N`` answers with a status; ``silent`` says nothing;
     ``slow`` says no more within a stream; ``errs`` tells of an error at once in its stream; ``tools`` calls a tool;
-    ``html`` answers a page; ``abrupt`` ends a whole answer before its end.
+    ``html`` answers a page; ``packed`` compresses; ``abrupt`` ends a whole answer before its end.
     """
 
     def __init__(self):
@@ -97,6 +97,9 @@ class UpstreamServer:
             return await self._whole(writer, {"error": {"message": "no", "code": 7}}, int(model[7:]))
         if model == "html":
             return await self._whole(writer, "<html>")
+        if model == "packed":
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n\x1f\x8b")
+            return await writer.drain()
         if model == "abrupt":
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{")
             await writer.drain()

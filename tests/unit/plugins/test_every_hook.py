@@ -9,8 +9,8 @@ from fitted_strategy import Words as Fitted
 from stream_source import Broker, MemoryPlugin, MemorySource
 
 from router_sdk import Agent, Outcome
-from router_sdk.errors import PluginLoadError
-from router_sdk.plugin import Check, CheckResult, Encoder, QualityScorer, Score, Trigger, hookimpl
+from router_sdk.errors import FitError, PluginLoadError
+from router_sdk.plugin import Check, CheckResult, Encoder, FitExecutor, QualityScorer, Score, Trigger, hookimpl
 from router_sdk.plugins import PluginRegistry
 from router_sdk.store.sqlite import SQLiteEngine
 
@@ -230,6 +230,19 @@ def test_register_stores(make_router, tmp_path):
     brings = plugin(register_stores=lambda: {"elsewhere": Elsewhere})
     router = make_router(["heuristic"], store=f"elsewhere://{tmp_path}/router.db", plugins=[brings])
     assert router.status()["store"]["path"] == str((tmp_path / "router.db").resolve())
+
+
+def test_register_fit_executors(make_router):
+    class Nowhere(FitExecutor):
+        name = "nowhere"
+
+        def run(self, job):
+            raise FitError(f"there is no place for {job.folder.name}")
+
+    brings = plugin(register_fit_executors=lambda: [Nowhere])
+    router = make_router([Fitted], plugins=[brings], fit_executor="nowhere", retrain=False)
+    with pytest.raises(FitError, match="there is no place for words-fit"):
+        router.models.retrain(wait=True)
 
 
 def test_on_fit_started(fitting):

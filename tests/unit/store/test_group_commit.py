@@ -11,6 +11,7 @@ import pytest
 from router_sdk import Agent, Task
 from router_sdk.errors import InvalidOutcomeError, RouterClosedError, StoreBusyError, StoreUnavailableError
 from router_sdk.records import AgentSet
+from router_sdk.store.connection import ProcessLock
 from router_sdk.store.rows import Entry
 
 PATIENCE_S = 10.0
@@ -69,6 +70,32 @@ def test_many_callers_share_commits_and_each_row_is_there_once(log):
     assert sorted(seqs) == list(range(1, 209))
 
 
+def test_who_comes_while_another_process_has_the_store_shares_the_next_commit(open_log, monkeypatch):
+    commits, waits, has_it, go_on = [], threading.Event(), threading.Event(), threading.Event()
+    log, other = open_log(on_commit=commits.append), open_log()
+    decisions = [log.decide() for _ in range(8)]
+    commits.clear()
+
+    def slow(connection, seq):
+        has_it.set()
+        assert go_on.wait(PATIENCE_S)
+
+    threads = [in_thread(lambda: other.writer.transact(slow))]
+    assert has_it.wait(PATIENCE_S)
+    acquire = ProcessLock.acquire
+    monkeypatch.setattr(ProcessLock, "acquire", lambda lock, deadline: (waits.set(), acquire(lock, deadline)))
+    log.writer.offer(log.decision())
+    assert waits.wait(PATIENCE_S)  # with a group of this decision and no outcome
+    threads += [in_thread(lambda decision=decision: log.tell(decision, success=True)) for decision in decisions]
+    wait_for_tickets(log, len(decisions))
+    go_on.set()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+    assert commits == [len(decisions)]
+    assert count(log, "outcomes") == count(log, "decisions") - 1 == len(decisions)
+
+
 def test_a_bad_row_fails_alone(log):
     good, bad = log.decide(), log.decide()
     row = log.entry(bad, quality=0.5).outcome
@@ -122,10 +149,10 @@ def test_a_caller_that_is_interrupted_loses_nothing_that_was_queued(log, monkeyp
     """It commits itself, so that the interrupt comes before or after what waits is on disk."""
     insert = log.writer._committer.insert
 
-    def interrupted(entries, decisions, deadline):
+    def interrupted(*group):
         monkeypatch.setattr(log.writer._committer, "insert", insert)
         if written:
-            insert(entries, decisions, deadline)
+            insert(*group)
         raise KeyboardInterrupt
 
     told, queued = log.decide(), [log.decision() for _ in range(3)]
@@ -147,7 +174,7 @@ def test_a_large_group_fits_into_any_sqlite(log):
     """64 callers with 64 rows each: more values than a default build of SQLite binds in one statement."""
     log.writer._committer.writing._connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 32_766)
     entries = [Entry(decision=log.decision()) for _ in range(64 * 64)]
-    log.writer._committer.insert(entries, [], time.monotonic() + PATIENCE_S)
+    log.writer._committer.insert(entries, [], time.monotonic() + PATIENCE_S, lambda: None)
     assert count(log, "decisions") == 64 * 64
 
 

@@ -248,7 +248,7 @@ def test_a_group_is_written_without_what_is_there_and_without_gaps(log):
         log.entry(carried, None, carried, quality=0.5),
         log.entry(carried, None, quality=0.6, error="e"),
     ]
-    log.writer._committer.insert(entries, [queued, queued], soon())
+    log.writer._committer.insert(entries, [queued, queued], soon(), lambda: None)
     decided = [(1, known.decision_id), (3, queued.decision_id), (4, carried.decision_id)]
     assert log.query("SELECT seq, decision_id FROM decisions ORDER BY seq") == decided
     told = [(2, "there", 0.1), (5, "new", 0.3), (6, None, 0.5), (7, None, 0.6)]

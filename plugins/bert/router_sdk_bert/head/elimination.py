@@ -10,7 +10,7 @@ k-Nearest Neighbour UCB Algorithm for Multi-Armed Bandits with Covariates", 2018
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -31,18 +31,34 @@ EXCLUDES = 5.0
 """What a failure at no distance says, in nats."""
 
 
-def by_elimination(
-    found: Neighbours, codes: NDArray[np.int32], succeeded: Sequence[float]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+class Left(NamedTuple):
+    """What speaks for each of ``k`` agents at one text.
+
+    Attributes:
+        weights: Log weights that order the agents, shape ``(k,)``.
+        favourite: Place of the first of the highest.
+        named: Whether a success nearby speaks for it; else it is but tried.
+    """
+
+    weights: NDArray[np.float64]
+    favourite: int
+    named: bool
+
+    @property
+    def chances(self) -> NDArray[np.float64]:
+        """Chance of each agent to be the right one, shape ``(k,)``."""
+        shares: NDArray[np.float64] = np.exp(self.weights - self.weights[self.favourite])
+        shares /= shares.sum()
+        return shares
+
+
+def by_elimination(found: Neighbours, codes: NDArray[np.int32], succeeded: Sequence[float]) -> Left:
     """What speaks for each agent at one text.
 
     Args:
         found: The stored rows nearest to it.
         codes: Of the ``k`` agents in question; -1 for one that is not known.
         succeeded: Successes of each, anywhere.
-
-    Returns:
-        Log weights that order the agents, and the chance of each to be the right one; both of shape ``(k,)``.
     """
     facts, distance = found.facts, found.cosines - 1.0
     success = facts.credit * facts.weight * np.exp(distance / ALIKE)
@@ -50,6 +66,6 @@ def by_elimination(
     named = np.max((facts.right[:, None] == codes) * success[:, None], axis=0)
     excluded = failure @ (facts.wrong[:, None] == codes)
     elsewhere = UNTRIED / (1.0 + FOUND * np.asarray(succeeded))
-    weights: NDArray[Any] = np.log(elsewhere + named) - EXCLUDES * excluded
-    chances = np.exp(weights - weights.max())
-    return weights, chances / chances.sum()
+    weights = np.log(elsewhere + named) - EXCLUDES * excluded
+    favourite = int(weights.argmax())
+    return Left(weights, favourite, bool(named[favourite] > elsewhere[favourite]))

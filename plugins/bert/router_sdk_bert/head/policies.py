@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from router_sdk.numerics.policy_selection import PolicyWeights
     from router_sdk.plugin import Agent, Encoder
     from router_sdk_bert.head.best_single import Sums
+    from router_sdk_bert.head.elimination import Left
     from router_sdk_bert.head.estimates import Estimate
     from router_sdk_bert.head.head import AnySnapshot
     from router_sdk_bert.head.linear import LinearBeliefs
@@ -94,8 +95,8 @@ class PolicySnapshot(NamedTuple):
                 means = estimate.chances.tolist()
                 given = choice_probabilities(estimate.odds, estimate.doubt)
             elif policy == ELIMINATION:
-                weights_of, chances = left_over(estimate, names, self.sums)
-                means, given = chances.tolist(), choice_probabilities(weights_of, np.zeros(len(names)))
+                left = left_over(estimate, names, self.sums)
+                means, given = left.chances.tolist(), choice_probabilities(left.weights, np.zeros(len(names)))
             else:
                 if policy == LINEAR and self.linear is not None:
                     means, widths = self.linear.scores(names, vector)
@@ -108,10 +109,8 @@ class PolicySnapshot(NamedTuple):
         return Choice(mixed, scores, POLICIES[leader], {POLICIES[policy]: share for policy, share in shares.items()})
 
 
-def left_over(
-    estimate: Estimate, names: Sequence[str], sums: Mapping[str, Mapping[str, Sums]]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What ``by_elimination`` comes to where there are neighbours: log weights and chances, both of shape ``(k,)``."""
+def left_over(estimate: Estimate, names: Sequence[str], sums: Mapping[str, Mapping[str, Sums]]) -> Left:
+    """What ``by_elimination`` comes to where neighbours were found."""
     found, codes, everywhere = estimate.neighbours, estimate.codes, sums[""]
     assert found is not None
     assert codes is not None
@@ -202,12 +201,14 @@ class Policies:
         favourites: tuple[int, ...] = ()
         if not comparison.observing:
             estimate, linear = judge(row.vector, names), self.linear.expected(names, row.vector)
-            classifier = left = -1
+            classifier = eliminated = -1
             if estimate is not None:
                 classifier = int(np.argmax(estimate.odds))
                 if self.exclusive and estimate.codes is not None:
-                    left = int(np.argmax(left_over(estimate, names, self.best_single.sums)[0]))
-            favourites = classifier, linear.index(max(linear)), expected.index(max(expected)), left
+                    left = left_over(estimate, names, self.best_single.sums)
+                    # Whom it but tries says nothing of how good it is: that shows where the text comes again.
+                    eliminated = left.favourite if left.named else -1
+            favourites = classifier, linear.index(max(linear)), expected.index(max(expected)), eliminated
         comparison.note(row, row.vector, favourites, expected)
 
     def _teach_others(self, row: Row) -> None:

@@ -174,6 +174,8 @@ class Attempt:
             return Response(content, status, self._headers(), kind)
         if status != 200:
             raise UpstreamFailure(f"it answered {status}")
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise UpstreamFailure("it compressed its answer, though it was asked not to")
         if self._asked.stream and kind.partition(";")[0].strip().lower() == "text/event-stream":
             return await self._stream(response, kind)
         content = await self._read(response)
@@ -229,7 +231,7 @@ class Attempt:
 
     async def cut_off(self) -> None:
         """The upstream stopped within its answer."""
-        self._count("cut off")
+        self._count("cut_off")
         if self._service.settings.cut_off == "failure":
             await self._write({"success": False, "error": "it broke off within its answer"})
 

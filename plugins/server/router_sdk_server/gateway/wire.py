@@ -15,7 +15,7 @@ from router_sdk_server.gateway.upstreams import Usage
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 _MODEL = re.compile(rb'(?<!\\)"model"\s*:\s*(' + _STRING + rb")", re.DOTALL)
 _MARKS = re.compile(_STRING + rb"|[\[\]{}]", re.DOTALL)
-_OPENED = re.compile(rb"\s*\{\s*")
+_BEGIN = re.compile(rb"\s*\{\s*")
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 _NO_USAGE = re.compile(rb'"usage"\s*:\s*null')
 _ASK_USAGE = b'"stream_options":{"include_usage":true}'
@@ -28,29 +28,29 @@ def with_model(document: bytes, name: str) -> bytes:
         document: The object, which may be all but the beginning of a line of an event stream.
         name: The model's name.
     """
-    at = 0
-    while found := _MODEL.search(document, at):
-        if _depth(document, found.start()) == 1:
+    depth = at = 0
+    for found in _MODEL.finditer(document):
+        depth, at = depth + _opened(document, at, found.start()), found.start()
+        if depth == 1:
             return document[: found.start(1)] + to_json(name) + document[found.end(1) :]
-        at = found.end()
     return document
 
 
-def _depth(document: bytes, end: int) -> int:
-    """How many objects and lists are open at a place outside of texts."""
-    depth = 0
-    for mark in _MARKS.finditer(document, 0, end):
+def _opened(document: bytes, begin: int, end: int) -> int:
+    """How many more objects and lists are open at a place than at an earlier one, both outside of texts."""
+    more = 0
+    for mark in _MARKS.finditer(document, begin, end):
         first = document[mark.start()]
         if first in b"{[":
-            depth += 1
+            more += 1
         elif first in b"}]":
-            depth -= 1
-    return depth
+            more -= 1
+    return more
 
 
 def asking_for_usage(document: bytes) -> bytes:
     """A request's object that asks for the tokens of a streamed answer; it must not say anything of that yet."""
-    opened = _OPENED.match(document)
+    opened = _BEGIN.match(document)
     assert opened is not None
     return document[: opened.end()] + _ASK_USAGE + b"," + document[opened.end() :]
 

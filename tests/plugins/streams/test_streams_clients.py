@@ -1,0 +1,81 @@
+"""Without a broker: what the plugin brings, and what it says where a client or a broker's name is missing."""
+
+import subprocess
+import sys
+
+import pytest
+from router_sdk_streams import client
+
+from router_sdk.errors import InvalidInputError
+from router_sdk.exchange.streams import source_at
+from router_sdk.plugins import PluginRegistry
+from router_sdk.streams.address import Address
+
+NEEDED = {"kafka": "confluent_kafka", "nats": "nats", "redis": "redis"}
+
+
+@pytest.mark.parametrize("scheme", NEEDED)
+def test_a_client_that_is_not_installed_is_named_with_what_to_install(scheme, monkeypatch):
+    def missing(module):
+        raise ModuleNotFoundError(f"No module named {module!r}")
+
+    monkeypatch.setattr(client, "import_module", missing)
+    registry = PluginRegistry.load()
+    for kinds in (registry.sources, registry.sinks):
+        with pytest.raises(InvalidInputError, match=rf"pip install 'router-sdk-streams\[{scheme}\]'"):
+            kinds[scheme](Address.parse(f"{scheme}://localhost/x"))
+
+
+def test_no_client_is_imported_before_one_is_needed():
+    program = "import sys; from router_sdk.plugins import PluginRegistry as P; assert 'nats' in P.load().sources"
+    loaded = f"; assert not {{*{list(NEEDED.values())}}} & {{*sys.modules}}"
+    subprocess.run([sys.executable, "-c", program + loaded], check=True)
+
+
+def test_without_the_plugin_its_schemes_say_what_to_install():
+    with pytest.raises(InvalidInputError, match=r"pip install 'router-sdk-streams\[nats\]'"):
+        source_at("nats://localhost/x", PluginRegistry())
+    with pytest.raises(InvalidInputError, match=r"there are \['stdin'\]$"):
+        source_at("carrierpigeon://loft/x", PluginRegistry())
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("kafka://a:9092,b:9092/my.topic?group=g", "kafka://a:9092,b:9092/my.topic"),
+        ("redis://user:se%40cret@host:6379/2/key", "redis://host:6379/2/key"),
+        ("NATS://host:4222", "nats://host:4222/agent-outcomes"),
+        ("stdin:", "stdin:"),
+    ],
+)
+def test_an_address_is_shown_without_what_is_nobodys_business(text, shown):
+    address = Address.parse(text)
+    assert str(address) == shown
+    assert "cret" not in repr(address)
+    if "user" in text:
+        assert (address.user, address.password) == ("user", "se@cret")
+
+
+@pytest.mark.parametrize(
+    "text", ["outcomes", "://x", "kafka://h/t?group=a&group=b", "kafka://h/t?group", "kafka://[h/t"]
+)
+def test_what_is_no_address_is_an_error(text):
+    with pytest.raises(InvalidInputError):
+        Address.parse(text)
+
+
+def test_options_that_cannot_be_meant_are_errors():
+    registry = PluginRegistry.load()
+    if (
+        pytest.importorskip("redis", reason="the client of redis://")
+        and pytest.importorskip("nats", reason="the client of nats://")
+        and pytest.importorskip("confluent_kafka", reason="the client of kafka://")
+    ):
+        for text, words in (
+            ("redis://h/x?claim_s=soon", "claim_s: expected a number"),
+            ("redis://h/x?clam_s=1", "no option is called 'clam_s'; there are group, claim_s"),
+            ("nats://h/x?ack_wait=0", "ack_wait: expected a number above 0"),
+            ("kafka:///x", "name the brokers"),
+        ):
+            with pytest.raises(InvalidInputError, match=words):
+                source_at(text, registry)
