@@ -31,10 +31,10 @@ import numpy as np
 from routing import DATA, nine_models
 
 from router_sdk import Agent, Outcome, Router
+from router_sdk.evaluation.moments import Rounds
 from router_sdk.evaluation.off_policy import (
     ESTIMATORS,
     LEAST_ESS,
-    Rounds,
     RoundsSoFar,
     policy_value,
     sequence,

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from router_sdk.evaluation.moments import Moments, columns
-from router_sdk.evaluation.off_policy import Rounds
+from router_sdk.evaluation.moments import Moments, Rounds, columns
 from router_sdk.evaluation.reward_model import HELD, PRIOR_MEAN
 
 if TYPE_CHECKING:

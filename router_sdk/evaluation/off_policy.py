@@ -20,21 +20,21 @@ fourth have it approximately. What a log cannot tell is refused: below an effect
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from router_sdk.errors import InvalidInputError
-from router_sdk.evaluation.moments import LOGGED, MOST_RATIO, SUPPOSED, WIDEST, Moments
+from router_sdk.evaluation.moments import LOGGED, MOST_RATIO, SUPPOSED, WIDEST, Rounds
 from router_sdk.evaluation.reward_model import RewardModel
 from router_sdk.evaluation.sequential import mean_sequence, sequence_width
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from router_sdk.evaluation.moments import Moments
     from router_sdk.records import Example
 
     Floats = NDArray[np.float64]
@@ -46,83 +46,6 @@ MOST_UNSUPPORTED = 0.01
 ALPHA = 0.05
 MOST_DECISIONS = 1e12
 """Beyond so many nobody waits for an answer."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Rounds:
-    """Logged decisions with what came of them, and what a policy would have done; in the order of the log.
-
-    Attributes:
-        reward: What came of who acted, in [0, 1], shape ``(n,)``, as are all.
-        propensity: The probability with which who acted was chosen, in (0, 1]; of an experiment, given the arm.
-        chance: That with which the policy would have chosen the same.
-        expected: What a reward model that knows earlier rounds alone expects the policy to earn.
-        expected_acted: What it expects of who acted.
-        spread: The mean square of the ratio over all choices that the log could have made, ``Σ π² / p``; at least 0.
-        unsupported: How much of its probability the policy gives to whom the log could not have chosen.
-        session: Of which session each is, as numbers from 0 on; None where each stands alone.
-    """
-
-    reward: Floats
-    propensity: Floats
-    chance: Floats
-    expected: Floats
-    expected_acted: Floats
-    spread: Floats
-    unsupported: Floats
-    session: NDArray[np.intp] | None = None
-
-    @classmethod
-    def of(cls, rows: list[tuple[float, ...]], session: Sequence[int] | None = None) -> Rounds:
-        """From a row of these for each decision, and where some are of one session, of which each is.
-
-        Raises:
-            InvalidInputError: if a number is not finite or out of its range.
-        """
-        columns = np.array(rows, dtype=np.float64).reshape(-1, len(fields(cls)) - 1).T
-        return replace(cls(*columns), session=None if session is None else np.array(session, dtype=np.intp))
-
-    def __post_init__(self) -> None:
-        columns = [getattr(self, field.name) for field in fields(self)][:-1]
-        if len({column.shape for column in columns}) > 1 or self.reward.ndim != 1:
-            raise InvalidInputError("off-policy rounds: every column needs one number for each decision")
-        shares = [column for column in columns if column is not self.spread]
-        if not all(np.all((column >= 0.0) & (column <= 1.0 + 1e-6)) for column in shares):
-            raise InvalidInputError("off-policy rounds: rewards and probabilities must lie in [0, 1]")
-        if not (np.all(self.propensity > 0.0) and np.all(self.spread >= 0.0) and np.all(np.isfinite(self.spread))):
-            raise InvalidInputError("off-policy rounds: a choice that was made has a propensity above 0")
-
-    def __len__(self) -> int:
-        return len(self.reward)
-
-    def where(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Rounds:
-        """Some of them: whether each one is, shape ``(n,)``, or where they stand."""
-        *columns, session = (getattr(self, field.name) for field in fields(self))
-        kept = None if session is None else session[chosen]
-        return replace(Rounds(*(column[chosen] for column in columns)), session=kept)
-
-    def design_effect(self, values: Floats) -> float:
-        """How much more such values vary because those of one session are alike (Kish, 1965); at least 1."""
-        if self.session is None or not values.size:
-            return 1.0
-        centred = values - values.mean()
-        squares = float(np.square(centred).sum())
-        return max(1.0, float(np.square(np.bincount(self.session, centred)).sum()) / squares) if squares > 0.0 else 1.0
-
-    @property
-    def ratio(self) -> Floats:
-        """How much more often the policy makes the choice than the log did."""
-        return self.chance / self.propensity
-
-    @property
-    def moments(self) -> Moments:
-        """What estimates take of them."""
-        return Moments.of(self)
-
-    @property
-    def ess(self) -> float:
-        """Effective sample size, see ``Moments``."""
-        return self.moments.ess
 
 
 class RoundsSoFar:

@@ -19,8 +19,7 @@ from router_sdk.evaluation.off_policy import (
 )
 
 if TYPE_CHECKING:
-    from router_sdk.evaluation.moments import Moments
-    from router_sdk.evaluation.off_policy import Rounds
+    from router_sdk.evaluation.moments import Moments, Rounds
 
 Verdict = Literal["better", "worse", "not told apart", "insufficient"]
 

@@ -29,7 +29,7 @@ from router_sdk.store.transaction import HEAD
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
     from router_sdk.engine import Connection
-    from router_sdk.evaluation.off_policy import Rounds
+    from router_sdk.evaluation.moments import Rounds
     from router_sdk.records import Example
     from router_sdk.routing.agents import Members
     from router_sdk.routing.chain import Chain

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from router_sdk.evaluation.off_policy import Rounds, difference, self_normalized
+from router_sdk.evaluation.moments import Rounds
+from router_sdk.evaluation.off_policy import difference, self_normalized
 from router_sdk.learning.spans import Cell, Curve, Span
 from router_sdk.store.tail import LogTail
 

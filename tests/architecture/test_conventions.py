@@ -17,7 +17,7 @@ SHIPPED = [
 ]
 
 LONGEST = 400
-FACES = {"router_sdk/router.py": 600, "router_sdk/training/models.py": 550}
+FACES = {"router_sdk/router.py": 620, "router_sdk/training/models.py": 550}
 """A public face reads top to bottom, with every promise where it is made."""
 BANNED = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 UNSAFE = {"pickle", "dill", "joblib", "marshal", "shelve", "cloudpickle"}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from router_sdk.evaluation.off_policy import Rounds
+from router_sdk.evaluation.moments import Rounds
 from router_sdk.evaluation.reward_model import RewardModel
 
 

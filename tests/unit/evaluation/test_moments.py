@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from router_sdk.evaluation.columnar import ColumnarEvaluation, Greedy, Piece, Table, Uniform, Vocabulary, _Sketched
-from router_sdk.evaluation.moments import LOGGED, Moments, columns
-from router_sdk.evaluation.off_policy import ESTIMATORS, Rounds, RoundsSoFar, logged_value, policy_value, sequence
+from router_sdk.evaluation.moments import LOGGED, Moments, Rounds, columns
+from router_sdk.evaluation.off_policy import ESTIMATORS, RoundsSoFar, logged_value, policy_value, sequence
 from router_sdk.evaluation.reward_model import RewardModel
 from router_sdk.records import Task
 from router_sdk.testing import make_example
