@@ -4,6 +4,12 @@ import { count, h, heading, moment, put, section, share, table, tag, words } fro
 import { chart, counted, shares } from "./figures.js";
 
 const POINTS = 100;
+const UNITS = [
+  ["days", 24],
+  ["hours", 1],
+  ["minutes", 1 / 60],
+  ["seconds", 1 / 3_600],
+];
 const KINDS = { challenger: "good", running: "warn", invalid: "bad" };
 /* A sequence is drawn from where it is no wider any more than so many times what it is in the end. */
 const TOO_WIDE = 6;
@@ -109,9 +115,10 @@ export function open(place, { parts }) {
     let from = last;
     while (from > 0 && !wide(from - 1)) from -= 1;
     const part = (values) => values.slice(from).map((value) => (value === null ? null : POINTS * value));
+    const [unit, hours] = UNITS.find(([, size]) => path.hours[last] >= 3 * size) ?? UNITS.at(-1);
     curve.update(
-      "hours",
-      path.hours.slice(from),
+      unit,
+      path.hours.slice(from).map((at) => at / hours),
       [
         { name: "highest", colour: "s5", dash: true, width: 1.2, values: part(path.high) },
         { name: "estimate", colour: "s0", width: 2.2, values: part(path.mean) },
