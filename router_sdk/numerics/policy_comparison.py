@@ -22,7 +22,7 @@ from router_sdk.numerics.policy_selection import LEADING, PolicySelection, doubl
 from router_sdk.numerics.reward_scale import RewardScale
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -225,11 +225,18 @@ class PolicyComparison:
             lead = [min(max(gain / unit, -MOST_GAIN), MOST_GAIN) for gain in lead]
         self.selection.note(task_type, lead)
 
-    def report(self) -> dict[str, dict[str, float]]:
-        """By task type, the share of each policy that has a say there; under ``""`` what a new type begins with."""
+    def report(self, asleep: Collection[int] = ()) -> dict[str, dict[str, float]]:
+        """By task type, the share of each policy that has a say there; under ``""`` what a new type begins with.
+
+        Args:
+            asleep: Those that have none anywhere, as things stand; at least one other has some.
+        """
         told, everybody = {}, range(len(self.selection.policies))
         for task_type, heard in [("", set(everybody)), *sorted(self._heard.items())]:
-            shares = shares_among(self.weights.of(task_type), sorted(heard))
+            awake = sorted(heard.difference(asleep))
+            if not awake:
+                continue
+            shares = shares_among(self.weights.of(task_type), awake)
             told[task_type] = {self.selection.policies[policy]: round(share, 3) for policy, share in shares.items()}
         return told
 

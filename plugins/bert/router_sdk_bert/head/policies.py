@@ -246,7 +246,8 @@ class Policies:
     def report(self) -> dict[str, Any]:
         """Which policy answers where, and what kind of feedback comes."""
         kind = "one agent is right" if self.exclusive else "agents succeed each for itself"
-        return {"policies": self.comparison.report(), "feedback": kind}
+        asleep = () if self.exclusive else (ELIMINATION,)
+        return {"policies": self.comparison.report(asleep), "feedback": kind}
 
     def save(self, folder: Path) -> None:
         """Write everything that ``load`` needs."""
