@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).parents[3] / "benchmarks" / "postgres.py"
 
 
 def test_every_part_runs(database):
-    environment = {**os.environ, "ROUTER_BENCH_POSTGRES": database, "COLUMNS": "200"}
+    environment = {**os.environ, "BENCH_POSTGRES": database, "COLUMNS": "200"}
     told = subprocess.run(
         [sys.executable, SCRIPT, "--quick"], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
