@@ -1,6 +1,6 @@
 """What a log in PostgreSQL costs and bears: durable recording, replay, several processes, how soon others know.
 
-Run it: ``ROUTER_BENCH_POSTGRES=postgresql:///test python benchmarks/postgres.py [--quick]``. It makes schemas of its
+Run it: ``BENCH_POSTGRES=postgresql:///test python benchmarks/postgres.py [--quick]``. It makes schemas of its
 own in that database, and drops them.
 """
 
@@ -36,7 +36,7 @@ from router_sdk.store import Store
 from router_sdk.store.identity import new_id
 from router_sdk.store.rows import DECISION_COLUMNS, OUTCOME_COLUMNS
 
-SERVER = os.environ.get("ROUTER_BENCH_POSTGRES", "postgresql:///test")
+SERVER = os.environ.get("BENCH_POSTGRES", "postgresql:///test")
 PARTS = ("record", "replay", "processes", "news")
 GROUP = 64
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-SERVER = os.environ.get("ROUTER_TEST_POSTGRES", "postgresql:///postgres")
-"""Read before the tests' own variables are taken away: where a PostgreSQL is, by a user who may make databases."""
+SERVER = os.environ.get("ROUTER_TEST_POSTGRES") or os.environ.get("TEST_POSTGRES", "postgresql:///postgres")
+"""Where a PostgreSQL is, by a user who may make databases. It is read before the tests' own variables are taken away,
+and kept under a name that is none of the router's for the workers, which start after that."""
+os.environ["TEST_POSTGRES"] = SERVER
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import select
 import socket
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
@@ -64,7 +64,8 @@ class News:
         server.execute(f"LISTEN {self._channel}")
         self._tell()  # of what happened before
         while True:
-            heard, _, _ = select.select([server.fileno(), self._ended], [], [], _LOOK_S)
+            watched: list[Any] = [server.fileno(), self._ended]
+            heard, _, _ = select.select(watched, [], [], _LOOK_S)
             if self._ended in heard:
                 return
             if not heard:
