@@ -98,6 +98,7 @@ class Assembly:
                 on_commit=self._committed,
                 read_only=config.read_only,
                 timeout_s=config.store_timeout_seconds,
+                engines=self.plugins.engines,
             )
             self._learner: Learner | None = None
             try:
@@ -190,6 +191,7 @@ class Assembly:
         self.members.on_change(self._prepare)
         self.serving.follow()  # the learner's thread is not there yet
         self._open = True
+        self.store.on_news(self.learner.wake)
         self.learner.wake()
 
     def _reached(self) -> Mapping[str, Strategy]:
@@ -248,7 +250,7 @@ class Assembly:
         """What the parts are doing, as JSON values."""
         roster = self.members.roster
         return {
-            "store": {"path": str(self.store.path), "privacy": self.config.privacy, **self.store.reader.counts()},
+            "store": {"path": self.store.engine.shown, "privacy": self.config.privacy, **self.store.reader.counts()},
             "queue": {"waiting": self.store.writer.waiting, "unlogged": self.decider.unlogged},
             "agents": {"all": list(roster.everyone.names), "available": list(roster.available.names)},
             "strategies": [

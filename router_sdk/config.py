@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from router_sdk.engine import scheme_of
 from router_sdk.errors import InvalidConfigError, InvalidInputError
 from router_sdk.loop_settings import (
     DriftConfig,
@@ -34,11 +35,11 @@ def _agents(value: Any) -> Any:
     return [Agent.of(agent) for agent in value] if isinstance(value, (list, tuple)) else value
 
 
-def _file_name(value: Any) -> Any:
-    """An empty name would stand for the folder that the program runs in."""
+def _store_name(value: Any) -> Any:
+    """An empty name would stand for the folder that the program runs in; a URL is none of a file."""
     if value == "":
-        raise ValueError("give a file name, or ':memory:'")
-    return value
+        raise ValueError("give a file name, ':memory:', or a URL")
+    return Path(value) if isinstance(value, str) and scheme_of(value) is None else value
 
 
 class RouterConfig(BaseSettings):
@@ -54,7 +55,7 @@ class RouterConfig(BaseSettings):
             ``thompson`` and ``heuristic`` that are installed.
         strategy: Each strategy's own configuration, by its name.
         encoder: Each encoder's own configuration, by its name.
-        store: SQLite file, or ``":memory:"``.
+        store: SQLite file, ``":memory:"``, or the URL of a database that a plugin brings, such as ``postgresql://``.
         privacy: What of a text is kept: ``full``, ``redacted``, ``hmac`` or ``none``.
         tenancy: What tenants share of what is learnt: ``shared`` (all of it), ``separate`` (nothing: each has a state
             of its own, and nothing is fitted), or ``prior`` (each starts from what all have taught, and its own
@@ -111,7 +112,7 @@ class RouterConfig(BaseSettings):
     strategies: tuple[str, ...] | None = None
     strategy: dict[str, dict[str, Any]] = Field(default_factory=dict)
     encoder: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    store: Annotated[Path, BeforeValidator(_file_name)] = Path("router.db")
+    store: Annotated[Path | str, BeforeValidator(_store_name)] = Path("router.db")
     privacy: PrivacyMode = "full"
     tenancy: Literal["shared", "separate", "prior"] = "shared"
     most_tenants: int = Field(default=100, ge=1)

@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from filelock import Timeout
-
 from router_sdk.errors import StoreUnavailableError
 from router_sdk.exchange.exporting import erase_from_exports
 from router_sdk.learning.calibration import CALIBRATION
@@ -109,7 +107,7 @@ class Eraser:
             try:
                 with self._trainer.alone():
                     shutil.rmtree(folder, ignore_errors=True)
-            except Timeout as error:
+            except TimeoutError as error:
                 raise StoreUnavailableError(
                     f"{folder.name} runs in another process, and holds copies until it ends; they are deleted then"
                 ) from error

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     import typer
 
+    from router_sdk.engine import Engine
     from router_sdk.gate import Check
     from router_sdk.records import Agent, Alert, Decision, Outcome, Task
     from router_sdk.rewards import QualityScorer, RewardFunction
@@ -56,6 +57,11 @@ def register_quality_scorers() -> Sequence[QualityScorer]:  # type: ignore[empty
 @hookspec
 def register_benchmark_routers() -> Mapping[str, Callable[[Sequence[Agent]], Any]]:  # type: ignore[empty-body]
     """Routers to compare in ``router bench``, by name: called with the agents, they return a router. Since 0.1."""
+
+
+@hookspec
+def register_stores() -> Mapping[str, type[Engine]]:  # type: ignore[empty-body]
+    """Databases that can keep the log, by the scheme of the URLs that name them, see ``Engine``. Since 0.1."""
 
 
 @hookspec

@@ -26,6 +26,7 @@ from router_sdk.errors import (
 from router_sdk.setting_names import ALLOW_VARIABLE
 
 if TYPE_CHECKING:
+    from router_sdk.engine import Engine
     from router_sdk.gate import Check
     from router_sdk.rewards import QualityScorer, RewardFunction
     from router_sdk.strategy import Encoder, Strategy
@@ -37,7 +38,7 @@ ROUTER_PLUGIN = "router"
 FIRST_PARTY = ("bert", "thompson", "heuristic")
 """Strategies with a distribution ``router-sdk-NAME`` of ours. Those that are installed are the default chain."""
 
-KINDS = ("strategies", "encoders", "rewards", "triggers", "checks", "quality_scorers")
+KINDS = ("strategies", "encoders", "rewards", "triggers", "checks", "quality_scorers", "stores")
 """What plugins bring, each with a hook ``register_…``."""
 
 _log = logging.getLogger(__name__)
@@ -219,6 +220,11 @@ class PluginRegistry:
     def quality_scorers(self) -> dict[str, QualityScorer]:
         """Registered scorers by name."""
         return self._collect("quality_scorers")
+
+    @property
+    def engines(self) -> dict[str, type[Engine]]:
+        """Registered engines by the scheme of their URLs."""
+        return self._collect("stores")
 
     def installed(self, name: str) -> type[Strategy] | None:
         """The strategy class of that name that an installed plugin brings: another process finds it, too."""

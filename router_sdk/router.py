@@ -25,8 +25,9 @@ from router_sdk.rewards import RewardFunction
 from router_sdk.routing.handle import Call
 from router_sdk.routing.strategies import StrategySpec
 from router_sdk.store.backup import BackupReport, backup
-from router_sdk.store.events import answered, dead_letters, learning_events, learning_totals, passed
+from router_sdk.store.events import dead_letters, learning_events, learning_totals
 from router_sdk.store.identity import check_id, check_key, check_tenant, check_time
+from router_sdk.store.lately import answered, passed
 from router_sdk.store.registry import safety_totals
 from router_sdk.strategy import Strategy
 
@@ -571,4 +572,6 @@ class Router:
 def _dropped(parts: Assembly) -> None:
     """The garbage collector found a router that nobody closed."""
     if parts.drop():
-        warnings.warn(f"a router on {parts.store.path} was dropped without close()", ResourceWarning, stacklevel=2)
+        warnings.warn(
+            f"a router on {parts.store.engine.shown} was dropped without close()", ResourceWarning, stacklevel=2
+        )

@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from router_sdk.erasing import Eraser, StillWritingError
 from router_sdk.errors import (
     FAULTS,
@@ -28,7 +26,6 @@ from router_sdk.errors import (
     UnknownVersionError,
 )
 from router_sdk.learning.pace import Every
-from router_sdk.private_files import PRIVATE_FILE, private_folder
 from router_sdk.store.coordination import finish_intent, low_water, note_consumers, pending_intents
 from router_sdk.store.erasure import Erasure, erase_session
 from router_sdk.store.identity import new_id
@@ -163,7 +160,7 @@ class Upkeep:
         for intent in self._pending():
             try:
                 self._finish(intent)
-            except Timeout:
+            except TimeoutError:
                 continue  # it is not cut off: who logged it is at work
 
     def _give_up(self, intent: Intent, error: Exception) -> None:
@@ -191,8 +188,8 @@ class Upkeep:
 
     @contextmanager
     def _alone(self, timeout_s: float) -> Iterator[None]:
-        """One process at a time erases or archives; raises ``filelock.Timeout`` after so many seconds."""
-        with FileLock(private_folder(self._store.folder) / "upkeep.lock", timeout_s, PRIVATE_FILE):
+        """One process at a time erases or archives; raises ``TimeoutError`` after so many seconds."""
+        with self._store.engine.lease("upkeep", timeout_s):
             yield
 
     # -- forget
@@ -214,7 +211,7 @@ class Upkeep:
                             _log.warning("%s", error)
                             found = error.erasure
                         erasure = found if one.number == intent else erasure
-        except Timeout as error:
+        except TimeoutError as error:
             raise StoreUnavailableError(
                 "the session's payload is erased from the log; another process is at work on the other files, and "
                 "erases it there, too"
@@ -237,7 +234,7 @@ class Upkeep:
                 number = begin_archive(self._store.writer, before, cursor)
                 (intent,) = (one for one in self._pending() if one.number == number)
                 return self._go_on_archiving(intent)
-        except Timeout as error:
+        except TimeoutError as error:
             raise StoreUnavailableError("another process erases or archives; try again") from error
 
     def _go_on_archiving(self, intent: Intent, rest: Callable[[], bool] | None = None) -> tuple[int, Path | None]:

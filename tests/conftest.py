@@ -14,6 +14,7 @@ import tempfile
 import fitted_strategy
 import pytest
 from hypothesis import Phase, settings
+from postgres_databases import cluster, database, server, store_url  # noqa: F401
 
 from router_sdk import Agent, Router
 

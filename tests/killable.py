@@ -61,7 +61,7 @@ class Points:
         for name in ("rename", "replace", "unlink", "rmdir", "link", "mkdir", "fsync", "truncate"):
             if hasattr(os, name):
                 setattr(os, name, self._counting(name, getattr(os, name)))
-        transact, checkpoint = Committer.transact, Committer.checkpoint
+        transact, scrub = Committer.transact, Committer.scrub
 
         def counted(committer, work, deadline):
             def inside(connection, seq):
@@ -76,9 +76,9 @@ class Points:
 
         def emptied(committer, deadline):
             self("checkpoint")
-            return checkpoint(committer, deadline)
+            return scrub(committer, deadline)
 
-        Committer.transact, Committer.checkpoint = counted, emptied
+        Committer.transact, Committer.scrub = counted, emptied
 
     def _counting(self, name, function):
         def call(path, *more, **options):

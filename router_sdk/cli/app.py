@@ -63,6 +63,7 @@ _BUILT_IN: Mapping[str, _Place] = {
     "forget": _Place(_DATA, "store", "forget"),
     "backup": _Place(_DATA, "store", "backup"),
     "restore": _Place(_DATA, "store", "restore"),
+    "store": _Place(_DATA, "migrate", "app"),
     "plugins": _Place(_EXTEND, "plugins", "app"),
     "soak": _Place(_EXTEND, "soak", "soak"),
     "bench": _Place(_EXTEND, "bench", "bench", {"ignore_unknown_options": True}),

@@ -56,12 +56,13 @@ class Invocation:
     """
 
     store: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--store",
             metavar="FILE",
             rich_help_panel=_PANEL,
-            help="The log: a SQLite file. Default: ROUTER_STORE, what the configuration says, or router.db.",
+            help="The log: a SQLite file, or the URL of a database that a plugin brings. "
+            "Default: ROUTER_STORE, what the configuration says, or router.db.",
         ),
     ] = None
     config_file: Annotated[
@@ -131,11 +132,10 @@ class Invocation:
         from router_sdk.router import Router
 
         config = self.config if config is None else config
-        path = config.store.expanduser()
-        if not new and not path.is_file():
+        if not new and isinstance(config.store, Path) and not config.store.expanduser().is_file():
             raise StoreUnavailableError(
-                f"there is no store at {path} yet: route a first task (router route 'some text'), name another one "
-                "with --store, or see what it is all about with router demo"
+                f"there is no store at {config.store.expanduser()} yet: route a first task (router route 'some text'), "
+                "name another one with --store, or see what it is all about with router demo"
             )
         if brief:
             settings.setdefault("retrain", False)

@@ -17,15 +17,14 @@ from router_sdk.store.scores import parts_of
 from router_sdk.store.tail import EVERYTHING, LogTail
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from router_sdk.engine import Connection
     from router_sdk.records import Decision
     from router_sdk.rewards import RewardFunction
     from router_sdk.store import Store
 
 _CHUNK = 1_000
 _MOST = 2**63 - 1
-"""What SQLite can count to."""
+"""What a database can count to."""
 _ACTED_ON = "FROM decisions d WHERE d.source != 'shadow'"
 _JOINED = "FROM decisions d WHERE EXISTS (SELECT 1 FROM outcomes o WHERE o.decision_id = d.decision_id)"
 _CHOSEN = f"""{_JOINED} AND d.seq IN (SELECT value FROM json_each(?))
@@ -85,7 +84,7 @@ class History(Sequence[Example]):
         return self._store.reader.query(lambda connection: parts_of(connection, decision_id))
 
     def _newest(self, seqs: Sequence[int]) -> list[Example]:
-        def work(connection: sqlite3.Connection) -> list[Example]:
+        def work(connection: Connection) -> list[Example]:
             return LogTail(connection, self._reward).newest(seqs, self.upto)
 
         return self._store.reader.query(work)
@@ -165,10 +164,10 @@ RECENT = 1_000
 """Among how many of the newest decisions without an outcome to look."""
 
 _WAITING = """
-SELECT d.decision_id, d.probabilities, ifnull(p.context_hash, p.text)
+SELECT d.decision_id, d.probabilities, coalesce(p.context_hash, p.text)
 FROM decisions d LEFT JOIN payloads p ON p.seq = d.seq
 WHERE d.source = 'routed' AND length(d.probabilities) > 4
-  AND (?1 IS NULL OR d.tenant = ?1)
+  AND (d.tenant = ?1 OR ?1 IS NULL)
   AND NOT EXISTS (SELECT 1 FROM outcomes o WHERE o.decision_id = d.decision_id)
 ORDER BY d.seq DESC LIMIT ?2"""
 
@@ -181,7 +180,7 @@ def most_telling(store: Store, count: int, tenant: str | None = None) -> list[De
     Training Text Classifiers", SIGIR 1994, for uncertainty sampling).
     """
 
-    def work(connection: sqlite3.Connection) -> list[str]:
+    def work(connection: Connection) -> list[str]:
         ranked: list[tuple[float, str]] = []
         seen: set[str] = set()
         for decision_id, blob, about in connection.execute(_WAITING, (tenant, RECENT)):

@@ -13,8 +13,6 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from router_sdk.errors import InvalidInputError, RouterClosedError, RouterError, StoreError, StoreUnavailableError
 from router_sdk.exchange.columns import ColumnMapping
 from router_sdk.exchange.copied import CopiedLines, is_exported
@@ -22,8 +20,6 @@ from router_sdk.exchange.lines import TEXTS
 from router_sdk.exchange.observations import ImportReport, MappingLike, Newcomers, Refusals, read_observed
 from router_sdk.exchange.observing import ObservedLines
 from router_sdk.exchange.reading import read_rows, rows_and_fault
-from router_sdk.private_files import PRIVATE_FILE, private_folder
-from router_sdk.store.artifacts import entry
 from router_sdk.store.coordination import Intent, add_intent, finish_intent, pending_intents
 from router_sdk.store.retention import ArchivedIds
 
@@ -88,7 +84,7 @@ class Intake:
                 except InvalidInputError:  # nothing of the file was logged
                     self._finish(intent)
                     raise
-        except Timeout as error:
+        except TimeoutError as error:
             raise StoreUnavailableError("another process imports this file") from error
 
     def welcome(self, names: Iterable[str | None], *, new_agents: bool) -> None:
@@ -110,7 +106,7 @@ class Intake:
         return next(one for one in self._intents() if one.number == number)
 
     def go_on(self, intent: Intent) -> None:
-        """Finish an import that was cut off; raises ``filelock.Timeout`` where another process is at it."""
+        """Finish an import that was cut off; raises ``TimeoutError`` where another process is at it."""
         body = intent.body
         mapping = None if body["mapping"] is None else ColumnMapping.of(body["mapping"])
         path = Path(body["path"])
@@ -129,10 +125,8 @@ class Intake:
     @contextmanager
     def _lock(self, key: object, patience_s: float = 0.0) -> Iterator[None]:
         """Held by who is at work on an import, and for an instant by who looks whether one was cut off."""
-        path = entry(private_folder(self._store.folder), f"import-{key}.lock")
-        with FileLock(path, patience_s, PRIVATE_FILE):
+        with self._store.engine.lease(f"import-{key}", patience_s, once=True):
             yield
-        path.unlink(missing_ok=True)
 
     def _run(
         self, intent: Intent, mapping: ColumnMapping | None, tell: Tell = lambda words, done: None

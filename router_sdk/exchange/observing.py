@@ -12,8 +12,7 @@ from router_sdk.errors import RouterClosedError, RouterError, StoreError
 from router_sdk.store.rows import Entry
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from router_sdk.engine import Connection
     from router_sdk.exchange.observations import ImportReport, Newcomers, Observed, Refusals
     from router_sdk.recording import Recorder
     from router_sdk.records import Decision, Outcome
@@ -122,7 +121,7 @@ class ObservedLines:
         wanted = [one.decision.decision_id for one in ready]
         ids = json.dumps(wanted)
 
-        def read(connection: sqlite3.Connection) -> _Held:
+        def read(connection: Connection) -> _Held:
             agents = connection.execute(f"SELECT decision_id, agent FROM decisions WHERE {_CHOSEN}", (ids,))
             held = _Held(dict(agents), self._archived.among(wanted), self._checked)
             said = (

@@ -26,8 +26,7 @@ from router_sdk.store.experiments import CHAMPION_ARM, ExperimentRecord, alone, 
 from router_sdk.store.registry import WON, challenge_over, move_champion, set_aside
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from router_sdk.engine import Connection
     from router_sdk.experiments.analysis import Analysis
     from router_sdk.experiments.serving import ServingArms
     from router_sdk.routing.chain import Chain
@@ -302,7 +301,7 @@ class Lifecycle:
         }
         promoted: list[tuple[str, int]] = []
 
-        def move(connection: sqlite3.Connection, seq: int) -> None:
+        def move(connection: Connection, seq: int) -> None:
             if body["serving"] and record.arm(str(winner))["version"] is None:
                 alone(connection, record.name)
             for arm in record.arms:

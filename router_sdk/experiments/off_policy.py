@@ -27,9 +27,8 @@ from router_sdk.store.retention import archived_upto
 from router_sdk.store.transaction import HEAD
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from router_sdk.config import RouterConfig
+    from router_sdk.engine import Connection
     from router_sdk.evaluation.off_policy import Rounds
     from router_sdk.records import Example
     from router_sdk.routing.agents import Members
@@ -124,7 +123,7 @@ class OffPolicy:
             InvalidInputError: if these are none, or none was made in between.
         """
 
-        def work(connection: sqlite3.Connection) -> tuple[int, int]:
+        def work(connection: Connection) -> tuple[int, int]:
             (head,) = connection.execute(HEAD).fetchone()
             if isinstance(since, timedelta):
                 moment = max(time.time() - since.total_seconds(), 0.0)
@@ -222,7 +221,7 @@ class _Judged:
     def _ask(self, tail: LogTail, cursor: int, piece: int) -> None:
         """Ask about the decisions of one piece of the log."""
 
-        def work(connection: sqlite3.Connection) -> tuple[list[Any], set[str]]:
+        def work(connection: Connection) -> tuple[list[Any], set[str]]:
             found = connection.execute(_DECISIONS, (cursor, piece)).fetchall()
             return found, forgotten_among(connection, [row[1] for row in found])
 

@@ -23,8 +23,7 @@ from router_sdk.store.reader import DECISIONS, decision_of
 from router_sdk.store.rows import Entry, stored_task
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from router_sdk.engine import Connection
     from router_sdk.experiments.arms import ServingArm
     from router_sdk.routing.agents import Members
     from router_sdk.store import Store
@@ -126,7 +125,7 @@ class Shadows:
         )
 
 
-def _served(connection: sqlite3.Connection, since: int, upto: int) -> list[tuple[int, Decision]]:
+def _served(connection: Connection, since: int, upto: int) -> list[tuple[int, Decision]]:
     rows = connection.execute(_SERVED, (since, upto)).fetchall()
     context = PayloadContext(connection, rows)
 

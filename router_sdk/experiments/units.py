@@ -26,10 +26,9 @@ import numpy as np
 from router_sdk.store.tail import SIGNAL_COLUMNS, signals_of
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from numpy.typing import NDArray
 
+    from router_sdk.engine import Connection
     from router_sdk.loop_settings import ExperimentConfig
     from router_sdk.records import Signals
 
@@ -95,7 +94,7 @@ class Units:
 
 
 def read_units(
-    connection: sqlite3.Connection,
+    connection: Connection,
     experiment: str,
     arms: Sequence[str],
     settings: ExperimentConfig,
@@ -156,7 +155,7 @@ ORDER BY o.seq"""
 _FORGOTTEN = "SELECT seq, decision_ids FROM forgotten ORDER BY seq"
 
 
-def _forgotten(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> dict[str, int]:
+def _forgotten(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> dict[str, int]:
     """By which ``forget`` event decisions lost their session's id: one event is about one session."""
     wanted = {row[1] for row in rows if row[-1] is None}
     if not wanted:

@@ -20,8 +20,7 @@ from router_sdk.records.outcome import Origin
 from router_sdk.store.identity import check_key, check_tenant
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from router_sdk.engine import Connection
     from router_sdk.store.group_commit import LogWriter
     from router_sdk.store.reader import LogReader
 
@@ -85,7 +84,7 @@ class AccessKeys:
         told = made.to_dict()
         row = (*(" ".join(told[name]) if name == "scopes" else told[name] for name in told), hash_of(key))
 
-        def work(connection: sqlite3.Connection, seq: int) -> None:
+        def work(connection: Connection, seq: int) -> None:
             connection.execute(f"INSERT INTO access_keys ({_COLUMNS}, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
         self._writer.transact(work)
@@ -104,7 +103,7 @@ class AccessKeys:
         """
         key_id = name_of(key_id, "key_id")
 
-        def work(connection: sqlite3.Connection, seq: int) -> int:
+        def work(connection: Connection, seq: int) -> int:
             query = "UPDATE access_keys SET revoked_at = ? WHERE key_id = ? AND revoked_at IS NULL"
             return connection.execute(query, (time.time(), key_id)).rowcount
 
@@ -132,7 +131,7 @@ def hash_of(key: str) -> str:
     return sha256(key.encode("utf-8", "replace")).hexdigest()
 
 
-def _read(connection: sqlite3.Connection) -> list[tuple[str, AccessKey]]:
+def _read(connection: Connection) -> list[tuple[str, AccessKey]]:
     rows = connection.execute(f"SELECT hash, {_COLUMNS} FROM access_keys ORDER BY at, key_id").fetchall()
     return [
         (hashed, AccessKey(key_id, name, frozenset(scopes.split()), *rest))

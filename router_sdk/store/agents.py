@@ -13,8 +13,7 @@ from router_sdk.records.fields import MAX_COST_USD, MAX_LATENCY_MS
 from router_sdk.store.context import NEWCOMERS
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from router_sdk.engine import Connection
     from router_sdk.store.group_commit import LogWriter
 
 Status = Literal["active", "removed"]
@@ -29,7 +28,7 @@ def add_agents(writer: LogWriter, agents: Sequence[Agent], *, fresh: bool = Fals
         fresh: Forget what was learnt under these names so far.
     """
 
-    def work(connection: sqlite3.Connection, seq: int) -> None:
+    def work(connection: Connection, seq: int) -> None:
         for agent in agents:
             record = canonical(agent)
             known = connection.execute(
@@ -51,14 +50,14 @@ def canonical(agent: Agent) -> str:
 def remove_agent(writer: LogWriter, agent: Agent) -> None:
     """Log that an agent is gone; what was learnt about it stays."""
 
-    def work(connection: sqlite3.Connection, seq: int) -> None:
+    def work(connection: Connection, seq: int) -> None:
         row = (seq, agent.name, "removed", 0, canonical(agent), time.time())
         connection.execute("INSERT INTO agents VALUES (?, ?, ?, ?, ?, ?)", row)
 
     writer.transact(work)
 
 
-def read_agents(connection: sqlite3.Connection) -> dict[str, tuple[Status, Agent]]:
+def read_agents(connection: Connection) -> dict[str, tuple[Status, Agent]]:
     """Every agent the log ever knew, by name, in the order in which they were first added."""
     rows = connection.execute(
         """SELECT a.status, a.record FROM agents a
@@ -79,13 +78,13 @@ def _stored(record: str) -> Agent:
     return Agent(**fields)
 
 
-def catalog_version(connection: sqlite3.Connection) -> int:
+def catalog_version(connection: Connection) -> int:
     """Changes whenever an agent was added or removed."""
-    version: int = connection.execute("SELECT ifnull(max(seq), 0) FROM agents").fetchone()[0]
+    version: int = connection.execute("SELECT coalesce(max(seq), 0) FROM agents").fetchone()[0]
     return version
 
 
-def newest_agent(connection: sqlite3.Connection) -> tuple[int, str | None]:
+def newest_agent(connection: Connection) -> tuple[int, str | None]:
     """Where in the log an agent came last that it did not know, or not any more, and its name; 0 where none did."""
     found = connection.execute(f"{NEWCOMERS} DESC LIMIT 1").fetchone()
     return (0, None) if found is None else (found[0], found[1])

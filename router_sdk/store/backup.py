@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from router_sdk.engine import Connection
 from router_sdk.errors import CorruptArtifactError, InvalidInputError, StoreUnavailableError
 from router_sdk.lifetime import no_fork
 from router_sdk.private_files import make_private, private_folder, write_private
@@ -219,7 +220,7 @@ class _Named(NamedTuple):
     outcomes: int
 
 
-def _named(connection: sqlite3.Connection) -> _Named:
+def _named(connection: Connection) -> _Named:
     def number(query: str) -> int:
         return int(connection.execute(query).fetchone()[0])
 

@@ -14,6 +14,7 @@ from filelock import lock_descriptor, unlock_descriptor
 
 from router_sdk.errors import NotAStoreError, SchemaVersionError, StoreBusyError, StoreUnavailableError
 from router_sdk.private_files import PRIVATE_FILE, make_private
+from router_sdk.store.log_connection import LogConnection
 from router_sdk.store.schema import APPLICATION_ID, SCHEMA_VERSION, lacks, migrate, missing_tables, newer
 
 _LOCK_POLL_S = 0.0005
@@ -242,10 +243,15 @@ class ProcessLock:
             self._descriptor = -1
 
 
-def _connect(path: Path, mode: str, timeout_s: float) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, timeout_s: float) -> LogConnection:
     """A connection to a file that is there: SQLite would make one where it is not."""
     return sqlite3.connect(
-        f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=timeout_s
+        f"{path.as_uri()}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=timeout_s,
+        factory=LogConnection,
     )
 
 
@@ -256,7 +262,7 @@ def unusable(path: Path, error: sqlite3.Error) -> StoreUnavailableError:
     return StoreUnavailableError(f"cannot open {path} as a store: {error}")
 
 
-def open_reader(path: Path) -> sqlite3.Connection:
+def open_reader(path: Path) -> LogConnection:
     """Open a connection that only reads: it sees whole commits and never blocks a writer.
 
     Raises:
@@ -284,7 +290,7 @@ def is_store(connection: sqlite3.Connection) -> bool:
     return bool(owner == APPLICATION_ID)
 
 
-def open_looker(path: Path) -> sqlite3.Connection:
+def open_looker(path: Path) -> LogConnection:
     """Open a store to look: nothing in it is changed, not even where that would be needed to use it.
 
     Raises:
@@ -323,7 +329,7 @@ def open_looker(path: Path) -> sqlite3.Connection:
     )
 
 
-def open_writer(file: DatabaseFile, lock: ProcessLock, *, durable: bool = True) -> sqlite3.Connection:
+def open_writer(file: DatabaseFile, lock: ProcessLock, *, durable: bool = True) -> LogConnection:
     """Open the writer's connection in WAL mode, every commit on disk before it returns, and migrate the file.
 
     One process at a time does so.

@@ -11,22 +11,22 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from router_sdk.records import Forecast, Task
-from router_sdk.store.rows import TASK_COLUMNS, stored_task
+from router_sdk.store.rows import TASK_COLUMNS, read_notes, stored_task
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from numpy.typing import NDArray
+
+    from router_sdk.engine import Connection
 
 T = TypeVar("T")
 
+_RAW = "raw_confidence"
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _FEW = 8
 """Questions about a batch that are answered one by one: who asks more often asks about all of it."""
 
 _FORECASTS = """
-SELECT d.seq, d.strategy, d.model_version, ifnull(json_extract(d.skipped, '$[#-1].raw_confidence'), d.confidence),
-       d.tenant
+SELECT d.seq, d.strategy, d.model_version, d.skipped, d.confidence, d.tenant
 FROM decisions d WHERE d.seq IN (SELECT value FROM json_each(?))
   AND d.source = 'routed' AND d.explored = 0 AND d.favourite >= 0 AND d.confidence IS NOT NULL"""
 
@@ -77,7 +77,7 @@ class PayloadContext:
         seqs: Positions of the batch's decisions, or rows that begin with them.
     """
 
-    def __init__(self, connection: sqlite3.Connection, seqs: Iterable[int | Sequence[Any]]) -> None:
+    def __init__(self, connection: Connection, seqs: Iterable[int | Sequence[Any]]) -> None:
         self._connection = connection
         self._seqs = seqs
         self._tasks, self._hashes = _Lot(self._read_tasks, self._wanted), _Lot(self._read_hashes, self._wanted)
@@ -142,8 +142,10 @@ class PayloadContext:
         came = self._connection.execute(NEWCOMERS).fetchall()
         positions = [seq for seq, _ in came]
         found: dict[int, Forecast] = {}
-        for seq, *told in self._connection.execute(_FORECASTS, (seqs,)):
+        for seq, strategy, version, notes, confidence, tenant in self._connection.execute(_FORECASTS, (seqs,)):
             before = bisect_right(positions, seq)
+            raw = read_notes(notes).raw_confidence if notes and _RAW in notes else None
+            told = (strategy, version, confidence if raw is None else raw, tenant)
             found[seq] = Forecast(*told, *(came[before - 1] if before else (0, None)))
         return found
 

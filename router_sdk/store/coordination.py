@@ -11,9 +11,13 @@ import time
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Mapping
 
+    from router_sdk.engine import Connection
+
+
+MOST = 2**63 - 1
+"""How many rows there can be: a limit that is none."""
 
 Kind = Literal["forget", "archive", "promote", "import"]
 
@@ -34,31 +38,30 @@ class Intent(NamedTuple):
     body: dict[str, Any]
 
 
-def add_intent(connection: sqlite3.Connection, kind: Kind, body: Mapping[str, Any]) -> int:
+def add_intent(connection: Connection, kind: Kind, body: Mapping[str, Any]) -> int:
     """Log what is about to be done, in the transaction of its first step, and return its id."""
     row = (time.time(), kind, json.dumps(dict(body)))
-    number = connection.execute("INSERT INTO intents (at, kind, body) VALUES (?, ?, ?)", row).lastrowid
-    assert number is not None
-    return number
+    query = "INSERT INTO intents (at, kind, body) VALUES (?, ?, ?) RETURNING id"
+    return int(connection.execute(query, row).fetchone()[0])
 
 
-def read_intent(connection: sqlite3.Connection, number: int) -> dict[str, Any] | None:
+def read_intent(connection: Connection, number: int) -> dict[str, Any] | None:
     """How far it is, in the transaction of the next step; None where it is done."""
     row = connection.execute("SELECT body FROM intents WHERE id = ?", (number,)).fetchone()
     return None if row is None else json.loads(row[0])
 
 
-def continue_intent(connection: sqlite3.Connection, number: int, body: Mapping[str, Any]) -> None:
+def continue_intent(connection: Connection, number: int, body: Mapping[str, Any]) -> None:
     """Log how far it is, in the transaction of the step that came so far."""
     connection.execute("UPDATE intents SET body = ? WHERE id = ?", (json.dumps(dict(body)), number))
 
 
-def finish_intent(connection: sqlite3.Connection, number: int) -> None:
+def finish_intent(connection: Connection, number: int) -> None:
     """It is done, in the transaction of its last step."""
     connection.execute("DELETE FROM intents WHERE id = ?", (number,))
 
 
-def pending_intents(connection: sqlite3.Connection) -> list[Intent]:
+def pending_intents(connection: Connection) -> list[Intent]:
     """What is not done, oldest first."""
     rows = connection.execute("SELECT id, kind, at, body FROM intents ORDER BY id").fetchall()
     return [Intent(number, kind, at, json.loads(body)) for number, kind, at, body in rows]
@@ -70,7 +73,7 @@ HEARD_OF_S = 3_600.0
 """A consumer that was not heard of for so long is gone."""
 
 
-def note_consumers(connection: sqlite3.Connection, process: str, cursors: Mapping[str, int]) -> None:
+def note_consumers(connection: Connection, process: str, cursors: Mapping[str, int]) -> None:
     """Log, in a transaction, how far the folds of this process are saved, and that it is there.
 
     Args:
@@ -84,8 +87,17 @@ def note_consumers(connection: sqlite3.Connection, process: str, cursors: Mappin
     connection.executemany("INSERT INTO consumers (name, process, cursor, at) VALUES (?, ?, ?, ?)", rows)
 
 
-def low_water(connection: sqlite3.Connection, process: str) -> int | None:
+def low_water(connection: Connection, process: str) -> int | None:
     """Position that every other consumer has passed; None where there is no other."""
     query = "SELECT min(cursor) FROM consumers WHERE process != ? AND at > ?"
     found: int | None = connection.execute(query, (process, time.time() - HEARD_OF_S)).fetchone()[0]
     return found
+
+
+# -- positions
+
+
+def note_position(connection: Connection, name: str, seq: int) -> None:
+    """Log, in a transaction, how far something has come."""
+    query = "INSERT INTO positions (name, seq) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET seq = excluded.seq"
+    connection.execute(query, (name, seq))

@@ -1,8 +1,6 @@
 """What the log holds of a decision, whole, to be written into another log in the same order, each part once.
 
 Learning follows the order of the log. So a copy is written in the order of its source, and gives what the source gave.
-Of the examples that a pre-training was made of, their ids alone are copied: they stand in no log, and versions remember
-them all the same.
 """
 
 from __future__ import annotations
@@ -10,14 +8,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from router_sdk.lifetime import no_fork
 from router_sdk.records import Agent, Outcome
 from router_sdk.store.agents import canonical
-from router_sdk.store.connection import open_reader
 from router_sdk.store.context import PayloadContext
 from router_sdk.store.reader import DECISIONS, decision_of
 from router_sdk.store.rows import (
@@ -30,7 +25,6 @@ from router_sdk.store.rows import (
     decision_row,
     delivered,
     forgotten,
-    insert_rows,
     insert_sets,
     owner_of,
     refuse_foreign_outcomes,
@@ -40,9 +34,7 @@ from router_sdk.store.rows import (
 from router_sdk.store.transaction import LogClock
 
 if TYPE_CHECKING:
-    import sqlite3
-    from pathlib import Path
-
+    from router_sdk.engine import Connection
     from router_sdk.records import Decision
     from router_sdk.store.group_commit import LogWriter
     from router_sdk.store.privacy import Privacy
@@ -50,13 +42,12 @@ if TYPE_CHECKING:
 _PARTS = """
 SELECT o.decision_id, o.seq, o.at, o.logged_at, o.outcome_id, o.tenant, o.success, o.quality, o.feedback,
        o.correct_agent, o.no_agent_fits, o.latency_ms, o.cost_usd, o.tokens, o.metrics, o.agent, o.origin, o.actor,
-       p.response, p.feedback_text, p.error, json_extract(p.context, '$.reason')
+       p.response, p.feedback_text, p.error, p.context
 FROM outcomes o LEFT JOIN payloads p ON p.seq = o.seq
 WHERE o.decision_id IN (SELECT value FROM json_each(?)) ORDER BY o.seq"""
 _PART_FIELDS = (
     *("success", "quality", "feedback", "correct_agent", "no_agent_fits", "latency_ms", "cost_usd", "tokens"),
     *("metrics", "agent", "origin", "actor", "response", "feedback_text", "error"),
-    "reason",
 )
 _FRESH = "SELECT seq, at, record FROM agents WHERE fresh = 1 ORDER BY seq"
 _ROW = OUTCOME_COLUMNS.removeprefix("seq, ")
@@ -101,7 +92,7 @@ class FreshStart(NamedTuple):
     agent: Agent
 
 
-def read_decisions(connection: sqlite3.Connection, seqs: Sequence[int]) -> list[LoggedDecision]:
+def read_decisions(connection: Connection, seqs: Sequence[int]) -> list[LoggedDecision]:
     """All that the log holds of these decisions, in its order."""
     query = f"{DECISIONS.replace('SELECT', 'SELECT d.seq,', 1)} WHERE d.seq IN (SELECT value FROM json_each(?))"
     rows = connection.execute(f"{query} ORDER BY d.seq", (json.dumps(list(seqs)),)).fetchall()
@@ -119,16 +110,19 @@ def read_decisions(connection: sqlite3.Connection, seqs: Sequence[int]) -> list[
 
 
 def _part(row: Sequence[Any]) -> LoggedPart:
-    seq, at, logged_at, outcome_id, tenant, *values = row
+    seq, at, logged_at, outcome_id, tenant, *values, context = row
     fields = {name: value for name, value in zip(_PART_FIELDS, values, strict=True) if value is not None}
     for name in fields.keys() & {"success", "no_agent_fits"}:
         fields[name] = bool(fields[name])
     if "metrics" in fields:
         fields["metrics"] = json.loads(fields["metrics"])
+    reason = None if context is None else json.loads(context).get("reason")
+    if reason is not None:
+        fields["reason"] = reason
     return LoggedPart(seq, at, logged_at, Outcome.model_construct(**fields), outcome_id, tenant)
 
 
-def read_fresh_starts(connection: sqlite3.Connection) -> list[FreshStart]:
+def read_fresh_starts(connection: Connection) -> list[FreshStart]:
     """When which agent was added afresh, oldest first."""
     return [FreshStart(seq, at, Agent(**json.loads(record))) for seq, at, record in connection.execute(_FRESH)]
 
@@ -224,7 +218,7 @@ def write_copies(writer: LogWriter, events: Sequence[Event]) -> list[bool | str]
         StoreUnavailableError: if the log cannot be written; nothing of it is then.
     """
 
-    def work(connection: sqlite3.Connection, seq: int) -> list[bool | str]:
+    def work(connection: Connection, seq: int) -> list[bool | str]:
         known = _Known(connection)
         rows = _Rows(LogClock())
         rows.clock.read(connection)
@@ -236,19 +230,19 @@ def write_copies(writer: LogWriter, events: Sequence[Event]) -> list[bool | str]
                 _add(connection, rows, seq, event, known)
                 seq += 1
         insert_sets(connection, rows.sets)
-        insert_rows(connection, "decisions", DECISION_COLUMNS, rows.decisions)
+        connection.insert_rows("decisions", DECISION_COLUMNS, rows.decisions)
         refuse_foreign_outcomes(connection, [row[1] for row in rows.decisions])
-        insert_rows(connection, "outcomes", f"{OUTCOME_COLUMNS}, logged_at", rows.outcomes)
+        connection.insert_rows("outcomes", f"{OUTCOME_COLUMNS}, logged_at", rows.outcomes)
         rows.clock.note(connection)
-        insert_rows(connection, "payloads", PAYLOAD_COLUMNS, rows.payloads)
-        insert_rows(connection, "vectors", VECTOR_COLUMNS, rows.vectors)
-        insert_rows(connection, "agents", "seq, name, status, fresh, record, at", rows.agents)
+        connection.insert_rows("payloads", PAYLOAD_COLUMNS, rows.payloads)
+        connection.insert_rows("vectors", VECTOR_COLUMNS, rows.vectors)
+        connection.insert_rows("agents", "seq, name, status, fresh, record, at", rows.agents)
         return told
 
     return writer.transact(work)
 
 
-def _add(connection: sqlite3.Connection, rows: _Rows, seq: int, event: Event, known: _Known) -> None:
+def _add(connection: Connection, rows: _Rows, seq: int, event: Event, known: _Known) -> None:
     if isinstance(event, CopiedPart):
         rows.outcomes.append((seq, *event.row, rows.clock.stamp_copy(event.logged_at)))
         if event.payload is not None and not forgotten(connection, event.row[1]):
@@ -267,7 +261,7 @@ def _add(connection: sqlite3.Connection, rows: _Rows, seq: int, event: Event, kn
 class _Known:
     """What the log holds, and what of a transaction is about to be in it."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._new_ids: dict[Owner, str] = {}
         self._new_decisions: dict[str, str | None] = {}
@@ -357,44 +351,3 @@ class _Known:
         """What the log holds of an agent, or else what the copy says."""
         found = self._one("SELECT status, record FROM agents WHERE name = ? ORDER BY seq DESC LIMIT 1", agent.name)
         return found or ("active", canonical(agent))
-
-
-# -- pre-trainings
-
-_PIECE = 2_000
-
-
-def copy_pretraining(writer: LogWriter, source: Path) -> None:
-    """Log the decisions of a store of made-up examples: their ids, sessions, tenants and texts' hashes.
-
-    Args:
-        writer: The log.
-        source: The store that they were written to, in the same privacy mode.
-    """
-    with no_fork(), closing(open_reader(source)) as connection:
-        query = """SELECT d.decision_id, p.session_id, p.context_hash, d.tenant
-                   FROM decisions d LEFT JOIN payloads p ON p.seq = d.seq ORDER BY d.seq"""
-        rows = connection.execute(query).fetchall()
-    for start in range(0, len(rows), _PIECE):
-        _write(writer, rows[start : start + _PIECE])
-
-
-def note_taught(writer: LogWriter, taught: Sequence[tuple[str, str | None, str | None, str | None]]) -> None:
-    """Log what versions learn of a file that is read beside the log, but not what was forgotten or is noted already.
-
-    Args:
-        writer: The log.
-        taught: Id, session, text's hash and tenant of each example.
-    """
-    known = "SELECT 1 FROM forgotten_decisions WHERE decision_id = ?1"
-    query = f"INSERT OR IGNORE INTO pretraining SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS ({known})"
-    for start in range(0, len(taught), _PIECE):
-        rows = taught[start : start + _PIECE]
-        writer.transact(lambda connection, seq, rows=rows: connection.executemany(query, rows) and None)  # type: ignore[misc]
-
-
-def _write(writer: LogWriter, rows: Sequence[tuple[Any, ...]]) -> None:
-    def work(connection: sqlite3.Connection, seq: int) -> None:
-        connection.executemany("INSERT OR REPLACE INTO pretraining VALUES (?, ?, ?, ?)", rows)
-
-    writer.transact(work)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from router_sdk.errors import CorruptArtifactError
 
 if TYPE_CHECKING:
-    import sqlite3
+    from router_sdk.engine import Connection
 
 DATASETS = """
 ALTER TABLE model_versions RENAME TO model_versions_5;
@@ -148,7 +148,7 @@ def unpack(blob: bytes) -> list[int]:
 # -- rows
 
 
-def add_dataset(connection: sqlite3.Connection, strategy: str, version: int, at: float, row: DatasetRow) -> None:
+def add_dataset(connection: Connection, strategy: str, version: int, at: float, row: DatasetRow) -> None:
     """Log what a version was trained on, in the transaction that registers it."""
     told = (json.dumps(dict(row.counts)), json.dumps(dict(row.settings)))
     packed = (pack(row.examples or ()), pack(row.held_out or ()))
@@ -156,7 +156,7 @@ def add_dataset(connection: sqlite3.Connection, strategy: str, version: int, at:
     connection.execute("INSERT INTO datasets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
 
-def read_dataset(connection: sqlite3.Connection, strategy: str, version: int) -> DatasetRow | None:
+def read_dataset(connection: Connection, strategy: str, version: int) -> DatasetRow | None:
     """What a version was trained on; None where that was not noted, as earlier releases did not.
 
     Raises:
@@ -172,21 +172,21 @@ def read_dataset(connection: sqlite3.Connection, strategy: str, version: int) ->
     return DatasetRow(upto, data_hash, json.loads(counts), json.loads(settings), learnt, judged, at)
 
 
-def dataset_counts(connection: sqlite3.Connection, strategy: str) -> dict[int, dict[str, Any]]:
+def dataset_counts(connection: Connection, strategy: str) -> dict[int, dict[str, Any]]:
     """The figures alone of a strategy's data sets, by version."""
     query = "SELECT version, counts FROM datasets WHERE strategy = ?"
     return {version: json.loads(counts) for version, counts in connection.execute(query, (strategy,))}
 
 
-def give_up_datasets(connection: sqlite3.Connection, strategy: str, versions: Iterable[int]) -> None:
+def give_up_datasets(connection: Connection, strategy: str, versions: Iterable[int]) -> None:
     """Drop the positions of versions whose files are given up; figures and settings stay."""
     query = "UPDATE datasets SET examples = NULL, held_out = NULL WHERE strategy = ? AND version = ?"
     connection.executemany(query, [(strategy, version) for version in versions])
 
 
-def presence(connection: sqlite3.Connection, positions: Sequence[int]) -> Presence:
+def presence(connection: Connection, positions: Sequence[int]) -> Presence:
     """What the log still holds of these decisions."""
-    query = """SELECT d.seq, f.decision_id IS NOT NULL FROM decisions d
+    query = """SELECT d.seq, CASE WHEN f.decision_id IS NULL THEN 0 ELSE 1 END FROM decisions d
                LEFT JOIN forgotten_decisions f ON f.decision_id = d.decision_id
                WHERE d.seq IN (SELECT value FROM json_each(?)) ORDER BY d.seq"""
     rows = connection.execute(query, (json.dumps(list(positions)),)).fetchall()

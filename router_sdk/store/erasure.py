@@ -17,9 +17,9 @@ from router_sdk.errors import StoreUnavailableError
 from router_sdk.store.coordination import add_intent
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterable
 
+    from router_sdk.engine import Connection
     from router_sdk.store.group_commit import LogWriter
     from router_sdk.store.privacy import Privacy
 
@@ -76,7 +76,7 @@ def erase_session(
     spelled = dict.fromkeys((session_id, unicodedata.normalize("NFD", session_id)))
     sessions = tuple(dict.fromkeys((*spelled, privacy.session(session_id) or session_id)))
 
-    def work(connection: sqlite3.Connection, seq: int) -> tuple[int, Erasure]:
+    def work(connection: Connection, seq: int) -> tuple[int, Erasure]:
         marks = ", ".join("?" * len(sessions))
         decided = connection.execute(
             f"""SELECT d.seq, d.decision_id FROM payloads p JOIN decisions d ON d.seq = p.seq
@@ -97,9 +97,9 @@ def erase_session(
         ids += [decision_id for (decision_id,) in taught]
         for each in spelled:
             _erase_letters(connection, each, tenant)
-        connection.executemany("INSERT OR IGNORE INTO forgotten_decisions VALUES (?)", [(each,) for each in ids])
+        connection.insert_rows("forgotten_decisions", "decision_id", [(each,) for each in ids], known=True)
         if ids:
-            connection.execute("REINDEX payloads_by_session")
+            connection.overwrite()
             connection.execute("INSERT INTO forgotten VALUES (?, ?, ?)", (seq, " ".join(ids), time.time()))
         erasure = Erasure(seq, tuple(ids), sessions, tenant)
         return add_intent(connection, "forget", erasure._asdict()), erasure
@@ -107,14 +107,12 @@ def erase_session(
     return writer.transact(work)
 
 
-def _erase_letters(connection: sqlite3.Connection, session_id: str, tenant: str | None) -> None:
+def _erase_letters(connection: Connection, session_id: str, tenant: str | None) -> None:
     """Letters that quote the session's id, as it is or as JSON spells it, unless they say that they are another's."""
     said = json.dumps(session_id)[1:-1]
-    found = connection.execute(
-        f"""SELECT id, body FROM dead_letters
-            WHERE {" OR ".join(f"instr({column}, ?{place})" for column in ("body", "reason") for place in (1, 2))}""",
-        (session_id, said),
-    ).fetchall()
+    quotes = " OR ".join(f"instr({column}, ?{place}) > 0" for column in ("body", "reason") for place in (1, 2))
+    query = f"SELECT id, body FROM dead_letters WHERE {quotes}"
+    found = connection.execute(query, (session_id, said)).fetchall()
     gone = [(number,) for number, body in found if not _says_other(body, tenant)]
     connection.executemany("UPDATE dead_letters SET body = NULL, reason = 'erased' WHERE id = ?", gone)
 
@@ -128,7 +126,7 @@ def _says_other(body: str | None, tenant: str | None) -> bool:
     return isinstance(row, dict) and "tenant" in row and row["tenant"] != tenant
 
 
-def forgotten_among(connection: sqlite3.Connection, decision_ids: Iterable[str]) -> set[str]:
+def forgotten_among(connection: Connection, decision_ids: Iterable[str]) -> set[str]:
     """Those of some decisions, whether they stand in the log or not, that were forgotten."""
     query = "SELECT decision_id FROM forgotten_decisions WHERE decision_id IN (SELECT value FROM json_each(?))"
     return {found for (found,) in connection.execute(query, (json.dumps(list(decision_ids)),))}
@@ -140,9 +138,9 @@ def add_to_erasure(writer: LogWriter, intent: int, erasure: Erasure, decision_id
     if not more:
         return erasure
 
-    def work(connection: sqlite3.Connection, seq: int) -> Erasure:
+    def work(connection: Connection, seq: int) -> Erasure:
         grown = erasure._replace(seq=seq, decisions=(*erasure.decisions, *more))
-        connection.executemany("INSERT OR IGNORE INTO forgotten_decisions VALUES (?)", [(each,) for each in more])
+        connection.insert_rows("forgotten_decisions", "decision_id", [(each,) for each in more], known=True)
         connection.execute("INSERT INTO forgotten VALUES (?, ?, ?)", (seq, " ".join(more), time.time()))
         connection.execute("UPDATE intents SET body = ? WHERE id = ?", (json.dumps(grown._asdict()), intent))
         return grown
@@ -157,7 +155,7 @@ def empty_write_ahead_log(writer: LogWriter, patience_s: float = _CHECKPOINT_S) 
         StoreUnavailableError: if a reader keeps old pages for too long.
     """
     deadline = time.monotonic() + patience_s
-    while not writer.checkpoint():
+    while not writer.scrub():
         if time.monotonic() > deadline:
             raise StoreUnavailableError(
                 "the session's payload is erased, but a reader keeps old pages in the write-ahead log; "

@@ -1,4 +1,4 @@
-"""What happened to the log's readers and writers: learning events, refused letters, and who answered lately."""
+"""What happened to the log's readers and writers: learning events, and refused letters."""
 
 from __future__ import annotations
 
@@ -10,17 +10,24 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from router_sdk.store.coordination import finish_intent
+from router_sdk.store.coordination import MOST, finish_intent, note_position
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from router_sdk.engine import Connection
     from router_sdk.store.group_commit import LogWriter
 
 DeadLetter = tuple[str, str | None, str, str | None]
 """(kind, decision_id, reason, body)"""
+RECENT = 1_000
+"""How many of the newest updates count as lately."""
 _MINUTES = 10
 """Over which updates are counted for how many there are in a minute."""
+
+_EVENTS = (
+    *("at", "strategy", "model_version", "type", "status", "batch_size", "samples", "cursor"),
+    *("metrics_before", "metrics_after", "improvement", "duration_ms", "error", "reason", "fine_tuned"),
+)
+_MARK = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,7 @@ def write_learning_events(writer: LogWriter, events: list[LearningEvent]) -> Non
         for event in events
     ]
 
-    def work(connection: sqlite3.Connection, seq: int) -> None:
+    def work(connection: Connection, seq: int) -> None:
         connection.executemany(
             f"""INSERT INTO learning_events (at, strategy, model_version, type, status, batch_size, samples, cursor,
                 metrics_before, metrics_after, improvement, duration_ms, error, reason, fine_tuned)
@@ -111,8 +118,8 @@ def write_learning_events(writer: LogWriter, events: list[LearningEvent]) -> Non
             rows,
         )
         if events[-1].type in ("begin", "fit"):  # when, by a clock that goes on for as long as the machine does
-            mark = "INSERT OR REPLACE INTO meta SELECT ?, json_array(max(id), ?, ?) FROM learning_events"
-            connection.execute(mark, (f"fit {events[-1].strategy}", _boot(), time.monotonic()))
+            (number,) = connection.execute("SELECT max(id) FROM learning_events").fetchone()
+            connection.execute(_MARK, (f"fit {events[-1].strategy}", json.dumps([number, _boot(), time.monotonic()])))
 
     writer.transact(work)
 
@@ -126,17 +133,20 @@ def _boot() -> str | None:
         return None
 
 
-def learning_totals(connection: sqlite3.Connection) -> dict[str, float | None]:
+def learning_totals(connection: Connection) -> dict[str, float | None]:
     """Sums over all updates, and apart from them over all fits, that any process made on this log."""
     total, failed, duration, lately, gained, learnt = connection.execute(
-        """SELECT count(*), ifnull(sum(status = 'failed'), 0), ifnull(avg(duration_ms), 0), ifnull(sum(at > ?), 0),
-                  sum(improvement), ifnull(sum(CASE WHEN improvement IS NOT NULL THEN samples END), 0)
+        """SELECT count(*), count(*) FILTER (WHERE status = 'failed'), coalesce(avg(duration_ms), 0),
+                  count(*) FILTER (WHERE at > ?),
+                  sum(improvement), coalesce(sum(CASE WHEN improvement IS NOT NULL THEN samples END), 0)
            FROM learning_events WHERE type = 'learn'""",
         (time.time() - 60.0 * _MINUTES,),
     ).fetchone()
     fits, encoders, refused, broken, took = connection.execute(
-        """SELECT ifnull(sum(status = 'succeeded'), 0), ifnull(sum(status = 'succeeded' AND fine_tuned), 0),
-                  ifnull(sum(status = 'refused'), 0), ifnull(sum(status = 'failed'), 0), ifnull(avg(duration_ms), 0)
+        """SELECT count(*) FILTER (WHERE status = 'succeeded'),
+                  count(*) FILTER (WHERE status = 'succeeded' AND fine_tuned = 1),
+                  count(*) FILTER (WHERE status = 'refused'), count(*) FILTER (WHERE status = 'failed'),
+                  coalesce(avg(duration_ms), 0)
            FROM learning_events WHERE type = 'fit'"""
     ).fetchone()
     return {
@@ -163,11 +173,13 @@ class UpdateHealth(NamedTuple):
     mean_ms: float
 
 
-def update_health(connection: sqlite3.Connection) -> UpdateHealth:
+def update_health(connection: Connection) -> UpdateHealth:
     """How the newest 1,000 updates went that any process made on this log."""
     count, failed, mean_ms = connection.execute(
-        """SELECT count(*), ifnull(avg(status = 'failed'), 0), ifnull(avg(duration_ms), 0)
-           FROM (SELECT status, duration_ms FROM learning_events WHERE type = 'learn' ORDER BY id DESC LIMIT ?)""",
+        """SELECT count(*), coalesce(avg(CASE WHEN status = 'failed' THEN 1.0 ELSE 0.0 END), 0),
+                  coalesce(avg(duration_ms), 0)
+           FROM (SELECT status, duration_ms FROM learning_events
+                 WHERE type = 'learn' ORDER BY id DESC LIMIT ?) AS newest""",
         (RECENT,),
     ).fetchone()
     return UpdateHealth(count, failed, mean_ms)
@@ -192,9 +204,9 @@ class LastFit(NamedTuple):
     steady: float | None = None
 
 
-def last_fit(connection: sqlite3.Connection, strategy: str, after: int = 0) -> tuple[LastFit, int]:
+def last_fit(connection: Connection, strategy: str, after: int = 0) -> tuple[LastFit, int]:
     """A strategy's newest attempt among the learning events after one, and the newest event of all."""
-    (newest,) = connection.execute("SELECT ifnull(max(id), 0) FROM learning_events").fetchone()
+    (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM learning_events").fetchone()
     query = """SELECT id, cursor, at FROM learning_events
                WHERE id > ? AND strategy = ? AND type IN ('begin', 'fit') ORDER BY id DESC LIMIT 1"""
     row = connection.execute(query, (after, strategy)).fetchone()
@@ -223,29 +235,29 @@ class Fresh(NamedTuple):
     good: int
 
 
-def fresh_examples(connection: sqlite3.Connection, known: Fresh, most: int, min_quality: float | None = None) -> Fresh:
+def fresh_examples(connection: Connection, known: Fresh, most: int, min_quality: float | None = None) -> Fresh:
     """Go on counting, over at most so many outcomes; each decision counts once."""
     query = """
-        SELECT ifnull(max(seq), :upto), ifnull(sum(first), 0), ifnull(sum(first_good), 0) FROM (
+        SELECT coalesce(max(seq), :upto), count(*) FILTER (WHERE counts), count(*) FILTER (WHERE counts_good) FROM (
             SELECT seq, NOT EXISTS (SELECT 1 FROM outcomes p
-                WHERE p.decision_id = o.decision_id AND p.seq > :cursor AND p.seq < o.seq) AS first,
+                WHERE p.decision_id = o.decision_id AND p.seq > :cursor AND p.seq < o.seq) AS counts,
             quality >= :least AND NOT EXISTS (SELECT 1 FROM outcomes p
                 WHERE p.decision_id = o.decision_id AND p.seq > :cursor AND p.seq < o.seq AND p.quality >= :least
-            ) AS first_good
-            FROM outcomes o WHERE seq > :upto ORDER BY seq LIMIT :most)"""
+            ) AS counts_good
+            FROM outcomes o WHERE seq > :upto ORDER BY seq LIMIT :most) AS behind"""
     given = {"cursor": known.cursor, "upto": known.upto, "least": min_quality, "most": most}
     upto, heard, good = connection.execute(query, given).fetchone()
     return Fresh(known.cursor, upto, known.heard + heard, known.good + (heard if min_quality is None else good))
 
 
-def why_begun(connection: sqlite3.Connection, strategy: str) -> dict[int, str]:
+def why_begun(connection: Connection, strategy: str) -> dict[int, str]:
     """Why the fit of each of a strategy's versions was begun, as far as the log says."""
     query = """SELECT model_version, reason FROM learning_events
                WHERE strategy = ? AND type = 'fit' AND model_version IS NOT NULL AND reason IS NOT NULL"""
     return dict(connection.execute(query, (strategy,)).fetchall())
 
 
-def fit_events(connection: sqlite3.Connection, strategy: str, after: int = 0, limit: int = -1) -> list[dict[str, Any]]:
+def fit_events(connection: Connection, strategy: str, after: int = 0, limit: int = MOST) -> list[dict[str, Any]]:
     """A strategy's attempts to fit among the learning events after one, newest first, each with its ``id``."""
     query = f"""SELECT id, {", ".join(_EVENTS)} FROM learning_events
                 WHERE id > ? AND strategy = ? AND type = 'fit' ORDER BY id DESC LIMIT ?"""
@@ -273,7 +285,7 @@ def write_refusals(writer: LogWriter, refusals: Iterable[Refusal]) -> None:
         (time.time(), one.decision_id, one.reason, json.dumps({"fold": one.fold, "seq": one.seq})) for one in refusals
     ]
 
-    def work(connection: sqlite3.Connection, seq: int) -> None:
+    def work(connection: Connection, seq: int) -> None:
         connection.executemany(
             """INSERT INTO dead_letters (at, kind, decision_id, reason, body) SELECT ?1, 'learn', ?2, ?3, ?4
                WHERE NOT EXISTS (
@@ -284,22 +296,31 @@ def write_refusals(writer: LogWriter, refusals: Iterable[Refusal]) -> None:
     writer.transact(work)
 
 
-def refused_decisions(connection: sqlite3.Connection, fold: str, cursor: int) -> tuple[dict[str, int], int]:
+def refused_decisions(connection: Connection, fold: str, cursor: int) -> tuple[dict[str, int], int]:
     """Decisions that a fold cannot learn from, and since which position; and the newest position that it has learnt."""
-    letters = """SELECT decision_id, json_extract(body, '$.seq') FROM dead_letters
-                 WHERE kind = 'learn' AND CASE WHEN json_valid(body) THEN json_extract(body, '$.fold') END = ?"""
-    refused = {decision_id: int(seq) for decision_id, seq in connection.execute(letters, (fold,)) if decision_id}
+    letters = """SELECT decision_id, body FROM dead_letters WHERE kind = 'learn' AND decision_id IS NOT NULL"""
+    found = ((decision_id, _body(body)) for decision_id, body in connection.execute(letters))
+    refused = {decision_id: int(told["seq"]) for decision_id, told in found if told.get("fold") == fold}
     query = """SELECT seq FROM outcomes WHERE seq <= ? AND decision_id NOT IN (SELECT value FROM json_each(?))
                ORDER BY seq DESC LIMIT 1"""
     learnt = connection.execute(query, (cursor, json.dumps(list(refused)))).fetchone()
     return refused, 0 if learnt is None else learnt[0]
 
 
+def _body(text: str | None) -> dict[str, Any]:
+    """What a letter says as JSON; nothing where it was erased, or is none."""
+    try:
+        told = json.loads(text or "")
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) and "seq" in told else {}
+
+
 def write_dead_letters(writer: LogWriter, letters: list[DeadLetter], intent: int | None = None) -> None:
     """Keep what was refused in a batch, with the reason, and note that an intent is finished with that."""
     now = time.time()
 
-    def work(connection: sqlite3.Connection, seq: int) -> None:
+    def work(connection: Connection, seq: int) -> None:
         connection.executemany(
             "INSERT INTO dead_letters (at, kind, decision_id, reason, body) VALUES (?, ?, ?, ?, ?)",
             [(now, *letter) for letter in letters],
@@ -320,30 +341,30 @@ def sweep_pending(writer: LogWriter, ttl_s: float) -> int:
         How many were dead-lettered.
     """
 
-    def work(connection: sqlite3.Connection, seq: int) -> int:
+    def work(connection: Connection, seq: int) -> int:
         row = connection.execute("SELECT seq FROM positions WHERE name = 'swept'").fetchone()
         swept = row[0] if row else 0
         limit = time.time() - ttl_s
         query = "SELECT seq FROM outcomes WHERE seq > ? AND at >= ? ORDER BY seq LIMIT 1"
         young = connection.execute(query, (swept, limit)).fetchone()
-        (newest,) = connection.execute("SELECT ifnull(max(seq), 0) FROM outcomes").fetchone()
+        (newest,) = connection.execute("SELECT coalesce(max(seq), 0) FROM outcomes").fetchone()
         last = newest if young is None else young[0] - 1
         if last <= swept:
             return 0
         found = connection.execute(
             """INSERT INTO dead_letters (at, kind, decision_id, reason)
-               SELECT ?, 'outcome', o.decision_id, 'its decision did not arrive within ' || ? || ' s'
+               SELECT ?, 'outcome', o.decision_id, ?
                FROM outcomes o LEFT JOIN decisions d ON d.decision_id = o.decision_id
                WHERE o.seq > ? AND o.seq <= ? AND o.at < ? AND d.seq IS NULL""",
-            (time.time(), ttl_s, swept, last, limit),
+            (time.time(), f"its decision did not arrive within {ttl_s} s", swept, last, limit),
         ).rowcount
-        connection.execute("INSERT OR REPLACE INTO positions VALUES ('swept', ?)", (last,))
+        note_position(connection, "swept", last)
         return found
 
     return writer.transact(work)
 
 
-def dead_letters(connection: sqlite3.Connection, limit: int) -> list[Mapping[str, Any]]:
+def dead_letters(connection: Connection, limit: int) -> list[Mapping[str, Any]]:
     """The newest letters, newest first."""
     rows = connection.execute(
         "SELECT at, kind, decision_id, reason, body FROM dead_letters ORDER BY id DESC LIMIT ?", (limit,)
@@ -351,50 +372,7 @@ def dead_letters(connection: sqlite3.Connection, limit: int) -> list[Mapping[str
     return [dict(zip(("at", "kind", "decision_id", "reason", "body"), row, strict=True)) for row in rows]
 
 
-# -- lately
-
-RECENT = 1_000
-"""Over how many of the newest decisions "lately" reaches."""
-
-_ANSWERED = """
-SELECT strategy, count(*), avg(confidence), avg(explored), max(at)
-FROM (SELECT * FROM decisions WHERE source = 'routed' ORDER BY seq DESC LIMIT ?) GROUP BY strategy ORDER BY 2 DESC"""
-
-_SKIPPED = """
-SELECT json_extract(step.value, '$[0]') AS strategy, json_extract(step.value, '$[1]') AS reason, count(*), max(d.seq)
-FROM (SELECT seq, skipped FROM decisions WHERE source = 'routed' AND skipped IS NOT NULL ORDER BY seq DESC LIMIT ?) d,
-     json_each(d.skipped) step WHERE step.type = 'array' GROUP BY 1, 2 ORDER BY 4 DESC"""
-
-_EVENTS = (
-    *("at", "strategy", "model_version", "type", "status", "batch_size", "samples", "cursor"),
-    *("metrics_before", "metrics_after", "improvement", "duration_ms", "error", "reason", "fine_tuned"),
-)
-
-
-def answered(connection: sqlite3.Connection) -> list[dict[str, Any]]:
-    """Who answered the newest decisions: strategy, decisions, share, mean confidence, share explored."""
-    rows = connection.execute(_ANSWERED, (RECENT,)).fetchall()
-    total = sum(row[1] for row in rows)
-    return [
-        {
-            "strategy": strategy,
-            "decisions": count,
-            "share": count / total,
-            "mean_confidence": confidence,
-            "explored": explored,
-            "last_at": at,
-        }
-        for strategy, count, confidence, explored, at in rows
-    ]
-
-
-def passed(connection: sqlite3.Connection) -> list[dict[str, Any]]:
-    """Why strategies did not answer the newest decisions, the newest reason first."""
-    rows = connection.execute(_SKIPPED, (RECENT,)).fetchall()
-    return [{"strategy": strategy, "reason": reason, "decisions": count} for strategy, reason, count, _ in rows]
-
-
-def learning_events(connection: sqlite3.Connection, limit: int) -> list[dict[str, Any]]:
+def learning_events(connection: Connection, limit: int) -> list[dict[str, Any]]:
     """The newest updates of what is learnt, newest first."""
     query = f"SELECT {', '.join(_EVENTS)} FROM learning_events ORDER BY id DESC LIMIT ?"
     return [dict(zip(_EVENTS, row, strict=True)) for row in connection.execute(query, (limit,))]

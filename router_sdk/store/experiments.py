@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from router_sdk.errors import ExperimentError
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from router_sdk.engine import Connection
     from router_sdk.store.group_commit import LogWriter
 
 CHAMPION_ARM = "champion"
@@ -126,7 +125,7 @@ class ExperimentRecord:
         return replace(self, token=seq, retired_at=at)
 
 
-def experiments(connection: sqlite3.Connection) -> list[ExperimentRecord]:
+def experiments(connection: Connection) -> list[ExperimentRecord]:
     """All of them, oldest first."""
     found: dict[str, ExperimentRecord] = {}
     rows = connection.execute("SELECT seq, experiment, kind, at, actor, body FROM experiments ORDER BY seq").fetchall()
@@ -140,15 +139,15 @@ def experiments(connection: sqlite3.Connection) -> list[ExperimentRecord]:
     return list(found.values())
 
 
-def versions_in_experiments(connection: sqlite3.Connection, strategy: str) -> set[int | None]:
+def versions_in_experiments(connection: Connection, strategy: str) -> set[int | None]:
     """A strategy's fitted versions that an arm needs which serves, or may."""
     needed = [arm for one in experiments(connection) if one.open or one.keeps_serving for arm in one.arms]
     return {arm["versions"].get(strategy) for arm in needed}
 
 
-def experiments_token(connection: sqlite3.Connection) -> int:
+def experiments_token(connection: Connection) -> int:
     """Position of the newest event: it changes whenever anything is said of any of them."""
-    token: int = connection.execute("SELECT ifnull(max(seq), 0) FROM experiments").fetchone()[0]
+    token: int = connection.execute("SELECT coalesce(max(seq), 0) FROM experiments").fetchone()[0]
     return token
 
 
@@ -179,7 +178,7 @@ def start_experiment(
         ExperimentError: if the name was used, or another experiment serves challengers.
     """
 
-    def work(connection: sqlite3.Connection, seq: int) -> int:
+    def work(connection: Connection, seq: int) -> int:
         known = experiments(connection)
         if name in {one.name for one in known}:
             raise ExperimentError(f"there was an experiment {name!r} already; decisions in the log carry its name")
@@ -198,7 +197,7 @@ def start_experiment(
     return writer.transact(work)
 
 
-def alone(connection: sqlite3.Connection, name: str) -> None:
+def alone(connection: Connection, name: str) -> None:
     """Make sure that a chain may serve all by the word of this experiment.
 
     Raises:
@@ -219,7 +218,7 @@ def tell(
     at: float,
     *,
     actor: str | None = None,
-    beside: Callable[[sqlite3.Connection, int], object] = lambda connection, seq: None,
+    beside: Callable[[Connection, int], object] = lambda connection, seq: None,
 ) -> bool:
     """Log what becomes of an experiment, unless something else was said of it since; whether it was.
 
@@ -234,7 +233,7 @@ def tell(
         beside: What else is written in the same transaction, at that position.
     """
 
-    def work(connection: sqlite3.Connection, seq: int) -> bool:
+    def work(connection: Connection, seq: int) -> bool:
         known = {one.name: one for one in experiments(connection)}
         if known[record.name].token != record.token:
             return False
@@ -246,7 +245,7 @@ def tell(
 
 
 def _write(
-    connection: sqlite3.Connection,
+    connection: Connection,
     seq: int,
     name: str,
     kind: Kind,
@@ -258,30 +257,33 @@ def _write(
     connection.execute(query, (seq, name, kind, at, actor, json.dumps(body)))
 
 
-def decisions_by_arm(connection: sqlite3.Connection, record: ExperimentRecord) -> dict[str, int]:
+# An experiment's arms are called NAME/ARM, and "0" is what follows "/".
+
+
+def decisions_by_arm(connection: Connection, record: ExperimentRecord) -> dict[str, int]:
     """How many decisions each arm made in an experiment, shadows' among them."""
-    query = "SELECT arm, count(*) FROM decisions WHERE seq > ? AND arm GLOB ? || '/*' GROUP BY arm"
-    rows = connection.execute(query, (record.seq, record.name)).fetchall()
+    query = "SELECT arm, count(*) FROM decisions WHERE seq > ? AND arm > ? || '/' AND arm < ? || '0' GROUP BY arm"
+    rows = connection.execute(query, (record.seq, record.name, record.name)).fetchall()
     return {arm.partition("/")[2]: count for arm, count in rows}
 
 
 _AGREEMENT = """
-SELECT s.arm, avg(s.favourite = d.favourite AND s.set_id = d.set_id)
+SELECT s.arm, avg(CASE WHEN s.favourite = d.favourite AND s.set_id = d.set_id THEN 1.0 ELSE 0.0 END)
 FROM decisions s JOIN decisions d ON d.decision_id = s.parent_decision_id
-WHERE s.seq > ? AND s.source = 'shadow' AND s.arm GLOB ? || '/*' GROUP BY s.arm"""
+WHERE s.seq > ? AND s.source = 'shadow' AND s.arm > ? || '/' AND s.arm < ? || '0' GROUP BY s.arm"""
 
 
-def shadows_agreement(connection: sqlite3.Connection, record: ExperimentRecord) -> dict[str, float]:
+def shadows_agreement(connection: Connection, record: ExperimentRecord) -> dict[str, float]:
     """How often each shadow's favourite was the one of what served, over the same agents; in [0, 1]."""
-    rows = connection.execute(_AGREEMENT, (record.seq, record.name)).fetchall()
+    rows = connection.execute(_AGREEMENT, (record.seq, record.name, record.name)).fetchall()
     return {arm.partition("/")[2]: share for arm, share in rows}
 
 
 _CHALLENGERS = """
 SELECT seq FROM decisions
-WHERE seq IN (SELECT value FROM json_each(?)) AND arm IS NOT NULL AND arm NOT GLOB '*/champion'"""
+WHERE seq IN (SELECT value FROM json_each(?)) AND instr(arm || '|', '/champion|') = 0"""
 
 
-def challengers_decisions(connection: sqlite3.Connection, seqs: Sequence[int]) -> set[int]:
+def challengers_decisions(connection: Connection, seqs: Sequence[int]) -> set[int]:
     """Those of the decisions that a challenger made."""
     return {seq for (seq,) in connection.execute(_CHALLENGERS, (json.dumps(list(seqs)),))}

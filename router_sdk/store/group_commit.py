@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 import threading
 import time
 from collections import deque
@@ -35,8 +34,8 @@ from router_sdk.store.transaction import Committer, Ticket, settle
 from router_sdk.waiting import Bell, Promise, committing, held_here, may_be_interrupted, take, until_ended
 
 if TYPE_CHECKING:
+    from router_sdk.engine import Connection, Writing
     from router_sdk.records import Decision
-    from router_sdk.store.connection import DatabaseFile
     from router_sdk.store.privacy import Privacy
 
 T = TypeVar("T")
@@ -55,30 +54,28 @@ class LogWriter:
     """The only writer of this process to the log.
 
     Args:
-        file: The database file.
+        writing: The writing end of this process.
         privacy: What of a text may be stored.
         queue_size: Decisions that may wait; beyond it ``offer`` refuses.
-        durable: False gives up durability for speed; for throw-away stores only.
+        unavailable: Exceptions that say that the database cannot be reached now.
         on_commit: Called after each commit with the number of outcomes in it.
         timeout_s: Longest that a caller waits for a locked store, in seconds.
 
-    Raises:
-        StoreUnavailableError: if the file cannot be opened.
-        SchemaVersionError: if a newer release wrote it.
     """
 
     def __init__(
         self,
-        file: DatabaseFile,
+        writing: Writing,
         privacy: Privacy,
         *,
+        unavailable: tuple[type[Exception], ...],
         queue_size: int,
-        durable: bool,
         on_commit: Callable[[int], None],
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._queue_size, self._on_commit, self._timeout_s = queue_size, on_commit, timeout_s
-        self._committer = Committer(file, privacy, durable=durable)
+        self._unavailable: tuple[type[Exception], ...] = (RouterError, OSError, *unavailable)
+        self._committer = Committer(writing, privacy)
         self._closed = False
         self._start()
 
@@ -182,7 +179,7 @@ class LogWriter:
             self._ring()
         return True
 
-    def transact(self, work: Callable[[sqlite3.Connection, int], T]) -> T:
+    def transact(self, work: Callable[[Connection, int], T]) -> T:
         """Run ``work(connection, next_seq)`` on the writer's thread, in a write transaction of its own.
 
         Raises:
@@ -190,12 +187,12 @@ class LogWriter:
         """
         return self._do(lambda deadline: self._committer.transact(work, deadline))
 
-    def checkpoint(self) -> bool:
-        """Empty the write-ahead log, so that nothing erased is left in it; False if a reader still needs it.
+    def scrub(self) -> bool:
+        """Let nothing erased be left in what the database keeps of recent writes; False if a reader still needs it.
 
         It never waits for readers: the store is locked meanwhile. Ask again.
         """
-        return self._do(self._committer.checkpoint)
+        return self._do(self._committer.scrub)
 
     def _do(self, work: Callable[[float], T]) -> T:
         if threading.current_thread() is self._thread:
@@ -210,7 +207,9 @@ class LogWriter:
         self._serve_here()
         try:
             return promise.result()
-        except (sqlite3.OperationalError, OSError) as error:
+        except RouterError:
+            raise
+        except self._unavailable as error:
             raise StoreUnavailableError(f"the log cannot be written: {error}") from error
 
     @property
@@ -252,7 +251,7 @@ class LogWriter:
         """Wait for the commit in hand, and close the connection."""
         self._busy.acquire()
         self._at_work = True
-        self._committer.before_fork()
+        self._committer.disconnect()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
@@ -265,12 +264,12 @@ class LogWriter:
             return False
         self._serve()
         if not self._ended:
-            self._committer.before_fork()
+            self._committer.disconnect()
         return True
 
     def after_fork(self) -> None:
         """In a child: leave what waits, the locks and the connection to the parent, and start afresh."""
-        self._committer.after_fork()
+        self._committer.writing.after_fork()
         self._start()
 
     def _ring(self) -> None:
@@ -325,7 +324,7 @@ class LogWriter:
             self._write_all(deadline)
         finally:
             self._ended = True
-            self._committer.close()
+            self._committer.writing.close()
 
     def _refuse_the_rest(self) -> None:
         closed = RouterClosedError(_CLOSED)
@@ -371,7 +370,7 @@ class LogWriter:
             late = [ticket for ticket in tickets if ticket.deadline <= time.monotonic()]
             self._tickets.extendleft(reversed([ticket for ticket in tickets if ticket not in late]))
             tickets, error, self._trouble = late, fault, str(fault)
-        except (RouterError, sqlite3.OperationalError, OSError) as fault:
+        except self._unavailable as fault:
             self._trouble = f"the log cannot be written: {fault}"
             error = StoreUnavailableError(f"{self._trouble}; record it again later")
         except Exception as fault:

@@ -21,8 +21,7 @@ from router_sdk.spelling import normal
 from router_sdk.store.rows import TASK_COLUMNS, stored_task, task_payload
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from router_sdk.engine import Connection
     from router_sdk.records import Task
     from router_sdk.store.privacy import Privacy
     from router_sdk.store.reader import LogReader
@@ -155,7 +154,7 @@ class IdempotencyKeys:
             IdempotencyConflictError: if it was given for another one; names the fields that differ.
         """
 
-        def work(connection: sqlite3.Connection) -> tuple[object, ...] | None:
+        def work(connection: Connection) -> tuple[object, ...] | None:
             found: tuple[object, ...] | None = connection.execute(_KEPT, (decision_id,)).fetchone()
             return found
 

@@ -21,8 +21,7 @@ from router_sdk.store.identity import check_id
 from router_sdk.store.transaction import HEAD
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from router_sdk.engine import Connection
     from router_sdk.store.group_commit import LogWriter
 
 Ranges = tuple[tuple[int, int], ...]
@@ -74,12 +73,12 @@ WHERE q.lifts IS NULL AND q.seq <= ?1 ORDER BY q.seq"""
 _EVERYTHING = 2**62
 
 
-def quarantines(connection: sqlite3.Connection, upto: int = _EVERYTHING) -> list[Quarantine]:
+def quarantines(connection: Connection, upto: int = _EVERYTHING) -> list[Quarantine]:
     """All of them, lifted ones too, oldest first; or as the log said at a position."""
     return [Quarantine(*row) for row in connection.execute(_EVENTS, (upto,))]
 
 
-def quarantined(connection: sqlite3.Connection, strategy: str, upto: int = _EVERYTHING) -> Ranges:
+def quarantined(connection: Connection, strategy: str, upto: int = _EVERYTHING) -> Ranges:
     """What a strategy is to leave out; or was, by what the log said at a position."""
     return union(
         (one.from_seq, one.upto_seq)
@@ -105,7 +104,7 @@ def add_quarantine(
         InvalidInputError: if nothing lies in between, or not yet.
     """
 
-    def work(connection: sqlite3.Connection, seq: int) -> int:
+    def work(connection: Connection, seq: int) -> int:
         upto = seq - 1 if upto_seq is None else upto_seq
         if not 0 <= from_seq < upto < seq:
             raise InvalidInputError(
@@ -131,7 +130,7 @@ def lift_quarantine(writer: LogWriter, number: int, reason: str, actor: str | No
         InvalidInputError: if there is none of that number in force.
     """
 
-    def work(connection: sqlite3.Connection, seq: int) -> None:
+    def work(connection: Connection, seq: int) -> None:
         standing = [one.number for one in quarantines(connection) if one.lifted_at is None]
         if number not in standing:
             raise InvalidInputError(f"no quarantine {number!r:.40} is in force; there are {standing}")
@@ -149,7 +148,7 @@ def _id(where: object, what: str) -> str:
         raise InvalidIdError(f"{what}: expected {kinds}, got {where!r:.60}") from None
 
 
-def position_of(connection: sqlite3.Connection, where: object, what: str) -> int:
+def position_of(connection: Connection, where: object, what: str) -> int:
     """Which position of the log somebody means, see ``Position``.
 
     Raises:
@@ -167,7 +166,7 @@ def position_of(connection: sqlite3.Connection, where: object, what: str) -> int
                 raise UnknownDecisionError(f"{what}: the log holds no decision {where}") from None
             return int(row[0])
     if isinstance(where, datetime):
-        query = "SELECT ifnull(max(seq), 0) FROM outcomes WHERE logged_at <= ?"
+        query = "SELECT coalesce(max(seq), 0) FROM outcomes WHERE logged_at <= ?"
         try:
             at = where.timestamp()
         except (OverflowError, ValueError):  # what no clock shows, such as the year 1

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from array import array
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from router_sdk.engine import Connection
 from router_sdk.errors import RouterClosedError, UnknownDecisionError
 from router_sdk.records import Agent, AgentSet, Decision, Distribution
 from router_sdk.store.rows import TASK_COLUMNS, read_notes, stored_task
@@ -30,13 +30,13 @@ class LogReader:
         open_connection: Opens one.
     """
 
-    def __init__(self, open_connection: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(self, open_connection: Callable[[], Connection]) -> None:
         self._open = open_connection
         self.lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
+        self._connection: Connection | None = None
         self._closed = False
 
-    def query(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def query(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` with the connection, one thread at a time."""
         with self.lock:
             if self._closed:
@@ -79,7 +79,7 @@ class LogReader:
         """Rows by table, and outcomes that wait for their decision; what shadows only proposed is no decision here."""
         tables = ("decisions", "outcomes", "dead_letters", "learning_events", "snapshots")
 
-        def work(connection: sqlite3.Connection) -> dict[str, int]:
+        def work(connection: Connection) -> dict[str, int]:
             counted = {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
             pending = """SELECT count(*) FROM outcomes o
                          WHERE NOT EXISTS (SELECT 1 FROM decisions d WHERE d.decision_id = o.decision_id)"""

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.errors import ChampionMovedError
 from router_sdk.records import ModelVersion
-from router_sdk.store.coordination import add_intent, finish_intent
+from router_sdk.store.coordination import MOST, add_intent, finish_intent
 from router_sdk.store.datasets import add_dataset, dataset_counts, give_up_datasets
 from router_sdk.store.events import why_begun
 from router_sdk.store.experiments import versions_in_experiments
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Mapping, Sequence
 
+    from router_sdk.engine import Connection
     from router_sdk.store.datasets import DatasetRow
     from router_sdk.store.group_commit import LogWriter
 
@@ -99,10 +99,10 @@ def add_version(
     """
     at = time.time()
 
-    def work(connection: sqlite3.Connection, seq: int) -> tuple[int, int | None] | None:
+    def work(connection: Connection, seq: int) -> tuple[int, int | None] | None:
         if forgotten_after(connection, unless_forgotten_after):
             return None
-        query = "SELECT ifnull(max(version), 0) + 1 FROM model_versions WHERE strategy = ?"
+        query = "SELECT coalesce(max(version), 0) + 1 FROM model_versions WHERE strategy = ?"
         number: int = connection.execute(query, (strategy,)).fetchone()[0]
         connection.execute(
             f"INSERT INTO model_versions ({_COLUMNS}) VALUES ({', '.join('?' * 15)})",
@@ -144,13 +144,13 @@ def add_version(
     return version, intent
 
 
-def forgotten_after(connection: sqlite3.Connection, position: int) -> dict[int, list[str]]:
+def forgotten_after(connection: Connection, position: int) -> dict[int, list[str]]:
     """Decisions that were forgotten after a position in the log, by the position of the event."""
     rows = connection.execute("SELECT seq, decision_ids FROM forgotten WHERE seq > ? ORDER BY seq", (position,))
     return {seq: ids.split() for seq, ids in rows}
 
 
-def versions(connection: sqlite3.Connection, strategy: str) -> list[ModelVersion]:
+def versions(connection: Connection, strategy: str) -> list[ModelVersion]:
     """A strategy's versions, oldest first."""
     history, aside = champions(connection, strategy), quarantined(connection, strategy)
     waiting = challenger(connection, strategy)
@@ -213,7 +213,7 @@ def set_champion(
         ChampionMovedError: if somebody else moved the alias since.
     """
 
-    def work(connection: sqlite3.Connection, seq: int) -> int | None:
+    def work(connection: Connection, seq: int) -> int | None:
         if intent is not None:
             finish_intent(connection, intent)
         if after is not None and champion(connection, strategy).token != after:
@@ -231,42 +231,43 @@ def set_champion(
 
 
 def move_champion(
-    connection: sqlite3.Connection, seq: int, strategy: str, version: int | None, reason: str, *, pinned: bool
-) -> int | None:
+    connection: Connection, seq: int, strategy: str, version: int | None, reason: str, *, pinned: bool
+) -> int:
     """The same, in a transaction of somebody else's."""
     at = time.time()
     if version in quarantined(connection, strategy):
         connection.execute(_MOVE, (strategy, QUARANTINED, version, at, reason, 0, seq))
     if version is not None and version == challenger(connection, strategy):
         challenge_over(connection, seq, strategy, version, reason)
-    return connection.execute(_MOVE, (strategy, CHAMPION, version, at, reason, int(pinned), seq)).lastrowid
+    row = (strategy, CHAMPION, version, at, reason, int(pinned), seq)
+    return int(connection.execute(f"{_MOVE} RETURNING token", row).fetchone()[0])
 
 
-def set_aside(connection: sqlite3.Connection, seq: int, strategy: str, version: int, reason: str) -> None:
+def set_aside(connection: Connection, seq: int, strategy: str, version: int, reason: str) -> None:
     """A version is in quarantine from now on, in a transaction."""
     connection.execute(_MOVE, (strategy, QUARANTINED, version, time.time(), reason, 1, seq))
 
 
-def challenge_over(connection: sqlite3.Connection, seq: int, strategy: str, version: int, reason: str) -> None:
+def challenge_over(connection: Connection, seq: int, strategy: str, version: int, reason: str) -> None:
     """A version challenges what serves no more, in a transaction."""
     if version == challenger(connection, strategy):
         connection.execute(_MOVE, (strategy, CHALLENGER, version, time.time(), reason, 0, seq))
 
 
-def challenger(connection: sqlite3.Connection, strategy: str) -> int | None:
+def challenger(connection: Connection, strategy: str) -> int | None:
     """The version that challenges what serves: the newest one that passed the gate since; None where none does."""
     query = "SELECT version, held FROM alias_history WHERE strategy = ? AND alias = ? ORDER BY token DESC LIMIT 1"
     row = connection.execute(query, (strategy, CHALLENGER)).fetchone()
     return None if row is None or not row[1] else int(row[0])
 
 
-def champion(connection: sqlite3.Connection, strategy: str) -> Champion:
+def champion(connection: Connection, strategy: str) -> Champion:
     """What serves."""
     found = champions(connection, strategy, 1)
     return found[0] if found else NEVER
 
 
-def champions(connection: sqlite3.Connection, strategy: str, limit: int = -1) -> list[Champion]:
+def champions(connection: Connection, strategy: str, limit: int = MOST) -> list[Champion]:
     """What served, newest first."""
     query = """SELECT version, held, token, at, reason, seq FROM alias_history WHERE strategy = ? AND alias = ?
                ORDER BY token DESC LIMIT ?"""
@@ -274,7 +275,7 @@ def champions(connection: sqlite3.Connection, strategy: str, limit: int = -1) ->
     return [Champion(version, bool(pinned), *rest) for version, pinned, *rest in rows]
 
 
-def quarantined(connection: sqlite3.Connection, strategy: str) -> dict[int, str]:
+def quarantined(connection: Connection, strategy: str) -> dict[int, str]:
     """Versions that are in quarantine, and why."""
     query = "SELECT version, held, reason FROM alias_history WHERE strategy = ? AND alias = ? ORDER BY token"
     rows = connection.execute(query, (strategy, QUARANTINED)).fetchall()
@@ -293,12 +294,13 @@ def before(history: list[Champion], number: int | None) -> int | None:
     return served[served.index(number, 1) - 1]
 
 
-def safety_totals(connection: sqlite3.Connection) -> dict[str, float | None]:
+def safety_totals(connection: Connection) -> dict[str, float | None]:
     """How often candidates passed the gate, and versions were rolled back, over all strategies."""
-    candidates, passed = connection.execute("SELECT count(*), ifnull(sum(passed), 0) FROM model_versions").fetchone()
+    candidates, passed = connection.execute("SELECT count(*), coalesce(sum(passed), 0) FROM model_versions").fetchone()
     moves, rollbacks, by_itself = connection.execute(
-        """SELECT count(*), ifnull(sum(reason LIKE ? || '%'), 0), ifnull(sum(reason LIKE ? || '%'), 0)
-           FROM alias_history WHERE alias = ?""",
+        f"""SELECT count(*), count(*) FILTER (WHERE substr(reason, 1, {len(ROLLBACK)}) = ?),
+                   count(*) FILTER (WHERE substr(reason, 1, {len(ROLLBACK_BY_ITSELF)}) = ?)
+            FROM alias_history WHERE alias = ?""",
         (ROLLBACK, ROLLBACK_BY_ITSELF, CHAMPION),
     ).fetchone()
     return {
@@ -310,9 +312,9 @@ def safety_totals(connection: sqlite3.Connection) -> dict[str, float | None]:
     }
 
 
-def alias_token(connection: sqlite3.Connection) -> int:
+def alias_token(connection: Connection) -> int:
     """The history's newest token: it changes whenever another version serves."""
-    token: int = connection.execute("SELECT ifnull(max(token), 0) FROM alias_history").fetchone()[0]
+    token: int = connection.execute("SELECT coalesce(max(token), 0) FROM alias_history").fetchone()[0]
     return token
 
 
@@ -332,7 +334,7 @@ def prune_versions(writer: LogWriter, strategy: str, keep: int, keep_s: float | 
         Names of the folders that nothing needs any more.
     """
 
-    def work(connection: sqlite3.Connection, seq: int) -> list[str]:
+    def work(connection: Connection, seq: int) -> list[str]:
         history = champions(connection, strategy)
         needed: set[int | None] = {entry.version for entry in history if entry.reason.startswith(ROLLBACK)}
         if history:
@@ -340,8 +342,8 @@ def prune_versions(writer: LogWriter, strategy: str, keep: int, keep_s: float | 
         needed |= {challenger(connection, strategy), *versions_in_experiments(connection, strategy)}
         rows = connection.execute(
             """SELECT version, at, folder FROM model_versions WHERE strategy = ? AND pruned_at IS NULL
-               ORDER BY version DESC LIMIT -1 OFFSET ?""",
-            (strategy, keep),
+               ORDER BY version DESC LIMIT ? OFFSET ?""",
+            (strategy, MOST, keep),
         ).fetchall()
         now = time.time()
         old = [
@@ -381,7 +383,7 @@ def rollbacks_in_a_row(history: Sequence[Champion]) -> int:
 def move_version(writer: LogWriter, version: ModelVersion, folder: str) -> None:
     """Note that a version's files lie in another folder now."""
 
-    def work(connection: sqlite3.Connection, seq: int) -> None:
+    def work(connection: Connection, seq: int) -> None:
         query = "UPDATE model_versions SET folder = ? WHERE strategy = ? AND version = ?"
         connection.execute(query, (folder, version.strategy, version.version))
 

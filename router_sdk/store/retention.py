@@ -28,6 +28,7 @@ from router_sdk.store.identity import new_id
 from router_sdk.store.transaction import note_log_time
 
 if TYPE_CHECKING:
+    from router_sdk.engine import Connection
     from router_sdk.store.coordination import Intent
     from router_sdk.store.erasure import Erasure
     from router_sdk.store.group_commit import LogWriter
@@ -36,10 +37,10 @@ _log = logging.getLogger(__name__)
 
 PIECE = 256
 """Decisions that go in one transaction."""
-_PAGES = 256
-"""Free pages that are given back to the file system with each piece."""
 _TABLES = ("decisions", "outcomes", "payloads", "vectors")
 _OUTCOMES = "SELECT o.seq FROM outcomes o JOIN decisions d USING (decision_id) WHERE d.seq IN ({seqs})"
+_REACHED = """INSERT INTO positions (name, seq) VALUES (?, ?)
+    ON CONFLICT (name) DO UPDATE SET seq = excluded.seq WHERE excluded.seq > positions.seq"""
 _OLD = """SELECT d.seq FROM decisions d WHERE d.seq > ? AND d.seq <= ? AND d.at < ?
     AND NOT EXISTS (SELECT 1 FROM outcomes o WHERE o.decision_id = d.decision_id AND o.seq > ?)
     ORDER BY d.seq LIMIT ?"""
@@ -55,7 +56,7 @@ def begin_archive(writer: LogWriter, before: float, cursor: int) -> int:
     """
     name = f"{new_id()}.jsonl.gz"  # the position would not do: it is the same until something is logged
 
-    def work(connection: sqlite3.Connection, seq: int) -> int:
+    def work(connection: Connection, seq: int) -> int:
         body = {"before": before, "upto": cursor, "after": 0, "file": name, "bytes": 0, "count": 0}
         return add_intent(connection, "archive", body)
 
@@ -81,7 +82,7 @@ def go_on_archiving(
     target = entry(private_folder(folder / "archive"), intent.body["file"])
     moved: dict[str, Any] = {"count": 0}
 
-    def piece(connection: sqlite3.Connection, seq: int) -> bool:
+    def piece(connection: Connection, seq: int) -> bool:
         """Move one; False where there is none left, or somebody else has finished."""
         told = read_intent(connection, intent.number)
         if told is None:
@@ -94,15 +95,13 @@ def go_on_archiving(
             return False
         note_log_time(connection)
         size = _append(connection, target, int(told["bytes"]), seqs)
-        query = f"SELECT ifnull(max(seq), 0) FROM outcomes WHERE {_scope_of('outcomes')}"
+        query = f"SELECT coalesce(max(seq), 0) FROM outcomes WHERE {_scope_of('outcomes')}"
         (last,) = connection.execute(query, (json.dumps(seqs),)).fetchone()
         for table in reversed(_TABLES):
             connection.execute(f"DELETE FROM {table} WHERE {_scope_of(table)}", (json.dumps(seqs),))
         for name, position in (("archived", seq - 1), ("moved", max(last, seqs[-1]))):
-            highest = "SELECT max(ifnull((SELECT seq FROM positions WHERE name = ?1), 0), ?2)"
-            connection.execute(f"INSERT OR REPLACE INTO positions VALUES (?1, ({highest}))", (name, position))
-        for _ in range(_PAGES):  # one by one: Python 3.11 ends a statement without columns after its first step
-            connection.execute("PRAGMA incremental_vacuum(1)").fetchall()
+            connection.execute(_REACHED, (name, position))
+        connection.give_back()
         moved.update(after=seqs[-1], bytes=size, count=told["count"] + len(seqs))
         continue_intent(connection, intent.number, moved)
         return True
@@ -112,7 +111,7 @@ def go_on_archiving(
     return (moved["count"], target) if moved["count"] else (0, None)
 
 
-def archived_upto(connection: sqlite3.Connection) -> int:
+def archived_upto(connection: Connection) -> int:
     """Position of the newest row that is in an archive: whoever reads the log from there on misses nothing.
 
     Earlier releases noted where the log ended when they archived.
@@ -131,7 +130,7 @@ def _scope_of(table: str) -> str:
     return f"seq IN ({seqs} UNION ALL {_OUTCOMES.format(seqs=seqs)})"
 
 
-def _append(connection: sqlite3.Connection, target: Path, size: int, seqs: list[int]) -> int:
+def _append(connection: Connection, target: Path, size: int, seqs: list[int]) -> int:
     """Add the rows of these decisions as one member, on disk before this returns; the file's new length.
 
     What lies beyond the length that the log knows was written by somebody who was cut off, and is still in the log.
@@ -252,17 +251,9 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 # -- how much there is
 
 
-def log_bytes(connection: sqlite3.Connection) -> int:
-    """Space that the log's rows take in the database file, in bytes."""
-    (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-    (size,) = connection.execute("PRAGMA page_size").fetchone()
-    return int((pages - free) * size)
-
-
-def before_of_size(connection: sqlite3.Connection, most: int) -> float | None:
+def before_of_size(connection: Connection, most: int) -> float | None:
     """Which decisions must go for the log to fit into so many bytes: those before this time; None where it fits."""
-    size = log_bytes(connection)
+    size = connection.size()
     if size <= most:
         return None
     (count,) = connection.execute("SELECT count(*) FROM decisions").fetchone()

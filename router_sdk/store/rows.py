@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.records import Skipped, Task
@@ -16,6 +14,7 @@ from router_sdk.records.outcome import SCORER
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from router_sdk.engine import Connection
     from router_sdk.records import Decision, Outcome, Signals
     from router_sdk.store.privacy import Privacy
 
@@ -207,30 +206,11 @@ def stored_task(row: Sequence[Any]) -> Task:
 
 # -- rows into tables
 
-_ROWS = 256
 
-
-@lru_cache(maxsize=1024)
-def _insert(table: str, columns: str, rows: int, verb: str) -> str:
-    """One multi-row INSERT: a statement per row would hand the interpreter lock back and forth."""
-    row = f"({', '.join('?' * (columns.count(',') + 1))})"
-    return f"{verb} INTO {table} ({columns}) VALUES {', '.join([row] * rows)}"
-
-
-def insert_rows(
-    connection: sqlite3.Connection, table: str, columns: str, rows: Sequence[tuple[Any, ...]], *, verb: str = "INSERT"
-) -> None:
-    """Insert all rows, 256 to a statement: SQLite binds a limited number of values."""
-    for start in range(0, len(rows), _ROWS):
-        part = rows[start : start + _ROWS]
-        values = part[0] if len(part) == 1 else tuple(chain.from_iterable(part))
-        connection.execute(_insert(table, columns, len(part), verb), values)
-
-
-def insert_sets(connection: sqlite3.Connection, sets: Mapping[int, Sequence[str]]) -> None:
+def insert_sets(connection: Connection, sets: Mapping[int, Sequence[str]]) -> None:
     """Insert sets of agents by their ids; another process may have written the same."""
     rows = [(set_id, "\x00".join(names)) for set_id, names in sets.items()]
-    insert_rows(connection, "agent_sets", "set_id, names", rows, verb="INSERT OR IGNORE")
+    connection.insert_rows("agent_sets", "set_id, names", rows, known=True)
 
 
 Owner = tuple[str | None, ...]
@@ -244,17 +224,63 @@ _DELIVERED = {
 }
 
 
-def delivered(connection: sqlite3.Connection, outcome_id: str, owner: Owner) -> str | None:
+def delivered(connection: Connection, outcome_id: str, owner: Owner) -> str | None:
     """Of which decision there is an outcome of that id of the same owner."""
     kind, *names = owner
     found = connection.execute(_DELIVERED[str(kind)], (outcome_id, *names)).fetchone()
     return None if found is None else str(found[0])
 
 
-def owner_of(connection: sqlite3.Connection, decision_id: str, claimed: str | None) -> Owner:
+def owner_of(connection: Connection, decision_id: str, claimed: str | None) -> Owner:
     """Whose an outcome of a decision is that claims to be a tenant's, or nobody's."""
     row = connection.execute("SELECT tenant FROM decisions WHERE decision_id = ?", (decision_id,)).fetchone()
     return ("decision", decision_id, claimed) if row is None else ("tenant", row[0])
+
+
+_TENANTS = "SELECT decision_id, tenant FROM decisions WHERE decision_id IN (SELECT value FROM json_each(?))"
+_BEFORE = """
+SELECT o.outcome_id, o.decision_id, o.tenant, d.decision_id, d.tenant
+FROM outcomes o LEFT JOIN decisions d ON d.decision_id = o.decision_id
+WHERE o.outcome_id IN (SELECT value FROM json_each(?))"""
+_ERASED = "SELECT decision_id FROM forgotten_decisions WHERE decision_id IN (SELECT value FROM json_each(?))"
+
+
+class Held:
+    """What the log holds already of a group of outcomes, read at once: ``owner_of``, ``delivered`` and ``forgotten``.
+
+    Args:
+        connection: To the log, in the transaction that writes them.
+        entries: The group.
+    """
+
+    def __init__(self, connection: Connection, entries: Sequence[Entry]) -> None:
+        named = {row[0]: row[1] for row, *_ in entries if row is not None and row[0] is not None}
+        spoken = {row[1] for row, payload, _ in entries if row is not None and payload is not None}
+        self._tenants: dict[str, str | None] = {}
+        self._delivered: set[Owner] = set()
+        self.forgotten: set[str] = set()
+        if named:
+            decisions = {row[1] for row, *_ in entries if row is not None and row[0] is not None}
+            self._tenants = dict(connection.execute(_TENANTS, (json.dumps(list(decisions)),)).fetchall())
+            for said, of, claimed, decision_id, tenant in connection.execute(_BEFORE, (json.dumps(list(named)),)):
+                self._delivered.add((said, "decision", of, claimed))
+                if decision_id is not None:
+                    self._delivered.add((said, "tenant", tenant))
+        if spoken:
+            self.forgotten = {each for (each,) in connection.execute(_ERASED, (json.dumps(list(spoken)),))}
+
+    def first(self, outcome_id: str, decision_id: str, claimed: str | None) -> bool:
+        """Whether a delivery is the first of its owner's with that id, in the log and of those that were asked for."""
+        owner = (
+            ("tenant", self._tenants[decision_id])
+            if decision_id in self._tenants
+            else ("decision", decision_id, claimed)
+        )
+        delivery = (outcome_id, *owner)
+        if delivery in self._delivered:
+            return False
+        self._delivered.add(delivery)
+        return True
 
 
 GIVEN = f"quality IS NOT NULL AND (actor IS NULL OR substr(actor, 1, {len(SCORER)}) != '{SCORER}')"
@@ -263,7 +289,7 @@ _JUDGED = f"SELECT 1 FROM outcomes WHERE decision_id = ? AND {GIVEN}"
 _QUALITY = OUTCOME_COLUMNS.removeprefix("seq, ").split(", ").index("quality")
 
 
-def overtaken(connection: sqlite3.Connection, outcome: tuple[Any, ...], beside: Sequence[Entry]) -> bool:
+def overtaken(connection: Connection, outcome: tuple[Any, ...], beside: Sequence[Entry]) -> bool:
     """Whether a row is a scorer's, and somebody said how good it was before, or says so in the same group."""
     if not _scored(outcome):
         return False
@@ -280,7 +306,7 @@ SELECT o.seq FROM decisions d JOIN outcomes o ON o.decision_id = d.decision_id
 WHERE d.decision_id IN (SELECT value FROM json_each(?)) AND o.tenant IS NOT NULL AND o.tenant IS NOT d.tenant"""
 
 
-def refuse_foreign_outcomes(connection: sqlite3.Connection, decision_ids: list[str]) -> None:
+def refuse_foreign_outcomes(connection: Connection, decision_ids: list[str]) -> None:
     """Outcomes that came before these decisions, for another tenant: they are dead letters now."""
     seqs = json.dumps([seq for (seq,) in connection.execute(_FOREIGN, (json.dumps(decision_ids),))])
     if seqs == "[]":
@@ -295,7 +321,7 @@ def refuse_foreign_outcomes(connection: sqlite3.Connection, decision_ids: list[s
     connection.execute(f"DELETE FROM outcomes WHERE {chosen}", (seqs,))
 
 
-def forgotten(connection: sqlite3.Connection, decision_id: str) -> bool:
+def forgotten(connection: Connection, decision_id: str) -> bool:
     """Whether a decision was forgotten: what is said of it later is not kept either, beside the numbers."""
     query = "SELECT 1 FROM forgotten_decisions WHERE decision_id = ?"
     return connection.execute(query, (decision_id,)).fetchone() is not None

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from functools import cache
 from typing import TYPE_CHECKING
 
+from router_sdk.engine import Schema
 from router_sdk.errors import NotAStoreError, SchemaVersionError
 from router_sdk.store.datasets import DATASETS
-from router_sdk.store.tables import ACCESS_KEYS, BOUNDS, EXPERIMENTS, FIRST, ORDER, QUARANTINES, TENANTS, VERSIONS
+from router_sdk.store.rows import ENOUGH, MOST_OUTCOMES
+from router_sdk.store.tables import (
+    ACCESS_KEYS,
+    BOUNDS,
+    EXPERIMENTS,
+    FIRST,
+    ORDER,
+    QUARANTINES,
+    SHADOWED,
+    TENANTS,
+    VERSIONS,
+)
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from sqlite_utils import Database, Migrations
 
 SCHEMA_VERSION = 9
@@ -73,6 +84,25 @@ def migrations() -> Migrations:
         _execute(db, ACCESS_KEYS, 9)
 
     return named
+
+
+_RANDOM = {"store_id": 16, "store_secret": 32}
+"""What migrations put into ``meta``: so many random bytes."""
+
+
+@cache
+def schema() -> Schema:
+    """The newest tables, as SQLite says that they are once every migration is done."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        migrate(connection)
+        query = (
+            "SELECT sql FROM sqlite_schema WHERE type = ? AND sql IS NOT NULL AND tbl_name NOT LIKE '\\_%' ESCAPE '\\'"
+        )
+        made = [sql for kind in ("table", "index") for (sql,) in connection.execute(query, (kind,))]
+        return Schema(SCHEMA_VERSION, tuple(made), EVENT_TABLES, (MOST_OUTCOMES, ENOUGH), SHADOWED, _RANDOM)
+    finally:
+        connection.close()
 
 
 def _execute(db: Database, statements: str, version: int) -> None:

@@ -25,24 +25,20 @@ from router_sdk.errors import CorruptArtifactError
 from router_sdk.private_files import DRAFT, private_folder
 from router_sdk.store.artifacts import (
     check_artifact,
-    entry,
     files_in,
     plain_name,
     read_state,
-    remove,
     remove_strangers,
     set_aside,
     sha256,
-    strangers,
-    write_artifact,
 )
+from router_sdk.store.folders import Folders
 
 if sys.platform != "win32":
     import fcntl
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from router_sdk.engine import Connection, Shelf
     from router_sdk.store.group_commit import LogWriter
     from router_sdk.store.reader import LogReader
 
@@ -75,13 +71,22 @@ class Snapshots:
         writer: Where the rows are written.
         reader: Where they are read.
         folder: The store's folder for artefacts.
+        shelf: Where all machines find them, see ``Folders``.
         read_only: Whether nothing may be changed; then what is damaged stays where it is.
     """
 
-    def __init__(self, writer: LogWriter, reader: LogReader, folder: Path, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        writer: LogWriter,
+        reader: LogReader,
+        folder: Path,
+        shelf: Shelf | None = None,
+        *,
+        read_only: bool = False,
+    ) -> None:
         self._writer, self._reader, self._read_only = writer, reader, read_only
         self._root = folder
-        self._folder = folder / "snapshots"
+        self._folders = Folders(folder, "snapshots", shelf)
 
     def save(self, strategy: str, mark: str, cursor: int, fill: Callable[[Path], None]) -> None:
         """Write a strategy's state as of ``cursor``.
@@ -93,9 +98,9 @@ class Snapshots:
             fill: Writes the state into the folder it is given.
         """
         name = plain_name(f"{strategy}-{cursor}-{secrets.token_hex(4)}")
-        write_artifact(self._folder / name, fill)
+        self._folders.write(name, fill)
 
-        def work(connection: sqlite3.Connection, seq: int) -> list[str]:
+        def work(connection: Connection, seq: int) -> list[str]:
             if connection.execute("SELECT 1 FROM forgotten WHERE seq > ? LIMIT 1", (cursor,)).fetchone():
                 return [name]  # it may hold what was forgotten since
             connection.execute(
@@ -108,7 +113,7 @@ class Snapshots:
             return old
 
         for old in self._writer.transact(work):
-            remove(self._folder, old)
+            self._folders.remove(old)
 
     def restore(
         self,
@@ -135,7 +140,7 @@ class Snapshots:
         rows = [(name, cursor) for name, cursor, held in (found if oldest else found[::-1]) if held == mark(cursor)]
         for name, cursor in rows:
             try:
-                folder = entry(self._folder, name)
+                folder = self._folders.path(name)
                 try:
                     check_artifact(folder)
                 except CorruptArtifactError:
@@ -161,35 +166,34 @@ class Snapshots:
         Raises:
             CorruptArtifactError: if it cannot be read.
         """
-        source = entry(self._folder, old.folder)
+        source = self._folders.path(old.folder)
         check_artifact(source)
         read_state(source, load)
         name = plain_name(f"{old.strategy}-{old.cursor}-{secrets.token_hex(4)}")
-        write_artifact(self._folder / name, fill)
+        self._folders.write(name, fill)
 
-        def work(connection: sqlite3.Connection, seq: int) -> None:
+        def work(connection: Connection, seq: int) -> None:
             connection.execute("UPDATE snapshots SET folder = ? WHERE folder = ?", (name, old.folder))
 
         self._writer.transact(work)
-        remove(self._folder, old.folder)
+        self._folders.remove(old.folder)
 
     def discard(self, old: Sequence[Snapshot]) -> None:
         """Delete these."""
         names = [(one.folder,) for one in old]
 
-        def work(connection: sqlite3.Connection, seq: int) -> None:
+        def work(connection: Connection, seq: int) -> None:
             connection.executemany("DELETE FROM snapshots WHERE folder = ?", names)
 
         self._writer.transact(work)
         for (name,) in names:
-            remove(self._folder, name)
+            self._folders.remove(name)
 
     def tidy(self, **age: float) -> list[str]:
         """Delete what killed processes left, see ``remove_strangers``; the names of what somebody may be writing."""
         query = "SELECT folder FROM snapshots"
         known = self._reader.query(lambda connection: {name for (name,) in connection.execute(query)})
-        remove_strangers(self._folder, known, **age)
-        return strangers(self._folder, known)
+        return self._folders.tidy(known, **age)
 
 
 def _dispensable(kept: Sequence[tuple[str, int]]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from router_sdk.errors import InvalidConfigError, StoreUnavailableError, WrongTenantError
 from router_sdk.lifetime import no_fork
 from router_sdk.records import Decision
-from router_sdk.store.connection import DatabaseFile, open_looker, open_reader
+from router_sdk.store.engines import engine_of
 from router_sdk.store.events import DeadLetter, write_dead_letters
 from router_sdk.store.group_commit import GROUP_SIZE, TIMEOUT_S, LogWriter
 from router_sdk.store.identity import IdempotencyKeys, check_id, check_tenant
@@ -20,11 +20,11 @@ from router_sdk.store.privacy import Privacy
 from router_sdk.store.reader import LogReader
 from router_sdk.store.rows import Entry, outcome_payload, outcome_row
 from router_sdk.store.snapshots import KeptFolders, Snapshots
+from router_sdk.store.sqlite import SQLiteEngine
 from router_sdk.store.tail import LogTail
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from router_sdk.engine import Connection, Engine
     from router_sdk.records import Outcome, PrivacyMode, Signals
     from router_sdk.rewards import RewardFunction
     from router_sdk.store.quarantine import Ranges
@@ -38,15 +38,16 @@ class Store:
     """An open store. ``":memory:"`` is a file in a temporary folder that goes when the store is closed.
 
     Args:
-        location: Path of the database file, or ``":memory:"``.
+        location: Path of the database file, ``":memory:"``, or a URL of a scheme that an engine registers.
         privacy: What of a text is kept: a mode, or that of another store with its secret.
         queue_size: Decisions that may wait for the disk.
         on_commit: Called after each commit with the number of outcomes in it.
         read_only: Whether nothing may be changed, neither in the file nor beside it.
         timeout_s: Longest that a caller waits for a store that another process keeps locked, in seconds.
+        engines: Engines for URLs by their scheme; None asks the installed plugins.
 
     Attributes:
-        path: The database file, by its real name.
+        engine: The database.
         privacy: What of a text is kept.
         read_only: Whether nothing may be changed.
         folder: Folder beside it, for snapshots and models.
@@ -72,41 +73,53 @@ class Store:
         on_commit: Callable[[int], None] = lambda count: None,
         read_only: bool = False,
         timeout_s: float = TIMEOUT_S,
+        engines: Mapping[str, type[Engine]] | None = None,
     ) -> None:
+        self._tell: Callable[[], object] | None = None
+        self._end_news: Callable[[], None] | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         if str(location) == IN_MEMORY:
             self._temporary = tempfile.TemporaryDirectory(prefix="router-", ignore_cleanup_errors=True)
             location = Path(self._temporary.name) / "router.db"
         elif not str(location):
             raise InvalidConfigError("store: give a file name, or ':memory:'")
-        file = DatabaseFile(Path(location))
-        self.path = file.path
-        if self.path.is_dir():
-            raise StoreUnavailableError(f"{self.path} is a folder; name a file in it")
-        self.folder = self.path.with_name(self.path.name + ".artifacts")
-        self._open = open_looker if read_only else open_reader
+        self.engine = engine = engine_of(str(location), engines)
+        self.folder = engine.folder
+        self._open = engine.looker if read_only else engine.reader
         self.read_only = read_only
         if not read_only:
-            file.claim()  # before anything is put beside it
+            engine.claim()  # before anything is put beside it
         self.privacy = privacy if isinstance(privacy, Privacy) else Privacy(privacy, self.folder, make=not read_only)
         if read_only:
-            self._open(self.path).close()
+            self._open().close()
             self.writer: LogWriter = NoWriter()
         else:
             self.writer = LogWriter(
-                file,
+                engine.writing(durable=self._temporary is None),
                 self.privacy,
+                unavailable=engine.unavailable,
                 queue_size=queue_size,
-                durable=self._temporary is None,
                 on_commit=on_commit,
                 timeout_s=timeout_s,
             )
-        self.reader = LogReader(lambda: self._open(self.path))
+        self.reader = LogReader(self._open)
         self.keys = IdempotencyKeys(self.reader, self.privacy)
-        self.snapshots = Snapshots(self.writer, self.reader, self.folder, read_only=read_only)
+        self.snapshots = Snapshots(self.writer, self.reader, self.folder, engine.shelf(), read_only=read_only)
         self.parts = KeptFolders(self.folder)
-        self.leadership: Leadership = FileLeadership(self.path, self.folder / "leader", self.reader)
+        log = engine.path if isinstance(engine, SQLiteEngine) else None
+        self.leadership: Leadership = FileLeadership(self.folder / "leader", log, self.reader)
         self.exports = self.folder / "exports"
+
+    @property
+    def path(self) -> Path:
+        """The database file, by its real name.
+
+        Raises:
+            StoreUnavailableError: if the log is in no file.
+        """
+        if isinstance(self.engine, SQLiteEngine):
+            return self.engine.path
+        raise StoreUnavailableError(f"{self.engine.shown} is no file; what copies files does not reach it")
 
     def entry(
         self,
@@ -162,36 +175,54 @@ class Store:
 
     def tail(self, reward: RewardFunction, left_out: Ranges = ()) -> LogTail:
         """A view of the log with a connection of its own; close it with ``LogTail.close``."""
-        return LogTail(self._open(self.path), reward, left_out)
+        return LogTail(self._open(), reward, left_out)
 
-    def ask(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def ask(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` with a reading connection of its own: what takes long holds nobody up who asks ``reader``."""
-        with no_fork(), closing(self._open(self.path)) as connection:
+        with no_fork(), closing(self._open()) as connection:
             return work(connection)
+
+    def on_news(self, tell: Callable[[], object]) -> None:
+        """Have ``tell`` called when another process has committed, on another thread, where the engine can tell."""
+        self._tell = tell
+        self._end_news = self.engine.on_news(tell)
+
+    def _no_news(self) -> None:
+        end, self._end_news = self._end_news, None
+        if end is not None:
+            end()
 
     def close(self) -> None:
         """Flush and close; a temporary store is deleted."""
+        self._no_news()
         self.leadership.close()
         self.writer.close()
         self.reader.close()
+        self.engine.close()
         if self._temporary is not None:
             self._temporary.cleanup()
 
     def before_fork(self) -> None:
         """Hold the log still and close its connections."""
+        self._no_news()
         self.writer.before_fork()
         self.reader.before_fork()
+        self.engine.before_fork()
 
     def after_fork_in_parent(self) -> None:
         """Go on; connections are opened again at first use."""
         self.reader.after_fork_in_parent()
         self.writer.after_fork_in_parent()
+        if self._tell is not None:
+            self.on_news(self._tell)
 
     def after_fork(self) -> None:
         """In a child: reopen everything at first use."""
         self.leadership.close()
         self.writer.after_fork()
         self.reader.after_fork()
+        if self._tell is not None:
+            self.on_news(self._tell)
         if self._temporary is not None:
             self._temporary._finalizer.detach()  # type: ignore[attr-defined]  # the parent's to delete
             self._temporary = None

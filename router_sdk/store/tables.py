@@ -272,6 +272,7 @@ CREATE TABLE quarantines (
 ) STRICT
 """
 
+SHADOWED = "its decision is a shadow's, on which nobody acted; record what served"
 EXPERIMENTS = """
 CREATE TABLE experiments (
     seq INTEGER PRIMARY KEY, experiment TEXT NOT NULL,

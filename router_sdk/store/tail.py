@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
-import sqlite3
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from router_sdk.engine import Connection
 from router_sdk.errors import InvalidRewardError
 from router_sdk.records import Example, ExampleColumns, Signals
 from router_sdk.records.columns import cells_of
@@ -59,8 +59,8 @@ WHERE o.seq > ? AND o.seq <= ? AND d.seq < o.seq {{}} ORDER BY o.seq"""
 _COLUMNS = """
 SELECT o.decision_id, o.seq, d.seq, d.agent, d.task_type, o.logged_at, o.success, o.quality, o.latency_ms, o.cost_usd,
        o.correct_agent IS NOT NULL OR o.feedback IS NOT NULL OR o.metrics IS NOT NULL OR o.agent IS NOT NULL
-       OR o.no_agent_fits IS NOT NULL OR CASE WHEN d.seq > ?1 THEN 0 ELSE
-           EXISTS (SELECT 1 FROM outcomes p WHERE p.decision_id = o.decision_id AND p.seq < o.seq) END
+       OR o.no_agent_fits IS NOT NULL OR (
+           d.seq <= ?1 AND EXISTS (SELECT 1 FROM outcomes p WHERE p.decision_id = o.decision_id AND p.seq < o.seq))
 FROM outcomes o JOIN decisions d ON d.decision_id = o.decision_id
 WHERE o.seq > ?1 AND o.seq <= ?2 AND d.seq < o.seq ORDER BY o.seq"""
 """What most outcomes say, and whether one says more, or is not the first of its decision. (Of those whose decision is
@@ -153,7 +153,7 @@ class LogTail:
         left_out: Where outcomes are passed over, as if they had never been recorded.
     """
 
-    def __init__(self, connection: sqlite3.Connection, reward: RewardFunction, left_out: Ranges = ()) -> None:
+    def __init__(self, connection: Connection, reward: RewardFunction, left_out: Ranges = ()) -> None:
         self._connection, self._reward, self._left_out = connection, reward, left_out
         self._threads: OrderedDict[str, _Thread] = OrderedDict()
         self._orderly = 0  # up to here, from the beginning, no outcome came before its decision
@@ -177,7 +177,7 @@ class LogTail:
 
     def waiting(self, cursor: int, most: int) -> int:
         """How many outcomes stand behind the cursor, counted up to ``most``."""
-        query = "SELECT count(*) FROM (SELECT 1 FROM outcomes WHERE seq > ? LIMIT ?)"
+        query = "SELECT count(*) FROM (SELECT 1 FROM outcomes WHERE seq > ? LIMIT ?) AS next"
         count: int = self._connection.execute(query, (cursor, most)).fetchone()[0]
         return count
 

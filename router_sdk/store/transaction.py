@@ -9,25 +9,19 @@ log's time stands still.
 from __future__ import annotations
 
 import logging
-import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from router_sdk.errors import RouterClosedError, StoreBusyError
-from router_sdk.store.connection import BUSY_S, ProcessLock, open_writer
 from router_sdk.store.rows import (
     DECISION_COLUMNS,
     OUTCOME_COLUMNS,
     PAYLOAD_COLUMNS,
     VECTOR_COLUMNS,
+    Held,
     decision_row,
-    delivered,
-    forgotten,
-    insert_rows,
     insert_sets,
     overtaken,
-    owner_of,
     refuse_foreign_outcomes,
     task_payload,
     vector_rows,
@@ -38,11 +32,11 @@ from router_sdk.waiting import Promise
 if TYPE_CHECKING:
     import asyncio
 
+    from router_sdk.engine import Connection, Writing
     from router_sdk.errors import RouterError
     from router_sdk.records import Decision
-    from router_sdk.store.connection import DatabaseFile
     from router_sdk.store.privacy import Privacy
-    from router_sdk.store.rows import Entry, Owner
+    from router_sdk.store.rows import Entry
 
 T = TypeVar("T")
 
@@ -51,67 +45,36 @@ _log = logging.getLogger(__name__)
 _KNOWN_SETS = 16_384
 """Sets of agents that are known to stand in the log; beyond these all are written once more, which changes nothing."""
 _OUTCOME_COLUMNS = f"{OUTCOME_COLUMNS}, logged_at"
-HEAD = (
-    "SELECT max("
-    + ", ".join(f"ifnull((SELECT max(seq) FROM {table}), 0)" for table in (*EVENT_TABLES, "positions"))
-    + ")"
-)
+_HEADS = " UNION ALL ".join(f"SELECT max(seq) AS seq FROM {table}" for table in (*EVENT_TABLES, "positions"))
+HEAD = f"SELECT coalesce(max(seq), 0) FROM ({_HEADS}) AS heads"
 """Reads the newest position in the log."""
 
 
 class Committer:
-    """The writer's connection. Every method is called on the writer's thread, or while that stands still for a fork.
+    """Writes the log's rows, by the writing end of a process. Every method is called on the writer's thread.
 
     Args:
-        file: The database file.
+        writing: The writing end.
         privacy: What of a text may be stored.
-        durable: False gives up durability for speed; for throw-away stores only.
-
-    Raises:
-        StoreUnavailableError: if the file cannot be opened.
-        SchemaVersionError: if a newer release wrote it.
     """
 
-    def __init__(self, file: DatabaseFile, privacy: Privacy, *, durable: bool) -> None:
-        self._file, self._privacy, self._durable = file, privacy, durable
-        self._lock = ProcessLock(file.path.with_name(file.path.name + "-lock"))
+    def __init__(self, writing: Writing, privacy: Privacy) -> None:
+        self.writing, self._privacy = writing, privacy
         self._clock = LogClock()
-        self._connection: sqlite3.Connection | None = None
-        self._closed = False
         self._forget()
-        self._connect()
 
     def _forget(self) -> None:
-        """What is known of the file, is known of a connection and a moment."""
+        """What is known of the log, is known of a connection and a moment."""
         self._known_sets: set[int] = set()
-        self._head, self._data_version = -1, -1
+        self._head = -1
 
-    def _connect(self) -> sqlite3.Connection:
-        if self._closed:
-            raise RouterClosedError("the store was closed; open a new router on it")
-        if self._connection is None:
-            self._connection = open_writer(self._file, self._lock, durable=self._durable)
-        return self._connection
-
-    def before_fork(self) -> None:
-        """Close the connection: SQLite's file locks are the parent's alone, and a child would believe it had them."""
-        self._disconnect()
-
-    def after_fork(self) -> None:
-        """In a child: a file lock of its own; the connection is opened at the next use."""
-        self._lock.close()
-
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None  # a signal handler in between opens its own
-        self._file.closed()
+    def disconnect(self) -> None:
+        """Close the connection; the next transaction opens another."""
         self._forget()
-        if connection is not None:
-            connection.close()
+        self.writing.disconnect()
 
-    def transact(self, work: Callable[[sqlite3.Connection, int], T], deadline: float) -> T:
-        """Run ``work(connection, next_seq)`` in one durable transaction, alone on the machine.
-
-        It takes its lock at once: a transaction that reads first and writes later defeats ``busy_timeout``.
+    def transact(self, work: Callable[[Connection, int], T], deadline: float) -> T:
+        """Run ``work(connection, next_seq)`` in one durable transaction, while no other process writes.
 
         Args:
             work: Writes the rows.
@@ -119,74 +82,31 @@ class Committer:
 
         Raises:
             StoreBusyError: if another process does not let go of the lock in time.
-            StoreUnavailableError: if the file is not the one any more that was opened.
+            StoreUnavailableError: if it cannot be written.
         """
-        connection = self._connect()
-        self._lock.acquire(deadline)
-        moved = False
-        try:
-            self._begin(connection, deadline)
-            seq = self._next_seq(connection)
+        attempts = 0
+
+        def whole(connection: Connection, unchanged: bool) -> T:
+            nonlocal attempts
+            attempts += 1
+            if attempts > 1:  # the connection was lost, and what was written before with it
+                self._forget()
+            head = self._head if unchanged else -1
+            if head < 0:
+                (head,) = connection.execute(HEAD).fetchone()
+                self._clock.read(connection)
             self._head = -1  # unknown from here on, unless the work knows how much of the sequence it used
-            result = work(connection, seq)
-            connection.execute("COMMIT")
-            moved = self._file.check()  # before anybody is told that it is on disk
+            return work(connection, head + 1)
+
+        try:
+            return self.writing.transact(whole, deadline)
         except BaseException:
             self._forget()  # what was written in this transaction is not there
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
             raise
-        finally:
-            self._lock.release()
-        if moved:
-            self._lock.renew()
-        return result
 
-    @staticmethod
-    def _begin(connection: sqlite3.Connection, deadline: float) -> None:
-        """Take SQLite's own lock, which other programs may hold, and routers whose lock file was deleted."""
-        while True:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                    raise
-                if time.monotonic() >= deadline:
-                    raise StoreBusyError("another program keeps the store's database locked; try again") from error
-            else:
-                return
-
-    def _next_seq(self, connection: sqlite3.Connection) -> int:
-        """The first free position; read from the tables only where another connection committed in between."""
-        (version,) = connection.execute("PRAGMA data_version").fetchone()
-        if self._head < 0 or version != self._data_version:
-            (self._head,) = connection.execute(HEAD).fetchone()
-            self._clock.read(connection)
-            self._data_version = version
-        return self._head + 1
-
-    def checkpoint(self, deadline: float) -> bool:
-        """Move the write-ahead log's pages into the database and empty it; False if a reader still needs them.
-
-        SQLite waits for readers with its write lock held, so it is not let wait; what can be moved beside others'
-        commits is moved first.
-        """
-        connection = self._connect()
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        self._lock.acquire(deadline)
-        try:
-            connection.execute("PRAGMA busy_timeout = 0")
-            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        finally:
-            connection.execute(f"PRAGMA busy_timeout = {int(BUSY_S * 1_000)}")
-            self._lock.release()
-        return not busy
-
-    def close(self) -> None:
-        """Close the connection and the lock."""
-        self._closed = True
-        self._disconnect()
-        self._lock.close()
+    def scrub(self, deadline: float) -> bool:
+        """Let nothing erased be left in what the database keeps of recent writes, see ``Writing``."""
+        return self.writing.scrub(deadline)
 
     # -- one group
 
@@ -197,10 +117,10 @@ class Committer:
 
         Raises:
             StoreBusyError: if another process does not let go of the lock in time.
-            sqlite3.IntegrityError: if a row is refused; nothing of the group is stored.
+            Exception: of the database, if a row is refused; nothing of the group is stored.
         """
 
-        def work(connection: sqlite3.Connection, seq: int) -> None:
+        def work(connection: Connection, seq: int) -> None:
             join()
             carried = [decision for _, _, decision in entries if decision is not None]
             if decisions or carried:
@@ -212,7 +132,7 @@ class Committer:
         self.transact(work, deadline)
 
     @staticmethod
-    def _missing(connection: sqlite3.Connection, carried: Sequence[Decision]) -> list[Decision]:
+    def _missing(connection: Connection, carried: Sequence[Decision]) -> list[Decision]:
         """Those of the decisions that came with an outcome which the log does not hold yet."""
         unsure = {decision.decision_id: decision for decision in carried if not decision.durable}
         if unsure:
@@ -222,7 +142,7 @@ class Committer:
                 del unsure[known]
         return list(unsure.values())
 
-    def _insert_decisions(self, connection: sqlite3.Connection, seq: int, decisions: Sequence[Decision]) -> int:
+    def _insert_decisions(self, connection: Connection, seq: int, decisions: Sequence[Decision]) -> int:
         rows, payloads, vectors = [], [], []
         sets: dict[int, Sequence[str]] = {}
         unique = {decision.decision_id: decision for decision in decisions}
@@ -241,35 +161,31 @@ class Committer:
         if len(self._known_sets) + len(sets) > _KNOWN_SETS:
             self._known_sets.clear()
         self._known_sets.update(sets)
-        insert_rows(connection, "decisions", DECISION_COLUMNS, rows)
-        insert_rows(connection, "payloads", PAYLOAD_COLUMNS, payloads)
-        insert_rows(connection, "vectors", VECTOR_COLUMNS, vectors)
+        connection.insert_rows("decisions", DECISION_COLUMNS, rows)
+        connection.insert_rows("payloads", PAYLOAD_COLUMNS, payloads)
+        connection.insert_rows("vectors", VECTOR_COLUMNS, vectors)
         if unique:
             refuse_foreign_outcomes(connection, list(unique))
         return seq
 
-    def _insert_outcomes(self, connection: sqlite3.Connection, seq: int, entries: Sequence[Entry]) -> int:
+    def _insert_outcomes(self, connection: Connection, seq: int, entries: Sequence[Entry]) -> int:
         rows, payloads = [], []
-        seen: set[Owner] = set()
+        held = Held(connection, entries)
         for outcome, payload, _ in entries:
             if outcome is None:
                 continue
             outcome_id, decision_id, _, tenant = outcome[:4]
-            if outcome_id is not None:
-                owner = owner_of(connection, decision_id, tenant)
-                delivery = (outcome_id, *owner)
-                if delivery in seen or delivered(connection, outcome_id, owner) is not None:
-                    continue
-                seen.add(delivery)
+            if outcome_id is not None and not held.first(outcome_id, decision_id, tenant):
+                continue
             if overtaken(connection, outcome, entries):
                 continue
             rows.append((seq, *outcome, self._clock.stamp(outcome[2])))
-            if payload is not None and not forgotten(connection, decision_id):
+            if payload is not None and decision_id not in held.forgotten:
                 payloads.append((seq, *payload))
             seq += 1
-        insert_rows(connection, "outcomes", _OUTCOME_COLUMNS, rows)
+        connection.insert_rows("outcomes", _OUTCOME_COLUMNS, rows)
         if payloads:
-            insert_rows(connection, "payloads", PAYLOAD_COLUMNS, payloads)
+            connection.insert_rows("payloads", PAYLOAD_COLUMNS, payloads)
         return seq
 
 
@@ -338,14 +254,16 @@ LEAP_S = 7 * 86_400.0
 
 _STATE = """
 SELECT (SELECT logged_at FROM outcomes ORDER BY seq DESC LIMIT 1),
-       (SELECT CAST(value AS REAL) FROM meta WHERE name = 'log_time')"""
+       (SELECT CAST(value AS DOUBLE PRECISION) FROM meta WHERE name = 'log_time')"""
+
+_NOTE = "INSERT INTO meta VALUES ('log_time', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
 
-def note_log_time(connection: sqlite3.Connection, *present: float) -> None:
+def note_log_time(connection: Connection, *present: float) -> None:
     """Keep the log's time where its newest outcome does not tell it: because that is old, or about to be archived."""
     known = [moment for moment in (*present, *connection.execute(_STATE).fetchone()) if moment is not None]
     if known:
-        connection.execute("INSERT OR REPLACE INTO meta VALUES ('log_time', ?)", (repr(max(known)),))
+        connection.execute(_NOTE, (repr(max(known)),))
 
 
 class LogClock:
@@ -362,7 +280,7 @@ class LogClock:
         self._begun = False
         self._newest: float | None = None
 
-    def read(self, connection: sqlite3.Connection) -> None:
+    def read(self, connection: Connection) -> None:
         """Take in what others wrote."""
         newest, noted = connection.execute(_STATE).fetchone()
         self._newest = noted if newest is None else newest
@@ -393,7 +311,7 @@ class LogClock:
         self._newest = fitting if self._newest is None else max(self._newest, fitting)
         return self._newest
 
-    def note(self, connection: sqlite3.Connection) -> None:
+    def note(self, connection: Connection) -> None:
         """Keep the present where the newest outcome is of long ago, such as one of a history that is imported."""
         if self._newest is not None and self.present - self._newest > LEAP_S:
             note_log_time(connection, self.present)

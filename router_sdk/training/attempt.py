@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,9 @@ from router_sdk.exchange.existing import read_examples, taught_rows
 from router_sdk.private_files import make_private, private_folder, write_private
 from router_sdk.rewards import RewardMark, reward_name
 from router_sdk.store.artifacts import entry, files_in
-from router_sdk.store.connection import open_reader
-from router_sdk.store.copying import copy_pretraining, note_taught
 from router_sdk.store.datasets import dataset_of_json
+from router_sdk.store.engines import reading
+from router_sdk.store.pretraining import copy_pretraining, note_taught
 from router_sdk.store.quarantine import Ranges, below, quarantined
 from router_sdk.store.registry import forgotten_after
 from router_sdk.store.transaction import HEAD
@@ -114,12 +113,12 @@ class Attempt:
             shutil.rmtree(self._folder, ignore_errors=True)
             private_folder(self._folder / BASE)
             if source is None or isinstance(source, Brought):
-                where, upto = services.store.path, self._copied()
+                where, upto = services.store.engine.location, self._copied()
                 unread = self._quarantined(upto)
             else:
                 self._copy_unfitted(agents)
-                where = self._folder / SOURCE
-                upto, unread = source(where), ()
+                where, unread = str(self._folder / SOURCE), ()
+                upto = source(Path(where))
             left_over = self._write_request(agents, fresh_after, needed, (where, upto, unread), wanted)
         self._request = left_over
         if self.kind == "fit" and services.config.training.synthetic_ratio and not (self._folder / CASES).exists():
@@ -201,7 +200,7 @@ class Attempt:
 
     def _make_up_cases(self, agents: AgentSet) -> None:
         """Write cases around errors for the fit, and log that they may be remembered, so that they can be forgotten."""
-        with closing(open_reader(self._services.store.path)) as connection:
+        with reading(self._services.store.engine.location) as connection:
             chosen = selected(self._request, connection, agents, self._services.reward).whole.examples
             cases = cases_around_errors(chosen, agents)
             of = {one.decision_id: one.task for one in chosen}
@@ -238,9 +237,12 @@ class Attempt:
             files_in(self._folder)  # none of them leads elsewhere
         except (OSError, ValueError, TypeError, RecursionError, CorruptArtifactError):
             return None
-        strategy = self._stage.strategy
+        strategy, log = self._stage.strategy, self._services.store.engine.location
         told = (request.strategy, request.folder, request.store, request.caches)
-        here = (strategy.name, *map(str, (self._folder, self._services.store.path, strategy.services.folder)))
+        here = (
+            strategy.name,
+            *map(str, (self._folder, log, strategy.services.folder)),
+        )
         same = told == here and (self.kind != "fit" or request.left_out == self._quarantined(request.upto))
         return request if same and (self._folder / BASE).is_dir() else None
 
@@ -264,7 +266,7 @@ class Attempt:
         agents: AgentSet,
         fresh_after: int,
         needed: int,
-        source: tuple[Path, int, Ranges],
+        source: tuple[str, int, Ranges],
         wanted: Mapping[str, Any],
     ) -> FitRequest:
         config, strategy = self._services.config, self._stage.strategy
@@ -273,7 +275,7 @@ class Attempt:
             settings=strategy.config.model_dump(mode="json", exclude_unset=True),
             overrides=dict(self._settings),
             encoders=config.encoder,
-            store=str(source[0]),
+            store=source[0],
             reward=self._named_reward() or {},
             agents=[agent.model_dump(mode="json") for agent in agents],
             upto=source[1],

@@ -10,7 +10,6 @@ import math
 import shutil
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -28,7 +27,7 @@ from router_sdk.exchange.history import History
 from router_sdk.private_files import make_private, private_folder, read_object
 from router_sdk.records import Agent, AgentSet
 from router_sdk.store.artifacts import MANIFEST, check_artifact, files_in, plain_name
-from router_sdk.store.connection import open_reader
+from router_sdk.store.engines import reading
 from router_sdk.training.selection import selected
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ class External:
 
     def _write(self, data: Path, request: FitRequest, services: FitServices) -> int:
         agents = AgentSet([Agent.from_fields(fields) for fields in request.agents])
-        with closing(open_reader(Path(request.store))) as connection:  # it may take seconds: others read meanwhile
+        with reading(request.store) as connection:  # it may take seconds: others read meanwhile
             chosen = selected(request, connection, agents, services.reward)
             places = [one.decision_seq for one in chosen.whole.examples]
         history = History(services.store, services.reward, places, request.upto)

@@ -167,7 +167,7 @@ class FitRequest:
         settings: Its whole configuration, as it serves.
         overrides: What of it is different in this fit.
         encoders: Each encoder's own configuration, by name.
-        store: The database file.
+        store: The log's name, as ``engine_of`` takes it.
         reward: Name of a registered reward, or the arguments of an ``OutcomeReward``.
         agents: The agents to fit for, as JSON values.
         upto: Position in the log up to which to read.

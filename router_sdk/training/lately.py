@@ -13,8 +13,7 @@ from router_sdk.training.cooldown import steady_clock
 from router_sdk.triggers import WINDOW, Answered, Heard
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from router_sdk.engine import Connection
     from router_sdk.rewards import RewardFunction
     from router_sdk.store.reader import LogReader
     from router_sdk.store.tail import Batch
@@ -89,7 +88,7 @@ class Lately:
             self._answers = self._monotonic(), tuple(Answered(*row) for row in reversed(rows))
         return self._answers[1]
 
-    def _next(self, upto: int, head: int, connection: sqlite3.Connection) -> tuple[int, list[Said]]:
+    def _next(self, upto: int, head: int, connection: Connection) -> tuple[int, list[Said]]:
         batch = LogTail(connection, self._reward).read(upto, head, _PIECE)
         return batch.upto, _heard(batch)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from router_sdk.engine import Connection
 from router_sdk.evaluation.fit_report import FitReport, fit_report
 from router_sdk.evaluation.held_out import HeldOut, held_out_evaluation, summarised
 from router_sdk.evaluation.paired import gain_of
@@ -17,8 +17,8 @@ from router_sdk.loop_settings import TrainingConfig
 from router_sdk.private_files import private_folder, write_private
 from router_sdk.records import Agent, AgentSet, TrainingData
 from router_sdk.store.artifacts import read_state, write_artifact
-from router_sdk.store.connection import open_reader
 from router_sdk.store.datasets import dataset_to_json
+from router_sdk.store.engines import reading
 from router_sdk.store.tail import LogTail
 from router_sdk.strategy import FitContext
 from router_sdk.training.datasets import dataset_of
@@ -62,12 +62,9 @@ def perform(
         FitError: if the fit failed.
         FitStoppedError: if it was told to stop.
     """
-    connection = open_reader(Path(request.store))
-    try:
+    with reading(request.store) as connection:
         work = _Work(request, strategy, connection, encoders, progress, stopped, reward)
         return work.run(LogTail(connection, reward, request.left_out), behind)
-    finally:
-        connection.close()
 
 
 class _Work:
@@ -81,7 +78,7 @@ class _Work:
         self,
         request: FitRequest,
         strategy: Strategy,
-        connection: sqlite3.Connection,
+        connection: Connection,
         encoders: Mapping[str, Encoder],
         progress: Callable[[float, str], None],
         stopped: Callable[[], bool],

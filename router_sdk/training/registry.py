@@ -21,14 +21,12 @@ from router_sdk.store.artifacts import (
     check_artifact,
     entry,
     read_state,
-    remove,
-    remove_strangers,
     set_aside,
-    strangers,
     write_artifact,
 )
 from router_sdk.store.datasets import read_dataset
 from router_sdk.store.events import fit_events
+from router_sdk.store.folders import Folders
 from router_sdk.store.identity import new_id
 from router_sdk.store.registry import (
     Champion,
@@ -91,7 +89,8 @@ class Registry:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._folder = store.folder / "versions"
+        self._folders = Folders(store.folder, "versions", store.engine.shelf())
+        self._reports = Folders(store.folder, "reports", store.engine.shelf())
 
     def strategies(self) -> list[str]:
         """Names of the strategies that have versions with files."""
@@ -163,7 +162,7 @@ class Registry:
 
     def new_folder(self, strategy: str) -> Path:
         """Where a version to be made shall stand."""
-        return entry(self._folder, f"{strategy}-{new_id()}")
+        return entry(self._folders.root, f"{strategy}-{new_id()}")
 
     def add(
         self,
@@ -183,6 +182,7 @@ class Registry:
         dataset: DatasetRow | None,
     ) -> tuple[ModelVersion, int | None] | None:
         """Register what a fit left in ``folder``, with its report, see ``add_version``."""
+        self._folders.share(folder)
         added = add_version(
             self._store.writer,
             strategy,
@@ -204,7 +204,9 @@ class Registry:
         )
         if added is not None:
             version, _ = added
-            write_report(report.judged(verdict.passed, verdict.results, version.version), self._report_path(version))
+            path = self._report_path(version)
+            write_report(report.judged(verdict.passed, verdict.results, version.version), path)
+            self._reports.share(path)
         return added
 
     def report(self, version: ModelVersion) -> FitReport:
@@ -213,7 +215,7 @@ class Registry:
         Raises:
             CorruptArtifactError: if it is lost.
         """
-        return read_report(self._report_path(version))
+        return read_report(self._reports.path(self._report_path(version).name))
 
     def dataset(self, version: ModelVersion) -> DatasetRow:
         """What a version was trained on.
@@ -274,7 +276,7 @@ class Registry:
             write_report(self.report(version), draft / "report.json")
 
     def _report_path(self, version: ModelVersion) -> Path:
-        return entry(self._store.folder / "reports", f"{version.strategy}-{version.version}.json")
+        return entry(self._reports.root, f"{version.strategy}-{version.version}.json")
 
     def load(self, strategy: Strategy, version: ModelVersion) -> None:
         """Read a version's state into a fresh strategy.
@@ -302,7 +304,7 @@ class Registry:
                 f"the files of version {version.version} of {version.strategy!r} were given up on "
                 f"{datetime.fromtimestamp(version.pruned_at):%d %b %Y}; keep_versions says how many are kept"
             )
-        return entry(self._folder, version.folder)
+        return self._folders.path(version.folder)
 
     @staticmethod
     def _read(strategy: Strategy, folder: Path) -> None:
@@ -339,12 +341,12 @@ class Registry:
             if version.pruned_at is not None:
                 continue
             try:
-                folder = self.forgetting(strategy, entry(self._folder, version.folder), decision_ids)
+                folder = self.forgetting(strategy, self._folders.path(version.folder), decision_ids)
             except CorruptArtifactError as error:
                 _log.warning("version %d of %s is damaged, and deleted: %s", version.version, strategy.name, error)
             else:
                 move_version(self._store.writer, version, folder.name)
-            remove(self._folder, version.folder)
+            self._folders.remove(version.folder)
 
     def forgetting(self, strategy: Strategy, folder: Path, decision_ids: Collection[str]) -> Path:
         """A new folder with the state that stands in another one, without its memories of these decisions.
@@ -357,8 +359,7 @@ class Registry:
             self._read(fresh, folder)
             fresh.forget_examples(decision_ids)
             new = self.new_folder(strategy.name)
-            write_artifact(new, fresh.save)
-            return new
+            return self._folders.write(new.name, fresh.save)
         finally:
             fresh.close()
 
@@ -366,13 +367,13 @@ class Registry:
         """Give up old versions that nothing needs, see ``prune_versions``; how many."""
         gone = prune_versions(self._store.writer, strategy, keep, keep_s)
         for name in gone:
-            remove(self._folder, name)
+            self._folders.remove(name)
         return len(gone)
 
     def tidy(self, **age: float) -> list[str]:
         """Delete what killed fits left, and parts that nobody serves from; see ``Snapshots.tidy``."""
         query = "SELECT folder FROM model_versions WHERE pruned_at IS NULL"
         known = self._store.reader.query(lambda connection: {name for (name,) in connection.execute(query)})
-        remove_strangers(self._folder, known, **age)
+        left = self._folders.tidy(known, **age)
         self._store.parts.sweep()
-        return strangers(self._folder, known)
+        return left

@@ -24,8 +24,7 @@ from router_sdk.training.division import Division, divide
 from router_sdk.training.synthetic import examples_of, read_cases
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from router_sdk.engine import Connection
     from router_sdk.rewards import RewardFunction
     from router_sdk.training.fit import FitRequest
 
@@ -63,9 +62,7 @@ class Selection:
         return len(self.divisions) > 1
 
 
-def selected(
-    request: FitRequest, connection: sqlite3.Connection, agents: AgentSet, reward: RewardFunction
-) -> Selection:
+def selected(request: FitRequest, connection: Connection, agents: AgentSet, reward: RewardFunction) -> Selection:
     """What a fit works with, as its request says: the same in whatever process, for as long as nothing is forgotten.
 
     Raises:

@@ -38,7 +38,7 @@ NEWEST = 50_000
 _LEARNT = 4_096
 
 _JUDGED_FROM = """
-SELECT ifnull((SELECT seq FROM outcomes WHERE seq <= ? ORDER BY seq DESC LIMIT 1 OFFSET ?), 0)"""
+SELECT coalesce((SELECT seq FROM outcomes WHERE seq <= ? ORDER BY seq DESC LIMIT 1 OFFSET ?), 0)"""
 
 _log = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from router_sdk.errors import (
@@ -26,7 +25,6 @@ from router_sdk.errors import (
     TooFewExamplesError,
 )
 from router_sdk.gate import Gate
-from router_sdk.private_files import PRIVATE_FILE, private_folder
 from router_sdk.records.record import blame, describe
 from router_sdk.setting_names import in_our_words
 from router_sdk.store.events import LearningEvent, write_learning_events
@@ -42,6 +40,7 @@ from router_sdk.training.triggering import Triggering, trainable
 from router_sdk.waiting import until_ended
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from router_sdk.learning.drift import Drift
@@ -212,7 +211,7 @@ class Trainer:
         try:
             with self.alone():
                 self._see_through(fit, stage, settings, after, source, ending)
-        except Timeout:
+        except TimeoutError:
             self._not_before = time.monotonic() + _TAKEN_S
         except FAULTS as fault:
             ending.end("failed", f"{type(fault).__name__}: {fault}", blame(fault))
@@ -262,13 +261,13 @@ class Trainer:
         if ending.noted:
             self._journal(fit, stage, ending, (time.monotonic() - started) * 1_000)
 
-    def alone(self) -> FileLock:
+    def alone(self) -> AbstractContextManager[object]:
         """Held by the process that fits on this store, or finishes what a fit left; it ends with its process.
 
-        Entering it raises ``filelock.Timeout`` where another process holds it. Should two hold it all the same, because
+        Entering it raises ``TimeoutError`` where another process holds it. Should two hold it all the same, because
         somebody deleted the file, the alias's token fences off the one that promotes last.
         """
-        return FileLock(private_folder(self._services.store.folder) / "fit.lock", 0, PRIVATE_FILE)
+        return self._services.store.engine.lease("fit")
 
     def _attempt(
         self, fit: Fit, stage: Stage, settings: Mapping[str, Any], source: Source | None, ending: Ending

@@ -42,7 +42,7 @@ EVERY = 32
 
 _BEFORE = """
 SELECT d.seq FROM decisions d WHERE d.seq > ? AND d.seq < ? AND d.source = 'routed' AND d.explored = 0
-  AND (d.arm IS NULL OR d.arm GLOB '*/champion')
+  AND (d.arm IS NULL OR instr(d.arm || '|', '/champion|') > 0)
   AND EXISTS (SELECT 1 FROM outcomes o WHERE o.decision_id = d.decision_id) ORDER BY d.seq DESC LIMIT ?"""
 _log = logging.getLogger(__name__)
 

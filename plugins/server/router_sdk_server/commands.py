@@ -45,7 +45,7 @@ def serve(
     config = invocation.config  # read here, so that what is wrong with it is said once and by this process
     settings = ServiceSettings(
         config=invocation.config_path,
-        store=config.store,
+        store=str(config.store),
         insecure=insecure,
         per_minute=per_minute,
         timeout_s=timeout,

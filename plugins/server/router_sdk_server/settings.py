@@ -24,7 +24,7 @@ class ServiceSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     config: Path | None = None
-    store: Path | None = None
+    store: str | None = None
     insecure: bool = False
     most_body_bytes: int = Field(default=4 << 20, ge=1_024)
     timeout_s: float = Field(default=60.0, gt=0)

@@ -12,9 +12,10 @@ import typer
 
 from router_sdk.cli.invocation import Invocation
 from router_sdk.cli.tables import counted, moment, note, visible, word
+from router_sdk.engine import Engine
 from router_sdk.errors import InvalidInputError
 from router_sdk.records.arguments import age
-from router_sdk.store.connection import DatabaseFile, open_looker
+from router_sdk.store.engines import engine_of
 from router_sdk.store.retention import before_of_size
 
 _MB = 1_000_000
@@ -58,12 +59,13 @@ def archive(
     if older_than is not None:
         until = max(0.0, time.time() - _age(older_than).total_seconds())
     with invocation.router(new=False) as router, invocation.screen.progress("archiving"):
-        path = DatabaseFile(router.config.store).path
+        engine = engine_of(str(router.config.store))
         if max_mb is not None:
-            until = _moment_of_size(path, max_mb)
+            until = _moment_of_size(engine, max_mb)
         moved = 0 if until is None else router.archive(until)
-    left = 0 if until is None else _older(path, until)
-    folder = path.with_name(path.name + ".artifacts") / "archive"
+        left = 0 if until is None else _older(engine, until)
+        engine.close()
+    folder = engine.folder / "archive"
     told = {"archived": moved, "before": until, "left": left, "folder": str(folder)}
     if until is None:
         lines = [f"The log takes no more than {max_mb:g} MB; nothing was archived."]
@@ -135,8 +137,8 @@ def restore(
     from router_sdk.store.store import IN_MEMORY
 
     store = invocation.config.store
-    if str(store) == IN_MEMORY:
-        raise InvalidInputError("restore: name a file with --store, not ':memory:'")
+    if str(store) == IN_MEMORY or not isinstance(store, Path):
+        raise InvalidInputError("restore: name a file with --store, not ':memory:' or a URL")
     with invocation.screen.progress("restoring"):
         path, aside, report = put_back(source, store, force=force)
     told = {"path": str(path), "aside": None if aside is None else str(aside), **report.to_dict()}
@@ -165,12 +167,12 @@ def _moment(given: str) -> float:
         ) from None
 
 
-def _moment_of_size(path: Path, max_mb: float) -> float | None:
-    with closing(open_looker(path)) as connection:
+def _moment_of_size(engine: Engine, max_mb: float) -> float | None:
+    with closing(engine.looker()) as connection:
         return before_of_size(connection, int(max_mb * _MB))
 
 
-def _older(path: Path, until: float) -> int:
+def _older(engine: Engine, until: float) -> int:
     """Decisions in the log that were made before a time."""
-    with closing(open_looker(path)) as connection:
+    with closing(engine.looker()) as connection:
         return int(connection.execute("SELECT count(*) FROM decisions WHERE at < ?", (until,)).fetchone()[0])

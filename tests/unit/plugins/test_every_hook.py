@@ -1,6 +1,7 @@
 """One test per hook; a test in ``architecture`` sees to it that none is missing."""
 
 import threading
+from pathlib import Path
 from queue import Queue
 
 import pytest
@@ -10,6 +11,7 @@ from router_sdk import Agent, Outcome
 from router_sdk.errors import PluginLoadError
 from router_sdk.plugin import Check, CheckResult, Encoder, QualityScorer, Score, Trigger, hookimpl
 from router_sdk.plugins import PluginRegistry
+from router_sdk.store.sqlite import SQLiteEngine
 
 from ..doubles import Counting
 
@@ -194,6 +196,19 @@ def test_register_checks(fitting):
 
     fit = fitting(register_checks=lambda: [Never()]).models.retrain(wait=True)
     assert (fit.state, fit.words) == ("refused", "never: fail, words shall not pass")
+
+
+def test_register_stores(make_router, tmp_path):
+    class Elsewhere(SQLiteEngine):
+        """A file whose name is given as a URL."""
+
+        @classmethod
+        def of(cls, url, schema):
+            return cls(Path(url.removeprefix("elsewhere://")))
+
+    brings = plugin(register_stores=lambda: {"elsewhere": Elsewhere})
+    router = make_router(["heuristic"], store=f"elsewhere://{tmp_path}/router.db", plugins=[brings])
+    assert router.status()["store"]["path"] == str((tmp_path / "router.db").resolve())
 
 
 def test_on_fit_started(fitting):

@@ -20,7 +20,6 @@ from router_sdk.store.retention import (
     begin_archive,
     erase_from_archive,
     go_on_archiving,
-    log_bytes,
 )
 from router_sdk.store.rows import Entry
 
@@ -372,12 +371,12 @@ def test_an_archive_that_is_not_there_is_named(tmp_path):
 
 def test_the_size_is_that_of_pages_in_use(log):
     fill(log, 300)
-    full = log.store.reader.query(log_bytes)
+    full = log.store.reader.query(lambda connection: connection.size())
     assert full == log.query("PRAGMA page_count")[0][0] * 4096
     log.writer.transact(lambda connection, seq: connection.execute("DELETE FROM payloads"))
     pages, free = log.query("PRAGMA page_count")[0][0], log.query("PRAGMA freelist_count")[0][0]
     assert free > 1
-    assert log.store.reader.query(log_bytes) == (pages - free) * 4096 < full == pages * 4096
+    assert log.store.reader.query(lambda connection: connection.size()) == (pages - free) * 4096 < full == pages * 4096
 
 
 def test_as_many_of_the_oldest_go_as_take_the_space_that_is_too_much(log):
@@ -388,7 +387,7 @@ def test_as_many_of_the_oldest_go_as_take_the_space_that_is_too_much(log):
     def before(most):
         return log.store.reader.query(lambda connection: before_of_size(connection, most))
 
-    size = log.store.reader.query(log_bytes)
+    size = log.store.reader.query(lambda connection: connection.size())
     assert size % 16 == 0
     assert before(size + 1) is before(size) is None
     assert before(size - 1) == before(size * 3 // 4 + 1) == before(size * 3 // 4) == 20.0

@@ -8,13 +8,13 @@ import pytest
 
 from router_sdk import Task
 from router_sdk.errors import StoreUnavailableError
-from router_sdk.store import copying as pretraining
 from router_sdk.store import erasure as module
+from router_sdk.store import pretraining
 from router_sdk.store.connection import open_reader
 from router_sdk.store.coordination import add_intent, pending_intents
-from router_sdk.store.copying import copy_pretraining
 from router_sdk.store.erasure import Erasure, add_to_erasure, empty_write_ahead_log, erase_session
 from router_sdk.store.events import write_dead_letters
+from router_sdk.store.pretraining import copy_pretraining
 
 CELLS = "session_id, text, features, context, response, feedback_text, error, context_hash, dedupe_hash"
 
@@ -226,7 +226,7 @@ class Emptying:
     def __init__(self, number):
         self.left = number
 
-    def checkpoint(self):
+    def scrub(self):
         self.left -= 1
         return not self.left
 

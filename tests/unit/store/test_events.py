@@ -15,17 +15,16 @@ from router_sdk.store.agents import add_agents, catalog_version, read_agents, re
 from router_sdk.store.coordination import add_intent, pending_intents
 from router_sdk.store.events import (
     LearningEvent,
-    answered,
     dead_letters,
     learning_events,
     learning_totals,
     merged,
-    passed,
     sweep_pending,
     write_dead_letters,
     write_learning_events,
 )
 from router_sdk.store.identity import new_id
+from router_sdk.store.lately import answered, passed
 from router_sdk.store.rows import Entry
 from router_sdk.store.tail import SIGNAL_COLUMNS, signals_of
 

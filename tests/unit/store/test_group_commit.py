@@ -172,7 +172,7 @@ def test_a_caller_that_is_interrupted_loses_nothing_that_was_queued(log, monkeyp
 
 def test_a_large_group_fits_into_any_sqlite(log):
     """64 callers with 64 rows each: more values than a default build of SQLite binds in one statement."""
-    log.writer._committer._connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 32_766)
+    log.writer._committer.writing._connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 32_766)
     entries = [Entry(decision=log.decision()) for _ in range(64 * 64)]
     log.writer._committer.insert(entries, [], time.monotonic() + PATIENCE_S, lambda: None)
     assert count(log, "decisions") == 64 * 64

@@ -64,7 +64,7 @@ def test_a_newer_releases_file_is_refused(open_log, store_path):
 
 
 def test_a_file_is_migrated_once_and_opened_with_full_durability(log, open_log):
-    connection = log.writer._committer._connection
+    connection = log.writer._committer.writing._connection
     assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)

@@ -18,10 +18,11 @@ from router_sdk.errors import (
     StoreUnavailableError,
 )
 from router_sdk.store import connection as connections
-from router_sdk.store import transaction
+from router_sdk.store import sqlite
 from router_sdk.store.agents import add_agents
 from router_sdk.store.connection import DatabaseFile, ProcessLock, open_looker, open_reader
-from router_sdk.store.rows import Entry, insert_rows
+from router_sdk.store.log_connection import LogConnection
+from router_sdk.store.rows import Entry
 from router_sdk.store.schema import SCHEMA_VERSION
 from router_sdk.store.transaction import HEAD
 
@@ -50,7 +51,7 @@ def free(log):
 @contextmanager
 def statements(log):
     """What is told to the writer's connection meanwhile."""
-    connection, said = log.writer._committer._connection, []
+    connection, said = log.writer._committer.writing._connection, []
     connection.set_trace_callback(said.append)
     yield said
     connection.set_trace_callback(None)
@@ -105,7 +106,7 @@ def test_of_a_transaction_that_fails_nothing_is_there_and_nothing_is_believed(lo
 
     with pytest.raises(KeyError, match="broken"):
         committer.transact(fails, soon())
-    assert not committer._connection.in_transaction
+    assert not committer.writing._connection.in_transaction
     with free(log):
         pass
     with statements(log) as said:
@@ -128,7 +129,7 @@ def test_a_lock_file_that_was_deleted_is_made_again(log):
     lock.unlink()
     log.decide()
     log.decide()
-    assert os.fstat(log.writer._committer._lock._descriptor).st_ino == lock.stat().st_ino
+    assert os.fstat(log.writer._committer.writing._lock._descriptor).st_ino == lock.stat().st_ino
 
 
 def test_who_else_locks_the_database_is_waited_for_until_a_moment(log):
@@ -171,13 +172,13 @@ BUSY = sqlite3.SQLITE_BUSY
 )
 def test_a_busy_database_is_asked_again(log, monkeypatch, codes, deadline, left, fault):
     moments = iter([1.0, 2.0, 3.0])
-    monkeypatch.setattr(transaction, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+    monkeypatch.setattr(sqlite, "time", SimpleNamespace(monotonic=lambda: next(moments)))
     locked = Locked(*codes)
     if fault is None:
-        log.writer._committer._begin(locked, deadline)
+        log.writer._committer.writing._begin(locked, deadline)
     else:
         with pytest.raises(fault):
-            log.writer._committer._begin(locked, deadline)
+            log.writer._committer.writing._begin(locked, deadline)
     assert len(locked.codes) == left
 
 
@@ -188,47 +189,47 @@ def test_the_log_is_emptied_unless_somebody_reads_it(log):
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM decisions").fetchall()
         log.decide()
-        assert committer.checkpoint(soon()) is False
+        assert committer.scrub(soon()) is False
         assert wal.stat().st_size > 0
         reader.execute("COMMIT")
-    assert committer.checkpoint(soon()) is True
+    assert committer.scrub(soon()) is True
     assert wal.stat().st_size == 0
-    assert committer._connection.execute("PRAGMA busy_timeout").fetchone() == (50,)
+    assert committer.writing._connection.execute("PRAGMA busy_timeout").fetchone() == (50,)
     with free(log), pytest.raises(StoreBusyError):
-        committer.checkpoint(0.0)
+        committer.scrub(0.0)
 
 
 def test_after_closing_nothing_is_opened_again(log):
     committer = log.writer._committer
     log.writer.close()
-    committer.close()
+    committer.writing.close()
     with pytest.raises(RouterClosedError):
         committer.transact(lambda connection, seq: None, soon())
     with pytest.raises(RouterClosedError):
-        committer.checkpoint(soon())
-    assert committer._connection is None
+        committer.scrub(soon())
+    assert committer.writing._connection is None
 
 
 def test_a_connection_is_opened_again_after_a_fork(log):
     committer = log.writer._committer
     log.decide()
-    committer.before_fork()
-    committer.before_fork()
-    assert (committer._connection, committer._head, committer._file._wal_identity) == (None, -1, None)
-    committer.after_fork()
-    assert committer._lock._descriptor == -1
+    committer.disconnect()
+    committer.disconnect()
+    assert (committer.writing._connection, committer._head, committer.writing._file._wal_identity) == (None, -1, None)
+    committer.writing.after_fork()
+    assert committer.writing._lock._descriptor == -1
     log.decide()
-    assert committer._file._wal_identity is not None
+    assert committer.writing._file._wal_identity is not None
     assert log.query("SELECT seq FROM decisions ORDER BY seq") == [(1,), (2,)]
 
 
 @pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 512, 513])
 def test_rows_come_256_to_a_statement(count):
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+    with closing(sqlite3.connect(":memory:", isolation_level=None, factory=LogConnection)) as connection:
         connection.execute("CREATE TABLE t (a, b)")
         said = []
         connection.set_trace_callback(said.append)
-        insert_rows(connection, "t", "a, b", [(i, -i) for i in range(count)])
+        connection.insert_rows("t", "a, b", [(i, -i) for i in range(count)])
         assert len(said) == -(-count // 256)
         assert connection.execute("SELECT a, b FROM t ORDER BY a").fetchall() == [(i, -i) for i in range(count)]
 
@@ -316,7 +317,7 @@ def test_what_is_empty_or_not_there_is_not_looked_at(store_path):
 @pytest.mark.parametrize("living", [True, False])
 def test_a_medium_without_room_for_side_files_is_read_all_the_same(log, monkeypatch, code, opened, living):
     log.decide()
-    log.writer.checkpoint()
+    log.writer.scrub()
     if not living:
         log.close()
     connect, told, usual = connections._connect, [], "ro" if living else "rw"

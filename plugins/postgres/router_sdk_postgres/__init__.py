@@ -1,0 +1,1 @@
+"""PostgreSQL keeps the log of router-sdk: one router on many machines."""

@@ -1,0 +1,132 @@
+"""A connection to the log in PostgreSQL, which speaks the log's statements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import RawCursor
+from psycopg.pq import TransactionStatus
+
+from router_sdk_postgres.dialect import translate
+from router_sdk_postgres.faults import ConnectionLostError, translated
+from router_sdk_postgres.values import FreeTextBinaryLoader, FreeTextLoader
+
+if TYPE_CHECKING:
+    from router_sdk.plugin import Rows
+
+Server = psycopg.Connection[tuple[Any, ...]]
+
+_MADE: dict[str, Callable[[Any], Any]] = {"bigint": int, "double precision": float, "text": str, "bytea": bytes}
+Kinds = Mapping[str, Mapping[str, str]]
+"""Of each table, the type of each column."""
+
+
+class _Cursor(RawCursor[tuple[Any, ...]]):
+    """A cursor that takes ``$1`` for values."""
+
+
+class _FreeTextCursor(_Cursor):
+    """One that reads texts that people wrote."""
+
+    def __init__(self, connection: Server) -> None:
+        super().__init__(connection)
+        self.adapters.register_loader("text", FreeTextLoader)
+        self.adapters.register_loader("text", FreeTextBinaryLoader)
+
+
+class LogConnection:
+    """See ``router_sdk.engine.Connection``.
+
+    Args:
+        server: The connection to the server, in autocommit mode.
+        kinds: Types of the tables' columns.
+        again: Opens another one, where this one reads alone: what was asked is asked again, once.
+        give: Takes it back.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        kinds: Kinds,
+        again: Callable[[], Server] | None = None,
+        give: Callable[[Server], object] = psycopg.Connection.close,
+    ) -> None:
+        self.server, self._kinds, self._again, self._give = server, kinds, again, give
+
+    def execute(self, query: str, values: Any = (), /) -> Rows:
+        """See ``Connection``."""
+        try:
+            return self._execute(query, values)
+        except ConnectionLostError:
+            if self._again is None:
+                raise
+            self._give(self.server)
+            self.server = self._again()
+            return self._execute(query, values)
+
+    def _execute(self, query: str, values: Any) -> Rows:
+        said = translate(query)
+        given = [values[name] for name in said.names] if said.names else values
+        cursor = _FreeTextCursor(self.server) if said.free_text else _Cursor(self.server)
+        with translated(self.server):
+            return cursor.execute(said.text.encode(), given, binary=True)
+
+    def executemany(self, query: str, values: Any, /) -> Rows:
+        """See ``Connection``."""
+        cursor = _Cursor(self.server)
+        with translated(self.server):
+            cursor.executemany(translate(query).text.encode(), values)
+        return cursor
+
+    def insert_rows(self, table: str, columns: str, rows: Sequence[tuple[Any, ...]], known: bool = False) -> None:
+        """See ``Connection``: each column goes as one array."""
+        if not rows:
+            return
+        names = tuple(columns.split(", "))
+        kinds = [self._kinds[table][name] for name in names]
+        arrays = [
+            [None if value is None else made(value) for value in column]
+            for made, column in zip((_MADE[kind] for kind in kinds), zip(*rows, strict=True), strict=True)
+        ]
+        with translated(self.server):
+            _Cursor(self.server).execute(_insert(table, columns, tuple(kinds), known), arrays)
+            for name in {"id", "token"}.intersection(names):  # which count on from what was given
+                self.server.execute(
+                    f"SELECT setval(pg_get_serial_sequence('{table}', '{name}'), max({name})) FROM {table}"
+                )
+
+    def steady(self) -> None:
+        """A transaction that sees what there was at its first question."""
+        self._again = None
+        with translated(self.server):
+            self.server.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    def size(self) -> int:
+        """Space of the tables and their indexes."""
+        query = (
+            "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class WHERE oid = ANY($1::regclass[])"
+        )
+        (found,) = self.execute(query, (list(self._kinds),)).fetchone()
+        return int(found)
+
+    def give_back(self) -> None:
+        """PostgreSQL's own vacuum does so."""
+
+    def overwrite(self) -> None:
+        """Indexes lose what was erased when the table is vacuumed, see ``PostgresWriting.scrub``."""
+
+    def close(self) -> None:
+        """Give it back."""
+        if self.server.pgconn.transaction_status == TransactionStatus.INTRANS:
+            self.server.rollback()
+        self._give(self.server)
+
+
+@lru_cache(maxsize=256)
+def _insert(table: str, columns: str, kinds: tuple[str, ...], known: bool) -> bytes:
+    arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(kinds, 1))
+    end = " ON CONFLICT DO NOTHING" if known else ""
+    return f"INSERT INTO {table} ({columns}) SELECT * FROM unnest({arrays}){end}".encode()

@@ -1,0 +1,233 @@
+"""PostgreSQL as the engine of a store."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from router_sdk.plugin import Engine, Shelf, StoreBusyError, StoreUnavailableError, no_fork
+from router_sdk_postgres.address import Address
+from router_sdk_postgres.connection import LogConnection
+from router_sdk_postgres.faults import translated
+from router_sdk_postgres.news import News
+from router_sdk_postgres.shelves import DatabaseShelf, UrlShelf
+from router_sdk_postgres.tables import PRIVACY_KEY, bring_up_to_date, identifier, refuse_newer, tables_of, version_of
+from router_sdk_postgres.values import adapters
+from router_sdk_postgres.writing import PostgresWriting
+
+if TYPE_CHECKING:
+    from router_sdk.plugin import Schema
+    from router_sdk_postgres.connection import Kinds, Server
+
+_MOST_READERS = 32
+_PATIENCE_S = 30.0
+_LOOK_S = 0.05
+
+
+class PostgresEngine(Engine):
+    """See ``Engine``.
+
+    Args:
+        url: Where the log is, see ``Address``.
+        schema: The log's tables.
+    """
+
+    name = "postgresql"
+
+    def __init__(self, url: str, schema: Schema) -> None:
+        self._address, self._schema = Address.of(url), schema
+        self.location, self.shown, self.folder = url, self._address.shown, self._address.folder
+        self._kinds: Kinds = {
+            table.name: {column: _kind(told) for column, told in table.columns.items()} for table in tables_of(schema)
+        }
+        self._token = secrets.token_hex(8)
+        self._pool: ConnectionPool[Server] | None = None
+        self._guard = threading.Lock()
+
+    @classmethod
+    def of(cls, url: str, schema: Schema) -> PostgresEngine:
+        """See ``Engine``."""
+        return cls(url, schema)
+
+    def _own(self) -> str:
+        """By which this process, and no fork of it, knows its own news."""
+        return f"{self._token}.{os.getpid()}"
+
+    # -- connections
+
+    def _connect(self, *, reads: bool) -> Server:
+        with translated():
+            server: Server = psycopg.connect(
+                self._address.conninfo, autocommit=True, context=adapters(), prepare_threshold=3
+            )
+        try:
+            self._set_up(server, reads=reads)
+        except BaseException:
+            server.close()
+            raise
+        return server
+
+    def _set_up(self, server: Server, *, reads: bool) -> None:
+        patience_ms = int(1_000 * self._address.statement_timeout_s)
+        settings = [
+            f"SET search_path = {identifier(self._address.schema)}",
+            f"SET statement_timeout = {patience_ms}",
+            f"SET default_transaction_read_only = {'on' if reads else 'off'}",
+            "SET TIME ZONE 'UTC'",
+        ]
+        if not reads:
+            settings += [
+                "SET synchronous_commit = on",
+                "SET idle_in_transaction_session_timeout = 10000",  # whoever is cut off keeps nobody waiting
+                "SET tcp_keepalives_idle = 5",
+                "SET tcp_keepalives_interval = 2",
+                "SET tcp_keepalives_count = 3",
+            ]
+        with translated(server):
+            server.execute("; ".join(settings))
+            if server.info.backend_pid != (found := server.execute("SELECT pg_backend_pid()").fetchone() or (0,))[0]:
+                raise StoreUnavailableError(
+                    f"a connection pooler answers in PostgreSQL's place (PgBouncer, say; process {found[0]} is not the "
+                    "one that was asked): leases and news need a session of their own, which it takes away between "
+                    "transactions; name the server itself"
+                )
+
+    def claim(self) -> None:
+        """Reach the server, make the tables or bring them up to date, and take over the secret of all machines."""
+        with no_fork(), self._connect(reads=False) as server:
+            with translated(server), server.transaction():
+                server.execute("SELECT pg_advisory_xact_lock(%s)", (self._address.key("tables"),))
+                bring_up_to_date(server, self._address.schema, self._schema)
+            query = "SELECT value FROM meta WHERE name = %s"
+            with translated(server):
+                (secret,) = server.execute(query, (PRIVACY_KEY,)).fetchone() or ("",)
+        _keep(self.folder, bytes.fromhex(secret))
+
+    def reader(self) -> LogConnection:
+        """See ``Engine``: one of a pool."""
+        return LogConnection(self._borrow(), self._kinds, self._borrow, self._return)
+
+    def _borrow(self) -> Server:
+        with self._guard:
+            if self._pool is None:
+                self._pool = ConnectionPool(
+                    self._address.conninfo,
+                    min_size=0,
+                    max_size=_MOST_READERS,
+                    max_idle=60.0,
+                    open=True,
+                    kwargs={"autocommit": True, "context": adapters(), "prepare_threshold": 3},
+                    configure=partial(self._set_up, reads=True),
+                    check=ConnectionPool.check_connection,
+                    timeout=_PATIENCE_S,
+                    name="router-readers",
+                )
+            pool = self._pool
+        try:
+            return pool.getconn()
+        except PoolTimeout as error:
+            raise StoreBusyError(f"PostgreSQL gives no connection: {error}") from error
+
+    def _return(self, server: Server) -> None:
+        pool = self._pool
+        if pool is None:
+            server.close()
+        else:
+            pool.putconn(server)
+
+    def looker(self) -> LogConnection:
+        """See ``Engine``."""
+        connection = self.reader()
+        try:
+            with translated(connection.server):
+                version = version_of(connection.server, self._address.schema)
+            refuse_newer(version, self._schema)
+            if version != self._schema.version:
+                raise StoreUnavailableError(
+                    f"there is no log at {self.shown}, or one of an earlier release, and nothing is changed by "
+                    "looking: open a router on it once"
+                )
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def writing(self, *, durable: bool = True) -> PostgresWriting:
+        """See ``Engine``."""
+        with no_fork():
+            return PostgresWriting(
+                partial(self._connect, reads=False),
+                self._kinds,
+                self._address.key("log"),
+                self._address.channel,
+                self._own,
+            )
+
+    # -- leases and news
+
+    @contextmanager
+    def lease(self, name: str, patience_s: float = 0.0, *, once: bool = False) -> Iterator[None]:
+        """An advisory lock of a session, which ends with it."""
+        deadline = time.monotonic() + patience_s
+        server = self._connect(reads=False)
+        try:
+            key = self._address.key(f"lease {name}")
+            while True:
+                with translated(server):
+                    (held,) = server.execute("SELECT pg_try_advisory_lock(%s)", (key,)).fetchone() or (False,)
+                if held:
+                    break
+                if time.monotonic() >= deadline:
+                    raise TimeoutError(f"another process holds {name!r}")
+                time.sleep(_LOOK_S)
+            yield
+        finally:
+            server.close()
+
+    def shelf(self) -> Shelf:
+        """See ``Engine``."""
+        if self._address.artifacts is not None:
+            return UrlShelf(self._address.artifacts, self._address.schema)
+        return DatabaseShelf(partial(self._connect, reads=False))
+
+    def on_news(self, tell: Callable[[], object]) -> Callable[[], None]:
+        """See ``Engine``: ``LISTEN``."""
+        return News(partial(self._connect, reads=True), self._address.channel, self._own, tell).close
+
+    def before_fork(self) -> None:
+        """Close the pool; the next reader opens another."""
+        with self._guard:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
+
+    def close(self) -> None:
+        """See ``Engine``."""
+        self.before_fork()
+
+
+def _keep(folder: Path, secret: bytes) -> None:
+    """Put the secret where the store looks for it, for its owner's eyes alone."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        descriptor = os.open(folder / "privacy.key", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        return
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secret)
+
+
+def _kind(definition: str) -> str:
+    """A column's type."""
+    words: Any = definition.split()
+    return "double precision" if words[0] == "double" else str(words[0])

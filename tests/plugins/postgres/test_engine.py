@@ -1,0 +1,186 @@
+"""What happens around a log in PostgreSQL: lost connections, poolers, older tables, shelves elsewhere."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from router_sdk import Outcome
+from router_sdk.errors import NotAStoreError, SchemaVersionError, StoreUnavailableError
+from router_sdk.store import Store
+from router_sdk.testing import StoreTrial
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+def trial(store_url, tmp_path):
+    with StoreTrial(store_url, tmp_path) as made:
+        yield made
+
+
+def end_every_connection(database):
+    psycopg = pytest.importorskip("psycopg")
+    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
+    with psycopg.connect(database, autocommit=True) as server:
+        return server.execute(f"SELECT count(pg_terminate_backend(pid)) {others}").fetchone()[0]
+
+
+def test_whoever_loses_the_server_goes_on_with_another_connection(trial, database):
+    decision = trial.decide()
+    tail = trial.tail()
+    for number in range(3):
+        assert end_every_connection(database) >= 2
+        trial.tell(decision, quality=number / 3)
+        assert trial.rows("SELECT count(*) FROM outcomes") == [(number + 1,)]
+        assert tail.head() == number + 2
+    tail.close()
+
+
+def test_a_commit_whose_answer_was_lost_is_not_done_again(trial, monkeypatch):
+    from router_sdk_postgres.faults import ConnectionLostError
+    from router_sdk_postgres.writing import PostgresWriting
+
+    decision, end = trial.decide(), PostgresWriting._end
+    lost = iter([True, False, True])
+
+    def cut(self, server):
+        after = next(lost, None)
+        if after:
+            end(self, server)
+        if after is not None:
+            server.close()
+            raise ConnectionLostError("on purpose")
+        end(self, server)
+
+    monkeypatch.setattr(PostgresWriting, "_end", cut)
+    trial.tell(decision, quality=0.25)  # it was committed
+    trial.tell(decision, quality=0.5)  # it was not, and then it was
+    assert trial.rows("SELECT quality FROM outcomes ORDER BY seq") == [(0.25,), (0.5,)]
+
+
+class Pooler:
+    """Stands between, as PgBouncer does: the process that it names is not the one that answers."""
+
+    def __init__(self, path):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._path = path
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.socket(socket.AF_UNIX)
+                server.connect(self._path)
+                threading.Thread(target=self._pass, args=(client, server, False), daemon=True).start()
+                threading.Thread(target=self._pass, args=(server, client, True), daemon=True).start()
+
+    @staticmethod
+    def _pass(source, target, names):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                if names and (place := data.find(b"K\x00\x00\x00\x0c")) >= 0:
+                    data = data[: place + 5] + b"\x00\x00\x00\x01" + data[place + 9 :]
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def close(self):
+        self._listener.close()
+
+
+def test_a_pooler_is_refused_with_the_reason(cluster, tmp_path):
+    pooler = Pooler(f"{cluster.folder}/.s.PGSQL.5432")
+    try:
+        with pytest.raises(StoreUnavailableError, match="a connection pooler answers in PostgreSQL's place"):
+            Store(f"postgresql://router@127.0.0.1:{pooler.port}/postgres?sslmode=disable&folder={tmp_path}/a")
+    finally:
+        pooler.close()
+
+
+def test_older_tables_are_brought_up_to_date(store_url, database, tmp_path):
+    psycopg = pytest.importorskip("psycopg")
+    with StoreTrial(store_url, tmp_path) as trial:
+        trial.tell(trial.decide(), quality=0.5)
+    with psycopg.connect(database, autocommit=True) as server:
+        server.execute("SET search_path = router")
+        server.execute("DROP TABLE access_keys; ALTER TABLE outcomes DROP COLUMN actor; UPDATE release SET version = 1")
+    with pytest.raises(StoreUnavailableError, match="open a router on it once"):
+        Store(store_url, read_only=True)
+    with StoreTrial(store_url, tmp_path) as trial:
+        assert trial.rows("SELECT quality, actor FROM outcomes") == [(0.5, None)]
+        assert trial.rows("SELECT count(*) FROM access_keys") == [(0,)]
+        trial.tell(trial.decide(), quality=0.75)
+    with psycopg.connect(database, autocommit=True) as server:
+        server.execute("UPDATE router.release SET version = 1000")
+    with pytest.raises(SchemaVersionError, match="upgrade router-sdk"):
+        Store(store_url)
+
+
+def test_another_programs_schema_is_left_alone(store_url, database):
+    psycopg = pytest.importorskip("psycopg")
+    with psycopg.connect(database, autocommit=True) as server:
+        server.execute("CREATE SCHEMA router; CREATE TABLE router.invoices (number bigint)")
+    with pytest.raises(NotAStoreError, match="another program's tables"):
+        Store(store_url)
+
+
+@pytest.mark.parametrize("kind", ["file", "memory"])
+def test_folders_stand_where_fsspec_reaches(store_url, tmp_path, kind):
+    pytest.importorskip("fsspec")
+    where = f"file://{tmp_path}/bucket" if kind == "file" else f"memory://{tmp_path.name}"
+    first, second = f"{store_url}/1&artifacts={where}", f"{store_url}/2&artifacts={where}"
+    held = []
+
+    def fill(folder):
+        (folder / "inner").mkdir()
+        (folder / "inner" / "state").write_bytes(b"\x00" * 100_000)
+
+    def load(folder):
+        held.append((folder / "inner" / "state").read_bytes())
+
+    with StoreTrial(first, tmp_path) as one, StoreTrial(second, tmp_path) as two:
+        one.store.snapshots.save("s", "mark", 1, fill)
+        assert two.store.snapshots.restore("s", lambda cursor: "mark", load) == 1
+        assert held == [b"\x00" * 100_000]
+        two.store.snapshots.discard(two.store.snapshots.before(5))
+        shelf = one.store.engine.shelf()
+        assert shelf.abandoned("snapshots", []) == []
+        assert one.rows("SELECT count(*) FROM artifacts") == [(0,)]
+
+
+def test_hashes_are_the_same_on_all_machines(store_url, tmp_path):
+    stores = [Store(f"{store_url}/{number}", privacy="hmac") for number in (1, 2)]
+    assert stores[0].privacy.session("s") == stores[1].privacy.session("s") != "s"
+    outcome = Outcome(response="said")
+    payloads = {store.entry("0" * 32, outcome, outcome.signals()).payload for store in stores}
+    assert len(payloads) == 1
+    for store in stores:
+        store.close()
+
+
+FORKS = """
+import os, sys
+from router_sdk import Outcome, Router, Task
+
+with Router(["a", "b"], ["thompson"], sys.argv[1], seed=1) as router:
+    def some():
+        for _ in range(5):
+            router.record(router.route(Task(task_type="t")), Outcome(success=True))
+    some()
+    child = os.fork()
+    some()
+    if child == 0:
+        router.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert router.status()["store"]["outcomes"] == 15
+"""
+
+
+def test_a_fork_has_connections_of_its_own(store_url):
+    subprocess.run([sys.executable, "-W", "error", "-c", FORKS, store_url], check=True, timeout=60)
