@@ -84,6 +84,9 @@ class PostgresEngine(Engine):
             f"SET statement_timeout = {patience_ms}",
             f"SET default_transaction_read_only = {'on' if reads else 'off'}",
             "SET TIME ZONE 'UTC'",
+            "SET jit = off",
+            "SET random_page_cost = 1.1",  # a piece of the log is joined by its index, never by reading every decision
+            "SET plan_cache_mode = force_custom_plan",
         ]
         if not reads:
             settings += [

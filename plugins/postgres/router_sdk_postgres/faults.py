@@ -42,6 +42,8 @@ def translated(connection: psycopg.Connection | None = None) -> Iterator[None]:
         raise StoreUnavailableError(f"PostgreSQL gave up: {words(error)}") from error
     except _LOST as error:
         raise ConnectionLostError(f"PostgreSQL is not there: {words(error)}") from error
+    except errors.InsufficientPrivilege as error:
+        raise StoreUnavailableError(f"PostgreSQL does not allow it: {words(error)}") from error
     except psycopg.Error as error:
         if connection is None or connection.broken or connection.closed:
             raise ConnectionLostError(f"PostgreSQL cannot be reached: {words(error)}") from error

@@ -184,3 +184,25 @@ with Router(["a", "b"], ["thompson"], sys.argv[1], seed=1) as router:
 
 def test_a_fork_has_connections_of_its_own(store_url):
     subprocess.run([sys.executable, "-W", "error", "-c", FORKS, store_url], check=True, timeout=60)
+
+
+def test_who_may_not_make_tables_is_told(store_url, database, tmp_path):
+    psycopg = pytest.importorskip("psycopg")
+    from psycopg.conninfo import make_conninfo
+
+    with psycopg.connect(database, autocommit=True) as server:
+        name = server.info.dbname
+        server.execute(f"CREATE ROLE {name} LOGIN")
+        fields = {"user": name, "dbname": name, "host": server.info.host, "port": server.info.port}
+    try:
+        with psycopg.connect(make_conninfo(**fields)):
+            pass
+    except psycopg.OperationalError:
+        pytest.skip("the server wants a password")
+    else:
+        where = f"postgresql:///{name}?user={name}&host={fields['host']}&port={fields['port']}&folder={tmp_path}/x"
+        with pytest.raises(StoreUnavailableError, match="does not allow it"):
+            Store(where)
+    finally:
+        with psycopg.connect(database, autocommit=True) as server:
+            server.execute(f"DROP ROLE {name}")
