@@ -31,7 +31,7 @@ from processes import PROCESSES, Work, together, work
 from recording import AGENTS, CALLERS, OUTCOMES, TASKS, throughput
 
 from router_sdk import Outcome, OutcomeReward, Router, Task
-from router_sdk.learning.folding import REPLAY_BATCH
+from router_sdk.learning.pace import REPLAY_BATCH
 from router_sdk.store import Store
 from router_sdk.store.identity import new_id
 from router_sdk.store.rows import DECISION_COLUMNS, OUTCOME_COLUMNS

@@ -1,4 +1,4 @@
-"""One process learns for the others: which one leads, whether anybody would follow, and the states that it publishes.
+"""One process of a machine learns for the others: which one leads, who would follow, and the states that it publishes.
 
 A published state follows from the log up to its position and from nothing else. So it does not matter who published it,
 or whether that process still leads: one that is slow, stopped or dead costs the others work, and no outcome. Nothing of
@@ -8,6 +8,7 @@ this is kept: a state that must not be lost is a snapshot.
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 from abc import ABC, abstractmethod
@@ -124,14 +125,15 @@ class FileLeadership(Leadership):
     """The same in a folder: a file lock says who leads, and a file that is renamed what is newest.
 
     Args:
-        log: The database file.
-        folder: Its own, beside that.
+        folder: Its own, on this machine.
+        log: The database file; None where the log is in none, and can be replaced by no other.
         reader: Knows what was forgotten.
     """
 
-    def __init__(self, log: Path, folder: Path, reader: LogReader) -> None:
+    def __init__(self, folder: Path, log: Path | None, reader: LogReader) -> None:
         self._log, self._folder, self._reader = log, folder, reader
         self._is = _identity(log)
+        self._stands: int | None = None
         self._descriptor = -1
         self._answered = 0
         self._seen: tuple[int, int] | None = None
@@ -140,6 +142,8 @@ class FileLeadership(Leadership):
     def take(self) -> bool:
         """Hold the lock file's lock, and clear away what whoever led before has left."""
         if self._descriptor >= 0:
+            if self._stands is not None and self._erased(self._stands):  # on another machine, where this is not seen
+                self.withdraw(self._stands + 1, math.inf)
             return True
         with disk(self._folder.name):
             place = private_folder(self._folder) / _LOCK
@@ -175,14 +179,17 @@ class FileLeadership(Leadership):
         stands = min(mark.cursor for mark in marks.values())
         name = f"{stands}-{secrets.token_hex(4)}"
         write_artifact(self._folder / name, fill, durably=False)
-        erased = self._reader.query(lambda connection: connection.execute(_ERASED, (stands,)).fetchone())
-        if erased or _identity(self._log) != self._is:  # another log stands there now
+        if self._erased(stands) or _identity(self._log) != self._is:  # another log stands there now
             remove(self._folder, name)
             return
         write_private(self._folder / _NEWEST, json.dumps({"name": name, "marks": marks}))
+        self._stands = stands
         for path in self._folder.iterdir():
             if path.is_dir() and path.name != name:
                 remove(self._folder, path.name)
+
+    def _erased(self, after: int) -> bool:
+        return bool(self._reader.query(lambda connection: connection.execute(_ERASED, (after,)).fetchone()))
 
     def newest(self) -> Published | None:
         """Read what names it, where that was renamed since the last look."""
@@ -223,9 +230,9 @@ class FileLeadership(Leadership):
             os.close(descriptor)
 
 
-def _identity(log: Path) -> tuple[int, int] | None:
+def _identity(log: Path | None) -> tuple[int, int] | None:
     try:
-        found = log.stat()
+        found = None if log is None else log.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return None if found is None else (found.st_dev, found.st_ino)

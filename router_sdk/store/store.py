@@ -106,7 +106,8 @@ class Store:
         self.keys = IdempotencyKeys(self.reader, self.privacy)
         self.snapshots = Snapshots(self.writer, self.reader, self.folder, engine.shelf(), read_only=read_only)
         self.parts = KeptFolders(self.folder)
-        self.leadership: Leadership = FileLeadership(self.path, self.folder / "leader", self.reader)
+        log = engine.path if isinstance(engine, SQLiteEngine) else None
+        self.leadership: Leadership = FileLeadership(self.folder / "leader", log, self.reader)
         self.exports = self.folder / "exports"
 
     @property

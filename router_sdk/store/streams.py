@@ -82,7 +82,7 @@ def write_notes(writer: LogWriter, notes: Sequence[Note]) -> None:
 def tidy_statuses(writer: LogWriter) -> None:
     """Drop what was said by processes that are told of no more."""
 
-    def work(connection: sqlite3.Connection, seq: int) -> None:
+    def work(connection: Connection, seq: int) -> None:
         prefix = _prefix("status")
         old = time.time() - HEARD_OF_S
         gone = [(prefix + name,) for name, value in _noted(connection, prefix) if json.loads(value)["at"] <= old]

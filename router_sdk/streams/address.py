@@ -42,7 +42,7 @@ class Address:
         Raises:
             InvalidInputError: if it is no address, or gives an option twice.
         """
-        scheme, colon, _ = text.partition(":")
+        scheme, colon, _ = text.partition(":") if isinstance(text, str) else ("", "", "")
         if not (colon and scheme.isidentifier()):
             raise InvalidInputError(f"{text!r:.60}: expected an address such as kafka://localhost:9092/{TOPIC}")
         try:

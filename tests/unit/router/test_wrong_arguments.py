@@ -10,6 +10,7 @@ from fitted_strategy import Words
 from router_sdk import Outcome, Router, Task
 from router_sdk.errors import InvalidInputError, RouterError
 from router_sdk.exchange.examples import Examples
+from router_sdk.exchange.streams import Streams
 from router_sdk.experiments.experiments import Experiments
 from router_sdk.store.access import AccessKeys
 from router_sdk.training.models import Models
@@ -39,7 +40,7 @@ def calls(router, folder):
     decision = router.route("x")
     one = {"decision_id": decision.decision_id}
     return {
-        **{method: {"task": "x"} for method in ("route", "aroute", "rank", "handle")},
+        **{method: {"task": "x"} for method in ("route", "aroute", "rank", "preview", "handle")},
         **{method: {"decision": decision, **said} for method in ("record", "arecord")},
         **dict.fromkeys(("fit", "evaluate", "pretrain"), labelled),
         **dict.fromkeys(("history", "fits", "rollback", "pin", "unpin", "baseline"), words),
@@ -72,10 +73,15 @@ def calls(router, folder):
         "import_version": {"folder": folder / "version"},
         "quarantine": {**words, "from_seq": 5, "to_seq": 6, "reason": "r"},
         "lift": {"number": 1, "reason": "r"},
+        "between": {"after": 0},
         "filter": {"keep": bool},
         "only": {"chosen": [1]},
         "export": {"path": folder / "out.jsonl"},
         "import_from": {"path": folder / "out.jsonl"},
+        **{method: {"source": "nowhere://x"} for method in ("consume", "check", "lag")},
+        "Streams.source": {"address": "nowhere://x"},
+        "sink": {"address": "nowhere://x"},
+        "publish": {"sink": "nowhere://x"},
     }
 
 
@@ -90,10 +96,10 @@ def call(method, arguments):
         asyncio.run(told)
 
 
-@pytest.mark.parametrize("face", [Router, Models, Examples, Experiments, AccessKeys])
+@pytest.mark.parametrize("face", [Router, Models, Examples, Experiments, AccessKeys, Streams])
 def test_every_argument_is_taken_or_refused_by_a_typed_error(router, tmp_path, face):
     right, raw = calls(router, tmp_path), []
-    faces = (router, router.models, router.examples, router.experiments, router.keys)
+    faces = (router, router.models, router.examples, router.experiments, router.keys, router.streams)
     (whose,) = [one for one in faces if isinstance(one, face)]
     for name, method in inspect.getmembers(whose, inspect.ismethod):
         if name.startswith("_") or name in OUT_OF_REACH:
