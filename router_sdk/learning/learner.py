@@ -243,8 +243,11 @@ class Learner:
 
     def _serve(self) -> None:
         while self._requests:
-            work, promise = self._requests.popleft()
-            promise.run(work)
+            work, promise = self._requests[0]
+            try:
+                promise.run(work)
+            finally:
+                self._requests.popleft()  # only now: while somebody waits for it, nobody rests
 
     def _refuse_the_rest(self) -> None:
         """Whoever asked before the end was served, whoever asks later is told."""

@@ -78,6 +78,9 @@ def go_on_archiving(
 
     Returns:
         How many decisions were moved, and the file; nothing to move, no file.
+
+    Raises:
+        CorruptArtifactError: if the file is not where, or not as long as, it was left; the rest stays in the log.
     """
     target = entry(private_folder(folder / "archive"), intent.body["file"])
     moved: dict[str, Any] = {"count": 0}
@@ -134,8 +137,14 @@ def _append(connection: Connection, target: Path, size: int, seqs: list[int]) ->
     """Add the rows of these decisions as one member, on disk before this returns; the file's new length.
 
     What lies beyond the length that the log knows was written by somebody who was cut off, and is still in the log.
+
+    Raises:
+        CorruptArtifactError: if the file is shorter than the log knows: it was begun elsewhere, or is lost.
     """
     new = not target.exists()
+    there = 0 if new else target.stat().st_size
+    if there < size:
+        raise CorruptArtifactError(f"{target.name}: {size} bytes of it were written, and here are {there}")
     with os.fdopen(os.open(target, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
         file.truncate(size)
         file.seek(size)

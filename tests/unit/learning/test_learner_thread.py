@@ -10,7 +10,7 @@ import pytest
 from router_sdk import Outcome, Task
 from router_sdk.errors import RouterClosedError
 from router_sdk.learning.pace import rest_s
-from router_sdk.waiting import Promise
+from router_sdk.waiting import Bell, Promise
 
 from ..doubles import Counting, Stubborn, build
 
@@ -68,6 +68,22 @@ def test_flush_waits_for_everything_recorded_before(make_router):
     router.flush()
     assert len(strategy_of(router).lessons) == 300
     assert sum(count for count, _ in strategy_of(router).state.values()) == 300
+
+
+def test_nobody_rests_while_somebody_waits_for_what_is_learnt(make_router, monkeypatch):
+    router = make_router([Counting], batch_events=100_000, batch_seconds=600.0)
+    for _ in range(600):  # three batches
+        router.record(router.route("x"), Outcome(quality=0.5))
+    rests = []
+
+    class Rests(Bell):
+        def wait(self, seconds):
+            rests.append(seconds)
+
+    monkeypatch.setattr(router._parts.learner, "_urgent", Rests())
+    router.flush()
+    assert len(strategy_of(router).batches) >= 2
+    assert rests == []
 
 
 def test_learning_now_needs_no_flush(make_router):

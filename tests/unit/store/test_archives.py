@@ -132,6 +132,20 @@ def test_whoever_goes_on_cuts_away_what_was_written_last_and_counts_on(log, monk
     assert archives(log.store.folder) == [path]
 
 
+@pytest.mark.parametrize("left", [0, None])
+def test_a_file_that_is_not_as_long_as_it_was_left_is_not_padded_and_the_rest_stays(log, monkeypatch, left):
+    """It was lost, or stands on another machine that was cut off."""
+    monkeypatch.setattr(retention, "PIECE", 2)
+    fill(log, 5)
+    intent = begun(log, 2.0, 5)
+    _, path = go_on(log, intent, lambda: False)
+    path.unlink() if left is None else os.truncate(path, left)
+    with pytest.raises(CorruptArtifactError, match=r"bytes of it were written, and here are 0"):
+        go_on(log, intent)
+    assert seqs(log) == [3, 4, 5]
+    assert path.exists() == (left is not None)
+
+
 def test_what_somebody_else_has_finished_is_left(log, monkeypatch):
     monkeypatch.setattr(retention, "PIECE", 2)
     fill(log, 5)
