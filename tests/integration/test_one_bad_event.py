@@ -58,17 +58,17 @@ def test_a_huge_feature_of_an_earlier_release(tmp_path, features):
         assert router.status()["strategies"][0]["dense"]["events"] == 39, "also after a restart"
 
 
-def test_two_costs_whose_sum_is_infinite(tmp_path, capsys):
+def test_costs_whose_sum_or_square_is_infinite(tmp_path, capsys):
     with taught(tmp_path / "bad.db", 30, lambda i: (Task("x"), expensive()) if i in (10, 20) else None) as router:
         everything(router)
         learner = router.status()["learner"]
-        assert (learner["refused"], learner["broken"]) == ({"performance": 1, "thompson": 1}, [])
-        assert router.agent_performance()[0].executions + router.agent_performance()[1].executions == 29
+        assert (learner["refused"], learner["broken"]) == ({"performance": 2, "thompson": 1}, [])
+        assert router.agent_performance()[0].executions + router.agent_performance()[1].executions == 28
         console = Console(width=200)
         for table in status_tables(router.status()):
             console.print(table)
     shown = capsys.readouterr().out
-    assert "thompson: 1; performance: 1 of the decisions, see the dead letters" in shown
+    assert "thompson: 1; performance: 2 of the decisions, see the dead letters" in shown
     assert "performance cannot learn from it: ValueError" in shown
 
 
