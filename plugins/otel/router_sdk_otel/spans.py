@@ -70,7 +70,8 @@ class Telemetry:
     @hookimpl
     def on_outcome(self, decision_id: str, outcome: Outcome) -> None:
         """An event for each score."""
-        if not self._events.enabled(event_name=names.EVALUATION):
+        enabled = getattr(self._events, "enabled", None)  # since 1.45
+        if enabled is not None and not enabled(event_name=names.EVALUATION):
             return
         told = self._explained
         if told is None:
