@@ -214,7 +214,7 @@ def test_what_cannot_be_asked_for_is_refused_at_once(router: Router, tmp_path: P
     with pytest.raises(InvalidInputError, match="train_fn"):
         router.models.check_and_retrain("train.py")
     with pytest.raises(InvalidInputError, match="format"):
-        router.models.check_and_retrain(raises, format="parquet", force=True)
+        router.models.check_and_retrain(raises, format="xml", force=True)
     with pytest.raises(InvalidInputError, match="unanswered"):
         router.models.check_and_retrain(raises, format="chatml", unanswered=True)
     with pytest.raises(UnknownStrategyError):
