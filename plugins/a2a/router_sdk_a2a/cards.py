@@ -159,7 +159,7 @@ class CardAgents:
             card = parse_agent_card(json.loads(body))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return f"{type(error).__name__}: {error}"
-        except (ParseError, ValueError, RecursionError) as error:
+        except (ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:  # 1.2 lets some through
             return f"it is no agent's card: {error}"[:500]
         try:
             return _Card(answer.headers.get("etag"), card, agent_of(card, url))
