@@ -77,7 +77,7 @@ class LogReader:
 
     def newest_decisions(self, count: int, tenant: str | None = None) -> list[Decision]:
         """The newest decisions, newest first; with a tenant, its alone."""
-        query = f"""{DECISIONS} WHERE d.source != 'shadow' AND (?1 IS NULL OR d.tenant = ?1)
+        query = f"""{DECISIONS} WHERE d.source != 'shadow' AND (d.tenant = ?1 OR ?1 IS NULL)
                     ORDER BY d.seq DESC LIMIT ?2"""
         rows = self.query(lambda connection: connection.execute(query, (tenant, count)).fetchall())
         return [decision_of(row) for row in rows]

@@ -138,6 +138,10 @@ def stream(
         following.validate(invocation, readable(validate), mapping)
         return
     if to is not None:
+        if from_ is not None:
+            raise InvalidInputError(
+                "give --from, which reads outcomes in, or --to, which sends the log out, not both"
+            )
         following.publish(invocation, to, once=once)
         return
     told = following.told_by(invocation)

@@ -43,6 +43,26 @@ def test_texts_come_back_as_they_were_given(store_url):
         assert router.examples[0].task.text == ""
 
 
+def test_whatever_is_asked_of_the_log_is_answered(store_url):
+    """Each statement is one that both engines understand."""
+    with Router(AGENTS, CHAIN, store_url, seed=1) as router:
+        taught(router, "technical", 5)
+        router.streams.status()
+        router.status()
+        assert len(router.examples.decisions(3)) == len(router.examples.decisions(3, session_id="s1")) + 2
+        assert router.examples.decisions(3, tenant="nobody") == []
+        assert router.examples.timeline()
+        assert [told["agent"] for told in router.examples.alone()]
+        router.examples.ask_about(3)
+        assert {router.savings(baseline).baseline for baseline in ("best_single", "previous_champion")}
+        assert router.statistics()["total_examples"] == 5
+        assert router.agent_performance()
+        assert router.models.check_triggers()
+        assert router.dead_letters() == []
+        assert router.experiments.off_policy_value(strategies=["heuristic"])
+        router.snapshot()
+
+
 PROGRAM = """
 import sys
 from router_sdk import Agent, Outcome, Router, Task

@@ -67,6 +67,7 @@ def test_whether_a_topic_is_there_is_asked_of_somebody(desk):
     assert "carrier" in desk.fault("stream", "--lag", "--from", "carrier://x/y", code=2)["message"]
     assert desk.json("stream", "--check", "--from", "stdin:")["exists"] is True
     assert desk.fault("stream", "file.jsonl", "--from", "stdin:", code=2)["message"].startswith("give a FILE")
+    assert "not both" in desk.fault("stream", "--from", "stdin:", "--to", "stdout:", code=2)["message"]
 
 
 def test_the_schema_is_shown(cli):
