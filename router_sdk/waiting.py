@@ -8,6 +8,7 @@ itself. What is here is made of one primitive lock, which is never held across a
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import threading
 import time
@@ -37,11 +38,14 @@ def until_ended(thread: threading.Thread, patience_s: float | None = None) -> No
     """Wait until a thread has ended, or for so long.
 
     Up to Python 3.12 a ``join`` that a signal's handler cuts short by an exception takes a running thread for one that
-    has ended, so that the next one would not wait.
+    has ended, so that the next one would not wait. And a ``join`` in a handler that came just as the thread ended, in
+    the midst of another one, waits for that, which waits for the handler. So each waits for a moment only.
     """
-    deadline = None if patience_s is None else time.monotonic() + patience_s
-    thread.join(patience_s)
-    while thread in threading.enumerate() and (deadline is None or time.monotonic() < deadline):
+    deadline = math.inf if patience_s is None else time.monotonic() + patience_s
+    while True:
+        thread.join(min(_NAP_S, max(deadline - time.monotonic(), 0.0)))
+        if thread not in threading.enumerate() or time.monotonic() >= deadline:
+            return
         time.sleep(_LOOK_S)
 
 

@@ -7,8 +7,8 @@ from router_sdk import hookspecs
 from router_sdk.plugins import PluginRegistry
 from router_sdk.testing import HashedWordsEncoder, check_strategy
 
-OWN_TESTS = {"bert"}
-"""Checked where they have a small model; with the default one it would take minutes."""
+OWN_TESTS = {"bert", "systemone"}
+"""Checked where they have a small model, with the default one it would take minutes; or a server to ask."""
 STRATEGIES = PluginRegistry.load().strategies.keys() - OWN_TESTS
 ENCODERS = {"hashed-words": HashedWordsEncoder()}
 

@@ -158,11 +158,12 @@ def test_fits_of_different_strategies_run_at_once(words_installed, store_path, m
         teach(router)
         fits = [router.models.retrain("words"), router.models.retrain("others")]
         again = router.models.retrain("words")
+        assert again.state == "waiting"
+        again.stop()
         for fit in fits:
             while fit.running:
                 threading.Event().wait(0.01)
         assert [fit.words for fit in fits] == ["report.json: no report of a fit can be read (FileNotFoundError)"] * 2
-        again.stop()
 
 
 def test_a_name_of_ours_cannot_be_taken(store_path):

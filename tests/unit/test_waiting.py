@@ -43,3 +43,16 @@ def test_patience_ends():
 
 if __name__ == "__main__":
     main(globals())
+
+
+def test_a_join_that_would_never_return_is_not_waited_for():
+    """In a signal's handler, of a thread that has ended: the ``join`` that it interrupted holds the lock."""
+
+    class Held(threading.Thread):
+        def join(self, timeout=None):
+            assert timeout is not None
+
+    thread = Held(target=lambda: None)
+    thread.start()
+    threading.Thread.join(thread)
+    until_ended(thread)

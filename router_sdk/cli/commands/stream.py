@@ -139,9 +139,7 @@ def stream(
         return
     if to is not None:
         if from_ is not None:
-            raise InvalidInputError(
-                "give --from, which reads outcomes in, or --to, which sends the log out, not both"
-            )
+            raise InvalidInputError("give --from, which reads outcomes in, or --to, which sends the log out, not both")
         following.publish(invocation, to, once=once)
         return
     told = following.told_by(invocation)
