@@ -186,6 +186,20 @@ def test_a_request_that_nobody_can_answer_is_told_so_and_blames_nobody(serve, st
     assert parts_of(client, refused.value.response.headers["x-router-decision-id"]) == []
 
 
+@pytest.mark.parametrize("key", ["model", "mod\\u0065l"])
+def test_a_body_that_says_its_model_twice_is_refused_and_blames_nobody(client, upstream, key):
+    client.app.state.service.router.add_agent(Agent("agent-fine", metadata={"base_url": upstream.url, "model": "fine"}))
+    upstream.asked.clear()
+    headers = {"content-type": "application/json"}
+    body = f'{{"{key}": "auto", "messages": ["x"]}}'
+    assert client.post("/v1/chat/completions", content=body, headers=headers).json()["model"] == "agent-fine"
+    assert json.loads(upstream.asked.pop()[1])["model"] == "fine"
+    answer = client.post("/v1/chat/completions", content='{"model": "auto", ' + body[1:], headers=headers)
+    assert answer.status_code == 422
+    assert "say it once" in answer.json()["detail"]
+    assert upstream.asked == []
+
+
 @pytest.mark.parametrize("counts_as", ["unknown", "failure"])
 def test_an_upstream_that_is_killed_in_mid_stream(serve, counts_as):
     client = serve("dies", "fine", cut_off=counts_as)
