@@ -113,18 +113,18 @@ def test_a_decision_is_a_span_of_its_callers_trace(make_client, monkeypatch):
     client = make_client(insecure=True)
     router = client.app.state.service.router
     telemetry = Telemetry(provider)
-    monkeypatch.setattr(
-        router, "route", lambda task, _route=router.route, **more: _seen(telemetry, _route(task, **more))
-    )
+    aroute = router.aroute
+
+    async def seen(task, **more):
+        decision = await aroute(task, **more)
+        telemetry.on_decision(decision)
+        return decision
+
+    monkeypatch.setattr(router, "aroute", seen)
     headers = {"traceparent": "00-5b8efff798038103d269b633813fc60c-eee19b7ec3c1b174-01"}
     assert client.post("/v1/route", json={"task": "a refund"}, headers=headers).status_code == 200
     (span,) = spans.get_finished_spans()
     assert f"{span.context.trace_id:x}" == "5b8efff798038103d269b633813fc60c"
-
-
-def _seen(telemetry, decision):
-    telemetry.on_decision(decision)
-    return decision
 
 
 def test_without_opentelemetry_it_says_what_to_install(client, monkeypatch):
