@@ -260,6 +260,25 @@ def test_a_store_that_cannot_be_read_is_told_and_the_rest_goes_on(store):
     assert json.loads(told["answers"])["serves"]["headline"] == "Nobody yet"
 
 
+@pytest.mark.parametrize("wrong", [lambda: 1 / 0, lambda: {"x": object()}, lambda: {"lately": {"decisions": "many"}}])
+def test_a_part_that_fails_says_so_and_the_rest_goes_on(client, router, wrong, caplog):
+    played(router)
+    overview = client.app.state.service.overview
+    make, _ = overview._makers["activity"]
+    overview._makers["activity"] = (wrong, 0.0)
+    answer = client.get("/v1/overview")
+    assert (answer.status_code, list(answer.json())) == (200, PARTS)
+    told = answer.json()
+    assert "log has more" in told["activity"].get("fault", told["answers"].get("fault", ""))
+    assert told["state"]["strategies"]
+    assert "the page's" in caplog.text
+    overview._makers["activity"] = (make, 0.0)
+    overview._due["activity"] = 0.0
+    told = client.get("/v1/overview").json()
+    assert not any("fault" in part for part in told.values())
+    assert told["activity"]["decisions"] == 60
+
+
 # -- answers
 
 
