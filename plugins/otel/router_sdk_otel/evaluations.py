@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -113,7 +114,7 @@ class Scores:
 
     def _scored(self, name: str, value: Any, label: Any) -> dict[str, Any]:
         part = self._parts.get(name)
-        number = float(value) if isinstance(value, int | float) else None
+        number = _number(value)
         passed = _passed(label)
         if part == "correct_agent":
             if not isinstance(label, str) or not label:
@@ -130,6 +131,14 @@ class Scores:
                 raise Unreadable(f"{name}: expected {names.SCORE_VALUE}, or the label pass or fail")
             number = float(passed)
         return {"metrics": {name: number}} if part is None else {part: number}
+
+
+def _number(value: Any) -> float | None:
+    """A score; one that is larger than any float is infinite, which an outcome refuses."""
+    try:
+        return float(value) if isinstance(value, int | float) else None
+    except OverflowError:
+        return math.inf
 
 
 def _passed(label: Any) -> bool | None:

@@ -11,8 +11,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from pydantic_core import from_json
+
 from router_sdk_otel import names
-from router_sdk_otel.evaluations import Report, Scores, Unreadable
+from router_sdk_otel.evaluations import Report, Scores
 
 JSON, PROTOBUF = "application/json", "application/x-protobuf"
 
@@ -22,7 +24,7 @@ class Decoded(NamedTuple):
 
     Attributes:
         reports: The evaluations of decisions in it, in their order.
-        refused: Why each other evaluation in it is none.
+        refused: Why each other evaluation in it is none, and each record that cannot be read.
     """
 
     reports: list[Report]
@@ -57,22 +59,18 @@ def decoded(
     if kind == PROTOBUF:
         export = _from_protobuf(plain)
     elif kind == JSON:
-        export = json.loads(plain)
+        export = from_json(plain)  # nesting is bounded without touching the interpreter's own limit
     else:
         raise ValueError(f"an export is {JSON} or {PROTOBUF}, not {kind!r:.80}")
     reading, found = scores or Scores(), Decoded([], [])
     for record in _records(export):
-        event = {str(one.get("key")): _value(one.get("value")) for one in _listed(record, "attributes")}
-        if names.EVALUATION not in (record.get("eventName"), event.get("event.name")):
-            continue
         try:
-            known = decision_of(_id(record.get("traceId")), _id(record.get("spanId")))
-            when = int(record.get("timeUnixNano") or record.get("observedTimeUnixNano") or 0)
-            found.reports.append(reading.read(event, known, when))
-        except Unreadable as error:
+            event = {str(one.get("key")): _value(one.get("value")) for one in _listed(record, "attributes")}
+            if names.EVALUATION in (record.get("eventName"), event.get("event.name")):
+                known = decision_of(_id(record.get("traceId")), _id(record.get("spanId")))
+                found.reports.append(reading.read(event, known, _time(record)))
+        except ValueError as error:
             found.refused.append(str(error))
-        except ValueError:
-            found.refused.append("its time is no number")
     return found
 
 
@@ -114,7 +112,7 @@ def _from_protobuf(body: bytes) -> Any:
         ) from error
     try:
         return MessageToDict(ExportLogsServiceRequest.FromString(body))
-    except DecodeError as error:
+    except (DecodeError, RecursionError) as error:
         raise ValueError(f"the export is no protobuf of that kind: {error}") from error
 
 
@@ -133,20 +131,23 @@ def _listed(holder: dict[str, Any], name: str) -> list[dict[str, Any]]:
     return found
 
 
+def _time(record: dict[str, Any]) -> int:
+    try:
+        return int(record.get("timeUnixNano") or record.get("observedTimeUnixNano") or 0)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("its time is no number") from None
+
+
 def _value(told: Any) -> Any:
     """An attribute's value; what is no text, number or boolean is no part of a score."""
     if not isinstance(told, dict):
         return None
-    if "intValue" in told:
-        try:
-            return int(told["intValue"])
-        except (TypeError, ValueError):
-            return None
-    if "doubleValue" in told:
-        try:
-            return float(told["doubleValue"])
-        except (TypeError, ValueError):
-            return None
+    for name, kind in (("intValue", int), ("doubleValue", float)):
+        if name in told:
+            try:
+                return kind(told[name])
+            except (TypeError, ValueError, OverflowError):
+                return None
     return told.get("stringValue", told.get("boolValue"))
 
 

@@ -287,6 +287,8 @@ def test_what_a_score_is_depends_on_its_name(event, fields):
         ({"name": "quality"}, "score.value"),
         ({"name": "quality", "score.value": 5.0}, "quality"),
         ({"name": "quality", "score.value": float("nan")}, "quality"),
+        ({"name": "quality", "score.value": 10**400}, "quality"),
+        ({"name": "toxicity", "score.value": -(10**400)}, "toxicity"),
     ],
 )
 def test_what_is_no_score_says_why(event, words):
@@ -353,6 +355,41 @@ def test_an_export_in_json_and_in_protobuf_says_the_same():
     assert answered([], "application/x-protobuf") == b""
 
 
+def with_value(value):
+    told = record("a" * 32, 0.5)
+    told["attributes"][1]["value"] = value
+    return told
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *(with_value({"intValue": value}) for value in ("9" * 400, 10**400, [1], True)),
+        *(with_value({"doubleValue": value}) for value in (10**400, "Infinity", {})),
+        *(record("a" * 32, 0.5, timeUnixNano=value) for value in ([1], {"a": 1}, "soon", 10**400, "9" * 5_000, 1e400)),
+        *(record("a" * 32, 0.5, attributes=value) for value in (7, [7], {"key": "a"})),
+        *(record("a" * 32, 0.5, traceId=value) for value in ([1], "é", "x" * 5_000)),
+        *({**record("a" * 32, 0.5), "eventName": value} for value in ([1], {"a": [[]]}, None)),
+    ],
+)
+def test_a_record_that_cannot_be_read_spoils_no_other(bad):
+    sound = record("b" * 32, 1.0)
+    found = decoded(json.dumps(export(bad, sound)).encode(), "application/json")
+    assert [one.decision_id for one in found.reports][-1] == "b" * 32
+    assert len(found.reports) + len(found.refused) <= 2
+    json.loads(answered(found.refused, "application/json"))
+
+
+def test_deep_values_in_protobuf_are_read_or_refused():
+    logs_service = pytest.importorskip("opentelemetry.proto.collector.logs.v1.logs_service_pb2")
+    request = logs_service.ExportLogsServiceRequest()
+    value = request.resource_logs.add().scope_logs.add().log_records.add().body
+    for _ in range(200):
+        value = value.array_value.values.add()
+    with pytest.raises(ValueError, match="protobuf"):
+        decoded(request.SerializeToString(), "application/x-protobuf")
+
+
 def test_an_export_that_belongs_to_a_decisions_span_finds_it():
     ids = {"traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174"}
     seen = []
@@ -368,7 +405,8 @@ def test_an_export_that_belongs_to_a_decisions_span_finds_it():
 @pytest.mark.parametrize(
     ("body", "kind", "encoding", "words"),
     [
-        (b"{", "application/json", "", "Expecting"),
+        (b"{", "application/json", "", "EOF"),
+        (b'{"resourceLogs": ' + b"[" * 500 + b"]" * 500 + b"}", "application/json", "", "recursion"),
         (b"[]", "application/json", "", "resourceLogs"),
         (b'{"resourceLogs": 1}', "application/json", "", "list of objects"),
         (b"", "text/plain", "", "text/plain"),

@@ -10,7 +10,7 @@ from router_sdk_server.dashboard.answers import answers, does_it_help
 from router_sdk_server.dashboard.files import KEYS, PATHS, content
 from router_sdk_server.dashboard.overview import Overview
 
-from router_sdk import Router
+from router_sdk import Decision, Router
 from router_sdk.records import SCOPES
 
 MOST_BYTES = 300_000
@@ -123,24 +123,49 @@ def test_a_preview_says_who_would_get_a_task_and_logs_nothing(client, router):
     assert len(router.examples.decisions(100)) == 30
 
 
-def test_the_nearest_examples_have_their_texts_for_who_may_read_them(keyed, monkeypatch):
-    mine, plain = keyed("a", scopes=SCOPES, tenant="acme"), keyed("b", scopes=["route"], tenant="acme")
-    ids = [
-        keyed(tenant, scopes=SCOPES, tenant=tenant)
+@pytest.fixture
+def of_two_tenants(keyed, monkeypatch):
+    """A decision of each of two tenants; evidence names both as nearest, and nests that of another strategy."""
+    ids = {
+        tenant: keyed(tenant, scopes=SCOPES, tenant=tenant)
         .post("/v1/route", json={"task": f"of {tenant}"})
         .json()["decision_id"]
         for tenant in ("acme", "globex")
-    ]
+    }
     keyed.router.flush()
-    nearest = [{"decision_id": one, "similarity": 0.9, "agent": "fraud"} for one in ids]
-    decision = keyed.router.preview({"text": "x", "tenant": "acme"})
-    told = {**decision.explain(), "evidence": {"nearest": [*nearest, {"text": "stated", "agent": "fraud"}]}}
-    monkeypatch.setattr(type(decision), "explain", lambda self: told)
+    stored = [{"decision_id": one, "similarity": 0.9, "agent": "fraud"} for one in ids.values()]
+    nearest = [*stored, {"text": "stated", "agent": "fraud"}]
+    explain = Decision.explain
+    evidence = {"nearest": nearest, "parts": {"bert": {"nearest": nearest, "closest": nearest[1]}}}
+    monkeypatch.setattr(Decision, "explain", lambda self: {**explain(self), "evidence": evidence})
+    return ids
+
+
+def test_the_nearest_examples_have_their_texts_for_who_may_read_them(keyed, of_two_tenants):
+    mine, plain = keyed("a", scopes=SCOPES, tenant="acme"), keyed("b", scopes=["route"], tenant="acme")
     assert [one["text"] for one in mine.post("/v1/preview", json={"task": "x"}).json()["nearest"]] == [
         "of acme",
         "stated",
     ]
     assert [one["text"] for one in plain.post("/v1/preview", json={"task": "x"}).json()["nearest"]] == [None, "stated"]
+
+
+@pytest.mark.parametrize("way", ["preview", "explain", "decisions", "route"])
+def test_a_tenants_key_is_told_of_no_example_of_another(keyed, of_two_tenants, way):
+    theirs = of_two_tenants["globex"]
+
+    def told(caller):
+        if way in ("preview", "route"):
+            return caller.post(f"/v1/{way}", json={"task": "x"})
+        return caller.get(f"/v1/explain/{of_two_tenants['acme']}" if way == "explain" else "/v1/decisions")
+
+    bound = told(keyed("bound", scopes=SCOPES, tenant="acme"))
+    assert bound.status_code == 200
+    assert theirs not in bound.text
+    if way != "route":  # which tells of no evidence
+        assert "stated" in bound.text
+        assert of_two_tenants["acme"] in bound.text
+        assert theirs in told(keyed("everybody's", scopes=SCOPES)).text
 
 
 # -- figures
@@ -233,6 +258,25 @@ def test_a_store_that_cannot_be_read_is_told_and_the_rest_goes_on(store):
     told = asyncio.run(watch())
     assert "fault" in json.loads(told["activity"])
     assert json.loads(told["answers"])["serves"]["headline"] == "Nobody yet"
+
+
+@pytest.mark.parametrize("wrong", [lambda: 1 / 0, lambda: {"x": object()}, lambda: {"lately": {"decisions": "many"}}])
+def test_a_part_that_fails_says_so_and_the_rest_goes_on(client, router, wrong, caplog):
+    played(router)
+    overview = client.app.state.service.overview
+    make, _ = overview._makers["activity"]
+    overview._makers["activity"] = (wrong, 0.0)
+    answer = client.get("/v1/overview")
+    assert (answer.status_code, list(answer.json())) == (200, PARTS)
+    told = answer.json()
+    assert "log has more" in told["activity"].get("fault", told["answers"].get("fault", ""))
+    assert told["state"]["strategies"]
+    assert "the page's" in caplog.text
+    overview._makers["activity"] = (make, 0.0)
+    overview._due["activity"] = 0.0
+    told = client.get("/v1/overview").json()
+    assert not any("fault" in part for part in told.values())
+    assert told["activity"]["decisions"] == 60
 
 
 # -- answers

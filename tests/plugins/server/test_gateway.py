@@ -186,6 +186,20 @@ def test_a_request_that_nobody_can_answer_is_told_so_and_blames_nobody(serve, st
     assert parts_of(client, refused.value.response.headers["x-router-decision-id"]) == []
 
 
+@pytest.mark.parametrize("key", ["model", "mod\\u0065l"])
+def test_a_body_that_says_its_model_twice_is_refused_and_blames_nobody(client, upstream, key):
+    client.app.state.service.router.add_agent(Agent("agent-fine", metadata={"base_url": upstream.url, "model": "fine"}))
+    upstream.asked.clear()
+    headers = {"content-type": "application/json"}
+    body = f'{{"{key}": "auto", "messages": ["x"]}}'
+    assert client.post("/v1/chat/completions", content=body, headers=headers).json()["model"] == "agent-fine"
+    assert json.loads(upstream.asked.pop()[1])["model"] == "fine"
+    answer = client.post("/v1/chat/completions", content='{"model": "auto", ' + body[1:], headers=headers)
+    assert answer.status_code == 422
+    assert "say it once" in answer.json()["detail"]
+    assert upstream.asked == []
+
+
 @pytest.mark.parametrize("counts_as", ["unknown", "failure"])
 def test_an_upstream_that_is_killed_in_mid_stream(serve, counts_as):
     client = serve("dies", "fine", cut_off=counts_as)
@@ -362,6 +376,39 @@ def test_an_agent_without_its_key_is_not_asked_and_that_is_said(serve, monkeypat
         ask(client)
     with pytest.raises(openai.NotFoundError, match="NO_API_KEY"):
         ask(client, "agent-fine")
+
+
+def test_a_key_in_a_file_may_be_rotated_and_come_late(client, upstream, monkeypatch, tmp_path):
+    place, router = tmp_path / "key", client.app.state.service.router
+    monkeypatch.delenv("LATE_API_KEY", raising=False)
+    monkeypatch.setenv("LATE_API_KEY_FILE", str(place))
+    told = {"base_url": upstream.url, "model": "fine", "api_key_env": "LATE_API_KEY"}
+    router.add_agent(Agent("agent-fine", metadata=told))
+
+    def asked():
+        answer = client.post("/v1/chat/completions", json={"model": "auto", "messages": ASKED})
+        return upstream.asked[-1][0]["authorization"] if answer.status_code == 200 else answer.status_code
+
+    assert asked() == 409
+    for key in ("first", "second"):
+        (tmp_path / "new").write_text(key)
+        (tmp_path / "new").replace(place)  # as whoever mounts secrets does
+        assert asked() == asked() == f"Bearer {key}"
+    place.unlink()
+    assert asked() == 409
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_is_refused_is_read_anew(client, upstream, monkeypatch, status):
+    monkeypatch.setenv("OLD_API_KEY", "old")
+    told = {"base_url": upstream.url, "model": f"status-{status}", "api_key_env": "OLD_API_KEY"}
+    client.app.state.service.router.add_agent(Agent("agent-strict", metadata=told))
+    sent = []
+    for key in ("old", "new", "newer"):
+        monkeypatch.setenv("OLD_API_KEY", key)
+        assert client.post("/v1/chat/completions", json={"model": "auto", "messages": ASKED}).status_code == 502
+        sent.append(upstream.asked[-1][0]["authorization"])
+    assert sent == ["Bearer old", "Bearer new", "Bearer newer"]
 
 
 def test_without_any_upstream_that_is_said(serve):

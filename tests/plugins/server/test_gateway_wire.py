@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from router_sdk_server.gateway.upstreams import Prices, Usage
-from router_sdk_server.gateway.wire import Events, asking_for_usage, with_model
+from router_sdk_server.gateway.wire import Events, asking_for_usage, models_in, with_model
 from upstreams import UpstreamServer
 
 VALUES = st.recursive(
@@ -50,6 +50,18 @@ def test_many_nested_names_take_no_longer_each():
     nested = b'{"model": "x"}, ' * 100_000
     whole = b'{"messages": [' + nested + b'{}], "model": "auto"}'
     assert with_model(whole, "y") == whole.replace(b'"auto"', b'"y"')  # by the square it would take an hour
+
+
+@pytest.mark.parametrize("key", ["mod\\u0065l", "\\u006dodel", "m\\u006Fde\\u006C"])
+def test_a_name_that_is_escaped_is_the_name_all_the_same(key):
+    written = f'{{"a": {{"{key}": "auto"}}, "{key}": "auto", "models": "auto"}}'
+    assert json.loads(with_model(written.encode(), "y")) == {"a": {"model": "auto"}, "model": "y", "models": "auto"}
+
+
+@pytest.mark.parametrize("other", ['"model": "z"', '"mod\\u0065l": "z"', '"model": 3', '"model": {"model": "z"}'])
+def test_a_name_that_stands_twice_is_counted(other):
+    assert models_in(b'{"model": "auto", ' + other.encode() + b"}") == 2
+    assert models_in(b'{"x": [{' + other.encode() + b'}, "model"], "model": "auto"}') == 1
 
 
 def test_usage_is_asked_for_in_place():

@@ -49,6 +49,25 @@ def test_what_cannot_be_recorded_is_said_and_the_rest_is_recorded(client):
     assert len(told(client, decision)) == 1
 
 
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        lambda record: record["attributes"][1].update(value={"intValue": "9" * 400}),
+        lambda record: record.update(timeUnixNano=[1]),
+        lambda record: record.update(attributes={"key": "a"}),
+        lambda record: record["attributes"][2]["value"].update(stringValue="x" * 100_000),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_refused_by_itself(client, spoilt):
+    decision = decided(client)
+    sent = export((decision, "quality", 0.25), (decision, "quality", 0.5))
+    spoilt(sent["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0])
+    answer = send(client, sent)
+    assert answer.status_code == 200
+    assert answer.json()["partialSuccess"]["rejectedLogRecords"] == "1"
+    assert [one.quality for one in told(client, decision)] == [0.5]
+
+
 def test_a_collectors_own_encoding_is_understood(client):
     logs_service = pytest.importorskip("opentelemetry.proto.collector.logs.v1.logs_service_pb2")
     from google.protobuf.json_format import ParseDict
@@ -66,7 +85,7 @@ def test_elsewhere_protobuf_is_refused(client):
     assert client.post("/v1/route", content=b"x", headers=headers).status_code == 415
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]"])
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"a":' * 100_000 + b"1" + b"}" * 100_000])
 def test_what_is_no_export_says_so(client, body):
     answer = client.post("/v1/logs", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 400
@@ -94,18 +113,18 @@ def test_a_decision_is_a_span_of_its_callers_trace(make_client, monkeypatch):
     client = make_client(insecure=True)
     router = client.app.state.service.router
     telemetry = Telemetry(provider)
-    monkeypatch.setattr(
-        router, "route", lambda task, _route=router.route, **more: _seen(telemetry, _route(task, **more))
-    )
+    aroute = router.aroute
+
+    async def seen(task, **more):
+        decision = await aroute(task, **more)
+        telemetry.on_decision(decision)
+        return decision
+
+    monkeypatch.setattr(router, "aroute", seen)
     headers = {"traceparent": "00-5b8efff798038103d269b633813fc60c-eee19b7ec3c1b174-01"}
     assert client.post("/v1/route", json={"task": "a refund"}, headers=headers).status_code == 200
     (span,) = spans.get_finished_spans()
     assert f"{span.context.trace_id:x}" == "5b8efff798038103d269b633813fc60c"
-
-
-def _seen(telemetry, decision):
-    telemetry.on_decision(decision)
-    return decision
 
 
 def test_without_opentelemetry_it_says_what_to_install(client, monkeypatch):

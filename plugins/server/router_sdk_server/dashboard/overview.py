@@ -65,16 +65,27 @@ class Overview:
             if self._due[name] > self._now():
                 continue
             begun = time.thread_time()
-            try:
-                self._told[name] = make()
-            except RouterError as error:
-                _log.warning("the page's %s could not be read: %s", name, error)
-                self._told[name] = {**self._told.get(name, {}), "fault": str(error)}
-            self.parts = {**self.parts, name: to_json(self._told[name], inf_nan_mode="null")}
+            self._tell(name, make)
             self._due[name] = self._now() + max(every_s, (time.thread_time() - begun) / SHARE)
             changed = True
         if changed:
-            self.parts = {**self.parts, "answers": to_json(answers(**self._told), inf_nan_mode="null")}
+            self._tell("answers", lambda: answers(**{name: self._told[name] for name in self._makers}))
+
+    def _tell(self, name: str, make: Callable[[], dict[str, Any]]) -> None:
+        """Work a part out; one that fails says so beside what it last was, and spoils no other."""
+        try:
+            told = make()
+            written = to_json(told, inf_nan_mode="null")
+        except Exception as error:
+            if isinstance(error, RouterError):
+                fault = str(error)
+                _log.warning("the page's %s could not be read: %s", name, fault)
+            else:
+                fault = f"{name} cannot be read; the service's log has more"
+                _log.exception("the page's %s could not be read", name)
+            told = {**self._told.get(name, {}), "fault": fault}
+            written = to_json(told, inf_nan_mode="null")
+        self._told[name], self.parts = told, {**self.parts, name: written}
 
     # -- parts
 

@@ -13,7 +13,7 @@ from router_sdk_server.access import Access, access_of, guarded
 from router_sdk_server.bodies import body_of
 from router_sdk_server.endpoints.systemone import newest_words
 from router_sdk_server.gateway.exchange import AUTO, Asked, answer, unless_gone
-from router_sdk_server.gateway.wire import parsed
+from router_sdk_server.gateway.wire import models_in, parsed
 from router_sdk_server.openapi import refusals
 from router_sdk_server.service import service_of
 
@@ -59,6 +59,8 @@ async def chat(request: Request) -> Response:
     service, access = service_of(request), access_of(request)
     body = await request.body()
     asked = ChatBody.model_validate_json(body)
+    if models_in(body) > 1:  # the upstream might read another one than is read here
+        raise InvalidInputError("model: the body says it more than once; say it once")
     request.scope["limit"].reschedule(None)  # each upstream has its own time
     options = asked.stream_options
     wanted = Asked(body, asked.model, _task(asked, request, access), bool(asked.stream), options is None)

@@ -15,6 +15,7 @@ from router_sdk import Decision, Router, RouterError
 from router_sdk_server.access import Access, access_of, guarded
 from router_sdk_server.bodies import Name, Names, TaskBody, json_response
 from router_sdk_server.dashboard.overview import Overview
+from router_sdk_server.endpoints.reasons import explained
 from router_sdk_server.openapi import refusals
 from router_sdk_server.service import service_of
 
@@ -145,7 +146,7 @@ def _told(router: Router, access: Access, decision: Decision) -> dict[str, Any]:
     example = router.examples.of(decision.decision_id)
     parts = router.examples.parts(decision.decision_id)
     return {
-        **decision.explain(),
+        **explained(router, access, decision),
         "at": decision.at,
         "source": decision.source,
         "task": decision.task.model_dump(mode="json", exclude_unset=True),
@@ -166,21 +167,21 @@ def preview(request: Request, asked: PreviewBody) -> Response:
     """
     access, router = access_of(request), service_of(request).router
     decision = router.preview(access.own(asked.task), exclude=asked.exclude)
-    told = {**decision.explain(), "ranking": decision.ranking, "nearest": _nearest(router, access, decision)}
+    told = explained(router, access, decision)
+    told |= {"ranking": decision.ranking, "nearest": _nearest(router, access, told["evidence"].get("nearest"))}
     del told["decision_id"]
     return json_response(told)
 
 
-def _nearest(router: Router, access: Access, decision: Decision) -> list[dict[str, Any]]:
+def _nearest(router: Router, access: Access, named: Any) -> list[dict[str, Any]]:
     """The stored examples that the evidence names, with their texts."""
-    named = decision.explain()["evidence"].get("nearest")
     found = []
     for one in (named if isinstance(named, list) else [])[:_NEAREST]:
         told = dict(one)
         if "decision_id" in one:
             try:
                 known = router.decision(one["decision_id"], tenant=access.tenant)
-            except RouterError:  # it is another tenant's, or not in the log any more
+            except RouterError:  # it is not in the log any more
                 continue
             told["text"] = known.task.text if access.may("record") else None
         found.append(told)

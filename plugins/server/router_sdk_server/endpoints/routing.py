@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from router_sdk import Decision
 from router_sdk_server.access import access_of, guarded
 from router_sdk_server.bodies import Key, Names, TaskBody, body_of, idempotency_key_of, json_response
+from router_sdk_server.endpoints.reasons import explained
 from router_sdk_server.openapi import refusals
 from router_sdk_server.service import service_of
 
@@ -170,17 +171,17 @@ async def rank(request: Request) -> Response:
 def explain(request: Request, decision: str) -> Response:
     """On what a decision rests: the true probabilities, the propensity, and why others were not eligible.
 
-    A key that may record is told what was said of it since, too.
+    A key that may record is told what was said of it since, too; one of a tenant nothing of others' examples.
     """
     router, access = service_of(request).router, access_of(request)
     found = router.decision(decision, tenant=access.tenant)
-    explained = {**found.explain(), "arm": found.arm, "arm_probability": found.arm_probability}
+    told = {**explained(router, access, found), "arm": found.arm, "arm_probability": found.arm_probability}
     if access.may("record"):
         example = router.examples.of(decision)
-        explained["reward"] = None if example is None else example.reward
-        explained["parts"] = [
+        told["reward"] = None if example is None else example.reward
+        told["parts"] = [
             {"position": part.position, "at": part.at, **part.outcome.model_dump(exclude_none=True)}
             for part in router.examples.parts(decision)
             if access.tenant is None or part.tenant in (None, access.tenant)
         ]
-    return json_response(explained)
+    return json_response(told)

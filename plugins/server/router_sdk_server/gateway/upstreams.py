@@ -27,6 +27,7 @@ _KEY = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY", re.ASCII)
 _IDLE_S = 30.0
 _MILLION = 1e6
 _MOST_TOKENS = 2**52
+_KEY_REFUSED = frozenset({401, 403})
 
 
 def _address(value: str) -> str:
@@ -144,7 +145,7 @@ class Upstream(BaseModel):
         if self.api_key_env is None:
             return None
         found = environment.get(self.api_key_env)
-        if found is None and (place := environment.get(f"{self.api_key_env}_FILE")) is not None:
+        if (place := self.key_file(environment)) is not None:
             try:
                 found = Path(place).read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError):
@@ -154,6 +155,12 @@ class Upstream(BaseModel):
         if not found.isascii() or not found.isprintable():
             raise InvalidAgentError(f"the key in {self.api_key_env} holds characters that no header takes")
         return found
+
+    def key_file(self, environment: Mapping[str, str]) -> str | None:
+        """The path of the file with its key; None where that comes from elsewhere."""
+        if self.api_key_env is None or self.api_key_env in environment:
+            return None
+        return environment.get(f"{self.api_key_env}_FILE")
 
 
 class Target(NamedTuple):
@@ -174,7 +181,7 @@ class Upstreams:
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._known: dict[str, tuple[Agent, Target | str | None]] = {}
+        self._known: dict[str, _Known] = {}
         self._transport: httpx2.AsyncHTTPTransport | None = None
 
     def targets(self, router: Router) -> tuple[dict[str, Target], dict[str, str]]:
@@ -183,18 +190,19 @@ class Upstreams:
         faults: dict[str, str] = {}
         for agent in router.agents:
             known = self._known.get(agent.name)
-            if known is None or known[0] is not agent:
-                known = self._known[agent.name] = (agent, _target(agent))
-            if isinstance(known[1], Target):
-                found[agent.name] = known[1]
-            elif known[1] is not None:
-                faults[agent.name] = known[1]
+            if known is None or known.agent is not agent or known.stamp != _stamp(known.key_file):
+                known = self._known[agent.name] = _found(agent)
+            if isinstance(known.target, Target):
+                found[agent.name] = known.target
+            elif known.target is not None:
+                faults[agent.name] = known.target
         return found, faults
 
     async def ask(self, target: Target, body: bytes) -> httpx2.Response:
         """Send a request, and return the answer's head; its ``stream`` has the body.
 
-        There is no cookie jar, which users of one agent would share, and no proxy.
+        There is no cookie jar, which users of one agent would share, and no proxy. Where the key is refused, it is
+        read anew for the next request.
 
         Raises:
             httpx2.TransportError: if it cannot be reached, or does not answer in time.
@@ -208,7 +216,10 @@ class Upstreams:
         request = httpx2.Request(
             "POST", target.url, headers=target.headers, content=body, extensions={"timeout": timeout.as_dict()}
         )
-        return await self._transport.handle_async_request(request)
+        response = await self._transport.handle_async_request(request)
+        if response.status_code in _KEY_REFUSED:
+            self._known.pop(target.agent.name, None)
+        return response
 
     async def close(self) -> None:
         """Close the connections."""
@@ -216,18 +227,40 @@ class Upstreams:
             await self._transport.aclose()
 
 
-def _target(agent: Agent) -> Target | str | None:
-    """How an agent is asked, or why it cannot be, or None where it has no upstream."""
+class _Known(NamedTuple):
+    """How an agent is asked, or why it cannot be, or None where it has no upstream; as of its key's file then."""
+
+    agent: Agent
+    target: Target | str | None
+    key_file: str | None = None
+    stamp: tuple[int, ...] | None = None
+
+
+def _stamp(path: str | None) -> tuple[int, ...] | None:
+    """What changes when a file is written or replaced; None where there is none."""
+    if path is None:
+        return None
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
+
+
+def _found(agent: Agent) -> _Known:
     import httpx2
 
+    key_file = stamp = None
     try:
         upstream = Upstream.of(agent)
         if upstream is None:
-            return None
+            return _Known(agent, None)
+        key_file = upstream.key_file(os.environ)
+        stamp = _stamp(key_file)  # before it is read: what is written meanwhile is read again
         key = upstream.key(os.environ)
         url = httpx2.URL(f"{upstream.base_url}/chat/completions")
     except (InvalidAgentError, httpx2.InvalidURL) as error:
-        return str(error)
+        return _Known(agent, str(error), key_file, stamp)
     headers = [
         ("content-type", "application/json"),
         ("accept", "*/*"),
@@ -236,4 +269,4 @@ def _target(agent: Agent) -> Target | str | None:
     ]
     if key is not None:
         headers.append(("authorization", f"Bearer {key}"))
-    return Target(agent, upstream, url, headers)
+    return _Known(agent, Target(agent, upstream, url, headers), key_file, stamp)

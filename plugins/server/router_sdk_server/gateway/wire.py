@@ -6,6 +6,7 @@ Nothing is written anew: what a client sent and an upstream answered passes byte
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -13,7 +14,9 @@ from pydantic_core import from_json, to_json
 from router_sdk_server.gateway.upstreams import Usage
 
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
-_MODEL = re.compile(rb'(?<!\\)"model"\s*:\s*(' + _STRING + rb")", re.DOTALL)
+_M, _O, _D, _E, _L = (rb"(?:%c|\\u00(?i:%02x))" % (letter, letter) for letter in b"model")
+_MODEL = re.compile(rb'"(?<!\\")' + _M + _O + _D + _E + _L + rb'"\s*:\s*(' + _STRING + rb")?", re.DOTALL)
+"""The name, whichever of its letters are escaped, and its value where that is a text."""
 _MARKS = re.compile(_STRING + rb"|[\[\]{}]", re.DOTALL)
 _BEGIN = re.compile(rb"\s*\{\s*")
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
@@ -22,18 +25,31 @@ _ASK_USAGE = b'"stream_options":{"include_usage":true}'
 
 
 def with_model(document: bytes, name: str) -> bytes:
-    """A JSON object with another value of its own ``model``, if it has one that is a text; all else as it was.
+    """A JSON object with another value of its own ``model``, wherever that is a text; all else as it was.
 
     Args:
         document: The object, which may be all but the beginning of a line of an event stream.
         name: The model's name.
     """
+    pieces, at = [], 0
+    for found in _models(document):
+        if found[1] is not None:
+            pieces += [document[at : found.start(1)], to_json(name)]
+            at = found.end(1)
+    return b"".join([*pieces, document[at:]])
+
+
+def models_in(document: bytes) -> int:
+    """How often a JSON object says its own ``model``; of several, readers differ in which counts."""
+    return sum(1 for _ in _models(document))
+
+
+def _models(document: bytes) -> Iterator[re.Match[bytes]]:
     depth = at = 0
     for found in _MODEL.finditer(document):
         depth, at = depth + _opened(document, at, found.start()), found.start()
         if depth == 1:
-            return document[: found.start(1)] + to_json(name) + document[found.end(1) :]
-    return document
+            yield found
 
 
 def _opened(document: bytes, begin: int, end: int) -> int:

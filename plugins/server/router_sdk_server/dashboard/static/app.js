@@ -68,8 +68,11 @@ function listen() {
   line?.abort();
   line = new AbortController();
   if (!allowed("metrics")) return;
+  const faults = {};
   const heard = (name, told) => {
-    live.textContent = told.fault ? `Not all can be read: ${told.fault}` : LIVE[live.className];
+    faults[name] = told.fault;
+    const fault = Object.values(faults).find(Boolean);
+    live.textContent = fault ? `Not all can be read: ${fault}` : LIVE[live.className];
     if (told.fault && !parts[name]) return;
     parts[name] = told;
     page?.heard?.(name);
