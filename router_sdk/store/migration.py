@@ -31,7 +31,6 @@ _LEFT = ("consumers",)
 """Tables that tell of processes that will not come to the new place."""
 _OWN = ("consumers", "meta")
 """Tables in which an empty store may have rows."""
-_IDENTITY = "SELECT value FROM meta WHERE name = 'store_id'"
 _FOLDERS = {
     "snapshots": "SELECT folder FROM snapshots",
     "versions": "SELECT folder FROM model_versions WHERE pruned_at IS NULL",
@@ -72,19 +71,17 @@ def migrate(source: Store, target: Store) -> Migrated:
     rows: dict[str, int] = {}
     missing: list[str] = []
     folders = 0
+    if source.folder.resolve() == target.folder.resolve():
+        shown = target.engine.shown
+        raise InvalidInputError(f"{shown} is the store that is to be copied, or shares its folder; name another one")
     with no_fork(), closing(source.engine.reader()) as old:
         old.steady()
-        identity = old.execute(_IDENTITY).fetchone()
 
         def check(new: Connection, seq: int) -> None:
-            if new.execute(_IDENTITY).fetchone() == identity:
-                raise InvalidInputError(f"{target.engine.shown} is the store that is to be copied; name another one")
             if seq != 1 or any(new.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone() for name in _tables(_OWN)):
                 raise InvalidInputError(f"{target.engine.shown} is not empty; a log goes into a store of its own")
 
         target.writer.transact(check)
-        if source.folder.resolve() == target.folder.resolve():
-            raise InvalidInputError(f"both stores keep their files in {source.folder}; give the new one its own folder")
         for kind, query in _FOLDERS.items():
             begin, end = (Folders(one.folder, kind, one.engine.shelf()) for one in (source, target))
             for (name,) in old.execute(query).fetchall():

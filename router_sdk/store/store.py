@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from router_sdk.errors import InvalidConfigError, StoreUnavailableError, WrongTenantError
 from router_sdk.lifetime import no_fork
 from router_sdk.records import Decision
+from router_sdk.store.coordination import store_id
 from router_sdk.store.engines import engine_of
 from router_sdk.store.events import DeadLetter, write_dead_letters
 from router_sdk.store.group_commit import GROUP_SIZE, TIMEOUT_S, LogWriter
@@ -107,7 +108,8 @@ class Store:
         self.snapshots = Snapshots(self.writer, self.reader, self.folder, engine.shelf(), read_only=read_only)
         self.parts = KeptFolders(self.folder)
         log = engine.path if isinstance(engine, SQLiteEngine) else None
-        self.leadership: Leadership = FileLeadership(self.folder / "leader", log, self.reader)
+        own = "leader" if read_only else f"leader-{self.reader.query(store_id)[:16]}"
+        self.leadership: Leadership = FileLeadership(self.folder / own, log, self.reader)
         self.exports = self.folder / "exports"
 
     @property
