@@ -54,7 +54,25 @@ class LogConnection:
         again: Callable[[], Server] | None = None,
         give: Callable[[Server], object] = psycopg.Connection.close,
     ) -> None:
-        self.server, self._kinds, self._again, self._give = server, kinds, again, give
+        self._server: Server | None = server
+        self._kinds, self._again, self._give = kinds, again, give
+
+    @property
+    def server(self) -> Server:
+        """The connection to the server.
+
+        Raises:
+            ConnectionLostError: if it was lost, and no other was found; the next statement looks for one.
+        """
+        if self._server is None:
+            raise ConnectionLostError("PostgreSQL is not there: the connection to it was lost")
+        return self._server
+
+    def _give_up(self) -> None:
+        """Give it back, once."""
+        server, self._server = self._server, None
+        if server is not None:
+            self._give(server)
 
     def execute(self, query: str, values: Any = (), /) -> Rows:
         """See ``Connection``."""
@@ -63,8 +81,8 @@ class LogConnection:
         except ConnectionLostError:
             if self._again is None:
                 raise
-            self._give(self.server)
-            self.server = self._again()
+            self._give_up()
+            self._server = self._again()
             return self._execute(query, values)
 
     def _execute(self, query: str, values: Any) -> Rows:
@@ -120,9 +138,11 @@ class LogConnection:
 
     def close(self) -> None:
         """Give it back."""
-        if self.server.pgconn.transaction_status == TransactionStatus.INTRANS:
-            self.server.rollback()
-        self._give(self.server)
+        try:
+            if self._server is not None and self._server.pgconn.transaction_status == TransactionStatus.INTRANS:
+                self._server.rollback()
+        finally:
+            self._give_up()
 
 
 @lru_cache(maxsize=256)
