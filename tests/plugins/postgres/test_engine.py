@@ -163,6 +163,13 @@ def test_hashes_are_the_same_on_all_machines(store_url, tmp_path):
         store.close()
 
 
+def test_two_logs_do_not_share_a_folder(store_url):
+    Store(store_url).close()
+    with pytest.raises(NotAStoreError, match="another log's folder"):
+        Store(f"{store_url}&schema=other")
+    Store(store_url).close()
+
+
 FORKS = """
 import os, sys
 from router_sdk import Outcome, Router, Task
