@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -78,6 +79,7 @@ class Store:
     ) -> None:
         self._tell: Callable[[], object] | None = None
         self._end_news: Callable[[], None] | None = None
+        self._hearing, self._quiet = threading.Lock(), False
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         if str(location) == IN_MEMORY:
             self._temporary = tempfile.TemporaryDirectory(prefix="router-", ignore_cleanup_errors=True)
@@ -187,10 +189,18 @@ class Store:
     def on_news(self, tell: Callable[[], object]) -> None:
         """Have ``tell`` called when another process has committed, on another thread, where the engine can tell."""
         self._tell = tell
-        self._end_news = self.engine.on_news(tell)
+        self.hear()
+
+    def hear(self) -> None:
+        """Begin to be told, in a forked child for one: it is told nothing before somebody there has a use for it."""
+        with self._hearing:
+            if self._tell is not None and self._end_news is None and not self._quiet:
+                self._end_news = self.engine.on_news(self._tell)
 
     def _no_news(self) -> None:
-        end, self._end_news = self._end_news, None
+        with self._hearing:
+            self._quiet = True
+            end, self._end_news = self._end_news, None
         if end is not None:
             end()
 
@@ -215,16 +225,15 @@ class Store:
         """Go on; connections are opened again at first use."""
         self.reader.after_fork_in_parent()
         self.writer.after_fork_in_parent()
-        if self._tell is not None:
-            self.on_news(self._tell)
+        self._quiet = False
+        self.hear()
 
     def after_fork(self) -> None:
         """In a child: reopen everything at first use."""
         self.leadership.close()
         self.writer.after_fork()
         self.reader.after_fork()
-        if self._tell is not None:
-            self.on_news(self._tell)
+        self._hearing, self._quiet = threading.Lock(), False
         if self._temporary is not None:
             self._temporary._finalizer.detach()  # type: ignore[attr-defined]  # the parent's to delete
             self._temporary = None

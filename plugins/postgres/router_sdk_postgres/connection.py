@@ -41,7 +41,7 @@ class LogConnection:
     """See ``router_sdk.engine.Connection``.
 
     Args:
-        server: The connection to the server, in autocommit mode.
+        server: The connection to the server, in autocommit mode; None opens one at first use.
         kinds: Types of the tables' columns.
         again: Opens another one, where this one reads alone: what was asked is asked again, once.
         give: Takes it back.
@@ -49,23 +49,25 @@ class LogConnection:
 
     def __init__(
         self,
-        server: Server,
+        server: Server | None,
         kinds: Kinds,
         again: Callable[[], Server] | None = None,
         give: Callable[[Server], object] = psycopg.Connection.close,
     ) -> None:
-        self._server: Server | None = server
+        self._server = server
         self._kinds, self._again, self._give = kinds, again, give
 
     @property
     def server(self) -> Server:
-        """The connection to the server.
+        """The connection to the server; another one where it was given up.
 
         Raises:
-            ConnectionLostError: if it was lost, and no other was found; the next statement looks for one.
+            ConnectionLostError: if there is no other.
         """
         if self._server is None:
-            raise ConnectionLostError("PostgreSQL is not there: the connection to it was lost")
+            if self._again is None:
+                raise ConnectionLostError("PostgreSQL is not there: the connection to it was lost")
+            self._server = self._again()
         return self._server
 
     def _give_up(self) -> None:
@@ -82,7 +84,6 @@ class LogConnection:
             if self._again is None:
                 raise
             self._give_up()
-            self._server = self._again()
             return self._execute(query, values)
 
     def _execute(self, query: str, values: Any) -> Rows:
@@ -118,9 +119,9 @@ class LogConnection:
 
     def steady(self) -> None:
         """A transaction that sees what there was at its first question."""
-        self._again = None
-        with translated(self.server):
-            self.server.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        server, self._again = self.server, None
+        with translated(server):
+            server.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
     def size(self) -> int:
         """Space of the tables and their indexes."""

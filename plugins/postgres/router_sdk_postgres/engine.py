@@ -118,8 +118,8 @@ class PostgresEngine(Engine):
         _keep(self.folder, bytes.fromhex(secret))
 
     def reader(self) -> LogConnection:
-        """See ``Engine``: one of a pool."""
-        return LogConnection(self._borrow(), self._kinds, self._borrow, self._return)
+        """See ``Engine``: one of a pool, taken at first use."""
+        return LogConnection(None, self._kinds, self._borrow, self._return)
 
     def _borrow(self) -> Server:
         with self._guard:
