@@ -75,7 +75,7 @@ class Store:
         on_commit: Callable[[int], None] = lambda count: None,
         read_only: bool = False,
         timeout_s: float = TIMEOUT_S,
-        engines: Mapping[str, type[Engine]] | None = None,
+        engines: Mapping[str, type[Engine] | str] | None = None,
     ) -> None:
         self._tell: Callable[[], object] | None = None
         self._end_news: Callable[[], None] | None = None

@@ -232,6 +232,13 @@ def test_register_stores(make_router, tmp_path):
     assert router.status()["store"]["path"] == str((tmp_path / "router.db").resolve())
 
 
+def test_a_store_is_imported_once_a_url_names_it(make_router, monkeypatch):
+    brings = plugin(register_stores=lambda: {"nowhere": "no.such.module:Engine"})
+    make_router(["heuristic"], plugins=[brings])
+    with pytest.raises(PluginLoadError, match="the engine of nowhere:// cannot be imported"):
+        make_router(["heuristic"], store="nowhere://x", plugins=[brings])
+
+
 def test_register_fit_executors(make_router):
     class Nowhere(FitExecutor):
         name = "nowhere"
