@@ -44,6 +44,7 @@ class PostgresEngine(Engine):
     """
 
     name = "postgresql"
+    errors = (psycopg.Error,)
 
     def __init__(self, url: str, schema: Schema) -> None:
         self._address, self._schema = Address.of(url), schema
