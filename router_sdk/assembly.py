@@ -150,7 +150,7 @@ class Assembly:
         )
         self.plugins.register(_Face(self), "router")
         self.hook = self.plugins.hook
-        executor = chosen_executor(config.fit_executor, config.executor, self.plugins.fit_executors)
+        executor = chosen_executor(config.fit_executor, config.executor, self.plugins.fit_executors, self.store.engine)
         services = FitServices(self.store, config, self.reward, self.plugins, encoders, self.learner, executor)
         self.promoter = Promoter(services, self.registry, self.chain, self.members, folds.of)
         self.trainer = Trainer(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -162,6 +162,12 @@ class RouterConfig(BaseSettings):
                 words = f"versions may keep its texts, and privacy={self.privacy!r} forbids that"
                 raise ValueError(f"training.{name}: {words}")
         return self
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """What is shown of it: of a store's URL the scheme alone, for it may hold a password."""
+        for name, value in super().__repr_args__():
+            url = scheme_of(value) if name == "store" and isinstance(value, str) else None
+            yield name, value if url is None else f"{url}://***"
 
     @property
     def learns(self) -> bool:

@@ -185,6 +185,7 @@ class Engine(ABC):
     Attributes:
         name: Scheme of the URLs that name its databases.
         unavailable: Exceptions beside ``StoreUnavailableError`` that say that the database cannot be reached now.
+        errors: What the database's driver raises, by its bases.
         location: What opens the same log in another process.
         shown: The same without secrets, to be shown.
         folder: Folder on this machine for what stands beside the log.
@@ -192,6 +193,7 @@ class Engine(ABC):
 
     name: ClassVar[str]
     unavailable: ClassVar[tuple[type[Exception], ...]] = ()
+    errors: ClassVar[tuple[type[Exception], ...]] = ()
     location: str
     shown: str
     folder: Path

@@ -77,8 +77,12 @@ def register_benchmark_routers() -> Mapping[str, Callable[[Sequence[Agent]], Any
 
 
 @hookspec
-def register_stores() -> Mapping[str, type[Engine]]:  # type: ignore[empty-body]
-    """Databases that can keep the log, by the scheme of the URLs that name them, see ``Engine``. Since 0.1."""
+def register_stores() -> Mapping[str, type[Engine] | str]:  # type: ignore[empty-body]
+    """Databases that can keep the log, by the scheme of the URLs that name them, see ``Engine``. Since 0.1.
+
+    Each is a class, or where it is: ``{"postgresql": "router_sdk_postgres.engine:PostgresEngine"}``. What is named so
+    is imported once a store's URL has that scheme, so that a database's driver costs other stores nothing.
+    """
 
 
 @hookspec

@@ -232,8 +232,8 @@ class PluginRegistry:
         return self._collect("quality_scorers")
 
     @property
-    def engines(self) -> dict[str, type[Engine]]:
-        """Registered engines by the scheme of their URLs."""
+    def engines(self) -> dict[str, type[Engine] | str]:
+        """Registered engines by the scheme of their URLs, or where they are, as ``module:Class``."""
         return self._collect("stores")
 
     @property

@@ -13,6 +13,7 @@ from router_sdk.executors.command import Command
 from router_sdk.records.record import describe
 
 if TYPE_CHECKING:
+    from router_sdk.engine import Engine
     from router_sdk.executors.executor import FitExecutor
 
 THREAD, AUTO = "thread", "auto"
@@ -20,7 +21,10 @@ OWN: Mapping[str, type[FitExecutor]] = {one.name: one for one in (ChildProcess, 
 
 
 def chosen_executor(
-    name: str, settings: Mapping[str, Mapping[str, Any]], registered: Mapping[str, type[FitExecutor]]
+    name: str,
+    settings: Mapping[str, Mapping[str, Any]],
+    registered: Mapping[str, type[FitExecutor]],
+    engine: Engine,
 ) -> FitExecutor | None:
     """The executor of a name; ``auto`` takes a child process. None is a thread of this one.
 
@@ -28,9 +32,11 @@ def chosen_executor(
         name: As configured.
         settings: Each executor's configuration, by name.
         registered: What plugins bring.
+        engine: Where the log is.
 
     Raises:
-        InvalidConfigError: if there is none of that name, or its settings are not understood.
+        InvalidConfigError: if there is none of that name, or its settings are not understood, or it
+            needs a copy of a log that is in no file.
         DuplicateNameError: if a plugin brings one under a name that is taken.
     """
     taken = sorted(registered.keys() & {*OWN, THREAD, AUTO})
@@ -47,6 +53,11 @@ def chosen_executor(
         hint = "; pip install router-sdk-ray" if name == "ray" else ""
         raise InvalidConfigError(
             f"fit_executor: there is no {name!r}; there are {sorted([*known, THREAD, AUTO])}{hint}"
+        )
+    if chosen.copies and engine.name != "sqlite":
+        raise InvalidConfigError(
+            f"fit_executor={name!r} takes a copy of the log along, which is made of a SQLite file alone, and the store "
+            f"is {engine.shown}: use fit_executor='process', for a GPU elsewhere in a router there"
         )
     try:
         return chosen(chosen.Config(**settings.get(chosen.name, {})))

@@ -74,6 +74,7 @@ class Command(FitExecutor):
     """Runs a command line for each fit, with all that the fit needs in one folder."""
 
     name = "command"
+    copies = True
     Config = CommandConfig
     config: CommandConfig
 

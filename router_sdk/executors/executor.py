@@ -49,9 +49,14 @@ class FitExecutor(ABC):
     ``run`` does ``python -P -m router_sdk.training.worker FOLDER/request.json`` somewhere, or has ``fit_in_child`` do
     it where it is: strategy and reward are found there by their names. Several fits may run at once, each on a thread
     of its own.
+
+    Attributes:
+        copies: Whether ``run`` calls ``FitJob.copy_to``, which copies a log in a file alone: on another database such
+            an executor is refused when the router is made.
     """
 
     name: ClassVar[str]
+    copies: ClassVar[bool] = False
     Config: ClassVar[type[FitExecutorConfig]] = FitExecutorConfig
 
     def __init__(self, config: FitExecutorConfig) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -290,12 +289,13 @@ class Folding:
 
     def _save(self, fold: Fold) -> None:
         mended = False
+        stores: tuple[type[Exception], ...] = (RouterError, OSError, MemoryError, *self._store.engine.errors)
         while fold.cursor > fold.saved and not fold.torn and fold.aside is None and self._enabled:
             self.tell()
             try:
                 with self.lock:
                     self._store.snapshots.save(fold.name, fold.mark(fold.cursor), fold.cursor, fold.state.save)
-            except (RouterError, OSError, MemoryError, sqlite3.Error):  # the store's trouble
+            except stores:  # the store's trouble
                 raise
             except FAULTS as fault:
                 _log.exception("the state of %s cannot be saved", fold.name)

@@ -207,6 +207,7 @@ class Learner:
 
     def _run(self) -> None:
         """Look around whenever woken, at least once a second."""
+        self._store.hear()
         poll, sweep = Every(POLL_S, at_once=True), Every(SWEEP_S, at_once=True)
         snapshot = Every(self._snapshot_seconds)
         while not self._closed or self._requests:

@@ -107,6 +107,11 @@ def put_notes(connection: Connection, notes: Iterable[Note]) -> None:
     connection.executemany(query, list(notes))
 
 
+def store_id(connection: Connection) -> str:
+    """By which a log is told from every other one; a copy has it too."""
+    return str(connection.execute("SELECT value FROM meta WHERE name = 'store_id'").fetchone()[0])
+
+
 def note_position(connection: Connection, name: str, seq: int) -> None:
     """Log, in a transaction, how far something has come."""
     query = "INSERT INTO positions (name, seq) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET seq = excluded.seq"

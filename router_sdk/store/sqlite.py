@@ -36,6 +36,7 @@ class SQLiteEngine(Engine):
 
     name = "sqlite"
     unavailable = (sqlite3.OperationalError,)
+    errors = (sqlite3.Error,)
 
     def __init__(self, path: Path) -> None:
         self._file = DatabaseFile(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from router_sdk.errors import InvalidConfigError, StoreUnavailableError, WrongTenantError
 from router_sdk.lifetime import no_fork
 from router_sdk.records import Decision
+from router_sdk.store.coordination import store_id
 from router_sdk.store.engines import engine_of
 from router_sdk.store.events import DeadLetter, write_dead_letters
 from router_sdk.store.group_commit import GROUP_SIZE, TIMEOUT_S, LogWriter
@@ -73,10 +75,11 @@ class Store:
         on_commit: Callable[[int], None] = lambda count: None,
         read_only: bool = False,
         timeout_s: float = TIMEOUT_S,
-        engines: Mapping[str, type[Engine]] | None = None,
+        engines: Mapping[str, type[Engine] | str] | None = None,
     ) -> None:
         self._tell: Callable[[], object] | None = None
         self._end_news: Callable[[], None] | None = None
+        self._hearing, self._quiet = threading.Lock(), False
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         if str(location) == IN_MEMORY:
             self._temporary = tempfile.TemporaryDirectory(prefix="router-", ignore_cleanup_errors=True)
@@ -107,7 +110,8 @@ class Store:
         self.snapshots = Snapshots(self.writer, self.reader, self.folder, engine.shelf(), read_only=read_only)
         self.parts = KeptFolders(self.folder)
         log = engine.path if isinstance(engine, SQLiteEngine) else None
-        self.leadership: Leadership = FileLeadership(self.folder / "leader", log, self.reader)
+        own = "leader" if read_only else f"leader-{self.reader.query(store_id)[:16]}"
+        self.leadership: Leadership = FileLeadership(self.folder / own, log, self.reader)
         self.exports = self.folder / "exports"
 
     @property
@@ -185,10 +189,18 @@ class Store:
     def on_news(self, tell: Callable[[], object]) -> None:
         """Have ``tell`` called when another process has committed, on another thread, where the engine can tell."""
         self._tell = tell
-        self._end_news = self.engine.on_news(tell)
+        self.hear()
+
+    def hear(self) -> None:
+        """Begin to be told, in a forked child for one: it is told nothing before somebody there has a use for it."""
+        with self._hearing:
+            if self._tell is not None and self._end_news is None and not self._quiet:
+                self._end_news = self.engine.on_news(self._tell)
 
     def _no_news(self) -> None:
-        end, self._end_news = self._end_news, None
+        with self._hearing:
+            self._quiet = True
+            end, self._end_news = self._end_news, None
         if end is not None:
             end()
 
@@ -213,16 +225,15 @@ class Store:
         """Go on; connections are opened again at first use."""
         self.reader.after_fork_in_parent()
         self.writer.after_fork_in_parent()
-        if self._tell is not None:
-            self.on_news(self._tell)
+        self._quiet = False
+        self.hear()
 
     def after_fork(self) -> None:
         """In a child: reopen everything at first use."""
         self.leadership.close()
         self.writer.after_fork()
         self.reader.after_fork()
-        if self._tell is not None:
-            self.on_news(self._tell)
+        self._hearing, self._quiet = threading.Lock(), False
         if self._temporary is not None:
             self._temporary._finalizer.detach()  # type: ignore[attr-defined]  # the parent's to delete
             self._temporary = None

@@ -66,8 +66,10 @@ def stream_statuses(connection: Connection) -> list[dict[str, Any]]:
 
 
 def _noted(connection: Connection, prefix: str) -> list[tuple[str, str]]:
-    query = "SELECT substr(name, ?2), value FROM meta WHERE substr(name, 1, ?2 - 1) = ?1 ORDER BY name"
-    return connection.execute(query, (prefix, len(prefix) + 1)).fetchall()
+    """What is noted under names that begin so, by the rest of the name; a prefix ends with a blank."""
+    query = "SELECT name, value FROM meta WHERE name >= ? AND name < ? ORDER BY name"
+    rows = connection.execute(query, (prefix, prefix[:-1] + chr(ord(" ") + 1))).fetchall()
+    return [(name[len(prefix) :], value) for name, value in rows]
 
 
 def write_notes(writer: LogWriter, notes: Sequence[Note]) -> None:

@@ -22,7 +22,7 @@ STORE_CHECKS = (*LOG_CHECKS, *RECORD_CHECKS, *PROCESS_CHECKS)
 """Everything that is checked, each a function of one ``StoreTrial``, for those whose tests name one at a time."""
 
 
-def check_store(store: str | Callable[[], str], *, engines: Mapping[str, type[Engine]] | None = None) -> None:
+def check_store(store: str | Callable[[], str], *, engines: Mapping[str, type[Engine] | str] | None = None) -> None:
     """Hold an engine to the contract of ``router_sdk.plugin.Engine``.
 
     ::

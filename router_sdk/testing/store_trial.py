@@ -35,7 +35,7 @@ class StoreTrial:
         store: Opened.
     """
 
-    def __init__(self, location: str, folder: Path, engines: Mapping[str, type[Engine]] | None = None) -> None:
+    def __init__(self, location: str, folder: Path, engines: Mapping[str, type[Engine] | str] | None = None) -> None:
         self.location, self.folder, self._engines = location, folder, engines
         self._opened: list[Store] = []
         self.store = self.open()

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from router_sdk.engine import scheme_of
+from router_sdk.errors import FitError
 from router_sdk.executors.executor import CHECKPOINTS, REQUEST
 from router_sdk.private_files import make_private, private_folder
 from router_sdk.store.connection import open_reader
@@ -30,7 +32,12 @@ def copy_request(request: FitRequest, folder: Path) -> None:
     Args:
         request: What to do.
         folder: Where to.
+
+    Raises:
+        FitError: if the log is in no file.
     """
+    if scheme_of(request.store) is not None:
+        raise FitError("only a log in a SQLite file is copied for a fit elsewhere; use fit_executor='process'")
     own = Path(request.folder)
     private_folder(folder)
     for name in (BASE, CHECKPOINTS):

@@ -63,6 +63,12 @@ def test_a_store_that_stands_needs_nothing_to_migrate_it(tmp_path):
     assert HEAVY.isdisjoint(run(ROUTE, tmp_path)["modules"])
 
 
+def test_a_store_in_a_file_needs_no_other_databases_driver(tmp_path):
+    pytest.importorskip("router_sdk_postgres")
+    known = "from router_sdk.plugins import PluginRegistry\nassert 'postgresql' in PluginRegistry.load().engines\n"
+    assert {"psycopg", "psycopg_pool"}.isdisjoint(run(known + ROUTE, tmp_path)["modules"])
+
+
 @pytest.mark.parametrize("module", ["router_sdk.testing", "router_sdk.plugin", "router_sdk.config"])
 def test_what_plugin_authors_import_is_light_too(tmp_path, module):
     assert (HEAVY | {"pytest", "hypothesis"}).isdisjoint(run(f"import {module}", tmp_path)["modules"])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote
 
 import psycopg
+from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from router_sdk.plugin import InvalidConfigError
@@ -24,6 +27,11 @@ _WATCHED = {
     "tcp_user_timeout": "10000",
 }
 """A network that is cut is noticed within ten seconds or so."""
+_LONGEST_S = 2_000_000.0
+_NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%00|\x00")
+_HINT = (
+    "write what is special in a user, a password or a value as %XX, such as %40 for '@', %25 for '%' and %2F for '/'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +48,9 @@ class Address:
         statement_timeout_s: Longest that a statement may run, in seconds.
     """
 
-    url: str
+    url: str = field(repr=False)
     shown: str
-    conninfo: str
+    conninfo: str = field(repr=False)
     schema: str
     folder: Path
     artifacts: str | None
@@ -55,27 +63,33 @@ class Address:
         Raises:
             InvalidConfigError: if it cannot be understood.
         """
-        parts = urlsplit(url)
-        told = parse_qsl(parts.query, keep_blank_values=True)
-        ours = {name: value for name, value in told if name in _OURS}
-        theirs = urlunsplit(parts._replace(query=urlencode([one for one in told if one[0] not in _OURS])))
-        if parts.netloc == "" and theirs.startswith(f"{parts.scheme}:/"):  # urlunsplit leaves an empty host out
-            theirs = theirs.replace(f"{parts.scheme}:", f"{parts.scheme}://", 1).replace(":////", ":///")
+        place, parameters = _split(url)
+        named = [(unquote(name), unquote(value)) for name, _, value in (one.partition("=") for one in parameters)]
+        ours = {name: value for name, value in named if name in _OURS}
+        theirs = [one for one, (name, _) in zip(parameters, named, strict=True) if name not in _OURS]
         try:
-            fields: dict[str, Any] = conninfo_to_dict(theirs)
+            fields: dict[str, Any] = conninfo_to_dict(
+                f"postgresql://{place}" + (f"?{'&'.join(theirs)}" if theirs else "")
+            )
+        except (psycopg.ProgrammingError, ValueError):  # whose words may hold a password
+            raise InvalidConfigError(f"store: {_fault(place, theirs)}; {_HINT}") from None
+        if "@" in str(fields.get("host", "")):
+            raise InvalidConfigError(f"store: the URL's host holds a second '@'; {_HINT}")
+        if not all(port.isdecimal() or not port for port in str(fields.get("port", "")).split(",")):
+            raise InvalidConfigError(f"store: the URL's port is no number; {_HINT}")
+        try:
             timeout = float(ours.get("statement_timeout_s", 300.0))
-        except (psycopg.ProgrammingError, ValueError) as error:
-            raise InvalidConfigError(f"store: {' '.join(str(error).split())}") from None
+        except ValueError:
+            timeout = 0.0
+        if not 0 < timeout <= _LONGEST_S:
+            raise InvalidConfigError(f"store: statement_timeout_s is no number of seconds up to {_LONGEST_S:,.0f}")
         schema = ours.get("schema", "router")
         if not schema or schema.startswith("pg_") or "\x00" in schema or len(schema.encode()) > 63:
             raise InvalidConfigError(f"store: {schema!r:.80} can be no schema of a database")
-        where = [str(fields.get(name, "")) for name in ("host", "hostaddr", "port", "dbname")]
-        digest = blake2b("\x00".join([*where, schema]).encode(), digest_size=8).hexdigest()
-        folder = Path(ours["folder"]).expanduser().absolute() if "folder" in ours else _state() / digest
-        shown = {name: value for name, value in fields.items() if name not in ("password", "sslpassword")}
+        folder = Path(ours["folder"]).expanduser().absolute() if "folder" in ours else _state(fields, schema)
         return cls(
             url,
-            f"postgresql://{shown.get('host', '')}/{shown.get('dbname', '')}?schema={schema}",
+            f"postgresql://{fields.get('host', '')}/{fields.get('dbname', '')}?schema={schema}",
             make_conninfo(**{**_WATCHED, **fields}),
             schema,
             folder,
@@ -94,6 +108,38 @@ class Address:
         return f"router_{blake2b(self.schema.encode(), digest_size=8).hexdigest()}"
 
 
-def _state() -> Path:
+def _split(url: str) -> tuple[str, list[str]]:
+    """What stands between ``://`` and the parameters, and these as they are written, where libpq sees them begin."""
+    rest = url.partition("://")[2]
+    found = re.match(r"[^@/]*@", rest)  # a user and a password may hold a question mark
+    begin = rest.find("?", 0 if found is None else found.end())
+    return (rest, []) if begin < 0 else (rest[:begin], [one for one in rest[begin + 1 :].split("&") if one])
+
+
+def _fault(place: str, parameters: list[str]) -> str:
+    """Which part of a URL libpq refuses, in words that hold nothing of it."""
+    found = re.match(r"([^@/]*)@", place)
+    user, _, password = ("" if found is None else found[1]).partition(":")
+    host, _, database = (place if found is None else place[found.end() :]).partition("/")
+    for name, text in (("user", user), ("password", password), ("host", host), ("name of the database", database)):
+        if _NO_ESCAPE.search(text):
+            return f"the URL's {name} has a '%' that no two hexadecimal digits follow, or a NUL"
+    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()} | {"ssl"}
+    for number, one in enumerate(parameters, 1):
+        key, equals, value = one.partition("=")
+        if not equals or "=" in value or unquote(key) not in known or _NO_ESCAPE.search(one):
+            return f"PostgreSQL knows no such parameter as number {number} of those after the '?', or not its spelling"
+    return "the URL's host cannot be understood"
+
+
+def _state(fields: Mapping[str, Any], schema: str) -> Path:
+    """The folder of a database that names none: by where libpq connects to, with its variables and services."""
+    known = {option.keyword.decode(): (option.val or b"").decode() for option in pq.Conninfo.get_defaults()}
+    known |= {name: str(value) for name, value in fields.items()}
+    known["dbname"] = known.get("dbname") or known.get("user", "")
+    where = [known.get(name, "") for name in ("host", "hostaddr", "port", "dbname", "service")]
+    if where[-1]:
+        where.append(os.environ.get("PGSERVICEFILE", ""))
     root = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(root) / "router-sdk" / "postgres"
+    digest = blake2b("\x00".join([*where, schema]).encode(), digest_size=8).hexdigest()
+    return Path(root) / "router-sdk" / "postgres" / digest

@@ -41,7 +41,7 @@ class LogConnection:
     """See ``router_sdk.engine.Connection``.
 
     Args:
-        server: The connection to the server, in autocommit mode.
+        server: The connection to the server, in autocommit mode; None opens one at first use.
         kinds: Types of the tables' columns.
         again: Opens another one, where this one reads alone: what was asked is asked again, once.
         give: Takes it back.
@@ -49,12 +49,32 @@ class LogConnection:
 
     def __init__(
         self,
-        server: Server,
+        server: Server | None,
         kinds: Kinds,
         again: Callable[[], Server] | None = None,
         give: Callable[[Server], object] = psycopg.Connection.close,
     ) -> None:
-        self.server, self._kinds, self._again, self._give = server, kinds, again, give
+        self._server = server
+        self._kinds, self._again, self._give = kinds, again, give
+
+    @property
+    def server(self) -> Server:
+        """The connection to the server; another one where it was given up.
+
+        Raises:
+            ConnectionLostError: if there is no other.
+        """
+        if self._server is None:
+            if self._again is None:
+                raise ConnectionLostError("PostgreSQL is not there: the connection to it was lost")
+            self._server = self._again()
+        return self._server
+
+    def _give_up(self) -> None:
+        """Give it back, once."""
+        server, self._server = self._server, None
+        if server is not None:
+            self._give(server)
 
     def execute(self, query: str, values: Any = (), /) -> Rows:
         """See ``Connection``."""
@@ -63,8 +83,7 @@ class LogConnection:
         except ConnectionLostError:
             if self._again is None:
                 raise
-            self._give(self.server)
-            self.server = self._again()
+            self._give_up()
             return self._execute(query, values)
 
     def _execute(self, query: str, values: Any) -> Rows:
@@ -100,9 +119,9 @@ class LogConnection:
 
     def steady(self) -> None:
         """A transaction that sees what there was at its first question."""
-        self._again = None
-        with translated(self.server):
-            self.server.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        server, self._again = self.server, None
+        with translated(server):
+            server.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
     def size(self) -> int:
         """Space of the tables and their indexes."""
@@ -120,9 +139,11 @@ class LogConnection:
 
     def close(self) -> None:
         """Give it back."""
-        if self.server.pgconn.transaction_status == TransactionStatus.INTRANS:
-            self.server.rollback()
-        self._give(self.server)
+        try:
+            if self._server is not None and self._server.pgconn.transaction_status == TransactionStatus.INTRANS:
+                self._server.rollback()
+        finally:
+            self._give_up()
 
 
 @lru_cache(maxsize=256)

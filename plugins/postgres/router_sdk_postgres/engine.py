@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from router_sdk.plugin import Engine, Shelf, StoreBusyError, StoreUnavailableError, no_fork
+from router_sdk.plugin import Engine, NotAStoreError, Shelf, StoreBusyError, StoreUnavailableError, no_fork
 from router_sdk_postgres.address import Address
 from router_sdk_postgres.connection import LogConnection
 from router_sdk_postgres.faults import translated
@@ -43,6 +44,7 @@ class PostgresEngine(Engine):
     """
 
     name = "postgresql"
+    errors = (psycopg.Error,)
 
     def __init__(self, url: str, schema: Schema) -> None:
         self._address, self._schema = Address.of(url), schema
@@ -117,8 +119,8 @@ class PostgresEngine(Engine):
         _keep(self.folder, bytes.fromhex(secret))
 
     def reader(self) -> LogConnection:
-        """See ``Engine``: one of a pool."""
-        return LogConnection(self._borrow(), self._kinds, self._borrow, self._return)
+        """See ``Engine``: one of a pool, taken at first use."""
+        return LogConnection(None, self._kinds, self._borrow, self._return)
 
     def _borrow(self) -> Server:
         with self._guard:
@@ -220,14 +222,27 @@ class PostgresEngine(Engine):
 
 
 def _keep(folder: Path, secret: bytes) -> None:
-    """Put the secret where the store looks for it, for its owner's eyes alone."""
+    """Put the secret where the store looks for it, for its owner's eyes alone; by it a folder is known as this log's.
+
+    Raises:
+        NotAStoreError: if another log's stands there.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        descriptor = os.open(folder / "privacy.key", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        return
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secret)
+    key = folder / "privacy.key"
+    if not key.exists():
+        descriptor, draft = tempfile.mkstemp(prefix=".key-", dir=folder)  # for its owner alone
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secret)
+            with suppress(FileExistsError):  # another process was faster
+                os.link(draft, key)
+        finally:
+            os.unlink(draft)
+    if key.read_bytes() != secret:
+        raise NotAStoreError(
+            f"{folder} is another log's folder: its privacy.key is not that of this database and schema; name a folder "
+            "of its own (?folder=), for two logs in one would learn from each other's files"
+        )
 
 
 def _kind(definition: str) -> str:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from router_sdk.plugin import hookimpl
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from router_sdk.plugin import Engine
+_ENGINE = "router_sdk_postgres.engine:PostgresEngine"
 
 
 @hookimpl
-def register_stores() -> Mapping[str, type[Engine]]:
-    """The engine, under both schemes that PostgreSQL's own clients take."""
-    from router_sdk_postgres.engine import PostgresEngine
-
-    return {"postgresql": PostgresEngine, "postgres": PostgresEngine}
+def register_stores() -> Mapping[str, str]:
+    """The engine, under both schemes that PostgreSQL's own clients take; a router on SQLite does not import it."""
+    return {"postgresql": _ENGINE, "postgres": _ENGINE}

@@ -68,6 +68,7 @@ class RayExecutor(FitExecutor):
     """Does fits on a Ray cluster."""
 
     name = "ray"
+    copies = True
     Config = RayConfig
     config: RayConfig
 

@@ -34,6 +34,16 @@ from router_sdk.store.events import (
 from router_sdk.store.experiments import experiments, start_experiment, tell
 from router_sdk.store.registry import add_version, champion, champions, prune_versions, set_champion, versions
 from router_sdk.store.retention import archived_upto, begin_archive, go_on_archiving
+from router_sdk.store.streams import (
+    positions_note,
+    read_due,
+    read_positions,
+    status_note,
+    stream_statuses,
+    tidy_statuses,
+    write_notes,
+    write_refused_messages,
+)
 from router_sdk.testing.store_trial import StoreTrial, require
 
 if TYPE_CHECKING:
@@ -259,6 +269,35 @@ def what_one_machine_saves_another_finds(trial: StoreTrial) -> None:
     require(shelf is not None and not shelf.fetch("snapshots", "s-3", trial.folder / "none"), "what was never there")
 
 
+def how_far_streams_are_is_noted(trial: StoreTrial) -> None:
+    """By stream and partition; what processes say of them; what is due to be sent, and what was refused."""
+    writer = trial.store.writer
+    write_notes(writer, [*positions_note("a", {"0": 3, "1": 5}), *positions_note("ab", {"0": 7})])
+    write_notes(writer, positions_note("a", {"1": 6}))
+    found = trial.ask(lambda connection: read_positions(connection, "a"))
+    require(found == {"0": 3, "1": 6}, f"the stream is read up to {found}")
+    write_notes(writer, [*status_note("a", "here", {"read": 2}), *status_note("b", "here", {"read": 1})])
+    told = [(one["stream"], one["process"], one["read"]) for one in trial.ask(stream_statuses)]
+    require(told == [("a", "here", 2), ("b", "here", 1)], f"said was {told}")
+    tidy_statuses(writer)
+    require(len(trial.ask(stream_statuses)) == 2, "what was said just now was dropped")
+    for _ in range(2):
+        write_refused_messages(writer, [("stream", None, "no JSON", "{")])
+    require(len(trial.ask(lambda connection: dead_letters(connection, 10))) == 1, "a message was refused twice")
+    decision = trial.decide()
+    trial.tell(decision, quality=0.5)
+    due = trial.ask(lambda connection: read_due(connection, 0, 100))
+    require((due.upto, len(due.decisions), due.forgotten) == (2, 1, []), f"due is {due}")
+
+
+def its_status_can_be_told(trial: StoreTrial) -> None:
+    """What ``Router.status`` says of the log."""
+    trial.tell(trial.decide(), quality=0.5)
+    counted = trial.store.reader.counts()
+    require((counted["decisions"], counted["outcomes"]) == (1, 1), f"counted are {counted}")
+    trial.ask(stream_statuses)
+
+
 RECORD_CHECKS = (
     agents_come_and_go,
     a_champion_moves_for_who_knew_it_alone,
@@ -271,4 +310,6 @@ RECORD_CHECKS = (
     of_all_who_conclude_an_experiment_one_does,
     states_are_saved_and_found_again,
     what_one_machine_saves_another_finds,
+    how_far_streams_are_is_noted,
+    its_status_can_be_told,
 )

@@ -163,6 +163,13 @@ def test_hashes_are_the_same_on_all_machines(store_url, tmp_path):
         store.close()
 
 
+def test_two_logs_do_not_share_a_folder(store_url):
+    Store(store_url).close()
+    with pytest.raises(NotAStoreError, match="another log's folder"):
+        Store(f"{store_url}&schema=other")
+    Store(store_url).close()
+
+
 FORKS = """
 import os, sys
 from router_sdk import Outcome, Router, Task
@@ -184,6 +191,37 @@ with Router(["a", "b"], ["thompson"], sys.argv[1], seed=1) as router:
 
 def test_a_fork_has_connections_of_its_own(store_url):
     subprocess.run([sys.executable, "-W", "error", "-c", FORKS, store_url], check=True, timeout=60)
+
+
+IDLE_FORKS = """
+import os, sys, threading
+from router_sdk import Router, Task
+
+with Router(["a", "b"], ["thompson"], sys.argv[1], seed=1) as router:
+    router.route(Task(task_type="t"))
+    router.flush()
+    for _ in range(5):
+        child = os.fork()
+        if child == 0:
+            store = router._parts.store
+            threads = {one.name for one in threading.enumerate()}
+            idle = threads.isdisjoint({"router-learner", "router-log", "router-news"}) and store._end_news is None
+            router.route(Task(task_type="t"))
+            router.flush()
+            router._parts.learner.drain()
+            busy = store._end_news is not None  # since the learner looks around
+            router.close()
+            os._exit(0 if idle and busy else 1)
+        assert os.waitpid(child, 0)[1] == 0
+    router.flush()
+    assert router.status()["store"]["decisions"] == 6
+"""
+
+
+def test_a_child_hears_of_news_from_its_first_use_on(store_url):
+    command = [sys.executable, "-W", "error", "-c", IDLE_FORKS, store_url]
+    done = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True)
+    assert done.stderr == ""
 
 
 def test_who_may_not_make_tables_is_told(store_url, database, tmp_path):

@@ -183,7 +183,7 @@ def test_what_is_gone_or_damaged_is_learnt_instead(tmp_path, two):
     told(leader, 60)
     leader.flush()
     published(leader, follower)
-    folder = leader._parts.store.folder / "leader"
+    folder = leader._parts.store.leadership._folder
     state = next(folder.glob("*/thompson/cells.json"))
     state.write_text(state.read_text().replace("1", "2"))
     leadership, empty = follower._parts.store.leadership, tmp_path / "empty"
@@ -235,13 +235,13 @@ def test_nothing_is_published_that_holds_what_was_forgotten(tmp_path):
         published(router, router)
         leadership = router._parts.store.leadership
         before = leadership.newest()
-        assert (router._parts.store.folder / "leader" / before.name).is_dir()
+        assert (leadership._folder / before.name).is_dir()
         router.forget("one")
-        assert not (router._parts.store.folder / "leader" / before.name).exists()
+        assert not (leadership._folder / before.name).exists()
 
         def fill(folder):
             (folder / "thompson").mkdir()
 
         leadership.publish({"thompson": Mark(before.marks["thompson"].cursor, "")}, fill)
         assert leadership.newest() == before
-        assert [path for path in (router._parts.store.folder / "leader").iterdir() if path.is_dir()] == []
+        assert [path for path in leadership._folder.iterdir() if path.is_dir()] == []

@@ -9,7 +9,7 @@ from fitted_strategy import Words as Fitted
 from stream_source import Broker, MemoryPlugin, MemorySource
 
 from router_sdk import Agent, Outcome
-from router_sdk.errors import FitError, PluginLoadError
+from router_sdk.errors import FitError, InvalidConfigError, PluginLoadError
 from router_sdk.plugin import Check, CheckResult, Encoder, FitExecutor, QualityScorer, Score, Trigger, hookimpl
 from router_sdk.plugins import PluginRegistry
 from router_sdk.store.sqlite import SQLiteEngine
@@ -230,6 +230,59 @@ def test_register_stores(make_router, tmp_path):
     brings = plugin(register_stores=lambda: {"elsewhere": Elsewhere})
     router = make_router(["heuristic"], store=f"elsewhere://{tmp_path}/router.db", plugins=[brings])
     assert router.status()["store"]["path"] == str((tmp_path / "router.db").resolve())
+
+
+def test_a_store_is_imported_once_a_url_names_it(make_router, monkeypatch):
+    brings = plugin(register_stores=lambda: {"nowhere": "no.such.module:Engine"})
+    make_router(["heuristic"], plugins=[brings])
+    with pytest.raises(PluginLoadError, match="the engine of nowhere:// cannot be imported"):
+        make_router(["heuristic"], store="nowhere://x", plugins=[brings])
+
+
+def test_what_needs_a_file_of_the_log_is_refused_where_there_is_none(make_router, tmp_path):
+    class Elsewhere(SQLiteEngine):
+        """A log in no file, as far as anybody can tell."""
+
+        name = "elsewhere"
+
+        @classmethod
+        def of(cls, url, schema):
+            return cls(tmp_path / "router.db")
+
+    settings = {"store": "elsewhere://x", "plugins": [plugin(register_stores=lambda: {"elsewhere": Elsewhere})]}
+    executor = {"command": {"command": "run {request}"}}
+    with pytest.raises(InvalidConfigError, match="use fit_executor='process'"):
+        make_router(["heuristic"], **settings, fit_executor="command", executor=executor)
+    make_router(["heuristic"], **settings, fit_executor="process")
+
+
+def test_what_the_driver_of_a_store_raises_is_no_fault_of_a_strategy(make_router, tmp_path, monkeypatch):
+    class DriverError(Exception):
+        """Any of a database's own."""
+
+    class Elsewhere(SQLiteEngine):
+        """A file of another database."""
+
+        errors = (DriverError,)
+
+        @classmethod
+        def of(cls, url, schema):
+            return cls(tmp_path / "router.db")
+
+    brings = plugin(register_stores=lambda: {"elsewhere": Elsewhere})
+    router = make_router(["thompson"], store="elsewhere://x", plugins=[brings])
+
+    def save(*_):
+        raise DriverError
+
+    router.record(router.route("x"), Outcome(success=True))
+    router.flush()
+    with monkeypatch.context() as patched:
+        patched.setattr(router._parts.store.snapshots, "save", save)
+        with pytest.raises(DriverError):
+            router.snapshot()
+    assert router.status()["learner"]["broken"] == []
+    router.snapshot()
 
 
 def test_register_fit_executors(make_router):

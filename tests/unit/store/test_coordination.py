@@ -1,9 +1,11 @@
+import contextlib
 import sqlite3
 import time
 from types import MappingProxyType, SimpleNamespace
 
 import pytest
 
+from router_sdk.store import Store
 from router_sdk.store import coordination as consumers
 from router_sdk.store.coordination import (
     Intent,
@@ -15,6 +17,8 @@ from router_sdk.store.coordination import (
     pending_intents,
     read_intent,
 )
+from router_sdk.store.leadership import Mark
+from router_sdk.store.sqlite import SQLiteEngine
 
 NOW = 1_000_000.0
 
@@ -160,3 +164,26 @@ def test_a_process_that_was_silent_for_long_is_there_again_once_it_speaks(log, a
     log.writer.transact(lambda connection, seq: note_consumers(connection, "one", {"thompson": 4}))
     assert lowest(log, "two") == 4
     assert noted(log) == [("one", "thompson", 4, NOW + 10_000.0)]
+
+
+def test_two_logs_whose_files_stand_in_one_folder_are_led_apart(tmp_path):
+    class Shared(SQLiteEngine):
+        """A file whose folder is that of all."""
+
+        @classmethod
+        def of(cls, url, schema):
+            made = cls(tmp_path / url.removeprefix("shared://"))
+            made.folder = tmp_path / "folder"
+            return made
+
+    with contextlib.ExitStack() as opened:
+        first, second, again = (
+            opened.enter_context(contextlib.closing(Store(f"shared://{name}", engines={"shared": Shared})))
+            for name in ("a.db", "b.db", "a.db")
+        )
+        assert first.leadership.take()
+        assert second.leadership.take()
+        assert not again.leadership.take()
+        first.leadership.publish({"s": Mark(1, "")}, lambda folder: None)
+        assert again.leadership.newest() is not None
+        assert second.leadership.newest() is None
