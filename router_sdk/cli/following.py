@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 NONE = "none"
 SUFFIX = "-dead-letters"
-_BROKERS = ("kafka", "nats", "redis")
+_BROKERS = ("kafka", "nats", "redis", "rediss")
 _TELL_S = 10.0
 _IDLE_S = 2.0
 _VARIABLES = {

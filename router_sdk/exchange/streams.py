@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_BROKERS = ("kafka", "nats", "redis")
-"""What ``router-sdk-streams`` brings."""
+_BROKERS = {"kafka": "kafka", "nats": "nats", "redis": "redis", "rediss": "redis"}
+"""What ``router-sdk-streams`` brings, and by which of its extras."""
 
 
 class Streams:
@@ -171,6 +171,6 @@ def source_at(address: str, plugins: PluginRegistry) -> Source:
 def _made(address: str, known: Mapping[str, Callable[[Address], T]], does: str) -> T:
     where = Address.parse(address)
     if where.scheme not in known:
-        hint = f"; pip install 'router-sdk-streams[{where.scheme}]'" if where.scheme in _BROKERS else ""
+        hint = f"; pip install 'router-sdk-streams[{_BROKERS[where.scheme]}]'" if where.scheme in _BROKERS else ""
         raise InvalidInputError(f"nothing that is installed {does} {where.scheme}://; there are {sorted(known)}{hint}")
     return known[where.scheme](where)
