@@ -53,6 +53,7 @@ _POLL_S = 0.5
 _RETRY_S, _LONGEST_RETRY_S = 0.2, 10.0
 _RATE_S = 60.0
 _BODY_CHARS = 10_000
+_REASON, _FROM = "router-reason", "router-source"
 
 _log = logging.getLogger(__name__)
 
@@ -336,11 +337,13 @@ class Ingest:
                 (KIND, None, privacy.reason(reason), None) if privacy.changes else (KIND, None, reason, body)
             )
         write_refused_messages(self._store.writer, letters)
-        if self._dead_letters is not None:
-            sent = [
-                Outgoing(one.id, one.body, {**one.headers, "router-reason": str(error), "router-source": self._name})
-                for one, error in refused
-            ]
+        # What was a dead letter before stays in the store: the same topic by another name must not go round for ever.
+        sent = [
+            Outgoing(one.id, one.body, {**one.headers, _REASON: str(error), _FROM: self._name})
+            for one, error in refused
+            if _REASON not in one.headers
+        ]
+        if sent and self._dead_letters is not None:
             try:
                 self._dead_letters.send(sent)
             except StreamUnavailableError as error:

@@ -88,6 +88,11 @@ class Address:
         """The same broker, another topic."""
         return replace(self, topic=topic)
 
+    def is_place_of(self, other: Address) -> bool:
+        """Whether both name one topic of one broker, as far as addresses say; whoever asks, and how."""
+        hosts, others = ({one.lower() for one in each.hosts.split(",")} for each in (self, other))
+        return (self.scheme, self.topic) == (other.scheme, other.topic) and bool(hosts & others)
+
     def __str__(self) -> str:
         """Without options and passwords: what is said of it, and what it is known by."""
         if not self.hosts and self.topic == TOPIC:

@@ -8,6 +8,7 @@ from stream_source import MemoryPlugin, MemorySource
 
 from router_sdk import Router
 from router_sdk.errors import InvalidInputError, StoreUnavailableError, StreamUnavailableError
+from router_sdk.plugin import Address, Message
 from router_sdk.store.streams import read_positions
 
 URL = "memory:/outcomes"
@@ -113,6 +114,25 @@ def test_poison_is_a_dead_letter_once_and_the_rest_goes_on(router, broker, told)
     )
     router.streams.consume(URL)
     assert (len(router.dead_letters()), outcomes(router)) == (5, 2), "delivered again, nothing comes twice"
+
+
+def test_dead_letters_do_not_go_round_for_ever(router, broker, told):
+    broker.put("poison")
+    for dead in (URL, "memory:outcomes?group=g", Address.parse("memory:/outcomes")):
+        with pytest.raises(InvalidInputError, match="a topic of their own"):
+            router.streams.consume(URL, dead_letters=dead)
+    assert broker.left == 1
+    letters = MemorySource.brokers["dead"]
+    router.streams.consume(URL, dead_letters="memory:/dead")
+    (letter,) = letters.sent
+    source = router.streams.source(URL)  # the same topic under a name that nobody could tell
+    source.poll = lambda most, within_s: _ended(source) or [Message("again", b"poison", None, "0", 1, letter.headers)]
+    assert router.streams.consume(source, dead_letters="memory:/dead").refused == 1
+    assert (len(letters.sent), len(router.dead_letters())) == (1, 2)
+
+
+def _ended(source):
+    source.ended = True
 
 
 def test_what_the_log_itself_refuses_is_poison_too(router, broker, told):
