@@ -1,7 +1,7 @@
 """Redis Streams by redis-py: a consumer group; what nobody acknowledged in time is claimed.
 
-``redis://host:6379/key?group=NAME``, or ``/DB/key``, and ``rediss://`` with TLS; ``claim_s`` says after how many seconds
-without an acknowledgement another consumer may take an entry (https://redis.io/docs/latest/commands/xautoclaim).
+``redis://host:6379/key?group=NAME``, or ``/DB/key``, and ``rediss://`` with TLS; ``claim_s`` says after how many
+seconds without an acknowledgement another consumer may take an entry (https://redis.io/docs/latest/commands/xautoclaim).
 """
 
 from __future__ import annotations
