@@ -57,11 +57,22 @@ def test_an_address_is_shown_without_what_is_nobodys_business(text, shown):
 
 
 @pytest.mark.parametrize(
-    "text", ["outcomes", "://x", "kafka://h/t?group=a&group=b", "kafka://h/t?group", "kafka://[h/t"]
+    "text",
+    [
+        *("outcomes", "://x", "kafka://h/t?group=a&group=b", "kafka://h/t?group", "kafka://[h/t"),
+        *("redis+tls://user:secret@host", "redis://user:[secret@h/x", "redis://user:[secret]@h/x"),
+        *("kafka://h/t?sasl.secret", "kafka://user:a/secret@h/t", "kafka://user:a#secret@h/t", "redis://u:a?secret@h"),
+    ],
 )
-def test_what_is_no_address_is_an_error(text):
-    with pytest.raises(InvalidInputError):
+def test_what_is_no_address_is_an_error_that_shows_no_password(text):
+    with pytest.raises(InvalidInputError) as refused:
         Address.parse(text)
+    assert "secret" not in str(refused.value)
+
+
+def test_options_may_hold_a_password_that_is_shown_nowhere():
+    address = Address.parse("kafka://h/t?sasl.password=secret")
+    assert "secret" not in f"{address} {address!r}"
 
 
 def test_options_that_cannot_be_meant_are_errors():
