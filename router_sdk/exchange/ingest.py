@@ -158,11 +158,11 @@ class Ingest:
             tell: Told how it does after each, and every few seconds.
         """
         pause, opened = _RETRY_S, False
-        tidy_statuses(self._store.writer)
         try:
             while not (end.is_set() or self._source.ended):
                 try:
                     if not opened:
+                        tidy_statuses(self._store.writer)
                         self._source.open(self._reached)
                         opened = True
                     self.step()
@@ -206,13 +206,13 @@ class Ingest:
     def _log(self, messages: Sequence[Message]) -> None:
         """Log what they say; what of it the log holds already, it holds once."""
         ready: list[_Ready] = []
-        refused: list[tuple[Message, RouterError]] = []
+        refused: list[tuple[Message, Exception]] = []
         for message in messages:
             try:
                 ready.append(self._ready(message))
             except (StoreError, RouterClosedError):
                 raise
-            except RouterError as error:
+            except (RouterError, UnicodeError) as error:  # a source of somebody else's may give half a surrogate pair
                 refused.append((message, error))
         self._refuse(refused)  # before it is noted that this was read
         if self._fresh:
@@ -323,15 +323,15 @@ class Ingest:
 
     # -- poison
 
-    def _refuse(self, refused: Sequence[tuple[Message, RouterError]]) -> None:
+    def _refuse(self, refused: Sequence[tuple[Message, Exception]]) -> None:
         """Keep them in the store, then tell the broker's own dead letters, whose fault does not hold the rest up."""
         if not refused:
             return
         privacy = self._store.privacy
         letters = []
         for message, error in refused:
-            _log.warning("%s: %s: %s", self._name, message.id, error)
-            reason = f"{self._name} {message.id}: {error}"
+            reason = _written(f"{self._name} {message.id}: {error}")
+            _log.warning("%s", reason)
             body = message.body.decode("utf-8", "backslashreplace")[:_BODY_CHARS]
             letters.append(
                 (KIND, None, privacy.reason(reason), None) if privacy.changes else (KIND, None, reason, body)
@@ -339,7 +339,7 @@ class Ingest:
         write_refused_messages(self._store.writer, letters)
         # What was a dead letter before stays in the store: the same topic by another name must not go round for ever.
         sent = [
-            Outgoing(one.id, one.body, {**one.headers, _REASON: str(error), _FROM: self._name})
+            Outgoing(_written(one.id), one.body, _sent({**one.headers, _REASON: str(error), _FROM: self._name}))
             for one, error in refused
             if _REASON not in one.headers
         ]
@@ -349,3 +349,12 @@ class Ingest:
             except StreamUnavailableError as error:
                 self.report.fault(error)
                 _log.warning("%s: the dead letters are in the store alone: %s", self._name, error)
+
+
+def _written(text: str) -> str:
+    """What can be written of a text: half a surrogate pair is spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _sent(headers: Mapping[str, str]) -> dict[str, str]:
+    return {_written(name): _written(value) for name, value in headers.items()}

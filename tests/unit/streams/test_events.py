@@ -74,6 +74,12 @@ def test_what_is_no_event_says_why(event, words):
         read(event)
 
 
+def test_a_name_that_cannot_be_written_is_none():
+    headers = {**{f"ce-{name}": value for name, value in CLOUD.items()}, "ce-id": "7\udcff"}
+    with pytest.raises(InvalidInputError, match="half a surrogate pair"):
+        read(OURS, headers=headers)
+
+
 # -- mapping files
 
 

@@ -8,6 +8,7 @@ from stream_source import MemoryPlugin, MemorySource
 
 from router_sdk import Router
 from router_sdk.errors import InvalidInputError, StoreUnavailableError, StreamUnavailableError
+from router_sdk.exchange import ingest
 from router_sdk.plugin import Address, Message
 from router_sdk.store.streams import read_positions
 
@@ -184,6 +185,38 @@ def test_an_events_own_name_counts_before_where_it_stands(router, broker, told):
     broker.put(json.dumps({**event, "id": "8"}), partition=1)
     assert router.streams.consume(URL).stored == 3
     assert outcomes(router) == 2
+
+
+def test_names_that_cannot_be_written_are_dead_letters(router, broker, told):
+    observed = json.dumps({"task": "who was it?", "agent": "coder", "outcome": {"quality": 0.5}}).encode()
+    named = {"ce_specversion": "1.0", "ce_type": "outcome", "ce_source": "/desk", "ce_id": "7\udcff"}
+    messages = [
+        Message("0", observed, None, "0", 0, named),
+        Message("1\udcff", observed, None, "0", 1, {"note\udcff": "\udcff"}),
+        Message("2", told(router.route("x")).encode(), None, "0", 2),
+    ]
+    source = router.streams.source(URL)
+    source.poll = lambda most, within_s: _ended(source) or messages
+    report = router.streams.consume(source, dead_letters="memory:/dead")
+    assert (report.stored, report.refused, outcomes(router)) == (1, 2, 1)
+    assert "half a surrogate pair" in router.dead_letters()[-1]["reason"]
+    for one in MemorySource.brokers["dead"].sent:
+        assert json.dumps([one.key, *one.headers.items()], ensure_ascii=False).encode()
+
+
+def test_a_store_that_is_busy_at_the_start_is_waited_for(router, broker, told, monkeypatch):
+    broker.put(told(router.route("x")))
+    faults = iter([StoreUnavailableError("the store is busy")])
+    tidy = ingest.tidy_statuses
+
+    def busy_first(writer):
+        for fault in faults:
+            raise fault
+        tidy(writer)
+
+    monkeypatch.setattr(ingest, "tidy_statuses", busy_first)
+    report = router.streams.consume(URL)
+    assert (report.stored, report.error) == (1, "the store is busy")
 
 
 def test_it_ends_when_it_is_told_to(router, broker, told):
