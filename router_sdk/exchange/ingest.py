@@ -24,10 +24,11 @@ from router_sdk.errors import (
 )
 from router_sdk.exchange.envelope import short_id, unwrapped
 from router_sdk.exchange.observations import Newcomers
-from router_sdk.store.identity import new_id
+from router_sdk.store.identity import check_key, new_id
 from router_sdk.store.rows import Entry
 from router_sdk.store.streams import (
     KIND,
+    held_outcomes,
     positions_note,
     read_positions,
     status_note,
@@ -273,9 +274,19 @@ class Ingest:
         if event.decision_id is not None:
             yield event.decision_id, self._recorder.entry(event.decision_id, outcome, own, event.tenant, at=event.at)
             return
-        for decision_id in self._recorder.session(event.session_id, event.tenant):
-            key = short_id(f"{own} {decision_id}")
+        for decision_id, key in self._of_session(event, own).items():
             yield decision_id, self._recorder.entry(decision_id, outcome, key, at=event.at)
+
+    def _of_session(self, event: StreamEvent, own: str) -> dict[str, str]:
+        """The decisions that an event of a session is about, with its outcomes' ids.
+
+        Those rows are logged together. Where the log holds some, the event was delivered before: it is not about what
+        was decided in the session since then.
+        """
+        decisions = self._recorder.session(event.session_id, event.tenant)
+        keys = {one: check_key(short_id(f"{own} {one}"), "outcome_id") for one in decisions}
+        held = self._store.reader.query(lambda connection: held_outcomes(connection, keys.values()))
+        return {one: key for one, key in keys.items() if not held or key in held}
 
     # -- what is noted
 

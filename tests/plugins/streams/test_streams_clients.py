@@ -115,7 +115,7 @@ def test_a_redis_is_named_by_its_server_database_and_key(text, host, name):
 def test_what_is_no_port_is_an_error_that_shows_nothing(hosts):
     pytest.importorskip("redis", reason="the client of redis://")
     with pytest.raises(InvalidInputError, match="expected one HOST:PORT") as refused:
-        source_at(f"redis://{hosts}/cret@h/x", PluginRegistry.load())
+        source_at(f"redis://{hosts}/x", PluginRegistry.load())
     assert hosts not in str(refused.value)
 
 

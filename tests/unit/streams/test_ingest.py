@@ -178,6 +178,26 @@ def test_a_session_and_what_others_decided(router, broker):
     assert (outcomes(router), "stranger" in router.available) == (4, True)
 
 
+@pytest.mark.parametrize("name", [{}, {"outcome_id": "said by e\u0301mile"}, {"outcome_id": "x" * 200}])
+def test_an_event_of_a_session_that_comes_again_is_not_about_what_was_decided_since(router, broker, name):
+    def decide():
+        router.route({"text": "x", "session_id": "thread"})
+        router.flush()
+
+    decide()
+    decide()
+    broker.put(json.dumps({"session_id": "thread", "outcome": {"success": True}, **name}))
+    router.streams.consume(URL)
+    decide()
+    broker.acknowledged = [0, 0]
+    forget_positions(router)
+    assert router.streams.consume(URL).stored == 1
+    assert outcomes(router) == 2
+    broker.put(json.dumps({"session_id": "thread", "outcome": {"quality": 0.5}}))
+    router.streams.consume(URL)
+    assert outcomes(router) == 5, "another event is about all three"
+
+
 def test_an_events_own_name_counts_before_where_it_stands(router, broker, told):
     decision = router.route("x")
     event = {"specversion": "1.0", "type": "outcome", "source": "/desk", "id": "7", "data": json.loads(told(decision))}
