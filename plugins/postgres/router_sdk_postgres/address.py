@@ -55,7 +55,12 @@ class Address:
         Raises:
             InvalidConfigError: if it cannot be understood.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # whose words may hold a part of a password
+            raise InvalidConfigError(
+                "store: not a URL: in a user's name or a password write / ? # [ ] and @ percent-encoded, such as %5B"
+            ) from None
         told = parse_qsl(parts.query, keep_blank_values=True)
         ours = {name: value for name, value in told if name in _OURS}
         theirs = urlunsplit(parts._replace(query=urlencode([one for one in told if one[0] not in _OURS])))

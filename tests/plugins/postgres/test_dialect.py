@@ -98,8 +98,13 @@ def test_a_url_says_where(url, schema_name, told):
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://h/d?colour=red", "postgresql://h/d?schema=pg_x", "postgresql://h/d?statement_timeout_s=soon"]
+    "url",
+    [
+        *("postgresql://h/d?colour=red", "postgresql://h/d?schema=pg_x", "postgresql://h/d?statement_timeout_s=soon"),
+        *("postgresql://user:[secret@h/d", "postgresql://user:[secret]@h/d"),
+    ],
 )
 def test_a_url_that_is_none_is_refused(url):
-    with pytest.raises(InvalidConfigError):
+    with pytest.raises(InvalidConfigError) as refused:
         Address.of(url)
+    assert "secret" not in str(refused.value)
