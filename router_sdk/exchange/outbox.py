@@ -154,7 +154,7 @@ class Outbox:
         if not said:
             return None  # it was forgotten
         decision = logged.decision
-        row = {"decision_id": decision.decision_id, "outcome": said, "outcome_id": part.outcome_id}
+        row: dict[str, Any] = {"decision_id": decision.decision_id, "outcome": said, "outcome_id": part.outcome_id}
         row |= {"at": told_time(part.at), "tenant": decision.task.tenant}
         kept = {name: value for name, value in row.items() if value is not None}
         return Outgoing(decision.decision_id, **self._event(TYPES[1], part.position, kept, part.at))
