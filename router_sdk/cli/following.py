@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from router_sdk.exchange.ingest import StreamReport
     from router_sdk.exchange.outbox import Outbox
     from router_sdk.router import Router
+    from router_sdk.streams.address import Address
 
 NONE = "none"
 SUFFIX = "-dead-letters"
-_BROKERS = ("kafka", "nats", "redis")
+_BROKERS = ("kafka", "nats", "redis", "rediss")
 _TELL_S = 10.0
 _IDLE_S = 2.0
 _VARIABLES = {
@@ -132,14 +133,23 @@ def batch_settings() -> dict[str, Any]:
     return found
 
 
+def dead_letters_of(where: Address, given: str | None) -> Address | None:
+    """Where the dead letters of a stream go: where it was said, or else beside its topic at the same broker.
+
+    Raises:
+        InvalidInputError: if what was said is no address.
+    """
+    if given is not None:
+        return None if given == NONE else where.parse(given)
+    return where.with_topic(where.topic + SUFFIX) if where.scheme in _BROKERS else None
+
+
 def follow(invocation: Invocation, wanted: Wanted) -> None:
     """Log and learn what comes, until Ctrl-C or SIGTERM."""
     from router_sdk.streams.address import Address
 
     where = Address.parse(wanted.address)
-    refused = wanted.dead_letters
-    if refused is None and where.scheme in _BROKERS:
-        refused = wanted.address.replace(f"/{where.topic}", f"/{where.topic}{SUFFIX}", 1)
+    refused = dead_letters_of(where, wanted.dead_letters)
     shown_at, heard_at, seen = 0.0, time.monotonic(), 0
     config = config_of(invocation, wanted.told)
     with told_to_end() as end, invocation.router(brief=False, config=config, **batch_settings()) as router:
@@ -165,7 +175,7 @@ def follow(invocation: Invocation, wanted: Wanted) -> None:
             router.streams.consume,
             wanted.address,
             mapping=wanted.mapping,
-            dead_letters=None if refused == NONE else refused,
+            dead_letters=refused,
             new_agents=wanted.new_agents,
             end=end,
             tell=tell,

@@ -51,7 +51,10 @@ def unwrapped(body: bytes, headers: Mapping[str, str]) -> list[Row]:
     named = [attributes.get(name) for name in ("source", "id")]
     if not all(isinstance(one, str) and one for one in named):
         raise InvalidInputError("CloudEvent: source and id must be given: together they tell it from any other")
-    return [Row({**row, ENVELOPE: attributes}, short_id(" ".join(map(str, named))))]
+    name = " ".join(map(str, named))
+    if name.encode(errors="replace").decode() != name:
+        raise InvalidInputError("CloudEvent: source and id must be texts in Unicode: half a surrogate pair is none")
+    return [Row({**row, ENVELOPE: attributes}, short_id(name))]
 
 
 def short_id(name: str) -> str:

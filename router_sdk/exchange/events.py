@@ -22,6 +22,7 @@ from router_sdk.exchange.reading import moment
 from router_sdk.records import Outcome, Record, Task
 from router_sdk.records.fields import AgentName, Label, Name
 from router_sdk.records.outcome import Origin
+from router_sdk.store.identity import LAST_S
 
 Id = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{32}$")]
 Key = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200)]
@@ -39,7 +40,7 @@ class StreamEvent(Record):
         outcome_id: Its own name: a second event of the same name, about the same tenant's decisions, is not counted.
             Without one it is named by the CloudEvent, or by where it stands in its stream.
         tenant: Whose decision or session it must be.
-        at: When it was said, in seconds since the epoch; by itself when it is read.
+        at: When it was said, in seconds since the epoch, until the year 9999; by itself when it is read.
 
     Raises:
         InvalidInputError: if a field is malformed or unknown, or it is about none or several of the three.
@@ -52,7 +53,7 @@ class StreamEvent(Record):
     outcome: Annotated[Outcome, BeforeValidator(Outcome.of, json_schema_input_type=Outcome)] | None = None
     outcome_id: Key | None = None
     tenant: Name | None = None
-    at: StrictFloat | StrictInt | None = None
+    at: Annotated[StrictFloat | StrictInt, Field(ge=0, le=LAST_S)] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

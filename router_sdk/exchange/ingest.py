@@ -24,10 +24,11 @@ from router_sdk.errors import (
 )
 from router_sdk.exchange.envelope import short_id, unwrapped
 from router_sdk.exchange.observations import Newcomers
-from router_sdk.store.identity import new_id
+from router_sdk.store.identity import check_key, new_id
 from router_sdk.store.rows import Entry
 from router_sdk.store.streams import (
     KIND,
+    held_outcomes,
     positions_note,
     read_positions,
     status_note,
@@ -53,6 +54,7 @@ _POLL_S = 0.5
 _RETRY_S, _LONGEST_RETRY_S = 0.2, 10.0
 _RATE_S = 60.0
 _BODY_CHARS = 10_000
+_REASON, _FROM = "router-reason", "router-source"
 
 _log = logging.getLogger(__name__)
 
@@ -157,11 +159,11 @@ class Ingest:
             tell: Told how it does after each, and every few seconds.
         """
         pause, opened = _RETRY_S, False
-        tidy_statuses(self._store.writer)
         try:
             while not (end.is_set() or self._source.ended):
                 try:
                     if not opened:
+                        tidy_statuses(self._store.writer)
                         self._source.open(self._reached)
                         opened = True
                     self.step()
@@ -205,13 +207,13 @@ class Ingest:
     def _log(self, messages: Sequence[Message]) -> None:
         """Log what they say; what of it the log holds already, it holds once."""
         ready: list[_Ready] = []
-        refused: list[tuple[Message, RouterError]] = []
+        refused: list[tuple[Message, Exception]] = []
         for message in messages:
             try:
                 ready.append(self._ready(message))
             except (StoreError, RouterClosedError):
                 raise
-            except RouterError as error:
+            except (RouterError, UnicodeError) as error:  # a source of somebody else's may give half a surrogate pair
                 refused.append((message, error))
         self._refuse(refused)  # before it is noted that this was read
         if self._fresh:
@@ -272,9 +274,19 @@ class Ingest:
         if event.decision_id is not None:
             yield event.decision_id, self._recorder.entry(event.decision_id, outcome, own, event.tenant, at=event.at)
             return
-        for decision_id in self._recorder.session(event.session_id, event.tenant):
-            key = short_id(f"{own} {decision_id}")
+        for decision_id, key in self._of_session(event, own).items():
             yield decision_id, self._recorder.entry(decision_id, outcome, key, at=event.at)
+
+    def _of_session(self, event: StreamEvent, own: str) -> dict[str, str]:
+        """The decisions that an event of a session is about, with its outcomes' ids.
+
+        Those rows are logged together. Where the log holds some, the event was delivered before: it is not about what
+        was decided in the session since then.
+        """
+        decisions = self._recorder.session(event.session_id, event.tenant)
+        keys = {one: check_key(short_id(f"{own} {one}"), "outcome_id") for one in decisions}
+        held = self._store.reader.query(lambda connection: held_outcomes(connection, keys.values()))
+        return {one: key for one, key in keys.items() if not held or key in held}
 
     # -- what is noted
 
@@ -322,27 +334,38 @@ class Ingest:
 
     # -- poison
 
-    def _refuse(self, refused: Sequence[tuple[Message, RouterError]]) -> None:
+    def _refuse(self, refused: Sequence[tuple[Message, Exception]]) -> None:
         """Keep them in the store, then tell the broker's own dead letters, whose fault does not hold the rest up."""
         if not refused:
             return
         privacy = self._store.privacy
         letters = []
         for message, error in refused:
-            _log.warning("%s: %s: %s", self._name, message.id, error)
-            reason = f"{self._name} {message.id}: {error}"
+            reason = _written(f"{self._name} {message.id}: {error}")
+            _log.warning("%s", reason)
             body = message.body.decode("utf-8", "backslashreplace")[:_BODY_CHARS]
             letters.append(
                 (KIND, None, privacy.reason(reason), None) if privacy.changes else (KIND, None, reason, body)
             )
         write_refused_messages(self._store.writer, letters)
-        if self._dead_letters is not None:
-            sent = [
-                Outgoing(one.id, one.body, {**one.headers, "router-reason": str(error), "router-source": self._name})
-                for one, error in refused
-            ]
+        # What was a dead letter before stays in the store: the same topic by another name must not go round for ever.
+        sent = [
+            Outgoing(_written(one.id), one.body, _sent({**one.headers, _REASON: str(error), _FROM: self._name}))
+            for one, error in refused
+            if _REASON not in one.headers
+        ]
+        if sent and self._dead_letters is not None:
             try:
                 self._dead_letters.send(sent)
             except StreamUnavailableError as error:
                 self.report.fault(error)
                 _log.warning("%s: the dead letters are in the store alone: %s", self._name, error)
+
+
+def _written(text: str) -> str:
+    """What can be written of a text: half a surrogate pair is spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _sent(headers: Mapping[str, str]) -> dict[str, str]:
+    return {_written(name): _written(value) for name, value in headers.items()}

@@ -7,7 +7,6 @@ to: the joined outcome and the reward.
 from __future__ import annotations
 
 import json
-import math
 from array import array
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from router_sdk.errors import InvalidInputError, InvalidTaskError
 from router_sdk.records import Agent, AgentSet, Decision, Distribution, Outcome, Skipped, Task
 from router_sdk.store.copying import FreshStart, LoggedDecision, LoggedPart
-from router_sdk.store.identity import check_id, check_key
+from router_sdk.store.identity import LAST_S, check_id, check_key
 
 if TYPE_CHECKING:
     from router_sdk.records import Example
@@ -263,9 +262,14 @@ def _position(row: Mapping[str, Any]) -> int:
 
 def _time(row: Mapping[str, Any], where: str, name: str = "at") -> float:
     at = row.get(name)
-    if isinstance(at, bool) or not isinstance(at, (int, float)) or not math.isfinite(at) or at < 0:
+    if isinstance(at, bool) or not isinstance(at, (int, float)) or not 0 <= at <= LAST_S:
         raise InvalidInputError(f"{where}: {name}: expected a time in seconds since the epoch, got {at!r:.60}")
     return float(at)
+
+
+def told_time(at: float) -> float:
+    """A time of the log, as others take it: what lies beyond every calendar, which logs may hold, is its end."""
+    return min(max(at, 0.0), float(LAST_S))
 
 
 def _typed(row: Mapping[str, Any], name: str, kind: type, default: Any) -> Any:

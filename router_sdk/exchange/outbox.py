@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_json
 
 from router_sdk.errors import StoreError, StreamUnavailableError
-from router_sdk.exchange.lines import OUTCOME_FIELDS, line_of
+from router_sdk.exchange.lines import OUTCOME_FIELDS, line_of, told_time
 from router_sdk.store.coordination import note_consumers
 from router_sdk.store.streams import SENT, Due, positions_note, read_due, read_positions, write_notes
 from router_sdk.streams.source import Outgoing
@@ -154,8 +154,8 @@ class Outbox:
         if not said:
             return None  # it was forgotten
         decision = logged.decision
-        row = {"decision_id": decision.decision_id, "outcome": said, "outcome_id": part.outcome_id, "at": part.at}
-        row["tenant"] = decision.task.tenant
+        row: dict[str, Any] = {"decision_id": decision.decision_id, "outcome": said, "outcome_id": part.outcome_id}
+        row |= {"at": told_time(part.at), "tenant": decision.task.tenant}
         kept = {name: value for name, value in row.items() if value is not None}
         return Outgoing(decision.decision_id, **self._event(TYPES[1], part.position, kept, part.at))
 
@@ -165,7 +165,7 @@ class Outbox:
             "type": kind,
             "source": self._source,
             "id": str(position),
-            "time": datetime.fromtimestamp(at, UTC).isoformat(),
+            "time": datetime.fromtimestamp(told_time(at), UTC).isoformat(),
             "datacontenttype": "application/json",
             "data": data,
         }

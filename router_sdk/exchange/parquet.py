@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from router_sdk.errors import InvalidInputError
-from router_sdk.exchange.lines import COLUMNS, FRESH
+from router_sdk.exchange.lines import COLUMNS, FRESH, told_time
 from router_sdk.private_files import PRIVATE_FILE, private_folder
 
 ENDING = ".parquet"
@@ -103,7 +103,7 @@ class PartitionedWriter:
 
     def add(self, row: Row) -> None:
         """Take in one row, see ``lines.line_of``."""
-        day = datetime.fromtimestamp(row["at"], UTC).date().isoformat()
+        day = datetime.fromtimestamp(told_time(row["at"]), UTC).date().isoformat()
         path = self._folder / f"day={day}" / f"part-0{ENDING}"
         self.ids.setdefault(path, []).append(row.get("decision_id") or "")
         waiting = self._rows.setdefault(path, [])

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_BROKERS = ("kafka", "nats", "redis")
-"""What ``router-sdk-streams`` brings."""
+_BROKERS = {"kafka": "kafka", "nats": "nats", "redis": "redis", "rediss": "redis"}
+"""What ``router-sdk-streams`` brings, and by which of its extras."""
 
 
 class Streams:
@@ -53,7 +53,7 @@ class Streams:
         """
         return address if isinstance(address, Source) else source_at(address, self._plugins)
 
-    def sink(self, address: str | Sink) -> Sink:
+    def sink(self, address: str | Address | Sink) -> Sink:
         """The sink at an address.
 
         Raises:
@@ -69,7 +69,7 @@ class Streams:
         source: str | Source,
         *,
         mapping: str | Path | None = None,
-        dead_letters: str | Sink | None = None,
+        dead_letters: str | Address | Sink | None = None,
         new_agents: bool = False,
         end: threading.Event | None = None,
         tell: Tell = lambda report: None,
@@ -82,17 +82,22 @@ class Streams:
         Args:
             source: An address, or a source.
             mapping: A file that says what events of other forms mean, see ``EventMapping``.
-            dead_letters: Where messages go that nobody understands, beside the store's own dead letters.
+            dead_letters: Where messages go that nobody understands, beside the store's own dead letters: an address,
+                a sink, or the source's own address ``with_topic``.
             new_agents: Whether names that nobody knows become agents; else their events are dead letters.
             end: Set by another thread, or a signal handler.
             tell: Told how it does after each transaction.
 
         Raises:
-            InvalidInputError: if an address or the mapping is malformed.
+            InvalidInputError: if an address or the mapping is malformed, or dead letters would go where they came from.
         """
         reader = EventReader() if mapping is None else EventReader.from_file(place(mapping, "mapping"))
         opened = self.source(source)
         refused = None if dead_letters is None else self.sink(dead_letters)
+        if refused is not None and refused.address.is_place_of(opened.address):
+            refused.close()
+            opened.close()
+            raise InvalidInputError(f"dead_letters: {refused.address} is what is read; give them a topic of their own")
         ingest = Ingest(
             self._store,
             self._recorder,
@@ -168,9 +173,9 @@ def source_at(address: str, plugins: PluginRegistry) -> Source:
     return _made(address, known, "reads")
 
 
-def _made(address: str, known: Mapping[str, Callable[[Address], T]], does: str) -> T:
-    where = Address.parse(address)
+def _made(address: str | Address, known: Mapping[str, Callable[[Address], T]], does: str) -> T:
+    where = address if isinstance(address, Address) else Address.parse(address)
     if where.scheme not in known:
-        hint = f"; pip install 'router-sdk-streams[{where.scheme}]'" if where.scheme in _BROKERS else ""
+        hint = f"; pip install 'router-sdk-streams[{_BROKERS[where.scheme]}]'" if where.scheme in _BROKERS else ""
         raise InvalidInputError(f"nothing that is installed {does} {where.scheme}://; there are {sorted(known)}{hint}")
     return known[where.scheme](where)

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 _FORM = re.compile(r"[0-9a-f]{32}")
 _POOL = 256
 _MAX_KEY_CHARS = 200
-_LAST_S = 1e15
+LAST_S = 253_402_300_799
+"""The last second of the year 9999, in seconds since the epoch: no calendar goes on from there."""
 _TENANT: TypeAdapter[str | None] = TypeAdapter(Name | None)
 
 _tails: deque[str] = deque()
@@ -84,10 +85,10 @@ def check_time(value: object, what: str) -> float:
     """Return a moment in seconds since the epoch.
 
     Raises:
-        InvalidInputError: if it is no number, or one of which a double does not tell second from second.
+        InvalidInputError: if it is no number, or lies beyond the year 9999, as a time in milliseconds does.
     """
     moment = plain(value)
-    if isinstance(moment, bool) or not isinstance(moment, (int, float)) or not abs(moment) < _LAST_S:
+    if isinstance(moment, bool) or not isinstance(moment, (int, float)) or not abs(moment) <= LAST_S:
         raise InvalidInputError(f"{what}: expected a time in seconds since the epoch, got {value!r:.60}")
     return float(moment)
 

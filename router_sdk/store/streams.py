@@ -15,7 +15,7 @@ from router_sdk.store.copying import LoggedDecision, read_decisions
 from router_sdk.store.transaction import HEAD
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from router_sdk.engine import Connection
     from router_sdk.store.coordination import Note
@@ -91,6 +91,12 @@ def tidy_statuses(writer: LogWriter) -> None:
         connection.executemany("DELETE FROM meta WHERE name = ?", gone)
 
     writer.transact(work)
+
+
+def held_outcomes(connection: Connection, outcome_ids: Iterable[str]) -> set[str]:
+    """Which of some outcomes' ids the log holds."""
+    query = "SELECT outcome_id FROM outcomes WHERE outcome_id IN (SELECT value FROM json_each(?))"
+    return {outcome_id for (outcome_id,) in connection.execute(query, (json.dumps(list(outcome_ids)),))}
 
 
 def write_refused_messages(writer: LogWriter, letters: Sequence[DeadLetter]) -> None:

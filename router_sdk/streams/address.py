@@ -23,7 +23,7 @@ class Address:
         scheme: Which kind of broker: ``kafka``, ``nats``, ``redis``, ``stdin``, or what a plugin brings.
         hosts: ``host:port`` of each, with commas; empty where the address names none.
         topic: A Kafka topic, a NATS subject, a Redis key.
-        options: What stands behind the question mark, by name.
+        options: What stands behind the question mark, by name; may hold secrets, and is not shown.
         user: Who asks, or None.
         password: With what, or None; never shown.
     """
@@ -31,7 +31,7 @@ class Address:
     scheme: str
     hosts: str
     topic: str
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
     user: str | None = None
     password: str | None = field(default=None, repr=False)
 
@@ -44,12 +44,17 @@ class Address:
         """
         scheme, colon, _ = text.partition(":") if isinstance(text, str) else ("", "", "")
         if not (colon and scheme.isidentifier()):
-            raise InvalidInputError(f"{text!r:.60}: expected an address such as kafka://localhost:9092/{TOPIC}")
+            raise InvalidInputError(f"{scheme!r:.60}: expected an address such as kafka://localhost:9092/{TOPIC}")
         try:
             parts = urlsplit(text)
             given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-        except ValueError as error:
-            raise InvalidInputError(f"{scheme}: not an address: {error}") from None
+            if parts.netloc and "@" not in parts.netloc and "@" in parts.path + parts.fragment:
+                raise ValueError  # a password that holds a / or # would be taken for a topic, and shown
+        except ValueError:  # whose words may hold a part of a password
+            raise InvalidInputError(
+                f"{scheme}: not an address: expected {scheme}://USER:PASSWORD@HOST:PORT/{TOPIC}?NAME=VALUE, with "
+                "/ ? # [ ] @ & = within a part percent-encoded, such as %2F"
+            ) from None
         options = dict(given)
         if len(options) < len(given):
             raise InvalidInputError(f"{scheme}: an option stands twice behind the question mark")
@@ -87,6 +92,11 @@ class Address:
     def with_topic(self, topic: str) -> Self:
         """The same broker, another topic."""
         return replace(self, topic=topic)
+
+    def is_place_of(self, other: Address) -> bool:
+        """Whether both name one topic of one broker, as far as addresses say; whoever asks, and how."""
+        hosts, others = ({one.lower() for one in each.hosts.split(",")} for each in (self, other))
+        return (self.scheme, self.topic) == (other.scheme, other.topic) and bool(hosts & others)
 
     def __str__(self) -> str:
         """Without options and passwords: what is said of it, and what it is known by."""

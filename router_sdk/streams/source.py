@@ -16,7 +16,8 @@ class Message(NamedTuple):
     """One message.
 
     Attributes:
-        id: Names it among all messages of its source, the same at each delivery; at most 200 characters.
+        id: Names it among all messages that may come into one log, whichever stream and broker they come from; the same
+            at each delivery, and after a restart of either side. One of more than 200 characters is kept as a digest.
         body: What it says.
         place: What the source acknowledges it by.
         partition: Which sequence it stands in, where the source has such; else None.

@@ -1,4 +1,4 @@
-"""What the plugin registers: three sources and three sinks. A client is imported where one of them is made."""
+"""What the plugin registers: sources and sinks. A client is imported where one of them is made."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from router_sdk_streams.redis import RedisSink, RedisSource
 @hookimpl
 def register_sources() -> Mapping[str, type[Source]]:
     """Where events come from."""
-    return {"kafka": KafkaSource, "nats": NatsSource, "redis": RedisSource}
+    return {"kafka": KafkaSource, "nats": NatsSource, "redis": RedisSource, "rediss": RedisSource}
 
 
 @hookimpl
 def register_sinks() -> Mapping[str, type[Sink]]:
     """Where decisions and outcomes go."""
-    return {"kafka": KafkaSink, "nats": NatsSink, "redis": RedisSink}
+    return {"kafka": KafkaSink, "nats": NatsSink, "redis": RedisSink, "rediss": RedisSink}

@@ -70,6 +70,7 @@ class KafkaSource(Source):
             "error_cb": self._heard,
         }
         self._consumer: Any = None
+        self._cluster = ""
         self._reached: Reached = dict
         self._fault: str | None = None
 
@@ -86,10 +87,13 @@ class KafkaSource(Source):
         consumer = self._client()
         try:
             came = consumer.consume(1, within_s)
-            if came and most > 1:
-                came += consumer.consume(most - 1, 0)
         except self._kafka.KafkaException as error:
             raise _unavailable(error) from None
+        if came and most > 1:
+            try:
+                came += consumer.consume(most - 1, 0)
+            except self._kafka.KafkaException as error:  # the first message came, and would be acknowledged past
+                self._fault = error.args[0].str()
         found = []
         for one in came:
             if one.error() is None:
@@ -104,8 +108,9 @@ class KafkaSource(Source):
     def _message(self, one: Any) -> Message:
         partition, position, (_, at) = one.partition(), one.offset(), one.timestamp()
         headers = {name: (value or b"").decode("utf-8", "replace") for name, value in one.headers() or ()}
-        # A topic that was made anew counts from 0 again; the time tells its messages from those of the old one.
-        name = f"{self.address.topic}/{partition}/{position}@{at}"
+        # A topic that was made anew counts from 0 again; the time tells its messages from those of the old one. The
+        # cluster's own id tells it from others that have such a topic, by whichever of its brokers it was reached.
+        name = f"{self._cluster}/{self.address.topic}/{partition}/{position}@{at}"
         return Message(name, one.value() or b"", None, str(partition), position, headers)
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
@@ -159,10 +164,11 @@ class KafkaSource(Source):
 
     def _topics(self) -> Mapping[str, Sequence[int]]:
         try:
-            found = self._client().list_topics(self.address.topic, timeout=_TIMEOUT_S).topics
+            found = self._client().list_topics(self.address.topic, timeout=_TIMEOUT_S)
         except self._kafka.KafkaException as error:
             raise _unavailable(error) from None
-        return {name: sorted(topic.partitions) for name, topic in found.items() if topic.error is None}
+        self._cluster = found.cluster_id or ""
+        return {name: sorted(topic.partitions) for name, topic in found.topics.items() if topic.error is None}
 
     def _watermarks(self) -> dict[str, tuple[int, int, int]]:
         """Of each partition where it begins, where it ends, and how far the group has committed."""

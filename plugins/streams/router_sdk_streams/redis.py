@@ -1,7 +1,7 @@
 """Redis Streams by redis-py: a consumer group; what nobody acknowledged in time is claimed.
 
-``redis://host:6379/key?group=NAME``, or ``/DB/key``; ``claim_s`` says after how many seconds without an acknowledgement
-another consumer may take an entry (https://redis.io/docs/latest/commands/xautoclaim).
+``redis://host:6379/key?group=NAME``, or ``/DB/key``, and ``rediss://`` with TLS; ``claim_s`` says after how many
+seconds without an acknowledgement another consumer may take an entry (https://redis.io/docs/latest/commands/xautoclaim).
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from router_sdk.plugin import (
     Address,
+    InvalidInputError,
     Message,
     Outgoing,
     Reached,
@@ -38,7 +40,12 @@ _log = logging.getLogger(__name__)
 
 
 class _Connection:
-    """A client, and the key that an address names."""
+    """A client, and the key that an address names.
+
+    Attributes:
+        key: Where the stream is.
+        name: The server, its database and the key: the same however the address leaves out what goes without saying.
+    """
 
     def __init__(self, address: Address) -> None:
         only(address, "group", "claim_s")
@@ -46,10 +53,12 @@ class _Connection:
         self.faults = client("redis.exceptions", "redis")
         number, slash, key = address.topic.partition("/")
         self.key, database = (key, int(number)) if slash and number.isdecimal() else (address.topic, 0)
-        host, _, port = address.hosts.rpartition(":") if ":" in address.hosts else (address.hosts, "", "6379")
+        host, port = _server(address)
+        self.name = f"{host}:{port}/{database}/{self.key}"
         self.commands: Any = self._redis.Redis(
-            host=host or "localhost",
-            port=int(port),
+            host=host,
+            port=port,
+            ssl=address.scheme == "rediss",
             db=database,
             username=address.user,
             password=address.password,
@@ -77,6 +86,7 @@ class RedisSource(Source):
         self._claim_s = address.option("claim_s", CLAIM_S)
         self._connection = _Connection(address)
         self._key, self._commands = self._connection.key, self._connection.commands
+        self._name = self._connection.name
         self._consumer = f"{os.uname().nodename}-{os.getpid()}-{os.urandom(4).hex()}"
         self._claimed_at = -self._claim_s
         self._cursor: bytes | str = "0-0"
@@ -116,13 +126,13 @@ class RedisSource(Source):
         self._cursor = "0-0" if cursor in (b"0-0", "0-0") else cursor
         if trimmed and trimmed[0]:
             _log.warning("redis: %s: %d entries were trimmed before they were read", self._key, len(trimmed[0]))
-        return [_message(entry, fields, again=True) for entry, fields in entries]
+        return [_message(self._name, entry, fields, again=True) for entry, fields in entries]
 
     def _new(self, most: int, within_s: float) -> list[Message]:
         wait = max(1, int(min(within_s, _TIMEOUT_S / 2) * 1_000))
         came = self._commands.xreadgroup(self.address.group, self._consumer, {self._key: ">"}, count=most, block=wait)
         entries = next(iter(came.values()))[0] if isinstance(came, dict) and came else came[0][1] if came else []
-        return [_message(entry, fields) for entry, fields in entries]
+        return [_message(self._name, entry, fields) for entry, fields in entries]
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Take them out of what is pending."""
@@ -184,7 +194,23 @@ class RedisSink(Sink):
         self._connection.close()
 
 
-def _message(entry: bytes, fields: Mapping[bytes, bytes] | None, *, again: bool = False) -> Message:
+def _server(address: Address) -> tuple[str, int]:
+    """Host and port.
+
+    Raises:
+        InvalidInputError: if the address names no such.
+    """
+    try:
+        parts = urlsplit(f"//{address.hosts}")
+        return parts.hostname or "localhost", parts.port or 6379
+    except ValueError:
+        raise InvalidInputError(
+            f"{address.scheme}: expected one HOST:PORT, such as localhost:6379 or [::1]:6379; in a user's name or a "
+            "password write / ? # [ ] and @ percent-encoded, such as %2F"
+        ) from None
+
+
+def _message(stream: str, entry: bytes, fields: Mapping[bytes, bytes] | None, *, again: bool = False) -> Message:
     given = dict(fields or {})
     headers: dict[str, str] = {}
     if BODY in given:
@@ -194,7 +220,7 @@ def _message(entry: bytes, fields: Mapping[bytes, bytes] | None, *, again: bool 
         (body,) = given.values()
     else:
         body = json.dumps({_text(name): _text(value) for name, value in given.items()}).encode() if given else b""
-    return Message(entry.decode(), body, entry, None, 0, headers, again)
+    return Message(f"{stream}/{entry.decode()}", body, entry, None, 0, headers, again)
 
 
 def _text(value: bytes) -> str:

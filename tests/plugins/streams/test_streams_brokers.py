@@ -249,3 +249,37 @@ def test_a_partition_is_read_from_where_the_log_has_come_to_whatever_was_committ
     write_notes(store.writer, positions_note(name, {partition: 25}))  # as after an older backup was restored
     assert consume(router, broker.url(topic), 15).stored == 15
     assert outcomes(router) == 40
+
+
+@pytest.mark.parametrize("broker", ["redis"], indirect=True)
+def test_entries_of_one_id_in_two_streams_are_two_events(broker, topic, router):
+    import redis
+
+    told = {"data": event(1)}
+    for database, key in ((0, topic), (0, f"{topic}-b"), (1, topic)):
+        redis.Redis(port=broker.port, db=database).xadd(key, told, id="7-1")
+    for place in (topic, f"{topic}-b", f"1/{topic}", f"0/{topic}"):
+        consume(router, broker.url(place, group=f"of {place}"), 1)
+    assert outcomes(router) == 3, "the last is the first, read again by another group"
+
+
+@pytest.mark.kafka
+def test_one_topic_in_two_clusters_has_two_events_of_one_offset(topic, router, tmp_path):
+    from brokers import MockKafka
+
+    names = set()
+    clusters = [MockKafka(tmp_path / str(number)) for number in range(2)]
+    for one in clusters:
+        one.start()
+        one.put(topic, [event(1)])
+        source = router.streams.source(one.url(topic))
+        source.open(dict)
+        found = []
+        deadline = time.monotonic() + WITHIN_S
+        while not found and time.monotonic() < deadline:
+            found = source.poll(1, 1.0)
+        names.add(found[0].id.partition("@")[0])
+        source.close()
+    for one in clusters:
+        one.kill()
+    assert len(names) == 2

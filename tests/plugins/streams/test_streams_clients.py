@@ -6,7 +6,7 @@ import sys
 import pytest
 from router_sdk_streams import client
 
-from router_sdk.errors import InvalidInputError
+from router_sdk.errors import InvalidInputError, StreamUnavailableError
 from router_sdk.exchange.streams import source_at
 from router_sdk.plugins import PluginRegistry
 from router_sdk.streams.address import Address
@@ -57,11 +57,22 @@ def test_an_address_is_shown_without_what_is_nobodys_business(text, shown):
 
 
 @pytest.mark.parametrize(
-    "text", ["outcomes", "://x", "kafka://h/t?group=a&group=b", "kafka://h/t?group", "kafka://[h/t"]
+    "text",
+    [
+        *("outcomes", "://x", "kafka://h/t?group=a&group=b", "kafka://h/t?group", "kafka://[h/t"),
+        *("redis+tls://user:secret@host", "redis://user:[secret@h/x", "redis://user:[secret]@h/x"),
+        *("kafka://h/t?sasl.secret", "kafka://user:a/secret@h/t", "kafka://user:a#secret@h/t", "redis://u:a?secret@h"),
+    ],
 )
-def test_what_is_no_address_is_an_error(text):
-    with pytest.raises(InvalidInputError):
+def test_what_is_no_address_is_an_error_that_shows_no_password(text):
+    with pytest.raises(InvalidInputError) as refused:
         Address.parse(text)
+    assert "secret" not in str(refused.value)
+
+
+def test_options_may_hold_a_password_that_is_shown_nowhere():
+    address = Address.parse("kafka://h/t?sasl.password=secret")
+    assert "secret" not in f"{address} {address!r}"
 
 
 def test_options_that_cannot_be_meant_are_errors():
@@ -79,3 +90,51 @@ def test_options_that_cannot_be_meant_are_errors():
         ):
             with pytest.raises(InvalidInputError, match=words):
                 source_at(text, registry)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "name"),
+    [
+        ("redis://[::1]:6380/x", ("::1", 6380), "::1:6380/0/x"),
+        ("redis://[::1]/2/x", ("::1", 6379), "::1:6379/2/x"),
+        ("redis:///x", ("localhost", 6379), "localhost:6379/0/x"),
+        ("rediss://Cache/0/x", ("cache", 6379), "cache:6379/0/x"),
+    ],
+)
+def test_a_redis_is_named_by_its_server_database_and_key(text, host, name):
+    redis = pytest.importorskip("redis", reason="the client of redis://")
+    from router_sdk_streams.redis import RedisSource
+
+    connection = RedisSource(Address.parse(text))._connection
+    pool = connection.commands.connection_pool
+    assert (pool.connection_kwargs["host"], pool.connection_kwargs["port"], connection.name) == (*host, name)
+    assert issubclass(pool.connection_class, redis.SSLConnection) == text.startswith("rediss")
+
+
+@pytest.mark.parametrize("hosts", ["h:port", "h:99999", "user:se"])
+def test_what_is_no_port_is_an_error_that_shows_nothing(hosts):
+    pytest.importorskip("redis", reason="the client of redis://")
+    with pytest.raises(InvalidInputError, match="expected one HOST:PORT") as refused:
+        source_at(f"redis://{hosts}/x", PluginRegistry.load())
+    assert hosts not in str(refused.value)
+
+
+def test_a_message_of_kafka_is_kept_where_fetching_more_fails():
+    kafka = pytest.importorskip("confluent_kafka", reason="the client of kafka://")
+    from router_sdk_streams.kafka import KafkaSource
+
+    class First:
+        """One message, and a fault behind it."""
+
+        came = [kafka.Message(topic="x", partition=0, offset=7, value=b"{}")]
+
+        def consume(self, most, within_s):
+            if self.came:
+                return [self.came.pop()]
+            raise kafka.KafkaException(kafka.KafkaError(kafka.KafkaError._FATAL, "broken"))
+
+    source = KafkaSource(Address.parse("kafka://h:1/x"))
+    source._consumer = First()
+    assert [one.position for one in source.poll(10, 0.1)] == [7]
+    with pytest.raises(StreamUnavailableError, match="broken"):
+        source.poll(10, 0.1)

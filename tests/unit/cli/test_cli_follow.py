@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from router_sdk.cli.following import address_of, batch_settings
+from router_sdk.cli.following import address_of, batch_settings, dead_letters_of
 from router_sdk.cli.loop_file import read_loop_file
 from router_sdk.config import RouterConfig
 from router_sdk.errors import InvalidConfigError
+from router_sdk.streams.address import Address
 
 ONLINE = {
     "online_learning": {"learning_rate": 1e-5, "ewc_lambda": 1000},
@@ -81,6 +82,31 @@ def test_the_log_goes_to_stdout_as_events_from_where_it_was(decided):
     assert [one["type"] for one in events] == ["router_sdk.decision", "router_sdk.outcome"]
     assert events[1]["data"]["decision_id"] == decision_id
     assert desk.lines("stream", "--to", "stdout:", "--once")[0] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "topic"),
+    [
+        ("redis://localhost:6379", "agent-outcomes"),
+        ("redis://u:p%2Fw@localhost:6379/2/my%20key?group=g", "2/my key"),
+        ("kafka://agent-outcomes:9092/agent-outcomes?security.protocol=SSL", "agent-outcomes"),
+        ("rediss:", "agent-outcomes"),
+    ],
+)
+def test_dead_letters_go_beside_the_topic_however_the_address_is_written(source, topic):
+    where = Address.parse(source)
+    found = dead_letters_of(where, None)
+    assert found == where.with_topic(f"{topic}-dead-letters")
+    assert not found.is_place_of(where)
+    assert dead_letters_of(where, "none") is None
+    assert dead_letters_of(where, "redis://h/x") == Address.parse("redis://h/x")
+
+
+def test_dead_letters_do_not_go_back_to_where_they_came_from(desk):
+    pytest.importorskip("router_sdk_streams", reason="plugins/streams")
+    pytest.importorskip("redis", reason="the client of redis://")
+    fault = desk.fault("stream", "--from", "redis:", "--dead-letters", "redis:/agent-outcomes", code=2)
+    assert "a topic of their own" in fault["message"]
 
 
 # -- a neighbour's environment and file

@@ -35,6 +35,16 @@ def test_each_day_is_a_file_and_rows_keep_their_order(tmp_path):
     assert all(path.stat().st_mode & 0o077 == 0 for path in parquet_files(tmp_path))
 
 
+def test_a_time_beyond_every_calendar_has_a_day_too(tmp_path):
+    writer = PartitionedWriter(tmp_path / "out")
+    with closing(writer):
+        for number, at in enumerate((1e300, 1.7e12, -1e300)):
+            writer.add(row(number, at))
+        writer.finish()
+    days = [path.parent.name for path in parquet_files(tmp_path / "out")]
+    assert days == ["day=1970-01-01", "day=9999-12-31"]
+
+
 def test_what_is_not_finished_leaves_what_was_there(tmp_path):
     for numbers in (range(3), range(9)):
         with closing(PartitionedWriter(tmp_path)) as writer:

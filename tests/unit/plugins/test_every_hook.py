@@ -88,7 +88,7 @@ def test_register_benchmark_routers():
 @pytest.fixture
 def in_memory(make_router, monkeypatch):
     broker = Broker()
-    monkeypatch.setattr(MemorySource, "brokers", {"here": broker})
+    monkeypatch.setattr(MemorySource, "brokers", {"here": broker, "there": broker})
     return broker, make_router([Counting], plugins=[MemoryPlugin()])
 
 
@@ -101,7 +101,7 @@ def test_register_sources(in_memory):
 def test_register_sinks(in_memory):
     broker, router = in_memory
     broker.put("no event")
-    router.streams.consume("memory:/here", dead_letters="memory:/here")
+    router.streams.consume("memory:/here", dead_letters="memory:/there")
     assert [one.body for one in broker.sent] == [b"no event"]
 
 

@@ -60,6 +60,9 @@ def test_our_own_form_and_its_own_name():
         ({**OURS, "outcome": {"quality": 7}}, "quality"),
         ({**OURS, "decision_id": "7"}, "decision_id"),
         ({**OURS, "outcome_id": "x" * 201}, "outcome_id"),
+        ({**OURS, "at": 1_700_000_000_000}, "at"),
+        ({**OURS, "at": 1e300}, "at"),
+        ({**OURS, "at": -1}, "at"),
         ({**CLOUD, "id": "", "data": OURS}, "source and id must be given"),
         ({**CLOUD, "data": [1]}, "data: expected a JSON object"),
         ({**CLOUD, "data_base64": "?"}, "data_base64"),
@@ -69,6 +72,12 @@ def test_our_own_form_and_its_own_name():
 def test_what_is_no_event_says_why(event, words):
     with pytest.raises(InvalidInputError, match=words):
         read(event)
+
+
+def test_a_name_that_cannot_be_written_is_none():
+    headers = {**{f"ce-{name}": value for name, value in CLOUD.items()}, "ce-id": "7\udcff"}
+    with pytest.raises(InvalidInputError, match="half a surrogate pair"):
+        read(OURS, headers=headers)
 
 
 # -- mapping files

@@ -8,6 +8,8 @@ from stream_source import MemoryPlugin, MemorySource
 
 from router_sdk import Router
 from router_sdk.errors import InvalidInputError, StoreUnavailableError, StreamUnavailableError
+from router_sdk.exchange import ingest
+from router_sdk.plugin import Address, Message
 from router_sdk.store.streams import read_positions
 
 URL = "memory:/outcomes"
@@ -115,6 +117,25 @@ def test_poison_is_a_dead_letter_once_and_the_rest_goes_on(router, broker, told)
     assert (len(router.dead_letters()), outcomes(router)) == (5, 2), "delivered again, nothing comes twice"
 
 
+def test_dead_letters_do_not_go_round_for_ever(router, broker, told):
+    broker.put("poison")
+    for dead in (URL, "memory:outcomes?group=g", Address.parse("memory:/outcomes")):
+        with pytest.raises(InvalidInputError, match="a topic of their own"):
+            router.streams.consume(URL, dead_letters=dead)
+    assert broker.left == 1
+    letters = MemorySource.brokers["dead"]
+    router.streams.consume(URL, dead_letters="memory:/dead")
+    (letter,) = letters.sent
+    source = router.streams.source(URL)  # the same topic under a name that nobody could tell
+    source.poll = lambda most, within_s: _ended(source) or [Message("again", b"poison", None, "0", 1, letter.headers)]
+    assert router.streams.consume(source, dead_letters="memory:/dead").refused == 1
+    assert (len(letters.sent), len(router.dead_letters())) == (1, 2)
+
+
+def _ended(source):
+    source.ended = True
+
+
 def test_what_the_log_itself_refuses_is_poison_too(router, broker, told):
     one, two = router.route_batch(["x", "y"])
     for number in range(1_000):
@@ -157,6 +178,26 @@ def test_a_session_and_what_others_decided(router, broker):
     assert (outcomes(router), "stranger" in router.available) == (4, True)
 
 
+@pytest.mark.parametrize("name", [{}, {"outcome_id": "said by e\u0301mile"}, {"outcome_id": "x" * 200}])
+def test_an_event_of_a_session_that_comes_again_is_not_about_what_was_decided_since(router, broker, name):
+    def decide():
+        router.route({"text": "x", "session_id": "thread"})
+        router.flush()
+
+    decide()
+    decide()
+    broker.put(json.dumps({"session_id": "thread", "outcome": {"success": True}, **name}))
+    router.streams.consume(URL)
+    decide()
+    broker.acknowledged = [0, 0]
+    forget_positions(router)
+    assert router.streams.consume(URL).stored == 1
+    assert outcomes(router) == 2
+    broker.put(json.dumps({"session_id": "thread", "outcome": {"quality": 0.5}}))
+    router.streams.consume(URL)
+    assert outcomes(router) == 5, "another event is about all three"
+
+
 def test_an_events_own_name_counts_before_where_it_stands(router, broker, told):
     decision = router.route("x")
     event = {"specversion": "1.0", "type": "outcome", "source": "/desk", "id": "7", "data": json.loads(told(decision))}
@@ -164,6 +205,38 @@ def test_an_events_own_name_counts_before_where_it_stands(router, broker, told):
     broker.put(json.dumps({**event, "id": "8"}), partition=1)
     assert router.streams.consume(URL).stored == 3
     assert outcomes(router) == 2
+
+
+def test_names_that_cannot_be_written_are_dead_letters(router, broker, told):
+    observed = json.dumps({"task": "who was it?", "agent": "coder", "outcome": {"quality": 0.5}}).encode()
+    named = {"ce_specversion": "1.0", "ce_type": "outcome", "ce_source": "/desk", "ce_id": "7\udcff"}
+    messages = [
+        Message("0", observed, None, "0", 0, named),
+        Message("1\udcff", observed, None, "0", 1, {"note\udcff": "\udcff"}),
+        Message("2", told(router.route("x")).encode(), None, "0", 2),
+    ]
+    source = router.streams.source(URL)
+    source.poll = lambda most, within_s: _ended(source) or messages
+    report = router.streams.consume(source, dead_letters="memory:/dead")
+    assert (report.stored, report.refused, outcomes(router)) == (1, 2, 1)
+    assert "half a surrogate pair" in router.dead_letters()[-1]["reason"]
+    for one in MemorySource.brokers["dead"].sent:
+        assert json.dumps([one.key, *one.headers.items()], ensure_ascii=False).encode()
+
+
+def test_a_store_that_is_busy_at_the_start_is_waited_for(router, broker, told, monkeypatch):
+    broker.put(told(router.route("x")))
+    faults = iter([StoreUnavailableError("the store is busy")])
+    tidy = ingest.tidy_statuses
+
+    def busy_first(writer):
+        for fault in faults:
+            raise fault
+        tidy(writer)
+
+    monkeypatch.setattr(ingest, "tidy_statuses", busy_first)
+    report = router.streams.consume(URL)
+    assert (report.stored, report.error) == (1, "the store is busy")
 
 
 def test_it_ends_when_it_is_told_to(router, broker, told):

@@ -6,8 +6,10 @@ import threading
 import pytest
 from stream_source import MemorySource
 
-from router_sdk import Router
+from router_sdk import Outcome, Router, Task
 from router_sdk.errors import StreamUnavailableError
+from router_sdk.exchange.events import StreamEvent
+from router_sdk.store.identity import LAST_S, new_id
 
 URL = "memory:/dead"
 
@@ -84,6 +86,18 @@ def test_what_is_forgotten_is_told(router, sent):
     assert kinds(sent()) == ["decision", "forgotten"]
     assert sent()[-1]["data"] == {"decision_ids": [decision.decision_id]}
     assert "secret" not in json.dumps(sent())
+
+
+def test_a_time_beyond_every_calendar_holds_nothing_up(router, sent):
+    recorder = router._parts.recorder  # older versions took such times
+    for at in (1e300, 1.7e12, -1e300):
+        decision = recorder.observation(Task(text="x"), "coder", at, new_id())
+        router._parts.store.writer.append([recorder.entry(decision, Outcome(success=True), at=at)])
+    router.observe("x", "coder", {"success": True})
+    assert router.streams.publish(URL, once=True) == 8
+    assert [one["time"][:4] for one in sent()][:6] == ["9999"] * 4 + ["1970"] * 2
+    outcomes = [one["data"] for one in sent() if one["type"].endswith("outcome")]
+    assert [StreamEvent.of(one).at for one in outcomes][:3] == [LAST_S, LAST_S, 0]
 
 
 def test_another_router_learns_from_what_was_sent(router, sent, broker, tmp_path, agents):
