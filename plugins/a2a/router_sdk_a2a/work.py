@@ -94,7 +94,8 @@ class RemoteTask:
     def text(self) -> str:
         """What was answered, in words."""
         if isinstance(self.result, Message):
-            return get_message_text(self.result)[:_MOST_CHARS]
+            answer: str = get_message_text(self.result)
+            return answer[:_MOST_CHARS]
         said = get_message_text(self.status.message) if self.status.HasField("message") else ""
         return "\n".join(filter(None, [*self._texts.values(), said]))[:_MOST_CHARS]
 
