@@ -30,6 +30,12 @@ def test_every_command_and_option_stands_in_the_docs(name):
                 assert f"`{option}" in text, f"{name} {option}"
 
 
+def test_the_table_of_commands_has_them_all():
+    text = DOCS.read_text(encoding="utf-8")
+    table = text[: text.index("## Options of every command")]
+    assert {name for name in ALL if f"`{name}`" not in table and f"`{name.rpartition(' ')[0]} …`" not in table} == set()
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_every_command_and_option_has_help(name):
     assert ALL[name].help
