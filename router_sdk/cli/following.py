@@ -34,6 +34,7 @@ SUFFIX = "-dead-letters"
 _BROKERS = ("kafka", "nats", "redis", "rediss")
 _TELL_S = 10.0
 _IDLE_S = 2.0
+_AWAY_S = 10.0
 _VARIABLES = {
     "MODEL_BATCH_SIZE": "batch_events",
     "MODEL_BATCH_TIMEOUT": "batch_seconds",
@@ -159,13 +160,17 @@ def follow(invocation: Invocation, wanted: Wanted) -> None:
         heard_at = time.monotonic()
 
         idle = end.set if wanted.once else lambda: None
+        away: str | None = None
 
         def tell(report: StreamReport) -> None:
-            nonlocal shown_at, heard_at, seen
+            nonlocal shown_at, heard_at, seen, away
             now = time.monotonic()
             if report.stored + report.refused != seen:
                 heard_at, seen = now, report.stored + report.refused
             elif report.state == "reading" and now - heard_at >= _IDLE_S and not any(report.lag.values()):
+                idle()
+            elif report.state == "waiting" and now - heard_at >= _AWAY_S:
+                away = report.error if wanted.once else None
                 idle()
             if now - shown_at >= _TELL_S or report.state == "ended":
                 shown_at = now
@@ -182,6 +187,8 @@ def follow(invocation: Invocation, wanted: Wanted) -> None:
         )
         with ThreadPoolExecutor(1, "router-stream") as elsewhere:  # signals interrupt this thread, and no commit
             report = elsewhere.submit(followed).result()
+    if away is not None:
+        raise StreamUnavailableError(f"{where}: {away}; given up after {_AWAY_S:.0f} s, for --once does not wait")
     if report.refused and (wanted.once or where.scheme == "stdin"):
         raise InvalidInputError(f"{counted(report.refused, 'message')} refused and kept as dead letters; router status")
 

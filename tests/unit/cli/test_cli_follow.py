@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from router_sdk.cli import following
 from router_sdk.cli.following import address_of, batch_settings, dead_letters_of
 from router_sdk.cli.loop_file import read_loop_file
 from router_sdk.config import RouterConfig
@@ -69,6 +70,14 @@ def test_whether_a_topic_is_there_is_asked_of_somebody(desk):
     assert desk.json("stream", "--check", "--from", "stdin:")["exists"] is True
     assert desk.fault("stream", "file.jsonl", "--from", "stdin:", code=2)["message"].startswith("give a FILE")
     assert "not both" in desk.fault("stream", "--from", "stdin:", "--to", "stdout:", code=2)["message"]
+
+
+def test_once_does_not_wait_for_a_broker_that_is_away(desk, monkeypatch):
+    pytest.importorskip("redis")
+    monkeypatch.setattr(following, "_AWAY_S", 0.1)
+    events, told = desk.lines("stream", "--from", "redis://127.0.0.1:1/x", "--once", code=1)
+    assert [event["state"] for event in events] == ["waiting", "ended"]
+    assert "--once does not wait" in told[-1]["error"]["message"]
 
 
 def test_the_schema_is_shown(cli):
