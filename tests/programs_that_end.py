@@ -122,7 +122,7 @@ def run(scenario: Callable[..., None], *arguments: object, code: int = 0, words:
         timeout=120,
         env={**ENVIRONMENT, **more},
     )
-    assert done.returncode == code, done.stderr
+    assert done.returncode == code, f"ended with {done.returncode}: {done.stderr}"
     assert "Exception ignored" not in done.stderr, done.stderr
     assert words in done.stderr
     return Told.of(done.stdout.splitlines(keepends=True))

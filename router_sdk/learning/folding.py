@@ -146,8 +146,9 @@ class Folding:
 
     def look(self) -> None:
         """What stands before the folds' cursors was not all read here."""
-        for view in (self.tail, *self._views.values()):
-            view.look()
+        with self.lock:
+            for view in (self.tail, *self._views.values()):
+                view.look()
 
     def restore_all(self) -> None:
         """Load each fold's snapshot."""

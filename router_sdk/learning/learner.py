@@ -217,10 +217,11 @@ class Learner:
                 polls = poll.due()
                 if polls:
                     self._meet()
-                with self.folding.lock:
+                with self.folding.lock:  # who forks closes the view of the log while it holds it
                     due = self._enabled and self._due()
+                    head = self.folding.tail.head() if due else 0
                 if due:
-                    if not self._following.left_to_leader(self.folding.tail.head()):
+                    if not self._following.left_to_leader(head):
                         self._update()
                     self._rest(PAUSE_S)
                 if polls:

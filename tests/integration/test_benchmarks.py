@@ -70,6 +70,7 @@ def test_experiments_print_a_line_for_every_goal() -> None:
     assert table.count("met") + table.count("missed") >= 5
 
 
+@pytest.mark.reliability
 def test_what_is_learnt_is_held_against_a_baseline(tmp_path: Path) -> None:
     """As ``router bench`` runs it: a figure that fell back is named, and makes it fail."""
     code = "from router_sdk.cli import main; main()"

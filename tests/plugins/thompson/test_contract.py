@@ -18,7 +18,7 @@ def encoders(*classes):
     ("sampling", "labels", "needs_evidence"),
     [
         ("shared", "exclusive", False),
-        ("independent", "independent", True),
+        pytest.param("independent", "independent", True, marks=pytest.mark.reliability),
         pytest.param("ucb", "ignore", True, marks=pytest.mark.reliability),
         pytest.param("greedy", "exclusive", False, marks=pytest.mark.reliability),
     ],

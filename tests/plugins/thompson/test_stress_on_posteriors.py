@@ -126,6 +126,7 @@ def test_a_thousand_corrections(mode, likelihood):
     assert_all_sound(made, agents, mode)
 
 
+@pytest.mark.reliability
 @given(
     st.sampled_from(sorted(MODES)),
     st.lists(st.tuples(st.sampled_from(["learn", "add", "remove"]), st.integers(0, 99), st.floats(0, 1)), max_size=60),
