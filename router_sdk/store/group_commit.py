@@ -60,7 +60,6 @@ class LogWriter:
         unavailable: Exceptions that say that the database cannot be reached now.
         on_commit: Called after each commit with the number of outcomes in it.
         timeout_s: Longest that a caller waits for a locked store, in seconds.
-
     """
 
     def __init__(
