@@ -79,7 +79,7 @@ class Store:
     ) -> None:
         self._tell: Callable[[], object] | None = None
         self._end_news: Callable[[], None] | None = None
-        self._hearing, self._quiet = threading.Lock(), False
+        self._hearing, self._quiet = threading.RLock(), False
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         if str(location) == IN_MEMORY:
             self._temporary = tempfile.TemporaryDirectory(prefix="router-", ignore_cleanup_errors=True)
@@ -196,6 +196,8 @@ class Store:
         with self._hearing:
             if self._tell is not None and self._end_news is None and not self._quiet:
                 self._end_news = self.engine.on_news(self._tell)
+        if self._quiet:  # a signal's handler closed the store meanwhile
+            self._no_news()
 
     def _no_news(self) -> None:
         with self._hearing:
@@ -233,7 +235,7 @@ class Store:
         self.leadership.close()
         self.writer.after_fork()
         self.reader.after_fork()
-        self._hearing, self._quiet = threading.Lock(), False
+        self._hearing, self._quiet = threading.RLock(), False
         if self._temporary is not None:
             self._temporary._finalizer.detach()  # type: ignore[attr-defined]  # the parent's to delete
             self._temporary = None

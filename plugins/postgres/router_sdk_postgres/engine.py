@@ -54,7 +54,7 @@ class PostgresEngine(Engine):
         }
         self._token = secrets.token_hex(8)
         self._pool: ConnectionPool[Server] | None = None
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()  # a signal's handler closes what it interrupted
 
     @classmethod
     def of(cls, url: str, schema: Schema) -> PostgresEngine:
