@@ -22,6 +22,7 @@ from postgres_databases import cluster, database, server, store_url  # noqa: F40
 from router_sdk import Agent, Router
 
 FLAGS = {
+    "slow": "takes a second or more where a faster one stands beside it; .ci/run runs it",
     "reliability": "kills, power cuts and floods, many times over",
     "services": "talks to PostgreSQL, Redis, NATS and Kafka brokers; skips what is not there",
     "kafka": "the part of --services that talks to Kafka brokers",
@@ -69,6 +70,8 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(config, items):
     off = {flag for flag in FLAGS if not config.getoption(flag)}
+    if config.getoption("reliability"):
+        off.discard("slow")
     if config.getoption("services"):
         off.discard("kafka")
     left_out = [item for item in items if off & {mark.name for mark in item.iter_markers()}]

@@ -58,6 +58,7 @@ def test_loading_every_plugin_imports_nothing_heavy(tmp_path):
     assert (found["files"], found["threads"]) == ([], 1)
 
 
+@pytest.mark.slow
 def test_a_store_that_stands_needs_nothing_to_migrate_it(tmp_path):
     run(ROUTE, tmp_path)
     assert HEAVY.isdisjoint(run(ROUTE, tmp_path)["modules"])

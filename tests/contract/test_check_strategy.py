@@ -32,12 +32,14 @@ def test_a_factory_serves_as_well_as_a_class():
     check_strategy(lambda services: SoundStrategy(SoundStrategy.Config(confidence_threshold=0.5), services), seed=7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda kind: kind.__name__)
 def test_a_broken_strategy_is_refused(broken):
     with pytest.raises(AssertionError, match=f"^{broken.__name__} breaks the promise that it "):
         check_strategy(broken)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda kind: kind.__name__)
 def test_each_promise_is_held_by_its_own_check(broken, tmp_path):
     (check,) = [check for check in CHECKS if check.__name__ == broken.promise]

@@ -59,6 +59,7 @@ def test_what_is_written_registers_its_strategy(tmp_path, monkeypatch):
     assert list(registry.strategies) == ["scaffolded-one"]
 
 
+@pytest.mark.slow
 def test_what_is_written_passes_its_own_tests_and_the_linters(tmp_path):
     folder = write_plugin("scaffolded-two", tmp_path)
     style = ("--no-cache", "--config", ROOT / "pyproject.toml")

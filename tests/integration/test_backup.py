@@ -115,6 +115,7 @@ def another_process(work, *arguments):
 # -- while others write
 
 
+@pytest.mark.slow
 def test_a_backup_while_everybody_writes_loses_nothing_and_halves_nothing(tmp_path) -> None:
     path = tmp_path / "router.db"
     acknowledged: list[str] = []

@@ -29,6 +29,7 @@ def run(script: str, *arguments: str) -> str:
     return finished.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "lines"),
     [

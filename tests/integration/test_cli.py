@@ -41,6 +41,7 @@ def test_help_loads_no_learning_library():
     assert shown.stdout.endswith("[]\n"), shown.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["route", "hello"], ["agents", "list"], ["status"]])
 def test_a_command_loads_what_it_needs_and_no_other_command(router, command):
     code = (
@@ -57,6 +58,7 @@ def test_a_command_loads_what_it_needs_and_no_other_command(router, command):
     assert done.stdout.splitlines()[-2:] == [f"router_sdk.cli.commands.{command[0]}", "[]"], done.stderr
 
 
+@pytest.mark.slow
 def test_one_process_decides_another_records_and_a_third_reports(router):
     assert router("init").returncode == 0
     decision = json.loads(router("route", "I was charged twice", "--json").stdout)
@@ -109,6 +111,7 @@ def test_errors_are_json_on_stderr_and_stdout_stays_empty(router):
         assert json.loads(result.stderr)["error"]["exit_code"] == code
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_the_bar_moves_on_a_terminal_and_stdout_stays_clean(router):
     import pty

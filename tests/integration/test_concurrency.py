@@ -66,6 +66,7 @@ def state_of(strategy: Strategy, folder) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
+@pytest.mark.slow
 def test_32_threads_route_and_record_while_agents_come_and_go(tmp_path, hasty_switches) -> None:
     path = tmp_path / "router.db"
     thompson = forgetless_thompson(tmp_path)

@@ -80,7 +80,8 @@ class Scene:
         )
 
 
-ORDERS = ["forget", "archive", "bring", "fit", "pretrain", "snapshot", "record", "rollback", "promote"]
+LONG = [pytest.param(name, marks=pytest.mark.slow) for name in ("archive", "fit", "forget", "pretrain", "snapshot")]
+ORDERS = ["bring", "record", "rollback", "promote", *LONG]
 
 
 @pytest.mark.parametrize("name", ORDERS)
@@ -120,6 +121,7 @@ def test_cut_off_at_any_step_it_is_finished_by_who_comes_next(store, tmp_path, n
     scene.living.close()
 
 
+@pytest.mark.slow
 def test_a_forgotten_session_is_in_no_byte_wherever_erasure_was_cut_off(store, tmp_path, request):
     thorough = request.config.getoption("--reliability")
     scene = Scene(store, tmp_path)

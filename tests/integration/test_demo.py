@@ -41,6 +41,7 @@ def file_act(config: DemoConfig) -> ActReport:
     return act
 
 
+@pytest.mark.slow
 def test_the_routing_improves_as_outcomes_come_back(played: tuple[DemoReport, Path]) -> None:
     (report,) = played[0].acts
     first, refreshes, last = report.phases
@@ -98,6 +99,7 @@ def test_the_report_is_json_and_a_page(played: tuple[DemoReport, Path]) -> None:
     assert "stricter analyst" in render_page(report)
 
 
+@pytest.mark.slow
 def test_both_acts_are_played_with_every_contestant_and_all_seeds() -> None:
     seen: list[float] = []
     config = DemoConfig(rounds=20, seeds=2, seed=1_000, strategies=CHAIN)
@@ -129,6 +131,7 @@ def test_a_store_that_exists_is_left_alone(tmp_path: Path) -> None:
     assert store.read_text(encoding="utf-8") == "mine"
 
 
+@pytest.mark.slow
 def test_a_file_with_scores_is_learnt_by_task_type(tmp_path: Path) -> None:
     data = scored_file(tmp_path / "models.jsonl", 1_000)
     report = file_act(DemoConfig(data=data, max_tasks=1_000, seeds=1, strategies=CHAIN))
@@ -137,6 +140,7 @@ def test_a_file_with_scores_is_learnt_by_task_type(tmp_path: Path) -> None:
     assert report.phases[-1].rewards[ROUTER] > 0.75
 
 
+@pytest.mark.slow
 def test_where_all_agents_are_alike_the_router_says_that_it_did_not_win(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     with (tmp_path / "noise.jsonl").open("w", encoding="utf-8") as file:
@@ -148,6 +152,7 @@ def test_where_all_agents_are_alike_the_router_says_that_it_did_not_win(tmp_path
     assert report.comparison(LEARNING_OFF).verdict != "won"
 
 
+@pytest.mark.slow
 def test_labelled_texts_are_routed_by_their_examples(tmp_path: Path) -> None:
     words = {"billing": ["invoice", "refund", "charge"], "travel": ["flight", "hotel", "train"]}
     rng = np.random.default_rng(0)
@@ -161,6 +166,7 @@ def test_labelled_texts_are_routed_by_their_examples(tmp_path: Path) -> None:
     assert any("20 labelled texts" in note for note in report.notes)
 
 
+@pytest.mark.slow
 def test_a_strategy_that_cannot_open_is_said_and_left_out(tmp_path: Path) -> None:
     pytest.importorskip("router_sdk_bert")
     missing = {"bert": {"model": str(tmp_path / "nowhere")}}

@@ -97,6 +97,7 @@ def model(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turn", [0, *(pytest.param(turn, marks=pytest.mark.reliability) for turn in range(1, 4))])
 def test_a_program_with_a_model_ends_well(tmp_path: Path, model: Path, turn: int) -> None:
     check(tmp_path / "router.db", run(two_with_a_model, tmp_path / "router.db", model), recorded=6)
@@ -107,6 +108,7 @@ def test_closing_does_not_wait_for_a_model_that_is_exported(path: Path, checkpoi
     check(path, told, recorded=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["opening", "open"])
 def test_workers_that_are_forked_have_their_parents_model(path: Path, model: Path, when: str) -> None:
     told = run(preloaded, path, model, when)
@@ -114,6 +116,7 @@ def test_workers_that_are_forked_have_their_parents_model(path: Path, model: Pat
     assert told.routed - decisions_in(path) == set()
 
 
+@pytest.mark.slow
 def test_workers_that_are_forked_with_a_model_that_cannot_open_say_why(path: Path, tmp_path: Path) -> None:
     told = run(preloaded, path, tmp_path / "nothing here", "opening")
     reasons = [json.loads(one.partition(" ")[2]) for one in told.else_said if one.startswith("ready")]

@@ -60,6 +60,7 @@ def test_every_example_is_tested() -> None:
     assert found == {*SAYS, "marketing_mix/orchestrator.py"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", SAYS)
 def test_an_example_says_what_it_promises_every_time(example: str) -> None:
     first = run(example)
@@ -68,6 +69,7 @@ def test_an_example_says_what_it_promises_every_time(example: str) -> None:
     assert run(example) == first
 
 
+@pytest.mark.slow
 def test_the_orchestrator_does_better_when_it_learns() -> None:
     printed = run("marketing_mix/orchestrator.py")
     off, on = (int(share) for share in re.findall(r"(\d+)% of iterations moved on", printed))

@@ -35,6 +35,7 @@ def exported(tmp_path_factory):
         yield router, place / "days"
 
 
+@pytest.mark.slow
 def test_what_its_policies_would_have_earned(exported):
     router, path = exported
     whole = router.experiments.off_policy_value(since=None).overall

@@ -89,6 +89,7 @@ def nobodys_mask():
     os.umask(before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("words_installed", "nobodys_mask")
 @pytest.mark.skipif(sys.platform == "win32", reason="modes say nothing there")
 def test_files_are_private(store, tmp_path):
@@ -128,6 +129,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", NAMES, ids=["up", "none", "here"])
 def test_a_path_in_a_table_leads_nowhere(spoilt, outside, names, caplog, monkeypatch):
     monkeypatch.setattr(erasing, "_KILLED_S", 0.0)  # what the names led to before is nobody's now
@@ -330,6 +332,7 @@ def test_a_wrong_manifest_does_not_stop_the_start(wrong, spoilt, caplog):
 # -- the current folder
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("words_installed")
 def test_workers_import_nothing_from_the_current_folder(store, tmp_path, monkeypatch):
     mark, trap = tmp_path / "mark", tmp_path / "trap"
@@ -357,6 +360,7 @@ def test_workers_import_nothing_from_the_current_folder(store, tmp_path, monkeyp
 # -- looking
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("words_installed")
 @pytest.mark.parametrize("state", ["closed", "open", "damaged", "read-only"])
 def test_looking_changes_nothing(state, spoilt, tmp_path, monkeypatch):

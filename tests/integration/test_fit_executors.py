@@ -44,6 +44,7 @@ def weights(router):
     return sorted(path.read_bytes() for path in fits.rglob("words.json"))
 
 
+@pytest.mark.slow
 def test_a_command_fits_what_a_child_does(opened, tmp_path):
     with opened(executor={"folder": str(tmp_path / "shared disk")}) as router:
         teach(router)
@@ -56,6 +57,7 @@ def test_a_command_fits_what_a_child_does(opened, tmp_path):
     assert first.data_hash == second.data_hash
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_keeps_the_output_still_tells(opened):
     quiet = f"{sys.executable} -c 'import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:], stdout=2))' {WORKER}"
     with opened(quiet) as router:

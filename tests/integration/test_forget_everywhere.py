@@ -258,6 +258,7 @@ def tiny_encoder_folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_real_thing_forgets_in_the_process_that_serves_it(store, tiny_encoder_folder):
     chain = [("bert", {"model": str(tiny_encoder_folder), "wait_for_encoder": True, "update": "head"}), "thompson"]
     rows = lessons()
@@ -278,6 +279,7 @@ def test_the_real_thing_forgets_in_the_process_that_serves_it(store, tiny_encode
         assert router.route("refund please").strategy in ("bert", "thompson")
 
 
+@pytest.mark.slow
 def test_two_processes_forget_and_neither_brings_it_back(store):
     one, other = (Living(store, ["words", "thompson"]) for _ in range(2))
     for number in range(3):

@@ -63,6 +63,7 @@ def test_two_processes_that_are_told_to_fit_at_once_make_one_version(store, livi
     assert len(processes[0].tell("fits", "words")) == rounds
 
 
+@pytest.mark.slow
 def test_triggers_in_two_processes_never_fit_from_the_same_examples(store, living, rounds):
     automatic = {"retrain": True, "retrain_interval": INTERVAL, "retrain_cooldown_seconds": 0.0}
     processes = [living(**automatic), living(**automatic)]
@@ -84,6 +85,7 @@ def test_triggers_in_two_processes_never_fit_from_the_same_examples(store, livin
     agree(processes, store)
 
 
+@pytest.mark.slow
 def test_who_has_lost_the_lock_cannot_promote(store, living, tmp_path):
     stale, fast = living(), living()
     stale.tell("record", "session", "x", 20, 1)

@@ -165,6 +165,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "router.db"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_children_that_return(path: Path, method: str) -> None:
     check(path, run(own_routers, path, method), recorded=6)
@@ -174,6 +175,7 @@ def test_children_that_use_their_parents_router_and_return(path: Path) -> None:
     check(path, run(parents_router, path), recorded=12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "end"),
     [
@@ -187,6 +189,7 @@ def test_workers_of_a_pool(path: Path, method: str, end: str) -> None:
     check(path, run(pool, path, method, end), recorded=18)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS[:2])
 def test_workers_of_an_executor(path: Path, method: str) -> None:
     check(path, run(executor, path, method), recorded=18)

@@ -114,6 +114,7 @@ def test_a_copy_is_what_it_was_made_of(source, tmp_path, form):
     assert lines(tmp_path / "again.jsonl") == lines(source[1])
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_long_log_has_its_posterior_and_figures_bit_by_bit(request, tmp_path):
     with open_router() as router:
         live(router, 100_000 if request.config.getoption("--reliability") else 2_000)

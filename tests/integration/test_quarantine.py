@@ -160,12 +160,14 @@ many = (st.lists(said, min_size=3, max_size=6), st.lists(happenings, min_size=4,
 many_more = (st.lists(said, min_size=3, max_size=6), st.lists(st.one_of(happenings, others), min_size=4, max_size=14))
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(*many)
 def test_thompson_holds_to_the_last_bit_what_it_would_have_learnt(tmp_path_factory, start, story):
     live(tmp_path_factory.mktemp("life"), start, story)
 
 
+@pytest.mark.slow
 @settings(max_examples=5)
 @given(*many_more)
 def test_also_where_sessions_are_forgotten_and_agents_begin_afresh(tmp_path_factory, start, story):
@@ -227,6 +229,7 @@ def kept(tmp_path):
     return store
 
 
+@pytest.mark.slow
 def test_every_process_goes_back_within_two_seconds(tmp_path):
     store = kept(tmp_path)
     expected = learnt_anew(never(store, tmp_path / "never", 20, 35))
@@ -246,6 +249,7 @@ def test_every_process_goes_back_within_two_seconds(tmp_path):
         living.close()
 
 
+@pytest.mark.slow
 def test_killed_at_any_step_whoever_comes_next_holds_what_the_log_says(tmp_path, request):
     store, step = kept(tmp_path), 1 if request.config.getoption("--reliability") else 24
     states = {

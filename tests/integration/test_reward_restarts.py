@@ -46,6 +46,7 @@ def start(store, kind, by, weight=1.0):
         return {"replayed": replayed, "total": strategy.cells["a", "default"][1]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", REWARDS)
 def test_another_process_replays_under_another_reward_and_only_then(store_path, kind, monkeypatch):
     def started(seed, *arguments):

@@ -41,6 +41,7 @@ def played():
     return run_soak(SoakConfig(hours=2.0, per_hour=130, strategies=("thompson", "heuristic"), seed=2))
 
 
+@pytest.mark.slow
 def test_who_learns_earns_more_than_who_was_frozen_and_nothing_is_broken(played):
     assert played.violations == ()
     assert played.restarts == 3

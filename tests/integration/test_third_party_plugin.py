@@ -87,6 +87,7 @@ def fresh_python(tmp_path):
     return python
 
 
+@pytest.mark.slow
 def test_it_is_found_keeps_the_contract_and_routes(fresh_python, tmp_path):
     script = tmp_path / "use_it.py"
     script.write_text(USE_IT)
@@ -96,6 +97,7 @@ def test_it_is_found_keeps_the_contract_and_routes(fresh_python, tmp_path):
     assert run(*command, cwd=tmp_path, env=environment).strip() == "served"
 
 
+@pytest.mark.slow
 def test_its_own_tests_pass():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(EXAMPLE), str(ROOT)])}
     options = ("-q", "-n", "0", "-p", "no:cacheprovider")

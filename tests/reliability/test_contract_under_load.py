@@ -30,6 +30,7 @@ def strategies():
     return [SoundStrategy, *(known[name] for name in ("heuristic", "thompson") if name in known)]
 
 
+@pytest.mark.slow
 def test_once_beside_ten_others():
     with load(BURNERS):
         check_strategy(SoundStrategy)

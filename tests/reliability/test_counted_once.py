@@ -106,6 +106,7 @@ event = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(events=st.lists(event, min_size=3, max_size=16))
 def test_whatever_the_order_the_newest_parts_count_once(tmp_path_factory, events) -> None:

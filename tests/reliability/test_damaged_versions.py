@@ -66,6 +66,7 @@ def damage(file, dice):
     file.write_bytes(whole)
 
 
+@pytest.mark.slow
 def test_a_few_flipped_bytes(tmp_path, encoder, caplog):
     flip_everywhere(tmp_path / "r.db", encoder, caplog, 3)
 

@@ -201,6 +201,7 @@ def play(seeds):
     return total
 
 
+@pytest.mark.slow
 def test_a_few_seeds():
     assert play(range(4)) > 15
 

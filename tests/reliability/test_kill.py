@@ -96,6 +96,7 @@ def test_every_acknowledged_outcome_survives_kill_9_and_is_learnt_once(tmp_path,
     assert evidence == len(decisions & outcomes)
 
 
+@pytest.mark.slow
 def test_a_killed_process_stands_in_nobody_s_way(tmp_path) -> None:
     path = tmp_path / "router.db"
     with open_router(path) as bystander:

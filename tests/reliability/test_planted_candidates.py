@@ -59,6 +59,7 @@ def passed(folder, seeds, each):
     return words
 
 
+@pytest.mark.slow
 def test_bad_candidates_are_stopped_and_say_by_what(tmp_path):
     with serving(tmp_path, 101, "dull") as (router, _):
         found = stopped_by(router, 101)
@@ -73,6 +74,7 @@ def test_bad_candidates_are_stopped_and_say_by_what(tmp_path):
         assert router.status()["strategies"][0]["model_version"] == 1
 
 
+@pytest.mark.slow
 def test_good_candidates_pass(tmp_path):
     words = passed(tmp_path, (201, 202, 203), 4)
     assert words.count(None) >= 11, words

@@ -46,6 +46,7 @@ def victim(folder: str) -> None:
         caller.join()
 
 
+@pytest.mark.slow
 def test_what_was_acknowledged_was_synced(tmp_path) -> None:
     library = tmp_path / "synced_images.so"
     subprocess.run([COMPILER, "-shared", "-fPIC", "-O1", "-o", library, LIBRARY, "-ldl"], check=True)

@@ -27,6 +27,7 @@ def store(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_killed_at_any_step_it_is_concluded_everywhere_or_nowhere(store, tmp_path, request):
     point, step, told = 1, 1 if request.config.getoption("--reliability") else 12, []
     while True:

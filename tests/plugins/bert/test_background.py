@@ -199,6 +199,7 @@ def test_a_failure_is_no_end_and_the_next_start_tries_again():
     assert (slot.reason, len(tries)) == (None, 2)
 
 
+@pytest.mark.slow
 def test_warming_up_says_why_there_is_no_encoder(tiny_encoder_folder, tmp_path):
     assert strategy_of(tiny_encoder_folder).warm_up() is None
     missing = strategy_of(tmp_path / "nothing here")
@@ -256,6 +257,7 @@ def closed_before(line, what):
     return reached[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["start", "wait", "close"])
 def test_a_signal_handler_may_close_it_at_any_moment(what):
     line = 1

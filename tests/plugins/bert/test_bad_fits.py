@@ -45,6 +45,7 @@ def teach(router, rng, count):
     router.flush()
 
 
+@pytest.mark.slow
 def test_what_went_wrong_is_refused_and_a_refit_passes(router, monkeypatch):
     rng = np.random.default_rng(11)
     teach(router, rng, 180)

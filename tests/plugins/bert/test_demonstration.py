@@ -7,6 +7,7 @@ from router_sdk.demo.contestant import ROUTER
 from router_sdk.demo.serving import TITLE
 
 
+@pytest.mark.slow
 def test_texts_are_read_by_a_transformer_and_its_fit_is_told(tiny_encoder_folder):
     config = DemoConfig(
         rounds=30,
@@ -29,6 +30,7 @@ def test_texts_are_read_by_a_transformer_and_its_fit_is_told(tiny_encoder_folder
     assert "What was learnt, and what was forgotten" in page
 
 
+@pytest.mark.slow
 def test_how_a_model_gets_to_serve_is_told_as_it_happened(tiny_encoder_folder):
     config = DemoConfig(
         scenarios=("serving",), strategies=("bert",), strategy={"bert": {"model": str(tiny_encoder_folder)}}

@@ -54,6 +54,7 @@ ARCHITECTURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_other_architectures_are_exported_with_what_their_heads_see(name, tiny_checkpoint_folder, tmp_path):
     import transformers

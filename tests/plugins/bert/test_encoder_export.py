@@ -40,6 +40,7 @@ def hidden_states(checkpoint, ids):
         return AutoModel.from_pretrained(checkpoint).eval()(torch.tensor([ids])).last_hidden_state[0].numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 @pytest.mark.parametrize("backend", ["onnx", "torch"])
 def test_pooling_is_what_it_says(checkpoint, export, pooling, backend):
@@ -61,6 +62,7 @@ def test_pooling_is_the_models_own_unless_it_is_chosen(checkpoint, export, tiny_
     assert read_checkpoint(chosen.folder).pooling == "mean"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["onnx", "torch"])
 def test_batches_of_mixed_lengths_give_what_single_texts_give(checkpoint, export, backend):
     encoder = export(checkpoint, backend=backend)
@@ -190,6 +192,7 @@ def test_a_checkpoint_from_before_tokenizer_files(checkpoint, export):
     assert export(checkpoint, "old").tokenize(PROBES) == modern.tokenize(PROBES)
 
 
+@pytest.mark.slow
 def test_a_killed_export_leaves_no_folder(checkpoint, tmp_path):
     request = {"folder": str(tmp_path / "encoder"), "settings": {"model": str(checkpoint)}}
     child = subprocess.Popen([sys.executable, "-m", "router_sdk_bert.encoding.export_child"], stdin=subprocess.PIPE)

@@ -309,6 +309,7 @@ def test_a_package_with_other_weights_is_refused():
         weights.find_weights(EncoderSettings())
 
 
+@pytest.mark.slow
 def test_a_hub_that_accepts_and_never_answers_is_given_up(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         environment = {

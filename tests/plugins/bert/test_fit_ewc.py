@@ -92,6 +92,7 @@ def test_information_survives_a_new_agent(tmp_path):
     assert all(float(value.min()) >= 0 for value in grown.fisher.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("penalty", "ewc_lambda"), [("fisher", 3e4), ("l2", 300.0)])
 def test_it_remembers_better_than_nothing_does(tmp_path, penalty, ewc_lambda):
     old, new, test = changed_world()

@@ -37,6 +37,7 @@ def same(first, second):
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("update", ["lora", "full"])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_learns_with_every_update(tmp_path, update, strategy):
@@ -90,6 +91,7 @@ def test_the_callers_generators_and_threads_are_left_alone(tmp_path):
     assert torch.get_num_threads() == threads
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["hybrid", "replay"])
 def test_an_interrupted_fit_resumes_to_the_same_result(tmp_path, strategy):
     samples = [*some(12, NAMES, fresh=False), *some(24, NAMES, first=100)]

@@ -17,6 +17,7 @@ def serving():
     return make_serving()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("update", ["lora", "full"])
 def test_a_new_encoder_is_exported_and_everything_learnt_again(serving, tmp_path, update):
     serving.learn(told(60))
@@ -44,6 +45,7 @@ def test_a_version_survives_save_and_load(serving, tmp_path):
     assert load_weights(again.encoder.folder).rows.names == NAMES
 
 
+@pytest.mark.slow
 def test_the_next_fit_starts_from_what_the_last_one_left(serving, tmp_path):
     first = with_config(serving, update="lora", strategy="hybrid").fit(data(), context(tmp_path / "a"))
     assert load_weights(first.encoder.folder).fisher
@@ -125,6 +127,7 @@ def test_a_fit_that_is_told_to_stop_raises(serving, tmp_path):
             with_config(serving, update=update).fit(data(), asked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["head", "lora"])
 def test_what_pretraining_taught_outlives_later_fits(serving, tmp_path, first):
     made_up = told(45, first=1000)

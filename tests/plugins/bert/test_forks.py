@@ -225,6 +225,7 @@ def opened_before(model):
 SERVES = [None, "coder"]
 
 
+@pytest.mark.slow
 def test_a_child_opens_what_its_parent_was_about_to(tiny_encoder_folder):
     said = run(opening, tiny_encoder_folder)
     assert said["children"] == [[0, SERVES]] * 3
@@ -242,6 +243,7 @@ def test_a_child_waits_for_its_parents_export(tiny_checkpoint_folder, tiny_encod
     assert run(exporting, tiny_checkpoint_folder, tmp_path, made) == {"child": [0, SERVES], "parent": SERVES, "made": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["session", "head"])
 def test_nothing_is_inherited_half_made(tiny_encoder_folder, what):
     assert run(half_made, tiny_encoder_folder, what) == {"early": False, "child": [0, SERVES]}

@@ -52,6 +52,7 @@ def swapped(labels, one="billing", other="coder"):
     return [turn.get(label, label) for label in labels]
 
 
+@pytest.mark.slow
 def test_two_agents_swap_roles():
     vectors, right = clusters(1_500)
     later, then = clusters(300, seed=2)
@@ -70,6 +71,7 @@ def test_two_agents_swap_roles():
     assert reached[None] < 0.4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", ["exclusive", "independent"])
 def test_two_hundred_failures_end_any_belief(labels):
     vectors, right = clusters(1_200)

@@ -86,6 +86,7 @@ def test_labels_are_learnt_whatever_the_order_of_agents(kind):
     np.testing.assert_allclose(one, other, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", ["exclusive", "independent"])
 def test_rewards_of_whoever_acted_are_enough(labels):
     vectors, right = clusters(1_500)

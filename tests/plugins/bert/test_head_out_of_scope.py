@@ -54,6 +54,7 @@ def played(count, strange, seed=1_000):
     return rewarded(vectors, right, came)
 
 
+@pytest.mark.slow
 def test_where_tasks_beyond_succeed_as_well_none_is_refused():
     head = new_head()
     head.add(played(2_500, 0.0))
@@ -61,6 +62,7 @@ def test_where_tasks_beyond_succeed_as_well_none_is_refused():
     assert head.model.limit is None
 
 
+@pytest.mark.slow
 def test_where_they_fail_they_are_refused():
     head = new_head()
     head.add(played(2_500, 0.1))

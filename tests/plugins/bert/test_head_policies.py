@@ -62,6 +62,7 @@ class Learner:
         return went
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_whatever_the_reward_the_right_agents_are_found(kind):
     best, other = KINDS[kind]
@@ -80,6 +81,7 @@ def test_whatever_the_reward_the_right_agents_are_found(kind):
         assert learner.policies.exclusive is (kind == "one is right")
 
 
+@pytest.mark.slow
 def test_where_texts_say_nothing_the_best_single_agent_answers():
     vectors, _ = clusters(1_500, seed=4, spread=30.0)
     worth = dict(zip(NAMES, (0.3, 0.7, 0.3, 0.3), strict=True))
@@ -223,6 +225,7 @@ def test_requests_read_what_was_published_and_forgotten_agents_are_strangers():
     assert posterior.expected([NAMES[2]], vectors[0]) == [1.0]
 
 
+@pytest.mark.slow
 def test_many_agents_get_fewer_coordinates_each():
     posterior, rng = LinearPosterior(), np.random.default_rng(0)
     vectors = rng.normal(size=(300, 384)).astype(np.float32)

@@ -27,6 +27,7 @@ def settings(tiny_encoder_folder, monkeypatch):
     return {"model": str(tiny_encoder_folder), "wait_for_encoder": True, "update": "head"}
 
 
+@pytest.mark.slow
 def test_the_orchestrator_runs_with_a_transformer_in_its_chain_and_retrains_it(settings, store_path):
     module = example("orchestrator")
     orchestrator = module.Orchestrator(store_path, Analyst(1.0), bert=settings, seed=7)

@@ -87,6 +87,7 @@ def told_in(folder, examples):
     return [one.task.text for one in examples if one.task.text.split()[-1].encode() in whole]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("update", ["head", "lora"])
 def test_a_loaded_state_needs_its_folder_no_more(keeping, tmp_path, update):
     version = keeping(update="lora").fit(data(stories(45)), context(tmp_path / "fit"))
@@ -119,6 +120,7 @@ def test_a_place_is_held_for_as_long_as_the_encoder_is_used(keeping, parts, tmp_
     assert held() is None
 
 
+@pytest.mark.slow
 def test_the_encoders_folder_holds_no_text_of_an_example(keeping, tmp_path):
     examples, made_up = stories(45, first=1000), stories(45)
     first = keeping(update="lora").fit(data(made_up, synthetic=True), context(tmp_path / "a"))
@@ -129,6 +131,7 @@ def test_the_encoders_folder_holds_no_text_of_an_example(keeping, tmp_path):
     assert len(version.carried.synthetic) == 45
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("update", ["head", "lora"])
 def test_what_was_forgotten_is_in_no_byte_that_is_saved(keeping, tmp_path, update):
     made_up = stories(45)

@@ -36,6 +36,7 @@ def prepared(**settings):
     return strategy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

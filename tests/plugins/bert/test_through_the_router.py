@@ -86,6 +86,7 @@ def test_the_block_of_the_readme_runs(block, tiny_encoder_folder, tmp_path, monk
     run("plugins/bert/README.md", block)
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_version_survives_a_restart(fitted, open_router):
     with open_router() as router:
         decision = router.route("refund my order")
@@ -95,6 +96,7 @@ def test_a_fine_tuned_version_survives_a_restart(fitted, open_router):
         assert router.route("refund my order").model_version is None
 
 
+@pytest.mark.slow
 def test_a_saved_version_serves_without_torch_and_a_fit_says_what_it_needs(fitted, store_path, tiny_encoder_folder):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", WITHOUT_TORCH, str(store_path), str(tiny_encoder_folder)],

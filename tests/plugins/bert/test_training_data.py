@@ -27,6 +27,7 @@ def router(tiny_encoder_folder, store_path, tmp_path):
         yield made
 
 
+@pytest.mark.slow
 def test_the_child_process_trains_on_what_was_set_and_notes_it(router, tmp_path):
     assert router.models.category_distribution("bert") == {"billing": 48, "coder": 16, None: 1}
     assert router.models.category_distribution("thompson") == {}

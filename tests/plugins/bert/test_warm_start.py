@@ -139,6 +139,7 @@ def test_examples_of_one_class_measure_nothing(trained, tmp_path):
 # -- weights that were pickled; the child process does what ``_convert`` does
 
 
+@pytest.mark.slow
 def test_pickled_weights_are_refused_unless_they_are_asked_for(trained, tmp_path):
     folder = pickled(trained, tmp_path / "old")
     with pytest.raises(FitError, match="pickled_weights=True"):
@@ -168,6 +169,7 @@ class Opens:
         return (open, (str(self.path), "w"))
 
 
+@pytest.mark.slow
 def test_what_a_pickle_names_is_not_run(trained, tmp_path):
     folder = pickled(trained, tmp_path / "old")
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"a": Opens(tmp_path / "ran")}))

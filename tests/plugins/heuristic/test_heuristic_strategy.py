@@ -34,6 +34,7 @@ def source(proposal, kind):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings_",
     [

@@ -122,6 +122,7 @@ def test_one_that_is_sure_and_wrong_is_left_alone_after_a_handful(opened):
         assert told["expected"]["server"] < told["expected"]["rest_of_the_chain"]
 
 
+@pytest.mark.slow
 def test_one_that_gets_worse_than_the_chain_is_left(opened):
     rng = np.random.default_rng(1)
 
@@ -142,6 +143,7 @@ def test_one_that_gets_worse_than_the_chain_is_left(opened):
         assert np.mean(late[200:]) > 0.8
 
 
+@pytest.mark.slow
 def test_what_is_learnt_follows_from_the_log(opened, store_path, tmp_path):
     server = Server(lambda text: sure_of(text.split()[0]))
     with server.serving() as url:

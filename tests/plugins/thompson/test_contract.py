@@ -14,6 +14,7 @@ def encoders(*classes):
     return {each.name: each(each.Config()) for each in classes}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sampling", "labels", "needs_evidence"),
     [
@@ -38,6 +39,7 @@ def test_each_sampling_with_each_reading_of_labels_keeps_the_contract(sampling, 
     check(ThompsonConfig(sampling=sampling, labels=labels, half_life_s=None, min_evidence=0, min_context_evidence=0))
 
 
+@pytest.mark.slow
 def test_a_dense_encoder_keeps_the_contract():
     check(
         ThompsonConfig(encoder=HashedWordsEncoder.name, min_context_evidence=1), encoders=encoders(HashedWordsEncoder)

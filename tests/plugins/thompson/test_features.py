@@ -156,6 +156,7 @@ def one_owner_each(rivals, seed=1, rounds=600):
     return float(np.mean(earned[rounds // 2 :]))
 
 
+@pytest.mark.slow
 def test_where_tasks_belong_to_one_agent_each_a_success_teaches_the_others():
     with_rivals = np.mean([one_owner_each(0.3, seed) for seed in (1, 2, 3)])
     without = np.mean([one_owner_each(0.0, seed) for seed in (1, 2, 3)])

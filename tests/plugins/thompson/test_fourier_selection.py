@@ -52,6 +52,7 @@ def leader(made, kind):
     return max(weights, key=weights.get)
 
 
+@pytest.mark.slow
 def test_the_straight_one_answers_what_is_linear_and_the_curved_one_what_is_not():
     made = strategy()
     live(made, linear, 600, kind="linear", columns=12)

@@ -47,6 +47,7 @@ def graded(high, low):
     return lambda rng, kind, chosen: (high if chosen == kind else low, chosen == kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("high", "low"), [(1.0, 0.0), (0.9, 0.7), (0.6, 0.5), (0.12, 0.1)])
 def test_grades_that_differ_by_little_are_learnt_as_surely_as_success_and_failure(high, low):
     _, right = live(graded(high, low), 700, seed=5)

@@ -191,6 +191,7 @@ def test_it_keeps_the_contract(sampling):
     )
 
 
+@pytest.mark.slow
 def test_it_keeps_the_contract_with_vectors():
     config = ThompsonConfig(likelihood="logistic", encoder=HashedWordsEncoder.name, min_context_evidence=1)
     encoders = {HashedWordsEncoder.name: HashedWordsEncoder(HashedWordsEncoder.Config())}

@@ -112,6 +112,7 @@ def assert_all_sound(made, agents, mode):
     assert (evidence.precision >= 0.0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", ["gaussian", "logistic"])
 @pytest.mark.parametrize("mode", MODES)
 def test_a_thousand_corrections(mode, likelihood):

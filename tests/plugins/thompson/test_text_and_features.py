@@ -50,6 +50,7 @@ def live(made, stream, first=1):
     return np.array(earned)
 
 
+@pytest.mark.slow
 def test_the_posterior_whose_favourites_earn_more_answers_by_task_type():
     made = strategy()
     numbers = live(made, tasks(900, "numbers", by_words=False))

@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from router_sdk import Router
 
 SMALL = ("demo", "--rounds", "20", "--seeds", "1", "--processes", "1", "--strategies", "thompson,heuristic")
@@ -21,6 +23,7 @@ def test_the_demo_ends_in_tables_and_a_page(cli):
     assert sorted(path.name for path in cli.folder.iterdir()) == ["page.html"]
 
 
+@pytest.mark.slow
 def test_every_line_of_the_tables_fits_eighty_columns(cli, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     shown = cli.run(*SMALL, "--act", "support-desk", "--seeds", "2").stdout
@@ -61,12 +64,14 @@ def test_a_foreign_file_is_played_by_a_mapping(cli):
     assert "--data" in cli.fault("demo", *mapping, code=2)["message"]
 
 
+@pytest.mark.slow
 def test_one_scenario_may_be_played_alone(cli):
     (act,) = cli.json(*SMALL, "--act", "marketing-mix")["acts"]
     assert act["act"] == "marketing-mix"
     assert "--act" in cli.fault("demo", "--act", "support-desk", "--data", "x.csv", code=2)["message"]
 
 
+@pytest.mark.slow
 def test_progress_is_told_where_there_is_no_terminal(cli, monkeypatch):
     monkeypatch.setattr("router_sdk.cli.screen._LINE_S", 0.0)
     told = cli.run(*SMALL, "--act", "support-desk").stderr.splitlines()

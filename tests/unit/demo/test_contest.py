@@ -31,6 +31,7 @@ def test_processes_beside_each_other_play_what_one_plays_alone() -> None:
     assert told[-1] == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_play_that_fails_ends_the_contest(processes: int) -> None:
     config = CONFIG.model_copy(update={"processes": processes})
@@ -38,6 +39,7 @@ def test_a_play_that_fails_ends_the_contest(processes: int) -> None:
         play_all(plays(*contestants(("thompson",)), Contestant("nobody", ("nobody",))), config, CHAIN)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_contest_and_leaves_nobody_behind() -> None:
     def kill_one(words: str, share: float) -> None:
         for child in multiprocessing.active_children()[:1]:

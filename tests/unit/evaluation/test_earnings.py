@@ -37,6 +37,7 @@ def rolled_back_after(seed, **kind):
     return next((size for size in looks if compare(earlier, since[:size], CONFIG).fallen is not None), None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [

@@ -81,6 +81,7 @@ def played():
     return [adaptive_log(seed) for seed in range(40)]
 
 
+@pytest.mark.slow
 def test_estimates_of_a_policy_that_an_adaptive_log_hardly_follows_are_right_on_average(played):
     for name in ("inverse_propensity", "doubly_robust"):
         errors = np.array([policy_value(rounds, name).mean - truth for rounds, truth in played])

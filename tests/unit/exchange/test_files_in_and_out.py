@@ -71,6 +71,7 @@ def routers():
         yield one, other
 
 
+@pytest.mark.slow
 @given(st.lists(line, min_size=1, max_size=5), st.sampled_from(["jsonl", "csv"]))
 def test_what_goes_out_comes_in_again(routers, tmp_path_factory, lines, ending):
     one, other = routers

@@ -317,6 +317,7 @@ def test_on_promotion(fitting):
     assert seen == [("words", 1)]
 
 
+@pytest.mark.slow
 def test_on_drift(routed_with):
     seen = Queue()
     router = routed_with(on_drift=lambda alert: seen.put((alert.name, alert.subject)))

@@ -105,6 +105,7 @@ def test_a_request_does_not_wait_for_learning_when_an_agent_recovers(make_router
         asking.join(10)
 
 
+@pytest.mark.slow
 def test_who_follows_the_store_sees_others_agents_within_two_seconds(make_router):
     follower = make_router([Counting], agents=None)
     with pytest.raises(NoEligibleAgentError):
