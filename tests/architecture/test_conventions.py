@@ -71,7 +71,8 @@ def test_what_takes_long_is_deselected_without_its_flag(tmp_path):
     (tmp_path / "test_marked.py").write_text(
         "import pytest\n"
         + "".join(
-            f"@pytest.mark.{flag}\ndef test_{flag}(): pass\n" for flag in ("slow", "reliability", "kafka", "benchmark", "gpu")
+            f"@pytest.mark.{flag}\ndef test_{flag}(): pass\n"
+            for flag in ("slow", "reliability", "kafka", "benchmark", "gpu")
         )
         + "def test_always(): pass\n"
     )
