@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _TAKE_OVER_S = 0.01
 """What taking over is believed to cost, in processor time, before it was done."""
+_WORTH_S = 0.05
+"""Processor time that learning must take of a second before it is left to the leader: less is learnt at once."""
 _LATELY = 0.3
 """Weight of the last time in what it is believed to cost."""
 _DEAREST_S = 0.1
@@ -128,7 +130,7 @@ class Following:
         if now >= self._again_at:
             self._apart.clear()
         behind = (head - self._folding.cursor) / max(waited, PAUSE_S) * PUBLISH_S  # by when something is published
-        if not self._pays(dict.fromkeys(self._folding.folds, behind)):
+        if not self._pays(dict.fromkeys(self._folding.folds, behind), _WORTH_S * PUBLISH_S):
             return False
         with suppress(RouterError):  # nobody hears it, and it is learnt here in a moment
             self._leadership.ask()
@@ -167,11 +169,11 @@ class Following:
     def _fits(self, fold: Fold) -> bool:
         return fold.name not in self._apart
 
-    def _pays(self, positions: Mapping[Fold, float]) -> bool:
-        """Whether to take over these folds costs less than to learn so much of the log, and most of it."""
+    def _pays(self, positions: Mapping[Fold, float], least_s: float = 0.0) -> bool:
+        """Whether to take over these folds costs less than to learn so much of the log, and spares most of it."""
         costs = {fold: fold.cost_s * count for fold, count in positions.items() if fold.aside is None}
         spared = sum(cost for fold, cost in costs.items() if self._fits(fold))
-        return spared > max(self._cost_s, 0.5 * sum(costs.values()))
+        return spared > max(self._cost_s, least_s, 0.5 * sum(costs.values()))
 
     def _load(self, fold: Fold, cursor: int, folder: Path) -> None:
         refused = self._store.reader.query(lambda connection: refused_decisions(connection, fold.fingerprint, cursor))

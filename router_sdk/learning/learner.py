@@ -221,7 +221,9 @@ class Learner:
                     due = self._enabled and self._due()
                     head = self.folding.tail.head() if due else 0
                 if due:
-                    if not self._following.left_to_leader(head):
+                    if self._following.left_to_leader(head):
+                        self._bell.ring()  # to look again soon what the leader published
+                    else:
                         self._update()
                     self._rest(PAUSE_S)
                 if polls:
