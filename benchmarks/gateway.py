@@ -153,13 +153,18 @@ def gateway(stack: ExitStack, folder: Path, upstream: int, name: str) -> Server:
 
 def litellm(stack: ExitStack, folder: Path, upstream: int, command: str, port: int) -> Server:
     """LiteLLM's proxy with the same three models on the same upstream."""
-    place = folder / f"litellm-{port}"
-    place.mkdir()
     lines = ["model_list:"]
     for one in ("small", "medium", "large"):
         lines += [f"  - model_name: auto\n    model_info: {{id: {one}}}\n    litellm_params:"]
         lines += ["      model: openai/m", f"      api_base: http://127.0.0.1:{upstream}/v1", "      api_key: sk-none"]
-    (place / "config.yaml").write_text("\n".join(lines) + "\n")
+    return Server("LiteLLM", port, proxy(stack, folder, "\n".join(lines) + "\n", command, port), "auto")
+
+
+def proxy(stack: ExitStack, folder: Path, config: str, command: str, port: int) -> int:
+    """LiteLLM's proxy of one worker, which begins to listen some time later; the id of its process."""
+    place = folder / f"litellm-{port}"
+    place.mkdir()
+    (place / "config.yaml").write_text(config)
     log = (place / "log").open("wb")
     settings = {"LITELLM_MODE": "PRODUCTION", "LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     environment = {**os.environ, **settings, "LITELLM_MASTER_KEY": KEY}
@@ -173,7 +178,7 @@ def litellm(stack: ExitStack, folder: Path, upstream: int, command: str, port: i
         process.wait(60)
 
     stack.callback(end)
-    return Server("LiteLLM", port, process.pid, "auto")
+    return process.pid
 
 
 def words(rounds: list[list[tuple[float, float]]], which: int, told: argparse.Namespace, spent_s: float | None) -> str:

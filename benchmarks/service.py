@@ -89,11 +89,14 @@ def post(port: int, path: str, body: bytes) -> bytes:
     return asyncio.run(ask(port, f"POST {path}", body)).partition(b"\r\n\r\n")[2]
 
 
-async def load(port: int, path: str, body: Callable[[], bytes], connections: int, seconds: float) -> list[float]:
+async def load(
+    port: int, path: str, body: Callable[[], bytes], connections: int, seconds: float, key: str = ""
+) -> list[float]:
     """Send as fast as each connection is answered, and return how long each answer took, in seconds."""
     took: list[float] = []
     end = time.perf_counter() + seconds
-    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\ncontent-length: "
+    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n"
+    head += f"authorization: Bearer {key}\r\ncontent-length: " if key else "content-length: "
 
     async def connection() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
