@@ -45,16 +45,17 @@ def serve(store_path, upstream):
         server, bound = uvicorn.Server(config), socket.create_server(("127.0.0.1", 0))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         thread.start()
-        running.append((server, thread, bound))
         client = openai.OpenAI(
             base_url=f"http://127.0.0.1:{bound.getsockname()[1]}/v1", api_key="none", max_retries=0, timeout=20
         )
+        running.append((client, server, thread, bound))
         client.service = app.state.service
         client.router_of_service = lambda: app.state.service.router
         return client
 
     yield make
-    for server, thread, bound in running:
+    for client, server, thread, bound in running:
+        client.close()
         server.should_exit = True
         thread.join(20)
         bound.close()
