@@ -259,14 +259,18 @@ class NatsSource(Source):
         if not stream:
             return SourceCheck(False, self._missing)
         state = (await jetstream.stream_info(stream)).state
-        return SourceCheck(True, f"stream {stream!r} holds {self.address.topic!r}", 1, state.messages)
+        return SourceCheck(True, f"stream {stream!r} {self._on} holds {self.address.topic!r}", 1, state.messages)
 
     @property
     def _missing(self) -> str:
         return (
-            f"nats: no stream holds the subject {self.address.topic!r}; make one: nats stream add NAME "
+            f"nats: no stream {self._on} holds the subject {self.address.topic!r}; make one: nats stream add NAME "
             f"--subjects {self.address.topic}"
         )
+
+    @property
+    def _on(self) -> str:
+        return f"on {self._connection.where.partition('//')[2]}"
 
     async def _find(self) -> str:
         """The stream's name; empty where there is none."""
