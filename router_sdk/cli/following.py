@@ -147,11 +147,15 @@ def dead_letters_of(where: Address, given: str | None) -> Address | None:
 
 def follow(invocation: Invocation, wanted: Wanted) -> None:
     """Log and learn what comes, until Ctrl-C or SIGTERM."""
+    from router_sdk.exchange.events import EventReader
     from router_sdk.exchange.streams import sink_at, source_at
     from router_sdk.plugins import PluginRegistry
 
+    # What is not installed, or malformed, is said before a store is opened.
     plugins = PluginRegistry.load()
-    source = source_at(wanted.address, plugins)  # what is not installed is said before a store is opened
+    source = source_at(wanted.address, plugins)
+    if wanted.mapping is not None:
+        EventReader.from_file(wanted.mapping)
     where = source.address
     letters = dead_letters_of(where, wanted.dead_letters)
     refused = None if letters is None else sink_at(letters, plugins)

@@ -72,10 +72,17 @@ def test_whether_a_topic_is_there_is_asked_of_somebody(desk):
     assert "not both" in desk.fault("stream", "--from", "stdin:", "--to", "stdout:", code=2)["message"]
 
 
-@pytest.mark.parametrize("option", ["--from", "--to"])
-def test_a_client_that_is_missing_is_said_before_a_store_is_opened(cli, option):
-    fault = cli.fault("stream", option, "carrier://localhost:1/x", code=2)
-    assert "nothing that is installed" in fault["message"]
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--from", "carrier://localhost:1/x"], "nothing that is installed reads carrier://"),
+        (["--to", "carrier://localhost:1/x"], "nothing that is installed writes to carrier://"),
+        (["--from", "stdin:", "--dead-letters", "carrier://x/y"], "nothing that is installed writes to carrier://"),
+        (["--from", "stdin:", "--mapping", "none.toml"], "cannot read none.toml"),
+    ],
+)
+def test_what_a_stream_lacks_is_said_before_a_store_is_opened(cli, arguments, words):
+    assert words in cli.fault("stream", *arguments, code=2)["message"]
     assert not cli.store.exists()
 
 
