@@ -20,6 +20,7 @@ import fitted_strategy
 
 from router_sdk import Outcome, Router, Task, erasing
 from router_sdk.errors import RouterError
+from router_sdk.store.sqlite import SQLiteWriting
 from router_sdk.store.transaction import Committer
 
 AGENTS = ("billing", "fraud", "sales")
@@ -61,7 +62,7 @@ class Points:
         for name in ("rename", "replace", "unlink", "rmdir", "link", "mkdir", "fsync", "truncate"):
             if hasattr(os, name):
                 setattr(os, name, self._counting(name, getattr(os, name)))
-        transact, scrub = Committer.transact, Committer.scrub
+        transact, scrub = Committer.transact, SQLiteWriting.scrub
 
         def counted(committer, work, deadline):
             def inside(connection, seq):
@@ -74,11 +75,11 @@ class Points:
             self("committed")
             return result
 
-        def emptied(committer, deadline):
+        def emptied(writing, deadline):
             self("checkpoint")
-            return scrub(committer, deadline)
+            return scrub(writing, deadline)
 
-        Committer.transact, Committer.scrub = counted, emptied
+        Committer.transact, SQLiteWriting.scrub = counted, emptied
 
     def _counting(self, name, function):
         def call(path, *more, **options):

@@ -147,10 +147,18 @@ def dead_letters_of(where: Address, given: str | None) -> Address | None:
 
 def follow(invocation: Invocation, wanted: Wanted) -> None:
     """Log and learn what comes, until Ctrl-C or SIGTERM."""
-    from router_sdk.streams.address import Address
+    from router_sdk.exchange.events import EventReader
+    from router_sdk.exchange.streams import sink_at, source_at
+    from router_sdk.plugins import PluginRegistry
 
-    where = Address.parse(wanted.address)
-    refused = dead_letters_of(where, wanted.dead_letters)
+    # What is not installed, or malformed, is said before a store is opened.
+    plugins = PluginRegistry.load()
+    source = source_at(wanted.address, plugins)
+    if wanted.mapping is not None:
+        EventReader.from_file(wanted.mapping)
+    where = source.address
+    letters = dead_letters_of(where, wanted.dead_letters)
+    refused = None if letters is None else sink_at(letters, plugins)
     shown_at, heard_at, seen = 0.0, time.monotonic(), 0
     config = config_of(invocation, wanted.told)
     with told_to_end() as end, invocation.router(brief=False, config=config, **batch_settings()) as router:
@@ -178,7 +186,7 @@ def follow(invocation: Invocation, wanted: Wanted) -> None:
 
         followed = partial(
             router.streams.consume,
-            wanted.address,
+            source,
             mapping=wanted.mapping,
             dead_letters=refused,
             new_agents=wanted.new_agents,
@@ -188,7 +196,7 @@ def follow(invocation: Invocation, wanted: Wanted) -> None:
         with ThreadPoolExecutor(1, "router-stream") as elsewhere:  # signals interrupt this thread, and no commit
             report = elsewhere.submit(followed).result()
     if away is not None:
-        raise StreamUnavailableError(f"{where}: {away}; given up after {_AWAY_S:.0f} s, for --once does not wait")
+        raise StreamUnavailableError(f"{away}; given up after {_AWAY_S:.0f} s, because --once does not wait")
     if report.refused and (wanted.once or where.scheme == "stdin"):
         raise InvalidInputError(f"{counted(report.refused, 'message')} refused and kept as dead letters; router status")
 
@@ -206,9 +214,11 @@ def _warm_up(invocation: Invocation, router: Router, wanted: WarmUp) -> None:
 
 def publish(invocation: Invocation, address: str, *, once: bool) -> None:
     """Send the log until Ctrl-C or SIGTERM, or once."""
-    from router_sdk.streams.address import Address
+    from router_sdk.exchange.streams import sink_at
+    from router_sdk.plugins import PluginRegistry
 
-    where = Address.parse(address)
+    sink = sink_at(address, PluginRegistry.load())
+    where = sink.address
     with (
         told_to_end() as end,
         invocation.router(new=False, learning=False) as router,
@@ -218,7 +228,7 @@ def publish(invocation: Invocation, address: str, *, once: bool) -> None:
         def tell(outbox: Outbox) -> None:
             show(f"{counted(outbox.sent, 'event')} sent{f'; {outbox.error}' if outbox.error else ''}", None)
 
-        sent = router.streams.publish(address, once=once, end=end, tell=tell)
+        sent = router.streams.publish(sink, once=once, end=end, tell=tell)
     if where.scheme != "stdout":  # there stand the events, and nothing else
         invocation.screen.event({"stream": str(where), "sent": sent}, f"{where}: {counted(sent, 'event')} sent")
 

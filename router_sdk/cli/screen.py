@@ -187,15 +187,22 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], StoreUnavailableError))
 
 
+def _is_asked_for(record: logging.LogRecord) -> bool:
+    """Everything of the SDK and of its plugins, whose loggers have names of their own; warnings of others."""
+    return record.levelno >= logging.WARNING or record.name.startswith(_LOGGER)
+
+
 @contextmanager
 def logging_to(log_file: Path | None, *, verbose: bool, as_json: bool) -> Iterator[None]:
-    """Send the SDK's log to stderr (warnings, or everything) and to a file (everything) for a while.
+    """Send the log of the SDK and of plugins to stderr (warnings, or everything) and to a file (everything) meanwhile.
+
+    Warnings of other libraries go the same way: what a program reads on stderr is JSON alone.
 
     Raises:
         InvalidInputError: if the file cannot be written.
     """
-    logger = logging.getLogger(_LOGGER)
-    level, propagate = logger.level, logger.propagate
+    root = logging.getLogger()
+    level = root.level
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     handlers[0].setLevel(logging.DEBUG if verbose else logging.WARNING)
     if not verbose:
@@ -207,18 +214,17 @@ def logging_to(log_file: Path | None, *, verbose: bool, as_json: bool) -> Iterat
         except OSError as error:
             raise InvalidInputError(f"cannot write the log to {log_file}: {error.strerror}") from error
         handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logger.setLevel(logging.DEBUG if verbose or log_file is not None else logging.WARNING)
-    logger.propagate = False
+    root.setLevel(logging.DEBUG if verbose or log_file is not None else logging.WARNING)
     for handler in handlers:
-        logger.addHandler(handler)
+        handler.addFilter(_is_asked_for)
+        root.addHandler(handler)
     try:
         yield
     finally:
         for handler in handlers:
-            logger.removeHandler(handler)
+            root.removeHandler(handler)
             handler.close()
-        logger.setLevel(level)
-        logger.propagate = propagate
+        root.setLevel(level)
 
 
 OTHER, BAD_INPUT = 1, 2

@@ -28,6 +28,10 @@ T = TypeVar("T")
 
 _BROKERS = {"kafka": "kafka", "nats": "nats", "redis": "redis", "rediss": "redis"}
 """What ``router-sdk-streams`` brings, and by which of its extras."""
+_WRITTEN_OTHERWISE = {
+    "tls": "for NATS over TLS write nats://: a server that asks for TLS gets it, and its certificate is verified"
+}
+"""Addresses that somebody may be used to, and what they are here."""
 
 
 class Streams:
@@ -59,10 +63,7 @@ class Streams:
         Raises:
             InvalidInputError: if nothing that is installed writes to such an address; says what to install.
         """
-        if isinstance(address, Sink):
-            return address
-        known: dict[str, type[Sink]] = {"stdout": StandardOutput, **self._plugins.sinks}
-        return _made(address, known, "writes to")
+        return address if isinstance(address, Sink) else sink_at(address, self._plugins)
 
     def consume(
         self,
@@ -173,9 +174,20 @@ def source_at(address: str, plugins: PluginRegistry) -> Source:
     return _made(address, known, "reads")
 
 
+def sink_at(address: str | Address, plugins: PluginRegistry) -> Sink:
+    """The sink at an address, where there is no router.
+
+    Raises:
+        InvalidInputError: as ``Streams.sink``.
+    """
+    known: dict[str, type[Sink]] = {"stdout": StandardOutput, **plugins.sinks}
+    return _made(address, known, "writes to")
+
+
 def _made(address: str | Address, known: Mapping[str, Callable[[Address], T]], does: str) -> T:
     where = address if isinstance(address, Address) else Address.parse(address)
     if where.scheme not in known:
         hint = f"; pip install 'router-sdk-streams[{_BROKERS[where.scheme]}]'" if where.scheme in _BROKERS else ""
+        hint += f"; {told}" if (told := _WRITTEN_OTHERWISE.get(where.scheme)) else ""
         raise InvalidInputError(f"nothing that is installed {does} {where.scheme}://; there are {sorted(known)}{hint}")
     return known[where.scheme](where)

@@ -21,12 +21,10 @@ from router_sdk.store.rows import (
     OUTCOME_COLUMNS,
     PAYLOAD_COLUMNS,
     VECTOR_COLUMNS,
-    Owner,
+    Entry,
+    Held,
     decision_row,
-    delivered,
-    forgotten,
     insert_sets,
-    owner_of,
     refuse_foreign_outcomes,
     task_payload,
     vector_rows,
@@ -219,7 +217,7 @@ def write_copies(writer: LogWriter, events: Sequence[Event]) -> list[bool | str]
     """
 
     def work(connection: Connection, seq: int) -> list[bool | str]:
-        known = _Known(connection)
+        known = _Known(connection, events)
         rows = _Rows(LogClock())
         rows.clock.read(connection)
         told: list[bool | str] = []
@@ -227,7 +225,7 @@ def write_copies(writer: LogWriter, events: Sequence[Event]) -> list[bool | str]
             verdict = known.misses(event)
             told.append(verdict)
             if verdict is True:
-                _add(connection, rows, seq, event, known)
+                _add(rows, seq, event, known)
                 seq += 1
         insert_sets(connection, rows.sets)
         connection.insert_rows("decisions", DECISION_COLUMNS, rows.decisions)
@@ -242,10 +240,10 @@ def write_copies(writer: LogWriter, events: Sequence[Event]) -> list[bool | str]
     return writer.transact(work)
 
 
-def _add(connection: Connection, rows: _Rows, seq: int, event: Event, known: _Known) -> None:
+def _add(rows: _Rows, seq: int, event: Event, known: _Known) -> None:
     if isinstance(event, CopiedPart):
         rows.outcomes.append((seq, *event.row, rows.clock.stamp_copy(event.logged_at)))
-        if event.payload is not None and not forgotten(connection, event.row[1]):
+        if event.payload is not None and event.row[1] not in known.held.forgotten:
             rows.payloads.append((seq, *event.payload))
     elif isinstance(event, FreshStart):
         status, record = known.record(event.agent)
@@ -253,18 +251,27 @@ def _add(connection: Connection, rows: _Rows, seq: int, event: Event, known: _Kn
     else:
         rows.sets.update([event.agents])
         rows.decisions.append((seq, *known.foreign(event.row)))
-        if not forgotten(connection, event.row[0]):
+        if event.row[0] not in known.held.forgotten:
             rows.payloads += [] if event.payload is None else [(seq, *event.payload)]
             rows.vectors += [(seq, *vector) for vector in event.vectors]
 
 
 class _Known:
-    """What the log holds, and what of a transaction is about to be in it."""
+    """What the log holds, and what of a transaction is about to be in it.
 
-    def __init__(self, connection: Connection) -> None:
+    Args:
+        connection: To the log.
+        events: What is to be written.
+
+    Attributes:
+        held: What the log holds of the parts among them.
+    """
+
+    def __init__(self, connection: Connection, events: Sequence[Event]) -> None:
         self._connection = connection
-        self._new_ids: dict[Owner, str] = {}
-        self._new_decisions: dict[str, str | None] = {}
+        parts = [Entry(one.row, one.payload) for one in events if isinstance(one, CopiedPart)]
+        self.held = Held(connection, parts, [one.row[0] for one in events if isinstance(one, CopiedDecision)])
+        self._new_decisions: set[str] = set()
         self._contents: dict[str, Counter[tuple[Any, ...]]] = {}
         self._rooms: dict[str, int] = {}
         self._new_parts: set[tuple[Any, ...]] = set()
@@ -287,7 +294,8 @@ class _Known:
         query = "SELECT 1 FROM decisions WHERE decision_id = ?"
         if decision_id in self._new_decisions or self._one(query, decision_id):
             return False
-        self._new_decisions[decision_id] = event.row[_TENANT]
+        self._new_decisions.add(decision_id)
+        self.held.add_decision(decision_id, event.row[_TENANT])
         return True
 
     def _misses_part(self, part: CopiedPart) -> bool | str:
@@ -310,7 +318,7 @@ class _Known:
         self, part: CopiedPart, outcome_id: str | None, decision_id: str, tenant: str | None
     ) -> bool | str:
         if outcome_id is not None:
-            of = self._delivered(outcome_id, decision_id, tenant)
+            of = self.held.earlier(outcome_id, decision_id, tenant)
             if of is not None and of != decision_id:
                 return f"outcome_id {outcome_id!r} is already that of an outcome of decision {of}"
             return of is None
@@ -324,21 +332,6 @@ class _Known:
             return False
         self._new_parts.add(itself)
         return True
-
-    def _delivered(self, outcome_id: str, decision_id: str, claimed: str | None) -> str | None:
-        """Of which decision there is, or is about to be, an outcome of that id of the same tenant."""
-        if decision_id in self._new_decisions:
-            tenant = self._new_decisions[decision_id]
-            waiting = [("decision", decision_id, claim) for claim in (None, tenant)]  # what came before the decision
-            owners: list[Owner] = [("tenant", tenant), *waiting]
-        else:
-            owners = [owner_of(self._connection, decision_id, claimed)]
-        looked_up = (delivered(self._connection, outcome_id, owner) for owner in owners)
-        of = next(filter(None, looked_up), None)
-        if of is None:
-            of = self._new_ids.get((outcome_id, *owners[0]))
-            self._new_ids.setdefault((outcome_id, *owners[0]), decision_id)
-        return of
 
     def _misses_fresh(self, event: FreshStart) -> bool:
         """Not where it is there, nor where the log holds later decisions of that agent: those would count no more."""

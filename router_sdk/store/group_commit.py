@@ -191,7 +191,7 @@ class LogWriter:
 
         It never waits for readers: the store is locked meanwhile. Ask again.
         """
-        return self._do(self._committer.scrub)
+        return self._do(self._committer.writing.scrub)
 
     def _do(self, work: Callable[[float], T]) -> T:
         if threading.current_thread() is self._thread:

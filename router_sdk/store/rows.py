@@ -219,26 +219,6 @@ Owner = tuple[str | None, ...]
 """What tells the outcomes of one tenant from another's: its name, or of a decision that is not there, its id and whose
 the outcome claims to be. Before its decision comes nobody knows whose it is: a false claim swallows nothing."""
 
-_DELIVERED = {
-    "tenant": """SELECT o.decision_id FROM outcomes o JOIN decisions d ON d.decision_id = o.decision_id
-                 WHERE o.outcome_id = ? AND d.tenant IS ?""",
-    "decision": "SELECT decision_id FROM outcomes WHERE outcome_id = ? AND decision_id = ? AND tenant IS ?",
-}
-
-
-def delivered(connection: Connection, outcome_id: str, owner: Owner) -> str | None:
-    """Of which decision there is an outcome of that id of the same owner."""
-    kind, *names = owner
-    found = connection.execute(_DELIVERED[str(kind)], (outcome_id, *names)).fetchone()
-    return None if found is None else str(found[0])
-
-
-def owner_of(connection: Connection, decision_id: str, claimed: str | None) -> Owner:
-    """Whose an outcome of a decision is that claims to be a tenant's, or nobody's."""
-    row = connection.execute("SELECT tenant FROM decisions WHERE decision_id = ?", (decision_id,)).fetchone()
-    return ("decision", decision_id, claimed) if row is None else ("tenant", row[0])
-
-
 _TENANTS = "SELECT decision_id, tenant FROM decisions WHERE decision_id IN (SELECT value FROM json_each(?))"
 _BEFORE = """
 SELECT o.outcome_id, o.decision_id, o.tenant, d.decision_id, d.tenant
@@ -248,41 +228,48 @@ _ERASED = "SELECT decision_id FROM forgotten_decisions WHERE decision_id IN (SEL
 
 
 class Held:
-    """What the log holds already of a group of outcomes, read at once: ``owner_of``, ``delivered`` and ``forgotten``.
+    """What the log holds already of a group of outcomes, read at once.
 
     Args:
         connection: To the log, in the transaction that writes them.
         entries: The group.
+        decisions: Ids of decisions that are written beside them.
+
+    Attributes:
+        forgotten: Decisions that were forgotten: what is said of them later is not kept either, beside the numbers.
     """
 
-    def __init__(self, connection: Connection, entries: Sequence[Entry]) -> None:
-        named = {row[0]: row[1] for row, *_ in entries if row is not None and row[0] is not None}
-        spoken = {row[1] for row, payload, *_ in entries if row is not None and payload is not None}
+    def __init__(self, connection: Connection, entries: Sequence[Entry], decisions: Sequence[str] = ()) -> None:
+        named = [row[:2] for row, *_ in entries if row is not None and row[0] is not None]
+        spoken = {*decisions, *(row[1] for row, payload, *_ in entries if row is not None and payload is not None)}
         self._tenants: dict[str, str | None] = {}
-        self._delivered: set[Owner] = set()
+        self._delivered: dict[Owner, str] = {}
         self.forgotten: set[str] = set()
         if named:
-            decisions = {row[1] for row, *_ in entries if row is not None and row[0] is not None}
-            self._tenants = dict(connection.execute(_TENANTS, (json.dumps(list(decisions)),)).fetchall())
-            for said, of, claimed, decision_id, tenant in connection.execute(_BEFORE, (json.dumps(list(named)),)):
-                self._delivered.add((said, "decision", of, claimed))
+            ids, of = (json.dumps(list(set(column))) for column in zip(*named, strict=True))
+            self._tenants = dict(connection.execute(_TENANTS, (of,)).fetchall())
+            for said, decision, claimed, decision_id, tenant in connection.execute(_BEFORE, (ids,)):
+                self._delivered[said, "decision", decision, claimed] = decision
                 if decision_id is not None:
-                    self._delivered.add((said, "tenant", tenant))
+                    self._delivered[said, "tenant", tenant] = decision_id
         if spoken:
             self.forgotten = {each for (each,) in connection.execute(_ERASED, (json.dumps(list(spoken)),))}
 
-    def first(self, outcome_id: str, decision_id: str, claimed: str | None) -> bool:
-        """Whether a delivery is the first of its owner's with that id, in the log and of those that were asked for."""
-        owner = (
-            ("tenant", self._tenants[decision_id])
-            if decision_id in self._tenants
-            else ("decision", decision_id, claimed)
-        )
-        delivery = (outcome_id, *owner)
-        if delivery in self._delivered:
-            return False
-        self._delivered.add(delivery)
-        return True
+    def add_decision(self, decision_id: str, tenant: str | None) -> None:
+        """It is about to be in the log, and says whose its outcomes are."""
+        self._tenants[decision_id] = tenant
+
+    def earlier(self, outcome_id: str, decision_id: str, claimed: str | None) -> str | None:
+        """Of which decision the same owner gave that id before, in the log or here; None the first time."""
+        owners: list[Owner] = [("decision", decision_id, claimed)]
+        if decision_id in self._tenants:
+            tenant = self._tenants[decision_id]
+            waiting: list[Owner] = [("decision", decision_id, claim) for claim in (None, tenant)]
+            owners = [("tenant", tenant), *waiting]  # what came before the decision
+        found = next((of for owner in owners if (of := self._delivered.get((outcome_id, *owner)))), None)
+        if found is None:
+            self._delivered[(outcome_id, *owners[0])] = decision_id
+        return found
 
 
 GIVEN = f"quality IS NOT NULL AND (actor IS NULL OR substr(actor, 1, {len(SCORER)}) != '{SCORER}')"
@@ -321,9 +308,3 @@ def refuse_foreign_outcomes(connection: Connection, decision_ids: list[str]) -> 
     )
     connection.execute(f"DELETE FROM payloads WHERE {chosen}", (seqs,))
     connection.execute(f"DELETE FROM outcomes WHERE {chosen}", (seqs,))
-
-
-def forgotten(connection: Connection, decision_id: str) -> bool:
-    """Whether a decision was forgotten: what is said of it later is not kept either, beside the numbers."""
-    query = "SELECT 1 FROM forgotten_decisions WHERE decision_id = ?"
-    return connection.execute(query, (decision_id,)).fetchone() is not None

@@ -105,10 +105,6 @@ class Committer:
             self._forget()  # what was written in this transaction is not there
             raise
 
-    def scrub(self, deadline: float) -> bool:
-        """Let nothing erased be left in what the database keeps of recent writes, see ``Writing``."""
-        return self.writing.scrub(deadline)
-
     # -- one group
 
     def insert(
@@ -179,7 +175,7 @@ class Committer:
             if outcome is None:
                 continue
             outcome_id, decision_id, _, tenant = outcome[:4]
-            if outcome_id is not None and not held.first(outcome_id, decision_id, tenant):
+            if outcome_id is not None and held.earlier(outcome_id, decision_id, tenant) is not None:
                 continue
             if overtaken(connection, outcome, entries):
                 continue

@@ -1,5 +1,7 @@
 """What the documents show is run as it stands, each block by itself."""
 
+import re
+from functools import cache
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -36,3 +38,29 @@ def example_installed(monkeypatch):
 def test_a_block_runs_by_itself(document, block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run(document, block)
+
+
+_FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+@cache
+def anchors(page):
+    """What a page's headings are called in links, as GitHub names them."""
+    headings = _HEADING.findall(_FENCED.sub("", page.read_text(encoding="utf-8")))
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_link_leads_somewhere():
+    broken, seen = [], 0
+    for document in (one for one in FOUND if "/." not in f"/{one}"):
+        page = ROOT / document
+        for link in _LINK.findall(_FENCED.sub("", page.read_text(encoding="utf-8"))):
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            seen += 1
+            if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
+                broken.append(f"{document}: {link}")
+    assert broken == []
+    assert seen > 100

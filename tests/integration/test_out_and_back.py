@@ -395,6 +395,17 @@ def test_an_outcome_id_that_is_another_ones_is_refused_by_name(tmp_path):
         ]
 
 
+def test_an_outcome_that_came_before_its_decision_is_not_imported_again_with_it(tmp_path):
+    with open_router() as router, open_router() as copy:
+        decision = router.route(Task("what", tenant="acme"))
+        router.record(decision, Outcome(success=True), outcome_id="1")
+        router.examples.export(tmp_path / "out.jsonl")
+        copy.record(decision.decision_id, Outcome(success=True), outcome_id="1")
+        assert copy.status()["store"]["pending"] == 1
+        assert copy.examples.import_from(tmp_path / "out.jsonl").rejected == 0
+        assert (copy.status()["store"]["outcomes"], copy.status()["store"]["pending"]) == (1, 0)
+
+
 def test_agents_of_an_export_become_agents_where_that_is_asked_for(tmp_path):
     with open_router() as router, open_router(agents=["c"]) as copy:
         router.record(router.route("what", exclude=["b", "c"]), Outcome(correct_agent="b"))

@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from router_sdk import Outcome, Task
 from router_sdk_server.dashboard.files import PATHS
 from router_sdk_server.problems import Refused, answer, answer_to, problem_of
+from router_sdk_server.rates import Rates
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -40,7 +41,6 @@ _EXPORTS = "/v1/logs"
 _ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
 _LOCAL = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.IGNORECASE)
 _NO_KEY = "send a key as 'Authorization: Bearer KEY'; router keys create makes one"
-_MINUTE_S = 60.0
 _FULFILLED_BY: dict[Scope, frozenset[Scope]] = {
     "route": frozenset({"route"}),
     "record": frozenset({"record"}),
@@ -193,7 +193,8 @@ class Door:
 
     def __init__(self, app: ASGIApp, service: Service, direct: Mapping[tuple[str, str], Direct]) -> None:
         self._app, self._service, self._direct = app, service, direct
-        self._rates = Rates(service.settings.per_minute)
+        settings = service.settings
+        self._rates = Rates(settings.per_minute, settings.folder if settings.workers > 1 else None)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Let a request in, or say why not; measure what became of it."""
@@ -316,35 +317,3 @@ class _Body:
                 raise HTTPException(413, _too_large(self._most))
             self.whole = not message.get("more_body", False)
         return message
-
-
-class Rates:
-    """How many requests each key has left: a token bucket of one minute, in this worker.
-
-    Args:
-        most: Of keys that have no limit of their own; 0 sets none.
-        now: Seconds of a clock that does not jump.
-    """
-
-    def __init__(self, most: int, now: Callable[[], float] = time.monotonic) -> None:
-        self._most, self._now = most, now
-        self._left: dict[str, tuple[float, float]] = {}
-
-    def count(self, key: AccessKey) -> None:
-        """Count one request.
-
-        Raises:
-            Refused: if the key has none left; says when it has.
-        """
-        most = key.per_minute or self._most
-        if not most:
-            return
-        now = self._now()
-        left, at = self._left.get(key.key_id, (float(most), now))
-        left = min(most, left + (now - at) * most / _MINUTE_S)
-        if left < 1:
-            wait = (1 - left) * _MINUTE_S / most
-            raise Refused(
-                429, f"the key may ask {most:,} times a minute; wait {wait:.1f} s", {"retry-after": str(int(wait) + 1)}
-            )
-        self._left[key.key_id] = (left - 1, now)

@@ -26,9 +26,7 @@ def serve(
     ] = False,
     per_minute: Annotated[
         int,
-        typer.Option(
-            min=0, help="Most requests a minute, in each worker, of keys without a limit of their own; 0 sets none."
-        ),
+        typer.Option(min=0, help="Most requests a minute of keys without a limit of their own; 0 sets none."),
     ] = 0,
     timeout: Annotated[float, typer.Option(min=0.1, help="Longest that a request may take, in seconds.")] = 60.0,
     max_body: Annotated[int, typer.Option(min=1_024, metavar="BYTES", help="Largest body of a request.")] = 4 << 20,
@@ -87,7 +85,7 @@ def create(
         str | None,
         typer.Option(metavar="ORIGIN", help="Origin of its outcomes: user, tool, judge, signal, horizon or import."),
     ] = None,
-    per_minute: Annotated[int | None, typer.Option(min=1, help="Most requests a minute, in each worker.")] = None,
+    per_minute: Annotated[int | None, typer.Option(min=1, help="Most requests a minute.")] = None,
 ) -> None:
     """Make a key, and show it: the store keeps a hash of it alone."""
     with invocation.router() as router:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 requests = logging.getLogger("router_sdk_server.requests")
-"""One line for each request, at DEBUG; at ERROR where the service was at fault."""
+"""One line for each request, at DEBUG; at ERROR where the service was at fault, at INFO where it is not ready yet."""
 
 _FIELDS = ("request_id", "method", "path", "status", "ms", "key_id", "tenant")
 
@@ -63,6 +63,7 @@ def log_config(*, as_json: bool, verbose: bool, log_file: Path | None) -> dict[s
             "words": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
         },
         "handlers": handlers,
+        "root": {"handlers": list(handlers), "level": "WARNING"},  # of plugins and libraries
         "loggers": {
             "router_sdk": {**told, "level": "DEBUG" if verbose else "WARNING"},
             "router_sdk_server": told,

@@ -52,7 +52,7 @@ def described(schema: dict[str, Any], routes: Sequence[Any]) -> dict[str, Any]:
                 told["422"] = "What was sent cannot be used; says which field, and what it may hold."
                 answers.pop("422", None)
             if "{" in path:
-                told["404"] = "There is no such thing."
+                told["404"] = "Not found: nothing there has the name that the path gives."
             for status, words in told.items():
                 answers.setdefault(status, {"description": words, "content": _PROBLEM})
             operation["security"] = [{"key": []}]

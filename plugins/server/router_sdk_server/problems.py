@@ -41,28 +41,32 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
 """What each error of the SDK is over HTTP; the first that fits counts."""
 
 _TITLES = {
-    400: "The request cannot be read",
-    401: "A key is needed",
-    403: "The key does not allow this",
-    404: "There is no such thing",
-    405: "This path does not take that method",
-    408: "The request took too long to arrive",
-    409: "What there is stands against it",
-    413: "The body is too large",
-    415: "The body must be JSON",
-    422: "What was sent cannot be used",
+    400: "Bad request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not found",
+    405: "Method not allowed",
+    408: "Request timeout",
+    409: "Conflict",
+    413: "Content too large",
+    415: "Unsupported media type",
+    422: "Unprocessable content",
     429: "Too many requests",
-    500: "The service is at fault",
-    502: "Whom it was asked of did not answer",
-    503: "Not now",
-    504: "It takes too long",
+    500: "Internal server error",
+    502: "Bad gateway",
+    503: "Service unavailable",
+    504: "Gateway timeout",
 }
-
+"""HTTP's own words for each status (RFC 9110, section 15); what happened and what to do is the detail's."""
 
 _DECISION = re.compile(r"\b[0-9a-f]{32}\b")
 _AS_OPENAI = ("/v1/chat/completions", "/v1/models")
 
-_SAID = {"There was an error parsing the body": "the body is no JSON that can be read; send JSON in UTF-8"}
+_SAID = {
+    "There was an error parsing the body": "the body is no JSON that can be read; send JSON in UTF-8",
+    "Not Found": "nothing answers at this path; /openapi.json lists what does",
+    "Method Not Allowed": "this path does not take that method; /openapi.json lists which it takes",
+}
 """What FastAPI says, in words that say what to do."""
 
 
@@ -117,7 +121,7 @@ def problem_of(error: BaseException) -> dict[str, Any]:
 
 
 def _problem(status: int, kind: str, detail: str) -> dict[str, Any]:
-    return {"type": kind, "title": _TITLES.get(status, "No answer"), "status": status, "detail": detail}
+    return {"type": kind, "title": _TITLES.get(status, "Error"), "status": status, "detail": detail}
 
 
 def described(faults: Sequence[Any]) -> str:

@@ -137,7 +137,7 @@ class Service:
                 "tenant": None if access is None else access.tenant,
             }
             words = "%(method)s %(path)s %(status)s in %(ms)s ms, request %(request_id)s"
-            requests.log(logging.ERROR if status >= 500 else logging.DEBUG, words, told, extra=told)
+            requests.log(_level(path, status), words, told, extra=told)
 
     def decided(self, decisions: Sequence[Decision]) -> None:
         """Decisions were answered."""
@@ -146,6 +146,13 @@ class Service:
     def recorded(self, outcome: Outcome, count: int = 1) -> None:
         """So many outcomes are on disk."""
         self.metrics.recorded(outcome, count)
+
+
+def _level(path: str, status: int) -> int:
+    """A worker that says of itself that it is not ready yet is not at fault."""
+    if status < 500:
+        return logging.DEBUG
+    return logging.INFO if path == "/readyz" else logging.ERROR
 
 
 def service_of(request: Request) -> Service:

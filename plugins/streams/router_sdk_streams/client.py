@@ -1,11 +1,11 @@
-"""The brokers' clients: imported where they are needed, and what to install where one is not there."""
+"""The brokers' clients: imported where they are needed; and what to do where one, or its broker, is not there."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import Any
 
-from router_sdk.plugin import Address, InvalidInputError
+from router_sdk.plugin import Address, InvalidInputError, StreamUnavailableError
 
 
 def client(module: str, extra: str) -> Any:
@@ -30,3 +30,25 @@ def only(address: Address, *known: str) -> None:
     """
     if strange := sorted(address.options.keys() - {*known}):
         raise InvalidInputError(f"{address.scheme}: no option is called {strange[0]!r}; there are {', '.join(known)}")
+
+
+def unreachable(where: str, why: object) -> StreamUnavailableError:
+    """A broker that does not answer.
+
+    Args:
+        where: Which was asked, without who asks.
+        why: What the client says of it.
+    """
+    todo = "start the broker, or correct HOST:PORT in the address"
+    if "certificate verify failed" in str(why):
+        todo = (
+            "let this machine trust its certificate: SSL_CERT_FILE, or with Kafka ssl.ca.location, names what it trusts"
+        )
+    return StreamUnavailableError(f"{where} cannot be reached ({why}); {todo}")
+
+
+def not_let_in(where: str, why: object) -> StreamUnavailableError:
+    """A broker that answers others; arguments as ``unreachable``."""
+    return StreamUnavailableError(
+        f"{where} does not let us in ({why}); name somebody in the address who may: USER:PASSWORD@HOST:PORT"
+    )

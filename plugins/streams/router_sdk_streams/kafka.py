@@ -22,11 +22,55 @@ from router_sdk.plugin import (
     SourceCheck,
     StreamUnavailableError,
 )
-from router_sdk_streams.client import client
+from router_sdk_streams.client import client, not_let_in, unreachable
 
 _TIMEOUT_S = 5.0
 
 _log = logging.getLogger(__name__)
+
+
+class _ClientLog:
+    """Librdkafka's own log: what it calls an error comes as an error of ours, too, and here many times a second."""
+
+    def log(self, level: int, message: str, *values: object) -> None:
+        """One line."""
+        _log.log(logging.INFO if level >= logging.ERROR else level, message, *values)
+
+
+class _Faults:
+    """What goes wrong with one client, in our words.
+
+    Args:
+        address: Which brokers it asks.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._where = f"kafka://{address.hosts}"
+        self._kinds = kinds = client("confluent_kafka", "kafka").KafkaError
+        self._away = {kinds._TRANSPORT, kinds._ALL_BROKERS_DOWN, kinds._RESOLVE, kinds._TIMED_OUT, kinds._MSG_TIMED_OUT}
+        self._locked = {
+            *(kinds._AUTHENTICATION, kinds.SASL_AUTHENTICATION_FAILED, kinds.TOPIC_AUTHORIZATION_FAILED),
+            *(kinds.GROUP_AUTHORIZATION_FAILED, kinds.CLUSTER_AUTHORIZATION_FAILED),
+        }
+        self._heard: Any = None
+
+    def hear(self, error: Any) -> None:
+        """The client says beside its answers why it does not get through to a broker."""
+        if error.code() != self._kinds._ALL_BROKERS_DOWN:
+            self._heard = error
+
+    def told(self, error: Any) -> StreamUnavailableError:
+        """An error of the client: which brokers, why, and what to do."""
+        if error.code() in self._away and self._heard is not None:
+            error = self._heard
+        why, _, _ = str(error.str()).partition(" (after ")
+        if error.code() in self._away:
+            return unreachable(self._where, why)
+        return not_let_in(self._where, why) if error.code() in self._locked else self.other(why)
+
+    def other(self, why: str) -> StreamUnavailableError:
+        """A fault that says itself what to do."""
+        return StreamUnavailableError(f"{self._where}: {why}")
 
 
 def _configuration(address: Address) -> dict[str, Any]:
@@ -37,7 +81,7 @@ def _configuration(address: Address) -> dict[str, Any]:
     """
     if not address.hosts:
         raise InvalidInputError(f"kafka: name the brokers: kafka://localhost:9092/{address.topic}")
-    settings: dict[str, Any] = {"bootstrap.servers": address.hosts, "logger": _log}
+    settings: dict[str, Any] = {"bootstrap.servers": address.hosts, "logger": _ClientLog()}
     if address.user is not None:
         settings |= {
             "security.protocol": "SASL_SSL",
@@ -72,7 +116,9 @@ class KafkaSource(Source):
         self._consumer: Any = None
         self._cluster = ""
         self._reached: Reached = dict
-        self._fault: str | None = None
+        self._subscribed = False
+        self._faults = _Faults(address)
+        self._fault: StreamUnavailableError | None = None
 
     def open(self, reached: Reached) -> None:
         """Join the group."""
@@ -81,6 +127,7 @@ class KafkaSource(Source):
         if not found.exists:
             raise StreamUnavailableError(found.words)
         self._client().subscribe([self.address.topic], on_assign=self._assigned)
+        self._subscribed = True
 
     def poll(self, most: int, within_s: float) -> Sequence[Message]:
         """What the client has fetched; it waits for the first message alone."""
@@ -88,21 +135,21 @@ class KafkaSource(Source):
         try:
             came = consumer.consume(1, within_s)
         except self._kafka.KafkaException as error:
-            raise _unavailable(error) from None
+            raise self._faults.told(error.args[0]) from None
         if came and most > 1:
             try:
                 came += consumer.consume(most - 1, 0)
             except self._kafka.KafkaException as error:  # the first message came, and would be acknowledged past
-                self._fault = error.args[0].str()
+                self._fault = self._faults.told(error.args[0])
         found = []
         for one in came:
             if one.error() is None:
                 found.append(self._message(one))
             elif one.error().code() != self._kafka.KafkaError._PARTITION_EOF:
-                self._fault = one.error().str()
+                self._fault = self._faults.told(one.error())
         if self._fault is not None and not found:
             fault, self._fault = self._fault, None
-            raise StreamUnavailableError(f"kafka: {fault}")
+            raise fault
         return found
 
     def _message(self, one: Any) -> Message:
@@ -128,8 +175,9 @@ class KafkaSource(Source):
                 *(error.ILLEGAL_GENERATION, error.UNKNOWN_MEMBER_ID, error.REBALANCE_IN_PROGRESS),
                 *(error._STATE, error._ASSIGNMENT_LOST),
             ):
-                raise _unavailable(fault) from None
-            self._fault = f"{fault.args[0].str()}: another consumer reads these again"  # and the log counts them once
+                raise self._faults.told(fault.args[0]) from None
+            # and the log counts them once
+            self._fault = self._faults.other(f"{fault.args[0].str()}: another consumer reads these again")
 
     def lag(self) -> Mapping[str, int]:
         """By partition."""
@@ -142,15 +190,19 @@ class KafkaSource(Source):
         """Ask for the topic's partitions, and where each begins and ends."""
         topic, hosts = self.address.topic, self.address.hosts
         if topic not in self._topics():
-            words = f"kafka: there is no topic {topic!r} on {hosts}; make it, or look for a misspelling"
-            return SourceCheck(exists=False, words=words)
+            return SourceCheck(exists=False, words=self._missing)
         marks = self._watermarks()
         messages = sum(high - low for low, high, _ in marks.values())
         return SourceCheck(True, f"topic {topic!r} on {hosts}", len(marks), messages)
 
+    @property
+    def _missing(self) -> str:
+        topic, hosts = self.address.topic, self.address.hosts
+        return f"kafka: there is no topic {topic!r} on {hosts}; make it, or look for a misspelling"
+
     def close(self) -> None:
         """Leave the group."""
-        consumer, self._consumer = self._consumer, None
+        consumer, self._consumer, self._subscribed = self._consumer, None, False
         if consumer is not None:
             consumer.close()
 
@@ -166,7 +218,9 @@ class KafkaSource(Source):
         try:
             found = self._client().list_topics(self.address.topic, timeout=_TIMEOUT_S)
         except self._kafka.KafkaException as error:
-            raise _unavailable(error) from None
+            if not self._subscribed:  # else it might take a message
+                self._client().poll(0)  # hears why
+            raise self._faults.told(error.args[0]) from None
         self._cluster = found.cluster_id or ""
         return {name: sorted(topic.partitions) for name, topic in found.topics.items() if topic.error is None}
 
@@ -174,7 +228,7 @@ class KafkaSource(Source):
         """Of each partition where it begins, where it ends, and how far the group has committed."""
         partitions = self._topics().get(self.address.topic)
         if partitions is None:
-            raise StreamUnavailableError(f"kafka: there is no topic {self.address.topic!r}")
+            raise StreamUnavailableError(self._missing)
         consumer, found = self._client(), {}
         try:
             committed = consumer.committed([self._partition(one) for one in partitions], timeout=_TIMEOUT_S)
@@ -182,7 +236,7 @@ class KafkaSource(Source):
                 low, high = consumer.get_watermark_offsets(one, timeout=_TIMEOUT_S)
                 found[str(one.partition)] = (low, high, one.offset)
         except self._kafka.KafkaException as error:
-            raise _unavailable(error) from None
+            raise self._faults.told(error.args[0]) from None
         return found
 
     def _assigned(self, consumer: Any, partitions: Sequence[Any]) -> None:
@@ -202,8 +256,9 @@ class KafkaSource(Source):
 
     def _heard(self, error: Any) -> None:
         """The client goes on trying by itself; nothing else would say that no broker is there."""
+        self._faults.hear(error)
         if error.code() == self._kafka.KafkaError._ALL_BROKERS_DOWN or error.fatal():
-            self._fault = error.str()
+            self._fault = self._faults.told(error)
 
 
 class KafkaSink(Sink):
@@ -212,18 +267,24 @@ class KafkaSink(Sink):
     def __init__(self, address: Address) -> None:
         super().__init__(address)
         self._kafka = client("confluent_kafka", "kafka")
-        self._settings = {"enable.idempotence": True, "delivery.timeout.ms": 30_000, **_configuration(address)}
+        self._faults = _Faults(address)
+        self._settings = {
+            "enable.idempotence": True,
+            "delivery.timeout.ms": 30_000,
+            **_configuration(address),
+            "error_cb": self._faults.hear,
+        }
         self._producer: Any = None
 
     def send(self, messages: Sequence[Outgoing]) -> None:
         """Produce them, and wait for all."""
         if self._producer is None:
             self._producer = _made(self._kafka.Producer, self._settings)
-        faults: list[str] = []
+        faults: list[StreamUnavailableError] = []
 
         def delivered(error: Any, message: Any) -> None:
             if error is not None:
-                faults.append(error.str())
+                faults.append(self._faults.told(error))
 
         try:
             for one in messages:
@@ -231,17 +292,15 @@ class KafkaSink(Sink):
                 self._producer.produce(
                     self.address.topic, one.body, one.key.encode(), headers=headers, on_delivery=delivered
                 )
-        except (BufferError, self._kafka.KafkaException) as error:
-            faults.append(str(error))
+        except self._kafka.KafkaException as error:
+            faults.append(self._faults.told(error.args[0]))
+        except BufferError as error:
+            faults.append(self._faults.other(f"{error}; it is sent again"))
         self._producer.flush()
         if faults:
             self._producer = None  # after a fault an idempotent producer's order is not known
-            raise StreamUnavailableError(f"kafka: {self.address.topic}: {faults[0]}")
+            raise faults[0]
 
     def close(self) -> None:
         """All that was sent is there."""
         self._producer = None
-
-
-def _unavailable(error: Any) -> StreamUnavailableError:
-    return StreamUnavailableError(f"kafka: {error.args[0].str()}")

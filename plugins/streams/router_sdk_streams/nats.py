@@ -27,7 +27,7 @@ from router_sdk.plugin import (
     SourceCheck,
     StreamUnavailableError,
 )
-from router_sdk_streams.client import client, only
+from router_sdk_streams.client import client, not_let_in, only, unreachable
 
 T = TypeVar("T")
 
@@ -46,6 +46,7 @@ class _Connection:
     def __init__(self, address: Address) -> None:
         self.nats = client("nats", "nats")
         self._address = address
+        self.where = f"nats://{address.hosts or 'localhost:4222'}"
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._client: Any = None
@@ -74,8 +75,20 @@ class _Connection:
             return future.result(within_s)
         except (self.nats.errors.Error, OSError, TimeoutError, CancelledError) as error:
             future.cancel()
-            words = str(error) or f"no answer within {within_s:g} s"
-            raise StreamUnavailableError(f"nats: {words}") from error
+            raise self._told(error, within_s) from error
+
+    def _told(self, error: BaseException, within_s: float) -> StreamUnavailableError:
+        """Which server, why, and what to do."""
+        errors = self.nats.errors
+        why = (str(error) or f"no answer within {within_s:g} s").removeprefix("nats: ")
+        if isinstance(error, errors.AuthorizationError):
+            return not_let_in(self.where, why)
+        if isinstance(error, (errors.NoRespondersError, self.nats.js.errors.ServiceUnavailableError)):
+            return StreamUnavailableError(f"{self.where} has no JetStream; start nats-server with -js")
+        away = (OSError, TimeoutError, CancelledError, errors.ConnectionClosedError, errors.StaleConnectionError)
+        if isinstance(error, away):
+            return unreachable(self.where, why)
+        return StreamUnavailableError(f"{self.where}: {why}")
 
     async def connected(self) -> Any:
         """JetStream, once there is a connection; the client goes on by itself after it was cut."""
@@ -95,8 +108,9 @@ class _Connection:
             try:
                 self._client = await asyncio.wait_for(connecting, _TIMEOUT_S)
             except TimeoutError:
-                hosts, why = ", ".join(servers), self._fault or f"no answer within {_TIMEOUT_S:g} s"
-                raise StreamUnavailableError(f"nats: {hosts} cannot be reached: {why}") from None
+                why = self._fault.removeprefix("nats: ") or f"no answer within {_TIMEOUT_S:g} s"
+                locked = "authorization" in why.lower()
+                raise (not_let_in if locked else unreachable)(self.where, why) from None
             self.jetstream = self._client.jetstream(timeout=_TIMEOUT_S)
         if not self._client.is_connected:
             raise self.nats.errors.ConnectionClosedError
@@ -245,14 +259,18 @@ class NatsSource(Source):
         if not stream:
             return SourceCheck(False, self._missing)
         state = (await jetstream.stream_info(stream)).state
-        return SourceCheck(True, f"stream {stream!r} holds {self.address.topic!r}", 1, state.messages)
+        return SourceCheck(True, f"stream {stream!r} {self._on} holds {self.address.topic!r}", 1, state.messages)
 
     @property
     def _missing(self) -> str:
         return (
-            f"nats: no stream holds the subject {self.address.topic!r}; make one: nats stream add NAME "
+            f"nats: no stream {self._on} holds the subject {self.address.topic!r}; make one: nats stream add NAME "
             f"--subjects {self.address.topic}"
         )
+
+    @property
+    def _on(self) -> str:
+        return f"on {self._connection.where.partition('//')[2]}"
 
     async def _find(self) -> str:
         """The stream's name; empty where there is none."""

@@ -26,7 +26,7 @@ from router_sdk.plugin import (
     SourceCheck,
     StreamUnavailableError,
 )
-from router_sdk_streams.client import client, only
+from router_sdk_streams.client import client, not_let_in, only, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +55,7 @@ class _Connection:
         self.key, database = (key, int(number)) if slash and number.isdecimal() else (address.topic, 0)
         host, port = _server(address)
         self.name = f"{host}:{port}/{database}/{self.key}"
+        self._where = f"{address.scheme}://{address.hosts or f'{host}:{port}'}"
         self.commands: Any = self._redis.Redis(
             host=host,
             port=port,
@@ -64,15 +65,22 @@ class _Connection:
             password=address.password,
             socket_timeout=_TIMEOUT_S,  # of a blocking read, too: each is shorter
             socket_connect_timeout=_TIMEOUT_S,
+            # A connection that was cut is opened once more; whoever follows a stream tries again by itself.
+            retry=client("redis.retry", "redis").Retry(client("redis.backoff", "redis").NoBackoff(), 1),
         )
 
     @contextmanager
     def reached(self) -> Iterator[None]:
-        """Faults of the connection, and of the server, in our words."""
+        """Faults of the connection, and of the server: which, why, and what to do."""
+        faults = self.faults
         try:
             yield
-        except self.faults.RedisError as error:
-            raise StreamUnavailableError(f"redis: {error}") from error
+        except (faults.AuthenticationError, faults.AuthorizationError, faults.NoPermissionError) as error:
+            raise not_let_in(self._where, error) from error
+        except (faults.ConnectionError, faults.TimeoutError) as error:
+            raise unreachable(self._where, str(error).rstrip(".")) from error
+        except faults.RedisError as error:
+            raise StreamUnavailableError(f"{self._where}: {error}") from error
 
     def close(self) -> None:
         self.commands.close()
@@ -143,7 +151,7 @@ class RedisSource(Source):
         """Entries that the group has not read, and those that it has not acknowledged."""
         with self._connection.reached():
             if not self._commands.exists(self._key):
-                raise StreamUnavailableError(f"redis: there is no stream {self._key!r}")
+                raise StreamUnavailableError(self._missing("nothing"))
             for group in self._commands.xinfo_groups(self._key):
                 if group["name"] == self.address.group.encode():
                     unread = group.get("lag")
@@ -155,13 +163,19 @@ class RedisSource(Source):
 
     def check(self) -> SourceCheck:
         """Whether the key holds a stream."""
-        where = f"on {self.address.hosts or 'localhost'}"
         with self._connection.reached():
             kind = self._commands.type(self._key).decode()
             if kind != "stream":
                 there = "nothing" if kind == "none" else f"a {kind}"
-                return SourceCheck(False, f"redis: {self._key!r} {where} holds {there}, no stream; XADD makes one")
-            return SourceCheck(True, f"stream {self._key!r} {where}", 1, self._commands.xlen(self._key))
+                return SourceCheck(False, self._missing(there))
+            return SourceCheck(True, f"stream {self._key!r} {self._where}", 1, self._commands.xlen(self._key))
+
+    @property
+    def _where(self) -> str:
+        return f"on {self.address.hosts or 'localhost:6379'}"
+
+    def _missing(self, there: str) -> str:
+        return f"redis: {self._key!r} {self._where} holds {there}, no stream; XADD makes one"
 
     def close(self) -> None:
         """Leave the group, unless something is pending that another consumer has to claim."""

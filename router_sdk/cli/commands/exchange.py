@@ -20,6 +20,7 @@ from router_sdk.cli.tables import counted, note, table, visible, word
 from router_sdk.errors import InvalidInputError, RouterError
 from router_sdk.exchange.curation import Prefer
 from router_sdk.exchange.exporting import ExportFormat, ExportOptions, ExportSettings, export_examples
+from router_sdk.exchange.parquet import arrow, is_parquet
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -80,13 +81,15 @@ def import_file(
 
 
 def file_to_import(path: str) -> str:
-    """A file that can be read, or a folder of Parquet files.
+    """A file that can be read, or a folder of Parquet files; asked before there is a store.
 
     Raises:
-        InvalidInputError: if it is none.
+        InvalidInputError: if it is none, or what reads it is not installed.
     """
     if path == STDIN:
         raise InvalidInputError("import reads files; router route and router record read streams with --batch -")
+    if is_parquet(Path(path)):
+        arrow()
     return path if Path(path).is_dir() else readable(path)
 
 
@@ -214,6 +217,10 @@ def export(
     """
     if held_out and dataset is None:
         raise InvalidInputError("--held-out: says which part of a version's data set; name it with --dataset")
+    if form == "parquet":
+        if path == STDIN:
+            raise InvalidInputError("parquet is a folder with a file for each day: give its name")
+        arrow()  # what is not installed is said before a store is opened
     settings = ExportSettings(
         min_reward=min_reward,
         min_quality_score=min_quality,
@@ -231,8 +238,6 @@ def export(
         invocation.screen.progress("exporting"),
     ):
         source = None if dataset is None else _dataset(router, dataset)
-        if path == STDIN and form == "parquet":
-            raise InvalidInputError("parquet is a folder with a file for each day: give its name")
         if path == STDIN:
             history = router.examples if source is None else source.held_out if held_out else source.examples
             _to_stdout(history, form, settings)

@@ -12,7 +12,11 @@ from router_sdk.cli.invocation import Invocation, command
 from router_sdk.cli.tables import counted, note, visible, word
 from router_sdk.errors import InvalidInputError
 
-app = typer.Typer(help="Move a store.", no_args_is_help=True)
+app = typer.Typer(
+    help="Move a store to a database of another kind. To copy it there is router backup, to make it smaller router "
+    "archive, to see what is in it router status.",
+    no_args_is_help=True,
+)
 
 
 @app.command("migrate")

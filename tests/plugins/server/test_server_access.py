@@ -4,8 +4,9 @@ import time
 
 import pytest
 from router_sdk_server import ServiceSettings, create_app
-from router_sdk_server.access import OPEN, Rates
+from router_sdk_server.access import OPEN
 from router_sdk_server.problems import Refused
+from router_sdk_server.rates import Rates
 
 from router_sdk import Router
 from router_sdk.records import SCOPES, AccessKey
@@ -232,7 +233,7 @@ def test_what_is_too_large_or_no_json_is_refused_before_it_is_read(make_client):
     large = json.dumps({"task": "x" * 3_000}).encode()
     for body in (large, (large[i : i + 100] for i in range(0, len(large), 100))):
         answer = client.post("/v1/route", content=body, headers={"content-type": "application/json"})
-        assert (answer.status_code, answer.json()["title"]) == (413, "The body is too large")
+        assert (answer.status_code, answer.json()["title"]) == (413, "Content too large")
         assert "2,000 bytes" in answer.json()["detail"]
     answer = client.post("/v1/route", content=b"{}", headers={"content-type": "text/plain"})
     assert answer.status_code == 415
@@ -249,7 +250,7 @@ def test_a_key_may_ask_so_often_and_is_told_when_again(keyed):
 
 def test_a_rate_comes_back_with_time():
     now = [0.0]
-    rates, key = Rates(60, lambda: now[0]), AccessKey("k", "n", frozenset({"route"}))
+    rates, key = Rates(60, now=lambda: now[0]), AccessKey("k", "n", frozenset({"route"}))
     for _ in range(60):
         rates.count(key)
     with pytest.raises(Refused, match=r"wait 1\.0 s"):
@@ -259,6 +260,20 @@ def test_a_rate_comes_back_with_time():
     rates.count(key)
     with pytest.raises(Refused):
         rates.count(key)
+
+
+def test_workers_of_one_service_count_together(tmp_path):
+    now, key = [0.0], AccessKey("k", "n", frozenset({"route"}), per_minute=6)
+    workers = [Rates(0, tmp_path, now=lambda: now[0]) for _ in range(2)]
+    for number in range(6):
+        workers[number % 2].count(key)
+    for worker in workers:
+        with pytest.raises(Refused, match=r"wait 10\.0 s"):
+            worker.count(key)
+    now[0] = 10.0
+    workers[1].count(key)
+    with pytest.raises(Refused):
+        workers[0].count(key)
 
 
 def test_a_request_is_known_by_an_id_its_own_or_a_fresh_one(client):

@@ -137,10 +137,12 @@ def test_a_fault_of_ours_tells_nothing_outside(client, monkeypatch, caplog):
     assert "a secret" in caplog.text
 
 
-def test_it_is_ready_once_every_strategy_is(client):
+def test_it_is_ready_once_every_strategy_is(client, caplog):
     service = client.app.state.service
     assert client.get("/livez").json() == {"status": "alive"}
     service.ready = False
-    assert client.get("/readyz").status_code == 503
+    with caplog.at_level("INFO", "router_sdk_server"):
+        assert client.get("/readyz").status_code == 503
+    assert [one.levelname for one in caplog.records if one.name == "router_sdk_server.requests"] == ["INFO"]
     service.ready = True
     assert client.get("/readyz").json() == {"status": "ready", "unready": {}}

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 from router_sdk_streams import client
@@ -138,3 +139,35 @@ def test_a_message_of_kafka_is_kept_where_fetching_more_fails():
     assert [one.position for one in source.poll(10, 0.1)] == [7]
     with pytest.raises(StreamUnavailableError, match="broken"):
         source.poll(10, 0.1)
+
+
+@pytest.mark.parametrize("scheme", NEEDED)
+def test_a_broker_that_is_away_is_named_with_what_to_do(scheme, monkeypatch, caplog):
+    module = pytest.importorskip(f"router_sdk_streams.{scheme}")
+    pytest.importorskip(NEEDED[scheme], reason=f"the client of {scheme}://")
+    monkeypatch.setattr(module, "_TIMEOUT_S", 0.2)
+    caplog.set_level("INFO", "router_sdk_streams")
+    registry = PluginRegistry.load()
+    with closing(source_at(f"{scheme}://user:secret@127.0.0.1:1/x?group=g", registry)) as source:
+        for ask in (source.check, source.lag):
+            with pytest.raises(StreamUnavailableError) as away:
+                ask()
+            assert str(away.value).startswith(f"{scheme}://127.0.0.1:1 cannot be reached (")
+            assert "start the broker, or correct HOST:PORT" in str(away.value)
+            assert "secret" not in str(away.value)
+    assert [one for one in caplog.records if one.levelname == "ERROR"] == [], "it is said once, by whoever asks"
+
+
+def test_what_librdkafka_says_is_logged_and_its_errors_are_news_alone(caplog):
+    from router_sdk_streams.kafka import _ClientLog
+
+    caplog.set_level("DEBUG", "router_sdk_streams")
+    for level in (10, 20, 30, 40, 50):
+        _ClientLog().log(level, "%s [%s] %s", "FAIL", "rdkafka#1", "Connection refused")
+    assert [one.levelname for one in caplog.records] == ["DEBUG", "INFO", "WARNING", "INFO", "INFO"]
+    assert {one.getMessage() for one in caplog.records} == {"FAIL [rdkafka#1] Connection refused"}
+
+
+def test_nats_over_tls_is_refused_by_name():
+    with pytest.raises(InvalidInputError, match="for NATS over TLS write nats://"):
+        source_at("tls://localhost:4222/x", PluginRegistry())

@@ -1,5 +1,6 @@
 import csv
 import json
+import sys
 
 import pytest
 
@@ -49,6 +50,17 @@ def test_days_of_parquet_go_out_are_judged_and_come_back(desk):
         desk.run("evaluate", "--from", "days", *wrong, code=2)
     desk.run("evaluate", "--policy", "greedy", code=2)
     assert desk.json("import", "days")["known"] == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("export", "days", "--format", "parquet"), ("import", "day.parquet"), ("predict", "--file", "day.parquet")],
+)
+def test_what_parquet_needs_is_said_before_a_store_is_opened(cli, monkeypatch, arguments):
+    (cli.folder / "day.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert "pip install 'router-sdk[parquet]'" in cli.fault(*arguments, code=2)["message"]
+    assert not cli.store.exists()
 
 
 def test_a_session_is_imported_with_labels_and_says_what_it_left_out(cli):

@@ -6,7 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from router_sdk.cli.app import RouterGroup
+from router_sdk.cli.app import RouterGroup, app
 from router_sdk.cli.invocation import Invocation, command
 from router_sdk.cli.screen import describe_fault
 from router_sdk.errors import (
@@ -20,19 +20,19 @@ from router_sdk.errors import (
 
 def failing(error: BaseException) -> typer.Typer:
     """The command line with one command, which fails."""
-    app = typer.Typer(cls=RouterGroup)
+    line = typer.Typer(cls=RouterGroup)
 
-    @app.callback()
+    @line.callback()
     def root() -> None:
         pass
 
-    @app.command()
+    @line.command()
     @command
     def fail(invocation: Invocation) -> None:
         logging.getLogger("router_sdk.somewhere").warning("before the fault")
         raise error
 
-    return app
+    return line
 
 
 @pytest.mark.parametrize(
@@ -101,17 +101,40 @@ def test_a_misused_command_line_is_one_line_that_says_where_to_look(cli, argumen
 
 
 def test_groups_and_the_command_line_itself_show_their_help(cli):
-    assert "Commands" in cli.run("agents", code=2).stdout
+    commands = typer.main.get_command(app).commands
+    groups = [name for name in ("agents", "experiments", "keys", "plugins", "store") if name in commands]
+    for name in groups:
+        shown = cli.run(name, code=2)
+        assert ("Commands" in shown.stdout, shown.stderr) == (True, ""), name
+    assert len(groups) >= 4
     assert "record" in cli.run().stdout
 
 
+def test_the_log_of_a_plugin_is_a_line_like_any_other_and_of_a_library_its_warnings_alone():
+    talk = typer.Typer(cls=RouterGroup)
+
+    @talk.command()
+    @command
+    def chat(invocation: Invocation) -> None:
+        logging.getLogger("router_sdk_elsewhere.client").warning("a plugin warns")
+        logging.getLogger("router_sdk_elsewhere.client").debug("a plugin talks")
+        logging.getLogger("library").warning("a library warns")
+        logging.getLogger("library").debug("a library talks")
+
+    talk.callback()(lambda: None)
+    warned = ["a plugin warns", "a library warns"]
+    assert CliRunner().invoke(talk, ["chat"]).stderr.splitlines() == [f"warning: {words}" for words in warned]
+    lines = map(json.loads, CliRunner().invoke(talk, ["chat", "--json", "-v"]).stderr.splitlines())
+    assert [line["log"]["message"] for line in lines] == [warned[0], "a plugin talks", warned[1]]
+
+
 def test_the_log_goes_to_a_file_and_leaves_the_logger_as_it_was(cli):
-    logger = logging.getLogger("router_sdk")
-    before = (logger.level, logger.propagate, list(logger.handlers))
+    logger = logging.getLogger()
+    before = (logger.level, list(logger.handlers))
     cli.run("agents", "add", "a", "--log-file", "log.txt")
     cli.run("plugins", "list", "--log-file", "log.txt")
     assert (cli.folder / "log.txt").exists()
-    assert (logger.level, logger.propagate, list(logger.handlers)) == before
+    assert (logger.level, list(logger.handlers)) == before
 
 
 def test_settings_come_from_the_option_then_the_environment_then_the_file(cli, monkeypatch):

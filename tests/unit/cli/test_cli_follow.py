@@ -72,11 +72,26 @@ def test_whether_a_topic_is_there_is_asked_of_somebody(desk):
     assert "not both" in desk.fault("stream", "--from", "stdin:", "--to", "stdout:", code=2)["message"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--from", "carrier://localhost:1/x"], "nothing that is installed reads carrier://"),
+        (["--to", "carrier://localhost:1/x"], "nothing that is installed writes to carrier://"),
+        (["--from", "stdin:", "--dead-letters", "carrier://x/y"], "nothing that is installed writes to carrier://"),
+        (["--from", "stdin:", "--mapping", "none.toml"], "cannot read none.toml"),
+    ],
+)
+def test_what_a_stream_lacks_is_said_before_a_store_is_opened(cli, arguments, words):
+    assert words in cli.fault("stream", *arguments, code=2)["message"]
+    assert not cli.store.exists()
+
+
 def test_once_does_not_wait_for_a_broker_that_is_away(desk, monkeypatch):
     pytest.importorskip("redis")
     monkeypatch.setattr(following, "_AWAY_S", 0.1)
     events, told = desk.lines("stream", "--from", "redis://127.0.0.1:1/x", "--once", code=1)
     assert [event["state"] for event in events] == ["waiting", "ended"]
+    assert "redis://127.0.0.1:1 cannot be reached" in told[-1]["error"]["message"]
     assert "--once does not wait" in told[-1]["error"]["message"]
 
 

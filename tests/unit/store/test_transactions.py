@@ -189,14 +189,14 @@ def test_the_log_is_emptied_unless_somebody_reads_it(log):
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM decisions").fetchall()
         log.decide()
-        assert committer.scrub(soon()) is False
+        assert committer.writing.scrub(soon()) is False
         assert wal.stat().st_size > 0
         reader.execute("COMMIT")
-    assert committer.scrub(soon()) is True
+    assert committer.writing.scrub(soon()) is True
     assert wal.stat().st_size == 0
     assert committer.writing._connection.execute("PRAGMA busy_timeout").fetchone() == (50,)
     with free(log), pytest.raises(StoreBusyError):
-        committer.scrub(0.0)
+        committer.writing.scrub(0.0)
 
 
 def test_after_closing_nothing_is_opened_again(log):
@@ -206,7 +206,7 @@ def test_after_closing_nothing_is_opened_again(log):
     with pytest.raises(RouterClosedError):
         committer.transact(lambda connection, seq: None, soon())
     with pytest.raises(RouterClosedError):
-        committer.scrub(soon())
+        committer.writing.scrub(soon())
     assert committer.writing._connection is None
 
 
