@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from filelock import FileLock
 
-from router_sdk.engine import Engine, Writing
-from router_sdk.errors import RouterClosedError, StoreBusyError, StoreUnavailableError
+from router_sdk.engine import KEPT_BY, Engine, Writing
+from router_sdk.errors import NotAStoreError, RouterClosedError, StoreBusyError, StoreUnavailableError
 from router_sdk.private_files import PRIVATE_FILE, private_folder
 from router_sdk.store.artifacts import entry
 from router_sdk.store.connection import BUSY_S, DatabaseFile, ProcessLock, open_looker, open_reader, open_writer
@@ -52,7 +52,12 @@ class SQLiteEngine(Engine):
         return cls(Path(url))
 
     def claim(self) -> None:
-        """Make the file if nobody has."""
+        """Make the file if nobody has, unless what stands beside it belongs to another engine's log."""
+        if (self.folder / KEPT_BY).exists():
+            raise NotAStoreError(
+                f"{self.folder} is the folder of a log in {(self.folder / KEPT_BY).read_text()[:40]}: name another "
+                "file, for two logs in one folder would learn from each other's files"
+            )
         self._file.claim()
 
     def reader(self) -> Connection:

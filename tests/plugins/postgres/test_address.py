@@ -15,6 +15,8 @@ from router_sdk_postgres.faults import ConnectionLostError
 
 from router_sdk.config import RouterConfig
 from router_sdk.errors import InvalidConfigError, NotAStoreError
+from router_sdk.plugin import KEPT_BY
+from router_sdk.store import Store
 
 
 def fields(url):
@@ -47,6 +49,9 @@ def test_a_question_mark_in_a_password_begins_no_parameters():
         ("root@[hunter2/db", "the URL's host cannot be understood"),
         ("root@h/db?statement_timeout_s=hunter2", "no number of seconds"),
         ("root@h/db?statement_timeout_s=nan", "no number of seconds"),
+        ("root@h/db?statement_timeout_s=0", "no number of seconds"),
+        ("root@h/db?patience_s=-1", "no number of seconds"),
+        ("root@h/db?row_security=hunter2", "neither on nor off"),
     ],
 )
 def test_a_wrong_url_is_refused_without_its_words(place, words):
@@ -88,10 +93,20 @@ def test_a_folder_of_another_log_is_refused(tmp_path):
     folder = tmp_path / "folder"
     _keep(folder, b"1" * 32)
     _keep(folder, b"1" * 32)
-    assert [path.name for path in folder.iterdir()] == ["privacy.key"]
+    assert {path.name for path in folder.iterdir()} == {"privacy.key", KEPT_BY}
     assert (folder / "privacy.key").stat().st_mode & 0o777 == 0o600
     with pytest.raises(NotAStoreError, match="another log's folder"):
         _keep(folder, b"2" * 32)
+
+
+def test_a_file_and_a_database_share_no_folder(tmp_path):
+    _keep(tmp_path / "one.db.artifacts", b"1" * 32)
+    with pytest.raises(NotAStoreError, match="the folder of a log in PostgreSQL"):
+        Store(tmp_path / "one.db")
+    assert not (tmp_path / "one.db").exists()
+    Store(tmp_path / "two.db").close()
+    with pytest.raises(NotAStoreError, match=r"the store in the file two\.db"):
+        _keep(tmp_path / "two.db.artifacts", b"1" * 32)
 
 
 class Lost:
