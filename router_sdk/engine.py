@@ -30,10 +30,6 @@ Values = Sequence[Any] | Mapping[str, Any]
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
-KEPT_BY = "kept-by"
-"""File in the folder beside a log that is in no file: it names the engine, so that no other one moves in."""
-
-
 def scheme_of(location: str) -> str | None:
     """The scheme of a store's name that is a URL, in small letters; None where it is a file's."""
     found = _URL.match(location)

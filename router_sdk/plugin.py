@@ -1,6 +1,6 @@
 """What a plugin author imports, beside the rooms of ``router_sdk.numerics``: stable between minor versions."""
 
-from router_sdk.engine import KEPT_BY, Connection, Engine, RenewedLease, Rows, Schema, Shelf, Writing
+from router_sdk.engine import Connection, Engine, RenewedLease, Rows, Schema, Shelf, Writing
 from router_sdk.errors import (
     CorruptArtifactError,
     EncoderUnavailableError,
@@ -60,7 +60,6 @@ from router_sdk.triggers import Activity, Reading, Trigger
 __all__ = [
     "CHECKPOINTS",
     "DEFAULT_TASK_TYPE",
-    "KEPT_BY",
     "RESULTS",
     "Activity",
     "Address",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from router_sdk.errors import InvalidConfigError, StoreUnavailableError, WrongTenantError
 from router_sdk.lifetime import no_fork
+from router_sdk.private_files import write_private
 from router_sdk.records import Decision
 from router_sdk.store.coordination import store_id
 from router_sdk.store.engines import engine_of
@@ -23,7 +24,7 @@ from router_sdk.store.reader import LogReader
 from router_sdk.store.rows import Entry, outcome_payload, outcome_row
 from router_sdk.store.shared_leadership import LEASE, SILENCE_S, SharedLeadership
 from router_sdk.store.snapshots import KeptFolders, Snapshots
-from router_sdk.store.sqlite import SQLiteEngine
+from router_sdk.store.sqlite import KEPT_BY, SQLiteEngine
 from router_sdk.store.tail import LogTail
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ class Store:
         self.read_only = read_only
         if not read_only:
             engine.claim()  # before anything is put beside it
+            if not isinstance(engine, SQLiteEngine):
+                write_private(self.folder / KEPT_BY, engine.name)
         self.privacy = privacy if isinstance(privacy, Privacy) else Privacy(privacy, self.folder, make=not read_only)
         if read_only:
             self._open().close()

@@ -18,7 +18,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from router_sdk.plugin import KEPT_BY, Engine, NotAStoreError, Shelf, StoreBusyError, StoreUnavailableError, no_fork
+from router_sdk.plugin import Engine, NotAStoreError, Shelf, StoreBusyError, StoreUnavailableError, no_fork
 from router_sdk_postgres.address import Address
 from router_sdk_postgres.connection import LogConnection
 from router_sdk_postgres.faults import ConnectionLostError, translated
@@ -285,8 +285,6 @@ def _keep(folder: Path, secret: bytes) -> None:
             f"{folder} is another log's folder: its privacy.key is not that of this database and schema; name a folder "
             "of its own (?folder=), for two logs in one would learn from each other's files"
         )
-    if not (folder / KEPT_BY).exists():
-        (folder / KEPT_BY).write_text("PostgreSQL")
 
 
 def _kind(definition: str) -> str:

@@ -15,8 +15,6 @@ from router_sdk_postgres.faults import ConnectionLostError
 
 from router_sdk.config import RouterConfig
 from router_sdk.errors import InvalidConfigError, NotAStoreError
-from router_sdk.plugin import KEPT_BY
-from router_sdk.store import Store
 
 
 def fields(url):
@@ -93,20 +91,10 @@ def test_a_folder_of_another_log_is_refused(tmp_path):
     folder = tmp_path / "folder"
     _keep(folder, b"1" * 32)
     _keep(folder, b"1" * 32)
-    assert {path.name for path in folder.iterdir()} == {"privacy.key", KEPT_BY}
+    assert [path.name for path in folder.iterdir()] == ["privacy.key"]
     assert (folder / "privacy.key").stat().st_mode & 0o777 == 0o600
     with pytest.raises(NotAStoreError, match="another log's folder"):
         _keep(folder, b"2" * 32)
-
-
-def test_a_file_and_a_database_share_no_folder(tmp_path):
-    _keep(tmp_path / "one.db.artifacts", b"1" * 32)
-    with pytest.raises(NotAStoreError, match="the folder of a log in PostgreSQL"):
-        Store(tmp_path / "one.db")
-    assert not (tmp_path / "one.db").exists()
-    Store(tmp_path / "two.db").close()
-    with pytest.raises(NotAStoreError, match=r"the store in the file two\.db"):
-        _keep(tmp_path / "two.db.artifacts", b"1" * 32)
 
 
 class Lost:

@@ -172,6 +172,16 @@ def test_two_logs_do_not_share_a_folder(store_url):
     Store(store_url).close()
 
 
+def test_a_file_and_a_database_share_no_folder(database, tmp_path):
+    Store(f"{database}&folder={tmp_path}/one.db.artifacts").close()
+    with pytest.raises(NotAStoreError, match="the folder of a log in another database"):
+        Store(tmp_path / "one.db")
+    assert not (tmp_path / "one.db").exists()
+    Store(tmp_path / "two.db").close()
+    with pytest.raises(NotAStoreError, match=r"the store in the file two\.db"):
+        Store(f"{database}&folder={tmp_path}/two.db.artifacts&schema=two")
+
+
 FORKS = """
 import os, sys
 from router_sdk import Outcome, Router, Task
