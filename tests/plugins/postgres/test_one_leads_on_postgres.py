@@ -9,7 +9,6 @@ import pytest
 from hosts import GO_ON, KILL, STOP, agree_on, hosts, leader_of, opened
 
 from router_sdk import Outcome
-from router_sdk.errors import CorruptArtifactError
 from router_sdk.store import Store
 from router_sdk.store.leadership import Mark
 
@@ -116,35 +115,6 @@ def test_a_former_leader_that_wakes_publishes_nothing(two, monkeypatch):
     publish(former, 5)
     assert former.leadership.newest().marks == {"s": Mark(7, "mark")}
     assert shelf_of(leader) == [leader.leadership.newest().name]
-
-
-def test_what_is_published_goes_with_what_was_forgotten_and_with_its_killed_publisher(two, tmp_path):
-    leader, other = two
-    lead(leader)
-    publish(leader, 7)
-    told = other.leadership.newest()
-    assert other.leadership.withdraw(8, 0.0) == []
-    assert other.leadership.newest() is None
-    assert shelf_of(leader) == []
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(CorruptArtifactError):
-        other.leadership.fetch(told, tmp_path / "empty")
-    publish(leader, 9)
-    (tmp_path / "half").mkdir()
-    (tmp_path / "half" / "state").touch()
-    leader.engine.shelf().put("leader", "3-of-a-killed-one", tmp_path / "half")
-    leader.leadership.close()
-    lead(other)
-    assert shelf_of(other) == [other.leadership.newest().name]
-
-
-def test_what_is_too_large_for_the_way_is_not_published(two, monkeypatch):
-    monkeypatch.setattr("router_sdk.store.shared_leadership._LARGEST_BYTES", 0)
-    leader, _ = two
-    lead(leader)
-    publish(leader)
-    assert leader.leadership.newest() is None
-    assert shelf_of(leader) == []
 
 
 def test_the_leaders_snapshots_stand_for_the_followers(store_url):
