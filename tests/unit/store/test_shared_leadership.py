@@ -112,14 +112,15 @@ def test_who_follows_asks_once_and_fetches_what_the_leader_published(machines, s
 def test_a_former_leader_that_wakes_publishes_nothing(machines, shelf):
     former, leader = machines
     lead(former, 3)
+    former._lease.number = 0  # it knows that it fell silent, and nobody has published since
+    publish(former, 5)
+    assert (newest(former), on(shelf)) == (None, [])
+    former._lease.number = 3  # it does not know it yet
     lead(leader, 4)
     publish(leader, 7)
-    publish(former, 9)  # it has not seen that it leads no more
-    assert newest(former).marks == {"s": Mark(7, "mark")}
-    assert on(shelf) == [newest(leader).name]
-    former._lease.number = 0  # and now it has
     publish(former, 9)
     assert newest(former).marks == {"s": Mark(7, "mark")}
+    assert on(shelf) == [newest(leader).name]
 
 
 def test_what_was_forgotten_is_withdrawn_and_what_a_killed_leader_left_goes(machines, shelf, tmp_path):
