@@ -175,8 +175,38 @@ class Shelf(ABC):
         """Delete one, if it is there."""
 
     @abstractmethod
-    def abandoned(self, kind: str, known: Collection[str]) -> list[str]:
-        """Names of those that no table knows, and that nobody can still be about to name."""
+    def abandoned(self, kind: str, known: Collection[str], older_than_s: float = 3_600.0) -> list[str]:
+        """Names of those that no table knows, and that nobody can still be about to name.
+
+        Args:
+            kind: Of which kind.
+            known: Those that a table knows.
+            older_than_s: Age in seconds beyond which nobody is.
+        """
+
+
+class RenewedLease(ABC):
+    """A name that one process on the log holds for as long as it says so again and again.
+
+    Whoever is stopped, cut off or dead falls silent, and the name is free: its keeper waits for no answer. It is sought
+    and renewed on a thread of the engine's, so that nobody loses it who waits for something else.
+    """
+
+    @property
+    @abstractmethod
+    def held(self) -> int:
+        """A number where this process holds it for certain, for it was renewed lately; else 0. It asks nobody.
+
+        The number stays while it is held, and is a larger one for each later holder.
+        """
+
+    @abstractmethod
+    def seek(self) -> None:
+        """Take it once it is free, and keep it; called again, nothing happens."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Let go of it, and of what it is held by, before this returns."""
 
 
 class Engine(ABC):
@@ -260,6 +290,15 @@ class Engine(ABC):
         Raises:
             TimeoutError: on entering, if somebody else holds it.
         """
+
+    def renewed_lease(self, name: str, silence_s: float) -> RenewedLease | None:
+        """A lease that a process loses by its silence; None where all are on one machine, which takes it from the dead.
+
+        Args:
+            name: As for ``lease``.
+            silence_s: How long its holder may be silent, in seconds.
+        """
+        return None
 
     def shelf(self) -> Shelf | None:
         """Where all machines find the log's folders; None where its folder is the only one."""

@@ -63,6 +63,7 @@ class Cluster:
         if self._user:
             shutil.chown(self.folder, **self._user)
         self._run("initdb", "-A", "trust", "-U", "router", "--no-sync", "-E", "UTF8", "--locale=C")
+        self._listens = "-c listen_addresses=''"
         self.start()
         self.url = f"postgresql://router@/postgres?host={self.folder}"
 
@@ -71,8 +72,16 @@ class Cluster:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", **self._user)
 
     def start(self):
-        options = f"-k {self.folder} -c listen_addresses='' -c shared_buffers=32MB"
+        options = f"-k {self.folder} {self._listens} -c shared_buffers=32MB"
         self._run("pg_ctl", "-w", "-l", self.folder / "log", "-o", options, "start")
+
+    def listen(self, addresses, port, network):
+        """Start again at these addresses, for whoever is in a network."""
+        self.crash()
+        with (self.folder / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {network} trust\n")
+        self._listens = f"-c listen_addresses={','.join(addresses)} -c port={port}"
+        self.start()
 
     def crash(self):
         """Stop as a machine does that loses its power, but for the disk's own cache."""

@@ -42,7 +42,6 @@ class Folding:
 
     Attributes:
         lock: Held while the folds' states change; whoever else changes one takes it.
-        tail: The view of the log.
         ahead: Called with a position before anything up to it is learnt, for who must be asked before it is told.
     """
 
@@ -52,9 +51,16 @@ class Folding:
         self._again_at, self._pause_s = 0.0, 0.0
         self._stuck: dict[str, str] = {}
         self.lock = threading.RLock()
-        self.tail = store.tail(mark.reward)
+        self._tail: LogTail | None = store.tail(mark.reward)
         self._views: dict[Ranges, LogTail] = {}
         self.ahead: Callable[[int], None] = lambda upto: None
+
+    @property
+    def tail(self) -> LogTail:
+        """The view of the log; a child's own is opened at first use. Ask with the lock held: who forks closes it."""
+        if self._tail is None:
+            self._tail = self._store.tail(self._mark.reward)
+        return self._tail
 
     @property
     def cursor(self) -> int:
@@ -147,7 +153,7 @@ class Folding:
     def look(self) -> None:
         """What stands before the folds' cursors was not all read here."""
         with self.lock:
-            for view in (self.tail, *self._views.values()):
+            for view in self._opened():
                 view.look()
 
     def restore_all(self) -> None:
@@ -254,8 +260,10 @@ class Folding:
         with self.lock:
             self._folds = tuple(fold for fold in self._folds if fold not in folds)
 
-    def save(self, *, anew: bool = False) -> None:
+    def save(self, *, anew: bool = False, others: bool = False) -> None:
         """Snapshot every fold that has learnt since its last one; ``anew``: those that have not, too.
+
+        With ``others``, one of which another process has saved a later state, as it would be here, is as good as saved.
 
         A fold whose state cannot be saved is mended, or set aside; that is said in ``status``, and raises nothing.
 
@@ -269,7 +277,8 @@ class Folding:
             if anew:
                 fold.saved = 0
             try:
-                self._save(fold)
+                if not (others and self._saved_elsewhere(fold)):
+                    self._save(fold)
             except RouterClosedError as fault:  # the next start learns it from the log
                 faults.append(fault)
             except Exception as fault:  # the others are saved all the same
@@ -277,6 +286,11 @@ class Folding:
                 faults.append(fault)
         if faults:
             raise faults[0]
+
+    def _saved_elsewhere(self, fold: Fold) -> bool:
+        found = self._store.snapshots.newest(fold.name, fold.mark, fold.saved, fold.cursor) if self._enabled else 0
+        fold.saved = max(fold.saved, found)
+        return found > 0
 
     def _disown(self) -> None:
         """The reward changed while it was in use: no reward gives these states, so the next start replays the log."""
@@ -350,15 +364,17 @@ class Folding:
 
     def close(self) -> None:
         """Close the views of the log."""
-        for view in (self.tail, *self._views.values()):
+        for view in self._opened():
             view.close()
         self._views = {}
 
+    def _opened(self) -> list[LogTail]:
+        return [*([] if self._tail is None else [self._tail]), *self._views.values()]
+
     def reopen(self) -> None:
         """Open a new view, after ``close``."""
-        self.tail = self._store.tail(self._mark.reward)
+        self._tail = self._store.tail(self._mark.reward)
 
     def after_fork(self) -> None:
-        """In a child: a lock that nobody holds, and a view of its own."""
-        self.lock = threading.RLock()
-        self.reopen()
+        """In a child, after ``close``: a lock that nobody holds, and a view of its own once it learns."""
+        self.lock, self._tail = threading.RLock(), None

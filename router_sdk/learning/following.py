@@ -52,9 +52,6 @@ class Following:
         store: Where the others are met.
         folding: What is learnt here.
         moved: Called after something was taken over.
-
-    Attributes:
-        leads: Whether this process leads.
     """
 
     def __init__(self, store: Store, folding: Folding, moved: Callable[[], None]) -> None:
@@ -65,7 +62,7 @@ class Following:
 
     def after_fork(self) -> None:
         """In a child: another process, which does not lead."""
-        self.leads = self._led = False
+        self._led = False
         self._publish_at = self._again_at = 0.0
         self._apart: set[str] = set()
         self._abreast_at = time.monotonic()
@@ -73,10 +70,16 @@ class Following:
     def look(self) -> None:
         """Lead, where nobody does."""
         try:
-            self.leads = self._leadership.take()
-            self._led = not self.leads
+            with self._folding.lock:  # nobody forks meanwhile
+                self._led = not self._leadership.take()
         except RouterError as error:  # each learns by itself then
+            self._led = False
             _log.info("who leads cannot be told: %s", error)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process leads."""
+        return self._leadership.leads
 
     # -- as the leader
 
@@ -112,6 +115,11 @@ class Following:
         self._publish_at = time.monotonic() + max(PUBLISH_S, _SHARE * (time.monotonic() - started))
 
     # -- as a follower
+
+    @property
+    def saved_for(self) -> bool:
+        """Whether another process's snapshots stand for this one's."""
+        return self._led and self._leadership.saves_for_all
 
     def abreast(self) -> None:
         """Everything up to the end of the log is learnt."""

@@ -231,7 +231,7 @@ class Learner:
                     self._write_journal()
                     self._on_poll()
                 if snapshot.due():
-                    self.folding.save()
+                    self.folding.save(others=self._following.saved_for)
                 if sweep.due() and not self._store.read_only:
                     sweep_pending(self._store.writer, self._pending_ttl_seconds)
             except RouterClosedError:

@@ -14,7 +14,7 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from filelock import lock_descriptor
 
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from router_sdk.store.reader import LogReader
 
 _LOCK, _ASKED, _NEWEST = "lock", "asked", "newest.json"
-_ERASED = "SELECT 1 FROM forgotten WHERE seq > ? LIMIT 1"
+ERASED = "SELECT 1 FROM forgotten WHERE seq > ? LIMIT 1"
+"""Whether anything was forgotten since a position."""
 
 
 class Mark(NamedTuple):
@@ -63,7 +64,18 @@ class Published(NamedTuple):
 
 
 class Leadership(ABC):
-    """What the processes on one store say to each other about who learns. No call waits for another process."""
+    """What the processes on one store say to each other about who learns. No call waits for another process.
+
+    Attributes:
+        saves_for_all: Whether the leader's snapshots stand for those of the processes that follow.
+    """
+
+    saves_for_all: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def leads(self) -> bool:
+        """Whether this process leads, as far as can be told without asking anybody."""
 
     @abstractmethod
     def take(self) -> bool:
@@ -116,6 +128,9 @@ class Leadership(ABC):
             The names of what somebody is about to publish.
         """
 
+    def before_fork(self) -> None:  # noqa: B027
+        """Close what a child must not inherit."""
+
     @abstractmethod
     def close(self) -> None:
         """Lead no more. In a forked child, where the parent's lead is not its own: let go of what it inherited."""
@@ -138,6 +153,11 @@ class FileLeadership(Leadership):
         self._answered = 0
         self._seen: tuple[int, int] | None = None
         self._known: Published | None = None
+
+    @property
+    def leads(self) -> bool:
+        """Whether the lock file's lock is held here."""
+        return self._descriptor >= 0
 
     def take(self) -> bool:
         """Hold the lock file's lock, and clear away what whoever led before has left."""
@@ -177,7 +197,7 @@ class FileLeadership(Leadership):
         """Write a folder, and rename what names it."""
         self._answered = self._asked_at()
         stands = min(mark.cursor for mark in marks.values())
-        name = f"{stands}-{secrets.token_hex(4)}"
+        name = publication_name(stands)
         write_artifact(self._folder / name, fill, durably=False)
         if self._erased(stands) or _identity(self._log) != self._is:  # another log stands there now
             remove(self._folder, name)
@@ -189,7 +209,7 @@ class FileLeadership(Leadership):
                 remove(self._folder, path.name)
 
     def _erased(self, after: int) -> bool:
-        return bool(self._reader.query(lambda connection: connection.execute(_ERASED, (after,)).fetchone()))
+        return bool(self._reader.query(lambda connection: connection.execute(ERASED, (after,)).fetchone()))
 
     def newest(self) -> Published | None:
         """Read what names it, where that was renamed since the last look."""
@@ -214,20 +234,35 @@ class FileLeadership(Leadership):
         check_artifact(folder)
 
     def withdraw(self, before: int, older_than_s: float) -> list[str]:
-        """Delete folders, whose names begin with where they stand."""
-        whole = {name for name in strangers(self._folder, ()) if not name.startswith(DRAFT)}
-        for name in whole:
-            stands = name.partition("-")[0]
-            if stands.isdecimal() and int(stands) < before:
-                remove(self._folder, name)
-        remove_strangers(self._folder, whole, older_than_s)
-        return strangers(self._folder, whole)
+        """Delete folders."""
+        return withdraw_from(self._folder, before, older_than_s)
 
     def close(self) -> None:
         """Close the lock file."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def publication_name(stands: int) -> str:
+    """A new name for what stands at a position."""
+    return f"{stands}-{secrets.token_hex(4)}"
+
+
+def stands_before(name: str, position: int) -> bool:
+    """Whether what has that name stands before a position."""
+    stands = name.partition("-")[0]
+    return stands.isdecimal() and int(stands) < position
+
+
+def withdraw_from(folder: Path, before: int, older_than_s: float) -> list[str]:
+    """``Leadership.withdraw``, of what stands in a folder of this machine."""
+    whole = {name for name in strangers(folder, ()) if not name.startswith(DRAFT)}
+    for name in whole:
+        if stands_before(name, before):
+            remove(folder, name)
+    remove_strangers(folder, whole, older_than_s)
+    return strangers(folder, whole)
 
 
 def _identity(log: Path | None) -> tuple[int, int] | None:

@@ -20,6 +20,7 @@ from router_sdk.store.backup import copy_private
 from router_sdk.store.coordination import put_notes
 from router_sdk.store.folders import Folders
 from router_sdk.store.schema import schema
+from router_sdk.store.shared_leadership import ASKED, LEADER
 from router_sdk.store.transaction import HEAD
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def migrate(source: Store, target: Store) -> Migrated:
                 for piece in _pieces(old, table, columns):
                     rows[table] += len(piece)
                     if table == "meta":
-                        piece = [(name, value) for name, value in piece if name != _KEY]
+                        piece = [(name, value) for name, value in piece if name not in (_KEY, LEADER, ASKED)]
                         new.executemany("DELETE FROM meta WHERE name = ?", [(name,) for name, _ in piece])
                     new.insert_rows(table, ", ".join(columns), piece, known=table == "meta")
             if shared and secret is not None:

@@ -154,6 +154,20 @@ class Snapshots:
                 return int(cursor)
         return 0
 
+    def newest(self, strategy: str, mark: Callable[[int], str], after: int, upto: int) -> int:
+        """Cursor of the newest snapshot beyond ``after`` and not beyond ``upto``, with its right mark; 0 without one.
+
+        Args:
+            strategy: Whose.
+            mark: As for ``restore``.
+            after: Position beyond which it must stand.
+            upto: Position beyond which it must not.
+        """
+        query = """SELECT cursor, fingerprint FROM snapshots WHERE strategy = ? AND cursor > ? AND cursor <= ?
+                   ORDER BY cursor DESC"""
+        rows = self._reader.query(lambda connection: connection.execute(query, (strategy, after, upto)).fetchall())
+        return next((int(cursor) for cursor, held in rows if held == mark(cursor)), 0)
+
     def before(self, cursor: int) -> list[Snapshot]:
         """Every snapshot that stands before a position: it may hold what was asked to be erased there."""
         query = "SELECT strategy, fingerprint, cursor, folder FROM snapshots WHERE cursor < ? ORDER BY id"

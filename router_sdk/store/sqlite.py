@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from filelock import FileLock
 
 from router_sdk.engine import Engine, Writing
-from router_sdk.errors import RouterClosedError, StoreBusyError, StoreUnavailableError
+from router_sdk.errors import NotAStoreError, RouterClosedError, StoreBusyError, StoreUnavailableError
 from router_sdk.private_files import PRIVATE_FILE, private_folder
 from router_sdk.store.artifacts import entry
 from router_sdk.store.connection import BUSY_S, DatabaseFile, ProcessLock, open_looker, open_reader, open_writer
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from router_sdk.store.log_connection import LogConnection
 
 T = TypeVar("T")
+
+KEPT_BY = "kept-by"
+"""File in the folder beside a log that is in no file: it names the engine, so that no file's log moves in."""
 
 
 class SQLiteEngine(Engine):
@@ -52,7 +55,13 @@ class SQLiteEngine(Engine):
         return cls(Path(url))
 
     def claim(self) -> None:
-        """Make the file if nobody has."""
+        """Make the file if nobody has, unless what stands beside it belongs to another engine's log."""
+        if (self.folder / KEPT_BY).exists():
+            keeper = (self.folder / KEPT_BY).read_text()[:40]
+            raise NotAStoreError(
+                f"{self.folder} is the folder of a log in another database ({keeper}): "
+                "name another file, for two logs in one folder would learn from each other's files"
+            )
         self._file.claim()
 
     def reader(self) -> Connection:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from router_sdk.errors import InvalidConfigError, StoreUnavailableError, WrongTenantError
 from router_sdk.lifetime import no_fork
+from router_sdk.private_files import write_private
 from router_sdk.records import Decision
 from router_sdk.store.coordination import store_id
 from router_sdk.store.engines import engine_of
@@ -21,8 +22,9 @@ from router_sdk.store.leadership import FileLeadership, Leadership
 from router_sdk.store.privacy import Privacy
 from router_sdk.store.reader import LogReader
 from router_sdk.store.rows import Entry, outcome_payload, outcome_row
+from router_sdk.store.shared_leadership import LEASE, SILENCE_S, SharedLeadership
 from router_sdk.store.snapshots import KeptFolders, Snapshots
-from router_sdk.store.sqlite import SQLiteEngine
+from router_sdk.store.sqlite import KEPT_BY, SQLiteEngine
 from router_sdk.store.tail import LogTail
 
 if TYPE_CHECKING:
@@ -92,6 +94,8 @@ class Store:
         self.read_only = read_only
         if not read_only:
             engine.claim()  # before anything is put beside it
+            if not isinstance(engine, SQLiteEngine):
+                write_private(self.folder / KEPT_BY, engine.name)
         self.privacy = privacy if isinstance(privacy, Privacy) else Privacy(privacy, self.folder, make=not read_only)
         if read_only:
             self._open().close()
@@ -112,6 +116,9 @@ class Store:
         log = engine.path if isinstance(engine, SQLiteEngine) else None
         own = "leader" if read_only else f"leader-{self.reader.query(store_id)[:16]}"
         self.leadership: Leadership = FileLeadership(self.folder / own, log, self.reader)
+        lease, shelf = engine.renewed_lease(LEASE, SILENCE_S), engine.shelf()
+        if lease is not None and shelf is not None and not read_only:
+            self.leadership = SharedLeadership(lease, shelf, self.writer, self.reader, self.folder / own)
         self.exports = self.folder / "exports"
 
     @property
@@ -219,6 +226,7 @@ class Store:
     def before_fork(self) -> None:
         """Hold the log still and close its connections."""
         self._no_news()
+        self.leadership.before_fork()
         self.writer.before_fork()
         self.reader.before_fork()
         self.engine.before_fork()

@@ -67,6 +67,7 @@ def test_what_plugin_authors_may_rely_on_is_this():
         "QualityScorer",
         "Reached",
         "Reading",
+        "RenewedLease",
         "ReplayBuffer",
         "ReplayDraw",
         "ReservoirBuffer",

@@ -17,7 +17,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from router_sdk.plugin import InvalidConfigError
 
-_OURS = ("schema", "folder", "artifacts", "statement_timeout_s")
+_SWITCHES = {"on": True, "off": False, None: None}
+_OURS = ("schema", "folder", "artifacts", "statement_timeout_s", "patience_s", "row_security")
 _WATCHED = {
     "application_name": "router-sdk",
     "connect_timeout": "5",
@@ -46,6 +47,8 @@ class Address:
         folder: Folder on this machine for what stands beside the log.
         artifacts: URL of what fsspec knows, below which folders stand for all machines; None is the database itself.
         statement_timeout_s: Longest that a statement may run, in seconds.
+        patience_s: How long a server that cannot be reached is waited for, in seconds.
+        isolates: Whether the database keeps tenants apart; None leaves that as it is.
     """
 
     url: str = field(repr=False)
@@ -55,6 +58,8 @@ class Address:
     folder: Path
     artifacts: str | None
     statement_timeout_s: float
+    patience_s: float
+    isolates: bool | None
 
     @classmethod
     def of(cls, url: str) -> Address:
@@ -77,12 +82,12 @@ class Address:
             raise InvalidConfigError(f"store: the URL's host holds a second '@'; {_HINT}")
         if not all(port.isdecimal() or not port for port in str(fields.get("port", "")).split(",")):
             raise InvalidConfigError(f"store: the URL's port is no number; {_HINT}")
-        try:
-            timeout = float(ours.get("statement_timeout_s", 300.0))
-        except ValueError:
-            timeout = 0.0
-        if not 0 < timeout <= _LONGEST_S:
-            raise InvalidConfigError(f"store: statement_timeout_s is no number of seconds up to {_LONGEST_S:,.0f}")
+        timeout = _seconds(ours, "statement_timeout_s", 300.0)
+        if timeout == 0:
+            raise InvalidConfigError("store: statement_timeout_s is no number of seconds above 0")
+        isolation = ours.get("row_security")
+        if isolation not in _SWITCHES:
+            raise InvalidConfigError("store: row_security is neither on nor off")
         schema = ours.get("schema", "router")
         if not schema or schema.startswith("pg_") or "\x00" in schema or len(schema.encode()) > 63:
             raise InvalidConfigError(f"store: {schema!r:.80} can be no schema of a database")
@@ -95,6 +100,8 @@ class Address:
             folder,
             ours.get("artifacts"),
             timeout,
+            _seconds(ours, "patience_s", 10.0),
+            _SWITCHES[isolation],
         )
 
     def key(self, name: str) -> int:
@@ -106,6 +113,16 @@ class Address:
     def channel(self) -> str:
         """Where news of this log are told."""
         return f"router_{blake2b(self.schema.encode(), digest_size=8).hexdigest()}"
+
+
+def _seconds(parameters: Mapping[str, str], name: str, default: float) -> float:
+    try:
+        found = float(parameters.get(name, default))
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= _LONGEST_S:
+        raise InvalidConfigError(f"store: {name} is no number of seconds up to {_LONGEST_S:,.0f}")
+    return found
 
 
 def _split(url: str) -> tuple[str, list[str]]:

@@ -10,16 +10,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from router_sdk.plugin import Engine, NotAStoreError, Shelf, StoreBusyError, StoreUnavailableError, no_fork
 from router_sdk_postgres.address import Address
 from router_sdk_postgres.connection import LogConnection
-from router_sdk_postgres.faults import translated
+from router_sdk_postgres.faults import ConnectionLostError, translated
+from router_sdk_postgres.isolation import isolate
+from router_sdk_postgres.leases import SessionLease
 from router_sdk_postgres.news import News
 from router_sdk_postgres.shelves import DatabaseShelf, UrlShelf
 from router_sdk_postgres.tables import PRIVACY_KEY, bring_up_to_date, identifier, refuse_newer, tables_of, version_of
@@ -31,8 +35,10 @@ if TYPE_CHECKING:
     from router_sdk_postgres.connection import Kinds, Server
 
 _MOST_READERS = 32
-_PATIENCE_S = 30.0
+_PATIENCE_S, _RETRY_S = 30.0, 1.0
 _LOOK_S = 0.05
+_REST_S = 0.2
+"""Between two tries to reach a server at the start."""
 
 
 class PostgresEngine(Engine):
@@ -67,10 +73,13 @@ class PostgresEngine(Engine):
 
     # -- connections
 
-    def _connect(self, *, reads: bool) -> Server:
+    def _connect(self, *, reads: bool, **parameters: int) -> Server:
         with translated():
             server: Server = psycopg.connect(
-                self._address.conninfo, autocommit=True, context=adapters(), prepare_threshold=3
+                make_conninfo(self._address.conninfo, **parameters),
+                autocommit=True,
+                context=adapters(),
+                prepare_threshold=3,
             )
         try:
             self._set_up(server, reads=reads)
@@ -86,6 +95,7 @@ class PostgresEngine(Engine):
             f"SET statement_timeout = {patience_ms}",
             f"SET default_transaction_read_only = {'on' if reads else 'off'}",
             "SET TIME ZONE 'UTC'",
+            "SET row_security = off",  # whoever may not see every row is told, and sees no part of the log as the whole
             "SET jit = off",
             "SET random_page_cost = 1.1",  # a piece of the log is joined by its index, never by reading every decision
             "SET plan_cache_mode = force_custom_plan",
@@ -107,12 +117,28 @@ class PostgresEngine(Engine):
                     "transactions; name the server itself"
                 )
 
+    def _reach(self) -> None:
+        """Wait for a server that cannot be reached, for so long as the URL says; one that refuses is not waited for."""
+        deadline = time.monotonic() + self._address.patience_s
+        while True:
+            try:
+                with no_fork():
+                    return self._connect(reads=True).close()
+            except ConnectionLostError as error:
+                if time.monotonic() + _REST_S > deadline:
+                    waited = f"waited for {self._address.patience_s:g} s, see ?patience_s="
+                    raise StoreUnavailableError(f"{error} ({waited})") from error
+            time.sleep(_REST_S)
+
     def claim(self) -> None:
         """Reach the server, make the tables or bring them up to date, and take over the secret of all machines."""
+        self._reach()
         with no_fork(), self._connect(reads=False) as server:
             with translated(server), server.transaction():
                 server.execute("SELECT pg_advisory_xact_lock(%s)", (self._address.key("tables"),))
                 bring_up_to_date(server, self._address.schema, self._schema)
+                if self._address.isolates is not None:
+                    isolate(server, self._schema, self._address.isolates)
             query = "SELECT value FROM meta WHERE name = %s"
             with translated(server):
                 (secret,) = server.execute(query, (PRIVACY_KEY,)).fetchone() or ("",)
@@ -134,14 +160,17 @@ class PostgresEngine(Engine):
                     kwargs={"autocommit": True, "context": adapters(), "prepare_threshold": 3},
                     configure=partial(self._set_up, reads=True),
                     check=ConnectionPool.check_connection,
-                    timeout=_PATIENCE_S,
+                    reconnect_timeout=_REST_S,  # else it tries again ever more seldom
                     name="router-readers",
                 )
             pool = self._pool
-        try:
-            return pool.getconn()
-        except PoolTimeout as error:
-            raise StoreBusyError(f"PostgreSQL gives no connection: {error}") from error
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                return pool.getconn(_RETRY_S)  # each call has the pool try anew
+            except PoolTimeout as error:
+                if time.monotonic() >= deadline:
+                    raise StoreBusyError(f"PostgreSQL gives no connection for {_PATIENCE_S:g} s") from error
 
     def _return(self, server: Server) -> None:
         pool = self._pool
@@ -152,6 +181,7 @@ class PostgresEngine(Engine):
 
     def looker(self) -> LogConnection:
         """See ``Engine``."""
+        self._reach()
         connection = self.reader()
         try:
             with translated(connection.server):
@@ -199,6 +229,13 @@ class PostgresEngine(Engine):
         finally:
             server.close()
 
+    def renewed_lease(self, name: str, silence_s: float) -> SessionLease:
+        """See ``Engine``. Its connection is given up as early as the server lets go of what it holds."""
+        patience = {"connect_timeout": max(2, ceil(silence_s)), "tcp_user_timeout": ceil(1_000 * silence_s)}
+        return SessionLease(
+            partial(self._connect, reads=False, **patience), self._address.key(f"lease {name}"), silence_s
+        )
+
     def shelf(self) -> Shelf:
         """See ``Engine``."""
         if self._address.artifacts is not None:
@@ -227,6 +264,11 @@ def _keep(folder: Path, secret: bytes) -> None:
     Raises:
         NotAStoreError: if another log's stands there.
     """
+    database = folder.with_name(folder.name.removesuffix(".artifacts"))
+    if database != folder and database.is_file():
+        raise NotAStoreError(
+            f"{folder} is the folder of the store in the file {database.name}; name another (?folder=)"
+        )
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = folder / "privacy.key"
     if not key.exists():

@@ -9,15 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.plugin import InvalidConfigError, Shelf, StoreUnavailableError
+from router_sdk.plugin import InvalidConfigError, Shelf, StoreUnavailableError, no_fork
 from router_sdk_postgres.faults import translated
 
 if TYPE_CHECKING:
     from router_sdk_postgres.connection import Server
 
 _PIECE_BYTES = 1 << 20
-_ABANDONED_S = 3_600.0
-"""Nobody writes on a folder for longer, before its row is in a table."""
 TABLE = """
 CREATE TABLE IF NOT EXISTS artifacts (
     kind text COLLATE "C" NOT NULL, name text COLLATE "C" NOT NULL, path text COLLATE "C" NOT NULL,
@@ -66,7 +64,7 @@ class DatabaseShelf(Shelf):
 
     @contextmanager
     def _server(self) -> Iterator[Server]:
-        with self._open() as server, translated(server), server.transaction():
+        with no_fork(), self._open() as server, translated(server), server.transaction():
             yield server
 
     def put(self, kind: str, name: str, folder: Path) -> None:
@@ -97,11 +95,11 @@ class DatabaseShelf(Shelf):
         with self._server() as server:
             server.execute("DELETE FROM artifacts WHERE kind = %s AND name = %s", (kind, name))
 
-    def abandoned(self, kind: str, known: Collection[str]) -> list[str]:
+    def abandoned(self, kind: str, known: Collection[str], older_than_s: float = 3_600.0) -> list[str]:
         """See ``Shelf``."""
-        query = "SELECT name FROM artifacts WHERE kind = %s GROUP BY name HAVING max(at) < %s"
+        query = "SELECT name FROM artifacts WHERE kind = %s GROUP BY name HAVING max(at) <= %s"
         with self._server() as server:
-            rows = server.execute(query, (kind, time.time() - _ABANDONED_S)).fetchall()
+            rows = server.execute(query, (kind, time.time() - older_than_s)).fetchall()
         return [name for (name,) in rows if name not in known]
 
 
@@ -168,14 +166,14 @@ class UrlShelf(Shelf):
             if self._files.exists(root):
                 self._files.rm(root, recursive=True)
 
-    def abandoned(self, kind: str, known: Collection[str]) -> list[str]:
+    def abandoned(self, kind: str, known: Collection[str], older_than_s: float = 3_600.0) -> list[str]:
         """See ``Shelf``; what has no mark is left, for somebody may be writing it."""
         with self._reached():
             if not self._files.exists(self._at(kind)):
                 return []
             names = {str(each).rstrip("/").rpartition("/")[2] for each in self._files.ls(self._at(kind), detail=False)}
-            old = time.time() - _ABANDONED_S
-            return [name for name in sorted(names - set(known)) if self._marked_at(kind, name) < old]
+            old = time.time() - older_than_s
+            return [name for name in sorted(names - set(known)) if self._marked_at(kind, name) <= old]
 
     def _marked_at(self, kind: str, name: str) -> float:
         mark = f"{self._at(kind, name)}/_whole"

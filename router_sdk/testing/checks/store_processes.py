@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from router_sdk.rewards import OutcomeReward
 from router_sdk.store.transaction import HEAD
+from router_sdk.testing.checks.store_program import SILENCE_S
 from router_sdk.testing.store_trial import StoreTrial, require
 
 if TYPE_CHECKING:
@@ -118,6 +121,32 @@ def a_lease_is_one_processs_and_ends_with_it(trial: StoreTrial) -> None:
             pass
 
 
+def who_falls_silent_loses_a_renewed_lease(trial: StoreTrial) -> None:
+    """Where the engine has such leases: who was stopped, and who was killed."""
+    mine = trial.store.engine.renewed_lease("check", SILENCE_S)
+    if mine is None:
+        return
+    try:
+        numbers = []
+        for signal_name in ("SIGSTOP", "SIGKILL"):
+            with _program(trial, "seek", "check") as process:
+                numbers.append(int(_line(process)))
+                mine.seek()
+                time.sleep(1.5 * SILENCE_S)
+                require(mine.held == 0, "two hold one lease, or who says that it is there loses it")
+                os.kill(process.pid, getattr(signal, signal_name, signal.SIGTERM))
+                deadline = time.monotonic() + _PATIENCE_S
+                while not mine.held:
+                    require(time.monotonic() < deadline, "who is silent keeps it")
+                    time.sleep(_PAUSE_S)
+            numbers.append(mine.held)
+            mine.release()
+            require(mine.held == 0, "who let go of it believes to have it")
+        require(numbers == sorted(set(numbers)), "a later holder has no larger number")
+    finally:
+        mine.release()
+
+
 def news_of_other_processes_come_or_are_looked_for(trial: StoreTrial) -> None:
     """Where the engine says that it tells, it tells; and not of what one has done oneself."""
     told = threading.Event()
@@ -153,5 +182,6 @@ PROCESS_CHECKS = (
     no_reader_misses_what_others_commit,
     what_a_killed_process_was_told_is_there_is_there,
     a_lease_is_one_processs_and_ends_with_it,
+    who_falls_silent_loses_a_renewed_lease,
     news_of_other_processes_come_or_are_looked_for,
 )

@@ -47,6 +47,9 @@ def test_a_question_mark_in_a_password_begins_no_parameters():
         ("root@[hunter2/db", "the URL's host cannot be understood"),
         ("root@h/db?statement_timeout_s=hunter2", "no number of seconds"),
         ("root@h/db?statement_timeout_s=nan", "no number of seconds"),
+        ("root@h/db?statement_timeout_s=0", "no number of seconds"),
+        ("root@h/db?patience_s=-1", "no number of seconds"),
+        ("root@h/db?row_security=hunter2", "neither on nor off"),
     ],
 )
 def test_a_wrong_url_is_refused_without_its_words(place, words):

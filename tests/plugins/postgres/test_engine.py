@@ -1,14 +1,16 @@
 """What happens around a log in PostgreSQL: lost connections, poolers, older tables, shelves elsewhere."""
 
 import contextlib
+import re
 import socket
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
-from router_sdk import Outcome
+from router_sdk import Outcome, Router, Task
 from router_sdk.errors import NotAStoreError, SchemaVersionError, StoreUnavailableError
 from router_sdk.store import Store
 from router_sdk.testing import StoreTrial
@@ -170,6 +172,16 @@ def test_two_logs_do_not_share_a_folder(store_url):
     Store(store_url).close()
 
 
+def test_a_file_and_a_database_share_no_folder(database, tmp_path):
+    Store(f"{database}&folder={tmp_path}/one.db.artifacts").close()
+    with pytest.raises(NotAStoreError, match="the folder of a log in another database"):
+        Store(tmp_path / "one.db")
+    assert not (tmp_path / "one.db").exists()
+    Store(tmp_path / "two.db").close()
+    with pytest.raises(NotAStoreError, match=r"the store in the file two\.db"):
+        Store(f"{database}&folder={tmp_path}/two.db.artifacts&schema=two")
+
+
 FORKS = """
 import os, sys
 from router_sdk import Outcome, Router, Task
@@ -206,6 +218,7 @@ with Router(["a", "b"], ["thompson"], sys.argv[1], seed=1) as router:
             store = router._parts.store
             threads = {one.name for one in threading.enumerate()}
             idle = threads.isdisjoint({"router-learner", "router-log", "router-news"}) and store._end_news is None
+            idle = idle and store.engine._pool is None and store.leadership._lease._thread is None
             router.route(Task(task_type="t"))
             router.flush()
             router._parts.learner.drain()
@@ -222,6 +235,94 @@ def test_a_child_hears_of_news_from_its_first_use_on(store_url):
     command = [sys.executable, "-W", "error", "-c", IDLE_FORKS, store_url]
     done = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True)
     assert done.stderr == ""
+
+
+REFUSED_S = 3.0
+"""Far less than a server is waited for that cannot be reached."""
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize(
+    ("wrong", "advice"),
+    [
+        ({"dbname": "router_test_none"}, "make it (CREATE DATABASE)"),
+        ({"user": "router_test_nobody"}, "make it (CREATE ROLE … LOGIN)"),
+    ],
+)
+def test_what_is_not_there_is_said_at_once(cluster, tmp_path, wrong, advice, read_only):
+    told = {"user": "router", "dbname": "postgres", **wrong}
+    url = f"postgresql:///{told['dbname']}?user={told['user']}&host={cluster.folder}&folder={tmp_path}/a&patience_s=60"
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailableError, match=re.escape(advice)):
+        Store(url, read_only=read_only)
+    assert time.monotonic() - began < REFUSED_S
+
+
+def test_a_wrong_password_is_said_at_once(cluster, tmp_path):
+    psycopg = pytest.importorskip("psycopg")
+    with psycopg.connect(cluster.url, autocommit=True) as server:
+        server.execute("CREATE ROLE guarded LOGIN PASSWORD 'right'")
+    rules = cluster.folder / "data" / "pg_hba.conf"
+    rules.write_text(f"local all guarded scram-sha-256\n{rules.read_text()}")
+    with psycopg.connect(cluster.url, autocommit=True) as server:
+        server.execute("SELECT pg_reload_conf()")
+    url = f"postgresql:///postgres?user=guarded&host={cluster.folder}&folder={tmp_path}/a&patience_s=60"
+    began = time.monotonic()
+    for password in ("", "&password=wrong"):
+        with pytest.raises(StoreUnavailableError, match="give the right password") as refused:
+            Store(f"{url}{password}")
+        assert "wrong" not in str(refused.value)
+    assert time.monotonic() - began < 2 * REFUSED_S
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_server_that_is_away_is_waited_for_as_long_as_the_url_says(cluster, tmp_path, read_only):
+    url = f"{cluster.url}&folder={tmp_path}/a&patience_s="
+    Store(f"{url}60").close()
+    cluster.crash()
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailableError, match=r"waited for 0\.5 s"):
+        Store(f"{url}0.5", read_only=read_only)
+    assert 0.2 < time.monotonic() - began < REFUSED_S
+    starts = threading.Timer(0.3, cluster.start)
+    starts.start()
+    Store(f"{url}60", read_only=read_only).close()
+    starts.join()
+
+
+def test_a_reader_beside_the_router_sees_its_tenants_rows_alone(store_url, database, tmp_path):
+    psycopg = pytest.importorskip("psycopg")
+    url = f"{store_url}&row_security=on"
+    with Router(["a", "b"], ["heuristic"], url, seed=1) as router:
+        for tenant in ("acme", "other", None):
+            decision = router.route(Task(f"a question of {tenant}", tenant=tenant))
+            router.record(decision, Outcome(success=True, response=f"an answer to {tenant}"))
+        router.flush()
+    with psycopg.connect(database, autocommit=True) as server:
+        reader = server.info.dbname
+        server.execute(f"CREATE ROLE {reader}; GRANT USAGE ON SCHEMA router TO {reader}")
+        server.execute(f"GRANT SELECT, UPDATE, DELETE ON ALL TABLES IN SCHEMA router TO {reader}")
+        try:
+            server.execute(f"SET search_path = router; SET ROLE {reader}")
+            texts = "SELECT coalesce(text, response) FROM payloads ORDER BY seq"
+            assert server.execute(texts).fetchall() == []
+            server.execute("SET router.tenant = 'acme'")
+            assert server.execute(texts).fetchall() == [("a question of acme",), ("an answer to acme",)]
+            assert server.execute("SELECT DISTINCT tenant FROM decisions").fetchall() == [("acme",)]
+            assert server.execute("SELECT count(*) FROM outcomes").fetchone() == (1,)
+            assert server.execute("SELECT count(*) FROM agents").fetchone()[0] > 0
+            for table in ("meta", "dead_letters", "access_keys", "intents", "artifacts"):
+                assert server.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+            assert server.execute("UPDATE decisions SET tenant = 'acme'").rowcount == 0
+            assert server.execute("DELETE FROM outcomes").rowcount == 0
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):  # as the router's own sessions have it
+                server.execute("SET row_security = off; SELECT count(*) FROM decisions")
+        finally:
+            server.execute(f"RESET ROLE; DROP OWNED BY {reader}; DROP ROLE {reader}")
+    with Router(["a", "b"], ["heuristic"], f"{store_url}&row_security=off", seed=1) as router:
+        assert router.status()["store"]["outcomes"] == 3
+        query = "SELECT count(*) FROM pg_class WHERE relrowsecurity"
+        assert router._parts.store.reader.query(lambda connection: connection.execute(query).fetchone()) == (0,)
 
 
 def test_who_may_not_make_tables_is_told(store_url, database, tmp_path):
