@@ -24,7 +24,7 @@ from router_sdk import Outcome, Router, Task
 from router_sdk.errors import RouterClosedError
 
 AGENTS = ("billing", "fraud", "sales")
-LIMIT_S = 10
+LIMIT_S = 30
 """What takes longer hangs."""
 
 

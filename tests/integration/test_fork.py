@@ -18,7 +18,7 @@ from router_sdk import Outcome, Router, Task
 from router_sdk.plugin import no_fork
 
 AGENTS = ("billing", "fraud", "sales")
-CHILD_LIMIT_S = 10
+CHILD_LIMIT_S = 30
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
