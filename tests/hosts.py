@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +48,14 @@ class Routing:
             began = time.monotonic()
             self.router.route(Task(task_type="routed"))
             self._count, self._worst_s = self._count + 1, max(self._worst_s, time.monotonic() - began)
-            time.sleep(0.001)
+            time.sleep(PAUSE_S)
 
     def _record(self) -> None:
         while not self._stop.is_set():
             decision = self.router.route(Task(task_type="recorded"))
-            try:
+            with suppress(StoreError):  # it is not acknowledged
                 self.router.record(decision, Outcome(success=decision.agent != "fraud", latency_ms=40.0))
-            except StoreError:  # it was not acknowledged
-                time.sleep(PAUSE_S)
+            time.sleep(PAUSE_S)
 
     def routed(self) -> tuple[int, float]:
         """How many, and how long the slowest took since this was asked last, in seconds."""
@@ -72,7 +71,7 @@ class Routing:
         self.router._parts.store.leadership.ask()
 
     def term(self) -> int:
-        return self.router._parts.store.leadership._term
+        return self.router._parts.store.leadership._lease.held
 
     def published(self) -> str | None:
         newest = self.router._parts.store.leadership.newest()
@@ -138,7 +137,7 @@ def hosts(stores: Sequence[str], within: Sequence[Sequence[str]] = ()) -> Iterat
         yield [Host(process) for process in started]
 
 
-def leader_of(processes: Sequence[Host], patience_s: float = 10.0) -> Host:
+def leader_of(processes: Sequence[Host], patience_s: float = 60.0) -> Host:
     """The one that leads, once one does."""
     until = time.monotonic() + patience_s
     while not (leading := [process for process in processes if process("leads")]):

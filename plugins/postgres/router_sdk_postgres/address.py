@@ -22,12 +22,13 @@ _OURS = ("schema", "folder", "artifacts", "statement_timeout_s", "patience_s", "
 _WATCHED = {
     "application_name": "router-sdk",
     "connect_timeout": "5",
-    "keepalives_idle": "5",
+    "keepalives_idle": "2",
     "keepalives_interval": "2",
     "keepalives_count": "3",
-    "tcp_user_timeout": "10000",
+    "tcp_user_timeout": "5000",
 }
-"""A network that is cut is noticed within ten seconds or so."""
+"""A network that is cut is noticed within ten seconds or so. TCP itself would send again ever more seldom, and go on
+after a cut only as long again as that lasted."""
 _LONGEST_S = 2_000_000.0
 _NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%00|\x00")
 _HINT = (

@@ -99,14 +99,15 @@ class PostgresEngine(Engine):
             "SET jit = off",
             "SET random_page_cost = 1.1",  # a piece of the log is joined by its index, never by reading every decision
             "SET plan_cache_mode = force_custom_plan",
+            "SET tcp_keepalives_idle = 2",  # the server's end, as ``Address`` has the client's
+            "SET tcp_keepalives_interval = 2",
+            "SET tcp_keepalives_count = 3",
+            "SET tcp_user_timeout = 5000",
         ]
         if not reads:
             settings += [
                 "SET synchronous_commit = on",
-                "SET idle_in_transaction_session_timeout = 10000",  # whoever is cut off keeps nobody waiting
-                "SET tcp_keepalives_idle = 5",
-                "SET tcp_keepalives_interval = 2",
-                "SET tcp_keepalives_count = 3",
+                "SET idle_in_transaction_session_timeout = 5000",  # whoever is cut off keeps nobody waiting
             ]
         with translated(server):
             server.execute("; ".join(settings))

@@ -77,8 +77,9 @@ class SessionLease(RenewedLease):
                 return
 
     def release(self) -> None:
-        """See ``RenewedLease``: end the thread, and with it the session."""
+        """See ``RenewedLease``: end the thread, and with it the session; where it gets no answer, silence does."""
         thread, self._thread = self._thread, None
         self._ended.set()
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            thread.join(self._silence_s)
+        self._mine = _NOTHING

@@ -15,7 +15,9 @@ from hosts import agree_on, hosts, leader_of
 
 pytestmark = pytest.mark.services
 
-REPLACED_S, AGREE_S, WORST_S = 5.0, 5.0, 2.0
+SOON_S, PATIENCE_S = 5.0, 60.0
+"""Within how long the leader is replaced, and all agree; and how long is waited on a machine with much to do."""
+WORST_S = 2.0
 NETWORK = "198.18.0.0/15"
 """For tests alone (RFC 2544)."""
 
@@ -68,8 +70,10 @@ def cables():
         cable.remove()
 
 
-@pytest.mark.parametrize("lasts_s", [3.0, pytest.param(30.0, marks=pytest.mark.reliability)])
-def test_routing_goes_on_and_all_agree_soon_after(cluster, cables, tmp_path, lasts_s):
+@pytest.mark.parametrize(
+    ("lasts_s", "soon_s"), [(3.0, PATIENCE_S), pytest.param(30.0, SOON_S, marks=pytest.mark.reliability)]
+)
+def test_routing_goes_on_and_all_agree_soon_after(cluster, cables, tmp_path, lasts_s, soon_s):
     port = 20_000 + secrets.randbelow(10_000)
     cluster.listen([cable.server for cable in cables], port, NETWORK)
     stores = [
@@ -84,8 +88,7 @@ def test_routing_goes_on_and_all_agree_soon_after(cluster, cables, tmp_path, las
             machine("flood")
         cable.cut()
         cut_at = time.monotonic()
-        leader_of([follower])
-        assert time.monotonic() - cut_at < REPLACED_S
+        leader_of([follower], soon_s)
         assert not leader("leads")
         for machine in machines:
             machine("routed")
@@ -96,7 +99,7 @@ def test_routing_goes_on_and_all_agree_soon_after(cluster, cables, tmp_path, las
         mended_at = time.monotonic()
         for machine in machines:
             machine("stop")
-        agree_on(machines, mended_at + AGREE_S - time.monotonic())
+        agree_on(machines, mended_at + soon_s - time.monotonic())
         assert leader_of(machines) is follower
         for count, worst_s in told:
             assert count > 10

@@ -16,38 +16,49 @@ SessionLease = pytest.importorskip("router_sdk_postgres.leases").SessionLease
 
 pytestmark = [pytest.mark.services, pytest.mark.skipif(KILL is None, reason="needs kill -9")]
 
-REPLACED_S = 5.0
+PATIENCE_S, REPLACED_S = 60.0, 5.0
+"""How long is waited in a test on a machine with much to do, and within how long a lost leader is replaced."""
 
 
 def stores(store_url, count):
     return [f"{store_url}/{number}" for number in range(count)]
 
 
-def test_a_leader_that_is_killed_or_stopped_is_replaced_in_time_and_all_agree(store_url):
+@pytest.mark.parametrize("within_s", [PATIENCE_S, pytest.param(REPLACED_S, marks=pytest.mark.reliability)])
+def test_a_leader_that_is_killed_or_stopped_is_replaced_in_time_and_all_agree(store_url, within_s):
     with hosts(stores(store_url, 3)) as processes:
         first = leader_of(processes)
         assert sum(process("leads") for process in processes) == 1
         for process in processes:
             process("flood")
         first.signal(KILL)
-        killed = time.monotonic()
         left = [process for process in processes if process is not first]
-        second = leader_of(left)
-        assert time.monotonic() - killed < REPLACED_S
+        second = leader_of(left, within_s)
         (third,) = (process for process in left if process is not second)
         second("stop")
         term = second("term")
         second.signal(STOP)
-        stopped = time.monotonic()
-        leader_of([third])
-        assert time.monotonic() - stopped < REPLACED_S
+        leader_of([third], within_s)
         second.signal(GO_ON)
         assert not second("leads")
-        assert third("leads")
         assert third("term") > term
         third("stop")
-        assert agree_on(left, 5.0)
+        assert agree_on(left, within_s)
         assert leader_of(left) is third
+
+
+@pytest.mark.parametrize("within_s", [PATIENCE_S, pytest.param(REPLACED_S, marks=pytest.mark.reliability)])
+def test_when_the_server_is_back_one_leads(cluster, tmp_path, within_s):
+    with hosts([f"{cluster.url}&folder={tmp_path}/{number}" for number in range(2)]) as processes:
+        leader_of(processes)
+        cluster.crash()
+        until = time.monotonic() + within_s
+        while any(process("leads") for process in processes):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        cluster.start()
+        leader_of(processes, within_s)
+        assert agree_on(processes, within_s)
 
 
 def test_followers_on_other_machines_take_over_what_the_leader_published(store_url, tmp_path):
@@ -60,7 +71,7 @@ def test_followers_on_other_machines_take_over_what_the_leader_published(store_u
         leader.record(decision, Outcome(success=True))
         leader.flush()
         follower._parts.store.leadership.ask()
-        until = time.monotonic() + REPLACED_S
+        until = time.monotonic() + PATIENCE_S
         while (told := follower._parts.store.leadership.newest()) is None:
             assert time.monotonic() < until
             one.submit(one._following.publish).result()
@@ -84,7 +95,7 @@ def two(store_url):
 
 
 def lead(store):
-    until = time.monotonic() + REPLACED_S
+    until = time.monotonic() + PATIENCE_S
     while not store.leadership.take():
         assert time.monotonic() < until
         time.sleep(0.01)
