@@ -71,6 +71,10 @@ _BUILT_IN: Mapping[str, _Place] = {
 }
 
 
+_BROUGHT = {"serve": "router-sdk-server", "keys": "router-sdk-server", "mcp": "router-sdk-mcp"}
+"""Commands of distributions that may not be installed."""
+
+
 class _Commands(MutableMapping[str, Any]):
     """Commands by name. A built-in one is imported where it is asked for, so that no other is."""
 
@@ -150,6 +154,8 @@ class RouterGroup(TyperGroup):
         if found is None and not self._asked:
             self._ask_plugins()
             found = super().get_command(ctx, cmd_name)
+        if found is None and (bringer := _BROUGHT.get(cmd_name)):
+            raise InvalidInputError(f"router {cmd_name} comes with {bringer}: pip install {bringer}")
         return found
 
     def list_commands(self, ctx: Any) -> list[str]:

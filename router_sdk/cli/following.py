@@ -198,7 +198,7 @@ def follow(invocation: Invocation, wanted: Wanted) -> None:
     if away is not None:
         raise StreamUnavailableError(f"{away}; given up after {_AWAY_S:.0f} s, because --once does not wait")
     if report.refused and (wanted.once or where.scheme == "stdin"):
-        raise InvalidInputError(f"{counted(report.refused, 'message')} refused and kept as dead letters; router status")
+        raise InvalidInputError(f"{counted(report.refused, 'message')} refused; router status has the dead letters")
 
 
 def _warm_up(invocation: Invocation, router: Router, wanted: WarmUp) -> None:

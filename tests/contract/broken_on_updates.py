@@ -173,6 +173,15 @@ class PublishesInSteps(SoundStrategy):
         return Proposal({name: self.shares.get(name, 0.0) / known for name in agents.names})
 
 
+class PublishesInStepsAtLast(PublishesInSteps):
+    """The same, at the end of a long loop."""
+
+    def republish(self) -> None:
+        for _ in range(300):
+            self.rounds = _
+        super().republish()
+
+
 class WaitsForTheLearner(SoundStrategy):
     promise = "publishes_in_one_step"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from router_sdk.testing.trial import LESSONS, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
+    from types import CodeType, FrameType
 
     from router_sdk.strategy import Strategy
     from router_sdk.testing.trial import Answers
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 MOMENTS = 200
 """Lines at which requests are made, at most."""
+VISITS = 2
+"""Times that one line is such a moment: the second shows what a loop has half done, and more would leave no others."""
 _LOOK_S = 0.25
 _IDLE_LOOKS = 8
 """So many looks in a row at which a request has done nothing mean that it waits."""
@@ -52,11 +55,15 @@ class Interleaved:
     def run(self, action: Callable[[], object]) -> list[Answers]:
         """Run the action and return what was answered meanwhile."""
         seen: list[Future[Answers]] = []
+        visits: Counter[tuple[CodeType, int]] = Counter()
 
         def at_line(frame: FrameType, event: str, argument: Any) -> Any:
             if _package(str(frame.f_globals.get("__name__"))) != self._package:
                 return None
             if event == "line" and len(seen) < MOMENTS and not self.waited:
+                visits[frame.f_code, frame.f_lineno] += 1
+                if visits[frame.f_code, frame.f_lineno] > VISITS:
+                    return at_line
                 seen.append(pool.submit(self._ask))
                 self.waited = not _answered(seen[-1], worker.result())
             return at_line

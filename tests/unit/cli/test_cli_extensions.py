@@ -69,6 +69,12 @@ def test_a_plugin_adds_commands_and_groups(cli, install):
     assert "Greet somebody" in cli.run("--help").stdout
 
 
+@pytest.mark.parametrize("name", ["serve", "keys", "mcp"])
+def test_a_command_of_a_distribution_that_is_missing_says_what_to_install(cli, monkeypatch, name):
+    monkeypatch.setattr("router_sdk.cli.app.plugin_commands", lambda taken: {})
+    assert f"router {name} comes with router-sdk-" in cli.fault(name, code=2)["message"]
+
+
 def test_a_plugin_cannot_take_a_built_in_command(cli, install, caplog):
     install("greeter", _GREETER)
     assert "hijacked" not in cli.run("route", "--help").stdout
