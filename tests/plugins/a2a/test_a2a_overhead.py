@@ -11,6 +11,7 @@ import httpx
 from a2a.helpers import get_artifact_text
 from a2a.types import SendMessageRequest
 from agents_for_a2a import Agents
+from call_costs import costs
 from router_sdk_a2a import CardAgents
 from router_sdk_a2a.work import message_of
 
@@ -41,18 +42,6 @@ async def test_what_a_task_costs_over_calling_by_hand(make_router):
             latency_ms = (time.perf_counter() - begun) * 1_000
             await router.arecord(decision, Outcome(success=True, latency_ms=latency_ms, **told))
 
-        async def cost(call, **how):
-            begun = time.process_time()
-            for _ in range(10):
-                await call(**how)
-            return (time.process_time() - begun) / 10 * 1e6
-
-        found, words = [], []
-        for _ in range(30):
-            plain = await cost(by_hand)
-            words.append(await cost(by_hand, words=True) - plain)
-            found.append(await cost(ours) - plain)
-    print(
-        f"CardAgents.call: {sorted(found)[15]:.0f} us over calling by hand, {sorted(words)[15]:.0f} for the words alone"
-    )
-    assert sorted(found)[15] < 2_000
+        plain, words, with_ours = await costs(lambda i: by_hand(), lambda i: by_hand(words=True), lambda i: ours())
+    print(f"CardAgents.call: {with_ours - plain:.0f} us over calling by hand, {words - plain:.0f} for the words alone")
+    assert with_ours - plain < 2_000

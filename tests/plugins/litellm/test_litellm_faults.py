@@ -192,8 +192,9 @@ async def test_where_the_router_cannot_decide_litellm_does(log, registered, monk
 async def test_what_a_group_answers_that_is_not_routed_is_no_outcome_of_the_one_before_it(log):
     router, scenario = log.begin(), SCENARIOS["a fallback"]
     litellm.callbacks.append(RoutedModels(router, groups=["desk"]))
-    assert await ran(made(scenario), "asked") == scenario.ended
-    assert await told(log, 1) == [DID_NOT]
+    for _ in range(2):  # what comes late of the first is there when the second is
+        assert await ran(made(scenario), "asked") == scenario.ended
+    assert await told(log, 2) == [DID_NOT, DID_NOT]
 
 
 async def test_a_programs_own_name_for_a_call_loses_no_attempt_of_it(log):

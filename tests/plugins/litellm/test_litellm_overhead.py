@@ -1,5 +1,6 @@
 """What the adapter costs beside ``route`` and ``record`` by hand, in processor time: the machine may be busy."""
 
+import asyncio
 import os
 import time
 
@@ -11,8 +12,8 @@ pytest.importorskip("litellm.types.router", reason="the framework of router-sdk-
 pytest.importorskip("router_sdk_litellm", reason="plugins/litellm")
 
 import litellm
+from call_costs import costs
 from litellm.integrations.custom_logger import CustomLogger
-from litellm.litellm_core_utils.logging_worker import GLOBAL_LOGGING_WORKER
 from router_sdk_litellm import RoutedModels
 
 from router_sdk import Agent, Outcome
@@ -28,14 +29,30 @@ REFUND = [{"role": "user", "content": "a refund please"}]
 class Idle(CustomLogger):
     """Is asked and told of as ours is, and does nothing."""
 
+    def __init__(self):
+        super().__init__()
+        self.told = asyncio.Event()
+
     async def async_filter_deployments(self, model, healthy_deployments, *more, **named):
         return healthy_deployments
 
-    async def async_log_success_event(self, *given):
+    async def async_log_success_event(self, *given, **named):
+        self.told.set()
+
+    async def async_log_failure_event(self, *given, **named):
         pass
 
-    async def async_log_failure_event(self, *given):
-        pass
+
+class Ours(RoutedModels):
+    """Says when it was told."""
+
+    def __init__(self, router):
+        super().__init__(router)
+        self.told = asyncio.Event()
+
+    async def async_log_success_event(self, *given, **named):
+        await super().async_log_success_event(*given, **named)
+        self.told.set()
 
 
 def deployment(model):
@@ -51,39 +68,32 @@ async def test_what_a_call_costs_over_calling_by_hand(make_router, tmp_path, mon
     hand = make_router(["heuristic"], agents=AGENTS, epsilon=0.0, store=tmp_path / "hand.db")
     llm = litellm.Router(model_list=[deployment("openai/billing"), deployment("openai/technical")], num_retries=0)
 
-    async def by_hand():
-        decision = await hand.aroute("a refund please")
-        begun = time.perf_counter()
+    lists = [litellm.callbacks, litellm._async_success_callback, litellm._async_failure_callback]
+    own = [list(registered) for registered in lists]
+
+    async def asked(plugin=None):
+        """One call, and all that LiteLLM does after it."""
+        for registered, before in zip(lists, own, strict=True):
+            registered[:] = [*before, *filter(None, [plugin])]
         answer = await llm.acompletion("desk", messages=REFUND)
-        latency_ms = (time.perf_counter() - begun) * 1_000
-        fields = {"latency_ms": latency_ms, "tokens": answer.usage.total_tokens}
-        await hand.arecord(decision, Outcome(success=True, **fields))
-
-    async def with_ours():
-        await llm.acompletion("desk", messages=REFUND)
-
-    async def cost(call, plugin):
         if plugin is not None:
-            litellm.callbacks.append(plugin)
-        begun = time.process_time()
-        for _ in range(20):
-            await call()
-        await GLOBAL_LOGGING_WORKER.flush()
-        ours.flush()
-        hand.flush()
-        took = (time.process_time() - begun) / 20 * 1e6
-        for registered in (litellm.callbacks, litellm._async_success_callback, litellm._async_failure_callback):
-            if plugin in registered:
-                registered.remove(plugin)
-        return took
+            await plugin.told.wait()
+            plugin.told.clear()
+        return answer
 
-    found, own, routed, idle = [], [], RoutedModels(ours), Idle()
-    for _ in range(30):
-        plain = await cost(by_hand, None)
-        own.append(await cost(by_hand, idle) - plain)
-        found.append(await cost(with_ours, routed) - plain)
-    assert len(ours.examples) == 600
-    print(
-        f"RoutedModels: {sorted(found)[15]:.0f} us over calling by hand, of which LiteLLM's own {sorted(own)[15]:.0f}"
-    )
-    assert sorted(found)[15] < 2_000
+    def by_hand(plugin):
+        async def call(i):
+            decision = await hand.aroute("a refund please")
+            begun = time.perf_counter()
+            answer = await asked(plugin)
+            latency_ms = (time.perf_counter() - begun) * 1_000
+            fields = {"latency_ms": latency_ms, "tokens": answer.usage.total_tokens}
+            await hand.arecord(decision, Outcome(success=True, **fields))
+
+        return call
+
+    routed = Ours(ours)
+    alone, idle, with_ours = await costs(by_hand(None), by_hand(Idle()), lambda i: asked(routed))
+    assert len(ours.examples) == 300
+    print(f"RoutedModels: {with_ours - alone:.0f} us over calling by hand, of which LiteLLM's own {idle - alone:.0f}")
+    assert with_ours - alone < 2_000

@@ -14,6 +14,7 @@ pytest.importorskip("opentelemetry.sdk._logs", reason="the framework of router-s
 pytest.importorskip("router_sdk_otel", reason="plugins/otel")
 
 import router_sdk_otel
+from call_costs import costs
 from opentelemetry import trace
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
@@ -451,7 +452,7 @@ def test_the_example_runs():
 
 
 @pytest.mark.benchmark
-def test_what_it_costs_beside_calling_by_hand(make_router, tmp_path):
+async def test_what_it_costs_beside_calling_by_hand(make_router, tmp_path):
     collected = Collected()
     told = make_router(["heuristic"], agents=AGENTS, plugins=[collected.telemetry], store=tmp_path / "told.db")
     plain = make_router(["heuristic"], agents=AGENTS, store=tmp_path / "plain.db")
@@ -463,20 +464,11 @@ def test_what_it_costs_beside_calling_by_hand(make_router, tmp_path):
             span.set_attributes(about)
         events.emit(attributes=dict(list(about.items())[:4]), event_name=EVENT, timestamp=time.time_ns())
 
-    def cost(router, beside=lambda decision: None):
-        begun = time.process_time()
-        for _ in range(20):
-            decision = router.route("a refund please")
-            beside(decision)
-            router.record(decision, Outcome(success=True))
-        return (time.process_time() - begun) / 20 * 1e6
+    def call(router, beside=lambda decision: None):
+        decision = router.route("a refund please")
+        beside(decision)
+        router.record(decision, Outcome(success=True))
 
-    found, own = [], []
-    for _ in range(30):
-        alone = cost(plain)
-        own.append(cost(plain, same_form) - alone)
-        found.append(cost(told) - alone)
-    print(
-        f"a span and an event: {sorted(found)[15]:.0f} us over none, of which OpenTelemetry's own {sorted(own)[15]:.0f}"
-    )
-    assert sorted(found)[15] < 2_000
+    alone, own, ours = await costs(lambda i: call(plain), lambda i: call(plain, same_form), lambda i: call(told))
+    print(f"a span and an event: {ours - alone:.0f} us over none, of which OpenTelemetry's own {own - alone:.0f}")
+    assert ours - alone < 2_000
