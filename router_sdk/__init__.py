@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from router_sdk.records import Agent, Decision, Example, Outcome, Task
     from router_sdk.rewards import OutcomeReward
     from router_sdk.router import Router
+    from router_sdk.routing.handle import Call
     from router_sdk.strategy import Proposal, Strategy
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Agent",
+    "Call",
     "Decision",
     "Example",
     "Outcome",
@@ -37,6 +39,7 @@ __all__ = [
 
 _HOMES = {
     "Agent": "records",
+    "Call": "routing.handle",
     "Decision": "records",
     "Example": "records",
     "Outcome": "records",

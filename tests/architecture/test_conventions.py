@@ -57,6 +57,17 @@ def test_names_say_what_a_thing_does():
     assert banned == {}
 
 
+def test_what_plugins_are_put_into_changes_by_six_lines_at_most():
+    longest = {}
+    for readme in (ROOT / "plugins").glob("*/README.md"):
+        for before_and_after in re.findall(r"^```diff\n(.*?)^```", readme.read_text(encoding="utf-8"), re.M | re.S):
+            added = len(re.findall(r"^\+", before_and_after, re.M))
+            longest[readme.parent.name] = max(added, longest.get(readme.parent.name, 0))
+    adapters = {"a2a", "langchain", "litellm", "mcp", "openai_agents", "otel", "systemone"}
+    assert adapters <= longest.keys()
+    assert {name: added for name, added in longest.items() if added > 6} == {}
+
+
 def test_nothing_that_runs_code_when_read_is_imported():
     assert {name_of(path): found for path in SHIPPED if (found := UNSAFE.intersection(imported(path)))} == {}
 

@@ -9,6 +9,7 @@ from router_sdk import errors, plugin
 def test_the_public_names_are_these():
     assert router_sdk.__all__ == [
         "Agent",
+        "Call",
         "Decision",
         "Example",
         "Outcome",

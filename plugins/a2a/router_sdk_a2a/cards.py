@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
 from a2a.client import Client, ClientConfig, ClientFactory
@@ -20,6 +21,8 @@ from router_sdk_a2a.work import RemoteTask, message_of
 if TYPE_CHECKING:
     from a2a.types import Message, Task
 
+    from router_sdk import Call
+
 _MOST_BYTES = 1 << 20
 """Largest card that is read."""
 
@@ -28,6 +31,8 @@ _AT_ONCE = 8
 
 _SHORTEST_S, _LONGEST_S = 15.0, 600.0
 """How long an agent that does not answer is kept from traffic, the first time and at most; each further one doubles."""
+
+_log = logging.getLogger(__name__)
 
 
 class Discovered(NamedTuple):
@@ -42,20 +47,6 @@ class Discovered(NamedTuple):
     added: list[str]
     removed: list[str]
     refused: dict[str, str]
-
-
-class RoutedCall(Protocol):
-    """What ``router.handle`` gives, as far as it is needed here."""
-
-    result: object
-
-    @property
-    def agent(self) -> str | None:
-        """The chosen agent."""
-
-    @property
-    def report(self) -> Any:
-        """Adds to the outcome."""
 
 
 class CardAgents:
@@ -90,7 +81,7 @@ class CardAgents:
         found = await asyncio.gather(*(self._fetch(url, gate) for url in urls))
         return await asyncio.to_thread(self._take, dict(zip(urls, found, strict=True)))
 
-    async def call(self, call: RoutedCall, task: str | Message) -> Task | Message | None:
+    async def call(self, call: Call, task: str | Message) -> Task | Message | None:
         """Let the chosen agent do the task: ``async with router.handle(text) as call: await cards.call(call, text)``.
 
         ``handle`` records a success, the latency, and a failure where this raises. A task that failed or was rejected
@@ -109,11 +100,11 @@ class CardAgents:
             async for _ in remote.sent(message_of(task)):
                 pass
         except Exception:
-            self.failed(name)
+            await self.heard(name, reached=False)
             raise
-        self.answered(name)
         call.result = remote.text
         call.report(**remote.told())
+        await self.heard(name, reached=True)
         return remote.result
 
     def client(self, name: str) -> Client:
@@ -140,6 +131,15 @@ class CardAgents:
         """An agent could be reached."""
         if self._failures.pop(name, 0) and any(agent.name == name for agent in self._router.agents):
             self._router.set_health(name, healthy=True)
+
+    async def heard(self, name: str, *, reached: bool) -> None:
+        """``answered`` or ``failed``, off the loop: strategies are prepared anew for those who are left."""
+        if reached and name not in self._failures:
+            return
+        try:
+            await asyncio.to_thread(self.answered if reached else self.failed, name)
+        except Exception:
+            _log.exception("whether %s gets traffic is as it was", name)
 
     async def _fetch(self, url: str, gate: asyncio.Semaphore) -> _Card | str:
         """The card at an address, or why there is none."""

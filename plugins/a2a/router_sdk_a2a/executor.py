@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from contextlib import aclosing
 from typing import Any
 
 from a2a.helpers import new_task_from_user_message
@@ -93,22 +94,36 @@ class RouterExecutor(AgentExecutor):  # type: ignore[misc, unused-ignore]  # a c
     ) -> bool:
         """Let an agent do it; False where it could not be reached and another may be tried."""
         relay = _Relay(updater, {"decision_id": decision_id, "agent": agent})
-        try:
-            remote = RemoteTask(self._cards.client(agent), at_once=True)
-            async for event in remote.sent(message):
-                await relay.pass_on(event, remote)
-        except Exception as error:
-            self._cards.failed(agent)
-            await self._record(decision_id, {"error": f"{type(error).__name__}: {error}"[:10_000]})
+        remote = await self._followed(agent, message, relay)
+        if isinstance(remote, Exception):
+            words = f"{type(remote).__name__}: {remote}"[:10_000].encode(errors="replace").decode()
+            await self._record(decision_id, {"error": words})
+            await self._cards.heard(agent, reached=False)
             if last or relay.begun:
                 await updater.failed(updater.new_agent_message([Part(text=f"{agent} did not answer")]))
                 return True
             return False
-        self._cards.answered(agent)
         self._remember(updater.context_id, agent, remote.context_id)
         await self._record(decision_id, remote.told())
+        await self._cards.heard(agent, reached=True)
         await relay.end(remote)
         return True
+
+    async def _followed(self, agent: str, message: Message, relay: _Relay) -> RemoteTask | Exception:
+        """An agent's task to its end, or what broke it off there; what breaks off here is raised, and says nothing."""
+        try:
+            remote = RemoteTask(self._cards.client(agent), at_once=True)
+        except Exception as error:
+            return error
+        async with aclosing(remote.sent(message)) as events:
+            while True:
+                try:
+                    event = await anext(events, None)
+                except Exception as error:
+                    return error
+                if event is None:
+                    return remote
+                await relay.pass_on(event, remote)
 
     async def _record(self, decision_id: str, fields: dict[str, Any]) -> None:
         """A task ends once; where that cannot be recorded, the caller gets its answer all the same."""
@@ -116,7 +131,7 @@ class RouterExecutor(AgentExecutor):  # type: ignore[misc, unused-ignore]  # a c
             return
         try:
             await self._router.arecord(decision_id, Outcome(**fields), outcome_id=f"a2a:{decision_id}")
-        except RouterError:
+        except Exception:
             _log.exception("how the task of decision %s ended was not recorded", decision_id)
 
     def _remember(self, context_id: str, agent: str, remote_context_id: str) -> None:

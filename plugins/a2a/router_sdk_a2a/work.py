@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from a2a.client import Client
@@ -66,17 +67,19 @@ class RemoteTask:
         self.task_id, self.context_id = "", ""
         self.result: Task | Message | None = None
 
-    async def sent(self, message: Message) -> AsyncIterator[StreamResponse]:
+    async def sent(self, message: Message) -> AsyncGenerator[StreamResponse]:
         """Send a message, and tell what comes back, until the task has ended or waits for somebody.
 
         An agent that answers before that, or whose stream ends, is asked for the task until then.
         """
         request = SendMessageRequest(message=message, configuration=self._how)
-        async for event in self._client.send_message(request):
-            self._take(event)
-            yield event
-            if self.done:
-                return
+        sent: Any = self._client.send_message(request)
+        async with aclosing(sent) as events:  # else a task of its own closes it, later
+            async for event in events:
+                self._take(event)
+                yield event
+                if self.done:
+                    return
         pause_s = _FIRST_PAUSE_S
         while self.task_id and not self.done:
             await asyncio.sleep(pause_s)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from langchain_core.decisions import BaseDecisionModel, Choice, ChoiceAnswer, ClassifierResponse, Question, State
 from langchain_core.messages import HumanMessage
@@ -59,42 +59,54 @@ class RouterDecisionModel(BaseDecisionModel):  # a pydantic model of LangChain's
             return None if thread is None else next(reversed(thread.decisions.values()), None)
 
     def _classify(self, state: State, questions: dict[str, Question]) -> ClassifierResponse:
-        return self._answered(state, questions)
+        asked = self._asked(state, questions)
+        made = [one.made or self.router.route(one.task, exclude=one.exclude) for one in asked.about]
+        return self._answered(state, questions, asked, made)
 
     async def _aclassify(self, state: State, questions: dict[str, Question]) -> ClassifierResponse:
-        return self._answered(state, questions)  # ``Router.route`` neither waits nor does I/O
+        asked = self._asked(state, questions)
+        made = [one.made or await self.router.aroute(one.task, exclude=one.exclude) for one in asked.about]
+        return self._answered(state, questions, asked, made)
 
-    def _answered(self, state: State, questions: dict[str, Question]) -> ClassifierResponse:
+    def _asked(self, state: State, questions: dict[str, Question]) -> _Asked:
+        """What is to be decided; nothing of it is remembered before it is."""
         thread_id = _thread_id(ensure_config())
         with self._lock:
             thread = self._thread(thread_id)
-            text = thread.heard(state)
-        decisions = {name: self._decide(name, one, state, text, thread_id, thread) for name, one in questions.items()}
-        return ClassifierResponse(
-            model=self.model,
-            answers={name: self._answer(decision, questions[name]) for name, decision in decisions.items()},
-            request_id=next((decision.decision_id for decision in decisions.values()), None),
-        )
+            said = thread.said_with(state) if isinstance(state, HumanMessage) else None
+        text = text_of(state) if said is None else "\n".join(words for _, words in said)
+        task = Task(text, session_id=thread_id[:200] if thread_id else None)
+        known = {agent.name for agent in self.router.agents}
+        about = [self._about(name, one, state, task, known, thread) for name, one in questions.items()]
+        return _Asked(thread, said, about)
 
-    def _decide(
-        self, name: str, question: Question, state: State, text: str, thread_id: str | None, thread: _Thread
-    ) -> Decision:
+    def _about(
+        self, name: str, question: Question, state: State, task: Task, known: set[str], thread: _Thread
+    ) -> _About:
         if not isinstance(question, Choice):
             raise ValueError(f"question {name!r}: a router answers choices alone, not {question.type!r}")
         labels = question.criteria.keys() - {self.no_agent_label}
-        known = {agent.name for agent in self.router.agents}
         if strange := sorted(labels - known):
             raise ValueError(f"question {name!r}: no agent is called {', '.join(strange)}; add_agent makes one")
         key = (name, frozenset(labels), getattr(state, "id", None))
-        if key[2] is not None and (made := thread.decisions.get(key)) is not None:
-            return made
-        session = thread_id[:200] if thread_id else None
-        decision = self.router.route(Task(text, session_id=session), exclude=known - labels)
-        if decision.agent is None and (self.no_agent_label is None or self.no_agent_label not in question.criteria):
-            raise RouterError(f"question {name!r}: no agent fits; give it a label for that, and no_agent_label")
+        return _About(key, task, known - labels, None if key[2] is None else thread.decisions.get(key))
+
+    def _answered(
+        self, state: State, questions: dict[str, Question], asked: _Asked, made: list[Decision]
+    ) -> ClassifierResponse:
+        for (name, question), decision in zip(questions.items(), made, strict=True):
+            if decision.agent is None and self.no_agent_label not in getattr(question, "criteria", ()):
+                raise RouterError(f"question {name!r}: no agent fits; give it a label for that, and no_agent_label")
         with self._lock:
-            thread.keep(key, decision)
-        return decision
+            asked.thread.keep(asked.said, zip((one.key for one in asked.about), made, strict=True))
+        return ClassifierResponse(
+            model=self.model,
+            answers={
+                name: self._answer(decision, question)
+                for (name, question), decision in zip(questions.items(), made, strict=True)
+            },
+            request_id=made[0].decision_id if made else None,
+        )
 
     def _answer(self, decision: Decision, question: Question) -> ChoiceAnswer:
         chosen = decision.agent if decision.agent is not None else str(self.no_agent_label)
@@ -115,28 +127,51 @@ class RouterDecisionModel(BaseDecisionModel):  # a pydantic model of LangChain's
         return thread
 
 
+_Key = tuple[str, frozenset[str], str | None]
+"""A question's name, its labels, and the id of the message that it is about."""
+
+_Said = list[tuple[str | None, str]]
+"""Messages: their ids, and their words."""
+
+
 class _Thread:
     """What was heard and decided in one conversation."""
 
     def __init__(self) -> None:
-        self.said: list[tuple[str | None, str]] = []
-        self.decisions: OrderedDict[tuple[str, frozenset[str], str | None], Decision] = OrderedDict()
+        self.said: _Said = []
+        self.decisions: OrderedDict[_Key, Decision] = OrderedDict()
 
-    def heard(self, state: State) -> str:
-        """The text to route: the state's, after what was said before where the state is one message of the user."""
-        if not isinstance(state, HumanMessage):
-            return text_of(state)
+    def said_with(self, state: HumanMessage) -> _Said:
+        """One message of the user, after what was said before."""
         ids = [known for known, _ in self.said]
+        before = self.said
         if state.id is not None and state.id in ids:  # the thread was taken back to that message
-            del self.said[ids.index(state.id) :]
-        self.said = [*self.said[-TURNS + 1 :], (state.id, text_of(state))]
-        return "\n".join(text for _, text in self.said)
+            before = self.said[: ids.index(state.id)]
+        return [*before[-TURNS + 1 :], (state.id, text_of(state))]
 
-    def keep(self, key: tuple[str, frozenset[str], str | None], decision: Decision) -> None:
-        """Remember it as the newest."""
-        self.decisions[key] = decision
+    def keep(self, said: _Said | None, made: Iterable[tuple[_Key, Decision]]) -> None:
+        """Remember what was heard, where that was a message of the user, and the decisions as the newest."""
+        self.said = self.said if said is None else said
+        self.decisions.update(made)
         while len(self.decisions) > 32:
             self.decisions.popitem(last=False)
+
+
+class _About(NamedTuple):
+    """One question: the task that it stands for, who cannot be chosen, and what was decided on it before, if it was."""
+
+    key: _Key
+    task: Task
+    exclude: set[str]
+    made: Decision | None
+
+
+class _Asked(NamedTuple):
+    """What is asked about a thread."""
+
+    thread: _Thread
+    said: _Said | None
+    about: list[_About]
 
 
 def leading(probabilities: Mapping[str, float], chosen: str) -> dict[str, float]:

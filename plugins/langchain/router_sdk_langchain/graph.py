@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import Annotated, Any, TypedDict
 
@@ -16,7 +16,7 @@ from langgraph.types import Command, Send
 from router_sdk import Outcome, Router, Task
 from router_sdk_langchain.conversation import Prices, used
 from router_sdk_langchain.middleware import merged
-from router_sdk_langchain.steps import Step, failed, route, routed_in, succeeded, task_of, this_step
+from router_sdk_langchain.steps import GoingOn, Step, failed, route, routed_in, succeeded, task_of, this_step
 
 Destinations = Mapping[str, str] | Sequence[str]
 """By agent, its node; or the agents whose nodes are called as they are."""
@@ -111,7 +111,8 @@ def recorded(router: Router, node: Callable[..., Any], *, prices: Prices | None 
     """A node whose end is the outcome of the newest decision in its state: success or failure, latency, tokens, cost.
 
     An interrupt and a cancelled call record nothing; a hand-off to another graph is a success. A node that is retried
-    tells of each attempt, and the newest counts. What is executed again counts once.
+    tells of each attempt, and the newest counts. What is executed again counts once. An outcome that cannot be recorded
+    stands in the program's log: the node's work is done.
 
     Args:
         router: Who learns it.
@@ -126,11 +127,9 @@ def recorded(router: Router, node: Callable[..., Any], *, prices: Prices | None 
             try:
                 ended = node(state, *more, **injected)
             except Exception as error:
-                for told in visit.ended(error):
-                    router.record(*told, outcome_id=visit.key)
+                visit.tell(router, error)
                 raise
-            for told in visit.ended(ended):
-                router.record(*told, outcome_id=visit.key)
+            visit.tell(router, ended)
             return ended
 
         return run
@@ -141,11 +140,9 @@ def recorded(router: Router, node: Callable[..., Any], *, prices: Prices | None 
         try:
             ended = await node(state, *more, **injected)
         except Exception as error:
-            for told in visit.ended(error):
-                await router.arecord(*told, outcome_id=visit.key)
+            await visit.atell(router, error)
             raise
-        for told in visit.ended(ended):
-            await router.arecord(*told, outcome_id=visit.key)
+        await visit.atell(router, ended)
         return ended
 
     return arun
@@ -155,24 +152,34 @@ class _Visit:
     """One execution of a node that works for the newest decision in its state."""
 
     def __init__(self, state: Any, prices: Prices) -> None:
-        step, routed = this_step(state), routed_in(state)
-        self._decision_id = next(reversed(routed), None)
+        routed = routed_in(state)
+        self._step, self._decision_id = this_step(state), next(reversed(routed), None)
         self._price = prices.get(routed[self._decision_id]) if self._decision_id else None
-        self.key = step.of("outcome", self._decision_id, step.attempt)
         self._started = time.perf_counter()
 
-    def ended(self, how: Any) -> Iterator[tuple[str, Outcome]]:
-        """The decision's id and its outcome, if there is one to record."""
+    def tell(self, router: Router, how: Any) -> None:
+        """Record how it ended, if there is something to say of that."""
+        if self._decision_id is not None and (fields := self._ended(how)):
+            with GoingOn(f"the outcome of decision {self._decision_id}"):
+                router.record(self._decision_id, Outcome(**fields), outcome_id=self._key(fields))
+
+    async def atell(self, router: Router, how: Any) -> None:
+        """``tell`` for coroutines."""
+        if self._decision_id is not None and (fields := self._ended(how)):
+            with GoingOn(f"the outcome of decision {self._decision_id}"):
+                await router.arecord(self._decision_id, Outcome(**fields), outcome_id=self._key(fields))
+
+    def _key(self, fields: Mapping[str, Any]) -> str | None:
+        return self._step.outcome(self._decision_id, fields, self._step.attempt)
+
+    def _ended(self, how: Any) -> dict[str, Any]:
+        """The outcome's fields; none where it is unknown."""
         latency_ms = (time.perf_counter() - self._started) * 1_000
-        if self._decision_id is None:
-            return
         if isinstance(how, GraphBubbleUp):
-            if isinstance(how, ParentCommand):
-                yield self._decision_id, succeeded(latency_ms=latency_ms)
-        elif isinstance(how, Exception):
-            yield self._decision_id, failed(how, latency_ms)
-        else:
-            yield self._decision_id, succeeded(latency_ms=latency_ms, **used(_messages(how), self._price))
+            return succeeded(latency_ms=latency_ms) if isinstance(how, ParentCommand) else {}
+        if isinstance(how, Exception):
+            return failed(how, latency_ms)
+        return succeeded(latency_ms=latency_ms, **used(_messages(how), self._price))
 
 
 def _messages(update: Any) -> Sequence[object]:

@@ -23,7 +23,7 @@ from langgraph.types import Command
 
 from router_sdk import Decision, Outcome, Router
 from router_sdk_langchain.conversation import Prices, used
-from router_sdk_langchain.steps import Step, aroute, failed, route, succeeded, task_of, this_step
+from router_sdk_langchain.steps import GoingOn, Step, aroute, failed, route, succeeded, task_of, this_step
 
 _TAG = "router_sdk_agent"
 _MOST_STEPS = 10_000
@@ -46,7 +46,9 @@ class RouterMiddleware(AgentMiddleware[RoutedAgentState, Any, Any]):
 
     A model that raised is left out when the step is tried again, by whatever retries it. Where a middleware inside this
     one lets another model answer, the chosen one has failed, and who answered is credited, if it is one of ``models``.
-    A cancelled step and an interrupt record nothing. The decisions' ids are in the agent's state, as ``routed``.
+    A cancelled step and an interrupt record nothing. Where the router itself fails, which stands in the program's log,
+    the model that the agent was made with answers, and an answer that is there is given. The decisions' ids are in the
+    agent's state, as ``routed``.
 
     Args:
         router: Whose agents are the models. It stays the caller's.
@@ -78,7 +80,11 @@ class RouterMiddleware(AgentMiddleware[RoutedAgentState, Any, Any]):
     ) -> Any:
         """Route, call, record."""
         step = this_step(request.state)
-        decision = route(self._router, task_of(request.state, step), step, *self._narrowed(step))
+        decision: Decision | None = None
+        with GoingOn("the router"):
+            decision = route(self._router, task_of(request.state, step), step, *self._narrowed(step))
+        if decision is None:
+            return handler(request)
         calls = _Calls(self._named)
         try:
             with calls:
@@ -87,12 +93,12 @@ class RouterMiddleware(AgentMiddleware[RoutedAgentState, Any, Any]):
             raise
         except Exception as error:
             self._remember(step, decision, error)
-            for agent, outcome in self._outcomes(decision, calls, error):
-                self._tell(step, decision, agent, outcome)
+            for agent, fields in self._outcomes(decision, calls, error):
+                self._tell(step, decision, agent, fields)
             raise
         self._remember(step, decision)
-        for agent, outcome in self._outcomes(decision, calls, response):
-            self._tell(step, decision, agent, outcome)
+        for agent, fields in self._outcomes(decision, calls, response):
+            self._tell(step, decision, agent, fields)
         return _with_decision(response, decision)
 
     async def awrap_model_call(
@@ -100,7 +106,11 @@ class RouterMiddleware(AgentMiddleware[RoutedAgentState, Any, Any]):
     ) -> Any:
         """``wrap_model_call`` for coroutines."""
         step = this_step(request.state)
-        decision = await aroute(self._router, task_of(request.state, step), step, *self._narrowed(step))
+        decision: Decision | None = None
+        with GoingOn("the router"):
+            decision = await aroute(self._router, task_of(request.state, step), step, *self._narrowed(step))
+        if decision is None:
+            return await handler(request)
         calls = _Calls(self._named)
         try:
             with calls:
@@ -109,12 +119,12 @@ class RouterMiddleware(AgentMiddleware[RoutedAgentState, Any, Any]):
             raise
         except Exception as error:
             self._remember(step, decision, error)
-            for agent, outcome in self._outcomes(decision, calls, error):
-                await self._atell(step, decision, agent, outcome)
+            for agent, fields in self._outcomes(decision, calls, error):
+                await self._atell(step, decision, agent, fields)
             raise
         self._remember(step, decision)
-        for agent, outcome in self._outcomes(decision, calls, response):
-            await self._atell(step, decision, agent, outcome)
+        for agent, fields in self._outcomes(decision, calls, response):
+            await self._atell(step, decision, agent, fields)
         return _with_decision(response, decision)
 
     def _routed(self, request: ModelRequest[Any], decision: Decision) -> ModelRequest[Any]:
@@ -130,8 +140,8 @@ class RouterMiddleware(AgentMiddleware[RoutedAgentState, Any, Any]):
 
     def _outcomes(
         self, decision: Decision, calls: _Calls, ended: ModelResponse[Any] | AIMessage | Exception | Any
-    ) -> Iterator[tuple[str, Outcome]]:
-        """What there is to say of each model that was called, by agent. Where none was, nothing."""
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The outcome's fields of each model that was called, by agent. Where none was, nothing."""
         chosen = calls.by_agent.get(decision.agent or "")
         answered = decision.agent if chosen is not None and chosen.error is None else calls.answered
         for agent, call in calls.by_agent.items():
@@ -155,11 +165,25 @@ class RouterMiddleware(AgentMiddleware[RoutedAgentState, Any, Any]):
             while len(self._failed) > _MOST_STEPS:
                 self._failed.popitem(last=False)
 
-    def _tell(self, step: Step, decision: Decision, agent: str, outcome: Outcome) -> None:
-        if agent == decision.agent:
-            self._router.record(decision, outcome, outcome_id=step.of("outcome", decision.decision_id))
-        elif self._first(step.of("observed", decision.decision_id, agent)):
-            self._router.observe(decision.task, agent, outcome)
+    def _tell(self, step: Step, decision: Decision, agent: str, fields: dict[str, Any]) -> None:
+        with GoingOn(f"the outcome of {agent} in decision {decision.decision_id}"):
+            key = step.outcome(decision.decision_id, fields, agent)
+            if agent == decision.agent:
+                self._router.record(decision, Outcome(**fields), outcome_id=key)
+            elif self._first(key):
+                try:
+                    self._router.observe(decision.task, agent, Outcome(**fields))
+                except Exception:
+                    self._observed.pop(key, None)
+                    raise
+
+    async def _atell(self, step: Step, decision: Decision, agent: str, fields: dict[str, Any]) -> None:
+        if agent != decision.agent:
+            await asyncio.to_thread(self._tell, step, decision, agent, fields)
+            return
+        with GoingOn(f"the outcome of {agent} in decision {decision.decision_id}"):
+            key = step.outcome(decision.decision_id, fields, agent)
+            await self._router.arecord(decision, Outcome(**fields), outcome_id=key)
 
     def _first(self, key: str | None) -> bool:
         """Whether a step that can be executed again says this for the first time in this process."""
@@ -171,12 +195,6 @@ class RouterMiddleware(AgentMiddleware[RoutedAgentState, Any, Any]):
             while len(self._observed) > _MOST_STEPS:
                 self._observed.popitem(last=False)
             return True
-
-    async def _atell(self, step: Step, decision: Decision, agent: str, outcome: Outcome) -> None:
-        if agent == decision.agent:
-            await self._router.arecord(decision, outcome, outcome_id=step.of("outcome", decision.decision_id))
-        else:
-            await asyncio.to_thread(self._tell, step, decision, agent, outcome)
 
 
 @dataclass

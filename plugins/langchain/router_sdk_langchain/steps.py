@@ -10,18 +10,21 @@ be executed again, and nothing is looked up.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from langgraph.config import get_config
 from langgraph.runtime import get_runtime
 
-from router_sdk import Decision, Outcome, Router, Task
+from router_sdk import Decision, Router, Task
 from router_sdk_langchain.conversation import newest_id, text_of
 
 _CHECKPOINTER = "__pregel_checkpointer"
 """Where a run's configuration says that there is none. ``execution_info.thread_id`` is set without one, too, and
 nothing public tells; where the key is missing, there may be one."""
+
+_log = logging.getLogger(__name__)
 
 
 class Step(NamedTuple):
@@ -44,6 +47,10 @@ class Step(NamedTuple):
         if self.key is None:
             return None
         return hashlib.blake2b(repr((self.key, *parts)).encode(errors="replace"), digest_size=20).hexdigest()
+
+    def outcome(self, decision_id: str | None, fields: Mapping[str, Any], *parts: object) -> str | None:
+        """What an outcome is known by: executed again it counts once, but a failure is another one than a success."""
+        return self.of("outcome", decision_id, "error" in fields, *parts)
 
 
 def this_step(state: object) -> Step:
@@ -84,20 +91,41 @@ def task_of(state: object, step: Step) -> Task:
 
 def route(router: Router, task: Task, step: Step, exclude: Collection[str], *parts: object) -> Decision:
     """Route the task of a step, or find what was decided when it was executed before."""
-    return router.route(task, exclude=exclude, idempotency_key=step.of(task.model_dump_json(), *parts))
+    return router.route(task, exclude=exclude, idempotency_key=_key(task, step, parts))
 
 
 async def aroute(router: Router, task: Task, step: Step, exclude: Collection[str], *parts: object) -> Decision:
     """``route`` for coroutines."""
-    return await router.aroute(task, exclude=exclude, idempotency_key=step.of(task.model_dump_json(), *parts))
+    return await router.aroute(task, exclude=exclude, idempotency_key=_key(task, step, parts))
 
 
-def failed(error: BaseException, latency_ms: float) -> Outcome:
-    """The outcome of a call that raised."""
+def _key(task: Task, step: Step, parts: tuple[object, ...]) -> str | None:
+    return None if step.key is None else step.of(task.model_dump_json(), *parts)
+
+
+class GoingOn:
+    """What the router raises in here stands in the program's log; it takes no answer from whoever has paid for it."""
+
+    def __init__(self, without: str) -> None:
+        self._without = without
+
+    def __enter__(self) -> None:
+        """Ask the router."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        """And go on."""
+        if not isinstance(error, Exception):
+            return False
+        _log.error("it goes on without %s", self._without, exc_info=error)
+        return True
+
+
+def failed(error: BaseException, latency_ms: float) -> dict[str, Any]:
+    """The outcome of a call that raised, as fields."""
     words = f"{type(error).__name__}: {error}"[:100_000].encode(errors="replace").decode()
-    return Outcome(error=words, latency_ms=latency_ms)
+    return {"error": words, "latency_ms": latency_ms}
 
 
-def succeeded(**fields: Any) -> Outcome:
+def succeeded(**fields: Any) -> dict[str, Any]:
     """A success, with what is known of it."""
-    return Outcome(success=True, **fields)
+    return {"success": True, **fields}

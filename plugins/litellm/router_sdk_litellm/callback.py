@@ -73,12 +73,18 @@ class RoutedModels(CustomLogger):  # type: ignore[misc, unused-ignore]  # a clas
         metadata = metadata_of(request_kwargs)
         if request_kwargs is None or metadata is None:
             return healthy_deployments
+        chosen = None
         try:
             words = messages or request_kwargs.get("input")
-            return await self._chosen(model, healthy_deployments, words, metadata)
+            chosen = await self._chosen(model, healthy_deployments, words, metadata)
         except Exception:
             _log.exception("the call to %s goes on without the router", model)
-            return healthy_deployments
+        if chosen is not None:
+            return chosen
+        before = metadata.get(KEY)
+        if isinstance(before, dict) and before.get("attempt") != attempt_of(model, metadata):
+            metadata[KEY] = {**before, "decision_id": None}  # what answers now was not chosen by it
+        return healthy_deployments
 
     async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         """A call succeeded; a stream has by now ended."""
@@ -88,21 +94,25 @@ class RoutedModels(CustomLogger):  # type: ignore[misc, unused-ignore]  # a clas
         """A call failed."""
         await record_failure(self._router, self._credited(kwargs), kwargs, start_time, end_time)
 
-    async def _chosen(self, group: str, deployments: list[Any], words: Any, metadata: dict[str, Any]) -> list[Any]:
+    async def _chosen(
+        self, group: str, deployments: list[Any], words: Any, metadata: dict[str, Any]
+    ) -> list[Any] | None:
+        """The deployments of whom the router chooses for an attempt, or None."""
         if self._groups is not None and group not in self._groups:
-            return deployments
-        allowed = metadata.get(_NARROWED)
+            return None
+        allowed, agents = metadata.get(_NARROWED), self._by_model()
         by_agent: dict[str, list[Any]] = {}
         for deployment in deployments:
             model = deployment["litellm_params"]["model"]
-            agent = self._agent_of(model)
+            agent = agents.get(model)
             if agent is not None and (allowed is None or model in allowed):
                 by_agent.setdefault(agent, []).append(deployment)
-        made, attempt = metadata.get(KEY), attempt_of(group, metadata)
-        if made is None or made["attempt"] != attempt or made["agent"] not in by_agent:  # LiteLLM may ask twice
+        made, attempt = metadata.get(KEY) or {}, attempt_of(group, metadata)
+        known = made.get("decision_id") is not None and made["attempt"] == attempt and made["agent"] in by_agent
+        if not known:  # LiteLLM may ask twice
             made = await self._made(words, metadata, by_agent.keys())
         if made is None:
-            return deployments
+            return None
         metadata[KEY] = {**made, "attempt": attempt}
         return by_agent[made["agent"]]
 
@@ -123,13 +133,13 @@ class RoutedModels(CustomLogger):  # type: ignore[misc, unused-ignore]  # a clas
         """The decision that a call was made for, and who answered where that is another than it says."""
         metadata = metadata_of(kwargs.get("litellm_params")) or {}
         made = metadata.get(KEY)
-        answered = self._agent_of(metadata.get("deployment"))
-        if not isinstance(made, dict) or answered is None:
+        answered = self._by_model().get(str(metadata.get("deployment")))
+        if not isinstance(made, dict) or made.get("decision_id") is None or answered is None:
             return None
         return made["decision_id"], answered if answered != made["agent"] else None
 
-    def _agent_of(self, model: object) -> str | None:
-        """Whose model it is, or None."""
+    def _by_model(self) -> Mapping[str, str]:
+        """By model, whose it is."""
         if self._agents is not None:
-            return self._agents.get(str(model))
-        return str(model) if any(agent.name == model for agent in self._router.agents) else None
+            return self._agents
+        return {agent.name: agent.name for agent in self._router.agents}

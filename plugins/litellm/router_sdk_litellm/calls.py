@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,8 @@ from router_sdk_litellm.conversation import text_of
 
 KEY = "router_sdk"
 """Where in a request's metadata stands what was decided; LiteLLM copies it for each attempt."""
+
+_log = logging.getLogger(__name__)
 
 
 def metadata_of(holder: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -76,5 +79,8 @@ async def _record(
         fields["agent"] = agent
     if isinstance(start, datetime) and isinstance(end, datetime):
         fields["latency_ms"] = max((end - start).total_seconds() * 1_000, 0.0)
-    call_id = str(kwargs.get("litellm_call_id") or decision_id)[:200]
-    await router.arecord(decision_id, Outcome(**fields), outcome_id=call_id)
+    call_id = f"{decision_id}/{'error' in fields}/{kwargs.get('litellm_call_id')}"[:200]  # a program may name a call
+    try:
+        await router.arecord(decision_id, Outcome(**fields), outcome_id=call_id)
+    except Exception:
+        _log.exception("it goes on without the outcome of decision %s", decision_id)

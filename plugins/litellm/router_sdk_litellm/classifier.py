@@ -10,8 +10,11 @@ from typing import Any, Self
 from litellm.integrations.custom_logger import CustomLogger
 
 from router_sdk import Router, Task
-from router_sdk_litellm.calls import KEY, metadata_of, record_failure, record_success, task_of
+from router_sdk_litellm.calls import metadata_of, record_failure, record_success, task_of
 from router_sdk_litellm.conversation import text_of
+
+KEY = "router_sdk_tier"
+"""Where in a request's metadata stands which decision its tier is; ``RoutedModels`` may be asked beside it."""
 
 _MOST_OPEN = 10_000
 """How many texts are remembered between the classification and the call."""

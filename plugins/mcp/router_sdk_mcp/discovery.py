@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk import Agent, Router, RouterError
 
 if TYPE_CHECKING:
     from mcp import Client
     from mcp_types import CallToolResult, Tool
+
+    from router_sdk import Call
 
 
 class Discovered(NamedTuple):
@@ -25,20 +27,6 @@ class Discovered(NamedTuple):
     added: list[str]
     removed: list[str]
     refused: dict[str, str]
-
-
-class RoutedCall(Protocol):
-    """What ``router.handle`` gives, as far as it is needed here."""
-
-    result: object
-
-    @property
-    def agent(self) -> str | None:
-        """The chosen agent."""
-
-    @property
-    def report(self) -> Any:
-        """Adds to the outcome."""
 
 
 class ToolAgents:
@@ -69,9 +57,7 @@ class ToolAgents:
         tools = await self._tools()
         return await asyncio.to_thread(self._take, router, tools)
 
-    async def call(
-        self, call: RoutedCall, arguments: Mapping[str, Any] | None = None, **options: Any
-    ) -> CallToolResult:
+    async def call(self, call: Call, arguments: Mapping[str, Any] | None = None, **options: Any) -> CallToolResult:
         """Call the tool that was chosen: ``async with router.handle(text) as call: await tools.call(call, {...})``.
 
         ``handle`` records a success, the latency, and a failure where this raises. What the tool itself reports as an
@@ -94,7 +80,8 @@ class ToolAgents:
         call.result = _text(result)
         call.report(latency_ms=(time.perf_counter() - started) * 1_000)
         if result.is_error:
-            call.report(success=False, error=_text(result)[:10_000] or "the tool reported an error")
+            said = _text(result)[:10_000].encode(errors="replace").decode()
+            call.report(success=False, error=said or "the tool reported an error")
         return result
 
     async def _tools(self) -> list[Tool]:

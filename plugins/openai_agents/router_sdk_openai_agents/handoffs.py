@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -11,6 +12,8 @@ from agents import Agent, Handoff, RunContextWrapper, handoff
 from router_sdk import Router, Task
 from router_sdk_openai_agents.conversation import text_of
 
+_log = logging.getLogger(__name__)
+
 
 def narrowed(
     router: Router, agents: Sequence[Agent[Any]], *, top_k: int = 5, **options: Any
@@ -19,8 +22,8 @@ def narrowed(
 
     They are ranked by what the user said last. Nothing is logged by that: who takes over is the model's choice, and is
     learnt once it is known (``watch``, ``pick``). A run's offer stays as it is while the user says nothing more,
-    whatever is learnt meanwhile: a model must not be refused what it was offered. Where there is nothing to rank by,
-    all are offered; where the router says that no agent fits, none is.
+    whatever is learnt meanwhile: a model must not be refused what it was offered. Where there is nothing to rank by, or
+    the router fails, all are offered; where it says that no agent fits, none is.
 
     Args:
         router: Who ranks. Its agents have the names of these.
@@ -81,4 +84,9 @@ class _Offers:
         if not text.strip():
             return self._names
         others = {agent.name for agent in self._router.agents} - self._names
-        return frozenset(one.agent for one in self._router.rank(Task(text), top_k=self._top_k, exclude=others))
+        try:
+            ranked = self._router.rank(Task(text), top_k=self._top_k, exclude=others)
+        except Exception:
+            _log.exception("all hand-offs are offered: the router could not rank them")
+            return self._names
+        return frozenset(one.agent for one in ranked)

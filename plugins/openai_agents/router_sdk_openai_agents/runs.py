@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
@@ -16,6 +17,8 @@ from router_sdk_openai_agents.handoffs import refuse_strangers
 
 Prices = Mapping[str, tuple[float, float]]
 """By agent: US dollars for a million tokens in, and out."""
+
+_log = logging.getLogger(__name__)
 
 
 def pick(
@@ -90,8 +93,9 @@ class RoutedRun(RunHooks[Any]):
     successes, the latter once the context is left, because guardrails on the output come after it. A guardrail that
     trips, too many turns, and whatever else ends the run with an exception, are failures of the agent that was at work.
     A cancelled run, a misuse of the SDK (``UserError``) and a run that waits for approval tell of nothing; enter the
-    same object again to go on with one that has waited. Of who began by the router's decision it is the outcome; who
-    took over was the model's choice, and is observed.
+    same object again to go on with one that has waited. A streamed run that goes on after the context was left tells of
+    a final output at once, and of nothing else. Of who began by the router's decision it is the outcome; who took over
+    was the model's choice, and is observed. What cannot be recorded stands in the program's log: the run goes on.
 
     Attributes:
         decision: The router's, once it was entered; None with ``watch``.
@@ -112,7 +116,7 @@ class RoutedRun(RunHooks[Any]):
         self._agents = {agent.name: agent for agent in agents}
         self._open: list[_Visit] = []
         self._finished: list[_Visit] = []
-        self._told = False
+        self._told = self._entered = False
         self.decision: Decision | None = None
         self.agent: Any = None
 
@@ -121,11 +125,13 @@ class RoutedRun(RunHooks[Any]):
             others = {agent.name for agent in self._router.agents} - self._agents.keys()
             self.decision = await self._router.aroute(self._task, exclude=others | set(self._exclude))
             self.agent = self._agents.get(self.decision.agent or "")
+        self._entered = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._entered = False
         worked = [*self._finished, *self._open[-1:]]
         last = worked.pop() if worked and (error is not None or self._open) else None
         for visit in worked:
@@ -141,8 +147,7 @@ class RoutedRun(RunHooks[Any]):
         if last is not None:
             await self._tell(last, error=words)
         elif self.decision is not None and self.decision.agent is not None and not self._told:
-            self._told = True  # it ended before an agent began
-            await self._router.arecord(self.decision, Outcome(error=words))
+            await self._record(self.decision, error=words)  # it ended before an agent began
 
     async def on_agent_start(self, context: Any, agent: Any) -> None:
         """An agent takes over."""
@@ -155,7 +160,11 @@ class RoutedRun(RunHooks[Any]):
 
     async def on_agent_end(self, context: Any, agent: Any, output: Any) -> None:
         """It has a final output, which a guardrail may yet refuse."""
-        self._finished += self._ended(agent)
+        if self._entered:
+            self._finished += self._ended(agent)
+            return
+        for visit in self._ended(agent):  # nobody leaves the context any more
+            await self._tell(visit, success=True)
 
     def _ended(self, agent: Any) -> list[_Visit]:
         """The newest visit of an agent, which is open no longer."""
@@ -166,12 +175,22 @@ class RoutedRun(RunHooks[Any]):
         return found
 
     async def _tell(self, visit: _Visit, **how: Any) -> None:
-        outcome = Outcome(**how, **visit.end())
         if self.decision is not None and self.decision.agent == visit.agent and not self._told:
-            self._told = True
-            await self._router.arecord(self.decision, outcome)
+            await self._record(self.decision, **how, **visit.end())
         elif visit.agent in {agent.name for agent in self._router.agents}:
-            await asyncio.to_thread(self._router.observe, self._taken_over(), visit.agent, outcome)
+            await self._record(visit.agent, **how, **visit.end())
+
+    async def _record(self, whose: Decision | str, **fields: Any) -> None:
+        """The outcome of the decision, or of an agent that took over."""
+        try:
+            if isinstance(whose, Decision):
+                self._told = True
+                await self._router.arecord(whose, Outcome(**fields))
+            else:
+                await asyncio.to_thread(self._router.observe, self._taken_over(), whose, Outcome(**fields))
+        except Exception:
+            name = whose.agent if isinstance(whose, Decision) else whose
+            _log.exception("the run goes on without the outcome of %s", name)
 
     def _taken_over(self) -> Task:
         """The task as whoever takes over gets it: it follows from the router's decision, if there was one."""

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as contexts
 from opentelemetry import propagate, trace
@@ -20,6 +20,9 @@ from router_sdk import Decision, Outcome, __version__
 from router_sdk.plugin import hookimpl
 from router_sdk_otel import names
 from router_sdk_otel.evaluations import events_of
+
+if TYPE_CHECKING:
+    from router_sdk import Call
 
 _MOST_REMEMBERED = 10_000
 """Of how many decisions the spans are remembered."""
@@ -86,7 +89,7 @@ class Telemetry:
             )
 
     @contextmanager
-    def invoke_agent(self, work: Decision | Routed) -> Iterator[Span]:
+    def invoke_agent(self, work: Decision | Call) -> Iterator[Span]:
         """A span for the work of the chosen agent, current within it; see ``router_sdk_otel.invoke_agent``."""
         decision = work if isinstance(work, Decision) else work.decision
         about = {names.OPERATION: "invoke_agent", **_about(decision)}
@@ -120,17 +123,11 @@ class Telemetry:
         return Context() if span is None else trace.set_span_in_context(NonRecordingSpan(span), Context())
 
 
-class Routed(Protocol):
-    """What ``router.handle`` gives, as far as it is needed here."""
-
-    decision: Decision
-
-
 telemetry = Telemetry()
 """What the installed plugin is: it tells whatever providers the program has set, now or later."""
 
 
-def invoke_agent(work: Decision | Routed, by: Telemetry = telemetry) -> Any:
+def invoke_agent(work: Decision | Call, by: Telemetry = telemetry) -> Any:
     """A span ``invoke_agent NAME`` for the work of the chosen agent, so that what happens within is below it.
 
     ::

@@ -4,7 +4,6 @@ import asyncio
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -341,44 +340,3 @@ def test_the_example_runs():
     example = Path(router_sdk_litellm.__file__).parents[1] / "examples" / "two_models.py"
     done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, check=True)
     assert "learnt" in done.stdout
-
-
-@pytest.mark.benchmark
-async def test_what_a_call_costs_over_calling_by_hand(make_router, tmp_path, callbacks):
-    ours = make_router(["heuristic"], agents=AGENTS, epsilon=0.0, store=tmp_path / "ours.db")
-    hand = make_router(["heuristic"], agents=AGENTS, epsilon=0.0, store=tmp_path / "hand.db")
-    llm = made()
-    plugin = RoutedModels(ours)
-
-    async def by_hand(i):
-        decision = await hand.aroute("a refund please")
-        begun = time.perf_counter()
-        answer = await llm.acompletion("desk", messages=REFUND)
-        latency_ms = (time.perf_counter() - begun) * 1_000
-        fields = {"latency_ms": latency_ms, "tokens": answer.usage.total_tokens}
-        await hand.arecord(decision, Outcome(success=True, **fields))
-
-    async def with_ours(i):
-        await llm.acompletion("desk", messages=REFUND)
-
-    found = []
-    for i in range(30):
-        costs = []
-        for call in (with_ours, by_hand):
-            if call is with_ours:
-                callbacks.append(plugin)
-            begun = time.process_time()
-            for _ in range(20):
-                await call(i)
-            if call is with_ours:
-                await told(ours, 20 * (i + 1))
-                callbacks.remove(plugin)
-                for registered in (litellm._async_success_callback, litellm._async_failure_callback):
-                    if plugin in registered:
-                        registered.remove(plugin)
-            else:
-                hand.flush()
-            costs.append(time.process_time() - begun)
-        found.append((costs[0] - costs[1]) / 20 * 1e6)
-    print(f"RoutedModels: {sorted(found)[15]:.0f} us of processor time over calling by hand")
-    assert sorted(found)[15] < 2_000
