@@ -94,6 +94,7 @@ def place(tmp_path, words_installed, monkeypatch):
         router.record(router.route({"text": f"refund {NASTY}", "session_id": NASTY}), {"success": True})
         router.dead_letter("outcome", f"cannot be read: {NASTY}")
         router.key = router.keys.create("ops", scopes=SCOPES)[1]
+        router.asker = router.keys.create("asker", scopes=["route"])[1]
         router.reader = router.keys.create("reader", scopes=["metrics"])[1]
         yield tmp_path, router
 
@@ -126,7 +127,7 @@ def visit(browser, place):
         yield open_it
         for context in contexts:
             context.close()
-    assert faults == []
+    assert faults == [], faults
 
 
 def to(window, name):

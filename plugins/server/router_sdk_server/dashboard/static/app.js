@@ -57,6 +57,7 @@ function navigate() {
             href: `#/${path}`,
             "aria-current": path === here ? "page" : null,
             class: allowed(scope) ? null : "closed",
+            title: allowed(scope) ? null : "not for your key",
             "data-key": path,
           },
           name,
@@ -206,7 +207,8 @@ function askForKey(problem) {
 
 async function start() {
   line?.abort();
-  live.textContent = unread.textContent = "";
+  live.textContent = live.className = unread.textContent = "";
+  Object.keys(parts).forEach((part) => delete parts[part]); // what another key saw
   me = null;
   leave.hidden = true;
   try {

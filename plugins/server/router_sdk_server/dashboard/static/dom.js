@@ -47,8 +47,9 @@ export const number = (name) => ({ name, right: true });
 
 /* Words of more letters than so break where there is no room for them. */
 const LONG = 18;
+export const long = (text) => (text.length > LONG ? "long" : null);
 /* A table with more columns than so is a list on a narrow screen, with the name of its column before each cell. */
-const FEW = 3;
+const FEW = 2;
 
 /* A table whose first column names the row; cells are text, elements or arrays of these. Roles are said, for a table
    that is shown as a list would lose its own. */
@@ -56,8 +57,8 @@ export function table(caption, heads, rows, none = "Nothing yet.") {
   if (!rows.length) return h("p", { class: "none" }, none);
   const columns = heads.map((head) => (typeof head === "string" ? { name: head } : head));
   const side = (i) => (columns[i].right ? "right" : null);
-  const told = (cell) => (typeof cell === "string" && cell.length > LONG ? h("span", { class: "long" }, cell) : cell);
-  const head = columns.map(({ name }, i) => h("th", { scope: "col", role: "columnheader", class: side(i) }, name));
+  const told = (cell) => (typeof cell === "string" && long(cell) ? h("span", { class: long(cell) }, cell) : cell);
+  const head = columns.map(({ name }, i) => h("th", { scope: "col", role: "columnheader", class: side(i) }, told(name)));
   const body = rows.map(([first, ...cells]) =>
     h(
       "tr",

@@ -8,6 +8,7 @@ import {
   h,
   heading,
   kind,
+  long,
   moment,
   ms,
   number,
@@ -91,7 +92,7 @@ const address = (session, tenant) =>
   `#/sessions/${[session, tenant].filter(Boolean).map(encodeURIComponent).join("/")}`;
 
 function link({ session_id: session, tenant }) {
-  return session ? h("a", { href: address(session, tenant) }, session) : null;
+  return session ? h("a", { href: address(session, tenant), class: long(session) }, session) : null;
 }
 
 function whole(decisions) {
