@@ -37,8 +37,8 @@ fit_executor = "thread"
 [strategy.bert]
 update = "head"
 """
-"""More is explored than by default, so that fewer tasks tell whether it helps; and fits leave the encoder as it is, which
-is a fifth of the work."""
+"""More is explored than by default, so that fewer tasks tell whether it helps; and fits leave the encoder as it is, for
+else they are most of the work."""
 AGENTS = [
     Agent("billing", description="invoices, refunds and double charges"),
     Agent("fraud", description="stolen cards and strange logins"),

@@ -94,8 +94,10 @@ export const figures = (all) =>
   );
 
 export const button = (words, onclick, more = {}) => h("button", { type: "button", onclick, ...more }, words);
-export const bar = (value) =>
+const bar = (value) =>
   h("span", { class: "meter", share: Math.max(0, Math.min(1, value)), "aria-hidden": "true" });
+/* A share as a bar and in words. */
+export const gauge = (value) => [bar(value), h("span", { class: "part" }, share(value))];
 export const words = (...said) => h("span", { class: "words" }, ...said);
 /* The beginning of a long text, which opens to all of it. */
 export const brief = (text, most = 120) =>

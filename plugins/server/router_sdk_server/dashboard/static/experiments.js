@@ -24,7 +24,7 @@ const UNITS = [
 ];
 const KINDS = { challenger: "good", running: "warn", invalid: "bad" };
 /* What an experiment is about is often smaller than a hundredth. */
-const fine = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
+const fine = (value) => `${value < 0 ? "−" : value > 0 ? "+" : ""}${Math.abs(value).toFixed(3)}`;
 /* A sequence is drawn from where it is no wider any more than so many times what it is in the end. */
 const TOO_WIDE = 6;
 

@@ -2,9 +2,9 @@
 
 import {
   agent,
-  bar,
   count,
   figures,
+  gauge,
   h,
   kind,
   ms,
@@ -104,7 +104,7 @@ export function open(place, { parts }) {
           ["Agent", ...["Tasks", "Share", "Reward", "Regret", "Latency", "Cost"].map(number)],
           names.map((name) => {
             const n = lately.agents[name] ?? 0;
-            return [agent(name), count(n), [bar(n / whole), share(n / whole)], ...cells(byAgent[name])];
+            return [agent(name), count(n), gauge(n / whole), ...cells(byAgent[name])];
           }),
           "No task was routed yet.",
         ),

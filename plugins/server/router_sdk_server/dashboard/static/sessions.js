@@ -1,10 +1,10 @@
 /* The newest decisions, and one session from its beginning: each task, who got it, and what was said of it. */
 
 import {
-  bar,
   brief,
   button,
   figure,
+  gauge,
   h,
   heading,
   kind,
@@ -14,7 +14,6 @@ import {
   number,
   put,
   reward,
-  share,
   table,
   tag,
   usd,
@@ -139,7 +138,7 @@ function whole(decisions) {
               Object.entries(one.probabilities)
                 .sort((a, b) => b[1] - a[1])
                 .slice(0, 6)
-                .map(([name, chance]) => [name, [bar(chance), share(chance)]]),
+                .map(([name, chance]) => [name, gauge(chance)]),
             ),
             table("What was said of it", ["When", "By", "What"], one.parts.map(said), "Nobody has said how it went."),
           ),

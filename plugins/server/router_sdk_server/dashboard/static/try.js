@@ -2,9 +2,9 @@
 
 import {
   agent,
-  bar,
   brief,
   figure,
+  gauge,
   h,
   heading,
   number,
@@ -68,7 +68,7 @@ export function open(place, { parts }) {
           ["Agent", number("Chance to be drawn"), number("Expected")],
           told.ranking.map((name) => [
             name,
-            [bar(told.probabilities[name]), share(told.probabilities[name])],
+            gauge(told.probabilities[name]),
             expected(told.evidence, name),
           ]),
         ),
@@ -86,11 +86,11 @@ export function open(place, { parts }) {
         "What happened with tasks like it.",
         table(
           "Nearest examples",
-          [number("Similarity"), "Task", "Agent", number("Went well")],
+          ["Task", "Agent", number("Similarity"), number("Went well")],
           told.nearest.map((one) => [
-            reward(one.similarity),
             words(brief(one.text ?? `decision ${one.decision_id}`)),
             agent(one.agent),
+            reward(one.similarity),
             share(one.success),
           ]),
           "The strategy that answers names none.",

@@ -1,6 +1,6 @@
 /* Which version of each strategy serves, since when and why; and the means to change that. */
 
-import { button, count, h, heading, moment, number, put, section, share, table, tag, words } from "./dom.js";
+import { button, count, h, heading, moment, put, section, share, table, tag, words } from "./dom.js";
 import { post } from "./service.js";
 
 const FITS = { succeeded: "good", refused: "bad", failed: "bad" };
@@ -128,7 +128,7 @@ export function open(place, { parts, allowed }) {
       model &&
         table(
           `Versions of ${name}`,
-          [number("Version"), "Made", "From", "Checks", "Status", "Why", ""],
+          ["Version", "Made", "From", "Checks", "Status", "Why", ""],
           versions.map((version) => [
             count(version.version),
             moment(version.at),
