@@ -21,6 +21,8 @@ LEAST = 5
 _COVERED = 0.5
 """Share of the executions of which a baseline's cost or reward must be known for it to be one."""
 
+_CENT = 0.01
+
 Interval = tuple[float, float]
 
 
@@ -230,7 +232,8 @@ def _words(spent: float, saved: float, half: float, share: float | None, name: s
     more = "less" if saved >= 0.0 else "more"
     by = "" if share is None else f", {abs(share):.0%} {more}"
     sure = "" if abs(saved) > half else "; which of the two is cheaper is not certain"
-    return f"${spent:,.2f} were spent where {name} would have spent ${spent + saved:,.2f} ± {half:,.2f}{by}{sure}"
+    interval = f" ± {half:,.2f}" if half >= _CENT / 2 else ""
+    return f"${spent:,.2f} were spent where {name} would have spent ${spent + saved:,.2f}{interval}{by}{sure}"
 
 
 def cells_of(executions: Iterable[tuple[str, str, float | None, float | None]]) -> dict[tuple[str, str], Cell]:

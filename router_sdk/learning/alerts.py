@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from router_sdk.learning.drift import TEXT
 from router_sdk.learning.pace import Every
-from router_sdk.records import Alert
+from router_sdk.records import DEFAULT_TASK_TYPE, Alert
 from router_sdk.store.events import update_health
 
 if TYPE_CHECKING:
@@ -117,13 +118,13 @@ class Alerts:
         report = self._drift.report()
         for name, record in report["agents"].items():
             yield from self._of_agent(name, record)
-        for name, told, what in (
-            ("prediction_drift", report["predictions"], "the favourites of {} are not whom they were"),
-            ("input_drift", report["inputs"], "tasks, by {}, are not what they were"),
+        for name, told, what, unit in (
+            ("prediction_drift", report["predictions"], _other_favourites, "nats"),
+            ("input_drift", report["inputs"], _other_tasks, "standard deviations"),
         ):
             for subject, one in told.items():
                 if one["differs"]:
-                    words = f"{what.format(subject)}: {one['value']:.2f} apart, the limit is {one['limit']:.2f}"
+                    words = f"{what(subject)}: {one['value']:.2f} {unit} apart, the limit is {one['limit']:.2f}"
                     yield Figure(name, subject, one["value"], one["limit"], words, True, True, one["since"])
 
     def _of_updates(self) -> Iterator[Figure]:
@@ -153,8 +154,21 @@ class Alerts:
             words = f"{name} failed {failures:.0%} of its newest {record['outcomes']} tasks"
             yield Figure("agent_failures", name, failures, most, words, *_above(failures, most))
         if threshold is not None and record["changed"]:
-            words = f"{name} does {record['direction']} than was foretold of it: {record['residual']:+.2f} lately"
+            words = (
+                f"{name} does {record['direction']} than was foretold of it: {record['residual']:+.2f} reward lately"
+            )
             yield Figure("residual_change", name, record["residual"], 0.0, words, True, True, record["since"])
+
+
+def _other_favourites(task_type: str) -> str:
+    which = "all tasks" if task_type == DEFAULT_TASK_TYPE else f"tasks of the type {task_type}"
+    return f"on {which} the router favours other agents than before"
+
+
+def _other_tasks(source: str) -> str:
+    if source == TEXT:
+        return "tasks have other words, or features, than before"
+    return f"tasks are about other things than before, as {source} reads them"
 
 
 def _above(value: float, threshold: float) -> tuple[bool, bool]:

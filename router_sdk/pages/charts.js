@@ -3,12 +3,20 @@
 const charts = (() => {
   "use strict";
   const plots = new Map();
+  const KEYS = "← and → read the values, Home and End go to the first and the last.";
   const FONT = '12px system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif';
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   const count = (value) => value.toLocaleString("en", { maximumFractionDigits: 2 });
-  const figure = (value, unit) =>
-    value == null ? "-" : unit === "percent" ? `${(100 * value).toFixed(1)}%` : value.toLocaleString("en", { maximumSignificantDigits: 4 });
+  /* A value in words; data drawn by a script may bring its own way to tell them. */
+  const figure = (value, { unit, tell }) =>
+    value == null
+      ? "-"
+      : tell
+        ? tell(value)
+        : unit === "percent"
+          ? `${(100 * value).toFixed(1)}%`
+          : value.toLocaleString("en", { maximumSignificantDigits: 4 });
 
   /* The series in the order in which they are drawn. Stacked ones lie on each other: the topmost, whose line is the sum
      of all, comes first, and those below are painted over it. */
@@ -21,7 +29,7 @@ const charts = (() => {
   }
 
   function range(data) {
-    if (data.stacked) return () => [0, 1];
+    if (data.stacked || data.whole) return () => [0, 1];
     return (plot, low, high) => {
       if (low == null) return [0, 1];
       if (data.unit === "number") return uPlot.rangeNum(Math.min(low, 0), high, 0.1, true);
@@ -91,7 +99,7 @@ const charts = (() => {
       stroke: colour(one.colour), fill: data.stacked ? colour(one.colour) : undefined,
       paths: data.stacked ? uPlot.paths.stepped({ align: -1 }) : undefined, spanGaps: true,
       points: { show: () => !data.stacked && here.data.positions.length <= 30, size: 6, fill: colour(one.colour) },
-      value: (plot, line, _, at) => figure(at == null ? null : here.shown[number].values[at], data.unit),
+      value: (plot, line, _, at) => figure(at == null ? null : here.shown[number].values[at], data),
     }));
     here.rest = () => here.plot.setLegend({ idx: here.data.positions.length - 1 });
     here.size = () => ({ width: place.clientWidth, height: data.height });
@@ -119,6 +127,7 @@ const charts = (() => {
 
   function listen(element, place) {
     place.addEventListener("keydown", (event) => event.target === place && walk(element, event));
+    place.addEventListener("focus", () => (element.querySelector(".unseen").textContent ||= KEYS));
     const watch = new ResizeObserver(() => {
       const here = plots.get(element);
       if (element.isConnected) return here?.plot.setSize(here.size());
@@ -129,12 +138,14 @@ const charts = (() => {
     watch.observe(place);
   }
 
-  /* Names in the legend switch their lines by keyboard, too. */
+  /* Names in the legend switch their lines by keyboard, too; where there is but one line, it stays. */
   function operable(element, plot, shown) {
+    if (shown.length < 2) return;
     element.querySelectorAll(".u-legend .u-series th").forEach((name, number) => {
       if (number === 0) return;
       name.tabIndex = 0;
       name.role = "button";
+      name.ariaLabel = `Show ${name.textContent}`;
       name.ariaPressed = "true";
       name.addEventListener("click", () => setTimeout(() => (name.ariaPressed = String(plot.series[number].show))));
       name.addEventListener("keydown", (event) => {
@@ -154,7 +165,7 @@ const charts = (() => {
     const { plot, data } = here;
     here.at = Math.min(data.positions.length - 1, Math.max(0, here.at + steps[event.key]));
     plot.setCursor({ left: plot.valToPos(data.positions[here.at], "x"), top: 0 });
-    const said = data.series.map((one) => `${one.name} ${figure(one.values[here.at], data.unit)}`);
+    const said = data.series.map((one) => `${one.name} ${figure(one.values[here.at], data)}`);
     element.querySelector(".unseen").textContent = `${count(data.positions[here.at])} ${data.x}: ${said.join(", ")}`;
   }
 

@@ -47,7 +47,7 @@ def preloaded(path: str, model: str, when: str) -> None:
     for _ in range(2):
         worker = os.fork()
         if worker == 0:
-            signal.alarm(4 * LIMIT_S - 10)  # what hangs dies of it; at the lowest priority three encoders in turn take a while
+            signal.alarm(4 * LIMIT_S - 10)  # what hangs dies of it; three encoders in turn take a while
             say("ready", json.dumps(router.warm_up()))
             say("answers", answering(router))
             work(router)

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from dashboard_visits import browser, place, visit  # noqa: F401
 from router_sdk_server import ServiceSettings, create_app
 from starlette.testclient import TestClient
 

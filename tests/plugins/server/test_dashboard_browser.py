@@ -1,155 +1,52 @@
 """The page in Chromium: every part of it, with what a person changes by it; skips where there is no browser."""
 
-import os
+import json
 import re
-import shutil
-import subprocess
-import sys
 import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import httpx2
 import pytest
-
-from router_sdk import Router
-from router_sdk.records import SCOPES
+from dashboard_visits import NASTY, SECONDS, record_some, said, served, to
 
 pytestmark = pytest.mark.browser
 
-ROUTER = [sys.executable, "-c", "from router_sdk.cli import main; main()"]
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 PAGES = ["Overview", "Versions", "Experiments", "Health", "Try a task", "Label", "Sessions"]
-RIGHT = {"refund": "billing", "stolen": "fraud"}
-NASTY = "<img src=x onerror=\"document.title='taken'\">"
 FIRST_PAINT_MS, MOST_BYTES = 1_000, 300_000
 WORST = ("serious", "critical")
-SECONDS = 1_000
+PHONE = 390
 
-
-def record_some(router, count):
-    reports = []
-    for i in range(count):
-        word = ("refund", "stolen")[i % 2]
-        decision = router.route({"text": f"{word} {i}", "task_type": word, "session_id": f"visit {i // 4}"})
-        if i % 8 != 7:
-            right = {"correct_agent": RIGHT[word]} if i % 3 == 0 else {"success": decision.agent == RIGHT[word]}
-            reports.append((decision, {**right, "latency_ms": 100.0 + i, "cost_usd": 0.01}))
-    with ThreadPoolExecutor(16) as threads:  # so that many share a commit
-        list(threads.map(lambda report: router.record(*report), reports))
-    router.flush()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium, driven by Playwright."""
-    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    with sync.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-def ready(address):
-    try:
-        return httpx2.get(f"{address}/readyz").status_code == 200
-    except httpx2.TransportError:
-        return False
-
-
-@contextmanager
-def served(folder, *options):
-    """``router serve`` in a folder, and its address; ended as a supervisor ends it."""
-    log = folder / "serve.log"
-    with log.open("w") as stderr:
-        process = subprocess.Popen([*ROUTER, "serve", "--port", "0", *options], cwd=folder, stderr=stderr)
-    try:
-        end = time.monotonic() + 60
-        while not (found := re.search(r"running on (http://[\d.:]+)", log.read_text())) or not ready(found[1]):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.02)
-        yield found[1]
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-@pytest.fixture
-def place(tmp_path, words_installed, monkeypatch):
-    """A folder with a store: two versions of one strategy, an experiment, dead letters, and names that are markup."""
-    monkeypatch.delenv("ROUTER_STRATEGIES", raising=False)
-    (tmp_path / "router.toml").write_text(
-        'strategies = ["words", "thompson"]\nstore = "router.db"\nretrain = false\nfit_executor = "thread"\n'
-        "min_examples = 5\n[experiment]\nmin_duration_hours = 1000.0\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    with Router(config=tmp_path / "router.toml") as router:
-        for name in ("billing", "fraud", NASTY):
-            router.add_agent({"name": name, "description": NASTY})
-        record_some(router, 60)
-        for _ in range(2):
-            router.models.retrain("words", wait=True)
-            record_some(router, 20)
-        router.experiments.start("pays", [{"name": "frozen", "learning": False}], min_duration_hours=1000.0)
-        record_some(router, 60)
-        router.record(router.route({"text": f"refund {NASTY}", "session_id": NASTY}), {"success": True})
-        router.dead_letter("outcome", f"cannot be read: {NASTY}")
-        router.key = router.keys.create("ops", scopes=SCOPES)[1]
-        router.reader = router.keys.create("reader", scopes=["metrics"])[1]
-        yield tmp_path, router
-
-
-@pytest.fixture
-def visit(browser, place):
-    """Open the page in a window of its own: ``visit(width=1200, dark=False)``; what its console says is a fault."""
-    folder, router = place
-    faults, contexts = [], []
-    with served(folder) as address:
-
-        def open_it(path="", *, width=1_200, dark=False, sign_in=True):
-            context = browser.new_context(
-                viewport={"width": width, "height": 800}, color_scheme="dark" if dark else "light"
-            )
-            contexts.append(context)
-            window = context.new_page()
-            window.set_default_timeout(15 * SECONDS)
-            window.on("console", lambda told: faults.append(told.text) if told.type in ("error", "warning") else None)
-            window.on("pageerror", lambda error: faults.append(str(error)))
-            window.goto(f"{address}/{path}")
-            if sign_in:
-                window.get_by_label("Key").fill(router.key)
-                window.get_by_role("button", name="Sign in").click()
-                window.get_by_text("Live", exact=True).wait_for()
-            return window
-
-        open_it.address, open_it.router = address, router
-        yield open_it
-        for context in contexts:
-            context.close()
-    assert faults == []
-
-
-def to(window, name):
-    window.get_by_role("navigation").get_by_role("link", name=name).click()
-    window.get_by_role("heading", level=1).wait_for(state="attached")
-
-
-def said(window, words):
-    window.get_by_text(words).first.wait_for()
+BEYOND = """() => [...document.querySelectorAll("header *, main *")].filter(one =>
+  one.getClientRects().length && one.getBoundingClientRect().right > innerWidth + 1 && !one.closest(".uplot, thead"))
+  .map(one => one.outerHTML.slice(0, 120))"""
+"""What lies beyond the right edge of the window."""
+CUT = """() => [...document.querySelectorAll("main :is(th, td)")].filter(one =>
+  one.getClientRects().length && !one.closest(".uplot, thead") && one.scrollWidth > one.clientWidth + 1)
+  .map(one => one.outerHTML.slice(0, 120))"""
+"""Cells that do not show all that is in them."""
+KEEP_CHARTS = """
+  let made;
+  window.plots = [];
+  Object.defineProperty(window, "uPlot", {
+    get: () => made,
+    set: (real) => { made = class extends real { constructor(...given) { super(...given); plots.push(this); } }; },
+  });
+"""
+"""Charts are kept where a test finds them."""
 
 
 def test_every_page_is_opened_in_light_dark_and_on_a_phone(visit):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-    for width, dark in ((1_200, False), (1_200, True), (375, False)):
+    for width, dark in ((1_200, False), (1_200, True), (PHONE, False)):
         window = visit(width=width, dark=dark)
         for name in PAGES:
             to(window, name)
             window.wait_for_timeout(300)
             assert window.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, width)
+            assert window.evaluate(CUT) == [], (name, width)
+            if width == PHONE:
+                assert window.evaluate(BEYOND) == [], name
+            text = window.locator("main").inner_text()
+            assert not re.findall(r".{60}\d\.\d{4}|.{20}\d %", text), name
             assert window.title() == f"{name} · Router"
             found = axe.Axe().run(window).response["violations"]
             bad = [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in WORST]
@@ -209,7 +106,11 @@ def test_a_task_is_tried_and_a_session_read(visit):
     window.get_by_label("Task", exact=True).fill("refund <b>me</b>")
     window.get_by_label("Features").fill("amount=120")
     before = visit.router.status()["store"]["decisions"]
-    window.get_by_role("button", name="Who would get it?").click()
+    window.get_by_label("Task", exact=True).press("Shift+Enter")
+    window.get_by_label("Task", exact=True).press("End")
+    assert window.get_by_label("Task", exact=True).input_value() == "refund <b>me</b>\n"
+    assert window.get_by_text("is the favourite").count() == 0
+    window.get_by_label("Task", exact=True).press("Enter")
     said(window, "billing is the favourite")
     assert visit.router.status()["store"]["decisions"] == before
     window.get_by_label("Features").fill("amount")
@@ -246,10 +147,103 @@ def test_it_is_worked_by_keyboard_alone(visit):
     window.keyboard.press("Enter")
     assert window.evaluate("document.activeElement.id") == "main"
     to(window, "Overview")
-    window.locator(".plot").first.focus()
-    window.keyboard.press("Home")
     said_aloud = window.locator("figure .unseen[aria-live]").first
+    while window.evaluate("!document.activeElement.matches('.plot')"):
+        window.keyboard.press("Tab")
+    assert "Home and End" in said_aloud.inner_text()
+    assert said_aloud.bounding_box()["height"] > 10, "who sees it reads it, too"
+    window.keyboard.press("Home")
     assert "router" in said_aloud.inner_text()
+    assert window.locator(".scroll[tabindex]").count() == 0, "what does not scroll is no stop"
+    window.get_by_role("button", name="Show fraud").press("Enter")
+    assert window.get_by_role("button", name="Show fraud").get_attribute("aria-pressed") == "false"
+
+
+def test_words_stand_left_and_numbers_right_on_an_axis_from_0(visit):
+    window = visit(script=KEEP_CHARTS)
+    said(window, "Who serves?")
+    agents = window.get_by_role("table", name="Agents")
+    for head, side in (("Agent", "left"), ("Reward", "right"), ("Cost", "right")):
+        cell = agents.get_by_role("columnheader", name=head, exact=True)
+        assert cell.evaluate("one => getComputedStyle(one).textAlign") == side
+    row = agents.get_by_role("row").nth(1)
+    assert row.get_by_role("rowheader").evaluate("one => getComputedStyle(one).textAlign") == "left"
+    assert row.get_by_role("cell").last.evaluate("one => getComputedStyle(one).textAlign") == "right"
+    assert re.search(r"\d ms$", row.get_by_role("cell").nth(4).inner_text())
+    assert window.evaluate("plots.map(one => [one.scales.y.min, one.scales.y.max])") == [[0, 1], [0, 1]]
+    assert re.fullmatch(r"0\.\d\d|1\.00", window.locator(".u-value").nth(1).inner_text())
+
+
+def test_a_part_that_was_at_fault_is_drawn_once_it_can_be_read(visit):
+    """The stream is told by hand, beginning anew each time that it ends."""
+    window = visit(sign_in=False)
+    answer = httpx2.get(f"{visit.address}/v1/overview", headers={"authorization": f"Bearer {visit.router.key}"}).json()
+    fault = {"fault": "the disk is away"}
+    told = [
+        dict.fromkeys(answer, fault),
+        {**answer, "activity": {**answer["activity"], **fault}},
+        answer,
+    ]
+    phase = [0]
+
+    def tell(route):
+        events = [f"event: {part}\ndata: {json.dumps(one)}\n\n" for part, one in told[phase[0]].items()]
+        route.fulfill(content_type="text/event-stream", body="".join(events))
+
+    window.route("**/v1/overview/events", tell)
+    window.get_by_label("Key").fill(visit.router.key)
+    window.get_by_role("button", name="Sign in").click()
+    said(window, "Not all can be read now: the disk is away.")
+    assert window.get_by_text("Who serves?").count() == 0
+    phase[0] = 1  # what is known from before is drawn, with the fault beside it
+    window.get_by_role("table", name="Agents").wait_for()
+    said(window, "Who serves?")
+    said(window, "Not all can be read now")
+    phase[0] = 2
+    window.wait_for_function("() => document.getElementById('unread').textContent === ''")
+    tables = {"": "Agents", "versions": "Versions of words", "experiments": "Arms of pays", "health": "Newest updates"}
+    for path, table in tables.items():  # opened meanwhile, each draws what it shows once it is there
+        phase[0] = 0
+        window.goto(f"{visit.address}/#/{path}")
+        window.reload()
+        said(window, "Not all can be read now")
+        assert window.get_by_role("table").count() == 0
+        phase[0] = 2
+        window.get_by_role("table", name=table, exact=True).wait_for()
+        assert window.locator("canvas:visible").count() == {"": 2, "experiments": 1}.get(path, 0), path
+
+
+def test_there_is_no_page_everywhere_and_the_way_home_is_said(visit):
+    window = visit("#/nowhere")
+    said(window, "Nothing is at #/nowhere.")
+    assert window.title() == "No such page · Router"
+    window.get_by_role("main").get_by_role("link", name="To the overview").click()
+    said(window, "Who serves?")
+    for nowhere in ("#/versions/7", "#/sessions/%E0%A4%A"):
+        window.goto(f"{visit.address}/{nowhere}")
+        said(window, f"Nothing is at {nowhere}.")
+
+
+def test_an_empty_store_says_what_to_do_first(browser, tmp_path, monkeypatch):
+    monkeypatch.setenv("ROUTER_STRATEGIES", '["thompson"]')
+    with served(tmp_path, "--insecure") as address, httpx2.Client(base_url=address) as client:
+        window = browser.new_page()
+        window.set_default_timeout(15 * SECONDS)
+        window.goto(address)
+        said(window, "What to do first")
+        commands = window.locator("pre").all_inner_texts()
+        paths = ("/v1/agents/billing", "/v1/route", "/v1/outcomes")
+        assert [path for path, one in zip(paths, commands, strict=True) if f"{address}{path}" in one] == list(paths)
+        assert not window.get_by_role("heading", name="Is it learning?").is_visible()
+        assert "Bearer" not in "".join(commands)
+        for name in ("billing", "fraud"):
+            assert client.put(f"/v1/agents/{name}", json={}).status_code == 200
+        made = client.post("/v1/route", json={"task": "I was charged twice"}).json()
+        window.wait_for_function("() => document.querySelectorAll('.first-steps .done').length === 2")
+        assert window.get_by_role("heading", name="Is it learning?").is_visible()
+        client.post("/v1/outcomes", json={"decision_id": made["decision_id"], "outcome": {"success": True}})
+        window.get_by_text("What to do first").wait_for(state="detached")
+        window.close()
 
 
 def test_a_wrong_key_opens_nothing_and_a_smaller_one_less(visit, browser):
@@ -264,6 +258,15 @@ def test_a_wrong_key_opens_nothing_and_a_smaller_one_less(visit, browser):
     window.get_by_role("button", name="Sign out").click()
     window.get_by_label("Key").wait_for()
     assert window.evaluate("sessionStorage.length + document.cookie.length + localStorage.length") == 0
+    window.goto(f"{visit.address}/#/")
+    window.get_by_label("Key").fill(visit.router.asker)
+    window.get_by_role("button", name="Sign in").click()
+    said(window, "The key asker may ask who gets a task.")
+    assert window.title() == "Try a task · Router"
+    to(window, "Overview")
+    said(window, "This page is not for the key asker. It takes a key with the scope metrics.")
+    window.get_by_role("main").get_by_role("link", name="Try a task").click()
+    said(window, "Who would get it now, and why.")
     context = browser.new_context()  # whose console may say that it was refused
     other = context.new_page()
     other.goto(visit.address)

@@ -2,6 +2,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -94,6 +95,26 @@ def test_nobody_is_let_in_without_a_key_from_elsewhere(folder):
     done = run("serve", "--insecure", "--host", "0.0.0.0")
     assert done.exit_code == 2
     assert "router keys create" in done.stderr
+
+
+def test_a_port_that_is_taken_is_said_with_what_to_do(folder):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("serve", "--port", str(port))
+        assert done.exit_code == 2
+        assert f"--port {port}: another program listens on 127.0.0.1:{port} already" in done.stderr
+        assert "take another port" in done.stderr
+        assert done.stderr.count("\n") == 1
+        told = json.loads(run("serve", "--port", str(port), "--json").stderr)["error"]
+        assert (told["type"], told["exit_code"]) == ("InvalidInputError", 2)
+
+
+def test_an_address_of_no_machine_is_said_with_what_to_do(folder):
+    for host in ("192.0.2.1", "x" * 70):
+        done = run("serve", "--port", "0", "--host", host)
+        assert done.exit_code == 2
+        assert f"--host {host}: nobody can listen there" in done.stderr
+        assert "127.0.0.1" in done.stderr
 
 
 def test_a_mistake_in_the_configuration_is_said_once(folder):

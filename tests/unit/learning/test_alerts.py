@@ -139,6 +139,27 @@ def test_an_agents_own_failures(watched):
     assert parts.told.alerts[0].words == "b failed 100% of its newest 29 tasks"
 
 
+@pytest.mark.parametrize(
+    ("figures", "words"),
+    [
+        ({"predictions": "default"}, "on all tasks the router favours other agents than before: 0.31 nats apart"),
+        ({"predictions": "desk"}, "on tasks of the type desk the router favours other agents than before: 0.31 nats"),
+        ({"inputs": "text"}, "tasks have other words, or features, than before: 0.31 standard deviations apart"),
+        ({"inputs": "minilm"}, "tasks are about other things than before, as minilm reads them: 0.31"),
+    ],
+)
+def test_what_differs_is_said_in_words(watched, monkeypatch, figures, words):
+    parts = watched()
+    differs = {"differs": True, "value": 0.31, "limit": 0.1, "since": 7.0}
+    report = {"predictions": {}, "inputs": {}, "agents": {}}
+    report |= {name: {subject: differs} for name, subject in figures.items()}
+    monkeypatch.setattr(parts.drift, "report", lambda: report)
+    (told,) = parts.alerts.status()
+    assert told["words"].startswith(words)
+    assert told["words"].endswith("the limit is 0.10")
+    assert told["subject"] in figures.values()
+
+
 def test_an_agent_that_changed(watched):
     parts = watched(improvement_rate=None, agent_failures=None)
     parts.outcomes(150, 0.9)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from router_sdk.records import DEFAULT_TASK_TYPE
 
 _NOT_DECIDED = {"observed": "decided elsewhere", "kept": "kept from a step before"}
 _FEW = 50
@@ -24,6 +27,9 @@ def answers(
         state: What serves.
         evidence: What each agent alone would have earned.
     """
+    if "lately" not in activity:  # it could not be read so far, which does not say that nothing happened
+        unread = _answer("none", "Cannot be told now", "What was decided cannot be read; it is tried again.")
+        return dict.fromkeys(("serves", "why", "helps"), unread)
     return {
         "serves": who_serves(activity, state),
         "why": why(activity, state),
@@ -38,6 +44,10 @@ def who_serves(activity: Mapping[str, Any], state: Mapping[str, Any]) -> dict[st
         return _answer("none", "Nobody yet", "No task has been routed so far.")
     versions = {one["name"]: one["model_version"] for one in state.get("strategies", ())}
     choosers, agents = _shares(lately["strategies"]), _shares(lately["agents"])
+    named: Counter[str] = Counter()
+    for name, count in lately["strategies"].items():
+        named[_named(name, versions)] += count
+    chosen = [f"{name} ({_share(part)})" for name, part in _shares(named)[:4]]
     leading = [name or "nobody" for name, share in agents[:3] if share >= _LEADING] or [agents[0][0] or "nobody"]
     more = len(agents) - len(leading)
     others = f" and {more} more" if more else ""
@@ -46,7 +56,6 @@ def who_serves(activity: Mapping[str, Any], state: Mapping[str, Any]) -> dict[st
     )
     parts = [f"{_share(part)} to {name or 'nobody, for no agent fits'}" for name, part in agents[:5]]
     parts[0] = parts[0].replace(" to ", " went to ", 1)
-    chosen = [f"{_named(name, versions)} ({_share(part)})" for name, part in choosers[:4]]
     text = f"Of the newest {lately['decisions']:,} tasks, {_listed(parts)}. Chosen by {_listed(chosen)}."
     return _answer("serves", headline, text, strategy=choosers[0][0])
 
@@ -66,16 +75,18 @@ def why(activity: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]
     served = next((one for one in state.get("models", ()) if one["strategy"] == first), None)
     serving = None if served is None else served["serving"]
     outcomes = state.get("statistics", {}).get("samples_processed", 0)
-    learnt = f"It has learnt from {outcomes:,} outcomes"
+    learnt = f"It has learnt from {f'{outcomes:,} outcomes' if outcomes else 'no outcome yet'}"
     if serving and serving["version"] is not None:
         chosen = "A person chose" if serving["pinned"] else "The checks passed"
         headline = f"{chosen} version {serving['version']} of {first}"
         text = f"It serves because: {serving['reason']}. {learnt}. "
     elif serving:
         headline, text = f"{first} was rolled back", f"It serves unfitted, because: {serving['reason']}. {learnt}. "
-    else:
+    elif outcomes:
         headline, text = f"{first} knows from outcomes who does what well", f"{learnt}. "
-    best = [f"{one['best']} earns {one['best_mean']:.2f} on {kind}" for kind, one in _told_apart(activity)][:3]
+    else:
+        headline, text = f"{first} goes by what it was told of the agents", f"{learnt}. "
+    best = [f"{one['best']} earns {one['best_mean']:.2f} on {_kind(kind)}" for kind, one in _told_apart(activity)][:3]
     text += f"{_listed(best)}. " if best else ""
     return _answer("why", headline, text + _passed(state.get("passed", ()), chain, first))
 
@@ -86,7 +97,17 @@ def does_it_help(activity: Mapping[str, Any], state: Mapping[str, Any], evidence
     saved = state.get("statistics", {}).get("savings", {}).get("best_single", {})
     if saved.get("saved_usd") is not None:
         told["text"] += f" {saved['words']}."
+        if told["verdict"] == "yes":
+            told["headline"] += _for_money(saved, told["baseline"]["agent"])
     return told
+
+
+def _for_money(saved: Mapping[str, Any], agent: str) -> str:
+    """What a better reward costs beside the same agent, where that is certain."""
+    (low, high), share = saved["saved_usd_interval"], saved["saved_share"]
+    if saved["agent"] != agent or not share or low <= 0.0 <= high:
+        return ""
+    return f", for {_share(abs(share))} {'less' if share > 0.0 else 'more'} money"
 
 
 def _in_reward(activity: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,15 +120,15 @@ def _in_reward(activity: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict
     rose = f"Reward per task was {start['posterior']:.2f} at first and is {end['posterior']:.2f} now."
     if alone:
         return _against(alone[0], rose)
-    why_not = [f"{one['agent']} alone is {one['insufficient']}" for one in evidence.get("alone", ())[:1]]
-    told = f"Whether that beats the best single agent the log cannot tell yet{_because(why_not)}."
+    told = _cannot_tell(evidence)
+    gain = end["posterior"] - start["posterior"]
     if end["low"] > start["high"]:
-        gain = end["posterior"] - start["posterior"]
-        return _answer("rising", f"It is learning: {gain:+.2f} reward per task", f"{rose} {told}")
+        headline = f"Not known yet, but it is learning: {_signed(gain)} reward per task"
+        return _answer("rising", headline, f"{rose} {told}")
     if end["high"] < start["low"]:
-        loss = end["posterior"] - start["posterior"]
-        return _answer("falling", f"It is getting worse: {loss:+.2f} reward per task", f"{rose} See Health for why.")
-    return _answer("unknown", "No difference can be told yet", f"{rose} {told}")
+        headline = f"No: it is getting worse, {_signed(gain)} reward per task"
+        return _answer("falling", headline, f"{rose} See Health for why.")
+    return _answer("unknown", "Not known yet", f"{rose} {told}")
 
 
 def _against(best: Mapping[str, Any], rose: str) -> dict[str, Any]:
@@ -115,20 +136,26 @@ def _against(best: Mapping[str, Any], rose: str) -> dict[str, Any]:
     gain, agent = best["gain"], best["agent"]
     compared = (
         f"{best['earned']:.2f} reward per task, where {agent} alone, the best single agent, would have earned "
-        f"{best['mean']:.2f}: a difference of {gain['low']:+.2f} to {gain['high']:+.2f} (95 %, over "
+        f"{best['mean']:.2f}: a difference of {_signed(gain['low'])} to {_signed(gain['high'])} (95%, over "
         f"{best['decisions']:,} outcomes). {rose}"
     )
     figures = {"gain": gain, "baseline": {name: best[name] for name in ("agent", "mean", "low", "high")}}
     if gain["low"] > 0.0:
-        return _answer("yes", f"Yes: {gain['mean']:+.2f} reward per task", compared, **figures)
+        return _answer("yes", f"Yes: {_signed(gain['mean'])} reward per task", compared, **figures)
     if gain["high"] < 0.0:
         return _answer("no", f"No: {agent} alone would do better", compared, **figures)
     word = "probably" if gain["mean"] > 0.0 else "not shown"
-    return _answer("open", f"Not certain yet, {word}: {gain['mean']:+.2f} reward per task", compared, **figures)
+    headline = f"Not certain yet, {word}: {_signed(gain['mean'])} reward per task"
+    return _answer("open", headline, compared, **figures)
 
 
-def _because(reasons: Sequence[str]) -> str:
-    return f": {reasons[0].replace('is insufficient:', 'is not tried enough,')}" if reasons else ""
+def _cannot_tell(evidence: Mapping[str, Any]) -> str:
+    """Why the router is not compared with a single agent yet."""
+    alone = evidence.get("alone", ())
+    if not alone:
+        return "Whether any agent alone would do better cannot be told yet."
+    why = alone[0]["insufficient"].removeprefix("insufficient: ").replace("this policy", "that")
+    return f"Whether {alone[0]['agent']} alone would do better cannot be told yet: {why}."
 
 
 def _ends(points: Sequence[Mapping[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
@@ -178,7 +205,15 @@ def _named(strategy: str, versions: Mapping[str, int | None]) -> str:
 
 
 def _share(value: float) -> str:
-    return "under 1 %" if 0.0 < value < 0.01 else f"{100.0 * value:.0f} %"
+    return "under 1%" if 0.0 < value < 0.01 else f"{value:.0%}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _kind(task_type: str) -> str:
+    return "tasks without a type" if task_type == DEFAULT_TASK_TYPE else task_type
 
 
 def _listed(words: Sequence[str]) -> str:

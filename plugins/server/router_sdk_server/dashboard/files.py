@@ -18,7 +18,16 @@ _HOMES = {
     **dict.fromkeys(
         (
             *("dashboard.css", "icon.svg", "app.js", "dom.js", "service.js", "figures.js"),
-            *("overview.js", "versions.js", "experiments.js", "health.js", "try.js", "label.js", "sessions.js"),
+            *(
+                "overview.js",
+                "steps.js",
+                "versions.js",
+                "experiments.js",
+                "health.js",
+                "try.js",
+                "label.js",
+                "sessions.js",
+            ),
         ),
         _OWN,
     ),

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SHARE = 0.006
 """Of a processor that a part may take: one that is dear on a large log is worked out less often."""
+_AGAIN_S = 20.0
+"""A part that failed is tried again after at most so long, however dear it is."""
 _NEWEST = 20
 
 _log = logging.getLogger(__name__)
@@ -66,7 +68,8 @@ class Overview:
                 continue
             begun = time.thread_time()
             self._tell(name, make)
-            self._due[name] = self._now() + max(every_s, (time.thread_time() - begun) / SHARE)
+            wait_s = max(every_s, (time.thread_time() - begun) / SHARE)
+            self._due[name] = self._now() + (min(wait_s, _AGAIN_S) if "fault" in self._told[name] else wait_s)
             changed = True
         if changed:
             self._tell("answers", lambda: answers(**{name: self._told[name] for name in self._makers}))

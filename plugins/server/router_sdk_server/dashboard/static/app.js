@@ -20,48 +20,126 @@ const PAGES = [
   ["sessions", "Sessions", "record", sessions],
 ];
 const LIVE = { live: "Live", away: "Not connected, trying again", refused: "Not live" };
+const MAY = {
+  route: "ask who gets a task",
+  record: "say how tasks went, label and read sessions",
+  metrics: "see the figures",
+  admin: "change agents, versions and experiments",
+};
+/* Scopes whose pages are about all tenants, and for no key that is bound to one. */
+const OF_ALL = ["metrics", "admin"];
 
 const main = document.getElementById("main");
 const live = document.getElementById("live");
 const leave = document.getElementById("leave");
+const unread = document.getElementById("unread");
 const parts = {};
 let me = null;
 let page = null;
 let line = null;
 
-const allowed = (scope) => me.scopes.includes(scope) && (scope !== "metrics" || me.tenant === null);
+const allowed = (scope) => me.scopes.includes(scope) && (me.tenant === null || !OF_ALL.includes(scope));
+const listed = (all) => all.join(", ").replace(/, ([^,]*)$/, " and $1");
+
+const behind = () => location.hash.replace(/^#\/?|\/$/g, "").split("/");
 
 function navigate() {
-  const here = location.hash.replace(/^#\/?/, "").split("/")[0];
+  const here = behind()[0];
   put(
     document.getElementById("pages"),
-    PAGES.map(([path, name]) =>
-      h("li", {}, h("a", { href: `#/${path}`, "aria-current": path === here ? "page" : null, "data-key": path }, name)),
+    PAGES.map(([path, name, scope]) =>
+      h(
+        "li",
+        {},
+        h(
+          "a",
+          {
+            href: `#/${path}`,
+            "aria-current": path === here ? "page" : null,
+            class: allowed(scope) ? null : "closed",
+            title: allowed(scope) ? null : "not for your key",
+            "data-key": path,
+          },
+          name,
+        ),
+      ),
     ),
   );
 }
 
+/* The page that the address names, with what stands behind it there; null where there is none. */
+function addressed() {
+  const [path, ...rest] = behind();
+  const found = PAGES.find(([at]) => at === path);
+  if (!found || rest.length > (found[3].MOST_BEHIND ?? 0)) return null;
+  try {
+    return [...found, rest.map(decodeURIComponent)];
+  } catch {
+    return null; // a % that begins nothing
+  }
+}
+
 function show({ focus = true } = {}) {
-  const [path, ...rest] = location.hash.replace(/^#\/?/, "").split("/");
-  const [, name, scope, module] = PAGES.find(([at]) => at === path) ?? PAGES[0];
+  const found = addressed();
   navigate();
   page?.close?.();
   page = null;
-  document.title = `${name} · Router`;
-  if (allowed(scope)) {
-    const place = h("div", { class: "page" });
-    put(main, place);
-    page = module.open(place, { parts, me, allowed, rest: rest.map(decodeURIComponent) });
-    Object.keys(parts).forEach((part) => page.heard?.(part));
-  } else {
-    const why =
-      me.tenant === null
-        ? `It takes a key with the scope ${scope}.`
-        : "It is about all tenants, and your key is bound to one.";
-    put(main, heading(name, `This page is not for the key ${me.name}. ${why}`));
-  }
+  document.title = `${found ? found[1] : "No such page"} · Router`;
+  if (!found)
+    put(
+      main,
+      heading("No such page", `Nothing is at ${location.hash}.`),
+      h("p", {}, h("a", { href: "#/" }, "To the overview")),
+    );
+  else if (allowed(found[2])) draw(found);
+  else put(main, closed(found));
   if (focus) main.focus({ preventScroll: true });
   scrollTo(0, 0);
+}
+
+function draw([, , , module, rest]) {
+  const place = h("div", { class: "page" });
+  put(main, place);
+  page = module.open(place, { parts, me, allowed, rest });
+  Object.keys(parts).forEach(tell);
+}
+
+/* Instead of a page that the key does not open: why, what it is for, and the pages that it does open. */
+function closed([, name, scope]) {
+  const why =
+    me.tenant !== null && OF_ALL.includes(scope)
+      ? "It is about all tenants, and your key is bound to one."
+      : `It takes a key with the scope ${scope}.`;
+  const open = PAGES.filter(([, , needed]) => allowed(needed));
+  return [
+    heading(name, `This page is not for the key ${me.name}. ${why}`),
+    h("p", {}, may()),
+    open.length > 0 && h("ul", {}, open.map(([path, title]) => h("li", {}, h("a", { href: `#/${path}` }, title)))),
+  ];
+}
+
+function may() {
+  const what = me.scopes.filter(allowed).map((scope) => MAY[scope]);
+  const whose = me.tenant === null ? "" : `, for the tenant ${me.tenant} alone`;
+  return `The key ${me.name} may ${what.length ? listed(what) : "open no page"}${whose}.`;
+}
+
+/* Who comes without having chosen a page gets one that the key opens, where it does not open the overview. */
+function land() {
+  const first = PAGES.find(([, , scope]) => allowed(scope));
+  if (!/^#?\/?$/.test(location.hash) || !first || first === PAGES[0]) return show({ focus: false });
+  history.replaceState(null, "", `#/${first[0]}`);
+  show({ focus: false });
+  main.prepend(h("p", { class: "note" }, `${may()} The other pages take other scopes.`));
+}
+
+/* A part that cannot be drawn is a fault of the page, and keeps no other from being drawn. */
+function tell(part) {
+  try {
+    page?.heard?.(part);
+  } catch (fault) {
+    console.error(fault);
+  }
 }
 
 function listen() {
@@ -69,13 +147,13 @@ function listen() {
   line = new AbortController();
   if (!allowed("metrics")) return;
   const faults = {};
-  const heard = (name, told) => {
-    faults[name] = told.fault;
-    const fault = Object.values(faults).find(Boolean);
-    live.textContent = fault ? `Not all can be read: ${fault}` : LIVE[live.className];
-    if (told.fault && !parts[name]) return;
+  const heard = (name, { fault, ...told }) => {
+    faults[name] = fault;
+    const all = [...new Set(Object.values(faults).filter(Boolean))];
+    unread.textContent = all.length ? `Not all can be read now: ${all.join("; ")}. It is tried again by itself.` : "";
+    if (!Object.keys(told).length) return; // nothing was ever read of it
     parts[name] = told;
-    page?.heard?.(name);
+    tell(name);
   };
   follow("v1/overview/events", line.signal, heard, (state, problem) => {
     live.className = state;
@@ -129,7 +207,8 @@ function askForKey(problem) {
 
 async function start() {
   line?.abort();
-  live.textContent = "";
+  live.textContent = live.className = unread.textContent = "";
+  Object.keys(parts).forEach((part) => delete parts[part]); // what another key saw
   me = null;
   leave.hidden = true;
   try {
@@ -144,7 +223,7 @@ async function start() {
   }
   leave.hidden = !signedIn();
   listen();
-  show({ focus: false });
+  land();
 }
 
 document.querySelector(".skip").addEventListener("click", (event) => {

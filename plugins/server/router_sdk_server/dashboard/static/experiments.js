@@ -1,9 +1,21 @@
 /* Challengers beside what serves: how much better each is, as far as can be told at any time. */
 
-import { count, h, heading, moment, put, section, share, table, tag, words } from "./dom.js";
+import {
+  count,
+  h,
+  heading,
+  moment,
+  number,
+  put,
+  range,
+  section,
+  share,
+  table,
+  tag,
+  words,
+} from "./dom.js";
 import { chart, counted, shares } from "./figures.js";
 
-const POINTS = 100;
 const UNITS = [
   ["days", 24],
   ["hours", 1],
@@ -11,13 +23,15 @@ const UNITS = [
   ["seconds", 1 / 3_600],
 ];
 const KINDS = { challenger: "good", running: "warn", invalid: "bad" };
+/* What an experiment is about is often smaller than a hundredth. */
+const fine = (value) => `${value < 0 ? "−" : value > 0 ? "+" : ""}${Math.abs(value).toFixed(3)}`;
 /* A sequence is drawn from where it is no wider any more than so many times what it is in the end. */
 const TOO_WIDE = 6;
 
 export function open(place, { parts }) {
   const shown = h("div", {}),
     list = h("div", {}),
-    arms = chart("Share of tasks by arm"),
+    arms = chart("Share of tasks by arm", share),
     traffic = section("Traffic by arm", "From the first tasks to the newest.", arms.figure);
   const curves = new Map();
   put(
@@ -47,18 +61,19 @@ export function open(place, { parts }) {
     );
     for (const comparison of analysis?.comparisons ?? []) {
       const key = `${one.name}/${comparison.arm}`;
-      if (!curves.has(key)) curves.set(key, chart(`Difference of ${comparison.arm} over time`));
+      if (!curves.has(key)) curves.set(key, chart(`Difference of ${comparison.arm} over time`, fine));
       const gap = comparison.difference;
+      const between = gap.low === null ? null : range(gap, fine);
       const told =
         gap.low === null
           ? "nothing can be told yet"
-          : `${hundredths(gap.mean)} hundredths of reward, ${hundredths(gap.low)} to ${hundredths(gap.high)} not refuted`;
+          : `${fine(gap.mean)} reward per task, ${between ? `${between} not refuted` : "no interval yet"}`;
       head.append(h("h3", {}, `${comparison.arm} against ${analysis.arms[0].name}: ${told}`), curves.get(key).figure);
     }
     head.append(
       table(
         `Arms of ${one.name}`,
-        ["Arm", "Share", "Decisions", "Units that count", "Weighted mean"],
+        ["Arm", ...["Share", "Decisions", "Units that count", "Weighted mean"].map(number)],
         one.arms.map((arm) => {
           const measured = analysis?.arms.find((each) => each.name === arm.name);
           return [
@@ -103,7 +118,7 @@ export function open(place, { parts }) {
           moment(one.ended_at),
           words(one.reason ?? "—"),
         ]),
-        "None so far. POST /v1/experiments, or router experiments start, begins one.",
+        "None so far. router experiments start NAME, or POST /v1/experiments, begins one: a challenger gets a part of the tasks, and here you see how much better it does.",
       ),
     );
   }
@@ -114,7 +129,7 @@ export function open(place, { parts }) {
     const wide = (i) => path.high[i] - path.low[i] > TOO_WIDE * (path.high[last] - path.low[last]);
     let from = last;
     while (from > 0 && !wide(from - 1)) from -= 1;
-    const part = (values) => values.slice(from).map((value) => (value === null ? null : POINTS * value));
+    const part = (values) => values.slice(from);
     const [unit, hours] = UNITS.find(([, size]) => path.hours[last] >= 3 * size) ?? UNITS.at(-1);
     curve.update(
       unit,
@@ -137,5 +152,3 @@ export function open(place, { parts }) {
 
   return { heard: (name) => (name === "evidence" ? draw() : name === "activity" ? split() : null) };
 }
-
-const hundredths = (value) => `${value < 0 ? "−" : "+"}${Math.abs(POINTS * value).toFixed(1)}`;

@@ -1,10 +1,11 @@
 /* Charts that grow: the house's charting script, with the values as a table for who cannot see them. */
 
-import { h, put, table, count } from "./dom.js";
+import { count, h, number, put, table } from "./dom.js";
 
 const ROWS = 12;
 
-export function chart(title) {
+/* A chart whose values are told as `tell` words them, also in its table. */
+export function chart(title, tell) {
   const plot = h("div", {
     class: "plot",
     role: "application",
@@ -14,21 +15,16 @@ export function chart(title) {
   });
   const values = h("div", {});
   let data = null;
-  const details = h("details", { ontoggle: () => tell() }, h("summary", {}, "Values as a table"), values);
+  const details = h("details", { ontoggle: list }, h("summary", {}, "Values as a table"), values);
   const figure = h("figure", { class: "chart", hidden: true }, plot, h("p", { class: "unseen", "aria-live": "polite" }), details);
 
-  function tell() {
+  function list() {
     if (!details.open || !data) return;
     const last = data.positions.length - 1;
     const shown = [...new Set(Array.from({ length: ROWS }, (_, i) => Math.round((last * i) / (ROWS - 1))))];
-    const told = (value) =>
-      value == null
-        ? "—"
-        : data.unit === "percent"
-          ? `${(100 * value).toFixed(1)} %`
-          : value.toLocaleString("en", { maximumSignificantDigits: 3 });
+    const told = (value) => (value == null ? "—" : tell(value));
     const rows = shown.map((i) => [count(data.positions[i]), ...data.series.map((one) => told(one.values[i]))]);
-    put(values, table(title, [data.x, ...data.series.map((one) => one.name)], rows));
+    put(values, table(title, [data.x, ...data.series.map((one) => one.name)].map(number), rows));
   }
 
   return {
@@ -37,9 +33,9 @@ export function chart(title) {
       figure.hidden = positions.length < 2;
       if (figure.hidden || !figure.isConnected) return;
       const lines = series.map((one) => ({ width: 1.8, dash: false, ...one }));
-      data = { x, positions, series: lines, unit: "unit", stacked: false, phases: [], height: 240, ...more };
+      data = { x, positions, series: lines, unit: "unit", stacked: false, phases: [], height: 240, tell, ...more };
       charts.draw(figure, data);
-      tell();
+      list();
     },
   };
 }

@@ -1,12 +1,42 @@
 /* Is all as it was: alerts, drift, how far learning is behind, and what was refused. */
 
-import { agent, count, figures, h, heading, moment, put, section, share, signed, table, tag, words } from "./dom.js";
+import {
+  agent,
+  count,
+  figure,
+  figures,
+  h,
+  heading,
+  moment,
+  ms,
+  number,
+  put,
+  section,
+  share,
+  signed,
+  small,
+  table,
+  tag,
+  words,
+} from "./dom.js";
 
 const DRIFT = [
   ["prediction_drift", "Choices", "whom the router favours"],
   ["input_drift", "Tasks", "what is asked"],
   ["residual_change", "Agents", "how well agents do, against what was expected"],
 ];
+
+/* What to make of each alert. */
+const MEANS = {
+  failed_updates: "Part of what happens teaches nothing until that is mended: Newest updates, below, and the log say why.",
+  slow_updates: "Learning may fall behind: Not learnt yet, above, would grow.",
+  improvement_rate: "Did an agent change? See below. Did a version take over? It is rolled back under Versions.",
+  agent_failures: "Ask whoever runs it. It gets fewer tasks by itself; PUT /v1/agents/NAME/health keeps all away for a while.",
+  residual_change: "The router follows by itself. Where nobody meant to change the agent, ask whoever runs it.",
+  prediction_drift: "As it should be where agents, versions or tasks changed; else see below which agent changed.",
+  input_drift: "What is asked has changed. A version that was fitted before may need a new fit: Versions.",
+  golden_set: "What serves gets tasks wrong whose answer is known. It is rolled back under Versions.",
+};
 
 export function open(place, { parts }) {
   const body = h("div", {}),
@@ -67,14 +97,14 @@ export function open(place, { parts }) {
         null,
         table(
           "Alerts",
-          ["What", "Value", "Threshold", "Since"],
+          ["What", number("Value"), number("Threshold"), "Since"],
           alerts.map((one) => [
-            words(one.words),
-            one.value.toPrecision(3),
-            one.threshold.toPrecision(3),
+            words(one.words, ". ", small(MEANS[one.name])),
+            figure(one.value),
+            figure(one.threshold),
             moment(one.since),
           ]),
-          "None.",
+          "None: all figures are within their thresholds.",
         ),
       ),
       section(
@@ -94,7 +124,7 @@ export function open(place, { parts }) {
         ),
         table(
           "Agents against what was expected of them",
-          ["Agent", "Now", "Against expected", "Trend", "Failures", "Outcomes"],
+          ["Agent", "Now", number("Against expected"), "Trend", number("Failures"), number("Outcomes")],
           Object.entries(drift.agents).map(([name, one]) => [
             agent(name),
             agents.available.includes(name)
@@ -105,6 +135,7 @@ export function open(place, { parts }) {
             share(one.failures),
             count(one.outcomes),
           ]),
+          "No outcome is known yet of any agent.",
         ),
       ),
       streams.length > 0 &&
@@ -113,13 +144,13 @@ export function open(place, { parts }) {
           "Outcomes in from brokers, and the log out to them.",
           table(
             "Streams",
-            ["Stream", "Process", "State", "Behind", "A second", "Heard of"],
+            ["Stream", "Process", "State", number("Behind"), number("A second"), "Heard of"],
             streams.map((one) => [
               one.stream,
               one.process,
               tag(one.state, one.state === "waiting" ? "bad" : "good"),
               count(one.behind),
-              one.rate?.toFixed(1),
+              figure(one.rate),
               moment(one.at),
             ]),
           ),
@@ -142,7 +173,7 @@ export function open(place, { parts }) {
           "Dead letters",
           ["When", "What", "Why"],
           letters.map((one) => [moment(one.at), one.kind, words(one.reason)]),
-          "None.",
+          "None: all that came was understood.",
         ),
       ),
       section(
@@ -150,7 +181,7 @@ export function open(place, { parts }) {
         null,
         table(
           "Newest updates",
-          ["When", "Strategy", "What", "Came to", "Samples", "Took"],
+          ["When", "Strategy", "What", "Came to", number("Samples"), number("Took")],
           events
             .slice(0, 8)
             .map((one) => [
@@ -159,8 +190,9 @@ export function open(place, { parts }) {
               one.type,
               tag(one.status, one.status === "succeeded" ? "good" : "bad"),
               count(one.samples),
-              `${one.duration_ms.toFixed(1)} ms`,
+              ms(one.duration_ms),
             ]),
+          "Nothing was learnt yet: POST /v1/outcomes says how tasks went.",
         ),
       ),
     );

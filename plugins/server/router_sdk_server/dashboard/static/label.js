@@ -1,6 +1,6 @@
 /* Decisions whose outcome would teach most: who would have been right? One key an agent. */
 
-import { button, count, h, heading, moment, put, section, share, table } from "./dom.js";
+import { button, count, h, heading, kind, moment, put, section, share, table } from "./dom.js";
 import { get, post } from "./service.js";
 
 const KEYS = "123456789acdefghijklmopqrtuvwxyz"; // b, n and s go back, say that nobody fits, and skip
@@ -75,7 +75,7 @@ export function open(place, { me }) {
             "p",
             {},
             done ? `You labelled ${count(done)}. ` : "",
-            "Every recent decision has an outcome, or none was made.",
+            "Every recent decision has an outcome, or none was made: POST /v1/route makes one.",
           ),
           button("Look again", load, { "data-key": "again" }),
         ),
@@ -105,7 +105,7 @@ export function open(place, { me }) {
           { class: "eyebrow" },
           `${count(at + 1)} of ${count(asked.length)} · `,
           moment(one.at),
-          task.task_type ? ` · ${task.task_type}` : "",
+          task.task_type ? ` · ${kind(task.task_type)}` : "",
           ` · it went to ${one.agent ?? "nobody"}, with ${share(one.probabilities[one.agent])}`,
         ),
         h("h2", { class: "task", tabindex: "-1" }, task.text || "A task without a text"),

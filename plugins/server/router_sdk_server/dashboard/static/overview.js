@@ -2,12 +2,13 @@
 
 import {
   agent,
-  bar,
   count,
   figures,
+  gauge,
   h,
-  heading,
+  kind,
   ms,
+  number,
   put,
   range,
   reward,
@@ -19,21 +20,22 @@ import {
   usd,
 } from "./dom.js";
 import { chart, counted, shares, trailing } from "./figures.js";
+import { firstSteps } from "./steps.js";
 
 const QUESTIONS = { serves: "Who serves?", why: "Why?", helps: "Does it help?" };
-const WORDS = { yes: "good", rising: "good", no: "bad", falling: "bad" };
+const COLOURS = { yes: "good", no: "bad", falling: "bad" };
 
 export function open(place, { parts }) {
   const cards = h("div", { class: "answers" });
   const numbers = h("div", {});
-  const learning = chart("Reward per task over time");
-  const traffic = chart("Share of tasks by agent");
+  const steps = h("div", {});
+  const learning = chart("Reward per task over time", reward);
+  const traffic = chart("Share of tasks by agent", share);
   const agents = h("div", {}),
     kinds = h("div", {});
-  put(
-    place,
-    h("h1", { class: "unseen" }, "Overview"),
-    cards,
+  const rest = h(
+    "div",
+    { hidden: true },
     numbers,
     section(
       "Is it learning?",
@@ -48,6 +50,13 @@ export function open(place, { parts }) {
     ),
     section("Types of task", null, kinds),
   );
+  put(
+    place,
+    h("h1", { class: "unseen" }, "Overview"),
+    cards,
+    steps,
+    rest,
+  );
 
   const draw = {
     answers() {
@@ -57,7 +66,7 @@ export function open(place, { parts }) {
           const one = parts.answers[key];
           return h(
             "section",
-            { class: `answer ${WORDS[one.verdict] ?? ""}`, "data-verdict": one.verdict },
+            { class: `answer ${COLOURS[one.verdict] ?? ""}`, "data-verdict": one.verdict },
             h("h2", {}, question),
             h("p", { class: "headline" }, one.headline),
             h("p", {}, one.text),
@@ -67,6 +76,8 @@ export function open(place, { parts }) {
     },
     activity() {
       const { points, lately, by_agent: byAgent, by_task_type: byType, decisions } = parts.activity;
+      put(steps, parts.state && firstSteps(parts.state.agents.all, decisions, lately.rewarded));
+      rest.hidden = !decisions;
       put(
         numbers,
         figures([
@@ -90,10 +101,10 @@ export function open(place, { parts }) {
         agents,
         table(
           "Agents",
-          ["Agent", "Tasks", "Share", "Reward", "Regret", "Latency", "Cost"],
+          ["Agent", ...["Tasks", "Share", "Reward", "Regret", "Latency", "Cost"].map(number)],
           names.map((name) => {
             const n = lately.agents[name] ?? 0;
-            return [agent(name), count(n), [bar(n / whole), share(n / whole)], ...cells(byAgent[name])];
+            return [agent(name), count(n), gauge(n / whole), ...cells(byAgent[name])];
           }),
           "No task was routed yet.",
         ),
@@ -102,11 +113,11 @@ export function open(place, { parts }) {
         kinds,
         table(
           "Types of task",
-          ["Type", "Outcomes", "Best agent", "It earns", "Reward", "Regret", "Latency", "Cost"],
+          ["Type", "Best agent", ...["Outcomes", "It earns", "Reward", "Regret", "Latency", "Cost"].map(number)],
           Object.entries(byType).map(([name, one]) => [
-            name,
+            kind(name),
+            one.best === null ? "not told apart" : agent(one.best),
             count(one.outcomes),
-            agent(one.best),
             reward(one.best_mean),
             ...cells(one),
           ]),
@@ -122,9 +133,10 @@ export function open(place, { parts }) {
     const one = parts.state?.statistics.savings?.best_single;
     if (one?.saved_usd == null) return null;
     const less = one.saved_usd >= 0;
-    const [low, high] = (less ? one.saved_usd_interval : one.saved_usd_interval.map((value) => -value).reverse()).map(usd);
-    const name = less ? "Saved" : "Spent more";
-    return [name, usd(Math.abs(one.saved_usd)), `${low} to ${high}; ${one.agent} alone ${usd(one.baseline_usd)}`];
+    const [low, high] = less ? one.saved_usd_interval : one.saved_usd_interval.map((value) => -value).reverse();
+    const between = range({ low, high }, usd);
+    const against = `${one.agent} alone: ${usd(one.baseline_usd)}`;
+    return [less ? "Saved" : "Spent more", usd(Math.abs(one.saved_usd)), between ? `${between}; ${against}` : against];
   }
 
   function curve() {
@@ -146,7 +158,7 @@ export function open(place, { parts }) {
     const best = parts.evidence?.alone.find((one) => one.insufficient === null);
     if (best)
       lines.unshift({ name: `${best.agent} alone`, colour: "s1", dash: true, values: points.map(() => best.mean) });
-    learning.update("tasks", counted(points), lines);
+    learning.update("tasks", counted(points), lines, { whole: true });
   }
 
   return { heard: (name) => draw[name]?.() };

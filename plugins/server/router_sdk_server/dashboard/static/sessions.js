@@ -1,7 +1,28 @@
 /* The newest decisions, and one session from its beginning: each task, who got it, and what was said of it. */
 
-import { bar, button, h, heading, moment, put, reward, share, table, tag, words } from "./dom.js";
+import {
+  brief,
+  button,
+  figure,
+  gauge,
+  h,
+  heading,
+  kind,
+  long,
+  moment,
+  ms,
+  number,
+  put,
+  reward,
+  table,
+  tag,
+  usd,
+  words,
+} from "./dom.js";
 import { get } from "./service.js";
+
+/* Behind the page's name in an address: a session, and its tenant. */
+export const MOST_BEHIND = 2;
 
 const NEWEST = 30,
   WHOLE = 200;
@@ -48,17 +69,17 @@ export function open(place, { me, rest: [session = "", tenant = ""] }) {
       button("Look again", load, { "data-key": "again" }),
       table(
         "Newest decisions",
-        ["When", "Task", "Type", "Agent", "Chosen by", "Reward", "Session"],
+        ["When", "Task", "Type", "Agent", "Chosen by", number("Reward"), "Session"],
         decisions.map((one) => [
           moment(one.at),
-          words(short(one.task.text)),
-          one.task.task_type,
+          words(brief(one.task.text || "without a text")),
+          kind(one.task.task_type),
           one.agent ?? "no agent fits",
           one.strategy,
           reward(one.reward),
           link(one.task),
         ]),
-        "No decision was made yet.",
+        "No decision was made yet: POST /v1/route makes one.",
       ),
     );
 
@@ -70,10 +91,8 @@ const address = (session, tenant) =>
   `#/sessions/${[session, tenant].filter(Boolean).map(encodeURIComponent).join("/")}`;
 
 function link({ session_id: session, tenant }) {
-  return session ? h("a", { href: address(session, tenant) }, session) : null;
+  return session ? h("a", { href: address(session, tenant), class: long(session) }, session) : null;
 }
-
-const short = (text) => (!text ? "without a text" : text.length > 120 ? `${text.slice(0, 120)}…` : text);
 
 function whole(decisions) {
   if (!decisions.length) return h("p", { class: "none" }, "No such session is in the log.");
@@ -91,7 +110,7 @@ function whole(decisions) {
             "p",
             { class: "eyebrow" },
             moment(one.at),
-            one.task.task_type ? ` · ${one.task.task_type}` : "",
+            one.task.task_type ? ` · ${kind(one.task.task_type)}` : "",
             one.explored ? " · explored" : "",
           ),
           h("h2", { class: "task" }, one.task.text || "A task without a text"),
@@ -115,11 +134,11 @@ function whole(decisions) {
             { class: "pair" },
             table(
               "Chances",
-              ["Agent", "Chance"],
+              ["Agent", number("Chance")],
               Object.entries(one.probabilities)
                 .sort((a, b) => b[1] - a[1])
                 .slice(0, 6)
-                .map(([name, chance]) => [name, [bar(chance), share(chance)]]),
+                .map(([name, chance]) => [name, gauge(chance)]),
             ),
             table("What was said of it", ["When", "By", "What"], one.parts.map(said), "Nobody has said how it went."),
           ),
@@ -129,9 +148,15 @@ function whole(decisions) {
   );
 }
 
+/* How parts of an outcome are called and told, where they are not as they stand. */
+const PARTS = { latency_ms: ["latency", ms], cost_usd: ["cost", usd], quality: ["quality", reward] };
+
 function said({ position, at, origin, actor, ...rest }) {
-  const told = Object.entries(rest).map(
-    ([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "object" ? JSON.stringify(value) : value}`,
-  );
+  const told = Object.entries(rest).map(([name, value]) => {
+    const [word, tell] = PARTS[name] ?? [name.replaceAll("_", " "), typeof value === "number" ? figure : plain];
+    return `${word} ${tell(value)}`;
+  });
   return [moment(at), [origin, actor].filter(Boolean).join(" ") || "—", words(told.join("; "))];
 }
+
+const plain = (value) => (value !== null && typeof value === "object" ? JSON.stringify(value) : String(value));

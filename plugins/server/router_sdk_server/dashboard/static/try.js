@@ -1,6 +1,22 @@
 /* A task to try: who would get it, how sure that is, and on what it rests. Nothing is logged. */
 
-import { agent, bar, button, h, heading, put, reward, section, share, table, words } from "./dom.js";
+import {
+  agent,
+  brief,
+  figure,
+  gauge,
+  h,
+  heading,
+  number,
+  put,
+  range,
+  reward,
+  section,
+  share,
+  small,
+  table,
+  words,
+} from "./dom.js";
 import { post } from "./service.js";
 
 export function open(place, { parts }) {
@@ -49,10 +65,10 @@ export function open(place, { parts }) {
         ),
         table(
           "Ranking",
-          ["Agent", "Chance to be drawn", "Expected"],
+          ["Agent", number("Chance to be drawn"), number("Expected")],
           told.ranking.map((name) => [
             name,
-            [bar(told.probabilities[name]), share(told.probabilities[name])],
+            gauge(told.probabilities[name]),
             expected(told.evidence, name),
           ]),
         ),
@@ -70,12 +86,12 @@ export function open(place, { parts }) {
         "What happened with tasks like it.",
         table(
           "Nearest examples",
-          ["Similarity", "Task", "Agent", "Went"],
+          ["Task", "Agent", number("Similarity"), number("Went well")],
           told.nearest.map((one) => [
-            one.similarity?.toFixed(2),
-            words(one.text ?? `decision ${one.decision_id}`),
+            words(brief(one.text ?? `decision ${one.decision_id}`)),
             agent(one.agent),
-            one.success === undefined ? null : share(one.success),
+            reward(one.similarity),
+            share(one.success),
           ]),
           "The strategy that answers names none.",
         ),
@@ -101,12 +117,19 @@ export function open(place, { parts }) {
           h("div", {}, h("label", { for: "kind" }, "Type"), kind, kinds),
           h("div", {}, h("label", { for: "features" }, "Features"), features),
         ),
-        h("button", { class: "first" }, "Who would get it?"),
+        h(
+          "p",
+          { class: "actions" },
+          h("button", { class: "first" }, "Who would get it?"),
+          h("span", { class: "note" }, "Enter asks; Shift and Enter begin a new line."),
+        ),
       ),
     ),
     found,
   );
-  text.addEventListener("keydown", (event) => event.key === "Enter" && (event.ctrlKey || event.metaKey) && ask(event));
+  text.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) ask(event);
+  });
 
   return {
     heard(name) {
@@ -138,15 +161,13 @@ function feature(word) {
 /* What a strategy's evidence says to expect of an agent, where it says so. */
 function expected(evidence, name) {
   const mean = evidence.agents?.[name]?.mean ?? evidence.chances?.[name] ?? evidence.expected?.[name]?.quality;
-  const range = evidence.agents?.[name]?.interval;
-  return typeof mean !== "number"
-    ? null
-    : [reward(mean), range ? h("small", {}, ` ${reward(range[0])} to ${reward(range[1])}`) : null];
+  const [low, high] = evidence.agents?.[name]?.interval ?? [];
+  return typeof mean !== "number" ? null : [reward(mean), " ", small(range({ low, high }))];
 }
 
 function tree(value) {
   if (value === null || typeof value !== "object")
-    return typeof value === "number" ? value.toLocaleString("en", { maximumSignificantDigits: 4 }) : String(value);
+    return typeof value === "number" ? figure(value) : String(value);
   const entries = Array.isArray(value) ? value.map((one, i) => [String(i + 1), one]) : Object.entries(value);
   return entries.length
     ? h(

@@ -160,7 +160,9 @@ export function open(place, { parts, allowed }) {
                 )
               : "",
           ]),
-          "No version was fitted yet.",
+          admin
+            ? "No version was fitted yet. Fit now makes the first one, once there are outcomes to learn from."
+            : "No version was fitted yet. A key with the scope admin begins a fit here.",
         ),
       history.length > 0 &&
         h(
