@@ -34,11 +34,13 @@ store = "router.db"
 retrain = false
 epsilon = 0.2
 fit_executor = "thread"
+[gate]
+latency = false
 [strategy.bert]
 update = "head"
 """
-"""More is explored than by default, so that fewer tasks tell whether it helps; and fits leave the encoder as it is, for
-else they are most of the work."""
+"""More is explored than by default, so that fewer tasks tell whether it helps; what else the machine does decides of no
+version; and fits leave the encoder as it is, for else they are most of the work."""
 AGENTS = [
     Agent("billing", description="invoices, refunds and double charges"),
     Agent("fraud", description="stolen cards and strange logins"),

@@ -63,7 +63,11 @@ export function table(caption, heads, rows, none = "Nothing yet.") {
     h(
       "tr",
       { role: "row" },
-      h("th", { scope: "row", role: "rowheader", class: side(0) }, [first].flat().map(told)),
+      h(
+        "th",
+        { scope: "row", role: "rowheader", class: side(0), "data-head": columns[0].name },
+        [first].flat().map(told),
+      ),
       cells.map((cell, i) =>
         h("td", { role: "cell", class: side(i + 1), "data-head": columns[i + 1].name }, [cell ?? "—"].flat().map(told)),
       ),
@@ -115,11 +119,14 @@ export const share = known((value) => (value > 0 && value < 0.01 ? "<1%" : `${(1
 export const figure = known((value) => value.toLocaleString("en", { maximumSignificantDigits: 3 }));
 export const usd = known((value) => {
   const size = Math.abs(value);
-  const digits = size >= 1 ? { minimumFractionDigits: 2, maximumFractionDigits: 2 } : { maximumSignificantDigits: 2 };
+  const cents = { minimumFractionDigits: 2, maximumFractionDigits: 2 };
+  const small = { minimumSignificantDigits: 2, maximumSignificantDigits: 2 };
+  const digits = size >= 1 || size === 0 ? cents : small;
   return `${value < 0 ? "−" : ""}$${size.toLocaleString("en", digits)}`;
 });
 export const ms = known((value) => {
   if (value >= 9_950) return `${(value / 1_000).toFixed(1)} s`;
+  if (value > 0 && value < 0.05) return "<0.1 ms";
   return value < 9.95 ? `${value.toFixed(1)} ms` : `${count(Math.round(value))} ms`;
 });
 export const agent = (name) => name || "no agent fits";

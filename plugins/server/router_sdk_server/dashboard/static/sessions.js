@@ -44,9 +44,8 @@ export function open(place, { me, rest: [session = "", tenant = ""] }) {
     h(
       "form",
       { onsubmit: find, class: "inline" },
-      h("label", { for: "session" }, "Session"),
-      field,
-      me.tenant === null && [h("label", { for: "tenant" }, "Tenant"), whose],
+      h("span", {}, h("label", { for: "session" }, "Session"), field),
+      me.tenant === null && h("span", {}, h("label", { for: "tenant" }, "Tenant"), whose),
       h("button", {}, "Show"),
     ),
     body,
