@@ -1,4 +1,4 @@
-"""The adapter never holds the event loop while the log is written, on a disk that takes 30 ms for each commit."""
+"""The adapter never holds the event loop while the log is written, on a disk that takes 60 ms for each commit."""
 
 import asyncio
 import os

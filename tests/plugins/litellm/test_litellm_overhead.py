@@ -88,7 +88,7 @@ async def test_what_a_call_costs_over_calling_by_hand(make_router, tmp_path, mon
             answer = await asked(plugin)
             latency_ms = (time.perf_counter() - begun) * 1_000
             fields = {"latency_ms": latency_ms, "tokens": answer.usage.total_tokens}
-            await hand.arecord(decision, Outcome(success=True, **fields))
+            await hand.arecord(decision.decision_id, Outcome(success=True, **fields))  # all that metadata can hold
 
         return call
 

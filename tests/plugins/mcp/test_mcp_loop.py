@@ -1,4 +1,4 @@
-"""The server and the discovery never hold the event loop while the log is written, on a disk that takes 30 ms for each
+"""The server and the discovery never hold the event loop while the log is written, on a disk that takes 60 ms for each
 commit."""
 
 import asyncio
