@@ -132,7 +132,8 @@ class HeadConfig(BaseModel):
             nothing of them, because several can succeed; ``"auto"`` finds out from the rewards which of both it is.
         memory_size: Most outcomes kept; beyond it the agent with the most loses one.
         neighbours: Stored outcomes that speak for a task.
-        ridge: Penalty on the logistic weights, in units of examples.
+        ridge: Penalty on the logistic weights, in units of examples; where agents succeed each for itself, the least
+            one, and the stored outcomes say how much more it takes.
         refit_interval: Fewest new outcomes between two refits.
         refit_share: The same as a share of what is stored (since an agent changed), so that refits cost little.
         half_life_s: Log time after which an outcome counts half, in seconds; None never forgets.

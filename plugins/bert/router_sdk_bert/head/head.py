@@ -347,6 +347,7 @@ class Head:
             "rows": dict(sorted(rows.items())),
             "refits": self.refits,
             "blend": None if self.model is None else [round(float(weight), 4) for weight in self.model.blend],
+            "penalty": None if self.model is None else self.model.penalty,
             "calibrated_on": 0 if self.model is None else self.model.held_out,
             "novelty_threshold": self.config.novelty_threshold or (None if self.model is None else self.model.limit),
             "novelty_threshold_from": "configuration" if self.config.novelty_threshold is not None else "log",

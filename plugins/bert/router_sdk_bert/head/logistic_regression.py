@@ -85,20 +85,28 @@ class OwnSuccess:
     """
 
     def __init__(self, facts: Facts, column_of: NDArray[np.intp], weight: NDArray[np.float32]) -> None:
-        place, credit = _place(facts.right, facts.credit * weight, column_of)
-        fault, blame = _place(facts.wrong, facts.blame * weight, column_of)
-        rows, columns = np.arange(len(weight)), int(column_of.max(initial=0)) + 1
-        self._good = np.zeros((len(weight), columns), dtype=np.float32)
-        self._bad = np.repeat((credit * facts.rivalry)[:, None], columns, axis=1)
-        self._bad[rows, place] = 0.0
-        self._good[rows, place] += credit
-        self._bad[rows, fault] += blame
+        self._good, self._bad = masses(facts, column_of, weight)
 
     def __call__(self, odds: NDArray[np.float32]) -> tuple[float, NDArray[np.float32]]:
         """Loss and slope."""
         cost = self._good * np.logaddexp(0.0, -odds) + self._bad * np.logaddexp(0.0, odds)
         slope = (self._good + self._bad) / (1.0 + np.exp(-np.clip(odds, -60.0, 60.0))) - self._good
         return float(cost.sum(dtype=np.float64)), slope.astype(np.float32)
+
+
+def masses(
+    facts: Facts, column_of: NDArray[np.intp], weight: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How far each row says that each agent succeeds, and that it fails, each of shape ``(n, columns)``."""
+    place, credit = _place(facts.right, facts.credit * weight, column_of)
+    fault, blame = _place(facts.wrong, facts.blame * weight, column_of)
+    rows, columns = np.arange(len(weight)), int(column_of.max(initial=0)) + 1
+    good = np.zeros((len(weight), columns), dtype=np.float32)
+    bad = np.repeat((credit * facts.rivalry)[:, None], columns, axis=1)
+    bad[rows, place] = 0.0
+    good[rows, place] += credit
+    bad[rows, fault] += blame
+    return good, bad
 
 
 def make_loss(facts: Facts, column_of: NDArray[np.intp], weight: NDArray[np.float32], *, exclusive: bool) -> Loss:
@@ -252,6 +260,18 @@ class RegressionFeatures:
     scale: NDArray[np.float32]
     points: NDArray[np.float32]
     penalty: NDArray[np.float32]
+
+    def held(self, before: float, penalty: float) -> RegressionFeatures:
+        """The same under another penalty, at least as large as the one ``before``, with which they were made."""
+        plain = len(self.penalty) - len(self.scale)
+        more = np.full(len(self.penalty), penalty / before)
+        more[plain - 1] = 1.0  # the constant
+        # A column is scaled by ``1 / sqrt(curvature + penalty)``, and its penalty by the square of that.
+        by = (1.0 / np.sqrt(1.0 + (more - 1.0) * self.penalty)).astype(np.float32)
+        held = (more * self.penalty * by**2).astype(np.float32)
+        points, outer = self.points * by, self.whitening
+        turned = Whitening(outer.centre, outer.turn * by[: plain - 1], points[:, :plain], held[:plain])
+        return RegressionFeatures(turned, self.axes, self.centre, self.scale * by[plain:], points, held)
 
     def back(self, weights: NDArray[np.float32]) -> LogisticModel:
         """Weights of the columns, shape ``(c, k)``, as log odds of vectors."""

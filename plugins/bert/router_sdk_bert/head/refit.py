@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from router_sdk.numerics.state_file import array_of
-from router_sdk_bert.head.logistic_regression import Axes, LogisticModel, fit_logistic, make_loss, regression_features
+from router_sdk_bert.head.logistic_regression import (
+    Axes,
+    LogisticModel,
+    fit_logistic,
+    make_loss,
+    masses,
+    regression_features,
+)
 from router_sdk_bert.head.neighbours import (
     COARSE,
     FEW,
@@ -22,6 +29,7 @@ from router_sdk_bert.head.neighbours import (
     nearest_of_many,
 )
 from router_sdk_bert.head.out_of_scope import LEAST_EACH, NEAR, REFERENCES, novelty, novelty_limit, surroundings
+from router_sdk_bert.head.penalty import choose_penalty
 from router_sdk_bert.head.rows import NOBODY
 
 if TYPE_CHECKING:
@@ -118,6 +126,7 @@ class Model:
         references: Rows among which surroundings are looked for, shape ``(r, d)``.
         held_out: How many outcomes the blend was fitted on.
         limit: Novelty above which a task is like nothing that is known; None where that is not known.
+        penalty: By which the logistic weights were held; None of a state that does not tell.
     """
 
     columns: NDArray[np.intp]
@@ -127,6 +136,7 @@ class Model:
     references: NDArray[np.float32]
     held_out: int
     limit: float | None = None
+    penalty: float | None = None
     _turns: NDArray[np.float32] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -155,6 +165,7 @@ class Model:
             "model.blend": self.blend,
             "model.references": self.references,
             "model.limit": np.array([] if self.limit is None else [self.limit]),
+            "model.penalty": np.array([] if self.penalty is None else [self.penalty]),
             "surface.weights": logistic.weights,
             "surface.intercepts": logistic.intercepts,
             "surface.turn": logistic.axes.turn,
@@ -186,8 +197,11 @@ def read_model(arrays: Mapping[str, NDArray[Any]], held_out: int, dimension: int
         projection = array_of(arrays, "model.projection", np.float32, (dimension, None))
     blend = array_of(arrays, "model.blend", np.float64, (1 + len(WIDTHS),), (0.0, math.inf))
     references = array_of(arrays, "model.references", np.float32, (None, dimension))
-    limit = array_of(arrays, "model.limit", np.float64, (None,)).tolist() if "model.limit" in arrays else []
-    return Model(columns.astype(np.intp), logistic, blend, projection, references, held_out, *limit[:1])
+    limit, penalty = (
+        next(iter(array_of(arrays, name, np.float64, (None,)).tolist() if name in arrays else []), None)
+        for name in ("model.limit", "model.penalty")
+    )
+    return Model(columns.astype(np.intp), logistic, blend, projection, references, held_out, limit, penalty)
 
 
 def fit_model(data: RefitData, config: HeadConfig) -> tuple[Model, NDArray[np.float32]]:
@@ -203,11 +217,15 @@ def fit_model(data: RefitData, config: HeadConfig) -> tuple[Model, NDArray[np.fl
     held = _held_out(data)
     seen = weight.copy()
     seen[held] = 0.0
-    found, blend, near = None, DEFAULT, None
+    found, blend, near, penalty = None, DEFAULT, None, config.ridge
     base = np.zeros((len(weight), len(data.columns)), dtype=np.float32)
     if data.base is not None:
         base = data.base.odds(data.vectors)
     if seen.any():
+        if not data.exclusive:
+            good, bad = masses(data.facts, column_of, seen)
+            penalty = choose_penalty(seen_as, good, bad, float(weight.sum(dtype=np.float64)), config.ridge)
+            seen_as = seen_as.held(config.ridge, penalty)
         loss = make_loss(data.facts, column_of, seen, exclusive=data.exclusive)
         found = fit_logistic(seen_as, loss, base, _steps(STEPS, data))
         predicted = base[held] + seen_as.points[held] @ found
@@ -227,7 +245,7 @@ def fit_model(data: RefitData, config: HeadConfig) -> tuple[Model, NDArray[np.fl
     if near is not None and len(held) and _all_are_known(data):
         found_near = near._replace(density=density[near.places])
         limit = novelty_limit(novelty(found_near, predicted), data.facts.take(held), config.novelty_share)
-    return Model(data.columns, logistic, blend, projection, references, len(held), limit), density
+    return Model(data.columns, logistic, blend, projection, references, len(held), limit, penalty), density
 
 
 def _all_are_known(data: RefitData) -> bool:
