@@ -42,3 +42,22 @@ def test_an_agent_may_be_on_both_sides_of_another():
     plane = [(logistic.weights @ vector + logistic.intercepts).argmax() for vector in vectors[400:]]
     assert np.mean(np.equal(curved, wanted)) > 0.95
     assert np.mean(np.equal(plane, wanted)) < 0.75
+
+
+@pytest.mark.parametrize("each", [1, 2])
+def test_of_two_agents_with_a_text_or_two_each_the_nearer_one_is_chosen(each):
+    # The products of two rows' one coordinate are equal: nothing says how they vary.
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        vectors = rng.normal(size=(4, 384)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        known = np.repeat(vectors[:2], each, axis=0) + 1e-3 * rng.normal(size=(2 * each, 384)).astype(np.float32)
+        head = new_head(NAMES[:2])
+        head.add(labelled(known, np.repeat(NAMES[:2], each).tolist()))
+        head.refit()
+        logistic, columns = head.model.logistic, head.model.columns.tolist()
+        for place in (0, 1):
+            asked = vectors[place] + 1.5 * vectors[2 + place]
+            odds = logistic.odds((asked / np.linalg.norm(asked)).astype(np.float32))
+            assert columns[int(odds.argmax())] == head.names.code(NAMES[place])
+            assert abs(odds).max() < 10.0

@@ -26,6 +26,8 @@ MOST_AXES = 48
 """Leading coordinates of which products are taken, at most."""
 FEWEST_AXES = 16
 """Below that, products of so few coordinates are not worth having."""
+LEAST_USUAL = 0.25
+"""Share of the variance that products of independent normal coordinates have, below which it is not believed."""
 MOST_WORK = 3e7
 """Multiplications, of rows, products and agents, that a pass over all rows may take for the sake of products."""
 TOLERANCE = 1e-5
@@ -302,14 +304,17 @@ def regression_features(
     rank = whitening.turn.shape[1]
     # The whitening has the directions in order of variance, each scaled by what that is.
     size = np.linalg.norm(whitening.turn, axis=0)
-    spread = float(((np.square(1.0 / size) - ridge) / CURVATURE).sum())
-    leading = (whitening.turn / size)[:, rank - min(count, rank) if count >= FEWEST_AXES else rank :]
+    told = (np.square(1.0 / size) - ridge) / CURVATURE
+    first = rank - min(count, rank) if count >= FEWEST_AXES else rank
+    leading = (whitening.turn / size)[:, first:]
     axes = Axes(leading, whitening.centre @ leading)
     products = axes.products(vectors)
     centre = (weight @ products) / weight.sum()
     products -= centre
     variance = weight @ np.square(products)
-    stretch = np.float32(np.sqrt(spread / max(float(variance.sum()), 1e-12)))
+    # Of a few rows the products may hardly vary, of two rows not at all: that says nothing of their scale.
+    usual = (np.square(told[first:].sum()) + 3.0 * np.square(told[first:]).sum()) / (2.0 * weight.sum())
+    stretch = np.float32(np.sqrt(told.sum() / max(float(variance.sum()), LEAST_USUAL * float(usual), 1e-12)))
     axes = Axes(leading * np.sqrt(stretch), axes.shift * np.sqrt(stretch))
     scale = 1.0 / np.sqrt(CURVATURE * variance * stretch**2 + np.float32(ridge))
     products *= stretch * scale
