@@ -110,7 +110,9 @@ class _Narrowing:
         self._roster = roster
         self.agents = roster.available
         self.excluded = dict(roster.absent)
-        self.require("no agent is enabled and healthy; add one with add_agent")
+        self.require(
+            "no agent is enabled and healthy; add one with add_agent, `router agents add NAME` or PUT /v1/agents/NAME"
+        )
 
     def keep(self, allowed: Collection[str], reason: str | Mapping[str, str], otherwise: str) -> None:
         """Leave those in ``allowed``; ``reason`` is that of all others, or of each, ``otherwise`` that nobody is left.

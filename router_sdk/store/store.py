@@ -130,7 +130,10 @@ class Store:
         """
         if isinstance(self.engine, SQLiteEngine):
             return self.engine.path
-        raise StoreUnavailableError(f"{self.engine.shown} is no file; what copies files does not reach it")
+        raise StoreUnavailableError(
+            f"{self.engine.shown} is no file, which this copies: use the database's own tools (such as pg_dump), or "
+            "`router store migrate` to a file"
+        )
 
     def entry(
         self,

@@ -128,13 +128,14 @@ class Promoter:
         """
         current = self._registry.champion(strategy).version
         reason = f"{ROLLBACK} from {current}"
-        if to_seq is not None and current is None:
-            self.quarantines.add(strategy, to_seq, reason=ROLLBACK)
+        behind = None if to_seq is None else self.quarantines.position(to_seq, "to_seq")
+        if behind is not None and current is None:
+            self.quarantines.add(strategy, behind, reason=ROLLBACK)
             return None
         number = self._registry.previous(strategy, current)
         version = None if number is None else self._registry.version(strategy, number)
-        if to_seq is not None:
-            self.quarantines.add(strategy, to_seq, reason=reason)
+        if behind is not None:
+            self.quarantines.add(strategy, behind, reason=reason)
         self._serve(strategy, version, reason, pinned=True)
         self._plugins.notify("on_rollback", strategy=strategy, version=number)
         return number

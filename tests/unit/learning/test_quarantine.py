@@ -219,6 +219,11 @@ def test_a_rollback_may_quarantine_what_came_since(tmp_path):
             router.models.rollback("words", to_seq=head(router))
 
 
+def test_a_rollback_to_no_position_names_its_argument(make_router):
+    with pytest.raises(InvalidInputError, match=r"^to_seq"):
+        make_router(strategies=["thompson"]).models.rollback("thompson", to_seq="yesterday")
+
+
 def test_a_strategy_without_any_fit_goes_back_too(tmp_path):
     with open_router(tmp_path / "router.db", [Counting]) as router:
         good = observe(router, 1.0, 0.5)
