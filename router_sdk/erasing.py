@@ -37,6 +37,8 @@ _WRITING_S = 2.0
 """How long forget waits for who is writing a state."""
 _KILLED_S = 60.0
 """Who takes longer was killed."""
+WRITTEN_S = _KILLED_S + 5.0
+"""After which whatever was half written is whole, or its writer was killed."""
 
 _log = logging.getLogger(__name__)
 

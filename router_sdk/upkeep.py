@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from router_sdk.erasing import Eraser, StillWritingError
+from router_sdk.erasing import WRITTEN_S, Eraser, StillWritingError
 from router_sdk.errors import (
     FAULTS,
     ChampionMovedError,
@@ -127,16 +127,20 @@ class Upkeep:
         return self._store.reader.query(pending_intents)
 
     def _work(self, retention: bool) -> None:
-        done = True
+        pause_s = 1.0
         for work in (self._tidy, self._retain if retention else None, self._settle):
             try:
                 if work is not None and not self._closed:
                     work()
+            except StillWritingError as error:  # meanwhile nobody may make younger what is to grow old
+                pause_s = max(pause_s, WRITTEN_S)
+                _log.warning("the store's upkeep goes on in a minute: %s", error)
+            except TimeoutError:  # it is not cut off: who logged it is at work
+                pause_s = max(pause_s, min(60.0, 2.0 * self._pause_s))
             except FAULTS as error:
-                done = False
+                pause_s = max(pause_s, min(60.0, 2.0 * self._pause_s))
                 _log.warning("the store's upkeep is tried again: %s: %s", type(error).__name__, error)
-        self._pause_s = 1.0 if done else min(60.0, 2.0 * self._pause_s)
-        self._again_at = time.monotonic() + self._pause_s
+        self._pause_s, self._again_at = pause_s, time.monotonic() + pause_s
 
     def _tidy(self) -> None:
         """Delete what killed processes left."""
@@ -157,11 +161,14 @@ class Upkeep:
 
     def _settle(self) -> None:
         """Finish what was cut off, oldest first."""
+        elsewhere: TimeoutError | None = None
         for intent in self._pending():
             try:
                 self._finish(intent)
-            except TimeoutError:
-                continue  # it is not cut off: who logged it is at work
+            except TimeoutError as error:
+                elsewhere = error
+        if elsewhere is not None:
+            raise elsewhere
 
     def _give_up(self, intent: Intent, error: Exception) -> None:
         """Nobody could ever finish it, and what comes after it waits; nothing is lost by leaving it."""

@@ -64,17 +64,23 @@ class SessionLease(RenewedLease):
             except (psycopg.Error, StoreUnavailableError, OSError) as error:
                 _log.info("a lease is lost, or cannot be sought now: %s", error)
             finally:
-                self._mine = _NOTHING
+                self._hear(ended, _NOTHING)
             ended.wait(self._silence_s / _OFTEN)
 
     def _hold(self, server: Server, ended: threading.Event) -> None:
         """Take it once it is free, and keep it, until the end."""
+        number = 0
         while True:
-            number, asked_at = self._mine[0], time.monotonic()
-            (found,) = server.execute(f"SELECT {number}" if number else self._take).fetchone() or (0,)
-            self._mine = (found, asked_at)
+            asked_at = time.monotonic()
+            (number,) = server.execute(f"SELECT {number}" if number else self._take).fetchone() or (0,)
+            self._hear(ended, (number, asked_at))
             if ended.wait(self._silence_s / _OFTEN):
                 return
+
+    def _hear(self, ended: threading.Event, mine: tuple[int, float]) -> None:
+        """What a thread found, unless it was told to end, and another one may have begun."""
+        if ended is self._ended and not ended.is_set():
+            self._mine = mine
 
     def release(self) -> None:
         """See ``RenewedLease``: end the thread, and with it the session; where it gets no answer, silence does."""

@@ -79,6 +79,7 @@ class _Bucket:
         self._numbers: MutableSequence[float] | memoryview[float] = array("d", (0.0, 0.0))
         self._descriptor: int | None = None
         if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)  # who cleans up /tmp may have taken it away
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             weakref.finalize(self, os.close, self._descriptor)
             os.truncate(self._descriptor, _BYTES)  # zeros, or what is there
