@@ -80,9 +80,26 @@ def test_a_strategy_in_several_arms_is_named_once():
     assert told["text"].endswith("Chosen by bert (50%) and bert in the arm frozen (50%).")
 
 
+def test_a_decision_is_counted_for_the_version_that_made_it():
+    lately = {"decisions": 10, "agents": {"a": 10}, "strategies": {"bert": 9, "uniform": 1}}
+    state = {"strategies": [{"name": "bert", "model_version": 2}]}
+    told = answers({"lately": {**lately, "versions": {"bert": {"1": 5, "2": 1}}}}, state, {})["serves"]
+    assert told["headline"] == "a, chosen by bert"
+    assert told["text"].endswith(
+        "Chosen by bert version 1 (50%), bert unfitted (30%), bert version 2 (10%) and chance (10%)."
+    )
+    told = answers({"lately": {**lately, "versions": {"bert": {"1": 9}}}}, state, {})["serves"]
+    assert told["headline"] == "a, chosen by bert version 1"
+
+
 def why_of(first="bert", serving=None, **state):
     activity = {
-        "lately": {"decisions": 10, "strategies": {first: 9, "uniform": 1}, "agents": {"a": 8, "": 2}},
+        "lately": {
+            "decisions": 10,
+            "strategies": {first: 9, "uniform": 1},
+            "versions": {"bert": {"3": 9}},
+            "agents": {"a": 8, "": 2},
+        },
         "by_task_type": {"x": {"best": "a", "best_mean": 0.9}, "y": {"best": "b", "best_mean": 0.8}},
     }
     chain = [{"name": "bert", "model_version": 3}, {"name": "thompson", "model_version": None}]

@@ -31,33 +31,33 @@ def answers(
         unread = _answer("none", "Cannot be told now", "What was decided cannot be read; it is tried again.")
         return dict.fromkeys(("serves", "why", "helps"), unread)
     return {
-        "serves": who_serves(activity, state),
+        "serves": who_serves(activity),
         "why": why(activity, state),
         "helps": does_it_help(activity, state, evidence),
     }
 
 
-def who_serves(activity: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
-    """Which strategies choose, and whom."""
+def who_serves(activity: Mapping[str, Any]) -> dict[str, Any]:
+    """Which strategies choose, by the versions that did, and whom."""
     lately = activity.get("lately", {})
     if not lately.get("decisions"):
         return _answer("none", "Nobody yet", "No task has been routed so far.")
-    versions = {one["name"]: one["model_version"] for one in state.get("strategies", ())}
     choosers, agents = _shares(lately["strategies"]), _shares(lately["agents"])
     named: Counter[str] = Counter()
     for name, count in lately["strategies"].items():
-        named[_named(name, versions)] += count
+        named.update(_by_version(name, count, lately.get("versions", {})))
     chosen = [f"{name} ({_share(part)})" for name, part in _shares(named)[:4]]
     leading = [name or "nobody" for name, share in agents[:3] if share >= _LEADING] or [agents[0][0] or "nobody"]
     more = len(agents) - len(leading)
     others = f" and {more} more" if more else ""
-    headline = (
-        f"{', '.join(leading) if more else _listed(leading)}{others}, chosen by {_named(choosers[0][0], versions)}"
-    )
+    first = choosers[0][0]
+    deciding = list(_by_version(first, lately["strategies"][first], lately.get("versions", {})))
+    chooser = deciding[0] if len(deciding) == 1 else _named(first)
+    headline = f"{', '.join(leading) if more else _listed(leading)}{others}, chosen by {chooser}"
     parts = [f"{_share(part)} to {name or 'nobody, for no agent fits'}" for name, part in agents[:5]]
     parts[0] = parts[0].replace(" to ", " went to ", 1)
     text = f"Of the newest {lately['decisions']:,} tasks, {_listed(parts)}. Chosen by {_listed(chosen)}."
-    return _answer("serves", headline, text, strategy=choosers[0][0])
+    return _answer("serves", headline, text, strategy=first)
 
 
 def why(activity: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,14 +194,21 @@ def _shares(counts: Mapping[str, int]) -> list[tuple[str, float]]:
     return [(name, count / whole) for name, count in sorted(counts.items(), key=lambda one: -one[1])]
 
 
-def _named(strategy: str, versions: Mapping[str, int | None]) -> str:
+def _by_version(strategy: str, count: int, versions: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    """A strategy's decisions, by the version that each was made with; an arm of an experiment is one name."""
+    told = {} if "@" in strategy else versions.get(strategy, {})
+    named = {f"{strategy} version {version}": each for version, each in told.items()}
+    rest = count - sum(told.values())
+    return {**named, f"{strategy} unfitted" if named else _named(strategy): rest} if rest else named
+
+
+def _named(strategy: str) -> str:
     if strategy == "uniform":
         return "chance"
     name, _, arm = strategy.partition("@")
     if arm:
         return f"{name} in the arm {arm.rpartition('.')[2]}"
-    version = versions.get(strategy)
-    return _NOT_DECIDED.get(strategy, strategy if version is None else f"{strategy} version {version}")
+    return _NOT_DECIDED.get(strategy, strategy)
 
 
 def _share(value: float) -> str:
