@@ -10,7 +10,8 @@ import typer
 from router_sdk.cli.experiment_tables import experiment_tables
 from router_sdk.cli.invocation import Invocation
 from router_sdk.cli.model_tables import serving_tables
-from router_sdk.cli.tables import counted, dollars, milliseconds, moment, note, pairs, share, table, visible, word
+from router_sdk.cli.tables import dollars, milliseconds, moment, note, pairs, share, table, visible, word
+from router_sdk.spelling import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
