@@ -1,4 +1,4 @@
-"""What counts as the same spelling, and where words begin and end.
+"""What counts as the same spelling, where words begin and end, and how many of a noun there are.
 
 Names are kept in Unicode's form NFC, so that one name has one spelling. Texts are kept as they came, and compared
 folded: without case, without what nobody sees, in one form. The folding is Unicode's caseless matching (definitions
@@ -78,6 +78,11 @@ def unspaced_pairs(text: str) -> list[str]:
 def _pairs(run: str) -> list[str]:
     """Overlapping pairs of characters; a single one stands for itself."""
     return [run[place : place + 2] for place in range(len(run) - 1)] or [run]
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 decision``, ``2 decisions``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def phrase_pattern(phrases: Iterable[str]) -> re.Pattern[str]:

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from router_sdk.spelling import counted
+
 WINDOW = 1_000
 """Most outcomes that count as of late, and as many before them are what they are compared with."""
 _MOST_DOUBLINGS = 5
@@ -187,7 +189,7 @@ class Measured(Trigger):
     ) -> Reading:
         """The reading; ``due`` is why it is time, where nothing else stands in the way."""
         if due is not None and activity.examples < self.minimum:
-            due, not_yet = None, f"{activity.examples} examples in all, it takes {self.minimum}"
+            due, not_yet = None, f"{counted(activity.examples, 'example')} in all, it takes {self.minimum}"
         if due is not None and not activity.fresh:
             due, not_yet = None, "nothing fresh to learn from"
         return Reading(self.name, due is not None, due or not_yet, value, threshold, unit)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.cli.tables import NOTHING, moment, note, pairs, share, table, visible, word
+from router_sdk.spelling import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -82,8 +84,8 @@ def _comparisons(analysis: Mapping[str, Any], *, running: bool) -> RenderableTyp
         if lost is not None:
             waits = lost
         elif needed is not None:
-            hours = "" if needed["hours"] is None else f", about {needed['hours']:,.0f} hours"
-            waits = f"{needed['units']:,} more units{hours}"
+            hours = "" if needed["hours"] is None else f", about {counted(math.ceil(needed['hours']), 'hour')}"
+            waits = f"{counted(needed['units'], 'more unit')}{hours}"
         better = NOTHING if one["improvement"] is None else f"{one['improvement']:+.1%}"
         rows.append([one["arm"], _interval(one["difference"]), better, visible(waits)])
     headings = ["challenger", "better by", ">in all", "what it waits for" if running else "why it lost"]

@@ -19,8 +19,9 @@ from router_sdk.cli.commands.soak import soak
 from router_sdk.cli.loop_file import LoopFile, read_loop_file, told_of
 from router_sdk.cli.stream import StreamReport as Lines
 from router_sdk.cli.stream import lines_of
-from router_sdk.cli.tables import counted, note, pairs
+from router_sdk.cli.tables import note, pairs
 from router_sdk.errors import InvalidConfigError, InvalidInputError, RouterError, StreamUnavailableError
+from router_sdk.spelling import counted
 
 if TYPE_CHECKING:
     from router_sdk.cli.invocation import Invocation

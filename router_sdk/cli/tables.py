@@ -50,11 +50,6 @@ def word(value: object) -> str:
             return visible(str(value))
 
 
-def counted(count: int, noun: str) -> str:
-    """``1 decision``, ``2 decisions``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def share(value: float | None) -> str:
     """A share in [0, 1] in percent."""
     return NOTHING if value is None else f"{value:.0%}"

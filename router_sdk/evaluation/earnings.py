@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from router_sdk.evaluation.sequential import alarm_at, evidence_below, gain_interval
+from router_sdk.spelling import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -139,7 +140,7 @@ def compare(before: Baseline, since: Sequence[Earned], config: WatchConfig) -> V
     own = float(np.sum((hoped - rewards)[differing])) / len(since)
     fallen: str | None = None
     if own >= _OWN * (expected - mean) and _alarm(rewards, usual - doubt - config.tolerance, config.alpha / 4.0):
-        fallen = f"it earned {mean:.3f} where {expected:.3f} came before, in {len(since)} outcomes"
+        fallen = f"it earned {mean:.3f} where {expected:.3f} came before, in {counted(len(since), 'outcome')}"
     elif share > 0.0:
         theirs, others = rewards[differing], hoped[differing]
         if _alarm(theirs, others - config.doubt_otherwise - config.tolerance / share, config.alpha / 2.0):

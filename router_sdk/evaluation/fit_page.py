@@ -15,6 +15,7 @@ from router_sdk.pages.page import (
     html_page,
     html_table,
 )
+from router_sdk.spelling import counted
 
 if TYPE_CHECKING:
     from router_sdk.evaluation.classification import Confusion
@@ -186,7 +187,7 @@ def headline(report: FitReport) -> str:
 
 def _eyebrow(report: FitReport) -> str:
     kind = "Synthetic fit" if report.synthetic else "Fit"
-    return " · ".join((f"{kind} report", f"{report.examples:,} examples", f"{report.duration_s:,.1f} s"))
+    return " · ".join((f"{kind} report", counted(report.examples, "example"), f"{report.duration_s:,.1f} s"))
 
 
 def _lead(report: FitReport) -> str:

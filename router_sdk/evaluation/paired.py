@@ -19,6 +19,7 @@ import numpy as np
 from router_sdk.evaluation.classification import DEFAULT_BINS
 from router_sdk.evaluation.held_out import SMALLEST_CHANCE, summarised
 from router_sdk.evaluation.intervals import TWO_SIDED, clustered_error, student_t
+from router_sdk.spelling import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,7 +81,8 @@ class Gain:
 
     def __str__(self) -> str:
         interval = f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
-        return f"{self.after:.3f} against {self.before:.3f} of what serves, {interval}, on {self.ess:.0f} examples"
+        examples = counted(round(self.ess), "example")
+        return f"{self.after:.3f} against {self.before:.3f} of what serves, {interval}, on {examples}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from router_sdk.evaluation.intervals import student_t
+from router_sdk.spelling import counted
 
 LEAST = 5
 """Executions of a kind of task from which on a baseline's cost of it counts as known."""
@@ -224,7 +225,7 @@ def _why_not(agent: str | None, unknown: int, incomparable: int) -> str:
     if incomparable:
         return f"too little is known of what {agent or 'the baseline'} costs on the tasks that others did"
     if unknown:
-        return f"nobody reported what the {unknown:,} executions cost; report cost_usd with outcomes"
+        return f"nobody reported what {counted(unknown, 'execution')} cost; report cost_usd with outcomes"
     return "nothing was recorded yet"
 
 

@@ -84,11 +84,12 @@ class Examples(History):
         Returns:
             ``decisions`` (how many were read); ``points``, at most 64 spans of equally many of them, oldest first, each
             with ``at`` (its end, in seconds since the epoch), ``decisions, explored``, counts by ``agents, strategies``
-            and ``arms``, and what came of it; ``lately`` the same of the newest 4,096, ``by_agent`` and
-            ``by_task_type``. What came of it are ``outcomes, rewarded`` (how many have a reward), the means
-            ``reward, cost_usd, latency_ms`` (None where nothing is known) and the reward's ``posterior`` mean with its
-            95 % range ``low, high``. ``regret`` is how much less was earned per task than the posterior mean of the
-            best agent on its type of task; a type says who is ``best`` and its ``best_mean``.
+            and ``arms``, of each strategy by the fitted ``versions`` that decided, and what came of it; ``lately`` the
+            same of the newest 4,096, ``by_agent`` and ``by_task_type``. What came of it are ``outcomes, rewarded`` (how
+            many have a reward), the means ``reward, cost_usd, latency_ms`` (None where nothing is known) and the
+            reward's ``posterior`` mean with its 95 % range ``low, high``. ``regret`` is how much less was earned per
+            task than the posterior mean of the best agent on its type of task; a type says who is ``best`` and its
+            ``best_mean``.
         """
         return self._timeline.report()
 

@@ -54,6 +54,7 @@ _POLL_S = 0.5
 _RETRY_S, _LONGEST_RETRY_S = 0.2, 10.0
 _RATE_S = 60.0
 _BODY_CHARS = 10_000
+_AGAIN = "%s: %s; trying again until it works"
 _REASON, _FROM = "router-reason", "router-source"
 
 _log = logging.getLogger(__name__)
@@ -152,13 +153,14 @@ class Ingest:
     def run(self, end: threading.Event, tell: Tell = lambda report: None) -> StreamReport:
         """Go on until ``end`` is set, or the source has ended.
 
-        What the broker or the store cannot do now is tried again; it is said meanwhile.
+        What the broker or the store cannot do now is tried again; it is said meanwhile, and logged once until it works.
 
         Args:
             end: Set by who wants it to end; the micro-batch in hand is finished.
             tell: Told how it does after each, and every few seconds.
         """
         pause, opened = _RETRY_S, False
+        said: set[str] = set()
         try:
             while not (end.is_set() or self._source.ended):
                 try:
@@ -168,7 +170,9 @@ class Ingest:
                         opened = True
                     self.step()
                 except (StreamUnavailableError, StoreError) as error:
-                    _log.warning("%s: %s; trying again", self._name, error)
+                    known = str(error) in said
+                    _log.log(logging.DEBUG if known else logging.WARNING, _AGAIN, self._name, error)
+                    said.add(str(error))
                     self.report.fault(error)
                     self.report.state = "waiting"
                     self._note()
@@ -177,6 +181,7 @@ class Ingest:
                     pause = min(2 * pause, _LONGEST_RETRY_S)
                 else:
                     self.report.state, pause = "reading", _RETRY_S
+                    said.clear()
                     tell(self.report)
         finally:
             self._source.close()

@@ -34,6 +34,7 @@ _BATCH = 512
 _LOOK_S = 0.5
 _HEARTBEAT_S = 60.0
 _RETRY_S, _LONGEST_RETRY_S = 0.2, 10.0
+_AGAIN = "%s: %s; trying again until it works"
 _STORE_ID = "SELECT value FROM meta WHERE name = 'store_id'"
 
 _log = logging.getLogger(__name__)
@@ -83,14 +84,15 @@ class Outbox:
                 except (StreamUnavailableError, StoreError) as error:
                     if once:
                         raise
-                    _log.warning("%s: %s; trying again", self._name, error)
+                    known = self.error == str(error)
+                    _log.log(logging.DEBUG if known else logging.WARNING, _AGAIN, self._name, error)
                     self.error = str(error)
                     end.wait(pause)
                     pause = min(2 * pause, _LONGEST_RETRY_S)
                     continue
                 finally:
                     tell(self)
-                pause = _RETRY_S
+                pause, self.error = _RETRY_S, None
                 if not more:
                     if once:
                         break

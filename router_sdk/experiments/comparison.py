@@ -16,6 +16,7 @@ from router_sdk.evaluation.intervals import Interval
 from router_sdk.experiments.effects import Path, Pseudo, composite, path, pseudo_outcomes, sharpest_at, units_needed
 from router_sdk.experiments.guardrails import LEAST_REPORTS, Guardrail, guardrails, quality_where
 from router_sdk.experiments.units import HOUR_S
+from router_sdk.spelling import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -199,7 +200,8 @@ class Look:
         mine = np.flatnonzero(units.arm == place)
         share = float(units.probability[mine[-1]]) if mine.size else settings.challenger_share
         wanted = settings.min_units / max(min(share, 1.0 - share), 1e-9)
-        told = f"{rate:.3g} units an hour as of late"
+        told = f"{rate:,.0f} units" if rate >= 10.0 else f"{rate:.2g} unit{'' if rate == 1.0 else 's'}"
+        told += " an hour as of late"
         if gap.values.size >= LEAST_REPORTS:
             effect = max(abs(difference.mean), settings.min_improvement * base, 1e-6)
             wanted = max(wanted, units_needed(gap, effect, self.alpha, self.sharpest))
@@ -210,8 +212,13 @@ class Look:
             told += "; a difference of that size would have shown by now: what there is is smaller"
         missing = max(int(min(wanted, 1e9)) - units.at.size, 0)
         wait = missing / rate if missing and rate else math.inf if missing else 0.0
-        wait += units.window_s / HOUR_S if wanted > self.closed.stop else 0.0
-        return Remaining(missing, max(wait, settings.min_duration_hours - hours, 0.0), told)
+        waits_s = units.window_s if wanted > self.closed.stop else 0.0
+        wait, least = wait + waits_s / HOUR_S, settings.min_duration_hours - hours
+        if least > wait:
+            told += f"; it runs {_hours(settings.min_duration_hours)} at least (min_duration_hours)"
+        elif waits_s:
+            told += f"; {_hours(waits_s / HOUR_S)} of that until the last unit closes (outcome_window_hours)"
+        return Remaining(missing, max(wait, least, 0.0), told)
 
     def notes(self) -> list[str]:
         """What somebody should know who reads the figures."""
@@ -223,3 +230,10 @@ class Look:
                 f"{count:,} values of {name} lie outside [0, 1] and were left out: scale it when you record it"
             )
         return found
+
+
+def _hours(hours: float) -> str:
+    """A setting in hours, in words."""
+    if hours < 1.0:
+        return counted(max(round(60.0 * hours), 1), "minute")
+    return f"{hours:,.1f}".removesuffix(".0") + (" hour" if hours == 1.0 else " hours")

@@ -11,6 +11,7 @@ import numpy as np
 
 from router_sdk.experiments.units import HOUR_S
 from router_sdk.pages.page import Line, chart, figure_list, html_page, html_table
+from router_sdk.spelling import counted
 
 if TYPE_CHECKING:
     from router_sdk.evaluation.intervals import Interval
@@ -52,8 +53,10 @@ def outlook(analysis: Analysis) -> str:
         remaining = comparison.remaining
         if remaining is None:
             continue
-        wait = f"{remaining.hours:,.0f} hours" if math.isfinite(remaining.hours) else "no time that can be told"
-        said.append(f"{comparison.arm} may take {remaining.units:,} more units and {wait}, at {remaining.assumption}.")
+        hours = remaining.hours
+        wait = counted(math.ceil(hours), "hour") if math.isfinite(hours) else "no time that can be told"
+        units = counted(remaining.units, "more unit")
+        said.append(f"{comparison.arm} may take {units} and {wait}, at {remaining.assumption}.")
     return " ".join(said)
 
 
@@ -89,8 +92,8 @@ def render_experiment(name: str, analysis: Analysis) -> str:
 
 
 _OVER_TIME = (
-    "Difference of the weighted mean, in hundredths. Between the dashed lines lies what is not refuted; they hold at "
-    "all looks at once, so that it may be decided as soon as both lie on one side of 0."
+    "Difference of the weighted mean, in hundredths. The true one lies, most likely, between the dashed lines; they "
+    "hold at all looks at once, so that it may be decided as soon as both lie on one side of 0."
 )
 _DIFFERENCES = "Challenger less champion, in hundredths; quality by the type of task."
 _GUARDRAILS = "What a challenger must not do worse; raised once the difference surely lies beyond what is tolerated."
@@ -147,7 +150,7 @@ def _differences(analysis: Analysis) -> str:
         told = {name: gap for name, gap in one.metrics.items() if any(arm.reports[name] for arm in analysis.arms)}
         told |= {f"quality, {name or 'without a type'}": gap for name, gap in one.task_types.items()}
         rows += [("", [_about(one, name, analysis), _coloured(gap), _bounds(gap)]) for name, gap in told.items()]
-    return html_table(["", "difference", "not refuted"], rows) if rows else ""
+    return html_table(["", "difference", "most likely"], rows) if rows else ""
 
 
 def _guardrails(analysis: Analysis) -> str:
@@ -158,7 +161,7 @@ def _guardrails(analysis: Analysis) -> str:
             units = " · ".join(f"{count:,}" for count in rail.units)
             gap = [_signed(rail.difference), _bounds(rail.difference)]
             rows.append(("", [_about(one, str(rail), analysis), *gap, tolerated, units, _state(rail)]))
-    return html_table(["", "difference", "not refuted", "tolerated", "units of each", ""], rows) if rows else ""
+    return html_table(["", "difference", "most likely", "tolerated", "units of each", ""], rows) if rows else ""
 
 
 def _about(comparison: Comparison, what: str, analysis: Analysis) -> str:

@@ -16,6 +16,7 @@ from router_sdk.learning.pace import BATCH, rest_s
 from router_sdk.learning.restoring import restore, unheeded, wanted
 from router_sdk.records.record import blame
 from router_sdk.rewards import RewardMark, reward_name
+from router_sdk.spelling import counted
 from router_sdk.store.events import LearningEvent, Refusal, write_refusals
 from router_sdk.store.quarantine import Ranges, below
 from router_sdk.store.snapshots import fingerprint
@@ -218,7 +219,7 @@ class Folding:
         samples = sum(event.samples for event in events)
         took_ms = (time.monotonic() - started) * 1_000
         told = (samples, fold.cursor, took_ms, samples)
-        _log.warning("%s went back to %d, and learnt %d examples again", fold.name, fold.saved, samples)
+        _log.warning("%s went back to %d, and learnt %s again", fold.name, fold.saved, counted(samples, "example"))
         back = LearningEvent(fold.name, "quarantine", *told, error=fold.unheeded, model_version=fold.model_version)
         return [back] if fold.journalled else []
 

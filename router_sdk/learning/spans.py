@@ -87,6 +87,7 @@ class Span:
     explored: int = 0
     agents: Counter[str] = field(default_factory=Counter)
     strategies: Counter[str] = field(default_factory=Counter)
+    versions: Counter[tuple[str, int]] = field(default_factory=Counter)
     arms: Counter[str] = field(default_factory=Counter)
     cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
 
@@ -98,6 +99,7 @@ class Span:
             (self.agents, self.strategies, self.arms), (later.agents, later.strategies, later.arms), strict=True
         ):
             mine.update(theirs)
+        self.versions.update(later.versions)
         for key, cell in later.cells.items():
             self.cells.setdefault(key, Cell()).merge(cell)
 
@@ -146,13 +148,17 @@ class Span:
         return {key: total / count for key, (total, count) in sums.items() if count}
 
     def to_dict(self) -> dict[str, Any]:
-        """The span as JSON values."""
+        """The span as JSON values; of ``versions`` those of each strategy."""
+        versions: dict[str, dict[str, int]] = {}
+        for (strategy, version), count in sorted(self.versions.items()):
+            versions.setdefault(strategy, {})[str(version)] = count
         return {
             "at": self.at,
             "decisions": self.decisions,
             "explored": self.explored,
             "agents": dict(self.agents),
             "strategies": dict(self.strategies),
+            "versions": versions,
             "arms": dict(self.arms),
             **self.of().to_dict(),
         }

@@ -35,7 +35,7 @@ _TELLING = 8
 
 _START = "SELECT seq FROM decisions ORDER BY seq DESC LIMIT 1 OFFSET ?"
 _DECISIONS = """
-SELECT seq, at, agent, strategy, arm, explored, source, set_id, probabilities FROM decisions
+SELECT seq, at, agent, strategy, model_version, arm, explored, source, set_id, probabilities FROM decisions
 WHERE seq > ? AND seq <= ? AND source != 'shadow' ORDER BY seq"""
 _NAMES = "SELECT names FROM agent_sets WHERE set_id = ?"
 
@@ -169,6 +169,7 @@ class Timeline:
         at: float,
         agent: str | None,
         strategy: str,
+        version: int | None,
         arm: str | None,
         explored: int,
         source: str,
@@ -181,6 +182,8 @@ class Timeline:
             span.at, span.decisions, span.explored = at, span.decisions + 1, span.explored + explored
             span.agents[agent or ""] += 1
             span.strategies[strategy if source == "routed" else source] += 1
+            if source == "routed" and version is not None:
+                span.versions[strategy, version] += 1
             if arm is not None:
                 span.arms[arm] += 1
         if source == "routed" and blob:

@@ -18,18 +18,27 @@ SELECT strategy, count(*), avg(confidence), avg(CASE WHEN explored = 1 THEN 1.0 
 FROM (SELECT * FROM decisions WHERE source = 'routed' ORDER BY seq DESC LIMIT ?) AS newest
 GROUP BY strategy ORDER BY 2 DESC"""
 
+_VERSIONS = """
+SELECT strategy, model_version, count(*)
+FROM (SELECT * FROM decisions WHERE source = 'routed' ORDER BY seq DESC LIMIT ?) AS newest
+WHERE model_version IS NOT NULL GROUP BY strategy, model_version ORDER BY model_version"""
+
 _SKIPPED = """
 SELECT skipped FROM decisions WHERE source = 'routed' AND skipped IS NOT NULL ORDER BY seq DESC LIMIT ?"""
 
 
 def answered(connection: Connection) -> list[dict[str, Any]]:
-    """Who answered the newest decisions: strategy, decisions, share, mean confidence, share explored."""
+    """Who answered the newest decisions: strategy, decisions, of which version, share, mean confidence, explored."""
     rows = connection.execute(_ANSWERED, (RECENT,)).fetchall()
+    versions: dict[str, dict[str, int]] = {}
+    for strategy, version, count in connection.execute(_VERSIONS, (RECENT,)):
+        versions.setdefault(strategy, {})[str(version)] = count
     total = sum(row[1] for row in rows)
     return [
         {
             "strategy": strategy,
             "decisions": count,
+            "versions": versions.get(strategy, {}),
             "share": count / total,
             "mean_confidence": confidence,
             "explored": explored,

@@ -239,6 +239,7 @@ def test_a_failed_fit_leaves_what_serves_and_the_next_one_works(tmp_path: Path) 
         teach(router, rounds=1, start=20)
         assert router.models.retrain(wait=True).state == "promoted"
         assert router.route("refund").model_version == 2
+        assert router.examples.timeline()["lately"]["versions"] == {"words": {"1": 1, "2": 1}}
     statuses = [(status, error) for status, error, *_ in fits(store)]
     assert statuses == [("succeeded", None), ("failed", "failed: the loss is not finite"), ("succeeded", None)]
 

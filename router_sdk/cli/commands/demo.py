@@ -13,8 +13,9 @@ import typer
 
 from router_sdk.cli.commands.exchange import MapOption, mapping_of_data
 from router_sdk.cli.invocation import Invocation, output_file
-from router_sdk.cli.tables import counted, milliseconds, note, pairs, share, table, visible, word
+from router_sdk.cli.tables import milliseconds, note, pairs, share, table, visible, word
 from router_sdk.errors import InvalidInputError
+from router_sdk.spelling import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from router_sdk.cli.invocation import Invocation
-from router_sdk.cli.tables import NOTHING, counted, moment, note, pairs, share, table, visible
+from router_sdk.cli.tables import NOTHING, moment, note, pairs, share, table, visible
 from router_sdk.errors import InvalidInputError
 from router_sdk.evaluation.off_policy import ESTIMATORS
 from router_sdk.exchange.reading import moment as moment_of
 from router_sdk.experiments.exported_log import POLICIES
 from router_sdk.records.arguments import age
+from router_sdk.spelling import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from router_sdk.cli.invocation import STDIN, Invocation, readable
-from router_sdk.cli.tables import counted, note, table, visible, word
+from router_sdk.cli.tables import note, table, visible, word
 from router_sdk.errors import InvalidInputError, RouterError
 from router_sdk.exchange.curation import Prefer
 from router_sdk.exchange.exporting import ExportFormat, ExportOptions, ExportSettings, export_examples
 from router_sdk.exchange.parquet import arrow, is_parquet
+from router_sdk.spelling import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -299,15 +300,15 @@ def predict(
             else:
                 chosen[answer["agent"]] += 1
             if count % _TELL_EVERY == 0:
-                tell(f"predicting: {count:,} tasks", None)
+                tell(f"predicting: {counted(count, 'task')}", None)
     if output != STDIN:
         told = {"path": output, "tasks": chosen.total(), "refused": refused, "agents": dict(chosen)}
         rows = ([agent or "no agent fits", word(count)] for agent, count in chosen.most_common())
         invocation.screen.show(
-            told, lambda: [table(f"{chosen.total():,} tasks", ["agent", ">tasks"], rows, wide="agent")]
+            told, lambda: [table(counted(chosen.total(), "task"), ["agent", ">tasks"], rows, wide="agent")]
         )
     if refused:
-        raise InvalidInputError(f"{refused:,} of {refused + chosen.total():,} tasks could not be read")
+        raise InvalidInputError(f"{refused:,} of {counted(refused + chosen.total(), 'task')} could not be read")
 
 
 def _answers(

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from router_sdk.cli.invocation import Invocation, command
-from router_sdk.cli.tables import counted, note, visible, word
+from router_sdk.cli.tables import note, visible, word
 from router_sdk.errors import InvalidInputError
+from router_sdk.spelling import counted
 
 app = typer.Typer(
     help="Move a store to a database of another kind. To copy it there is router backup, to make it smaller router "

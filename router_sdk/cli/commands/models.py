@@ -28,6 +28,7 @@ from router_sdk.cli.tables import NOTHING, moment, note, table, visible, word
 from router_sdk.errors import FitError, InvalidInputError, UnknownVersionError
 from router_sdk.evaluation.fit_page import render_fit_report
 from router_sdk.private_files import may_be_written
+from router_sdk.spelling import counted
 from router_sdk.training.trainer import not_trainable
 from router_sdk.training.triggering import trainable
 
@@ -213,7 +214,8 @@ def _show(invocation: Invocation, fit: Fit, imported: ImportReport | None = None
             *([] if imported is None else import_words(invocation, imported)),
             f"Version {version.version} of {visible(version.strategy)}: {fit.state}.",
             f"{visible(fit.words)}",
-            f"Fitted on {word(version.samples)} examples in {seconds} s, {word(version.metrics['held_out'])} held out.",
+            f"Fitted on {counted(version.samples, 'example')} in {seconds} s, "
+            f"{word(version.metrics['held_out'])} held out.",
         ],
     )
 

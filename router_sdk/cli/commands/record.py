@@ -8,9 +8,10 @@ import typer
 
 from router_sdk.cli.invocation import Invocation, readable, text_or_stdin, typed_pairs
 from router_sdk.cli.stream import run_stream
-from router_sdk.cli.tables import counted, note
+from router_sdk.cli.tables import note
 from router_sdk.errors import InvalidInputError, UnknownDecisionError
 from router_sdk.records import Outcome
+from router_sdk.spelling import counted
 
 
 def record(

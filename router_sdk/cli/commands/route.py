@@ -11,8 +11,9 @@ import typer
 
 from router_sdk.cli.invocation import Invocation, readable, text_or_stdin, typed_pairs
 from router_sdk.cli.stream import run_stream
-from router_sdk.cli.tables import counted, note, pairs, share, table, visible, word
+from router_sdk.cli.tables import note, pairs, share, table, visible, word
 from router_sdk.errors import InvalidInputError
+from router_sdk.spelling import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

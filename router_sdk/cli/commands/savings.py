@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from router_sdk.cli.invocation import Invocation
-from router_sdk.cli.tables import counted, note, pairs, visible
+from router_sdk.cli.tables import note, pairs, visible
+from router_sdk.spelling import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

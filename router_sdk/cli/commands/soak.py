@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from router_sdk.cli.invocation import Invocation, output_file
-from router_sdk.cli.tables import counted, note, pairs, table, visible
+from router_sdk.cli.tables import note, pairs, table, visible
 from router_sdk.errors import InvalidInputError
+from router_sdk.spelling import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

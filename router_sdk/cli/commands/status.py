@@ -10,7 +10,8 @@ import typer
 from router_sdk.cli.experiment_tables import experiment_tables
 from router_sdk.cli.invocation import Invocation
 from router_sdk.cli.model_tables import serving_tables
-from router_sdk.cli.tables import counted, dollars, milliseconds, moment, note, pairs, share, table, visible, word
+from router_sdk.cli.tables import dollars, milliseconds, moment, note, pairs, share, table, visible, word
+from router_sdk.spelling import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -105,7 +106,7 @@ def _alerts(report: Mapping[str, Any]) -> Iterator[RenderableType]:
 def _chain(report: Mapping[str, Any]) -> RenderableType:
     """The strategies in the order in which they are asked, with their share of the newest decisions."""
     lately = {row["strategy"]: row for row in report["answered"]}
-    serving = {stage["name"]: _version(stage) for stage in report["strategies"]}
+    serving = {stage["name"]: stage for stage in report["strategies"]}
     chain = [stage["name"] for stage in report["strategies"]]
     others = [name for name in lately if name not in chain]
     cursors = report["learner"]["cursors"]
@@ -115,8 +116,8 @@ def _chain(report: Mapping[str, Any]) -> RenderableType:
         reasons = [f"{step['reason']} ({step['decisions']:,})" for step in report["passed"] if step["strategy"] == name]
         rows.append(
             [
-                visible(name) + serving.get(name, ""),
-                share(row.get("share")),
+                visible(name) + (_version(serving[name]) if name in serving else ""),
+                share(row.get("share")) + _by_version(row, serving.get(name)),
                 share(row.get("mean_confidence")),
                 share(row.get("explored")),
                 word(cursors.get(name, cursors.get(f"{name}.tenants"))),
@@ -166,6 +167,16 @@ def _version(stage: Mapping[str, Any]) -> str:
     version = "" if stage["model_version"] is None else f" v{stage['model_version']}"
     marks = [mark for mark in ("pinned", "behind") if stage[mark]]
     return version + (f" ({', '.join(marks)})" if marks else "")
+
+
+def _by_version(row: Mapping[str, Any], stage: Mapping[str, Any] | None) -> str:
+    """How much of a strategy's decisions each version made, where not all are of the one that serves."""
+    versions = row.get("versions", {})
+    if stage is None or not row or versions.get(str(stage["model_version"])) == row["decisions"] or not versions:
+        return ""
+    each = row["share"] / row["decisions"]
+    parts = [f"v{version} {share(each * count)}" for version, count in versions.items()]
+    return f" ({', '.join(parts)})"
 
 
 def _agents(report: Mapping[str, Any]) -> RenderableType:

@@ -11,10 +11,11 @@ from typing import Annotated
 import typer
 
 from router_sdk.cli.invocation import Invocation
-from router_sdk.cli.tables import counted, moment, note, visible, word
+from router_sdk.cli.tables import moment, note, visible, word
 from router_sdk.engine import Engine
 from router_sdk.errors import InvalidInputError
 from router_sdk.records.arguments import age
+from router_sdk.spelling import counted
 from router_sdk.store.engines import engine_of
 from router_sdk.store.retention import before_of_size
 
@@ -90,7 +91,7 @@ def forget(
     with invocation.router(new=False) as router, invocation.screen.progress("erasing"):
         count = router.forget(session, tenant=tenant)
     told = {"session_id": session, "tenant": tenant, "forgotten": count}
-    invocation.screen.show(told, lambda: [visible(f"Erased what {count:,} decisions of {session} said.")])
+    invocation.screen.show(told, lambda: [visible(f"Erased what {counted(count, 'decision')} of {session} said.")])
 
 
 def backup(

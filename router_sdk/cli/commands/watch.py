@@ -14,8 +14,8 @@ import typer
 from router_sdk.cli.commands.exchange import LabelsOption, MapOption, NewAgentsOption, RangeOption, told_mapping
 from router_sdk.cli.commands.loop import told_to_end
 from router_sdk.cli.invocation import Invocation
-from router_sdk.cli.tables import counted
 from router_sdk.errors import InvalidInputError, RouterClosedError, RouterError, StoreError
+from router_sdk.spelling import counted
 
 if TYPE_CHECKING:
     from router_sdk.exchange.columns import ColumnMapping

@@ -85,13 +85,17 @@ def test_other_weights_have_another_tag(checkpoint, export, tmp_path):
     assert export(checkpoint, "one").tag != export(other, "two").tag
 
 
-def test_a_back_end_that_disagrees_does_not_serve(checkpoint, export, monkeypatch):
+def test_a_back_end_that_disagrees_does_not_serve(checkpoint, export, monkeypatch, caplog):
     monkeypatch.setattr(comparison, "LEAST_COSINE", 0.999999)  # More than int8 reaches, less than single precision.
     encoder = export(checkpoint)
     assert (encoder.backend, encoder.precision) == ("onnx", "fp32")
     assert [check["passed"] for check in encoder.status["checks"]] == [False, True]
     assert "onnx-int8 agrees with torch" in encoder.status["note"]
     assert not (encoder.folder / "model.int8.onnx").exists()
+    load_encoder(encoder.folder, EncoderSettings(model=str(checkpoint)))
+    (warned,) = [one.message for one in caplog.records if one.levelname == "WARNING"]
+    assert "onnx-int8 agrees with torch" in warned
+    assert 'backend = "onnx" asks for it' in warned
 
 
 def test_torch_serves_if_nothing_agrees(checkpoint, export, monkeypatch):

@@ -241,6 +241,7 @@ def test_an_empty_store_says_what_to_do_first(browser, tmp_path, monkeypatch):
         made = client.post("/v1/route", json={"task": "I was charged twice"}).json()
         window.wait_for_function("() => document.querySelectorAll('.first-steps .done').length === 2")
         assert window.get_by_role("heading", name="Is it learning?").is_visible()
+        assert window.get_by_text("A curve is drawn from 17 tasks on").count() == 2
         client.post("/v1/outcomes", json={"decision_id": made["decision_id"], "outcome": {"success": True}})
         window.get_by_text("What to do first").wait_for(state="detached")
         window.close()

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from router_sdk.cli.tables import counted
+from router_sdk.spelling import counted
 
 
 @pytest.mark.parametrize("name", ["promote", "rollback", "pin", "unpin", "init", "restore", "retrain", "import"])

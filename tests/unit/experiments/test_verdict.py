@@ -147,6 +147,11 @@ def test_what_it_may_still_take():
     assert found.hours == pytest.approx(found.units / 10.0 + 24.0, rel=0.05)
     begun = analyse(drawn(1, 20, (0.7, 0.7), hours=2.0, waited_h=0.0), EVEN, 0.0).comparisons[0].remaining
     assert begun.units == 180
+    assert begun.assumption.startswith("9.5 units an hour as of late; how much")
+    assert begun.assumption.endswith("; it runs 48 hours at least (min_duration_hours)")
+    assert found.assumption.endswith("; 24 hours of that until the last unit closes (outcome_window_hours)")
+    fast = analyse(drawn(1, 20, (0.7, 0.7), hours=0.001, waited_h=0.0), EVEN, 0.0).comparisons[0].remaining
+    assert fast.assumption.startswith("19,000 units an hour as of late")
     assert "not known yet" in begun.assumption
 
 

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from router_sdk import Router
-from router_sdk.learning.spans import POINTS, Curve, posterior
+from router_sdk.learning.spans import POINTS, Curve, Span, posterior
 
 GOOD = {"refund": "billing", "chart": "analyst", "bug": "coder"}
 
@@ -95,6 +95,14 @@ def test_a_curve_has_so_many_points_at_most_and_loses_nothing():
     assert sum(span.decisions for span in grows.spans) == 1_000
     assert grows.of(1) is grows.spans[0]
     assert slides.of(1) is None
+
+
+def test_a_decision_is_of_the_version_that_made_it():
+    early, late = Span(1), Span(3)
+    early.versions["bert", 1] += 2
+    late.versions.update({("bert", 1): 1, ("bert", 2): 1})
+    early.merge(late)
+    assert early.to_dict()["versions"] == {"bert": {"1": 3, "2": 1}}
 
 
 def test_nothing_is_told_of_an_empty_log(make_router):

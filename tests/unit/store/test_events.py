@@ -163,8 +163,8 @@ def test_where_nothing_was_told_nothing_is_swept(log):
 # -- who answered lately
 
 
-def decided(strategy, confidence=0.5, explored=False, source="routed", skipped=(), moment=NOW):
-    drawn = Distribution(AgentSet([Agent("a")]), (1.0,), 0, confidence, None, None, strategy, None, 0.0)
+def decided(strategy, confidence=0.5, explored=False, source="routed", skipped=(), moment=NOW, version=None):
+    drawn = Distribution(AgentSet([Agent("a")]), (1.0,), 0, confidence, None, None, strategy, version, 0.0)
     task = Task(task_type="bare")
     return Entry(decision=Decision(new_id(), "a", task, moment, 1.0, explored, drawn, source, skipped=skipped))
 
@@ -175,14 +175,14 @@ def test_who_answered_is_who_routed(log):
     log.writer.append(
         [
             decided("rare", 1.0, moment=9.0, skipped=(other,)),
-            decided("often", 0.25, explored=True, moment=3.0, skipped=(step,)),
-            decided("often", 0.75, moment=1.0, skipped=(step, other)),
-            decided("often", 0.5, moment=2.0, skipped=(step,)),
+            decided("often", 0.25, explored=True, moment=3.0, skipped=(step,), version=2),
+            decided("often", 0.75, moment=1.0, skipped=(step, other), version=1),
+            decided("often", 0.5, version=1, moment=2.0, skipped=(step,)),
             decided("never", source="observed", skipped=(step,)),
         ]
     )
-    names = ("strategy", "decisions", "share", "mean_confidence", "explored", "last_at")
-    lines = [("often", 3, 0.75, 0.5, 1 / 3, 3.0), ("rare", 1, 0.25, 1.0, 0.0, 9.0)]
+    names = ("strategy", "decisions", "versions", "share", "mean_confidence", "explored", "last_at")
+    lines = [("often", 3, {"1": 2, "2": 1}, 0.75, 0.5, 1 / 3, 3.0), ("rare", 1, {}, 0.25, 1.0, 0.0, 9.0)]
     assert ask(log, answered) == [dict(zip(names, line, strict=True)) for line in lines]
     assert ask(log, passed) == [
         {"strategy": "first", "reason": "abstained", "decisions": 3},

@@ -78,13 +78,14 @@ def test_the_position_is_in_the_transaction_of_the_outcomes(router, broker, told
     assert router._parts.store.reader.query(lambda c: read_positions(c, "memory:///outcomes")) == {"0": 3}
 
 
-def test_a_broker_that_is_away_is_waited_for_and_said_so(router, broker, told):
+def test_a_broker_that_is_away_is_waited_for_and_said_so_once(router, broker, told, caplog):
     broker.put(*(told(one) for one in router.route_batch(["x"] * 3)))
     broker.away = 2
     states = []
     report = router.streams.consume(URL, tell=lambda one: states.append(one.state))
     assert states[:2] == ["waiting", "waiting"]
     assert (report.stored, report.error) == (3, "the broker is away")
+    assert [one.levelname for one in caplog.records if "trying again" in one.message] == ["WARNING"]
     (noted,) = router.streams.status()
     assert (noted["stream"], noted["state"], noted["stored"], noted["behind"]) == ("memory:///outcomes", "ended", 3, 0)
     assert router.status()["streams"] == [noted]

@@ -59,7 +59,7 @@ def test_an_outcome_that_came_first_follows_its_decision(router, sent):
     assert [one["data"].get("outcome") for one in sent()[2:]] == [{"success": True}, {"latency_ms": 5.0}]
 
 
-def test_what_the_broker_did_not_take_is_sent_again_from_the_same_place(router, sent):
+def test_what_the_broker_did_not_take_is_sent_again_from_the_same_place(router, sent, caplog):
     router.observe("x", "coder", {"success": True})
     MemorySource.brokers["dead"].away = 1
     with pytest.raises(StreamUnavailableError):
@@ -74,6 +74,7 @@ def test_what_the_broker_did_not_take_is_sent_again_from_the_same_place(router, 
 
     assert router.streams.publish(URL, end=end, tell=tell) == 2
     assert "the broker is away" in faults
+    assert [one.levelname for one in caplog.records if "trying again" in one.message] == ["WARNING"]
     assert kinds(sent()) == ["decision", "outcome"]
 
 

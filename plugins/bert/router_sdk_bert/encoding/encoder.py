@@ -144,7 +144,7 @@ class BertEncoder(Encoder):
         self.precision = opened.run.precision
         self._known = opened
         if opened.note:
-            logger.warning("encoder %s: %s", opened.description.model, opened.note)
+            logger.info("encoder %s: %s", opened.description.model, opened.note)
         return opened
 
 

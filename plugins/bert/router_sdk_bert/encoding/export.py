@@ -20,9 +20,11 @@ from router_sdk_bert.encoding.checkpoint import (
     Checkpoint,
     EncoderDescription,
     read_checkpoint,
+    read_description,
 )
 from router_sdk_bert.encoding.comparison import PROBES, compare, compare_exactly, not_comparable, told_apart
 from router_sdk_bert.encoding.onnx_backend import OnnxSession, runtime
+from router_sdk_bert.encoding.opening import note_of, warn_of
 from router_sdk_bert.encoding.pipeline import WEIGHTS, Activation, Dense, Step
 from router_sdk_bert.encoding.sealed_folder import write_sealed
 from router_sdk_bert.encoding.tokenizer import TextTokens
@@ -75,6 +77,8 @@ def export_encoder(
     """
     source = read_checkpoint(checkpoint)
     write_sealed(folder, lambda draft: _fill(draft, source, settings, probes))
+    description = read_description((folder / DESCRIPTION).read_bytes())
+    warn_of(note_of(settings.wanted_backend, description.backend, description), description)
 
 
 def _fill(draft: Path, source: Checkpoint, settings: EncoderSettings, probes: Sequence[str]) -> None:

@@ -26,6 +26,7 @@ from router_sdk.plugin import CorruptArtifactError, EncoderUnavailableError, no_
 from router_sdk.private_files import private_folder
 from router_sdk_bert.config import Backend, EncoderSettings, Precision
 from router_sdk_bert.encoding.checkpoint import DESCRIPTION, FORMAT, MODEL_FILES, EncoderDescription, read_description
+from router_sdk_bert.encoding.comparison import LEAST_AGREEMENT, LEAST_COSINE
 from router_sdk_bert.encoding.onnx_backend import OnnxSession
 from router_sdk_bert.encoding.sealed_folder import MANIFEST, SealedFolder
 from router_sdk_bert.encoding.tokenizer import TextTokens
@@ -105,7 +106,7 @@ def _read(sealed: SealedFolder, settings: EncoderSettings) -> Opened:
         run=run,
         backend=backend,
         tag=description.tag(settings, sealed.digest(_TOKENIZER), run.precision),
-        note=_note(settings.wanted_backend, backend, description),
+        note=note_of(settings.wanted_backend, backend, description),
     )
 
 
@@ -135,7 +136,8 @@ def _try(run: Runner, tokens: TextTokens, dimension: int) -> None:
         raise CorruptArtifactError(f"the encoder makes vectors of shape {vector.shape} that are not what it states")
 
 
-def _note(wanted: Backend, backend: Backend, description: EncoderDescription) -> str:
+def note_of(wanted: Backend, backend: Backend, description: EncoderDescription) -> str:
+    """Why another back-end serves than was wanted; empty where the wanted one does."""
     if wanted == backend:
         return ""
     failed = next((check for check in description.checks if check.backend == wanted and not check.passed), None)
@@ -144,8 +146,8 @@ def _note(wanted: Backend, backend: Backend, description: EncoderDescription) ->
     if failed.problem:
         return f"{backend} serves: {wanted} {failed.problem}"
     return (
-        f"{backend} serves: {wanted} agrees with torch on {failed.agreement:.1%} of choices only, "
-        f"with a mean cosine of {failed.cosine:.4f}"
+        f"{backend} serves: {wanted} agrees with torch on {failed.agreement:.2%} of choices, with a mean cosine of "
+        f"{failed.cosine:.4f}, where {LEAST_AGREEMENT:.0%} and {LEAST_COSINE} are asked for"
     )
 
 
@@ -194,6 +196,15 @@ def _cached(entry: Path, settings: EncoderSettings) -> Opened | None:
         return None
 
 
+def warn_of(note: str, description: EncoderDescription) -> None:
+    """Say once, when it is decided, that another back-end serves than was wanted, and what that asks of anybody."""
+    if note:
+        logger.warning(
+            'encoder %s: %s. It answers as well, and takes longer: nothing need be done; backend = "%s" asks for it',
+            *(description.model, note, description.backend),
+        )
+
+
 def _export_once(settings: EncoderSettings, entry: Path, stopped: Stopped) -> Opened:
     missing = [name for name in _FOR_EXPORT if importlib.util.find_spec(name) is None]
     if missing:
@@ -213,7 +224,9 @@ def _export_once(settings: EncoderSettings, entry: Path, stopped: Stopped) -> Op
             (drafts / entry.name).rename(entry)
         finally:
             shutil.rmtree(drafts, ignore_errors=True)
-    return read_opened(entry, settings)
+    opened = read_opened(entry, settings)
+    warn_of(opened.note, opened.description)
+    return opened
 
 
 @contextmanager

@@ -13,6 +13,8 @@ _FEW = 50
 """Rewards below which nothing is said of whether it helps."""
 _LEADING = 0.15
 """Share of tasks from which on an agent is named first."""
+_TASKS = {"no_regression": "held-out example", "validation": "validation task"}
+"""What the checks that let a version serve look at."""
 _PART = 8
 """The curve's first and last part of so many are compared."""
 
@@ -31,33 +33,33 @@ def answers(
         unread = _answer("none", "Cannot be told now", "What was decided cannot be read; it is tried again.")
         return dict.fromkeys(("serves", "why", "helps"), unread)
     return {
-        "serves": who_serves(activity, state),
+        "serves": who_serves(activity),
         "why": why(activity, state),
         "helps": does_it_help(activity, state, evidence),
     }
 
 
-def who_serves(activity: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
-    """Which strategies choose, and whom."""
+def who_serves(activity: Mapping[str, Any]) -> dict[str, Any]:
+    """Which strategies choose, by the versions that did, and whom."""
     lately = activity.get("lately", {})
     if not lately.get("decisions"):
         return _answer("none", "Nobody yet", "No task has been routed so far.")
-    versions = {one["name"]: one["model_version"] for one in state.get("strategies", ())}
     choosers, agents = _shares(lately["strategies"]), _shares(lately["agents"])
     named: Counter[str] = Counter()
     for name, count in lately["strategies"].items():
-        named[_named(name, versions)] += count
+        named.update(_by_version(name, count, lately.get("versions", {})))
     chosen = [f"{name} ({_share(part)})" for name, part in _shares(named)[:4]]
     leading = [name or "nobody" for name, share in agents[:3] if share >= _LEADING] or [agents[0][0] or "nobody"]
     more = len(agents) - len(leading)
     others = f" and {more} more" if more else ""
-    headline = (
-        f"{', '.join(leading) if more else _listed(leading)}{others}, chosen by {_named(choosers[0][0], versions)}"
-    )
+    first = choosers[0][0]
+    deciding = list(_by_version(first, lately["strategies"][first], lately.get("versions", {})))
+    chooser = deciding[0] if len(deciding) == 1 else _named(first)
+    headline = f"{', '.join(leading) if more else _listed(leading)}{others}, chosen by {chooser}"
     parts = [f"{_share(part)} to {name or 'nobody, for no agent fits'}" for name, part in agents[:5]]
     parts[0] = parts[0].replace(" to ", " went to ", 1)
     text = f"Of the newest {lately['decisions']:,} tasks, {_listed(parts)}. Chosen by {_listed(chosen)}."
-    return _answer("serves", headline, text, strategy=choosers[0][0])
+    return _answer("serves", headline, text, strategy=first)
 
 
 def why(activity: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,11 +77,11 @@ def why(activity: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]
     served = next((one for one in state.get("models", ()) if one["strategy"] == first), None)
     serving = None if served is None else served["serving"]
     outcomes = state.get("statistics", {}).get("samples_processed", 0)
-    learnt = f"It has learnt from {f'{outcomes:,} outcomes' if outcomes else 'no outcome yet'}"
+    learnt = f"It has learnt from {_counted(outcomes, 'outcome') if outcomes else 'no outcome yet'}"
     if serving and serving["version"] is not None:
         chosen = "A person chose" if serving["pinned"] else "The checks passed"
         headline = f"{chosen} version {serving['version']} of {first}"
-        text = f"It serves because: {serving['reason']}. {learnt}. "
+        text = f"{_because(first, serving, state.get('versions', ()))}. {learnt}. "
     elif serving:
         headline, text = f"{first} was rolled back", f"It serves unfitted, because: {serving['reason']}. {learnt}. "
     elif outcomes:
@@ -89,6 +91,26 @@ def why(activity: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]
     best = [f"{one['best']} earns {one['best_mean']:.2f} on {_kind(kind)}" for kind, one in _told_apart(activity)][:3]
     text += f"{_listed(best)}. " if best else ""
     return _answer("why", headline, text + _passed(state.get("passed", ()), chain, first))
+
+
+def _because(strategy: str, serving: Mapping[str, Any], versions: Sequence[Mapping[str, Any]]) -> str:
+    """Why a version serves: the check that decided, as a sentence, or the reason that somebody gave."""
+    one = next((one for one in versions if (one["strategy"], one["version"]) == (strategy, serving["version"])), {})
+    decided = one.get("decided")
+    if decided is None or serving["reason"] != one["reason"] or decided["check"] not in _TASKS:
+        return f"It serves because: {serving['reason']}"
+    numbers = decided["evidence"]
+    count, before, after = (numbers.get(name) for name in ("effective_examples", "before", "after"))
+    if count is None or after is None:
+        return f"It serves because: {serving['reason']}"
+    on = f"on {_counted(round(count), _TASKS[decided['check']])}"
+    if before is None:
+        return f"It earned {after:.2f} {on}, where what served before had no answer"
+    figures = f"({after:.2f} against {before:.2f})"
+    if numbers.get("low", 0.0) > 0.0:
+        return f"It did better than what served before {on} {figures}"
+    few = "; too few to see a gain" if count < _FEW else "; no gain is certain"
+    return f"It did no worse than what served before {on} {figures}{few}"
 
 
 def does_it_help(activity: Mapping[str, Any], state: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,7 +135,9 @@ def _for_money(saved: Mapping[str, Any], agent: str) -> str:
 def _in_reward(activity: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
     lately = activity.get("lately", {})
     if lately.get("rewarded", 0) < _FEW:
-        text = f"{lately.get('rewarded', 0)} outcomes are known; from {_FEW} on something can be said."
+        known = lately.get("rewarded", 0)
+        are = "is" if known == 1 else "are"
+        text = f"{_counted(known, 'outcome')} {are} known; from {_FEW} on something can be said."
         return _answer("unknown", "Too early to say", text)
     alone = [one for one in evidence.get("alone", ()) if one["insufficient"] is None]
     start, end = _ends(activity.get("points", ()))
@@ -194,14 +218,25 @@ def _shares(counts: Mapping[str, int]) -> list[tuple[str, float]]:
     return [(name, count / whole) for name, count in sorted(counts.items(), key=lambda one: -one[1])]
 
 
-def _named(strategy: str, versions: Mapping[str, int | None]) -> str:
+def _by_version(strategy: str, count: int, versions: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    """A strategy's decisions, by the version that each was made with; an arm of an experiment is one name."""
+    told = {} if "@" in strategy else versions.get(strategy, {})
+    named = {f"{strategy} version {version}": each for version, each in told.items()}
+    rest = count - sum(told.values())
+    return {**named, f"{strategy} unfitted" if named else _named(strategy): rest} if rest else named
+
+
+def _named(strategy: str) -> str:
     if strategy == "uniform":
         return "chance"
     name, _, arm = strategy.partition("@")
     if arm:
         return f"{name} in the arm {arm.rpartition('.')[2]}"
-    version = versions.get(strategy)
-    return _NOT_DECIDED.get(strategy, strategy if version is None else f"{strategy} version {version}")
+    return _NOT_DECIDED.get(strategy, strategy)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _share(value: float) -> str:

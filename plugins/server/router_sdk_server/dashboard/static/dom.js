@@ -113,6 +113,7 @@ export const tag = (word, kind = "") => h("span", { class: `tag ${kind}` }, word
 
 const known = (tell) => (value) => (value == null ? "—" : tell(value));
 export const count = known((value) => value.toLocaleString("en"));
+export const counted = (n, noun) => `${count(n)} ${noun}${n === 1 ? "" : "s"}`;
 export const reward = known((value) => value.toFixed(2));
 export const signed = known((value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`);
 export const share = known((value) => (value > 0 && value < 0.01 ? "<1%" : `${(100 * value).toFixed(0)}%`));

@@ -2,6 +2,7 @@
 
 import {
   count,
+  counted,
   h,
   heading,
   moment,
@@ -14,7 +15,7 @@ import {
   tag,
   words,
 } from "./dom.js";
-import { chart, counted, shares } from "./figures.js";
+import { chart, shares, upTo } from "./figures.js";
 
 const UNITS = [
   ["days", 24],
@@ -31,14 +32,19 @@ const TOO_WIDE = 6;
 export function open(place, { parts }) {
   const shown = h("div", {}),
     list = h("div", {}),
-    arms = chart("Share of tasks by arm", share),
+    arms = chart("Share of tasks by arm", share, "A curve is drawn from 17 tasks on."),
     traffic = section("Traffic by arm", "From the first tasks to the newest.", arms.figure);
   const curves = new Map();
   put(
     place,
     heading(
       "Experiments",
-      "A challenger serves a part of the tasks beside what serves. Its difference is drawn with what is not refuted at any time so far: once both dashed lines lie on one side of 0, it is decided.",
+      "A challenger serves a part of the tasks beside what serves. The line is by how much it does better. The true difference lies, most likely, between the dashed lines, however often you look: once both lie on one side of 0, it is decided.",
+    ),
+    h(
+      "p",
+      { class: "sub" },
+      "A unit is a session, or a task without one; it closes, and counts from then on, outcome_window_hours after its first decision.",
     ),
     shown,
     traffic,
@@ -61,13 +67,13 @@ export function open(place, { parts }) {
     );
     for (const comparison of analysis?.comparisons ?? []) {
       const key = `${one.name}/${comparison.arm}`;
-      if (!curves.has(key)) curves.set(key, chart(`Difference of ${comparison.arm} over time`, fine));
+      if (!curves.has(key)) curves.set(key, chart(`Difference of ${comparison.arm} over time`, fine, "A curve is drawn once a few units have closed."));
       const gap = comparison.difference;
       const between = gap.low === null ? null : range(gap, fine);
       const told =
         gap.low === null
           ? "nothing can be told yet"
-          : `${fine(gap.mean)} reward per task, ${between ? `${between} not refuted` : "no interval yet"}`;
+          : `${fine(gap.mean)} reward per task, ${between ? `most likely ${between}` : "no interval yet"}`;
       head.append(h("h3", {}, `${comparison.arm} against ${analysis.arms[0].name}: ${told}`), curves.get(key).figure);
     }
     head.append(
@@ -94,7 +100,7 @@ export function open(place, { parts }) {
           { class: "sub" },
           waits.map(
             (wait) =>
-              `About ${count(wait.units)} more units${wait.hours === null ? "" : `, ${count(Math.ceil(wait.hours))} hours`}, at ${wait.assumption}. `,
+              `About ${counted(wait.units, "more unit")}${wait.hours === null ? "" : `, ${counted(Math.ceil(wait.hours), "hour")}`}, at ${wait.assumption}. `,
           ),
         ),
       );
@@ -147,7 +153,7 @@ export function open(place, { parts }) {
   function split() {
     const points = parts.activity.points.filter((point) => Object.keys(point.arms).length);
     traffic.hidden = points.length < 2;
-    arms.update("tasks", counted(points), shares(points, "arms"), { unit: "percent", stacked: true });
+    arms.update("tasks", upTo(points), shares(points, "arms"), { unit: "percent", stacked: true });
   }
 
   return { heard: (name) => (name === "evidence" ? draw() : name === "activity" ? split() : null) };

@@ -4,8 +4,9 @@ import { count, h, number, put, table } from "./dom.js";
 
 const ROWS = 12;
 
-/* A chart whose values are told as `tell` words them, also in its table. */
-export function chart(title, tell) {
+/* A chart whose values are told as `tell` words them, also in its table; while there is nothing to draw, `none` says
+   from when on there is. */
+export function chart(title, tell, none) {
   const plot = h("div", {
     class: "plot",
     role: "application",
@@ -17,6 +18,7 @@ export function chart(title, tell) {
   let data = null;
   const details = h("details", { ontoggle: list }, h("summary", {}, "Values as a table"), values);
   const figure = h("figure", { class: "chart", hidden: true }, plot, h("p", { class: "unseen", "aria-live": "polite" }), details);
+  const waits = h("p", { class: "none" }, none);
 
   function list() {
     if (!details.open || !data) return;
@@ -28,9 +30,10 @@ export function chart(title, tell) {
   }
 
   return {
-    figure,
+    figure: h("div", {}, figure, waits),
     update(x, positions, series, more = {}) {
-      figure.hidden = positions.length < 2;
+      figure.hidden = positions.length < 2 || series.every((one) => one.values.every((value) => value == null));
+      waits.hidden = !figure.hidden;
       if (figure.hidden || !figure.isConnected) return;
       const lines = series.map((one) => ({ width: 1.8, dash: false, ...one }));
       data = { x, positions, series: lines, unit: "unit", stacked: false, phases: [], height: 240, tell, ...more };
@@ -79,7 +82,8 @@ export function trailing(points, value, weight, most = 6) {
   });
 }
 
-export const counted = (points) => {
+/* How many tasks there were up to each point. */
+export const upTo = (points) => {
   let sum = 0;
   return points.map((point) => (sum += point.decisions));
 };

@@ -3,6 +3,7 @@
 import {
   agent,
   count,
+  counted,
   figure,
   figures,
   h,
@@ -68,7 +69,7 @@ export function open(place, { parts }) {
         [
           "Waiting for the disk",
           count(backlog.waiting),
-          backlog.unlogged ? `${count(backlog.unlogged)} decisions were never logged` : "nothing was lost",
+          backlog.unlogged ? `${counted(backlog.unlogged, "decision")} never logged` : "nothing was lost",
         ],
         [
           "Dead letters",

@@ -19,18 +19,24 @@ import {
   table,
   usd,
 } from "./dom.js";
-import { chart, counted, shares, trailing } from "./figures.js";
+import { chart, shares, trailing, upTo } from "./figures.js";
 import { firstSteps } from "./steps.js";
 
 const QUESTIONS = { serves: "Who serves?", why: "Why?", helps: "Does it help?" };
+/* A point of a curve is of 16 tasks; two points are drawn. */
+const FIRST = 17;
 const COLOURS = { yes: "good", no: "bad", falling: "bad" };
 
 export function open(place, { parts }) {
   const cards = h("div", { class: "answers" });
   const numbers = h("div", {});
   const steps = h("div", {});
-  const learning = chart("Reward per task over time", reward);
-  const traffic = chart("Share of tasks by agent", share);
+  const learning = chart(
+    "Reward per task over time",
+    reward,
+    `A curve is drawn from ${FIRST} tasks on, once outcomes of them are known.`,
+  );
+  const traffic = chart("Share of tasks by agent", share, `A curve is drawn from ${FIRST} tasks on.`);
   const agents = h("div", {}),
     kinds = h("div", {});
   const rest = h(
@@ -88,7 +94,7 @@ export function open(place, { parts }) {
         ]),
       );
       curve();
-      traffic.update("tasks", counted(points), shares(points, "agents", agent), { unit: "percent", stacked: true });
+      traffic.update("tasks", upTo(points), shares(points, "agents", agent), { unit: "percent", stacked: true });
       const whole = Object.values(lately.agents).reduce((sum, n) => sum + n, 0) || 1;
       const names = [...new Set([...Object.keys(byAgent), ...Object.keys(lately.agents)])];
       const cells = (one) => [
@@ -158,7 +164,7 @@ export function open(place, { parts }) {
     const best = parts.evidence?.alone.find((one) => one.insufficient === null);
     if (best)
       lines.unshift({ name: `${best.agent} alone`, colour: "s1", dash: true, values: points.map(() => best.mean) });
-    learning.update("tasks", counted(points), lines, { whole: true });
+    learning.update("tasks", upTo(points), lines, { whole: true });
   }
 
   return { heard: (name) => draw[name]?.() };

@@ -1,6 +1,6 @@
 /* Which version of each strategy serves, since when and why; and the means to change that. */
 
-import { button, count, h, heading, moment, put, section, share, table, tag, words } from "./dom.js";
+import { button, count, counted, h, heading, moment, put, section, share, table, tag, words } from "./dom.js";
 import { post } from "./service.js";
 
 const FITS = { succeeded: "good", refused: "bad", failed: "bad" };
@@ -132,7 +132,7 @@ export function open(place, { parts, allowed }) {
           versions.map((version) => [
             count(version.version),
             moment(version.at),
-            `${version.kind}, ${count(version.samples)} examples`,
+            `${version.kind}, ${counted(version.samples, "example")}`,
             tag(version.passed ? "passed" : "refused", version.passed ? "good" : "bad"),
             [
               version.status,
