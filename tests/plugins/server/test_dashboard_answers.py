@@ -126,6 +126,7 @@ def test_why_says_what_let_a_version_serve():
         ),
         ((1, 0.5, 0.5, -1.0), "on 1 held-out example (0.50 against 0.50); too few to see a gain. It has"),
         ((80, 0.8, 0.81, -0.01), "on 80 held-out examples (0.81 against 0.80); no gain is certain. It has"),
+        ((80, 1.0, 1.0, 0.0), "on 80 held-out examples (1.00 against 1.00). It has"),
         ((80, 0.8, 0.9, 0.01), "It did better than what served before on 80 held-out examples (0.90 against 0.80). It"),
         ((8, None, 0.9, None), "It earned 0.90 on 8 held-out examples, where what served before had no answer."),
     ],

@@ -5,6 +5,7 @@ from contextlib import closing
 
 import pytest
 
+from router_sdk.cli.commands.status import _by_version
 from router_sdk.spelling import counted
 
 
@@ -24,6 +25,15 @@ def test_one_is_no_plural(desk):
     assert "1 decision of s" in desk.run("record", "--session", "s", "--success").stdout
     assert "1 decision; 1 outcome," in desk.run("status").stdout
     assert "1 decision and 1 outcome" in desk.run("backup", "there").stdout
+
+
+@pytest.mark.parametrize(
+    ("versions", "words"),
+    [({"2": 8}, ""), ({}, ""), ({"1": 6, "2": 2}, " (v1 60%, v2 20%)"), ({"1": 8}, " (v1 80%)")],
+)
+def test_decisions_are_of_the_version_that_made_them(versions, words):
+    row = {"decisions": 8, "share": 0.8, "versions": versions}
+    assert _by_version(row, {"model_version": 2}) == words
 
 
 def test_restore_names_the_option(desk):

@@ -55,9 +55,7 @@ _MEASURED = 64
 """Texts whose vectors' lengths are averaged."""
 
 
-def export_encoder(
-    checkpoint: Path, folder: Path, settings: EncoderSettings, *, probes: Sequence[str] = PROBES
-) -> None:
+def export_encoder(checkpoint: Path, folder: Path, settings: EncoderSettings, *, probes: Sequence[str] = PROBES) -> str:
     """Make a self-contained folder that serves: the model in the wanted back-end's form, and what a fit needs.
 
     The back-end's vectors are compared with those of the folder's own pipeline. If they differ too much, or the model
@@ -70,6 +68,9 @@ def export_encoder(
         settings: Which back-end is wanted, how tokens are pooled.
         probes: Texts to compare over.
 
+    Returns:
+        That another back-end serves than was wanted, and why, which is logged as a warning, too; empty if not.
+
     Raises:
         EncoderUnavailableError: if the checkpoint cannot be read, says what is not supported, gives different texts the
             same vector, or torch or onnx is not installed.
@@ -78,7 +79,9 @@ def export_encoder(
     source = read_checkpoint(checkpoint)
     write_sealed(folder, lambda draft: _fill(draft, source, settings, probes))
     description = read_description((folder / DESCRIPTION).read_bytes())
-    warn_of(note_of(settings.wanted_backend, description.backend, description), description)
+    note = note_of(settings.wanted_backend, description.backend, description)
+    warn_of(note, description)
+    return note
 
 
 def _fill(draft: Path, source: Checkpoint, settings: EncoderSettings, probes: Sequence[str]) -> None:

@@ -259,7 +259,9 @@ class _VersionFit(Generic[S]):
         self._context.progress(TRAINED, "exporting the encoder")
         folder = self._context.folder / "encoder"
         try:
-            export_encoder(checkpoint, folder, self._settings)
+            note = export_encoder(checkpoint, folder, self._settings)
+            if note:  # who follows the fit hears of it: a child's log is not his
+                self._context.progress(TRAINED, f"exporting the encoder: {note}")
             return self._serving.next_version(carried, folder)
         except EncoderUnavailableError as error:
             raise FitError(f"the fine-tuned encoder cannot be exported: {error}") from error

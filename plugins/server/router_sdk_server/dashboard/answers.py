@@ -109,7 +109,7 @@ def _because(strategy: str, serving: Mapping[str, Any], versions: Sequence[Mappi
     figures = f"({after:.2f} against {before:.2f})"
     if numbers.get("low", 0.0) > 0.0:
         return f"It did better than what served before {on} {figures}"
-    few = "; too few to see a gain" if count < _FEW else "; no gain is certain"
+    few = "" if before > 0.995 else "; too few to see a gain" if count < _FEW else "; no gain is certain"
     return f"It did no worse than what served before {on} {figures}{few}"
 
 

@@ -44,7 +44,7 @@ export function open(place, { parts }) {
     h(
       "p",
       { class: "sub" },
-      "A unit is a session, or a task without one; it closes, and counts from then on, outcome_window_hours after its first decision.",
+      "A unit is a session, or a task without one; it closes, and counts from then on, 24 hours after its first decision, or as outcome_window_hours says.",
     ),
     shown,
     traffic,
