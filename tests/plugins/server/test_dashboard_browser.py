@@ -156,7 +156,7 @@ def test_it_is_worked_by_keyboard_alone(visit):
     assert "router" in said_aloud.inner_text()
     assert window.locator(".scroll[tabindex]").count() == 0, "what does not scroll is no stop"
     window.get_by_role("button", name="Show fraud").press("Enter")
-    assert window.get_by_role("button", name="Show fraud").get_attribute("aria-pressed") == "false"
+    window.get_by_role("button", name="Show fraud", pressed=False).wait_for()  # said once the chart has drawn it
 
 
 def test_words_stand_left_and_numbers_right_on_an_axis_from_0(visit):
