@@ -21,7 +21,7 @@ def exported(tmp_path_factory):
     """A router with a log, and its export."""
     place = tmp_path_factory.mktemp("exported")
     rng = np.random.default_rng(1)
-    with Router(AGENTS, ["thompson"], place / "router.db", retrain=False, seed=1, epsilon=0.3) as router:
+    with Router(AGENTS, ["thompson"], place / "router.db", learning=False, seed=1, epsilon=0.3) as router:
         for number in range(600):
             kind, tenant = f"type-{number % 2}", None if number % 3 else "acme"
             task = Task(f"text {number}", task_type=kind, tenant=tenant, session_id=f"session-{number // 4}")

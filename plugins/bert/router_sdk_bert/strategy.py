@@ -353,8 +353,8 @@ class BertStrategy(Strategy):
         encoder = self._kept_encoder(folder / OWN_ENCODER) if own else self._slot.wait()
         tag, learnt_with = None if encoder is None else encoder.tag, facts.get("encoder")
         if not facts.get("complete") or learnt_with not in (None, tag):
-            why = f"of encoder {learnt_with}, this is {tag}" if facts.get("complete") else "from before there was one"
-            raise CorruptArtifactError(f"the state is {why}")
+            why = f"was {learnt_with}, this is {tag}" if facts.get("complete") else "was not open yet"
+            raise CorruptArtifactError(f"the encoder of the state {why}")
         head, predictor = make_head(self.settings, self._seed), OutcomePredictor(self._seed)
         policies = Policies(self.settings.labels)
         head.load(folder)

@@ -86,7 +86,7 @@ def test_names_are_their_tenants(desk):
     assert "is not one of tenant" in told.stderr
     assert desk.json("forget", "1", "--tenant", "acme") == {"session_id": "1", "tenant": "acme", "forgotten": 1}
     assert desk.json("forget", "1")["forgotten"] == 0
-    assert "Erased what 1 decisions of 1 said" in desk.run("forget", "1", "--tenant", "globex").stdout
+    assert "Erased what 1 decision of 1 said" in desk.run("forget", "1", "--tenant", "globex").stdout
 
 
 def test_an_outcome_without_its_decision_waits_and_says_so(desk):
