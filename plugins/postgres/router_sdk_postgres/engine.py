@@ -226,7 +226,11 @@ class PostgresEngine(Engine):
                 if time.monotonic() >= deadline:
                     raise TimeoutError(f"another process holds {name!r}")
                 time.sleep(_LOOK_S)
-            yield
+            try:
+                yield
+            finally:
+                with suppress(psycopg.Error):  # a session that is closed lets go of it some time later
+                    server.execute("SELECT pg_advisory_unlock(%s)", (key,))
         finally:
             server.close()
 

@@ -38,6 +38,7 @@ class SessionLease(RenewedLease):
     def __init__(self, connect: Callable[[], Server], key: int, silence_s: float) -> None:
         self._connect, self._silence_s = connect, silence_s
         self._take = f"SELECT CASE WHEN pg_try_advisory_lock({key}) THEN nextval('turns') ELSE 0 END"
+        self._give_back = f"SELECT pg_advisory_unlock({key})"
         self._mine = _NOTHING
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -75,6 +76,8 @@ class SessionLease(RenewedLease):
             (number,) = server.execute(f"SELECT {number}" if number else self._take).fetchone() or (0,)
             self._hear(ended, (number, asked_at))
             if ended.wait(self._silence_s / _OFTEN):
+                if number:
+                    server.execute(self._give_back)  # a session that is closed lets go of it some time later
                 return
 
     def _hear(self, ended: threading.Event, mine: tuple[int, float]) -> None:
