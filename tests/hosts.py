@@ -1,6 +1,7 @@
 """Routers in processes of their own that do what they are told, line by line: each as good as another machine.
 
-``python hosts.py STORE`` opens one; what it answers is JSON.
+``python hosts.py STORE`` opens one; what it answers is JSON. A test may bring a program of its own that does other
+things: it calls ``serve``.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -82,9 +83,14 @@ class Routing:
 
     def came_to(self) -> list[Any]:
         """How far the log is behind what was learnt here, and that, to the last bit. Nothing is learnt for it."""
-        learner = self.router._parts.learner
-        _, lag = learner.position()
-        return [lag, learner.submit(lambda: {fold.name: _sum(fold) for fold in learner.folding.folds}).result()]
+        _, lag = self.router._parts.learner.position()
+        return [lag, sums(self.router)]
+
+
+def sums(router: Router) -> dict[str, Any]:
+    """What every fold has come to, to the last bit."""
+    learner = router._parts.learner
+    return learner.submit(lambda: {fold.name: _sum(fold) for fold in learner.folding.folds}).result()
 
 
 def _sum(fold: Any) -> list[Any]:
@@ -98,9 +104,10 @@ def opened(store: str) -> Router:
     return Router(AGENTS, ["thompson"], store, batch_events=5, batch_seconds=0.2, seed=0)
 
 
-def _serve(store: str) -> None:
+def serve(store: str, kind: Callable[[Router], Any] = Routing) -> None:
+    """Be such a process: do what the methods of ``kind`` do."""
     with opened(store) as router:
-        routing = Routing(router)
+        routing = kind(router)
         print("null", flush=True)
         for line in sys.stdin:
             name, *arguments = json.loads(line)
@@ -122,15 +129,24 @@ class Host:
     def signal(self, number: int) -> None:
         os.kill(self.process.pid, number)
 
+    def kill(self) -> None:
+        self.signal(KILL)
+        self.process.wait()
+
 
 @contextmanager
-def hosts(stores: Sequence[str], within: Sequence[Sequence[str]] = ()) -> Iterator[list[Host]]:
+def hosts(
+    stores: Sequence[str],
+    within: Sequence[Sequence[str]] = (),
+    program: str = __file__,
+    start: Callable[..., Any] = subprocess.Popen,
+) -> Iterator[list[Host]]:
     """One for each store; ``within`` are the words, such as ``ip netns exec NAME``, that begin each one's command."""
     with ExitStack() as stack:
         started = []
         for place, store in enumerate(stores):
-            command = [*(within[place] if within else ()), sys.executable, __file__, store]
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            command = [*(within[place] if within else ()), sys.executable, program, store]
+            process = start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             stack.enter_context(process)
             stack.callback(process.kill)
             started.append(process)
@@ -161,4 +177,4 @@ def agree_on(processes: Sequence[Host], patience_s: float) -> Any:
 STOP, GO_ON, KILL = (getattr(signal, name, None) for name in ("SIGSTOP", "SIGCONT", "SIGKILL"))
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    serve(sys.argv[1])

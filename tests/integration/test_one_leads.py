@@ -3,27 +3,22 @@
 The other processes are this very file, run as a program that does what it is told, line by line.
 """
 
-import hashlib
 import json
-import os
 import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
 import forked_programs
 import pytest
+from hosts import Host, hosts, leader_of, opened, serve, sums
 
-from router_sdk import Agent, Outcome, Router, Task
+from router_sdk import Outcome, Router, Task
 
-AGENTS = [Agent(name) for name in ("billing", "fraud", "sales")]
-PROCESSES = 3
+PROCESSES, PATIENCE_S = 3, 30.0
 LEADS_S, FRESH_S = 5.0, 2.0
 """Within how long a lost leader is replaced, and another process's choice is another one."""
 
@@ -76,81 +71,24 @@ class Remote:
     def learnt(self) -> dict[str, Any]:
         """What every fold has come to once all is learnt, to the last bit."""
         self.router.flush()
-        learner = self.router._parts.learner
-        return learner.submit(lambda: {fold.name: _sum(fold) for fold in learner.folding.folds}).result()
-
-
-def _sum(fold: Any) -> list[Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        fold.state.save(Path(folder))
-        files = sorted(Path(folder).iterdir())
-        return [fold.cursor, [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in files]]
-
-
-def opened(path: str) -> Router:
-    return Router(AGENTS, ["thompson"], path, batch_events=5, batch_seconds=0.2, seed=0)
-
-
-def serve(path: str) -> None:
-    with opened(path) as router:
-        remote = Remote(router)
-        print("null", flush=True)
-        for line in sys.stdin:
-            name, *arguments = json.loads(line)
-            print(json.dumps(getattr(remote, name)(*arguments)), flush=True)
+        return sums(self.router)
 
 
 # -- told from here
 
 
-class Other:
-    """Another process."""
-
-    def __init__(self, process: Any) -> None:
-        self.process = process
-        assert json.loads(process.stdout.readline()) is None
-
-    def __call__(self, name: str, *arguments: Any) -> Any:
-        self.process.stdin.write(json.dumps([name, *arguments]) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def kill(self) -> None:
-        os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-
-@contextmanager
-def others(path: Path, count: int) -> Iterator[list[Other]]:
-    command = [sys.executable, __file__, str(path)]
-    with ExitStack() as stack:
-        started = []
-        for _ in range(count):
-            process = forked_programs.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            stack.enter_context(process)
-            stack.callback(process.kill)
-            started.append(process)
-        yield [Other(process) for process in started]
-
-
-def leader_of(processes: list[Other], patience_s: float = 30.0) -> Other:
-    """The one that leads, once one does."""
-    until = time.monotonic() + patience_s
-    while not (leading := [process for process in processes if process("leads")]):
-        assert time.monotonic() < until, "nobody leads"
-        time.sleep(0.02)
-    (leader,) = leading
-    return leader
+def others(path: Path, count: int) -> AbstractContextManager[list[Host]]:
+    return hosts([str(path)] * count, program=__file__, start=forked_programs.Popen)
 
 
 def test_a_leader_that_is_killed_is_replaced_and_all_end_with_the_same(tmp_path):
     with others(tmp_path / "router.db", PROCESSES) as processes:
         for process in processes:
             process("flood")
-        leader = leader_of(processes)
+        leader = leader_of(processes, PATIENCE_S)
         leader.kill()
         left = [process for process in processes if process is not leader]
-        assert leader_of(left)
+        assert leader_of(left, PATIENCE_S)
         for process in left:
             process("stop")
         learnt = [process("learnt") for process in left]
@@ -169,11 +107,11 @@ def test_many_leaders_are_killed_and_each_is_replaced_in_time(tmp_path):
             process("flood")
         took = []
         for _ in range(20):
-            leader = leader_of(processes)
+            leader = leader_of(processes, PATIENCE_S)
             leader.kill()
             processes.remove(leader)
             killed = time.monotonic()
-            leader_of(processes)
+            leader_of(processes, PATIENCE_S)
             took.append(time.monotonic() - killed)
             (new,) = stack.enter_context(others(path, 1))
             new("flood")
@@ -192,7 +130,7 @@ def test_what_is_recorded_in_one_process_soon_changes_what_another_chooses(tmp_p
     with others(tmp_path / "router.db", PROCESSES) as processes:
         for process in processes:
             process("flood")
-        leader = leader_of(processes)
+        leader = leader_of(processes, PATIENCE_S)
         followers = [process for process in processes if process is not leader]
         took = []
         for turn in range(20):
@@ -209,4 +147,4 @@ def test_what_is_recorded_in_one_process_soon_changes_what_another_chooses(tmp_p
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(sys.argv[1], Remote)
