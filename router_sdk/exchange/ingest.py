@@ -24,6 +24,7 @@ from router_sdk.errors import (
 )
 from router_sdk.exchange.envelope import short_id, unwrapped
 from router_sdk.exchange.observations import Newcomers
+from router_sdk.exchange.retries import Retries
 from router_sdk.store.identity import check_key, new_id
 from router_sdk.store.rows import Entry
 from router_sdk.store.streams import (
@@ -51,10 +52,8 @@ TELL_S = 5.0
 """How often it is noted how a stream does."""
 _POLL_S = 0.5
 """Longest that one look for messages takes, so that the end is heard of."""
-_RETRY_S, _LONGEST_RETRY_S = 0.2, 10.0
 _RATE_S = 60.0
 _BODY_CHARS = 10_000
-_AGAIN = "%s: %s; trying again until it works"
 _REASON, _FROM = "router-reason", "router-source"
 
 _log = logging.getLogger(__name__)
@@ -159,8 +158,7 @@ class Ingest:
             end: Set by who wants it to end; the micro-batch in hand is finished.
             tell: Told how it does after each, and every few seconds.
         """
-        pause, opened = _RETRY_S, False
-        said: set[str] = set()
+        retries, opened = Retries(self._name), False
         try:
             while not (end.is_set() or self._source.ended):
                 try:
@@ -170,18 +168,15 @@ class Ingest:
                         opened = True
                     self.step()
                 except (StreamUnavailableError, StoreError) as error:
-                    known = str(error) in said
-                    _log.log(logging.DEBUG if known else logging.WARNING, _AGAIN, self._name, error)
-                    said.add(str(error))
+                    rest_s = retries.failed(error)
                     self.report.fault(error)
                     self.report.state = "waiting"
                     self._note()
                     tell(self.report)
-                    end.wait(pause)
-                    pause = min(2 * pause, _LONGEST_RETRY_S)
+                    end.wait(rest_s)
                 else:
-                    self.report.state, pause = "reading", _RETRY_S
-                    said.clear()
+                    self.report.state = "reading"
+                    retries.worked()
                     tell(self.report)
         finally:
             self._source.close()

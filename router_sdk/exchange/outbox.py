@@ -6,7 +6,6 @@ it. So nothing is lost, and what is sent again after a crash has the same id: ``
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from pydantic_core import to_json
 
 from router_sdk.errors import StoreError, StreamUnavailableError
 from router_sdk.exchange.lines import OUTCOME_FIELDS, line_of, told_time
+from router_sdk.exchange.retries import Retries
 from router_sdk.store.coordination import note_consumers
 from router_sdk.store.streams import SENT, Due, positions_note, read_due, read_positions, write_notes
 from router_sdk.streams.source import Outgoing
@@ -33,11 +33,7 @@ _BATCH = 512
 """Positions of the log that are sent together."""
 _LOOK_S = 0.5
 _HEARTBEAT_S = 60.0
-_RETRY_S, _LONGEST_RETRY_S = 0.2, 10.0
-_AGAIN = "%s: %s; trying again until it works"
 _STORE_ID = "SELECT value FROM meta WHERE name = 'store_id'"
-
-_log = logging.getLogger(__name__)
 
 
 class Outbox:
@@ -76,7 +72,7 @@ class Outbox:
         Raises:
             StreamUnavailableError: with ``once``, if the broker cannot be reached.
         """
-        pause = _RETRY_S
+        retries = Retries(self._name)
         try:
             while not end.is_set():
                 try:
@@ -84,15 +80,13 @@ class Outbox:
                 except (StreamUnavailableError, StoreError) as error:
                     if once:
                         raise
-                    known = self.error == str(error)
-                    _log.log(logging.DEBUG if known else logging.WARNING, _AGAIN, self._name, error)
                     self.error = str(error)
-                    end.wait(pause)
-                    pause = min(2 * pause, _LONGEST_RETRY_S)
+                    end.wait(retries.failed(error))
                     continue
                 finally:
                     tell(self)
-                pause, self.error = _RETRY_S, None
+                self.error = None
+                retries.worked()
                 if not more:
                     if once:
                         break
