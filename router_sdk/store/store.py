@@ -94,7 +94,7 @@ class Store:
         self.read_only = read_only
         if not read_only:
             engine.claim()  # before anything is put beside it
-            if not isinstance(engine, SQLiteEngine):
+            if not isinstance(engine, SQLiteEngine) and not (self.folder / KEPT_BY).exists():
                 write_private(self.folder / KEPT_BY, engine.name)
         self.privacy = privacy if isinstance(privacy, Privacy) else Privacy(privacy, self.folder, make=not read_only)
         if read_only:
@@ -111,14 +111,17 @@ class Store:
             )
         self.reader = LogReader(self._open)
         self.keys = IdempotencyKeys(self.reader, self.privacy)
-        self.snapshots = Snapshots(self.writer, self.reader, self.folder, engine.shelf(), read_only=read_only)
+        shelf = engine.shelf()
+        self.snapshots = Snapshots(self.writer, self.reader, self.folder, shelf, read_only=read_only)
         self.parts = KeptFolders(self.folder)
         log = engine.path if isinstance(engine, SQLiteEngine) else None
         own = "leader" if read_only else f"leader-{self.reader.query(store_id)[:16]}"
-        self.leadership: Leadership = FileLeadership(self.folder / own, log, self.reader)
-        lease, shelf = engine.renewed_lease(LEASE, SILENCE_S), engine.shelf()
-        if lease is not None and shelf is not None and not read_only:
-            self.leadership = SharedLeadership(lease, shelf, self.writer, self.reader, self.folder / own)
+        lease = None if read_only else engine.renewed_lease(LEASE, SILENCE_S)
+        self.leadership: Leadership = (
+            FileLeadership(self.folder / own, log, self.reader)
+            if lease is None or shelf is None
+            else SharedLeadership(lease, shelf, self.writer, self.reader, self.folder / own)
+        )
         self.exports = self.folder / "exports"
 
     @property

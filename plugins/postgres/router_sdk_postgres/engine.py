@@ -118,23 +118,27 @@ class PostgresEngine(Engine):
                     "transactions; name the server itself"
                 )
 
-    def _reach(self) -> None:
+    @contextmanager
+    def _reached(self, *, reads: bool) -> Iterator[Server]:
         """Wait for a server that cannot be reached, for so long as the URL says; one that refuses is not waited for."""
         deadline = time.monotonic() + self._address.patience_s
         while True:
-            try:
-                with no_fork():
-                    return self._connect(reads=True).close()
-            except ConnectionLostError as error:
-                if time.monotonic() + _REST_S > deadline:
-                    waited = f"waited for {self._address.patience_s:g} s, see ?patience_s="
-                    raise StoreUnavailableError(f"{error} ({waited})") from error
+            with no_fork():
+                try:
+                    server = self._connect(reads=reads)
+                except ConnectionLostError as error:
+                    if time.monotonic() + _REST_S > deadline:
+                        waited = f"waited for {self._address.patience_s:g} s, see ?patience_s="
+                        raise StoreUnavailableError(f"{error} ({waited})") from error
+                else:
+                    with server:
+                        yield server
+                    return
             time.sleep(_REST_S)
 
     def claim(self) -> None:
         """Reach the server, make the tables or bring them up to date, and take over the secret of all machines."""
-        self._reach()
-        with no_fork(), self._connect(reads=False) as server:
+        with self._reached(reads=False) as server:
             with translated(server), server.transaction():
                 server.execute("SELECT pg_advisory_xact_lock(%s)", (self._address.key("tables"),))
                 bring_up_to_date(server, self._address.schema, self._schema)
@@ -182,21 +186,15 @@ class PostgresEngine(Engine):
 
     def looker(self) -> LogConnection:
         """See ``Engine``."""
-        self._reach()
-        connection = self.reader()
-        try:
-            with translated(connection.server):
-                version = version_of(connection.server, self._address.schema)
-            refuse_newer(version, self._schema)
-            if version != self._schema.version:
-                raise StoreUnavailableError(
-                    f"there is no log at {self.shown}, or one of an earlier release, and nothing is changed by "
-                    "looking: open a router on it once"
-                )
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        with self._reached(reads=True) as server, translated(server):
+            version = version_of(server, self._address.schema)
+        refuse_newer(version, self._schema)
+        if version != self._schema.version:
+            raise StoreUnavailableError(
+                f"there is no log at {self.shown}, or one of an earlier release, and nothing is changed by "
+                "looking: open a router on it once"
+            )
+        return self.reader()
 
     def writing(self, *, durable: bool = True) -> PostgresWriting:
         """See ``Engine``."""
