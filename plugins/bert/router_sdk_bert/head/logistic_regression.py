@@ -87,28 +87,20 @@ class OwnSuccess:
     """
 
     def __init__(self, facts: Facts, column_of: NDArray[np.intp], weight: NDArray[np.float32]) -> None:
-        self._good, self._bad = masses(facts, column_of, weight)
+        place, credit = _place(facts.right, facts.credit * weight, column_of)
+        fault, blame = _place(facts.wrong, facts.blame * weight, column_of)
+        rows, columns = np.arange(len(weight)), int(column_of.max(initial=0)) + 1
+        self.good = np.zeros((len(weight), columns), dtype=np.float32)
+        self.bad = np.repeat((credit * facts.rivalry)[:, None], columns, axis=1)
+        self.bad[rows, place] = 0.0
+        self.good[rows, place] += credit
+        self.bad[rows, fault] += blame
 
     def __call__(self, odds: NDArray[np.float32]) -> tuple[float, NDArray[np.float32]]:
         """Loss and slope."""
-        cost = self._good * np.logaddexp(0.0, -odds) + self._bad * np.logaddexp(0.0, odds)
-        slope = (self._good + self._bad) / (1.0 + np.exp(-np.clip(odds, -60.0, 60.0))) - self._good
+        cost = self.good * np.logaddexp(0.0, -odds) + self.bad * np.logaddexp(0.0, odds)
+        slope = (self.good + self.bad) / (1.0 + np.exp(-np.clip(odds, -60.0, 60.0))) - self.good
         return float(cost.sum(dtype=np.float64)), slope.astype(np.float32)
-
-
-def masses(
-    facts: Facts, column_of: NDArray[np.intp], weight: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """How far each row says that each agent succeeds, and that it fails, each of shape ``(n, columns)``."""
-    place, credit = _place(facts.right, facts.credit * weight, column_of)
-    fault, blame = _place(facts.wrong, facts.blame * weight, column_of)
-    rows, columns = np.arange(len(weight)), int(column_of.max(initial=0)) + 1
-    good = np.zeros((len(weight), columns), dtype=np.float32)
-    bad = np.repeat((credit * facts.rivalry)[:, None], columns, axis=1)
-    bad[rows, place] = 0.0
-    good[rows, place] += credit
-    bad[rows, fault] += blame
-    return good, bad
 
 
 def make_loss(facts: Facts, column_of: NDArray[np.intp], weight: NDArray[np.float32], *, exclusive: bool) -> Loss:

@@ -12,9 +12,9 @@ from router_sdk.numerics.state_file import array_of
 from router_sdk_bert.head.logistic_regression import (
     Axes,
     LogisticModel,
+    OwnSuccess,
     fit_logistic,
     make_loss,
-    masses,
     regression_features,
 )
 from router_sdk_bert.head.neighbours import (
@@ -222,11 +222,10 @@ def fit_model(data: RefitData, config: HeadConfig) -> tuple[Model, NDArray[np.fl
     if data.base is not None:
         base = data.base.odds(data.vectors)
     if seen.any():
-        if not data.exclusive:
-            good, bad = masses(data.facts, column_of, seen)
-            penalty = choose_penalty(seen_as, good, bad, float(weight.sum(dtype=np.float64)), config.ridge)
-            seen_as = seen_as.held(config.ridge, penalty)
         loss = make_loss(data.facts, column_of, seen, exclusive=data.exclusive)
+        if isinstance(loss, OwnSuccess):
+            penalty = choose_penalty(seen_as, loss.good, loss.bad, float(weight.sum(dtype=np.float64)), config.ridge)
+            seen_as = seen_as.held(config.ridge, penalty)
         found = fit_logistic(seen_as, loss, base, _steps(STEPS, data))
         predicted = base[held] + seen_as.points[held] @ found
         sources, near = _sources(data, predicted, held, seen, config)
