@@ -5,13 +5,15 @@ statements. So the lock under which every writer of the database waits is held f
 pipeline a server that has the half of what is to come waits for the rest without end, with the lock, where a client is
 stopped; between whole messages it does not wait longer than ``idle_in_transaction_session_timeout``.
 
-Values stand in the statements. What is said again and again is prepared once for each connection, and planned once: the
-statements that insert rows, whose plan no value changes.
+Values stand in the statements. What is said again and again is prepared once for each connection, and planned once: a
+plan takes longer than what it is for. The connection plans by indexes alone, see ``engine``, so that no
+plan is one for the few rows that there were when it was made.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from router_sdk_postgres.connection import FreeTextCursor, LogConnection
 from router_sdk_postgres.dialect import translate
 from router_sdk_postgres.faults import translated
-from router_sdk_postgres.values import array, literal
+from router_sdk_postgres.values import array, kind_of, literal
 
 if TYPE_CHECKING:
     from router_sdk_postgres.connection import Kinds
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 _MOST = 1 << 20
 """Characters that wait together at most."""
+_OFTEN, _KEPT = 3, 100
+"""How many times a statement is said before it is prepared, and most that are."""
 _VALUE = re.compile(r"('(?:[^']|'')*')|\$(\d+)")
 
 
@@ -81,16 +85,41 @@ class Answer:
         return self._here()._rows
 
 
+class Prepared:
+    """The statements that a connection's server has prepared."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """It has none."""
+        self._names: dict[tuple[str, ...], str] = {}
+        self._said: Counter[tuple[str, ...]] = Counter()
+
+    def name(self, statement: str, kinds: Sequence[str]) -> tuple[str | None, bool]:
+        """The name of a statement that is about to be said, None where it has none; and whether that is a new one."""
+        known = (statement, *kinds)
+        if (name := self._names.get(known)) is not None:
+            return name, False
+        self._said[known] += 1
+        if self._said[known] < _OFTEN or len(self._names) == _KEPT:
+            if len(self._said) > 10 * _KEPT:
+                self._said.clear()
+            return None, False
+        self._names[known] = name = f"said_{len(self._names)}"
+        return name, True
+
+
 class BatchConnection(LogConnection):
     """See ``router_sdk.engine.Connection``, within a transaction. A refused row is told once something is asked for.
 
     Args:
         server: The connection to the server.
         kinds: Types of the tables' columns.
-        prepared: Names of the statements that this connection's server knows, by their texts.
+        prepared: What the server knows.
     """
 
-    def __init__(self, server: Server, kinds: Kinds, prepared: dict[str, str]) -> None:
+    def __init__(self, server: Server, kinds: Kinds, prepared: Prepared) -> None:
         super().__init__(server, kinds)
         self._prepared = prepared
         self._texts: list[str] = []
@@ -107,18 +136,23 @@ class BatchConnection(LogConnection):
             self.send()
         return answer
 
-    def say_prepared(self, statement: str, kinds: Sequence[str], values: Sequence[str]) -> Answer:
-        """The same, planned once, with values for ``$1`` and so on.
+    def ask(self, statement: str, kinds: Sequence[str] = (), values: Sequence[str] = ()) -> Answer:
+        """The same, with values for ``$1`` and so on; prepared where it is said often.
 
         Args:
             statement: The same text each time.
             kinds: Types of the values.
             values: Literals.
         """
-        if (name := self._prepared.get(statement)) is None:
-            name = self._prepared[statement] = f"said_{len(self._prepared)}"
-            self.say(f"PREPARE {name} ({', '.join(kinds)}) AS {statement}")
-        return self.say(f"EXECUTE {name} ({', '.join(values)})")
+        name, fresh = self._prepared.name(statement, kinds)
+        if name is None:
+            cast = [
+                f"{value}::{kind}" if kind != "unknown" else value for kind, value in zip(kinds, values, strict=True)
+            ]
+            return self.say(_VALUE.sub(lambda found: found[1] or cast[int(found[2]) - 1], statement))
+        if fresh:
+            self.say(f"PREPARE {name}{_listed(kinds)} AS {statement}")
+        return self.say(f"EXECUTE {name}{_listed(values)}")
 
     def send(self) -> None:
         """Send what waits, and take the answers."""
@@ -137,7 +171,7 @@ class BatchConnection(LogConnection):
         """See ``Connection``."""
         said = translate(query)
         given = [values[name] for name in said.names] if said.names else values
-        return self.say(_VALUE.sub(lambda found: found[1] or literal(given[int(found[2]) - 1]), said.text))
+        return self.ask(said.text, [kind_of(value) for value in given], [literal(value) for value in given])
 
     def executemany(self, query: str, values: Any, /) -> Answer:
         """See ``Connection``."""
@@ -151,9 +185,13 @@ class BatchConnection(LogConnection):
         names = tuple(columns.split(", "))
         kinds = tuple(self.kinds[table][name] for name in names)
         arrays = [literal(array(kind, column)) for kind, column in zip(kinds, zip(*rows, strict=True), strict=True)]
-        self.say_prepared(_insert(table, columns, len(kinds), known), [f"{kind}[]" for kind in kinds], arrays)
+        self.ask(_insert(table, columns, len(kinds), known), [f"{kind}[]" for kind in kinds], arrays)
         for name in {"id", "token"}.intersection(names):  # which count on from what was given
             self.say(f"SELECT setval(pg_get_serial_sequence('{table}', '{name}'), max({name})) FROM {table}")
+
+
+def _listed(words: Sequence[str]) -> str:
+    return f" ({', '.join(words)})" if words else ""
 
 
 @lru_cache(maxsize=256)

@@ -102,7 +102,7 @@ class PostgresEngine(Engine):
             "SET row_security = off",  # whoever may not see every row is told, and sees no part of the log as the whole
             "SET jit = off",
             "SET random_page_cost = 1.1",  # a piece of the log is joined by its index, never by reading every decision
-            f"SET plan_cache_mode = force_{'custom' if reads else 'generic'}_plan",  # see ``batch`` for what is written
+            f"SET plan_cache_mode = force_{'custom' if reads else 'generic'}_plan",  # see ``batch``
             "SET tcp_keepalives_idle = 2",  # the server's end, as ``Address`` has the client's
             "SET tcp_keepalives_interval = 2",
             "SET tcp_keepalives_count = 3",
@@ -112,6 +112,7 @@ class PostgresEngine(Engine):
             settings += [
                 "SET synchronous_commit = on",
                 "SET idle_in_transaction_session_timeout = 5000",  # whoever is cut off keeps nobody waiting
+                *(f"SET enable_{way} = off" for way in ("seqscan", "hashjoin", "mergejoin")),  # see ``batch``
             ]
         with translated(server):
             server.execute("; ".join(settings))

@@ -34,18 +34,25 @@ def original(text: str) -> str:
     return text.replace(_ZERO, "\x00").replace(_ITSELF, _ESCAPE) if _ESCAPE in text else text
 
 
+def kind_of(value: Any) -> str:
+    """The type of a value that stands in a statement."""
+    if isinstance(value, int):
+        return "bigint"
+    if isinstance(value, float):
+        return "double precision"
+    return "unknown" if value is None or isinstance(value, str) else "bytea"
+
+
 def literal(value: Any) -> str:
-    """A value as it stands in a statement, of the type that it has as a parameter."""
+    """A value as it stands in a statement."""
     if value is None:
         return "NULL"
     if isinstance(value, str):
         text = escaped(value)
         return "'" + (text.replace("'", "''") if "'" in text else text) + "'"
-    if isinstance(value, bool | int):
-        return f"'{int(value)}'::bigint"
-    if isinstance(value, float):
-        return f"'{float(value)!r}'::double precision"
-    return f"'\\x{bytes(value).hex()}'::bytea"
+    if isinstance(value, int):
+        return f"'{int(value)}'"
+    return f"'{float(value)!r}'" if isinstance(value, float) else f"'\\x{bytes(value).hex()}'"
 
 
 def array(kind: str, column: Iterable[Any]) -> str:

@@ -21,7 +21,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from router_sdk.plugin import RouterClosedError, StoreUnavailableError, Writing
-from router_sdk_postgres.batch import BatchConnection
+from router_sdk_postgres.batch import BatchConnection, Prepared
 from router_sdk_postgres.faults import ConnectionLostError, translated
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class PostgresWriting(Writing):
         self._channel, self._own = channel, own
         self._count = 0
         self._server: Server | None = None
-        self._prepared: dict[str, str] = {}
+        self._prepared = Prepared()
         self._turn = -1
         self._closed = False
         self._name_itself()
@@ -112,9 +112,9 @@ class PostgresWriting(Writing):
         connection.say("BEGIN")
         connection.say(f"SET LOCAL lock_timeout = {left_ms}")
         connection.say(f"SELECT pg_advisory_xact_lock({self._lock})")
-        turn, *found = connection.say_prepared(
+        turn, *found = connection.ask(
             f"SELECT * FROM (SELECT nextval('turns') AS turn OFFSET 0) AS taken "
-            f"LEFT JOIN LATERAL (SELECT * FROM ({first}) AS newest WHERE turn != $1) AS others ON true",
+            f"LEFT JOIN LATERAL (SELECT * FROM ({first}) AS newest WHERE turn != $1 OFFSET 0) AS others ON true",
             ["bigint"],
             [str(self._turn + 1)],
         ).fetchone()
@@ -126,7 +126,7 @@ class PostgresWriting(Writing):
         now = time.time()
         if self._count == 1:
             connection.say(f"DELETE FROM writers WHERE at < {now - _GONE_S!r}")
-        connection.say_prepared(
+        connection.ask(
             "INSERT INTO writers (name, count, at) VALUES ($1, $2, $3) "
             "ON CONFLICT (name) DO UPDATE SET count = excluded.count, at = excluded.at",
             ["text", "bigint", "double precision"],
@@ -148,7 +148,7 @@ class PostgresWriting(Writing):
             return
         try:
             if server.pgconn.transaction_status != TransactionStatus.IDLE:
-                self._prepared.clear()  # nobody knows how many of them were
+                self._prepared.forget()  # nobody knows how many of them were
                 server.execute("ROLLBACK; DEALLOCATE ALL", prepare=False)
         except psycopg.Error:
             self.disconnect()
@@ -167,7 +167,7 @@ class PostgresWriting(Writing):
         """See ``Writing``."""
         server, self._server = self._server, None
         self._turn = -1
-        self._prepared.clear()
+        self._prepared.forget()
         if server is not None:
             server.close()
 
