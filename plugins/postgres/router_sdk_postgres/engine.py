@@ -77,9 +77,10 @@ class PostgresEngine(Engine):
     # -- connections
 
     def _connect(self, *, reads: bool, **parameters: int) -> Server:
-        with translated():
+        conninfo = make_conninfo(self._address.conninfo, **parameters)
+        with translated(conninfo=conninfo):
             server = Server.connect(
-                make_conninfo(self._address.conninfo, **parameters),
+                conninfo,
                 autocommit=True,
                 context=adapters(),
                 prepare_threshold=3,
