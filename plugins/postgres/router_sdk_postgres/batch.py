@@ -6,8 +6,8 @@ pipeline a server that has the half of what is to come waits for the rest withou
 stopped; between whole messages it does not wait longer than ``idle_in_transaction_session_timeout``.
 
 Values stand in the statements. What is said again and again is prepared once for each connection, and planned once: a
-plan takes longer than what it is for. The connection plans by indexes alone, see ``engine``, so that no
-plan is one for the few rows that there were when it was made.
+plan takes longer than what it is for. The connection plans by indexes alone, see ``engine``, so that no plan is one for
+the few rows that there were when it was made.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from router_sdk_postgres.connection import FreeTextCursor, LogConnection
@@ -75,7 +76,7 @@ class Answer:
 
     def fetchmany(self, size: int = 1, /) -> list[Any]:
         """See ``Rows``."""
-        return [row for row, _ in zip(self._here()._rows, range(size), strict=False)]
+        return list(islice(self._here()._rows, size))
 
     def fetchall(self) -> list[Any]:
         """See ``Rows``."""
@@ -160,9 +161,11 @@ class BatchConnection(LogConnection):
         self._texts, self._answers, self._waiting = [], [], 0
         if not texts:
             return
+        encoding = self.server.info.encoding
         with translated(self.server):
             cursor = FreeTextCursor(self.server)
-            cursor.execute("; ".join(texts).encode(), prepare=False)
+            message = "; ".join(texts).encode("utf-8" if encoding == "ascii" else encoding)
+            cursor.execute(message, prepare=False)
             for answer in answers:
                 answer.arrived(cursor)
                 cursor.nextset()
@@ -176,7 +179,7 @@ class BatchConnection(LogConnection):
     def executemany(self, query: str, values: Any, /) -> Answer:
         """See ``Connection``."""
         answers = [self.execute(query, each) for each in values]
-        return answers[-1] if answers else Answer(int)
+        return answers[-1] if answers else Answer(lambda: None)
 
     def insert_rows(self, table: str, columns: str, rows: Sequence[tuple[Any, ...]], known: bool = False) -> None:
         """See ``Connection``: each column goes as one array."""

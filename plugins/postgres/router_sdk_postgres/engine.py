@@ -101,6 +101,8 @@ class PostgresEngine(Engine):
             f"SET default_transaction_read_only = {'on' if reads else 'off'}",
             "SET TIME ZONE 'UTC'",
             "SET row_security = off",  # whoever may not see every row is told, and sees no part of the log as the whole
+            "SET standard_conforming_strings = on",  # as ``values`` spells a text
+            "SET extra_float_digits = 1",  # every number to the last bit
             "SET jit = off",
             "SET random_page_cost = 1.1",  # a piece of the log is joined by its index, never by reading every decision
             f"SET plan_cache_mode = force_{'custom' if reads else 'generic'}_plan",  # see ``batch``
