@@ -25,7 +25,7 @@ from router_sdk_postgres.faults import ConnectionLostError, translated
 from router_sdk_postgres.isolation import isolate
 from router_sdk_postgres.leases import SessionLease
 from router_sdk_postgres.news import News
-from router_sdk_postgres.server import Server
+from router_sdk_postgres.server import Server, answers
 from router_sdk_postgres.shelves import DatabaseShelf, UrlShelf
 from router_sdk_postgres.tables import PRIVACY_KEY, bring_up_to_date, identifier, refuse_newer, tables_of, version_of
 from router_sdk_postgres.values import adapters
@@ -183,6 +183,8 @@ class PostgresEngine(Engine):
             try:
                 return pool.getconn(_RETRY_S)  # each call has the pool try anew
             except PoolTimeout as error:
+                if not answers(self._address.conninfo):
+                    raise ConnectionLostError("PostgreSQL is not there: it answers nobody") from error
                 if time.monotonic() >= deadline:
                     raise StoreBusyError(f"PostgreSQL gives no connection for {_PATIENCE_S:g} s") from error
 

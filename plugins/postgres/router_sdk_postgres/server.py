@@ -25,7 +25,7 @@ class Server(psycopg.Connection[tuple[Any, ...]]):
     """See ``psycopg.Connection``; every wait for an answer has an end.
 
     Attributes:
-        reach: What libpq connects by, to look whether the server answers; empty looks at nothing.
+        reach: What libpq connects by, to look whether the server answers.
         longest_s: Longest that an answer may take, in seconds: a little more than the server lets a statement run.
     """
 
@@ -51,7 +51,7 @@ class Server(psycopg.Connection[tuple[Any, ...]]):
                 now = time.monotonic()
                 if ready:
                     heard = now
-                elif now - began > self.longest_s or (now - heard > SILENCE_S and not self._answers()):
+                elif now - began > self.longest_s or (now - heard > SILENCE_S and not answers(self.reach)):
                     self.close()
                     raise psycopg.OperationalError(f"the server has said nothing for {now - heard:.0f} s")
                 elif now - heard > SILENCE_S:
@@ -61,14 +61,17 @@ class Server(psycopg.Connection[tuple[Any, ...]]):
             found: T = end.value
             return found
 
-    def _answers(self) -> bool:
-        """Whether the server says anything to a new connection, and be it that it takes none."""
-        if not self.reach:
-            return True
-        try:
-            psycopg.connect(self.reach).close()
-        except errors.ConnectionTimeout:
-            return False
-        except psycopg.Error:
-            return True
+
+def answers(reach: str) -> bool:
+    """Whether a server says anything to a new connection, and be it that it takes none.
+
+    Args:
+        reach: What libpq connects by, with how long it tries (``connect_timeout``).
+    """
+    try:
+        psycopg.connect(reach).close()
+    except errors.ConnectionTimeout:
+        return False
+    except psycopg.Error:
         return True
+    return True

@@ -2,6 +2,8 @@
 
 import contextlib
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -65,10 +67,9 @@ class Proxy:
 @pytest.fixture
 def proxied(database, tmp_path, monkeypatch):
     psycopg = pytest.importorskip("psycopg")
-    from router_sdk_postgres import engine, server
+    from router_sdk_postgres import server
 
     monkeypatch.setattr(server, "SILENCE_S", SILENCE_S)
-    monkeypatch.setattr(engine, "_PATIENCE_S", 1.0)
     with psycopg.connect(database) as found:
         info = found.info
         if not info.host.startswith("/"):
@@ -92,6 +93,45 @@ def test_who_reads_gives_up_and_reads_again_once_it_answers(proxied):
     finally:
         proxy.passes.set()
     assert trial.rows("SELECT count(*) FROM outcomes") == [(0,)]
+
+
+FORKS = """
+import os, sys, time
+from router_sdk import Router, Task
+from router_sdk_postgres import server
+
+server.SILENCE_S = 0.5
+with Router(["a", "b"], ["thompson"], sys.argv[1], seed=1) as router:
+    router.route(Task(task_type="t"))
+    router.flush()
+    print("there", flush=True)
+    sys.stdin.readline()
+    time.sleep(1.5)  # the learner looks once a second
+    began = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    print(time.monotonic() - began, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_fork_does_not_wait_for_it_for_good(proxied):
+    proxy, trial = proxied
+    command = [sys.executable, "-c", FORKS, trial.store.engine.location]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as program:
+        assert program.stdout.readline() == "there\n"
+        proxy.passes.clear()
+        try:
+            program.stdin.write("\n")
+            program.stdin.flush()
+            waited_s = float(program.stdout.readline())
+        finally:
+            proxy.passes.set()
+        program.communicate("\n")
+    assert waited_s < 20.0
 
 
 def test_who_writes_writes_once_it_answers_and_once_only(proxied):
