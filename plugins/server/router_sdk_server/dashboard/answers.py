@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from router_sdk.records import DEFAULT_TASK_TYPE
+from router_sdk.plugin import DEFAULT_TASK_TYPE, counted
 
 _NOT_DECIDED = {"observed": "decided elsewhere", "kept": "kept from a step before"}
 _FEW = 50
@@ -77,7 +77,7 @@ def why(activity: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]
     served = next((one for one in state.get("models", ()) if one["strategy"] == first), None)
     serving = None if served is None else served["serving"]
     outcomes = state.get("statistics", {}).get("samples_processed", 0)
-    learnt = f"It has learnt from {_counted(outcomes, 'outcome') if outcomes else 'no outcome yet'}"
+    learnt = f"It has learnt from {counted(outcomes, 'outcome') if outcomes else 'no outcome yet'}"
     if serving and serving["version"] is not None:
         chosen = "A person chose" if serving["pinned"] else "The checks passed"
         headline = f"{chosen} version {serving['version']} of {first}"
@@ -103,7 +103,7 @@ def _because(strategy: str, serving: Mapping[str, Any], versions: Sequence[Mappi
     count, before, after = (numbers.get(name) for name in ("effective_examples", "before", "after"))
     if count is None or after is None:
         return f"It serves because: {serving['reason']}"
-    on = f"on {_counted(round(count), _TASKS[decided['check']])}"
+    on = f"on {counted(round(count), _TASKS[decided['check']])}"
     if before is None:
         return f"It earned {after:.2f} {on}, where what served before had no answer"
     figures = f"({after:.2f} against {before:.2f})"
@@ -137,7 +137,7 @@ def _in_reward(activity: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict
     if lately.get("rewarded", 0) < _FEW:
         known = lately.get("rewarded", 0)
         are = "is" if known == 1 else "are"
-        text = f"{_counted(known, 'outcome')} {are} known; from {_FEW} on something can be said."
+        text = f"{counted(known, 'outcome')} {are} known; from {_FEW} on something can be said."
         return _answer("unknown", "Too early to say", text)
     alone = [one for one in evidence.get("alone", ()) if one["insufficient"] is None]
     start, end = _ends(activity.get("points", ()))
@@ -233,10 +233,6 @@ def _named(strategy: str) -> str:
     if arm:
         return f"{name} in the arm {arm.rpartition('.')[2]}"
     return _NOT_DECIDED.get(strategy, strategy)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _share(value: float) -> str:
