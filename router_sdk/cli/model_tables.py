@@ -56,7 +56,7 @@ def serves(entry: Mapping[str, Any] | None) -> str:
         return "the strategy without any fit: nothing was ever promoted"
     what = "the strategy without any fit" if entry["version"] is None else f"version {entry['version']}"
     pinned = ", pinned by a person" if entry["pinned"] else ""
-    return f"{what} since {moment(entry['at'])}{pinned}: {visible(entry['reason'])}"
+    return f"{what} since {moment(entry['at'])}{pinned}: {visible(entry['why'])}"
 
 
 def baseline(measured: Mapping[str, Any]) -> str:
@@ -76,8 +76,7 @@ def refused(event: Mapping[str, Any]) -> str:
     """What was refused, when, and why."""
     what = "before any fit" if event["model_version"] is None else f"version {event['model_version']}"
     begun = f" (fitted for: {visible(event['reason'])})" if event["reason"] else ""
-    words = (event["error"] or "").removeprefix("refused: ").removeprefix("held: ")
-    return f"{what} of {moment(event['at'])}{begun}: {visible(words)}"
+    return f"{what} of {moment(event['at'])}{begun}: {visible(event['why'])}"
 
 
 def next_fit(check: Mapping[str, Any]) -> str:
@@ -128,4 +127,4 @@ def version_table(found: Sequence[ModelVersion]) -> RenderableType:
 def _gate(version: ModelVersion) -> str:
     """What the gate said, and why the fit was begun."""
     begun = "" if version.trigger is None else f" (fitted for: {version.trigger})"
-    return f"{'' if version.passed else 'refused: '}{version.reason}{begun}"
+    return f"{'' if version.passed else 'refused: '}{version.why}{begun}"

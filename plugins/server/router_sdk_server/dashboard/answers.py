@@ -13,8 +13,6 @@ _FEW = 50
 """Rewards below which nothing is said of whether it helps."""
 _LEADING = 0.15
 """Share of tasks from which on an agent is named first."""
-_TASKS = {"no_regression": "held-out example", "validation": "validation task"}
-"""What the checks that let a version serve look at."""
 _PART = 8
 """The curve's first and last part of so many are compared."""
 
@@ -81,9 +79,9 @@ def why(activity: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]
     if serving and serving["version"] is not None:
         chosen = "A person chose" if serving["pinned"] else "The checks passed"
         headline = f"{chosen} version {serving['version']} of {first}"
-        text = f"{_because(first, serving, state.get('versions', ()))}. {learnt}. "
+        text = f"It serves because: {serving['why']}. {learnt}. "
     elif serving:
-        headline, text = f"{first} was rolled back", f"It serves unfitted, because: {serving['reason']}. {learnt}. "
+        headline, text = f"{first} was rolled back", f"It serves unfitted, because: {serving['why']}. {learnt}. "
     elif outcomes:
         headline, text = f"{first} knows from outcomes who does what well", f"{learnt}. "
     else:
@@ -91,26 +89,6 @@ def why(activity: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]
     best = [f"{one['best']} earns {one['best_mean']:.2f} on {_kind(kind)}" for kind, one in _told_apart(activity)][:3]
     text += f"{_listed(best)}. " if best else ""
     return _answer("why", headline, text + _passed(state.get("passed", ()), chain, first))
-
-
-def _because(strategy: str, serving: Mapping[str, Any], versions: Sequence[Mapping[str, Any]]) -> str:
-    """Why a version serves: the check that decided, as a sentence, or the reason that somebody gave."""
-    one = next((one for one in versions if (one["strategy"], one["version"]) == (strategy, serving["version"])), {})
-    decided = one.get("decided")
-    if decided is None or serving["reason"] != one["reason"] or decided["check"] not in _TASKS:
-        return f"It serves because: {serving['reason']}"
-    numbers = decided["evidence"]
-    count, before, after = (numbers.get(name) for name in ("effective_examples", "before", "after"))
-    if count is None or after is None:
-        return f"It serves because: {serving['reason']}"
-    on = f"on {counted(round(count), _TASKS[decided['check']])}"
-    if before is None:
-        return f"It earned {after:.2f} {on}, where what served before had no answer"
-    figures = f"({after:.2f} against {before:.2f})"
-    if numbers.get("low", 0.0) > 0.0:
-        return f"It did better than what served before {on} {figures}"
-    few = "" if before > 0.995 else "; too few to see a gain" if count < _FEW else "; no gain is certain"
-    return f"It did no worse than what served before {on} {figures}{few}"
 
 
 def does_it_help(activity: Mapping[str, Any], state: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
