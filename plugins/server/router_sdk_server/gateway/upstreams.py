@@ -140,7 +140,7 @@ class Upstream(BaseModel):
                 {name: agent.metadata[name] for name in cls.model_fields if name in agent.metadata}
             )
         except ValidationError as error:
-            raise InvalidAgentError(f"metadata.{described(error.errors(include_url=False))}") from None
+            raise InvalidAgentError(f"metadata.{described(error)}") from None
 
     @classmethod
     def mistyped(cls, agent: Agent) -> dict[str, str]:
