@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.cli.tables import NOTHING, moment, note, pairs, table, visible, word
+from router_sdk.spelling import counted
 from router_sdk.store.registry import CHAMPION
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def baseline(measured: Mapping[str, Any]) -> str:
 def norms(parameters: Mapping[str, Any]) -> str:
     """How long the parameters of the newest versions are, and whether that goes anywhere."""
     *_, newest = parameters["norms"].values()
-    return f"norm {word(newest)}, {parameters['trend']} over {len(parameters['norms'])} versions that passed the gate"
+    versions = counted(len(parameters["norms"]), "version")
+    return f"norm {word(newest)}, {parameters['trend']} over {versions} that passed the gate"
 
 
 def refused(event: Mapping[str, Any]) -> str:

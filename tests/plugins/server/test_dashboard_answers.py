@@ -135,3 +135,12 @@ def test_a_strategy_that_has_learnt_nothing_is_not_said_to_know_from_outcomes():
 @pytest.mark.parametrize(("first", "words"), [("uniform", "Nobody in the chain"), ("observed", "decided elsewhere")])
 def test_why_says_where_no_strategy_chose(first, words):
     assert words in why_of(first)["why"]["headline"]
+
+
+def test_one_of_something_is_no_plural():
+    lately = {"decisions": 1, "agents": {"a": 1}, "strategies": {"thompson": 1}}
+    passed = [{"strategy": "bert", "reason": "abstained", "decisions": 1}]
+    state = {"strategies": [{"name": "bert"}, {"name": "thompson"}], "passed": passed}
+    told = answers({"lately": lately}, state, {})
+    assert "Of the newest 1 task, 100% went to a." in told["serves"]["text"]
+    assert "bert stood aside 1 time (abstained)" in told["why"]["text"]

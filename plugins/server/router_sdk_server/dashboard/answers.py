@@ -56,7 +56,7 @@ def who_serves(activity: Mapping[str, Any]) -> dict[str, Any]:
     headline = f"{', '.join(leading) if more else _listed(leading)}{others}, chosen by {chooser}"
     parts = [f"{_share(part)} to {name or 'nobody, for no agent fits'}" for name, part in agents[:5]]
     parts[0] = parts[0].replace(" to ", " went to ", 1)
-    text = f"Of the newest {lately['decisions']:,} tasks, {_listed(parts)}. Chosen by {_listed(chosen)}."
+    text = f"Of the newest {counted(lately['decisions'], 'task')}, {_listed(parts)}. Chosen by {_listed(chosen)}."
     return _answer("serves", headline, text, strategy=first)
 
 
@@ -139,7 +139,7 @@ def _against(best: Mapping[str, Any], rose: str) -> dict[str, Any]:
     compared = (
         f"{best['earned']:.2f} reward per task, where {agent} alone, the best single agent, would have earned "
         f"{best['mean']:.2f}: a difference of {_signed(gain['low'])} to {_signed(gain['high'])} (95%, over "
-        f"{best['decisions']:,} outcomes). {rose}"
+        f"{counted(best['decisions'], 'outcome')}). {rose}"
     )
     figures = {"gain": gain, "baseline": {name: best[name] for name in ("agent", "mean", "low", "high")}}
     if gain["low"] > 0.0:
@@ -187,7 +187,7 @@ def _passed(passed: Sequence[Mapping[str, Any]], chain: Sequence[str], first: st
         reasons = [one for one in passed if one["strategy"] == name]
         if reasons:
             times = sum(one["decisions"] for one in reasons)
-            told.append(f"{name} stood aside {times:,} times ({reasons[0]['reason']})")
+            told.append(f"{name} stood aside {counted(times, 'time')} ({reasons[0]['reason']})")
     return f"Asked before it, {_listed(told)}." if told else "" if before else "It is asked first."
 
 
