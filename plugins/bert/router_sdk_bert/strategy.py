@@ -55,6 +55,7 @@ class BertStrategy(Strategy):
     """
 
     name: ClassVar[str] = "bert"
+    no_parameters: ClassVar[tuple[str, ...]] = ("memory.", "group.", "arrivals")
     Config: ClassVar[type[StrategyConfig]] = BertConfig
     state_version: ClassVar[int] = 5
     warm_starts: ClassVar[bool] = True
