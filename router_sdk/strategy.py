@@ -241,7 +241,7 @@ class Strategy(ABC):
     warm_starts: ClassVar[bool] = False
     """Whether ``fit`` can start from a checkpoint that somebody else trained, see ``FitContext.start``."""
     no_parameters: ClassVar[tuple[str, ...]] = ()
-    """How the names of saved arrays begin that are no parameters: examples that are kept, their times, counts."""
+    """How names of saved arrays begin that are no parameters: examples that are kept, their times, counts."""
     fine_tuned: bool = False
     """Whether the fit that made this object moved an encoder, rather than a head on top of one."""
 
