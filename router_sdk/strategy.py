@@ -240,6 +240,8 @@ class Strategy(ABC):
     """Raise it when ``load`` can no longer read what an older ``save`` wrote: the log is then replayed."""
     warm_starts: ClassVar[bool] = False
     """Whether ``fit`` can start from a checkpoint that somebody else trained, see ``FitContext.start``."""
+    no_parameters: ClassVar[tuple[str, ...]] = ()
+    """How names of saved arrays begin that are no parameters: examples that are kept, their times, counts."""
     fine_tuned: bool = False
     """Whether the fit that made this object moved an encoder, rather than a head on top of one."""
 

@@ -36,7 +36,7 @@ class Parameters:
         compared: Arrays of which the other state has one of the same name and shape, neither of them all zeros.
         ratio: The largest factor by which the Euclidean norms of two of these differ, at least 1; 1 without any.
         widest: Which array that is.
-        norm: Euclidean norm of all finite arrays together; None where it was not measured.
+        norm: Euclidean norm of all finite parameters together; None where it was not measured.
     """
 
     arrays: int
@@ -47,12 +47,14 @@ class Parameters:
     norm: float | None = None
 
 
-def compare_parameters(folder: Path, beside: Path | None = None) -> Parameters:
+def compare_parameters(folder: Path, beside: Path | None = None, no_parameters: tuple[str, ...] = ()) -> Parameters:
     """Read a saved state, and compare it with another.
 
     Args:
         folder: Where the state was saved.
         beside: Where the other one was; None compares with nothing.
+        no_parameters: How the names of arrays begin that do not count in ``norm``: times in seconds since the epoch
+            would be all that it says.
     """
     norms, broken = _norms(folder)
     others = {} if beside is None else _norms(beside)[0]
@@ -63,7 +65,8 @@ def compare_parameters(folder: Path, beside: Path | None = None) -> Parameters:
     }
     widest = max(ratios, key=ratios.__getitem__, default=None)
     most = 1.0 if widest is None else min(ratios[widest], sys.float_info.max)
-    whole = math.hypot(*(norm for norm in norms.values() if math.isfinite(norm)))
+    counted = (norm for (name, _), norm in norms.items() if not name.rpartition(":")[2].startswith(no_parameters))
+    whole = math.hypot(*filter(math.isfinite, counted))
     return Parameters(len(norms), tuple(broken[:_MOST_NAMED]), len(ratios), most, widest, whole)
 
 

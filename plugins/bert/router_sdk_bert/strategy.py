@@ -51,10 +51,10 @@ class BertStrategy(Strategy):
         policies: What answers beside the head, and which of them does.
         predictor: What else is known of the agents.
         carried: What a fit hands on to the next.
-        fine_tuned: Whether the fit that made this object moved the encoder.
     """
 
     name: ClassVar[str] = "bert"
+    no_parameters: ClassVar[tuple[str, ...]] = ("memory.", "group.", "arrivals")
     Config: ClassVar[type[StrategyConfig]] = BertConfig
     state_version: ClassVar[int] = 5
     warm_starts: ClassVar[bool] = True

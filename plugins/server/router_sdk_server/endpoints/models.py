@@ -67,6 +67,13 @@ class Serving(BaseModel):
     version: int | None
 
 
+class RolledBack(Serving):
+    """What a rollback did; ``taken_back`` is the version that served until then."""
+
+    taken_back: int | None
+    effect: str
+
+
 class Promotion(BaseModel):
     """How to let a version serve."""
 
@@ -197,14 +204,26 @@ def promote(request: Request, strategy: Strategy, version: Version, how: Promoti
     return json_response({"strategy": strategy, "version": made.version})
 
 
-@changing.post("/v1/models/{strategy}/rollback", response_model=Serving, responses=refusals(_404=_UNKNOWN))
+@changing.post("/v1/models/{strategy}/rollback", response_model=RolledBack, responses=refusals(_404=_UNKNOWN))
 def rollback(request: Request, strategy: Strategy, how: Rollback | None = None) -> Response:
     """Let the version before serve again; it stays until a person says otherwise."""
     access_of(request).require_all_tenants()
-    to_seq = None if how is None else how.to_seq
-    return json_response(
-        {"strategy": strategy, "version": service_of(request).router.models.rollback(strategy, to_seq)}
+    to_seq, models = None if how is None else how.to_seq, service_of(request).router.models
+    served = next((entry.version for entry in models.history(strategy)), None)
+    version = models.rollback(strategy, to_seq)
+    effect = (
+        []
+        if served is None
+        else [f"version {served} is taken back", f"{_called(version)} serves until a person says otherwise"]
     )
+    if to_seq is not None:
+        effect.append(f"what came behind {to_seq} teaches {strategy} nothing; router status has it under Quarantined")
+    told = {"strategy": strategy, "version": version, "taken_back": served, "effect": "; ".join(effect)}
+    return json_response(told)
+
+
+def _called(version: int | None) -> str:
+    return "the strategy without any fit" if version is None else f"version {version}"
 
 
 @changing.post("/v1/models/{strategy}/pin", response_model=Serving, responses=refusals(_404=_UNKNOWN))
