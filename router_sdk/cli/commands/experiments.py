@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from router_sdk.cli.experiment_tables import experiment_list, shown_experiment
-from router_sdk.cli.invocation import Invocation, command, readable, typed_pairs
+from router_sdk.cli.invocation import ActorOption, Invocation, command, readable, typed_pairs
 from router_sdk.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Compare challengers with what serves, on real tasks.")
 
 NameArgument = Annotated[str, typer.Argument(help="The experiment.")]
-ActorOption = Annotated[str | None, typer.Option("--actor", metavar="NAME", help="Who says so.")]
 
 
 @app.command("start")

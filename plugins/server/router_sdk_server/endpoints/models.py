@@ -82,6 +82,10 @@ class Rollback(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    version: Annotated[int, Field(ge=0, le=2**31)] | None = Field(
+        default=None, description="Which, of all that ever served; 0 is without any fit, none what served before."
+    )
+    reason: Reason | None = None
     to_seq: Annotated[int, Field(ge=0, le=2**53)] | Annotated[str, Field(max_length=100)] | None = Field(
         default=None, description="A position of the log, a decision's id or a time; none is the version before."
     )
@@ -143,7 +147,7 @@ def _askable(service: Service) -> list[str]:
 
 @reading.get("/v1/models/{strategy}/history", response_model=Rows, responses=refusals(_404=_UNKNOWN))
 def history(request: Request, strategy: Strategy) -> Response:
-    """What served when, and why, newest first."""
+    """What served when, who said so, and why, newest first."""
     access_of(request).require_all_tenants()
     found = service_of(request).router.models.history(strategy)
     return json_response({"rows": [one._asdict() for one in found]})
@@ -193,18 +197,22 @@ def promote(request: Request, strategy: Strategy, version: Version, how: Promoti
     """Let a version serve, between two requests."""
     access_of(request).require_all_tenants()
     how = how or Promotion()
-    made = service_of(request).router.models.promote(strategy, version, reason=how.reason, force=how.force, pin=how.pin)
+    told = {**how.model_dump(), "actor": access_of(request).actor}
+    made = service_of(request).router.models.promote(strategy, version, **told)
     return json_response({"strategy": strategy, "version": made.version})
 
 
-@changing.post("/v1/models/{strategy}/rollback", response_model=Serving, responses=refusals(_404=_UNKNOWN))
+@changing.post(
+    "/v1/models/{strategy}/rollback",
+    response_model=Serving,
+    responses=refusals(_404=_UNKNOWN, _409="That version is in quarantine."),
+)
 def rollback(request: Request, strategy: Strategy, how: Rollback | None = None) -> Response:
-    """Let the version before serve again; it stays until a person says otherwise."""
+    """Let the version before serve again, or any that ever served; it stays until a person says otherwise."""
     access_of(request).require_all_tenants()
-    to_seq = None if how is None else how.to_seq
-    return json_response(
-        {"strategy": strategy, "version": service_of(request).router.models.rollback(strategy, to_seq)}
-    )
+    told = {**(how or Rollback()).model_dump(), "actor": access_of(request).actor}
+    number = service_of(request).router.models.rollback(strategy, **told)
+    return json_response({"strategy": strategy, "version": number})
 
 
 @changing.post("/v1/models/{strategy}/pin", response_model=Serving, responses=refusals(_404=_UNKNOWN))
@@ -212,14 +220,15 @@ def pin(request: Request, strategy: Strategy, what: Pin | None = None) -> Respon
     """Keep what serves, or a version, whatever fits come to."""
     access_of(request).require_all_tenants()
     version = None if what is None else what.version
-    return json_response({"strategy": strategy, "version": service_of(request).router.models.pin(strategy, version)})
+    number = service_of(request).router.models.pin(strategy, version, actor=access_of(request).actor)
+    return json_response({"strategy": strategy, "version": number})
 
 
 @changing.post("/v1/models/{strategy}/unpin", status_code=204, responses=refusals(_404=_UNKNOWN))
 def unpin(request: Request, strategy: Strategy) -> Response:
     """Let fits that pass the gate replace what serves again."""
     access_of(request).require_all_tenants()
-    service_of(request).router.models.unpin(strategy)
+    service_of(request).router.models.unpin(strategy, actor=access_of(request).actor)
     return Response(status_code=204)
 
 

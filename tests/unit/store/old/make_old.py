@@ -24,7 +24,17 @@ from router_sdk.plugin import Proposal, Strategy, hookimpl
 
 HERE = Path(__file__).parent
 ROOT = Path(__file__).parents[4]
-RELEASES = {1: "58c167f^", 2: "a2b2811^", 3: "199b940", 4: "184d903", 5: "822e60d", 6: "9778c8f", 7: "cee0a3f"}
+RELEASES = {
+    1: "58c167f^",
+    2: "a2b2811^",
+    3: "199b940",
+    4: "184d903",
+    5: "822e60d",
+    6: "9778c8f",
+    7: "cee0a3f",
+    8: "2917f70^",
+    9: "4d09914",
+}
 """The last commit with each schema."""
 
 AGENTS = [
