@@ -16,6 +16,7 @@ from router_sdk.store.tables import (
     BOUNDS,
     EXPERIMENTS,
     FIRST,
+    MOVERS,
     ORDER,
     QUARANTINES,
     SHADOWED,
@@ -85,7 +86,7 @@ def migrations() -> Migrations:
 
     @named()
     def m0010_who_moved_an_alias(db: Database) -> None:
-        _execute(db, "ALTER TABLE alias_history ADD COLUMN actor TEXT", 10)
+        _execute(db, MOVERS, 10)
 
     return named
 

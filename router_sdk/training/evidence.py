@@ -64,7 +64,9 @@ def gather_evidence(
     path, fresh_after = request.validation, 0 if request.synthetic else request.fresh_after
     return CandidateEvidence(
         paired=compare(*figures, fresh_after),
-        parameters=compare_parameters(folder / VERSION, folder / BASE if request.fitted else None),
+        parameters=compare_parameters(
+            folder / VERSION, folder / BASE if request.fitted else None, type(candidate).parameters
+        ),
         latency=contest.latency(held_out),
         golden=contest.must_pass(golden_examples(golden)),
         validation=None if path is None else contest.gain(validation_examples(Path(path), reward)),

@@ -55,6 +55,15 @@ def test_norms_are_compared_where_name_and_shape_are_the_same(folder):
     assert compare_parameters(after).compared == 0
 
 
+def test_the_norm_is_that_of_the_arrays_that_are_named(folder):
+    place = folder()
+    np.savez(place / "s.npz", weights=np.full(4, 2.0), at=np.full(4, 1e9), bad=np.array([np.nan]))
+    np.save(place / "bias.npy", np.full(1, 3.0))
+    assert compare_parameters(place, None, ("*:weights", "bias.npy")).norm == 5.0
+    assert compare_parameters(place, None, ("s.npz:bad", "bias.npy")).norm == 3.0
+    assert compare_parameters(place, None, ("bias",)).norm is None
+
+
 def test_large_numbers_have_a_norm_and_what_is_no_array_is_passed_over(folder):
     place, other = folder(), folder()
     np.save(place / "a.npy", np.full(4, 1e300))

@@ -137,11 +137,18 @@ def keep_a_log(path, schema):
             fits(router)
         if schema > 6:
             router.models.quarantine("thompson", from_seq=10, to_seq=20, reason="a judge went wild")
+        if schema > 7:
+            router.experiments.start("calm", [{"name": "calm", "strategies": ["thompson"]}])
+            router.experiments.stop("calm", reason="never mind")
     with Router(AGENTS, chain(), path, **options) as router:  # now it hears of the outcome whose decision never came
         router.record(router.route("refund at last"), Outcome(success=True))
         told = learnt(router, router._parts.chain.stages[-1].strategy)
     if schema > 2:
         leave_things_begun(path)
+    if schema > 8:
+        with closing(sqlite3.connect(path)) as connection, connection:
+            key = "INSERT INTO access_keys (key_id, hash, name, scopes, at) VALUES ('k', 'h', 'ada', 'admin', 1.0)"
+            connection.execute(key)
     return told
 
 
