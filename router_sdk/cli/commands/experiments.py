@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from router_sdk.cli.experiment_tables import experiment_list, shown_experiment
+from router_sdk.cli.experiment_tables import experiment_details, experiment_list, shown_experiment
 from router_sdk.cli.invocation import ActorOption, Invocation, command, readable, typed_pairs
 from router_sdk.errors import InvalidInputError
 
@@ -71,10 +71,10 @@ def list_experiments(invocation: Invocation) -> None:
 @app.command("show")
 @command
 def show(invocation: Invocation, name: NameArgument) -> None:
-    """Show an experiment: its arms, what they came to, and what is still needed."""
+    """Show an experiment: its arms, what they came to, over time and in detail, and what is still needed."""
     with invocation.router(new=False, read_only=True) as router:
-        told = router.experiments.show(name)
-    invocation.screen.show(told, lambda: shown_experiment(told))
+        told = {**router.experiments.show(name), "sequences": router.experiments.sequences(name)}
+    invocation.screen.show(told, lambda: (*shown_experiment(told), *experiment_details(told)))
 
 
 @app.command("stop")
