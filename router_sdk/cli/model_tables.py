@@ -46,6 +46,7 @@ def trigger_tables(models: Sequence[Mapping[str, Any]]) -> Iterator[RenderableTy
             ]
             for said in [*check["readings"], check["cooldown"]]
         ]
+        rows += [[visible(name), NOTHING, NOTHING, f"off: {visible(how)}"] for name, how in check["off"].items()]
         headings = ["trigger", ">is", ">due from", "why, or why not yet"]
         yield table(f"When {visible(one['strategy'])} is fitted again", headings, rows, wide="why, or why not yet")
     if not models:
