@@ -252,6 +252,20 @@ def test_a_promotion_that_cannot_be_logged_changes_nothing(store, taught, monkey
         assert router.models.rollback("words") == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("learning", [True, False])
+def test_whoever_has_the_store_open_follows_a_moved_alias_within_two_seconds(store, taught, learning):
+    with open_router(store) as router, open_router(store, learning=learning) as other:
+        taught(router)
+        router.models.retrain(wait=True)
+        for moved in (1, None, 1):
+            if serving(router) != moved:
+                router.models.rollback("words", moved or 0)
+            started = time.monotonic()
+            wait_until(lambda wanted=moved: serving(other) == wanted)
+            assert time.monotonic() - started < 2.0 * 5, "with room for a machine that is busy with other tests"
+
+
 def test_who_follows_tries_again_until_it_can(store, taught, tmp_path):
     with open_router(store) as router, open_router(store) as other:
         taught(router)
