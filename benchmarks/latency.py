@@ -17,17 +17,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 from measuring import Figure, conditions, in_turn, options, percentile, ratios, scratch, show
 from vectors import vectors
 
 from router_sdk import Agent, Outcome, Router, Task
+from router_sdk.plugin import Proposal, Strategy
 
 RATE_PER_S = 2_000
-PARTS = ("decision", "recorders", "experiment", "agents", "import", "vectors")
+PARTS = ("decision", "recorders", "experiment", "watch", "agents", "import", "vectors")
 TASKS = [Task(task_type=f"type-{i}") for i in range(8)]
 NEVER_IMPORTED = ("torch", "sklearn", "scipy", "sqlite_utils", "fastapi")
 
@@ -226,6 +229,72 @@ def experiment(folder: Path, repeats: int, ticks: int) -> list[Figure]:
     return figures
 
 
+class Fitted(Strategy):
+    """The least that can be fitted: everybody alike."""
+
+    name = "fitted"
+
+    def propose(self, task, agents, context):  # type: ignore[no-untyped-def]
+        """Whoever."""
+        return Proposal(dict.fromkeys(agents.names, 1.0 / len(agents)))
+
+    def fit(self, data, context):  # type: ignore[no-untyped-def]
+        """Another one."""
+        return Fitted(self.config, self.services)
+
+    def save(self, folder: Path) -> None:
+        """Nothing is known."""
+        (folder / "nothing.json").write_text("{}", encoding="utf-8")
+
+    def load(self, folder: Path) -> None:
+        """Nothing is read."""
+
+
+@contextmanager
+def fitted(path: Path, *, watched: bool) -> Iterator[Router]:
+    """A router with two versions, of which each may be put on trial."""
+    settings = {"retrain": False, "fit_executor": "thread", "epsilon": 0.0, "watch": {"enabled": watched}}
+    with Router([Agent(f"agent-{i}") for i in range(5)], [Fitted], path, seed=0, **settings) as router:
+        for number in range(2):
+            for i in range(100):
+                router.record(router.route(f"{number} {i}"), Outcome(correct_agent=f"agent-{i % 5}"))
+            router.models.retrain(wait=True)
+            router.models.promote("fitted", number + 1, force=True)
+        yield router
+
+
+def on_trial(router: Router, version: int, outcomes: int) -> list[list[float]]:
+    """Route and record through a trial of a version; each one's times in µs."""
+    router.models.promote("fitted", version, force=True, pin=False)
+    said, made = Outcome(success=True), list[Any]()
+    calls = [routing(router, made.append), lambda: router.record(made.pop(), said)]
+    times: list[list[float]] = [[], []]
+    for _ in range(outcomes):
+        for call, found in zip(calls, times, strict=True):
+            started = time.perf_counter()
+            call()
+            found.append((time.perf_counter() - started) * 1e6)
+    router.flush()
+    return times
+
+
+def watch(folder: Path, repeats: int, ticks: int) -> list[Figure]:
+    """Routing and recording while a version is on trial, against the same with the watch off; in turn."""
+    figures, outcomes, turn = [], ticks // 4, count()
+    with fitted(folder / "off.db", watched=False) as off, fitted(folder / "on.db", watched=True) as on:
+        each = [lambda one=one: on_trial(one, 1 + next(turn) // 2 % 2, outcomes) for one in (off, on)]
+        rounds = in_turn(each, 2 * repeats)  # type: ignore[arg-type]
+        if not on.status()["watch"]:
+            raise RuntimeError("nothing was watched")
+    for place, what in enumerate(("route", "record")):
+        for share in (0.5, 0.99):
+            without, during = ([percentile(times[place], share) for times in found] for found in rounds)
+            name = f"{what} while a version is watched: p{share * 100:.0f} ÷ with the watch off"
+            goal = 1.02 if share < 0.9 else None
+            figures.append(Figure(name, ratios(during, without), goal=goal, detail=_against(during, without)))
+    return figures
+
+
 def main(argv: list[str] | None = None) -> None:
     """Measure, and print the table."""
     chosen = options(__doc__, argv, PARTS)
@@ -238,6 +307,8 @@ def main(argv: list[str] | None = None) -> None:
             figures += decision(folder, repeats, ticks, threads=64)
         if "experiment" in parts:
             figures += experiment(folder, repeats, ticks)
+        if "watch" in parts:
+            figures += watch(folder, repeats, ticks)
         if "agents" in parts:
             figures += many_agents(folder, repeats, ticks)
         if "import" in parts:

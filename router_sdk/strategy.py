@@ -240,8 +240,9 @@ class Strategy(ABC):
     """Raise it when ``load`` can no longer read what an older ``save`` wrote: the log is then replayed."""
     warm_starts: ClassVar[bool] = False
     """Whether ``fit`` can start from a checkpoint that somebody else trained, see ``FitContext.start``."""
-    no_parameters: ClassVar[tuple[str, ...]] = ()
-    """How names of saved arrays begin that are no parameters: examples that are kept, their times, counts."""
+    parameters: ClassVar[tuple[str, ...]] = ("*",)
+    """Patterns of those saved arrays, as ``FILE:ARRAY`` (of ``.npy``, ``FILE``), that are fitted parameters: how long
+    they are is followed from version to version. What only grows with the log, such as counts and times, is none."""
     fine_tuned: bool = False
     """Whether the fit that made this object moved an encoder, rather than a head on top of one."""
 

@@ -12,6 +12,9 @@ from router_sdk.spelling import counted
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+_LOOKS = 8
+"""Of a sequence over time that is shown."""
+
 
 def experiment_list(found: Sequence[Mapping[str, Any]]) -> Sequence[RenderableType]:
     """Every experiment there was."""
@@ -28,6 +31,7 @@ def shown_experiment(told: Mapping[str, Any]) -> Iterator[RenderableType]:
     """What is known of an experiment: what it came to, its arms, each challenger, what must not get worse."""
     analysis = told["analysis"]
     head = {"Status": told["status"], "Started": moment(told["started_at"])}
+    head["Started"] += "" if told["actor"] is None else f" by {told['actor']}"
     if told["ended_at"] is not None:
         serves = {None: "", False: ", not served by itself", True: ", serves"}[told["winner"] and told["serves"]]
         head |= {"Ended": moment(told["ended_at"]), "Winner": word(told["winner"]) + serves, "Why": told["reason"]}
@@ -40,6 +44,63 @@ def shown_experiment(told: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield from _guardrails(analysis)
         for words in analysis["notes"]:
             yield note(words)
+
+
+def experiment_details(told: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """What the page says beyond that: over time, by metric, task type and agent, every guardrail, units by arm."""
+    analysis = told["analysis"]
+    if analysis is None:
+        return
+    yield from (_over_time(arm, path) for arm, path in told["sequences"].items() if path["hours"])
+    several = len(analysis["comparisons"]) > 1
+    rows: list[list[str]] = []
+    rails: list[list[str]] = []
+    for one in analysis["comparisons"]:
+        about = f"{one['arm']}: " if several else ""
+        gaps = {**one["metrics"], **{f"quality, {kind}": gap for kind, gap in one["task_types"].items()}}
+        known = [[visible(f"{about}{name}"), _interval(gap)] for name, gap in gaps.items()]
+        rows += [row for row in known if row[1] != NOTHING]
+        rails += [
+            [visible(about) + _rail(rail), _interval(rail["difference"]), f"{rail['tolerance']:g}", rail["state"]]
+            for rail in one["guardrails"]
+        ]
+    if rows:
+        yield table("By metric, and by task type", ["", "better by"], rows)
+    if rails:
+        yield table("Guardrails", ["of", "by", ">tolerated", ""], rails, wide="of")
+    yield from _chosen(analysis["arms"])
+    ratio, names = analysis["sample_ratio"], [arm["name"] for arm in analysis["arms"]]
+    rows = [
+        [visible(name), f"{came:,}", f"{wanted:,.0f}"]
+        for name, came, wanted in zip(names, ratio["observed"], ratio["expected"], strict=True)
+    ]
+    yield table("Units by arm", ["arm", ">came", ">expected"], rows)
+    yield note(f"That units come in shares that differ so much by chance has p = {ratio['p_value']:.2g}.")
+
+
+def _over_time(arm: str, path: Mapping[str, Sequence[float | None]]) -> RenderableType:
+    """A few looks of a sequence, from where it says something, the last one among them."""
+    last = len(path["hours"]) - 1
+    known = [at for at in range(last) if (path["low"][at] or -1.0) > -1.0 and (path["high"][at] or 1.0) < 1.0]
+    first = min(known, default=last)
+    places = sorted({first + round((last - first) * step / (_LOOKS - 1)) for step in range(_LOOKS)})
+    rows = [
+        [f"{path['hours'][at]:.3g}", _interval({name: path[name][at] for name in ("mean", "low", "high")})]
+        for at in places
+    ]
+    return table(f"{visible(arm)} over time", [">hours", "better by"], rows)
+
+
+def _chosen(arms: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+    """Share of each arm's decisions that each agent got."""
+    agents = sorted({agent for arm in arms for agent in arm["agents"]})
+    rows = [["no agent fits" if agent == "null" else visible(agent)] for agent in agents]
+    for arm in arms:
+        whole = sum(arm["agents"].values())
+        for row, agent in zip(rows, agents, strict=True):
+            row.append(share(arm["agents"].get(agent, 0) / whole) if whole else NOTHING)
+    if rows:
+        yield table("Who was chosen", ["agent", *(f">{visible(arm['name'])}" for arm in arms)], rows)
 
 
 def _arms(told: Mapping[str, Any]) -> RenderableType:

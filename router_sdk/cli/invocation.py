@@ -31,6 +31,8 @@ P = ParamSpec("P")
 STDIN = "-"
 """Stands for standard input wherever a text or a file is asked for."""
 
+ActorOption = Annotated[str | None, typer.Option("--actor", metavar="NAME", help="Who says so, for the history.")]
+
 
 def output_file(option: str, path: Path) -> None:
     """See that a file may be written there before the work is done, not after it.

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from router_sdk.records import ModelVersion
+    from router_sdk.store.quarantine import Quarantine
+    from router_sdk.store.registry import Champion
 
 
 def serving_tables(models: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
@@ -45,6 +47,7 @@ def trigger_tables(models: Sequence[Mapping[str, Any]]) -> Iterator[RenderableTy
             ]
             for said in [*check["readings"], check["cooldown"]]
         ]
+        rows += [[visible(name), NOTHING, NOTHING, f"off: {visible(how)}"] for name, how in check["off"].items()]
         headings = ["trigger", ">is", ">due from", "why, or why not yet"]
         yield table(f"When {visible(one['strategy'])} is fitted again", headings, rows, wide="why, or why not yet")
     if not models:
@@ -56,7 +59,7 @@ def serves(entry: Mapping[str, Any] | None) -> str:
     if entry is None:
         return "the strategy without any fit: nothing was ever promoted"
     what = "the strategy without any fit" if entry["version"] is None else f"version {entry['version']}"
-    pinned = ", pinned by a person" if entry["pinned"] else ""
+    pinned = f", pinned by {visible(entry['actor'] or 'a person')}" if entry["pinned"] else ""
     return f"{what} since {moment(entry['at'])}{pinned}: {visible(entry['why'])}"
 
 
@@ -130,3 +133,41 @@ def _gate(version: ModelVersion) -> str:
     """What the gate said, and why the fit was begun."""
     begun = "" if version.trigger is None else f" (fitted for: {version.trigger})"
     return f"{'' if version.passed else 'refused: '}{version.why}{begun}"
+
+
+def history_table(served: Mapping[str, Sequence[Champion]]) -> RenderableType:
+    """What served from when on, who said so, and why, newest first."""
+    rows = [
+        [
+            visible(strategy),
+            "without any fit" if entry.version is None else word(entry.version),
+            moment(entry.at),
+            visible(entry.actor or NOTHING),
+            visible(entry.reason),
+        ]
+        for strategy, entries in served.items()
+        for entry in entries
+    ]
+    return table("What served", ["strategy", ">version", "since", "by", "why"], rows, wide="why", last=("strategy",))
+
+
+def quarantine_table(found: Sequence[Quarantine]) -> RenderableType:
+    """What teaches nothing, or did not for a while."""
+    return table(
+        "What teaches nothing, or did not for a while",
+        [">number", "strategy", ">behind", ">up to", "since", "lifted", "why"],
+        (
+            [
+                str(one.number),
+                visible(one.strategy or "all"),
+                str(one.from_seq),
+                str(one.upto_seq),
+                moment(one.at),
+                NOTHING if one.lifted_at is None else moment(one.lifted_at),
+                visible(one.reason),
+            ]
+            for one in found
+        ),
+        wide="why",
+        last=("strategy", "lifted"),
+    )

@@ -9,8 +9,9 @@ import json
 import math
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ class Parameters:
         compared: Arrays of which the other state has one of the same name and shape, neither of them all zeros.
         ratio: The largest factor by which the Euclidean norms of two of these differ, at least 1; 1 without any.
         widest: Which array that is.
-        norm: Euclidean norm of all finite parameters together; None where it was not measured.
+        norm: Euclidean norm of the strategy's fitted parameters, as far as they are finite; None where there are none.
     """
 
     arrays: int
@@ -47,14 +48,13 @@ class Parameters:
     norm: float | None = None
 
 
-def compare_parameters(folder: Path, beside: Path | None = None, no_parameters: tuple[str, ...] = ()) -> Parameters:
+def compare_parameters(folder: Path, beside: Path | None = None, fitted: Sequence[str] = ("*",)) -> Parameters:
     """Read a saved state, and compare it with another.
 
     Args:
         folder: Where the state was saved.
         beside: Where the other one was; None compares with nothing.
-        no_parameters: How the names of arrays begin that do not count in ``norm``: times in seconds since the epoch
-            would be all that it says.
+        fitted: Patterns of the arrays whose norm is told, see ``Strategy.parameters``.
     """
     norms, broken = _norms(folder)
     others = {} if beside is None else _norms(beside)[0]
@@ -65,8 +65,8 @@ def compare_parameters(folder: Path, beside: Path | None = None, no_parameters: 
     }
     widest = max(ratios, key=ratios.__getitem__, default=None)
     most = 1.0 if widest is None else min(ratios[widest], sys.float_info.max)
-    counted = (norm for (name, _), norm in norms.items() if not name.rpartition(":")[2].startswith(no_parameters))
-    whole = math.hypot(*filter(math.isfinite, counted))
+    told = [norm for (name, _), norm in norms.items() if any(fnmatchcase(name, one) for one in fitted)]
+    whole = math.hypot(*filter(math.isfinite, told)) if told else None
     return Parameters(len(norms), tuple(broken[:_MOST_NAMED]), len(ratios), most, widest, whole)
 
 

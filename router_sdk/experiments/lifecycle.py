@@ -300,6 +300,7 @@ class Lifecycle:
             "lost": lost,
         }
         promoted: list[tuple[str, int]] = []
+        mover = actor or f"experiment {record.name}"
 
         def move(connection: Connection, seq: int) -> None:
             if body["serving"] and record.arm(str(winner))["version"] is None:
@@ -310,12 +311,13 @@ class Lifecycle:
                 strategy, number = arm["version"]
                 if body["serving"] and arm["name"] == winner:
                     why = f"{WON} {record.name}: {verdict.reason}"
-                    move_champion(connection, seq, strategy, number, why, pinned=False)
+                    move_champion(connection, seq, strategy, number, why, mover, pinned=False)
                     promoted.append((strategy, number))
                 elif arm["name"] in lost:
-                    set_aside(connection, seq, strategy, number, f"lost experiment {record.name}: {lost[arm['name']]}")
+                    why = f"lost experiment {record.name}: {lost[arm['name']]}"
+                    set_aside(connection, seq, strategy, number, why, mover)
                 if arm["name"] != winner or body["serving"]:
-                    challenge_over(connection, seq, strategy, number, f"experiment {record.name} has ended")
+                    challenge_over(connection, seq, strategy, number, f"experiment {record.name} has ended", mover)
 
         if not tell(self._store.writer, record, "ended", body, self._wall(), actor=actor, beside=move):
             return False

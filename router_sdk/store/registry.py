@@ -35,7 +35,11 @@ ROLLBACK_BY_ITSELF = f"{ROLLBACK} by itself"
 WON = "won experiment"
 """How the reason begins why the winner of an experiment serves."""
 
-_MOVE = "INSERT INTO alias_history (strategy, alias, version, at, reason, held, seq) VALUES (?, ?, ?, ?, ?, ?, ?)"
+GATE, WATCH = "gate", "watch"
+"""Who moves an alias where no person and no experiment does."""
+
+_MOVE = """INSERT INTO alias_history (strategy, alias, version, at, reason, held, seq, actor)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
 
 _COLUMNS = (
     "strategy, version, at, kind, parent, upto, samples, passed, reason, folder, settings, metrics, fine_tuned, "
@@ -53,6 +57,8 @@ class Champion(NamedTuple):
         at: When, in seconds since the epoch.
         reason: Why.
         seq: Position in the log from which on it served; None where an earlier release noted it.
+        actor: Who said so: a name that a person gave, ``"gate"``, ``"watch"``, or ``"experiment NAME"``; None where
+            nobody gave one.
     """
 
     version: int | None
@@ -61,6 +67,7 @@ class Champion(NamedTuple):
     at: float
     reason: str
     seq: int | None = None
+    actor: str | None = None
 
 
 NEVER = Champion(None, False, 0, 0.0, "nothing was ever promoted")
@@ -114,7 +121,7 @@ def add_version(
         if dataset is not None:
             add_dataset(connection, strategy, number, at, dataset)
         if challenges:
-            connection.execute(_MOVE, (strategy, CHALLENGER, number, at, reason, 1, seq))
+            connection.execute(_MOVE, (strategy, CHALLENGER, number, at, reason, 1, seq, GATE))
         if promote_after is None or challenges:
             return number, None
         wanted = {"strategy": strategy, "version": number, "after": promote_after, "reason": reason}
@@ -194,6 +201,7 @@ def set_champion(
     after: int | None = None,
     intent: int | None = None,
     quarantine: int | None = None,
+    actor: str | None = None,
 ) -> int:
     """Note that a version serves from now on, None for what was never fitted; return the history's token.
 
@@ -208,6 +216,7 @@ def set_champion(
         after: The token that must still be the strategy's newest; None asks nobody.
         intent: What this fulfils.
         quarantine: A version that is in quarantine from now on, for the same reason.
+        actor: Who says so.
 
     Raises:
         ChampionMovedError: if somebody else moved the alias since.
@@ -219,8 +228,8 @@ def set_champion(
         if after is not None and champion(connection, strategy).token != after:
             return None
         if quarantine is not None:
-            set_aside(connection, seq, strategy, quarantine, reason)
-        return move_champion(connection, seq, strategy, version, reason, pinned=pinned)
+            set_aside(connection, seq, strategy, quarantine, reason, actor)
+        return move_champion(connection, seq, strategy, version, reason, actor, pinned=pinned)
 
     token = writer.transact(work)
     if token is None:
@@ -231,27 +240,36 @@ def set_champion(
 
 
 def move_champion(
-    connection: Connection, seq: int, strategy: str, version: int | None, reason: str, *, pinned: bool
+    connection: Connection,
+    seq: int,
+    strategy: str,
+    version: int | None,
+    reason: str,
+    actor: str | None,
+    *,
+    pinned: bool,
 ) -> int:
     """The same, in a transaction of somebody else's."""
     at = time.time()
     if version in quarantined(connection, strategy):
-        connection.execute(_MOVE, (strategy, QUARANTINED, version, at, reason, 0, seq))
+        connection.execute(_MOVE, (strategy, QUARANTINED, version, at, reason, 0, seq, actor))
     if version is not None and version == challenger(connection, strategy):
-        challenge_over(connection, seq, strategy, version, reason)
-    row = (strategy, CHAMPION, version, at, reason, int(pinned), seq)
+        challenge_over(connection, seq, strategy, version, reason, actor)
+    row = (strategy, CHAMPION, version, at, reason, int(pinned), seq, actor)
     return int(connection.execute(f"{_MOVE} RETURNING token", row).fetchone()[0])
 
 
-def set_aside(connection: Connection, seq: int, strategy: str, version: int, reason: str) -> None:
+def set_aside(connection: Connection, seq: int, strategy: str, version: int, reason: str, actor: str | None) -> None:
     """A version is in quarantine from now on, in a transaction."""
-    connection.execute(_MOVE, (strategy, QUARANTINED, version, time.time(), reason, 1, seq))
+    connection.execute(_MOVE, (strategy, QUARANTINED, version, time.time(), reason, 1, seq, actor))
 
 
-def challenge_over(connection: Connection, seq: int, strategy: str, version: int, reason: str) -> None:
+def challenge_over(
+    connection: Connection, seq: int, strategy: str, version: int, reason: str, actor: str | None
+) -> None:
     """A version challenges what serves no more, in a transaction."""
     if version == challenger(connection, strategy):
-        connection.execute(_MOVE, (strategy, CHALLENGER, version, time.time(), reason, 0, seq))
+        connection.execute(_MOVE, (strategy, CHALLENGER, version, time.time(), reason, 0, seq, actor))
 
 
 def challenger(connection: Connection, strategy: str) -> int | None:
@@ -269,7 +287,7 @@ def champion(connection: Connection, strategy: str) -> Champion:
 
 def champions(connection: Connection, strategy: str, limit: int = MOST) -> list[Champion]:
     """What served, newest first."""
-    query = """SELECT version, held, token, at, reason, seq FROM alias_history WHERE strategy = ? AND alias = ?
+    query = """SELECT version, held, token, at, reason, seq, actor FROM alias_history WHERE strategy = ? AND alias = ?
                ORDER BY token DESC LIMIT ?"""
     rows = connection.execute(query, (strategy, CHAMPION, limit))
     return [Champion(version, bool(pinned), *rest) for version, pinned, *rest in rows]

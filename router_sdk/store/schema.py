@@ -16,6 +16,7 @@ from router_sdk.store.tables import (
     BOUNDS,
     EXPERIMENTS,
     FIRST,
+    MOVERS,
     ORDER,
     QUARANTINES,
     SHADOWED,
@@ -26,7 +27,7 @@ from router_sdk.store.tables import (
 if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 """Number of the newest migration, kept in SQLite's ``user_version``: equal means that nothing is to be done."""
 
 APPLICATION_ID = 0x52534447
@@ -82,6 +83,10 @@ def migrations() -> Migrations:
     @named()
     def m0009_access_keys(db: Database) -> None:
         _execute(db, ACCESS_KEYS, 9)
+
+    @named()
+    def m0010_who_moved_an_alias(db: Database) -> None:
+        _execute(db, MOVERS, 10)
 
     return named
 

@@ -293,3 +293,9 @@ CREATE TABLE access_keys (
     per_minute INTEGER CHECK (per_minute > 0), at REAL NOT NULL, revoked_at REAL
 ) STRICT
 """
+
+MOVERS = """
+ALTER TABLE alias_history ADD COLUMN actor TEXT;
+CREATE INDEX IF NOT EXISTS decisions_by_arm ON decisions (arm, seq) WHERE arm IS NOT NULL
+"""
+"""Who moved an alias. The index is one that stores with schema 8 or 9 may lack: it came to ``EXPERIMENTS`` later."""

@@ -65,7 +65,7 @@ def gather_evidence(
     return CandidateEvidence(
         paired=compare(*figures, fresh_after),
         parameters=compare_parameters(
-            folder / VERSION, folder / BASE if request.fitted else None, candidate.no_parameters
+            folder / VERSION, folder / BASE if request.fitted else None, type(candidate).parameters
         ),
         latency=contest.latency(held_out),
         golden=contest.must_pass(golden_examples(golden)),

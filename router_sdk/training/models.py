@@ -302,7 +302,7 @@ class Models:
         return [version for stage in stages for version in self._registry.versions(stage.name)]
 
     def history(self, strategy: str) -> list[Champion]:
-        """What served when, and why, newest first: nobody edits it.
+        """What served when, who said so, and why, newest first: nobody edits it.
 
         Raises:
             UnknownStrategyError: if the chain has none of that name.
@@ -404,7 +404,14 @@ class Models:
     # -- which one serves
 
     def promote(
-        self, strategy: str, version: int, *, reason: str = BY_HAND, force: bool = False, pin: bool = True
+        self,
+        strategy: str,
+        version: int,
+        *,
+        reason: str = BY_HAND,
+        force: bool = False,
+        pin: bool = True,
+        actor: str | None = None,
     ) -> ModelVersion:
         """Let a version serve, between two requests, until a person says otherwise.
 
@@ -414,6 +421,7 @@ class Models:
             reason: For the history.
             force: Although the gate refused it.
             pin: False lets the next fit that passes the gate replace it.
+            actor: Who says so, for the history.
 
         Raises:
             UnknownVersionError: if there is none of that number, or its files were given up.
@@ -423,33 +431,50 @@ class Models:
         """
         chosen = name(strategy, "strategy"), whole(version, "version", 1)
         force, pin = flag(force, "force"), flag(pin, "pin")
-        return self._promoter.promote(*chosen, reason=words(reason, "reason"), force=force, pin=pin)
+        why, who = words(reason, "reason"), _said_by(actor)
+        return self._promoter.promote(*chosen, reason=why, force=force, pin=pin, actor=who)
 
-    def rollback(self, strategy: str, to_seq: Position | None = None) -> int | None:
-        """Let the version before serve again, and return its number; None is the strategy without any fit.
+    def rollback(
+        self,
+        strategy: str,
+        version: int | None = None,
+        *,
+        to_seq: Position | None = None,
+        reason: str | None = None,
+        actor: str | None = None,
+    ) -> int | None:
+        """Let a version serve again that served before, and return its number; None is the strategy without any fit.
 
         It stays until a person says otherwise: no fit replaces it before ``unpin``.
 
         Args:
             strategy: Whose.
+            version: Which, of all that ever served; 0 is the strategy without any fit, None what served before.
             to_seq: Position up to which it shall know the log, see ``quarantine``: what came since is quarantined for
                 it, too. A strategy that was never fitted goes back to there, and that is all.
+            reason: Why, for the history.
+            actor: Who says so, for the history.
 
         Raises:
-            UnknownVersionError: if what serves was never fitted, and there is no ``to_seq``.
-            InvalidInputError: if nothing came behind ``to_seq``, or it is no position.
+            UnknownVersionError: if what serves was never fitted, and there is neither a version nor ``to_seq``; or if
+                the version never served, or its files were given up.
+            GateRefusedError: if the version is in quarantine.
+            InvalidInputError: if it serves already, nothing came behind ``to_seq``, or that is no position.
         """
-        number = self._promoter.rollback(name(strategy, "strategy"), to_seq)
+        chosen = None if version is None else whole(version, "version")
+        why, who = None if reason is None else words(reason, "reason"), _said_by(actor)
+        number = self._promoter.rollback(name(strategy, "strategy"), chosen, to_seq, reason=why, actor=who)
         if to_seq is not None:
             self._flush()
         return number
 
-    def pin(self, strategy: str, version: int | None = None) -> int | None:
+    def pin(self, strategy: str, version: int | None = None, *, actor: str | None = None) -> int | None:
         """Keep what serves, whatever fits come to, until ``unpin``, ``promote`` or ``rollback``.
 
         Args:
             strategy: Whose.
             version: Which version is to serve and stay; None keeps the one that serves.
+            actor: Who says so, for the history.
 
         Returns:
             The version that serves; None is the strategy without any fit.
@@ -459,15 +484,19 @@ class Models:
             NotTrainableError: if no fit could ever replace what serves.
         """
         number = None if version is None else whole(version, "version", 1)
-        return self._promoter.pin(name(strategy, "strategy"), number)
+        return self._promoter.pin(name(strategy, "strategy"), number, _said_by(actor))
 
-    def unpin(self, strategy: str) -> None:
+    def unpin(self, strategy: str, *, actor: str | None = None) -> None:
         """Let fits that pass the gate replace what serves again.
+
+        Args:
+            strategy: Whose.
+            actor: Who says so, for the history.
 
         Raises:
             NotTrainableError: if no fit could ever replace it.
         """
-        self._promoter.unpin(strategy)
+        self._promoter.unpin(strategy, _said_by(actor))
 
     # -- what teaches nothing
 
@@ -519,3 +548,7 @@ class Models:
     def quarantines(self) -> list[Quarantine]:
         """Every quarantine there was, oldest first; ``lifted_at`` is None of those in force."""
         return self._promoter.quarantines.all()
+
+
+def _said_by(actor: str | None) -> str | None:
+    return None if actor is None else words(actor, "actor")

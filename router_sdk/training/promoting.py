@@ -22,7 +22,7 @@ from router_sdk.errors import (
 )
 from router_sdk.learning.restoring import restore
 from router_sdk.routing.chain import Chain, Stage
-from router_sdk.store.registry import QUARANTINED, ROLLBACK, ROLLBACK_BY_ITSELF, alias_token, set_champion
+from router_sdk.store.registry import GATE, QUARANTINED, ROLLBACK, ROLLBACK_BY_ITSELF, WATCH, alias_token, set_champion
 from router_sdk.training.quarantine import Quarantines
 from router_sdk.training.registry import Registry, stage_of, twin
 from router_sdk.training.triggering import trainable
@@ -87,7 +87,14 @@ class Promoter:
     # -- by hand
 
     def promote(
-        self, strategy: str, number: int, *, reason: str = BY_HAND, force: bool = False, pin: bool = True
+        self,
+        strategy: str,
+        number: int,
+        *,
+        reason: str = BY_HAND,
+        force: bool = False,
+        pin: bool = True,
+        actor: str | None = None,
     ) -> ModelVersion:
         """Let a version serve because a person says so.
 
@@ -97,6 +104,7 @@ class Promoter:
             reason: For the history.
             force: Although the gate refused it.
             pin: Whether it stays until a person says otherwise; False lets the next fit replace it.
+            actor: Who says so.
 
         Raises:
             UnknownVersionError: if there is none of that number, or its files were given up.
@@ -112,35 +120,55 @@ class Promoter:
             raise GateRefusedError(
                 f"version {number} of {strategy!r} {against}; --force (in Python force=True) lets it serve anyway"
             )
-        self._serve(strategy, version, f"{reason}, although it {against}" if against else reason, pinned=pin)
+        why = f"{reason}, although it {against}" if against else reason
+        self._serve(strategy, version, why, pinned=pin, actor=actor)
         self._plugins.notify("on_promotion", strategy=strategy, version=number)
         return version
 
-    def rollback(self, strategy: str, to_seq: Position | None = None) -> int | None:
+    def rollback(
+        self,
+        strategy: str,
+        chosen: int | None = None,
+        to_seq: Position | None = None,
+        *,
+        reason: str | None = None,
+        actor: str | None = None,
+    ) -> int | None:
         """Let the version before serve again, and stay; None where that is the strategy as it is without any fit.
 
         With ``to_seq`` what came behind that position is quarantined for it first, so that what serves again learns
         nothing of it; of a strategy that was never fitted, that is all.
 
+        Args:
+            strategy: Whose.
+            chosen: A version that served before, in the place of the one before; 0 is the strategy without any fit.
+            to_seq: Position of the log.
+            reason: For the history.
+            actor: Who says so.
+
         Raises:
-            UnknownVersionError: if what serves was never fitted.
-            InvalidInputError: if nothing came behind ``to_seq``.
+            UnknownVersionError: if what serves was never fitted, or the version that was chosen never served.
+            GateRefusedError: if that one is in quarantine.
+            InvalidInputError: if nothing came behind ``to_seq``, or the version that was chosen serves already.
         """
         current = self._registry.champion(strategy).version
-        reason = f"{ROLLBACK} from {current}"
+        why = ROLLBACK + ("" if current is None else f" from {current}") + ("" if reason is None else f": {reason}")
         behind = None if to_seq is None else self.quarantines.position(to_seq, "to_seq")
-        if behind is not None and current is None:
-            self.quarantines.add(strategy, behind, reason=ROLLBACK)
+        if behind is not None and current is None and chosen is None:
+            self.quarantines.add(strategy, behind, reason=why, actor=actor)
             return None
-        number = self._registry.previous(strategy, current)
+        if chosen is None:
+            number = self._registry.previous(strategy, current)
+        else:
+            number = self._registry.served(strategy, chosen)
         version = None if number is None else self._registry.version(strategy, number)
         if behind is not None:
-            self.quarantines.add(strategy, behind, reason=reason)
-        self._serve(strategy, version, reason, pinned=True)
+            self.quarantines.add(strategy, behind, reason=why, actor=actor)
+        self._serve(strategy, version, why, pinned=True, actor=actor)
         self._plugins.notify("on_rollback", strategy=strategy, version=number)
         return number
 
-    def pin(self, strategy: str, number: int | None) -> int | None:
+    def pin(self, strategy: str, number: int | None, actor: str | None = None) -> int | None:
         """Keep what serves, or let another version serve and keep that, until ``unpin``.
 
         Raises:
@@ -148,11 +176,11 @@ class Promoter:
             NotTrainableError: if no fit could ever replace what serves.
         """
         if number is not None and number != self._registry.champion(strategy).version:
-            return self.promote(strategy, number, reason="pinned by hand").version
+            return self.promote(strategy, number, reason="pinned by hand", actor=actor).version
         if not self._fits:
             raise NotTrainableError(SEPARATE)
         current = self._replaceable(strategy).version
-        set_champion(self._store.writer, strategy, current, "pinned by hand", pinned=True)
+        set_champion(self._store.writer, strategy, current, "pinned by hand", pinned=True, actor=actor)
         return current
 
     def _replaceable(self, strategy: str) -> Champion:
@@ -165,7 +193,7 @@ class Promoter:
             )
         return current
 
-    def unpin(self, strategy: str) -> None:
+    def unpin(self, strategy: str, actor: str | None = None) -> None:
         """Let fits replace what serves again.
 
         Raises:
@@ -173,7 +201,8 @@ class Promoter:
         """
         current = self._replaceable(strategy)
         if current.pinned:
-            set_champion(self._store.writer, strategy, current.version, "unpinned by hand", pinned=False)
+            writer, number = self._store.writer, current.version
+            set_champion(writer, strategy, number, "unpinned by hand", pinned=False, actor=actor)
 
     # -- by itself
 
@@ -191,7 +220,7 @@ class Promoter:
             ChampionMovedError: if what serves was changed since.
         """
         version = self._registry.version(strategy, number)
-        self._serve(strategy, version, reason, after=after, intent=intent)
+        self._serve(strategy, version, reason, after=after, intent=intent, actor=GATE)
         self._plugins.notify("on_promotion", strategy=strategy, version=number)
 
     def roll_back(self, strategy: str, number: int, reason: str, *, after: int) -> bool:
@@ -216,8 +245,8 @@ class Promoter:
         try:
             target = self._registry.previous(strategy, number)
             words = f"{ROLLBACK_BY_ITSELF} from {number}: {reason}"
-            here = self._learner.replace_here
-            serve = partial(self._serve, strategy, reason=words, after=after, quarantine=number, replace=here)
+            serve = partial(self._serve, strategy, reason=words, after=after, quarantine=number, actor=WATCH)
+            serve = partial(serve, replace=self._learner.replace_here)
             while target is not None:
                 try:
                     serve(self._registry.version(strategy, target))
@@ -278,6 +307,7 @@ class Promoter:
         after: int | None = None,
         intent: int | None = None,
         quarantine: int | None = None,
+        actor: str | None = None,
         replace: Replace | None = None,
     ) -> None:
         if not self._fits:
@@ -286,7 +316,7 @@ class Promoter:
         writer, alias = self._store.writer, {"after": after, "intent": intent, "quarantine": quarantine}
 
         def tell() -> None:
-            set_champion(writer, strategy, number, reason, pinned=pinned, **alias)
+            set_champion(writer, strategy, number, reason, pinned=pinned, actor=actor, **alias)
 
         with self.lock:
             self._swap(self._chain.stage(strategy), version, replace or self._learner.replace, tell)

@@ -12,7 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.errors import CorruptArtifactError, InvalidInputError, StoreUnavailableError, UnknownVersionError
+from router_sdk.errors import (
+    CorruptArtifactError,
+    GateRefusedError,
+    InvalidInputError,
+    StoreUnavailableError,
+    UnknownVersionError,
+)
 from router_sdk.numerics.distribution_shift import trend
 from router_sdk.private_files import write_private
 from router_sdk.routing.chain import Stage
@@ -159,6 +165,29 @@ class Registry:
         while number in suspects:
             number = before(history, number)
         return number
+
+    def served(self, strategy: str, number: int) -> int | None:
+        """A version that may serve again because it did before; None, told as 0, stands for what was never fitted.
+
+        Raises:
+            UnknownVersionError: if it never served.
+            GateRefusedError: if it is in quarantine.
+            InvalidInputError: if it serves now.
+        """
+        wanted, history = number or None, self.history(strategy)
+        what = f"{strategy!r} without any fit" if wanted is None else f"version {wanted} of {strategy!r}"
+        known = {entry.version for entry in history}
+        if wanted is not None and wanted not in known:
+            told = sorted(one for one in known if one is not None)
+            raise UnknownVersionError(f"{what} never served, as {told} did; router promote lets it")
+        if wanted == (history[0].version if history else None):
+            raise InvalidInputError(f"{what} serves now: there is nothing to go back to")
+        if wanted in self._store.reader.query(lambda connection: quarantined(connection, strategy)):
+            raise GateRefusedError(
+                f"{what} is in quarantine, see router versions; router promote --force (in Python force=True) lets it "
+                "serve anyway"
+            )
+        return wanted
 
     def new_folder(self, strategy: str) -> Path:
         """Where a version to be made shall stand."""

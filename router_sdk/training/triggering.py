@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.errors import FAULTS, InvalidConfigError, let_end
@@ -54,6 +54,7 @@ class TriggerCheck:
         automatic: Whether this process starts fits by itself.
         cooldown: How long ago the last attempt was, and how long it has to be.
         readings: What each trigger measured.
+        off: Triggers that nobody asks, and what to set so that they are.
     """
 
     strategy: str
@@ -62,6 +63,7 @@ class TriggerCheck:
     automatic: bool
     cooldown: Reading
     readings: tuple[Reading, ...]
+    off: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def next(self) -> Reading | None:
@@ -110,6 +112,7 @@ class Triggering:
         self._cooldown = Cooldown(self._reader, wall, monotonic)
         self._lately = Lately(self._reader, services.reward, monotonic)
         self._triggers = chosen(self._config, services.plugins.triggers)
+        self._off = switched_off(self._config, services.plugins.triggers)
         self._failed: set[str] = set()
         self._read: dict[tuple[str, str], tuple[tuple[Any, ...], Reading]] = {}
         self._reports: tuple[float, dict[str, float], Counter[str]] | None = None
@@ -203,6 +206,7 @@ class Triggering:
             self.automatic,
             self._cooling(tried, activity.rollbacks),
             readings,
+            self._off,
         )
 
     @property
@@ -295,9 +299,26 @@ def chosen(config: RouterConfig, brought: list[Trigger]) -> list[Trigger]:
     return [one for one in found if one.name not in told.off]
 
 
-BUILT_IN = tuple(
-    one.name for one in (ExampleCount, Schedule, QualityDrop, ErrorRate, NegativeFeedback, LowConfidence, Drift)
-)
+_THRESHOLDS: Mapping[type[Trigger], str] = {
+    Schedule: "schedule_hours",
+    QualityDrop: "quality_drop_threshold",
+    ErrorRate: "error_rate_threshold",
+    NegativeFeedback: "negative_feedback_threshold",
+    LowConfidence: "low_confidence_share",
+    Drift: "drift_threshold",
+}
+"""Where the threshold stands without which a trigger is not asked."""
+
+BUILT_IN = (ExampleCount.name, *(one.name for one in _THRESHOLDS))
+
+
+def switched_off(config: RouterConfig, brought: list[Trigger]) -> dict[str, str]:
+    """The triggers that are not asked, and what to set so that they are."""
+    told = config.triggers
+    unset = {one.name: where for one, where in _THRESHOLDS.items() if getattr(told, where) is None}
+    found = {name: f"set triggers.{where}" for name, where in unset.items()}
+    named = [name for name in (*BUILT_IN, *(one.name for one in brought)) if name in told.off]
+    return found | dict.fromkeys(named, "triggers.off names it")
 
 
 def trainable(strategy: Strategy) -> bool:

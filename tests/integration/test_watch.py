@@ -88,11 +88,14 @@ def test_a_version_that_earns_less_is_rolled_back_and_stays_in_quarantine(opened
         newest = router._parts.registry.champion("words")
         assert newest.reason.startswith(f"{ROLLBACK_BY_ITSELF} from 2: ")
         assert not newest.pinned
+        assert newest.actor == "watch"
         assert aliases(router) == {1: ("champion",), 2: ("quarantined",)}
         assert router.models.versions("words")[1].to_dict()["aliases"] == ["quarantined"]
 
         with pytest.raises(GateRefusedError, match=r"version 2 of 'words' was rolled back by itself.*force"):
             router.models.promote("words", 2)
+        with pytest.raises(GateRefusedError, match=r"version 2 of 'words' is in quarantine.*force"):
+            router.models.rollback("words", 2)
         router.models.promote("words", 2, force=True)
         work(router, numbers)
         assert aliases(router) == {1: (), 2: ("champion", "pinned")}, "a person's choice holds"

@@ -13,7 +13,13 @@ from rich.console import Console
 
 from router_sdk import Agent, Outcome, Router
 from router_sdk.cli.commands.status import status_tables
-from router_sdk.errors import NotTrainableError, StoreUnavailableError, UnknownStrategyError, UnknownVersionError
+from router_sdk.errors import (
+    InvalidInputError,
+    NotTrainableError,
+    StoreUnavailableError,
+    UnknownStrategyError,
+    UnknownVersionError,
+)
 from router_sdk.training.promoting import Promoter
 
 AGENTS = [Agent("billing"), Agent("fraud"), Agent("sales")]
@@ -68,6 +74,11 @@ def history(store):
         return connection.execute("SELECT version, held, reason FROM alias_history ORDER BY token").fetchall()
 
 
+def history_of(store):
+    with open_router(store) as router:
+        return router.models.history("words")
+
+
 # -- a person's choice
 
 
@@ -87,6 +98,35 @@ def test_after_a_rollback_no_fit_by_itself_moves_the_version(store, taught):
         router.models.unpin("words")
         wait_until(lambda: serving(router) not in (1, None))
     assert [(version, held) for version, held, _ in history(store)[:5]] == [(1, 0), (2, 0), (1, 1), (1, 0), (3, 0)]
+
+
+def test_whatever_ever_served_may_serve_again_and_the_history_says_who_said_so(store, taught):
+    with open_router(store) as router:
+        for _ in range(3):
+            taught(router, 20)
+            assert router.models.retrain(wait=True).state == "promoted"
+        router.models.retrain(wait=True, mode="worse")
+        assert router.models.rollback("words", 1, reason="the third is rude", actor="ada") == 1
+        assert router.models.versions("words")[0].aliases == ("champion", "pinned")
+        with pytest.raises(InvalidInputError, match="version 1 of 'words' serves now"):
+            router.models.rollback("words", 1)
+        with pytest.raises(UnknownVersionError, match=r"version 4 of 'words' never served, as \[1, 2, 3\] did"):
+            router.models.rollback("words", 4)
+        assert router.models.rollback("words", 0) is None
+        with pytest.raises(InvalidInputError, match="'words' without any fit serves now"):
+            router.models.rollback("words", 0)
+        assert router.models.rollback("words", 3, actor="ada") == serving(router) == 3
+        router.models.pin("words", 2, actor="bob")
+        router.models.unpin("words")
+    told = [(entry.version, entry.actor, entry.reason.partition(":")[0]) for entry in reversed(history_of(store))]
+    assert [one[:2] for one in told[:3]] == [(1, "gate"), (2, "gate"), (3, "gate")]
+    assert told[3:] == [
+        (1, "ada", "rollback from 3"),
+        (None, None, "rollback from 1"),
+        (3, "ada", "rollback"),
+        (2, "bob", "pinned by hand"),
+        (2, None, "unpinned by hand"),
+    ]
 
 
 def test_a_fit_by_hand_of_what_is_pinned_is_judged_and_held(store, taught):
@@ -210,6 +250,20 @@ def test_a_promotion_that_cannot_be_logged_changes_nothing(store, taught, monkey
         assert router._parts.registry.champion("words").version == 2 == serving(router)
         assert router.route("refund").model_version == 2
         assert router.models.rollback("words") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("learning", [True, False])
+def test_whoever_has_the_store_open_follows_a_moved_alias_within_two_seconds(store, taught, learning):
+    with open_router(store) as router, open_router(store, learning=learning) as other:
+        taught(router)
+        router.models.retrain(wait=True)
+        for moved in (1, None, 1):
+            if serving(router) != moved:
+                router.models.rollback("words", moved or 0)
+            started = time.monotonic()
+            wait_until(lambda wanted=moved: serving(other) == wanted)
+            assert time.monotonic() - started < 2.0 * 5, "with room for a machine that is busy with other tests"
 
 
 def test_who_follows_tries_again_until_it_can(store, taught, tmp_path):

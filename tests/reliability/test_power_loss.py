@@ -5,6 +5,7 @@ A small library, preloaded into the victim, keeps an image of the database and o
 """
 
 import os
+import random
 import shutil
 import sqlite3
 import subprocess
@@ -46,12 +47,16 @@ def victim(folder: str) -> None:
         caller.join()
 
 
-@pytest.mark.slow
-def test_what_was_acknowledged_was_synced(tmp_path) -> None:
-    library = tmp_path / "synced_images.so"
-    subprocess.run([COMPILER, "-shared", "-fPIC", "-O1", "-o", library, LIBRARY, "-ldl"], check=True)
-    folder = tmp_path / "store"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def library(tmp_path_factory) -> Path:
+    """What keeps the images."""
+    made = tmp_path_factory.mktemp("library") / "synced_images.so"
+    subprocess.run([COMPILER, "-shared", "-fPIC", "-O1", "-o", made, LIBRARY, "-ldl"], check=True)
+    return made
+
+
+def lose_power(library: Path, folder: Path, after: int) -> set[str]:
+    """Route and record there until the power goes after so many outcomes; which ones were acknowledged."""
     process = subprocess.Popen(
         [sys.executable, __file__, str(folder)],
         stdout=subprocess.PIPE,
@@ -59,22 +64,47 @@ def test_what_was_acknowledged_was_synced(tmp_path) -> None:
         env={**os.environ, "LD_PRELOAD": str(library)},
     )
     with process:
-        read = [process.stdout.readline() for _ in range(ACKNOWLEDGED)]
+        read = [process.stdout.readline() for _ in range(after)]
         process.kill()
         read += process.stdout.readlines()
     if not (folder / "preloaded.db.synced").exists():
         pytest.skip("the C library's fsync cannot be watched here")
-    acknowledged = {line.strip() for line in read if line.endswith("\n")}
+    return {line.strip() for line in read if line.endswith("\n")}
 
-    after = tmp_path / "after the power loss.db"
-    shutil.copy(folder / "router.db.synced", after)
-    shutil.copy(folder / "router.db-wal.synced", f"{after}-wal")
-    with closing(sqlite3.connect(after)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        joined = "SELECT decision_id FROM outcomes JOIN decisions USING (decision_id)"
-        survived = {row[0] for row in connection.execute(joined)}
-    assert len(acknowledged) >= ACKNOWLEDGED
-    assert acknowledged <= survived
+
+def left_by(folder: Path, place: Path) -> Path:
+    """The store as it is found once the power is back, in a folder of its own, where it may be lost again."""
+    place.mkdir()
+    for name in ("router.db", "router.db-wal"):
+        image = folder / f"{name}.synced"
+        if image.exists():
+            shutil.copy(image, place / name)
+            shutil.copy(image, place / f"{name}.synced")  # what is not written again is on disk
+    return place
+
+
+@pytest.mark.slow
+def test_what_was_acknowledged_was_synced(library, tmp_path, request) -> None:
+    """The power goes again and again under one store, at drawn moments; without ``--reliability`` once."""
+    thorough, chance = request.config.getoption("--reliability"), random.Random(0)
+    (folder := tmp_path / "store").mkdir()
+    acknowledged: set[str] = set()
+    for number in range(150 if thorough else 1):
+        after = chance.randrange(1, ACKNOWLEDGED) if number else ACKNOWLEDGED
+        told = lose_power(library, folder, after)
+        assert len(told) >= after
+        acknowledged |= told
+        folder = left_by(folder, tmp_path / f"after loss {number}")
+        shutil.copytree(folder, looked_at := tmp_path / "looked at", dirs_exist_ok=True)
+        with closing(sqlite3.connect(looked_at / "router.db")) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            joined = "SELECT decision_id FROM outcomes JOIN decisions USING (decision_id)"
+            survived = {row[0] for row in connection.execute(joined)}
+        shutil.rmtree(looked_at)
+        assert acknowledged <= survived, f"loss {number} took {len(acknowledged - survived)} of them"
+    with Router(agents=["billing", "fraud"], strategies=["thompson"], store=folder / "router.db") as router:
+        router.flush()
+        assert router.statistics()["total_examples"] == len(survived)
 
 
 if __name__ == "__main__":

@@ -54,10 +54,10 @@ class BertStrategy(Strategy):
     """
 
     name: ClassVar[str] = "bert"
-    no_parameters: ClassVar[tuple[str, ...]] = ("memory.", "group.", "arrivals")
     Config: ClassVar[type[StrategyConfig]] = BertConfig
     state_version: ClassVar[int] = 5
     warm_starts: ClassVar[bool] = True
+    parameters: ClassVar[tuple[str, ...]] = ("head.*:*.weights", "head.*:*.intercepts", f"{OWN_ENCODER}/*")
 
     def __init__(self, config: StrategyConfig, services: StrategyServices) -> None:
         super().__init__(config, services)
@@ -393,8 +393,6 @@ class BertStrategy(Strategy):
     def report(self) -> Mapping[str, Any]:
         """The encoder, or why there is none, and what the head has learnt."""
         encoder = self._slot.encoder
-        if encoder is not None:
-            status = dict(getattr(encoder, "status", {"tag": encoder.tag}))
-        else:
-            status = {"note": self._slot.reason}
+        none = {"note": self._slot.reason}
+        status = none if encoder is None else dict(getattr(encoder, "status", {"tag": encoder.tag}))
         return {"encoder": status, "fine_tuned": self._own_encoder, **self.head.report(), **self.policies.report()}

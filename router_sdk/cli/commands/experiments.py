@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from router_sdk.cli.experiment_tables import experiment_list, shown_experiment
-from router_sdk.cli.invocation import Invocation, command, readable, typed_pairs
+from router_sdk.cli.experiment_tables import experiment_details, experiment_list, shown_experiment
+from router_sdk.cli.invocation import ActorOption, Invocation, command, readable, typed_pairs
 from router_sdk.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Compare challengers with what serves, on real tasks.")
 
 NameArgument = Annotated[str, typer.Argument(help="The experiment.")]
-ActorOption = Annotated[str | None, typer.Option("--actor", metavar="NAME", help="Who says so.")]
 
 
 @app.command("start")
@@ -72,10 +71,10 @@ def list_experiments(invocation: Invocation) -> None:
 @app.command("show")
 @command
 def show(invocation: Invocation, name: NameArgument) -> None:
-    """Show an experiment: its arms, what they came to, and what is still needed."""
+    """Show an experiment: its arms, what they came to, over time and in detail, and what is still needed."""
     with invocation.router(new=False, read_only=True) as router:
-        told = router.experiments.show(name)
-    invocation.screen.show(told, lambda: shown_experiment(told))
+        told = {**router.experiments.show(name), "sequences": router.experiments.sequences(name)}
+    invocation.screen.show(told, lambda: (*shown_experiment(told), *experiment_details(told)))
 
 
 @app.command("stop")

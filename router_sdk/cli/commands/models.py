@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,9 +22,9 @@ from router_sdk.cli.commands.exchange import (
     mapping_of_data,
     told_mapping,
 )
-from router_sdk.cli.invocation import Invocation
-from router_sdk.cli.model_tables import version_table
-from router_sdk.cli.tables import NOTHING, moment, note, table, visible, word
+from router_sdk.cli.invocation import ActorOption, Invocation
+from router_sdk.cli.model_tables import history_table, quarantine_table, version_table
+from router_sdk.cli.tables import note, visible, word
 from router_sdk.errors import FitError, InvalidInputError, UnknownVersionError
 from router_sdk.evaluation.fit_page import render_fit_report
 from router_sdk.private_files import may_be_written
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from router_sdk.exchange.columns import ColumnMapping
     from router_sdk.exchange.observations import ImportReport
     from router_sdk.records import Agent, Task
-    from router_sdk.store.quarantine import Quarantine
     from router_sdk.training.fit import Fit
 
 
@@ -224,14 +223,24 @@ def versions(
     invocation: Invocation,
     strategy: Annotated[str | None, typer.Argument(help="Of which strategy; all in the chain.")] = None,
 ) -> None:
-    """Show the fitted versions: what they learnt from, what the gate said, and which one serves; and quarantines."""
+    """Show the fitted versions: what they learnt from, what the gate said, which one served when; and quarantines."""
     with invocation.router(new=False, read_only=True) as router:
         found, left_out = router.models.versions(strategy), router.models.quarantines()
+        served = {name: router.models.history(name) for name in sorted({one.strategy for one in found})}
     told = {
         "versions": [version.to_dict() for version in found],
+        "history": {name: [entry._asdict() for entry in entries] for name, entries in served.items()},
         "quarantines": [one.to_dict() for one in left_out],
     }
-    invocation.screen.show(told, lambda: [version_table(found), *([quarantine_table(left_out)] if left_out else ())])
+
+    def tables() -> Iterator[RenderableType]:
+        yield version_table(found)
+        if any(served.values()):
+            yield history_table(served)
+        if left_out:
+            yield quarantine_table(left_out)
+
+    invocation.screen.show(told, tables)
 
 
 def import_version(
@@ -253,10 +262,11 @@ def promote(
     version: Annotated[int, typer.Argument(min=1, help="Which one.")],
     reason: Annotated[str, typer.Option(metavar="TEXT", help="For the history.")] = "by hand",
     force: Annotated[bool, typer.Option("--force", help="Although the gate refused it.")] = False,
+    actor: ActorOption = None,
 ) -> None:
     """Let a version serve: in this store's routers within seconds, and until router unpin."""
     with invocation.router(new=False) as router:
-        router.models.promote(strategy, version, reason=reason, force=force)
+        router.models.promote(strategy, version, reason=reason, force=force, actor=actor)
     invocation.screen.show(
         {"strategy": strategy, "version": version}, lambda: [f"Version {version} of {visible(strategy)} serves."]
     )
@@ -265,18 +275,24 @@ def promote(
 def rollback(
     invocation: Invocation,
     strategy: Annotated[str, typer.Argument(help="Whose version.")],
+    version: Annotated[
+        int | None,
+        typer.Argument(min=0, help="Which, of all that ever served; 0 is without any fit. By itself the one before."),
+    ] = None,
     to_seq: Annotated[
         str | None,
         typer.Option(metavar="N", help="Position of the log, decision's id or time: what came since is quarantined."),
     ] = None,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="For the history.")] = None,
+    actor: ActorOption = None,
 ) -> None:
-    """Let the version before serve again, and pin it: see router unpin.
+    """Let the version before serve again, or any that ever served, and pin it: see router unpin.
 
     With --to-seq the strategy also learns nothing of what came behind that position, until router lift; one that was
     never fitted goes back to there.
     """
     with invocation.router(new=False) as router:
-        number = router.models.rollback(strategy, to_seq)
+        number = router.models.rollback(strategy, version, to_seq=to_seq, reason=reason, actor=actor)
         standing = router.status()["quarantines"] if to_seq is not None else []
     what = "The strategy without any fit" if number is None else f"Version {number}"
     told: dict[str, Any] = {"strategy": strategy, "version": number}
@@ -291,10 +307,11 @@ def lift(
     invocation: Invocation,
     number: Annotated[int, typer.Argument(min=1, help="Which quarantine, see router versions.")],
     reason: Annotated[str, typer.Option(metavar="TEXT", help="For the history.")] = "by hand",
+    actor: ActorOption = None,
 ) -> None:
     """Let what a quarantine left out of learning count again, as far as it is not archived."""
     with invocation.router(new=False) as router:
-        router.models.lift(number, reason=reason)
+        router.models.lift(number, reason=reason, actor=actor)
     invocation.screen.show({"lifted": number}, lambda: [f"What quarantine {number} left out is learnt again."])
 
 
@@ -318,36 +335,15 @@ def report(
     invocation.screen.show({**found.to_dict(), "page": str(target)}, lambda: [f"The page: {target}"])
 
 
-def quarantine_table(found: Sequence[Quarantine]) -> RenderableType:
-    """What teaches nothing, or did not for a while."""
-    return table(
-        "What teaches nothing, or did not for a while",
-        [">number", "strategy", ">behind", ">up to", "since", "lifted", "why"],
-        (
-            [
-                str(one.number),
-                visible(one.strategy or "all"),
-                str(one.from_seq),
-                str(one.upto_seq),
-                moment(one.at),
-                NOTHING if one.lifted_at is None else moment(one.lifted_at),
-                visible(one.reason),
-            ]
-            for one in found
-        ),
-        wide="why",
-        last=("strategy", "lifted"),
-    )
-
-
 def pin(
     invocation: Invocation,
     strategy: Annotated[str, typer.Argument(help="Whose version.")],
     version: Annotated[int | None, typer.Argument(min=1, help="Which one is to serve; the one that serves.")] = None,
+    actor: ActorOption = None,
 ) -> None:
     """Keep what serves, whatever fits come to, until router unpin, promote or rollback."""
     with invocation.router(new=False) as router:
-        number = router.models.pin(strategy, version)
+        number = router.models.pin(strategy, version, actor=actor)
     name = visible(strategy)
     what = f"{name} as it is without any fit" if number is None else f"Version {number} of {name}"
     invocation.screen.show(
@@ -356,10 +352,14 @@ def pin(
     )
 
 
-def unpin(invocation: Invocation, strategy: Annotated[str, typer.Argument(help="Whose version.")]) -> None:
+def unpin(
+    invocation: Invocation,
+    strategy: Annotated[str, typer.Argument(help="Whose version.")],
+    actor: ActorOption = None,
+) -> None:
     """Let fits that pass the gate replace what serves again."""
     with invocation.router(new=False) as router:
-        router.models.unpin(strategy)
+        router.models.unpin(strategy, actor=actor)
     invocation.screen.show(
         {"strategy": strategy, "pinned": False},
         lambda: [f"A fit of {visible(strategy)} that passes the gate replaces what serves again."],

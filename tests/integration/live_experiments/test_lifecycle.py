@@ -230,6 +230,7 @@ def test_a_version_that_is_better_serves_in_every_process(make, clock):
         assert told_of == ("coder", 2, "words", None)
     champion = router.models.history("words")[0]
     assert champion.reason.startswith("won experiment fit: second is better")
+    assert champion.actor == "experiment fit"
     assert not champion.pinned
     assert told.promotions == [("words", 2)]
     assert router.status()["experiments"] == []

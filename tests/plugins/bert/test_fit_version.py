@@ -1,4 +1,5 @@
 import json
+import math
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ from fit_cases import LATER, NAMES, WORDS
 from router_sdk_bert.finetuning.carried_state import load_weights
 from version_cases import ask, chosen, context, data, make_serving, told, with_config
 
+from router_sdk.evaluation.parameters import compare_parameters
 from router_sdk.plugin import Agent, AgentSet, FitError, FitStoppedError, Signals, Task, TrainingData
 from router_sdk.testing import make_example
 
@@ -36,6 +38,7 @@ def test_a_version_survives_save_and_load(serving, tmp_path):
     version = with_config(serving, update="lora").fit(data(), context(tmp_path / "fit"))
     (tmp_path / "saved").mkdir()
     version.save(tmp_path / "saved")
+    assert norm_of(version, tmp_path / "saved") > 2.0 * norm_of_the_classifier(version), "its encoder counts"
     again = make_serving()
     again.load(tmp_path / "saved")
     assert again.encoder.tag == version.encoder.tag
@@ -64,6 +67,19 @@ def test_the_head_alone_leaves_the_encoder_as_it_is(serving, tmp_path):
     assert version.encoder.tag == serving.encoder.tag
     assert chosen(version, told(30, first=500)) >= 0.8
     assert "torch" not in {path.name for path in tmp_path.rglob("*")}
+    (tmp_path / "saved").mkdir()
+    version.save(tmp_path / "saved")
+    assert norm_of(version, tmp_path / "saved") == pytest.approx(norm_of_the_classifier(version), rel=1e-5)
+
+
+def norm_of(version, folder):
+    """What drift looks at: no count, no sum and no time."""
+    return compare_parameters(folder, None, version.parameters).norm
+
+
+def norm_of_the_classifier(version):
+    fitted = version.head.model.logistic
+    return math.hypot(np.linalg.norm(fitted.weights), np.linalg.norm(fitted.intercepts))
 
 
 def test_auto_waits_until_there_is_enough(serving, tmp_path):

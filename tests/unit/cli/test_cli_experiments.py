@@ -33,6 +33,8 @@ def test_from_the_start_to_the_end(live):
     words = live.run("experiments", "show", "first").stdout
     assert "0 closed units against 0 of the champion, 100 of each are needed" in " ".join(words.split())
     assert "the chain heuristic, thompson" in " ".join(words.split())
+    assert [name in words for name in ("Guardrails", "Who was chosen", "Units by arm")] == [True, True, True]
+    assert list(shown["sequences"]) == ["chain"]
     assert live.json("experiments", "report", "first")["page"] == "experiment-first.html"
     assert "not decided yet" in (live.folder / "experiment-first.html").read_text(encoding="utf-8")
     status = " ".join(live.run("status").stdout.split())

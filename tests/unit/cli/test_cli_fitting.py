@@ -29,6 +29,11 @@ def test_retrain_promote_and_roll_back(taught):
     assert taught.json("rollback", "words")["version"] == 1
     assert "without any fit" in taught.run("rollback", "words").stdout
     assert [version["aliases"] for version in taught.json("versions", "words")["versions"]] == [[], []]
+    assert taught.json("rollback", "words", "2", "--reason", "better after all", "--actor", "ada")["version"] == 2
+    newest = taught.json("versions")["history"]["words"][0]
+    assert (newest["version"], newest["actor"], newest["reason"]) == (2, "ada", "rollback: better after all")
+    assert "ada" in taught.run("versions").stdout
+    assert "pinned by ada" in taught.run("status").stdout
 
 
 def test_what_a_version_was_trained_on_is_shown_and_exported(taught):

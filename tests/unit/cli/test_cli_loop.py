@@ -99,6 +99,7 @@ def test_the_status_tells_who_serves_what_was_refused_and_what_comes_next(taught
     shown = " ".join(taught.run("loop", "--status").stdout.split())
     assert "the strategy without any fit: nothing was ever promoted" in shown
     assert "example_count 40 10 due: 40 fresh examples" in shown
+    assert "schedule - - off: set triggers.schedule_hours" in shown
     taught.run("retrain")
     taught.run("retrain", "--set", "mode=worse")
     for command in (["loop", "--status"], ["status"]):

@@ -1,5 +1,4 @@
 import json
-import math
 
 import numpy as np
 import pytest
@@ -56,6 +55,15 @@ def test_norms_are_compared_where_name_and_shape_are_the_same(folder):
     assert compare_parameters(after).compared == 0
 
 
+def test_the_norm_is_that_of_the_arrays_that_are_named(folder):
+    place = folder()
+    np.savez(place / "s.npz", weights=np.full(4, 2.0), at=np.full(4, 1e9), bad=np.array([np.nan]))
+    np.save(place / "bias.npy", np.full(1, 3.0))
+    assert compare_parameters(place, None, ("*:weights", "bias.npy")).norm == 5.0
+    assert compare_parameters(place, None, ("s.npz:bad", "bias.npy")).norm == 3.0
+    assert compare_parameters(place, None, ("bias",)).norm is None
+
+
 def test_large_numbers_have_a_norm_and_what_is_no_array_is_passed_over(folder):
     place, other = folder(), folder()
     np.save(place / "a.npy", np.full(4, 1e300))
@@ -66,12 +74,3 @@ def test_large_numbers_have_a_norm_and_what_is_no_array_is_passed_over(folder):
     np.save(place / "e.npy", np.array([{}], dtype=object), allow_pickle=True)
     found = compare_parameters(place, other)
     assert (found.arrays, found.not_finite, found.ratio) == (1, (), pytest.approx(2.0))
-
-
-def test_what_is_no_parameter_does_not_count_in_the_norm_and_is_looked_at_all_the_same(folder):
-    place = folder()
-    kept = {"memory.at": np.full(4, 1.7e9), "memory.vectors": np.ones((4, 2)), "weights": np.full(9, 2.0)}
-    write_state(place / "head", "state", kept, {})
-    assert compare_parameters(place, no_parameters=("memory.",)) == Parameters(arrays=3, norm=pytest.approx(6.0))
-    np.savez(place / "more.npz", **{"memory.at": np.array([math.nan])})
-    assert compare_parameters(place, no_parameters=("memory.",)).not_finite == ("more.npz:memory.at",)

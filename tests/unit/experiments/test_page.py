@@ -1,11 +1,14 @@
 """The report as a page: well-formed, self-contained, and with what a reader looks for."""
 
 from dataclasses import replace
+from io import StringIO
 
 import numpy as np
 import pytest
 from page_reader import read_page
+from rich.console import Console
 
+from router_sdk.cli.experiment_tables import experiment_details
 from router_sdk.experiments.analysis import Verdict, analyse
 from router_sdk.experiments.effects import Path
 from router_sdk.experiments.page import headline, outlook, render_experiment
@@ -71,3 +74,22 @@ def test_a_raised_guardrail_and_several_challengers_stand_there():
     assert "raised" in page.words
     assert any(word.startswith("bad: is worse by") for word in page.words)
     assert {"bad: quality of the tasks of a", "even: quality of the tasks of a"} <= {*page.words}
+
+
+def test_the_command_line_says_what_the_page_does():
+    found = analyse(drawn(1, 3_000, (0.6, 0.8)), EVEN, 0.0)
+    told = {"analysis": found.to_dict(), "sequences": found.sequences()}
+    console = Console(width=200, record=True, file=StringIO())
+    for one in experiment_details(told):
+        console.print(one)
+    text = console.export_text()
+    (gap,) = found.comparisons
+    for title in ("new over time", "By metric", "Guardrails", "Who was chosen", "Units by arm"):
+        assert title in text
+    for mean in (gap.difference, gap.metrics["quality"], gap.task_types["ask"], gap.guardrails[0].difference):
+        assert f"{mean.mean:+.3f} ({mean.low:+.3f} to {mean.high:+.3f})" in text
+    assert all(f"{arm.assigned:,}" in text for arm in found.arms)
+    empty = analyse(units([], []), EVEN, 0.0)
+    told = {"analysis": empty.to_dict(), "sequences": empty.sequences()}
+    assert len(list(experiment_details(told))) >= 1, "before any unit came, too"
+    assert list(experiment_details({"analysis": None, "sequences": {}})) == []

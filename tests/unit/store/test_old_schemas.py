@@ -122,7 +122,7 @@ def test_what_was_forgotten_stays_forgotten(path):
 def test_it_happens_once(path):
     once = opened_once(path)
     assert len(once["_sqlite_migrations"]) == SCHEMA_VERSION
-    assert [row["name"] for row in once["meta"]] == ["store_id", "store_secret"]
+    assert [row["name"] for row in once["meta"] if row["name"].startswith("store_")] == ["store_id", "store_secret"]
     assert opened_once(path) == once
 
 
@@ -186,7 +186,7 @@ def test_a_migration_that_is_killed_leaves_a_store_that_opens(path, schema, requ
     )
     assert done.returncode == 0, done.stderr
     killed, whole = json.loads(done.stdout)
-    assert killed * step > {1: 40, 2: 40, 3: 5, 4: 2, 5: 2, 6: 2, 7: 1}[schema]
+    assert killed * step > {1: 40, 2: 40, 3: 5, 4: 2, 5: 2, 6: 2}.get(schema, 1)
     assert whole == killed
 
 

@@ -103,8 +103,16 @@ def test_every_trigger_can_be_switched_on_and_off(open_router):
     }
     _, said = check(open_router(triggers=thresholds))
     assert list(said) == [*BUILT_IN, "manual"]
-    _, said = check(open_router(triggers={**thresholds, "off": BUILT_IN}))
+    found, said = check(open_router(triggers={**thresholds, "off": BUILT_IN}))
     assert list(said) == ["manual"]
+    assert found.off == dict.fromkeys(BUILT_IN, "triggers.off names it")
+    found, _ = check(open_router(triggers={"error_rate_threshold": 0.2, "off": ["drift"]}))
+    assert found.off == {
+        "schedule": "set triggers.schedule_hours",
+        "negative_feedback": "set triggers.negative_feedback_threshold",
+        "low_confidence": "set triggers.low_confidence_share",
+        "drift": "triggers.off names it",
+    }
     assert open_router(triggers={"off": ["example_count"]}, retrain=True).statistics()["next_retrain_in"] is None
     with pytest.raises(InvalidConfigError, match=r"triggers.off: there is no trigger quality; there are example_count"):
         open_router(triggers={"off": ["quality"]})

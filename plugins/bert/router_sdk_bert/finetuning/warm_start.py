@@ -47,7 +47,8 @@ def exported_start(start: Path, settings: BertConfig, context: FitContext) -> Be
         export_encoder(safe, context.folder / "started", settings.model_copy(update={"model": start.name}))
         return load_encoder(context.folder / "started", settings)
     except EncoderUnavailableError as error:
-        hint = "" if settings.pickled_weights or not pickled_files(start) else "; or let pickled_weights=True do so"
+        hint = "; or let pickled_weights=True (--pickled) do so"
+        hint = "" if settings.pickled_weights or not pickled_files(start) else hint
         raise FitError(
             f"it cannot start from {start.name}: {error}{hint}", "it cannot start from the folder"
         ) from error

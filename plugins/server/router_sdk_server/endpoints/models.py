@@ -89,6 +89,10 @@ class Rollback(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    version: Annotated[int, Field(ge=0, le=2**31)] | None = Field(
+        default=None, description="Which, of all that ever served; 0 is without any fit, none what served before."
+    )
+    reason: Reason | None = None
     to_seq: Annotated[int, Field(ge=0, le=2**53)] | Annotated[str, Field(max_length=100)] | None = Field(
         default=None, description="A position of the log, a decision's id or a time; none is the version before."
     )
@@ -150,7 +154,7 @@ def _askable(service: Service) -> list[str]:
 
 @reading.get("/v1/models/{strategy}/history", response_model=Rows, responses=refusals(_404=_UNKNOWN))
 def history(request: Request, strategy: Strategy) -> Response:
-    """What served when, and why, newest first."""
+    """What served when, who said so, and why, newest first."""
     access_of(request).require_all_tenants()
     found = service_of(request).router.models.history(strategy)
     return json_response({"rows": [one._asdict() for one in found]})
@@ -200,24 +204,31 @@ def promote(request: Request, strategy: Strategy, version: Version, how: Promoti
     """Let a version serve, between two requests."""
     access_of(request).require_all_tenants()
     how = how or Promotion()
-    made = service_of(request).router.models.promote(strategy, version, reason=how.reason, force=how.force, pin=how.pin)
+    told = {**how.model_dump(), "actor": access_of(request).actor}
+    made = service_of(request).router.models.promote(strategy, version, **told)
     return json_response({"strategy": strategy, "version": made.version})
 
 
-@changing.post("/v1/models/{strategy}/rollback", response_model=RolledBack, responses=refusals(_404=_UNKNOWN))
+@changing.post(
+    "/v1/models/{strategy}/rollback",
+    response_model=RolledBack,
+    responses=refusals(_404=_UNKNOWN, _409="That version is in quarantine."),
+)
 def rollback(request: Request, strategy: Strategy, how: Rollback | None = None) -> Response:
-    """Let the version before serve again; it stays until a person says otherwise."""
+    """Let the version before serve again, or any that ever served; it stays until a person says otherwise."""
     access_of(request).require_all_tenants()
-    to_seq, models = None if how is None else how.to_seq, service_of(request).router.models
+    how, models = how or Rollback(), service_of(request).router.models
     served = next((entry.version for entry in models.history(strategy)), None)
-    version = models.rollback(strategy, to_seq)
+    version = models.rollback(strategy, **how.model_dump(), actor=access_of(request).actor)
     effect = (
         []
         if served is None
         else [f"version {served} is taken back", f"{_called(version)} serves until a person says otherwise"]
     )
-    if to_seq is not None:
-        effect.append(f"what came behind {to_seq} teaches {strategy} nothing; router status has it under Quarantined")
+    if how.to_seq is not None:
+        effect.append(
+            f"what came behind {how.to_seq} teaches {strategy} nothing; router status has it under Quarantined"
+        )
     told = {"strategy": strategy, "version": version, "taken_back": served, "effect": "; ".join(effect)}
     return json_response(told)
 
@@ -231,14 +242,15 @@ def pin(request: Request, strategy: Strategy, what: Pin | None = None) -> Respon
     """Keep what serves, or a version, whatever fits come to."""
     access_of(request).require_all_tenants()
     version = None if what is None else what.version
-    return json_response({"strategy": strategy, "version": service_of(request).router.models.pin(strategy, version)})
+    number = service_of(request).router.models.pin(strategy, version, actor=access_of(request).actor)
+    return json_response({"strategy": strategy, "version": number})
 
 
 @changing.post("/v1/models/{strategy}/unpin", status_code=204, responses=refusals(_404=_UNKNOWN))
 def unpin(request: Request, strategy: Strategy) -> Response:
     """Let fits that pass the gate replace what serves again."""
     access_of(request).require_all_tenants()
-    service_of(request).router.models.unpin(strategy)
+    service_of(request).router.models.unpin(strategy, actor=access_of(request).actor)
     return Response(status_code=204)
 
 

@@ -24,7 +24,17 @@ from router_sdk.plugin import Proposal, Strategy, hookimpl
 
 HERE = Path(__file__).parent
 ROOT = Path(__file__).parents[4]
-RELEASES = {1: "58c167f^", 2: "a2b2811^", 3: "199b940", 4: "184d903", 5: "822e60d", 6: "9778c8f", 7: "cee0a3f"}
+RELEASES = {
+    1: "58c167f^",
+    2: "a2b2811^",
+    3: "199b940",
+    4: "184d903",
+    5: "822e60d",
+    6: "9778c8f",
+    7: "cee0a3f",
+    8: "2917f70^",
+    9: "4d09914",
+}
 """The last commit with each schema."""
 
 AGENTS = [
@@ -127,11 +137,18 @@ def keep_a_log(path, schema):
             fits(router)
         if schema > 6:
             router.models.quarantine("thompson", from_seq=10, to_seq=20, reason="a judge went wild")
+        if schema > 7:
+            router.experiments.start("calm", [{"name": "calm", "strategies": ["thompson"]}])
+            router.experiments.stop("calm", reason="never mind")
     with Router(AGENTS, chain(), path, **options) as router:  # now it hears of the outcome whose decision never came
         router.record(router.route("refund at last"), Outcome(success=True))
         told = learnt(router, router._parts.chain.stages[-1].strategy)
     if schema > 2:
         leave_things_begun(path)
+    if schema > 8:
+        with closing(sqlite3.connect(path)) as connection, connection:
+            key = "INSERT INTO access_keys (key_id, hash, name, scopes, at) VALUES ('k', 'h', 'ada', 'admin', 1.0)"
+            connection.execute(key)
     return told
 
 

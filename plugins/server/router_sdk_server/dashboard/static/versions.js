@@ -171,10 +171,11 @@ export function open(place, { parts, allowed }) {
           h("summary", {}, "What served when"),
           table(
             `History of ${name}`,
-            ["When", "Served", "Why"],
+            ["When", "Served", "By", "Why"],
             history.map((entry) => [
               moment(entry.at),
               entry.version === null ? "unfitted" : `version ${entry.version}`,
+              words(entry.actor ?? "—"),
               words(entry.reason),
             ]),
           ),
