@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -66,6 +66,11 @@ class _Lot(Generic[T]):
             self.load([seq] if self._asked <= _FEW else None)
         return self._found.get(seq)
 
+    def of(self, seqs: Sequence[int]) -> list[T | None]:
+        """Of a few decisions, for which no others are read."""
+        self.load(seqs)
+        return list(map(self._found.get, seqs))
+
 
 class PayloadContext:
     """The ``Context`` of all examples of one batch.
@@ -74,10 +79,10 @@ class PayloadContext:
 
     Args:
         connection: The reading connection.
-        seqs: Positions of the batch's decisions, or rows that begin with them.
+        seqs: Positions of the batch's decisions.
     """
 
-    def __init__(self, connection: Connection, seqs: Iterable[int | Sequence[Any]]) -> None:
+    def __init__(self, connection: Connection, seqs: Collection[int]) -> None:
         self._connection = connection
         self._seqs = seqs
         self._tasks, self._hashes = _Lot(self._read_tasks, self._wanted), _Lot(self._read_hashes, self._wanted)
@@ -86,7 +91,7 @@ class PayloadContext:
 
     @cached_property
     def _positions(self) -> frozenset[int]:
-        return frozenset(seq if isinstance(seq, int) else seq[0] for seq in self._seqs)
+        return frozenset(self._seqs)
 
     def _wanted(self) -> frozenset[int]:
         return self._positions
@@ -98,9 +103,8 @@ class PayloadContext:
 
     def peek(self, seqs: Sequence[int]) -> list[tuple[Task, Mapping[str, NDArray[Any]]]]:
         """Tasks and vectors of these decisions, for which no others are read."""
-        self._tasks.load(seqs)
-        self._vectors.load(seqs)
-        return [(self.task(seq), self.vectors(seq)) for seq in seqs]
+        found = zip(seqs, self._tasks.of(seqs), self._vectors.of(seqs), strict=True)
+        return [(_known(task, seq), vectors or _NOTHING) for seq, task, vectors in found]
 
     def _read_tasks(self, seqs: str) -> dict[int, Task]:
         query = f"""SELECT d.seq, {TASK_COLUMNS} FROM decisions d LEFT JOIN payloads p ON p.seq = d.seq
@@ -139,20 +143,21 @@ class PayloadContext:
         return {seq: (sets[set_id], blob) for seq, set_id, blob in rows}
 
     def _read_forecasts(self, seqs: str) -> dict[int, Forecast]:
-        came = self._connection.execute(NEWCOMERS).fetchall()
+        rows = self._connection.execute(_FORECASTS, (seqs,)).fetchall()
+        if not rows:
+            return {}
+        asked, strategies, versions, notes, confidences, tenants = zip(*rows, strict=True)
+        raw = [read_notes(note).raw_confidence if note and _RAW in note else None for note in notes]
+        given = [told if was is None else was for told, was in zip(confidences, raw, strict=True)]
+        came = [(0, None), *self._connection.execute(NEWCOMERS)]
         positions = [seq for seq, _ in came]
-        found: dict[int, Forecast] = {}
-        for seq, strategy, version, notes, confidence, tenant in self._connection.execute(_FORECASTS, (seqs,)):
-            before = bisect_right(positions, seq)
-            raw = read_notes(notes).raw_confidence if notes and _RAW in notes else None
-            told = (strategy, version, confidence if raw is None else raw, tenant)
-            found[seq] = Forecast(*told, *(came[before - 1] if before else (0, None)))
-        return found
+        since, newcomers = zip(*[came[bisect_right(positions, seq) - 1] for seq in asked], strict=True)
+        columns = strategies, versions, given, tenants, since, newcomers
+        return dict(zip(asked, map(Forecast._make, zip(*columns, strict=True)), strict=True))
 
     def forecasts(self, seqs: Sequence[int]) -> list[Forecast | None]:
-        """``forecast`` of each of these decisions."""
-        self._forecasts.load()
-        return [self._forecasts.get(seq) for seq in seqs]
+        """``forecast`` of each of these decisions, for which no others are read."""
+        return self._forecasts.of(seqs)
 
     def forecast(self, decision_seq: int) -> Forecast | None:
         """What was given for the favourite's reward; None where another agent than the favourite was chosen."""
