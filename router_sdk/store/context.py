@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -82,7 +82,7 @@ class PayloadContext:
         seqs: Positions of the batch's decisions.
     """
 
-    def __init__(self, connection: Connection, seqs: Collection[int]) -> None:
+    def __init__(self, connection: Connection, seqs: Iterable[int]) -> None:
         self._connection = connection
         self._seqs = seqs
         self._tasks, self._hashes = _Lot(self._read_tasks, self._wanted), _Lot(self._read_hashes, self._wanted)
