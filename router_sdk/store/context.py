@@ -41,10 +41,13 @@ class _Lot(Generic[T]):
     Args:
         read: Reads it of the decisions at these positions, given as a JSON array, for ``json_each``.
         wanted: The positions of all.
+        few: How many are the first few.
     """
 
-    def __init__(self, read: Callable[[str], dict[int, T]], wanted: Callable[[], frozenset[int]]) -> None:
-        self._read, self._wanted = read, wanted
+    def __init__(
+        self, read: Callable[[str], dict[int, T]], wanted: Callable[[], frozenset[int]], few: int = _FEW
+    ) -> None:
+        self._read, self._wanted, self._few = read, wanted, few
         self._found: dict[int, T | None] = {}
         self._asked = 0
         self._whole = False
@@ -63,7 +66,7 @@ class _Lot(Generic[T]):
         """Of one decision; None where there is nothing."""
         if not self._whole and seq not in self._found:
             self._asked += 1
-            self.load([seq] if self._asked <= _FEW else None)
+            self.load([seq] if self._asked <= self._few else None)
         return self._found.get(seq)
 
     def of(self, seqs: Sequence[int]) -> list[T | None]:
@@ -87,7 +90,7 @@ class PayloadContext:
         self._seqs = seqs
         self._tasks, self._hashes = _Lot(self._read_tasks, self._wanted), _Lot(self._read_hashes, self._wanted)
         self._vectors, self._drawn = _Lot(self._read_vectors, self._wanted), _Lot(self._read_drawn, self._wanted)
-        self._forecasts = _Lot(self._read_forecasts, self._wanted)
+        self._forecasts = _Lot(self._read_forecasts, self._wanted, few=0)  # every batch is calibrated by all of its own
 
     @cached_property
     def _positions(self) -> frozenset[int]:
