@@ -127,7 +127,7 @@ class Shadows:
 
 def _served(connection: Connection, since: int, upto: int) -> list[tuple[int, Decision]]:
     rows = connection.execute(_SERVED, (since, upto)).fetchall()
-    context = PayloadContext(connection, rows)
+    context = PayloadContext(connection, [row[0] for row in rows])
 
     def found() -> Iterator[tuple[int, Decision]]:
         for seq, *row in rows:

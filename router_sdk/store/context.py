@@ -41,10 +41,13 @@ class _Lot(Generic[T]):
     Args:
         read: Reads it of the decisions at these positions, given as a JSON array, for ``json_each``.
         wanted: The positions of all.
+        few: How many are the first few.
     """
 
-    def __init__(self, read: Callable[[str], dict[int, T]], wanted: Callable[[], frozenset[int]]) -> None:
-        self._read, self._wanted = read, wanted
+    def __init__(
+        self, read: Callable[[str], dict[int, T]], wanted: Callable[[], frozenset[int]], few: int = _FEW
+    ) -> None:
+        self._read, self._wanted, self._few = read, wanted, few
         self._found: dict[int, T | None] = {}
         self._asked = 0
         self._whole = False
@@ -63,8 +66,13 @@ class _Lot(Generic[T]):
         """Of one decision; None where there is nothing."""
         if not self._whole and seq not in self._found:
             self._asked += 1
-            self.load([seq] if self._asked <= _FEW else None)
+            self.load([seq] if self._asked <= self._few else None)
         return self._found.get(seq)
+
+    def of(self, seqs: Sequence[int]) -> list[T | None]:
+        """Of a few decisions, for which no others are read."""
+        self.load(seqs)
+        return list(map(self._found.get, seqs))
 
 
 class PayloadContext:
@@ -74,19 +82,19 @@ class PayloadContext:
 
     Args:
         connection: The reading connection.
-        seqs: Positions of the batch's decisions, or rows that begin with them.
+        seqs: Positions of the batch's decisions.
     """
 
-    def __init__(self, connection: Connection, seqs: Iterable[int | Sequence[Any]]) -> None:
+    def __init__(self, connection: Connection, seqs: Iterable[int]) -> None:
         self._connection = connection
         self._seqs = seqs
         self._tasks, self._hashes = _Lot(self._read_tasks, self._wanted), _Lot(self._read_hashes, self._wanted)
         self._vectors, self._drawn = _Lot(self._read_vectors, self._wanted), _Lot(self._read_drawn, self._wanted)
-        self._forecasts = _Lot(self._read_forecasts, self._wanted)
+        self._forecasts = _Lot(self._read_forecasts, self._wanted, few=0)  # every batch is calibrated by all of its own
 
     @cached_property
     def _positions(self) -> frozenset[int]:
-        return frozenset(seq if isinstance(seq, int) else seq[0] for seq in self._seqs)
+        return frozenset(self._seqs)
 
     def _wanted(self) -> frozenset[int]:
         return self._positions
@@ -98,9 +106,8 @@ class PayloadContext:
 
     def peek(self, seqs: Sequence[int]) -> list[tuple[Task, Mapping[str, NDArray[Any]]]]:
         """Tasks and vectors of these decisions, for which no others are read."""
-        self._tasks.load(seqs)
-        self._vectors.load(seqs)
-        return [(self.task(seq), self.vectors(seq)) for seq in seqs]
+        found = zip(seqs, self._tasks.of(seqs), self._vectors.of(seqs), strict=True)
+        return [(_known(task, seq), vectors or _NOTHING) for seq, task, vectors in found]
 
     def _read_tasks(self, seqs: str) -> dict[int, Task]:
         query = f"""SELECT d.seq, {TASK_COLUMNS} FROM decisions d LEFT JOIN payloads p ON p.seq = d.seq
@@ -139,20 +146,21 @@ class PayloadContext:
         return {seq: (sets[set_id], blob) for seq, set_id, blob in rows}
 
     def _read_forecasts(self, seqs: str) -> dict[int, Forecast]:
-        came = self._connection.execute(NEWCOMERS).fetchall()
+        rows = self._connection.execute(_FORECASTS, (seqs,)).fetchall()
+        if not rows:
+            return {}
+        asked, strategies, versions, notes, confidences, tenants = zip(*rows, strict=True)
+        raw = [read_notes(note).raw_confidence if note and _RAW in note else None for note in notes]
+        given = [told if was is None else was for told, was in zip(confidences, raw, strict=True)]
+        came = [(0, None), *self._connection.execute(NEWCOMERS)]
         positions = [seq for seq, _ in came]
-        found: dict[int, Forecast] = {}
-        for seq, strategy, version, notes, confidence, tenant in self._connection.execute(_FORECASTS, (seqs,)):
-            before = bisect_right(positions, seq)
-            raw = read_notes(notes).raw_confidence if notes and _RAW in notes else None
-            told = (strategy, version, confidence if raw is None else raw, tenant)
-            found[seq] = Forecast(*told, *(came[before - 1] if before else (0, None)))
-        return found
+        since, newcomers = zip(*[came[bisect_right(positions, seq) - 1] for seq in asked], strict=True)
+        columns = strategies, versions, given, tenants, since, newcomers
+        return dict(zip(asked, map(Forecast._make, zip(*columns, strict=True)), strict=True))
 
     def forecasts(self, seqs: Sequence[int]) -> list[Forecast | None]:
-        """``forecast`` of each of these decisions."""
-        self._forecasts.load()
-        return [self._forecasts.get(seq) for seq in seqs]
+        """``forecast`` of each of these decisions, for which no others are read."""
+        return self._forecasts.of(seqs)
 
     def forecast(self, decision_seq: int) -> Forecast | None:
         """What was given for the favourite's reward; None where another agent than the favourite was chosen."""

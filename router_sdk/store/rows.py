@@ -240,8 +240,8 @@ class Held:
     """
 
     def __init__(self, connection: Connection, entries: Sequence[Entry], decisions: Sequence[str] = ()) -> None:
-        named = [row[:2] for row, *_ in entries if row is not None and row[0] is not None]
-        spoken = {*decisions, *(row[1] for row, payload, *_ in entries if row is not None and payload is not None)}
+        named = [row[:2] for row, _, _, _ in entries if row is not None and row[0] is not None]
+        spoken = {*decisions, *[row[1] for row, payload, _, _ in entries if row is not None and payload is not None]}
         self._tenants: dict[str, str | None] = {}
         self._delivered: dict[Owner, str] = {}
         self.forgotten: set[str] = set()
