@@ -27,6 +27,7 @@ from router_sdk.learning.fold import performance_fold, report_fold
 from router_sdk.learning.learner import Learner
 from router_sdk.learning.performance import Performance
 from router_sdk.learning.scoring import Scoring
+from router_sdk.learning.strategy_selection import StrategySelection
 from router_sdk.lifetime import no_fork, unwatch, watch
 from router_sdk.plugins import PluginRegistry
 from router_sdk.recording import Recorder
@@ -126,8 +127,11 @@ class Assembly:
         self.performance = Performance()
         self.calibration = Calibration(config.tenancy, config.most_tenants)
         self.drift = Drift(config.drift)
+        compared = self.chain.comparable()
+        self.selection = StrategySelection(compared) if compared else None
         mark = self._reward_mark
-        watched = (self.drift,) if config.drift.enabled else ()
+        watched: list[Drift | StrategySelection] = [self.drift] if config.drift.enabled else []
+        watched += [self.selection] if self.selection is not None else []
         reports = [performance_fold(self.performance, mark)]
         reports += [report_fold(report, mark) for report in (self.calibration, *watched)]
         measured = self.performance.spending.mean
@@ -203,12 +207,17 @@ class Assembly:
         return {**{stage.name: stage.strategy for stage in self.chain.stages}, **self.serving.strategies()}
 
     def _updated(self) -> None:
-        self.chain.calibrate(self.calibration)
-        self.chain.finish_published()
+        self._tune_chain()
         if self._open:
             self.serving.learnt()
             self.watch.look(EVERY)
             self.trainer.consider()
+
+    def _tune_chain(self) -> None:
+        """Have the chain heed what is known by now of what it says."""
+        self.chain.calibrate(self.calibration)
+        self.chain.weights = None if self.selection is None else self.selection.weights
+        self.chain.finish_published()
 
     def _look_around(self) -> None:
         """About once a second, on the learner's thread."""
@@ -234,8 +243,7 @@ class Assembly:
                 stage.prepare(roster.available)
             self.serving.prepare()
             self.calibration.agents_came(*self.store.reader.query(newest_agent))
-            self.chain.calibrate(self.calibration)
-            self.chain.finish_published()
+            self._tune_chain()
             self.serving.learnt()
 
     def _committed(self, outcomes: int) -> None:
@@ -268,6 +276,7 @@ class Assembly:
                 }
                 for stage in self.chain.stages
             ],
+            "selection": None if self.selection is None else self.selection.report(),
             "epsilon": self.chain.epsilon,
             "learner": self.learner.status(),
             "fit": None if self.trainer.turns.newest is None else self.trainer.turns.newest.to_dict(),

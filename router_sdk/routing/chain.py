@@ -1,11 +1,15 @@
-"""The chain of strategies: the first that does not abstain decides, and a faulty one is passed over."""
+"""The chain of strategies: the first that does not abstain decides, and a faulty one is passed over.
+
+Those at its front that are compared are all asked, first the one that earns most on the task's type.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.errors import FAULTS, UnknownStrategyError, let_end
 from router_sdk.numerics.calibration import Calibrator
@@ -17,6 +21,7 @@ from router_sdk.strategy import Strategy
 
 if TYPE_CHECKING:
     from router_sdk.learning.calibration import Calibration
+    from router_sdk.numerics.policy_selection import PolicyWeights
     from router_sdk.routing.pooling import Tenants
     from router_sdk.strategy import Prefetched, Proposal, RouteContext
 
@@ -28,7 +33,23 @@ _EACH_ITS_OWN = Calibrator(0, (1.0, 0.0, 0.0), 1.0, 0.0, (0.0, 1.0), (0.0, 1.0))
 
 _log = logging.getLogger(__name__)
 
-Answer = tuple[Distribution, tuple[Skipped, ...]]
+Verdict = Distribution | Skipped
+"""What comes of asking a stage: an answer, or why there is none."""
+_NOBODY: Mapping[str, str] = {}
+
+
+class Answer(NamedTuple):
+    """What a chain says of a task.
+
+    Attributes:
+        drawn: What to draw from.
+        skipped: Who was asked and does not answer, and why.
+        favourites: Whom each of the compared strategies prefers, by its name, where several have an answer.
+    """
+
+    drawn: Distribution
+    skipped: tuple[Skipped, ...]
+    favourites: Mapping[str, str] = _NOBODY
 
 
 class Stage:
@@ -85,6 +106,17 @@ class Stage:
         root = self.tenants.states.root
         return (self.strategy, *(() if root is self.strategy else (root,)), *self.tenants.states.strategies())
 
+    @property
+    def comparable(self) -> bool:
+        """Whether it may be asked beside others, and out of its turn.
+
+        It learns, and for all tenants together; it waits for nobody; and nobody has set the confidence that it needs.
+        """
+        kind = type(self.strategy)
+        learns = kind.learn is not Strategy.learn or kind.learn_columns is not Strategy.learn_columns
+        prefetches = kind.prefetch is not Strategy.prefetch
+        return learns and not prefetches and self.tenants is None and self.threshold_from != "configuration"
+
     def prepare(self, agents: AgentSet) -> None:
         """Get all of them ready for these agents."""
         try:
@@ -103,7 +135,7 @@ class Stage:
         else:
             self._calibration, self.calibrator = calibration, _EACH_ITS_OWN
 
-    def judge(self, proposal: Proposal | None, agents: AgentSet, epsilon: float, task: Task) -> Distribution | Skipped:
+    def judge(self, proposal: Proposal | None, agents: AgentSet, epsilon: float, task: Task) -> Verdict:
         """The finished distribution, or why it does not count.
 
         Raises:
@@ -184,13 +216,18 @@ class Stage:
 
 
 class Chain:
-    """The stages, in order, and the exploration floor."""
+    """The stages, in order, and the exploration floor.
 
-    __slots__ = ("_nobody", "epsilon", "prefetching", "rules", "stages")
+    Attributes:
+        weights: What speaks for each of the stages at the front, by task type; None where these are not compared.
+    """
+
+    __slots__ = ("_nobody", "epsilon", "prefetching", "rules", "stages", "weights")
 
     def __init__(self, stages: Sequence[Stage], epsilon: float) -> None:
         self.stages = tuple(stages)
         self.epsilon = epsilon
+        self.weights: PolicyWeights | None = None
         self.rules = tuple(stage for stage in stages if type(stage.strategy).restrict is not Strategy.restrict)
         self.prefetching = tuple(stage for stage in stages if type(stage.strategy).prefetch is not Strategy.prefetch)
         self._nobody = lru_cache(_UNIFORM)(uniform)
@@ -226,27 +263,38 @@ class Chain:
                 stage.failed(error)
         return begun
 
+    def comparable(self) -> tuple[str, ...]:
+        """Names of the stages at the front that can be compared; empty where there are fewer than two."""
+        names = tuple(stage.name for stage in takewhile(lambda stage: stage.comparable, self.stages))
+        return names if len(names) > 1 else ()
+
     def choose(self, task: Task, agents: AgentSet, context: RouteContext) -> Answer:
-        """Ask one stage after the other."""
-        skipped: tuple[Skipped, ...] = ()
-        for stage in self.stages:
-            verdict: Distribution | Skipped
+        """Ask one stage after the other; those that are compared, all."""
+        stages = self.stages
+        order, compared = _order(stages, self.weights, task.task_type)
+        verdicts: list[Verdict] = []
+        answer: Stage | None = None
+        for place, stage in enumerate(order):
+            if answer is not None and place >= compared:
+                break
             try:
                 verdict = stage.judge(stage.proposer.propose(task, agents, context), agents, self.epsilon, task)
             except FAULTS as error:
                 verdict = stage.failed(error)
-            if isinstance(verdict, Distribution):
-                stage.answers += 1
-                return verdict, skipped
-            skipped = (*skipped, verdict)
-        return self._nobody(agents), skipped
+            verdicts.append(verdict)
+            if answer is None and isinstance(verdict, Distribution):
+                answer = stage
+        return self._answer(stages, order, verdicts, agents)
 
     def choose_batch(self, tasks: Sequence[Task], agents: AgentSet, contexts: Sequence[RouteContext]) -> list[Answer]:
         """``choose`` for many tasks over the same agents, a stage at a time."""
-        answers: dict[int, Answer] = {}
-        skipped: list[tuple[Skipped, ...]] = [()] * len(tasks)
-        for stage in self.stages:
-            left = [i for i in range(len(tasks)) if i not in answers]
+        stages, weights = self.stages, self.weights
+        orders = [_order(stages, weights, task.task_type) for task in tasks]
+        verdicts: list[dict[Stage, Verdict]] = [{} for _ in tasks]
+        left = list(range(len(tasks)))
+        for place, stage in enumerate(stages):
+            if tasks and place >= orders[0][1]:
+                left = [i for i in left if not any(isinstance(one, Distribution) for one in verdicts[i].values())]
             try:
                 proposals = stage.proposer.propose_batch([tasks[i] for i in left], agents, [contexts[i] for i in left])
                 if len(proposals) != len(left):
@@ -254,20 +302,39 @@ class Chain:
             except FAULTS as error:
                 fault = stage.failed(error)
                 for i in left:
-                    skipped[i] = (*skipped[i], fault)
+                    verdicts[i][stage] = fault
                 continue
             for i, proposal in zip(left, proposals, strict=True):
-                verdict: Distribution | Skipped
                 try:
-                    verdict = stage.judge(proposal, agents, self.epsilon, tasks[i])
+                    verdicts[i][stage] = stage.judge(proposal, agents, self.epsilon, tasks[i])
                 except FAULTS as error:
-                    verdict = stage.failed(error)
-                if isinstance(verdict, Distribution):
-                    stage.answers += 1
-                    answers[i] = (verdict, skipped[i])
-                else:
-                    skipped[i] = (*skipped[i], verdict)
-        return [answers.get(i) or (self._nobody(agents), skipped[i]) for i in range(len(tasks))]
+                    verdicts[i][stage] = stage.failed(error)
+        return [
+            self._answer(stages, order, [told[stage] for stage in order if stage in told], agents)
+            for (order, _), told in zip(orders, verdicts, strict=True)
+        ]
+
+    def _answer(
+        self, stages: Sequence[Stage], order: Sequence[Stage], verdicts: Sequence[Verdict], agents: AgentSet
+    ) -> Answer:
+        """The first of some verdicts, in the order of asking, that is an answer."""
+        skipped: list[Skipped] = []
+        favourites: dict[str, str] = {}
+        answer: tuple[Stage, Distribution] | None = None
+        for stage, verdict in zip(order, verdicts, strict=False):
+            if isinstance(verdict, Skipped):
+                if answer is None:
+                    skipped.append(verdict)
+                continue
+            if answer is None:
+                answer = stage, verdict
+                stage.answers += 1
+            elif stages.index(stage) < stages.index(answer[0]):
+                skipped.append(Skipped(stage.name, f"{answer[0].name} earns more on tasks of this type"))
+            if verdict.favourite >= 0:
+                favourites[stage.name] = agents.names[verdict.favourite]
+        drawn = self._nobody(agents) if answer is None else answer[1]
+        return Answer(drawn, tuple(skipped), favourites if len(favourites) > 1 else _NOBODY)
 
     def calibrate(self, calibration: Calibration) -> None:
         """Have each stage correct its confidence by what is known of it by now. Off the hot path."""
@@ -284,6 +351,15 @@ class Chain:
                         finish(proposal, agents, self.epsilon, stage.name, stage.model_version, calibrator)
             except FAULTS as error:
                 stage.failed(error)
+
+
+def _order(stages: tuple[Stage, ...], weights: PolicyWeights | None, task_type: str) -> tuple[tuple[Stage, ...], int]:
+    """In which order to ask, and how many of them are asked in any case."""
+    if weights is None:
+        return stages, 0
+    shares = weights.of(task_type)
+    best = sorted(range(len(shares)), key=lambda place: -shares[place])
+    return (*(stages[place] for place in best), *stages[len(shares) :]), len(shares)
 
 
 class ChainBeside(Chain):
@@ -304,6 +380,11 @@ class ChainBeside(Chain):
     def stages(self) -> tuple[Stage, ...]:  # type: ignore[override]
         """The other chain's, with its own among them."""
         return tuple(self._own if one.name == self._own.name else one for one in self._chain.stages)
+
+    @property
+    def weights(self) -> PolicyWeights | None:  # type: ignore[override]
+        """The other chain's."""
+        return self._chain.weights
 
     @property
     def rules(self) -> tuple[Stage, ...]:  # type: ignore[override]
