@@ -53,7 +53,8 @@ class StrategySelection:
     def __init__(self, strategies: Sequence[str]) -> None:
         self.strategies = tuple(strategies)
         rest = (1.0 - FIRST) / (len(self.strategies) - 1)
-        self._comparison = PolicyComparison(self.strategies, (FIRST, *[rest] * (len(strategies) - 1)), in_spreads=False)
+        prior = (FIRST, *[rest] * (len(self.strategies) - 1))
+        self._comparison = PolicyComparison(self.strategies, prior, in_spreads=False, every=1)
         self._earned: dict[str, tuple[float, float]] = {}
 
     @property

@@ -31,6 +31,9 @@ _UNIFORM = 64
 _EACH_ITS_OWN = Calibrator(0, (1.0, 0.0, 0.0), 1.0, 0.0, (0.0, 1.0), (0.0, 1.0))
 """Stands in the place of a calibrator where each tenant has one; nothing is ever finished with it."""
 
+CLEAR, EVERY = 0.95, 4
+"""Share from which a strategy is clearly the best of those compared; the others are then asked one time in so many."""
+
 _log = logging.getLogger(__name__)
 
 Verdict = Distribution | Skipped
@@ -269,32 +272,32 @@ class Chain:
         return names if len(names) > 1 else ()
 
     def choose(self, task: Task, agents: AgentSet, context: RouteContext) -> Answer:
-        """Ask one stage after the other; those that are compared, all."""
-        stages = self.stages
-        order, compared = _order(stages, self.weights, task.task_type)
-        verdicts: list[Verdict] = []
-        answer: Stage | None = None
-        for place, stage in enumerate(order):
-            if answer is not None and place >= compared:
-                break
+        """Ask one stage after the other, until there is an answer and those that are compared have been asked."""
+        if self.weights is not None:
+            return self.choose_batch([task], agents, [context])[0]
+        skipped: tuple[Skipped, ...] = ()
+        for stage in self.stages:
+            verdict: Verdict
             try:
                 verdict = stage.judge(stage.proposer.propose(task, agents, context), agents, self.epsilon, task)
             except FAULTS as error:
                 verdict = stage.failed(error)
-            verdicts.append(verdict)
-            if answer is None and isinstance(verdict, Distribution):
-                answer = stage
-        return self._answer(stages, order, verdicts, agents)
+            if isinstance(verdict, Distribution):
+                stage.answers += 1
+                return Answer(verdict, skipped)
+            skipped = (*skipped, verdict)
+        return Answer(self._nobody(agents), skipped)
 
     def choose_batch(self, tasks: Sequence[Task], agents: AgentSet, contexts: Sequence[RouteContext]) -> list[Answer]:
         """``choose`` for many tasks over the same agents, a stage at a time."""
         stages, weights = self.stages, self.weights
-        orders = [_order(stages, weights, task.task_type) for task in tasks]
-        verdicts: list[dict[Stage, Verdict]] = [{} for _ in tasks]
+        firsts = [_best(stages, weights, task.task_type, number) for number, task in enumerate(tasks)]
+        told: list[list[Verdict]] = [[] for _ in tasks]
         left = list(range(len(tasks)))
         for place, stage in enumerate(stages):
-            if tasks and place >= orders[0][1]:
-                left = [i for i in left if not any(isinstance(one, Distribution) for one in verdicts[i].values())]
+            left = [i for i in left if place < firsts[i][1] or all(isinstance(one, Skipped) for one in told[i])]
+            if not left:
+                break
             try:
                 proposals = stage.proposer.propose_batch([tasks[i] for i in left], agents, [contexts[i] for i in left])
                 if len(proposals) != len(left):
@@ -302,39 +305,32 @@ class Chain:
             except FAULTS as error:
                 fault = stage.failed(error)
                 for i in left:
-                    verdicts[i][stage] = fault
+                    told[i].append(fault)
                 continue
             for i, proposal in zip(left, proposals, strict=True):
                 try:
-                    verdicts[i][stage] = stage.judge(proposal, agents, self.epsilon, tasks[i])
+                    told[i].append(stage.judge(proposal, agents, self.epsilon, tasks[i]))
                 except FAULTS as error:
-                    verdicts[i][stage] = stage.failed(error)
-        return [
-            self._answer(stages, order, [told[stage] for stage in order if stage in told], agents)
-            for (order, _), told in zip(orders, verdicts, strict=True)
-        ]
+                    told[i].append(stage.failed(error))
+        return [self._answer(stages, told[i], firsts[i][0], agents) for i in range(len(tasks))]
 
-    def _answer(
-        self, stages: Sequence[Stage], order: Sequence[Stage], verdicts: Sequence[Verdict], agents: AgentSet
-    ) -> Answer:
-        """The first of some verdicts, in the order of asking, that is an answer."""
-        skipped: list[Skipped] = []
-        favourites: dict[str, str] = {}
-        answer: tuple[Stage, Distribution] | None = None
-        for stage, verdict in zip(order, verdicts, strict=False):
-            if isinstance(verdict, Skipped):
-                if answer is None:
-                    skipped.append(verdict)
-                continue
-            if answer is None:
-                answer = stage, verdict
-                stage.answers += 1
-            elif stages.index(stage) < stages.index(answer[0]):
-                skipped.append(Skipped(stage.name, f"{answer[0].name} earns more on tasks of this type"))
-            if verdict.favourite >= 0:
-                favourites[stage.name] = agents.names[verdict.favourite]
-        drawn = self._nobody(agents) if answer is None else answer[1]
-        return Answer(drawn, tuple(skipped), favourites if len(favourites) > 1 else _NOBODY)
+    def _answer(self, stages: Sequence[Stage], verdicts: Sequence[Verdict], best: int, agents: AgentSet) -> Answer:
+        """What the first stages' verdicts come to: the best one's counts if it is an answer, else the first that is."""
+        given = {place: verdict for place, verdict in enumerate(verdicts) if isinstance(verdict, Distribution)}
+        chosen = best if best in given else next(iter(given), len(verdicts))
+        skipped = []
+        for stage, verdict in zip(stages[:chosen], verdicts, strict=False):
+            passed = isinstance(verdict, Distribution)
+            reason = f"{stages[chosen].name} earns more on tasks of this type" if passed else ""
+            skipped.append(Skipped(stage.name, reason) if passed else verdict)
+        if not given:
+            return Answer(self._nobody(agents), tuple(skipped))
+        stages[chosen].answers += 1
+        if len(given) == 1:
+            return Answer(given[chosen], tuple(skipped))
+        names = agents.names
+        liked = {stages[place].name: names[one.favourite] for place, one in given.items() if one.favourite >= 0}
+        return Answer(given[chosen], tuple(skipped), liked)
 
     def calibrate(self, calibration: Calibration) -> None:
         """Have each stage correct its confidence by what is known of it by now. Off the hot path."""
@@ -353,13 +349,24 @@ class Chain:
                 stage.failed(error)
 
 
-def _order(stages: tuple[Stage, ...], weights: PolicyWeights | None, task_type: str) -> tuple[tuple[Stage, ...], int]:
-    """In which order to ask, and how many of them are asked in any case."""
+def _best(stages: Sequence[Stage], weights: PolicyWeights | None, task_type: str, number: int = 0) -> tuple[int, int]:
+    """Place of the stage that earns most on such tasks, and how many are asked in any case.
+
+    Where it is clear which that is, those behind it are asked about one task in some; those before it always, so that
+    what they encode is logged.
+
+    Args:
+        stages: In order.
+        weights: What speaks for those at the front; None where they are not compared.
+        task_type: Of the task.
+        number: The task's place in a batch.
+    """
     if weights is None:
-        return stages, 0
+        return 0, 0
     shares = weights.of(task_type)
-    best = sorted(range(len(shares)), key=lambda place: -shares[place])
-    return (*(stages[place] for place in best), *stages[len(shares) :]), len(shares)
+    best = shares.index(max(shares))
+    due = shares[best] < CLEAR or (stages[best].answers + number) % EVERY == 0
+    return best, len(shares) if due else best + 1
 
 
 class ChainBeside(Chain):
