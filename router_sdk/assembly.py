@@ -207,17 +207,12 @@ class Assembly:
         return {**{stage.name: stage.strategy for stage in self.chain.stages}, **self.serving.strategies()}
 
     def _updated(self) -> None:
-        self._tune_chain()
+        self.chain.calibrate(self.calibration, self.selection)
+        self.chain.finish_published()
         if self._open:
             self.serving.learnt()
             self.watch.look(EVERY)
             self.trainer.consider()
-
-    def _tune_chain(self) -> None:
-        """Have the chain heed what is known by now of what it says."""
-        self.chain.calibrate(self.calibration)
-        self.chain.weights = None if self.selection is None else self.selection.weights
-        self.chain.finish_published()
 
     def _look_around(self) -> None:
         """About once a second, on the learner's thread."""
@@ -243,7 +238,8 @@ class Assembly:
                 stage.prepare(roster.available)
             self.serving.prepare()
             self.calibration.agents_came(*self.store.reader.query(newest_agent))
-            self._tune_chain()
+            self.chain.calibrate(self.calibration, self.selection)
+            self.chain.finish_published()
             self.serving.learnt()
 
     def _committed(self, outcomes: int) -> None:

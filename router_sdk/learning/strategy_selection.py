@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 SELECTION = "selection"
 """Name of its fold; no strategy may have it."""
-FIRST = 0.9
-"""What the first in the chain is trusted with before anything was seen; the others share the rest."""
+FIRST = 0.98
+"""What the first in the chain is trusted with before anything was seen; the others share the rest. Another one is asked
+first once it is two standard errors ahead."""
 GUESSED = 20.0
 """Weight of what just any agent earns in what is expected of one whom only some prefer."""
 KEPT = 0.998
@@ -54,7 +55,7 @@ class StrategySelection:
         self.strategies = tuple(strategies)
         rest = (1.0 - FIRST) / (len(self.strategies) - 1)
         prior = (FIRST, *[rest] * (len(self.strategies) - 1))
-        self._comparison = PolicyComparison(self.strategies, prior, in_spreads=False, every=1)
+        self._comparison = PolicyComparison(self.strategies, prior, in_spreads=False, every=1, cautious=True)
         self._earned: dict[str, tuple[float, float]] = {}
 
     @property

@@ -106,6 +106,7 @@ class PolicyComparison:
         labels: Whether labels count.
         in_spreads: Whether gains are measured in the rewards' spread, and bounded.
         every: After ``ALL_COMPARED`` outcomes one in so many is compared by.
+        cautious: As ``PolicySelection`` takes it.
 
     Attributes:
         selection: The policies' gains and weights.
@@ -122,9 +123,10 @@ class PolicyComparison:
         labels: bool = True,
         in_spreads: bool = True,
         every: int = EVERY,
+        cautious: bool = False,
     ) -> None:
         self._labels, self._in_spreads, self._every = labels, in_spreads, every
-        self.selection = PolicySelection(policies, prior)
+        self.selection = PolicySelection(policies, prior, cautious=cautious)
         self.feedback = FeedbackKind()
         self.scale = RewardScale()
         self.again = False

@@ -9,18 +9,20 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import FAULTS, UnknownStrategyError, let_end
 from router_sdk.numerics.calibration import Calibrator
 from router_sdk.records import AgentSet, Distribution, Skipped, Task
 from router_sdk.records.plain import told
 from router_sdk.records.record import blame
+from router_sdk.routing.comparing import Answer, Verdict, favourites_of, first_asked, settled
 from router_sdk.routing.sampling import finish, uniform
 from router_sdk.strategy import Strategy
 
 if TYPE_CHECKING:
     from router_sdk.learning.calibration import Calibration
+    from router_sdk.learning.strategy_selection import StrategySelection
     from router_sdk.numerics.policy_selection import PolicyWeights
     from router_sdk.routing.pooling import Tenants
     from router_sdk.strategy import Prefetched, Proposal, RouteContext
@@ -31,28 +33,7 @@ _UNIFORM = 64
 _EACH_ITS_OWN = Calibrator(0, (1.0, 0.0, 0.0), 1.0, 0.0, (0.0, 1.0), (0.0, 1.0))
 """Stands in the place of a calibrator where each tenant has one; nothing is ever finished with it."""
 
-CLEAR, EVERY = 0.95, 4
-"""Share from which a strategy is clearly the best of those compared; the others are then asked one time in so many."""
-
 _log = logging.getLogger(__name__)
-
-Verdict = Distribution | Skipped
-"""What comes of asking a stage: an answer, or why there is none."""
-_NOBODY: Mapping[str, str] = {}
-
-
-class Answer(NamedTuple):
-    """What a chain says of a task.
-
-    Attributes:
-        drawn: What to draw from.
-        skipped: Who was asked and does not answer, and why.
-        favourites: Whom each of the compared strategies prefers, by its name, where several have an answer.
-    """
-
-    drawn: Distribution
-    skipped: tuple[Skipped, ...]
-    favourites: Mapping[str, str] = _NOBODY
 
 
 class Stage:
@@ -157,6 +138,13 @@ class Stage:
             derived = "" if self.threshold_from == "configuration" else f", as {self.threshold_from} found"
             return Skipped(self.name, f"confidence {confidence:.3f} is below {self.threshold:g}{derived}")
         return finished
+
+    def ask(self, task: Task, agents: AgentSet, context: RouteContext, epsilon: float) -> Verdict:
+        """What it says of a task."""
+        try:
+            return self.judge(self.proposer.propose(task, agents, context), agents, epsilon, task)
+        except FAULTS as error:
+            return self.failed(error)
 
     def failed(self, error: BaseException) -> Skipped:
         """Count and log a fault: the first of a strategy loudly, the rest at debug level."""
@@ -274,24 +262,32 @@ class Chain:
     def choose(self, task: Task, agents: AgentSet, context: RouteContext) -> Answer:
         """Ask one stage after the other, until there is an answer and those that are compared have been asked."""
         if self.weights is not None:
-            return self.choose_batch([task], agents, [context])[0]
+            return self._compared(self.stages, self.weights, task, agents, context)
         skipped: tuple[Skipped, ...] = ()
         for stage in self.stages:
-            verdict: Verdict
-            try:
-                verdict = stage.judge(stage.proposer.propose(task, agents, context), agents, self.epsilon, task)
-            except FAULTS as error:
-                verdict = stage.failed(error)
+            verdict = stage.ask(task, agents, context, self.epsilon)
             if isinstance(verdict, Distribution):
                 stage.answers += 1
                 return Answer(verdict, skipped)
             skipped = (*skipped, verdict)
         return Answer(self._nobody(agents), skipped)
 
+    def _compared(
+        self, stages: Sequence[Stage], weights: PolicyWeights, task: Task, agents: AgentSet, context: RouteContext
+    ) -> Answer:
+        best, asked = first_asked(weights, task.task_type, [stage.answers for stage in stages])
+        verdicts: list[Verdict] = []
+        for place, stage in enumerate(stages):
+            if place >= asked and any(isinstance(one, Distribution) for one in verdicts):
+                break
+            verdicts.append(stage.ask(task, agents, context, self.epsilon))
+        return self._answer(stages, verdicts, best, agents)
+
     def choose_batch(self, tasks: Sequence[Task], agents: AgentSet, contexts: Sequence[RouteContext]) -> list[Answer]:
         """``choose`` for many tasks over the same agents, a stage at a time."""
         stages, weights = self.stages, self.weights
-        firsts = [_best(stages, weights, task.task_type, number) for number, task in enumerate(tasks)]
+        answers = [stage.answers for stage in stages]
+        firsts = [first_asked(weights, task.task_type, answers, number) for number, task in enumerate(tasks)]
         told: list[list[Verdict]] = [[] for _ in tasks]
         left = list(range(len(tasks)))
         for place, stage in enumerate(stages):
@@ -315,27 +311,23 @@ class Chain:
         return [self._answer(stages, told[i], firsts[i][0], agents) for i in range(len(tasks))]
 
     def _answer(self, stages: Sequence[Stage], verdicts: Sequence[Verdict], best: int, agents: AgentSet) -> Answer:
-        """What the first stages' verdicts come to: the best one's counts if it is an answer, else the first that is."""
-        given = {place: verdict for place, verdict in enumerate(verdicts) if isinstance(verdict, Distribution)}
-        chosen = best if best in given else next(iter(given), len(verdicts))
-        skipped = []
-        for stage, verdict in zip(stages[:chosen], verdicts, strict=False):
-            passed = isinstance(verdict, Distribution)
-            reason = f"{stages[chosen].name} earns more on tasks of this type" if passed else ""
-            skipped.append(Skipped(stage.name, reason) if passed else verdict)
-        if not given:
-            return Answer(self._nobody(agents), tuple(skipped))
-        stages[chosen].answers += 1
-        if len(given) == 1:
-            return Answer(given[chosen], tuple(skipped))
-        names = agents.names
-        liked = {stages[place].name: names[one.favourite] for place, one in given.items() if one.favourite >= 0}
-        return Answer(given[chosen], tuple(skipped), liked)
+        """What the first stages' verdicts come to."""
+        names = [stage.name for stage in stages[: len(verdicts)]]
+        chosen, skipped = settled(names, verdicts, best)
+        if chosen is None:
+            return Answer(self._nobody(agents), skipped)
+        stages[chosen[0]].answers += 1
+        return Answer(chosen[1], skipped, favourites_of(names, verdicts))
 
-    def calibrate(self, calibration: Calibration) -> None:
-        """Have each stage correct its confidence by what is known of it by now. Off the hot path."""
+    def calibrate(self, calibration: Calibration, selection: StrategySelection | None = None) -> None:
+        """Have each stage correct its confidence by what is known of it by now, and ask the best one first.
+
+        Off the hot path.
+        """
         for stage in self.stages:
             stage.calibrate(calibration)
+        if selection is not None:
+            self.weights = selection.weights
 
     def finish_published(self) -> None:
         """Finish what the strategies published, so that no request has to. Off the hot path."""
@@ -347,26 +339,6 @@ class Chain:
                         finish(proposal, agents, self.epsilon, stage.name, stage.model_version, calibrator)
             except FAULTS as error:
                 stage.failed(error)
-
-
-def _best(stages: Sequence[Stage], weights: PolicyWeights | None, task_type: str, number: int = 0) -> tuple[int, int]:
-    """Place of the stage that earns most on such tasks, and how many are asked in any case.
-
-    Where it is clear which that is, those behind it are asked about one task in some; those before it always, so that
-    what they encode is logged.
-
-    Args:
-        stages: In order.
-        weights: What speaks for those at the front; None where they are not compared.
-        task_type: Of the task.
-        number: The task's place in a batch.
-    """
-    if weights is None:
-        return 0, 0
-    shares = weights.of(task_type)
-    best = shares.index(max(shares))
-    due = shares[best] < CLEAR or (stages[best].answers + number) % EVERY == 0
-    return best, len(shares) if due else best + 1
 
 
 class ChainBeside(Chain):

@@ -22,7 +22,8 @@ from router_sdk.records import Decision, Skipped, Task
 from router_sdk.records.plain import plain
 from router_sdk.routing.agents import Eligible, Members, Roster, eligible
 from router_sdk.routing.assignment import Assigned, Assignment
-from router_sdk.routing.chain import Answer, Chain
+from router_sdk.routing.chain import Chain
+from router_sdk.routing.comparing import Answer
 from router_sdk.routing.context import Encoders, RequestContext, Sessions, Surroundings
 from router_sdk.routing.limits import Limits
 from router_sdk.store.identity import check_key, new_id
