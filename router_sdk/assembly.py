@@ -124,16 +124,11 @@ class Assembly:
         folds = Folds(config, self.registry, self.members, self._reward_mark)
         self.chain = Chain([folds.stage(*each) for each in opened], config.epsilon)
         self._workshop.claim(chosen)
-        self.performance = Performance()
+        self.performance, self.drift, mark = Performance(), Drift(config.drift), self._reward_mark
         self.calibration = Calibration(config.tenancy, config.most_tenants)
-        self.drift = Drift(config.drift)
-        compared = self.chain.comparable()
-        self.selection = StrategySelection(compared) if compared else None
-        mark = self._reward_mark
-        watched: list[Drift | StrategySelection] = [self.drift] if config.drift.enabled else []
-        watched += [self.selection] if self.selection is not None else []
-        reports = [performance_fold(self.performance, mark)]
-        reports += [report_fold(report, mark) for report in (self.calibration, *watched)]
+        self.selection = StrategySelection.among(self.chain.comparable())
+        kept = (self.calibration, self.drift if config.drift.enabled else None, self.selection)
+        reports = [performance_fold(self.performance, mark), *(report_fold(it, mark) for it in kept if it is not None)]
         measured = self.performance.spending.mean
         self.decider = Decider(self.store, self.members, self.chain, self.plugins, encoders, measured, config.seed)
         self.learner = self._learner = Learner(

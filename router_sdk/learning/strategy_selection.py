@@ -58,6 +58,11 @@ class StrategySelection:
         self._comparison = PolicyComparison(self.strategies, prior, in_spreads=False, every=1, cautious=True)
         self._earned: dict[str, tuple[float, float]] = {}
 
+    @classmethod
+    def among(cls, strategies: Sequence[str]) -> StrategySelection | None:
+        """One for these; None where there are fewer than two."""
+        return cls(strategies) if len(strategies) > 1 else None
+
     @property
     def settings(self) -> tuple[str, ...]:
         """What its state depends on beside the log."""

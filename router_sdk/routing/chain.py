@@ -255,9 +255,8 @@ class Chain:
         return begun
 
     def comparable(self) -> tuple[str, ...]:
-        """Names of the stages at the front that can be compared; empty where there are fewer than two."""
-        names = tuple(stage.name for stage in takewhile(lambda stage: stage.comparable, self.stages))
-        return names if len(names) > 1 else ()
+        """Names of the stages at the front that can be compared."""
+        return tuple(stage.name for stage in takewhile(lambda stage: stage.comparable, self.stages))
 
     def choose(self, task: Task, agents: AgentSet, context: RouteContext) -> Answer:
         """Ask one stage after the other, until there is an answer and those that are compared have been asked."""

@@ -10,9 +10,9 @@ from router_sdk.records import Distribution, Skipped
 if TYPE_CHECKING:
     from router_sdk.numerics.policy_selection import PolicyWeights
 
-CLEAR, EVERY = 0.95, 2
-"""Share from which a strategy is clearly the best of those compared; those behind it are then asked one time in so
-many."""
+CLEAR, EVERY = 0.985, 8
+"""Share from which a strategy is clearly the best of those compared, a little more than the first one has at the start;
+those behind it are then asked one time in so many."""
 
 Verdict = Distribution | Skipped
 """What comes of asking a stage: an answer, or why there is none."""
