@@ -261,7 +261,7 @@ class Contender:
             ruled = stage.strategy.restrict(task, agents, context)
             left = agents.names if ruled is None else tuple(name for name in agents.names if name in set(ruled.agents))
             agents = self._those(left) if left else agents
-        drawn, _ = self._chain.choose(task, agents, context)
+        drawn = self._chain.choose(task, agents, context).drawn
         self.answered[drawn.strategy] += 1
         if not drawn.weights:
             return Choice({None: 1.0}, drawn.strategy)

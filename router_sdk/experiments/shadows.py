@@ -102,7 +102,7 @@ class Shadows:
             encoders=self._encoders,
             vectors=served.vectors,
         )
-        drawn, skipped = arm.chain.choose(served.task, agents, context)
+        drawn, skipped, _ = arm.chain.choose(served.task, agents, context)
         agent, propensity, explored = None, 1.0, False
         if drawn.weights:
             position = min(bisect_right(drawn.cumulative, random.Random(seed).random()), len(drawn.weights) - 1)

@@ -56,6 +56,9 @@ class Context(Protocol):
     def forecast(self, decision_seq: int) -> Forecast | None:
         """What was given for the favourite's reward; None where another agent than the favourite was chosen."""
 
+    def favourites(self, decision_seq: int) -> Mapping[str, str]:
+        """Whom each strategy preferred that was compared with others and had an answer, by its name."""
+
 
 @dataclass(slots=True, frozen=True)
 class FixedExampleContext:
@@ -66,6 +69,7 @@ class FixedExampleContext:
     fixed_eligible: tuple[str, ...] = ()
     fixed_probabilities: Mapping[str, float] = field(default_factory=dict)
     fixed_forecast: Forecast | None = None
+    fixed_favourites: Mapping[str, str] = field(default_factory=dict)
 
     def task(self, decision_seq: int) -> Task:
         """The routed task."""
@@ -91,6 +95,10 @@ class FixedExampleContext:
     def forecast(self, decision_seq: int) -> Forecast | None:
         """What was given for the favourite's reward."""
         return self.fixed_forecast
+
+    def favourites(self, decision_seq: int) -> Mapping[str, str]:
+        """Whom the compared strategies preferred."""
+        return self.fixed_favourites
 
 
 @dataclass(slots=True)
@@ -183,6 +191,11 @@ class Example:
     def forecast(self) -> Forecast | None:
         """What the strategy gave for the reward of ``agent``; None where that is not its favourite."""
         return self.context.forecast(self.decision_seq) if self.source == "routed" else None
+
+    @property
+    def favourites(self) -> Mapping[str, str]:
+        """Whom each strategy preferred that was compared with others and had an answer, by its name."""
+        return self.context.favourites(self.decision_seq)
 
 
 @dataclass(slots=True, frozen=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_RAW = "raw_confidence"
+_RAW, _FAVOURITES = "raw_confidence", '"favourites"'
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _FEW = 8
 """Questions about a batch that are answered one by one: who asks more often asks about all of it."""
@@ -29,6 +29,10 @@ _FORECASTS = """
 SELECT d.seq, d.strategy, d.model_version, d.skipped, d.confidence, d.tenant
 FROM decisions d WHERE d.seq IN (SELECT value FROM json_each(?))
   AND d.source = 'routed' AND d.explored = 0 AND d.favourite >= 0 AND d.confidence IS NOT NULL"""
+
+_COMPARED = f"""
+SELECT seq, skipped FROM decisions
+WHERE seq IN (SELECT value FROM json_each(?)) AND source = 'routed' AND skipped LIKE '%{_FAVOURITES}%'"""
 
 NEWCOMERS = """
 SELECT min(seq) AS seq, name FROM agents GROUP BY name UNION SELECT seq, name FROM agents WHERE fresh = 1 ORDER BY 1"""
@@ -91,6 +95,7 @@ class PayloadContext:
         self._tasks, self._hashes = _Lot(self._read_tasks, self._wanted), _Lot(self._read_hashes, self._wanted)
         self._vectors, self._drawn = _Lot(self._read_vectors, self._wanted), _Lot(self._read_drawn, self._wanted)
         self._forecasts = _Lot(self._read_forecasts, self._wanted, few=0)  # every batch is calibrated by all of its own
+        self._favourites = _Lot(self._read_favourites, self._wanted)
 
     @cached_property
     def _positions(self) -> frozenset[int]:
@@ -101,7 +106,7 @@ class PayloadContext:
 
     def load(self) -> None:
         """Read tasks, vectors and who was eligible now, so that other threads may ask."""
-        for lot in (self._tasks, self._vectors, self._drawn, self._forecasts):
+        for lot in (self._tasks, self._vectors, self._drawn, self._forecasts, self._favourites):
             lot.load()
 
     def peek(self, seqs: Sequence[int]) -> list[tuple[Task, Mapping[str, NDArray[Any]]]]:
@@ -158,6 +163,9 @@ class PayloadContext:
         columns = strategies, versions, given, tenants, since, newcomers
         return dict(zip(asked, map(Forecast._make, zip(*columns, strict=True)), strict=True))
 
+    def _read_favourites(self, seqs: str) -> dict[int, Mapping[str, str]]:
+        return {seq: read_notes(notes).favourites for seq, notes in self._connection.execute(_COMPARED, (seqs,))}
+
     def forecasts(self, seqs: Sequence[int]) -> list[Forecast | None]:
         """``forecast`` of each of these decisions, for which no others are read."""
         return self._forecasts.of(seqs)
@@ -165,6 +173,10 @@ class PayloadContext:
     def forecast(self, decision_seq: int) -> Forecast | None:
         """What was given for the favourite's reward; None where another agent than the favourite was chosen."""
         return self._forecasts.get(decision_seq)
+
+    def favourites(self, decision_seq: int) -> Mapping[str, str]:
+        """Whom each of the strategies prefers that were compared, by its name."""
+        return self._favourites.get(decision_seq) or _NOTHING
 
     def task(self, decision_seq: int) -> Task:
         """The routed task; without its text where privacy or ``forget`` removed it."""
