@@ -26,9 +26,11 @@ _FEW = 8
 """Questions about a batch that are answered one by one: who asks more often asks about all of it."""
 
 _FORECASTS = """
-SELECT d.seq, d.strategy, d.model_version, d.skipped, d.confidence, d.tenant
+SELECT d.seq, d.strategy, d.model_version, d.skipped, d.confidence, d.tenant, d.propensity,
+  CASE WHEN d.propensity <= 0.5 THEN d.probabilities END, d.favourite
 FROM decisions d WHERE d.seq IN (SELECT value FROM json_each(?))
-  AND d.source = 'routed' AND d.explored = 0 AND d.favourite >= 0 AND d.confidence IS NOT NULL"""
+  AND d.source = 'routed' AND (d.explored = 0 OR d.propensity <= 0.5) AND d.favourite >= 0
+  AND d.confidence IS NOT NULL"""
 
 NEWCOMERS = """
 SELECT min(seq) AS seq, name FROM agents GROUP BY name UNION SELECT seq, name FROM agents WHERE fresh = 1 ORDER BY 1"""
@@ -142,11 +144,14 @@ class PayloadContext:
         came = self._connection.execute(NEWCOMERS).fetchall()
         positions = [seq for seq, _ in came]
         found: dict[int, Forecast] = {}
-        for seq, strategy, version, notes, confidence, tenant in self._connection.execute(_FORECASTS, (seqs,)):
+        for seq, strategy, version, notes, confidence, tenant, *drawn in self._connection.execute(_FORECASTS, (seqs,)):
+            chance = _chance_of_the_like(*drawn)
+            if chance is None:
+                continue
             before = bisect_right(positions, seq)
             raw = read_notes(notes).raw_confidence if notes and _RAW in notes else None
             told = (strategy, version, confidence if raw is None else raw, tenant)
-            found[seq] = Forecast(*told, *(came[before - 1] if before else (0, None)))
+            found[seq] = Forecast(*told, *(came[before - 1] if before else (0, None)), chance)
         return found
 
     def forecasts(self, seqs: Sequence[int]) -> list[Forecast | None]:
@@ -155,7 +160,7 @@ class PayloadContext:
         return [self._forecasts.get(seq) for seq in seqs]
 
     def forecast(self, decision_seq: int) -> Forecast | None:
-        """What was given for the favourite's reward; None where another agent than the favourite was chosen."""
+        """What was given for the favourite's reward; None where an agent was chosen that was given less chance."""
         return self._forecasts.get(decision_seq)
 
     def task(self, decision_seq: int) -> Task:
@@ -184,3 +189,18 @@ def _known(found: T | None, decision_seq: int) -> T:
     if found is None:
         raise KeyError(decision_seq)
     return found
+
+
+def _chance_of_the_like(propensity: float, probabilities: bytes | None, favourite: int) -> float | None:
+    """With what probability the favourite or its like was chosen; None where somebody else was.
+
+    Args:
+        propensity: Of who was chosen; above one half that is the favourite, and nobody is like it.
+        probabilities: As they are logged, where it is less.
+        favourite: Its place among them.
+    """
+    if probabilities is None:
+        return propensity
+    drawn = array("f", probabilities)
+    most = drawn[favourite]
+    return sum([chance for chance in drawn if chance >= most]) if array("f", [propensity])[0] >= most else None
