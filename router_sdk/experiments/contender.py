@@ -239,7 +239,7 @@ class Contender:
             task, before = example.task, bisect_right(self._came, (example.decision_seq,))
             came = self._came[before - 1] if before else (0, None)
             logged = sum(chance for name, chance in example.probabilities.items() if name in like) or 1.0
-            forecast = Forecast(stage.name, stage.model_version, choice.confidence, task.tenant, *came, logged)
+            forecast = Forecast(stage.name, stage.model_version, choice.confidence, task.tenant, *came, chance=logged)
             self._calibration.learn([replace(example, context=FixedExampleContext(task, fixed_forecast=forecast))])
 
     # -- asking

@@ -34,12 +34,17 @@ HALF_LIFE = 500.0
 BINS = 10
 PSEUDO_PAIRS = 5.0
 """Pairs by which a bin's mean is held to what Platt's map says of it."""
-PRIOR = 1.0
-"""Precision with which Platt's slope is held to 1, his intercept to 0, and its shift in a half-life."""
+PRIOR, HELD = 1.0, np.array([1.0, 0.0, 0.0])
+"""Precision with which Platt's slope, his intercept, and its shift in a half-life are held, and to what."""
 TREND = 2.0
 """Nats by which a line that moves must be better to be as likely as one that stands still."""
 
+COINS = 0.9
+"""Dispersion from which rewards count as successes: what is missing is chance."""
+
 _LEAST_DISPERSION = 0.01
+_CLOSE = 1e-3
+"""Steps of Newton's below which the next one, of the order of its square, makes no difference."""
 _EDGE = 1e-4
 """Confidences are kept this far from 0 and 1 before their log odds are taken."""
 _STEEPEST = 40.0
@@ -103,12 +108,12 @@ def fit_calibrator(
         mass *= counts * (counts.sum() / (counts @ counts))
     inner = given.clip(_EDGE, 1.0 - _EDGE)
     design = np.stack([np.log(inner) - np.log1p(-inner), np.ones(count), age])
-    still = _line(design[:2], came, mass)
+    still = _line(design[:2], came, mass, HELD[:2])
     spread = _dispersion(_logistic(still @ design[:2]), came, mass)
-    if spread < 1.0:
-        mass /= spread
-        still = _line(design[:2], came, mass)
-    moving = _line(design, came, mass)
+    if spread < COINS:
+        mass /= max(spread, _LEAST_DISPERSION)
+        still = _line(design[:2], came, mass, still)
+    moving = _line(design, came, mass, np.append(still, 0.0))
     gained = [_log_likelihood(_logistic(line @ design[: len(line)]), came, mass) for line in (still, moving)]
     moves = float(_logistic(np.array(gained[1] - gained[0] - TREND)))
     line = moves * moving + (1.0 - moves) * np.append(still, 0.0)
@@ -134,32 +139,29 @@ def _log_likelihood(said: Floats, came: Floats, mass: Floats) -> float:
 
 
 def _dispersion(said: Floats, came: Floats, mass: Floats) -> float:
-    """Variance of rewards around what was said, in units of that of successes; at most 1."""
-    found = float(mass @ np.square(came - said)) / float(mass @ (said * (1.0 - said)))
-    return min(max(found, _LEAST_DISPERSION), 1.0)
+    """Variance of rewards around what was said, in units of that of successes."""
+    return float(mass @ np.square(came - said)) / float(mass @ (said * (1.0 - said)))
 
 
-def _line(design: Floats, came: Floats, mass: Floats) -> Floats:
+def _line(design: Floats, came: Floats, mass: Floats, start: Floats) -> Floats:
     """Coefficients of a logistic regression on the rows of ``design``; that of the first, the log odds, at least 0."""
-    line = _newton(design, came, mass)
+    line = _newton(design, came, mass, start)
     if line[0] < 0.0:
-        line = _newton(np.vstack([np.zeros_like(design[:1]), design[1:]]), came, mass)
+        line = _newton(np.vstack([np.zeros_like(design[:1]), design[1:]]), came, mass, start)
         line[0] = 0.0
     return line
 
 
-def _newton(design: Floats, came: Floats, mass: Floats) -> Floats:
-    """The same, whatever its sign; held to 1, the others to 0."""
-    held = np.zeros(len(design))
-    held[0] = 1.0
-    line, precision = held.copy(), PRIOR * np.eye(len(design))
+def _newton(design: Floats, came: Floats, mass: Floats, start: Floats) -> Floats:
+    """The same, whatever its sign; held to ``HELD``."""
+    line, held, precision = start, HELD[: len(design)], PRIOR * np.eye(len(design))
     for _ in range(_ITERATIONS):
         said = _logistic(line @ design)
         up = design @ (mass * (came - said)) - PRIOR * (line - held)
         step = np.linalg.solve((design * (mass * said * (1.0 - said))) @ design.T + precision, up)
         most = float(np.abs(step).max())
-        line += step / max(most, 1.0)  # never further than 1, or a bad start overshoots
-        if most < 1e-6:
+        line = line + step / max(most, 1.0)  # never further than 1, or a bad start overshoots
+        if most < _CLOSE:
             break
     return line
 
