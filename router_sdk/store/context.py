@@ -151,7 +151,8 @@ class PayloadContext:
             before = bisect_right(positions, seq)
             raw = read_notes(notes).raw_confidence if notes and _RAW in notes else None
             told = (strategy, version, confidence if raw is None else raw, tenant)
-            found[seq] = Forecast(*told, *(came[before - 1] if before else (0, None)), chance=chance)
+            since, newcomer = came[before - 1] if before else (0, None)
+            found[seq] = Forecast(*told, since, newcomer, chance)
         return found
 
     def forecasts(self, seqs: Sequence[int]) -> list[Forecast | None]:
