@@ -237,9 +237,10 @@ class Contender:
         stage = next((one for one in self._chain.stages if one.name == choice.strategy), None)
         if stage is not None and choice.confidence is not None:
             task, before = example.task, bisect_right(self._came, (example.decision_seq,))
-            came = self._came[before - 1] if before else (0, None)
+            since, newcomer = self._came[before - 1] if before else (0, None)
             logged = sum(chance for name, chance in example.probabilities.items() if name in like) or 1.0
-            forecast = Forecast(stage.name, stage.model_version, choice.confidence, task.tenant, *came, chance=logged)
+            told = stage.name, stage.model_version, choice.confidence, task.tenant
+            forecast = Forecast(*told, since, newcomer, logged)
             self._calibration.learn([replace(example, context=FixedExampleContext(task, fixed_forecast=forecast))])
 
     # -- asking

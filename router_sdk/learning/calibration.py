@@ -97,7 +97,7 @@ class _Window:
             if reward is None:
                 pairs.pop(decision_seq, None)
             elif first or decision_seq in pairs:
-                pairs[decision_seq] = (forecast.confidence, reward, min(1.0 / forecast.chance, MOST_WEIGHT))
+                pairs[decision_seq] = (forecast.confidence, reward, 1.0 / max(forecast.chance, 1.0 / MOST_WEIGHT))
                 if len(pairs) > WINDOW:
                     pairs.popitem(last=False)
 
