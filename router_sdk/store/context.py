@@ -26,9 +26,11 @@ _FEW = 8
 """Questions about a batch that are answered one by one: who asks more often asks about all of it."""
 
 _FORECASTS = """
-SELECT d.seq, d.strategy, d.model_version, d.skipped, d.confidence, d.tenant
+SELECT d.seq, d.strategy, d.model_version, d.skipped, d.confidence, d.tenant, d.propensity,
+  CASE WHEN d.propensity <= 0.5 THEN d.probabilities END, d.favourite
 FROM decisions d WHERE d.seq IN (SELECT value FROM json_each(?))
-  AND d.source = 'routed' AND d.explored = 0 AND d.favourite >= 0 AND d.confidence IS NOT NULL"""
+  AND d.source = 'routed' AND (d.explored = 0 OR d.propensity <= 0.5) AND d.favourite >= 0
+  AND d.confidence IS NOT NULL"""
 
 _COMPARED = f"""
 SELECT seq, skipped FROM decisions
@@ -154,14 +156,15 @@ class PayloadContext:
         rows = self._connection.execute(_FORECASTS, (seqs,)).fetchall()
         if not rows:
             return {}
-        asked, strategies, versions, notes, confidences, tenants = zip(*rows, strict=True)
+        asked, strategies, versions, notes, confidences, tenants, *drawn = zip(*rows, strict=True)
         raw = [read_notes(note).raw_confidence if note and _RAW in note else None for note in notes]
         given = [told if was is None else was for told, was in zip(confidences, raw, strict=True)]
         came = [(0, None), *self._connection.execute(NEWCOMERS)]
         positions = [seq for seq, _ in came]
         since, newcomers = zip(*[came[bisect_right(positions, seq) - 1] for seq in asked], strict=True)
-        columns = strategies, versions, given, tenants, since, newcomers
-        return dict(zip(asked, map(Forecast._make, zip(*columns, strict=True)), strict=True))
+        chances = list(map(_chance_of_the_like, *drawn))
+        made = map(Forecast._make, zip(strategies, versions, given, tenants, since, newcomers, chances, strict=True))
+        return {seq: one for seq, one, chance in zip(asked, made, chances, strict=True) if chance is not None}
 
     def _read_favourites(self, seqs: str) -> dict[int, Mapping[str, str]]:
         return {seq: read_notes(notes).favourites for seq, notes in self._connection.execute(_COMPARED, (seqs,))}
@@ -171,7 +174,7 @@ class PayloadContext:
         return self._forecasts.of(seqs)
 
     def forecast(self, decision_seq: int) -> Forecast | None:
-        """What was given for the favourite's reward; None where another agent than the favourite was chosen."""
+        """What was given for the favourite's reward; None where an agent was chosen that was given less chance."""
         return self._forecasts.get(decision_seq)
 
     def favourites(self, decision_seq: int) -> Mapping[str, str]:
@@ -204,3 +207,18 @@ def _known(found: T | None, decision_seq: int) -> T:
     if found is None:
         raise KeyError(decision_seq)
     return found
+
+
+def _chance_of_the_like(propensity: float, probabilities: bytes | None, favourite: int) -> float | None:
+    """With what probability the favourite or its like was chosen; None where somebody else was.
+
+    Args:
+        propensity: Of who was chosen; above one half that is the favourite, and nobody is like it.
+        probabilities: As they are logged, where it is less.
+        favourite: Its place among them.
+    """
+    if probabilities is None:
+        return propensity
+    drawn = array("f", probabilities)
+    most = drawn[favourite]
+    return sum([chance for chance in drawn if chance >= most]) if array("f", [propensity])[0] >= most else None
