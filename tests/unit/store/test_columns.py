@@ -127,7 +127,7 @@ def test_nothing_in_the_log_is_no_column(log):
 
 def test_what_was_foretold_of_a_few_is_read_of_these_alone(log):
     fill(log, random.Random(3), odd=0.1, again=0, early=0)
-    foretell = "UPDATE decisions SET favourite = 0, confidence = seq / 1000.0, explored = (seq % 3 = 0)"
+    foretell = "UPDATE decisions SET favourite = -(seq % 3 = 0), confidence = seq / 1000.0"
     log.writer.transact(lambda connection, seq: connection.execute(foretell) and None)
     columns = log.tail.read(0, log.tail.head(), 1_000).columns
     places = [place for place in range(len(columns)) if place not in columns.others][:20]
