@@ -105,15 +105,18 @@ class Writing(ABC):
     """
 
     @abstractmethod
-    def transact(self, work: Callable[[Connection, bool], T], deadline: float) -> T:
-        """Run ``work(connection, unchanged)`` in one durable transaction, while no other process writes.
+    def transact(self, work: Callable[[Connection, Any], T], deadline: float, first: str) -> T:
+        """Run ``work(connection, found)`` in one durable transaction, while no other process writes.
 
         What it wrote is on disk when this returns, and seen by every reader before the next transaction begins, so that
         a position that one reads is never followed by a smaller one that was not there.
 
         Args:
-            work: Reads and writes rows. ``unchanged`` says that this end's last transaction was the newest of all.
+            work: Reads and writes rows. What it executes may be sent without waiting for an answer; a row that is
+                refused is then told by a later statement, or by the end. ``found`` is the row that ``first`` gives,
+                or None where this end's last transaction was the newest of all.
             deadline: When to give up on a log that another one keeps locked, by the monotonic clock.
+            first: The statement by which work begins where somebody else wrote; it takes no values and gives one row.
 
         Raises:
             StoreBusyError: if another process does not let go of the log in time.

@@ -95,13 +95,17 @@ class GateReport:
         return not self._that("fail") and any(result.check in self.proving for result in self._that("pass"))
 
     @property
+    def decided(self) -> tuple[CheckResult, ...]:
+        """Those that decided: what failed; else what passed, or could not tell, of those that prove something."""
+        if failed := self._that("fail"):
+            return tuple(failed)
+        proved = self._that("pass" if self.passed else "insufficient")
+        return tuple(result for result in proved if result.check in self.proving) or self.results
+
+    @property
     def reason(self) -> str:
         """What decided, in a line."""
-        decisive = self._that("fail")
-        if not decisive:
-            proved = self._that("pass" if self.passed else "insufficient")
-            decisive = [result for result in proved if result.check in self.proving] or list(self.results)
-        return "; ".join(f"{result.check}: {result.status}, {result.reason}" for result in decisive)
+        return "; ".join(f"{result.check}: {result.status}, {result.reason}" for result in self.decided)
 
     def _that(self, status: Status) -> list[CheckResult]:
         return [result for result in self.results if result.status == status]
@@ -109,7 +113,7 @@ class GateReport:
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
         results = [{**result._asdict(), "evidence": dict(result.evidence)} for result in self.results]
-        return {"passed": self.passed, "results": results}
+        return {"passed": self.passed, "results": results, "decided": [result.check for result in self.decided]}
 
 
 class Gate:

@@ -39,7 +39,7 @@ from router_sdk.records import (
 )
 from router_sdk.replay import PrioritizedBuffer, ReplayBuffer, ReplayDraw, ReservoirBuffer
 from router_sdk.rewards import Execution, QualityScorer, RewardFunction, Score
-from router_sdk.spelling import folded, normal, phrase_pattern, unspaced_pairs, words
+from router_sdk.spelling import counted, folded, nearest, normal, phrase_pattern, unspaced_pairs, words
 from router_sdk.strategy import (
     Encoder,
     EncoderConfig,
@@ -128,9 +128,11 @@ __all__ = [
     "TrainingData",
     "Trigger",
     "Writing",
+    "counted",
     "fit_in_child",
     "folded",
     "hookimpl",
+    "nearest",
     "no_fork",
     "normal",
     "pack_folder",

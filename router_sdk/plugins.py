@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from router_sdk.errors import (
     let_end,
 )
 from router_sdk.setting_names import ALLOW_VARIABLE
+from router_sdk.spelling import nearest
 
 if TYPE_CHECKING:
     from router_sdk.engine import Engine
@@ -312,11 +312,11 @@ class PluginRegistry:
 
 def _hint(name: str, known: Collection[str]) -> str:
     """What may have been meant. Never a package of a mistyped name: whoever registers that first runs it everywhere."""
-    near = get_close_matches(name, sorted({*known, *FIRST_PARTY}), 1)
-    if not near:
+    near = nearest(name, {*known, *FIRST_PARTY})
+    if near is None:
         return ""
-    meant = "" if near[0] == name else f"; did you mean {near[0]!r}?"
-    return meant if near[0] in known else f"{meant}; pip install router-sdk-{near[0]}"
+    meant = "" if near == name else f"; did you mean {near!r}?"
+    return meant if near in known else f"{meant}; pip install router-sdk-{near}"
 
 
 def _call(function: Callable[..., Any], names: Sequence[str], **arguments: Any) -> Any:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterator
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from router_sdk.errors import InvalidConfigError
+from router_sdk.spelling import nearest
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -61,8 +61,8 @@ def _unknown_variable(given: str, known: Collection[str]) -> str:
     elsewhere = SETTINGS.get(given[len(PREFIX) :].lower())
     if elsewhere is not None:
         return f"{given} is set, and there is no such setting; {given[len(PREFIX) :].lower()} is here: {elsewhere}"
-    near = get_close_matches(given.upper(), [*sorted(known), *sorted(_OTHERS)], 1)
-    hint = f"did you mean {near[0]}?" if near else "variables of other programs must not begin with ROUTER_"
+    near = nearest(given, {*known, *_OTHERS})
+    hint = f"did you mean {near}?" if near else "variables of other programs must not begin with ROUTER_"
     return f"{given} is set, and there is no such setting; {hint}"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from difflib import get_close_matches
 from functools import cache
 
 _UNSEEN = (
@@ -85,6 +86,19 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def nearest(name: str, known: Iterable[str], *, at_least: float = 0.6) -> str | None:
+    """Which known name was probably meant; None where none is like it.
+
+    Args:
+        name: What was given.
+        known: The names there are.
+        at_least: How alike the two have to be, in [0, 1], as ``difflib`` measures it.
+    """
+    plain = {one.lower().replace("-", "_"): one for one in sorted(known, reverse=True)}
+    near = get_close_matches(name[:_LONGEST_NAME].lower().replace("-", "_"), plain, 1, at_least)
+    return plain[near[0]] if near else None
+
+
 def phrase_pattern(phrases: Iterable[str]) -> re.Pattern[str]:
     """Find one of some folded phrases in a folded text, where it is made of whole words, the longest first.
 
@@ -128,5 +142,7 @@ def _word_pattern() -> re.Pattern[str]:
     return re.compile(rf"((?:[^\W{_UNSPACED}]|[{_marks(unspaced=False)}])+)|([{_UNSPACED}]+)")
 
 
+_LONGEST_NAME = 200
+"""Of a name that is compared with others, in characters: what comparing takes grows with the product of both."""
 _ASCII_WORD = re.compile(r"\w+")
 _UNSPACED_RUN = re.compile(f"[{_UNSPACED}]+")

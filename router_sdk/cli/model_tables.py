@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.cli.tables import NOTHING, moment, note, pairs, table, visible, word
+from router_sdk.spelling import counted
 from router_sdk.store.registry import CHAMPION
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def serves(entry: Mapping[str, Any] | None) -> str:
         return "the strategy without any fit: nothing was ever promoted"
     what = "the strategy without any fit" if entry["version"] is None else f"version {entry['version']}"
     pinned = f", pinned by {visible(entry['actor'] or 'a person')}" if entry["pinned"] else ""
-    return f"{what} since {moment(entry['at'])}{pinned}: {visible(entry['reason'])}"
+    return f"{what} since {moment(entry['at'])}{pinned}: {visible(entry['why'])}"
 
 
 def baseline(measured: Mapping[str, Any]) -> str:
@@ -72,15 +73,15 @@ def baseline(measured: Mapping[str, Any]) -> str:
 def norms(parameters: Mapping[str, Any]) -> str:
     """How long the parameters of the newest versions are, and whether that goes anywhere."""
     *_, newest = parameters["norms"].values()
-    return f"norm {word(newest)}, {parameters['trend']} over {len(parameters['norms'])} versions that passed the gate"
+    versions = counted(len(parameters["norms"]), "version")
+    return f"norm {word(newest)}, {parameters['trend']} over {versions} that passed the gate"
 
 
 def refused(event: Mapping[str, Any]) -> str:
     """What was refused, when, and why."""
     what = "before any fit" if event["model_version"] is None else f"version {event['model_version']}"
     begun = f" (fitted for: {visible(event['reason'])})" if event["reason"] else ""
-    words = (event["error"] or "").removeprefix("refused: ").removeprefix("held: ")
-    return f"{what} of {moment(event['at'])}{begun}: {visible(words)}"
+    return f"{what} of {moment(event['at'])}{begun}: {visible(event['why'])}"
 
 
 def next_fit(check: Mapping[str, Any]) -> str:
@@ -131,7 +132,7 @@ def version_table(found: Sequence[ModelVersion]) -> RenderableType:
 def _gate(version: ModelVersion) -> str:
     """What the gate said, and why the fit was begun."""
     begun = "" if version.trigger is None else f" (fitted for: {version.trigger})"
-    return f"{'' if version.passed else 'refused: '}{version.reason}{begun}"
+    return f"{'' if version.passed else 'refused: '}{version.why}{begun}"
 
 
 def history_table(served: Mapping[str, Sequence[Champion]]) -> RenderableType:

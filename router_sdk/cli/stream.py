@@ -13,6 +13,7 @@ from pydantic_core import from_json
 
 from router_sdk.cli.invocation import STDIN
 from router_sdk.errors import InvalidInputError, RouterClosedError, RouterError, StoreError
+from router_sdk.spelling import counted
 
 if TYPE_CHECKING:
     from router_sdk.cli.invocation import Invocation
@@ -43,8 +44,8 @@ class StreamReport:
         if self.refused:
             total = self.accepted + self.refused
             raise InvalidInputError(
-                f"{self.refused:,} of {total:,} lines were refused and kept as dead letters (router status shows "
-                "them); the others are done"
+                f"{self.refused:,} of {counted(total, 'line')} were refused and kept as dead letters (router status "
+                "shows them); the others are done"
             )
 
 

@@ -145,8 +145,9 @@ def compare(before: Baseline, since: Sequence[Earned], config: WatchConfig) -> V
         theirs, others = rewards[differing], hoped[differing]
         if _alarm(theirs, others - config.doubt_otherwise - config.tolerance / share, config.alpha / 2.0):
             fallen = (
-                f"where what served before would have chosen otherwise, in {len(theirs)} of {len(since)} outcomes, it "
-                f"earned {theirs.mean():.3f} and that hoped for {others.mean():.3f}"
+                f"where what served before would have chosen otherwise, in {len(theirs)} of "
+                f"{counted(len(since), 'outcome')}, it earned {theirs.mean():.3f} and that "
+                f"hoped for {others.mean():.3f}"
             )
     return Verdict(len(since), mean, expected, share, fallen)
 

@@ -193,8 +193,8 @@ def _eyebrow(report: FitReport) -> str:
 def _lead(report: FitReport) -> str:
     after = report.after
     said = (
-        f"Fitted on {report.examples:,} examples; {report.held_out:,} more were kept apart to compare with what "
-        f"served. Of those {after.n_labelled:,} have a label"
+        f"Fitted on {counted(report.examples, 'example')}; {report.held_out:,} more were kept apart to compare "
+        f"with what served. Of those {after.n_labelled:,} have a label"
     )
     if after.n_matched:
         said += f", and on {after.n_matched:,} others the favourite is who acted, so that its reward is known"

@@ -23,6 +23,8 @@ _COVERED = 0.5
 """Share of the executions of which a baseline's cost or reward must be known for it to be one."""
 
 _CENT = 0.01
+_ROUNDING = 1e-12
+"""Sums of costs that differ by less, as a share of them, are the same sum, added up in another order."""
 
 Interval = tuple[float, float]
 
@@ -169,6 +171,8 @@ def against(baseline: str, agent: str | None, actual: Cells, theirs: Cells) -> S
         why = _why_not(agent, unknown, incomparable)
         return Savings(baseline, agent, 0, None, None, None, None, None, unknown, incomparable, None, None, None, why)
     saved, half = cost.theirs - cost.ours, cost.half_width(settled=True)
+    if math.isclose(cost.theirs, cost.ours, rel_tol=_ROUNDING):
+        saved = 0.0
     earned: tuple[float | None, float | None, Interval | None] = (None, None, None)
     if reward.count:
         gain, width = (reward.ours - reward.theirs) / reward.count, reward.half_width(settled=False) / reward.count
@@ -230,8 +234,10 @@ def _why_not(agent: str | None, unknown: int, incomparable: int) -> str:
 
 
 def _words(spent: float, saved: float, half: float, share: float | None, name: str) -> str:
+    if saved == 0.0 and half < _CENT / 2:
+        return f"${spent:,.2f} were spent, as much as {name} would have spent"
     more = "less" if saved >= 0.0 else "more"
-    by = "" if share is None else f", {abs(share):.0%} {more}"
+    by = "" if not share else f", {abs(share):.0%} {more}"
     sure = "" if abs(saved) > half else "; which of the two is cheaper is not certain"
     interval = f" ± {half:,.2f}" if half >= _CENT / 2 else ""
     return f"${spent:,.2f} were spent where {name} would have spent ${spent + saved:,.2f}{interval}{by}{sure}"

@@ -16,6 +16,7 @@ from router_sdk.exchange.observations import split_row
 from router_sdk.exchange.reading import read_rows
 from router_sdk.records import Example, Outcome, Task
 from router_sdk.rewards import checked_reward
+from router_sdk.spelling import counted
 from router_sdk.store.privacy import Privacy
 from router_sdk.store.rows import task_payload
 
@@ -109,7 +110,8 @@ def read_examples(path: Path, agents: AgentSet, reward: RewardFunction) -> list[
         _log.warning("%s: %d of %d lines were left out of training as malformed", path.name, refused, lines)
     if not examples:
         raise InvalidInputError(
-            f"{path}: none of its {lines:,} lines says how an agent of this router did: there is nothing to train on"
+            f"{path}: none of its {counted(lines, 'line')} says how an agent of this router did: there is nothing "
+            "to train on"
         )
     return list(examples.values())
 

@@ -21,6 +21,7 @@ from router_sdk.exchange.observations import ImportReport, MappingLike, Newcomer
 from router_sdk.exchange.observing import ObservedLines
 from router_sdk.exchange.parquet import parquet_files
 from router_sdk.exchange.reading import read_rows, rows_and_fault
+from router_sdk.spelling import counted
 from router_sdk.store.coordination import Intent, add_intent, finish_intent, pending_intents
 from router_sdk.store.retention import ArchivedIds
 
@@ -157,7 +158,7 @@ class Intake:
                 except RouterError as error:
                     refusals.add(number, row, error)
                 if count % _TELL_EVERY == 0:
-                    tell(f"read {count:,} lines", None)
+                    tell(f"read {counted(count, 'line')}", None)
             observed.finish()
             copied.finish()
         report.new_agents = newcomers.names

@@ -24,6 +24,7 @@ from router_sdk.rewards import OutcomeReward, RewardMark, with_metrics
 from router_sdk.routing.chain import Chain
 from router_sdk.routing.context import Encoders
 from router_sdk.routing.strategies import Workshop, spec_name
+from router_sdk.spelling import counted
 from router_sdk.store.agents import read_agents
 from router_sdk.store.context import NEWCOMERS
 from router_sdk.store.retention import archived_upto
@@ -273,7 +274,7 @@ class Contender:
     def faults(self) -> list[str]:
         """Which of its strategies failed, and how often: the next one, or chance, answered in their place."""
         return [
-            f"{stage.name} failed {stage.failures:,} times; see the process's own log"
+            f"{stage.name} failed {counted(stage.failures, 'time')}; see the process's own log"
             for stage in self._chain.stages
             if stage.failures
         ]

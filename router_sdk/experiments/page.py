@@ -71,9 +71,10 @@ def render_experiment(name: str, analysis: Analysis) -> str:
     closed = sum(arm.closed for arm in analysis.arms)
     verdict = analysis.verdict
     lost = [f"{arm}: {why}" for arm, why in verdict.lost.items() if verdict.decided != "champion"]
+    units = counted(closed, "closed unit")
     notes = [*lost, outlook(analysis), *analysis.notes]
     parts = [
-        f'<p class="eyebrow">{escape(f"Experiment report · {hours:,.0f} hours · {closed:,} closed units")}</p>',
+        f'<p class="eyebrow">{escape(f"Experiment report · {hours:,.0f} hours · {units}")}</p>',
         f"<h1>{escape(headline(name, analysis))}</h1>",
         f'<p class="lead">{escape(verdict.reason)}</p>',
         figure_list(_figures(analysis)),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from router_sdk.learning.drift import TEXT
 from router_sdk.learning.pace import Every
 from router_sdk.records import DEFAULT_TASK_TYPE, Alert
+from router_sdk.spelling import counted
 from router_sdk.store.events import update_health
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class Alerts:
         most, threshold = self._config.agent_failures, self._config.residual_threshold
         failures = record["failures"]
         if most is not None and record["outcomes"] >= LEAST:
-            words = f"{name} failed {failures:.0%} of its newest {record['outcomes']} tasks"
+            words = f"{name} failed {failures:.0%} of its newest {counted(record['outcomes'], 'task')}"
             yield Figure("agent_failures", name, failures, most, words, *_above(failures, most))
         if threshold is not None and record["changed"]:
             words = (

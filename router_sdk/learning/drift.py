@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from router_sdk.learning.residuals import AgentRecord
+from router_sdk.learning.running import RunningNumbers
 from router_sdk.learning.windows import Choices, Inputs, changed
 from router_sdk.numerics.distribution_shift import AXES, point_of_vector, point_of_words, spent
 from router_sdk.numerics.state_file import array_of, load_state, write_state
@@ -61,7 +62,7 @@ class Drift:
     """
 
     name = DRIFT
-    state_version = 1
+    state_version = 2
 
     def __init__(self, config: DriftConfig) -> None:
         self._config = config
@@ -71,6 +72,7 @@ class Drift:
         self._since = 0
         """Position in the log of the agent that came last: whom favourites competed with before does not count."""
         self._inputs: OrderedDict[str, Inputs] = OrderedDict()
+        self._running = RunningNumbers()
         self._agents: dict[str, AgentRecord] = {}
         self._compared = [0, 0]
         """Comparisons of choices and of inputs so far."""
@@ -142,7 +144,7 @@ class Drift:
         others = columns.others
         places = [place for place in places if place not in others or others[place].previous is None]
         for place, (task, vectors) in zip(places, columns.carried(places), strict=True):
-            source, point = _point(task, vectors)
+            source, point = _point(task, vectors, self._running)
             if point is None:
                 continue
             inputs = self._inputs.get(source) or _begun(self._inputs, source, Inputs, MOST_SOURCES)
@@ -200,6 +202,7 @@ class Drift:
             "heard": [self._heard, self._next, self._next_input, self._since, *self._compared],
             "choices": [[kind, one.state()] for kind, one in self._choices.items()],
             "inputs": [[source, told] for source, (told, _) in inputs.items()],
+            "running": self._running.state(),
             "agents": {name: record.state() for name, record in self._agents.items()},
         }
         write_state(folder, DRIFT, {"sums": np.array(sums).reshape(-1, 2, AXES + 1, AXES)}, facts)
@@ -220,9 +223,10 @@ class Drift:
             (source, Inputs.restored(state, rows)) for (source, state), rows in zip(told["inputs"], sums, strict=True)
         )
         agents = {name: AgentRecord.restored(state, self._config) for name, state in told["agents"].items()}
+        running = RunningNumbers.restored(told["running"])
         self._heard, self._next, self._next_input = heard, following, following_input
         self._since, self._compared = since, compared
-        self._choices, self._inputs, self._agents = choices, inputs, agents
+        self._choices, self._inputs, self._agents, self._running = choices, inputs, agents, running
 
     def begun_again(self) -> Drift:
         """One like it that was taught nothing."""
@@ -253,14 +257,20 @@ def _begun(series: OrderedDict[str, Series], name: str, make: Callable[[], Serie
     return found
 
 
-def _point(task: Task, vectors: Mapping[str, NDArray[Any]]) -> tuple[str, NDArray[np.float64] | None]:
-    """What is compared of a task, and by what: the first embedding that was logged with it, else its words."""
+def _point(
+    task: Task, vectors: Mapping[str, NDArray[Any]], running: RunningNumbers
+) -> tuple[str, NDArray[np.float64] | None]:
+    """What is compared of a task, and by what: the first embedding that was logged with it, else its words.
+
+    All numbers in a text are one word, and features that run on are none: what is never said twice is always new.
+    """
     for tag in sorted(vectors):
         vector = vectors[tag]
         if vector.ndim == 1 and vector.dtype.kind in "fi" and len(vector) and np.isfinite(vector).all():
             return tag, point_of_vector(vector)
     told = words(folded(task.text[:MOST_CHARS])) if task.text else []
-    told += [f"{name}={_bin(value)}" for name, value in task.features.items()]
+    told = ["0" if word.isdecimal() else word for word in told]
+    told += [f"{name}={_bin(value)}" for name, value in running.told(task.features).items()]
     return TEXT, point_of_words(told) if told else None
 
 

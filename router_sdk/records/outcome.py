@@ -63,6 +63,10 @@ class Signals(NamedTuple):
         return self.correct_agent is not None or bool(self.no_agent_fits)
 
 
+_ERROR_CHARS = 100_000
+"""Of an exception's message: a traceback of a thousand frames, and no whole document that was quoted in it."""
+
+
 class Outcome(Record):
     """What happened, each part optional. Unknown is not failure: leave out what you do not know.
 
@@ -118,6 +122,20 @@ class Outcome(Record):
             raise InvalidOutcomeError("Outcome: give at least one part, such as success=True or quality=0.9")
         if self.correct_agent is not None and self.no_agent_fits:
             raise InvalidOutcomeError("Outcome: correct_agent and no_agent_fits=True contradict each other; give one")
+
+    @staticmethod
+    def error_text(error: BaseException) -> str:
+        """An exception as ``error`` takes it: its class and message, at most 100,000 characters, and storable.
+
+        Half a surrogate pair, which no log takes, becomes a question mark; of an exception that cannot say itself there
+        is the class.
+        """
+        kind = type(error).__name__
+        try:
+            words = f"{kind}: {error}"
+        except Exception:  # a foreign class may fail at its own message
+            words = kind
+        return words[:_ERROR_CHARS].encode(errors="replace").decode()
 
     def signals(self) -> Signals:
         """The parts that rewards, labels and reports are made from."""

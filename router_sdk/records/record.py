@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from router_sdk.errors import InvalidInputError, StrategyError
+from router_sdk.records.faults import UNKNOWN, fault_words, models_called
 from router_sdk.records.fields import MAX_NAME_CHARS
 from router_sdk.records.plain import plain
 
@@ -29,12 +30,16 @@ _SHOWN.maxlevel = 2
 
 def describe(error: ValidationError) -> str:
     """Say in one line per fault what is wrong with which field, without echoing long values."""
-    lines = []
+    lines, models = [], models_called(error.title)
     for fault in error.errors(include_url=False):
         where = ".".join(str(part)[:MAX_NAME_CHARS] for part in fault["loc"][:8]) or "record"
+        said = f"{where}: {fault_words(fault, models)}"
+        if fault["type"] in UNKNOWN or fault["type"] == "missing":  # the key is at fault, not what it has
+            lines.append(said)
+            continue
         given = fault.get("input")
         length = f", {len(given)} characters" if isinstance(given, str) and len(given) > _SHOWN.maxstring else ""
-        lines.append(f"{where}: {fault['msg']} (got {_SHOWN.repr(given)}{length})")
+        lines.append(f"{said} (got {_SHOWN.repr(given)}{length})")
     return "; ".join(lines)
 
 

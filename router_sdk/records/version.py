@@ -6,6 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from router_sdk.spelling import counted
+
+_SAW = {"no_regression": "held-out example", "validation": "validation task"}
+"""What the checks looked at that compare rewards."""
+_FEW = 50
+"""Examples below which no gain that there is would be seen."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
@@ -61,6 +68,40 @@ class ModelVersion:
         """Positions that it was fitted without, because they were quarantined: behind the first, up to the second."""
         return tuple((begin, end) for begin, end in self.metrics.get("left_out", ()))
 
+    @property
+    def decided(self) -> tuple[Mapping[str, Any], ...]:
+        """The results of the checks that let it serve, or refused it: ``check, status, reason, evidence``.
+
+        Empty where an earlier release made it, which did not note them.
+        """
+        told = self.metrics.get("gate", {})
+        names = told.get("decided", ())
+        return tuple(result for result in told.get("results", ()) if result["check"] in names)
+
+    @property
+    def why(self) -> str:
+        """Why it may serve or may not, in words; the line of the gate where nothing else is known."""
+        return "; ".join(map(_in_words, self.decided)) or self.reason
+
     def to_dict(self) -> dict[str, Any]:
         """The version as JSON values."""
-        return {**asdict(self), "aliases": list(self.aliases)}
+        return {**asdict(self), "aliases": list(self.aliases), "why": self.why}
+
+
+def _in_words(result: Mapping[str, Any]) -> str:
+    """What a check saw, as the middle of a sentence about a version: in figures of two places."""
+    check, status, numbers = result["check"], result["status"], result["evidence"]
+    count, before, after = (numbers.get(name) for name in ("effective_examples", "before", "after"))
+    if check not in _SAW or status == "insufficient" or count is None or after is None:
+        said = {"pass": "passed", "fail": "refused it", "insufficient": "could not tell"}[status]
+        return f"the check {check} {said}: {result['reason']}"
+    on = f"on {counted(round(count), _SAW[check])}"
+    if before is None:
+        return f"it earned {after:.2f} {on}, where what served before had no answer"
+    figures = f"({after:.2f} against {before:.2f})"
+    if status == "fail":
+        return f"it did worse than what served before {on} {figures}" if after < before else f"it gained nothing {on}"
+    if numbers.get("low", 0.0) > 0.0:
+        return f"it did better than what served before {on} {figures}"
+    few = "" if before > 0.995 else "; too few to see a gain" if count < _FEW else "; no gain is certain"
+    return f"it did no worse than what served before {on} {figures}{few}"

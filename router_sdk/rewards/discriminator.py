@@ -11,7 +11,7 @@ from zlib import crc32
 import numpy as np
 
 from router_sdk.rewards.quality import Execution, QualityScorer, Score
-from router_sdk.spelling import folded, words
+from router_sdk.spelling import counted, folded, words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,13 +84,13 @@ class Discriminator(QualityScorer):
         for number in range(FOLDS):
             out, kept = np.flatnonzero(texts % FOLDS == number), np.flatnonzero(texts % FOLDS != number)
             if not (len(out) and len(kept)):
-                return f"the texts of {len(scored)} examples are too few to be divided"
+                return f"the texts of {counted(len(scored), 'example')} are too few to be divided"
             centre, weights = _fitted(design[kept], quality[kept])
             foretold = np.clip(centre + design[out] @ weights, 0.0, 1.0)
             gains[out] = (quality[out] - centre) ** 2 - (quality[out] - foretold) ** 2
         error = _standard_error(gains, texts)
         if float(gains.mean()) <= BEYOND_CHANCE * error:
-            return f"on {len(scored)} examples it errs no less than the mean quality does"
+            return f"on {counted(len(scored), 'example')} it errs no less than the mean quality does"
         self._explained = min(1.0, float(gains.mean()) / float(quality.var()))
         centre, weights = _fitted(design, quality)
         self._model = _Model(weights, centre, means, spreads)

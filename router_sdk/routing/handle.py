@@ -71,7 +71,7 @@ class Call:
             "latency_ms": (time.perf_counter() - self._started) * 1_000,
         }
         if error is not None:
-            fields["error"] = _storable(f"{type(error).__name__}: {error}")
+            fields["error"] = Outcome.error_text(error)
         elif isinstance(self.result, str):
             fields["response"] = _storable(self.result)
         return Outcome(**{**fields, **self._details})

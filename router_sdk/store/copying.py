@@ -229,7 +229,7 @@ def write_copies(writer: LogWriter, events: Sequence[Event]) -> list[bool | str]
                 seq += 1
         insert_sets(connection, rows.sets)
         connection.insert_rows("decisions", DECISION_COLUMNS, rows.decisions)
-        refuse_foreign_outcomes(connection, [row[1] for row in rows.decisions])
+        refuse_foreign_outcomes(connection, [row[1] for row in rows.decisions], seq)
         connection.insert_rows("outcomes", f"{OUTCOME_COLUMNS}, logged_at", rows.outcomes)
         rows.clock.note(connection)
         connection.insert_rows("payloads", PAYLOAD_COLUMNS, rows.payloads)

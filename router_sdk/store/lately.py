@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.store.rows import read_notes
@@ -14,14 +16,11 @@ RECENT = 1_000
 """Over how many of the newest decisions "lately" reaches."""
 
 _ANSWERED = """
-SELECT strategy, count(*), avg(confidence), avg(CASE WHEN explored = 1 THEN 1.0 ELSE 0.0 END), max(at)
-FROM (SELECT * FROM decisions WHERE source = 'routed' ORDER BY seq DESC LIMIT ?) AS newest
-GROUP BY strategy ORDER BY 2 DESC"""
-
-_VERSIONS = """
-SELECT strategy, model_version, count(*)
-FROM (SELECT * FROM decisions WHERE source = 'routed' ORDER BY seq DESC LIMIT ?) AS newest
-WHERE model_version IS NOT NULL GROUP BY strategy, model_version ORDER BY model_version"""
+SELECT strategy, model_version, count(*), count(confidence), sum(confidence),
+       sum(CASE WHEN explored = 1 THEN 1 ELSE 0 END), max(at)
+FROM (SELECT strategy, model_version, confidence, explored, at FROM decisions WHERE source = 'routed'
+      ORDER BY seq DESC LIMIT ?) AS newest
+GROUP BY strategy, model_version ORDER BY strategy, model_version"""
 
 _SKIPPED = """
 SELECT skipped FROM decisions WHERE source = 'routed' AND skipped IS NOT NULL ORDER BY seq DESC LIMIT ?"""
@@ -30,22 +29,22 @@ SELECT skipped FROM decisions WHERE source = 'routed' AND skipped IS NOT NULL OR
 def answered(connection: Connection) -> list[dict[str, Any]]:
     """Who answered the newest decisions: strategy, decisions, of which version, share, mean confidence, explored."""
     rows = connection.execute(_ANSWERED, (RECENT,)).fetchall()
-    versions: dict[str, dict[str, int]] = {}
-    for strategy, version, count in connection.execute(_VERSIONS, (RECENT,)):
-        versions.setdefault(strategy, {})[str(version)] = count
-    total = sum(row[1] for row in rows)
-    return [
-        {
-            "strategy": strategy,
-            "decisions": count,
-            "versions": versions.get(strategy, {}),
-            "share": count / total,
-            "mean_confidence": confidence,
-            "explored": explored,
-            "last_at": at,
-        }
-        for strategy, count, confidence, explored, at in rows
-    ]
+    total, told = sum(row[2] for row in rows), []
+    for strategy, versions in groupby(rows, key=itemgetter(0)):
+        _, numbers, counts, sure, confidence, explored, at = zip(*versions, strict=True)
+        count, known = sum(counts), sum(sure)
+        told.append(
+            {
+                "strategy": strategy,
+                "decisions": count,
+                "versions": {str(one): each for one, each in zip(numbers, counts, strict=True) if one is not None},
+                "share": count / total,
+                "mean_confidence": sum(filter(None, confidence)) / known if known else None,
+                "explored": sum(explored) / count,
+                "last_at": max(at),
+            }
+        )
+    return sorted(told, key=lambda one: -one["decisions"])
 
 
 def passed(connection: Connection) -> list[dict[str, Any]]:

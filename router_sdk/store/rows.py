@@ -247,8 +247,9 @@ class Held:
         self.forgotten: set[str] = set()
         if named:
             ids, of = (json.dumps(list(set(column))) for column in zip(*named, strict=True))
-            self._tenants = dict(connection.execute(_TENANTS, (of,)).fetchall())
-            for said, decision, claimed, decision_id, tenant in connection.execute(_BEFORE, (ids,)):
+            tenants, before = connection.execute(_TENANTS, (of,)), connection.execute(_BEFORE, (ids,))
+            self._tenants = dict(tenants.fetchall())
+            for said, decision, claimed, decision_id, tenant in before:
                 self._delivered[said, "decision", decision, claimed] = decision
                 if decision_id is not None:
                     self._delivered[said, "tenant", tenant] = decision_id
@@ -292,12 +293,19 @@ def _scored(outcome: tuple[Any, ...]) -> bool:
 
 _FOREIGN = """
 SELECT o.seq FROM decisions d JOIN outcomes o ON o.decision_id = d.decision_id
-WHERE d.decision_id IN (SELECT value FROM json_each(?)) AND o.tenant IS NOT NULL AND o.tenant IS NOT d.tenant"""
+WHERE d.decision_id IN (SELECT value FROM json_each(?)) AND o.seq < ?
+AND o.tenant IS NOT NULL AND o.tenant IS NOT d.tenant"""
 
 
-def refuse_foreign_outcomes(connection: Connection, decision_ids: list[str]) -> None:
-    """Outcomes that came before these decisions, for another tenant: they are dead letters now."""
-    seqs = json.dumps([seq for (seq,) in connection.execute(_FOREIGN, (json.dumps(decision_ids),))])
+def refuse_foreign_outcomes(connection: Connection, decision_ids: list[str], before: int) -> None:
+    """Outcomes that came before these decisions, for another tenant: they are dead letters now.
+
+    Args:
+        connection: To the log, in the transaction that wrote the decisions.
+        decision_ids: Which.
+        before: The first position of that transaction.
+    """
+    seqs = json.dumps([seq for (seq,) in connection.execute(_FOREIGN, (json.dumps(decision_ids), before))])
     if seqs == "[]":
         return
     chosen = "seq IN (SELECT value FROM json_each(?))"

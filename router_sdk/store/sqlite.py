@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock
 
@@ -113,7 +113,7 @@ class SQLiteWriting(Writing):
             self._connection = open_writer(self._file, self._lock, durable=self._durable)
         return self._connection
 
-    def transact(self, work: Callable[[Connection, bool], T], deadline: float) -> T:
+    def transact(self, work: Callable[[Connection, Any], T], deadline: float, first: str) -> T:
         """See ``Writing``. It takes its lock at once: to read first and write later defeats ``busy_timeout``.
 
         Raises:
@@ -126,7 +126,7 @@ class SQLiteWriting(Writing):
             self._begin(connection, deadline)
             (version,) = connection.execute("PRAGMA data_version").fetchone()
             unchanged, self._data_version = version == self._data_version, version
-            result = work(connection, unchanged)
+            result = work(connection, None if unchanged else connection.execute(first).fetchone())
             connection.execute("COMMIT")
             moved = self._file.check()  # before anybody is told that it is on disk
         except BaseException:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from router_sdk.store.coordination import put_notes
 from router_sdk.store.rows import (
@@ -49,6 +49,11 @@ _OUTCOME_COLUMNS = f"{OUTCOME_COLUMNS}, logged_at"
 _HEADS = " UNION ALL ".join(f"SELECT max(seq) AS seq FROM {table}" for table in (*EVENT_TABLES, "positions"))
 HEAD = f"SELECT coalesce(max(seq), 0) FROM ({_HEADS}) AS heads"
 """Reads the newest position in the log."""
+_TIME = """
+(SELECT logged_at FROM outcomes ORDER BY seq DESC LIMIT 1),
+(SELECT CAST(value AS DOUBLE PRECISION) FROM meta WHERE name = 'log_time')"""
+_NEWEST = f"SELECT ({HEAD}), {_TIME}"
+"""What a transaction goes on from: the newest position, and what tells the log's time."""
 
 
 class Committer:
@@ -87,20 +92,22 @@ class Committer:
         """
         attempts = 0
 
-        def whole(connection: Connection, unchanged: bool) -> T:
+        def whole(connection: Connection, found: Any) -> T:
             nonlocal attempts
             attempts += 1
             if attempts > 1:  # the connection was lost, and what was written before with it
                 self._forget()
-            head = self._head if unchanged else -1
-            if head < 0:
-                (head,) = connection.execute(HEAD).fetchone()
-                self._clock.read(connection)
+            if found is None and self._head < 0:
+                found = connection.execute(_NEWEST).fetchone()
+            head = self._head
+            if found is not None:
+                head, newest, noted = found
+                self._clock.hear(newest, noted)
             self._head = -1  # unknown from here on, unless the work knows how much of the sequence it used
             return work(connection, head + 1)
 
         try:
-            return self.writing.transact(whole, deadline)
+            return self.writing.transact(whole, deadline, _NEWEST)
         except BaseException:
             self._forget()  # what was written in this transaction is not there
             raise
@@ -120,14 +127,16 @@ class Committer:
         def work(connection: Connection, seq: int) -> None:
             join()
             carried = [entry.decision for entry in entries if entry.decision is not None]
-            if decisions or carried:
-                seq = self._insert_decisions(connection, seq, [*decisions, *self._missing(connection, carried)])
+            fresh = [*decisions, *self._missing(connection, carried)]
+            after = self._insert_decisions(connection, seq, fresh) if fresh else seq
             self._clock.look()
-            self._head = self._insert_outcomes(connection, seq, entries) - 1
+            self._head = self._insert_outcomes(connection, after, entries) - 1
             self._clock.note(connection)
             notes = [note for entry in entries for note in entry.notes]
             if notes:
                 put_notes(connection, notes)
+            if fresh:  # last, for its answer is waited for
+                refuse_foreign_outcomes(connection, [decision.decision_id for decision in fresh], seq)
 
         self.transact(work, deadline)
 
@@ -164,8 +173,6 @@ class Committer:
         connection.insert_rows("decisions", DECISION_COLUMNS, rows)
         connection.insert_rows("payloads", PAYLOAD_COLUMNS, payloads)
         connection.insert_rows("vectors", VECTOR_COLUMNS, vectors)
-        if unique:
-            refuse_foreign_outcomes(connection, list(unique))
         return seq
 
     def _insert_outcomes(self, connection: Connection, seq: int, entries: Sequence[Entry]) -> int:
@@ -252,16 +259,12 @@ def _resolve(futures: Sequence[asyncio.Future[None]]) -> None:
 LEAP_S = 7 * 86_400.0
 """Most that the log's time runs ahead of what passed, between two looks at the clock or two processes, in seconds."""
 
-_STATE = """
-SELECT (SELECT logged_at FROM outcomes ORDER BY seq DESC LIMIT 1),
-       (SELECT CAST(value AS DOUBLE PRECISION) FROM meta WHERE name = 'log_time')"""
-
 _NOTE = "INSERT INTO meta VALUES ('log_time', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
 
 def note_log_time(connection: Connection, *present: float) -> None:
     """Keep the log's time where its newest outcome does not tell it: because that is old, or about to be archived."""
-    known = [moment for moment in (*present, *connection.execute(_STATE).fetchone()) if moment is not None]
+    known = [moment for moment in (*present, *connection.execute(f"SELECT {_TIME}").fetchone()) if moment is not None]
     if known:
         connection.execute(_NOTE, (repr(max(known)),))
 
@@ -282,7 +285,10 @@ class LogClock:
 
     def read(self, connection: Connection) -> None:
         """Take in what others wrote."""
-        newest, noted = connection.execute(_STATE).fetchone()
+        self.hear(*connection.execute(f"SELECT {_TIME}").fetchone())
+
+    def hear(self, newest: float | None, noted: float | None) -> None:
+        """The same, from what was read: the time of the newest outcome, and what ``note_log_time`` kept."""
         self._newest = noted if newest is None else newest
         known = [moment for moment in (newest, noted) if moment is not None]
         if known:

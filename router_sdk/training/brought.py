@@ -26,6 +26,7 @@ from router_sdk.exchange.exporting import ExportFormat, ExportOptions, export_ex
 from router_sdk.exchange.history import History
 from router_sdk.private_files import make_private, private_folder, read_object
 from router_sdk.records import Agent, AgentSet
+from router_sdk.spelling import counted
 from router_sdk.store.artifacts import MANIFEST, check_artifact, files_in, plain_name
 from router_sdk.store.engines import reading
 from router_sdk.training.selection import selected
@@ -85,7 +86,7 @@ class External:
         try:
             data = handed / f"data.{'csv' if self.form == 'csv' else 'jsonl'}"
             written = self._write(data, request, services)
-            fit.progress(0.1, f"training on {written:,} examples by the function that was given")
+            fit.progress(0.1, f"training on {counted(written, 'example')} by the function that was given")
             path, metrics = _result(_called(self.train, str(data), fit))
             _copy(path, folder / "made")
         finally:
@@ -105,7 +106,7 @@ class External:
         written = export_examples(history, data, self.form, self.options)
         if not written:
             raise TooFewExamplesError(
-                f"insufficient: of {len(places)} examples none goes into a file of the format {self.form}"
+                f"insufficient: of {counted(len(places), 'example')} none goes into a file of the format {self.form}"
                 + ("" if self.form in ("jsonl", "csv") else ", which pairs texts with responses")
             )
         return written

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from router_sdk.evaluation.off_policy import LEAST_ESS
 from router_sdk.gate import Check, CheckResult, Comparison
+from router_sdk.spelling import counted
 from router_sdk.training.evidence import check_tasks
 
 if TYPE_CHECKING:
@@ -253,7 +254,9 @@ class CalibrationError(Check):
         gain = comparison.evidence.paired.recent
         better = gain is not None and gain.low > 0.0
         worse = found.after - found.before > self.margin and found.low > 0.0 and not better
-        words = f"confidences are {found.after:.3f} off, {found.before:.3f} before, on {found.examples} examples"
+        words = (
+            f"confidences are {found.after:.3f} off, {found.before:.3f} before, on {counted(found.examples, 'example')}"
+        )
         numbers = {"examples": found.examples, "before": found.before, "after": found.after, "low": found.low}
         return CheckResult(self.name, "fail" if worse else "pass", words, {**numbers, "threshold": self.margin})
 
@@ -272,7 +275,9 @@ class Latency(Check):
         if found is None:
             return CheckResult(self.name, "insufficient", "there was no task to time it on")
         slow = found.after_ms > self.factor * found.before_ms and found.after_ms > found.before_ms + self.floor_ms
-        words = f"{found.after_ms:.2f} ms, {found.before_ms:.2f} ms before, in the median of {found.tasks} tasks"
+        words = (
+            f"{found.after_ms:.2f} ms, {found.before_ms:.2f} ms before, in the median of {counted(found.tasks, 'task')}"
+        )
         numbers = {"before_ms": found.before_ms, "after_ms": found.after_ms, "tasks": found.tasks}
         numbers |= {"threshold": self.factor, "floor_ms": self.floor_ms}
         return CheckResult(self.name, "fail" if slow else "pass", words, numbers)

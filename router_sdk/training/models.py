@@ -267,19 +267,28 @@ class Models:
         """Of each strategy that has a fit: what serves since when and why, what was refused last, and the triggers."""
         told = []
         for check in self.check_triggers():
-            served = self._registry.champion(check.strategy)
-            refused = next((one for one in self.fits(check.strategy, limit=100) if one["status"] == "refused"), None)
+            strategy, served = check.strategy, self._registry.champion(check.strategy)
+            why = self._why(strategy, served.version, served.reason)
+            refused = next((one for one in self.fits(strategy, limit=100) if one["status"] == "refused"), None)
+            if refused is not None:
+                said = (refused["error"] or "").removeprefix("refused: ").removeprefix("held: ")
+                refused = {**refused, "why": self._why(strategy, refused["model_version"], said)}
             told.append(
                 {
-                    "strategy": check.strategy,
-                    "serving": served._asdict() if served.token else None,
+                    "strategy": strategy,
+                    "serving": {**served._asdict(), "why": why} if served.token else None,
                     "refused": refused,
-                    "baseline": self.baseline(check.strategy),
-                    "parameters": self._registry.norms(check.strategy),
+                    "baseline": self.baseline(strategy),
+                    "parameters": self._registry.norms(strategy),
                     "triggers": check.to_dict(),
                 }
             )
         return told
+
+    def _why(self, strategy: str, version: int | None, said: str) -> str:
+        """What was noted of a version, in words where that is what its gate said."""
+        made = next((one for one in self._registry.versions(strategy) if one.version == version), None)
+        return made.why if made is not None and made.reason == said else said
 
     # -- versions
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from math import inf, sqrt
 from statistics import fmean, pvariance
 
+from router_sdk.spelling import counted
 from router_sdk.triggers import HOUR_S, WINDOW, Activity, Heard, Measured, Reading
 
 _CHANCE, _CHANCE_OF_MANY = 2.0, 3.0
@@ -115,7 +116,7 @@ class LowConfidence(Windowed):
         share = low / len(late) if late else None
         if share is None or len(late) < self._takes(activity):
             return self._too_few(activity, len(late), "decisions", share)
-        words = f"{low} of {len(late)} decisions with a confidence below {self.below:g}"
+        words = f"{low} of {counted(len(late), 'decision')} with a confidence below {self.below:g}"
         return self.said(activity, share, self.threshold, words if share >= self.threshold else None, words)
 
 

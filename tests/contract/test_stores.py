@@ -24,15 +24,15 @@ def test_postgresql_meets_the_contract(check, store_url, tmp_path):
 class Forgetful(SQLiteWriting):
     """Says that all is on disk, and takes it back."""
 
-    def transact(self, work, deadline):
+    def transact(self, work, deadline, first):
         kept = []
 
-        def lost(connection, unchanged):
-            kept.append(work(connection, unchanged))
+        def lost(connection, found):
+            kept.append(work(connection, found))
             raise KeyError
 
         try:
-            super().transact(lost, deadline)
+            super().transact(lost, deadline, first)
         except KeyError:
             return kept[0]
 

@@ -37,6 +37,7 @@ def test_who_passed_the_gate_is_told_by_what_proves_it():
     report = GateReport(results, frozenset({"proof", "other proof"}))
     assert report.passed
     assert report.reason == "proof: pass, it is better"
+    assert report.to_dict()["decided"] == ["proof"]
     unproven = GateReport(results[1:], frozenset({"other proof"}))
     assert unproven.reason == "other proof: insufficient, too few"
 

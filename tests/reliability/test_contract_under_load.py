@@ -1,8 +1,7 @@
 """The contract kit finds no fault where there is none, however busy the machine is."""
 
-import subprocess
-import sys
-from contextlib import ExitStack, contextmanager
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, as_completed
 
 import pytest
 from contract.sound_strategy import SoundStrategy
@@ -10,19 +9,8 @@ from contract.sound_strategy import SoundStrategy
 from router_sdk.plugins import PluginRegistry
 from router_sdk.testing import check_strategy
 
-BURNERS = 10
-
-
-@contextmanager
-def load(burners):
-    """Others that want the processor."""
-    command = [sys.executable, "-S", "-c", "print('ready', flush=True)\nwhile True: pass"]
-    with ExitStack() as running:
-        for _ in range(burners):
-            other = running.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
-            running.callback(other.kill)
-            assert other.stdout.readline() == b"ready\n"
-        yield
+AT_ONCE = 11
+"""Processes that run the kit together: to each of them the other ten are load."""
 
 
 def strategies():
@@ -30,15 +18,18 @@ def strategies():
     return [SoundStrategy, *(known[name] for name in ("heuristic", "thompson") if name in known)]
 
 
+def check_together(checked):
+    """Run the kit on each of these strategies, eleven at a time."""
+    with ProcessPoolExecutor(AT_ONCE, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for one in as_completed([pool.submit(check_strategy, strategy) for strategy in checked]):
+            one.result()
+
+
 @pytest.mark.slow
 def test_once_beside_ten_others():
-    with load(BURNERS):
-        check_strategy(SoundStrategy)
+    check_together([SoundStrategy] * AT_ONCE)
 
 
 @pytest.mark.reliability
 def test_fifty_times_beside_ten_others():
-    with load(BURNERS):
-        for _ in range(50):
-            for strategy in strategies():
-                check_strategy(strategy)
+    check_together(strategies() * 50)

@@ -96,8 +96,7 @@ class RouterExecutor(AgentExecutor):  # type: ignore[misc, unused-ignore]  # a c
         relay = _Relay(updater, {"decision_id": decision_id, "agent": agent})
         remote = await self._followed(agent, message, relay)
         if isinstance(remote, Exception):
-            words = f"{type(remote).__name__}: {remote}"[:10_000].encode(errors="replace").decode()
-            await self._record(decision_id, {"error": words})
+            await self._record(decision_id, {"error": Outcome.error_text(remote)})
             await self._cards.heard(agent, reached=False)
             if last or relay.begun:
                 await updater.failed(updater.new_agent_message([Part(text=f"{agent} did not answer")]))

@@ -51,7 +51,6 @@ class BertStrategy(Strategy):
         policies: What answers beside the head, and which of them does.
         predictor: What else is known of the agents.
         carried: What a fit hands on to the next.
-        fine_tuned: Whether the fit that made this object moved the encoder.
     """
 
     name: ClassVar[str] = "bert"

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from langgraph.config import get_config
 from langgraph.runtime import get_runtime
 
-from router_sdk import Decision, Router, Task
+from router_sdk import Decision, Outcome, Router, Task
 from router_sdk_langchain.conversation import newest_id, text_of
 
 _CHECKPOINTER = "__pregel_checkpointer"
@@ -122,8 +122,7 @@ class GoingOn:
 
 def failed(error: BaseException, latency_ms: float) -> dict[str, Any]:
     """The outcome of a call that raised, as fields."""
-    words = f"{type(error).__name__}: {error}"[:100_000].encode(errors="replace").decode()
-    return {"error": words, "latency_ms": latency_ms}
+    return {"error": Outcome.error_text(error), "latency_ms": latency_ms}
 
 
 def succeeded(**fields: Any) -> dict[str, Any]:

@@ -67,8 +67,7 @@ async def record_failure(
     error = kwargs.get("exception")
     if credited is None or not isinstance(error, Exception):
         return
-    words = f"{type(error).__name__}: {error}"[:100_000].encode(errors="replace").decode()
-    await _record(router, credited, kwargs, {"error": words}, start, end)
+    await _record(router, credited, kwargs, {"error": Outcome.error_text(error)}, start, end)
 
 
 async def _record(

@@ -143,7 +143,7 @@ class RoutedRun(RunHooks[Any]):
         # The SDK has an error that is both an exception and a cancellation; unknown is not failure.
         if not isinstance(error, Exception) or isinstance(error, (asyncio.CancelledError, UserError)):
             return
-        words = f"{type(error).__name__}: {error}"[:100_000].encode(errors="replace").decode()
+        words = Outcome.error_text(error)
         if last is not None:
             await self._tell(last, error=words)
         elif self.decision is not None and self.decision.agent is not None and not self._told:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -12,14 +11,12 @@ from psycopg.pq import TransactionStatus
 
 from router_sdk_postgres.dialect import translate
 from router_sdk_postgres.faults import ConnectionLostError, translated
+from router_sdk_postgres.server import Server
 from router_sdk_postgres.values import FreeTextBinaryLoader, FreeTextLoader
 
 if TYPE_CHECKING:
     from router_sdk.plugin import Rows
 
-Server = psycopg.Connection[tuple[Any, ...]]
-
-_MADE: dict[str, Callable[[Any], Any]] = {"bigint": int, "double precision": float, "text": str, "bytea": bytes}
 Kinds = Mapping[str, Mapping[str, str]]
 """Of each table, the type of each column."""
 
@@ -28,7 +25,7 @@ class _Cursor(RawCursor[tuple[Any, ...]]):
     """A cursor that takes ``$1`` for values."""
 
 
-class _FreeTextCursor(_Cursor):
+class FreeTextCursor(_Cursor):
     """One that reads texts that people wrote."""
 
     def __init__(self, connection: Server) -> None:
@@ -55,7 +52,7 @@ class LogConnection:
         give: Callable[[Server], object] = psycopg.Connection.close,
     ) -> None:
         self._server = server
-        self._kinds, self._again, self._give = kinds, again, give
+        self.kinds, self._again, self._give = kinds, again, give
 
     @property
     def server(self) -> Server:
@@ -89,7 +86,7 @@ class LogConnection:
     def _execute(self, query: str, values: Any) -> Rows:
         said = translate(query)
         given = [values[name] for name in said.names] if said.names else values
-        cursor = _FreeTextCursor(self.server) if said.free_text else _Cursor(self.server)
+        cursor = FreeTextCursor(self.server) if said.free_text else _Cursor(self.server)
         with translated(self.server):
             return cursor.execute(said.text.encode(), given, binary=True)
 
@@ -101,21 +98,8 @@ class LogConnection:
         return cursor
 
     def insert_rows(self, table: str, columns: str, rows: Sequence[tuple[Any, ...]], known: bool = False) -> None:
-        """See ``Connection``: each column goes as one array."""
-        if not rows:
-            return
-        names = tuple(columns.split(", "))
-        kinds = [self._kinds[table][name] for name in names]
-        arrays = [
-            [None if value is None else made(value) for value in column]
-            for made, column in zip((_MADE[kind] for kind in kinds), zip(*rows, strict=True), strict=True)
-        ]
-        with translated(self.server):
-            _Cursor(self.server).execute(_insert(table, columns, tuple(kinds), known), arrays)
-            for name in {"id", "token"}.intersection(names):  # which count on from what was given
-                self.server.execute(
-                    f"SELECT setval(pg_get_serial_sequence('{table}', '{name}'), max({name})) FROM {table}"
-                )
+        """See ``Connection``: only a transaction inserts rows, see ``BatchConnection``."""
+        raise NotImplementedError("this connection reads")
 
     def steady(self) -> None:
         """A transaction that sees what there was at its first question."""
@@ -128,7 +112,7 @@ class LogConnection:
         query = (
             "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class WHERE oid = ANY($1::regclass[])"
         )
-        (found,) = self.execute(query, (list(self._kinds),)).fetchone()
+        (found,) = self.execute(query, (list(self.kinds),)).fetchone()
         return int(found)
 
     def give_back(self) -> None:
@@ -144,10 +128,3 @@ class LogConnection:
                 self._server.rollback()
         finally:
             self._give_up()
-
-
-@lru_cache(maxsize=256)
-def _insert(table: str, columns: str, kinds: tuple[str, ...], known: bool) -> bytes:
-    arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(kinds, 1))
-    end = " ON CONFLICT DO NOTHING" if known else ""
-    return f"INSERT INTO {table} ({columns}) SELECT * FROM unnest({arrays}){end}".encode()

@@ -25,6 +25,7 @@ from router_sdk_postgres.faults import ConnectionLostError, translated
 from router_sdk_postgres.isolation import isolate
 from router_sdk_postgres.leases import SessionLease
 from router_sdk_postgres.news import News
+from router_sdk_postgres.server import Server, answers
 from router_sdk_postgres.shelves import DatabaseShelf, UrlShelf
 from router_sdk_postgres.tables import PRIVACY_KEY, bring_up_to_date, identifier, refuse_newer, tables_of, version_of
 from router_sdk_postgres.values import adapters
@@ -32,11 +33,13 @@ from router_sdk_postgres.writing import PostgresWriting
 
 if TYPE_CHECKING:
     from router_sdk.plugin import Schema
-    from router_sdk_postgres.connection import Kinds, Server
+    from router_sdk_postgres.connection import Kinds
 
 _MOST_READERS = 32
 _PATIENCE_S, _RETRY_S = 30.0, 1.0
 _LOOK_S = 0.05
+_GRACE_S = 5.0
+"""How much longer an answer is waited for than the server lets a statement run."""
 _REST_S = 0.2
 """Between two tries to reach a server at the start."""
 
@@ -74,9 +77,10 @@ class PostgresEngine(Engine):
     # -- connections
 
     def _connect(self, *, reads: bool, **parameters: int) -> Server:
-        with translated():
-            server: Server = psycopg.connect(
-                make_conninfo(self._address.conninfo, **parameters),
+        conninfo = make_conninfo(self._address.conninfo, **parameters)
+        with translated(conninfo=conninfo):
+            server = Server.connect(
+                conninfo,
                 autocommit=True,
                 context=adapters(),
                 prepare_threshold=3,
@@ -89,6 +93,7 @@ class PostgresEngine(Engine):
         return server
 
     def _set_up(self, server: Server, *, reads: bool) -> None:
+        server.reach, server.longest_s = self._address.conninfo, self._address.statement_timeout_s + _GRACE_S
         patience_ms = int(1_000 * self._address.statement_timeout_s)
         settings = [
             f"SET search_path = {identifier(self._address.schema)}",
@@ -96,9 +101,11 @@ class PostgresEngine(Engine):
             f"SET default_transaction_read_only = {'on' if reads else 'off'}",
             "SET TIME ZONE 'UTC'",
             "SET row_security = off",  # whoever may not see every row is told, and sees no part of the log as the whole
+            "SET standard_conforming_strings = on",  # as ``values`` spells a text
+            "SET extra_float_digits = 1",  # every number to the last bit
             "SET jit = off",
             "SET random_page_cost = 1.1",  # a piece of the log is joined by its index, never by reading every decision
-            "SET plan_cache_mode = force_custom_plan",
+            f"SET plan_cache_mode = force_{'custom' if reads else 'generic'}_plan",  # see ``batch``
             "SET tcp_keepalives_idle = 2",  # the server's end, as ``Address`` has the client's
             "SET tcp_keepalives_interval = 2",
             "SET tcp_keepalives_count = 3",
@@ -108,6 +115,7 @@ class PostgresEngine(Engine):
             settings += [
                 "SET synchronous_commit = on",
                 "SET idle_in_transaction_session_timeout = 5000",  # whoever is cut off keeps nobody waiting
+                *(f"SET enable_{way} = off" for way in ("seqscan", "hashjoin", "mergejoin")),  # see ``batch``
             ]
         with translated(server):
             server.execute("; ".join(settings))
@@ -162,6 +170,7 @@ class PostgresEngine(Engine):
                     max_size=_MOST_READERS,
                     max_idle=60.0,
                     open=True,
+                    connection_class=Server,
                     kwargs={"autocommit": True, "context": adapters(), "prepare_threshold": 3},
                     configure=partial(self._set_up, reads=True),
                     check=ConnectionPool.check_connection,
@@ -174,6 +183,8 @@ class PostgresEngine(Engine):
             try:
                 return pool.getconn(_RETRY_S)  # each call has the pool try anew
             except PoolTimeout as error:
+                if not answers(self._address.conninfo):
+                    raise ConnectionLostError("PostgreSQL is not there: it answers nobody") from error
                 if time.monotonic() >= deadline:
                     raise StoreBusyError(f"PostgreSQL gives no connection for {_PATIENCE_S:g} s") from error
 

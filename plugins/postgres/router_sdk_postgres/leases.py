@@ -15,7 +15,7 @@ from router_sdk.plugin import RenewedLease, StoreUnavailableError
 from router_sdk_postgres.faults import translated
 
 if TYPE_CHECKING:
-    from router_sdk_postgres.connection import Server
+    from router_sdk_postgres.server import Server
 
 _OFTEN = 4.0
 """How many times within the silence that is allowed something is said."""

@@ -15,7 +15,7 @@ from router_sdk.plugin import StoreUnavailableError
 from router_sdk_postgres.faults import translated
 
 if TYPE_CHECKING:
-    from router_sdk_postgres.connection import Server
+    from router_sdk_postgres.server import Server
 
 _LOOK_S = 30.0
 """How often the connection is asked whether it is still there, where nothing is heard."""

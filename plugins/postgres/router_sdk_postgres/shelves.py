@@ -13,7 +13,7 @@ from router_sdk.plugin import InvalidConfigError, Shelf, StoreUnavailableError, 
 from router_sdk_postgres.faults import translated
 
 if TYPE_CHECKING:
-    from router_sdk_postgres.connection import Server
+    from router_sdk_postgres.server import Server
 
 _PIECE_BYTES = 1 << 20
 TABLE = """

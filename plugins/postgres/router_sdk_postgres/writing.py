@@ -15,18 +15,19 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
 
 from router_sdk.plugin import RouterClosedError, StoreUnavailableError, Writing
-from router_sdk_postgres.connection import LogConnection
+from router_sdk_postgres.batch import BatchConnection, Prepared
 from router_sdk_postgres.faults import ConnectionLostError, translated
 
 if TYPE_CHECKING:
     from router_sdk.plugin import Connection
-    from router_sdk_postgres.connection import Kinds, Server
+    from router_sdk_postgres.connection import Kinds
+    from router_sdk_postgres.server import Server
 
 T = TypeVar("T")
 
@@ -52,15 +53,12 @@ class PostgresWriting(Writing):
     def __init__(
         self, connect: Callable[[], Server], kinds: Kinds, lock: int, channel: str, own: Callable[[], str]
     ) -> None:
-        self._open, self._kinds = connect, kinds
-        self._begin = (
-            f"BEGIN; SET LOCAL lock_timeout = {{}}; SELECT pg_advisory_xact_lock({lock}); SELECT nextval('turns')"
-        )
+        self._open, self._kinds, self._lock = connect, kinds, lock
         self._channel, self._own = channel, own
         self._count = 0
         self._server: Server | None = None
+        self._prepared = Prepared()
         self._turn = -1
-        self._unchanged = False
         self._closed = False
         self._name_itself()
         self._connect()
@@ -76,22 +74,22 @@ class PostgresWriting(Writing):
             self._server = self._open()
         return self._server
 
-    def transact(self, work: Callable[[Connection, bool], T], deadline: float) -> T:
+    def transact(self, work: Callable[[Connection, Any], T], deadline: float, first: str) -> T:
         """See ``Writing``. A connection that is lost is opened again until the deadline."""
         rest = _SHORTEST_S
         unknown: tuple[T] | None = None
         while True:
             try:
-                server = self._connect()
-                self._enter(server, deadline)
-                if unknown is not None and self._is_there(server):
+                connection = BatchConnection(self._connect(), self._kinds, self._prepared)
+                found = self._enter(connection, deadline, first)
+                if unknown is not None and self._is_there(connection):
                     self._roll_back()
                     return unknown[0]
                 unknown = None
                 self._count += 1
-                result = work(LogConnection(server, self._kinds), self._unchanged)
+                result = work(connection, found)
                 unknown = (result,)
-                self._end(server)
+                self._end(connection)
                 return result
             except ConnectionLostError:
                 self.disconnect()
@@ -108,34 +106,39 @@ class PostgresWriting(Writing):
                 self._roll_back()
                 raise
 
-    def _enter(self, server: Server, deadline: float) -> None:
-        """Begin, and wait for the lock."""
+    def _enter(self, connection: BatchConnection, deadline: float, first: str) -> Any:
+        """Begin, and wait for the lock; what ``first`` gives, unless the last turn was ours."""
         left_ms = max(1, int(1_000 * (deadline - time.monotonic())))
-        with translated(server):
-            cursor = server.execute(self._begin.format(left_ms))
-            while cursor.nextset():
-                pass
-            row = cursor.fetchone()
-        assert row is not None
-        (turn,) = row
-        self._unchanged, self._turn = turn == self._turn + 1, turn
+        connection.say("BEGIN")
+        connection.say(f"SET LOCAL lock_timeout = {left_ms}")
+        connection.say(f"SELECT pg_advisory_xact_lock({self._lock})")
+        turn, *found = connection.ask(
+            f"SELECT * FROM (SELECT nextval('turns') AS turn OFFSET 0) AS taken "
+            f"LEFT JOIN LATERAL (SELECT * FROM ({first}) AS newest WHERE turn != $1 OFFSET 0) AS others ON true",
+            ["bigint"],
+            [str(self._turn + 1)],
+        ).fetchone()
+        unchanged, self._turn = turn == self._turn + 1, turn
+        return None if unchanged else found
 
-    def _end(self, server: Server) -> None:
+    def _end(self, connection: BatchConnection) -> None:
         """Count up this writer's row, tell the others, and commit, in one message."""
         now = time.time()
-        row = f"('{self._name}', {self._count}, {now!r})"
-        clear = f"DELETE FROM writers WHERE at < {now - _GONE_S!r}; " if self._count == 1 else ""
-        with translated(server):
-            server.execute(
-                f"{clear}INSERT INTO writers (name, count, at) VALUES {row} "
-                "ON CONFLICT (name) DO UPDATE SET count = excluded.count, at = excluded.at; "
-                f"NOTIFY {self._channel}, '{self._own()}'; COMMIT"
-            )
+        if self._count == 1:
+            connection.say(f"DELETE FROM writers WHERE at < {now - _GONE_S!r}")
+        connection.ask(
+            "INSERT INTO writers (name, count, at) VALUES ($1, $2, $3) "
+            "ON CONFLICT (name) DO UPDATE SET count = excluded.count, at = excluded.at",
+            ["text", "bigint", "double precision"],
+            [f"'{self._name}'", str(self._count), repr(now)],
+        )
+        connection.say(f"NOTIFY {self._channel}, '{self._own()}'")
+        connection.say("COMMIT")
+        connection.send()
 
-    def _is_there(self, server: Server) -> bool:
+    def _is_there(self, connection: BatchConnection) -> bool:
         """Whether this writer's last transaction was committed whose connection was lost; nobody is at it any more."""
-        with translated(server):
-            row = server.execute("SELECT count FROM writers WHERE name = %s", (self._name,)).fetchone()
+        row = connection.say(f"SELECT count FROM writers WHERE name = '{self._name}'").fetchone()
         self._turn = -1
         return row is not None and row[0] == self._count
 
@@ -145,7 +148,8 @@ class PostgresWriting(Writing):
             return
         try:
             if server.pgconn.transaction_status != TransactionStatus.IDLE:
-                server.execute("ROLLBACK")
+                self._prepared.forget()  # nobody knows how many of them were
+                server.execute("ROLLBACK; DEALLOCATE ALL", prepare=False)
         except psycopg.Error:
             self.disconnect()
 
@@ -163,6 +167,7 @@ class PostgresWriting(Writing):
         """See ``Writing``."""
         server, self._server = self._server, None
         self._turn = -1
+        self._prepared.forget()
         if server is not None:
             server.close()
 

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from router_sdk import errors
+from router_sdk.records import fault_words, models_called
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,8 +98,13 @@ class Refused(Exception):  # noqa: N818  # an answer, not a fault
         self.status, self.detail, self.headers = status, detail, headers or {}
 
 
-def problem_of(error: BaseException) -> dict[str, Any]:
-    """An error as a problem's fields; what nobody foresaw says nothing of itself outside."""
+def problem_of(error: BaseException, bodies: Sequence[type[BaseModel]] = ()) -> dict[str, Any]:
+    """An error as a problem's fields; what nobody foresaw says nothing of itself outside.
+
+    Args:
+        error: What was raised.
+        bodies: What the endpoint reads, where FastAPI reads it.
+    """
     if isinstance(error, Refused):
         return _problem(error.status, "about:blank", error.detail)
     if isinstance(error, HTTPException):
@@ -106,9 +112,8 @@ def problem_of(error: BaseException) -> dict[str, Any]:
     if isinstance(error, ClientDisconnect):
         return _problem(400, "about:blank", "the connection ended before the body had come; send it again")
     if isinstance(error, RequestValidationError | ValidationError):
-        faults = error.errors()
-        unread = any(fault["type"] == "json_invalid" for fault in faults)
-        return _problem(400 if unread else 422, "urn:router-sdk:InvalidInputError", described(faults))
+        unread = any(fault["type"] == "json_invalid" for fault in error.errors())
+        return _problem(400 if unread else 422, "urn:router-sdk:InvalidInputError", described(error, bodies))
     if isinstance(error, errors.WrongTenantError):  # others' are not there
         named = _DECISION.search(str(error))
         return problem_of(
@@ -124,12 +129,13 @@ def _problem(status: int, kind: str, detail: str) -> dict[str, Any]:
     return {"type": kind, "title": _TITLES.get(status, "Error"), "status": status, "detail": detail}
 
 
-def described(faults: Sequence[Any]) -> str:
+def described(error: RequestValidationError | ValidationError, bodies: Sequence[type[BaseModel]] = ()) -> str:
     """One line for each fault of a body: which field, and what is wrong with it; nothing of what was sent."""
-    lines = []
+    lines, faults = [], error.errors()
+    models = bodies if isinstance(error, RequestValidationError) else models_called(error.title)
     for fault in faults[:10]:
         where = ".".join(str(part)[:80] for part in fault["loc"][:8]) or "body"
-        lines.append(f"{where}: {str(fault['msg']).removeprefix('Value error, ')[:500]}")
+        lines.append(f"{where}: {fault_words(fault, models)[:500]}")
     more = f"; and {len(faults) - 10} more" if len(faults) > 10 else ""
     return "; ".join(lines) + more
 
@@ -146,7 +152,9 @@ def answer(told: dict[str, Any], scope: Mapping[str, Any], headers: dict[str, st
 
 def answer_to(error: Exception, request: Request) -> Response:
     """The answer to a request that failed; what nobody foresaw is logged."""
-    told = problem_of(error)
+    body = getattr(request.scope.get("route"), "body_field", None)
+    model = None if body is None else body.field_info.annotation
+    told = problem_of(error, (model,) if isinstance(model, type) and issubclass(model, BaseModel) else ())
     if told["status"] >= 500 and not isinstance(error, (errors.RouterError, Refused)):
         _log.exception("request %s failed", request.scope.get("request_id"), exc_info=error)
     headers = getattr(error, "headers", None)

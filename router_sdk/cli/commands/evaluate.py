@@ -203,7 +203,7 @@ def sentence(answer: PolicyAnswer) -> str:
             patience = f"; about {wait:,} more like these would do" if wait else ""
             return f"{answer.value.insufficient}{patience}"
         case _:
-            patience = "no number of such decisions" if more is None else f"about {more:,} decisions more"
+            patience = "no number of such decisions" if more is None else f"about {counted(more, 'decision')} more"
             return f"not told apart from what served; {patience} would tell, if all goes on like this"
 
 

@@ -457,3 +457,33 @@ def test_many_at_a_time_get_their_own_answers(serve):
         outcome = outcome_of(client, decision)
         assert outcome.success is True
         assert client.router_of_service().decision(decision).agent in ("agent-fine", "agent-tools")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "meant"),
+    [
+        ({"base_url": "http://h", "price": PRICES}, {"price": "prices"}),
+        (
+            {"base_url": "http://h", "Timeout": 3, "streamUsage": True},
+            {"Timeout": "timeout_s", "streamUsage": "stream_usage"},
+        ),
+        ({"base-url": "http://h", "price": PRICES}, {"base-url": "base_url"}),  # without an address: none of ours yet
+        ({"base_url": "http://h", "prices": PRICES, "price": "high"}, {}),
+        ({"base_url": "http://h", "modality": "text", "mcp": {}, "a2a": {}, "owner": "x", "tokens": 3}, {}),
+        ({"price": 3}, {}),
+    ],
+)
+def test_a_key_that_is_nearly_one_of_ours_is_known_and_others_are_left_alone(metadata, meant):
+    assert Upstream.mistyped(Agent("a", metadata=metadata)) == meant
+
+
+def test_a_mistyped_key_is_warned_of_once_where_an_agent_is_put_and_where_it_is_first_seen(serve, caplog):
+    client = serve("fine", metadata={"timeout": 3})
+    put = {"metadata": {"base_url": "http://h/v1", "price": PRICES}}
+    for _ in range(2):
+        client.chat.completions.create(model="agent-fine", messages=ASKED)
+        client.put("/agents/other", body=put, cast_to=object)
+    assert [record.message for record in caplog.records if "is not read" in record.message] == [
+        "agent agent-fine: metadata.timeout is not read; did you mean 'timeout_s'?",
+        "agent other: metadata.price is not read; did you mean 'prices'?",
+    ]

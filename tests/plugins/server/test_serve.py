@@ -1,3 +1,4 @@
+import http.client
 import json
 import os
 import re
@@ -6,7 +7,10 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -182,6 +186,68 @@ def test_a_worker_that_dies_in_a_health_check_is_replaced_at_once(folder):
         while not set(_children(process.pid)) - before:
             assert time.monotonic() < end  # the check itself would wait for half a minute
             time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("each", "at_most"),
+    [
+        pytest.param(150, 1.5, marks=pytest.mark.slow),
+        pytest.param(10_000, 1.2, marks=pytest.mark.reliability),
+    ],
+)
+def test_outcomes_one_by_one_cost_against_one_decision_what_they_do_against_many(folder, each, at_most):
+    limit = 1_000  # of outcomes that a decision takes
+    with serving(folder, "--insecure") as (client, process):
+        client.put("/v1/agents/a", json={})
+        route = {"tasks": ["x"] * 50}
+        batches = [client.post("/v1/route", json=route).json()["decisions"] for _ in range(each // 50 + 1)]
+        warmed, *many = [[told["decision_id"] for told in batch] for batch in batches]
+        many = [decision_id for batch in many for decision_id in batch]
+        one = client.post("/v1/route", json={"task": "x"}).json()["decision_id"]
+        if each < limit:  # those that come first are told at once
+            report = {"decision_id": one, "outcome": {"quality": 0.5}}
+            client.post("/v1/outcomes", json={"outcomes": [report] * limit})
+        _reported(client, warmed)
+        statuses, spent = {}, {}
+        for name, ids in {"many": many, "one": [one] * each}.items():
+            before = _cpu_s(process.pid)
+            statuses[name] = Counter(_reported(client, ids))
+            client.post("/v1/snapshot")  # all of it is learnt
+            spent[name] = _cpu_s(process.pid) - before
+        (performance,) = client.get("/v1/agents/performance").json()["agents"]
+    recorded = limit if each >= limit else 0
+    assert statuses == {"many": Counter({200: each}), "one": Counter({200: recorded, 409: each - recorded})}
+    assert performance["executions"] == len(warmed) + each + 1  # told a thousand times, it happened once
+    assert spent["one"] <= at_most * spent["many"]
+    print(f"{each:,} outcomes, one a request: {spent['many']:.2f} s against {each:,}, {spent['one']:.2f} s against one")
+
+
+def _reported(client, ids, connections=8):
+    """Report an outcome of each decision, one request each; gives the statuses."""
+    address = client.base_url
+
+    def work(mine):
+        connection = http.client.HTTPConnection(address.host, address.port, timeout=60)
+        statuses = []
+        for decision_id in mine:
+            body = json.dumps({"decision_id": decision_id, "outcome": {"quality": 0.5}})
+            connection.request("POST", "/v1/outcomes", body, {"content-type": "application/json"})
+            with connection.getresponse() as answer:
+                answer.read()
+                statuses.append(answer.status)
+        connection.close()
+        return statuses
+
+    with ThreadPoolExecutor(connections) as pool:
+        return [
+            status for found in pool.map(work, (ids[i::connections] for i in range(connections))) for status in found
+        ]
+
+
+def _cpu_s(pid):
+    """Processor time that a process has spent, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _children(pid):

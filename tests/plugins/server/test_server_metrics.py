@@ -141,9 +141,22 @@ def test_alerts_say_what_to_do():
     assert all(rule["annotations"].keys() == {"summary", "description"} for rule in RULES)
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-def test_prometheus_itself_understands_the_rules():
-    subprocess.run(["promtool", "check", "rules", DEPLOY / "prometheus" / "router.rules.yml"], check=True)
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed: Debian's package prometheus has it"
+)
+@pytest.mark.parametrize(("what", "file"), [("check", "router.rules.yml"), ("test", "router.rules.test.yml")])
+def test_prometheus_itself_understands_the_rules_and_fires_them_when_it_should(what, file):
+    done = subprocess.run(
+        ["promtool", what, "rules", DEPLOY / "prometheus" / file], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_rule_is_tried_both_ways():
+    tried = yaml.safe_load((DEPLOY / "prometheus" / "router.rules.test.yml").read_text())["tests"]
+    looks = [look for one in tried for look in one["alert_rule_test"]]
+    for rule in RULES:
+        assert {"exp_alerts" in look for look in looks if look["alertname"] == rule["alert"]} == {True, False}
 
 
 def test_the_dashboard_and_the_rules_ask_for_figures_that_there_are(quick):

@@ -51,7 +51,12 @@ def test_a_fit_is_begun_and_followed_and_what_serves_goes_back(fitting):
     (version,) = fitting.get("/v1/models", params={"strategy": "words"}).json()["versions"]
     assert version["aliases"] == ["champion"]
     assert fitting.get("/v1/models/words/1/report").json()["version"] == 1
-    assert fitting.post("/v1/models/words/rollback", json={}).json() == {"strategy": "words", "version": None}
+    assert fitting.post("/v1/models/words/rollback", json={}).json() == {
+        "strategy": "words",
+        "version": None,
+        "taken_back": 1,
+        "effect": "version 1 is taken back; the strategy without any fit serves until a person says otherwise",
+    }
     assert fitting.post("/v1/models/words/1/promote", json={"pin": False}).json()["version"] == 1
     assert fitting.post("/v1/models/words/pin").json()["version"] == 1
     assert fitting.post("/v1/models/words/unpin").status_code == 204
@@ -170,3 +175,12 @@ def test_a_setting_that_is_none_is_refused(fitting, name):
     answer = fitting.post("/v1/retrain", json={"settings": {name: 1}})
     assert answer.status_code == 422
     assert name in answer.json()["detail"]
+
+
+def test_going_back_to_a_position_says_what_is_not_learnt_any_more(client):
+    for _ in range(2):
+        decision = client.post("/v1/route", json={"task": "x"}).json()["decision_id"]
+        client.post("/v1/outcomes", json={"decision_id": decision, "outcome": {"success": True}})
+    told = client.post("/v1/models/thompson/rollback", json={"to_seq": 1}).json()
+    assert (told["version"], told["taken_back"]) == (None, None)
+    assert told["effect"].startswith("what came behind 1 teaches thompson nothing")

@@ -146,3 +146,33 @@ def test_it_is_ready_once_every_strategy_is(client, caplog):
     assert [one.levelname for one in caplog.records if one.name == "router_sdk_server.requests"] == ["INFO"]
     service.ready = True
     assert client.get("/readyz").json() == {"status": "ready", "unready": {}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "says"),
+    [
+        ("/v1/route", {"taskk": "x"}, "taskk: there is no such key; did you mean 'task'?"),
+        (
+            "/v1/route",
+            {"task": {"text": "x", "taskType": "y"}},
+            "taskType: there is no such key; did you mean 'task_type'?",
+        ),
+        (
+            "/v1/outcomes",
+            {"decision_id": "0" * 32, "outcome": {"succes": True}},
+            "succes: there is no such key; did you mean 'success'?",
+        ),
+        ("/v1/forget", {"session": "x"}, "body.session: there is no such key; did you mean 'session_id'?"),
+        ("/v1/forget", {}, "body.session_id: must be given"),
+        ("/v1/systemone", {"state": "x"}, "questions: must be given"),
+    ],
+)
+def test_a_key_that_there_is_not_is_said_with_its_place_and_the_nearest(client, path, body, says):
+    answer = client.post(path, json=body)
+    assert answer.status_code == 422
+    assert says in answer.json()["detail"]
+
+
+def test_so_it_is_of_one_report_among_many(client):
+    told = client.post("/v1/outcomes", json={"outcomes": [{"decision": "x", "outcome": {}}]}).json()
+    assert "decision: there is no such key; did you mean 'decision_id'?" in told["results"][0]["problem"]["detail"]

@@ -109,3 +109,11 @@ def entry(version, token, seq):
 )
 def test_when_the_version_before_served(history, reigns):
     assert _reigns(history) == reigns
+
+
+def test_what_is_the_same_but_for_the_order_of_adding_up_saves_nothing():
+    actual = cells_of(made("a", "x", 37, 0.1, 1.0) + made("b", "x", 23, 0.1, 1.0))
+    found = against("a", "a", actual, own(actual, "a"))
+    assert found.spent_usd != found.baseline_usd
+    assert (found.saved_usd, found.saved_usd_interval, found.saved_share) == (0.0, (0.0, 0.0), 0.0)
+    assert found.words == "$6.00 were spent, as much as a would have spent"

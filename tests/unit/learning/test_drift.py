@@ -215,6 +215,62 @@ def test_features_are_words_too_and_a_task_without_anything_is_none():
     assert taught([make_example("a", 1.0, task=Task(task_type="x"))]).report()["inputs"] == {}
 
 
+def numbered(count, *, text="ticket", feature=None, first=1, seed=2):
+    """Tasks that are the same but for a number in the text, or a feature."""
+    rng = random.Random(seed)
+    for number in range(first, first + count):
+        features = {} if feature is None else {"x": feature(number, rng)}
+        yield make_example("a", 1.0, number=number, task=Task(text=f"{text} please help with it", features=features))
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        lambda number, rng: number,  # its bins are powers of two: a window of its own for each
+        lambda number, rng: 1_000.0 * number + rng.random(),
+        lambda number, rng: max(number + rng.randint(-3, 3), 0),  # outcomes that overtake each other
+    ],
+)
+def test_a_feature_that_runs_on_is_no_drift(feature):
+    for found in (taught(numbered(3_000, feature=feature)), taught(numbered(600, feature=feature))):
+        report = found.report()["inputs"]["text"]
+        assert not report["differs"], report
+        assert report["value"] < report["limit"]
+
+
+@pytest.mark.parametrize("numbers", [lambda number: number, lambda number: f"2026-11-{number // 150:02}"])
+def test_numbers_in_a_text_that_run_on_are_no_drift(numbers):
+    found = Drift(DriftConfig())
+    for number in range(1, 2_000):
+        found.learn(numbered(1, text=f"ticket {numbers(number)}", first=number))
+        assert not found.report()["input_drift"], number
+
+
+def test_a_feature_that_steps_or_comes_otherwise_is_drift():
+    for feature in (
+        lambda number, rng: 4 if number < 600 else 64,
+        lambda number, rng: rng.random() * (1.0 if number < 600 else 50.0),
+        lambda number, rng: number > 600,
+    ):
+        found = Drift(DriftConfig())
+        said = []
+        for number in range(1, 1_300):
+            found.learn(numbered(1, feature=feature, first=number, seed=number))
+            said.append(found.report()["input_drift"])
+        assert not any(said[:600])
+        assert any(said[600:])
+
+
+def test_what_ran_on_and_does_no_more_counts_again(tmp_path):
+    running = room.RunningNumbers()
+    for number in range(100):
+        left = running.told({"id": number, "plan": "pro", "vip": True})
+    assert left == {"plan": "pro", "vip": True}
+    running = room.RunningNumbers.restored(running.state())
+    assert "id" not in running.told({"id": 100})
+    assert sum("id" in running.told({"id": number % 7}) for number in range(100)) > 20
+
+
 @given(st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.just(10**400)))
 def test_numbers_fall_into_bins_however_large(value):
     assert room._bin(value).lstrip("-").lstrip("-").isdigit()

@@ -101,3 +101,25 @@ def test_what_a_user_did_is_an_outcome_by_itself():
     for nothing in ({"origin": "signal"}, {"actor": "retry"}, {"origin": "judge", "actor": "x"}, {"reason": "so"}):
         with pytest.raises(InvalidOutcomeError, match="at least one part"):
             Outcome(**nothing)
+
+
+class SpeechlessError(Exception):
+    def __str__(self):
+        raise RuntimeError("nothing to say")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("no such card"), "ValueError: no such card"),
+        (ValueError("half \ud800 a pair"), "ValueError: half ? a pair"),
+        (KeyError("a"), "KeyError: 'a'"),
+        (SpeechlessError(), "SpeechlessError"),
+    ],
+)
+def test_an_exception_becomes_a_text_that_every_log_takes(error, words):
+    assert Outcome.error_text(error) == Outcome(error=Outcome.error_text(error)).error == words
+
+
+def test_a_long_message_of_an_exception_is_cut():
+    assert len(Outcome.error_text(ValueError("x" * 2_000_000))) == 100_000

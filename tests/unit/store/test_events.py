@@ -200,6 +200,23 @@ def test_lately_reaches_over_a_thousand_decisions(log):
     assert [line["share"] for line in ask(log, answered)] == [0.999, 0.001]
 
 
+def test_the_newest_decisions_are_read_once_for_all_that_is_told_of_them(log):
+    class Counting:
+        def __init__(self, connection):
+            self.connection, self.asked = connection, []
+
+        def execute(self, *arguments):
+            self.asked.append(arguments)
+            return self.connection.execute(*arguments)
+
+    def count(connection):
+        counting = Counting(connection)
+        answered(counting)
+        return len(counting.asked)
+
+    assert ask(log, count) == 1
+
+
 # -- agents
 
 

@@ -6,15 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from router_sdk.records import DEFAULT_TASK_TYPE
+from router_sdk.plugin import DEFAULT_TASK_TYPE, counted
 
 _NOT_DECIDED = {"observed": "decided elsewhere", "kept": "kept from a step before"}
 _FEW = 50
 """Rewards below which nothing is said of whether it helps."""
 _LEADING = 0.15
 """Share of tasks from which on an agent is named first."""
-_TASKS = {"no_regression": "held-out example", "validation": "validation task"}
-"""What the checks that let a version serve look at."""
 _PART = 8
 """The curve's first and last part of so many are compared."""
 
@@ -58,7 +56,7 @@ def who_serves(activity: Mapping[str, Any]) -> dict[str, Any]:
     headline = f"{', '.join(leading) if more else _listed(leading)}{others}, chosen by {chooser}"
     parts = [f"{_share(part)} to {name or 'nobody, for no agent fits'}" for name, part in agents[:5]]
     parts[0] = parts[0].replace(" to ", " went to ", 1)
-    text = f"Of the newest {lately['decisions']:,} tasks, {_listed(parts)}. Chosen by {_listed(chosen)}."
+    text = f"Of the newest {counted(lately['decisions'], 'task')}, {_listed(parts)}. Chosen by {_listed(chosen)}."
     return _answer("serves", headline, text, strategy=first)
 
 
@@ -77,13 +75,13 @@ def why(activity: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]
     served = next((one for one in state.get("models", ()) if one["strategy"] == first), None)
     serving = None if served is None else served["serving"]
     outcomes = state.get("statistics", {}).get("samples_processed", 0)
-    learnt = f"It has learnt from {_counted(outcomes, 'outcome') if outcomes else 'no outcome yet'}"
+    learnt = f"It has learnt from {counted(outcomes, 'outcome') if outcomes else 'no outcome yet'}"
     if serving and serving["version"] is not None:
         chosen = "A person chose" if serving["pinned"] else "The checks passed"
         headline = f"{chosen} version {serving['version']} of {first}"
-        text = f"{_because(first, serving, state.get('versions', ()))}. {learnt}. "
+        text = f"It serves because: {serving['why']}. {learnt}. "
     elif serving:
-        headline, text = f"{first} was rolled back", f"It serves unfitted, because: {serving['reason']}. {learnt}. "
+        headline, text = f"{first} was rolled back", f"It serves unfitted, because: {serving['why']}. {learnt}. "
     elif outcomes:
         headline, text = f"{first} knows from outcomes who does what well", f"{learnt}. "
     else:
@@ -91,26 +89,6 @@ def why(activity: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]
     best = [f"{one['best']} earns {one['best_mean']:.2f} on {_kind(kind)}" for kind, one in _told_apart(activity)][:3]
     text += f"{_listed(best)}. " if best else ""
     return _answer("why", headline, text + _passed(state.get("passed", ()), chain, first))
-
-
-def _because(strategy: str, serving: Mapping[str, Any], versions: Sequence[Mapping[str, Any]]) -> str:
-    """Why a version serves: the check that decided, as a sentence, or the reason that somebody gave."""
-    one = next((one for one in versions if (one["strategy"], one["version"]) == (strategy, serving["version"])), {})
-    decided = one.get("decided")
-    if decided is None or serving["reason"] != one["reason"] or decided["check"] not in _TASKS:
-        return f"It serves because: {serving['reason']}"
-    numbers = decided["evidence"]
-    count, before, after = (numbers.get(name) for name in ("effective_examples", "before", "after"))
-    if count is None or after is None:
-        return f"It serves because: {serving['reason']}"
-    on = f"on {_counted(round(count), _TASKS[decided['check']])}"
-    if before is None:
-        return f"It earned {after:.2f} {on}, where what served before had no answer"
-    figures = f"({after:.2f} against {before:.2f})"
-    if numbers.get("low", 0.0) > 0.0:
-        return f"It did better than what served before {on} {figures}"
-    few = "" if before > 0.995 else "; too few to see a gain" if count < _FEW else "; no gain is certain"
-    return f"It did no worse than what served before {on} {figures}{few}"
 
 
 def does_it_help(activity: Mapping[str, Any], state: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +115,7 @@ def _in_reward(activity: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict
     if lately.get("rewarded", 0) < _FEW:
         known = lately.get("rewarded", 0)
         are = "is" if known == 1 else "are"
-        text = f"{_counted(known, 'outcome')} {are} known; from {_FEW} on something can be said."
+        text = f"{counted(known, 'outcome')} {are} known; from {_FEW} on something can be said."
         return _answer("unknown", "Too early to say", text)
     alone = [one for one in evidence.get("alone", ()) if one["insufficient"] is None]
     start, end = _ends(activity.get("points", ()))
@@ -161,7 +139,7 @@ def _against(best: Mapping[str, Any], rose: str) -> dict[str, Any]:
     compared = (
         f"{best['earned']:.2f} reward per task, where {agent} alone, the best single agent, would have earned "
         f"{best['mean']:.2f}: a difference of {_signed(gain['low'])} to {_signed(gain['high'])} (95%, over "
-        f"{best['decisions']:,} outcomes). {rose}"
+        f"{counted(best['decisions'], 'outcome')}). {rose}"
     )
     figures = {"gain": gain, "baseline": {name: best[name] for name in ("agent", "mean", "low", "high")}}
     if gain["low"] > 0.0:
@@ -209,7 +187,7 @@ def _passed(passed: Sequence[Mapping[str, Any]], chain: Sequence[str], first: st
         reasons = [one for one in passed if one["strategy"] == name]
         if reasons:
             times = sum(one["decisions"] for one in reasons)
-            told.append(f"{name} stood aside {times:,} times ({reasons[0]['reason']})")
+            told.append(f"{name} stood aside {counted(times, 'time')} ({reasons[0]['reason']})")
     return f"Asked before it, {_listed(told)}." if told else "" if before else "It is asked first."
 
 
@@ -233,10 +211,6 @@ def _named(strategy: str) -> str:
     if arm:
         return f"{name} in the arm {arm.rpartition('.')[2]}"
     return _NOT_DECIDED.get(strategy, strategy)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _share(value: float) -> str:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from router_sdk import Router
-    from router_sdk.records import ModelVersion
 
 SHARE = 0.006
 """Of a processor that a part may take: one that is dear on a large log is worked out less often."""
@@ -111,10 +110,7 @@ class Overview:
                 for one in status["strategies"]
             ],
             "versions": [
-                {
-                    **{name: value for name, value in version.to_dict().items() if name not in _INSIDE},
-                    "decided": _deciding(version),
-                }
+                {name: value for name, value in version.to_dict().items() if name not in _INSIDE}
                 for version in router.models.versions()
             ],
             "history": {
@@ -135,13 +131,6 @@ class Overview:
                 {**router.experiments.show(name), "sequences": router.experiments.sequences(name)} for name in shown
             ],
         }
-
-
-def _deciding(version: ModelVersion) -> Mapping[str, Any] | None:
-    """The check that let a version serve, with its numbers; None where it did not pass, or nothing is known of it."""
-    results = version.metrics.get("gate", {}).get("results", ())
-    first = version.reason.partition(":")[0]  # a verdict names first what decided
-    return next((one for one in results if one["check"] == first and one["status"] == "pass"), None)
 
 
 _INSIDE = ("folder", "settings", "metrics", "dataset")

@@ -97,6 +97,7 @@ def put_agent(request: Request, name: AgentPath, fields: dict[str, JsonValue], f
     agent = Agent.of({**fields, "name": name})
     Upstream.of(agent)
     service_of(request).router.add_agent(agent, fresh=fresh)
+    service_of(request).upstreams.look_at(agent)
     return json_response(agent.model_dump(mode="json"))
 
 

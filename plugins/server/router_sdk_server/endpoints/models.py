@@ -67,6 +67,13 @@ class Serving(BaseModel):
     version: int | None
 
 
+class RolledBack(Serving):
+    """What a rollback did; ``taken_back`` is the version that served until then."""
+
+    taken_back: int | None
+    effect: str
+
+
 class Promotion(BaseModel):
     """How to let a version serve."""
 
@@ -204,15 +211,27 @@ def promote(request: Request, strategy: Strategy, version: Version, how: Promoti
 
 @changing.post(
     "/v1/models/{strategy}/rollback",
-    response_model=Serving,
+    response_model=RolledBack,
     responses=refusals(_404=_UNKNOWN, _409="That version is in quarantine."),
 )
 def rollback(request: Request, strategy: Strategy, how: Rollback | None = None) -> Response:
     """Let the version before serve again, or any that ever served; it stays until a person says otherwise."""
     access_of(request).require_all_tenants()
     told = {**(how or Rollback()).model_dump(), "actor": access_of(request).actor}
-    number = service_of(request).router.models.rollback(strategy, **told)
-    return json_response({"strategy": strategy, "version": number})
+    models = service_of(request).router.models
+    served = next((entry.version for entry in models.history(strategy)), None)
+    version = models.rollback(strategy, **told)
+    effect = [f"version {served} is taken back"] if served is not None else []
+    if served is not None or told["version"] is not None:
+        effect.append(f"{_called(version)} serves until a person says otherwise")
+    if (to_seq := told["to_seq"]) is not None:
+        effect.append(f"what came behind {to_seq} teaches {strategy} nothing; router status has it under Quarantined")
+    answer = {"strategy": strategy, "version": version, "taken_back": served, "effect": "; ".join(effect)}
+    return json_response(answer)
+
+
+def _called(version: int | None) -> str:
+    return "the strategy without any fit" if version is None else f"version {version}"
 
 
 @changing.post("/v1/models/{strategy}/pin", response_model=Serving, responses=refusals(_404=_UNKNOWN))

@@ -6,6 +6,7 @@ the command line. Requests name agents, never addresses, and a redirect is follo
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
 
 from router_sdk.errors import InvalidAgentError
+from router_sdk.plugin import nearest
 from router_sdk_server.problems import described
 
 if TYPE_CHECKING:
@@ -23,10 +25,14 @@ if TYPE_CHECKING:
 
     from router_sdk import Agent, Router
 
+_log = logging.getLogger(__name__)
+
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY", re.ASCII)
 _IDLE_S = 30.0
 _MILLION = 1e6
 _MOST_TOKENS = 2**52
+_ALIKE = 0.75
+"""How alike a key has to be to one of ours to be a slip of the pen: ``price``, and not ``modality``."""
 _KEY_REFUSED = frozenset({401, 403})
 
 
@@ -134,7 +140,18 @@ class Upstream(BaseModel):
                 {name: agent.metadata[name] for name in cls.model_fields if name in agent.metadata}
             )
         except ValidationError as error:
-            raise InvalidAgentError(f"metadata.{described(error.errors(include_url=False))}") from None
+            raise InvalidAgentError(f"metadata.{described(error)}") from None
+
+    @classmethod
+    def mistyped(cls, agent: Agent) -> dict[str, str]:
+        """Keys of an agent's ``metadata`` that mean nothing here, and the one that each was probably meant for.
+
+        Other keys are somebody else's. Where there is no address, the agent is none of the gateway's, and nothing but
+        the address is looked for.
+        """
+        known = cls.model_fields.keys() - agent.metadata.keys() if "base_url" in agent.metadata else {"base_url"}
+        meant = {key: nearest(key, known, at_least=_ALIKE) for key in agent.metadata.keys() - cls.model_fields.keys()}
+        return {key: near for key, near in sorted(meant.items()) if near is not None}
 
     def key(self, environment: Mapping[str, str]) -> str | None:
         """Its key, by the name that it is known by.
@@ -182,6 +199,7 @@ class Upstreams:
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._known: dict[str, _Known] = {}
+        self._warned: set[tuple[str, str]] = set()
         self._transport: httpx2.AsyncHTTPTransport | None = None
 
     def targets(self, router: Router) -> tuple[dict[str, Target], dict[str, str]]:
@@ -192,11 +210,19 @@ class Upstreams:
             known = self._known.get(agent.name)
             if known is None or known.agent is not agent or known.stamp != _stamp(known.key_file):
                 known = self._known[agent.name] = _found(agent)
+                self.look_at(agent)
             if isinstance(known.target, Target):
                 found[agent.name] = known.target
             elif known.target is not None:
                 faults[agent.name] = known.target
         return found, faults
+
+    def look_at(self, agent: Agent) -> None:
+        """Log a warning, once for each, of keys in an agent's ``metadata`` that are nearly one of ours."""
+        for key, meant in Upstream.mistyped(agent).items():
+            if (agent.name, key) not in self._warned:
+                self._warned.add((agent.name, key))
+                _log.warning("agent %s: metadata.%s is not read; did you mean %r?", agent.name, key, meant)
 
     async def ask(self, target: Target, body: bytes) -> httpx2.Response:
         """Send a request, and return the answer's head; its ``stream`` has the body.

@@ -48,7 +48,7 @@ export function open(place, { parts, allowed }) {
           h("b", {}, one.model_version === null ? "Unfitted" : `Version ${one.model_version}`),
           " serves since ",
           moment(serves.at),
-          `: ${serves.reason}. `,
+          `: ${model?.serving?.why ?? serves.reason}. `,
         ]
       : model
         ? [h("b", {}, "Unfitted"), ", for nothing was ever promoted. "]
@@ -138,7 +138,7 @@ export function open(place, { parts, allowed }) {
               version.status,
               ...version.aliases.filter((alias) => alias !== "champion").map((alias) => tag(alias, "warn")),
             ],
-            words(version.reason),
+            words(version.why),
             admin && version.status !== "archived" && version.version !== one.model_version
               ? button(
                   "Promote",
