@@ -431,8 +431,8 @@ class Models:
         """
         chosen = name(strategy, "strategy"), whole(version, "version", 1)
         force, pin = flag(force, "force"), flag(pin, "pin")
-        why, who = words(reason, "reason"), _said_by(actor)
-        return self._promoter.promote(*chosen, reason=why, force=force, pin=pin, actor=who)
+        told = words(reason, "reason")
+        return self._promoter.promote(*chosen, reason=told, force=force, pin=pin, actor=_said_by(actor))
 
     def rollback(
         self,
@@ -456,13 +456,12 @@ class Models:
             actor: Who says so, for the history.
 
         Raises:
-            UnknownVersionError: if what serves was never fitted, and there is neither a version nor ``to_seq``; or if
-                the version never served, or its files were given up.
+            UnknownVersionError: if what serves was never fitted, or the version never served, or its files are gone.
             GateRefusedError: if the version is in quarantine.
             InvalidInputError: if it serves already, nothing came behind ``to_seq``, or that is no position.
         """
-        chosen = None if version is None else whole(version, "version")
-        why, who = None if reason is None else words(reason, "reason"), _said_by(actor)
+        chosen, why = None if version is None else whole(version, "version"), reason and words(reason, "reason")
+        who = _said_by(actor)
         number = self._promoter.rollback(name(strategy, "strategy"), chosen, to_seq, reason=why, actor=who)
         if to_seq is not None:
             self._flush()
@@ -489,9 +488,7 @@ class Models:
     def unpin(self, strategy: str, *, actor: str | None = None) -> None:
         """Let fits that pass the gate replace what serves again.
 
-        Args:
-            strategy: Whose.
-            actor: Who says so, for the history.
+        The ``actor`` says so, for the history.
 
         Raises:
             NotTrainableError: if no fit could ever replace it.

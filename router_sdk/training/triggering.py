@@ -309,7 +309,7 @@ _THRESHOLDS: Mapping[type[Trigger], str] = {
 }
 """Where the threshold stands without which a trigger is not asked."""
 
-BUILT_IN = tuple(one.name for one in (ExampleCount, *_THRESHOLDS))
+BUILT_IN = (ExampleCount.name, *(one.name for one in _THRESHOLDS))
 
 
 def switched_off(config: RouterConfig, brought: list[Trigger]) -> dict[str, str]:
