@@ -450,19 +450,18 @@ class Models:
         Args:
             strategy: Whose.
             version: Which, of all that ever served; 0 is the strategy without any fit, None what served before.
-            to_seq: Position up to which it shall know the log, see ``quarantine``: what came since is quarantined for
-                it, too. A strategy that was never fitted goes back to there, and that is all.
-            reason: Why, for the history.
-            actor: Who says so, for the history.
+            to_seq: Position up to which it shall know the log, see ``quarantine``: what came since is quarantined for it.
+                A strategy that was never fitted goes back to there, and that is all.
+            reason: Why, and ``actor`` who says so, for the history.
 
         Raises:
             UnknownVersionError: if what serves was never fitted, or the version never served, or its files are gone.
             GateRefusedError: if the version is in quarantine.
             InvalidInputError: if it serves already, nothing came behind ``to_seq``, or that is no position.
         """
-        chosen, why = None if version is None else whole(version, "version"), reason and words(reason, "reason")
-        who = _said_by(actor)
-        number = self._promoter.rollback(name(strategy, "strategy"), chosen, to_seq, reason=why, actor=who)
+        chosen = name(strategy, "strategy"), None if version is None else whole(version, "version")
+        why = None if reason is None else words(reason, "reason")
+        number = self._promoter.rollback(*chosen, to_seq, reason=why, actor=_said_by(actor))
         if to_seq is not None:
             self._flush()
         return number
