@@ -450,9 +450,10 @@ class Models:
         Args:
             strategy: Whose.
             version: Which, of all that ever served; 0 is the strategy without any fit, None what served before.
-            to_seq: Position up to which it shall know the log, see ``quarantine``: what came since is quarantined for it.
-                A strategy that was never fitted goes back to there, and that is all.
-            reason: Why, and ``actor`` who says so, for the history.
+            to_seq: Position up to which it shall know the log: what came since is quarantined for it, which is all that
+                is done for one that was never fitted.
+            reason: Why, for the history.
+            actor: Who says so.
 
         Raises:
             UnknownVersionError: if what serves was never fitted, or the version never served, or its files are gone.
@@ -485,9 +486,7 @@ class Models:
         return self._promoter.pin(name(strategy, "strategy"), number, _said_by(actor))
 
     def unpin(self, strategy: str, *, actor: str | None = None) -> None:
-        """Let fits that pass the gate replace what serves again.
-
-        The ``actor`` says so, for the history.
+        """Let fits that pass the gate replace what serves again, because an ``actor`` says so.
 
         Raises:
             NotTrainableError: if no fit could ever replace it.
