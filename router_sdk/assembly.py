@@ -27,6 +27,7 @@ from router_sdk.learning.fold import performance_fold, report_fold
 from router_sdk.learning.learner import Learner
 from router_sdk.learning.performance import Performance
 from router_sdk.learning.scoring import Scoring
+from router_sdk.learning.strategy_selection import StrategySelection
 from router_sdk.lifetime import no_fork, unwatch, watch
 from router_sdk.plugins import PluginRegistry
 from router_sdk.recording import Recorder
@@ -123,13 +124,11 @@ class Assembly:
         folds = Folds(config, self.registry, self.members, self._reward_mark)
         self.chain = Chain([folds.stage(*each) for each in opened], config.epsilon)
         self._workshop.claim(chosen)
-        self.performance = Performance()
+        self.performance, self.drift, mark = Performance(), Drift(config.drift), self._reward_mark
         self.calibration = Calibration(config.tenancy, config.most_tenants)
-        self.drift = Drift(config.drift)
-        mark = self._reward_mark
-        watched = (self.drift,) if config.drift.enabled else ()
-        reports = [performance_fold(self.performance, mark)]
-        reports += [report_fold(report, mark) for report in (self.calibration, *watched)]
+        self.selection = StrategySelection.among(self.chain.comparable())
+        kept = (self.calibration, self.drift if config.drift.enabled else None, self.selection)
+        reports = [performance_fold(self.performance, mark), *(report_fold(it, mark) for it in kept if it is not None)]
         measured = self.performance.spending.mean
         self.decider = Decider(self.store, self.members, self.chain, self.plugins, encoders, measured, config.seed)
         self.learner = self._learner = Learner(
@@ -203,7 +202,7 @@ class Assembly:
         return {**{stage.name: stage.strategy for stage in self.chain.stages}, **self.serving.strategies()}
 
     def _updated(self) -> None:
-        self.chain.calibrate(self.calibration)
+        self.chain.calibrate(self.calibration, self.selection)
         self.chain.finish_published()
         if self._open:
             self.serving.learnt()
@@ -234,7 +233,7 @@ class Assembly:
                 stage.prepare(roster.available)
             self.serving.prepare()
             self.calibration.agents_came(*self.store.reader.query(newest_agent))
-            self.chain.calibrate(self.calibration)
+            self.chain.calibrate(self.calibration, self.selection)
             self.chain.finish_published()
             self.serving.learnt()
 
@@ -268,6 +267,7 @@ class Assembly:
                 }
                 for stage in self.chain.stages
             ],
+            "selection": None if self.selection is None else self.selection.report(),
             "epsilon": self.chain.epsilon,
             "learner": self.learner.status(),
             "fit": None if self.trainer.turns.newest is None else self.trainer.turns.newest.to_dict(),

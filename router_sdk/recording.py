@@ -87,7 +87,8 @@ class Recorder:
     def record(self, decision: Decision | str, outcome: Outcome, outcome_id: str | None, tenant: str | None) -> None:
         """Log what happened; returns only when it is on disk, see ``Router.record``."""
         self.store.writer.append((self.entry(decision, outcome, outcome_id, tenant),))
-        self._recorded([(_id_of(decision), outcome)])
+        if self._observed or self._learn_now:
+            self._recorded([(_id_of(decision), outcome)])
 
     async def arecord(
         self, decision: Decision | str, outcome: Outcome, outcome_id: str | None, tenant: str | None

@@ -118,10 +118,12 @@ class Bell:
 
     def ring(self) -> None:
         """Wake the thread; ringing twice is ringing once."""
+        if not self._lock.locked():
+            return  # it was rung already, and not heard yet
         try:
             self._lock.release()
         except RuntimeError:
-            return  # it was rung already
+            return  # another one was faster
 
     def wait(self, seconds: float | None = None) -> bool:
         """Sleep until the bell rings, or for so many seconds; whether it rang."""

@@ -74,6 +74,10 @@ class FileContext:
         """Nobody here decided."""
         return None
 
+    def favourites(self, decision_seq: int) -> Mapping[str, str]:
+        """Nobody here decided."""
+        return {}
+
 
 def read_examples(path: Path, agents: AgentSet, reward: RewardFunction) -> list[Example]:
     """The examples of a file of which something can be learnt about these agents.

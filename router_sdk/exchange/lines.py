@@ -38,7 +38,10 @@ _DRAWN = (
     "eligible",
     "probabilities",
 )
-_DECIDED = ("propensity", "explored", "source", "skipped", "excluded", "session_propensity", "arm", "arm_probability")
+_DECIDED = (
+    *("propensity", "explored", "source", "skipped", "excluded", "favourites", "session_propensity"),
+    *("arm", "arm_probability"),
+)
 JOINED = ("success", "quality", "feedback", "correct_agent", "no_agent_fits", "latency_ms", "cost_usd", "tokens")
 COLUMNS = (
     *("decision_id", "position", "at", *TASK_FIELDS, "agent", *_DRAWN, *_DECIDED, "reward", "ran", *JOINED),
@@ -97,6 +100,7 @@ def line_of(logged: LoggedDecision, example: Example | None) -> Row:
         "source": decision.source,
         "skipped": [step._asdict() for step in decision.skipped],
         "excluded": dict(decision.excluded),
+        "favourites": dict(decision.favourites),
         "session_propensity": decision.session_propensity,
         "arm": decision.arm,
         "arm_probability": decision.arm_probability,
@@ -206,7 +210,8 @@ def read_line(row: Mapping[str, Any]) -> LoggedDecision:
         session_propensity=_chance(row, "session_propensity"),
         arm=_typed(row, "arm", str, None),
         arm_probability=_chance(row, "arm_probability"),
-        excluded=_excluded(row.get("excluded", {})),
+        excluded=_by_name(row, "excluded", "reasons by agent"),
+        favourites=_by_name(row, "favourites", "agents by strategy"),
     )
     if "parts" not in row:
         return LoggedDecision(position, decision, _own_part(row, position, at, task.tenant))
@@ -330,9 +335,10 @@ def _skipped(given: object) -> tuple[Skipped, ...]:
         raise InvalidInputError(f"skipped: expected strategies with reasons, got {given!r:.60}") from None
 
 
-def _excluded(given: object) -> Mapping[str, str]:
+def _by_name(row: Row, field: str, wanted: str) -> Mapping[str, str]:
+    given = row.get(field, {})
     if not isinstance(given, Mapping) or not all(isinstance(text, str) for pair in given.items() for text in pair):
-        raise InvalidInputError(f"excluded: expected reasons by agent, got {given!r:.60}")
+        raise InvalidInputError(f"{field}: expected {wanted}, got {given!r:.60}")
     return dict(given)
 
 

@@ -228,14 +228,20 @@ class Contender:
             self._chain.calibrate(self._calibration)
 
     def confirm(self, example: Example, choice: Choice) -> None:
-        """Tell it what came of a task: where who acted is its own favourite, that is what its confidence came to."""
-        if not self._unsure or choice.favourite is None or choice.favourite != example.agent:
+        """Tell it what came of a task: where who acted is its favourite or its like, that is what it gave came to."""
+        if not self._unsure or choice.favourite is None:
+            return
+        most = choice.probabilities[choice.favourite]
+        like = {name for name, chance in choice.probabilities.items() if chance >= most}
+        if example.agent not in like:
             return
         stage = next((one for one in self._chain.stages if one.name == choice.strategy), None)
         if stage is not None and choice.confidence is not None:
             task, before = example.task, bisect_right(self._came, (example.decision_seq,))
-            came = self._came[before - 1] if before else (0, None)
-            forecast = Forecast(stage.name, stage.model_version, choice.confidence, task.tenant, *came)
+            since, newcomer = self._came[before - 1] if before else (0, None)
+            logged = sum(chance for name, chance in example.probabilities.items() if name in like) or 1.0
+            told = stage.name, stage.model_version, choice.confidence, task.tenant
+            forecast = Forecast(*told, since, newcomer, logged)
             self._calibration.learn([replace(example, context=FixedExampleContext(task, fixed_forecast=forecast))])
 
     # -- asking
@@ -261,7 +267,7 @@ class Contender:
             ruled = stage.strategy.restrict(task, agents, context)
             left = agents.names if ruled is None else tuple(name for name in agents.names if name in set(ruled.agents))
             agents = self._those(left) if left else agents
-        drawn, _ = self._chain.choose(task, agents, context)
+        drawn = self._chain.choose(task, agents, context).drawn
         self.answered[drawn.strategy] += 1
         if not drawn.weights:
             return Choice({None: 1.0}, drawn.strategy)

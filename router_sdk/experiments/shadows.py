@@ -102,7 +102,7 @@ class Shadows:
             encoders=self._encoders,
             vectors=served.vectors,
         )
-        drawn, skipped = arm.chain.choose(served.task, agents, context)
+        drawn, skipped, _ = arm.chain.choose(served.task, agents, context)
         agent, propensity, explored = None, 1.0, False
         if drawn.weights:
             position = min(bisect_right(drawn.cumulative, random.Random(seed).random()), len(drawn.weights) - 1)
@@ -127,7 +127,7 @@ class Shadows:
 
 def _served(connection: Connection, since: int, upto: int) -> list[tuple[int, Decision]]:
     rows = connection.execute(_SERVED, (since, upto)).fetchall()
-    context = PayloadContext(connection, rows)
+    context = PayloadContext(connection, [row[0] for row in rows])
 
     def found() -> Iterator[tuple[int, Decision]]:
         for seq, *row in rows:

@@ -1,9 +1,11 @@
 """What strategies' confidence came to: a fold over the log that says what reward a confidence stands for.
 
-Each strategy's confidence is compared with the reward that came, where its favourite was chosen: what it gave when it
-decided, before anything was known ("prequential", Dawid, 1984), and before it was calibrated. A choice of the floor's
-says nothing of the favourite. Pairs are those of one fitted version and of one set of agents: where one comes whom the
-log has not seen, they are dropped, because what competed then is not what competes now.
+Each strategy's confidence is compared with the reward that came, where its favourite was chosen, or one that it gave
+the same chance: what it gave when it decided, before anything was known ("prequential", Dawid, 1984), and before it was
+calibrated. What the floor or its doubt drew says nothing of the favourite. A strategy that is unsure seldom chooses its
+favourite, so such a pair stands for the others of its sort as well, by inverse propensity (Horvitz and Thompson, 1952)
+within bounds. Pairs are those of one fitted version and of one set of agents: where one comes whom the log has not
+seen, they are dropped, because what competed then is not what competes now.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ CALIBRATION = "calibration"
 """Name of its fold; no strategy may have it."""
 WINDOW = 2_000
 """Pairs that are kept of a strategy; older ones count less than a sixteenth."""
+MOST_WEIGHT = 5.0
+"""What a pair counts for at most: a few that count for more would be the whole map."""
 REFIT = 20
 """Pairs, corrections among them, after which a map is fitted again."""
 
@@ -56,7 +60,7 @@ class _Window:
     """The newest pairs of one strategy, and the map that follows from them.
 
     Attributes:
-        pairs: Confidence and reward by position of the decision, oldest first.
+        pairs: Confidence, reward and weight by position of the decision, oldest first.
         since: Position of the agent that came last before these decisions; 0 for none.
         newcomer: Its name, where pairs were dropped because of it.
         heard: Lessons so far.
@@ -64,7 +68,7 @@ class _Window:
     """
 
     def __init__(self) -> None:
-        self.pairs: OrderedDict[int, tuple[float, float]] = OrderedDict()
+        self.pairs: OrderedDict[int, tuple[float, float, float]] = OrderedDict()
         self.since = self.heard = 0
         self.newcomer: str | None = None
         self.calibrator: Calibrator | None = None
@@ -93,7 +97,7 @@ class _Window:
             if reward is None:
                 pairs.pop(decision_seq, None)
             elif first or decision_seq in pairs:
-                pairs[decision_seq] = (forecast.confidence, reward)
+                pairs[decision_seq] = (forecast.confidence, reward, 1.0 / max(forecast.chance, 1.0 / MOST_WEIGHT))
                 if len(pairs) > WINDOW:
                     pairs.popitem(last=False)
 
@@ -110,7 +114,7 @@ class Calibration:
     """
 
     name = CALIBRATION
-    state_version = 1
+    state_version = 2
 
     def __init__(self, tenancy: str = "shared", most_tenants: int = 0) -> None:
         self._tenancy, self._most_tenants = tenancy, most_tenants
@@ -191,7 +195,7 @@ class Calibration:
         told: tuple[object, ...] = ()
         chosen: list[_Window] = []
         for lesson in lessons:
-            strategy, version, _, tenant, since, newcomer = lesson.forecast
+            strategy, version, _, tenant, since, newcomer, _ = lesson.forecast
             if told != (strategy, version, tenant, since):  # most are of whom the one before was of
                 told, chosen = (strategy, version, tenant, since), []
                 self.agents_came(since, newcomer)
@@ -238,7 +242,7 @@ class Calibration:
         rows = [(seq, *pair) for _, window in windows for seq, pair in window.pairs.items()]
         arrays: dict[str, NDArray[Any]] = {
             "decisions": np.array([row[0] for row in rows], dtype=np.int64),
-            "pairs": np.array([row[1:] for row in rows], dtype=np.float64).reshape(-1, 2),
+            "pairs": np.array([row[1:] for row in rows], dtype=np.float64).reshape(-1, 3),
         }
         told = [
             [*key, len(window.pairs), window.since, window.newcomer, window.heard, window.calibrator]
@@ -262,7 +266,7 @@ class Calibration:
             window = windows[_Key(strategy, version, tenant)] = _Window()
             end = start + count
             kept = zip(seqs[start:end], pairs[start:end], strict=True)
-            window.pairs = OrderedDict((seq, (confidence, reward)) for seq, (confidence, reward) in kept)
+            window.pairs = OrderedDict((seq, (said, came, weight)) for seq, (said, came, weight) in kept)
             window.since, window.newcomer, window.heard = since, newcomer, heard
             if fitted is not None:
                 number, weights, slope, intercept, scaled, means = fitted

@@ -100,12 +100,12 @@ class Drift:
             self._look_at_inputs(columns, [place - start for place in places])
 
     def _look(self, columns: ExampleColumns, places: Sequence[int]) -> None:
-        others, forecasts = columns.others, columns.forecasts
+        others = columns.others
         agents, rewards, ats, passed = columns.agent, columns.reward, columns.at, columns.success
         threshold = self._config.residual_threshold
-        for place in places:
+        for place, forecast in zip(places, columns.foretold(places), strict=True):
             other = others.get(place) if others else None
-            agent, forecast = agents[place], forecasts[place]
+            agent = agents[place]
             if agent is None:
                 continue
             if forecast is not None and (other is None or other.previous is None):

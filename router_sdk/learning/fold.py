@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from router_sdk.learning.calibration import Calibration
     from router_sdk.learning.drift import Drift
     from router_sdk.learning.performance import Performance
+    from router_sdk.learning.strategy_selection import StrategySelection
     from router_sdk.learning.tenant_states import TenantStates
     from router_sdk.records import Example
     from router_sdk.rewards import RewardMark
@@ -277,7 +278,7 @@ def performance_fold(performance: Performance, mark: RewardMark) -> Fold:
     return Fold(performance.name, performance, type(performance), own, journalled=False)
 
 
-def report_fold(report: Calibration | Drift, mark: RewardMark) -> Fold:
-    """The fold of what confidences came to, or of what changed."""
+def report_fold(report: Calibration | Drift | StrategySelection, mark: RewardMark) -> Fold:
+    """The fold of what confidences came to, of what changed, or of which strategy is asked first."""
     own = fingerprint(report.name, str(report.state_version), mark.text, *report.settings)
     return Fold(report.name, report, report.begun_again, own, journalled=False)

@@ -5,6 +5,11 @@ scale of log odds (Platt, "Probabilistic outputs for support vector machines", 1
 isotonic regression over bins of equal mass ("scaling-binning", Kumar, Liang & Ma, NeurIPS 2019; Zadrozny & Elkan, KDD
 2002), joined by lines. The answer is their mean by Akaike weights (Burnham & Anderson, "Model selection and multimodel
 inference", 2002): a step counts for as much as the pairs say that it is needed, so that what is right already stays.
+
+What learns gets better, and a mean over old pairs lags behind it. So Platt's line may move with the age of a pair, and
+is read where it has come to by now (local linear regression: Fan & Gijbels, 1996); whether it does is weighed alike.
+Grades spread less around their mean than successes do, and say so much more: likelihoods are divided by the dispersion
+(quasi-likelihood: Wedderburn, 1974).
 """
 
 from __future__ import annotations
@@ -29,9 +34,17 @@ HALF_LIFE = 500.0
 BINS = 10
 PSEUDO_PAIRS = 5.0
 """Pairs by which a bin's mean is held to what Platt's map says of it."""
-PRIOR = 1.0
-"""Precision with which Platt's slope is held to 1, and his intercept to 0."""
+PRIOR, HELD = 1.0, np.array([1.0, 0.0, 0.0])
+"""Precision with which Platt's slope, his intercept, and its shift in a half-life are held, and to what."""
+TREND = 2.0
+"""Nats by which a line that moves must be better to be as likely as one that stands still."""
 
+COINS = 0.9
+"""Dispersion from which rewards count as successes: what is missing is chance."""
+
+_LEAST_DISPERSION = 0.01
+_CLOSE = 1e-3
+"""Steps of Newton's below which the next one, of the order of its square, makes no difference."""
 _EDGE = 1e-4
 """Confidences are kept this far from 0 and 1 before their log odds are taken."""
 _STEEPEST = 40.0
@@ -44,7 +57,7 @@ class Calibrator(NamedTuple):
     Attributes:
         pairs: From how many it was fitted.
         weights: Akaike weights of the identity, of Platt's map, and of that with steps; they sum to 1.
-        slope: Of the line on the scale of log odds, at least 0.
+        slope: Of the line on the scale of log odds, at least 0, as of the newest pair.
         intercept: Of it.
         scaled: Where the steps are, as what Platt's map says, increasing from 0 to 1.
         means: What comes there, never decreasing, from 0 to 1.
@@ -70,12 +83,15 @@ class Calibrator(NamedTuple):
         return min(max(kept * confidence + straight * platt + steps * stepped, 0.0), 1.0)
 
 
-def fit_calibrator(confidences: Sequence[float], rewards: Sequence[float]) -> Calibrator | None:
+def fit_calibrator(
+    confidences: Sequence[float], rewards: Sequence[float], weights: Sequence[float] | None = None
+) -> Calibrator | None:
     """The map that pairs speak for, the newest most.
 
     Args:
         confidences: What was given, in [0, 1], oldest first.
         rewards: What came of each, in [0, 1].
+        weights: What each counts for beside the others, above 0; all alike by default.
 
     Returns:
         None where there are fewer than ``LEAST`` pairs: what was given stands as it is.
@@ -85,22 +101,29 @@ def fit_calibrator(confidences: Sequence[float], rewards: Sequence[float]) -> Ca
         return None
     given = np.array(confidences, dtype=np.float64)
     came = np.array(rewards, dtype=np.float64)
-    mass = 0.5 ** (np.arange(count - 1, -1, -1, dtype=np.float64) / HALF_LIFE)
+    age = np.arange(1 - count, 1, dtype=np.float64) / HALF_LIFE
+    mass = np.exp2(age)
+    if weights is not None:
+        counts = np.array(weights, dtype=np.float64)
+        mass *= counts * (counts.sum() / (counts @ counts))
     inner = given.clip(_EDGE, 1.0 - _EDGE)
-    odds = np.log(inner) - np.log1p(-inner)
-    slope, intercept = _platt(odds, came, mass)
-    platt = _logistic(slope * odds + intercept)
+    design = np.stack([np.log(inner) - np.log1p(-inner), np.ones(count), age])
+    still = _line(design[:2], came, mass, HELD[:2])
+    spread = _dispersion(_logistic(still @ design[:2]), came, mass)
+    if spread < COINS:
+        mass /= max(spread, _LEAST_DISPERSION)
+        still = _line(design[:2], came, mass, still)
+    moving = _line(design, came, mass, np.append(still, 0.0))
+    gained = [_log_likelihood(_logistic(line @ design[: len(line)]), came, mass) for line in (still, moving)]
+    moves = float(_logistic(np.array(gained[1] - gained[0] - TREND)))
+    line = moves * moving + (1.0 - moves) * np.append(still, 0.0)
+    platt = _logistic(line @ design)
     scaled, means, levels = _steps(platt, came, mass)
-    stepped = np.interp(platt, scaled, means)
-    evidence = np.array(
-        [
-            _log_likelihood(inner, came, mass),
-            _log_likelihood(platt, came, mass) - 2.0,
-            _log_likelihood(stepped, came, mass) - 2.0 - levels,
-        ]
-    )
-    weights = np.exp(evidence - evidence.max())
-    kept, straight, steps = (weights / weights.sum()).tolist()
+    evidence = np.array([_log_likelihood(said, came, mass) for said in (inner, platt, np.interp(platt, scaled, means))])
+    evidence -= np.cumsum([0.0, 2.0 + moves, levels])
+    shares = np.exp(evidence - evidence.max())
+    kept, straight, steps = (shares / shares.sum()).tolist()
+    slope, intercept, _ = line.tolist()
     return Calibrator(count, (kept, straight, steps), slope, intercept, tuple(scaled.tolist()), tuple(means.tolist()))
 
 
@@ -115,28 +138,32 @@ def _log_likelihood(said: Floats, came: Floats, mass: Floats) -> float:
     return float(mass @ (came * np.log(inner) + (1.0 - came) * np.log1p(-inner)))
 
 
-def _platt(odds: Floats, came: Floats, mass: Floats) -> tuple[float, float]:
-    """Slope and intercept of a logistic regression on log odds, held to 1 and 0; the slope is at least 0."""
-    slope, intercept = _newton(odds, came, mass, 1.0)
-    return (slope, intercept) if slope >= 0.0 else (0.0, _newton(np.zeros_like(odds), came, mass, 1.0)[1])
+def _dispersion(said: Floats, came: Floats, mass: Floats) -> float:
+    """Variance of rewards around what was said, in units of that of successes."""
+    return float(mass @ np.square(came - said)) / float(mass @ (said * (1.0 - said)))
 
 
-def _newton(odds: Floats, came: Floats, mass: Floats, slope: float) -> tuple[float, float]:
-    intercept = 0.0
+def _line(design: Floats, came: Floats, mass: Floats, start: Floats) -> Floats:
+    """Coefficients of a logistic regression on the rows of ``design``; that of the first, the log odds, at least 0."""
+    line = _newton(design, came, mass, start)
+    if line[0] < 0.0:
+        line = _newton(np.vstack([np.zeros_like(design[:1]), design[1:]]), came, mass, start)
+        line[0] = 0.0
+    return line
+
+
+def _newton(design: Floats, came: Floats, mass: Floats, start: Floats) -> Floats:
+    """The same, whatever its sign; held to ``HELD``."""
+    line, held, precision = start, HELD[: len(design)], PRIOR * np.eye(len(design))
     for _ in range(_ITERATIONS):
-        said = _logistic(slope * odds + intercept)
-        missed, bend = mass * (came - said), mass * said * (1.0 - said)
-        bent = bend * odds
-        up, right = float(odds @ missed) - PRIOR * (slope - 1.0), float(missed.sum()) - PRIOR * intercept
-        first, both, second = float(bent @ odds) + PRIOR, float(bent.sum()), float(bend.sum()) + PRIOR
-        spread = first * second - both * both
-        steps = (second * up - both * right) / spread, (first * right - both * up) / spread
-        most = max(map(abs, steps))
-        scale = 1.0 / max(most, 1.0)  # never further than 1, or a bad start overshoots
-        slope, intercept = slope + scale * steps[0], intercept + scale * steps[1]
-        if most < 1e-6:
+        said = _logistic(line @ design)
+        up = design @ (mass * (came - said)) - PRIOR * (line - held)
+        step = np.linalg.solve((design * (mass * said * (1.0 - said))) @ design.T + precision, up)
+        most = float(np.abs(step).max())
+        line = line + step / max(most, 1.0)  # never further than 1, or a bad start overshoots
+        if most < _CLOSE:
             break
-    return slope, intercept
+    return line
 
 
 def _steps(platt: Floats, came: Floats, mass: Floats) -> tuple[Floats, Floats, int]:

@@ -94,11 +94,21 @@ class ExampleColumns:
     @cached_property
     def forecasts(self) -> Sequence[Forecast | None]:
         """``Example.forecast`` of each."""
+        return self._forecasts(range(len(self)))
+
+    def foretold(self, places: Sequence[int]) -> Sequence[Forecast | None]:
+        """The same of a few places, for which nothing else is read."""
+        if "forecasts" in self.__dict__:
+            return [self.forecasts[place] for place in places]
+        return self._forecasts(places)
+
+    def _forecasts(self, places: Sequence[int]) -> list[Forecast | None]:
         if self._foretold is None:
-            return [example.forecast for example in self.examples]
-        found = self._foretold(self.decision_seq)
-        for place, example in self.others.items():
-            found[place] = example.forecast
+            return [self.examples[place].forecast for place in places]
+        found = self._foretold([self.decision_seq[place] for place in places])
+        if self.others:
+            others = map(self.others.get, places)
+            found = [told if one is None else one.forecast for told, one in zip(found, others, strict=True)]
         return found
 
 

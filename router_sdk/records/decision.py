@@ -79,6 +79,8 @@ class Decision:
         excluded: Agents that were not eligible, by name, and why: disabled, unhealthy, without what the task requires,
             excluded by the caller, beyond a limit of the task, or left out by a plugin or a hard rule. A decision that
             is read from the log names at most 256 of them.
+        favourites: Whom each strategy prefers that is compared with others in the chain and had an answer, by its name;
+            empty where none are compared.
     """
 
     decision_id: str
@@ -97,6 +99,7 @@ class Decision:
     arm: str | None = None
     arm_probability: float | None = None
     excluded: Mapping[str, str] = field(default_factory=dict)
+    favourites: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def strategy(self) -> str:
@@ -159,6 +162,7 @@ class Decision:
             "evidence": dict(self.distribution.explain()),
             "skipped": [step._asdict() for step in self.skipped],
             "excluded": dict(self.excluded),
+            "favourites": dict(self.favourites),
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -300,6 +304,7 @@ class _Travelling(BaseModel):
     arm: str | None = None
     arm_probability: _Chance | None = None
     excluded: dict[str, str] = Field(default_factory=dict)
+    favourites: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 class Forecast(NamedTuple):
-    """What a strategy gave for its favourite's reward when it decided, and the favourite was chosen.
+    """What a strategy gave for its favourite's reward when it decided, and the favourite, or its like, was chosen.
+
+    Its like is whom the strategy gave the same chance: where many are alike, the favourite is but the first of them.
 
     Attributes:
         strategy: Its name.
@@ -25,6 +27,8 @@ class Forecast(NamedTuple):
         tenant: Whose task it was.
         since: Position in the log of the agent that came last before the decision; 0 where none did.
         newcomer: Its name.
+        chance: Probability with which the favourite or its like was chosen, above 0: the less, the more decisions of
+            that sort there were of which nothing is known.
     """
 
     strategy: str
@@ -33,6 +37,7 @@ class Forecast(NamedTuple):
     tenant: str | None
     since: int = 0
     newcomer: str | None = None
+    chance: float = 1.0
 
 
 class Context(Protocol):
@@ -54,7 +59,10 @@ class Context(Protocol):
         """Logged probabilities, in float32 precision; empty where somebody else decided."""
 
     def forecast(self, decision_seq: int) -> Forecast | None:
-        """What was given for the favourite's reward; None where another agent than the favourite was chosen."""
+        """What was given for the favourite's reward; None where an agent was chosen that was given less chance."""
+
+    def favourites(self, decision_seq: int) -> Mapping[str, str]:
+        """Whom each strategy preferred that was compared with others and had an answer, by its name."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -66,6 +74,7 @@ class FixedExampleContext:
     fixed_eligible: tuple[str, ...] = ()
     fixed_probabilities: Mapping[str, float] = field(default_factory=dict)
     fixed_forecast: Forecast | None = None
+    fixed_favourites: Mapping[str, str] = field(default_factory=dict)
 
     def task(self, decision_seq: int) -> Task:
         """The routed task."""
@@ -91,6 +100,10 @@ class FixedExampleContext:
     def forecast(self, decision_seq: int) -> Forecast | None:
         """What was given for the favourite's reward."""
         return self.fixed_forecast
+
+    def favourites(self, decision_seq: int) -> Mapping[str, str]:
+        """Whom the compared strategies preferred."""
+        return self.fixed_favourites
 
 
 @dataclass(slots=True)
@@ -181,8 +194,13 @@ class Example:
 
     @property
     def forecast(self) -> Forecast | None:
-        """What the strategy gave for the reward of ``agent``; None where that is not its favourite."""
+        """What the strategy gave for the reward of ``agent``; None where that is neither its favourite nor its like."""
         return self.context.forecast(self.decision_seq) if self.source == "routed" else None
+
+    @property
+    def favourites(self) -> Mapping[str, str]:
+        """Whom each strategy preferred that was compared with others and had an answer, by its name."""
+        return self.context.favourites(self.decision_seq)
 
 
 @dataclass(slots=True, frozen=True)

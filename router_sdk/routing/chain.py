@@ -1,10 +1,14 @@
-"""The chain of strategies: the first that does not abstain decides, and a faulty one is passed over."""
+"""The chain of strategies: the first that does not abstain decides, and a faulty one is passed over.
+
+Those at its front that are compared are all asked, first the one that earns most on the task's type.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import FAULTS, UnknownStrategyError, let_end
@@ -12,11 +16,14 @@ from router_sdk.numerics.calibration import Calibrator
 from router_sdk.records import AgentSet, Distribution, Skipped, Task
 from router_sdk.records.plain import told
 from router_sdk.records.record import blame
+from router_sdk.routing.comparing import Answer, Verdict, favourites_of, first_asked, settled
 from router_sdk.routing.sampling import finish, uniform
 from router_sdk.strategy import Strategy
 
 if TYPE_CHECKING:
     from router_sdk.learning.calibration import Calibration
+    from router_sdk.learning.strategy_selection import StrategySelection
+    from router_sdk.numerics.policy_selection import PolicyWeights
     from router_sdk.routing.pooling import Tenants
     from router_sdk.strategy import Prefetched, Proposal, RouteContext
 
@@ -27,8 +34,6 @@ _EACH_ITS_OWN = Calibrator(0, (1.0, 0.0, 0.0), 1.0, 0.0, (0.0, 1.0), (0.0, 1.0))
 """Stands in the place of a calibrator where each tenant has one; nothing is ever finished with it."""
 
 _log = logging.getLogger(__name__)
-
-Answer = tuple[Distribution, tuple[Skipped, ...]]
 
 
 class Stage:
@@ -85,6 +90,17 @@ class Stage:
         root = self.tenants.states.root
         return (self.strategy, *(() if root is self.strategy else (root,)), *self.tenants.states.strategies())
 
+    @property
+    def comparable(self) -> bool:
+        """Whether it may be asked beside others, and out of its turn.
+
+        It learns, and for all tenants together; it waits for nobody; and nobody has set the confidence that it needs.
+        """
+        kind = type(self.strategy)
+        learns = kind.learn is not Strategy.learn or kind.learn_columns is not Strategy.learn_columns
+        prefetches = kind.prefetch is not Strategy.prefetch
+        return learns and not prefetches and self.tenants is None and self.threshold_from != "configuration"
+
     def prepare(self, agents: AgentSet) -> None:
         """Get all of them ready for these agents."""
         try:
@@ -103,7 +119,7 @@ class Stage:
         else:
             self._calibration, self.calibrator = calibration, _EACH_ITS_OWN
 
-    def judge(self, proposal: Proposal | None, agents: AgentSet, epsilon: float, task: Task) -> Distribution | Skipped:
+    def judge(self, proposal: Proposal | None, agents: AgentSet, epsilon: float, task: Task) -> Verdict:
         """The finished distribution, or why it does not count.
 
         Raises:
@@ -122,6 +138,13 @@ class Stage:
             derived = "" if self.threshold_from == "configuration" else f", as {self.threshold_from} found"
             return Skipped(self.name, f"confidence {confidence:.3f} is below {self.threshold:g}{derived}")
         return finished
+
+    def ask(self, task: Task, agents: AgentSet, context: RouteContext, epsilon: float) -> Verdict:
+        """What it says of a task."""
+        try:
+            return self.judge(self.proposer.propose(task, agents, context), agents, epsilon, task)
+        except FAULTS as error:
+            return self.failed(error)
 
     def failed(self, error: BaseException) -> Skipped:
         """Count and log a fault: the first of a strategy loudly, the rest at debug level."""
@@ -184,13 +207,18 @@ class Stage:
 
 
 class Chain:
-    """The stages, in order, and the exploration floor."""
+    """The stages, in order, and the exploration floor.
 
-    __slots__ = ("_nobody", "epsilon", "prefetching", "rules", "stages")
+    Attributes:
+        weights: What speaks for each of the stages at the front, by task type; None where these are not compared.
+    """
+
+    __slots__ = ("_nobody", "epsilon", "prefetching", "rules", "stages", "weights")
 
     def __init__(self, stages: Sequence[Stage], epsilon: float) -> None:
         self.stages = tuple(stages)
         self.epsilon = epsilon
+        self.weights: PolicyWeights | None = None
         self.rules = tuple(stage for stage in stages if type(stage.strategy).restrict is not Strategy.restrict)
         self.prefetching = tuple(stage for stage in stages if type(stage.strategy).prefetch is not Strategy.prefetch)
         self._nobody = lru_cache(_UNIFORM)(uniform)
@@ -226,27 +254,45 @@ class Chain:
                 stage.failed(error)
         return begun
 
+    def comparable(self) -> tuple[str, ...]:
+        """Names of the stages at the front that can be compared."""
+        return tuple(stage.name for stage in takewhile(lambda stage: stage.comparable, self.stages))
+
     def choose(self, task: Task, agents: AgentSet, context: RouteContext) -> Answer:
-        """Ask one stage after the other."""
+        """Ask one stage after the other, until there is an answer and those that are compared have been asked."""
+        if self.weights is not None:
+            return self._compared(self.stages, self.weights, task, agents, context)
         skipped: tuple[Skipped, ...] = ()
         for stage in self.stages:
-            verdict: Distribution | Skipped
-            try:
-                verdict = stage.judge(stage.proposer.propose(task, agents, context), agents, self.epsilon, task)
-            except FAULTS as error:
-                verdict = stage.failed(error)
+            verdict = stage.ask(task, agents, context, self.epsilon)
             if isinstance(verdict, Distribution):
                 stage.answers += 1
-                return verdict, skipped
+                return Answer(verdict, skipped)
             skipped = (*skipped, verdict)
-        return self._nobody(agents), skipped
+        return Answer(self._nobody(agents), skipped)
+
+    def _compared(
+        self, stages: Sequence[Stage], weights: PolicyWeights, task: Task, agents: AgentSet, context: RouteContext
+    ) -> Answer:
+        best, asked = first_asked(weights, task.task_type, [stage.answers for stage in stages])
+        verdicts: list[Verdict] = []
+        for place, stage in enumerate(stages):
+            if place >= asked and any(isinstance(one, Distribution) for one in verdicts):
+                break
+            verdicts.append(stage.ask(task, agents, context, self.epsilon))
+        return self._answer(stages, verdicts, best, agents)
 
     def choose_batch(self, tasks: Sequence[Task], agents: AgentSet, contexts: Sequence[RouteContext]) -> list[Answer]:
         """``choose`` for many tasks over the same agents, a stage at a time."""
-        answers: dict[int, Answer] = {}
-        skipped: list[tuple[Skipped, ...]] = [()] * len(tasks)
-        for stage in self.stages:
-            left = [i for i in range(len(tasks)) if i not in answers]
+        stages, weights = self.stages, self.weights
+        answers = [stage.answers for stage in stages]
+        firsts = [first_asked(weights, task.task_type, answers, number) for number, task in enumerate(tasks)]
+        told: list[list[Verdict]] = [[] for _ in tasks]
+        left = list(range(len(tasks)))
+        for place, stage in enumerate(stages):
+            left = [i for i in left if place < firsts[i][1] or all(isinstance(one, Skipped) for one in told[i])]
+            if not left:
+                break
             try:
                 proposals = stage.proposer.propose_batch([tasks[i] for i in left], agents, [contexts[i] for i in left])
                 if len(proposals) != len(left):
@@ -254,25 +300,33 @@ class Chain:
             except FAULTS as error:
                 fault = stage.failed(error)
                 for i in left:
-                    skipped[i] = (*skipped[i], fault)
+                    told[i].append(fault)
                 continue
             for i, proposal in zip(left, proposals, strict=True):
-                verdict: Distribution | Skipped
                 try:
-                    verdict = stage.judge(proposal, agents, self.epsilon, tasks[i])
+                    told[i].append(stage.judge(proposal, agents, self.epsilon, tasks[i]))
                 except FAULTS as error:
-                    verdict = stage.failed(error)
-                if isinstance(verdict, Distribution):
-                    stage.answers += 1
-                    answers[i] = (verdict, skipped[i])
-                else:
-                    skipped[i] = (*skipped[i], verdict)
-        return [answers.get(i) or (self._nobody(agents), skipped[i]) for i in range(len(tasks))]
+                    told[i].append(stage.failed(error))
+        return [self._answer(stages, told[i], firsts[i][0], agents) for i in range(len(tasks))]
 
-    def calibrate(self, calibration: Calibration) -> None:
-        """Have each stage correct its confidence by what is known of it by now. Off the hot path."""
+    def _answer(self, stages: Sequence[Stage], verdicts: Sequence[Verdict], best: int, agents: AgentSet) -> Answer:
+        """What the first stages' verdicts come to."""
+        names = [stage.name for stage in stages[: len(verdicts)]]
+        chosen, skipped = settled(names, verdicts, best)
+        if chosen is None:
+            return Answer(self._nobody(agents), skipped)
+        stages[chosen[0]].answers += 1
+        return Answer(chosen[1], skipped, favourites_of(names, verdicts))
+
+    def calibrate(self, calibration: Calibration, selection: StrategySelection | None = None) -> None:
+        """Have each stage correct its confidence by what is known of it by now, and ask the best one first.
+
+        Off the hot path.
+        """
         for stage in self.stages:
             stage.calibrate(calibration)
+        if selection is not None:
+            self.weights = selection.weights
 
     def finish_published(self) -> None:
         """Finish what the strategies published, so that no request has to. Off the hot path."""
@@ -304,6 +358,11 @@ class ChainBeside(Chain):
     def stages(self) -> tuple[Stage, ...]:  # type: ignore[override]
         """The other chain's, with its own among them."""
         return tuple(self._own if one.name == self._own.name else one for one in self._chain.stages)
+
+    @property
+    def weights(self) -> PolicyWeights | None:  # type: ignore[override]
+        """The other chain's."""
+        return self._chain.weights
 
     @property
     def rules(self) -> tuple[Stage, ...]:  # type: ignore[override]

@@ -18,11 +18,12 @@ from router_sdk.errors import (
     RouterClosedError,
     UnknownAgentError,
 )
-from router_sdk.records import Decision, Distribution, Skipped, Task
+from router_sdk.records import Decision, Skipped, Task
 from router_sdk.records.plain import plain
 from router_sdk.routing.agents import Eligible, Members, Roster, eligible
 from router_sdk.routing.assignment import Assigned, Assignment
 from router_sdk.routing.chain import Chain
+from router_sdk.routing.comparing import Answer
 from router_sdk.routing.context import Encoders, RequestContext, Sessions, Surroundings
 from router_sdk.routing.limits import Limits
 from router_sdk.store.identity import check_key, new_id
@@ -132,9 +133,8 @@ class Decider:
         else:
             chain, arm, chance = assignment.of(task, decision_id)
         agents, notes, excluded = self._eligible(task, exclude, context, chain)
-        drawn, skipped = chain.choose(task, agents, context)
-        steps = (*notes, *skipped) if notes else skipped
-        decision = self._draw(task, context, drawn, steps, excluded, decision_id, arm, chance)
+        answer = chain.choose(task, agents, context)
+        decision = self._draw(task, context, answer, notes, excluded, decision_id, arm, chance)
         if remember:
             self.sessions.remember(decision)
         return decision
@@ -154,20 +154,21 @@ class Decider:
         """Whom a task would go to without any draw, None where nobody fits; no request notices."""
         context = RequestContext(self._aside, task, time.time())
         agents, *_ = self._eligible(task, NOBODY, context, self.chain)
-        drawn, _ = self.chain.choose(task, agents, context)
+        drawn = self.chain.choose(task, agents, context).drawn
         return drawn.agents.names[drawn.favourite] if drawn.weights and drawn.favourite >= 0 else None
 
     def _draw(
         self,
         task: Task,
         context: RequestContext,
-        drawn: Distribution,
-        skipped: tuple[Skipped, ...],
+        answer: Answer,
+        notes: tuple[Skipped, ...],
         excluded: Mapping[str, str],
         decision_id: str,
         arm: str | None,
         chance: float | None,
     ) -> Decision:
+        drawn, skipped, favourites = answer
         agent: str | None = None
         propensity, explored = 1.0, False
         if drawn.weights:
@@ -185,13 +186,14 @@ class Decider:
             drawn,
             "routed",
             True,
-            skipped,
+            (*notes, *skipped) if notes else skipped,
             context.vectors,
             False,
             None,
             arm,
             chance,
             excluded,
+            favourites,
         )
 
     def log(self, decision: Decision) -> Decision:
@@ -255,10 +257,10 @@ class Decider:
             answers = assigned[members[0]][0].choose_batch(
                 [tasks[i] for i in members], narrowed[members[0]].agents, [contexts[i] for i in members]
             )
-            for i, (drawn, skipped) in zip(members, answers, strict=True):
+            for i, answer in zip(members, answers, strict=True):
                 _, notes, excluded = narrowed[i]
-                steps, (_, arm, chance) = (*notes, *skipped), assigned[i]
-                decisions[i] = self._draw(tasks[i], contexts[i], drawn, steps, excluded, ids[i], arm, chance)
+                _, arm, chance = assigned[i]
+                decisions[i] = self._draw(tasks[i], contexts[i], answer, notes, excluded, ids[i], arm, chance)
         for decision in decisions.values():
             self.sessions.remember(decision)
         return [decisions[i] for i in range(len(tasks))]

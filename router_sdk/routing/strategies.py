@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 StrategySpec = str | tuple[str, Mapping[str, Any]] | type[Strategy] | Strategy
 """A registered name, a name with its configuration, a class, or a finished object."""
 
-_TAKEN = ("calibration", "drift", "performance")
+_TAKEN = ("calibration", "drift", "performance", "selection")
 _IN_USE: WeakValueDictionary[int, Strategy] = WeakValueDictionary()
 """Strategies that a router was made with, by their address."""
 

@@ -20,15 +20,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_RAW = "raw_confidence"
+_RAW, _FAVOURITES = "raw_confidence", '"favourites"'
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _FEW = 8
 """Questions about a batch that are answered one by one: who asks more often asks about all of it."""
 
 _FORECASTS = """
-SELECT d.seq, d.strategy, d.model_version, d.skipped, d.confidence, d.tenant
+SELECT d.seq, d.strategy, d.model_version, d.skipped, d.confidence, d.tenant, d.propensity,
+  CASE WHEN d.propensity <= 0.5 THEN d.probabilities END, d.favourite
 FROM decisions d WHERE d.seq IN (SELECT value FROM json_each(?))
-  AND d.source = 'routed' AND d.explored = 0 AND d.favourite >= 0 AND d.confidence IS NOT NULL"""
+  AND d.source = 'routed' AND (d.explored = 0 OR d.propensity <= 0.5) AND d.favourite >= 0
+  AND d.confidence IS NOT NULL"""
+
+_COMPARED = f"""
+SELECT seq, skipped FROM decisions
+WHERE seq IN (SELECT value FROM json_each(?)) AND source = 'routed' AND skipped LIKE '%{_FAVOURITES}%'"""
 
 NEWCOMERS = """
 SELECT min(seq) AS seq, name FROM agents GROUP BY name UNION SELECT seq, name FROM agents WHERE fresh = 1 ORDER BY 1"""
@@ -41,10 +47,13 @@ class _Lot(Generic[T]):
     Args:
         read: Reads it of the decisions at these positions, given as a JSON array, for ``json_each``.
         wanted: The positions of all.
+        few: How many are the first few.
     """
 
-    def __init__(self, read: Callable[[str], dict[int, T]], wanted: Callable[[], frozenset[int]]) -> None:
-        self._read, self._wanted = read, wanted
+    def __init__(
+        self, read: Callable[[str], dict[int, T]], wanted: Callable[[], frozenset[int]], few: int = _FEW
+    ) -> None:
+        self._read, self._wanted, self._few = read, wanted, few
         self._found: dict[int, T | None] = {}
         self._asked = 0
         self._whole = False
@@ -63,8 +72,13 @@ class _Lot(Generic[T]):
         """Of one decision; None where there is nothing."""
         if not self._whole and seq not in self._found:
             self._asked += 1
-            self.load([seq] if self._asked <= _FEW else None)
+            self.load([seq] if self._asked <= self._few else None)
         return self._found.get(seq)
+
+    def of(self, seqs: Sequence[int]) -> list[T | None]:
+        """Of a few decisions, for which no others are read."""
+        self.load(seqs)
+        return list(map(self._found.get, seqs))
 
 
 class PayloadContext:
@@ -74,33 +88,33 @@ class PayloadContext:
 
     Args:
         connection: The reading connection.
-        seqs: Positions of the batch's decisions, or rows that begin with them.
+        seqs: Positions of the batch's decisions.
     """
 
-    def __init__(self, connection: Connection, seqs: Iterable[int | Sequence[Any]]) -> None:
+    def __init__(self, connection: Connection, seqs: Iterable[int]) -> None:
         self._connection = connection
         self._seqs = seqs
         self._tasks, self._hashes = _Lot(self._read_tasks, self._wanted), _Lot(self._read_hashes, self._wanted)
         self._vectors, self._drawn = _Lot(self._read_vectors, self._wanted), _Lot(self._read_drawn, self._wanted)
-        self._forecasts = _Lot(self._read_forecasts, self._wanted)
+        self._forecasts = _Lot(self._read_forecasts, self._wanted, few=0)  # every batch is calibrated by all of its own
+        self._favourites = _Lot(self._read_favourites, self._wanted)
 
     @cached_property
     def _positions(self) -> frozenset[int]:
-        return frozenset(seq if isinstance(seq, int) else seq[0] for seq in self._seqs)
+        return frozenset(self._seqs)
 
     def _wanted(self) -> frozenset[int]:
         return self._positions
 
     def load(self) -> None:
         """Read tasks, vectors and who was eligible now, so that other threads may ask."""
-        for lot in (self._tasks, self._vectors, self._drawn, self._forecasts):
+        for lot in (self._tasks, self._vectors, self._drawn, self._forecasts, self._favourites):
             lot.load()
 
     def peek(self, seqs: Sequence[int]) -> list[tuple[Task, Mapping[str, NDArray[Any]]]]:
         """Tasks and vectors of these decisions, for which no others are read."""
-        self._tasks.load(seqs)
-        self._vectors.load(seqs)
-        return [(self.task(seq), self.vectors(seq)) for seq in seqs]
+        found = zip(seqs, self._tasks.of(seqs), self._vectors.of(seqs), strict=True)
+        return [(_known(task, seq), vectors or _NOTHING) for seq, task, vectors in found]
 
     def _read_tasks(self, seqs: str) -> dict[int, Task]:
         query = f"""SELECT d.seq, {TASK_COLUMNS} FROM decisions d LEFT JOIN payloads p ON p.seq = d.seq
@@ -139,24 +153,33 @@ class PayloadContext:
         return {seq: (sets[set_id], blob) for seq, set_id, blob in rows}
 
     def _read_forecasts(self, seqs: str) -> dict[int, Forecast]:
-        came = self._connection.execute(NEWCOMERS).fetchall()
+        rows = self._connection.execute(_FORECASTS, (seqs,)).fetchall()
+        if not rows:
+            return {}
+        asked, strategies, versions, notes, confidences, tenants, *drawn = zip(*rows, strict=True)
+        raw = [read_notes(note).raw_confidence if note and _RAW in note else None for note in notes]
+        given = [told if was is None else was for told, was in zip(confidences, raw, strict=True)]
+        came = [(0, None), *self._connection.execute(NEWCOMERS)]
         positions = [seq for seq, _ in came]
-        found: dict[int, Forecast] = {}
-        for seq, strategy, version, notes, confidence, tenant in self._connection.execute(_FORECASTS, (seqs,)):
-            before = bisect_right(positions, seq)
-            raw = read_notes(notes).raw_confidence if notes and _RAW in notes else None
-            told = (strategy, version, confidence if raw is None else raw, tenant)
-            found[seq] = Forecast(*told, *(came[before - 1] if before else (0, None)))
-        return found
+        since, newcomers = zip(*[came[bisect_right(positions, seq) - 1] for seq in asked], strict=True)
+        chances = list(map(_chance_of_the_like, *drawn))
+        made = map(Forecast._make, zip(strategies, versions, given, tenants, since, newcomers, chances, strict=True))
+        return {seq: one for seq, one, chance in zip(asked, made, chances, strict=True) if chance is not None}
+
+    def _read_favourites(self, seqs: str) -> dict[int, Mapping[str, str]]:
+        return {seq: read_notes(notes).favourites for seq, notes in self._connection.execute(_COMPARED, (seqs,))}
 
     def forecasts(self, seqs: Sequence[int]) -> list[Forecast | None]:
-        """``forecast`` of each of these decisions."""
-        self._forecasts.load()
-        return [self._forecasts.get(seq) for seq in seqs]
+        """``forecast`` of each of these decisions, for which no others are read."""
+        return self._forecasts.of(seqs)
 
     def forecast(self, decision_seq: int) -> Forecast | None:
-        """What was given for the favourite's reward; None where another agent than the favourite was chosen."""
+        """What was given for the favourite's reward; None where an agent was chosen that was given less chance."""
         return self._forecasts.get(decision_seq)
+
+    def favourites(self, decision_seq: int) -> Mapping[str, str]:
+        """Whom each of the strategies prefers that were compared, by its name."""
+        return self._favourites.get(decision_seq) or _NOTHING
 
     def task(self, decision_seq: int) -> Task:
         """The routed task; without its text where privacy or ``forget`` removed it."""
@@ -184,3 +207,18 @@ def _known(found: T | None, decision_seq: int) -> T:
     if found is None:
         raise KeyError(decision_seq)
     return found
+
+
+def _chance_of_the_like(propensity: float, probabilities: bytes | None, favourite: int) -> float | None:
+    """With what probability the favourite or its like was chosen; None where somebody else was.
+
+    Args:
+        propensity: Of who was chosen; above one half that is the favourite, and nobody is like it.
+        probabilities: As they are logged, where it is less.
+        favourite: Its place among them.
+    """
+    if probabilities is None:
+        return propensity
+    drawn = array("f", probabilities)
+    most = drawn[favourite]
+    return sum([chance for chance in drawn if chance >= most]) if array("f", [propensity])[0] >= most else None

@@ -94,7 +94,7 @@ def read_decisions(connection: Connection, seqs: Sequence[int]) -> list[LoggedDe
     """All that the log holds of these decisions, in its order."""
     query = f"{DECISIONS.replace('SELECT', 'SELECT d.seq,', 1)} WHERE d.seq IN (SELECT value FROM json_each(?))"
     rows = connection.execute(f"{query} ORDER BY d.seq", (json.dumps(list(seqs)),)).fetchall()
-    context = PayloadContext(connection, rows)
+    context = PayloadContext(connection, [row[0] for row in rows])
     said: dict[str, list[LoggedPart]] = {}
     ids = json.dumps([row[1] for row in rows])
     for decision_id, *row in connection.execute(_PARTS, (ids,)):

@@ -385,13 +385,13 @@ class LogWriter:
                 self._decisions.remove(decision)
         else:
             written = True
-            for decision in (*decisions, *(entry.decision for entry in entries if entry.decision is not None)):
+            for decision in (*decisions, *[one for _, _, one, _ in entries if one is not None]):
                 decision.durable = True
             self._drop_durable()
         self._unsure = unsure and not (written and decisions)
         settle(tickets, error)
         if written and error is None:
-            self._on_commit(len([1 for entry in entries if entry.outcome is not None]))
+            self._on_commit(len([1 for outcome, _, _, _ in entries if outcome is not None]))
         return written
 
 

@@ -145,4 +145,5 @@ def decision_of(row: Sequence[Any]) -> Decision:
         arm=arm,
         arm_probability=arm_probability,
         excluded=told.excluded,
+        favourites=told.favourites,
     )

@@ -87,9 +87,9 @@ def decision_row(seq: int, decision: Decision) -> tuple[Any, ...]:
 
 
 def _notes(decision: Decision) -> str | None:
-    """Who was asked before, step by step, and at the end who was not eligible, by reason, and the raw confidence."""
+    """Who was asked before, step by step, and at the end who was not eligible, by reason, and further facts."""
     raw = decision.distribution.raw_confidence
-    if not (decision.skipped or decision.excluded):
+    if not (decision.skipped or decision.excluded or decision.favourites):
         return None if raw is None else f'[{{"raw_confidence": {raw!r}}}]'
     notes: list[Any] = [list(step) for step in decision.skipped]
     more: dict[str, Any] = {}
@@ -99,6 +99,8 @@ def _notes(decision: Decision) -> str | None:
             by_reason.setdefault(reason, []).append(name)
     if raw is not None:
         more["raw_confidence"] = raw
+    if decision.favourites:
+        more["favourites"] = dict(decision.favourites)
     return json.dumps([*notes, more] if more else notes)
 
 
@@ -108,6 +110,7 @@ class Notes(NamedTuple):
     skipped: tuple[Skipped, ...]
     excluded: dict[str, str]
     raw_confidence: float | None
+    favourites: dict[str, str]
 
 
 def read_notes(notes: str | None) -> Notes:
@@ -115,7 +118,9 @@ def read_notes(notes: str | None) -> Notes:
     steps = json.loads(notes) if notes else []
     more = steps.pop() if steps and isinstance(steps[-1], dict) else {}
     excluded = {name: reason for reason, names in more.get("excluded", {}).items() for name in names}
-    return Notes(tuple(Skipped(*step) for step in steps), excluded, more.get("raw_confidence"))
+    return Notes(
+        tuple(Skipped(*step) for step in steps), excluded, more.get("raw_confidence"), more.get("favourites", {})
+    )
 
 
 def task_payload(seq: int, task: Task, privacy: Privacy) -> tuple[Any, ...] | None:
@@ -240,8 +245,8 @@ class Held:
     """
 
     def __init__(self, connection: Connection, entries: Sequence[Entry], decisions: Sequence[str] = ()) -> None:
-        named = [row[:2] for row, *_ in entries if row is not None and row[0] is not None]
-        spoken = {*decisions, *(row[1] for row, payload, *_ in entries if row is not None and payload is not None)}
+        named = [row[:2] for row, _, _, _ in entries if row is not None and row[0] is not None]
+        spoken = {*decisions, *[row[1] for row, payload, _, _ in entries if row is not None and payload is not None]}
         self._tenants: dict[str, str | None] = {}
         self._delivered: dict[Owner, str] = {}
         self.forgotten: set[str] = set()

@@ -211,7 +211,7 @@ class LogTail:
         """
         query = f"SELECT {_DECISION} FROM decisions d WHERE d.seq IN (SELECT value FROM json_each(?)) ORDER BY d.seq"
         rows = self._connection.execute(query, (json.dumps(list(seqs)),)).fetchall()
-        context = PayloadContext(self._connection, rows)
+        context = PayloadContext(self._connection, [row[0] for row in rows])
         if loaded:
             context.load()
         revised = [self._revised(row, context, 0, upto, past=True) for row in rows]
@@ -307,7 +307,7 @@ class LogTail:
         rows = self._connection.execute(_OUTCOMES.format(which), (cursor, upto, *chosen)).fetchall()
         if not rows:
             return []
-        context = context or PayloadContext(self._connection, rows)
+        context = context or PayloadContext(self._connection, [row[0] for row in rows])
         examples: list[Example] = []
         append, reward_of, fresh = examples.append, self._reward_of, self._fresh
         for row in rows:

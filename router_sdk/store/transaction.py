@@ -126,13 +126,13 @@ class Committer:
 
         def work(connection: Connection, seq: int) -> None:
             join()
-            carried = [entry.decision for entry in entries if entry.decision is not None]
-            fresh = [*decisions, *self._missing(connection, carried)]
+            carried = [decision for _, _, decision, _ in entries if decision is not None]
+            fresh = [*decisions, *self._missing(connection, carried, decisions)]
             after = self._insert_decisions(connection, seq, fresh) if fresh else seq
             self._clock.look()
             self._head = self._insert_outcomes(connection, after, entries) - 1
             self._clock.note(connection)
-            notes = [note for entry in entries for note in entry.notes]
+            notes = [note for _, _, _, noted in entries for note in noted]
             if notes:
                 put_notes(connection, notes)
             if fresh:  # last, for its answer is waited for
@@ -141,9 +141,11 @@ class Committer:
         self.transact(work, deadline)
 
     @staticmethod
-    def _missing(connection: Connection, carried: Sequence[Decision]) -> list[Decision]:
-        """Those of the decisions that came with an outcome which the log does not hold yet."""
+    def _missing(connection: Connection, carried: Sequence[Decision], beside: Sequence[Decision]) -> list[Decision]:
+        """Those of the decisions that came with an outcome which the log does not hold yet, nor gets beside it."""
         unsure = {decision.decision_id: decision for decision in carried if not decision.durable}
+        for decision in beside:
+            unsure.pop(decision.decision_id, None)
         if unsure:
             marks = ", ".join("?" * len(unsure))
             query = f"SELECT decision_id FROM decisions WHERE decision_id IN ({marks})"
@@ -178,15 +180,16 @@ class Committer:
     def _insert_outcomes(self, connection: Connection, seq: int, entries: Sequence[Entry]) -> int:
         rows, payloads = [], []
         held = Held(connection, entries)
-        for outcome, payload, *_ in entries:
+        stamp = self._clock.stamp
+        for outcome, payload, _, _ in entries:
             if outcome is None:
                 continue
-            outcome_id, decision_id, _, tenant = outcome[:4]
+            outcome_id, decision_id, at, tenant = outcome[:4]
             if outcome_id is not None and held.earlier(outcome_id, decision_id, tenant) is not None:
                 continue
-            if overtaken(connection, outcome, entries):
+            if outcome[-1] is not None and overtaken(connection, outcome, entries):  # somebody is named who said it
                 continue
-            rows.append((seq, *outcome, self._clock.stamp(outcome[2])))
+            rows.append((seq, *outcome, stamp(at)))
             if payload is not None and decision_id not in held.forgotten:
                 payloads.append((seq, *payload))
             seq += 1

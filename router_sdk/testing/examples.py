@@ -37,6 +37,7 @@ def make_example(
     probabilities: Mapping[str, float] | None = None,
     vectors: Mapping[str, NDArray[Any]] | None = None,
     forecast: Forecast | None = None,
+    favourites: Mapping[str, str] | None = None,
 ) -> Example:
     """The first revision of one decision's outcome.
 
@@ -51,11 +52,12 @@ def make_example(
         probabilities: The logged distribution; by default uniform over ``eligible``, empty where observed.
         vectors: Logged embeddings by encoder tag.
         forecast: What was given for the reward of ``agent``; None where it was not the favourite.
+        favourites: Whom each of the compared strategies preferred, by its name.
     """
     names = tuple(eligible) or (() if agent is None else (agent,))
     uniform = {} if propensity is None else dict.fromkeys(names, 1.0 / len(names) if names else 0.0)
     drawn = dict(probabilities or uniform)
-    context = FixedExampleContext(Task.of(task), dict(vectors or {}), names, drawn, forecast)
+    context = FixedExampleContext(Task.of(task), dict(vectors or {}), names, drawn, forecast, dict(favourites or {}))
     at = number + 1 / STRIDE
     return Example(
         decision_id=f"{number:032x}",

@@ -22,6 +22,17 @@ class Boasting(Strategy):
         return Proposal(chances, confidence=SAID[int(task.text) % 2])
 
 
+class Undecided(Strategy):
+    """All of them alike, and says .5 of the first, until it prefers her a little."""
+
+    name = "undecided"
+    preferred = 0.0
+
+    def propose(self, task, agents, context):
+        rest = (1.0 - self.preferred) / len(agents.names)
+        return Proposal({name: rest + self.preferred * (name == "a0") for name in agents.names}, confidence=0.5)
+
+
 def opened(folder, agents=("a", "b"), **settings):
     boasting = Boasting(StrategyConfig(**settings), StrategyServices(folder))
     return Router(agents, [boasting, "heuristic"], folder / "log.db", seed=1)
@@ -133,3 +144,21 @@ def test_where_an_agent_comes_it_begins_again(tmp_path):
         assert router.route("0").calibrated
         router.add_agent(Agent("c", description="anew"), fresh=True)
         assert not router.route("0").calibrated
+
+
+def test_where_all_are_alike_every_choice_tells_and_where_one_is_preferred_hers(tmp_path):
+    undecided = Undecided(StrategyConfig(), StrategyServices(tmp_path))
+    agents = [f"a{number}" for number in range(10)]
+    with Router(agents, [undecided], tmp_path / "log.db", seed=1, learn_now=True) as router:
+        for number in range(60):
+            router.record(router.route(str(number)), Outcome(success=number % 10 == 0))
+        assert router.status()["strategies"][0]["calibration"]["pairs"] == 60
+        assert router.route("?").confidence == pytest.approx(0.1, abs=0.05)
+        undecided.preferred = 0.4
+        favoured = 0
+        for number in range(60):
+            decision = router.route(str(number))
+            favoured += decision.agent == "a0"
+            router.record(decision, Outcome(success=True))
+        assert 0 < favoured < 60
+        assert router.status()["strategies"][0]["calibration"]["pairs"] == 60 + favoured

@@ -1,7 +1,5 @@
 """What is kept, what is given up, and what readers of an old view still see."""
 
-from fnmatch import fnmatchcase
-
 import numpy as np
 import pytest
 from head_cases import NAMES, clusters, labelled, new_head
@@ -10,7 +8,6 @@ from hypothesis import strategies as st
 from router_sdk_bert.head.memory import Memory
 from router_sdk_bert.head.neighbours import VectorMemory
 from router_sdk_bert.head.rows import NOBODY, Names
-from router_sdk_bert.strategy import BertStrategy
 
 from router_sdk.numerics.state_file import read_state, write_state
 from router_sdk.plugin import CorruptArtifactError
@@ -144,12 +141,3 @@ def test_what_is_found_is_described_as_its_block_has_it_whatever_stands_before_i
     np.testing.assert_array_equal(found.density, density[places])
     alone = VectorMemory((second,)).described(found.cosines, places - 3)
     np.testing.assert_array_equal(alone.facts.weight, weights[5:][places - 3])
-
-
-def test_what_is_kept_is_no_parameter():
-    memory = memory_of(20)
-    for row in labelled(*clusters(10)):
-        memory.add(row, np.ones(2, dtype=np.float32), 0.0)
-    assert {"memory.at", "memory.vectors"} <= memory.arrays().keys()
-    names = [f"head.safetensors:{name}" for name in memory.arrays()]
-    assert not [name for name in names for one in BertStrategy.parameters if fnmatchcase(name, one)]

@@ -4,14 +4,14 @@ from dataclasses import replace
 import pytest
 
 from router_sdk.errors import CorruptArtifactError
-from router_sdk.learning.calibration import WINDOW, Calibration
+from router_sdk.learning.calibration import MOST_WEIGHT, WINDOW, Calibration
 from router_sdk.numerics.calibration import LEAST
 from router_sdk.records import ExampleColumns, Forecast
 from router_sdk.testing.examples import make_example, revise
 
 
-def told(number, confidence, reward, *, strategy="s", version=None, tenant=None, since=0, newcomer=None):
-    forecast = Forecast(strategy, version, confidence, tenant, since, newcomer)
+def told(number, confidence, reward, *, strategy="s", version=None, tenant=None, since=0, newcomer=None, chance=1.0):
+    forecast = Forecast(strategy, version, confidence, tenant, since, newcomer, chance)
     return make_example("a", reward, number=number, forecast=forecast)
 
 
@@ -55,6 +55,23 @@ def test_what_was_explored_or_observed_says_nothing():
     explored = [make_example("a", 1.0, number=number) for number in range(1, 200)]
     observed = [replace(one, source="observed") for one in stream(200)]
     assert taught(explored + observed)._windows == {}
+
+
+def test_a_favourite_that_is_seldom_chosen_stands_for_the_others_of_its_sort():
+    rng = random.Random(1_000)
+    found = []
+    for number in range(1, 4_000):
+        sure = rng.random() < 0.5
+        chance, earns = (0.98, 0.9) if sure else (0.25, 0.1)
+        if rng.random() < chance:
+            found.append(told(number, 0.3, float(rng.random() < earns), chance=chance))
+    assert taught(found).of("s", None)(0.3) == pytest.approx(0.5, abs=0.06)  # of those that were chosen .74 succeeded
+
+
+def test_a_pair_stands_for_so_many_at_most():
+    found = taught([told(1, 0.3, 1.0, chance=1e-6)])
+    (window,) = found._windows.values()
+    assert list(window.pairs.values()) == [(0.3, 1.0, pytest.approx(MOST_WEIGHT))]
 
 
 def corrected(count):

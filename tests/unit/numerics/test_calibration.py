@@ -58,7 +58,39 @@ def test_a_step_takes_steps():
 def test_the_newest_pairs_count_most():
     early, late = pairs(lambda said: 0.1 + 0 * said, 1_000), pairs(lambda said: 0.9 + 0 * said, 1_000, seed=1_001)
     found = fit_calibrator(early[0] + late[0], early[1] + late[1])
-    assert 0.6 < found(0.5) < 0.8  # the second thousand has the fourfold weight
+    assert 0.85 < found(0.5) < 0.95  # the second thousand has the fourfold weight, and it went up
+
+
+def test_what_improves_all_the_time_is_not_lagged_behind():
+    rng = np.random.default_rng(1_003)
+    risen = np.linspace(0.2, 0.8, 1_000)
+    found = fit_calibrator([0.5] * 1_000, (rng.random(1_000) < risen).astype(float).tolist())
+    assert found(0.5) == pytest.approx(0.8, abs=0.06)  # the weighted mean is .58
+
+
+def test_what_stands_still_is_not_extrapolated():
+    off = [
+        abs(fit_calibrator(*pairs(lambda said: 0.5 + 0 * said, 500, seed))(0.5) - 0.5) for seed in range(1_000, 1_020)
+    ]
+    assert np.mean(off) < 0.03
+
+
+def test_a_pair_of_grades_says_more_than_a_pair_of_coins():
+    rng = np.random.default_rng(1_004)
+    confidences = rng.random(400)
+    grades = (0.6 + 0.1 * (confidences > 0.5) + rng.normal(0.0, 0.03, 400)).clip(0.0, 1.0)
+    found = fit_calibrator(confidences.tolist(), grades.tolist())
+    assert (found(0.25), found(0.75)) == pytest.approx((0.6, 0.7), abs=0.01)
+    assert found.weights[2] > 0.9
+
+
+def test_weights_are_relative_and_count():
+    confidences, rewards = pairs(lambda said: said**0.25, 600)
+    plain = fit_calibrator(confidences, rewards)
+    alike = fit_calibrator(confidences, rewards, [3.0] * 600)
+    assert alike(0.4) == pytest.approx(plain(0.4), abs=1e-9)
+    said, came = [0.5] * 600, [1.0, 1.0, 0.0] * 200
+    assert fit_calibrator(said, came, [1.0, 1.0, 2.0] * 200)(0.5) == pytest.approx(0.5, abs=0.02)
 
 
 def test_grades_are_as_good_as_successes():

@@ -20,8 +20,8 @@ def chain_of(*strategies, epsilon=0.0):
 
 def ask(chain, batch):
     if batch:
-        return chain.choose_batch([TASK], AGENTS, [None])[0]
-    return chain.choose(TASK, AGENTS, None)
+        return chain.choose_batch([TASK], AGENTS, [None])[0][:2]
+    return chain.choose(TASK, AGENTS, None)[:2]
 
 
 @pytest.mark.parametrize("batch", [False, True])
@@ -89,7 +89,7 @@ def test_a_batch_of_the_wrong_length_is_a_fault():
 
     chain = chain_of(Short(ALWAYS_B, "short"), Fixed(ALWAYS_B, "second"))
     answers = chain.choose_batch([TASK, TASK], AGENTS, [None, None])
-    assert [drawn.strategy for drawn, _ in answers] == ["second", "second"]
+    assert [drawn.strategy for drawn, *_ in answers] == ["second", "second"]
 
 
 def test_a_batch_falls_through_task_by_task():
@@ -99,7 +99,7 @@ def test_a_batch_falls_through_task_by_task():
     chain = chain_of(Fixed(by_text, "first"), Fixed(ALWAYS_B, "second"))
     tasks = [Task("known"), Task("unknown"), Task("known")]
     answers = chain.choose_batch(tasks, AGENTS, [None] * 3)
-    assert [drawn.strategy for drawn, _ in answers] == ["first", "second", "first"]
+    assert [drawn.strategy for drawn, *_ in answers] == ["first", "second", "first"]
     assert chain.choose_batch([], AGENTS, []) == []
 
 
@@ -173,6 +173,6 @@ def test_where_tenants_keep_apart_each_has_its_own():
     chain = chain_of(Fixed({"a": 0.8, "b": 0.2}, "p"))
     chain.calibrate(Known(by_tenant={"one": 0.6, "other": 0.3}))
     tasks = [Task("x", tenant=tenant) for tenant in ("one", "other", "third")]
-    said = [drawn.confidence for drawn, _ in chain.choose_batch(tasks, AGENTS, [None] * 3)]
+    said = [drawn.confidence for drawn, *_ in chain.choose_batch(tasks, AGENTS, [None] * 3)]
     assert said == [pytest.approx(0.6), pytest.approx(0.3), 0.8]
     assert [chain.choose(task, AGENTS, None)[0].confidence for task in tasks] == said

@@ -123,3 +123,24 @@ def test_nothing_in_the_log_is_no_column(log):
     log.decide()
     (batch,) = read(log, OutcomeReward(), 100)
     assert (len(batch.columns), batch.examples) == (0, [])
+
+
+def test_what_was_foretold_of_a_few_is_read_of_these_alone(log):
+    fill(log, random.Random(3), odd=0.1, again=0, early=0)
+    foretell = "UPDATE decisions SET favourite = 0, confidence = seq / 1000.0, explored = (seq % 3 = 0)"
+    log.writer.transact(lambda connection, seq: connection.execute(foretell) and None)
+    columns = log.tail.read(0, log.tail.head(), 1_000).columns
+    places = [place for place in range(len(columns)) if place not in columns.others][:20]
+    said = []
+    log.tail._connection.set_trace_callback(said.append)
+    found = columns.foretold(places)
+    (query,) = [text for text in said if "confidence" in text]
+    assert json.dumps([columns.decision_seq[place] for place in places]) in query
+    assert 0 < len([told for told in found if told is not None]) < 20
+    whole = list(columns.forecasts)
+    assert [whole[place] for place in places] == found
+    assert whole == [example.forecast for example in columns.examples]
+    said.clear()
+    everywhere = range(len(columns))
+    assert columns.foretold(everywhere) == whole
+    assert said == []

@@ -261,6 +261,19 @@ def test_a_group_is_written_without_what_is_there_and_without_gaps(log):
     assert said.count(HEAD) == 0
 
 
+def test_a_decision_that_is_written_beside_its_outcome_is_not_looked_for(log):
+    queued, unqueued = [log.decision() for _ in range(3)], log.decision()
+    entries = [log.entry(decision, None, decision, quality=0.5) for decision in (*queued, unqueued)]
+    with statements(log) as said:
+        log.writer._committer.insert(entries, queued, soon(), lambda: None)
+    looked = [text for text in said if text.startswith("SELECT decision_id FROM decisions WHERE decision_id IN")]
+    assert [[decision.decision_id in text for decision in (*queued, unqueued)] for text in looked] == [
+        [False, False, False, True]
+    ]
+    written = [(decision.decision_id,) for decision in (*queued, unqueued)]
+    assert log.query("SELECT decision_id FROM decisions ORDER BY seq") == written
+
+
 # -- looking
 
 

@@ -217,17 +217,20 @@ def promote(request: Request, strategy: Strategy, version: Version, how: Promoti
 def rollback(request: Request, strategy: Strategy, how: Rollback | None = None) -> Response:
     """Let the version before serve again, or any that ever served; it stays until a person says otherwise."""
     access_of(request).require_all_tenants()
-    told = {**(how or Rollback()).model_dump(), "actor": access_of(request).actor}
-    models = service_of(request).router.models
+    how, models = how or Rollback(), service_of(request).router.models
     served = next((entry.version for entry in models.history(strategy)), None)
-    version = models.rollback(strategy, **told)
-    effect = [f"version {served} is taken back"] if served is not None else []
-    if served is not None or told["version"] is not None:
-        effect.append(f"{_called(version)} serves until a person says otherwise")
-    if (to_seq := told["to_seq"]) is not None:
-        effect.append(f"what came behind {to_seq} teaches {strategy} nothing; router status has it under Quarantined")
-    answer = {"strategy": strategy, "version": version, "taken_back": served, "effect": "; ".join(effect)}
-    return json_response(answer)
+    version = models.rollback(strategy, **how.model_dump(), actor=access_of(request).actor)
+    effect = (
+        []
+        if served is None
+        else [f"version {served} is taken back", f"{_called(version)} serves until a person says otherwise"]
+    )
+    if how.to_seq is not None:
+        effect.append(
+            f"what came behind {how.to_seq} teaches {strategy} nothing; router status has it under Quarantined"
+        )
+    told = {"strategy": strategy, "version": version, "taken_back": served, "effect": "; ".join(effect)}
+    return json_response(told)
 
 
 def _called(version: int | None) -> str:

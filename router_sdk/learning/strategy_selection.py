@@ -1,0 +1,143 @@
+"""Which of a chain's strategies is asked first: a fold over the log, by what each one's favourites would have earned.
+
+Strategies that learn and stand together at the front of the chain are all asked, and whom each prefers is logged with
+the decision. So a decision says of each of them what it would have done before anything was known, and the outcome what
+that would have earned: outright by a label, else by a doubly robust estimate (``numerics.policy_selection``). Of each
+type of task the one that earns most is asked first. That is deterministic given the state, so that a propensity is what
+the strategy says it is.
+
+What the estimate's regression expects of an agent depends on who prefers it: an agent that some prefer and others do
+not earns what such agents earned, weighted by inverse propensity and self-normalised (Swaminathan and Joachims, 2015).
+Where all prefer the same, nothing is at stake.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from router_sdk.numerics.policy_comparison import PolicyComparison
+from router_sdk.numerics.policy_selection import MOST_RATIO
+from router_sdk.numerics.state_file import load_state, write_state
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
+
+    from router_sdk.numerics.policy_selection import PolicyWeights
+    from router_sdk.records import Example
+
+SELECTION = "selection"
+"""Name of its fold; no strategy may have it."""
+FIRST = 0.98
+"""What the first in the chain is trusted with before anything was seen; the others share the rest. Another one is asked
+first once it is two standard errors ahead."""
+GUESSED = 20.0
+"""Weight of what just any agent earns in what is expected of one whom only some prefer."""
+KEPT = 0.998
+"""What is left of that record at each further outcome."""
+
+_ANYBODY = ""
+
+
+class StrategySelection:
+    """Compares the strategies at the front of a chain, outcome by outcome.
+
+    Changed by the learner's thread; requests read one reference.
+
+    Args:
+        strategies: Their names, in the chain's order; at least two.
+    """
+
+    name = SELECTION
+    state_version = 1
+
+    def __init__(self, strategies: Sequence[str]) -> None:
+        self.strategies = tuple(strategies)
+        rest = (1.0 - FIRST) / (len(self.strategies) - 1)
+        prior = (FIRST, *[rest] * (len(self.strategies) - 1))
+        self._comparison = PolicyComparison(self.strategies, prior, in_spreads=False, every=1, cautious=True)
+        self._earned: dict[str, tuple[float, float]] = {}
+
+    @classmethod
+    def among(cls, strategies: Sequence[str]) -> StrategySelection | None:
+        """One for these; None where there are fewer than two."""
+        return cls(strategies) if len(strategies) > 1 else None
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """What its state depends on beside the log."""
+        return self.strategies
+
+    @property
+    def weights(self) -> PolicyWeights:
+        """Share of each strategy, by task type: who has most is asked first."""
+        return self._comparison.weights
+
+    def report(self) -> dict[str, dict[str, float]]:
+        """Share of each strategy by task type, and under ``""`` what a new type begins with."""
+        return self._comparison.report()
+
+    def learn(self, examples: Sequence[Example]) -> None:
+        """Compare by each decision's first reward, or label."""
+        for one in examples:
+            if one.propensity is None or not (preferred := one.favourites):
+                continue
+            before = one.previous
+            new = one.previous_reward is None and (before is None or not before.labelled)
+            if self._comparison.asks(one, None, new=new):
+                names = one.eligible
+                place_of = {name: place for place, name in enumerate(names)}
+                places = tuple(place_of.get(preferred.get(name, ""), -1) for name in self.strategies)
+                expected = [self._expected(_who(places, place)) for place in range(len(names))]
+                self._comparison.note(one, None, places, expected)
+                if one.reward is not None and one.agent in place_of and one.propensity > 0.0:
+                    self._remember(_who(places, place_of[one.agent]), one.reward, 1.0 / one.propensity)
+
+    def _expected(self, who: str) -> float:
+        mass, earned = self._earned.get(_ANYBODY, (0.0, 0.0))
+        anybody = earned / mass if mass else 0.0
+        mass, earned = self._earned.get(who, (0.0, 0.0))
+        return (GUESSED * anybody + earned) / (GUESSED + mass)
+
+    def _remember(self, who: str, reward: float, ratio: float) -> None:
+        weight = min(ratio, MOST_RATIO)
+        for key in (who, _ANYBODY):
+            mass, earned = self._earned.get(key, (0.0, 0.0))
+            self._earned[key] = KEPT * mass + weight, KEPT * earned + weight * reward
+
+    def forget_agents(self, names: Collection[str]) -> None:
+        """Nothing to do: strategies are compared, not agents."""
+
+    def forget_examples(self, decision_ids: Collection[str]) -> None:
+        """Nothing to do: no payload is kept."""
+
+    def save(self, folder: Path) -> None:
+        """Write the comparison."""
+        earned = {who: list(sums) for who, sums in self._earned.items()}
+        write_state(folder, SELECTION, {}, {"comparison": self._comparison.state(), "earned": earned})
+
+    def load(self, folder: Path) -> None:
+        """Inverse of ``save``.
+
+        Raises:
+            CorruptArtifactError: if a file is missing, or is not what was written; all is then as it was.
+        """
+        load_state(folder, SELECTION, self._restore)
+
+    def _restore(self, arrays: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+        read = self.begun_again()
+        read._comparison.restore(told["comparison"])
+        earned = {str(who): (float(mass), float(sum_)) for who, (mass, sum_) in dict(told["earned"]).items()}
+        self._comparison, self._earned = read._comparison, earned
+
+    def begun_again(self) -> StrategySelection:
+        """One like it that was taught nothing."""
+        return StrategySelection(self.strategies)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _who(places: Sequence[int], agent: int) -> str:
+    """Who prefers an agent: a character for each strategy."""
+    return "".join("1" if place == agent else "0" for place in places)

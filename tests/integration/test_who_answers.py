@@ -1,0 +1,112 @@
+"""Which of two strategies that learn answers, through a whole router."""
+
+import sqlite3
+
+import pytest
+
+from router_sdk import Agent, Outcome, Router, Task
+from router_sdk.plugin import Proposal, Strategy, StrategyConfig, StrategyServices
+
+AGENTS = ("a", "b", "c")
+
+
+class Guessing(Strategy):
+    """Prefers the agent that its word of the text names; it counts what it learns."""
+
+    word = 0
+
+    def __init__(self, config, services):
+        super().__init__(config, services)
+        self.learnt = 0
+
+    def propose(self, task, agents, context):
+        name = task.text.split()[self.word]
+        if name not in agents.names:
+            return None
+        return Proposal({one: 0.8 if one == name else 0.2 / (len(agents) - 1) for one in agents.names})
+
+    def learn(self, examples):
+        self.learnt += len(examples)
+
+
+class Mistaken(Guessing):
+    name = "mistaken"
+    word = 0
+
+
+class Right(Guessing):
+    name = "right"
+    word = 1
+
+
+def opened(folder, first=None, **settings):
+    services = StrategyServices(folder)
+    chain = [Mistaken(StrategyConfig(confidence_threshold=first), services), Right(StrategyConfig(), services)]
+    return Router(
+        [Agent(name) for name in AGENTS], [*chain, "heuristic"], folder / "log.db", seed=1, learn_now=True, **settings
+    )
+
+
+def play(router, count, task_type="default"):
+    for number in range(count):
+        right = AGENTS[number % 3]
+        said = right if number % 4 == 0 else AGENTS[(number + 1) % 3]
+        decision = router.route(Task(f"{said} {right}", task_type=task_type))
+        router.record(decision, Outcome(success=decision.agent == right))
+    router.flush()
+
+
+TASK = Task("a b")
+
+
+def test_the_first_answers_until_another_one_earns_more_and_the_decision_says_who_and_why(tmp_path):
+    with opened(tmp_path) as router:
+        before = router.route(TASK)
+        assert (before.strategy, before.skipped) == ("mistaken", ())
+        assert before.favourites == {"mistaken": "a", "right": "b"}
+        play(router, 200)
+        after = router.route(TASK)
+        assert after.strategy == "right"
+        assert [tuple(step) for step in after.skipped] == [("mistaken", "right earns more on tasks of this type")]
+        assert after.explain()["favourites"] == {"mistaken": "a", "right": "b"}
+        assert after.probabilities["b"] == pytest.approx(0.8 * 0.98 + 0.02 / 3)
+        assert after.propensity == after.probabilities[after.agent]
+        share = router.status()["selection"]["default"]
+        assert share["right"] > 0.9
+        assert router.decision(after.decision_id).favourites == after.favourites
+        assert type(after).model_validate_json(after.model_dump_json()).favourites == after.favourites
+        known, unknown = router.route_batch([TASK, Task("a nobody")])
+        assert (known.strategy, known.favourites) == ("right", after.favourites)
+        assert (unknown.strategy, unknown.favourites) == ("mistaken", {})
+
+
+def test_a_restart_and_a_replay_ask_the_same_first(tmp_path):
+    with opened(tmp_path) as router:
+        play(router, 200)
+        said = router.status()["selection"]
+    with opened(tmp_path) as router:
+        assert (router.route(TASK).strategy, router.status()["selection"]) == ("right", said)
+    with sqlite3.connect(tmp_path / "log.db") as log:
+        log.execute("DELETE FROM snapshots")
+    log.close()
+    with opened(tmp_path) as router:
+        assert (router.route(TASK).strategy, router.status()["selection"]) == ("right", said)
+
+
+@pytest.mark.parametrize(("settings"), [{"first": 0.1}, {"first": 0.0}, {"tenancy": "separate"}])
+def test_who_sets_a_threshold_or_keeps_tenants_apart_gets_the_chain_in_its_order(tmp_path, settings):
+    with opened(tmp_path, **settings) as router:
+        play(router, 100)
+        decision = router.route(TASK)
+        assert (decision.strategy, decision.favourites) == ("mistaken", {})
+        assert router.status()["selection"] is None
+
+
+def test_what_others_would_have_done_is_asked_less_often_once_it_is_clear(tmp_path):
+    with opened(tmp_path) as router:
+        for number in range(300):
+            right = AGENTS[number % 3]
+            decision = router.route(f"{right} {AGENTS[(number + 1) % 3]}")
+            router.record(decision, Outcome(success=decision.agent == right))
+        compared = [bool(router.route(TASK).favourites) for _ in range(40)]
+        assert sum(compared) == 5
