@@ -131,23 +131,8 @@ def add_version(
     if found is None:
         return None
     number, intent = found
-    version = ModelVersion(
-        strategy,
-        number,
-        at,
-        kind,
-        parent,
-        upto,
-        samples,
-        passed=passed,
-        reason=reason,
-        folder=folder,
-        settings=settings,
-        metrics=metrics,
-        fine_tuned=fine_tuned,
-        data_hash=data_hash,
-        dataset=None if dataset is None else dataset.counts,
-    )
+    told = (strategy, number, at, kind, parent, upto, samples, passed, reason, folder, settings, metrics, fine_tuned)
+    version = ModelVersion(*told, data_hash, dataset=None if dataset is None else dataset.counts)
     return version, intent
 
 

@@ -431,8 +431,8 @@ class Models:
         """
         chosen = name(strategy, "strategy"), whole(version, "version", 1)
         force, pin = flag(force, "force"), flag(pin, "pin")
-        why, who = words(reason, "reason"), _said_by(actor)
-        return self._promoter.promote(*chosen, reason=why, force=force, pin=pin, actor=who)
+        told = words(reason, "reason")
+        return self._promoter.promote(*chosen, reason=told, force=force, pin=pin, actor=_said_by(actor))
 
     def rollback(
         self,
@@ -450,20 +450,19 @@ class Models:
         Args:
             strategy: Whose.
             version: Which, of all that ever served; 0 is the strategy without any fit, None what served before.
-            to_seq: Position up to which it shall know the log, see ``quarantine``: what came since is quarantined for
-                it, too. A strategy that was never fitted goes back to there, and that is all.
+            to_seq: Position up to which it shall know the log: what came since is quarantined for it, which is all that
+                is done for one that was never fitted.
             reason: Why, for the history.
-            actor: Who says so, for the history.
+            actor: Who says so.
 
         Raises:
-            UnknownVersionError: if what serves was never fitted, and there is neither a version nor ``to_seq``; or if
-                the version never served, or its files were given up.
+            UnknownVersionError: if what serves was never fitted, or the version never served, or its files are gone.
             GateRefusedError: if the version is in quarantine.
             InvalidInputError: if it serves already, nothing came behind ``to_seq``, or that is no position.
         """
-        chosen = None if version is None else whole(version, "version")
-        why, who = None if reason is None else words(reason, "reason"), _said_by(actor)
-        number = self._promoter.rollback(name(strategy, "strategy"), chosen, to_seq, reason=why, actor=who)
+        chosen = name(strategy, "strategy"), None if version is None else whole(version, "version")
+        why = None if reason is None else words(reason, "reason")
+        number = self._promoter.rollback(*chosen, to_seq, reason=why, actor=_said_by(actor))
         if to_seq is not None:
             self._flush()
         return number
@@ -487,11 +486,7 @@ class Models:
         return self._promoter.pin(name(strategy, "strategy"), number, _said_by(actor))
 
     def unpin(self, strategy: str, *, actor: str | None = None) -> None:
-        """Let fits that pass the gate replace what serves again.
-
-        Args:
-            strategy: Whose.
-            actor: Who says so, for the history.
+        """Let fits that pass the gate replace what serves again, because an ``actor`` says so.
 
         Raises:
             NotTrainableError: if no fit could ever replace it.

@@ -22,14 +22,7 @@ from router_sdk.errors import (
 from router_sdk.numerics.distribution_shift import trend
 from router_sdk.private_files import write_private
 from router_sdk.routing.chain import Stage
-from router_sdk.store.artifacts import (
-    MANIFEST,
-    check_artifact,
-    entry,
-    read_state,
-    set_aside,
-    write_artifact,
-)
+from router_sdk.store.artifacts import MANIFEST, check_artifact, entry, read_state, set_aside, write_artifact
 from router_sdk.store.datasets import read_dataset
 from router_sdk.store.events import fit_events
 from router_sdk.store.folders import Folders
@@ -176,10 +169,9 @@ class Registry:
         """
         wanted, history = number or None, self.history(strategy)
         what = f"{strategy!r} without any fit" if wanted is None else f"version {wanted} of {strategy!r}"
-        known = {entry.version for entry in history}
-        if wanted is not None and wanted not in known:
-            told = sorted(one for one in known if one is not None)
-            raise UnknownVersionError(f"{what} never served, as {told} did; router promote lets it")
+        served = sorted({entry.version for entry in history if entry.version is not None})
+        if wanted is not None and wanted not in served:
+            raise UnknownVersionError(f"{what} never served, as {served} did; router promote lets it")
         if wanted == (history[0].version if history else None):
             raise InvalidInputError(f"{what} serves now: there is nothing to go back to")
         if wanted in self._store.reader.query(lambda connection: quarantined(connection, strategy)):

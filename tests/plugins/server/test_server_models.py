@@ -62,6 +62,12 @@ def test_a_fit_is_begun_and_followed_and_what_serves_goes_back(fitting):
     assert fitting.post("/v1/models/words/unpin").status_code == 204
     reasons = [row["reason"] for row in fitting.get("/v1/models/words/history").json()["rows"]]
     assert any(reason.startswith("rollback") for reason in reasons)
+    _, key = fitting.app.state.service.router.keys.create("ada", scopes=["admin"])
+    how = {"version": 0, "reason": "too early"}
+    headers = {"authorization": f"Bearer {key}"}
+    assert fitting.post("/v1/models/words/rollback", json=how, headers=headers).json()["version"] is None
+    newest = fitting.get("/v1/models/words/history").json()["rows"][0]
+    assert (newest["actor"], newest["reason"]) == ("ada", "rollback from 1: too early")
     (fit,) = fitting.get("/v1/models/words/fits").json()["rows"]
     assert fit["status"] == "succeeded"
 
