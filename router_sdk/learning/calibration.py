@@ -3,8 +3,8 @@
 Each strategy's confidence is compared with the reward that came, where its favourite was chosen, or one that it gave
 the same chance: what it gave when it decided, before anything was known ("prequential", Dawid, 1984), and before it was
 calibrated. What the floor or its doubt drew says nothing of the favourite. A strategy that is unsure seldom chooses its
-favourite, so such a pair stands for the others of its sort as well, by inverse propensity (Horvitz and Thompson, 1952), of
-which the root is taken. Pairs are those of one fitted version and of one set of agents: where one comes whom the log has not
+favourite, so such a pair stands for the others of its sort as well, by the root of inverse propensity (Horvitz and
+Thompson, 1952). Pairs are those of one fitted version and of one set of agents: where one comes whom the log has not
 seen, they are dropped, because what competed then is not what competes now.
 """
 

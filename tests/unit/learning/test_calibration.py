@@ -67,7 +67,7 @@ def test_a_favourite_that_is_seldom_chosen_stands_for_the_others_of_its_sort():
             found.append(told(number, 0.3, float(rng.random() < earns), chance=chance))
     assert taught(found).of("s", None)(0.3) == pytest.approx(
         0.63, abs=0.06
-    )  # all of them: .5; those that were chosen: .74
+    )  # of all .5, of those chosen .74
 
 
 def test_a_chance_that_is_hardly_there_is_no_trouble():
