@@ -65,9 +65,7 @@ def test_a_favourite_that_is_seldom_chosen_stands_for_the_others_of_its_sort():
         chance, earns = (0.98, 0.9) if sure else (0.25, 0.1)
         if rng.random() < chance:
             found.append(told(number, 0.3, float(rng.random() < earns), chance=chance))
-    assert taught(found).of("s", None)(0.3) == pytest.approx(
-        0.63, abs=0.06
-    )  # of all .5, of those chosen .74
+    assert taught(found).of("s", None)(0.3) == pytest.approx(0.63, abs=0.06)  # of all .5, of those chosen .74
 
 
 def test_a_chance_that_is_hardly_there_is_no_trouble():
