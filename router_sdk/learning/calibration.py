@@ -3,8 +3,8 @@
 Each strategy's confidence is compared with the reward that came, where its favourite was chosen, or one that it gave
 the same chance: what it gave when it decided, before anything was known ("prequential", Dawid, 1984), and before it was
 calibrated. What the floor or its doubt drew says nothing of the favourite. A strategy that is unsure seldom chooses its
-favourite, so such a pair stands for the others of its sort as well, by inverse propensity (Horvitz and Thompson, 1952)
-within bounds. Pairs are those of one fitted version and of one set of agents: where one comes whom the log has not
+favourite, so such a pair stands for the others of its sort as well, by the root of inverse propensity (Horvitz and
+Thompson, 1952). Pairs are those of one fitted version and of one set of agents: where one comes whom the log has not
 seen, they are dropped, because what competed then is not what competes now.
 """
 
@@ -30,8 +30,10 @@ CALIBRATION = "calibration"
 """Name of its fold; no strategy may have it."""
 WINDOW = 2_000
 """Pairs that are kept of a strategy; older ones count less than a sixteenth."""
-MOST_WEIGHT = 5.0
-"""What a pair counts for at most: a few that count for more would be the whole map."""
+TEMPER = 0.5
+"""Power of the inverse propensity by which a pair counts: with 1 it is unbiased, and a few pairs are the whole map."""
+LEAST_CHANCE = 1e-6
+"""Less is taken for so much."""
 REFIT = 20
 """Pairs, corrections among them, after which a map is fitted again."""
 
@@ -97,7 +99,7 @@ class _Window:
             if reward is None:
                 pairs.pop(decision_seq, None)
             elif first or decision_seq in pairs:
-                pairs[decision_seq] = (forecast.confidence, reward, 1.0 / max(forecast.chance, 1.0 / MOST_WEIGHT))
+                pairs[decision_seq] = (forecast.confidence, reward, max(forecast.chance, LEAST_CHANCE) ** -TEMPER)
                 if len(pairs) > WINDOW:
                     pairs.popitem(last=False)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from router_sdk.errors import CorruptArtifactError
-from router_sdk.learning.calibration import MOST_WEIGHT, WINDOW, Calibration
+from router_sdk.learning.calibration import LEAST_CHANCE, TEMPER, WINDOW, Calibration
 from router_sdk.numerics.calibration import LEAST
 from router_sdk.records import ExampleColumns, Forecast
 from router_sdk.testing.examples import make_example, revise
@@ -65,13 +65,13 @@ def test_a_favourite_that_is_seldom_chosen_stands_for_the_others_of_its_sort():
         chance, earns = (0.98, 0.9) if sure else (0.25, 0.1)
         if rng.random() < chance:
             found.append(told(number, 0.3, float(rng.random() < earns), chance=chance))
-    assert taught(found).of("s", None)(0.3) == pytest.approx(0.5, abs=0.06)  # of those that were chosen .74 succeeded
+    assert taught(found).of("s", None)(0.3) == pytest.approx(0.63, abs=0.06)  # of all .5, of those chosen .74
 
 
-def test_a_pair_stands_for_so_many_at_most():
-    found = taught([told(1, 0.3, 1.0, chance=1e-6)])
+def test_a_chance_that_is_hardly_there_is_no_trouble():
+    found = taught([told(1, 0.3, 1.0, chance=0.0)])
     (window,) = found._windows.values()
-    assert list(window.pairs.values()) == [(0.3, 1.0, pytest.approx(MOST_WEIGHT))]
+    assert list(window.pairs.values()) == [(0.3, 1.0, pytest.approx(LEAST_CHANCE**-TEMPER))]
 
 
 def corrected(count):
