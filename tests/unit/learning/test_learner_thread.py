@@ -134,7 +134,14 @@ def test_a_strategy_that_fails_to_learn_says_so_and_stops_nobody(make_router, ca
     assert router.statistics()["failed_updates"] == 1
     router.snapshot()
     saved = router._parts.store.reader.query(lambda c: c.execute("SELECT DISTINCT strategy FROM snapshots").fetchall())
-    assert sorted(name for (name,) in saved) == ["calibration", "counting", "drift", "failing", "performance"]
+    assert sorted(name for (name,) in saved) == [
+        "calibration",
+        "counting",
+        "drift",
+        "failing",
+        "performance",
+        "selection",
+    ]
     errors = router._parts.store.reader.query(
         lambda c: c.execute("SELECT error FROM learning_events WHERE error IS NOT NULL").fetchall()
     )

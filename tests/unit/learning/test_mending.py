@@ -247,7 +247,7 @@ def test_a_strategy_that_cannot_forget_learns_anew_from_a_log_without_it(make_ro
     assert router.forget("s") == 1
     assert router.status()["learner"]["faults"] == {}
     assert router.strategy("clinging").state == router.strategy("counting").state
-    assert snapshots(router) == ["calibration", "clinging", "counting", "drift", "performance"]
+    assert snapshots(router) == ["calibration", "clinging", "counting", "drift", "performance", "selection"]
 
 
 def test_a_version_is_mended_from_what_was_fitted(make_router):
