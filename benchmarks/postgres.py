@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from statistics import median
@@ -215,10 +216,13 @@ def replay(folder: Path, repeats: int, outcomes: int) -> list[Figure]:
 # -- processes
 
 
-def _together(folder: Path, processes: int, threads: int, seconds: float) -> Work:
-    with fresh_log(folder) as (url, _):
+def _together(folder: Path, processes: int, threads: int, seconds: float, bare: bool = False) -> Work:
+    with fresh_log(folder) as (url, schema):
         Router(AGENTS, ["thompson"], url).close()
-        command = [sys.executable, __file__, "--work", url, str(threads), str(seconds)]
+        program = (
+            [str(Path(__file__).with_name("bare_postgres.py")), SERVER, schema] if bare else [__file__, "--work", url]
+        )
+        command = [sys.executable, *program, str(threads), str(seconds)]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         started = [subprocess.Popen(command, **pipes) for _ in range(processes)]
         for process in started:
@@ -233,23 +237,28 @@ def _together(folder: Path, processes: int, threads: int, seconds: float) -> Wor
 
 
 def processes(folder: Path, repeats: int, seconds: float, threads: int = 16) -> list[Figure]:
-    """Four processes against one with as many threads."""
-    several, one = in_turn(
-        (
-            lambda: _together(folder, PROCESSES, threads, seconds),
-            lambda: _together(folder, 1, PROCESSES * threads, seconds),
-        ),
+    """Four processes against one with as many threads, and psycopg alone likewise."""
+    several, one, bare_several, bare_one = in_turn(
+        [
+            partial(_together, folder, number, PROCESSES * threads // number, seconds, bare)
+            for bare in (False, True)
+            for number in (PROCESSES, 1)
+        ],
         repeats,
     )
     errors = [error for done in (*several, *one) for error in done.errors]
-    ours, theirs = [done.per_second for done in several], [done.per_second for done in one]
+    rates = [[done.per_second for done in runs] for runs in (several, one, bare_several, bare_one)]
+    told = [f"{median(ours):,.0f}/s against {median(theirs):,.0f}/s" for ours, theirs in (rates[:2], rates[2:])]
+    shares = [[100 * ratio for ratio in ratios(ours, theirs)] for ours, theirs in (rates[:2], rates[2:])]
+    spent, alone = ([1e6 * done.processor_s / len(done.waits_ms) for done in runs] for runs in (several, one))
     worst = [max(done.waits_ms) for done in several]
     usual = median(percentile(done.waits_ms, 0.5) for done in several)
-    shares = [100 * ratio for ratio in ratios(ours, theirs)]
-    told = f"{median(ours):,.0f}/s against {median(theirs):,.0f}/s"
+    task = f"{median(spent):,.0f} against {median(alone):,.0f} µs, the server's not among them"
     return [
         Figure(f"{PROCESSES} processes: errors", [len(errors)], "", 0.0, detail="; ".join(errors[:1])),
-        Figure("  all together ÷ one process with as many threads", shares, "%", 120, "at least", told),
+        Figure("  all together ÷ one process with as many threads", shares[0], "%", 120, "at least", told[0]),
+        Figure("  the same of psycopg alone", shares[1], "%", detail=told[1]),
+        Figure("  processor time a task ÷ that of one process", ratios(spent, alone), detail=task),
         Figure("  worst wait of a record", worst, "ms", 100.0, detail=f"median {usual:.1f} ms"),
     ]
 

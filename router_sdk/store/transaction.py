@@ -52,7 +52,7 @@ HEAD = f"SELECT coalesce(max(seq), 0) FROM ({_HEADS}) AS heads"
 _TIME = """
 (SELECT logged_at FROM outcomes ORDER BY seq DESC LIMIT 1),
 (SELECT CAST(value AS DOUBLE PRECISION) FROM meta WHERE name = 'log_time')"""
-_NEWEST = f"SELECT ({HEAD}), {_TIME}"
+NEWEST = f"SELECT ({HEAD}), {_TIME}"
 """What a transaction goes on from: the newest position, and what tells the log's time."""
 
 
@@ -98,7 +98,7 @@ class Committer:
             if attempts > 1:  # the connection was lost, and what was written before with it
                 self._forget()
             if found is None and self._head < 0:
-                found = connection.execute(_NEWEST).fetchone()
+                found = connection.execute(NEWEST).fetchone()
             head = self._head
             if found is not None:
                 head, newest, noted = found
@@ -107,7 +107,7 @@ class Committer:
             return work(connection, head + 1)
 
         try:
-            return self.writing.transact(whole, deadline, _NEWEST)
+            return self.writing.transact(whole, deadline, NEWEST)
         except BaseException:
             self._forget()  # what was written in this transaction is not there
             raise

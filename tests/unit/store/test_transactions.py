@@ -24,7 +24,7 @@ from router_sdk.store.connection import DatabaseFile, ProcessLock, open_looker, 
 from router_sdk.store.log_connection import LogConnection
 from router_sdk.store.rows import Entry
 from router_sdk.store.schema import SCHEMA_VERSION
-from router_sdk.store.transaction import HEAD
+from router_sdk.store.transaction import NEWEST
 
 
 def soon(seconds=10.0):
@@ -57,11 +57,6 @@ def statements(log):
     connection.set_trace_callback(None)
 
 
-def times_asked(said):
-    """How often the log was asked where it stands."""
-    return len([text for text in said if HEAD in text])
-
-
 def test_the_next_position_is_behind_everything_that_has_one(log, open_log):
     other = open_log()
     assert position(log) == 1
@@ -87,16 +82,16 @@ def test_positions_are_read_only_where_somebody_else_could_have_used_one(log, op
     with statements(log) as said:
         log.decide()
         log.tell(log.decide(), quality=0.5)
-        assert times_asked(said) == 0
+        assert said.count(NEWEST) == 0
         position(log)  # who says nothing of what it used, may have used any number
-        assert times_asked(said) == 0
+        assert said.count(NEWEST) == 0
         log.decide()
-        assert times_asked(said) == 1
+        assert said.count(NEWEST) == 1
         other.decide()
         log.decide()
-        assert times_asked(said) == 2
+        assert said.count(NEWEST) == 2
         log.decide()
-        assert times_asked(said) == 2
+        assert said.count(NEWEST) == 2
     seqs = log.query("SELECT seq FROM decisions UNION SELECT seq FROM outcomes ORDER BY 1")
     assert seqs == [(seq,) for seq in range(1, 9)]
 
@@ -116,7 +111,7 @@ def test_of_a_transaction_that_fails_nothing_is_there_and_nothing_is_believed(lo
         pass
     with statements(log) as said:
         log.decide()
-    assert times_asked(said) == 1
+    assert said.count(NEWEST) == 1
     assert any("agent_sets" in statement for statement in said)
     assert log.query("SELECT seq FROM decisions ORDER BY seq") == [(1,), (2,)]
     with statements(log) as said:
@@ -263,7 +258,7 @@ def test_a_group_is_written_without_what_is_there_and_without_gaps(log):
     with statements(log) as said:
         log.decide()
     assert log.query("SELECT max(seq) FROM decisions") == [(8,)]
-    assert times_asked(said) == 0
+    assert said.count(NEWEST) == 0
 
 
 def test_a_decision_that_is_written_beside_its_outcome_is_not_looked_for(log):
