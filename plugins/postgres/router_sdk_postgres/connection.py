@@ -12,10 +12,11 @@ from psycopg.pq import TransactionStatus
 
 from router_sdk_postgres.dialect import translate
 from router_sdk_postgres.faults import ConnectionLostError, translated
+from router_sdk_postgres.partitions import Partitions
 from router_sdk_postgres.values import FreeTextBinaryLoader, FreeTextLoader
 
 if TYPE_CHECKING:
-    from router_sdk.plugin import Rows
+    from router_sdk.plugin import Rows, Stretches
 
 Server = psycopg.Connection[tuple[Any, ...]]
 
@@ -125,11 +126,16 @@ class LogConnection:
 
     def size(self) -> int:
         """Space of the tables and their indexes."""
-        query = (
-            "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class WHERE oid = ANY($1::regclass[])"
-        )
+        query = """SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
+                   WHERE oid = ANY($1::regclass[])
+                   OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = ANY($1::regclass[]))"""
         (found,) = self.execute(query, (list(self._kinds),)).fetchone()
         return int(found)
+
+    def stretches(self) -> Stretches | None:
+        """See ``Connection``."""
+        with translated(self.server):
+            return Partitions.of(self.server)
 
     def give_back(self) -> None:
         """PostgreSQL's own vacuum does so."""

@@ -22,9 +22,10 @@ from router_sdk.plugin import Engine, NotAStoreError, Shelf, StoreBusyError, Sto
 from router_sdk_postgres.address import Address
 from router_sdk_postgres.connection import LogConnection
 from router_sdk_postgres.faults import ConnectionLostError, translated
-from router_sdk_postgres.isolation import isolate
+from router_sdk_postgres.isolation import isolate, isolates
 from router_sdk_postgres.leases import SessionLease
 from router_sdk_postgres.news import News
+from router_sdk_postgres.partitions import partition
 from router_sdk_postgres.shelves import DatabaseShelf, UrlShelf
 from router_sdk_postgres.tables import PRIVACY_KEY, bring_up_to_date, identifier, refuse_newer, tables_of, version_of
 from router_sdk_postgres.values import adapters
@@ -142,8 +143,12 @@ class PostgresEngine(Engine):
             with translated(server), server.transaction():
                 server.execute("SELECT pg_advisory_xact_lock(%s)", (self._address.key("tables"),))
                 bring_up_to_date(server, self._address.schema, self._schema)
-                if self._address.isolates is not None:
-                    isolate(server, self._schema, self._address.isolates)
+                kept_apart = self._address.isolates
+                if (days := self._address.partition_days) is not None:
+                    anew = partition(server, self._schema, days, self._address.key("log"))
+                    kept_apart = isolates(server) if anew and kept_apart is None else kept_apart
+                if kept_apart is not None:
+                    isolate(server, self._schema, kept_apart)
             query = "SELECT value FROM meta WHERE name = %s"
             with translated(server):
                 (secret,) = server.execute(query, (PRIVACY_KEY,)).fetchone() or ("",)
