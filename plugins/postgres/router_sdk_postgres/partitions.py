@@ -36,6 +36,8 @@ _STEEPEST = 16
 """How many times as wide as the one before it a partition may be."""
 _PATIENCE_MS = 100
 """Longest that whoever records waits while somebody reads the tables that are to be changed."""
+_ONCE_MS = 10_000
+"""The same where the tables are put into partitions for the first time."""
 _DAY_S = 86_400.0
 _BOUND = re.compile(r"FROM \((?:'?(\d+)'?|MINVALUE)\)")
 
@@ -162,7 +164,7 @@ def partition(server: psycopg.Connection[Any], schema: Schema, days: float, lock
         if found.span_s != _DAY_S * days:
             server.execute(f"UPDATE {SETTINGS} SET days = %s", (days,))
         return False
-    server.execute("SET LOCAL statement_timeout = 0")
+    server.execute(f"SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {_ONCE_MS}")
     server.execute("SELECT pg_advisory_xact_lock(%s)", (lock,))
     server.execute(f"LOCK TABLE {', '.join(TABLES)} IN ACCESS EXCLUSIVE MODE")
     server.execute(f"CREATE TABLE {SETTINGS} (days double precision NOT NULL)")
