@@ -46,6 +46,7 @@ class LogConnection:
         kinds: Types of the tables' columns.
         again: Opens another one, where this one reads alone: what was asked is asked again, once.
         give: Takes it back.
+        cut: Says whether the tables are in partitions, of a connection that was opened.
     """
 
     def __init__(
@@ -54,9 +55,10 @@ class LogConnection:
         kinds: Kinds,
         again: Callable[[], Server] | None = None,
         give: Callable[[Server], object] = psycopg.Connection.close,
+        cut: Callable[[], bool] = lambda: False,
     ) -> None:
         self._server = server
-        self._kinds, self._again, self._give = kinds, again, give
+        self._kinds, self._again, self._give, self._cut = kinds, again, give, cut
 
     @property
     def server(self) -> Server:
@@ -88,10 +90,11 @@ class LogConnection:
             return self._execute(query, values)
 
     def _execute(self, query: str, values: Any) -> Rows:
-        said = translate(query)
+        server = self.server
+        said = translate(query, self._cut())
         given = [values[name] for name in said.names] if said.names else values
-        cursor = _FreeTextCursor(self.server) if said.free_text else _Cursor(self.server)
-        with translated(self.server):
+        cursor = _FreeTextCursor(server) if said.free_text else _Cursor(server)
+        with translated(server):
             return cursor.execute(said.text.encode(), given, binary=True)
 
     def executemany(self, query: str, values: Any, /) -> Rows:

@@ -25,7 +25,7 @@ from router_sdk_postgres.faults import ConnectionLostError, translated
 from router_sdk_postgres.isolation import isolate, isolates
 from router_sdk_postgres.leases import SessionLease
 from router_sdk_postgres.news import News
-from router_sdk_postgres.partitions import partition
+from router_sdk_postgres.partitions import SETTINGS, partition
 from router_sdk_postgres.shelves import DatabaseShelf, UrlShelf
 from router_sdk_postgres.tables import PRIVACY_KEY, bring_up_to_date, identifier, refuse_newer, tables_of, version_of
 from router_sdk_postgres.values import adapters
@@ -59,7 +59,7 @@ class PostgresEngine(Engine):
         self._kinds: Kinds = {
             table.name: {column: _kind(told) for column, told in table.columns.items()} for table in tables_of(schema)
         }
-        self._token = secrets.token_hex(8)
+        self._token, self._cut = secrets.token_hex(8), False
         self._pool: ConnectionPool[Server] | None = None
         self._guard = threading.RLock()  # a signal's handler closes what it interrupted
 
@@ -112,9 +112,11 @@ class PostgresEngine(Engine):
             ]
         with translated(server):
             server.execute("; ".join(settings))
-            if server.info.backend_pid != (found := server.execute("SELECT pg_backend_pid()").fetchone() or (0,))[0]:
+            answer = server.execute("SELECT pg_backend_pid(), to_regclass(%s) IS NOT NULL", (SETTINGS,)).fetchone()
+            found, self._cut = answer or (0, False)
+            if server.info.backend_pid != found:
                 raise StoreUnavailableError(
-                    f"a connection pooler answers in PostgreSQL's place (PgBouncer, say; process {found[0]} is not the "
+                    f"a connection pooler answers in PostgreSQL's place (PgBouncer, say; process {found} is not the "
                     "one that was asked): leases and news need a session of their own, which it takes away between "
                     "transactions; name the server itself"
                 )
@@ -156,7 +158,7 @@ class PostgresEngine(Engine):
 
     def reader(self) -> LogConnection:
         """See ``Engine``: one of a pool, taken at first use."""
-        return LogConnection(None, self._kinds, self._borrow, self._return)
+        return LogConnection(None, self._kinds, self._borrow, self._return, lambda: self._cut)
 
     def _borrow(self) -> Server:
         with self._guard:

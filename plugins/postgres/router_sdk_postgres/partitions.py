@@ -5,8 +5,8 @@ partition has no upper bound: a record has a place whoever is late. Before the l
 still empty, is bounded, and another one begins behind it; how many positions it takes follows from how fast they came.
 The first has no lower bound: there stands what outlives a partition that is dropped.
 
-PostgreSQL keeps a decision's id unique within a partition alone. Across all it is a trigger that looks, under the one
-lock of all who write.
+PostgreSQL can keep a decision's id unique within a partition alone. So it is a trigger that looks, in all of them and
+under the one lock of all who write.
 """
 
 from __future__ import annotations
@@ -139,8 +139,6 @@ def _make(server: psycopg.Connection[Any], table: str, start: int, bounds: str) 
     """
     leaf = f"{table}_{start}"
     server.execute(f"CREATE TABLE {leaf} PARTITION OF {table} FOR VALUES {bounds}")
-    if table == "decisions":
-        server.execute(f"CREATE UNIQUE INDEX ON {leaf} (decision_id)")
     server.execute(f"ALTER TABLE {leaf} ENABLE ROW LEVEL SECURITY")
     return leaf
 
@@ -188,11 +186,14 @@ def partition(server: psycopg.Connection[Any], schema: Schema, days: float, lock
         _make(server, table, end, f"FROM ({end}) TO (MAXVALUE)")
     server.execute(rules(schema))
     server.execute(_UNIQUE)
+    server.execute("CREATE INDEX decisions_by_id ON decisions (decision_id, seq)")
     return True
 
 
 def _set_aside(server: psycopg.Connection[Any], table: str, leaf: str) -> None:
     """Give a table, and its indexes, the names of a partition; what holds of the whole stands there no more."""
+    if table == "decisions":
+        server.execute(f"ALTER TABLE {table} DROP CONSTRAINT decisions_decision_id_key")
     query = "SELECT indexname FROM pg_indexes WHERE schemaname = current_schema() AND tablename = %s"
     for (index,) in server.execute(query, (table,)).fetchall():
         server.execute(f"ALTER INDEX {index} RENAME TO {index}_0")
