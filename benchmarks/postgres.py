@@ -29,7 +29,7 @@ from bare_writers import row
 from measuring import Figure, conditions, in_turn, options, percentile, ratios, scratch, show
 from processes import PROCESSES, Work, together, work
 from recording import AGENTS, CALLERS, OUTCOMES, TASKS, throughput
-from router_sdk_postgres import partitions as cutting
+from router_sdk_postgres import cutting, partitions
 
 from router_sdk import Outcome, OutcomeReward, Router, Task
 from router_sdk.learning.pace import REPLAY_BATCH
@@ -224,7 +224,7 @@ def _filled(folder: Path, outcomes: int, cut: bool) -> Iterator[tuple[str, Store
     """A log of so many outcomes, and as many decisions; cut into partitions or not."""
     with fresh_log(folder) as (url, schema):
         where = f"{url}&partition_days=7" if cut else url
-        cutting.FEWEST = 2 * outcomes // _CUT
+        cutting.FEWEST = partitions.FEWEST = 2 * outcomes // _CUT
         with closing(Store(where)) as store:
             for _ in range(_CUT):
                 _fill(store, outcomes // _CUT)

@@ -21,11 +21,12 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from router_sdk.plugin import Engine, NotAStoreError, Shelf, StoreBusyError, StoreUnavailableError, no_fork
 from router_sdk_postgres.address import Address
 from router_sdk_postgres.connection import LogConnection
+from router_sdk_postgres.cutting import partition
 from router_sdk_postgres.faults import ConnectionLostError, translated
 from router_sdk_postgres.isolation import isolate, isolates
 from router_sdk_postgres.leases import SessionLease
 from router_sdk_postgres.news import News
-from router_sdk_postgres.partitions import SETTINGS, partition
+from router_sdk_postgres.partitions import SETTINGS
 from router_sdk_postgres.shelves import DatabaseShelf, UrlShelf
 from router_sdk_postgres.tables import PRIVACY_KEY, bring_up_to_date, identifier, refuse_newer, tables_of, version_of
 from router_sdk_postgres.values import adapters

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("psycopg")
 
 import psycopg
-from router_sdk_postgres import partitions
+from router_sdk_postgres import cutting, partitions
 
 from router_sdk import Outcome, Router, Task
 from router_sdk.store.coordination import note_consumers, pending_intents
@@ -34,7 +34,8 @@ TABLES = {"decisions": "seq", "outcomes": "seq", "payloads": "seq", "vectors": "
 @pytest.fixture
 def url(store_url, monkeypatch):
     """A log whose partitions are short."""
-    monkeypatch.setattr(partitions, "FEWEST", FEWEST)
+    for room in (cutting, partitions):
+        monkeypatch.setattr(room, "FEWEST", FEWEST)
     monkeypatch.setattr(partitions, "_STEEPEST", 1)
     return f"{store_url}&partition_days=1"
 
