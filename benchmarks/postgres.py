@@ -240,7 +240,7 @@ def in_partitions(folder: Path, repeats: int, outcomes: int, recorded: int) -> l
     with _filled(folder, outcomes, True) as (url, store), _filled(folder, outcomes, False) as (plain, other):
 
         def record(where: str) -> float:
-            with Router(AGENTS, ["thompson"], where, seed=0) as router:
+            with Router(AGENTS, ["thompson"], where, seed=0, learning=False) as router:
                 ids = [router.route(TASKS[number % len(TASKS)]).decision_id for number in range(recorded)]
                 router.flush()
                 return throughput(lambda one, success: router.record(one, OUTCOMES[success]), ids, CALLERS)
