@@ -30,6 +30,7 @@ from bare_writers import row
 from measuring import Figure, conditions, in_turn, options, percentile, ratios, scratch, show
 from processes import PROCESSES, Work, together, work
 from recording import AGENTS, CALLERS, OUTCOMES, TASKS, throughput
+from router_sdk_postgres import cutting, partitions
 
 from router_sdk import Outcome, OutcomeReward, Router, Task
 from router_sdk.learning.pace import REPLAY_BATCH
@@ -38,7 +39,7 @@ from router_sdk.store.identity import new_id
 from router_sdk.store.rows import DECISION_COLUMNS, OUTCOME_COLUMNS
 
 SERVER = os.environ.get("BENCH_POSTGRES", "postgresql:///test")
-PARTS = ("record", "replay", "processes", "news")
+PARTS = ("record", "replay", "partitions", "processes", "news")
 GROUP = 64
 
 
@@ -213,6 +214,48 @@ def replay(folder: Path, repeats: int, outcomes: int) -> list[Figure]:
     ]
 
 
+# -- partitions
+
+_CUT = 6
+"""Partitions that are full."""
+
+
+@contextmanager
+def _filled(folder: Path, outcomes: int, cut: bool) -> Iterator[tuple[str, Store]]:
+    """A log of so many outcomes, and as many decisions; cut into partitions or not."""
+    with fresh_log(folder) as (url, schema):
+        where = f"{url}&partition_days=7" if cut else url
+        cutting.FEWEST = partitions.FEWEST = 2 * outcomes // _CUT
+        with closing(Store(where)) as store:
+            for _ in range(_CUT):
+                _fill(store, outcomes // _CUT)
+                if cut:
+                    store.writer.transact(lambda connection, seq: connection.stretches().extend(seq))  # type: ignore[union-attr]
+            with psycopg.connect(SERVER, autocommit=True) as server:
+                server.execute(f"ANALYZE {schema}.outcomes; ANALYZE {schema}.decisions")
+            yield where, store
+
+
+def in_partitions(folder: Path, repeats: int, outcomes: int, recorded: int) -> list[Figure]:
+    """The same log in partitions, and in none: recording, and reading all of it."""
+    with _filled(folder, outcomes, True) as (url, store), _filled(folder, outcomes, False) as (plain, other):
+
+        def record(where: str) -> float:
+            with Router(AGENTS, ["thompson"], where, seed=0, learning=False) as router:
+                ids = [router.route(TASKS[number % len(TASKS)]).decision_id for number in range(recorded)]
+                router.flush()
+                return throughput(lambda one, success: router.record(one, OUTCOMES[success]), ids, CALLERS)
+
+        read, read_plain = in_turn((lambda: _read(store), lambda: _read(other)), repeats)
+        wrote, wrote_plain = in_turn((lambda: record(url), lambda: record(plain)), repeats)
+    told = f"{_CUT} full partitions; {median(wrote):,.0f}/s against {median(wrote_plain):,.0f}/s"
+    beside = f"{outcomes:,} outcomes; {median(read):,.0f}/s against {median(read_plain):,.0f}/s"
+    return [
+        Figure("record in partitions ÷ in none", [100 * one for one in ratios(wrote, wrote_plain)], "%", detail=told),
+        Figure("replay in partitions ÷ in none", [100 * one for one in ratios(read, read_plain)], "%", detail=beside),
+    ]
+
+
 # -- processes
 
 
@@ -302,6 +345,8 @@ def main(argv: list[str] | None = None) -> None:
             figures += recording(folder, repeats, 640 if quick else 9_600)
         if "replay" in parts:
             figures += replay(folder, repeats, 6_400 if quick else 1_024_000)
+        if "partitions" in parts:
+            figures += in_partitions(folder, repeats, 6_000 if quick else 240_000, 640 if quick else 9_600)
         if "processes" in parts:
             figures += processes(folder, repeats, 0.3 if quick else 3.0)
         if "news" in parts:

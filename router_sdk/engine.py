@@ -59,6 +59,38 @@ class Rows(Protocol):
     def __iter__(self) -> Iterator[Any]: ...
 
 
+class Stretches(ABC):
+    """A log's decisions, outcomes, payloads and vectors, cut at positions: old stretches go whole, no row by itself.
+
+    What changes them is done within a transaction, and waits for readers no longer than those who record may wait.
+
+    Attributes:
+        span_s: About how long one lasts, in seconds.
+    """
+
+    span_s: float
+
+    @abstractmethod
+    def cuts(self) -> list[int]:
+        """Positions up to which everything can go at once, ascending."""
+
+    @abstractmethod
+    def extend(self, head: int) -> None:
+        """Cut anew behind the newest position, where the stretch that it is in is about to end.
+
+        Raises:
+            StoreBusyError: if a reader would have to be waited for.
+        """
+
+    @abstractmethod
+    def drop(self, upto: int, kept: Collection[int]) -> None:
+        """Drop every row up to one of the cuts, but those of these positions.
+
+        Raises:
+            StoreBusyError: if a reader would have to be waited for.
+        """
+
+
 class Connection(Protocol):
     """One connection to the log, for one thread at a time; it begins no transaction by itself."""
 
@@ -87,6 +119,9 @@ class Connection(Protocol):
 
     def size(self) -> int:
         """Space that the log's rows take, in bytes."""
+
+    def stretches(self) -> Stretches | None:
+        """What of the log goes whole when it is old; None where each row is deleted by itself."""
 
     def give_back(self) -> None:
         """Within a transaction that deleted rows: give some of their space back, as far as that is cheap."""

@@ -1,6 +1,6 @@
 """What a plugin author imports, beside the rooms of ``router_sdk.numerics``: stable between minor versions."""
 
-from router_sdk.engine import Connection, Engine, RenewedLease, Rows, Schema, Shelf, Writing
+from router_sdk.engine import Connection, Engine, RenewedLease, Rows, Schema, Shelf, Stretches, Writing
 from router_sdk.errors import (
     CorruptArtifactError,
     EncoderUnavailableError,
@@ -123,6 +123,7 @@ __all__ = [
     "StrategyConfig",
     "StrategyServices",
     "StreamUnavailableError",
+    "Stretches",
     "Task",
     "TooFewExamplesError",
     "TrainingData",

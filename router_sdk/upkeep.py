@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from router_sdk.erasing import WRITTEN_S, Eraser, StillWritingError
@@ -21,6 +21,7 @@ from router_sdk.errors import (
     FAULTS,
     ChampionMovedError,
     CorruptArtifactError,
+    StoreBusyError,
     StoreError,
     StoreUnavailableError,
     UnknownVersionError,
@@ -34,12 +35,14 @@ from router_sdk.store.retention import (
     begin_archive,
     go_on_archiving,
 )
+from router_sdk.store.stretches import StillReadError
 from router_sdk.waiting import until_ended
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from router_sdk.config import RouterConfig
+    from router_sdk.engine import Connection
     from router_sdk.experiments.serving import ServingArms
     from router_sdk.learning.learner import Learner
     from router_sdk.routing.context import Sessions
@@ -98,7 +101,7 @@ class Upkeep:
         self._thread: threading.Thread | None = None
         self._tidied = False
         self._heartbeat = Every(_HEARTBEAT_S, at_once=True)
-        self._retention = Every(_RETENTION_S, at_once=True)
+        self._retention, self._extension = Every(_RETENTION_S, at_once=True), Every(_HEARTBEAT_S, at_once=True)
         self._again_at, self._pause_s = 0.0, 1.0
 
     # -- about once a second, on the learner's thread
@@ -116,8 +119,10 @@ class Upkeep:
             pending = now >= self._again_at and bool(self._pending())
             keeps_less = self._config.retention_days is not None or self._config.retention_mb is not None
             retention = keeps_less and self._retention.due()
-            if pending or retention or not self._tidied:
-                self._thread = threading.Thread(target=self._work, args=(retention,), name="router-upkeep", daemon=True)
+            extension = self._extension.due()
+            if pending or retention or extension or not self._tidied:
+                due = (self._extend if extension else None, self._retain if retention else None)
+                self._thread = threading.Thread(target=self._work, args=due, name="router-upkeep", daemon=True)
                 self._thread.start()
 
     def _note(self, cursors: Mapping[str, int]) -> None:
@@ -126,9 +131,9 @@ class Upkeep:
     def _pending(self) -> list[Intent]:
         return self._store.reader.query(pending_intents)
 
-    def _work(self, retention: bool) -> None:
+    def _work(self, *due: Callable[[], object] | None) -> None:
         pause_s = 1.0
-        for work in (self._tidy, self._retain if retention else None, self._settle):
+        for work in (self._tidy, *due, self._settle):
             try:
                 if work is not None and not self._closed:
                     work()
@@ -149,10 +154,25 @@ class Upkeep:
             self._store.snapshots.tidy()
             self._registry.tidy()
 
+    def _extend(self) -> None:
+        """Where the log is cut into stretches, see that the next one is there."""
+
+        def extend(connection: Connection, seq: int) -> None:
+            if (stretches := connection.stretches()) is not None:
+                stretches.extend(seq)
+
+        if self._store.reader.query(lambda connection: connection.stretches()) is not None:
+            try:
+                self._store.writer.transact(extend)
+            except StoreBusyError as error:  # there is time: the one that is filled is cut when it is half full
+                _log.info("the log is cut in a minute: %s", error)
+
     def _retain(self) -> None:
         config = self._config
         if config.retention_days is not None:
-            self.archive(time.time() - config.retention_days * _DAY_S)
+            stretches = self._store.reader.query(lambda connection: connection.stretches())
+            slack_s = 0.0 if stretches is None else stretches.span_s
+            self.archive(time.time() - config.retention_days * _DAY_S, slack_s)
         if config.retention_mb is not None:
             most = int(config.retention_mb * _MB)
             before = self._store.reader.query(lambda connection: before_of_size(connection, most))
@@ -181,7 +201,10 @@ class Upkeep:
                 self._eraser.erase(intent.number, Erasure.of(intent.body))
         elif intent.kind == "archive":
             with self._alone(timeout_s=0.0):
-                self._go_on_archiving(intent)
+                try:
+                    self._go_on_archiving(intent)
+                except StillReadError as error:
+                    raise TimeoutError(str(error)) from error
         else:
             try:
                 self._promote(intent) if intent.kind == "promote" else self._go_on_importing(intent)
@@ -210,7 +233,8 @@ class Upkeep:
             with self._alone(timeout_s=self._config.store_timeout_seconds):
                 for one in self._pending():  # in order: each works on files that the one before has left whole
                     if one.kind == "archive":
-                        self._go_on_archiving(one, lambda: self._may_go_on() or True)
+                        with suppress(StillReadError):  # its file is whole
+                            self._go_on_archiving(one, lambda: self._may_go_on() or True)
                     elif one.kind == "forget":
                         try:
                             found = self._eraser.erase(one.number, Erasure.of(one.body))
@@ -227,8 +251,12 @@ class Upkeep:
 
     # -- archive
 
-    def archive(self, before: float) -> tuple[int, Path | None]:
-        """Move decisions older than ``before`` out of the log, once what they taught is in a snapshot everywhere."""
+    def archive(self, before: float, slack_s: float = 0.0) -> tuple[int, Path | None]:
+        """Move decisions older than ``before`` out of the log, once what they taught is in a snapshot everywhere.
+
+        Those that go in no whole stretch of the log are so much older, in seconds: what was deleted row by row would
+        never go whole.
+        """
         self._store.writer.flush()
         self._learner.drain()
         self._learner.resave()
@@ -238,15 +266,18 @@ class Upkeep:
         cursor = cursor if others is None else min(cursor, others)
         try:
             with self._alone(timeout_s=self._config.store_timeout_seconds):
-                number = begin_archive(self._store.writer, before, cursor)
+                number = begin_archive(self._store.writer, before, cursor, before - slack_s)
                 (intent,) = (one for one in self._pending() if one.number == number)
                 return self._go_on_archiving(intent)
+        except StillReadError as error:
+            _log.warning("%s", error)
+            return error.moved
         except TimeoutError as error:
             raise StoreUnavailableError("another process erases or archives; try again") from error
 
     def _go_on_archiving(self, intent: Intent, rest: Callable[[], bool] | None = None) -> tuple[int, Path | None]:
         try:
-            return go_on_archiving(self._store.writer, self._store.folder, intent, rest or self._may_go_on)
+            return go_on_archiving(self._store.writer, self._store.engine, intent, rest or self._may_go_on)
         except CorruptArtifactError as error:  # its file's name leads elsewhere
             self._give_up(intent, error)
             return 0, None

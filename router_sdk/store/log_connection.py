@@ -34,6 +34,9 @@ class LogConnection(sqlite3.Connection):
         (size,) = self.execute("PRAGMA page_size").fetchone()
         return int((pages - free) * size)
 
+    def stretches(self) -> None:
+        """A file has none."""
+
     def give_back(self) -> None:
         """Give free pages back to the file system."""
         for _ in range(_PAGES):  # one by one: Python 3.11 ends a statement without columns after its first step

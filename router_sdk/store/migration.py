@@ -99,6 +99,7 @@ def migrate(source: Store, target: Store) -> Migrated:
 
         def work(new: Connection, seq: int) -> int:
             check(new, seq)
+            stretches = new.stretches()
             shared = new.execute("SELECT 1 FROM meta WHERE name = ?", (_KEY,)).fetchone() is not None
             for table, columns in _tables(_LEFT).items():
                 rows[table] = 0
@@ -108,6 +109,8 @@ def migrate(source: Store, target: Store) -> Migrated:
                         piece = [(name, value) for name, value in piece if name not in (_KEY, LEADER, ASKED)]
                         new.executemany("DELETE FROM meta WHERE name = ?", [(name,) for name, _ in piece])
                     new.insert_rows(table, ", ".join(columns), piece, known=table == "meta")
+                    if stretches is not None and table == "decisions":  # of which the first are written before the rest
+                        stretches.extend(piece[-1][0])
             if shared and secret is not None:
                 put_notes(new, [(_KEY, secret.hex())])
             return int(new.execute(HEAD).fetchone()[0])

@@ -2,7 +2,7 @@
 
 An archive is written in small pieces: a piece is on disk, as one member of a compressed file, before its rows are
 deleted in a transaction that also notes how long the file is. Whoever is cut off leaves at most one member that counts
-twice, which who goes on cuts away.
+twice, which who goes on cuts away. Rows in stretches that go whole (``store.stretches``) stay until all is written.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Collection, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.errors import CorruptArtifactError
+from router_sdk.errors import CorruptArtifactError, StoreBusyError
+from router_sdk.lifetime import no_fork
 from router_sdk.private_files import DRAFT, private_folder
 from router_sdk.store.artifacts import archives, entry, sync
 from router_sdk.store.coordination import add_intent, continue_intent, finish_intent, read_intent
 from router_sdk.store.identity import new_id
+from router_sdk.store.stretches import MOST_KEPT, StillReadError, drop_whole, edge, look_for_kept, whole_upto
 from router_sdk.store.transaction import note_log_time
 
 if TYPE_CHECKING:
-    from router_sdk.engine import Connection
+    from router_sdk.engine import Connection, Engine
     from router_sdk.store.coordination import Intent
     from router_sdk.store.erasure import Erasure
     from router_sdk.store.group_commit import LogWriter
@@ -41,38 +44,41 @@ _TABLES = ("decisions", "outcomes", "payloads", "vectors")
 _OUTCOMES = "SELECT o.seq FROM outcomes o JOIN decisions d USING (decision_id) WHERE d.seq IN ({seqs})"
 _REACHED = """INSERT INTO positions (name, seq) VALUES (?, ?)
     ON CONFLICT (name) DO UPDATE SET seq = excluded.seq WHERE excluded.seq > positions.seq"""
-_OLD = """SELECT d.seq FROM decisions d WHERE d.seq > ? AND d.seq <= ? AND d.at < ?
-    AND NOT EXISTS (SELECT 1 FROM outcomes o WHERE o.decision_id = d.decision_id AND o.seq > ?)
-    ORDER BY d.seq LIMIT ?"""
+_OLD = """SELECT d.seq FROM decisions d WHERE d.seq > ?1 AND d.seq <= ?2 AND d.at < ?3 AND (d.seq <= ?4 OR d.at < ?5)
+    AND NOT EXISTS (SELECT 1 FROM outcomes o WHERE o.decision_id = d.decision_id AND o.seq > ?2)
+    ORDER BY d.seq LIMIT ?6"""
 
 
-def begin_archive(writer: LogWriter, before: float, cursor: int) -> int:
+def begin_archive(writer: LogWriter, before: float, cursor: int, rest_before: float | None = None) -> int:
     """Log that decisions made before a time are to go, up to a position, and return the intent.
 
     Args:
         writer: The log.
         before: Seconds since the epoch.
         cursor: Position up to which every consumer's state is in a snapshot; nothing behind it is moved.
+        rest_before: Of what goes in no whole stretch, decisions that were made before this time go; else all.
     """
     name = f"{new_id()}.jsonl.gz"  # the position would not do: it is the same until something is logged
 
     def work(connection: Connection, seq: int) -> int:
-        body = {"before": before, "upto": cursor, "after": 0, "file": name, "bytes": 0, "count": 0}
+        rest = before if rest_before is None else min(before, rest_before)
+        body: dict[str, Any] = {"before": before, "rest_before": rest, "whole": whole_upto(connection, before, cursor)}
+        body |= {"upto": cursor, "after": 0, "file": name, "bytes": 0, "count": 0}
         return add_intent(connection, "archive", body)
 
     return writer.transact(work)
 
 
 def go_on_archiving(
-    writer: LogWriter, folder: Path, intent: Intent, rest: Callable[[], bool] = lambda: True
+    writer: LogWriter, engine: Engine, intent: Intent, rest: Callable[[], bool] = lambda: True
 ) -> tuple[int, Path | None]:
-    """Move what is to be moved, a piece at a time; others commit in between.
+    """Move what is to be moved, a piece at a time; others commit in between. Then drop what goes whole.
 
     A correction that arrives for an archived decision later finds no decision and ends as a dead letter.
 
     Args:
         writer: The log.
-        folder: The store's folder for artefacts.
+        engine: Where the log is, and its folder.
         intent: What ``begin_archive`` logged.
         rest: Called between two pieces; False leaves the rest to whoever comes next.
 
@@ -81,37 +87,81 @@ def go_on_archiving(
 
     Raises:
         CorruptArtifactError: if the file is not where, or not as long as, it was left; the rest stays in the log.
+        StillReadError: if all is in the file, and a reader keeps what goes whole from being dropped.
     """
-    target = entry(private_folder(folder / "archive"), intent.body["file"])
-    moved: dict[str, Any] = {"count": 0}
+    archive = private_folder(engine.folder / "archive")
+    moved: dict[str, Any] = {"count": 0, "whole": 0, "file": intent.body["file"]}
+    written = False
+
+    def target() -> Path:
+        return entry(archive, moved["file"])
+
+    target()
 
     def piece(connection: Connection, seq: int) -> bool:
         """Move one; False where there is none left, or somebody else has finished."""
+        nonlocal written
         told = read_intent(connection, intent.number)
         if told is None:
             return False
         moved.update(told)
-        scope = (told["after"], told["upto"], told["before"], told["upto"], PIECE)
+        before, whole = told["before"], moved["whole"]
+        scope = (told["after"], told["upto"], before, whole, told.get("rest_before", before), PIECE)
         seqs = [found for (found,) in connection.execute(_OLD, scope)]
         if not seqs:
-            finish_intent(connection, intent.number)
+            if whole:
+                written = True
+            else:
+                finish_intent(connection, intent.number)
             return False
-        note_log_time(connection)
-        size = _append(connection, target, int(told["bytes"]), seqs)
-        query = f"SELECT coalesce(max(seq), 0) FROM outcomes WHERE {_scope_of('outcomes')}"
-        (last,) = connection.execute(query, (json.dumps(seqs),)).fetchone()
-        for table in reversed(_TABLES):
-            connection.execute(f"DELETE FROM {table} WHERE {_scope_of(table)}", (json.dumps(seqs),))
-        for name, position in (("archived", seq - 1), ("moved", max(last, seqs[-1]))):
-            connection.execute(_REACHED, (name, position))
-        connection.give_back()
+        size = _append(connection, target(), int(told["bytes"]), seqs)
+        if going := edge(connection, seqs, whole):
+            note_log_time(connection)
+            query = f"SELECT coalesce(max(seq), 0) FROM outcomes WHERE {_scope_of('outcomes')}"
+            (last,) = connection.execute(query, (json.dumps(going),)).fetchone()
+            for table in reversed(_TABLES):
+                connection.execute(f"DELETE FROM {table} WHERE {_scope_of(table)}", (json.dumps(going),))
+            _note_reached(connection, seq - 1, max(last, going[-1]))
+            connection.give_back()
         moved.update(after=seqs[-1], bytes=size, count=told["count"] + len(seqs))
         continue_intent(connection, intent.number, moved)
         return True
 
-    while writer.transact(piece) and rest():
-        pass
-    return (moved["count"], target) if moved["count"] else (0, None)
+    def drop(connection: Connection, seq: int) -> None:
+        if read_intent(connection, intent.number) is None:
+            return
+        note_log_time(connection)
+        drop_whole(connection, moved, kept)
+        _note_reached(connection, seq - 1, moved["whole"], dropped=moved["whole"])
+        finish_intent(connection, intent.number)
+
+    def by_rows(connection: Connection, seq: int) -> None:
+        """Too much stays: begin again, in another file, since who erases may be at work on this one."""
+        moved.update(whole=0, after=0, file=f"{new_id()}.jsonl.gz", bytes=0, count=0)
+        continue_intent(connection, intent.number, moved)
+
+    while True:
+        while writer.transact(piece) and rest():
+            pass
+        if not written:
+            break
+        with no_fork(), closing(engine.reader()) as connection:
+            kept = look_for_kept(connection, moved)
+        if len(kept.decisions) + len(kept.outcomes) <= MOST_KEPT:
+            try:
+                writer.transact(drop)
+            except StoreBusyError as error:
+                raise StillReadError((moved["count"], target())) from error
+            break
+        writer.transact(by_rows)
+        written = False
+    return (moved["count"], target()) if moved["count"] else (0, None)
+
+
+def _note_reached(connection: Connection, archived: int, moved: int, **more: int) -> None:
+    """Note where the log ended when something was archived, and the newest row of it."""
+    for name, position in {"archived": archived, "moved": moved, **more}.items():
+        connection.execute(_REACHED, (name, position))
 
 
 def archived_upto(connection: Connection) -> int:

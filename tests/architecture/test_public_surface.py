@@ -91,6 +91,7 @@ def test_what_plugin_authors_may_rely_on_is_this():
         "StrategyConfig",
         "StrategyServices",
         "StreamUnavailableError",
+        "Stretches",
         "Task",
         "TooFewExamplesError",
         "TrainingData",

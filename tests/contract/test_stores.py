@@ -21,6 +21,13 @@ def test_postgresql_meets_the_contract(check, store_url, tmp_path):
         check(trial)
 
 
+@pytest.mark.services
+@pytest.mark.parametrize("check", STORE_CHECKS, ids=lambda check: check.__name__)
+def test_postgresql_in_partitions_meets_the_contract(check, store_url, tmp_path):
+    with StoreTrial(f"{store_url}&partition_days=7", tmp_path) as trial:
+        check(trial)
+
+
 class Forgetful(SQLiteWriting):
     """Says that all is on disk, and takes it back."""
 

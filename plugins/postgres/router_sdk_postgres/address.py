@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from router_sdk.plugin import InvalidConfigError
 
 _SWITCHES = {"on": True, "off": False, None: None}
-_OURS = ("schema", "folder", "artifacts", "statement_timeout_s", "patience_s", "row_security")
+_OURS = ("schema", "folder", "artifacts", "statement_timeout_s", "patience_s", "row_security", "partition_days")
 _WATCHED = {
     "application_name": "router-sdk",
     "connect_timeout": "5",
@@ -30,6 +30,7 @@ _WATCHED = {
 """A network that is cut is noticed within ten seconds or so. TCP itself would send again ever more seldom, and go on
 after a cut only as long again as that lasted."""
 _LONGEST_S = 2_000_000.0
+_SHORTEST_DAYS, _LONGEST_DAYS = 0.01, 10_000.0
 _NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%00|\x00")
 _HINT = (
     "write what is special in a user, a password or a value as %XX, such as %40 for '@', %25 for '%' and %2F for '/'"
@@ -50,6 +51,7 @@ class Address:
         statement_timeout_s: Longest that a statement may run, in seconds.
         patience_s: How long a server that cannot be reached is waited for, in seconds.
         isolates: Whether the database keeps tenants apart; None leaves that as it is.
+        partition_days: About how many days a partition of the log lasts; None leaves that as it is.
     """
 
     url: str = field(repr=False)
@@ -61,6 +63,7 @@ class Address:
     statement_timeout_s: float
     patience_s: float
     isolates: bool | None
+    partition_days: float | None
 
     @classmethod
     def of(cls, url: str) -> Address:
@@ -103,6 +106,7 @@ class Address:
             timeout,
             _seconds(ours, "patience_s", 10.0),
             _SWITCHES[isolation],
+            _days(ours),
         )
 
     def key(self, name: str) -> int:
@@ -123,6 +127,18 @@ def _seconds(parameters: Mapping[str, str], name: str, default: float) -> float:
         found = -1.0
     if not 0 <= found <= _LONGEST_S:
         raise InvalidConfigError(f"store: {name} is no number of seconds up to {_LONGEST_S:,.0f}")
+    return found
+
+
+def _days(parameters: Mapping[str, str]) -> float | None:
+    if "partition_days" not in parameters:
+        return None
+    try:
+        found = float(parameters["partition_days"])
+    except ValueError:
+        found = 0.0
+    if not _SHORTEST_DAYS <= found <= _LONGEST_DAYS:
+        raise InvalidConfigError(f"store: partition_days is no number of days from 0.01 to {_LONGEST_DAYS:,.0f}")
     return found
 
 

@@ -170,6 +170,11 @@ class BatchConnection(LogConnection):
                 answer.arrived(cursor)
                 cursor.nextset()
 
+    def direct(self) -> Server:
+        """See ``LogConnection``."""
+        self.send()
+        return self.server
+
     def execute(self, query: str, values: Any = (), /) -> Answer:
         """See ``Connection``."""
         said = translate(query)

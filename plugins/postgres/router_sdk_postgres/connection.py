@@ -11,11 +11,12 @@ from psycopg.pq import TransactionStatus
 
 from router_sdk_postgres.dialect import translate
 from router_sdk_postgres.faults import ConnectionLostError, translated
+from router_sdk_postgres.partitions import Partitions
 from router_sdk_postgres.server import Server
 from router_sdk_postgres.values import FreeTextBinaryLoader, FreeTextLoader
 
 if TYPE_CHECKING:
-    from router_sdk.plugin import Rows
+    from router_sdk.plugin import Rows, Stretches
 
 Kinds = Mapping[str, Mapping[str, str]]
 """Of each table, the type of each column."""
@@ -42,6 +43,7 @@ class LogConnection:
         kinds: Types of the tables' columns.
         again: Opens another one, where this one reads alone: what was asked is asked again, once.
         give: Takes it back.
+        cut: Says whether the tables are in partitions, of a connection that was opened.
     """
 
     def __init__(
@@ -50,9 +52,10 @@ class LogConnection:
         kinds: Kinds,
         again: Callable[[], Server] | None = None,
         give: Callable[[Server], object] = psycopg.Connection.close,
+        cut: Callable[[], bool] = lambda: False,
     ) -> None:
         self._server = server
-        self.kinds, self._again, self._give = kinds, again, give
+        self.kinds, self._again, self._give, self._cut = kinds, again, give, cut
 
     @property
     def server(self) -> Server:
@@ -66,6 +69,10 @@ class LogConnection:
                 raise ConnectionLostError("PostgreSQL is not there: the connection to it was lost")
             self._server = self._again()
         return self._server
+
+    def direct(self) -> Server:
+        """The server, which was told all that was said so far."""
+        return self.server
 
     def _give_up(self) -> None:
         """Give it back, once."""
@@ -84,10 +91,11 @@ class LogConnection:
             return self._execute(query, values)
 
     def _execute(self, query: str, values: Any) -> Rows:
-        said = translate(query)
+        server = self.server
+        said = translate(query, self._cut())
         given = [values[name] for name in said.names] if said.names else values
-        cursor = FreeTextCursor(self.server) if said.free_text else _Cursor(self.server)
-        with translated(self.server):
+        cursor = FreeTextCursor(server) if said.free_text else _Cursor(server)
+        with translated(server):
             return cursor.execute(said.text.encode(), given, binary=True)
 
     def executemany(self, query: str, values: Any, /) -> Rows:
@@ -109,11 +117,15 @@ class LogConnection:
 
     def size(self) -> int:
         """Space of the tables and their indexes."""
-        query = (
-            "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class WHERE oid = ANY($1::regclass[])"
-        )
+        query = """SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
+                   WHERE oid = ANY($1::regclass[])
+                   OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = ANY($1::regclass[]))"""
         (found,) = self.execute(query, (list(self.kinds),)).fetchone()
         return int(found)
+
+    def stretches(self) -> Stretches | None:
+        """See ``Connection``."""
+        return Partitions.of(self.direct)
 
     def give_back(self) -> None:
         """PostgreSQL's own vacuum does so."""

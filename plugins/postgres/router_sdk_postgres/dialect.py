@@ -15,6 +15,12 @@ _FREE_TEXT = re.compile(r"\*(?! ?\))|\b(?:names|text|session_id|response|feedbac
 _ASKED = re.compile(r"\b\w+ IS (?:NOT )?NULL\b")
 
 
+_DECISION, _BEFORE = " JOIN decisions d ON d.decision_id = o.decision_id", "d.seq < o.seq"
+_NEWEST = """ JOIN LATERAL (SELECT * FROM decisions x WHERE x.decision_id = o.decision_id AND x.seq < o.seq
+                           ORDER BY x.seq DESC LIMIT 1) d ON true"""
+"""Where the table is cut by position: back from the outcome's partition until the decision is found, and no further."""
+
+
 class Statement(NamedTuple):
     """One statement.
 
@@ -30,8 +36,10 @@ class Statement(NamedTuple):
 
 
 @lru_cache(maxsize=1_024)
-def translate(query: str) -> Statement:
-    """A statement in PostgreSQL's words."""
+def translate(query: str, cut: bool = False) -> Statement:
+    """A statement in PostgreSQL's words, for tables that are cut into partitions or not."""
+    if cut and _BEFORE in query:
+        query = query.replace(_DECISION, _NEWEST)
     text = _LISTED.sub(_listed, query).replace("instr(", "strpos(")
     text = _NULL_SAFE.sub(lambda found: "IS DISTINCT FROM " if found[1] else "IS NOT DISTINCT FROM ", text)
     names: dict[str, int] = {}

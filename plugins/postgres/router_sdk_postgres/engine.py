@@ -21,10 +21,12 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from router_sdk.plugin import Engine, NotAStoreError, Shelf, StoreBusyError, StoreUnavailableError, no_fork
 from router_sdk_postgres.address import Address
 from router_sdk_postgres.connection import LogConnection
+from router_sdk_postgres.cutting import partition
 from router_sdk_postgres.faults import ConnectionLostError, translated
-from router_sdk_postgres.isolation import isolate
+from router_sdk_postgres.isolation import isolate, isolates
 from router_sdk_postgres.leases import SessionLease
 from router_sdk_postgres.news import News
+from router_sdk_postgres.partitions import SETTINGS
 from router_sdk_postgres.server import Server, answers
 from router_sdk_postgres.shelves import DatabaseShelf, UrlShelf
 from router_sdk_postgres.tables import PRIVACY_KEY, bring_up_to_date, identifier, refuse_newer, tables_of, version_of
@@ -61,7 +63,7 @@ class PostgresEngine(Engine):
         self._kinds: Kinds = {
             table.name: {column: _kind(told) for column, told in table.columns.items()} for table in tables_of(schema)
         }
-        self._token = secrets.token_hex(8)
+        self._token, self._cut = secrets.token_hex(8), False
         self._pool: ConnectionPool[Server] | None = None
         self._guard = threading.RLock()  # a signal's handler closes what it interrupted
 
@@ -119,12 +121,16 @@ class PostgresEngine(Engine):
             ]
         with translated(server):
             server.execute("; ".join(settings))
-            if server.info.backend_pid != (found := server.execute("SELECT pg_backend_pid()").fetchone() or (0,))[0]:
+            answer = server.execute("SELECT pg_backend_pid(), to_regclass(%s) IS NOT NULL", (SETTINGS,)).fetchone()
+            found, self._cut = answer or (0, False)
+            if server.info.backend_pid != found:
                 raise StoreUnavailableError(
-                    f"a connection pooler answers in PostgreSQL's place (PgBouncer, say; process {found[0]} is not the "
+                    f"a connection pooler answers in PostgreSQL's place (PgBouncer, say; process {found} is not the "
                     "one that was asked): leases and news need a session of their own, which it takes away between "
                     "transactions; name the server itself"
                 )
+            if self._cut:  # a plan that was made while the newest partition was empty reads all of it, once it is not
+                server.execute("SET enable_seqscan = off")
 
     @contextmanager
     def _reached(self, *, reads: bool) -> Iterator[Server]:
@@ -150,8 +156,12 @@ class PostgresEngine(Engine):
             with translated(server), server.transaction():
                 server.execute("SELECT pg_advisory_xact_lock(%s)", (self._address.key("tables"),))
                 bring_up_to_date(server, self._address.schema, self._schema)
-                if self._address.isolates is not None:
-                    isolate(server, self._schema, self._address.isolates)
+                kept_apart = self._address.isolates
+                if (days := self._address.partition_days) is not None:
+                    anew = partition(server, self._schema, days, self._address.key("log"))
+                    kept_apart = isolates(server) if anew and kept_apart is None else kept_apart
+                if kept_apart is not None:
+                    isolate(server, self._schema, kept_apart)
             query = "SELECT value FROM meta WHERE name = %s"
             with translated(server):
                 (secret,) = server.execute(query, (PRIVACY_KEY,)).fetchone() or ("",)
@@ -159,7 +169,7 @@ class PostgresEngine(Engine):
 
     def reader(self) -> LogConnection:
         """See ``Engine``: one of a pool, taken at first use."""
-        return LogConnection(None, self._kinds, self._borrow, self._return)
+        return LogConnection(None, self._kinds, self._borrow, self._return, lambda: self._cut)
 
     def _borrow(self) -> Server:
         with self._guard:

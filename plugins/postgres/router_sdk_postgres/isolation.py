@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from router_sdk_postgres.partitions import SETTINGS
 from router_sdk_postgres.tables import tables_of
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _VISIBLE = {
 """Which rows a session may read; of an outcome those whose decision it may, by that table's own policy."""
 _COMMON = ("agents", "agent_sets")
 """What is nobody's. Of every other table nothing is seen."""
-_BESIDE = ("artifacts", "writers", "release")
+_BESIDE = ("artifacts", "writers", "release", SETTINGS)
 
 
 def isolate(connection: psycopg.Connection[Any], schema: Schema, wanted: bool) -> None:
@@ -52,6 +53,11 @@ def isolate(connection: psycopg.Connection[Any], schema: Schema, wanted: bool) -
 
 def _differing(names: Iterable[str], connection: psycopg.Connection[Any], wanted: bool) -> list[str]:
     """Those of the tables that are otherwise: to change one waits for whoever is at it."""
-    query = "SELECT relrowsecurity FROM pg_class WHERE oid = %s::regclass"
-    found = {name: (connection.execute(query, (name,)).fetchone() or (False,))[0] for name in names}
-    return [name for name, secured in found.items() if secured != wanted]
+    query = "SELECT relrowsecurity FROM pg_class WHERE oid = to_regclass(%s)"
+    found = {name: connection.execute(query, (name,)).fetchone() for name in names}
+    return [name for name, secured in found.items() if secured not in (None, (wanted,))]
+
+
+def isolates(connection: psycopg.Connection[Any]) -> bool:
+    """Whether tenants are kept apart."""
+    return not list(_differing(["meta"], connection, wanted=True))

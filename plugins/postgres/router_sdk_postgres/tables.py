@@ -69,11 +69,12 @@ def _parts(inner: str) -> Iterator[str]:
             begin = place + 1
 
 
-def _indexes(schema: Schema) -> dict[str, str]:
+def indexes(schema: Schema) -> dict[str, str]:
+    """The log's indexes by their names."""
     return {found[1]: each for each in schema.statements if (found := _INDEX.match(each))}
 
 
-def _rules(schema: Schema) -> str:
+def rules(schema: Schema) -> str:
     """What the tables refuse, looked at once for each statement: an outcome too many, and one of a shadow."""
     most, enough = schema.most_outcomes
     return f"""
@@ -156,9 +157,9 @@ def bring_up_to_date(connection: psycopg.Connection[Any], name: str, schema: Sch
         for column, definition in one.columns.items():
             if column not in there[one.name]:
                 connection.execute(f"ALTER TABLE {one.name} ADD COLUMN {column} {definition}")
-    for index, statement in _indexes(schema).items():
+    for index, statement in indexes(schema).items():
         connection.execute(statement.replace("INDEX ", "INDEX IF NOT EXISTS ", 1).replace(f'"{index}"', index))
-    connection.execute(_rules(schema))
+    connection.execute(rules(schema))
     if version == 0:
         connection.execute("CREATE SEQUENCE turns")
         connection.execute(

@@ -150,7 +150,7 @@ def old_decisions_leave_the_log(trial: StoreTrial) -> None:
     trial.decide()
     number = begin_archive(trial.store.writer, time.time() - 500.0, 6)
     (intent,) = (one for one in trial.ask(pending_intents) if one.number == number)
-    moved, file = go_on_archiving(trial.store.writer, trial.store.folder, intent)
+    moved, file = go_on_archiving(trial.store.writer, trial.store.engine, intent)
     require(moved == 3 and file is not None and file.exists(), f"{moved} were moved, to {file}")
     require(trial.rows("SELECT seq FROM decisions") == [(7,)], "they are still there")
     require(trial.rows("SELECT count(*) FROM payloads") == [(1,)], "their payloads are still there")

@@ -50,6 +50,9 @@ def test_a_question_mark_in_a_password_begins_no_parameters():
         ("root@h/db?statement_timeout_s=0", "no number of seconds"),
         ("root@h/db?patience_s=-1", "no number of seconds"),
         ("root@h/db?row_security=hunter2", "neither on nor off"),
+        ("root@h/db?partition_days=hunter2", "no number of days"),
+        ("root@h/db?partition_days=nan", "no number of days"),
+        ("root@h/db?partition_days=0", "no number of days"),
     ],
 )
 def test_a_wrong_url_is_refused_without_its_words(place, words):

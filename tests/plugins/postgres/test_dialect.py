@@ -11,6 +11,7 @@ from router_sdk_postgres.tables import tables_of
 from router_sdk_postgres.values import escaped, original
 
 from router_sdk.errors import InvalidConfigError
+from router_sdk.store import tail
 from router_sdk.store.schema import migrate, schema
 
 
@@ -37,6 +38,14 @@ from router_sdk.store.schema import migrate, schema
 )
 def test_a_statement_is_put_into_its_words(ours, theirs):
     assert translate(ours).text == theirs
+
+
+def test_where_a_table_is_cut_a_decision_is_looked_for_from_its_outcome_back():
+    """Whatever a tail reads is so read; what asks for decisions that came later is left as it is."""
+    for query in (tail._OUTCOMES.format(""), tail._COLUMNS, tail._REST):
+        assert "LATERAL" in translate(query, True).text
+        assert "LATERAL" not in translate(query).text
+    assert translate(tail._LATE_DECISIONS, True) == translate(tail._LATE_DECISIONS)
 
 
 def test_values_by_name_come_in_their_order():

@@ -18,5 +18,11 @@ def test_every_part_runs(database):
         [sys.executable, SCRIPT, "--quick"], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert told.returncode == 0, told.stderr
-    for line in ("bare group committer", "bare binary COPY", "4 processes: errors", "PostgreSQL: known elsewhere"):
+    for line in (
+        "bare group committer",
+        "bare binary COPY",
+        "record in partitions",
+        "4 processes: errors",
+        "PostgreSQL: known elsewhere",
+    ):
         assert line in told.stdout

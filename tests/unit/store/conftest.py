@@ -55,7 +55,7 @@ class Log:
         """Move decisions made before a time, that stand before a position, to a file."""
         number = begin_archive(self.writer, before, cursor)
         (intent,) = (one for one in self.store.reader.query(pending_intents) if one.number == number)
-        return go_on_archiving(self.writer, self.store.folder, intent)
+        return go_on_archiving(self.writer, self.store.engine, intent)
 
     @contextmanager
     def held(self):

@@ -36,7 +36,7 @@ def pending(log):
 
 
 def go_on(log, intent, *rest):
-    return go_on_archiving(log.writer, log.store.folder, intent, *rest)
+    return go_on_archiving(log.writer, log.store.engine, intent, *rest)
 
 
 def fill(log, count):
@@ -86,7 +86,9 @@ def test_what_is_to_go_is_logged_before_anything_goes(log):
     intents = [begun(log, 2.5, 7) for _ in range(2)]
     names = [intent.body.pop("file") for intent in intents]
     assert [intent.kind for intent in intents] == ["archive"] * 2
-    assert [intent.body for intent in intents] == [{"before": 2.5, "upto": 7, "after": 0, "bytes": 0, "count": 0}] * 2
+    assert [intent.body for intent in intents] == [
+        {"before": 2.5, "rest_before": 2.5, "whole": 0, "upto": 7, "after": 0, "bytes": 0, "count": 0}
+    ] * 2
     assert all(re.fullmatch(r"[0-9a-f]{32}\.jsonl\.gz", name) for name in names)
     assert names[0] != names[1]
     assert seqs(log) == [1]

@@ -220,7 +220,7 @@ def test_of_an_archive_that_grows_the_part_is_copied_whose_rows_are_not_in_the_l
     def pieces(count):
         (intent,) = log.store.reader.query(pending_intents)
         left = iter([True] * (count - 1))
-        go_on_archiving(log.writer, log.store.folder, intent, lambda: next(left, False))
+        go_on_archiving(log.writer, log.store.engine, intent, lambda: next(left, False))
 
     pieces(1)
     attempts = after_the_log(monkeypatch, lambda count: pieces(1))
@@ -229,7 +229,7 @@ def test_of_an_archive_that_grows_the_part_is_copied_whose_rows_are_not_in_the_l
     path = restore(target, target.with_name("new.db")).path
     with closing(Store(path)) as store:
         (intent,) = store.reader.query(pending_intents)
-        moved, file = go_on_archiving(store.writer, store.folder, intent)
+        moved, file = go_on_archiving(store.writer, store.engine, intent)
     with gzip.open(file, "rt") as lines:
         archived = [row["decision_id"] for row in map(json.loads, lines) if row["table"] == "decisions"]
     assert moved == len(archived) == 3 * PIECE
