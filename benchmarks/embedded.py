@@ -55,6 +55,11 @@ def vector_of_text(name: str) -> dict[str, Any]:
     return dict(zip(texts, _vectors(name, texts), strict=True))
 
 
+def embedded(texts: Sequence[str]) -> Any:
+    """Vectors of texts that are of no data set, shape ``(n, 384)``."""
+    return np.array(open_encoder(BertConfig()).encode(texts), dtype=np.float32)
+
+
 def _vectors(name: str, texts: Sequence[str]) -> Any:
     encoder = open_encoder(BertConfig())
     kept = Path(tempfile.gettempdir()) / f"router-bench-{name}-{encoder.tag.replace(':', '-')}.npy"

@@ -12,8 +12,9 @@ lm-sys/RouteLLM, Apache-2.0.
     python benchmarks/feedback.py --only kinds --show figures.json more.json
 
 Parts: kinds (seven kinds of reward), silent (texts say nothing), models (nine models, bandit feedback), full (nine
-models, all scores), apgr (two models), text (no transformer, beside Vowpal Wabbit), examples (first outcomes after
-examples), strangers (texts for nobody); and slow ones: intents (150 agents), rare (one agent has 95 % of the traffic).
+models, all scores), apgr (two models), text (no transformer, beside Vowpal Wabbit), language (one that the encoder does
+not know), examples (first outcomes after examples), strangers (texts for nobody); and slow ones: intents (150 agents),
+rare (one agent has 95 % of the traffic).
 """
 
 from __future__ import annotations
@@ -28,7 +29,18 @@ from embedded import encoded_before
 from feedback_figures import Column, Results, Run, recalls, rewards, right_choices
 from feedback_labelled import apgr, examples, full, strangers
 from feedback_players import BOUNDS, CELLS, EVERYBODY, LINEAR, MEMBERS, OURS, PEERS, SHIPPED, TEXT_PEERS, WITHOUT_MODEL
-from feedback_streams import KINDS, NOTHING_SAID, intents, models, nothing_said, of_kind, skewed, ten_agents, vectors_of
+from feedback_streams import (
+    KINDS,
+    NOTHING_SAID,
+    in_made_up_words,
+    intents,
+    models,
+    nothing_said,
+    of_kind,
+    skewed,
+    ten_agents,
+    vectors_of,
+)
 from routing import DATA
 
 
@@ -81,6 +93,15 @@ def text(run: Run) -> None:
     run.show("text", title, columns, spread=True)
 
 
+def language(run: Run) -> None:
+    """Texts in a language that the encoder does not know."""
+    contestants = {name: EVERYBODY[name] for name in (SHIPPED, "bert", "thompson")}
+    run.play("language", {"made-up words": in_made_up_words}, contestants, right_choices)
+    columns = [Column(measure, "made-up words", measure) for measure in ("all", "last")]
+    title = "CLINC150 in a language that the encoder does not know, six agents: share of right choices"
+    show(run, "language", title, columns, ["made-up words"])
+
+
 def many(run: Run) -> None:
     """CLINC150's 150 intents, an agent for each."""
     contestants = {name: EVERYBODY[name] for name in (SHIPPED, "bert", "bert, independent", "thompson", *LINEAR)}
@@ -107,6 +128,7 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "full": full,
     "apgr": apgr,
     "text": text,
+    "language": language,
     "intents": many,
     "examples": examples,
     "rare": rare,

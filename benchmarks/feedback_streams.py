@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
+from zlib import crc32
 
 import numpy as np
-from embedded import vector_of_text
+from embedded import embedded, vector_of_text
 from routing import Stream, clinc, nine_models, rows_of_set
 
 SIX = ("auto_and_commute", "banking", "credit_cards", "home", "kitchen_and_dining", "meta")
@@ -107,6 +109,27 @@ def of_kind(kind: Kind, seed: int, domains: tuple[str, ...] = SIX) -> FeedbackSt
     texts, rewards = [row["text"] for row in chosen], kind.draw(right, len(domains), rng)
     graded, vectors = kind.noise is not None, stacked("clinc150", texts)
     return FeedbackStream(texts, rewards, list(domains), {}, vectors=vectors, right=right, graded=graded)
+
+
+SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
+
+
+def made_up(text: str, seed: int) -> str:
+    """A text in a language that no encoder knows: each word stands for one of syllables that its hash chooses."""
+
+    def word(found: re.Match[str]) -> str:
+        number = crc32(f"{seed} {found[0].lower()}".encode())
+        count = len(SYLLABLES)
+        return "".join(SYLLABLES[number // count**place % count] for place in range(1 + min(len(found[0]), 9) // 3))
+
+    return re.sub(r"[A-Za-z']+", word, text)
+
+
+def in_made_up_words(seed: int) -> FeedbackStream:
+    """The first kind of reward, of texts in a language that the encoder does not know."""
+    plain = of_kind(KINDS["1/0"], seed)
+    texts = [made_up(text, seed) for text in plain.texts]
+    return replace(plain, texts=texts, vectors=embedded(texts))
 
 
 def nothing_said(kind: Kind, seed: int) -> FeedbackStream:
