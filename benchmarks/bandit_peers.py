@@ -38,6 +38,20 @@ class Policy(ABC):
     def update(self, context: Any, arm: int, reward: float, then: int, now: int) -> None:
         """Take in the reward of a choice made in round ``then``."""
 
+    def choose_many(self, contexts: Any, rng: np.random.Generator) -> Any:
+        """The arms for several contexts between two updates, shape ``(n,)``."""
+        return np.array([self.choose(context, rng) for context in contexts])
+
+    def update_many(self, contexts: Any, arms: Any, rewards: Any, first: int) -> None:
+        """Take in the rewards of several choices, the first of them made in round ``first``."""
+        for place, each in enumerate(zip(contexts, arms, rewards, strict=True), first):
+            self.update(each[0], int(each[1]), float(each[2]), place, place)
+
+
+def _with_constant(contexts: Any) -> Any:
+    """Vectors of shape ``(n, d)`` with a one behind each."""
+    return np.column_stack([contexts, np.ones(len(contexts))])
+
 
 class Uniform(Policy):
     """Any arm."""
@@ -79,6 +93,14 @@ class Mabwiser(Policy):
         """Its partial fit."""
         self.bandit.partial_fit([arm], [reward], self.row(context))
 
+    def choose_many(self, contexts: Any, rng: np.random.Generator) -> Any:
+        """Its prediction for all of them."""
+        return np.atleast_1d(self.bandit.predict(_with_constant(contexts)))
+
+    def update_many(self, contexts: Any, arms: Any, rewards: Any, first: int) -> None:
+        """One partial fit of all."""
+        self.bandit.partial_fit(arms.tolist(), rewards.tolist(), _with_constant(contexts))
+
 
 class ContextualBandits(Policy):
     """LinUCB of contextualbandits."""
@@ -103,6 +125,14 @@ class ContextualBandits(Policy):
         """Its partial fit."""
         self.bandit.partial_fit(self._row(context), np.array([arm]), np.array([reward]))
 
+    def choose_many(self, contexts: Any, rng: np.random.Generator) -> Any:
+        """Its prediction for all of them."""
+        return self.bandit.predict(contexts)
+
+    def update_many(self, contexts: Any, arms: Any, rewards: Any, first: int) -> None:
+        """One partial fit of all."""
+        self.bandit.partial_fit(contexts, arms, rewards)
+
 
 class BayesianBandits(Policy):
     """Thompson sampling of bayesianbandits with its normal-inverse-gamma regression."""
@@ -126,6 +156,16 @@ class BayesianBandits(Policy):
     def update(self, context: Any, arm: int, reward: float, then: int, now: int) -> None:
         """Its update."""
         self.bandit.select_for_update(arm).update(self._row(context), np.array([reward]))
+
+    def choose_many(self, contexts: Any, rng: np.random.Generator) -> Any:
+        """Its pull for all of them."""
+        return np.array(self.bandit.pull(_with_constant(contexts)))
+
+    def update_many(self, contexts: Any, arms: Any, rewards: Any, first: int) -> None:
+        """One update for each arm."""
+        rows = _with_constant(contexts)
+        for arm in np.unique(arms).tolist():
+            self.bandit.select_for_update(arm).update(rows[arms == arm], rewards[arms == arm])
 
 
 class VowpalWabbit(Policy):

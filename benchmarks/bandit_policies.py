@@ -43,10 +43,18 @@ class Thompson(Policy):
         epsilon: Exploration floor that the router would mix in.
         batch: Outcomes that are learnt together.
         contextual: Whether contexts are vectors; else they are task types.
+        columns: Whether vectors are told as a feature for each of their columns, as of a table; else as embeddings.
     """
 
     def __init__(
-        self, arms: int, width: int, seed: int, epsilon: float = 0.0, batch: int = 1, contextual: bool = True
+        self,
+        arms: int,
+        width: int,
+        seed: int,
+        epsilon: float = 0.0,
+        batch: int = 1,
+        contextual: bool = True,
+        columns: bool = False,
     ) -> None:
         from router_sdk_thompson import ThompsonConfig, ThompsonStrategy
 
@@ -55,20 +63,27 @@ class Thompson(Policy):
         self.encoders: dict[str, Encoder] = {"given": self.encoder}
         # Alone, it has to answer from the first round on.
         alone = {"min_evidence": 0.0, "min_context_evidence": 0.0}
-        config = ThompsonConfig(encoder="given", **alone) if contextual else ThompsonConfig(**alone)
+        config = ThompsonConfig(encoder="given" if contextual and not columns else None, **alone)
         self.strategy = ThompsonStrategy(config, StrategyServices(Path("unused"), self.encoders, seed=seed))
         self.strategy.prepare(self.agents)
         self.epsilon, self.batch, self.contextual = epsilon, batch, contextual
+        self.names = [f"column {place}" for place in range(width)] if columns else []
         self.waiting: list[Example] = []
         self.propensities: dict[int, float] = {}
         self.types = [Task(task_type=f"type-{kind}") for kind in range(width)]
         self.text = Task("a vector stands for the text")
         self.round = 0
 
+    def _row(self, context: Any) -> Task:
+        """A row of a table as a task."""
+        return Task(features=dict(zip(self.names, context.tolist(), strict=True)))
+
     def choose(self, context: Any, rng: np.random.Generator) -> int:
         """Sample from the proposal, after the floor."""
         arms = len(self.agents)
-        if self.contextual:
+        if self.names:
+            proposal = self.strategy.propose(self._row(context), self.agents, FixedContext())
+        elif self.contextual:
             self.encoder.vector = context
             proposal = self.strategy.propose(self.text, self.agents, FixedContext(encoders=self.encoders))
         else:
@@ -82,8 +97,11 @@ class Thompson(Policy):
 
     def update(self, context: Any, arm: int, reward: float, then: int, now: int) -> None:
         """Learn, batch by batch."""
-        task = self.text if self.contextual else self.types[context]
-        vectors = {self.encoder.tag: context} if self.contextual else {}
+        if self.names:
+            task, vectors = self._row(context), {}
+        else:
+            task = self.text if self.contextual else self.types[context]
+            vectors = {self.encoder.tag: context} if self.contextual else {}
         at = ROUND_S * (now + 1)
         self.waiting.append(
             Example(

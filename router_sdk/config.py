@@ -239,6 +239,19 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         raise InvalidConfigError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InvalidConfigError(f"{path.name}: it must be UTF-8: {error}") from error
+    return parse_settings(text, path)
+
+
+def parse_settings(text: str, path: Path) -> dict[str, Any]:
+    """What the text of a configuration says, by name.
+
+    Args:
+        text: TOML, YAML or JSON.
+        path: The file that it is of; its name says which.
+
+    Raises:
+        InvalidConfigError: if it cannot be parsed, or names nothing.
+    """
     try:
         match path.suffix.lower():
             case ".toml":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -75,18 +76,49 @@ def write_private(path: Path, content: str | bytes, *, durably: bool = False) ->
     Raises:
         StoreUnavailableError: if it cannot be written.
     """
-    with disk(path.name):
-        descriptor, name = tempfile.mkstemp(prefix=DRAFT, dir=private_folder(path.parent))
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
-                if durably:
-                    file.flush()
-                    os.fsync(descriptor)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+    with disk(path.name), _draft(private_folder(path.parent), content, durably=durably) as draft:
+        draft.replace(path)
+
+
+def write_over(path: Path, content: bytes, expected: bytes) -> bool:
+    """Write over a file that is there, by a rename, and keep its owner, group, mode and extended attributes.
+
+    Args:
+        path: Where; no symbolic link.
+        content: What.
+        expected: What it holds, as far as the caller knows.
+
+    Returns:
+        Whether it did; False where the file holds something else, which is kept.
+
+    Raises:
+        OSError: if it cannot be written, or its owner cannot be kept.
+    """
+    with _draft(path.parent, content, durably=True) as draft:
+        found = path.stat()
+        if hasattr(os, "chown"):
+            os.chown(draft, found.st_uid, found.st_gid)
+        shutil.copystat(path, draft)
+        os.utime(draft)
+        if path.read_bytes() != expected:
+            return False
+        draft.replace(path)
+    return True
+
+
+@contextmanager
+def _draft(folder: Path, content: str | bytes, *, durably: bool) -> Iterator[Path]:
+    """A file of its owner's alone that holds it already; at the end it is gone, wherever it was not moved to."""
+    descriptor, name = tempfile.mkstemp(prefix=DRAFT, dir=folder)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            if durably:
+                file.flush()
+                os.fsync(descriptor)
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def may_be_written(path: Path) -> Path:

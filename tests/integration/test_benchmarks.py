@@ -258,6 +258,37 @@ def test_the_gap_recovered_is_half_of_it_in_any_order_and_most_in_the_best() -> 
 
 
 @pytest.mark.usefixtures("_scripts_importable")
+def test_a_table_is_played_with_one_floor_for_all() -> None:
+    from bandit_peers import MissingError, Policy
+    from tables import EPSILON, WithFloor, as_bandit, located
+
+    rng = np.random.default_rng(0)
+    columns = np.column_stack([rng.normal(5.0, 3.0, (200, 3)), np.ones(200)])
+    classes = [str(number) for number in rng.integers(0, 4, 200)]
+    problem = as_bandit(columns, classes, 0)
+    assert np.allclose((problem.contexts**2).sum(1).mean(), 3 / 4)  # what never changes says nothing
+    assert (problem.rewards.sum(1) == 1.0).all()
+    assert sorted(problem.rewards.argmax(1)) == sorted(int(each) for each in classes)
+
+    class Stubborn(Policy):
+        heard: tuple[Any, ...] = ()
+
+        def choose(self, context: Any, rng: np.random.Generator) -> int:
+            return 0
+
+        def update(self, context: Any, arm: int, reward: float, then: int, now: int) -> None:
+            self.heard += (context.tolist(), arm, reward, then)
+
+    peer = WithFloor(Stubborn(), 4, scale=2.0)
+    chosen = peer.choose_many(np.zeros((40_000, 3)), rng)
+    assert (chosen != 0).mean() == pytest.approx(EPSILON * 3 / 4, rel=0.15)
+    peer.update_many(np.ones((2, 1)), np.array([1, 3]), np.array([0.0, 1.0]), 7)
+    assert peer.policy.heard == ([2.0], 1, 0.0, 7, [2.0], 3, 1.0, 8)
+    with pytest.raises(MissingError, match="pip install"):
+        located("no-such-distribution", "a.csv")
+
+
+@pytest.mark.usefixtures("_scripts_importable")
 def test_a_difference_is_taken_seed_by_seed() -> None:
     from feedback_figures import paired
 

@@ -156,6 +156,24 @@ def one_owner_each(rivals, seed=1, rounds=600):
     return float(np.mean(earned[rounds // 2 :]))
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_how_large_a_number_is_tells_and_not_only_on_which_side_of_the_mean(others):
+    made, rng = strategy(), np.random.default_rng(3)
+
+    def drawn():
+        return {f"amount {place}": float(rng.uniform(0, 1_000)) for place in range(1 + others)}
+
+    for number in range(1, 801):
+        features, agent = drawn(), AGENTS.names[number % 2]
+        good = (features["amount 0"] > 800.0) == (agent == "large")
+        task = Task(features=features)
+        made.learn([make_example(agent, float(good), number=number, task=task, eligible=AGENTS.names, propensity=0.5)])
+    asked = [drawn() for _ in range(200)]
+    found = [(p := ask(made, each).scores)["large"] > p["small"] for each in asked]
+    right = np.array([each["amount 0"] > 800.0 for each in asked]) == np.array(found)
+    assert right.mean() > 0.93
+
+
 @pytest.mark.slow
 def test_where_tasks_belong_to_one_agent_each_a_success_teaches_the_others():
     with_rivals = np.mean([one_owner_each(0.3, seed) for seed in (1, 2, 3)])

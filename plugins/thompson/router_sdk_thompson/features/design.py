@@ -1,5 +1,8 @@
-"""How a task becomes a vector: ``[1, Fourier features, vector of length 1]``.
+"""How a task becomes a vector: ``[1, Fourier features, columns]``, the columns about as long as 1.
 
+An embedding is brought to length 1, because its direction alone tells. Features are divided by a length between theirs
+and the one that is expected of so many: how far a standardised number is from its mean tells as well, so that one alone
+is more than its sign, and yet nothing lies far outside of where the Fourier features were tuned.
 With random Fourier features, a linear posterior over them approximates a Gaussian process (Rahimi and Recht, 2007).
 """
 
@@ -93,9 +96,9 @@ class Design(NamedTuple):
         first, raw = columns.first, columns.encode(features)
         if vector is not None and len(vector) == columns.given:
             raw[:first] = vector[:first]
-        length = float(raw @ raw)
-        if length > 0.0:
-            raw /= sqrt(length)
+        squares = float(raw[:first] @ raw[:first]) + (float(raw[first:] @ raw[first:]) + len(features)) / 2.0
+        if squares > 0.0:
+            raw /= sqrt(squares)
         if fourier is None:
             return CONSTANT, raw
         return CONSTANT, fourier.features(raw if columns.numbers is None else raw * columns.numbers), raw
@@ -109,7 +112,7 @@ def described(task: Task) -> Mapping[str, FeatureValue]:
 
 
 class FourierFeatures:
-    """Cosines of seeded random projections of a vector of length 1.
+    """Cosines of seeded random projections of a vector that is about as long as 1.
 
     Every column has a stream of its own, so a column that turns up later leaves the others as they are.
 
