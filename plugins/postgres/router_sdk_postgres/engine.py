@@ -85,7 +85,7 @@ class PostgresEngine(Engine):
                 conninfo,
                 autocommit=True,
                 context=adapters(),
-                prepare_threshold=3,
+                prepare_threshold=3 if reads else None,  # who writes prepares for itself, see ``batch``
             )
         try:
             self._set_up(server, reads=reads)
