@@ -197,7 +197,7 @@ class Calibration:
         told: tuple[object, ...] = ()
         chosen: list[_Window] = []
         for lesson in lessons:
-            strategy, version, _, tenant, since, newcomer, _ = lesson.forecast
+            strategy, version, _, tenant, since, newcomer, *_ = lesson.forecast
             if told != (strategy, version, tenant, since):  # most are of whom the one before was of
                 told, chosen = (strategy, version, tenant, since), []
                 self.agents_came(since, newcomer)

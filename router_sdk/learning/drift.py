@@ -108,6 +108,8 @@ class Drift:
             agent = agents[place]
             if agent is None:
                 continue
+            if forecast is not None and not forecast.of_favourite:  # among equals, whoever is drawn says nothing
+                forecast = None
             if forecast is not None and (other is None or other.previous is None):
                 self._choose(columns.task_type[place], agent, forecast, ats[place])
             reward = rewards[place]

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+from zlib import crc32
 
 BLOCK = 8
 """Values that are compared with as many before them."""
@@ -45,7 +46,8 @@ class RunningNumbers:
     """
 
     def __init__(self) -> None:
-        self._features: OrderedDict[str, _Feature] = OrderedDict()
+        self._features: OrderedDict[int, _Feature] = OrderedDict()
+        """By a hash of its name, which may be somebody's words."""
 
     def told(self, features: Mapping[str, Any]) -> dict[str, Any]:
         """Note a task's features, and return those that do not run on."""
@@ -58,8 +60,9 @@ class RunningNumbers:
             number = float(value)
         except OverflowError:
             return False
-        found = self._features.setdefault(name, _Feature())
-        self._features.move_to_end(name)
+        key = crc32(name.encode())
+        found = self._features.setdefault(key, _Feature())
+        self._features.move_to_end(key)
         if len(self._features) > MOST_FEATURES:
             self._features.popitem(last=False)
         found.add(number)
@@ -67,11 +70,11 @@ class RunningNumbers:
 
     def state(self) -> list[Any]:
         """What ``restored`` reads."""
-        return [[name, asdict(one)] for name, one in self._features.items()]
+        return [[key, asdict(one)] for key, one in self._features.items()]
 
     @classmethod
     def restored(cls, state: list[Any]) -> RunningNumbers:
         """Read back what ``state`` gave."""
         found = cls()
-        found._features.update((name, _Feature(**told)) for name, told in state)
+        found._features.update((key, _Feature(**told)) for key, told in state)
         return found

@@ -29,6 +29,7 @@ class Forecast(NamedTuple):
         newcomer: Its name.
         chance: Probability with which the favourite or its like was chosen, above 0: the less, the more decisions of
             that sort there were of which nothing is known.
+        of_favourite: Whether the favourite itself was chosen, and not its like.
     """
 
     strategy: str
@@ -38,6 +39,7 @@ class Forecast(NamedTuple):
     since: int = 0
     newcomer: str | None = None
     chance: float = 1.0
+    of_favourite: bool = True
 
 
 class Context(Protocol):

@@ -27,7 +27,7 @@ DAMAGED = "damaged"
 _PLAIN = re.compile(r"[A-Za-z0-9][\w.+@-]{0,200}")
 _LARGE_BYTES = 1 << 20
 _MANIFEST_BYTES = 1 << 24
-_DAMAGED_KEPT = 5
+_DAMAGED_KEPT = 10
 _ABANDONED_S = 3_600.0
 
 _log = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ _FEW = 8
 
 _FORECASTS = """
 SELECT d.seq, d.strategy, d.model_version, d.skipped, d.confidence, d.tenant, d.propensity,
-  CASE WHEN d.propensity <= 0.5 THEN d.probabilities END, d.favourite
+  CASE WHEN d.propensity <= 0.5 THEN d.probabilities END, d.favourite, d.explored = 0
 FROM decisions d WHERE d.seq IN (SELECT value FROM json_each(?))
   AND d.source = 'routed' AND (d.explored = 0 OR d.propensity <= 0.5) AND d.favourite >= 0
   AND d.confidence IS NOT NULL"""
@@ -156,14 +156,15 @@ class PayloadContext:
         rows = self._connection.execute(_FORECASTS, (seqs,)).fetchall()
         if not rows:
             return {}
-        asked, strategies, versions, notes, confidences, tenants, *drawn = zip(*rows, strict=True)
+        asked, strategies, versions, notes, confidences, tenants, *drawn, liked = zip(*rows, strict=True)
         raw = [read_notes(note).raw_confidence if note and _RAW in note else None for note in notes]
         given = [told if was is None else was for told, was in zip(confidences, raw, strict=True)]
         came = [(0, None), *self._connection.execute(NEWCOMERS)]
         positions = [seq for seq, _ in came]
         since, newcomers = zip(*[came[bisect_right(positions, seq) - 1] for seq in asked], strict=True)
         chances = list(map(_chance_of_the_like, *drawn))
-        made = map(Forecast._make, zip(strategies, versions, given, tenants, since, newcomers, chances, strict=True))
+        columns = strategies, versions, given, tenants, since, newcomers, chances, map(bool, liked)
+        made = map(Forecast._make, zip(*columns, strict=True))
         return {seq: one for seq, one, chance in zip(asked, made, chances, strict=True) if chance is not None}
 
     def _read_favourites(self, seqs: str) -> dict[int, Mapping[str, str]]:

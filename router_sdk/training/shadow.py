@@ -126,7 +126,7 @@ class Shadow:
             if (
                 one.decision_seq < self._since
                 or one.decision_seq in others
-                or (known is None and (one.revision > 0 or one.forecast is None))
+                or (known is None and (one.revision > 0 or (told := one.forecast) is None or not told.of_favourite))
             ):
                 continue  # what the version did not choose says nothing of it
             heard = True

@@ -161,7 +161,7 @@ def test_a_goal_is_worth_more_the_nearer_it_is_and_never_leaves_0_to_1(goal, spa
         ({"goal": "min", "low": 0, "high": 1, "weight": 0}, "weight"),
         ({"goal": "min", "low": 0, "high": 1, "weight": 1e9}, "weight"),
         ({"goal": "min", "low": 0, "high": 1, "wieght": 1}, "wieght"),
-        ("min", "dictionary"),
+        ("min", "mapping"),
     ],
 )
 def test_a_goal_that_is_not_understood_is_named_wherever_it_is_stated(goal, field):
