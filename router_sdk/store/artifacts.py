@@ -187,7 +187,7 @@ def read_state(folder: Path, load: Callable[[Path], None]) -> None:
 
 
 def set_aside(folder: Path, root: Path) -> None:
-    """Move a damaged folder out of the way, where a person can look at it; the newest five are kept."""
+    """Move a damaged folder out of the way, where a person can look at it; the newest ten are kept."""
     if not folder.exists():
         return
     aside = root / DAMAGED

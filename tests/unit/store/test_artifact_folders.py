@@ -307,8 +307,8 @@ def test_what_cannot_be_loaded_is_corrupt_whatever_it_raises(tmp_path):
 # -- what goes
 
 
-@pytest.mark.parametrize("earlier", [0, 3, 4, 5, 7])
-def test_a_damaged_folder_is_set_aside_and_the_newest_five_are_kept(one, tmp_path, at_now, caplog, earlier):
+@pytest.mark.parametrize("earlier", [0, 8, 9, 10, 12])
+def test_a_damaged_folder_is_set_aside_and_the_newest_ten_are_kept(one, tmp_path, at_now, caplog, earlier):
     aside = tmp_path / "damaged"
     for number in range(earlier):
         (aside / f"snapshots-x-{number + 9}" / "inner").mkdir(parents=True)  # two digits come after one
@@ -317,7 +317,7 @@ def test_a_damaged_folder_is_set_aside_and_the_newest_five_are_kept(one, tmp_pat
     set_aside(one, tmp_path)
     assert names(tmp_path) == ["damaged"]
     check_artifact(target)
-    left = [f"snapshots-x-{number + 9}" for number in range(max(0, earlier - 4), earlier)]
+    left = [f"snapshots-x-{number + 9}" for number in range(max(0, earlier - 9), earlier)]
     assert names(aside) == sorted([*left, target.name])
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
         (logging.ERROR, f"one is damaged, and was set aside as {target}")
@@ -331,12 +331,12 @@ def test_setting_aside_passes_over_what_cannot_be_deleted(one, tmp_path, at_now)
     aside = tmp_path / "damaged"
     aside.mkdir()
     aged(one, 0)
-    for number in range(5):
+    for number in range(10):
         (aside / f"x-{number}").mkdir()
     (aside / "file").touch()
     (aside / "link").symlink_to("nowhere")
     set_aside(one, tmp_path)
-    assert names(aside) == ["file", "link", f"{tmp_path.name}-one-77", "x-1", "x-2", "x-3", "x-4"]
+    assert names(aside) == ["file", "link", f"{tmp_path.name}-one-77", *(f"x-{number}" for number in range(1, 10))]
 
 
 @pytest.mark.parametrize("trouble", ["no folder", "no rename"])
