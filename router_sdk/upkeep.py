@@ -266,6 +266,9 @@ class Upkeep:
         cursor = cursor if others is None else min(cursor, others)
         try:
             with self._alone(timeout_s=self._config.store_timeout_seconds):
+                for left in self._pending():
+                    if left.kind == "archive":  # a reader kept what it moved from leaving the log
+                        self._go_on_archiving(left)
                 number = begin_archive(self._store.writer, before, cursor, before - slack_s)
                 (intent,) = (one for one in self._pending() if one.number == number)
                 return self._go_on_archiving(intent)

@@ -80,8 +80,9 @@ class StrategySelection:
     def learn(self, examples: Sequence[Example]) -> None:
         """Compare by each decision's first reward, or label."""
         for one in examples:
-            if one.propensity is None or not (preferred := one.favourites):
-                continue
+            preferred = one.favourites if one.propensity else {}
+            if len([name for name in self.strategies if name in preferred]) < 2:
+                continue  # others stood in the chain then
             before = one.previous
             new = one.previous_reward is None and (before is None or not before.labelled)
             if self._comparison.asks(one, None, new=new):
@@ -90,7 +91,7 @@ class StrategySelection:
                 places = tuple(place_of.get(preferred.get(name, ""), -1) for name in self.strategies)
                 expected = [self._expected(_who(places, place)) for place in range(len(names))]
                 self._comparison.note(one, None, places, expected)
-                if one.reward is not None and one.agent in place_of and one.propensity > 0.0:
+                if one.reward is not None and one.agent in place_of and one.propensity:
                     self._remember(_who(places, place_of[one.agent]), one.reward, 1.0 / one.propensity)
 
     def _expected(self, who: str) -> float:

@@ -16,7 +16,7 @@ from router_sdk.numerics.calibration import Calibrator
 from router_sdk.records import AgentSet, Distribution, Skipped, Task
 from router_sdk.records.plain import told
 from router_sdk.records.record import blame
-from router_sdk.routing.comparing import Answer, Verdict, favourites_of, first_asked, settled
+from router_sdk.routing.comparing import NO_FAVOURITES, Answer, Verdict, favourites_of, first_asked, settled
 from router_sdk.routing.sampling import finish, uniform
 from router_sdk.strategy import Strategy
 
@@ -258,6 +258,10 @@ class Chain:
         """Names of the stages at the front that can be compared."""
         return tuple(stage.name for stage in takewhile(lambda stage: stage.comparable, self.stages))
 
+    def front(self) -> list[str]:
+        """The strategies of these stages, by whatever name they stand here."""
+        return [stage.strategy.name for stage in self.stages[: len(self.comparable())]]
+
     def choose(self, task: Task, agents: AgentSet, context: RouteContext) -> Answer:
         """Ask one stage after the other, until there is an answer and those that are compared have been asked."""
         if self.weights is not None:
@@ -363,6 +367,10 @@ class ChainBeside(Chain):
     def weights(self) -> PolicyWeights | None:  # type: ignore[override]
         """The other chain's."""
         return self._chain.weights
+
+    def _answer(self, stages: Sequence[Stage], verdicts: Sequence[Verdict], best: int, agents: AgentSet) -> Answer:
+        """The same, but it says nothing of the other chain's own stage, which did not speak."""
+        return super()._answer(stages, verdicts, best, agents)._replace(favourites=NO_FAVOURITES)
 
     @property
     def rules(self) -> tuple[Stage, ...]:  # type: ignore[override]

@@ -228,7 +228,8 @@ _TENANTS = "SELECT decision_id, tenant FROM decisions WHERE decision_id IN (SELE
 _BEFORE = """
 SELECT o.outcome_id, o.decision_id, o.tenant, d.decision_id, d.tenant
 FROM outcomes o LEFT JOIN decisions d ON d.decision_id = o.decision_id
-WHERE o.outcome_id IN (SELECT value FROM json_each(?))"""
+WHERE o.outcome_id IN (SELECT value FROM json_each(?))
+  AND (d.decision_id IS NULL OR o.tenant IS NULL OR o.tenant IS d.tenant)"""
 _ERASED = "SELECT decision_id FROM forgotten_decisions WHERE decision_id IN (SELECT value FROM json_each(?))"
 
 

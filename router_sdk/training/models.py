@@ -508,8 +508,8 @@ class Models:
 
         What was learnt of them goes: here when this returns, in other processes on the store within two seconds. Each
         begins at its newest snapshot from before, and learns the rest of the log aside, while requests are served by
-        what there was. Fits leave them out. Reports, calibration, off-policy evaluation and exports keep them. What a
-        fitted version was made from stays in it, and ``status()`` says so.
+        what there was. Fits leave them out. Reports, calibration, who of a chain answers, off-policy evaluation and
+        exports keep them. What a fitted version was made from stays in it, and ``status()`` says so.
 
         Args:
             strategy: Who is to learn nothing of them; None is every strategy.

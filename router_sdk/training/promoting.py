@@ -162,9 +162,13 @@ class Promoter:
         else:
             number = self._registry.served(strategy, chosen)
         version = None if number is None else self._registry.version(strategy, number)
-        if behind is not None:
-            self.quarantines.add(strategy, behind, reason=why, actor=actor)
-        self._serve(strategy, version, why, pinned=True, actor=actor)
+        added = None if behind is None else self.quarantines.add(strategy, behind, reason=why, actor=actor)
+        try:
+            self._serve(strategy, version, why, pinned=True, actor=actor)
+        except BaseException:
+            if added is not None:  # a step that fails changes nothing
+                self.quarantines.lift(added, reason=f"the {why} failed", actor=actor)
+            raise
         self._plugins.notify("on_rollback", strategy=strategy, version=number)
         return number
 

@@ -100,6 +100,18 @@ def test_after_a_rollback_no_fit_by_itself_moves_the_version(store, taught):
     assert [(version, held) for version, held, _ in history(store)[:5]] == [(1, 0), (2, 0), (1, 1), (1, 0), (3, 0)]
 
 
+def test_a_rollback_that_fails_leaves_no_quarantine(store, taught):
+    with open_router(store, keep_versions=1) as router:
+        for _ in range(4):
+            taught(router, 20)
+            assert router.models.retrain(wait=True).state == "promoted"
+        served = serving(router)
+        with pytest.raises(UnknownVersionError):
+            router.models.rollback("words", 1, to_seq=1)
+        assert serving(router) == served
+        assert [one.lifted_at is None for one in router.models.quarantines()] in ([], [False])
+
+
 def test_whatever_ever_served_may_serve_again_and_the_history_says_who_said_so(store, taught):
     with open_router(store) as router:
         for _ in range(3):

@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 from router_sdk import Agent, Outcome, Router, Task
-from router_sdk.plugin import Proposal, Strategy, StrategyConfig, StrategyServices
+from router_sdk.plugin import Proposal, Strategy, StrategyConfig, StrategyServices, hookimpl
 
 AGENTS = ("a", "b", "c")
 
@@ -54,6 +54,27 @@ def play(router, count, task_type="default"):
         decision = router.route(Task(f"{said} {right}", task_type=task_type))
         router.record(decision, Outcome(success=decision.agent == right))
     router.flush()
+
+
+class Both:
+    @hookimpl
+    def register_strategies(self):
+        return [Mistaken, Right]
+
+
+def test_an_arm_of_the_same_strategies_answers_as_the_champion_does(tmp_path):
+    chain = ["mistaken", "right", "heuristic"]
+    agents = [Agent(name) for name in AGENTS]
+    with Router(agents, chain, tmp_path / "log.db", seed=1, learn_now=True, plugins=[Both()]) as router:
+        play(router, 200)
+        router.experiments.start("aa", [{"name": "same", "strategies": chain}], challenger_share=0.5)
+        play(router, 1)
+        told = [router.route(Task("a b", session_id=str(number))) for number in range(40)]
+        arms = {one.arm: {each.strategy.partition("@")[0] for each in told if each.arm == one.arm} for one in told}
+        assert arms == {"aa/champion": {"right"}, "aa/same": {"right"}}
+        share = router.status()["selection"]["default"]
+        play(router, 60)
+        assert router.status()["selection"]["default"]["right"] >= share["right"] - 0.01
 
 
 TASK = Task("a b")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from router_sdk_postgres.partitions import DAY_S, FEWEST, SETTINGS, TABLES, Partitions, make_partition
+from router_sdk.plugin import InvalidConfigError
+from router_sdk_postgres.partitions import DAY_S, FEWEST, SETTINGS, TABLES, Partitions, give_to_owner_of, make_partition
 from router_sdk_postgres.tables import indexes, rules
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def partition(server: psycopg.Connection[Any], schema: Schema, days: float, lock
             server.execute(f"UPDATE {SETTINGS} SET days = %s", (days,))
         return False
     server.execute(f"SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {_PATIENCE_MS}")
+    _refuse_views(server)
     server.execute("SELECT pg_advisory_xact_lock(%s)", (lock,))
     server.execute(f"LOCK TABLE {', '.join(TABLES)} IN ACCESS EXCLUSIVE MODE")
     server.execute(f"CREATE TABLE {SETTINGS} (days double precision NOT NULL)")
@@ -63,6 +65,7 @@ def partition(server: psycopg.Connection[Any], schema: Schema, days: float, lock
             f"CREATE TABLE {table} (LIKE {leaf} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE) "
             "PARTITION BY RANGE (seq)"
         )
+        give_to_owner_of(server, table, leaf)
         server.execute(f"ALTER TABLE {table} ADD PRIMARY KEY ({key})")
         _hand_on(server, leaf, table)
     for index, statement in indexes(schema).items():
@@ -74,6 +77,18 @@ def partition(server: psycopg.Connection[Any], schema: Schema, days: float, lock
     server.execute(_UNIQUE)
     server.execute("CREATE INDEX decisions_by_id ON decisions (decision_id, seq)")
     return True
+
+
+def _refuse_views(server: psycopg.Connection[Any]) -> None:
+    """A view would go on reading the table that becomes the first partition, and nothing else."""
+    query = """SELECT DISTINCT r.ev_class::regclass::text FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid
+               WHERE d.classid = 'pg_rewrite'::regclass AND d.refobjid = ANY(%s::regclass[])
+               AND r.ev_class != d.refobjid ORDER BY 1"""
+    if views := [name for (name,) in server.execute(query, (list(TABLES),)).fetchall()]:
+        raise InvalidConfigError(
+            f"store: partition_days: {', '.join(views)} would read the first partition alone; drop these views, and "
+            "make them again once the log is in partitions"
+        )
 
 
 def _set_aside(server: psycopg.Connection[Any], table: str, leaf: str) -> None:

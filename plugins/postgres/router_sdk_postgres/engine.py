@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +101,7 @@ class PostgresEngine(Engine):
             f"SET search_path = {identifier(self._address.schema)}",
             f"SET statement_timeout = {patience_ms}",
             f"SET default_transaction_read_only = {'on' if reads else 'off'}",
+            "SET default_transaction_isolation = 'read committed'",  # who waited for the lock sees what was written
             "SET TIME ZONE 'UTC'",
             "SET row_security = off",  # whoever may not see every row is told, and sees no part of the log as the whole
             "SET standard_conforming_strings = on",  # as ``values`` spells a text
@@ -158,6 +159,7 @@ class PostgresEngine(Engine):
                 bring_up_to_date(server, self._address.schema, self._schema)
                 kept_apart = self._address.isolates
                 if (days := self._address.partition_days) is not None:
+                    server.longest_s = inf  # large tables take their time
                     anew = partition(server, self._schema, days, self._address.key("log"))
                     kept_apart = isolates(server) if anew and kept_apart is None else kept_apart
                 if kept_apart is not None:

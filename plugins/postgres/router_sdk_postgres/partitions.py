@@ -80,7 +80,7 @@ class Partitions(Stretches):
     def _begin_another(self, before: int, last: int, head: int) -> None:
         width = min(max(FEWEST, int(self.span_s * self._pace(before, head))), _STEEPEST * max(FEWEST, last - before))
         end = max(last, head) + width
-        self._lock()
+        self._lock([f"{table}_{last}" for table in TABLES])
         for table in TABLES:
             leaf = f"{table}_{last}"
             self._server.execute(f"ALTER TABLE {table} DETACH PARTITION {leaf}")
@@ -101,9 +101,9 @@ class Partitions(Stretches):
             self._drop(upto, list(kept))
 
     def _drop(self, upto: int, kept: list[int]) -> None:
-        self._lock()
-        for table in TABLES:
-            gone = [(start, leaf) for start, leaf in self._leaves(table) if start <= upto]
+        old = {table: [each for each in self._leaves(table) if each[0] <= upto] for table in TABLES}
+        self._lock([leaf for leaves in old.values() for _, leaf in leaves])
+        for table, gone in old.items():
             for start, leaf in gone:
                 self._server.execute(f"ALTER TABLE {table} DETACH PARTITION {leaf}")
                 self._server.execute(f"ALTER TABLE {leaf} RENAME TO {table}_gone_{start}")
@@ -114,10 +114,14 @@ class Partitions(Stretches):
                     self._server.execute(f"INSERT INTO {first} SELECT * FROM {left} WHERE seq = ANY(%s)", (kept,))
                 self._server.execute(f"DROP TABLE {left}")
 
-    def _lock(self) -> None:
-        """Wait until nobody reads the tables, a moment long: whoever comes to read them meanwhile waits as well."""
+    def _lock(self, leaves: Collection[str]) -> None:
+        """Wait until nobody reads the tables, a moment long: whoever comes to read them meanwhile waits as well.
+
+        Other partitions than these may be vacuumed meanwhile.
+        """
         self._server.execute(f"SET LOCAL lock_timeout = {_PATIENCE_MS}")
-        self._server.execute(f"LOCK TABLE {', '.join(TABLES)} IN ACCESS EXCLUSIVE MODE")
+        only = ", ".join(f"ONLY {name}" for name in (*TABLES, *leaves))
+        self._server.execute(f"LOCK TABLE {only} IN ACCESS EXCLUSIVE MODE")
 
 
 def make_partition(server: psycopg.Connection[Any], table: str, start: int, bounds: str) -> str:
@@ -127,5 +131,15 @@ def make_partition(server: psycopg.Connection[Any], table: str, start: int, boun
     """
     leaf = f"{table}_{start}"
     server.execute(f"CREATE TABLE {leaf} PARTITION OF {table} FOR VALUES {bounds}")
+    give_to_owner_of(server, leaf, table)
     server.execute(f"ALTER TABLE {leaf} ENABLE ROW LEVEL SECURITY")
     return leaf
+
+
+def give_to_owner_of(server: psycopg.Connection[Any], made: str, other: str) -> None:
+    """Have a new table belong to whom another one does: several roles may share a log."""
+    query = """SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class
+               WHERE oid = %s::regclass AND pg_get_userbyid(relowner) != current_user"""
+    row = server.execute(query, (other,)).fetchone()
+    if row is not None:
+        server.execute(f"ALTER TABLE {made} OWNER TO {row[0]}")

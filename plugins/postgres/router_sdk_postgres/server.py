@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg import errors
+from psycopg.conninfo import make_conninfo
 
 T = TypeVar("T")
 
@@ -31,6 +32,12 @@ class Server(psycopg.Connection[tuple[Any, ...]]):
 
     reach: str = ""
     longest_s: float = math.inf
+
+    @property
+    def _itself(self) -> str:
+        """How to reach this server, of several that ``reach`` may name."""
+        told = self.info
+        return make_conninfo(self.reach, host=told.host, hostaddr=told.hostaddr or None, port=told.port)
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **options: Any) -> T:
         """See ``psycopg.Connection``: what is given no time-out of its own is watched.
@@ -51,7 +58,7 @@ class Server(psycopg.Connection[tuple[Any, ...]]):
                 now = time.monotonic()
                 if ready:
                     heard = now
-                elif now - began > self.longest_s or (now - heard > SILENCE_S and not answers(self.reach)):
+                elif now - began > self.longest_s or (now - heard > SILENCE_S and not answers(self._itself)):
                     self.close()
                     raise psycopg.OperationalError(f"the server has said nothing for {now - heard:.0f} s")
                 elif now - heard > SILENCE_S:

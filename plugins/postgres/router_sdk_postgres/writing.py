@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from router_sdk.plugin import RouterClosedError, StoreUnavailableError, Writing
+from router_sdk.plugin import RouterClosedError, StoreBusyError, StoreUnavailableError, Writing
 from router_sdk_postgres.batch import BatchConnection, Prepared
 from router_sdk_postgres.faults import ConnectionLostError, translated
 
@@ -101,9 +101,13 @@ class PostgresWriting(Writing):
                     ) from None
                 time.sleep(rest)
                 rest = min(2 * rest, _LONGEST_S)
-            except BaseException:
+            except BaseException as error:
                 self._turn = -1
                 self._roll_back()
+                if unknown is not None and isinstance(error, StoreBusyError):
+                    raise StoreUnavailableError(
+                        "PostgreSQL went away while it committed, and is locked since: what was written may be there"
+                    ) from error
                 raise
 
     def _enter(self, connection: BatchConnection, deadline: float, first: str) -> Any:

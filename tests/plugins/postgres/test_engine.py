@@ -31,6 +31,20 @@ def end_every_connection(database):
         return server.execute(f"SELECT count(pg_terminate_backend(pid)) {others}").fetchone()[0]
 
 
+def test_a_database_that_begins_transactions_otherwise_gives_positions_once(store_url, database, tmp_path):
+    psycopg = pytest.importorskip("psycopg")
+    with psycopg.connect(database, autocommit=True) as server:
+        name = server.info.dbname
+        server.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
+    with StoreTrial(store_url, tmp_path / "1") as one, StoreTrial(store_url, tmp_path / "2") as other:
+        threads = [threading.Thread(target=lambda of=each: [of.decide() for _ in range(30)]) for each in (one, other)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert one.rows("SELECT count(*), max(seq) FROM decisions") == [(60, 60)]
+
+
 def test_whoever_loses_the_server_goes_on_with_another_connection(trial, database):
     decision = trial.decide()
     tail = trial.tail()

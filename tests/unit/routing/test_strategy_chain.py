@@ -3,9 +3,10 @@ import logging
 import pytest
 
 from router_sdk import Agent, Proposal, Task
+from router_sdk.learning.strategy_selection import StrategySelection
 from router_sdk.numerics.calibration import Calibrator
 from router_sdk.records import AgentSet
-from router_sdk.routing.chain import Chain, Stage
+from router_sdk.routing.chain import Chain, ChainBeside, Stage
 
 from ..doubles import Fixed
 
@@ -176,3 +177,12 @@ def test_where_tenants_keep_apart_each_has_its_own():
     said = [drawn.confidence for drawn, *_ in chain.choose_batch(tasks, AGENTS, [None] * 3)]
     assert said == [pytest.approx(0.6), pytest.approx(0.3), 0.8]
     assert [chain.choose(task, AGENTS, None)[0].confidence for task in tasks] == said
+
+
+def test_a_stage_under_test_is_not_compared_in_the_name_of_the_one_that_serves():
+    chain = chain_of(Fixed({"a": 1.0, "b": 0.0}, "first"), Fixed(ALWAYS_B, "second"))
+    chain.weights = StrategySelection(("first", "second")).weights
+    assert chain.choose(TASK, AGENTS, None).favourites == {"first": "a", "second": "b"}
+    beside = ChainBeside(chain, Stage(Fixed(ALWAYS_B, "first")))
+    for answer in (beside.choose(TASK, AGENTS, None), *beside.choose_batch([TASK], AGENTS, [None])):
+        assert (answer.drawn.favourite, answer.favourites) == (1, {})

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from router_sdk import Agent, Task
+from router_sdk import Agent, Outcome, Task
 from router_sdk.errors import (
     NotAStoreError,
     RouterClosedError,
@@ -272,6 +272,20 @@ def test_a_decision_that_is_written_beside_its_outcome_is_not_looked_for(log):
     ]
     written = [(decision.decision_id,) for decision in (*queued, unqueued)]
     assert log.query("SELECT decision_id FROM decisions ORDER BY seq") == written
+
+
+def test_an_outcome_is_not_taken_for_a_false_claim_that_came_before_its_decision(log):
+    decision = log.decision(task=Task("x", tenant="acme"))
+    claim = log.store.entry(
+        decision.decision_id,
+        Outcome(success=False),
+        Outcome(success=False).signals(),
+        outcome_id="mail-1",
+        tenant="globex",
+    )
+    log.writer.append([claim])
+    log.writer.append([log.entry(decision, "mail-1", decision, success=True)])
+    assert log.query("SELECT outcome_id, success FROM outcomes") == [("mail-1", 1)]
 
 
 # -- looking

@@ -220,11 +220,9 @@ def rollback(request: Request, strategy: Strategy, how: Rollback | None = None) 
     how, models = how or Rollback(), service_of(request).router.models
     served = next((entry.version for entry in models.history(strategy)), None)
     version = models.rollback(strategy, **how.model_dump(), actor=access_of(request).actor)
-    effect = (
-        []
-        if served is None
-        else [f"version {served} is taken back", f"{_called(version)} serves until a person says otherwise"]
-    )
+    effect = [] if served is None else [f"version {served} is taken back"]
+    if version != served:
+        effect.append(f"{_called(version)} serves until a person says otherwise")
     if how.to_seq is not None:
         effect.append(
             f"what came behind {how.to_seq} teaches {strategy} nothing; router status has it under Quarantined"
