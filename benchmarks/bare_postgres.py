@@ -13,10 +13,10 @@ import sys
 import threading
 import time
 from dataclasses import asdict
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import psycopg
+from bare_writers import GROUP, Groups
 from processes import Work, together
 from psycopg import RawCursor
 from router_sdk_postgres.tables import tables_of
@@ -25,7 +25,6 @@ from router_sdk.store.identity import new_id
 from router_sdk.store.rows import DECISION_COLUMNS, OUTCOME_COLUMNS
 from router_sdk.store.schema import schema
 
-GROUP = 64
 _LOCK = 77
 _DECIDED = ("agent-1", "type-1", None, "routed", 0.5, 0, "thompson", None, 0.5, 0.02, 0, 1, bytes(40), *[None] * 6)
 _SAID = (None, 1, 0.8, None, None, None, 850.0, 0.002, *[None] * 5)
@@ -39,55 +38,36 @@ def _insert(table: str, columns: str) -> bytes:
     return f"INSERT INTO {table} ({columns}) SELECT * FROM unnest({arrays})".encode()
 
 
-class TakingTurns:
-    """A thread that commits up to 64 decisions and their outcomes at a time, in its turn."""
+class TakingTurns(Groups):
+    """Commits up to 64 decisions and their outcomes at a time, in its turn."""
 
     def __init__(self, server: str, schema_name: str) -> None:
         self._server = psycopg.connect(server, autocommit=True, prepare_threshold=0)
         for setting in (f"search_path = {schema_name}", "plan_cache_mode = force_generic_plan"):
             self._server.execute(f"SET {setting}", prepare=False)
         self._statements = _insert("decisions", DECISION_COLUMNS), _insert("outcomes", f"{OUTCOME_COLUMNS}, logged_at")
-        self._queue: SimpleQueue[tuple[str, threading.Lock] | None] = SimpleQueue()
-        self._own = threading.local()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def record(self, decision_id: str) -> None:
-        """Return when it is on disk."""
-        if not hasattr(self._own, "lock"):
-            self._own.lock = threading.Lock()
-            self._own.lock.acquire()
-        self._queue.put((decision_id, self._own.lock))
-        self._own.lock.acquire()
+        super().__init__()
 
     def _say(self, statement: bytes, values: Any = None) -> RawCursor[Any]:
         return RawCursor(self._server).execute(statement, values)
 
-    def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
-            with self._server.pipeline():
-                self._say(b"BEGIN")
-                self._say(b"SELECT pg_advisory_xact_lock(%d)" % _LOCK)
-                (turn,) = self._say(b"SELECT nextval('turns')").fetchone()
-                group = [first]
-                try:
-                    while len(group) < GROUP and (another := self._queue.get_nowait()) is not None:
-                        group.append(another)
-                except Empty:
-                    pass
-                seq, now = 2 * GROUP * turn, time.time()
-                decided = [(seq + place, key, now, *_DECIDED) for place, (key, _) in enumerate(group)]
-                said = [(seq + GROUP + place, None, key, now, *_SAID, now) for place, (key, _) in enumerate(group)]
-                for statement, rows in zip(self._statements, (decided, said), strict=True):
-                    self._say(statement, [list(column) for column in zip(*rows, strict=True)])
-                self._say(b"COMMIT")
-            for _, lock in group:
-                lock.release()
+    def commit(self) -> None:
+        """One transaction, of those who wait once it has its turn."""
+        with self._server.pipeline():
+            self._say(b"BEGIN")
+            self._say(b"SELECT pg_advisory_xact_lock(%d)" % _LOCK)
+            (turn,) = self._say(b"SELECT nextval('turns')").fetchone()
+            keys = self.gathered()
+            seq, now = 2 * GROUP * turn, time.time()
+            decided = [(seq + place, key, now, *_DECIDED) for place, key in enumerate(keys)]
+            said = [(seq + GROUP + place, None, key, now, *_SAID, now) for place, key in enumerate(keys)]
+            for statement, rows in zip(self._statements, (decided, said), strict=True):
+                self._say(statement, [list(column) for column in zip(*rows, strict=True)])
+            self._say(b"COMMIT")
 
     def close(self) -> None:
-        """Stop."""
-        self._queue.put(None)
-        self._thread.join()
+        """Stop the thread and close the connection."""
+        super().close()
         self._server.close()
 
 
@@ -100,7 +80,7 @@ def _work(server: str, schema_name: str, threads: int, seconds: float) -> Work:
 
     def caller(share: Work) -> None:
         while (started := time.perf_counter()) < deadline:
-            writer.record(new_id())
+            writer.wait_for(new_id())
             share.waits_ms.append((time.perf_counter() - started) * 1e3)
         share.per_second = len(share.waits_ms) / seconds
 

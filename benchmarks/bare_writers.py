@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -57,8 +57,58 @@ class SingleCommits:
         self._connection.close()
 
 
-class GroupWriter:
-    """A thread that commits up to 64 outcomes at a time; each caller waits on a lock of its own.
+class Groups(ABC):
+    """A thread that commits what up to 64 callers have to say at a time; each waits on a lock of its own.
+
+    Who is made is ready to commit before this begins: its thread runs from then on.
+    """
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[tuple[Any, threading.Lock] | None] = SimpleQueue()
+        self._group: list[tuple[Any, threading.Lock]] = []
+        self._own = threading.local()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def wait_for(self, said: Any) -> None:
+        """Return when it is on disk."""
+        try:
+            lock = self._own.lock
+        except AttributeError:
+            lock = self._own.lock = threading.Lock()
+            lock.acquire()
+        self._queue.put((said, lock))
+        lock.acquire()
+
+    def gathered(self) -> list[Any]:
+        """What callers have to say by now, to be committed together."""
+        group = self._group
+        try:
+            while len(group) < GROUP and (another := self._queue.get_nowait()) is not None:
+                group.append(another)
+        except Empty:
+            pass
+        return [said for said, _ in group]
+
+    @abstractmethod
+    def commit(self) -> None:
+        """Commit what is ``gathered``."""
+
+    def _run(self) -> None:
+        while (first := self._queue.get()) is not None:
+            self._group = [first]
+            self.commit()
+            for _, lock in self._group:
+                lock.release()
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+
+class GroupWriter(Groups):
+    """Commits up to 64 outcomes at a time.
 
     Args:
         path: The database file.
@@ -69,41 +119,21 @@ class GroupWriter:
     def __init__(self, path: Path, *, one_statement: bool) -> None:
         self._connection = open_bare(path)
         self._one_statement = one_statement
-        self._queue: SimpleQueue[tuple[tuple[Any, ...], threading.Lock] | None] = SimpleQueue()
         self._seq = 0
-        self._own = threading.local()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
+        super().__init__()
 
     def record(self, decision_id: str, success: bool) -> None:
         """Return when the row is on disk."""
-        try:
-            lock = self._own.lock
-        except AttributeError:
-            lock = self._own.lock = threading.Lock()
-            lock.acquire()
-        self._queue.put((row(decision_id, success), lock))
-        lock.acquire()
+        self.wait_for(row(decision_id, success))
 
     def close(self) -> None:
         """Stop the thread and close the file."""
-        self._queue.put(None)
-        self._thread.join()
+        super().close()
         self._connection.close()
 
-    def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
-            group = [first]
-            try:
-                while len(group) < GROUP and (another := self._queue.get_nowait()) is not None:
-                    group.append(another)
-            except Empty:
-                pass
-            self._commit([columns for columns, _ in group])
-            for _, lock in group:
-                lock.release()
-
-    def _commit(self, rows: Sequence[tuple[Any, ...]]) -> None:
+    def commit(self) -> None:
+        """One transaction."""
+        rows = self.gathered()
         numbered = [(self._seq + i, *columns) for i, columns in enumerate(rows, start=1)]
         self._seq += len(rows)
         execute = self._connection.execute

@@ -14,19 +14,17 @@ import json
 import secrets
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from statistics import median
 from typing import Any
 
 import psycopg
-from bare_writers import row
+from bare_writers import GROUP, Groups, row
 from measuring import Figure, conditions, in_turn, options, percentile, ratios, scratch, show
 from processes import PROCESSES, Work, together, work
 from recording import AGENTS, CALLERS, OUTCOMES, TASKS, throughput
@@ -40,7 +38,6 @@ from router_sdk.store.rows import DECISION_COLUMNS, OUTCOME_COLUMNS
 
 SERVER = os.environ.get("BENCH_POSTGRES", "postgresql:///test")
 PARTS = ("record", "replay", "partitions", "processes", "news")
-GROUP = 64
 
 
 @contextmanager
@@ -55,49 +52,33 @@ def fresh_log(folder: Path) -> Iterator[tuple[str, str]]:
 # -- recording
 
 
-class BareGroups:
-    """Psycopg alone: a thread commits up to 64 rows at a time into the same table, by one statement."""
+class BareGroups(Groups):
+    """Psycopg alone: up to 64 rows at a time into the same table, by one statement."""
 
     def __init__(self, schema: str) -> None:
         self._server = psycopg.connect(SERVER, autocommit=True, prepare_threshold=1)
         self._server.execute(f"SET search_path = {schema}; SET synchronous_commit = on")
-        self._queue: SimpleQueue[tuple[tuple[Any, ...], threading.Lock] | None] = SimpleQueue()
-        self._seq, self._own = 1_000_000, threading.local()
-        self._columns = OUTCOME_COLUMNS.count(",") + 1
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
+        self._seq = 1_000_000
+        self._one = f"({', '.join(['%s'] * (OUTCOME_COLUMNS.count(',') + 1))})"
+        super().__init__()
 
     def record(self, decision_id: str, success: bool) -> None:
         """Return when the row is on disk."""
-        if not hasattr(self._own, "lock"):
-            self._own.lock = threading.Lock()
-            self._own.lock.acquire()
-        self._queue.put((row(decision_id, success), self._own.lock))
-        self._own.lock.acquire()
+        self.wait_for(row(decision_id, success))
 
-    def _run(self) -> None:
-        one = f"({', '.join(['%s'] * self._columns)})"
-        while (first := self._queue.get()) is not None:
-            group = [first]
-            try:
-                while len(group) < GROUP and (another := self._queue.get_nowait()) is not None:
-                    group.append(another)
-            except Empty:
-                pass
-            values: list[Any] = []
-            for columns, _ in group:
-                self._seq += 1
-                values += [self._seq, *columns[:4], int(columns[4]), *columns[5:]]
-            self._server.execute(
-                f"INSERT INTO outcomes ({OUTCOME_COLUMNS}) VALUES {', '.join([one] * len(group))}", values
-            )
-            for _, lock in group:
-                lock.release()
+    def commit(self) -> None:
+        """One transaction of one statement."""
+        values: list[Any] = []
+        rows = self.gathered()
+        for columns in rows:
+            self._seq += 1
+            values += [self._seq, *columns[:4], int(columns[4]), *columns[5:]]
+        marks = ", ".join([self._one] * len(rows))
+        self._server.execute(f"INSERT INTO outcomes ({OUTCOME_COLUMNS}) VALUES {marks}", values)
 
     def close(self) -> None:
-        """Stop."""
-        self._queue.put(None)
-        self._thread.join()
+        """Stop the thread and close the connection."""
+        super().close()
         self._server.close()
 
 
