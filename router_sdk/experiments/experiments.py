@@ -17,7 +17,7 @@ from router_sdk.experiments.off_policy import WEEK, OffPolicy
 from router_sdk.experiments.verdict import Verdict
 from router_sdk.loop_settings import ExperimentConfig
 from router_sdk.private_files import may_be_written
-from router_sdk.records.arguments import each, mapping, place, words
+from router_sdk.records.arguments import each, mapping, place, words, words_if_any
 from router_sdk.records.record import describe
 from router_sdk.store.experiments import CHAMPION_ARM, ExperimentRecord, decisions_by_arm, shadows_agreement
 from router_sdk.store.store import READ_ONLY
@@ -103,7 +103,7 @@ class Experiments:
             raise InvalidConfigError(f"name: use letters, digits, '_' and '-', at most 40, got {name!r:.60}")
         arms = [Arm.of(one) for one in each(challengers, "challengers")]
         shares = None if shares is None else mapping(shares, "shares")
-        actor = None if actor is None else words(actor, "actor")
+        actor = words_if_any(actor, "actor")
         names = [arm.name for arm in arms]
         if not arms or len(set(names)) != len(names):
             raise InvalidConfigError(f"challengers: give at least one, each with a name of its own, got {names}")
@@ -205,7 +205,7 @@ class Experiments:
             UnknownVersionError: if the winner is a version whose files were given up.
             CorruptArtifactError: if they are damaged; what serves goes on.
         """
-        reason, actor = words(reason, "reason"), None if actor is None else words(actor, "actor")
+        reason, actor = words(reason, "reason"), words_if_any(actor, "actor")
         record = self._record(name)
         if winner is not None:
             self._lifecycle.check_loads(record.arm(winner))

@@ -233,9 +233,7 @@ class ServingArms:
 
     def _tune(self, chain: Chain) -> None:
         chain.calibrate(self._calibration)
-        if (
-            chain.front() == self._chain.front()
-        ):  # the same strategies are asked alike, else an arm is asked in its order
+        if chain.comparable() == self._chain.comparable():  # an arm of other strategies is asked in its order
             chain.weights = self._chain.weights
         chain.finish_published()
 

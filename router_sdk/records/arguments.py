@@ -73,6 +73,11 @@ def words(value: object, what: str, most: int = MOST_WORDS) -> str:
     return value.encode(errors="replace").decode()
 
 
+def words_if_any(value: object, what: str) -> str | None:
+    """The same, or None where nothing is given."""
+    return None if value is None else words(value, what)
+
+
 def text(value: object, what: str) -> str:
     """Any text; half a surrogate pair becomes a question mark.
 

@@ -255,12 +255,8 @@ class Chain:
         return begun
 
     def comparable(self) -> tuple[str, ...]:
-        """Names of the stages at the front that can be compared."""
-        return tuple(stage.name for stage in takewhile(lambda stage: stage.comparable, self.stages))
-
-    def front(self) -> list[str]:
-        """The strategies of these stages, by whatever name they stand here."""
-        return [stage.strategy.name for stage in self.stages[: len(self.comparable())]]
+        """Strategies at the front that can be compared, by their own names, whatever their stages are called."""
+        return tuple(stage.strategy.name for stage in takewhile(lambda stage: stage.comparable, self.stages))
 
     def choose(self, task: Task, agents: AgentSet, context: RouteContext) -> Answer:
         """Ask one stage after the other, until there is an answer and those that are compared have been asked."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from router_sdk.errors import InvalidInputError, NotTrainableError
 from router_sdk.exchange.exporting import ExportFormat, ExportOptions, ExportSettings
 from router_sdk.exchange.observations import observations, paired
-from router_sdk.records.arguments import flag, name, place, whole, words
+from router_sdk.records.arguments import flag, name, place, whole, words, words_if_any
 from router_sdk.training.brought import Exported, External, TrainFunction
 from router_sdk.training.datasets import Dataset
 from router_sdk.training.pretraining import Labelled, Vectors, checkpoint_folder
@@ -268,11 +268,12 @@ class Models:
         told = []
         for check in self.check_triggers():
             strategy, served = check.strategy, self._registry.champion(check.strategy)
-            why = self._why(strategy, served.version, served.reason)
+            made: dict[int | None, ModelVersion] = {one.version: one for one in self._registry.versions(strategy)}
+            why = _why(made.get(served.version), served.reason)
             refused = next((one for one in self.fits(strategy, limit=100) if one["status"] == "refused"), None)
             if refused is not None:
                 said = (refused["error"] or "").removeprefix("refused: ").removeprefix("held: ")
-                refused = {**refused, "why": self._why(strategy, refused["model_version"], said)}
+                refused = {**refused, "why": _why(made.get(refused["model_version"]), said)}
             told.append(
                 {
                     "strategy": strategy,
@@ -284,11 +285,6 @@ class Models:
                 }
             )
         return told
-
-    def _why(self, strategy: str, version: int | None, said: str) -> str:
-        """What was noted of a version, in words where that is what its gate said."""
-        made = next((one for one in self._registry.versions(strategy) if one.version == version), None)
-        return made.why if made is not None and made.reason == said else said
 
     # -- versions
 
@@ -432,7 +428,7 @@ class Models:
         chosen = name(strategy, "strategy"), whole(version, "version", 1)
         force, pin = flag(force, "force"), flag(pin, "pin")
         told = words(reason, "reason")
-        return self._promoter.promote(*chosen, reason=told, force=force, pin=pin, actor=_said_by(actor))
+        return self._promoter.promote(*chosen, reason=told, force=force, pin=pin, actor=words_if_any(actor, "actor"))
 
     def rollback(
         self,
@@ -461,8 +457,8 @@ class Models:
             InvalidInputError: if it serves already, nothing came behind ``to_seq``, or that is no position.
         """
         chosen = name(strategy, "strategy"), None if version is None else whole(version, "version")
-        why = None if reason is None else words(reason, "reason")
-        number = self._promoter.rollback(*chosen, to_seq, reason=why, actor=_said_by(actor))
+        why = words_if_any(reason, "reason")
+        number = self._promoter.rollback(*chosen, to_seq, reason=why, actor=words_if_any(actor, "actor"))
         if to_seq is not None:
             self._flush()
         return number
@@ -483,7 +479,7 @@ class Models:
             NotTrainableError: if no fit could ever replace what serves.
         """
         number = None if version is None else whole(version, "version", 1)
-        return self._promoter.pin(name(strategy, "strategy"), number, _said_by(actor))
+        return self._promoter.pin(name(strategy, "strategy"), number, words_if_any(actor, "actor"))
 
     def unpin(self, strategy: str, *, actor: str | None = None) -> None:
         """Let fits that pass the gate replace what serves again, because an ``actor`` says so.
@@ -491,7 +487,7 @@ class Models:
         Raises:
             NotTrainableError: if no fit could ever replace it.
         """
-        self._promoter.unpin(strategy, _said_by(actor))
+        self._promoter.unpin(strategy, words_if_any(actor, "actor"))
 
     # -- what teaches nothing
 
@@ -545,5 +541,6 @@ class Models:
         return self._promoter.quarantines.all()
 
 
-def _said_by(actor: str | None) -> str | None:
-    return None if actor is None else words(actor, "actor")
+def _why(made: ModelVersion | None, said: str) -> str:
+    """What was noted of a version, in words where that is what its gate said."""
+    return made.why if made is not None and made.reason == said else said

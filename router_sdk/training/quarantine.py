@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from router_sdk.records.arguments import whole, words
+from router_sdk.records.arguments import whole, words, words_if_any
 from router_sdk.store.quarantine import Quarantine, add_quarantine, lift_quarantine, position_of, quarantines
 
 if TYPE_CHECKING:
@@ -40,14 +40,14 @@ class Quarantines:
             self._chain.stage(strategy)
         begin = self.position(from_seq, "from_seq")
         end = None if to_seq is None else self.position(to_seq, "to_seq")
-        told = words(reason, "reason"), None if actor is None else words(actor, "actor")
+        told = words(reason, "reason"), words_if_any(actor, "actor")
         number = add_quarantine(self._store.writer, strategy, begin, end, *told)
         self._learner.wake()
         return number
 
     def lift(self, number: int, *, reason: str, actor: str | None = None) -> None:
         """Let what it left out count again, see ``Router.models.lift``."""
-        told = words(reason, "reason"), None if actor is None else words(actor, "actor")
+        told = words(reason, "reason"), words_if_any(actor, "actor")
         lift_quarantine(self._store.writer, whole(number, "number"), *told)
         self._learner.wake()
 

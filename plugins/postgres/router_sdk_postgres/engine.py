@@ -130,7 +130,7 @@ class PostgresEngine(Engine):
                     "one that was asked): leases and news need a session of their own, which it takes away between "
                     "transactions; name the server itself"
                 )
-            if self._cut:  # a plan that was made while the newest partition was empty reads all of it, once it is not
+            if self._cut and reads:  # else a plan that was made while the newest partition was empty reads all of it
                 server.execute("SET enable_seqscan = off")
 
     @contextmanager
