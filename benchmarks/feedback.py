@@ -13,8 +13,8 @@ lm-sys/RouteLLM, Apache-2.0.
 
 Parts: kinds (seven kinds of reward), silent (texts say nothing), models (nine models, bandit feedback), full (nine
 models, all scores), apgr (two models), text (no transformer, beside Vowpal Wabbit), language (one that the encoder does
-not know), examples (first outcomes after examples), strangers (texts for nobody); and slow ones: intents (150 agents),
-rare (one agent has 95 % of the traffic).
+not know), examples (first outcomes after examples), strangers (texts for nobody), skills (sixty agents that share six); and slow
+ones: intents (150 agents), rare (one agent has 95 % of the traffic).
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from feedback_streams import (
     models,
     nothing_said,
     of_kind,
+    shared_skills,
     skewed,
     ten_agents,
     vectors_of,
@@ -112,6 +113,15 @@ def many(run: Run) -> None:
     show(run, "intents", "CLINC150's 150 intents as agents, 20,000 rounds: share of right choices", columns, ["150"])
 
 
+def skills(run: Run) -> None:
+    """Sixty agents that share six skills."""
+    contestants = {name: EVERYBODY[name] for name in (SHIPPED, *MEMBERS, "bert, independent", *LINEAR, *PEERS, *BOUNDS)}
+    with encoded_before(vectors_of("clinc150")):
+        run.play("skills", {"60": shared_skills}, contestants, rewards)
+    columns = [Column(measure, "60", measure) for measure in ("first 1,000", "first 2,000", "all", "last")]
+    show(run, "skills", "Sixty agents that share six skills, 3,000 rounds: mean reward", columns, ["60"])
+
+
 def rare(run: Run) -> None:
     """Ten agents, one of which has 95 % of the traffic."""
     with encoded_before(vectors_of("clinc150")):
@@ -130,6 +140,7 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "text": text,
     "language": language,
     "intents": many,
+    "skills": skills,
     "examples": examples,
     "rare": rare,
     "strangers": strangers,

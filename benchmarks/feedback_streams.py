@@ -18,6 +18,8 @@ SIX = ("auto_and_commute", "banking", "credit_cards", "home", "kitchen_and_dinin
 IN_SCOPE = ("train", "val", "test")
 ROUNDS, RARE_ROUNDS, MANY_ROUNDS, SKEWED_ROUNDS = 3_000, 10_000, 20_000, 30_000
 SHARE_OF_ONE = 0.95
+TWINS = 10
+"""Agents that can do the same, where agents share skills."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,19 @@ def intents(seed: int) -> FeedbackStream:
     rows = clinc_rows(*IN_SCOPE)
     order = np.random.default_rng(seed).permutation(len(rows))[:MANY_ROUNDS]
     return _labelled([rows[place] for place in order], "intent")
+
+
+def shared_skills(seed: int) -> FeedbackStream:
+    """Texts of six domains, and sixty agents of which ten at a time can do the same: they succeed nine times in ten.
+
+    Others do once in ten. Nothing about an agent says what it can do.
+    """
+    plain = of_kind(KINDS["1/0"], seed)
+    rng = np.random.default_rng([seed, TWINS])
+    skilled = rng.permutation(np.repeat(np.arange(len(SIX)), TWINS))
+    chances = np.where(skilled == plain.right[:, None], 0.9, 0.1)
+    rewards = (rng.random(chances.shape) < chances).astype(float)
+    return replace(plain, agents=[f"agent-{place}" for place in range(len(skilled))], rewards=rewards, right=None)
 
 
 def skewed(seed: int) -> FeedbackStream:
