@@ -202,7 +202,8 @@ class Assembly:
         return {**{stage.name: stage.strategy for stage in self.chain.stages}, **self.serving.strategies()}
 
     def _updated(self) -> None:
-        self.chain.calibrate(self.calibration, self.selection)
+        self.chain.calibrate(self.calibration)
+        self.chain.compare(self.selection)
         self.chain.finish_published()
         if self._open:
             self.serving.learnt()
@@ -233,7 +234,8 @@ class Assembly:
                 stage.prepare(roster.available)
             self.serving.prepare()
             self.calibration.agents_came(*self.store.reader.query(newest_agent))
-            self.chain.calibrate(self.calibration, self.selection)
+            self.chain.calibrate(self.calibration)
+            self.chain.compare(self.selection)
             self.chain.finish_published()
             self.serving.learnt()
 

@@ -46,27 +46,33 @@ class StrategySelection:
 
     Args:
         strategies: Their names, in the chain's order; at least two.
+        called: What decisions call them behind the position ``since``, where they are an experiment's; None: the same.
+        since: Position in the log with which the experiment began: what it said of strategies of these names before
+            is what its own begin with.
     """
 
     name = SELECTION
     state_version = 1
 
-    def __init__(self, strategies: Sequence[str]) -> None:
-        self.strategies = tuple(strategies)
+    def __init__(self, strategies: Sequence[str], called: Sequence[str] | None = None, since: int = 0) -> None:
+        self.strategies, self.since = tuple(strategies), since
+        self.called = self.strategies if called is None else tuple(called)
         rest = (1.0 - FIRST) / (len(self.strategies) - 1)
         prior = (FIRST, *[rest] * (len(self.strategies) - 1))
         self._comparison = PolicyComparison(self.strategies, prior, in_spreads=False, every=1, cautious=True)
         self._earned: dict[str, tuple[float, float]] = {}
 
     @classmethod
-    def among(cls, strategies: Sequence[str]) -> StrategySelection | None:
+    def among(
+        cls, strategies: Sequence[str], called: Sequence[str] | None = None, since: int = 0
+    ) -> StrategySelection | None:
         """One for these; None where there are fewer than two."""
-        return cls(strategies) if len(strategies) > 1 else None
+        return cls(strategies, called, since) if len(strategies) > 1 else None
 
     @property
     def settings(self) -> tuple[str, ...]:
         """What its state depends on beside the log."""
-        return self.strategies
+        return self.strategies if self.called == self.strategies else (*self.strategies, *self.called, str(self.since))
 
     @property
     def weights(self) -> PolicyWeights:
@@ -81,14 +87,15 @@ class StrategySelection:
         """Compare by each decision's first reward, or label."""
         for one in examples:
             preferred = one.favourites if one.propensity else {}
-            if len([name for name in self.strategies if name in preferred]) < 2:
+            called = self.called if one.decision_seq > self.since else self.strategies
+            if len([name for name in called if name in preferred]) < 2:
                 continue  # others stood in the chain then
             before = one.previous
             new = one.previous_reward is None and (before is None or not before.labelled)
             if self._comparison.asks(one, None, new=new):
                 names = one.eligible
                 place_of = {name: place for place, name in enumerate(names)}
-                places = tuple(place_of.get(preferred.get(name, ""), -1) for name in self.strategies)
+                places = tuple(place_of.get(preferred.get(name, ""), -1) for name in called)
                 expected = [self._expected(_who(places, place)) for place in range(len(names))]
                 self._comparison.note(one, None, places, expected)
                 if one.reward is not None and one.agent in place_of and one.propensity:
@@ -133,7 +140,7 @@ class StrategySelection:
 
     def begun_again(self) -> StrategySelection:
         """One like it that was taught nothing."""
-        return StrategySelection(self.strategies)
+        return StrategySelection(self.strategies, self.called, self.since)
 
     def close(self) -> None:
         """Nothing is open."""
