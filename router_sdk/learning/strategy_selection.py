@@ -52,7 +52,7 @@ class StrategySelection:
     """
 
     name = SELECTION
-    state_version = 1
+    state_version = 2
 
     def __init__(self, strategies: Sequence[str], called: Sequence[str] | None = None, since: int = 0) -> None:
         self.strategies, self.since = tuple(strategies), since

@@ -13,12 +13,14 @@ neither gains nor loses (sleeping experts: Freund, Schapire, Singer and Warmuth,
 from __future__ import annotations
 
 import zlib
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from router_sdk.numerics.feedback_kind import SUCCESS, FeedbackKind
 from router_sdk.numerics.policy_selection import LEADING, PolicySelection, doubly_robust
+from router_sdk.numerics.recency import put_last
 from router_sdk.numerics.reward_scale import RewardScale
 
 if TYPE_CHECKING:
@@ -132,7 +134,7 @@ class PolicyComparison:
         self.again = False
         self._together: Together | None = None
         self._seen = 0
-        self._heard: dict[str, set[int]] = {}
+        self._heard: OrderedDict[str, set[int]] = OrderedDict()
 
     @property
     def weights(self) -> PolicyWeights:
@@ -226,7 +228,7 @@ class PolicyComparison:
 
     def _note(self, task_type: str, favourites: Favourites, earned: Sequence[float], unit: float) -> None:
         awake = [policy for policy, place in enumerate(favourites) if place >= 0]
-        self._heard.setdefault(task_type, set()).update(awake)
+        put_last(self._heard, task_type, self._heard.get(task_type, set()).union(awake))
         shares = shares_among(self.weights.of(task_type), awake)
         mean = sum(share * earned[policy] for policy, share in shares.items())
         lead = [gain - mean if policy in awake else 0.0 for policy, gain in enumerate(earned)]
@@ -279,7 +281,8 @@ class PolicyComparison:
         self.feedback.restore(state["feedback"])
         self.scale = RewardScale.restored(state["scale"])
         self._seen = int(state["seen"])
-        self._heard = {str(name): {int(each) for each in heard} for name, heard in dict(state["heard"]).items()}
+        told_of = dict(state["heard"]).items()
+        self._heard = OrderedDict((str(name), {int(each) for each in heard}) for name, heard in told_of)
         if not all(heard <= set(range(len(self.selection.policies))) for heard in self._heard.values()):
             raise ValueError("policies are out of range")
         self._together = None

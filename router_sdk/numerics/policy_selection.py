@@ -14,8 +14,11 @@ a change.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from math import exp, isfinite, log, sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from router_sdk.numerics.recency import put_last
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -123,6 +126,8 @@ class PolicyWeights:
 class PolicySelection:
     """Weights of some policies, by kind of task, each shrunk towards what all kinds say together.
 
+    Of kinds beyond ``MOST_KINDS`` those heard of longest ago are new ones again.
+
     Args:
         policies: Their names.
         prior: What each is trusted with before anything was seen, summing to 1; all alike by default.
@@ -137,7 +142,7 @@ class PolicySelection:
         self.prior = tuple(prior) if prior is not None else (1.0 / len(policies),) * len(policies)
         self.calm = CALM
         self._overall = self._none = Gains(0.0, 0.0, 0.0, (0.0,) * len(policies))
-        self._kinds: dict[str, Gains] = {}
+        self._kinds: OrderedDict[str, Gains] = OrderedDict()
         self._current: PolicyWeights | None = None
 
     @property
@@ -164,7 +169,7 @@ class PolicySelection:
         mean = sum(share * gain for share, gain in zip(shares, gains, strict=True))
         variance = sum(share * (gain - mean) ** 2 for share, gain in zip(shares, gains, strict=True))
         self._overall = self._overall.plus(gains, variance)
-        self._kinds[kind] = of_kind.plus(gains, variance)
+        put_last(self._kinds, kind, of_kind.plus(gains, variance))
         self._current = None
 
     def report(self) -> dict[str, dict[str, float]]:
@@ -191,7 +196,7 @@ class PolicySelection:
             raise ValueError(f"gains of {state['policies']}, where {list(self.policies)} are compared")
         count = len(self.policies)
         self._overall = _read(state["overall"], count)
-        self._kinds = {str(kind): _read(told, count) for kind, told in dict(state["kinds"]).items()}
+        self._kinds = OrderedDict((str(kind), _read(told, count)) for kind, told in dict(state["kinds"]).items())
         self._current = None
 
 

@@ -62,7 +62,7 @@ class ThompsonStrategy(Strategy):
 
     name: ClassVar[str] = "thompson"
     Config: ClassVar[type[StrategyConfig]] = ThompsonConfig
-    state_version: ClassVar[int] = 7
+    state_version: ClassVar[int] = 8
 
     def __init__(self, config: StrategyConfig, services: StrategyServices) -> None:
         super().__init__(config, services)
@@ -83,7 +83,7 @@ class ThompsonStrategy(Strategy):
         self._contexts.prepare(agents)
         # The same names may now carry other metadata, so nothing built before is kept.
         most = min(_room(agents), MOST_PREPARED_CHANCES // max(len(agents), 1))
-        estimates, kinds = self._costs.prepared(), list(self._evidence.cells)[:most]
+        estimates, kinds = self._costs.prepared(), list(reversed(self._evidence.cells))[:most]
         ready = {(agents.set_id, kind): self._build(kind, agents, estimates) for kind in kinds}
         self._swap(ready, {agents.set_id: agents}, estimates)
 

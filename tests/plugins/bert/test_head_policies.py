@@ -15,6 +15,7 @@ from router_sdk_bert.head.linear import LinearPosterior, Reward
 from router_sdk_bert.head.policies import BEST_SINGLE, CLASSIFIER, ELIMINATION, LINEAR, POLICIES, Policies
 from router_sdk_bert.head.rows import Row
 
+from router_sdk.numerics import recency
 from router_sdk.numerics.policy_comparison import PolicyComparison
 from router_sdk.plugin import Agent, AgentSet, CorruptArtifactError
 from router_sdk.testing.examples import make_services
@@ -25,6 +26,15 @@ KINDS = {
     "grades": (0.9, 0.7),
     "rare": (0.2, 0.02),
 }
+
+
+def test_what_agents_earn_is_kept_of_the_types_heard_of_last(monkeypatch):
+    monkeypatch.setattr(recency, "MOST_KINDS", 8)
+    kept = BestSingle()
+    for number in range(100):
+        kept.learn("often" if number % 5 == 0 else f"id {number}", [Reward("a", None, 1.0)])
+    assert len(kept.sums) == 8
+    assert (kept.sums[""]["a"][0], kept.sums["often"]["a"][0]) == (100.0, 20.0)
 
 
 class Learner:

@@ -2,16 +2,17 @@
 
 Which task types come with a text or features is found out without loading every task from the log: whether a type is
 bare is looked up at its first eight examples and then ever more rarely, by its count alone, so that every process that
-reads the log finds the same.
+reads the log finds the same. Of types beyond ``MOST_KINDS`` those heard of longest ago are looked at anew.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.numerics.policy_comparison import PolicyComparison, shares_among
+from router_sdk.numerics.recency import crowded, in_order, put_last
 from router_sdk.plugin import DEFAULT_TASK_TYPE, CorruptArtifactError, InvalidConfigError
 from router_sdk_thompson.features.hashed_text import TEXT_TAG, TextFeatures, text_ids
 from router_sdk_thompson.labels import changes
@@ -59,43 +60,39 @@ class Kind(NamedTuple):
 
 
 BARE = Kind(False, False)
+NEVER = (0, BARE)
 
 
 class ContextProbe:
     """What each task type's tasks carry, as far as was seen.
 
     Attributes:
-        counts: Examples per task type.
-        kinds: What they carried.
+        seen: Of each task type how many examples there were, and what they carried.
     """
 
     def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-        self.kinds: dict[str, Kind] = {}
+        self.seen: OrderedDict[str, tuple[int, Kind]] = OrderedDict()
 
     def kind(self, example: Example) -> Kind:
         """What tasks of this example's type carry, this one included if it is looked at."""
         task_type = example.task_type
-        count = self.counts[task_type] = self.counts.get(task_type, 0) + 1
-        kind = self.kinds.get(task_type, BARE)
-        if count > ALWAYS and count & (count - 1):
-            return kind
-        task = example.task
-        # Where privacy keeps no text, its vectors still tell that there was one.
-        seen = Kind(kind.text or bool(task.text) or bool(example.vectors), kind.features or bool(task.features))
-        if seen == kind:
-            return kind
-        self.kinds[task_type] = seen
-        return seen
+        before, kind = self.seen.get(task_type, NEVER)
+        count = before + 1
+        if count <= ALWAYS or not count & (count - 1):
+            task = example.task
+            # Where privacy keeps no text, its vectors still tell that there was one.
+            kind = Kind(kind.text or bool(task.text) or bool(example.vectors), kind.features or bool(task.features))
+        put_last(self.seen, task_type, (count, kind))
+        return kind
 
     def bare(self, columns: ExampleColumns) -> bool:
         """Whether no task of a batch carries more than a type, as far as is looked; only then they are counted."""
         counts = Counter(columns.task_type)
-        if any(self.kinds.get(task_type, BARE) != BARE for task_type in counts):
+        if crowded(self.seen, counts) or any(self.seen.get(task_type, NEVER)[1] != BARE for task_type in counts):
             return False
         places: list[int] = []
         for task_type, count in counts.items():
-            before = self.counts.get(task_type, 0)
+            before = self.seen.get(task_type, NEVER)[0]
             after = before + count
             looks = [*range(before + 1, min(after, ALWAYS) + 1)]
             looks += [1 << bit for bit in range(max(before, ALWAYS).bit_length(), after.bit_length())]
@@ -104,13 +101,15 @@ class ContextProbe:
                 places += [there[look - before - 1] for look in looks]
         if any(task.text or task.features or vectors for task, vectors in columns.carried(places)):
             return False
-        for task_type, count in counts.items():
-            self.counts[task_type] = self.counts.get(task_type, 0) + count
+        for task_type in in_order(columns.task_type):
+            put_last(self.seen, task_type, (self.seen.get(task_type, NEVER)[0] + counts[task_type], BARE))
         return True
 
     def save(self, path: Path) -> None:
         """Write what was seen."""
-        path.write_text(json.dumps({"counts": self.counts, "kinds": self.kinds}), encoding="utf-8")
+        counts = {name: count for name, (count, _) in self.seen.items()}
+        kinds = {name: kind for name, (_, kind) in self.seen.items() if kind != BARE}
+        path.write_text(json.dumps({"counts": counts, "kinds": kinds}), encoding="utf-8")
 
     def load(self, path: Path) -> None:
         """Read what ``save`` wrote.
@@ -120,11 +119,11 @@ class ContextProbe:
         """
         try:
             state = json.loads(path.read_text(encoding="utf-8"))
-            counts = {str(name): int(count) for name, count in state["counts"].items()}
             kinds = {str(name): Kind(bool(kind[0]), bool(kind[1])) for name, kind in state["kinds"].items()}
+            seen = {str(name): (int(count), kinds.get(name, BARE)) for name, count in state["counts"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise CorruptArtifactError(f"{path.name} cannot be used: {error}") from error
-        self.counts, self.kinds = counts, kinds
+        self.seen = OrderedDict(seen)
 
 
 class Voice(NamedTuple):
@@ -226,7 +225,7 @@ class ContextualPolicy:
         run: list[tuple[Example, NDArray[Any], float | None]] = []
         for place, example in enumerate(examples):
             kind = kind_of(example)
-            if kind is BARE:
+            if kind == BARE:
                 continue
             has_text, has_features = kind
             vector = self._vector(example, encoder) if has_text and encoder is not None else None

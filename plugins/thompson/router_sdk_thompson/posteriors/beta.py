@@ -5,17 +5,20 @@ in which agents were added. Observations count less as the log grows older; inst
 event, each observation is added at ``2 ** ((its time - origin) / half_life)``, so that a correction takes back
 exactly what was added, and the whole is scaled when it is read.
 
-A new task type starts from the agent's rate on the other types, at a bounded mass: empirical-Bayes shrinkage.
+A new task type starts from the agent's rate on the other types, at a bounded mass: empirical-Bayes shrinkage. So does
+one that made room, because ``MOST_KINDS`` others were heard of since; what was seen of it still lends to the others.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections import OrderedDict
 from math import sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.numerics.change_detection import LEAST_VARIANCE, bernoulli_residual
+from router_sdk.numerics.recency import crowded, put_last
 from router_sdk.plugin import CorruptArtifactError
 from router_sdk_thompson.drift.agent_evidence import AgentEvidence, checked_pair
 from router_sdk_thompson.drift.detectors import new_detector, threshold_of
@@ -56,7 +59,7 @@ class CellEvidence:
 
     Attributes:
         events: Outcomes folded so far, revisions included.
-        cells: Task type to agent to cell.
+        cells: Task type to agent to cell, the type heard of last at the end.
         by_agent: Agent to its evidence over all task types.
         origin: Log time to which what is stored is scaled, or None before the first event.
         latest: The log's present, in seconds since the epoch.
@@ -65,7 +68,7 @@ class CellEvidence:
     def __init__(self, config: ThompsonConfig) -> None:
         self.config = config
         self._rate = 0.0 if config.half_life_s is None else 1.0 / config.half_life_s
-        self.cells: dict[str, dict[str, Cell]] = {}
+        self.cells: OrderedDict[str, dict[str, Cell]] = OrderedDict()
         self.by_agent: dict[str, AgentEvidence] = {}
         self.origin: float | None = None
         self.latest = -math.inf
@@ -90,6 +93,8 @@ class CellEvidence:
                 weight = self._weight(example.first_at, example.at)
             task_type = example.task_type
             touched.add(task_type)
+            if task_type in cells:
+                cells.move_to_end(task_type)
             if labelled and not ignore:
                 for agent, old, new in changes(example, config.labels):
                     mass = float(new is not None) - float(old is not None)
@@ -124,11 +129,11 @@ class CellEvidence:
     def fold_columns(self, columns: ExampleColumns) -> set[str]:
         """``fold`` of a batch, to the last bit, where no example says more than the columns do."""
         config, cells, rate = self.config, self.cells, self._rate
-        if columns.others or config.change_detector == "adwin":
+        if columns.others or config.change_detector == "adwin" or crowded(cells, columns.task_type):
             return self.fold(columns.examples)
         threshold, prior_mass, prior_mean = threshold_of(config), config.prior_mass, config.prior_mean
         most_borrowed, events, weight = config.borrowed_mass, self.events, 1.0
-        touched: set[str] = set()
+        heard: dict[str, int] = {}
         origin, latest = self.origin, self.latest
         for agent, task_type, reward, at in zip(
             columns.agent, columns.task_type, columns.reward, columns.at, strict=True
@@ -142,7 +147,7 @@ class CellEvidence:
                 else:
                     weight = 2.0**exponent
                 latest = at
-            touched.add(task_type)
+            heard[task_type] = events
             if agent is None:
                 continue
             try:
@@ -173,7 +178,10 @@ class CellEvidence:
             cell[1] += reward * share
             record.reward += reward * share
         self.events, self.latest = events, max(self.latest, latest)
-        return touched
+        for task_type in sorted(heard, key=heard.__getitem__):
+            if task_type in cells:
+                cells.move_to_end(task_type)
+        return set(heard)
 
     def _expected(self, cell: Cell, record: AgentEvidence, unit: float) -> float:
         """Posterior mean before this outcome, in stored units; the stated prior is left to the policy."""
@@ -222,7 +230,11 @@ class CellEvidence:
         record = self.by_agent.get(agent)
         if record is None:
             record = self.by_agent[agent] = AgentEvidence(new_detector(self.config))
-        return self.cells.setdefault(task_type, {}).setdefault(agent, [0.0, 0.0, record])
+        row = self.cells.get(task_type)
+        if row is None:
+            row = {}
+            put_last(self.cells, task_type, row)
+        return row.setdefault(agent, [0.0, 0.0, record])
 
     def _add(self, example: Example, agent: str, mass: float, gain: float) -> None:
         cell = self._cell(example.task_type, agent)
@@ -295,10 +307,10 @@ class CellEvidence:
             records = {
                 str(name): AgentEvidence.restored(each, self.config) for name, each in state["standings"].items()
             }
-            cells: dict[str, dict[str, Cell]] = {
-                str(kind): {str(name): [*checked_pair(pair), records[name]] for name, pair in row.items()}
+            cells: OrderedDict[str, dict[str, Cell]] = OrderedDict(
+                (str(kind), {str(name): [*checked_pair(pair), records[name]] for name, pair in row.items()})
                 for kind, row in state["cells"].items()
-            }
+            )
             origin = None if state["origin"] is None else float(state["origin"])
             latest = -math.inf if state["latest"] is None else float(state["latest"])
             events = int(state["events"])
