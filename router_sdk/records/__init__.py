@@ -7,7 +7,7 @@ from router_sdk.records.columns import ExampleColumns
 from router_sdk.records.decision import Decision, Ranked, Skipped
 from router_sdk.records.distribution import Distribution, Evidence
 from router_sdk.records.example import Context, Example, FixedExampleContext, Forecast, TrainingData
-from router_sdk.records.faults import fault_words, models_called
+from router_sdk.records.faults import fault_words, models_called, models_in
 from router_sdk.records.fields import MAX_TEXT_CHARS, FeatureValue, Name, PrivacyMode
 from router_sdk.records.outcome import Outcome, OutcomeLike, Signals
 from router_sdk.records.record import Record
@@ -48,4 +48,5 @@ __all__ = [
     "agents_of",
     "fault_words",
     "models_called",
+    "models_in",
 ]

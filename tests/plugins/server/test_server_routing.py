@@ -163,6 +163,8 @@ def test_it_is_ready_once_every_strategy_is(client, caplog):
             "succes: there is no such key; did you mean 'success'?",
         ),
         ("/v1/forget", {"session": "x"}, "body.session: there is no such key; did you mean 'session_id'?"),
+        ("/v1/evaluate", {"estimater": "x"}, "estimater: there is no such key; did you mean 'estimator'?"),
+        ("/v1/observations", {"task": "x", "agnt": "a"}, "agnt: there is no such key; did you mean 'agent'?"),
         ("/v1/forget", {}, "body.session_id: must be given"),
         ("/v1/systemone", {"state": "x"}, "questions: must be given"),
     ],
