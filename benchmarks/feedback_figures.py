@@ -282,6 +282,8 @@ class Run:
         if played.confidence is None:
             return
         told = np.flatnonzero(played.favourite >= 0)
+        if not len(told):
+            return
         came = stream.rewards[told, played.favourite[told]]
         self.results.said(part, row, name, seed, played.confidence[told], came)
 
