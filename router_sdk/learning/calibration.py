@@ -101,7 +101,8 @@ class _Pairs:
         """Take one back, where it is kept."""
         place = self._place(decision_seq)
         if place is not None:
-            for column in (self._decisions, *self._columns):
+            del self._decisions[place]
+            for column in self._columns:
                 del column[place]
 
     def _place(self, decision_seq: int) -> int | None:
@@ -112,7 +113,8 @@ class _Pairs:
             return None
 
     def _trim(self) -> None:
-        for column in (self._decisions, *self._columns):
+        del self._decisions[:-WINDOW]
+        for column in self._columns:
             del column[:-WINDOW]
 
 
