@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import zlib
 from collections import OrderedDict
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -229,7 +230,7 @@ class PolicyComparison:
     def _note(self, task_type: str, favourites: Favourites, earned: Sequence[float], unit: float) -> None:
         awake = [policy for policy, place in enumerate(favourites) if place >= 0]
         put_last(self._heard, task_type, self._heard.get(task_type, set()).union(awake))
-        shares = shares_among(self.weights.of(task_type), awake)
+        shares = shares_among(self.weights.of(task_type), tuple(awake))
         mean = sum(share * earned[policy] for policy, share in shares.items())
         lead = [gain - mean if policy in awake else 0.0 for policy, gain in enumerate(earned)]
         if self._in_spreads:
@@ -247,7 +248,7 @@ class PolicyComparison:
             awake = sorted(heard.difference(asleep))
             if not awake:
                 continue
-            shares = shares_among(self.weights.of(task_type), awake)
+            shares = shares_among(self.weights.of(task_type), tuple(awake))
             told[task_type] = {self.selection.policies[policy]: round(share, 3) for policy, share in shares.items()}
         return told
 
@@ -306,8 +307,12 @@ def _goes_on(together: Together, told: Told, context: NDArray[Any] | None) -> bo
     return told.task_type == together.task_type and np.array_equal(context, together.context)
 
 
-def shares_among(weights: Sequence[float], awake: Sequence[int]) -> dict[int, float]:
-    """Share of each policy that has a say, the best one's at least half; who would have hardly any has none."""
+@lru_cache
+def shares_among(weights: tuple[float, ...], awake: tuple[int, ...] | range) -> Mapping[int, float]:
+    """Share of each policy that has a say, the best one's at least half; who would have hardly any has none.
+
+    Remembered, since many requests ask between two outcomes.
+    """
     total = sum(weights[policy] for policy in awake)
     shares = {policy: weights[policy] / total for policy in awake}
     leader = max(shares, key=shares.__getitem__)

@@ -144,3 +144,15 @@ def test_what_was_foretold_of_a_few_is_read_of_these_alone(log):
     everywhere = range(len(columns))
     assert columns.foretold(everywhere) == whole
     assert said == []
+
+
+def test_tasks_and_vectors_of_a_few_are_read_at_once_also_where_a_batch_is_objects(log):
+    fill(log, random.Random(4), odd=0.1, again=0.1, early=0.1)
+    columns = log.tail.read(0, 64, 64).columns
+    assert len(columns) > 8
+    said = []
+    log.tail._connection.set_trace_callback(said.append)
+    found = columns.carried(range(len(columns)))
+    assert len(said) == 2
+    assert found == [(example.task, example.vectors) for example in columns.examples]
+    assert len(said) == 2

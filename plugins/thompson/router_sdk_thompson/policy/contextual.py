@@ -126,18 +126,9 @@ class ContextProbe:
         self.seen = OrderedDict(seen)
 
 
-class Voice(NamedTuple):
-    """One policy's part in an answer.
-
-    Attributes:
-        policy: Which of ``POLICIES``.
-        share: Its part, above 0.
-        belief: What it says; None for the cells, which say it elsewhere.
-    """
-
-    policy: int
-    share: float
-    belief: Belief | None
+Voice = tuple[int, float, "Belief | None"]
+"""One policy's part in an answer: which of ``POLICIES``, its share, above 0, and what it says; None for the cells,
+which say it elsewhere."""
 
 
 class ContextualSnapshot(NamedTuple):
@@ -161,11 +152,11 @@ class ContextualSnapshot(NamedTuple):
             ]
         if not awake:
             return []
-        found = []
-        for policy, share in shares_among(self.weights.of(task.task_type), [CELLS, *awake]).items():
+        found: list[Voice] = []
+        for policy, share in shares_among(self.weights.of(task.task_type), (CELLS, *awake)).items():
             belief = None if policy == CELLS else self._belief(policy, task, agents, context)
             if belief is not None or policy == CELLS:
-                found.append(Voice(policy, share, belief))
+                found.append((policy, share, belief))
         return found
 
     def _belief(self, policy: int, task: Task, agents: AgentSet, context: RouteContext) -> Belief | None:
