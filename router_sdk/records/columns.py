@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,6 +15,20 @@ if TYPE_CHECKING:
     Carried = tuple[Task, Mapping[str, NDArray[Any]]]
 
 Numbers = Sequence[float | None]
+
+
+class LoggedTexts(NamedTuple):
+    """What was known when decisions on texts were made, in columns: tasks without features, whose vectors are logged.
+
+    Attributes:
+        eligible: Names of the agents that could have been chosen.
+        propensity: Probability with which the agent was chosen.
+        vector: What one encoder made of each text: arrays, or one array where they are all alike.
+    """
+
+    eligible: Sequence[tuple[str, ...]]
+    propensity: Sequence[float]
+    vector: Sequence[NDArray[Any]] | NDArray[Any]
 
 
 class ExampleColumns:
@@ -32,6 +46,7 @@ class ExampleColumns:
         build: Makes the examples.
         peek: Reads tasks and vectors of a few decisions, given by their positions; None where the examples have them.
         foretold: Reads what was given for the rewards of decisions, given by their positions; None as above.
+        texts: Reads what ``texts`` gives of decisions, given by their positions; None as above.
 
     Attributes:
         decision_id: Which decisions.
@@ -56,6 +71,7 @@ class ExampleColumns:
         build: Callable[[], list[Example]],
         peek: Callable[[Sequence[int]], list[Carried]] | None = None,
         foretold: Callable[[Sequence[int]], list[Forecast | None]] | None = None,
+        texts: Callable[[Sequence[int], str], LoggedTexts | None] | None = None,
     ) -> None:
         self.decision_id: Sequence[str] = columns[0]
         self.seq: Sequence[int] = columns[1]
@@ -68,7 +84,7 @@ class ExampleColumns:
         self.quality: Numbers = columns[8]
         self.latency_ms: Numbers = columns[9]
         self.cost_usd: Numbers = columns[10]
-        self.others, self._build, self._peek, self._foretold = others, build, peek, foretold
+        self.others, self._build, self._peek, self._foretold, self._texts = others, build, peek, foretold, texts
 
     @classmethod
     def of(cls, examples: list[Example]) -> ExampleColumns:
@@ -90,6 +106,20 @@ class ExampleColumns:
         if self._peek is not None:
             return self._peek([self.decision_seq[place] for place in places])
         return [(example.task, example.vectors) for example in (self.examples[place] for place in places)]
+
+    def texts(self, places: Sequence[int], tag: str) -> LoggedTexts | None:
+        """What was known of these places, for which nothing else is read, with the vectors of one encoder.
+
+        None where a task has features, a vector was not logged, or somebody else than the router decided.
+        """
+        if self._texts is not None:
+            return self._texts([self.decision_seq[place] for place in places], tag)
+        examples = [self.examples[place] for place in places]
+        vectors = [example.vectors.get(tag) for example in examples]
+        eligible, propensity = [each.eligible for each in examples], [each.propensity for each in examples]
+        if any(each.task.features for each in examples) or None in propensity or any(x is None for x in vectors):
+            return None
+        return LoggedTexts(eligible, propensity, vectors)  # type: ignore[arg-type]  # just looked at
 
     @cached_property
     def forecasts(self) -> Sequence[Forecast | None]:

@@ -238,20 +238,16 @@ class LogTail:
             return ExampleColumns.of(self._examples(cursor, upto, late))
         columns.insert(5, self._reward.plain(*columns[6:]))
         context = PayloadContext(self._connection, decisions)
-        others = self._put(columns, odd, cursor, upto, context) if odd else {}
+        others = self._put(columns, odd, cursor, upto) if odd else {}
         build = partial(self._built, columns, others, cursor, upto, context)
-        return ExampleColumns(columns, others, build, context.peek, context.forecasts)
+        return ExampleColumns(columns, others, build, context.peek, context.forecasts, context.texts)
 
-    def _put(
-        self, columns: list[list[Any]], odd: list[int], cursor: int, upto: int, context: PayloadContext
-    ) -> dict[int, Example]:
+    def _put(self, columns: list[list[Any]], odd: list[int], cursor: int, upto: int) -> dict[int, Example]:
         """Put the examples of outcomes that say more in their places; an outcome may give none, or two."""
         seqs = columns[1]
         wanted = json.dumps([seqs[place] for place in odd])
         found: dict[int, list[Example]] = {seqs[place]: [] for place in odd}
-        for example in self._outcomes(
-            cursor, upto, "AND o.seq IN (SELECT value FROM json_each(?))", wanted, context=context
-        ):
+        for example in self._outcomes(cursor, upto, "AND o.seq IN (SELECT value FROM json_each(?))", wanted):
             found[example.seq].append(example)
         others: dict[int, Example] = {}
         moved = 0
@@ -301,13 +297,11 @@ class LogTail:
             examples.sort(key=attrgetter("seq"))
         return examples
 
-    def _outcomes(
-        self, cursor: int, upto: int, which: str = "", *chosen: str, context: PayloadContext | None = None
-    ) -> list[Example]:
+    def _outcomes(self, cursor: int, upto: int, which: str = "", *chosen: str) -> list[Example]:
         rows = self._connection.execute(_OUTCOMES.format(which), (cursor, upto, *chosen)).fetchall()
         if not rows:
             return []
-        context = context or PayloadContext(self._connection, [row[0] for row in rows])
+        context = PayloadContext(self._connection, [row[0] for row in rows])
         examples: list[Example] = []
         append, reward_of, fresh = examples.append, self._reward_of, self._fresh
         for row in rows:
