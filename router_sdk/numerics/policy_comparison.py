@@ -174,6 +174,39 @@ class PolicyComparison:
         self._seen += 1
         return self._seen <= ALL_COMPARED or zlib.crc32(told.decision_id.encode()) % self._every == 0
 
+    def ask_first(
+        self,
+        decision_ids: Sequence[str],
+        eligible: Sequence[Sequence[str]],
+        propensities: Sequence[float],
+        rewards: Sequence[float | None],
+        *,
+        presumed: bool = False,
+    ) -> tuple[list[int], list[float | None]]:
+        """``asks`` of many outcomes in a row that the router decided: new ones that name nobody.
+
+        They are answered together, before any of them is noted, since none of the answers hangs on that.
+
+        Returns:
+            Places of those that are asked for; and of each, what ``feedback.others`` says once it is known.
+        """
+        asked, others, feedback = [], [], self.feedback
+        self.again = False
+        rate = feedback.others(presumed=presumed)
+        for place, (names, propensity, reward) in enumerate(zip(eligible, propensities, rewards, strict=True)):
+            if len(names) > 1:
+                if self._together is not None:
+                    self._close(self._together)
+                    rate = feedback.others(presumed=presumed)
+                if reward is not None:
+                    if propensity and feedback.note(len(names), propensity, reward):
+                        rate = feedback.others(presumed=presumed)
+                    self._seen += 1
+                    if self._seen <= ALL_COMPARED or zlib.crc32(decision_ids[place].encode()) % self._every == 0:
+                        asked.append(place)
+            others.append(rate)
+        return asked, others
+
     def note(
         self,
         told: Told,
@@ -232,9 +265,9 @@ class PolicyComparison:
         put_last(self._heard, task_type, self._heard.get(task_type, set()).union(awake))
         shares = shares_among(self.weights.of(task_type), tuple(awake))
         mean = sum(share * earned[policy] for policy, share in shares.items())
-        lead = [gain - mean if policy in awake else 0.0 for policy, gain in enumerate(earned)]
+        lead = [gain - mean if place >= 0 else 0.0 for place, gain in zip(favourites, earned, strict=True)]
         if self._in_spreads:
-            lead = [min(max(gain / unit, -MOST_GAIN), MOST_GAIN) for gain in lead]
+            lead = [min(max(gain / unit, -MOST_GAIN), MOST_GAIN) if gain else gain for gain in lead]
         self.selection.note(task_type, lead)
 
     def report(self, asleep: Collection[int] = ()) -> dict[str, dict[str, float]]:

@@ -74,9 +74,10 @@ class Gains(NamedTuple):
 
     def plus(self, gains: Sequence[float], variance: float) -> Gains:
         """The same with one decision more."""
-        kept = 1.0 - 1.0 / min(YOUNG + self.seen, MEMORY)
-        sums = tuple(kept * earned + gain for earned, gain in zip(self.sums, gains, strict=True))
-        return Gains(self.seen + 1.0, kept * self.mass + 1.0, kept * self.variance + variance, sums)
+        seen, mass, spread, earned = self
+        kept = 1.0 - 1.0 / min(YOUNG + seen, MEMORY)
+        sums = [kept * before + gain for before, gain in zip(earned, gains, strict=True)]
+        return Gains(seen + 1.0, kept * mass + 1.0, kept * spread + variance, tuple(sums))
 
 
 class PolicyWeights:
@@ -106,18 +107,21 @@ class PolicyWeights:
         return known
 
     def _weighed(self, of_kind: Gains | None) -> tuple[float, ...]:
-        overall, count = self._overall, len(self._prior)
-        worth = min(1.0, SHRINK / max(overall.mass, 1.0))
-        sums, variance = [worth * earned for earned in overall.sums], worth * overall.variance
-        if of_kind is not None:
-            sums = [earned + own for earned, own in zip(sums, of_kind.sums, strict=True)]
+        (_, mass, variance, sums), count = self._overall, len(self._prior)
+        worth = min(1.0, SHRINK / max(mass, 1.0))
+        variance *= worth
+        if of_kind is None:
+            sums = tuple([worth * earned for earned in sums])
+        else:
+            sums = tuple([worth * earned + own for earned, own in zip(sums, of_kind.sums, strict=True)])
             variance += of_kind.variance
         rate, best = RATE * sqrt(log(max(count, 2)) / (self._calm + variance)), max(sums)
         grown = [prior * exp(rate * (earned - best)) for prior, earned in zip(self._prior, sums, strict=True)]
-        total = sum(grown)
-        shares = [LEAST + (1.0 - count * LEAST) * share / total for share in grown]
-        leader = max(range(count), key=shares.__getitem__)
-        if shares[leader] < LEADING:
+        total, rest = sum(grown), 1.0 - count * LEAST
+        shares = [LEAST + rest * share / total for share in grown]
+        most = max(shares)
+        leader = shares.index(most)
+        if most < LEADING:
             scale = (1.0 - LEADING) / (1.0 - shares[leader])
             shares = [LEADING if place == leader else scale * share for place, share in enumerate(shares)]
         return tuple(shares)
@@ -166,8 +170,8 @@ class PolicySelection:
         """Take in what each policy would have earned on a task of that kind, about 0 to 1."""
         of_kind = self._kinds.get(kind, self._none)
         shares = (1.0 / len(gains),) * len(gains) if self._cautious else self.weights.of(kind)
-        mean = sum(share * gain for share, gain in zip(shares, gains, strict=True))
-        variance = sum(share * (gain - mean) ** 2 for share, gain in zip(shares, gains, strict=True))
+        mean = sum([share * gain for share, gain in zip(shares, gains, strict=True)])
+        variance = sum([share * (gain - mean) ** 2 for share, gain in zip(shares, gains, strict=True)])
         self._overall = self._overall.plus(gains, variance)
         put_last(self._kinds, kind, of_kind.plus(gains, variance))
         self._current = None

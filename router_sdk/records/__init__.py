@@ -3,7 +3,7 @@
 from router_sdk.records.access import SCOPES, AccessKey, Scope
 from router_sdk.records.agent import Agent, AgentLike, AgentSet, agents_of
 from router_sdk.records.alert import Alert
-from router_sdk.records.columns import ExampleColumns
+from router_sdk.records.columns import ExampleColumns, LoggedTexts
 from router_sdk.records.decision import Decision, Ranked, Skipped
 from router_sdk.records.distribution import Distribution, Evidence
 from router_sdk.records.example import Context, Example, FixedExampleContext, Forecast, TrainingData
@@ -32,6 +32,7 @@ __all__ = [
     "FeatureValue",
     "FixedExampleContext",
     "Forecast",
+    "LoggedTexts",
     "ModelVersion",
     "Name",
     "Outcome",

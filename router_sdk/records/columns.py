@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,6 +17,20 @@ if TYPE_CHECKING:
 Numbers = Sequence[float | None]
 
 
+class LoggedTexts(NamedTuple):
+    """What was known when decisions on texts were made, in columns: tasks without features, whose vectors are logged.
+
+    Attributes:
+        eligible: Names of the agents that could have been chosen.
+        propensity: Probability with which the agent was chosen.
+        vector: What one encoder made of each text: arrays, or one array where they are all alike.
+    """
+
+    eligible: Sequence[tuple[str, ...]]
+    propensity: Sequence[float]
+    vector: Sequence[NDArray[Any]] | NDArray[Any]
+
+
 class BatchContext(Protocol):
     """What was known when the decisions of a batch were made, of a few at once, given by their positions in the log."""
 
@@ -25,6 +39,9 @@ class BatchContext(Protocol):
 
     def forecasts(self, seqs: Sequence[int]) -> list[Forecast | None]:
         """What was given for their rewards."""
+
+    def texts(self, seqs: Sequence[int], tag: str) -> LoggedTexts | None:
+        """What ``ExampleColumns.texts`` gives."""
 
 
 class ExampleColumns:
@@ -98,6 +115,20 @@ class ExampleColumns:
         if self._context is not None:
             return self._context.peek([self.decision_seq[place] for place in places])
         return [(example.task, example.vectors) for example in (self.examples[place] for place in places)]
+
+    def texts(self, places: Sequence[int], tag: str) -> LoggedTexts | None:
+        """What was known of these places, for which nothing else is read, with the vectors of one encoder.
+
+        None where a task has features, a vector was not logged, or somebody else than the router decided.
+        """
+        if self._context is not None:
+            return self._context.texts([self.decision_seq[place] for place in places], tag)
+        examples = [self.examples[place] for place in places]
+        vectors = [example.vectors.get(tag) for example in examples]
+        eligible, propensity = [each.eligible for each in examples], [each.propensity for each in examples]
+        if any(each.task.features for each in examples) or None in propensity or any(x is None for x in vectors):
+            return None
+        return LoggedTexts(eligible, propensity, vectors)  # type: ignore[arg-type]  # just looked at
 
     @cached_property
     def forecasts(self) -> Sequence[Forecast | None]:

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.numerics.policy_comparison import PolicyComparison, shares_among
 from router_sdk.numerics.recency import crowded, in_order, put_last
-from router_sdk.plugin import DEFAULT_TASK_TYPE, CorruptArtifactError, InvalidConfigError
+from router_sdk.plugin import CorruptArtifactError, ExampleColumns, InvalidConfigError
+from router_sdk_thompson.features.design import described
 from router_sdk_thompson.features.hashed_text import TEXT_TAG, TextFeatures, text_ids
 from router_sdk_thompson.labels import changes
-from router_sdk_thompson.policy.comparison import CELLS, FEATURES, LINEAR, POLICIES, TEXT, TOLD, TRUST, records
+from router_sdk_thompson.policy.comparison import CELLS, FEATURES, LINEAR, POLICIES, TEXT, TOLD, TRUST, rates
+from router_sdk_thompson.posteriors.first_rewards import FirstRewards
 from router_sdk_thompson.posteriors.over_features import FeatureModel
 from router_sdk_thompson.posteriors.over_text import TextModel
 
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
         AgentSet,
         Encoder,
         Example,
-        ExampleColumns,
         FeatureValue,
         RouteContext,
         StrategyServices,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 ALWAYS = 8
 MANY = 4
-"""Outcomes from which on it costs less to encode their embeddings together."""
+"""Outcomes from which on it costs less to learn from them in columns."""
 NO_FEATURES: Mapping[str, FeatureValue] = {}
 
 
@@ -59,7 +60,7 @@ class Kind(NamedTuple):
     features: bool
 
 
-BARE = Kind(False, False)
+BARE, TEXTS = Kind(False, False), Kind(True, False)
 NEVER = (0, BARE)
 
 
@@ -103,6 +104,19 @@ class ContextProbe:
             return False
         for task_type in in_order(columns.task_type):
             put_last(self.seen, task_type, (self.seen.get(task_type, NEVER)[0] + counts[task_type], BARE))
+        return True
+
+    def texts(self, task_types: Sequence[str]) -> bool:
+        """Count tasks that are all texts and nothing else; False where one is of a type that was not taken for texts.
+
+        Of a type that was never seen the first is looked at, so that it is.
+        """
+        counts, seen = Counter(task_types), self.seen
+        if crowded(seen, counts) or any(task_type in seen and not seen[task_type][1].text for task_type in counts):
+            return False
+        for task_type in in_order(task_types):
+            before, kind = seen.get(task_type, (0, TEXTS))
+            put_last(seen, task_type, (before + counts[task_type], kind))
         return True
 
     def save(self, path: Path) -> None:
@@ -209,11 +223,80 @@ class ContextualPolicy:
         Returns:
             The task types that were touched.
         """
+        if len(examples) >= MANY:
+            return self.learn_columns(ExampleColumns.of(list(examples)), cells)
+        return self._learn_each(examples, cells)
+
+    def learn_columns(self, columns: ExampleColumns, cells: CellEvidence) -> set[str]:
+        """``learn`` of a batch, to the same bits: in columns as far as tasks carry nothing, or a text and no more."""
+        if self._probe.bare(columns):
+            return cells.fold_columns(columns)
+        told = self._first_rewards(columns)
+        if told is None:
+            return self._learn_each(columns.examples, cells)
+        touched: set[str] = set()
+        begin = first = 0
+        for other in [*sorted(columns.others), len(columns)]:
+            if begin < other:
+                touched |= self._learn_first(told, first, columns, begin, other, cells)
+            if other < len(columns):
+                touched |= self._learn_each([columns.others[other]], cells)
+            begin, first = other + 1, first + other - begin
+        return touched
+
+    def _first_rewards(self, columns: ExampleColumns) -> FirstRewards | None:
+        """What is learnt in columns of a batch: all but ``others``. None where that cannot be."""
+        others = columns.others
+        places = [place for place in range(len(columns)) if place not in others] if others else range(len(columns))
+        encoder = self._config.encoder
+        tag = TEXT_TAG if encoder is None else self._services.encoders[encoder].tag
+        texts = columns.texts(places, tag) if places else None
+        if texts is None:
+            return None
+        told = columns.decision_id, columns.task_type, columns.agent, columns.reward, columns.at
+        decision_id, task_type, agent, reward, at = (_chosen(column, places) for column in told) if others else told
+        known = texts.eligible, agent, reward, texts.propensity, at, texts.vector
+        return FirstRewards(decision_id, task_type, *known, others=[])
+
+    def _learn_first(
+        self, told: FirstRewards, first: int, columns: ExampleColumns, begin: int, end: int, cells: CellEvidence
+    ) -> set[str]:
+        """Learn what stands in columns from one place to another, and in ``told`` from ``first`` on."""
+        last = first + end - begin
+        if not self._probe.texts(told.task_type[first:last]):
+            told.others.extend([None] * (end - begin))
+            return self._learn_each(columns.examples[begin:end], cells)
+        comparison, sparse = self.comparison, self._config.encoder is None
+        asked, others = comparison.ask_first(
+            told.decision_id[first:last],
+            told.eligible[first:last],
+            told.propensity[first:last],
+            told.reward[first:last],
+            presumed=sparse and self.text.told,
+        )
+        told.others.extend(others)
+        # What each is compared by is known before it. Neither posteriors nor cells hang on what comes of it.
+        places = [first + place for place in asked]
+        touched, tallies = cells.fold_places(
+            columns, begin, end, {begin + place: told.eligible[first + place] for place in asked}
+        )
+        if sparse:
+            favourites = [(-1, place, -1, -1) for place in self.text.learn_first(told, first, last, frozenset(places))]
+        else:
+            favourites = [(-1, -1, *pair) for pair in self.dense.learn_first(told, first, last, frozenset(places))]
+        for place, found, tally in zip(places, favourites, tallies, strict=True):
+            if max(found) >= 0:
+                expected = rates(tally, comparison.scale.current.mean)
+                best = expected.index(max(expected))
+                comparison.note(told.one(place), told.vector[place], (best, *found[1:]), expected)
+        return touched
+
+    def _learn_each(self, examples: Sequence[Example], cells: CellEvidence) -> set[str]:
+        """Learn from the examples one by one."""
         config, kind_of, comparison = self._config, self._probe.kind, self.comparison
         encoder = None if config.encoder is None else self._services.encoders[config.encoder]
-        together, folded = len(examples) >= MANY, 0
+        folded = 0
         touched: set[str] = set()
-        run: list[tuple[Example, NDArray[Any], float | None]] = []
         for place, example in enumerate(examples):
             kind = kind_of(example)
             if kind == BARE:
@@ -226,32 +309,15 @@ class ContextualPolicy:
                 # Each is compared by what was known before it, so what came earlier is learnt now.
                 touched |= cells.fold(examples[folded:place])
                 folded = place
-                if run:
-                    self.dense.learn_first(run)
-                    run = []
                 self._compare(example, cells, ids, vector, has_features=has_features)
-            if together and vector is not None and _first_reward_of_a_text(example):
-                run.append((example, vector, comparison.feedback.others()))
-                continue
-            if run:
-                self.dense.learn_first(run)
-                run = []
             told = changes(example, config.labels)
             if not told:
                 continue
             if not has_text or vector is not None:
-                self.dense.learn(example, told, example.task, vector, comparison.feedback.others())
+                self.dense.learn(example, told, described(example.task), vector, comparison.feedback.others())
             elif encoder is None:
                 self._learn_text(example, told, ids, has_features)
-        if run:
-            self.dense.learn_first(run)
         return touched | cells.fold(examples[folded:] if folded else examples)
-
-    def learn_columns(self, columns: ExampleColumns, cells: CellEvidence) -> set[str]:
-        """``learn`` of a batch, which teaches the cells alone where no task carries more than a type."""
-        if self._probe.bare(columns):
-            return cells.fold_columns(columns)
-        return self.learn(columns.examples, cells)
 
     def _ids(self, example: Example) -> NDArray[Any] | None:
         ids = example.vectors.get(TEXT_TAG)
@@ -266,11 +332,11 @@ class ContextualPolicy:
             features = example.task.features if has_features else NO_FEATURES
             feedback = self.comparison.feedback
             if features:
-                self.dense.learn(example, told, example.task, None, feedback.others())
+                self.dense.learn(example, told, described(example.task), None, feedback.others())
             others = feedback.others(presumed=self.text.told or example.propensity is None)
             self.text.learn(example, told, ids, features, None if self.comparison.again else others)
         elif has_features:
-            self.dense.learn(example, told, example.task, None, self.comparison.feedback.others())
+            self.dense.learn(example, told, described(example.task), None, self.comparison.feedback.others())
 
     def _compare(
         self,
@@ -285,14 +351,15 @@ class ContextualPolicy:
         favourites: Favourites = ()
         expected: list[float] = []
         if not comparison.observing:
-            expected = records(cells, comparison.scale.current.mean, example.task_type, names)
+            expected = rates(cells.records(example.task_type, names), comparison.scale.current.mean)
             features = example.task.features if has_features else NO_FEATURES
             found = [expected.index(max(expected)), -1, -1, -1]
             if ids is not None:
                 found[TEXT] = self.text.favourite(names, ids, example.task_type, features)
             if features or vector is not None:
-                found[FEATURES] = self.dense.curved.favourite(names, example.task, vector)
-                found[LINEAR] = self.dense.straight.favourite(names, example.task, vector)
+                told = described(example.task)
+                found[FEATURES] = self.dense.curved.favourite(names, told, vector)
+                found[LINEAR] = self.dense.straight.favourite(names, told, vector)
             favourites = tuple(found)
             if max(favourites[1:]) < 0:
                 return
@@ -352,8 +419,5 @@ class ContextualPolicy:
         self.comparison.forget_examples()
 
 
-def _first_reward_of_a_text(example: Example) -> bool:
-    """Whether an outcome is new, says how its agent did and no more, and the task is nothing but a text."""
-    if example.previous is not None or example.reward is None or example.agent is None or example.signals.labelled:
-        return False
-    return example.task_type == DEFAULT_TASK_TYPE and not example.task.features
+def _chosen(column: Sequence[Any], places: Sequence[int]) -> list[Any]:
+    return [column[place] for place in places]

@@ -26,7 +26,7 @@ from router_sdk_thompson.labels import changes
 from router_sdk_thompson.priors.tables import MOST_MASS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from router_sdk.plugin import Agent, Example, ExampleColumns
@@ -39,6 +39,10 @@ FAR = 64.0
 
 Cell = list[Any]
 """``[observations, reward, the agent's AgentEvidence]``, scaled to the origin."""
+
+
+Records = list[tuple[float, float]]
+"""Of each agent, observations and reward."""
 
 
 class Tally(NamedTuple):
@@ -127,17 +131,48 @@ class CellEvidence:
         return touched
 
     def fold_columns(self, columns: ExampleColumns) -> set[str]:
-        """``fold`` of a batch, to the last bit, where no example says more than the columns do."""
+        """``fold`` of a batch, to the last bit."""
+        touched: set[str] = set()
+        begin = 0
+        for place, example in sorted(columns.others.items()):
+            touched |= self._fold_plain(columns, begin, place) | self.fold([example])
+            begin = place + 1
+        return touched | self._fold_plain(columns, begin, len(columns))
+
+    def fold_places(
+        self, columns: ExampleColumns, begin: int, end: int, asked: Mapping[int, Sequence[str]]
+    ) -> tuple[set[str], list[Records]]:
+        """``fold``, to the last bit, from one place to another, where none says more than the columns.
+
+        Args:
+            columns: The batch.
+            begin: The first place.
+            end: The place behind the last one.
+            asked: Places before which ``records`` are wanted, in order, and of whom.
+
+        Returns:
+            The task types that were touched, and the records that were asked for.
+        """
+        touched: set[str] = set()
+        found: list[Records] = []
+        for place, names in asked.items():
+            touched |= self._fold_plain(columns, begin, place)
+            begin = place
+            found.append(self.records(columns.task_type[place], names))
+        return touched | self._fold_plain(columns, begin, end), found
+
+    def _fold_plain(self, columns: ExampleColumns, begin: int, end: int) -> set[str]:
         config, cells, rate = self.config, self.cells, self._rate
-        if columns.others or config.change_detector == "adwin" or crowded(cells, columns.task_type):
-            return self.fold(columns.examples)
+        if begin == end:
+            return set()
+        if config.change_detector == "adwin" or crowded(cells, columns.task_type[begin:end]):
+            return self.fold(columns.examples[begin:end])
         threshold, prior_mass, prior_mean = threshold_of(config), config.prior_mass, config.prior_mean
         most_borrowed, events, weight = config.borrowed_mass, self.events, 1.0
         heard: dict[str, int] = {}
         origin, latest = self.origin, self.latest
-        for agent, task_type, reward, at in zip(
-            columns.agent, columns.task_type, columns.reward, columns.at, strict=True
-        ):
+        told = (column[begin:end] for column in (columns.agent, columns.task_type, columns.reward, columns.at))
+        for agent, task_type, reward, at in zip(*told, strict=True):
             events += 1
             if reward is None:
                 continue
@@ -264,6 +299,22 @@ class CellEvidence:
             mass, reward = (0.0, 0.0) if cell is None else (cell[0], cell[1])
             elsewhere = tally_of(record.mass - mass, record.reward - reward, scale)
             found.append((tally_of(mass, reward, scale), elsewhere))
+        return found
+
+    def records(self, task_type: str, agents: Iterable[str]) -> Records:
+        """The first half of ``tally``, for a third of the time."""
+        row, overall, by_agent, event = self.cells.get(task_type, {}), self.scale(), self.by_agent, self.events
+        found = []
+        for agent in agents:
+            cell = row.get(agent)
+            if cell is None:
+                found.append((0.0, 0.0))
+                continue
+            scale = overall * by_agent[agent].scale(event)
+            mass = cell[0] * scale
+            mass = mass if mass > 0.0 else 0.0
+            reward = cell[1] * scale
+            found.append((mass, min(reward if reward > 0.0 else 0.0, mass)))
         return found
 
     def forget(self, agents: Collection[str]) -> None:
