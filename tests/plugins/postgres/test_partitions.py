@@ -225,7 +225,7 @@ def test_views_and_publications_that_would_read_one_partition_alone_are_named(st
         with pytest.raises(InvalidConfigError, match="told would read the first partition alone"):
             StoreTrial(f"{store_url}&partition_days=7", tmp_path).__enter__()
         server.execute("DROP VIEW public.told; CREATE PUBLICATION heard FOR TABLE router.outcomes")
-        with pytest.raises(InvalidConfigError, match="heard would read the first .*drop these publications"):
+        with pytest.raises(InvalidConfigError, match=r"heard would read the first .*drop these publications"):
             StoreTrial(f"{store_url}&partition_days=7", tmp_path).__enter__()
         server.execute("DROP PUBLICATION heard")
     with StoreTrial(f"{store_url}&partition_days=7", tmp_path) as trial:
