@@ -135,15 +135,26 @@ def _gate(version: ModelVersion) -> str:
     return f"{'' if version.passed else 'refused: '}{version.why}{begun}"
 
 
-def history_table(served: Mapping[str, Sequence[Champion]]) -> RenderableType:
-    """What served from when on, who said so, and why, newest first."""
+def history_table(served: Mapping[str, Sequence[Champion]], found: Sequence[ModelVersion]) -> RenderableType:
+    """What served from when on, who said so, and why, newest first.
+
+    Args:
+        served: By strategy.
+        found: The fitted versions.
+    """
+    made = {(version.strategy, version.version): version for version in found}
+
+    def why(strategy: str, entry: Champion) -> str:
+        version = None if entry.version is None else made.get((strategy, entry.version))
+        return entry.reason if version is None else version.in_words(entry.reason)
+
     rows = [
         [
             visible(strategy),
             "without any fit" if entry.version is None else word(entry.version),
             moment(entry.at),
             visible(entry.actor or NOTHING),
-            visible(entry.reason),
+            visible(why(strategy, entry)),
         ]
         for strategy, entries in served.items()
         for entry in entries

@@ -83,6 +83,10 @@ class ModelVersion:
         """Why it may serve or may not, in words; the line of the gate where nothing else is known."""
         return "; ".join(map(_in_words, self.decided)) or self.reason
 
+    def in_words(self, said: str) -> str:
+        """What was said of it, such as why it serves, with ``why`` in the place of the gate's line."""
+        return said.replace(self.reason, self.why) if self.reason else said
+
     def to_dict(self) -> dict[str, Any]:
         """The version as JSON values."""
         return {**asdict(self), "aliases": list(self.aliases), "why": self.why}

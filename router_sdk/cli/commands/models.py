@@ -236,7 +236,7 @@ def versions(
     def tables() -> Iterator[RenderableType]:
         yield version_table(found)
         if any(served.values()):
-            yield history_table(served)
+            yield history_table(served, found)
         if left_out:
             yield quarantine_table(left_out)
 
