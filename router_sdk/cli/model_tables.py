@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.cli.tables import NOTHING, moment, note, pairs, table, visible, word
+from router_sdk.records import version_name
 from router_sdk.spelling import counted
 from router_sdk.store.registry import CHAMPION
 
@@ -57,10 +58,9 @@ def trigger_tables(models: Sequence[Mapping[str, Any]]) -> Iterator[RenderableTy
 def serves(entry: Mapping[str, Any] | None) -> str:
     """What serves, since when, and why."""
     if entry is None:
-        return "the strategy without any fit: nothing was ever promoted"
-    what = "the strategy without any fit" if entry["version"] is None else f"version {entry['version']}"
+        return f"{version_name(None)}: nothing was ever promoted"
     pinned = f", pinned by {visible(entry['actor'] or 'a person')}" if entry["pinned"] else ""
-    return f"{what} since {moment(entry['at'])}{pinned}: {visible(entry['why'])}"
+    return f"{version_name(entry['version'])} since {moment(entry['at'])}{pinned}: {visible(entry['why'])}"
 
 
 def baseline(measured: Mapping[str, Any]) -> str:

@@ -14,6 +14,11 @@ _FEW = 50
 """Examples below which no gain that there is would be seen."""
 
 
+def version_name(version: int | None) -> str:
+    """What serves of a strategy, in words; None is the strategy without any fit."""
+    return "the strategy without any fit" if version is None else f"version {version}"
+
+
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
     """One row of the registry.
