@@ -12,7 +12,7 @@ from router_sdk.records.fields import MAX_TEXT_CHARS, FeatureValue, Name, Privac
 from router_sdk.records.outcome import Outcome, OutcomeLike, Signals
 from router_sdk.records.record import Record
 from router_sdk.records.task import DEFAULT_TASK_TYPE, Task, TaskLike
-from router_sdk.records.version import ModelVersion
+from router_sdk.records.version import ModelVersion, version_name
 
 __all__ = [
     "DEFAULT_TASK_TYPE",
@@ -50,4 +50,5 @@ __all__ = [
     "fault_words",
     "models_called",
     "models_in",
+    "version_name",
 ]

@@ -58,6 +58,7 @@ def test_what_is_kept_of_task_types_is_bounded_and_a_replay_keeps_the_same_ones(
         folder = tmp_path / secrets.token_hex(4)
         folder.mkdir()
         strategy.strategy.save(folder)
+        router._parts.performance.save(folder)
         return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
     rng = random.Random(0)
@@ -72,6 +73,9 @@ def test_what_is_kept_of_task_types_is_bounded_and_a_replay_keeps_the_same_ones(
         (stage, *_) = router._parts.chain.stages
         assert len(stage.strategy._evidence.cells) == len(stage.strategy._contexts._probe.seen) == 16
         assert "type 0" in stage.strategy._evidence.cells
+        reports = router.agent_performance()
+        assert len({kind for report in reports for kind in report.task_types}) == 16
+        assert sum(report.executions for report in reports) == 400
     with closing(sqlite3.connect(log)) as opened, opened:
         opened.execute("DELETE FROM snapshots")
     with Router(["a", "b"], chain, log, seed=1) as router:

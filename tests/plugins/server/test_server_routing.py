@@ -16,6 +16,8 @@ def test_a_task_is_routed_and_explained(client):
     assert sum(told["probabilities"].values()) == pytest.approx(1)
     assert told["propensity"] == pytest.approx(told["probabilities"][told["agent"]])
     explained = client.get(f"/v1/explain/{told['decision_id']}").json()
+    assert explained["evidence"] == {}
+    assert explained["note"].startswith("the log keeps no evidence and no scores of a strategy")
     assert (explained["agent"], explained["strategy"]) == (told["agent"], told["strategy"])
 
 
