@@ -92,18 +92,18 @@ class PolicyWeights:
 
     def __init__(self, prior: Sequence[float], calm: float, overall: Gains, kinds: Mapping[str, Gains]) -> None:
         self._prior, self._calm, self._overall, self._kinds = prior, calm, overall, kinds
-        self._known: dict[str, tuple[float, ...]] = {}
+        self._known: dict[str | None, tuple[float, ...]] = {}
 
     def of(self, kind: str) -> tuple[float, ...]:
         """Share of each policy in the mixture that answers tasks of that kind, summing to 1, each at least ``LEAST``.
 
         The best one has at least half.
         """
-        known = self._known.get(kind)
+        of_kind = self._kinds.get(kind)
+        key = None if of_kind is None else kind  # all that were never seen are alike
+        known = self._known.get(key)
         if known is None:
-            known = self._weighed(self._kinds.get(kind))
-            if kind in self._kinds or not kind:
-                self._known[kind] = known
+            known = self._known[key] = self._weighed(of_kind)
         return known
 
     def _weighed(self, of_kind: Gains | None) -> tuple[float, ...]:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from router_sdk_bert.head.estimates import Estimate
     from router_sdk_bert.head.rows import Row
 
+    Asked = tuple[Task, NDArray[np.float32], Estimate | None]
+
 OWN_ENCODER = "encoder"
 """Folder, in a saved version, of an encoder that was fine-tuned for it."""
 _BEFORE_POLICIES = 3
@@ -199,7 +201,8 @@ class BertStrategy(Strategy):
         vector = np.asarray(context.encode(published.encoder), dtype=np.float32)
         if not vector.any():
             return None
-        return self._proposal(published, task, vector, agents.names, published.snapshot.estimate(vector, agents.names))
+        estimate = published.snapshot.estimate(vector, agents.names)
+        return self._proposals(published, [(task, vector, estimate)], agents.names)[0]
 
     def propose_batch(
         self, tasks: Sequence[Task], agents: AgentSet, contexts: Sequence[RouteContext]
@@ -214,29 +217,27 @@ class BertStrategy(Strategy):
         for start in range(0, len(rows), BATCH):
             part = rows[start : start + BATCH]
             estimates = published.snapshot.estimate_batch(part, agents.names)
-            for place, vector, estimate in zip(told[start : start + BATCH], part, estimates, strict=True):
-                if vector.any():
-                    answers[place] = self._proposal(published, tasks[place], vector, agents.names, estimate)
+            places = told[start : start + BATCH]
+            asked = zip([tasks[place] for place in places], part, estimates, strict=True)
+            proposals = self._proposals(published, list(asked), agents.names)
+            for place, vector, proposal in zip(places, part, proposals, strict=True):
+                answers[place] = proposal if vector.any() else None
         return answers
 
-    def _proposal(
-        self,
-        published: Published,
-        task: Task,
-        vector: NDArray[np.float32],
-        names: tuple[str, ...],
-        estimate: Estimate | None,
-    ) -> Proposal | None:
-        """What follows from the head's estimate of one embedding, and what answers beside it."""
-        if estimate is None:
-            return None
-        count = self.settings.nearest_shown
-        choice = published.policies.choose(estimate, vector, names, task.task_type)
-        expected = partial(self.predictor.of, vector=vector)
-        snapshot = published.snapshot
+    def _proposals(self, published: Published, asked: Sequence[Asked], names: tuple[str, ...]) -> list[Proposal | None]:
+        """What follows from the head's estimates of some tasks, and what answers beside it."""
+        tasks, vectors, estimates = zip(*asked, strict=True)
+        known = [estimate for estimate in estimates if estimate is not None]
+        if len(known) < len(estimates):  # there is nothing to judge by, whatever is asked
+            return [None] * len(estimates)
+        snapshot, settings, proposals = published.snapshot, self.settings, cast("list[Proposal | None]", [])
         stored = StoredNames(snapshot.ids, snapshot.texts, snapshot.codes)
-        evidence = partial(explain, stored, estimate, choice, expected, names, count)
-        return proposal_of(estimate, choice, names, self.settings, evidence)
+        choices = published.policies.choose(known, vectors, names, [task.task_type for task in tasks])
+        for estimate, vector, choice in zip(known, vectors, choices, strict=True):
+            expected = partial(self.predictor.of, vector=vector)
+            evidence = partial(explain, stored, estimate, choice, expected, names, settings.nearest_shown)
+            proposals.append(proposal_of(estimate, choice, names, settings, evidence))
+        return proposals
 
     def attribute(self, text: str, agents: Sequence[str], agent: str) -> list[tuple[str, float]]:
         """How much each word speaks for an agent, in log odds against the best other one; slow, not for requests.

@@ -54,7 +54,7 @@ class Learner:
         estimate = self.head.judge(vector, NAMES)
         if estimate is None:
             return np.full(len(NAMES), 1.0 / len(NAMES))
-        return np.array(self.policies.publish().choose(estimate, vector, NAMES, "").probabilities)
+        return np.array(self.policies.publish().choose([estimate], [vector], NAMES, [""])[0].probabilities)
 
     def row(self, vector, agent, reward, propensity, **more):
         self.count += 1
@@ -228,7 +228,7 @@ def test_requests_read_what_was_published_and_forgotten_agents_are_strangers():
         posterior.learn([Reward(agent, None, 1.0), Reward(other, None, 0.0)], vector)
     snapshot = posterior.publish()
     for vector in vectors[:5]:
-        means, widths = snapshot.scores((*NAMES, "new"), vector)
+        ((means, widths),) = snapshot.scores((*NAMES, "new"), [vector])
         np.testing.assert_allclose(means, posterior.expected((*NAMES, "new"), vector), atol=1e-4)
         assert 0.0 < max(widths[:-1]) < widths[-1]
     posterior.forget([NAMES[2]])
