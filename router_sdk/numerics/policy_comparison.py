@@ -267,7 +267,7 @@ class PolicyComparison:
         mean = sum(share * earned[policy] for policy, share in shares.items())
         lead = [gain - mean if place >= 0 else 0.0 for place, gain in zip(favourites, earned, strict=True)]
         if self._in_spreads:
-            lead = [min(max(gain / unit, -MOST_GAIN), MOST_GAIN) if gain else gain for gain in lead]
+            lead = [_within(gain / unit, MOST_GAIN) for gain in lead]
         self.selection.note(task_type, lead)
 
     def report(self, asleep: Collection[int] = ()) -> dict[str, dict[str, float]]:
@@ -332,6 +332,10 @@ class PolicyComparison:
             )
             if not all(-1 <= place < len(names) for place in self._together.favourites):
                 raise ValueError("favourites are out of range")
+
+
+def _within(number: float, most: float) -> float:
+    return -most if number < -most else most if number > most else number
 
 
 def _goes_on(together: Together, told: Told, context: NDArray[Any] | None) -> bool:

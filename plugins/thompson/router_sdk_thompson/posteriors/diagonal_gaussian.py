@@ -202,7 +202,11 @@ class DiagonalGaussian:
         places = [self.rows.get(agent, -1) for agent in agents]
         rows = np.array(places)
         if prior is None and min(places) >= 0:
-            sums = self.mean[rows[:, None], self.at(ids)].sum(axis=1)
+            at, used = self.at(ids), max(places) + 1
+            if used <= 2 * len(places):
+                sums = self.mean[:used].take(at, axis=1).sum(axis=1)[rows]
+            else:
+                sums = self.mean[rows[:, None], at].sum(axis=1)
             sums /= sqrt(len(ids))
             levels = self.settled[rows]
             levels += LEVEL_BASE
