@@ -4,8 +4,8 @@ The marginal likelihood of all that was seen is known in closed form for each st
 interpolation", Neural Computation 1992; Bishop, "Pattern Recognition and Machine Learning", 2006, section 3.5): one
 eigendecomposition of an agent's features tells of all of them, and the agents share the prior.
 
-A prior stronger than the one to start from is never asked for. While little is seen it is the likeliest one, and doubt,
-which shrinks with it, is what finds out more.
+A prior stronger than the one to start from is never chosen, though it often is the likeliest one while little is seen:
+doubt shrinks with it, and doubt is what finds out more.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FIRST = 64
 """Observations before which the prior stays as it is; from there on it is asked about whenever they have doubled."""
-SHARES = (1.0, 0.25, 0.25**2, 0.25**3, 0.25**4, 0.25**5)
+WEAKER = (1.0, 0.25, 0.25**2, 0.25**3, 0.25**4, 0.25**5)
 """Shares of the strength to start from among which is chosen."""
 MOST_WORK = 1e9
 """Agents times the cube of the features' number, beyond which the prior stays as it is: half a second to a second."""
@@ -51,9 +51,9 @@ def due(observed: int) -> bool:
 def fitted_strength(posterior: NormalGamma) -> float:
     """The precision of the prior on the weights under which what was seen is likeliest; as it is where that is dear."""
     rows = posterior.rows.values()
-    if posterior.width < 2 or not rows or len(rows) * posterior.width**3 > MOST_WORK:
+    if posterior.width == 1 or not rows or len(rows) * posterior.width**3 > MOST_WORK:
         return posterior.strength
-    strengths, total = np.array([posterior.ridge * share for share in SHARES]), np.zeros(len(SHARES))
+    strengths, total = np.array([posterior.ridge * share for share in WEAKER]), np.zeros(len(WEAKER))
     for row in rows:
         seen = spectrum(posterior.moments(row), posterior.ridge)
         total += log_evidence(seen, strengths, posterior.kappa, posterior.guess)
