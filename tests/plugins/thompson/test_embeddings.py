@@ -77,6 +77,28 @@ def test_how_they_are_cut_changes_no_bit(tmp_path, likelihood, width, dtype):
     assert all(each == saved[0] for each in saved[1:])
 
 
+def test_the_prior_loosens_where_vectors_tell_much_and_a_restart_in_between_changes_no_bit(tmp_path):
+    tag = Given(EncoderConfig()).tag
+    vectors = (0.02 * np.random.default_rng(3).normal(size=(300, 33)) + np.eye(33)[0]).astype(np.float32)  # much alike
+    told = []
+    for number, vector in enumerate(vectors, 1):
+        place = number % 3
+        said = {"number": number, "task": Task("a text"), "eligible": AGENTS.names, "vectors": {tag: vector}}
+        told.append(make_example(AGENTS.names[place], float(vector[1 + place] > 0.0), propensity=0.5, **said))
+    made, saved = strategy(), []
+    for size in (7, 300):
+        made = strategy()
+        for start in range(0, 300, size):
+            made.learn(told[start : start + size])
+            if start == 175:
+                files_of(made, folder := tmp_path / "between")
+                made = strategy()
+                made.load(folder)
+        saved.append(files_of(made, tmp_path / str(size)))
+    assert made.report()["dense"]["ridge"] < made.config.ridge
+    assert saved[0] == saved[1]
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_many_are_encoded_to_the_bits_of_one(dtype):
     vectors = [*np.random.default_rng(3).normal(size=(9, 37)).astype(dtype), np.zeros(37, dtype)]

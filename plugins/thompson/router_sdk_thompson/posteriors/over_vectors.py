@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from router_sdk.numerics.feedback_kind import SELDOM, SUCCESS
 from router_sdk.numerics.linear_snapshot import DoubleBuffer, LinearSnapshot
 from router_sdk.numerics.normal_gamma import NormalGamma
+from router_sdk.numerics.prior_strength import due, fitted_strength
 from router_sdk.numerics.state_file import check_finite
 from router_sdk.plugin import CorruptArtifactError
 from router_sdk_thompson.drift.detectors import MISFIT, Detector, new_detector, restored_detector, threshold_of
@@ -179,7 +181,7 @@ class VectorModel:
         newcomers = [agent for agent, _, _ in told if agent not in rows]
         if settling or newcomers:
             design = self._make_room(design, len(rows) + len(newcomers), settling)
-        self.events += 1
+        self._count()
         self._fade_time(example.at)
         self._fade_changed()
         x = None if example.previous is None else self._early_features(example, design)
@@ -236,7 +238,7 @@ class VectorModel:
                 self.learn(told.one(place), change, features, told.vector[place], told.others[place])
                 posterior, stop = self.posterior, place + 1
                 continue
-            self.events += 1
+            self._count()
             weight = 1.0
             if not still:
                 self._fade_time(told.at[place])
@@ -255,6 +257,16 @@ class VectorModel:
             return None
         xs = self.design.encode_texts(told.vector[start:stop], told.task_type[start:stop])
         return xs if xs is not None and len(xs) else None
+
+    def _count(self) -> None:
+        """Count a revision; where they have doubled, fit the prior to what was learnt before this one."""
+        self.events += 1
+        posterior = self.posterior
+        if self.config.likelihood == "gaussian" and due(self.events):
+            strength = fitted_strength(posterior)
+            if strength != posterior.strength:
+                posterior.change_strength(strength)
+                self.buffer.touch_all(posterior.rows.values())
 
     def _fade_time(self, at: float) -> None:
         """Let what is older than this moment fade."""
@@ -364,6 +376,7 @@ class VectorModel:
             return
         state = {
             "events": self.events,
+            "strength": posterior.strength,
             "step": self.time_fading.step,
             "columns": design.columns.state(),
             "fourier": 0 if design.fourier is None else design.fourier.count,
@@ -395,6 +408,9 @@ class VectorModel:
             columns = Columns()
             columns.restore(state["columns"])
             posterior = self.empty()
+            posterior.strength = float(state["strength"])
+            if not 0.0 < posterior.strength < inf:
+                raise ValueError("the prior's strength is no precision")
             posterior.restore([str(name) for name in state["agents"]], arrays)
             detectors = {str(name): restored_detector(self.config, each) for name, each in state["detectors"].items()}
             change_fading = ChangeFading.restored(state["restless"])
@@ -415,5 +431,5 @@ class VectorModel:
         self.events, self.time_fading.step, self.early = events, step, early
 
     def report(self) -> dict[str, Any]:
-        """How much was learnt, and how wide the features are."""
-        return {"events": self.events, "features": self.posterior.width}
+        """How much was learnt, how wide the features are, and how strong the prior is that holds their weights."""
+        return {"events": self.events, "features": self.posterior.width, "ridge": self.posterior.strength}
