@@ -23,14 +23,21 @@ MOST_RATIO = 4.0
 """Most that one over a propensity counts: what it takes off the variance is worth its bias."""
 KEPT = 0.99
 """What is left of a sum at each further term."""
+LEFT = 0.998
+"""What is left of one that gets none, at each decision that counts: who hardly ever acts is looked at again."""
 GUESSED = 1.0
 """Precision of the guess that policies earn the same, as of two rewards of each."""
 BORROWED = 5.0
 """Most precision that the other kinds together are worth in what one of them decides."""
-AHEAD = 0.15
+AHEAD = 0.2
 """Spreads of the rewards by which another policy must be ahead of the first, beside ``ERRORS``."""
-ERRORS = 0.5
+ERRORS = 0.25
 """Standard errors by which it must be ahead as well."""
+WANTED = 0.25
+"""Times the root of what is known of the first, in rewards, the precision that is wanted of another: it leads until it
+has been seen so often."""
+DUE = 0.2
+"""Log odds of one that is due."""
 LEAST_SPREAD = 0.01
 """Spread of the rewards, at least."""
 LOGISTIC = 1.702
@@ -60,6 +67,10 @@ class Sums(NamedTuple):
             KEPT * self.weight + weight, KEPT**2 * self.squares + weight**2, KEPT * self.earned + weight * reward
         )
 
+    def faded(self) -> Sums:
+        """The same where others got a reward."""
+        return Sums(LEFT * self.weight, LEFT * self.squares, LEFT * self.earned)
+
 
 class Ahead(NamedTuple):
     """How far a policy is ahead of the first, in spreads of the rewards, and the precision of that.
@@ -67,14 +78,22 @@ class Ahead(NamedTuple):
     Attributes:
         precision: One over the variance, at a spread of 1.
         weighed: The difference, times the precision.
+        wanted: Precision below which it is to be seen more often.
     """
 
     precision: float = 0.0
     weighed: float = 0.0
+    wanted: float = 0.0
 
     def plus(self, other: Ahead, times: float = 1.0) -> Ahead:
         """With what other decisions say as well (inverse-variance weighting)."""
-        return Ahead(self.precision + times * other.precision, self.weighed + times * other.weighed)
+        return Ahead(self.precision + times * other.precision, self.weighed + times * other.weighed, self.wanted)
+
+    def log_odds(self) -> float:
+        """That it is the better one, by more than what counts against it."""
+        precision = self.precision + GUESSED
+        surely = LOGISTIC * ((self.weighed / precision - AHEAD) * sqrt(precision) - ERRORS)
+        return max(surely, DUE) if self.precision < self.wanted else surely
 
 
 class Earned(NamedTuple):
@@ -103,7 +122,8 @@ class Earned(NamedTuple):
         told = []
         for one in self.policies[1:]:
             precision = first.size * one.size / (first.size + one.size)
-            told.append(Ahead(precision, precision * (one.mean - first.mean) / spread))
+            wanted = WANTED * sqrt(first.size)
+            told.append(Ahead(precision, precision * (one.mean - first.mean) / spread, wanted))
         return tuple(told)
 
 
@@ -136,9 +156,7 @@ class PolicyLead:
         odds = [0.0]
         for own, overall in zip(of_kind or (Ahead(),) * len(self._overall), self._overall, strict=True):
             others = overall.plus(own, -1.0)
-            precision, weighed = own.plus(others, min(1.0, BORROWED / max(others.precision, BORROWED)))
-            precision += GUESSED
-            odds.append(LOGISTIC * ((weighed / precision - AHEAD) * sqrt(precision) - ERRORS))
+            odds.append(own.plus(others, BORROWED / max(others.precision, BORROWED)).log_odds())
         grown = [exp(each - max(odds)) for each in odds]
         return tuple(each / sum(grown) for each in grown)
 
@@ -179,7 +197,7 @@ class LeadComparison:
         weight = min(1.0 / propensity, MOST_RATIO)
         before = self._earned.get(kind, self._none)
         sums = tuple(
-            one if name is None or name not in known else one.plus(weight, known[name])
+            one.faded() if name is None or name not in known else one.plus(weight, known[name])
             for name, one in zip(favourites, before.policies, strict=True)
         )
         self._earned[kind] = after = before.plus(sum(known.values()) / len(known), sums)

@@ -44,11 +44,11 @@ def test_the_first_stays_where_it_is_the_better(seed, sharp):
     assert np.mean(asked == 0) > 0.95
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("sharp", [0.7, 0.98])
 def test_another_one_answers_soon_where_that_is_the_better(seed, sharp):
     asked = play(StrategySelection(BOTH), (0.55, 0.8), seed=seed, sharp=sharp)
-    assert np.mean(asked[600:] == 1) > 0.9
+    assert np.mean(asked[200:] == 1) > 0.9
 
 
 def test_one_that_has_no_answer_neither_wins_nor_loses():
