@@ -67,7 +67,7 @@ def settled(
     given = {place: verdict for place, verdict in enumerate(verdicts) if isinstance(verdict, Distribution)}
     place = best if best in given else min(given, default=len(verdicts))
     skipped = tuple(
-        verdict if isinstance(verdict, Skipped) else Skipped(name, f"{names[place]} earns more on tasks of this type")
+        verdict if isinstance(verdict, Skipped) else Skipped(name, f"{names[place]} leads on tasks of this type")
         for name, verdict in zip(names[:place], verdicts, strict=False)
     )
     return (place, given[place]) if given else None, skipped

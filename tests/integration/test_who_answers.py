@@ -88,7 +88,7 @@ def test_the_first_answers_until_another_one_earns_more_and_the_decision_says_wh
         play(router, 200)
         after = router.route(TASK)
         assert after.strategy == "right"
-        assert [tuple(step) for step in after.skipped] == [("mistaken", "right earns more on tasks of this type")]
+        assert [tuple(step) for step in after.skipped] == [("mistaken", "right leads on tasks of this type")]
         assert after.explain()["favourites"] == {"mistaken": "a", "right": "b"}
         assert after.probabilities["b"] == pytest.approx(0.8 * 0.98 + 0.02 / 3)
         assert after.propensity == after.probabilities[after.agent]
