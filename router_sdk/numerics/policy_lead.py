@@ -7,8 +7,8 @@ effective sample size (Kish, 1965) for its standard error. An unbiased estimate 
 where a rare draw succeeds, and nothing where it is not made: whoever decides is sure of most choices, so that a few
 draws would drown what its successes and failures say at every other decision.
 
-All of it fades, so that a policy that learns slowly and ends well is judged by how well it does now. One whose favourites
-hardly ever act leads now and then, as often as grows with the root of what is known of the first, since by the sure
+All of it fades, so that a policy that learns slowly and ends well is judged by how well it does now. One whose
+favourites hardly ever act leads now and then, in all as often as the root of what is known of the first: by the sure
 choices of another nothing would come to be known of it. A kind of task of which little is known borrows differences
 from the others.
 """
