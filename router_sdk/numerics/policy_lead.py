@@ -8,9 +8,9 @@ where a rare draw succeeds, and nothing where it is not made: whoever decides is
 draws would drown what its successes and failures say at every other decision.
 
 All of it fades, so that a policy that learns slowly and ends well is judged by how well it does now. One whose
-favourites hardly ever act leads now and then, in all as often as the root of what is known of the first: by the sure
-choices of another nothing would come to be known of it. A kind of task of which little is known borrows differences
-from the others.
+favourites hardly ever act leads now and then, since by the sure choices of another nothing comes to be known of it: the
+more often, the more the first leaves to be earned, and in all as often as the root of what is known of that one. A kind
+of task of which little is known borrows differences from the others.
 """
 
 from __future__ import annotations
@@ -25,21 +25,19 @@ MOST_RATIO = 4.0
 """Most that one over a propensity counts: what it takes off the variance is worth its bias."""
 KEPT = 0.99
 """What is left of a sum at each further term."""
-LEFT = 0.998
+LEFT = 0.995
 """What is left of one that gets none, at each decision that counts: who hardly ever acts is looked at again."""
 GUESSED = 1.0
 """Precision of the guess that policies earn the same, as of two rewards of each."""
 BORROWED = 5.0
 """Most precision that the other kinds together are worth in what one of them decides."""
-AHEAD = 0.2
-"""Spreads of the rewards by which another policy must be ahead of the first, beside ``ERRORS``."""
-ERRORS = 0.25
-"""Standard errors by which it must be ahead as well."""
-WANTED = 0.25
-"""Times the root of what is known of the first, in rewards, the precision that is wanted of another: it leads until it
-has been seen so often."""
+ERRORS = 1.0
+"""Standard errors by which another policy must be ahead of the first."""
+WANTED = 1.0
+"""Rewards that are wanted of another policy's favourites, for each that the first leaves to be earned: times the root
+of how many are known of the first."""
 DUE = 0.2
-"""Log odds of one that is due."""
+"""Log odds, at least, of one of which more is wanted."""
 LEAST_SPREAD = 0.01
 """Spread of the rewards, at least."""
 LOGISTIC = 1.702
@@ -80,22 +78,21 @@ class Ahead(NamedTuple):
     Attributes:
         precision: One over the variance, at a spread of 1.
         weighed: The difference, times the precision.
-        wanted: Precision below which it is to be seen more often.
+        missing: Rewards of its favourites that are still wanted, where decisions of one kind are meant.
     """
 
     precision: float = 0.0
     weighed: float = 0.0
-    wanted: float = 0.0
+    missing: float = 0.0
 
     def plus(self, other: Ahead, times: float = 1.0) -> Ahead:
         """With what other decisions say as well (inverse-variance weighting)."""
-        return Ahead(self.precision + times * other.precision, self.weighed + times * other.weighed, self.wanted)
+        return Ahead(self.precision + times * other.precision, self.weighed + times * other.weighed)
 
     def log_odds(self) -> float:
-        """That it is the better one, by more than what counts against it."""
+        """That it is the better one, less what counts against it."""
         precision = self.precision + GUESSED
-        surely = LOGISTIC * ((self.weighed / precision - AHEAD) * sqrt(precision) - ERRORS)
-        return max(surely, DUE) if self.precision < self.wanted else surely
+        return LOGISTIC * (self.weighed / sqrt(precision) - ERRORS)
 
 
 class Earned(NamedTuple):
@@ -124,8 +121,8 @@ class Earned(NamedTuple):
         told = []
         for one in self.policies[1:]:
             precision = first.size * one.size / (first.size + one.size)
-            wanted = WANTED * sqrt(first.size)
-            told.append(Ahead(precision, precision * (one.mean - first.mean) / spread, wanted))
+            wanted = WANTED * (1.0 - first.mean) * sqrt(first.size)
+            told.append(Ahead(precision, precision * (one.mean - first.mean) / spread, max(wanted - one.size, 0.0)))
         return tuple(told)
 
 
@@ -145,7 +142,7 @@ class PolicyLead:
         """Share of each policy, summing to 1: who has most leads.
 
         Of two, the odds are those of a normal distribution around the estimated difference, and even where the lead
-        changes: ``AHEAD`` and ``ERRORS`` count against all but the first.
+        changes: ``ERRORS`` counts against all but the first, and one of which more is wanted has just above even odds.
         """
         known = self._known.get(kind)
         if known is None:
@@ -158,7 +155,9 @@ class PolicyLead:
         odds = [0.0]
         for own, overall in zip(of_kind or (Ahead(),) * len(self._overall), self._overall, strict=True):
             others = overall.plus(own, -1.0)
-            odds.append(own.plus(others, BORROWED / max(others.precision, BORROWED)).log_odds())
+            times = BORROWED / max(others.precision, BORROWED)
+            found = own.plus(others, times).log_odds()
+            odds.append(max(found, DUE) if own.missing > times * others.precision else found)
         grown = [exp(each - max(odds)) for each in odds]
         return tuple(each / sum(grown) for each in grown)
 
