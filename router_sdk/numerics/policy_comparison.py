@@ -108,8 +108,6 @@ class PolicyComparison:
         prior: What each is trusted with before anything was seen, summing to 1.
         labels: Whether labels count.
         in_spreads: Whether gains are measured in the rewards' spread, and bounded.
-        every: After ``ALL_COMPARED`` outcomes one in so many is compared by.
-        cautious: As ``PolicySelection`` takes it.
 
     Attributes:
         selection: The policies' gains and weights.
@@ -125,11 +123,9 @@ class PolicyComparison:
         *,
         labels: bool = True,
         in_spreads: bool = True,
-        every: int = EVERY,
-        cautious: bool = False,
     ) -> None:
-        self._labels, self._in_spreads, self._every = labels, in_spreads, every
-        self.selection = PolicySelection(policies, prior, cautious=cautious)
+        self._labels, self._in_spreads = labels, in_spreads
+        self.selection = PolicySelection(policies, prior)
         self.feedback = FeedbackKind()
         self.scale = RewardScale()
         self.again = False
@@ -172,7 +168,7 @@ class PolicyComparison:
         if not labelled and told.reward is None:
             return False
         self._seen += 1
-        return self._seen <= ALL_COMPARED or zlib.crc32(told.decision_id.encode()) % self._every == 0
+        return self._seen <= ALL_COMPARED or zlib.crc32(told.decision_id.encode()) % EVERY == 0
 
     def ask_first(
         self,
