@@ -62,7 +62,7 @@ class ThompsonStrategy(Strategy):
 
     name: ClassVar[str] = "thompson"
     Config: ClassVar[type[StrategyConfig]] = ThompsonConfig
-    state_version: ClassVar[int] = 7
+    state_version: ClassVar[int] = 8
 
     def __init__(self, config: StrategyConfig, services: StrategyServices) -> None:
         super().__init__(config, services)

@@ -12,8 +12,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.numerics.policy_comparison import PolicyComparison, shares_among
-from router_sdk.plugin import DEFAULT_TASK_TYPE, CorruptArtifactError, InvalidConfigError
-from router_sdk_thompson.features.hashed_text import TEXT_TAG, TextFeatures, text_ids
+from router_sdk.numerics.request_finding import RequestFinder
+from router_sdk.plugin import DEFAULT_TASK_TYPE, CorruptArtifactError, InvalidConfigError, RequestEncoder
+from router_sdk_thompson.features.hashed_text import TEXT_ENCODER
 from router_sdk_thompson.labels import changes
 from router_sdk_thompson.policy.comparison import CELLS, FEATURES, LINEAR, POLICIES, TEXT, TOLD, TRUST, records
 from router_sdk_thompson.posteriors.over_features import FeatureModel
@@ -142,12 +143,13 @@ class Voice(NamedTuple):
 
 
 class ContextualSnapshot(NamedTuple):
-    """One publication of all posteriors."""
+    """One publication of all posteriors, and of how texts are encoded for them."""
 
     config: ThompsonConfig
     dense: FeatureSnapshot
     text: TextSnapshot
     weights: PolicyWeights
+    reader: RequestEncoder
 
     def voices(self, task: Task, agents: AgentSet, context: RouteContext) -> list[Voice]:
         """Whose answers are mixed, and what they say; none while what the task carries tells too little."""
@@ -170,16 +172,12 @@ class ContextualSnapshot(NamedTuple):
         return found
 
     def _belief(self, policy: int, task: Task, agents: AgentSet, context: RouteContext) -> Belief | None:
-        text, encoder = task.text, self.config.encoder
+        text = task.text
         if policy != TEXT:
             snapshot = self.dense.curved if policy == FEATURES else self.dense.straight
-            vector = context.encode(encoder) if text and encoder else None
+            vector = context.encode(self.reader) if text and self.config.encoder else None
             return None if snapshot is None else snapshot.belief(task, agents, vector)
-        try:
-            ids = context.encode(TextFeatures.name)
-        except KeyError:  # The encoder is not registered: then the ids are simply not logged.
-            ids = text_ids(text)
-        return self.text.belief(agents, ids, task.task_type, task.features)
+        return self.text.belief(agents, context.encode(self.reader), task.task_type, task.features)
 
 
 class ContextualPolicy:
@@ -205,10 +203,12 @@ class ContextualPolicy:
         self._probe = ContextProbe()
         self.dense = FeatureModel(config, seed)
         self.text = TextModel(config, seed)
+        self.requests = RequestFinder()
         self.comparison = PolicyComparison(POLICIES, TRUST, labels=config.labels != "ignore")
 
     def prepare(self, agents: AgentSet) -> None:
-        """Read the agents' examples."""
+        """Read what agents say of themselves."""
+        self.requests.prepare([text for agent in agents for text in (*agent.examples, agent.description) if text])
         if self._config.encoder is None:
             self.text.prepare(agents)
             self.comparison.selection.trust(TOLD if self.text.told else TRUST)
@@ -220,7 +220,7 @@ class ContextualPolicy:
             The task types that were touched.
         """
         config, kind_of, comparison = self._config, self._probe.kind, self.comparison
-        encoder = None if config.encoder is None else self._services.encoders[config.encoder]
+        hashed = config.encoder is None
         together, folded = len(examples) >= MANY, 0
         touched: set[str] = set()
         run: list[tuple[Example, NDArray[Any], float | None]] = []
@@ -229,8 +229,8 @@ class ContextualPolicy:
             if kind is BARE:
                 continue
             has_text, has_features = kind
-            vector = self._vector(example, encoder) if has_text and encoder is not None else None
-            ids = self._ids(example) if has_text and encoder is None else None
+            seen = self._encoded(example) if has_text else None
+            vector, ids = (None, seen) if hashed else (seen, None)
             new = example.previous is None and example.revision == 0
             if comparison.asks(example, ids if vector is None else vector, new=new):
                 # Each is compared by what was known before it, so what came earlier is learnt now.
@@ -251,7 +251,7 @@ class ContextualPolicy:
                 continue
             if not has_text or vector is not None:
                 self.dense.learn(example, told, example.task, vector, comparison.feedback.others())
-            elif encoder is None:
+            elif hashed:
                 self._learn_text(example, told, ids, has_features)
         if run:
             self.dense.learn_first(run)
@@ -263,11 +263,21 @@ class ContextualPolicy:
             return cells.fold_columns(columns)
         return self.learn(columns.examples, cells)
 
-    def _ids(self, example: Example) -> NDArray[Any] | None:
-        ids = example.vectors.get(TEXT_TAG)
-        if ids is None and (text := example.task.text):
-            ids = text_ids(text)
-        return ids
+    @property
+    def _encoder(self) -> Encoder:
+        """What texts are encoded by."""
+        name = self._config.encoder
+        return TEXT_ENCODER if name is None else self._services.encoders[name]
+
+    def _encoded(self, example: Example) -> NDArray[Any] | None:
+        """What was logged of a text, or what it is encoded to now; None of no text. Requests are learnt by it."""
+        encoder, text = self._encoder, example.task.text
+        found = example.vectors.get(encoder.tag)
+        if found is None and text:
+            (found,) = RequestEncoder(encoder, self.requests.evidence).encode([text])
+        if example.previous is None:
+            self.requests.learn(text)
+        return found
 
     def _learn_text(
         self, example: Example, told: Sequence[Change], ids: NDArray[Any] | None, has_features: bool
@@ -309,16 +319,12 @@ class ContextualPolicy:
         others = comparison.feedback.others(presumed=True) if vector is None else None
         comparison.note(example, ids if vector is None else vector, favourites, expected, others)
 
-    def _vector(self, example: Example, encoder: Encoder) -> NDArray[Any] | None:
-        """The logged embedding, or what the text is encoded to now."""
-        vector = example.vectors.get(encoder.tag)
-        if vector is None and (text := example.task.text):
-            vector = encoder.encode([text])[0]
-        return vector
-
     def publish(self) -> ContextualSnapshot:
         """Publish what was learnt."""
-        return ContextualSnapshot(self._config, self.dense.publish(), self.text.publish(), self.comparison.weights)
+        reader = RequestEncoder(self._encoder, self.requests.evidence)
+        return ContextualSnapshot(
+            self._config, self.dense.publish(), self.text.publish(), self.comparison.weights, reader
+        )
 
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""
@@ -332,6 +338,7 @@ class ContextualPolicy:
         (folder / "comparison.json").write_text(told, encoding="utf-8")
         self.dense.save(folder)
         self.text.save(folder)
+        self.requests.save(folder)
 
     def load(self, folder: Path) -> None:
         """Read what ``save`` wrote.
@@ -346,6 +353,7 @@ class ContextualPolicy:
             raise CorruptArtifactError(f"comparison.json cannot be used: {error}") from error
         self.dense.load(folder)
         self.text.load(folder)
+        self.requests.load(folder)
 
     def report(self) -> dict[str, Any]:
         """What the posteriors have seen, and the share of each policy by task type."""
