@@ -302,6 +302,13 @@ def right_choices(stream: FeedbackStream, played: Played) -> dict[str, float]:
     return {**parts, "all": right.mean(), "reward": earned(stream, played).mean()}
 
 
+def of_long(stream: FeedbackStream, played: Played) -> dict[str, float]:
+    """Share of the texts of the last half that got the agent that they belong to: of long ones, and of the others."""
+    right, late = played.chosen == stream.right, np.arange(len(stream.texts)) >= len(stream.texts) // 2
+    groups = {"long": late & stream.long, "short": late & ~stream.long}
+    return {name: right[chosen].mean() for name, chosen in groups.items() if chosen.any()}
+
+
 def rewards(stream: FeedbackStream, played: Played) -> dict[str, float]:
     """Mean reward up to some rounds, and of the last."""
     found = earned(stream, played)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from router_sdk_thompson import ThompsonConfig, ThompsonStrategy
-from router_sdk_thompson.features.hashed_text import TEXT_TAG, text_ids
+from router_sdk_thompson.features.hashed_text import TEXT_ENCODER, text_ids
 
 from router_sdk.plugin import Agent, AgentSet, Encoder, EncoderConfig, ExampleColumns, Signals, Task
 from router_sdk.testing import make_example, make_services, revise
@@ -56,7 +56,7 @@ def stream(seed, count, odd, width=40):
                 signals=signals,
                 propensity=0.1 if rng.random() < 0.5 else 0.7,
                 eligible=AGENTS.names,
-                vectors={TAG: vector.astype(np.float32), TEXT_TAG: text_ids(text)},
+                vectors={TAG: vector.astype(np.float32), TEXT_ENCODER.tag: text_ids(text)},
             )
         )
         if kind < odd / 2.0:

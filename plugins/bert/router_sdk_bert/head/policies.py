@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk.numerics.policy_selection import PolicyWeights
-    from router_sdk.plugin import Agent, Encoder
+    from router_sdk.plugin import Agent, RequestEncoder
     from router_sdk_bert.head.best_single import Sums
     from router_sdk_bert.head.elimination import Left
     from router_sdk_bert.head.estimates import Estimate
@@ -143,7 +143,7 @@ def left_over(estimate: Estimate, names: Sequence[str], sums: Mapping[str, Mappi
 class Published(NamedTuple):
     """All that requests read, swapped by one assignment."""
 
-    encoder: Encoder
+    reader: RequestEncoder
     snapshot: AnySnapshot
     policies: PolicySnapshot
 

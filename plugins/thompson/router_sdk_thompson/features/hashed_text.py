@@ -81,4 +81,4 @@ class TextFeatures(Encoder):
         return [text_ids(text) for text in texts]
 
 
-TEXT_TAG = f"{TextFeatures.name}:{TextFeatures.precision}"
+TEXT_ENCODER = TextFeatures(TextFeatures.Config())

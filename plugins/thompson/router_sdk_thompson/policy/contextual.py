@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.numerics.policy_comparison import PolicyComparison, shares_among
 from router_sdk.numerics.recency import crowded, in_order, put_last
-from router_sdk.plugin import CorruptArtifactError, ExampleColumns, InvalidConfigError
+from router_sdk.numerics.request_finding import RequestFinder
+from router_sdk.plugin import CorruptArtifactError, ExampleColumns, InvalidConfigError, RequestEncoder
 from router_sdk_thompson.features.design import described
-from router_sdk_thompson.features.hashed_text import TEXT_TAG, TextFeatures, text_ids
+from router_sdk_thompson.features.hashed_text import TEXT_ENCODER
 from router_sdk_thompson.labels import changes
 from router_sdk_thompson.policy.comparison import CELLS, FEATURES, LINEAR, POLICIES, TEXT, TOLD, TRUST, rates
 from router_sdk_thompson.posteriors.first_rewards import FirstRewards
@@ -146,12 +147,13 @@ which say it elsewhere."""
 
 
 class ContextualSnapshot(NamedTuple):
-    """One publication of all posteriors."""
+    """One publication of all posteriors, and of how texts are encoded for them."""
 
     config: ThompsonConfig
     dense: FeatureSnapshot
     text: TextSnapshot
     weights: PolicyWeights
+    reader: RequestEncoder
 
     def voices(self, task: Task, agents: AgentSet, context: RouteContext) -> list[Voice]:
         """Whose answers are mixed, and what they say; none while what the task carries tells too little."""
@@ -174,16 +176,12 @@ class ContextualSnapshot(NamedTuple):
         return found
 
     def _belief(self, policy: int, task: Task, agents: AgentSet, context: RouteContext) -> Belief | None:
-        text, encoder = task.text, self.config.encoder
+        text = task.text
         if policy != TEXT:
             snapshot = self.dense.curved if policy == FEATURES else self.dense.straight
-            vector = context.encode(encoder) if text and encoder else None
+            vector = context.encode(self.reader) if text and self.config.encoder else None
             return None if snapshot is None else snapshot.belief(task, agents, vector)
-        try:
-            ids = context.encode(TextFeatures.name)
-        except KeyError:  # The encoder is not registered: then the ids are simply not logged.
-            ids = text_ids(text)
-        return self.text.belief(agents, ids, task.task_type, task.features)
+        return self.text.belief(agents, context.encode(self.reader), task.task_type, task.features)
 
 
 class ContextualPolicy:
@@ -209,10 +207,12 @@ class ContextualPolicy:
         self._probe = ContextProbe()
         self.dense = FeatureModel(config, seed)
         self.text = TextModel(config, seed)
+        self.requests = RequestFinder()
         self.comparison = PolicyComparison(POLICIES, TRUST, labels=config.labels != "ignore")
 
     def prepare(self, agents: AgentSet) -> None:
-        """Read the agents' examples."""
+        """Read what agents say of themselves."""
+        self.requests.prepare([text for agent in agents for text in (*agent.examples, agent.description) if text])
         if self._config.encoder is None:
             self.text.prepare(agents)
             self.comparison.selection.trust(TOLD if self.text.told else TRUST)
@@ -248,9 +248,7 @@ class ContextualPolicy:
         """What is learnt in columns of a batch: all but ``others``. None where that cannot be."""
         others = columns.others
         places = [place for place in range(len(columns)) if place not in others] if others else range(len(columns))
-        encoder = self._config.encoder
-        tag = TEXT_TAG if encoder is None else self._services.encoders[encoder].tag
-        texts = columns.texts(places, tag) if places else None
+        texts = columns.texts(places, self._encoder.tag) if places else None
         if texts is None:
             return None
         told = columns.decision_id, columns.task_type, columns.agent, columns.reward, columns.at
@@ -266,6 +264,10 @@ class ContextualPolicy:
         if not self._probe.texts(told.task_type[first:last]):
             told.others.extend([None] * (end - begin))
             return self._learn_each(columns.examples[begin:end], cells)
+        requests = self.requests
+        read = [begin + place for place, name in enumerate(told.decision_id[first:last]) if requests.asks(name)]
+        for task, _ in columns.carried(read):
+            requests.learn(task.text)
         comparison, sparse = self.comparison, self._config.encoder is None
         asked, others = comparison.ask_first(
             told.decision_id[first:last],
@@ -294,7 +296,7 @@ class ContextualPolicy:
     def _learn_each(self, examples: Sequence[Example], cells: CellEvidence) -> set[str]:
         """Learn from the examples one by one."""
         config, kind_of, comparison = self._config, self._probe.kind, self.comparison
-        encoder = None if config.encoder is None else self._services.encoders[config.encoder]
+        hashed = config.encoder is None
         folded = 0
         touched: set[str] = set()
         for place, example in enumerate(examples):
@@ -302,8 +304,8 @@ class ContextualPolicy:
             if kind == BARE:
                 continue
             has_text, has_features = kind
-            vector = self._vector(example, encoder) if has_text and encoder is not None else None
-            ids = self._ids(example) if has_text and encoder is None else None
+            seen = self._encoded(example) if has_text else None
+            vector, ids = (None, seen) if hashed else (seen, None)
             new = example.previous is None and example.revision == 0
             if comparison.asks(example, ids if vector is None else vector, new=new):
                 # Each is compared by what was known before it, so what came earlier is learnt now.
@@ -315,15 +317,25 @@ class ContextualPolicy:
                 continue
             if not has_text or vector is not None:
                 self.dense.learn(example, told, described(example.task), vector, comparison.feedback.others())
-            elif encoder is None:
+            elif hashed:
                 self._learn_text(example, told, ids, has_features)
         return touched | cells.fold(examples[folded:] if folded else examples)
 
-    def _ids(self, example: Example) -> NDArray[Any] | None:
-        ids = example.vectors.get(TEXT_TAG)
-        if ids is None and (text := example.task.text):
-            ids = text_ids(text)
-        return ids
+    @property
+    def _encoder(self) -> Encoder:
+        """What texts are encoded by."""
+        name = self._config.encoder
+        return TEXT_ENCODER if name is None else self._services.encoders[name]
+
+    def _encoded(self, example: Example) -> NDArray[Any] | None:
+        """What was logged of a text, or what it is encoded to now; None of no text. Requests are learnt by it."""
+        encoder, text = self._encoder, example.task.text
+        found = example.vectors.get(encoder.tag)
+        if found is None and text:
+            (found,) = RequestEncoder(encoder, self.requests.evidence).encode([text])
+        if example.previous is None and self.requests.asks(example.decision_id):
+            self.requests.learn(text)
+        return found
 
     def _learn_text(
         self, example: Example, told: Sequence[Change], ids: NDArray[Any] | None, has_features: bool
@@ -366,16 +378,12 @@ class ContextualPolicy:
         others = comparison.feedback.others(presumed=True) if vector is None else None
         comparison.note(example, ids if vector is None else vector, favourites, expected, others)
 
-    def _vector(self, example: Example, encoder: Encoder) -> NDArray[Any] | None:
-        """The logged embedding, or what the text is encoded to now."""
-        vector = example.vectors.get(encoder.tag)
-        if vector is None and (text := example.task.text):
-            vector = encoder.encode([text])[0]
-        return vector
-
     def publish(self) -> ContextualSnapshot:
         """Publish what was learnt."""
-        return ContextualSnapshot(self._config, self.dense.publish(), self.text.publish(), self.comparison.weights)
+        reader = RequestEncoder(self._encoder, self.requests.evidence)
+        return ContextualSnapshot(
+            self._config, self.dense.publish(), self.text.publish(), self.comparison.weights, reader
+        )
 
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""
@@ -389,6 +397,7 @@ class ContextualPolicy:
         (folder / "comparison.json").write_text(told, encoding="utf-8")
         self.dense.save(folder)
         self.text.save(folder)
+        self.requests.save(folder)
 
     def load(self, folder: Path) -> None:
         """Read what ``save`` wrote.
@@ -403,6 +412,7 @@ class ContextualPolicy:
             raise CorruptArtifactError(f"comparison.json cannot be used: {error}") from error
         self.dense.load(folder)
         self.text.load(folder)
+        self.requests.load(folder)
 
     def report(self) -> dict[str, Any]:
         """What the posteriors have seen, and the share of each policy by task type."""
