@@ -198,7 +198,7 @@ class PolicyComparison:
                     if propensity and feedback.note(len(names), propensity, reward):
                         rate = feedback.others(presumed=presumed)
                     self._seen += 1
-                    if self._seen <= ALL_COMPARED or zlib.crc32(decision_ids[place].encode()) % self._every == 0:
+                    if self._seen <= ALL_COMPARED or zlib.crc32(decision_ids[place].encode()) % EVERY == 0:
                         asked.append(place)
             others.append(rate)
         return asked, others
