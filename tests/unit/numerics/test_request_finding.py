@@ -4,30 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from long_texts import NAMES, NOUNS, THINGS, VERBS, around, request
 
 from router_sdk.numerics.request_finding import ALL_LEARNT, LONG, NOTHING, RequestFinder
 from router_sdk.plugin import CorruptArtifactError
-
-VERBS, THINGS = (
-    ("cancel", "change", "renew", "check", "stop"),
-    ("card", "loan", "account", "invoice", "flight", "ticket"),
-)
-NOUNS = ("apples", "baskets", "pencils", "marbles", "cookies", "oranges", "buckets", "stamps", "ribbons", "coins")
-NAMES = ("Janet", "Tom", "Maria", "Ahmed", "Susan", "Peter")
-
-
-def request(rng):
-    return f"please {rng.choice(VERBS)} my {rng.choice(THINGS)} for {rng.choice(('today', 'tomorrow', 'next week'))}"
-
-
-def around(asked, rng, mark=". "):
-    def problem():
-        one, other = rng.choice(NAMES, 2)
-        return f"{one} has {rng.integers(99)} {rng.choice(NOUNS)} and gives {rng.integers(9)} to {other}"
-
-    parts = [problem() for _ in range(60)]
-    parts.insert(int(rng.integers(61)), asked)
-    return mark.join(parts) + "."
 
 
 def taught(rng, rounds=40):
@@ -115,7 +95,7 @@ def test_no_word_is_kept(tmp_path):
     finder.save(tmp_path)
     stored = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert stored
-    assert not [word for word in (*VERBS, *THINGS, *NOUNS, *NAMES) if word.encode() in stored]
+    assert not [word for word in (*VERBS, *sum(THINGS.values(), ()), *NOUNS, *NAMES) if word.encode() in stored]
 
 
 def test_a_damaged_state_is_refused_and_changes_nothing(tmp_path):
