@@ -252,12 +252,16 @@ class NormalGamma(LinearSnapshot):
             "residual": np.array([self.residual[row] for row in order]),
         }
 
-    def restore(self, names: list[str], arrays: dict[str, NDArray[Any]]) -> None:
-        """Take over what ``arrays`` gave.
+    def restore(self, names: list[str], arrays: dict[str, NDArray[Any]], strength: float | None = None) -> None:
+        """Take over what ``arrays`` gave, and the strength of the prior if it is not the one to start from.
 
         Raises:
-            ValueError: if a number is not finite, a count negative, or a covariance not positive definite.
+            ValueError: if a number is not finite, a count or the strength negative, or a covariance not positive
+                definite.
         """
+        if strength is not None and not 0.0 < strength < inf:
+            raise ValueError("the prior's strength is no precision")
+        self.strength = self.ridge if strength is None else strength
         mean, sigma, count, residual = _checked(len(names), arrays)
         self.rows, self._free = {}, []
         self._allocate(capacity(len(names)), mean.shape[1])

@@ -106,8 +106,7 @@ class BertStrategy(Strategy):
             encoder: A fine-tuned encoder of its own; None keeps this strategy's.
         """
         new = type(self)(self.config, self.services)
-        chosen = self.encoder if encoder is None else encoder
-        if chosen is not None:
+        if (chosen := self.encoder if encoder is None else encoder) is not None:
             new._slot.put(chosen)
         new._own_encoder = self._own_encoder or encoder is not None
         return new
@@ -126,8 +125,7 @@ class BertStrategy(Strategy):
     def untaught(self) -> Self:
         """A strategy with an empty head on the same open encoder; waits for it, but not for one that was fine-tuned."""
         new = type(self)(self.config, self.services)
-        encoder = None if self._own_encoder else self.encoder
-        if encoder is not None:
+        if not self._own_encoder and (encoder := self.encoder) is not None:
             new._slot.put(encoder)
         return new
 
@@ -224,8 +222,8 @@ class BertStrategy(Strategy):
             estimates = published.snapshot.estimate_batch(part, agents.names)
             places = told[start : start + BATCH]
             asked = zip([tasks[place] for place in places], part, estimates, strict=True)
-            proposals = self._proposals(published, list(asked), agents.names)
-            for place, vector, proposal in zip(places, part, proposals, strict=True):
+            found = zip(places, part, self._proposals(published, list(asked), agents.names), strict=True)
+            for place, vector, proposal in found:
                 answers[place] = proposal if vector.any() else None
         return answers
 
@@ -235,7 +233,7 @@ class BertStrategy(Strategy):
         known = [estimate for estimate in estimates if estimate is not None]
         if len(known) < len(estimates):  # there is nothing to judge by, whatever is asked
             return [None] * len(estimates)
-        snapshot, settings, proposals = published.snapshot, self.settings, cast("list[Proposal | None]", [])
+        snapshot, settings, proposals = published.snapshot, self.settings, list[Proposal | None]()
         stored = StoredNames(snapshot.ids, snapshot.texts, snapshot.codes)
         choices = published.policies.choose(known, vectors, names, [task.task_type for task in tasks])
         for estimate, vector, choice in zip(known, vectors, choices, strict=True):
@@ -397,8 +395,6 @@ class BertStrategy(Strategy):
 
     def report(self) -> Mapping[str, Any]:
         """The encoder, or why there is none, and what the head has learnt."""
-        encoder = self._slot.encoder
-        status = (
-            {"note": self._slot.reason} if encoder is None else dict(getattr(encoder, "status", {"tag": encoder.tag}))
-        )
+        encoder, none = self._slot.encoder, {"note": self._slot.reason}
+        status = none if encoder is None else dict(getattr(encoder, "status", {"tag": encoder.tag}))
         return {"encoder": status, "fine_tuned": self._own_encoder, **self.head.report(), **self.policies.report()}

@@ -12,7 +12,7 @@ from router_sdk_thompson.policy.comparison import POLICIES
 from router_sdk_thompson.policy.context_free import ContextFreePolicy
 from router_sdk_thompson.policy.contextual import ContextualPolicy, ContextualSnapshot, Voice
 from router_sdk_thompson.policy.proposal import mixture, proposal_of
-from router_sdk_thompson.posteriors.beta import CellEvidence
+from router_sdk_thompson.posteriors.cells import CellEvidence
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

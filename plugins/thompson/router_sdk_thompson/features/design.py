@@ -119,6 +119,10 @@ class Design(NamedTuple):
         np.concatenate(self._parts(vector, features), out=x)
         return 1.0
 
+    def frozen(self) -> Design:
+        """A copy for requests, which later fitting and growth leave alone."""
+        return Design(self.columns.frozen(), None if self.fourier is None else self.fourier.frozen())
+
     def _parts(self, vector: NDArray[Any] | None, features: Mapping[str, FeatureValue]) -> tuple[Any, ...]:
         columns, fourier = self.columns, self.fourier
         first, raw = columns.first, columns.encode(features)

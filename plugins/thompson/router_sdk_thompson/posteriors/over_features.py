@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk_thompson.features.design import typed
 from router_sdk_thompson.labels import Change
-from router_sdk_thompson.posteriors.over_vectors import VectorModel, VectorSnapshot
+from router_sdk_thompson.posteriors.over_vectors import VectorModel
+from router_sdk_thompson.posteriors.vector_snapshot import VectorSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,11 +15,10 @@ from router_sdk.numerics.feedback_kind import SELDOM, SUCCESS
 from router_sdk.numerics.linear_snapshot import DoubleBuffer
 from router_sdk.numerics.reward_scale import RewardScale, Scale
 from router_sdk.numerics.state_file import check_finite
-from router_sdk.plugin import DEFAULT_TASK_TYPE, CorruptArtifactError
+from router_sdk.plugin import CorruptArtifactError
 from router_sdk_thompson.drift.fading import KEPT, ChangeFading, TimeFading
 from router_sdk_thompson.drift.text_drift import TextDrift
-from router_sdk_thompson.features.design import TYPE_COLUMN
-from router_sdk_thompson.features.hashed_text import FEATURES, extra_ids
+from router_sdk_thompson.features.hashed_text import FEATURES, with_extras
 from router_sdk_thompson.features.memory_budget import halvings
 from router_sdk_thompson.posteriors.belief import Belief
 from router_sdk_thompson.posteriors.diagonal_gaussian import DiagonalGaussian
@@ -386,27 +384,3 @@ class TextSnapshot(NamedTuple):
         if self.config.sampling == "independent":
             seed = f"{self.seed}\0{self.events}\0{places.tobytes().hex()}"
         return Belief("text", means, widths, self.evidence.counts, seed)
-
-
-def with_extras(ids: NDArray[Any], task_type: str, features: Mapping[str, FeatureValue]) -> NDArray[np.intp]:
-    """A text's feature ids, which ascend, together with those of the task's type and features."""
-    if not features:
-        return ids.astype(np.intp) if task_type == DEFAULT_TASK_TYPE else _with(ids, _id_of(task_type))
-    extra = extra_ids(features)
-    if task_type != DEFAULT_TASK_TYPE:
-        extra.append(_id_of(task_type))
-    return np.array(sorted({*ids.tolist(), *extra}), dtype=np.intp)
-
-
-def _with(ids: NDArray[Any], one: int) -> NDArray[np.intp]:
-    count, place = len(ids), int(ids.searchsorted(one))
-    if place < count and ids[place] == one:
-        return ids.astype(np.intp)
-    found = np.empty(count + 1, np.intp)
-    found[:place], found[place], found[place + 1 :] = ids[:place], one, ids[place:]
-    return found
-
-
-@lru_cache(1_024)
-def _id_of(task_type: str) -> int:
-    return extra_ids({TYPE_COLUMN: task_type})[0]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from math import inf
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,11 +16,11 @@ from router_sdk.plugin import CorruptArtifactError
 from router_sdk_thompson.drift.detectors import MISFIT, Detector, new_detector, restored_detector, threshold_of
 from router_sdk_thompson.drift.fading import KEPT, ChangeFading, TimeFading
 from router_sdk_thompson.features.columns import Columns
-from router_sdk_thompson.features.design import Design, FourierFeatures, described, typed
+from router_sdk_thompson.features.design import Design, FourierFeatures, typed
 from router_sdk_thompson.features.memory_budget import fitting, widest
 from router_sdk_thompson.labels import Change
-from router_sdk_thompson.posteriors.belief import Belief
 from router_sdk_thompson.posteriors.logistic import Logistic
+from router_sdk_thompson.posteriors.vector_snapshot import VectorSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from router_sdk.plugin import AgentSet, Example, FeatureValue, Task
+    from router_sdk.plugin import Example, FeatureValue
     from router_sdk_thompson.config import ThompsonConfig
     from router_sdk_thompson.posteriors.first_rewards import FirstReward, FirstRewards
 
@@ -43,35 +42,6 @@ MOST_ENCODED = 256
 
 WARM_UP = 20
 """Outcomes before a favourite is named: the first guesses are the prior's."""
-
-
-class VectorSnapshot(NamedTuple):
-    """One publication of the posterior over vectors."""
-
-    config: ThompsonConfig
-    design: Design
-    width: int
-    posterior: LinearSnapshot
-    events: int
-    seed: int
-
-    @property
-    def ready(self) -> bool:
-        """Whether enough was learnt to answer."""
-        return self.events >= self.config.min_context_evidence
-
-    def belief(self, task: Task, agents: AgentSet, vector: NDArray[Any] | None) -> Belief:
-        """Mean and width of each agent at this task."""
-        config, posterior, seed = self.config, self.posterior, ""
-        x = np.zeros(self.width + 1, np.float32)
-        factor = self.design.encode_into(x[:-1], vector, described(task))
-        if posterior.crowded:
-            means, widths, contenders = posterior.among_many(agents.names, x, config.exploration, factor)
-        else:
-            (means, widths), contenders = posterior.scores(agents.names, x, config.exploration, factor), None
-        if config.sampling == "independent":
-            seed = f"{self.seed}\0{self.events}\0{x[:-1].tobytes().hex()}"
-        return Belief("features", means, widths, posterior.counts, seed, config.likelihood == "logistic", contenders)
 
 
 class VectorModel:
@@ -342,15 +312,13 @@ class VectorModel:
         if same and not self.buffer.changed:
             return snapshot
         if self._frozen is None:
-            fourier = None if design.fourier is None else design.fourier.frozen()
-            self._frozen = Design(design.columns.frozen(), fourier)
+            self._frozen = design.frozen()
         copy = self.buffer.publish(self.posterior)
         self._snapshot = VectorSnapshot(self.config, self._frozen, design.width, copy, self.events, self._seed)
         return self._snapshot
 
     def _watch(self, posterior: NormalGamma, agent: str, surprise: float) -> None:
-        threshold = self._threshold
-        if threshold is None:
+        if (threshold := self._threshold) is None:
             return
         detector = self.detectors.get(agent)
         if detector is None:
@@ -408,10 +376,7 @@ class VectorModel:
             columns = Columns()
             columns.restore(state["columns"])
             posterior = self.empty()
-            posterior.strength = float(state["strength"])
-            if not 0.0 < posterior.strength < inf:
-                raise ValueError("the prior's strength is no precision")
-            posterior.restore([str(name) for name in state["agents"]], arrays)
+            posterior.restore([str(name) for name in state["agents"]], arrays, float(state["strength"]))
             detectors = {str(name): restored_detector(self.config, each) for name, each in state["detectors"].items()}
             change_fading = ChangeFading.restored(state["restless"])
             design = Design(columns, self.fourier(int(state.get("drawn", state["fourier"]))))
