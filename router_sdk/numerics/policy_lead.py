@@ -34,7 +34,7 @@ GUESSED = 1.0
 """Precision of the guess that policies earn the same, as of two rewards of each."""
 BORROWED = 5.0
 """Most precision that the other kinds together are worth in what one of them decides."""
-ERRORS = 1.0
+ERRORS = 1.5
 """Standard errors by which another policy must be ahead of the first."""
 WANTED = 1.0
 """Rewards that are wanted of another policy's favourites, for each that the first leaves to be earned: times the root

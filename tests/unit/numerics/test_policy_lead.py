@@ -53,7 +53,7 @@ def test_where_all_prefer_the_same_nothing_is_at_stake():
 def test_a_few_rare_draws_do_not_drown_what_every_other_decision_says():
     often = [("b", float(number % 3 > 0), 0.96) for number in range(60)]
     rare = [("a", float(number == 0), 0.004) for number in range(4)]
-    assert share(told([*often, *rare])) > 0.7
+    assert share(told([*often, *rare])) > 0.5
     swapped = [("a" if who == "b" else "b", reward, propensity) for who, reward, propensity in [*often, *rare]]
     assert share(told(swapped)) < 0.05
 
