@@ -23,6 +23,7 @@ from routing import DATA
 
 from router_sdk import Agent
 from router_sdk.evaluation.classification import expected_calibration_error
+from router_sdk.routing.sampling import UNIFORM
 
 BINS = 10
 WHO: Mapping[str, Chain] = {"bert": ["bert"], "thompson": ["thompson"], "heuristic": ["heuristic"], "as shipped": None}
@@ -42,7 +43,7 @@ def played(stream: FeedbackStream, chain: Chain, seed: int) -> Any:
             clock.now += ROUND_S
             decision = router.route(text)
             drawn = decision.distribution
-            if drawn.favourite >= 0 and drawn.confidence is not None and decision.strategy != "uniform":
+            if drawn.favourite >= 0 and drawn.confidence is not None and decision.strategy != UNIFORM:
                 earned = stream.rewards[turn, place_of[drawn.agents.names[drawn.favourite]]]
                 raw = drawn.confidence if drawn.raw_confidence is None else drawn.raw_confidence
                 told.append((raw, drawn.confidence, earned))

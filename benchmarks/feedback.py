@@ -13,8 +13,8 @@ lm-sys/RouteLLM, Apache-2.0.
 
 Parts: kinds (seven kinds of reward), silent (texts say nothing), models (nine models, bandit feedback), full (nine
 models, all scores), apgr (two models), text (no transformer, beside Vowpal Wabbit), language (one that the encoder does
-not know), examples (first outcomes after examples), strangers (texts for nobody), skills (sixty agents that share six); and slow
-ones: intents (150 agents), rare (one agent has 95 % of the traffic).
+not know), long (requests within long texts), examples (first outcomes after examples), strangers (texts for nobody),
+skills (sixty agents that share six); and slow ones: intents (150 agents), rare (one agent has 95 % of the traffic).
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from pathlib import Path
 
 from bandit_peers import installed
 from embedded import encoded_before
-from feedback_figures import Column, Results, Run, recalls, rewards, right_choices
+from feedback_figures import Column, Results, Run, of_long, recalls, rewards, right_choices
 from feedback_labelled import apgr, examples, full, strangers
 from feedback_players import BOUNDS, CELLS, EVERYBODY, LINEAR, MEMBERS, OURS, PEERS, SHIPPED, TEXT_PEERS, WITHOUT_MODEL
 from feedback_streams import (
     KINDS,
+    LONG,
     NOTHING_SAID,
     in_made_up_words,
     intents,
@@ -41,6 +42,7 @@ from feedback_streams import (
     skewed,
     ten_agents,
     vectors_of,
+    within_long,
 )
 from routing import DATA
 
@@ -103,6 +105,17 @@ def language(run: Run) -> None:
     show(run, "language", title, columns, ["made-up words"])
 
 
+def long(run: Run) -> None:
+    """A request in the middle of some 2,000 words: 30 % of the texts."""
+    contestants = {name: EVERYBODY[name] for name in (SHIPPED, "bert", "thompson")}
+    streams = {name: lambda seed, kind=kind: within_long(kind, seed) for name, kind in LONG.items()}
+    with encoded_before(vectors_of("clinc150")):
+        run.play("long", streams, contestants, of_long)
+    for measure in ("long", "short"):
+        columns = [Column(name, name, measure) for name in run.those(LONG)]
+        run.show("long", f"Right choices of the {measure} texts among the last 500 of 1,000", columns)
+
+
 def many(run: Run) -> None:
     """CLINC150's 150 intents, an agent for each."""
     contestants = {name: EVERYBODY[name] for name in (SHIPPED, "bert", "bert, independent", "thompson", *LINEAR)}
@@ -139,6 +152,7 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "apgr": apgr,
     "text": text,
     "language": language,
+    "long": long,
     "intents": many,
     "skills": skills,
     "examples": examples,

@@ -282,6 +282,8 @@ class Run:
         if played.confidence is None:
             return
         told = np.flatnonzero(played.favourite >= 0)
+        if not len(told):
+            return
         came = stream.rewards[told, played.favourite[told]]
         self.results.said(part, row, name, seed, played.confidence[told], came)
 
@@ -298,6 +300,13 @@ def right_choices(stream: FeedbackStream, played: Played) -> dict[str, float]:
     upto = {"last": LAST, "last 2,000": 2_000, "last 3,000": 3_000}
     parts = {measure: right[-count:].mean() for measure, count in upto.items()}
     return {**parts, "all": right.mean(), "reward": earned(stream, played).mean()}
+
+
+def of_long(stream: FeedbackStream, played: Played) -> dict[str, float]:
+    """Share of the texts of the last half that got the agent that they belong to: of long ones, and of the others."""
+    right, late = played.chosen == stream.right, np.arange(len(stream.texts)) >= len(stream.texts) // 2
+    groups = {"long": late & stream.long, "short": late & ~stream.long}
+    return {name: right[chosen].mean() for name, chosen in groups.items() if chosen.any()}
 
 
 def rewards(stream: FeedbackStream, played: Played) -> dict[str, float]:

@@ -21,6 +21,7 @@ from bandit_peers import LinUCB, Policy, VowpalWabbit
 from feedback_streams import FeedbackStream
 
 from router_sdk import Agent, Outcome, Router
+from router_sdk.routing.sampling import UNIFORM
 from router_sdk.store import identity
 
 EPSILON = 0.02
@@ -40,7 +41,8 @@ class Played:
 
     Attributes:
         chosen: Place of the agent that got each text, shape ``(n,)``; ``NOBODY`` where none did.
-        favourite: Place of the agent that it would have been without exploration, shape ``(n,)``; None of a peer.
+        favourite: Place of the agent that it would have been without exploration, shape ``(n,)``; ``NOBODY`` where no
+            strategy had an answer. None of a peer.
         confidence: What was said of that one, shape ``(n,)``, in [0, 1]; None of a peer.
         answered: Share of the rounds that each strategy of a chain decided; empty of a peer.
     """
@@ -119,14 +121,15 @@ def follow(router: Router, clock: Clock, stream: FeedbackStream, *, outcomes: bo
         clock.now += ROUND_S
         decision = router.route(text)
         answered[decision.strategy] += 1
-        confidence[turn] = decision.confidence or 0.0
         if (turn + 1) % TOLD_EVERY == 0:
             print(f"  {turn + 1:,} of {count:,} rounds", file=sys.stderr, flush=True)
         if decision.agent is None:
             continue
         drawn = decision.distribution
         chosen[turn] = place_of[decision.agent]
-        favourite[turn] = place_of[drawn.agents.names[drawn.favourite]]  # whom the confidence is about
+        if decision.strategy != UNIFORM:  # else it is nobody's confidence
+            favourite[turn] = place_of[drawn.agents.names[drawn.favourite]]
+            confidence[turn] = decision.confidence or 0.0
         if outcomes:
             router.record(decision, outcome_of(float(stream.rewards[turn, chosen[turn]]), stream.graded))
     return Played(chosen, favourite, confidence, {name: times / count for name, times in sorted(answered.items())})

@@ -18,6 +18,7 @@ SIX = ("auto_and_commute", "banking", "credit_cards", "home", "kitchen_and_dinin
 IN_SCOPE = ("train", "val", "test")
 ROUNDS, RARE_ROUNDS, MANY_ROUNDS, SKEWED_ROUNDS = 3_000, 10_000, 20_000, 30_000
 SHARE_OF_ONE = 0.95
+LONG_ROUNDS, LONG_WORDS, LONG_CHARACTERS = 1_000, 2_000, 1_000
 TWINS = 10
 """Agents that can do the same, where agents share skills."""
 
@@ -42,6 +43,11 @@ class FeedbackStream(Stream):
         return replace(
             self, texts=self.texts[:rounds], rewards=self.rewards[:rounds], vectors=self.vectors[:rounds], right=right
         )
+
+    @property
+    def long(self) -> Any:
+        """Whether each text is long, shape ``(n,)``."""
+        return np.array([len(text) > LONG_CHARACTERS for text in self.texts])
 
 
 @cache
@@ -132,6 +138,51 @@ def in_made_up_words(seed: int) -> FeedbackStream:
     plain = of_kind(KINDS["1/0"], seed)
     texts = [made_up(text, seed) for text in plain.texts]
     return replace(plain, texts=texts, vectors=embedded(texts))
+
+
+@dataclass(frozen=True)
+class LongTexts:
+    """Requests within long texts.
+
+    Attributes:
+        filler: Data set of the problems and questions around them.
+        place: Where a request stands, as a share of what is around it.
+        share: Of the texts that are long.
+        marks: Whether there are sentence marks and capitals.
+    """
+
+    filler: str = "gsm8k_two_models"
+    place: float = 0.5
+    share: float = 0.3
+    marks: bool = True
+
+    def around(self, request: str, texts: list[str], rng: np.random.Generator) -> str:
+        """A request with some 2,000 words of other texts around it."""
+        parts: list[str] = []
+        while sum(len(part.split()) for part in parts) < LONG_WORDS:
+            parts.append(texts[rng.integers(len(texts))])
+        parts.insert(round(self.place * len(parts)), request)
+        whole = " ".join(parts)
+        return whole if self.marks else " ".join(re.findall(r"\w+", whole.lower()))
+
+
+LONG = {
+    "arithmetic": LongTexts(),
+    "first": LongTexts(place=0.0),
+    "last": LongTexts(place=1.0),
+    "no marks": LongTexts(marks=False),
+    "mmlu": LongTexts("mmlu_two_models"),
+    "queries": LongTexts("nine_models"),
+    "all long": LongTexts(share=1.0),
+}
+
+
+def within_long(kind: LongTexts, seed: int) -> FeedbackStream:
+    """The first kind of reward; a share of the texts is long, and the agent's request stands somewhere in it."""
+    plain = of_kind(KINDS["1/0"], seed).cut(LONG_ROUNDS)
+    rng, around = np.random.default_rng([seed, 1]), [row["text"] for row in rows_of_set(kind.filler)]
+    texts = [kind.around(text, around, rng) if rng.random() < kind.share else text for text in plain.texts]
+    return replace(plain, texts=texts)
 
 
 def nothing_said(kind: Kind, seed: int) -> FeedbackStream:

@@ -176,16 +176,11 @@ class Assembly:
         self.examples = Examples(self.store, self.reward, self.intake)
         self.streams = Streams(self.store, self.recorder, self.members, self.plugins, config.batch_events)
         self.keys = AccessKeys(self.store.writer, self.store.reader)
+        versions = (self.learner, self.registry)
+        eraser = Eraser(self.store, self._reached, *versions, self.trainer, self._workshop.installed)
+        sessions = (self.decider.sessions, self.serving)
         self.upkeep = Upkeep(
-            self.store,
-            config,
-            Eraser(self.store, self._reached, self.learner, self.registry, self.trainer, self._workshop.installed),
-            (self.decider.sessions, self.serving),
-            self.learner,
-            self.registry,
-            self.promoter,
-            self.trainer,
-            self.intake.go_on,
+            self.store, config, eraser, sessions, *versions, self.promoter, self.trainer, self.intake.go_on
         )
         self._lock_holders = (
             *(self.members, self.store.reader, self.learner.folding, self.performance, encoders),
@@ -202,7 +197,8 @@ class Assembly:
         return {**{stage.name: stage.strategy for stage in self.chain.stages}, **self.serving.strategies()}
 
     def _updated(self) -> None:
-        self.chain.calibrate(self.calibration, self.selection)
+        self.chain.calibrate(self.calibration)
+        self.chain.compare(self.selection)
         self.chain.finish_published()
         if self._open:
             self.serving.learnt()
@@ -233,7 +229,8 @@ class Assembly:
                 stage.prepare(roster.available)
             self.serving.prepare()
             self.calibration.agents_came(*self.store.reader.query(newest_agent))
-            self.chain.calibrate(self.calibration, self.selection)
+            self.chain.calibrate(self.calibration)
+            self.chain.compare(self.selection)
             self.chain.finish_published()
             self.serving.learnt()
 

@@ -242,18 +242,23 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     return parse_settings(text, path)
 
 
+def settings_format(path: Path) -> str:
+    """What a configuration's name ends in, in small letters: its own, or that of the file that a link leads to."""
+    return (path.suffix or path.resolve().suffix).lower()
+
+
 def parse_settings(text: str, path: Path) -> dict[str, Any]:
     """What the text of a configuration says, by name.
 
     Args:
         text: TOML, YAML or JSON.
-        path: The file that it is of; its name says which.
+        path: The file that it is of; ``settings_format`` says which.
 
     Raises:
         InvalidConfigError: if it cannot be parsed, or names nothing.
     """
     try:
-        match path.suffix.lower():
+        match settings_format(path):
             case ".toml":
                 settings = tomllib.loads(text)
             case ".json":

@@ -16,6 +16,7 @@ from router_sdk.exchange.exporting import erase_from_exports
 from router_sdk.learning.calibration import CALIBRATION
 from router_sdk.learning.drift import DRIFT
 from router_sdk.learning.performance import PERFORMANCE
+from router_sdk.learning.strategy_selection import SELECTION
 from router_sdk.records.record import blame
 from router_sdk.store.artifacts import DAMAGED, archives, clear
 from router_sdk.store.coordination import continue_intent, finish_intent
@@ -132,8 +133,8 @@ class Eraser:
         (that of tenants, say) what this process has just saved is left.
         """
         snapshots = self._store.snapshots
-        numbers = {CALIBRATION, DRIFT, PERFORMANCE}  # and nothing else
-        old = [one for one in snapshots.before(erasure.seq) if one.strategy not in numbers]
+        numbers = {CALIBRATION, DRIFT, PERFORMANCE, SELECTION}  # and nothing else
+        old = [one for one in snapshots.before(erasure.seq) if one.strategy.partition("@")[0] not in numbers]
         snapshots.discard([one for one in old if not self._written_anew(one, erasure)])
 
     def _written_anew(self, snapshot: Snapshot, erasure: Erasure) -> bool:

@@ -23,6 +23,7 @@ from router_sdk.executors.executor import CHECKPOINTS, RESULTS, FitExecutor, Fit
 from router_sdk.gate import Check, CheckResult, Comparison
 from router_sdk.hookspecs import hookimpl
 from router_sdk.lifetime import no_fork
+from router_sdk.long_texts import RequestEncoder
 from router_sdk.records import (
     DEFAULT_TASK_TYPE,
     Agent,
@@ -103,6 +104,7 @@ __all__ = [
     "RenewedLease",
     "ReplayBuffer",
     "ReplayDraw",
+    "RequestEncoder",
     "ReservoirBuffer",
     "Restriction",
     "RewardFunction",

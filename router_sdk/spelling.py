@@ -71,6 +71,17 @@ def words(text: str) -> list[str]:
     return found
 
 
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Where each of a text's ``words`` begins and ends; it need not be folded."""
+    if text.isascii():
+        return [found.span() for found in _ASCII_WORD.finditer(text)]
+    spans: list[tuple[int, int]] = []
+    for found in _word_pattern().finditer(text):
+        start, end = found.span()
+        spans += [(start, end)] if found[1] else [(at, at + 2) for at in range(start, end - 1)] or [(start, end)]
+    return spans
+
+
 def unspaced_pairs(text: str) -> list[str]:
     """Each two characters side by side in those parts of a text whose script puts no spaces between words."""
     return [] if text.isascii() else [pair for run in _UNSPACED_RUN.findall(text) for pair in _pairs(run)]

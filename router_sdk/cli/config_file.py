@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import unified_diff
+from difflib import SequenceMatcher, unified_diff
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.config import parse_settings
+from router_sdk.config import parse_settings, settings_format
 from router_sdk.errors import InvalidConfigError
 from router_sdk.private_files import may_be_written, write_over
 
@@ -34,10 +35,12 @@ class ConfigFile:
     Attributes:
         path: The file itself, where a symbolic link leads to it.
         content: What it held.
+        named: What it was called, which says what it is written in.
     """
 
     path: Path
     content: bytes
+    named: Path
 
     @classmethod
     def open(cls, path: Path) -> ConfigFile:
@@ -47,9 +50,9 @@ class ConfigFile:
             InvalidConfigError: if it cannot be read.
             InvalidInputError: if it is no plain file.
         """
-        path = may_be_written(path)
+        named, path = path, may_be_written(path)
         try:
-            return cls(path, path.read_bytes())
+            return cls(path, path.read_bytes(), named)
         except OSError as error:
             raise InvalidConfigError(f"cannot read {path}: {error.strerror}") from error
 
@@ -71,7 +74,7 @@ class ConfigFile:
         Raises:
             InvalidConfigError: if it cannot be parsed, or names nothing.
         """
-        return parse_settings(self.text, self.path)
+        return parse_settings(self.text, self.named)
 
     def edited(self, changes: Mapping[Keys, float]) -> str:
         """Its text with other numbers in it.
@@ -86,12 +89,11 @@ class ConfigFile:
         text = self.text.replace("\r\n", "\n")
         for keys, value in changes.items():
             wanted = _with(wanted, keys, value)
-            text = _EDITORS[self.path.suffix.lower()](text, keys, value)
-        if not _says(text, self.path, wanted):
+            text = _EDITORS[settings_format(self.named)](text, keys, value)
+        if not _says(text, self.named, wanted):
             told = ", ".join(f"{'.'.join(keys)} = {value:g}" for keys, value in changes.items())
             raise InvalidConfigError(f"{self.path.name} is written in a way that is not edited; put in by hand: {told}")
-        windows = self.content.count(b"\r\n") == self.content.count(b"\n") > 0
-        return text.replace("\n", "\r\n") if windows else text
+        return _with_ends_of(self.text, text)
 
     def diff(self, text: str) -> list[str]:
         """What would change, as lines of a unified diff."""
@@ -113,6 +115,20 @@ class ConfigFile:
             raise InvalidConfigError(f"{self.path} changed meanwhile and was left as it is; run the command again")
 
 
+def _with_ends_of(before: str, text: str) -> str:
+    """A text that was edited with plain ends of lines: lines that were there keep theirs, new ones end as most do."""
+    *whole, last = before.split("\n")
+    ends = ["\r" if line.endswith("\r") else "" for line in whole]
+    most = "\r" if 2 * ends.count("\r") > len(ends) else ""
+    lines = text.split("\n")
+    new = [most] * len(lines)
+    there = [line.removesuffix("\r") for line in whole]
+    for _, begin, end, start, stop in SequenceMatcher(None, [*there, last], lines, autojunk=False).get_opcodes():
+        if end - begin == stop - start:  # the same, or other words in their place
+            new[start:stop] = [*ends, most][begin:end]
+    return "\n".join(line + end for line, end in zip(lines, [*new[:-1], ""], strict=True))
+
+
 def _with(settings: Mapping[str, Any], keys: Keys, value: float) -> dict[str, Any]:
     """Settings with one of them changed; what they are made of may stand in several places, and is left as it is."""
     first, *rest = keys
@@ -127,7 +143,7 @@ def _says(text: str, path: Path, wanted: dict[str, Any]) -> bool:
 
 
 def _edit_toml(text: str, keys: Keys, value: float) -> str:
-    """A table that is there keeps its place, and a new one stands at the end."""
+    """A table that is there keeps its place, and a new one stands at the end, as does one that has no heading yet."""
     import tomlkit
 
     *above, last = keys
@@ -136,8 +152,11 @@ def _edit_toml(text: str, keys: Keys, value: float) -> str:
     for key in above:
         table = table.get(key)
         if table is None:
-            heading = ".".join(tomlkit.key(key).as_string() for key in above)
-            return f"{text.rstrip()}\n\n[{heading}]\n{last} = {value}\n"
+            return _with_table(text, above, last, value)
+    if isinstance(table, tomlkit.items.Table) and table.is_super_table():
+        apart = _with_table(text, above, last, value)  # a heading in its place would stand among comments of others
+        if _is_toml(apart):  # else it is made of dotted keys, and has no heading
+            return apart
     below = []
     if last not in table and isinstance(table, tomlkit.items.Table):
         body = table.value.body
@@ -147,6 +166,21 @@ def _edit_toml(text: str, keys: Keys, value: float) -> str:
     if below:
         body.extend(reversed(below))
     return tomlkit.dumps(document)
+
+
+def _with_table(text: str, above: Sequence[str], last: str, value: float) -> str:
+    import tomlkit
+
+    heading = ".".join(tomlkit.key(key).as_string() for key in above)
+    return f"{text.rstrip()}\n\n[{heading}]\n{last} = {value}\n"
+
+
+def _is_toml(text: str) -> bool:
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return False
+    return True
 
 
 def _edit_json(text: str, keys: Keys, value: float) -> str:

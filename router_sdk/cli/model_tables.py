@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.cli.tables import NOTHING, moment, note, pairs, table, visible, word
+from router_sdk.records import version_name
 from router_sdk.spelling import counted
 from router_sdk.store.registry import CHAMPION
 
@@ -57,10 +58,9 @@ def trigger_tables(models: Sequence[Mapping[str, Any]]) -> Iterator[RenderableTy
 def serves(entry: Mapping[str, Any] | None) -> str:
     """What serves, since when, and why."""
     if entry is None:
-        return "the strategy without any fit: nothing was ever promoted"
-    what = "the strategy without any fit" if entry["version"] is None else f"version {entry['version']}"
+        return f"{version_name(None)}: nothing was ever promoted"
     pinned = f", pinned by {visible(entry['actor'] or 'a person')}" if entry["pinned"] else ""
-    return f"{what} since {moment(entry['at'])}{pinned}: {visible(entry['why'])}"
+    return f"{version_name(entry['version'])} since {moment(entry['at'])}{pinned}: {visible(entry['why'])}"
 
 
 def baseline(measured: Mapping[str, Any]) -> str:
@@ -135,15 +135,26 @@ def _gate(version: ModelVersion) -> str:
     return f"{'' if version.passed else 'refused: '}{version.why}{begun}"
 
 
-def history_table(served: Mapping[str, Sequence[Champion]]) -> RenderableType:
-    """What served from when on, who said so, and why, newest first."""
+def history_table(served: Mapping[str, Sequence[Champion]], found: Sequence[ModelVersion]) -> RenderableType:
+    """What served from when on, who said so, and why, newest first.
+
+    Args:
+        served: By strategy.
+        found: The fitted versions.
+    """
+    made = {(version.strategy, version.version): version for version in found}
+
+    def why(strategy: str, entry: Champion) -> str:
+        version = None if entry.version is None else made.get((strategy, entry.version))
+        return entry.reason if version is None else version.in_words(entry.reason)
+
     rows = [
         [
             visible(strategy),
             "without any fit" if entry.version is None else word(entry.version),
             moment(entry.at),
             visible(entry.actor or NOTHING),
-            visible(entry.reason),
+            visible(why(strategy, entry)),
         ]
         for strategy, entries in served.items()
         for entry in entries

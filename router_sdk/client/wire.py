@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 ANSWERS = {"/v1/route": "decision_id", "/v1/rank": "ranking", "/v1/outcomes": "recorded"}
 """What the service's own answers have; a proxy's page has none of it."""
 
+_KEPT = (
+    *("decision_id", "agent", "confidence", "propensity", "explored", "probabilities", "strategy", "model_version"),
+    *("logged", "skipped", "excluded", "favourites", "arm", "arm_probability"),
+)
+"""Fields of the answer that are the decision's."""
 LONGEST_WAIT_S = 5.0
 """Longest that is waited before something is sent again."""
 
@@ -48,13 +53,15 @@ def report_of(decision: Decision | str, outcome: OutcomeLike, outcome_id: str | 
 
 
 def decision_of(task: Task, told: dict[str, Any]) -> Decision:
-    """What the service answered as a decision: it is logged there, and its id is what counts."""
-    ranking = told.pop("ranking")
-    calibrated = told.pop("calibrated")
+    """What the service answered as a decision: it is logged there, and its id is what counts.
+
+    What a newer service says beside that is passed over.
+    """
+    ranking = told["ranking"]
     return Decision.model_validate(
         {
-            **told,
-            "raw_confidence": told["confidence"] if calibrated else None,
+            **{name: told[name] for name in _KEPT if name in told},
+            "raw_confidence": told["confidence"] if told["calibrated"] else None,
             "task": task,
             "at": int(told["decision_id"][:12], 16) / 1_000,
             "eligible": list(told["probabilities"]),

@@ -44,7 +44,8 @@ def reliability(
         correct: 1 or 0, or a reward in between, shape ``(n,)``.
         bins: How many.
         adaptive: Bins of equal count instead of equal width (Nixon et al., "Measuring Calibration in Deep Learning",
-            CVPR Workshops 2019): where most confidences are high, equal widths put them all in one bin.
+            CVPR Workshops 2019): where most confidences are high, equal widths put them all in one bin. Equal ones are
+            in one bin all the same, that of the middle one of them.
 
     Raises:
         InvalidInputError: if lengths differ, there is no bin, or a value is outside [0, 1].
@@ -55,11 +56,12 @@ def reliability(
     if not all(np.all((values >= 0.0) & (values <= 1.0)) for values in (said, was)):
         raise InvalidInputError("calibration: confidences and outcomes must lie in [0, 1]")
     if adaptive:
-        order = np.argsort(said, kind="stable")
-        parts = np.array_split(order, bins)
+        _, which, counts = np.unique(said, return_inverse=True, return_counts=True)
+        middle = np.cumsum(counts) - counts / 2.0
+        place = (middle * bins / max(len(said), 1)).astype(int)[which]
     else:
         place = np.clip(np.ceil(said * bins).astype(int) - 1, 0, bins - 1)
-        parts = [np.flatnonzero(place == number) for number in range(bins)]
+    parts = [np.flatnonzero(place == number) for number in range(bins)]
     return tuple(
         ReliabilityBin(len(part), float(said[part].mean()), float(was[part].mean())) for part in parts if len(part)
     )

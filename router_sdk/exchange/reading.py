@@ -5,6 +5,7 @@ What cannot be parsed comes as it stands. Truth, numbers and times are read as f
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import json
@@ -13,6 +14,8 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from io import TextIOWrapper
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -59,8 +62,7 @@ def read_rows(path: Path, texts: frozenset[str] = TEXTS, *, ending: str | None =
         raise InvalidInputError(f"{path.name}: expected {', '.join(_ENDINGS)}, with or without .gz, or {ENDING}")
     try:
         opener = gzip.open if path.suffix == ".gz" else open
-        # One line that is not UTF-8 must not spoil the others: its bytes become half surrogates, which no record takes.
-        with opener(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        with opener(path, "rb") as content, _as_text(content) as file:
             yield from _of_csv(file, texts) if ending == ".csv" else _of_json(file)
     except (OSError, EOFError, zlib.error, csv.Error) as error:
         raise InvalidInputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
@@ -78,9 +80,20 @@ def rows_and_fault(path: Path, texts: frozenset[str]) -> Iterator[tuple[int, Map
         yield number + 1, error
 
 
+def _as_text(content: Any) -> TextIO:
+    """A file's content as a text: UTF-8, or what a spreadsheet calls Unicode."""
+    if content.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return TextIOWrapper(content, encoding="utf-16", errors="replace", newline="")
+    # One line that is not UTF-8 must not spoil the others: its bytes become half surrogates, which no record takes.
+    return TextIOWrapper(content, encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
 def _of_csv(file: TextIO, texts: frozenset[str]) -> Rows:
     csv.field_size_limit(max(csv.field_size_limit(), 4 * MAX_TEXT_CHARS))
-    reader = csv.DictReader(file, restkey=SURPLUS)
+    heading = file.readline()
+    # Spreadsheets part cells by a semicolon where a comma is what others write as a point, or by a tab.
+    delimiter = max(",;\t", key=heading.count)
+    reader = csv.DictReader(chain([heading], file), restkey=SURPLUS, delimiter=delimiter)
     for row in reader:
         known = {column: cell for column, cell in row.items() if cell not in ("", None)}
         yield reader.line_num, {column: cell if column in texts else _cell(cell) for column, cell in known.items()}

@@ -17,6 +17,7 @@ from router_sdk.store.experiments import CHAMPION_ARM
 
 if TYPE_CHECKING:
     from router_sdk.learning.fold import Fold
+    from router_sdk.learning.strategy_selection import StrategySelection
     from router_sdk.routing.chain import Chain
     from router_sdk.store.experiments import ExperimentRecord
 
@@ -104,6 +105,8 @@ class ServingArm:
         chain: Who proposes.
         own: Its own stages, as a chain; the others are the champion's.
         folds: What its own stages learn by.
+        compared: Which of the chain's strategies is asked first, in its state and place in the log; None where they
+            are not compared.
     """
 
     record: ExperimentRecord
@@ -111,6 +114,12 @@ class ServingArm:
     chain: Chain
     own: Chain
     folds: tuple[Fold, ...]
+    compared: tuple[StrategySelection, Fold] | None = None
+
+    @property
+    def all_folds(self) -> tuple[Fold, ...]:
+        """What follows the log for it."""
+        return self.folds if self.compared is None else (*self.folds, self.compared[1])
 
     @property
     def called(self) -> str:

@@ -19,9 +19,11 @@ from router_sdk.learning.calibration import Calibration
 from router_sdk.learning.fold import apply_all, report_fold
 from router_sdk.learning.pace import REPLAY_BATCH
 from router_sdk.learning.restoring import restore
+from router_sdk.learning.strategy_selection import StrategySelection
 from router_sdk.records import Agent, AgentSet, FixedExampleContext, Forecast
 from router_sdk.rewards import OutcomeReward, RewardMark, with_metrics
 from router_sdk.routing.chain import Chain
+from router_sdk.routing.comparing import NO_FAVOURITES
 from router_sdk.routing.context import Encoders
 from router_sdk.routing.strategies import Workshop, spec_name
 from router_sdk.spelling import counted
@@ -56,12 +58,14 @@ class Choice(NamedTuple):
         strategy: Who of its chain answered.
         favourite: Whom it would choose without exploring; None where nobody fits.
         confidence: How sure it is of that, before this is corrected.
+        favourites: Whom each of its compared strategies prefers, by its name.
     """
 
     probabilities: Mapping[str | None, float]
     strategy: str
     favourite: str | None = None
     confidence: float | None = None
+    favourites: Mapping[str, str] = NO_FAVOURITES
 
 
 class Contender:
@@ -116,7 +120,9 @@ class Contender:
             self._chain = Chain(stages, own.epsilon)
             self._calibration = Calibration(own.tenancy, own.most_tenants)
             self._folds: list[Fold] = folds.all(stages, [version for _, version in opened])
-            self._known = report_fold(self._calibration, self._mark)
+            self._selection = StrategySelection.among(self._chain.comparable())
+            reports = (self._calibration, *(() if self._selection is None else (self._selection,)))
+            self._known = [report_fold(report, self._mark) for report in reports]
             self._unsure = any(stage.threshold > 0.0 for stage in stages)  # else nobody asks for corrected confidences
             self._came: list[tuple[int, str]] = self._store.reader.query(
                 lambda connection: connection.execute(NEWCOMERS).fetchall()
@@ -190,11 +196,11 @@ class Contender:
         """
         told = []
         archived = self._store.reader.query(archived_upto)
-        for fold in (*self._folds, self._known):
+        for fold in (*self._folds, *self._known):
             restore(self._store, fold, position)
             if fold.unheeded is not None:
                 told.append(f"{fold.name}: {fold.unheeded}")
-            elif fold.cursor < archived and fold is not self._known:
+            elif fold.cursor < archived and fold not in self._known:
                 told.append(f"{fold.name} was not taught what is archived, up to position {archived}")
         return told
 
@@ -208,13 +214,14 @@ class Contender:
 
         Args:
             upto: Where to stop.
-            judged: Whether it was asked about these decisions, so that it knows itself what its confidences came to.
+            judged: Whether it was asked about these decisions, so that it knows itself what its confidences, and each
+                of its strategies' favourites, came to.
 
         Raises:
             StrategyError: if one of its strategies cannot learn from the log.
         """
         groups: dict[Ranges, list[Fold]] = {}
-        for fold in (*self._folds, *(() if judged else (self._known,))):
+        for fold in (*self._folds, *(() if judged else self._known)):
             if fold.cursor < upto:
                 groups.setdefault(fold.left_out, []).append(fold)
         for left_out, folds in groups.items():
@@ -226,9 +233,18 @@ class Contender:
                     raise StrategyError(f"strategy {fold.name!r} cannot learn from this log; see the process's own log")
         if self.cursor >= upto:
             self._chain.calibrate(self._calibration)
+            self._chain.compare(self._selection)
 
     def confirm(self, example: Example, choice: Choice) -> None:
-        """Tell it what came of a task: where who acted is its favourite or its like, that is what it gave came to."""
+        """Tell it what came of a task: where who acted is its favourite or its like, that is what it gave came to.
+
+        And what each of its strategies would have earned with its favourite.
+        """
+        if self._selection is not None and choice.favourites:
+            known = FixedExampleContext(
+                example.task, fixed_eligible=example.eligible, fixed_favourites=choice.favourites
+            )
+            self._selection.learn([replace(example, context=known, previous_reward=None, previous=None)])
         if not self._unsure or choice.favourite is None:
             return
         most = choice.probabilities[choice.favourite]
@@ -267,7 +283,7 @@ class Contender:
             ruled = stage.strategy.restrict(task, agents, context)
             left = agents.names if ruled is None else tuple(name for name in agents.names if name in set(ruled.agents))
             agents = self._those(left) if left else agents
-        drawn = self._chain.choose(task, agents, context).drawn
+        drawn, _, favourites = self._chain.choose(task, agents, context)
         self.answered[drawn.strategy] += 1
         if not drawn.weights:
             return Choice({None: 1.0}, drawn.strategy)
@@ -275,7 +291,7 @@ class Contender:
             name: weight for name, weight in zip(drawn.agents.names, drawn.weights, strict=True) if weight > 0.0
         }
         raw = drawn.confidence if drawn.raw_confidence is None else drawn.raw_confidence
-        return Choice(given, drawn.strategy, drawn.agents.names[drawn.favourite], raw)
+        return Choice(given, drawn.strategy, drawn.agents.names[drawn.favourite], raw, favourites)
 
     def faults(self) -> list[str]:
         """Which of its strategies failed, and how often: the next one, or chance, answered in their place."""

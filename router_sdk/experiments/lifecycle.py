@@ -356,6 +356,7 @@ class Lifecycle:
                     "closed": None if analysis is None else {arm.name: arm.closed for arm in analysis.arms},
                     "waits": None if analysis is None else analysis.verdict.reason,
                     "units_needed": max((one.units for one in waits), default=None),
+                    "selection": self._serving.selection(record.name),
                     "hours_needed": _finite(max((one.hours for one in waits), default=None)),
                     "behind": {
                         name: why for name, why in self._serving.behind.items() if name.startswith(f"{record.name}/")

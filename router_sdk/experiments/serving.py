@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from router_sdk.errors import FAULTS, RouterError, UnknownVersionError, let_end
 from router_sdk.experiments.arms import Arm, ServingArm
 from router_sdk.experiments.shadows import Shadows
+from router_sdk.learning.restoring import restore
+from router_sdk.learning.strategy_selection import SELECTION, StrategySelection
 from router_sdk.records.record import blame
 from router_sdk.routing.assignment import Assignment, Sessions, pieces_of
 from router_sdk.routing.chain import Chain, ChainBeside, Stage
@@ -104,7 +106,7 @@ class ServingArms:
         gone = [self._arms.pop(key) for key in self._arms.keys() - wanted.keys()]
         self._publish()
         for arm in gone:
-            self._learner.folding.take_out(arm.folds)
+            self._learner.folding.take_out(arm.all_folds)
             arm.close()
         self._token = token
         self._pause_s = min(_LONGEST_PAUSE_S, max(1.0, 2.0 * self._pause_s)) if self.behind else 0.0
@@ -156,10 +158,15 @@ class ServingArms:
         own: list[Stage] = []
         try:
             own, folds = self._made(record, spec, fields)
+            chain = Chain(own, self._chain.epsilon)
+            serves = chain
+            if spec.version is not None:
+                serves = ChainBeside(self._chain, own[0], folds[0].name)
+            compared = self._comparison(record, spec, serves)
             if self._token >= 0:  # else the router starts, and nobody waits for the champion's strategies either
                 for stage in own:
                     stage.warm_up()
-            self._learner.take_in(folds)
+            self._learner.take_in([*folds, *([] if compared is None else [compared[1]])])
         except FAULTS as fault:
             let_end(fault)
             why = str(fault) if isinstance(fault, RouterError) else blame(fault)
@@ -168,13 +175,11 @@ class ServingArms:
             for stage in own:
                 stage.close()
             return
-        chain = Chain(own, self._chain.epsilon)
-        serves = chain if spec.version is None else ChainBeside(self._chain, own[0])
         with self._learner.folding.lock:  # the agents may have changed meanwhile
             for stage in own:
                 stage.prepare(self._members.roster.available)
-            self._arms[key] = ServingArm(record, spec, serves, chain, tuple(folds))
-        self._tune(chain)
+            arm = self._arms[key] = ServingArm(record, spec, serves, chain, tuple(folds), compared)
+        self._tune(arm)
 
     def _made(self, record: ExperimentRecord, spec: Arm, fields: Mapping[str, Any]) -> tuple[list[Stage], list[Fold]]:
         """An arm's own stages, and their folds, as they were when the experiment began."""
@@ -205,6 +210,28 @@ class ServingArms:
             raise
         return stages, folds
 
+    def _comparison(self, record: ExperimentRecord, spec: Arm, chain: Chain) -> tuple[StrategySelection, Fold] | None:
+        """Which of an arm's strategies is asked first, by what its own decisions say; a shadow decides nothing.
+
+        It begins with what the log says of strategies of these names, as the champion's own would.
+        """
+        names = chain.comparable()
+        called, since = (None, 0) if spec.shadow else (chain.called(), record.seq)
+        selection = StrategySelection.among(names, called, since)
+        if selection is None:
+            return None
+        fold = self._folds.report(selection)
+        if spec.begin == "now":
+            fold.begin_at(record.seq)
+        else:
+            past = self._folds.report(StrategySelection(names))
+            past.state = selection
+            restore(self._store, past, record.seq)
+            fold.cursor = past.cursor
+        fold.name = f"{SELECTION}@{record.name}.{spec.name}"
+        fold.frozen_at = None if spec.learning else record.seq
+        return selection, fold
+
     def _version(self, strategy: str, number: int | None) -> ModelVersion | None:
         try:
             return None if number is None else self._registry.version(strategy, number)
@@ -229,13 +256,20 @@ class ServingArms:
     def learnt(self) -> None:
         """Something was learnt: have them correct their confidence, and finish what they publish."""
         for arm in list(self._arms.values()):
-            self._tune(arm.own)
+            self._tune(arm)
 
-    def _tune(self, chain: Chain) -> None:
-        chain.calibrate(self._calibration)
-        if chain.comparable() == self._chain.comparable():  # an arm of other strategies is asked in its order
-            chain.weights = self._chain.weights
-        chain.finish_published()
+    def _tune(self, arm: ServingArm) -> None:
+        arm.own.calibrate(self._calibration)
+        arm.chain.compare(None if arm.compared is None else arm.compared[0])
+        arm.own.finish_published()
+
+    def selection(self, experiment: str) -> dict[str, Any]:
+        """Of each arm of an experiment that serves here, what each of its strategies is trusted with by task type."""
+        return {
+            name: None if arm.compared is None else arm.compared[0].report()
+            for (of, name), arm in list(self._arms.items())
+            if of == experiment
+        }
 
     def prepare(self) -> None:
         """The agents changed."""

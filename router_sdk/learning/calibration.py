@@ -10,6 +10,7 @@ seen, they are dropped, because what competed then is not what competes now.
 
 from __future__ import annotations
 
+from array import array
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from router_sdk.numerics.calibration import LEAST, Calibrator, fit_calibrator
-from router_sdk.numerics.state_file import load_state, write_state
+from router_sdk.numerics.state_file import array_of, load_state, write_state
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,8 +35,9 @@ TEMPER = 0.5
 """Power of the inverse propensity by which a pair counts: with 1 it is unbiased, and a few pairs are the whole map."""
 LEAST_CHANCE = 1e-6
 """Less is taken for so much."""
-REFIT = 20
-"""Pairs, corrections among them, after which a map is fitted again."""
+REFIT, SPARSE, RAREST = 20, 400, 4
+"""Pairs, corrections among them, after which a map is fitted again; once of so many, after twice as many, and so on,
+until it is so many times as many: of what is known by then they are a ninth."""
 
 _VERSIONS = 64
 """Strategies and versions of which pairs are kept, those heard of last."""
@@ -58,19 +60,77 @@ class _Lesson(NamedTuple):
     first: bool
 
 
+class _Pairs:
+    """Confidence, reward and weight of the newest decisions, oldest first: columns, of which an array is a mere copy.
+
+    What is beyond ``WINDOW`` goes a lot at a time.
+    """
+
+    def __init__(self, decisions: Sequence[int] = (), columns: Sequence[Sequence[float]] = ((), (), ())) -> None:
+        self._decisions = list(decisions)
+        self._columns = [array("d", column) for column in columns]
+
+    def __len__(self) -> int:
+        return min(len(self._decisions), WINDOW)
+
+    @property
+    def decisions(self) -> list[int]:
+        """Their positions in the log."""
+        return self._decisions[-WINDOW:]
+
+    def columns(self) -> list[NDArray[np.float64]]:
+        """What is known of them, three times shape ``(n,)``."""
+        return [np.array(column)[-WINDOW:] for column in self._columns]
+
+    def add(self, decision_seq: int, *pair: float) -> None:
+        """A new one."""
+        self._decisions.append(decision_seq)
+        for column, number in zip(self._columns, pair, strict=True):
+            column.append(number)
+        if len(self._decisions) >= 2 * WINDOW:
+            self._trim()
+
+    def correct(self, decision_seq: int, *pair: float) -> None:
+        """Say something else of one, where it is kept."""
+        place = self._place(decision_seq)
+        if place is not None:
+            for column, number in zip(self._columns, pair, strict=True):
+                column[place] = number
+
+    def drop(self, decision_seq: int) -> None:
+        """Take one back, where it is kept."""
+        place = self._place(decision_seq)
+        if place is not None:
+            del self._decisions[place]
+            for column in self._columns:
+                del column[place]
+
+    def _place(self, decision_seq: int) -> int | None:
+        self._trim()
+        try:
+            return len(self) - 1 - self._decisions[::-1].index(decision_seq)  # most that are corrected are new
+        except ValueError:
+            return None
+
+    def _trim(self) -> None:
+        del self._decisions[:-WINDOW]
+        for column in self._columns:
+            del column[:-WINDOW]
+
+
 class _Window:
     """The newest pairs of one strategy, and the map that follows from them.
 
     Attributes:
-        pairs: Confidence, reward and weight by position of the decision, oldest first.
+        pairs: Of the decisions since then.
         since: Position of the agent that came last before these decisions; 0 for none.
         newcomer: Its name, where pairs were dropped because of it.
-        heard: Lessons so far.
-        calibrator: As of the last lesson whose number ``REFIT`` divides.
+        heard: Lessons since then.
+        calibrator: As of the last lesson at which one was due.
     """
 
     def __init__(self) -> None:
-        self.pairs: OrderedDict[int, tuple[float, float, float]] = OrderedDict()
+        self.pairs = _Pairs()
         self.since = self.heard = 0
         self.newcomer: str | None = None
         self.calibrator: Calibrator | None = None
@@ -79,29 +139,38 @@ class _Window:
     def learn(self) -> None:
         """Take what was collected in, and fit where it is due."""
         lessons, self.lessons = self.lessons, []
-        whole = (self.heard + len(lessons)) // REFIT * REFIT - self.heard
-        self._take(lessons[: max(whole, 0)])
-        if whole > 0:
-            self.calibrator = fit_calibrator(*zip(*self.pairs.values(), strict=True)) if self.pairs else None
-        self._take(lessons[max(whole, 0) :])
-        self.heard += len(lessons)
+        due = self._due(lessons)
+        self._take(lessons[:due])
+        if due:
+            self.calibrator = fit_calibrator(*self.pairs.columns())
+        self._take(lessons[due:])
+
+    def _due(self, lessons: Sequence[_Lesson]) -> int:
+        """How many lessons it is until the last one at which a fit is due; what came before it makes no difference."""
+        due, since, heard = 0, self.since, self.heard
+        for number, (forecast, *_) in enumerate(lessons, 1):
+            if forecast.since > since:
+                since, heard = forecast.since, 0
+            if forecast.since == since:
+                heard += 1
+                if heard % (REFIT * min(1 + heard // SPARSE, RAREST)) == 0:
+                    due = number
+        return due
 
     def _take(self, lessons: Sequence[_Lesson]) -> None:
-        pairs = self.pairs
         for forecast, decision_seq, reward, first in lessons:
             since = forecast.since
             if since > self.since:
-                self.newcomer = forecast.newcomer if pairs else self.newcomer
-                self.since, self.calibrator = since, None
-                pairs.clear()
+                self.newcomer = forecast.newcomer if self.pairs else self.newcomer
+                self.pairs, self.since, self.heard, self.calibrator = _Pairs(), since, 0, None
             if since < self.since:
                 continue
+            self.heard += 1
             if reward is None:
-                pairs.pop(decision_seq, None)
-            elif first or decision_seq in pairs:
-                pairs[decision_seq] = (forecast.confidence, reward, max(forecast.chance, LEAST_CHANCE) ** -TEMPER)
-                if len(pairs) > WINDOW:
-                    pairs.popitem(last=False)
+                self.pairs.drop(decision_seq)
+            else:
+                put = self.pairs.add if first else self.pairs.correct
+                put(decision_seq, forecast.confidence, reward, max(forecast.chance, LEAST_CHANCE) ** -TEMPER)
 
 
 class Calibration:
@@ -116,7 +185,7 @@ class Calibration:
     """
 
     name = CALIBRATION
-    state_version = 2
+    state_version = 3
 
     def __init__(self, tenancy: str = "shared", most_tenants: int = 0) -> None:
         self._tenancy, self._most_tenants = tenancy, most_tenants
@@ -241,10 +310,10 @@ class Calibration:
     def save(self, folder: Path) -> None:
         """Write the pairs, and the maps."""
         windows = list(self._windows.items())
-        rows = [(seq, *pair) for _, window in windows for seq, pair in window.pairs.items()]
+        kept = [window.pairs for _, window in windows]
         arrays: dict[str, NDArray[Any]] = {
-            "decisions": np.array([row[0] for row in rows], dtype=np.int64),
-            "pairs": np.array([row[1:] for row in rows], dtype=np.float64).reshape(-1, 3),
+            "decisions": np.array([seq for pairs in kept for seq in pairs.decisions], dtype=np.int64),
+            "pairs": np.concatenate([np.stack(pairs.columns()) for pairs in (_Pairs(), *kept)], axis=1),
         }
         told = [
             [*key, len(window.pairs), window.since, window.newcomer, window.heard, window.calibrator]
@@ -261,14 +330,14 @@ class Calibration:
         load_state(folder, CALIBRATION, self._restore)
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]], told: Mapping[str, Any]) -> None:
-        seqs, pairs = arrays["decisions"].tolist(), arrays["pairs"].tolist()
+        seqs = arrays["decisions"].tolist()
+        pairs = array_of(arrays, "pairs", np.float64, (3, len(seqs)))
         windows: OrderedDict[_Key, _Window] = OrderedDict()
         start = 0
         for strategy, version, tenant, count, since, newcomer, heard, fitted in told["windows"]:
             window = windows[_Key(strategy, version, tenant)] = _Window()
             end = start + count
-            kept = zip(seqs[start:end], pairs[start:end], strict=True)
-            window.pairs = OrderedDict((seq, (said, came, weight)) for seq, (said, came, weight) in kept)
+            window.pairs = _Pairs(seqs[start:end], pairs[:, start:end].tolist())
             window.since, window.newcomer, window.heard = since, newcomer, heard
             if fitted is not None:
                 number, weights, slope, intercept, scaled, means = fitted

@@ -119,6 +119,18 @@ class Running:
         self._square(previous, -1.0)
         self.recent.pop(decision_id, None)
 
+    def absorb(self, other: Running) -> None:
+        """Count what another one counted, too."""
+        self.executions += other.executions
+        self.sums = [mine + its for mine, its in zip(self.sums, other.sums, strict=True)]
+        self.counts = [mine + its for mine, its in zip(self.counts, other.counts, strict=True)]
+        self.squares = [mine + its for mine, its in zip(self.squares, other.squares, strict=True)]
+        self.older = [its if mine is None else mine for mine, its in zip(self.older, other.older, strict=True)]
+        newest = sorted([*self.recent.items(), *other.recent.items()], key=lambda entry: entry[1][0])
+        for _, (_, figures) in newest[:-WINDOW]:
+            _move(self.older, figures)
+        self.recent = OrderedDict(newest[-WINDOW:])
+
     def _square(self, figures: Figures, sign: float) -> None:
         for place, value in enumerate((figures[_REWARD], figures[_COST])):
             if value is not None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from router_sdk.learning.cells import Cells
 from router_sdk.learning.figures import WINDOW, Running, Spending, figures_of, mean_of
 from router_sdk.records.plain import told
 
@@ -57,7 +58,7 @@ class AgentPerformance:
 
 
 class Performance:
-    """Folds examples into figures per agent and task type, and into totals.
+    """Folds examples into figures per agent and task type, and into totals. See ``Cells`` on how many types there are.
 
     One thread learns while any other may ask for a report.
 
@@ -66,10 +67,10 @@ class Performance:
     """
 
     name = PERFORMANCE
-    state_version = 4
+    state_version = 5
 
     def __init__(self) -> None:
-        self._cells: dict[tuple[str, str], Running] = {}
+        self._cells = Cells()
         self._labels: Counter[str] = Counter()
         self._judged: list[float] = [0.0, 0.0, 0.0, 0.0, 0.0]
         """Examples, with feedback, with positive feedback, with quality, sum of quality."""
@@ -90,6 +91,9 @@ class Performance:
     def learn_columns(self, columns: ExampleColumns) -> None:
         """The same of a batch: what is heard for the first time is counted cell by cell, the rest as it comes."""
         with self.lock:
+            if self._cells.crowded(columns.task_type):
+                self._learn(columns.examples)
+                return
             start = 0
             for place, example in (*columns.others.items(), (len(columns), None)):
                 self._count(columns, start, place)
@@ -112,12 +116,10 @@ class Performance:
                 lot = lots[key] = []
             lot.append(place)
         for (agent, task_type), lot in lots.items():
-            name = agent or ""
-            cell = self._cells.get((name, task_type))
-            if cell is None:
-                cell = self._cells[name, task_type] = Running()
+            cell = self._cells.of(agent or "", task_type)
             seqs = [columns.seq[start + place] for place in lot]
             cell.add_all([ids[place] for place in lot], seqs, [figures[place] for place in lot])
+        self._cells.hear(columns.task_type[run])
         self.spending.note_all(columns.agent[run], figures)
         known = [(told, reward) for told, reward in zip(ids, rewards, strict=True) if reward is not None]
         self._usable += len(known)
@@ -136,28 +138,26 @@ class Performance:
         cells, rewards = self._cells, self._rewards
         for example in examples:
             signals, previous, reward = example.signals, example.previous, example.reward
-            key = (example.agent or "", example.task_type)
-            cell = cells.get(key)
-            if cell is None:
-                cell = cells[key] = Running()
+            agent, task_type = example.agent or "", example.task_type
             figures = figures_of(reward, signals)
             self._usable += reward is not None or signals.labelled
             if previous is None:
-                cell.add(example.decision_id, example.seq, figures)
-                self.spending.note(key[0], figures)
+                cells.of(agent, task_type).add(example.decision_id, example.seq, figures)
+                self.spending.note(agent, figures)
                 self._judged[0] += 1
             else:
                 self._usable -= example.previous_reward is not None or previous.labelled
                 self._judge(previous, -1)
                 before = figures_of(example.previous_reward, previous)
+                cell = cells.holding(agent, task_type, example.decision_id)
                 if example.withdrawn:
                     cell.withdraw(example.decision_id, before)
-                    self.spending.note(key[0], None, before)
+                    self.spending.note(agent, None, before)
                     self._judged[0] -= 1
                     rewards.pop(example.decision_id, None)
                     continue
                 cell.correct(example.decision_id, figures, before)
-                self.spending.note(key[0], figures, before)
+                self.spending.note(agent, figures, before)
             self._processed += 1
             self._judge(signals, 1)
             if reward is None:
@@ -197,7 +197,7 @@ class Performance:
         """Mean reward of each agent over all its executions of which one is known."""
         totals: dict[str, tuple[float, int]] = {}
         with self.lock:
-            for (name, _), cell in self._cells.items():
+            for name, _, cell in self._cells:
                 total, count = totals.get(name, (0.0, 0))
                 totals[name] = total + cell.sums[0], count + cell.counts[0]
         return {name: total / count for name, (total, count) in totals.items() if name and count}
@@ -205,7 +205,7 @@ class Performance:
     def costs(self) -> dict[tuple[str, str], Cell]:
         """Rewards and costs over all executions, by agent and task type."""
         with self.lock:
-            return {key: cell.cell() for key, cell in self._cells.items()}
+            return {(agent, kind): cell.cell() for agent, kind, cell in self._cells}
 
     def improvement(self) -> tuple[float | None, float]:
         """Mean reward of the last 100 outcomes against the 100 before, less 1; and the difference in standard errors.
@@ -257,7 +257,7 @@ class Performance:
         """
         by_agent: dict[str, dict[str, Running]] = {name: {} for name in names}
         with self.lock:
-            for (name, kind), cell in self._cells.items():
+            for name, kind, cell in self._cells:
                 if name in by_agent and task_type in (None, kind):
                     by_agent[name][kind] = cell
             reports = [_report(name, cells) for name, cells in by_agent.items()]
@@ -272,8 +272,7 @@ class Performance:
     def forget_agents(self, names: Collection[str]) -> None:
         """Start these agents' figures again."""
         with self.lock:
-            for key in [key for key in self._cells if key[0] in names]:
-                del self._cells[key]
+            self._cells.forget(names)
             self.spending.forget(names)
 
     def forget_examples(self, decision_ids: Collection[str]) -> None:
@@ -282,7 +281,7 @@ class Performance:
     def save(self, folder: Path) -> None:
         """Write the figures as JSON."""
         state = {
-            "cells": [[name, kind, cell.to_json()] for (name, kind), cell in self._cells.items()],
+            "cells": self._cells.state(),
             "labels": self._labels,
             "judged": self._judged,
             "counts": [self._processed, self._usable],
@@ -294,8 +293,8 @@ class Performance:
         """Inverse of ``save``."""
         state = json.loads((folder / "performance.json").read_text())
         with self.lock:
-            self._cells = {(name, kind): Running.from_json(cell) for name, kind, cell in state["cells"]}
-            self.spending.restore((name, cell) for (name, _), cell in self._cells.items())
+            self._cells = Cells.restored(state["cells"])
+            self.spending.restore((name, cell) for name, _, cell in self._cells)
             self._labels = Counter(state["labels"])
             self._judged = state["judged"]
             self._processed, self._usable = state["counts"]

@@ -28,7 +28,7 @@ def wanted(store: Store, fold: Fold, upto: int = _EVERYTHING) -> Ranges:
     """What a fold is to leave out; or was, by what the log said at a position."""
     name = fold.strategy
     if name is None:
-        return ()
+        return fold.leaving_out(())
     return fold.leaving_out(store.reader.query(lambda connection: quarantined(connection, name, upto)))
 
 

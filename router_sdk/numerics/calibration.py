@@ -21,9 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     Floats = NDArray[np.float64]
 
@@ -83,28 +81,26 @@ class Calibrator(NamedTuple):
         return min(max(kept * confidence + straight * platt + steps * stepped, 0.0), 1.0)
 
 
-def fit_calibrator(
-    confidences: Sequence[float], rewards: Sequence[float], weights: Sequence[float] | None = None
-) -> Calibrator | None:
+def fit_calibrator(confidences: ArrayLike, rewards: ArrayLike, weights: ArrayLike | None = None) -> Calibrator | None:
     """The map that pairs speak for, the newest most.
 
     Args:
-        confidences: What was given, in [0, 1], oldest first.
+        confidences: What was given, in [0, 1], oldest first, shape ``(n,)``.
         rewards: What came of each, in [0, 1].
         weights: What each counts for beside the others, above 0; all alike by default.
 
     Returns:
         None where there are fewer than ``LEAST`` pairs: what was given stands as it is.
     """
-    count = len(confidences)
+    given = np.asarray(confidences, dtype=np.float64)
+    came = np.asarray(rewards, dtype=np.float64)
+    count = len(given)
     if count < LEAST:
         return None
-    given = np.array(confidences, dtype=np.float64)
-    came = np.array(rewards, dtype=np.float64)
     age = np.arange(1 - count, 1, dtype=np.float64) / HALF_LIFE
     mass = np.exp2(age)
     if weights is not None:
-        counts = np.array(weights, dtype=np.float64)
+        counts = np.asarray(weights, dtype=np.float64)
         mass *= counts * (counts.sum() / (counts @ counts))
     inner = given.clip(_EDGE, 1.0 - _EDGE)
     design = np.stack([np.log(inner) - np.log1p(-inner), np.ones(count), age])

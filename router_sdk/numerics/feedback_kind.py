@@ -53,17 +53,17 @@ class FeedbackKind:
         self.favourites = (0.0, 0.0)
         self.agents = (0.0, 0.0)
 
-    def note(self, agents: int, propensity: float, reward: float) -> None:
-        """Take in the first reward of a decision among several agents."""
-        if agents < 2:
-            return
-        if propensity <= WHIM:
+    def note(self, agents: int, propensity: float, reward: float) -> bool:
+        """Take in the first reward of a decision among several agents; whether it told of agents asked on a whim."""
+        if agents < 2 or WHIM < propensity < FAVOURED:
+            return False
+        whim = propensity <= WHIM
+        if whim:
             self._note_whim(min(1.0 / propensity, agents / LEAST_PROPENSITY) / agents, reward)
-        elif propensity >= FAVOURED:
-            self.favourites = self.favourites[0] + 1.0, self.favourites[1] + reward
         else:
-            return
+            self.favourites = self.favourites[0] + 1.0, self.favourites[1] + reward
         self._judge(agents)
+        return whim
 
     def note_all(self, rewards: Sequence[float]) -> None:
         """Take in what each of all agents would have earned at one task."""

@@ -45,6 +45,7 @@ class LinearSnapshot:
         dtype: Type of the arrays' numbers.
 
     Attributes:
+        strength: Precision of the prior on the weights of all features but the first, a constant: ``ridge`` at first.
         rows: Agent name to row. A removed agent leaves a row that the next new one takes.
         mean: Weights, shape ``(rows, d)``.
         sigma: Covariances before the noise, shape ``(rows, d, d)``.
@@ -66,7 +67,8 @@ class LinearSnapshot:
         rows: int = 1,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        self.ridge, self.offset, self.guess, self.closer = ridge, offset, guess, closer
+        self.ridge = self.strength = ridge
+        self.offset, self.guess, self.closer = offset, guess, closer
         self._dtype = dtype
         self.rows: dict[str, int] = {}
         self._free: list[int] = []
@@ -122,7 +124,7 @@ class LinearSnapshot:
             return [offset + factor * mean for mean in means], widths
         # The prior answers for an agent without a row; it stands last, where -1 finds it.
         means.append(0.0)
-        widths.append(reach * sqrt(self.guess * float(x.dot(x)) / self.ridge))
+        widths.append(reach * sqrt(self.guess * self.prior_variance(x)))
         return [offset + factor * means[row] for row in order], [widths[row] for row in order]
 
     def among_many(
@@ -157,7 +159,7 @@ class LinearSnapshot:
             variance = self.noise[row] * float(self.sigma[row].dot(x).dot(x)) if row >= 0 else 0.0
             widths[place] = alpha * sqrt(variance) if variance > 0.0 else 0.0
         if newcomers:
-            width = alpha * sqrt(self.guess * float(x.dot(x)) / self.ridge)
+            width = alpha * sqrt(self.guess * self.prior_variance(x))
             for place in newcomers:
                 widths[place] = width
         best = np.flatnonzero(means == means.max()).tolist()
@@ -180,6 +182,11 @@ class LinearSnapshot:
             self._asked = (agents, version, *found)
         return found
 
+    def prior_variance(self, x: NDArray[Any]) -> float:
+        """Variance of the score at ``x``, before the noise, of an agent that nothing is known of."""
+        constant, square = float(x[0]) ** 2, float(x.dot(x))
+        return constant / self.ridge + max(square - constant, 0.0) / self.strength
+
     def counts(self, agents: Iterable[str]) -> list[float]:
         """Observations of each agent."""
         rows, count = self.rows, self.count
@@ -187,6 +194,7 @@ class LinearSnapshot:
 
     def catch_up(self, source: LinearSnapshot, touched: dict[int, list[NDArray[np.intp]]]) -> None:
         """Become like ``source``, which changed in these rows since the last time."""
+        self.strength = source.strength
         if self._block.shape != source._block.shape:
             self._allocate(len(source.mean), source.width)
             touched = {row: [] for row in range(len(source.rows) + len(source._free))}

@@ -1,6 +1,7 @@
 """Bayesian linear regression per agent: updates of normal-inverse-gamma posteriors in contiguous float64 arrays.
 
-The prior is ``N(0, I / ridge)`` around an offset, the noise of each agent is shrunk towards a common guess with
+The prior is ``N(0, I / ridge)`` around an offset; ``change_strength`` lets it hold all features but the first, which is
+a constant, more or less tightly. The noise of each agent is shrunk towards a common guess with
 ``kappa`` pseudo-observations. Updates are Sherman-Morrison steps, O(d²); a score needs one matrix-vector product.
 Drawing ``N(xᵀμ, σ² xᵀΣx)`` in score space is linear Thompson sampling (Agrawal and Goyal, 2013) without a Cholesky
 factor.
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from functools import cache
 from math import inf, sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -34,11 +35,27 @@ def capacity(agents: int) -> int:
     return rows
 
 
+class Moments(NamedTuple):
+    """What was seen of one agent, without the prior.
+
+    Attributes:
+        gram: Sum of the features' outer products, shape ``(d, d)``.
+        moment: Sum of features times rewards, these less the offset, shape ``(d,)``.
+        power: Sum of the same rewards' squares.
+        weight: Observations.
+    """
+
+    gram: NDArray[np.float64]
+    moment: NDArray[np.float64]
+    power: float
+    weight: float
+
+
 class NormalGamma(LinearSnapshot):
     """Posteriors of many agents over one space of ``d`` features.
 
     Args:
-        width: Number of features ``d``.
+        width: Number of features ``d``, a constant and others.
         ridge: Precision of the prior on each weight.
         offset: Reward expected of an agent that nothing is known of.
         kappa: Pseudo-observations behind the guess of the noise.
@@ -46,13 +63,14 @@ class NormalGamma(LinearSnapshot):
         closer: Share of the asked-for standard deviations that counts in scores.
 
     Attributes:
+        kappa: As given.
         residual: Sums of squared residuals by row.
     """
 
     def __init__(
         self, width: int, ridge: float, offset: float, kappa: float, noise: float, closer: float = 1.0
     ) -> None:
-        self._kappa = kappa
+        self.kappa = kappa
         super().__init__(width, ridge, offset, noise**2, closer, LEAST_ROWS, np.float64)
 
     def new_snapshot(self) -> LinearSnapshot:
@@ -76,7 +94,7 @@ class NormalGamma(LinearSnapshot):
         return found
 
     def _blank(self, row: int) -> None:
-        self.mean[row], self.sigma[row] = 0.0, np.eye(self.width) / self.ridge
+        self.mean[row], self.sigma[row] = 0.0, np.diag(1.0 / self._prior())
         self._settle(row, 0.0, 0.0)
         self._outline(row)
 
@@ -84,7 +102,7 @@ class NormalGamma(LinearSnapshot):
         count = count if count > 0.0 else 0.0
         residual = residual if residual > 0.0 else 0.0
         self.count[row], self.residual[row] = count, residual
-        self.noise[row] = (self._kappa * self.guess + residual) / (self._kappa + count)
+        self.noise[row] = (self.kappa * self.guess + residual) / (self.kappa + count)
 
     def _outline(self, row: int) -> None:
         """Keep up what the short list of a crowd is made from."""
@@ -96,7 +114,7 @@ class NormalGamma(LinearSnapshot):
         mean, sigma, numbers = self.mean, self.sigma, (self.count, self.residual, self.noise)
         kept, known = len(mean), self.width
         self._allocate(rows, width)
-        self.sigma[:kept, range(known, width), range(known, width)] = 1.0 / self.ridge  # the others are not in use
+        self.sigma[:kept, range(known, width), range(known, width)] = 1.0 / self.strength  # the others are not in use
         self.mean[:kept, :known], self.sigma[:kept, :known, :known] = mean, sigma
         self.count[:kept], self.residual[:kept], self.noise[:kept] = numbers
         for row in range(kept):
@@ -171,7 +189,7 @@ class NormalGamma(LinearSnapshot):
 
     def fade(self, agents: Iterable[str], share: float) -> None:
         """Let what is known count only a share of what it did; the prior stays whole."""
-        prior = self.ridge * np.eye(self.width)
+        prior = np.diag(self._prior())
         for agent in agents:
             if (row := self.rows.get(agent)) is None:
                 continue
@@ -182,6 +200,34 @@ class NormalGamma(LinearSnapshot):
             self.mean[row] = self.sigma[row] @ moment
             self._settle(row, self.count[row] * share, self.residual[row] * share)
             self._outline(row)
+
+    def _prior(self) -> NDArray[np.float64]:
+        """Precisions of the prior on the weights, shape ``(d,)``."""
+        prior = np.full(self.width, self.strength)
+        prior[0] = self.ridge
+        return prior
+
+    def moments(self, row: int) -> Moments:
+        """What was seen of an agent."""
+        precision, mean = np.linalg.inv(self.sigma[row]), self.mean[row]
+        moment = precision @ mean
+        power = self.residual[row] + float(mean @ moment)
+        return Moments((precision + precision.T) / 2.0 - np.diag(self._prior()), moment, power, self.count[row])
+
+    def change_strength(self, strength: float) -> None:
+        """Give all weights but the constant's a prior of this precision, as if it had been theirs from the start."""
+        prior = self._prior()
+        prior[1:] = strength
+        for row in self.rows.values():
+            seen = self.moments(row)
+            sigma = np.linalg.inv(seen.gram + np.diag(prior))
+            self.sigma[row] = (sigma + sigma.T) / 2.0
+            self.mean[row] = self.sigma[row] @ seen.moment
+            self._settle(row, seen.weight, seen.power - float(self.mean[row] @ seen.moment))
+            self._outline(row)
+        self.strength = strength
+        for row in self._free:
+            self._blank(row)
 
     def forget(self, agents: Iterable[str]) -> None:
         """Turn these agents' rows into the prior and leave them to newcomers."""
@@ -206,12 +252,16 @@ class NormalGamma(LinearSnapshot):
             "residual": np.array([self.residual[row] for row in order]),
         }
 
-    def restore(self, names: list[str], arrays: dict[str, NDArray[Any]]) -> None:
-        """Take over what ``arrays`` gave.
+    def restore(self, names: list[str], arrays: dict[str, NDArray[Any]], strength: float | None = None) -> None:
+        """Take over what ``arrays`` gave, and the strength of the prior if it is not the one to start from.
 
         Raises:
-            ValueError: if a number is not finite, a count negative, or a covariance not positive definite.
+            ValueError: if a number is not finite, a count or the strength negative, or a covariance not positive
+                definite.
         """
+        if strength is not None and not 0.0 < strength < inf:
+            raise ValueError("the prior's strength is no precision")
+        self.strength = self.ridge if strength is None else strength
         mean, sigma, count, residual = _checked(len(names), arrays)
         self.rows, self._free = {}, []
         self._allocate(capacity(len(names)), mean.shape[1])

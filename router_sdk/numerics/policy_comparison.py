@@ -13,12 +13,15 @@ neither gains nor loses (sleeping experts: Freund, Schapire, Singer and Warmuth,
 from __future__ import annotations
 
 import zlib
+from collections import OrderedDict
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from router_sdk.numerics.feedback_kind import SUCCESS, FeedbackKind
 from router_sdk.numerics.policy_selection import LEADING, PolicySelection, doubly_robust
+from router_sdk.numerics.recency import put_last
 from router_sdk.numerics.reward_scale import RewardScale
 
 if TYPE_CHECKING:
@@ -105,8 +108,6 @@ class PolicyComparison:
         prior: What each is trusted with before anything was seen, summing to 1.
         labels: Whether labels count.
         in_spreads: Whether gains are measured in the rewards' spread, and bounded.
-        every: After ``ALL_COMPARED`` outcomes one in so many is compared by.
-        cautious: As ``PolicySelection`` takes it.
 
     Attributes:
         selection: The policies' gains and weights.
@@ -122,17 +123,15 @@ class PolicyComparison:
         *,
         labels: bool = True,
         in_spreads: bool = True,
-        every: int = EVERY,
-        cautious: bool = False,
     ) -> None:
-        self._labels, self._in_spreads, self._every = labels, in_spreads, every
-        self.selection = PolicySelection(policies, prior, cautious=cautious)
+        self._labels, self._in_spreads = labels, in_spreads
+        self.selection = PolicySelection(policies, prior)
         self.feedback = FeedbackKind()
         self.scale = RewardScale()
         self.again = False
         self._together: Together | None = None
         self._seen = 0
-        self._heard: dict[str, set[int]] = {}
+        self._heard: OrderedDict[str, set[int]] = OrderedDict()
 
     @property
     def weights(self) -> PolicyWeights:
@@ -169,7 +168,40 @@ class PolicyComparison:
         if not labelled and told.reward is None:
             return False
         self._seen += 1
-        return self._seen <= ALL_COMPARED or zlib.crc32(told.decision_id.encode()) % self._every == 0
+        return self._seen <= ALL_COMPARED or zlib.crc32(told.decision_id.encode()) % EVERY == 0
+
+    def ask_first(
+        self,
+        decision_ids: Sequence[str],
+        eligible: Sequence[Sequence[str]],
+        propensities: Sequence[float],
+        rewards: Sequence[float | None],
+        *,
+        presumed: bool = False,
+    ) -> tuple[list[int], list[float | None]]:
+        """``asks`` of many outcomes in a row that the router decided: new ones that name nobody.
+
+        They are answered together, before any of them is noted, since none of the answers hangs on that.
+
+        Returns:
+            Places of those that are asked for; and of each, what ``feedback.others`` says once it is known.
+        """
+        asked, others, feedback = [], [], self.feedback
+        self.again = False
+        rate = feedback.others(presumed=presumed)
+        for place, (names, propensity, reward) in enumerate(zip(eligible, propensities, rewards, strict=True)):
+            if len(names) > 1:
+                if self._together is not None:
+                    self._close(self._together)
+                    rate = feedback.others(presumed=presumed)
+                if reward is not None:
+                    if propensity and feedback.note(len(names), propensity, reward):
+                        rate = feedback.others(presumed=presumed)
+                    self._seen += 1
+                    if self._seen <= ALL_COMPARED or zlib.crc32(decision_ids[place].encode()) % EVERY == 0:
+                        asked.append(place)
+            others.append(rate)
+        return asked, others
 
     def note(
         self,
@@ -226,12 +258,12 @@ class PolicyComparison:
 
     def _note(self, task_type: str, favourites: Favourites, earned: Sequence[float], unit: float) -> None:
         awake = [policy for policy, place in enumerate(favourites) if place >= 0]
-        self._heard.setdefault(task_type, set()).update(awake)
-        shares = shares_among(self.weights.of(task_type), awake)
+        put_last(self._heard, task_type, self._heard.get(task_type, set()).union(awake))
+        shares = shares_among(self.weights.of(task_type), tuple(awake))
         mean = sum(share * earned[policy] for policy, share in shares.items())
-        lead = [gain - mean if policy in awake else 0.0 for policy, gain in enumerate(earned)]
+        lead = [gain - mean if place >= 0 else 0.0 for place, gain in zip(favourites, earned, strict=True)]
         if self._in_spreads:
-            lead = [min(max(gain / unit, -MOST_GAIN), MOST_GAIN) for gain in lead]
+            lead = [_within(gain / unit, MOST_GAIN) for gain in lead]
         self.selection.note(task_type, lead)
 
     def report(self, asleep: Collection[int] = ()) -> dict[str, dict[str, float]]:
@@ -245,7 +277,7 @@ class PolicyComparison:
             awake = sorted(heard.difference(asleep))
             if not awake:
                 continue
-            shares = shares_among(self.weights.of(task_type), awake)
+            shares = shares_among(self.weights.of(task_type), tuple(awake))
             told[task_type] = {self.selection.policies[policy]: round(share, 3) for policy, share in shares.items()}
         return told
 
@@ -279,7 +311,8 @@ class PolicyComparison:
         self.feedback.restore(state["feedback"])
         self.scale = RewardScale.restored(state["scale"])
         self._seen = int(state["seen"])
-        self._heard = {str(name): {int(each) for each in heard} for name, heard in dict(state["heard"]).items()}
+        told_of = dict(state["heard"]).items()
+        self._heard = OrderedDict((str(name), {int(each) for each in heard}) for name, heard in told_of)
         if not all(heard <= set(range(len(self.selection.policies))) for heard in self._heard.values()):
             raise ValueError("policies are out of range")
         self._together = None
@@ -297,14 +330,22 @@ class PolicyComparison:
                 raise ValueError("favourites are out of range")
 
 
+def _within(number: float, most: float) -> float:
+    return -most if number < -most else most if number > most else number
+
+
 def _goes_on(together: Together, told: Told, context: NDArray[Any] | None) -> bool:
     if together.context is None or context is None or told.agent in together.rewards:
         return False
     return told.task_type == together.task_type and np.array_equal(context, together.context)
 
 
-def shares_among(weights: Sequence[float], awake: Sequence[int]) -> dict[int, float]:
-    """Share of each policy that has a say, the best one's at least half; who would have hardly any has none."""
+@lru_cache
+def shares_among(weights: tuple[float, ...], awake: tuple[int, ...] | range) -> Mapping[int, float]:
+    """Share of each policy that has a say, the best one's at least half; who would have hardly any has none.
+
+    Remembered, since many requests ask between two outcomes.
+    """
     total = sum(weights[policy] for policy in awake)
     shares = {policy: weights[policy] / total for policy in awake}
     leader = max(shares, key=shares.__getitem__)

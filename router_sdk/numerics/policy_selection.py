@@ -14,8 +14,11 @@ a change.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from math import exp, isfinite, log, sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from router_sdk.numerics.recency import put_last
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -71,9 +74,10 @@ class Gains(NamedTuple):
 
     def plus(self, gains: Sequence[float], variance: float) -> Gains:
         """The same with one decision more."""
-        kept = 1.0 - 1.0 / min(YOUNG + self.seen, MEMORY)
-        sums = tuple(kept * earned + gain for earned, gain in zip(self.sums, gains, strict=True))
-        return Gains(self.seen + 1.0, kept * self.mass + 1.0, kept * self.variance + variance, sums)
+        seen, mass, spread, earned = self
+        kept = 1.0 - 1.0 / min(YOUNG + seen, MEMORY)
+        sums = [kept * before + gain for before, gain in zip(earned, gains, strict=True)]
+        return Gains(seen + 1.0, kept * mass + 1.0, kept * spread + variance, tuple(sums))
 
 
 class PolicyWeights:
@@ -88,33 +92,36 @@ class PolicyWeights:
 
     def __init__(self, prior: Sequence[float], calm: float, overall: Gains, kinds: Mapping[str, Gains]) -> None:
         self._prior, self._calm, self._overall, self._kinds = prior, calm, overall, kinds
-        self._known: dict[str, tuple[float, ...]] = {}
+        self._known: dict[str | None, tuple[float, ...]] = {}
 
     def of(self, kind: str) -> tuple[float, ...]:
         """Share of each policy in the mixture that answers tasks of that kind, summing to 1, each at least ``LEAST``.
 
         The best one has at least half.
         """
-        known = self._known.get(kind)
+        of_kind = self._kinds.get(kind)
+        key = None if of_kind is None else kind  # all that were never seen are alike
+        known = self._known.get(key)
         if known is None:
-            known = self._weighed(self._kinds.get(kind))
-            if kind in self._kinds or not kind:
-                self._known[kind] = known
+            known = self._known[key] = self._weighed(of_kind)
         return known
 
     def _weighed(self, of_kind: Gains | None) -> tuple[float, ...]:
-        overall, count = self._overall, len(self._prior)
-        worth = min(1.0, SHRINK / max(overall.mass, 1.0))
-        sums, variance = [worth * earned for earned in overall.sums], worth * overall.variance
-        if of_kind is not None:
-            sums = [earned + own for earned, own in zip(sums, of_kind.sums, strict=True)]
+        (_, mass, variance, sums), count = self._overall, len(self._prior)
+        worth = min(1.0, SHRINK / max(mass, 1.0))
+        variance *= worth
+        if of_kind is None:
+            sums = tuple([worth * earned for earned in sums])
+        else:
+            sums = tuple([worth * earned + own for earned, own in zip(sums, of_kind.sums, strict=True)])
             variance += of_kind.variance
         rate, best = RATE * sqrt(log(max(count, 2)) / (self._calm + variance)), max(sums)
         grown = [prior * exp(rate * (earned - best)) for prior, earned in zip(self._prior, sums, strict=True)]
-        total = sum(grown)
-        shares = [LEAST + (1.0 - count * LEAST) * share / total for share in grown]
-        leader = max(range(count), key=shares.__getitem__)
-        if shares[leader] < LEADING:
+        total, rest = sum(grown), 1.0 - count * LEAST
+        shares = [LEAST + rest * share / total for share in grown]
+        most = max(shares)
+        leader = shares.index(most)
+        if most < LEADING:
             scale = (1.0 - LEADING) / (1.0 - shares[leader])
             shares = [LEADING if place == leader else scale * share for place, share in enumerate(shares)]
         return tuple(shares)
@@ -123,21 +130,19 @@ class PolicyWeights:
 class PolicySelection:
     """Weights of some policies, by kind of task, each shrunk towards what all kinds say together.
 
+    Of kinds beyond ``MOST_KINDS`` those heard of longest ago are new ones again.
+
     Args:
         policies: Their names.
         prior: What each is trusted with before anything was seen, summing to 1; all alike by default.
-        cautious: Whether the variance of gains is that among policies with even shares, which is larger: the log odds
-            of two then are theirs at first and 1.8 times the standard score of how far their gains are apart.
     """
 
-    def __init__(
-        self, policies: Sequence[str], prior: Sequence[float] | None = None, *, cautious: bool = False
-    ) -> None:
-        self.policies, self._cautious = tuple(policies), cautious
+    def __init__(self, policies: Sequence[str], prior: Sequence[float] | None = None) -> None:
+        self.policies = tuple(policies)
         self.prior = tuple(prior) if prior is not None else (1.0 / len(policies),) * len(policies)
         self.calm = CALM
         self._overall = self._none = Gains(0.0, 0.0, 0.0, (0.0,) * len(policies))
-        self._kinds: dict[str, Gains] = {}
+        self._kinds: OrderedDict[str, Gains] = OrderedDict()
         self._current: PolicyWeights | None = None
 
     @property
@@ -160,11 +165,11 @@ class PolicySelection:
     def note(self, kind: str, gains: Sequence[float]) -> None:
         """Take in what each policy would have earned on a task of that kind, about 0 to 1."""
         of_kind = self._kinds.get(kind, self._none)
-        shares = (1.0 / len(gains),) * len(gains) if self._cautious else self.weights.of(kind)
-        mean = sum(share * gain for share, gain in zip(shares, gains, strict=True))
-        variance = sum(share * (gain - mean) ** 2 for share, gain in zip(shares, gains, strict=True))
+        shares = self.weights.of(kind)
+        mean = sum([share * gain for share, gain in zip(shares, gains, strict=True)])
+        variance = sum([share * (gain - mean) ** 2 for share, gain in zip(shares, gains, strict=True)])
         self._overall = self._overall.plus(gains, variance)
-        self._kinds[kind] = of_kind.plus(gains, variance)
+        put_last(self._kinds, kind, of_kind.plus(gains, variance))
         self._current = None
 
     def report(self) -> dict[str, dict[str, float]]:
@@ -191,7 +196,7 @@ class PolicySelection:
             raise ValueError(f"gains of {state['policies']}, where {list(self.policies)} are compared")
         count = len(self.policies)
         self._overall = _read(state["overall"], count)
-        self._kinds = {str(kind): _read(told, count) for kind, told in dict(state["kinds"]).items()}
+        self._kinds = OrderedDict((str(kind), _read(told, count)) for kind, told in dict(state["kinds"]).items())
         self._current = None
 
 

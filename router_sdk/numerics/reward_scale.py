@@ -35,9 +35,11 @@ class RewardScale:
 
     def __init__(self) -> None:
         self.count = self.total = self.squares = 0.0
+        self._current: Scale | None = None
 
     def note(self, old: float | None, new: float | None, weight: float) -> None:
         """Take in what one revision changes of one agent's reward, and take back what it corrects."""
+        self._current = None
         for reward, sign in ((old, -weight), (new, weight)):
             if reward is not None:
                 self.count += sign
@@ -46,6 +48,7 @@ class RewardScale:
 
     def fade(self, share: float) -> None:
         """Let what was seen count only a share of what it did."""
+        self._current = None
         self.count *= share
         self.total *= share
         self.squares *= share
@@ -53,6 +56,11 @@ class RewardScale:
     @property
     def current(self) -> Scale:
         """Mean and spread, the guess among them."""
+        if self._current is None:
+            self._current = self._measured()
+        return self._current
+
+    def _measured(self) -> Scale:
         count = max(self.count, 0.0)
         within = self.squares - self.total * self.total / count if count > 0.0 else 0.0
         variance = (MASS * GUESSED_VARIANCE + max(within, 0.0)) / (MASS + count)

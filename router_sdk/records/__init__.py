@@ -3,16 +3,16 @@
 from router_sdk.records.access import SCOPES, AccessKey, Scope
 from router_sdk.records.agent import Agent, AgentLike, AgentSet, agents_of
 from router_sdk.records.alert import Alert
-from router_sdk.records.columns import ExampleColumns
+from router_sdk.records.columns import ExampleColumns, LoggedTexts
 from router_sdk.records.decision import Decision, Ranked, Skipped
 from router_sdk.records.distribution import Distribution, Evidence
 from router_sdk.records.example import Context, Example, FixedExampleContext, Forecast, TrainingData
-from router_sdk.records.faults import fault_words, models_called
+from router_sdk.records.faults import fault_words, models_called, models_in
 from router_sdk.records.fields import MAX_TEXT_CHARS, FeatureValue, Name, PrivacyMode
 from router_sdk.records.outcome import Outcome, OutcomeLike, Signals
 from router_sdk.records.record import Record
 from router_sdk.records.task import DEFAULT_TASK_TYPE, Task, TaskLike
-from router_sdk.records.version import ModelVersion
+from router_sdk.records.version import ModelVersion, version_name
 
 __all__ = [
     "DEFAULT_TASK_TYPE",
@@ -32,6 +32,7 @@ __all__ = [
     "FeatureValue",
     "FixedExampleContext",
     "Forecast",
+    "LoggedTexts",
     "ModelVersion",
     "Name",
     "Outcome",
@@ -48,4 +49,6 @@ __all__ = [
     "agents_of",
     "fault_words",
     "models_called",
+    "models_in",
+    "version_name",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,6 +15,33 @@ if TYPE_CHECKING:
     Carried = tuple[Task, Mapping[str, NDArray[Any]]]
 
 Numbers = Sequence[float | None]
+
+
+class LoggedTexts(NamedTuple):
+    """What was known when decisions on texts were made, in columns: tasks without features, whose vectors are logged.
+
+    Attributes:
+        eligible: Names of the agents that could have been chosen.
+        propensity: Probability with which the agent was chosen.
+        vector: What one encoder made of each text: arrays, or one array where they are all alike.
+    """
+
+    eligible: Sequence[tuple[str, ...]]
+    propensity: Sequence[float]
+    vector: Sequence[NDArray[Any]] | NDArray[Any]
+
+
+class BatchContext(Protocol):
+    """What was known when the decisions of a batch were made, of a few at once, given by their positions in the log."""
+
+    def peek(self, seqs: Sequence[int]) -> list[Carried]:
+        """Tasks and vectors."""
+
+    def forecasts(self, seqs: Sequence[int]) -> list[Forecast | None]:
+        """What was given for their rewards."""
+
+    def texts(self, seqs: Sequence[int], tag: str) -> LoggedTexts | None:
+        """What ``ExampleColumns.texts`` gives."""
 
 
 class ExampleColumns:
@@ -30,8 +57,7 @@ class ExampleColumns:
         columns: The columns, in the order in which they stand here.
         others: See there.
         build: Makes the examples.
-        peek: Reads tasks and vectors of a few decisions, given by their positions; None where the examples have them.
-        foretold: Reads what was given for the rewards of decisions, given by their positions; None as above.
+        context: What was known when the decisions were made; None where each example has its own.
 
     Attributes:
         decision_id: Which decisions.
@@ -54,8 +80,7 @@ class ExampleColumns:
         columns: Sequence[Sequence[Any]],
         others: Mapping[int, Example],
         build: Callable[[], list[Example]],
-        peek: Callable[[Sequence[int]], list[Carried]] | None = None,
-        foretold: Callable[[Sequence[int]], list[Forecast | None]] | None = None,
+        context: BatchContext | None = None,
     ) -> None:
         self.decision_id: Sequence[str] = columns[0]
         self.seq: Sequence[int] = columns[1]
@@ -68,14 +93,14 @@ class ExampleColumns:
         self.quality: Numbers = columns[8]
         self.latency_ms: Numbers = columns[9]
         self.cost_usd: Numbers = columns[10]
-        self.others, self._build, self._peek, self._foretold = others, build, peek, foretold
+        self.others, self._build, self._context = others, build, context
 
     @classmethod
-    def of(cls, examples: list[Example]) -> ExampleColumns:
-        """The columns of examples that are there already."""
+    def of(cls, examples: list[Example], context: BatchContext | None = None) -> ExampleColumns:
+        """The columns of examples that are there already, and the context that they share."""
         cells = [cells_of(example) for example in examples]
         others = {place: example for place, example in enumerate(examples) if _says_more(example)}
-        return cls(list(zip(*cells, strict=True)) if cells else [()] * 11, others, lambda: examples)
+        return cls(list(zip(*cells, strict=True)) if cells else [()] * 11, others, lambda: examples, context)
 
     def __len__(self) -> int:
         return len(self.seq)
@@ -87,9 +112,23 @@ class ExampleColumns:
 
     def carried(self, places: Sequence[int]) -> list[Carried]:
         """Tasks and vectors of a few places, for which nothing else is read."""
-        if self._peek is not None:
-            return self._peek([self.decision_seq[place] for place in places])
+        if self._context is not None:
+            return self._context.peek([self.decision_seq[place] for place in places])
         return [(example.task, example.vectors) for example in (self.examples[place] for place in places)]
+
+    def texts(self, places: Sequence[int], tag: str) -> LoggedTexts | None:
+        """What was known of these places, for which nothing else is read, with the vectors of one encoder.
+
+        None where a task has features, a vector was not logged, or somebody else than the router decided.
+        """
+        if self._context is not None:
+            return self._context.texts([self.decision_seq[place] for place in places], tag)
+        examples = [self.examples[place] for place in places]
+        vectors = [example.vectors.get(tag) for example in examples]
+        eligible, propensity = [each.eligible for each in examples], [each.propensity for each in examples]
+        if any(each.task.features for each in examples) or None in propensity or any(x is None for x in vectors):
+            return None
+        return LoggedTexts(eligible, propensity, vectors)  # type: ignore[arg-type]  # just looked at
 
     @cached_property
     def forecasts(self) -> Sequence[Forecast | None]:
@@ -103,9 +142,9 @@ class ExampleColumns:
         return self._forecasts(places)
 
     def _forecasts(self, places: Sequence[int]) -> list[Forecast | None]:
-        if self._foretold is None:
+        if self._context is None:
             return [self.examples[place].forecast for place in places]
-        found = self._foretold([self.decision_seq[place] for place in places])
+        found = self._context.forecasts([self.decision_seq[place] for place in places])
         if self.others:
             others = map(self.others.get, places)
             found = [told if one is None else one.forecast for told, one in zip(found, others, strict=True)]

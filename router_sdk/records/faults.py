@@ -54,15 +54,16 @@ def known_keys(models: Iterable[type[BaseModel]], place: Sequence[int | str]) ->
     for part in place:
         fields = [model.model_fields[part] for model in here if part in model.model_fields]
         if fields:
-            here = {inside for field in fields for inside in _models_in(field.annotation)}
+            here = {inside for field in fields for inside in models_in(field.annotation)}
     return sorted({name for model in here for name in model.model_fields})
 
 
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that a type is made of, such as the parts of a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inside in get_args(annotation):
-        yield from _models_in(inside)
+        yield from models_in(inside)
 
 
 def _below(model: type[BaseModel]) -> Iterator[type[BaseModel]]:

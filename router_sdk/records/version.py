@@ -14,6 +14,11 @@ _FEW = 50
 """Examples below which no gain that there is would be seen."""
 
 
+def version_name(version: int | None) -> str:
+    """What serves of a strategy, in words; None is the strategy without any fit."""
+    return "the strategy without any fit" if version is None else f"version {version}"
+
+
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
     """One row of the registry.
@@ -82,6 +87,10 @@ class ModelVersion:
     def why(self) -> str:
         """Why it may serve or may not, in words; the line of the gate where nothing else is known."""
         return "; ".join(map(_in_words, self.decided)) or self.reason
+
+    def in_words(self, said: str) -> str:
+        """What was said of it, such as why it serves, with ``why`` in the place of the gate's line."""
+        return said.replace(self.reason, self.why) if self.reason else said
 
     def to_dict(self) -> dict[str, Any]:
         """The version as JSON values."""

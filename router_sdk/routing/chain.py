@@ -16,14 +16,14 @@ from router_sdk.numerics.calibration import Calibrator
 from router_sdk.records import AgentSet, Distribution, Skipped, Task
 from router_sdk.records.plain import told
 from router_sdk.records.record import blame
-from router_sdk.routing.comparing import NO_FAVOURITES, Answer, Verdict, favourites_of, first_asked, settled
+from router_sdk.routing.comparing import Answer, Verdict, favourites_of, first_asked, settled
 from router_sdk.routing.sampling import finish, uniform
 from router_sdk.strategy import Strategy
 
 if TYPE_CHECKING:
     from router_sdk.learning.calibration import Calibration
     from router_sdk.learning.strategy_selection import StrategySelection
-    from router_sdk.numerics.policy_selection import PolicyWeights
+    from router_sdk.numerics.policy_lead import PolicyLead
     from router_sdk.routing.pooling import Tenants
     from router_sdk.strategy import Prefetched, Proposal, RouteContext
 
@@ -218,7 +218,7 @@ class Chain:
     def __init__(self, stages: Sequence[Stage], epsilon: float) -> None:
         self.stages = tuple(stages)
         self.epsilon = epsilon
-        self.weights: PolicyWeights | None = None
+        self.weights: PolicyLead | None = None
         self.rules = tuple(stage for stage in stages if type(stage.strategy).restrict is not Strategy.restrict)
         self.prefetching = tuple(stage for stage in stages if type(stage.strategy).prefetch is not Strategy.prefetch)
         self._nobody = lru_cache(_UNIFORM)(uniform)
@@ -258,6 +258,10 @@ class Chain:
         """Strategies at the front that can be compared, by their own names, whatever their stages are called."""
         return tuple(stage.strategy.name for stage in takewhile(lambda stage: stage.comparable, self.stages))
 
+    def called(self) -> tuple[str, ...]:
+        """What these are called where they are compared."""
+        return tuple(stage.name for stage in self.stages[: len(self.comparable())])
+
     def choose(self, task: Task, agents: AgentSet, context: RouteContext) -> Answer:
         """Ask one stage after the other, until there is an answer and those that are compared have been asked."""
         if self.weights is not None:
@@ -272,7 +276,7 @@ class Chain:
         return Answer(self._nobody(agents), skipped)
 
     def _compared(
-        self, stages: Sequence[Stage], weights: PolicyWeights, task: Task, agents: AgentSet, context: RouteContext
+        self, stages: Sequence[Stage], weights: PolicyLead, task: Task, agents: AgentSet, context: RouteContext
     ) -> Answer:
         best, asked = first_asked(weights, task.task_type, [stage.answers for stage in stages])
         verdicts: list[Verdict] = []
@@ -318,15 +322,14 @@ class Chain:
         stages[chosen[0]].answers += 1
         return Answer(chosen[1], skipped, favourites_of(names, verdicts))
 
-    def calibrate(self, calibration: Calibration, selection: StrategySelection | None = None) -> None:
-        """Have each stage correct its confidence by what is known of it by now, and ask the best one first.
-
-        Off the hot path.
-        """
+    def calibrate(self, calibration: Calibration) -> None:
+        """Have each stage correct its confidence by what is known of it by now. Off the hot path."""
         for stage in self.stages:
             stage.calibrate(calibration)
-        if selection is not None:
-            self.weights = selection.weights
+
+    def compare(self, selection: StrategySelection | None) -> None:
+        """Ask the stage first that earned most; None compares nobody. Off the hot path."""
+        self.weights = None if selection is None else selection.weights
 
     def finish_published(self) -> None:
         """Finish what the strategies published, so that no request has to. Off the hot path."""
@@ -346,27 +349,31 @@ class ChainBeside(Chain):
     Args:
         chain: The other one.
         stage: The stage of its own.
+        called: What this is called where it is compared, since what the other one's prefers is another matter.
     """
 
-    __slots__ = ("_chain", "_own")
+    __slots__ = ("_called", "_chain", "_own")
 
-    def __init__(self, chain: Chain, stage: Stage) -> None:
-        self._chain, self._own = chain, stage
+    def __init__(self, chain: Chain, stage: Stage, called: str) -> None:
+        self._chain, self._own, self._called = chain, stage, called
         self.epsilon, self._nobody = chain.epsilon, chain._nobody
+        self.weights = None
 
     @property
     def stages(self) -> tuple[Stage, ...]:  # type: ignore[override]
         """The other chain's, with its own among them."""
         return tuple(self._own if one.name == self._own.name else one for one in self._chain.stages)
 
-    @property
-    def weights(self) -> PolicyWeights | None:  # type: ignore[override]
-        """The other chain's."""
-        return self._chain.weights
+    def called(self) -> tuple[str, ...]:
+        """What those that can be compared are called then."""
+        return tuple(self._called if name == self._own.name else name for name in super().called())
 
     def _answer(self, stages: Sequence[Stage], verdicts: Sequence[Verdict], best: int, agents: AgentSet) -> Answer:
-        """The same, but it says nothing of the other chain's own stage, which did not speak."""
-        return super()._answer(stages, verdicts, best, agents)._replace(favourites=NO_FAVOURITES)
+        """The same, but what its own stage prefers is not taken for what the other chain's does."""
+        answer = super()._answer(stages, verdicts, best, agents)
+        preferred = answer.favourites
+        told = {self._called if name == self._own.name else name: agent for name, agent in preferred.items()}
+        return answer._replace(favourites=told) if told else answer
 
     @property
     def rules(self) -> tuple[Stage, ...]:  # type: ignore[override]

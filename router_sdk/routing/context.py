@@ -156,9 +156,10 @@ class RequestContext(RouteContext):
         found = self._shared.encoders[encoder] if isinstance(encoder, str) else encoder
         if self.vectors is None:
             self.vectors = {}
-        vector = self.vectors.get(found.tag)
+        tag = found.tag
+        vector = self.vectors.get(tag)
         if vector is None:
-            vector = self.vectors[found.tag] = found.encode([self._task.text])[0]
+            vector = self.vectors[tag] = found.encode([self._task.text])[0]
         return vector
 
     def encode_batch(self, encoder: str | Encoder, contexts: Sequence[RouteContext]) -> list[NDArray[Any]]:

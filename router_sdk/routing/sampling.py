@@ -12,6 +12,9 @@ from router_sdk.strategy import Proposal
 if TYPE_CHECKING:
     from router_sdk.numerics.calibration import Calibrator
 
+UNIFORM = "uniform"
+"""What a decision names where no strategy had an answer."""
+
 _TOLERANCE = 1e-6
 
 
@@ -94,4 +97,4 @@ def uniform(agents: AgentSet) -> Distribution:
     """What is left when no strategy answers: everybody alike."""
     share = 1.0 / len(agents)
     proposal = Proposal(dict.fromkeys(agents.names, share), evidence={"reason": "no strategy had an answer"})
-    return finish(proposal, agents, 0.0, "uniform")
+    return finish(proposal, agents, 0.0, UNIFORM)

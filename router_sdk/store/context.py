@@ -10,7 +10,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from router_sdk.records import Forecast, Task
+from router_sdk.records import Forecast, LoggedTexts, Task
 from router_sdk.store.rows import TASK_COLUMNS, read_notes, stored_task
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ FROM decisions d WHERE d.seq IN (SELECT value FROM json_each(?))
 _COMPARED = f"""
 SELECT seq, skipped FROM decisions
 WHERE seq IN (SELECT value FROM json_each(?)) AND source = 'routed' AND skipped LIKE '%{_FAVOURITES}%'"""
+
+_TEXTS = """
+SELECT d.seq, d.set_id, d.propensity, v.vector, v.dtype
+FROM decisions d JOIN vectors v ON v.seq = d.seq AND v.encoder = ? LEFT JOIN payloads p ON p.seq = d.seq
+WHERE d.seq IN (SELECT value FROM json_each(?)) AND d.propensity IS NOT NULL AND p.features IS NULL"""
 
 NEWCOMERS = """
 SELECT min(seq) AS seq, name FROM agents GROUP BY name UNION SELECT seq, name FROM agents WHERE fresh = 1 ORDER BY 1"""
@@ -116,6 +121,23 @@ class PayloadContext:
         found = zip(seqs, self._tasks.of(seqs), self._vectors.of(seqs), strict=True)
         return [(_known(task, seq), vectors or _NOTHING) for seq, task, vectors in found]
 
+    def texts(self, seqs: Sequence[int], tag: str) -> LoggedTexts | None:
+        """What was known of these decisions; None where one had features, no logged vector, or was not the router's."""
+        import numpy as np
+
+        rows = {row[0]: row for row in self._connection.execute(_TEXTS, (tag, json.dumps(seqs)))}
+        try:
+            _, set_ids, propensities, blobs, dtypes = zip(*map(rows.__getitem__, seqs), strict=True)
+        except KeyError:
+            return None
+        sets, kinds = self._sets(set_ids), {dtype: np.dtype(dtype) for dtype in set(dtypes)}
+        vectors: Sequence[NDArray[Any]] | NDArray[Any]
+        if len(kinds) == 1 and len(set(map(len, blobs))) == 1 and blobs[0]:
+            vectors = np.frombuffer(b"".join(blobs), kinds[dtypes[0]]).reshape(len(blobs), -1)
+        else:
+            vectors = [np.frombuffer(blob, kinds[dtype]) for blob, dtype in zip(blobs, dtypes, strict=True)]
+        return LoggedTexts([sets[set_id] for set_id in set_ids], propensities, vectors)
+
     def _read_tasks(self, seqs: str) -> dict[int, Task]:
         query = f"""SELECT d.seq, {TASK_COLUMNS} FROM decisions d LEFT JOIN payloads p ON p.seq = d.seq
                     WHERE d.seq IN (SELECT value FROM json_each(?))"""
@@ -143,14 +165,14 @@ class PayloadContext:
         query = """SELECT d.seq, d.set_id, d.probabilities FROM decisions d
                    WHERE d.seq IN (SELECT value FROM json_each(?))"""
         rows = self._connection.execute(query, (seqs,)).fetchall()
-        sets = {
-            set_id: tuple(names.split("\x00")) if names else ()
-            for set_id, names in self._connection.execute(
-                "SELECT set_id, names FROM agent_sets WHERE set_id IN (SELECT value FROM json_each(?))",
-                (json.dumps(list({row[1] for row in rows})),),
-            )
-        }
+        sets = self._sets(row[1] for row in rows)
         return {seq: (sets[set_id], blob) for seq, set_id, blob in rows}
+
+    def _sets(self, set_ids: Iterable[int]) -> dict[int, tuple[str, ...]]:
+        """The agents' names of each of these sets."""
+        query = "SELECT set_id, names FROM agent_sets WHERE set_id IN (SELECT value FROM json_each(?))"
+        found = self._connection.execute(query, (json.dumps(list(set(set_ids))),))
+        return {set_id: tuple(names.split("\x00")) if names else () for set_id, names in found}
 
     def _read_forecasts(self, seqs: str) -> dict[int, Forecast]:
         rows = self._connection.execute(_FORECASTS, (seqs,)).fetchall()

@@ -246,14 +246,15 @@ class Held:
     """
 
     def __init__(self, connection: Connection, entries: Sequence[Entry], decisions: Sequence[str] = ()) -> None:
-        named = [row[:2] for row, _, _, _ in entries if row is not None and row[0] is not None]
+        named = {row[0] for row, _, _, _ in entries if row is not None and row[0] is not None}
         spoken = {*decisions, *[row[1] for row, payload, _, _ in entries if row is not None and payload is not None]}
         self._tenants: dict[str, str | None] = {}
         self._delivered: dict[Owner, str] = {}
         self.forgotten: set[str] = set()
-        if named:
-            ids, of = (json.dumps(list(set(column))) for column in zip(*named, strict=True))
-            tenants, before = connection.execute(_TENANTS, (of,)), connection.execute(_BEFORE, (ids,))
+        of = {row[1] for row, _, _, _ in entries if row is not None and (row[0] is not None or row[3] is not None)}
+        if of:
+            tenants = connection.execute(_TENANTS, (json.dumps(list(of)),))
+            before = connection.execute(_BEFORE, (json.dumps(list(named)),)) if named else ()
             self._tenants = dict(tenants.fetchall())
             for said, decision, claimed, decision_id, tenant in before:
                 self._delivered[said, "decision", decision, claimed] = decision
@@ -265,6 +266,10 @@ class Held:
     def add_decision(self, decision_id: str, tenant: str | None) -> None:
         """It is about to be in the log, and says whose its outcomes are."""
         self._tenants[decision_id] = tenant
+
+    def foreign(self, decision_id: str, claimed: str | None) -> bool:
+        """Whether an outcome is of a decision that is there, and another tenant's than it claims."""
+        return claimed is not None and self._tenants.get(decision_id, claimed) != claimed
 
     def earlier(self, outcome_id: str, decision_id: str, claimed: str | None) -> str | None:
         """Of which decision the same owner gave that id before, in the log or here; None the first time."""
@@ -285,11 +290,15 @@ _JUDGED = f"SELECT 1 FROM outcomes WHERE decision_id = ? AND {GIVEN}"
 _QUALITY = OUTCOME_COLUMNS.removeprefix("seq, ").split(", ").index("quality")
 
 
-def overtaken(connection: Connection, outcome: tuple[Any, ...], beside: Sequence[Entry]) -> bool:
-    """Whether a row is a scorer's, and somebody said how good it was before, or says so in the same group."""
+def overtaken(connection: Connection, outcome: tuple[Any, ...], beside: Sequence[Entry], held: Held) -> bool:
+    """Whether a row is a scorer's, and somebody said how good it was before, or says so in the same group.
+
+    What another tenant says of it there is not written, and overtakes nothing.
+    """
     if not _scored(outcome):
         return False
-    given = (row for row, *_ in beside if row is not None and row[1] == outcome[1] and not _scored(row))
+    said = (row for row, *_ in beside if row is not None and row[1] == outcome[1] and not _scored(row))
+    given = (row for row in said if not held.foreign(row[1], row[3]))
     return any(row[_QUALITY] is not None for row in given) or bool(connection.execute(_JUDGED, outcome[1:2]).fetchone())
 
 
@@ -297,6 +306,8 @@ def _scored(outcome: tuple[Any, ...]) -> bool:
     return outcome[-1] is not None and str(outcome[-1]).startswith(SCORER)
 
 
+_LETTER = "INSERT INTO dead_letters (at, kind, decision_id, reason)"
+_ANOTHERS = "its decision is another tenant's"
 _FOREIGN = """
 SELECT o.seq FROM decisions d JOIN outcomes o ON o.decision_id = d.decision_id
 WHERE d.decision_id IN (SELECT value FROM json_each(?)) AND o.seq < ?
@@ -315,10 +326,13 @@ def refuse_foreign_outcomes(connection: Connection, decision_ids: list[str], bef
     if seqs == "[]":
         return
     chosen = "seq IN (SELECT value FROM json_each(?))"
-    connection.execute(
-        f"""INSERT INTO dead_letters (at, kind, decision_id, reason)
-            SELECT ?, 'outcome', decision_id, 'its decision is another tenant''s' FROM outcomes WHERE {chosen}""",
-        (time.time(), seqs),
-    )
+    letter = f"{_LETTER} SELECT ?, 'outcome', decision_id, ? FROM outcomes WHERE {chosen}"
+    connection.execute(letter, (time.time(), _ANOTHERS, seqs))
     connection.execute(f"DELETE FROM payloads WHERE {chosen}", (seqs,))
     connection.execute(f"DELETE FROM outcomes WHERE {chosen}", (seqs,))
+
+
+def refuse_at_the_door(connection: Connection, decision_ids: Sequence[str]) -> None:
+    """Outcomes of these decisions, which are another tenant's than they claim, are dead letters, and never rows."""
+    letters = [(time.time(), "outcome", decision_id, _ANOTHERS) for decision_id in decision_ids]
+    connection.executemany(f"{_LETTER} VALUES (?, ?, ?, ?)", letters)

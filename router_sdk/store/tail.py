@@ -220,7 +220,7 @@ class LogTail:
     def _columns(self, cursor: int, upto: int) -> ExampleColumns:
         """The revisions of these positions, as columns where they are many and most of them plain."""
         if upto - cursor <= _FEW or self._fresh or type(self._reward) is not OutcomeReward:
-            return ExampleColumns.of(self._examples(cursor, upto, self._late_decisions(cursor, upto)))
+            return self._objects(cursor, upto, self._late_decisions(cursor, upto))
         found = self._connection.execute(_COLUMNS, (cursor, upto))
         columns: list[list[Any]] = [[] for _ in found.description]
         while rows := found.fetchmany(_PIECE):
@@ -235,12 +235,12 @@ class LogTail:
         if len(set(decisions)) < len(decisions):
             odd = sorted({*odd, *_repeated(decisions)})
         if late or len(odd) > _MOST_ODD * len(more):
-            return ExampleColumns.of(self._examples(cursor, upto, late))
+            return self._objects(cursor, upto, late)
         columns.insert(5, self._reward.plain(*columns[6:]))
         context = PayloadContext(self._connection, decisions)
         others = self._put(columns, odd, cursor, upto, context) if odd else {}
         build = partial(self._built, columns, others, cursor, upto, context)
-        return ExampleColumns(columns, others, build, context.peek, context.forecasts)
+        return ExampleColumns(columns, others, build, context)
 
     def _put(
         self, columns: list[list[Any]], odd: list[int], cursor: int, upto: int, context: PayloadContext
@@ -248,10 +248,9 @@ class LogTail:
         """Put the examples of outcomes that say more in their places; an outcome may give none, or two."""
         seqs = columns[1]
         wanted = json.dumps([seqs[place] for place in odd])
+        query = _OUTCOMES.format("AND o.seq IN (SELECT value FROM json_each(?))")
         found: dict[int, list[Example]] = {seqs[place]: [] for place in odd}
-        for example in self._outcomes(
-            cursor, upto, "AND o.seq IN (SELECT value FROM json_each(?))", wanted, context=context
-        ):
+        for example in self._outcomes(self._connection.execute(query, (cursor, upto, wanted)).fetchall(), context):
             found[example.seq].append(example)
         others: dict[int, Example] = {}
         moved = 0
@@ -291,23 +290,18 @@ class LogTail:
                 return []
         return self._connection.execute(_LATE_DECISIONS, (cursor, upto)).fetchall()
 
-    def _examples(self, cursor: int, upto: int, late: list[tuple[Any, ...]]) -> list[Example]:
+    def _objects(self, cursor: int, upto: int, late: list[tuple[Any, ...]]) -> ExampleColumns:
         """The revisions of these positions, one by one."""
-        examples = self._outcomes(cursor, upto)
+        rows = self._connection.execute(_OUTCOMES.format(""), (cursor, upto)).fetchall()
+        context = PayloadContext(self._connection, [row[0] for row in (*rows, *late)])
+        examples = self._outcomes(rows, context)
+        for row in late:
+            examples += self._revised(row, context, row[0] - 1, row[0])
         if late:
-            context = PayloadContext(self._connection, [row[0] for row in late])
-            for row in late:
-                examples += self._revised(row, context, row[0] - 1, row[0])
             examples.sort(key=attrgetter("seq"))
-        return examples
+        return ExampleColumns.of(examples, context)
 
-    def _outcomes(
-        self, cursor: int, upto: int, which: str = "", *chosen: str, context: PayloadContext | None = None
-    ) -> list[Example]:
-        rows = self._connection.execute(_OUTCOMES.format(which), (cursor, upto, *chosen)).fetchall()
-        if not rows:
-            return []
-        context = context or PayloadContext(self._connection, [row[0] for row in rows])
+    def _outcomes(self, rows: list[tuple[Any, ...]], context: PayloadContext) -> list[Example]:
         examples: list[Example] = []
         append, reward_of, fresh = examples.append, self._reward_of, self._fresh
         for row in rows:

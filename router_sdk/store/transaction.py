@@ -23,6 +23,7 @@ from router_sdk.store.rows import (
     decision_row,
     insert_sets,
     overtaken,
+    refuse_at_the_door,
     refuse_foreign_outcomes,
     task_payload,
     vector_rows,
@@ -178,21 +179,27 @@ class Committer:
         return seq
 
     def _insert_outcomes(self, connection: Connection, seq: int, entries: Sequence[Entry]) -> int:
-        rows, payloads = [], []
+        rows, payloads, refused = [], [], list[str]()
         held = Held(connection, entries)
         stamp = self._clock.stamp
         for outcome, payload, _, _ in entries:
             if outcome is None:
                 continue
             outcome_id, decision_id, at, tenant = outcome[:4]
+            if held.foreign(decision_id, tenant):  # it came while another process wrote the decision
+                refused.append(decision_id)
+                continue
             if outcome_id is not None and held.earlier(outcome_id, decision_id, tenant) is not None:
                 continue
-            if outcome[-1] is not None and overtaken(connection, outcome, entries):  # somebody is named who said it
+            # A look is needed only where somebody is named who said it.
+            if outcome[-1] is not None and overtaken(connection, outcome, entries, held):
                 continue
             rows.append((seq, *outcome, stamp(at)))
             if payload is not None and decision_id not in held.forgotten:
                 payloads.append((seq, *payload))
             seq += 1
+        if refused:
+            refuse_at_the_door(connection, refused)
         connection.insert_rows("outcomes", _OUTCOME_COLUMNS, rows)
         if payloads:
             connection.insert_rows("payloads", PAYLOAD_COLUMNS, payloads)

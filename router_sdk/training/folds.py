@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from router_sdk.errors import StrategyError
-from router_sdk.learning.fold import Fold, strategy_fold, tenants_fold
+from router_sdk.learning.fold import Fold, report_fold, strategy_fold, tenants_fold
 from router_sdk.learning.tenant_states import TenantStates
 from router_sdk.routing.chain import Stage
 from router_sdk.routing.pooling import TAKEOVER, Tenants
@@ -16,6 +16,9 @@ from router_sdk.training.registry import Registry, stage_of, twin
 
 if TYPE_CHECKING:
     from router_sdk.config import RouterConfig
+    from router_sdk.learning.calibration import Calibration
+    from router_sdk.learning.drift import Drift
+    from router_sdk.learning.strategy_selection import StrategySelection
     from router_sdk.records import ModelVersion
     from router_sdk.rewards import RewardMark
     from router_sdk.routing.agents import Members
@@ -74,6 +77,10 @@ class Folds:
             self._registry.load(stage.strategy, version)
             fold.begin_at(version.upto, version.left_out)
         return fold
+
+    def report(self, report: Calibration | Drift | StrategySelection) -> Fold:
+        """The fold of what is known beside the strategies."""
+        return report_fold(report, self._mark)
 
     def begun_again(self, stage: Stage) -> Strategy:
         """A strategy like a stage's that has learnt nothing since its version was fitted.

@@ -543,4 +543,4 @@ class Models:
 
 def _why(made: ModelVersion | None, said: str) -> str:
     """What was noted of a version, in words where that is what its gate said."""
-    return made.why if made is not None and made.reason == said else said
+    return said if made is None else made.in_words(said)

@@ -22,6 +22,7 @@ from router_sdk.errors import (
     TooFewExamplesError,
 )
 from router_sdk.gate import Gate
+from router_sdk.records import version_name
 from router_sdk.records.record import blame, describe
 from router_sdk.setting_names import in_our_words
 from router_sdk.store.events import LearningEvent, write_learning_events
@@ -252,8 +253,7 @@ class Trainer:
             how = "an experiment decides" if judged_by == "experiment" else "promote it to let it serve"
             ending.end("held", f"{passed}, and challenges version {champion.version}: {how}")
         elif verdict.passed:
-            serving = "the strategy without any fit" if champion.version is None else f"version {champion.version}"
-            ending.end("held", f"{passed}, but a person pinned {serving}; see unpin")
+            ending.end("held", f"{passed}, but a person pinned {version_name(champion.version)}; see unpin")
         self._registry.prune(stage.name, self._services.config.keep_versions, self._services.config.keep_versions_s)
 
     def _without_forgotten(self, stage: Stage, folder: Path, began: int) -> tuple[int, Path]:

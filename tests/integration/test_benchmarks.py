@@ -13,6 +13,9 @@ import forked_programs
 import numpy as np
 import pytest
 
+from router_sdk import Router
+from router_sdk.plugin import AgentSet, RouteContext, Strategy, Task
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -223,6 +226,23 @@ def test_feedback_is_played_by_the_router_and_its_peers_and_the_best_of_a_row_st
     read = Results()
     read.read(tmp_path / "figures.json")
     assert read.figures == run.results.figures
+
+
+@pytest.mark.usefixtures("_scripts_importable")
+def test_what_no_strategy_answered_is_nobodys_confidence() -> None:
+    from feedback_players import NOBODY, Clock, follow
+
+    class Silent(Strategy):
+        name = "silent"
+
+        def propose(self, task: Task, agents: AgentSet, context: RouteContext) -> None:
+            return None
+
+    stream = made_up(0).cut(20)
+    with Router(stream.agents, [Silent], ":memory:") as router:
+        played = follow(router, Clock(), stream)
+    assert (played.chosen >= 0).all()
+    assert set(played.favourite) == {NOBODY}
 
 
 @pytest.mark.usefixtures("_scripts_importable")

@@ -115,6 +115,20 @@ def test_who_always_chooses_the_better_agent_would_have_earned_more(opened):
     assert same.answered == {"first": 1.0}
 
 
+def test_of_another_chain_whose_strategies_learn_the_one_that_earns_more_is_asked_first(opened):
+    class Mistaken(First):
+        name = "mistaken"
+
+        def propose(self, task, agents, context):
+            return Proposal({name: float(name == "a") for name in agents.names})
+
+    router = opened()
+    follow(router, 400)
+    told = value(router, [Mistaken, Last])
+    assert told.answered["last"] > 0.7
+    assert told.overall.verdict == "better"
+
+
 def test_a_log_that_hardly_explores_answers_insufficient_and_how_much_more_it_takes(opened):
     router = opened(strategies=[Last])
     follow(router, 400)

@@ -77,6 +77,50 @@ def test_an_arm_of_the_same_strategies_answers_as_the_champion_does(tmp_path):
         assert router.status()["selection"]["default"]["right"] >= share["right"] - 0.01
 
 
+def test_an_arm_of_other_strategies_finds_its_best_one_too_and_a_restart_finds_it_again(tmp_path):
+    agents = [Agent(name) for name in AGENTS]
+
+    def made():
+        return Router(agents, ["heuristic"], tmp_path / "log.db", seed=1, learn_now=True, plugins=[Both()])
+
+    def asked(router):
+        told = [router.route(Task("a b", session_id=str(number))) for number in range(40)]
+        return {one.arm: one.strategy for one in told}
+
+    arms = [
+        {"name": "other", "strategies": ["mistaken", "right"]},
+        {"name": "frozen", "strategies": ["mistaken", "right"], "learning": False},
+    ]
+    with made() as router:
+        router.experiments.start("ab", arms, challenger_share=0.4)
+        assert asked(router)["ab/other"] == "mistaken@ab.other"
+        play(router, 300)
+        first = asked(router)
+        assert (first["ab/other"], first["ab/frozen"]) == ("right@ab.other", "mistaken@ab.frozen")
+        (told,) = router.status()["experiments"]
+        assert told["selection"]["other"]["default"]["right"] > 0.9
+    with made() as router:
+        assert asked(router) == first
+        assert router.status()["experiments"][0]["selection"] == told["selection"]
+
+
+@pytest.mark.parametrize("learning", [True, False])
+def test_an_arm_begins_with_what_the_log_says_of_strategies_of_these_names_unless_it_begins_now(tmp_path, learning):
+    agents = [Agent(name) for name in AGENTS]
+    arms = [
+        {"name": "same", "strategies": ["mistaken", "right"], "learning": learning},
+        {"name": "new", "strategies": ["mistaken", "right"], "begin": "now"},
+        {"name": "shadow", "strategies": ["mistaken", "right"], "shadow": True},
+    ]
+    chain = ["mistaken", "right", "heuristic"]
+    with Router(agents, chain, tmp_path / "log.db", seed=1, learn_now=True, plugins=[Both()]) as router:
+        play(router, 200)
+        router.experiments.start("aa", arms, challenger_share=0.3)
+        told = router.status()["experiments"][0]["selection"]
+        assert told["same"] == told["shadow"] == router.status()["selection"]
+        assert told["new"]["default" if "default" in told["new"] else ""]["mistaken"] > 0.8
+
+
 TASK = Task("a b")
 
 
@@ -88,7 +132,7 @@ def test_the_first_answers_until_another_one_earns_more_and_the_decision_says_wh
         play(router, 200)
         after = router.route(TASK)
         assert after.strategy == "right"
-        assert [tuple(step) for step in after.skipped] == [("mistaken", "right earns more on tasks of this type")]
+        assert [tuple(step) for step in after.skipped] == [("mistaken", "right leads on tasks of this type")]
         assert after.explain()["favourites"] == {"mistaken": "a", "right": "b"}
         assert after.probabilities["b"] == pytest.approx(0.8 * 0.98 + 0.02 / 3)
         assert after.propensity == after.probabilities[after.agent]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 
+from router_sdk.numerics.request_finding import RequestFinder
 from router_sdk.numerics.state_file import read_state, write_state
-from router_sdk.plugin import CorruptArtifactError, Strategy, StrategyConfig, StrategyServices, no_fork
+from router_sdk.plugin import CorruptArtifactError, RequestEncoder, Strategy, StrategyConfig, StrategyServices, no_fork
 from router_sdk_bert.config import BertConfig
 from router_sdk_bert.encoding.background import EncoderSlot
 from router_sdk_bert.encoding.encoder import BATCH, embed, load_encoder, open_encoder, vectors_of
@@ -34,10 +35,12 @@ if TYPE_CHECKING:
     from router_sdk_bert.head.estimates import Estimate
     from router_sdk_bert.head.rows import Row
 
+    Asked = tuple[Task, NDArray[np.float32], Estimate | None]
+
 OWN_ENCODER = "encoder"
 """Folder, in a saved version, of an encoder that was fine-tuned for it."""
-_BEFORE_POLICIES = 3
-"""Of states whose head answered alone; they are read, and the others begin anew."""
+_BEFORE_POLICIES, _BEFORE_REQUESTS = 3, 5
+"""Of states whose head answered alone, and that knew no requests; they are read, and what they lack begins anew."""
 
 
 class BertStrategy(Strategy):
@@ -50,12 +53,13 @@ class BertStrategy(Strategy):
         head: What is learnt on top of the encoder.
         policies: What answers beside the head, and which of them does.
         predictor: What else is known of the agents.
+        requests: What requests look like, to find them in long texts.
         carried: What a fit hands on to the next.
     """
 
     name: ClassVar[str] = "bert"
     Config: ClassVar[type[StrategyConfig]] = BertConfig
-    state_version: ClassVar[int] = 5
+    state_version: ClassVar[int] = 6
     warm_starts: ClassVar[bool] = True
     parameters: ClassVar[tuple[str, ...]] = ("head.*:*.weights", "head.*:*.intercepts", f"{OWN_ENCODER}/*")
 
@@ -66,6 +70,7 @@ class BertStrategy(Strategy):
         self.head: AnyHead = make_head(self.settings, self._seed)
         self.policies = Policies(self.settings.labels)
         self.predictor = OutcomePredictor(self._seed)
+        self.requests = RequestFinder()
         self.carried = CarriedState()
         self.fine_tuned = False
         self._agents: AgentSet | None = None
@@ -101,8 +106,7 @@ class BertStrategy(Strategy):
             encoder: A fine-tuned encoder of its own; None keeps this strategy's.
         """
         new = type(self)(self.config, self.services)
-        chosen = self.encoder if encoder is None else encoder
-        if chosen is not None:
+        if (chosen := self.encoder if encoder is None else encoder) is not None:
             new._slot.put(chosen)
         new._own_encoder = self._own_encoder or encoder is not None
         return new
@@ -121,8 +125,7 @@ class BertStrategy(Strategy):
     def untaught(self) -> Self:
         """A strategy with an empty head on the same open encoder; waits for it, but not for one that was fine-tuned."""
         new = type(self)(self.config, self.services)
-        encoder = None if self._own_encoder else self.encoder
-        if encoder is not None:
+        if not self._own_encoder and (encoder := self.encoder) is not None:
             new._slot.put(encoder)
         return new
 
@@ -181,12 +184,14 @@ class BertStrategy(Strategy):
             self._publish(encoder)
 
     def _publish(self, encoder: Encoder) -> None:
-        self._published = Published(encoder, self.head.snapshot, self.policies.publish())
+        reader = RequestEncoder(encoder, self.requests.evidence)
+        self._published = Published(reader, self.head.snapshot, self.policies.publish())
 
     def _embed(self, encoder: Encoder, told: Mapping[str, Sequence[Prototype]], stopped: Callable[[], bool]) -> None:
         """Know the vectors of these texts, and of no others."""
         known = self._vectors or self.head.prototypes.vector_of()
         texts = dict.fromkeys(one.text for each in told.values() for one in each)
+        self.requests.prepare(texts)
         missing = [text for text in texts if text not in known]
         made = dict(zip(missing, embed(encoder, missing, stopped), strict=True))
         self._vectors = {text: made[text] if text in made else known[text] for text in texts}
@@ -196,10 +201,11 @@ class BertStrategy(Strategy):
         published = self._published
         if published is None or not task.text.strip() or not len(agents):
             return None
-        vector = np.asarray(context.encode(published.encoder), dtype=np.float32)
+        vector = np.asarray(context.encode(published.reader), dtype=np.float32)
         if not vector.any():
             return None
-        return self._proposal(published, task, vector, agents.names, published.snapshot.estimate(vector, agents.names))
+        estimate = published.snapshot.estimate(vector, agents.names)
+        return self._proposals(published, [(task, vector, estimate)], agents.names)[0]
 
     def propose_batch(
         self, tasks: Sequence[Task], agents: AgentSet, contexts: Sequence[RouteContext]
@@ -209,34 +215,32 @@ class BertStrategy(Strategy):
         told = [place for place, task in enumerate(tasks) if task.text.strip()]
         if published is None or not told or not len(agents):
             return answers
-        vectors = contexts[told[0]].encode_batch(published.encoder, [contexts[place] for place in told])
+        vectors = contexts[told[0]].encode_batch(published.reader, [contexts[place] for place in told])
         rows = np.asarray(vectors, dtype=np.float32)
         for start in range(0, len(rows), BATCH):
             part = rows[start : start + BATCH]
             estimates = published.snapshot.estimate_batch(part, agents.names)
-            for place, vector, estimate in zip(told[start : start + BATCH], part, estimates, strict=True):
-                if vector.any():
-                    answers[place] = self._proposal(published, tasks[place], vector, agents.names, estimate)
+            places = told[start : start + BATCH]
+            asked = zip([tasks[place] for place in places], part, estimates, strict=True)
+            found = zip(places, part, self._proposals(published, list(asked), agents.names), strict=True)
+            for place, vector, proposal in found:
+                answers[place] = proposal if vector.any() else None
         return answers
 
-    def _proposal(
-        self,
-        published: Published,
-        task: Task,
-        vector: NDArray[np.float32],
-        names: tuple[str, ...],
-        estimate: Estimate | None,
-    ) -> Proposal | None:
-        """What follows from the head's estimate of one embedding, and what answers beside it."""
-        if estimate is None:
-            return None
-        count = self.settings.nearest_shown
-        choice = published.policies.choose(estimate, vector, names, task.task_type)
-        expected = partial(self.predictor.of, vector=vector)
-        snapshot = published.snapshot
+    def _proposals(self, published: Published, asked: Sequence[Asked], names: tuple[str, ...]) -> list[Proposal | None]:
+        """What follows from the head's estimates of some tasks, and what answers beside it."""
+        tasks, vectors, estimates = zip(*asked, strict=True)
+        known = [estimate for estimate in estimates if estimate is not None]
+        if len(known) < len(estimates):  # there is nothing to judge by, whatever is asked
+            return [None] * len(estimates)
+        snapshot, settings, proposals = published.snapshot, self.settings, list[Proposal | None]()
         stored = StoredNames(snapshot.ids, snapshot.texts, snapshot.codes)
-        evidence = partial(explain, stored, estimate, choice, expected, names, count)
-        return proposal_of(estimate, choice, names, self.settings, evidence)
+        choices = published.policies.choose(known, vectors, names, [task.task_type for task in tasks])
+        for estimate, vector, choice in zip(known, vectors, choices, strict=True):
+            expected = partial(self.predictor.of, vector=vector)
+            evidence = partial(explain, stored, estimate, choice, expected, names, settings.nearest_shown)
+            proposals.append(proposal_of(estimate, choice, names, settings, evidence))
+        return proposals
 
     def attribute(self, text: str, agents: Sequence[str], agent: str) -> list[tuple[str, float]]:
         """How much each word speaks for an agent, in log odds against the best other one; slow, not for requests.
@@ -247,7 +251,8 @@ class BertStrategy(Strategy):
         published = self._published
         if published is None:
             raise ValueError("there is no encoder")
-        return attribute_words(text, published.encoder.encode, lead_of(published.snapshot, tuple(agents), agent))
+        request, lead = published.reader.requests.passage(text), lead_of(published.snapshot, tuple(agents), agent)
+        return attribute_words(request, published.reader.encode, lead)
 
     def learn(self, examples: Sequence[Example]) -> None:
         """Add the outcomes to what is stored, refit where it is due, and publish. Waits for the encoder."""
@@ -257,11 +262,10 @@ class BertStrategy(Strategy):
             self._missed = self._missed or bool(examples)
             return
         with self._lock:
-            for example, vector in zip(examples, vectors_of(encoder, examples), strict=True):
+            for example, vector in zip(examples, vectors_of(encoder, examples, self.requests), strict=True):
                 if vector is not None:
                     self.predictor.learn(example, vector)
-                    made_up = example.source == "synthetic"
-                    self._learn(row_of(example, vector, self.settings.propensity_clip, synthetic=made_up))
+                    self._learn(row_of(example, vector, self.settings.propensity_clip))
             self.head.publish()
             self._publish(encoder)
 
@@ -316,7 +320,7 @@ class BertStrategy(Strategy):
 
     def _republish(self) -> None:
         if self._published is not None:
-            self._publish(self._published.encoder)
+            self._publish(self._published.reader.encoder)
 
     def save(self, folder: Path) -> None:
         """Write the head, what is expected, what is carried on, and the encoder if it was fine-tuned."""
@@ -324,6 +328,7 @@ class BertStrategy(Strategy):
             encoder = self._slot.encoder
             self.head.save(folder)
             self.policies.save(folder)
+            self.requests.save(folder)
             names, sums = self.predictor.arrays()
             facts = {
                 "state_version": self.state_version,
@@ -346,7 +351,7 @@ class BertStrategy(Strategy):
         """
         arrays, facts = read_state(folder, "strategy")
         version = facts.get("state_version", BESIDE_ENCODER)
-        if version not in (BESIDE_ENCODER, _BEFORE_POLICIES, self.state_version):
+        if version not in (BESIDE_ENCODER, _BEFORE_POLICIES, _BEFORE_REQUESTS, self.state_version):
             raise CorruptArtifactError(f"the state has version {version}, which this release does not read")
         carried = carried_in(folder, folder / OWN_ENCODER if version == BESIDE_ENCODER else None)
         own = (folder / OWN_ENCODER).is_dir()
@@ -356,18 +361,17 @@ class BertStrategy(Strategy):
             why = f"was {learnt_with}, this is {tag}" if facts.get("complete") else "was not open yet"
             raise CorruptArtifactError(f"the encoder of the state {why}")
         head, predictor = make_head(self.settings, self._seed), OutcomePredictor(self._seed)
-        policies = Policies(self.settings.labels)
+        policies, requests = Policies(self.settings.labels), RequestFinder()
         head.load(folder)
-        if version == self.state_version:
+        requests.load(folder)
+        if version >= _BEFORE_REQUESTS:
             policies.load(folder)
         if encoder is not None and head.dimension not in (None, len(embed(encoder, ["a"])[0])):
             raise CorruptArtifactError(f"the state is of vectors with {head.dimension} dimensions")
-        try:
-            predictor.restore(facts["names"], arrays["expectations"])
-        except (KeyError, ValueError, TypeError) as error:
-            raise CorruptArtifactError(f"the sums of outcomes are malformed: {error}") from error
+        predictor.restore(facts, arrays)
         with self._lock:
             self.head, self.policies, self.predictor, self._vectors = head, policies, predictor, {}
+            self.requests = requests
             self.carried, self.fine_tuned = carried, bool(facts.get("fine_tuned"))
             self._own_encoder = self._own_encoder or own
             predictor.prepare(self._agents or ())
@@ -382,8 +386,7 @@ class BertStrategy(Strategy):
 
     def expected(self) -> Mapping[str, Mapping[str, float]]:
         """What an average task may expect of each agent."""
-        names = () if self._agents is None else self._agents.names
-        return {name: self.predictor.of(name, None) for name in names}
+        return {agent.name: self.predictor.of(agent.name, None) for agent in self._agents or ()}
 
     def category_distribution(self) -> Mapping[str | None, int]:
         """How many outcomes are stored about each agent; nothing where the head keeps sums alone."""
@@ -392,7 +395,6 @@ class BertStrategy(Strategy):
 
     def report(self) -> Mapping[str, Any]:
         """The encoder, or why there is none, and what the head has learnt."""
-        encoder = self._slot.encoder
-        none = {"note": self._slot.reason}
+        encoder, none = self._slot.encoder, {"note": self._slot.reason}
         status = none if encoder is None else dict(getattr(encoder, "status", {"tag": encoder.tag}))
         return {"encoder": status, "fine_tuned": self._own_encoder, **self.head.report(), **self.policies.report()}

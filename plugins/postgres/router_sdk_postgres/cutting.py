@@ -29,6 +29,24 @@ END $body$;
 CREATE OR REPLACE TRIGGER decisions_come AFTER INSERT ON decisions REFERENCING NEW TABLE AS fresh
     FOR EACH STATEMENT EXECUTE FUNCTION decisions_come()"""
 
+_READERS = {
+    "views": """SELECT DISTINCT r.ev_class::regclass::text FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid
+        WHERE d.classid = 'pg_rewrite'::regclass AND d.refobjid = ANY(%s::regclass[])
+        AND r.ev_class != d.refobjid ORDER BY 1""",
+    "publications": """SELECT DISTINCT p.pubname FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid
+        WHERE r.prrelid = ANY(%s::regclass[]) ORDER BY 1""",
+}
+"""By kind, what names a table once and for all, whatever its name is by then."""
+_ALLOWED = """
+SELECT a.privilege_type, told.of, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(r.rolname) END,
+       CASE WHEN a.is_grantable THEN 'WITH GRANT OPTION' ELSE '' END
+FROM (SELECT relacl AS acl, '' AS of FROM pg_class WHERE oid = %(leaf)s::regclass
+      UNION ALL SELECT attacl, '(' || quote_ident(attname) || ')' FROM pg_attribute
+      WHERE attrelid = %(leaf)s::regclass AND attacl IS NOT NULL) AS told
+CROSS JOIN aclexplode(told.acl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
+WHERE a.grantee != (SELECT relowner FROM pg_class WHERE oid = %(leaf)s::regclass)"""
+"""What whom is allowed of a table, or of one of its columns."""
+
 
 def partition(server: psycopg.Connection[Any], schema: Schema, days: float, lock: int) -> bool:
     """Have each partition last so many days from now on; in a transaction of the caller's.
@@ -50,7 +68,7 @@ def partition(server: psycopg.Connection[Any], schema: Schema, days: float, lock
             server.execute(f"UPDATE {SETTINGS} SET days = %s", (days,))
         return False
     server.execute(f"SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {_PATIENCE_MS}")
-    _refuse_views(server)
+    _refuse_readers(server)
     server.execute("SELECT pg_advisory_xact_lock(%s)", (lock,))
     server.execute(f"LOCK TABLE {', '.join(TABLES)} IN ACCESS EXCLUSIVE MODE")
     server.execute(f"CREATE TABLE {SETTINGS} (days double precision NOT NULL)")
@@ -79,16 +97,14 @@ def partition(server: psycopg.Connection[Any], schema: Schema, days: float, lock
     return True
 
 
-def _refuse_views(server: psycopg.Connection[Any]) -> None:
-    """A view would go on reading the table that becomes the first partition, and nothing else."""
-    query = """SELECT DISTINCT r.ev_class::regclass::text FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid
-               WHERE d.classid = 'pg_rewrite'::regclass AND d.refobjid = ANY(%s::regclass[])
-               AND r.ev_class != d.refobjid ORDER BY 1"""
-    if views := [name for (name,) in server.execute(query, (list(TABLES),)).fetchall()]:
-        raise InvalidConfigError(
-            f"store: partition_days: {', '.join(views)} would read the first partition alone; drop these views, and "
-            "make them again once the log is in partitions"
-        )
+def _refuse_readers(server: psycopg.Connection[Any]) -> None:
+    """A view or a publication would go on with the table that becomes the first partition, and nothing else."""
+    for kind, query in _READERS.items():
+        if found := [name for (name,) in server.execute(query, (list(TABLES),)).fetchall()]:
+            raise InvalidConfigError(
+                f"store: partition_days: {', '.join(found)} would read the first partition alone; drop these {kind}, "
+                "and make them again once the log is in partitions"
+            )
 
 
 def _set_aside(server: psycopg.Connection[Any], table: str, leaf: str) -> None:
@@ -104,9 +120,6 @@ def _set_aside(server: psycopg.Connection[Any], table: str, leaf: str) -> None:
 
 
 def _hand_on(server: psycopg.Connection[Any], leaf: str, table: str) -> None:
-    """Allow of a table what was allowed of the one that is its partition now."""
-    query = """SELECT a.privilege_type, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(r.rolname) END
-               FROM pg_class c CROSS JOIN aclexplode(c.relacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
-               WHERE c.oid = %s::regclass AND a.grantee != c.relowner"""
-    for privilege, role in server.execute(query, (leaf,)).fetchall():
-        server.execute(f"GRANT {privilege} ON {table} TO {role}")
+    """Allow of a table, and of its columns, what was allowed of the one that is its partition now."""
+    for privilege, of, role, option in server.execute(_ALLOWED, {"leaf": leaf}).fetchall():
+        server.execute(f"GRANT {privilege} {of} ON {table} TO {role} {option}")

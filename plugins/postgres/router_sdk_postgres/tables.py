@@ -96,9 +96,6 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-_WRITERS = "CREATE TABLE writers (name text PRIMARY KEY, count bigint NOT NULL, at double precision NOT NULL)"
-
-
 def version_of(connection: psycopg.Connection[Any], name: str) -> int:
     """Which release's tables stand in a schema of the database; 0 where there are none.
 

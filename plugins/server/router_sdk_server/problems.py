@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from router_sdk import errors
-from router_sdk.records import fault_words, models_called
+from router_sdk.records import fault_words, models_called, models_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -153,8 +153,7 @@ def answer(told: dict[str, Any], scope: Mapping[str, Any], headers: dict[str, st
 def answer_to(error: Exception, request: Request) -> Response:
     """The answer to a request that failed; what nobody foresaw is logged."""
     body = getattr(request.scope.get("route"), "body_field", None)
-    model = None if body is None else body.field_info.annotation
-    told = problem_of(error, (model,) if isinstance(model, type) and issubclass(model, BaseModel) else ())
+    told = problem_of(error, () if body is None else tuple(models_in(body.field_info.annotation)))
     if told["status"] >= 500 and not isinstance(error, (errors.RouterError, Refused)):
         _log.exception("request %s failed", request.scope.get("request_id"), exc_info=error)
     headers = getattr(error, "headers", None)

@@ -70,7 +70,7 @@ class ThompsonConfig(StrategyConfig):
     prior_reward: float = Field(default=1.0, ge=0.0, le=1.0)
     """Reward hoped for, over features and dense vectors, of an agent that nothing is known of."""
     ridge: float = Field(default=0.16, gt=0.0)
-    """Precision of the prior on the weights."""
+    """Precision of the prior on the weights at first; a weaker one follows where it makes what was seen likelier."""
     noise_guess: float = Field(default=0.6, gt=0.0)
     """Guess of the reward's standard deviation around its mean."""
     noise_mass: float = Field(default=5.0, gt=0.0)

@@ -12,7 +12,7 @@ from router_sdk_thompson.policy.comparison import POLICIES
 from router_sdk_thompson.policy.context_free import ContextFreePolicy
 from router_sdk_thompson.policy.contextual import ContextualPolicy, ContextualSnapshot, Voice
 from router_sdk_thompson.policy.proposal import mixture, proposal_of
-from router_sdk_thompson.posteriors.beta import CellEvidence
+from router_sdk_thompson.posteriors.cells import CellEvidence
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -62,7 +62,7 @@ class ThompsonStrategy(Strategy):
 
     name: ClassVar[str] = "thompson"
     Config: ClassVar[type[StrategyConfig]] = ThompsonConfig
-    state_version: ClassVar[int] = 7
+    state_version: ClassVar[int] = 8
 
     def __init__(self, config: StrategyConfig, services: StrategyServices) -> None:
         super().__init__(config, services)
@@ -83,7 +83,7 @@ class ThompsonStrategy(Strategy):
         self._contexts.prepare(agents)
         # The same names may now carry other metadata, so nothing built before is kept.
         most = min(_room(agents), MOST_PREPARED_CHANCES // max(len(agents), 1))
-        estimates, kinds = self._costs.prepared(), list(self._evidence.cells)[:most]
+        estimates, kinds = self._costs.prepared(), list(reversed(self._evidence.cells))[:most]
         ready = {(agents.set_id, kind): self._build(kind, agents, estimates) for kind in kinds}
         self._swap(ready, {agents.set_id: agents}, estimates)
 

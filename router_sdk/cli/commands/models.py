@@ -28,6 +28,7 @@ from router_sdk.cli.tables import note, visible, word
 from router_sdk.errors import FitError, InvalidInputError, UnknownVersionError
 from router_sdk.evaluation.fit_page import render_fit_report
 from router_sdk.private_files import may_be_written
+from router_sdk.records import version_name
 from router_sdk.spelling import counted
 from router_sdk.training.trainer import not_trainable
 from router_sdk.training.triggering import trainable
@@ -236,7 +237,7 @@ def versions(
     def tables() -> Iterator[RenderableType]:
         yield version_table(found)
         if any(served.values()):
-            yield history_table(served)
+            yield history_table(served, found)
         if left_out:
             yield quarantine_table(left_out)
 
@@ -294,7 +295,7 @@ def rollback(
     with invocation.router(new=False) as router:
         number = router.models.rollback(strategy, version, to_seq=to_seq, reason=reason, actor=actor)
         standing = router.status()["quarantines"] if to_seq is not None else []
-    what = "The strategy without any fit" if number is None else f"Version {number}"
+    what = version_name(number).capitalize()
     told: dict[str, Any] = {"strategy": strategy, "version": number}
     said = [f"{what} of {visible(strategy)} serves again."]
     if standing:

@@ -60,7 +60,7 @@ def play(vectors, right, names, floor=0.02, seed=0):
     for place, (vector, label) in enumerate(zip(vectors, right, strict=True)):
         estimate, shares = head.judge(vector, names), np.full(len(names), 1.0 / len(names))
         if estimate is not None:
-            shares = np.array(policies.publish().choose(estimate, vector, names, "").probabilities)
+            shares = np.array(policies.publish().choose([estimate], [vector], names, [""])[0].probabilities)
         shares = (1.0 - floor) * shares / shares.sum() + floor / len(names)
         agent = names[int(rng.choice(len(names), p=shares))]
         hits.append(agent == label)
@@ -106,5 +106,5 @@ def test_where_several_succeed_it_has_no_say():
         policies.learn(row, head.judge, head.memory.rewards)
         head.learn(row)
     estimate = head.judge(vectors[0], names)
-    assert "elimination" not in policies.publish().choose(estimate, vectors[0], names, "").weights
+    assert "elimination" not in policies.publish().choose([estimate], [vectors[0]], names, [""])[0].weights
     assert "elimination" not in policies.report()["policies"][""]

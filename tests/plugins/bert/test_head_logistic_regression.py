@@ -25,6 +25,18 @@ def test_the_rows_to_come_decide_how_many_products_are_paid_for():
     assert counts[0] == MOST_AXES > counts[1] >= FEWEST_AXES > counts[2] == 0
 
 
+@pytest.mark.parametrize("apart", [0.0, 1e-7, 1e-5])
+@pytest.mark.parametrize("seed", range(2))
+def test_rows_that_are_all_but_alike_have_features_that_are_numbers(seed, apart):
+    rng = np.random.default_rng(seed)
+    vectors = np.repeat(clusters(1, dimension=384)[0][:1], 6, axis=0)
+    vectors += np.float32(apart) * rng.normal(size=vectors.shape).astype(np.float32)
+    for ridge in (0.01, 1.0, 30.0):
+        columns = regression_features(vectors, np.ones(6, dtype=np.float32), ridge, 3)
+        for numbers in (columns.points, columns.penalty, columns.scale, columns.axes.turn):
+            assert np.isfinite(numbers).all()
+
+
 def test_an_agent_may_be_on_both_sides_of_another():
     # Two clusters each, crosswise: no plane has more than half of it right.
     rng = np.random.default_rng(5)

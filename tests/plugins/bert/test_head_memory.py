@@ -6,7 +6,7 @@ from head_cases import NAMES, clusters, labelled, new_head
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from router_sdk_bert.head.memory import Memory
-from router_sdk_bert.head.neighbours import VectorMemory
+from router_sdk_bert.head.neighbours import VectorMemory, _highest
 from router_sdk_bert.head.rows import NOBODY, Names
 
 from router_sdk.numerics.state_file import read_state, write_state
@@ -141,3 +141,16 @@ def test_what_is_found_is_described_as_its_block_has_it_whatever_stands_before_i
     np.testing.assert_array_equal(found.density, density[places])
     alone = VectorMemory((second,)).described(found.cosines, places - 3)
     np.testing.assert_array_equal(alone.facts.weight, weights[5:][places - 3])
+    behind = VectorMemory((first, second)).described(found.cosines[1:], places[1:, :2])
+    np.testing.assert_array_equal(behind.facts.weight, weights[places[1:, :2]])
+
+
+@given(st.lists(st.integers(-3, 30), min_size=1, max_size=400), st.integers(1, 30))
+def test_the_highest_and_all_that_are_level_with_them_are_found_in_their_order(numbers, count):
+    scores = np.array(numbers, dtype=np.float32)
+    lowest = sorted(numbers, reverse=True)[min(count, len(numbers)) - 1]
+    found = _highest(scores, count)
+    if count < len(numbers):
+        np.testing.assert_array_equal(found, np.flatnonzero(scores >= lowest))
+    else:
+        np.testing.assert_array_equal(found, np.arange(len(numbers)))

@@ -66,6 +66,7 @@ def test_what_is_said_at_the_bounds_stays_finite_and_can_be_taken_back():
     for one in said:
         table.learn(revise(one, 0.5, signals=Signals(quality=0.5, latency_ms=100.0, cost_usd=0.0)), vectors[0])
     again = OutcomePredictor(0)
-    again.restore(*table.arrays())
+    names, sums = table.arrays()
+    again.restore({"names": names}, {"expectations": sums})
     again.prepare([Agent("coder")])
     assert all(np.isfinite(list(again.of("coder", vector).values())).all() for vector in [None, *vectors[:3]])

@@ -15,6 +15,7 @@ from router_sdk_bert.head.linear import LinearPosterior, Reward
 from router_sdk_bert.head.policies import BEST_SINGLE, CLASSIFIER, ELIMINATION, LINEAR, POLICIES, Policies
 from router_sdk_bert.head.rows import Row
 
+from router_sdk.numerics import recency
 from router_sdk.numerics.policy_comparison import PolicyComparison
 from router_sdk.plugin import Agent, AgentSet, CorruptArtifactError
 from router_sdk.testing.examples import make_services
@@ -25,6 +26,15 @@ KINDS = {
     "grades": (0.9, 0.7),
     "rare": (0.2, 0.02),
 }
+
+
+def test_what_agents_earn_is_kept_of_the_types_heard_of_last(monkeypatch):
+    monkeypatch.setattr(recency, "MOST_KINDS", 8)
+    kept = BestSingle()
+    for number in range(100):
+        kept.learn("often" if number % 5 == 0 else f"id {number}", [Reward("a", None, 1.0)])
+    assert len(kept.sums) == 8
+    assert (kept.sums[""]["a"][0], kept.sums["often"]["a"][0]) == (100.0, 20.0)
 
 
 class Learner:
@@ -44,7 +54,7 @@ class Learner:
         estimate = self.head.judge(vector, NAMES)
         if estimate is None:
             return np.full(len(NAMES), 1.0 / len(NAMES))
-        return np.array(self.policies.publish().choose(estimate, vector, NAMES, "").probabilities)
+        return np.array(self.policies.publish().choose([estimate], [vector], NAMES, [""])[0].probabilities)
 
     def row(self, vector, agent, reward, propensity, **more):
         self.count += 1
@@ -218,7 +228,7 @@ def test_requests_read_what_was_published_and_forgotten_agents_are_strangers():
         posterior.learn([Reward(agent, None, 1.0), Reward(other, None, 0.0)], vector)
     snapshot = posterior.publish()
     for vector in vectors[:5]:
-        means, widths = snapshot.scores((*NAMES, "new"), vector)
+        ((means, widths),) = snapshot.scores((*NAMES, "new"), [vector])
         np.testing.assert_allclose(means, posterior.expected((*NAMES, "new"), vector), atol=1e-4)
         assert 0.0 < max(widths[:-1]) < widths[-1]
     posterior.forget([NAMES[2]])

@@ -217,14 +217,17 @@ def test_what_a_reader_keeps_is_not_archived_again(trial, url):
         assert len(trial.ask(pending_intents)) == 1
 
 
-def test_views_that_would_read_one_partition_alone_are_named(store_url, database, tmp_path):
+def test_views_and_publications_that_would_read_one_partition_alone_are_named(store_url, database, tmp_path):
     with StoreTrial(store_url, tmp_path) as trial:
         trial.decide()
     with psycopg.connect(database, autocommit=True) as server:
         server.execute("CREATE VIEW public.told AS SELECT * FROM router.outcomes")
         with pytest.raises(InvalidConfigError, match="told would read the first partition alone"):
             StoreTrial(f"{store_url}&partition_days=7", tmp_path).__enter__()
-        server.execute("DROP VIEW public.told")
+        server.execute("DROP VIEW public.told; CREATE PUBLICATION heard FOR TABLE router.outcomes")
+        with pytest.raises(InvalidConfigError, match=r"heard would read the first .*drop these publications"):
+            StoreTrial(f"{store_url}&partition_days=7", tmp_path).__enter__()
+        server.execute("DROP PUBLICATION heard")
     with StoreTrial(f"{store_url}&partition_days=7", tmp_path) as trial:
         assert trial.rows("SELECT count(*) FROM decisions") == [(1,)]
 
@@ -334,6 +337,7 @@ def test_older_tables_become_the_first_partitions_as_they_are(store_url, databas
         reader = server.info.dbname
         server.execute(f"CREATE ROLE {reader}; GRANT USAGE ON SCHEMA router TO {reader}")
         server.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA router TO {reader}")
+        server.execute(f"GRANT UPDATE (tenant) ON router.outcomes TO {reader} WITH GRANT OPTION")
         server.execute("DROP TABLE router.access_keys; UPDATE router.release SET version = 1")
         try:
             with StoreTrial(f"{store_url}&partition_days=7", tmp_path) as trial:
@@ -344,6 +348,9 @@ def test_older_tables_become_the_first_partitions_as_they_are(store_url, databas
                 assert trial.rows("SELECT count(*) FROM access_keys") == [(0,)]
             with StoreTrial(store_url, tmp_path) as trial:  # it stays so
                 assert len(cuts(trial)) == 1
+            may = "SELECT has_column_privilege(%s, 'router.outcomes', %s, 'UPDATE WITH GRANT OPTION')"
+            columns = ("tenant", "quality")
+            assert [server.execute(may, (reader, column)).fetchone() for column in columns] == [(True,), (False,)]
             server.execute(f"SET search_path = router; SET ROLE {reader}; SET router.tenant = 'acme'")
             assert server.execute("SELECT count(*) FROM decisions").fetchone() == (5,)
             assert server.execute("SELECT count(*) FROM payloads").fetchone() == (10,)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import socket
 import threading
@@ -8,10 +9,12 @@ import httpx2
 import pytest
 import uvicorn
 from router_sdk_server import ServiceSettings, create_app
+from router_sdk_server.endpoints.routing import told
 
 from router_sdk import Decision, Outcome
 from router_sdk.client import RemoteRouter
 from router_sdk.client.outbox import Outbox
+from router_sdk.client.wire import decision_of
 from router_sdk.errors import (
     AccessDeniedError,
     InvalidIdError,
@@ -80,6 +83,14 @@ def test_it_has_the_routers_own_face(remote, service):
     service.router.flush()
     (example,) = service.router.examples[-1:]
     assert (example.signals.quality, example.signals.feedback) == (0.5, -1)
+
+
+def test_whom_the_compared_strategies_prefer_comes_along_and_what_a_newer_service_says_is_passed_over(service):
+    made = dataclasses.replace(service.router.route("x"), favourites={"bert": "billing", "thompson": "fraud"})
+    answer = json.loads(json.dumps({**told(made), "of_the_future": 1}))
+    found = decision_of(made.task, answer)
+    assert (found, found.favourites) == (made, made.favourites)
+    assert "favourites" not in told(service.router.route("x", exclude=["fraud", "billing"]))
 
 
 def test_a_call_is_recorded_by_itself(remote, service):

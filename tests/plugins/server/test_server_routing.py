@@ -16,6 +16,8 @@ def test_a_task_is_routed_and_explained(client):
     assert sum(told["probabilities"].values()) == pytest.approx(1)
     assert told["propensity"] == pytest.approx(told["probabilities"][told["agent"]])
     explained = client.get(f"/v1/explain/{told['decision_id']}").json()
+    assert explained["evidence"] == {}
+    assert explained["note"].startswith("the log keeps no evidence and no scores of a strategy")
     assert (explained["agent"], explained["strategy"]) == (told["agent"], told["strategy"])
 
 
@@ -163,6 +165,8 @@ def test_it_is_ready_once_every_strategy_is(client, caplog):
             "succes: there is no such key; did you mean 'success'?",
         ),
         ("/v1/forget", {"session": "x"}, "body.session: there is no such key; did you mean 'session_id'?"),
+        ("/v1/evaluate", {"estimater": "x"}, "estimater: there is no such key; did you mean 'estimator'?"),
+        ("/v1/observations", {"task": "x", "agnt": "a"}, "agnt: there is no such key; did you mean 'agent'?"),
         ("/v1/forget", {}, "body.session_id: must be given"),
         ("/v1/systemone", {"state": "x"}, "questions: must be given"),
     ],

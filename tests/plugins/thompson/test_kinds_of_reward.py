@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from router_sdk_thompson import TextFeatures, ThompsonConfig, ThompsonStrategy
-from router_sdk_thompson.features.hashed_text import TEXT_TAG, text_ids
+from router_sdk_thompson.features.hashed_text import TEXT_ENCODER, text_ids
 from router_sdk_thompson.posteriors.noise_calibration import LEAST, MOST, NoiseCalibration
 
 from router_sdk.plugin import Agent, AgentSet, Task
@@ -37,7 +37,7 @@ def live(rewards, rounds, seed, agents=4, floor=0.02):
             task=text,
             eligible=names.names,
             propensity=float(shares[chosen]),
-            vectors={TEXT_TAG: text_ids(text)},
+            vectors={TEXT_ENCODER.tag: text_ids(text)},
         )
         made.learn([lesson])
     return made, right

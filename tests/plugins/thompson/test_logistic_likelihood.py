@@ -133,7 +133,7 @@ def test_independent_probabilities_are_those_of_a_hundred_thousand_draws():
     question = {"length": 520.0}
     view = made._published.contexts.dense.curved
     voices = made._published.contexts.voices(Task(features=question), AGENTS, FixedContext())
-    (belief,) = [voice.belief for voice in voices if voice.belief is not None]
+    (belief,) = [belief for _, _, belief in voices if belief is not None]
     found = proposal_of(belief, AGENTS, "independent", made._published.estimates)
     x = view.design.encode(None, question)
     means, widths = view.posterior.scores(AGENTS.names, x, made._settings.exploration)

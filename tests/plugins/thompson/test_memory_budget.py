@@ -166,7 +166,7 @@ def test_an_embedding_is_cut_to_the_room_there_is(little_room):
         agent = agents.names[number % 12]
         vector = rng.normal(size=64)
         example = make_example(agent, float(vector[0] > 0), number=number, task=Task("x"), eligible=agents.names)
-        dense.learn(example, [Change(agent, None, example.reward)], Task("x"), vector, None)
+        dense.learn(example, [Change(agent, None, example.reward)], {}, vector, None)
     assert dense.design.columns.first == widest(12) - 1 < 64
     assert dense.publish().belief(Task("x"), agents, rng.normal(size=64).astype(np.float32)) is not None
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from router_sdk_thompson import TextFeatures, ThompsonConfig, ThompsonStrategy
-from router_sdk_thompson.features.hashed_text import HALF, TEXT_TAG, text_ids
+from router_sdk_thompson.features.hashed_text import HALF, TEXT_ENCODER, text_ids
 
 from router_sdk.plugin import Agent, AgentSet, CorruptArtifactError, InvalidConfigError, Signals, Task
 from router_sdk.testing import FixedContext, make_example, make_services, revise
@@ -26,7 +26,7 @@ def ask(made, text, agents=AGENTS, encoders=ENCODERS, **fields):
 
 
 def lesson(text, agent, reward, number, **more):
-    vectors = {TEXT_TAG: text_ids(text)}
+    vectors = {TEXT_ENCODER.tag: text_ids(text)}
     return make_example(agent, reward, number=number, task=text, eligible=AGENTS.names, vectors=vectors, **more)
 
 

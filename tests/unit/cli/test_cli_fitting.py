@@ -23,6 +23,9 @@ def test_retrain_promote_and_roll_back(taught):
     assert taught.json("route", "sales please")["agent"] == "sales"
     assert "Version 2 of words: refused." in taught.run("retrain", "--set", "mode=worse").stdout
     shown = taught.run("versions").stdout
+    served = " ".join(shown.partition("What served")[2].split())
+    assert "it did better than what served before on 40 held-out examples" in served
+    assert "no_regression: " not in served
     assert ("active" in shown, "candidate" in shown, "refused" in shown) == (True, True, True)
     assert taught.fault("promote", "words", "2", code=1)["type"] == "GateRefusedError"
     assert taught.json("promote", "words", "2", "--force") == {"strategy": "words", "version": 2}

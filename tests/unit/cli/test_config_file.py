@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from router_sdk.cli.commands.init import settings_file
 from router_sdk.cli.config_file import ConfigFile
-from router_sdk.config import parse_settings
+from router_sdk.config import configure, parse_settings
 from router_sdk.errors import InvalidConfigError, InvalidInputError
 
 KEYS = ("strategy", "thompson", "confidence_threshold")
@@ -31,6 +31,11 @@ TOML = [
     (
         "strategy.thompson.x = 5\nz = 2\n",
         "strategy.thompson.x = 5\nstrategy.thompson.confidence_threshold = 0.4\nz = 2\n",
+    ),
+    (
+        "[gate]\ny = 2\n\n# of what it inherits\n[strategy.thompson.inherit]\nb = 2\n",
+        "[gate]\ny = 2\n\n# of what it inherits\n[strategy.thompson.inherit]\nb = 2\n\n"
+        "[strategy.thompson]\nconfidence_threshold = 0.4\n",
     ),
     ("strategy = {thompson = {x = 5}} # d\n", "strategy = {thompson = {x = 5,confidence_threshold = 0.4}} # d\n"),
 ]
@@ -107,6 +112,25 @@ def test_what_is_not_edited_says_what_to_put_in(tmp_path, name, text):
         file.edited({KEYS: 0.4})
 
 
+def test_lines_keep_their_ends_where_they_are_not_all_alike(tmp_path):
+    before = "[gate]\r\ny = 2\n\r\n[strategy.thompson]\r\nx = 1\nconfidence_threshold = 0.1\r\nz = 3"
+    after = before.replace("0.1", "0.4")
+    assert written(tmp_path / "router.toml", before).edited({KEYS: 0.4}) == after
+    before, after = "a: 1\r\nb: 2\nc: 3\r\n", "strategy:\r\n  thompson:\r\n    confidence_threshold: 0.4\r\n"
+    assert written(tmp_path / "router.yaml", before).edited({KEYS: 0.4}) == before + after
+
+
+@pytest.mark.parametrize(("link", "target"), [("router.toml", "settings"), ("settings", "router.toml")])
+def test_what_a_file_is_written_in_says_its_name_or_that_of_what_it_leads_to(tmp_path, link, target):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / target).write_text("epsilon = 0.1\n")
+    (tmp_path / link).symlink_to(tmp_path / "real" / target)
+    assert configure(tmp_path / link, {}).epsilon == 0.1
+    file = ConfigFile.open(tmp_path / link)
+    file.write(file.edited({("epsilon",): 0.2}))
+    assert (tmp_path / "real" / target).read_text() == "epsilon = 0.2\n"
+
+
 def test_the_file_behind_a_link_is_written_and_keeps_its_mode_and_owner(tmp_path):
     target = tmp_path / "real" / "router.toml"
     target.parent.mkdir()
@@ -145,4 +169,4 @@ def test_what_cannot_be_read_is_said(tmp_path):
     with pytest.raises(InvalidInputError, match="no plain file"):
         ConfigFile.open(tmp_path)
     with pytest.raises(InvalidConfigError, match="UTF-8"):
-        written(tmp_path / "router.toml", "é").__class__(tmp_path / "router.toml", b"\xff").settings()
+        ConfigFile(tmp_path / "router.toml", b"\xff", tmp_path / "router.toml").settings()

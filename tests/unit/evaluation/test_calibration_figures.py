@@ -32,6 +32,14 @@ def test_adaptive_bins_hold_as_many_each():
     assert {part.answers for part in reliability(confidences, np.ones(300), adaptive=True)} == {20}
 
 
+def test_equal_confidences_are_in_one_bin_whatever_came_of_each():
+    said, was = [0.2] * 6 + [0.7] * 4, [0, 0, 0, 1, 1, 1, 1, 1, 1, 0]
+    found = reliability(said, was, bins=5, adaptive=True)
+    assert [(part.answers, part.confidence) for part in found] == [(6, pytest.approx(0.2)), (4, pytest.approx(0.7))]
+    assert expected_calibration_error(said, was, bins=5, adaptive=True) == pytest.approx((6 * 0.3 + 4 * 0.05) / 10)
+    assert len(reliability([0.5] * 7, [1.0] * 7, adaptive=True)) == 1
+
+
 def test_nothing_has_no_error():
     assert expected_calibration_error([], []) is None
 

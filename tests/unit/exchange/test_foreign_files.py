@@ -342,3 +342,17 @@ def test_new_labels_become_agents_where_that_is_asked_for(router, tmp_path):
         router.fit(["x"], ["newcomer"])
     router.fit(["x", "y"], ["newcomer", {"a": 0.5, "another": 1.0}], new_agents=True)
     assert [agent.name for agent in router.agents][-2:] == ["newcomer", "another"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_what_a_spreadsheet_writes_is_read(tmp_path, encoding, delimiter):
+    rows = [("text", "agent", "success"), ("eins, zwei; drei", "a", "1"), ("schön", "b", "0")]
+    for name, opener in (("x.csv", open), ("x.csv.gz", gzip.open)):
+        with opener(tmp_path / name, "wt", encoding=encoding, newline="") as file:
+            csv.writer(file, delimiter=delimiter).writerows(rows)
+        told = [row for _, row in read_rows(tmp_path / name)]
+        assert told == [
+            {"text": "eins, zwei; drei", "agent": "a", "success": 1},
+            {"text": "schön", "agent": "b", "success": 0},
+        ]

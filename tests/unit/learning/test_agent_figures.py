@@ -1,6 +1,7 @@
 import json
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,9 @@ from hypothesis import strategies as st
 
 from router_sdk.learning.figures import SMOOTHING, WINDOW
 from router_sdk.learning.performance import Performance
-from router_sdk.records import Example, Signals
+from router_sdk.numerics import recency
+from router_sdk.records import Example, Signals, Task
+from router_sdk.testing.examples import make_example
 
 parts = st.builds(
     Signals,
@@ -239,3 +242,37 @@ def test_figures_that_are_not_finite_are_not_saved(tmp_path):
     figures.learn([example(number, number, Signals(cost_usd=1e308)) for number in range(2)])
     with pytest.raises(ValueError, match="JSON"):
         figures.save(tmp_path)
+
+
+def test_types_that_were_not_heard_of_for_long_count_together_and_corrections_find_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(recency, "MOST_KINDS", 4)
+    performance, whole = Performance(), Performance()
+    told = [
+        make_example("a", float(number % 3 > 0), number=number, task=Task(task_type=f"id {number}"))
+        for number in range(1, 31)
+    ]
+    corrected = replace(
+        told[4],
+        seq=10_000,
+        revision=1,
+        reward=1.0 - told[4].reward,
+        previous_reward=told[4].reward,
+        previous=told[4].signals,
+        signals=Signals(success=told[4].reward < 0.5),
+    )
+    performance.learn([*told, corrected])
+    performance.save(tmp_path)
+    again = Performance()
+    again.load(tmp_path)
+    monkeypatch.setattr(recency, "MOST_KINDS", 1_000)
+    whole.learn([*told, corrected])
+    (report,), (complete,) = performance.agents(["a"]), whole.agents(["a"])
+    assert again.agents(["a"]) == [report]
+    assert (report.executions, report.lifetime, report.score) == (30, complete.lifetime, complete.score)
+    assert {kind: one["executions"] for kind, one in report.task_types.items()} == {
+        "other types": 27,
+        **{f"id {number}": 1 for number in (28, 29, 30)},
+    }
+    rewards = [one.reward for one in told[:27]]
+    rewards[4] = corrected.reward
+    assert report.task_types["other types"]["lifetime"]["reward"] == pytest.approx(sum(rewards) / 27)

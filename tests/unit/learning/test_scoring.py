@@ -93,7 +93,6 @@ def test_a_word_that_comes_between_reading_and_writing_holds(scoring):
     """The scorer has read that nobody judged; before it writes, somebody does."""
     router = scoring()
     decision = router.route("x")
-    router.record(decision, did("copy"))
     scoring_of = router._parts.scoring
     entry = scoring_of._entry
 
@@ -101,7 +100,8 @@ def test_a_word_that_comes_between_reading_and_writing_holds(scoring):
         router.record(decision, Outcome(quality=0.2))
         return entry(*told)
 
-    scoring_of._entry = late
+    scoring_of._entry = late  # before anything is said, or the learner's thread may be faster
+    router.record(decision, did("copy"))
     router.flush()
     scoring_of._entry = entry
     router.flush()

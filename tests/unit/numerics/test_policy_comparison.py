@@ -120,8 +120,8 @@ def test_what_is_not_new_or_leaves_no_choice_compares_nobody():
 
 
 def test_the_best_policy_has_half_and_who_would_have_hardly_any_has_none():
-    assert shares_among((0.3, 0.3, 0.2, 0.2), [0, 1]) == pytest.approx({0: 0.5, 1: 0.5})
-    assert shares_among((0.01, 0.9, 0.05, 0.04), [0, 1]) == {1: 1.0}
+    assert shares_among((0.3, 0.3, 0.2, 0.2), (0, 1)) == pytest.approx({0: 0.5, 1: 0.5})
+    assert shares_among((0.01, 0.9, 0.05, 0.04), (0, 1)) == {1: 1.0}
     found = shares_among((0.3, 0.25, 0.25, 0.2), range(4))
     assert found[0] == pytest.approx(0.5)
     assert sum(found.values()) == pytest.approx(1.0)

@@ -114,6 +114,23 @@ def test_a_false_claim_before_the_decision_swallows_nothing(router):
     assert [letter["reason"] for letter in router.dead_letters()] == ["its decision is another tenant's"]
 
 
+def test_a_false_claim_that_comes_while_the_decision_is_written_is_no_outcome_and_overtakes_no_score(router):
+    """Whoever asked whose the decision is was told "nobody's yet"; by the time of the commit it is there."""
+    decision = router.route(Task("x", tenant="acme"))
+    router.flush()
+    store = router._parts.store
+
+    def said(outcome, tenant):
+        return store.entry(decision.decision_id, outcome, outcome.signals(), tenant=tenant)
+
+    score = Outcome(quality=0.9, origin="signal", actor="scorer:brevity")
+    store.append_all([said(Outcome(quality=0.1), "globex"), said(score, None)])
+    router.flush()
+    assert [part.outcome.quality for part in router.examples.parts(decision.decision_id)] == [0.9]
+    assert [one.reward for one in router.examples] == [0.9]
+    assert [letter["reason"] for letter in router.dead_letters()] == ["its decision is another tenant's"]
+
+
 def test_a_false_claim_takes_nothing_out_of_an_import(router, make_router, tmp_path):
     decision = router.route(Task("x", tenant="acme"))
     router.record(decision, Outcome(success=True), outcome_id="mail-1")

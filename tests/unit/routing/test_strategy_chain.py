@@ -179,10 +179,14 @@ def test_where_tenants_keep_apart_each_has_its_own():
     assert [chain.choose(task, AGENTS, None)[0].confidence for task in tasks] == said
 
 
-def test_a_stage_under_test_is_not_compared_in_the_name_of_the_one_that_serves():
+def test_a_stage_under_test_is_compared_under_a_name_of_its_own_and_by_shares_of_its_own():
     chain = chain_of(Fixed({"a": 1.0, "b": 0.0}, "first"), Fixed(ALWAYS_B, "second"))
-    chain.weights = StrategySelection(("first", "second")).weights
+    chain.compare(StrategySelection(("first", "second")))
     assert chain.choose(TASK, AGENTS, None).favourites == {"first": "a", "second": "b"}
-    beside = ChainBeside(chain, Stage(Fixed(ALWAYS_B, "first")))
+    beside = ChainBeside(chain, Stage(Fixed(ALWAYS_B, "first")), "first@e.a")
     for answer in (beside.choose(TASK, AGENTS, None), *beside.choose_batch([TASK], AGENTS, [None])):
         assert (answer.drawn.favourite, answer.favourites) == (1, {})
+    assert beside.weights is None
+    beside.compare(StrategySelection(("first", "second")))
+    for answer in (beside.choose(TASK, AGENTS, None), *beside.choose_batch([TASK], AGENTS, [None])):
+        assert answer.favourites == {"first@e.a": "b", "second": "b"}

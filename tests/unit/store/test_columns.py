@@ -3,6 +3,7 @@
 import json
 import random
 
+import numpy as np
 import pytest
 
 from router_sdk import Agent, OutcomeReward, Task
@@ -144,3 +145,66 @@ def test_what_was_foretold_of_a_few_is_read_of_these_alone(log):
     everywhere = range(len(columns))
     assert columns.foretold(everywhere) == whole
     assert said == []
+
+
+def test_tasks_and_vectors_of_a_few_are_read_at_once_also_where_a_batch_is_objects(log):
+    fill(log, random.Random(4), odd=0.1, again=0.1, early=0.1)
+    columns = log.tail.read(0, 64, 64).columns
+    assert len(columns) > 8
+    said = []
+    log.tail._connection.set_trace_callback(said.append)
+    found = columns.carried(range(len(columns)))
+    assert len(said) == 2
+    assert found == [(example.task, example.vectors) for example in columns.examples]
+    assert len(said) == 2
+
+
+def texts(log, count, **odd):
+    """Decisions with two logged vectors each, and an outcome; what is said of one place differs there."""
+    for number in range(count):
+        vector = np.array([number, 1.0], np.float32)
+        decision = log.decision(agent="a")
+        decision.vectors = {"one:x": vector, "two:x": vector[:1]}
+        for name, value in odd.get(f"at{number}", {}).items():
+            setattr(decision, name, value)
+        log.decide(decision)
+        log.tell(decision, success=True)
+    return log.tail.read(0, log.tail.head(), 1_000).columns
+
+
+def test_what_texts_were_decided_by_is_read_of_these_alone(log):
+    columns = texts(log, 70)
+    said = []
+    log.tail._connection.set_trace_callback(said.append)
+    found = columns.texts([3, 5, 4], "one:x")
+    log.tail._connection.set_trace_callback(None)
+    assert found.vector.tolist() == [[3.0, 1.0], [5.0, 1.0], [4.0, 1.0]]
+    assert found.vector.dtype == np.float32
+    assert list(found.propensity) == [0.5] * 3
+    assert found.eligible == [("a", "b")] * 3
+    assert len([query for query in said if "vectors" in query]) == 1
+    of_objects = ExampleColumns.of(columns.examples).texts([3, 5, 4], "one:x")
+    assert np.array_equal(of_objects.vector, found.vector)
+    assert of_objects[:2] == (found.eligible, list(found.propensity))
+    assert columns.texts([1], "three:x") is None, "not logged"
+
+
+ODD = {
+    "features": {"task": Task("x", features={"size": 1.0})},
+    "observed": {"propensity": None, "source": "observed"},
+    "not encoded": {"vectors": None},
+}
+
+
+@pytest.mark.parametrize("why", ODD)
+def test_where_one_task_is_more_than_a_text_they_are_read_as_objects(log, why):
+    columns = texts(log, 70, at7=ODD[why])
+    assert columns.texts(range(70), "one:x") is None
+    assert columns.texts(range(8, 70), "one:x").vector.shape == (62, 2)
+    assert ExampleColumns.of(columns.examples).texts(range(70), "one:x") is None
+
+
+def test_vectors_of_several_widths_are_a_list(log):
+    columns = texts(log, 70, at7={"vectors": {"one:x": np.ones(3, np.float16)}})
+    found = columns.texts(range(70), "one:x").vector
+    assert [(vector.dtype, len(vector)) for vector in found[6:9]] == [("<f4", 2), ("<f2", 3), ("<f4", 2)]

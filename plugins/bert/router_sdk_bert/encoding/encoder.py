@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from router_sdk.numerics.request_finding import RequestFinder
     from router_sdk.plugin import Example, Kept
 
 logger = logging.getLogger(__name__)
@@ -217,11 +218,23 @@ def embed(
     return found
 
 
-def vectors_of(encoder: Encoder, examples: Sequence[Example]) -> list[NDArray[np.float32] | None]:
-    """One vector per example, in order; None where neither a vector of this encoder nor a text is known."""
+def vectors_of(
+    encoder: Encoder, examples: Sequence[Example], requests: RequestFinder
+) -> list[NDArray[np.float32] | None]:
+    """One vector per example, in order; None where neither a vector of this encoder nor a text is known.
+
+    Args:
+        encoder: What makes those that are not logged.
+        examples: What was told.
+        requests: Learns their texts, and finds the requests in long ones by those before.
+    """
     found = [_usable(example.vectors.get(encoder.tag)) for example in examples]
-    texts = {place: examples[place].task.text for place, vector in enumerate(found) if vector is None}
-    told = {place: text for place, text in texts.items() if text.strip()}
+    told = {}
+    for place, example in enumerate(examples):
+        if found[place] is None and (text := example.task.text).strip():
+            told[place] = requests.evidence.passage(text)
+        if example.previous is None and requests.asks(example.decision_id):
+            requests.learn(example.task.text)
     for place, vector in zip(told, embed(encoder, list(told.values())), strict=True):
         found[place] = _usable(vector)
     return found

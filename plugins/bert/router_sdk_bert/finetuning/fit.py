@@ -27,6 +27,7 @@ from router_sdk_bert.finetuning.stopping import StopWatch
 from router_sdk_bert.head.rows import Row
 
 if TYPE_CHECKING:
+    from router_sdk.numerics.request_finding import RequestFinder
     from router_sdk.plugin import AgentSet, Encoder, Example, FitContext, TrainingData
     from router_sdk_bert.config import BertConfig
 
@@ -86,6 +87,7 @@ class Fittable(Protocol):
 
     settings: BertConfig
     carried: CarriedState
+    requests: RequestFinder
 
     @property
     def exclusive(self) -> bool:
@@ -202,6 +204,7 @@ class _VersionFit(Generic[S]):
             fresh_after=min(self._data.fresh_after, self._serving.carried.upto),
             synthetic=self._data.synthetic,
             weigh=lambda example: _weight(example, clip),
+            passage=self._serving.requests.evidence.passage,
         )
 
     def _carried(self, samples: Sequence[Sample]) -> CarriedState:

@@ -62,6 +62,7 @@ def from_examples(
     fresh_after: int,
     synthetic: bool = False,
     weigh: Callable[[Example], float] = lambda example: 1.0,
+    passage: Callable[[str], str] = lambda text: text,
 ) -> tuple[list[Sample], int]:
     """What can be trained on of joined examples.
 
@@ -72,6 +73,7 @@ def from_examples(
         fresh_after: Position in the log after which examples are fresh.
         synthetic: Whether all of them are.
         weigh: How much an example counts.
+        passage: The request in a text.
 
     Returns:
         The samples, and how many had to be left out because their text is gone.
@@ -90,7 +92,7 @@ def from_examples(
         samples.append(
             Sample(
                 decision_id=example.decision_id,
-                text=text,
+                text=passage(text),
                 label=label if known_label else None,
                 labelled=known_label,
                 agent=agent if known_reward else None,

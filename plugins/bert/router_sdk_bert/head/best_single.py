@@ -7,8 +7,11 @@ first.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from math import isfinite, sqrt
 from typing import TYPE_CHECKING
+
+from router_sdk.numerics.recency import put_last
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -35,7 +38,7 @@ class BestSingle:
     """
 
     def __init__(self) -> None:
-        self.sums: dict[str, dict[str, Sums]] = {"": {}}
+        self.sums: OrderedDict[str, dict[str, Sums]] = OrderedDict({"": {}})
 
     def learn(self, task_type: str, rewards: Iterable[Reward]) -> None:
         """Take in what one revision says, and take back what the one before said."""
@@ -47,21 +50,22 @@ class BestSingle:
                 earned += (now or 0.0) - (before or 0.0)
                 of_kind[agent] = max(count, 0.0), min(max(earned, 0.0), max(count, 0.0))
             # New objects, so that a request that reads the old ones is not disturbed.
-            self.sums = {**self.sums, kind: of_kind}
+            self.sums = OrderedDict(self.sums)
+            put_last(self.sums, kind, of_kind)
 
     def changed(self, agents: Collection[str], kept: float) -> None:
         """Let what is known of agents that turned out to have changed count for at most ``kept`` outcomes."""
-        self.sums = {
-            kind: {agent: _faded(told, kept) if agent in agents else told for agent, told in of_kind.items()}
+        self.sums = OrderedDict(
+            (kind, {agent: _faded(told, kept) if agent in agents else told for agent, told in of_kind.items()})
             for kind, of_kind in self.sums.items()
-        }
+        )
 
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""
-        self.sums = {
-            kind: {agent: told for agent, told in of_kind.items() if agent not in agents}
+        self.sums = OrderedDict(
+            (kind, {agent: told for agent, told in of_kind.items() if agent not in agents})
             for kind, of_kind in self.sums.items()
-        }
+        )
 
     def restore(self, state: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
         """Take up sums as they were.
@@ -69,7 +73,7 @@ class BestSingle:
         Raises:
             ValueError: if a number is not finite or negative, or more was earned than there were outcomes.
         """
-        found: dict[str, dict[str, Sums]] = {"": {}}
+        found: OrderedDict[str, dict[str, Sums]] = OrderedDict({"": {}})
         for kind, of_kind in state.items():
             found[kind] = {}
             for agent, told in of_kind.items():

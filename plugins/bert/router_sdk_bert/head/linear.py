@@ -65,27 +65,38 @@ class LinearBeliefs:
     noises: NDArray[np.float32]
     ridge: float
 
-    def scores(self, names: Sequence[str], vector: NDArray[np.float32]) -> tuple[list[float], list[float]]:
-        """Mean reward of each agent at a vector, and how far doubt about it reaches.
+    def scores(
+        self, names: Sequence[str], vectors: Sequence[NDArray[np.float32]]
+    ) -> list[tuple[list[float], list[float]]]:
+        """Mean reward of each agent at each of several vectors, and how far doubt about it reaches.
 
         Where agents are many, doubt is known of those whose means and bounds promise most, and 0 of the others.
         """
-        x = np.ones(self.means.shape[1], dtype=np.float32)
-        x[1:] = vector[: len(x) - 1]
         places = [self.rows.get(name, -1) for name in names]
         known = np.array([place for place in places if place >= 0], dtype=np.intp)
-        hoped = EXPLORATION * NOISE * sqrt(float(x @ x) / self.ridge)
-        means, widths = np.full(len(self.means) + 1, HOPE), np.full(len(self.means) + 1, hoped)
-        means[:-1] += self.means @ x
-        asked = known
-        if len(known) > SHORT_LIST:
-            bounds = means[:-1] + BOUND * EXPLORATION * np.sqrt(self.noises * (self.spreads @ np.square(x)))
-            asked = known[np.argpartition(-bounds[known], SHORT_LIST)[:SHORT_LIST]]
-            widths[known] = 0.0
-        for place in asked.tolist():
-            variance = float(self.covariances[place] @ x @ x) * float(self.noises[place])
-            widths[place] = EXPLORATION * sqrt(max(variance, 0.0))
-        return means[places].tolist(), widths[places].tolist()
+        xs = [np.ones(self.means.shape[1], dtype=np.float32) for _ in vectors]
+        told: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+        asking: dict[int, list[int]] = {}
+        for number, (x, vector) in enumerate(zip(xs, vectors, strict=True)):
+            x[1:] = vector[: len(x) - 1]
+            hoped = EXPLORATION * NOISE * sqrt(float(x @ x) / self.ridge)
+            means, widths = np.full(len(self.means) + 1, HOPE), np.full(len(self.means) + 1, hoped)
+            means[:-1] += self.means @ x
+            asked = known
+            if len(known) > SHORT_LIST:
+                bounds = means[:-1] + BOUND * EXPLORATION * np.sqrt(self.noises * (self.spreads @ np.square(x)))
+                asked = known[np.argpartition(-bounds[known], SHORT_LIST)[:SHORT_LIST]]
+                widths[known] = 0.0
+            told.append((means, widths))
+            for place in asked.tolist():
+                asking.setdefault(place, []).append(number)
+        # Agent by agent: a matrix that is in the cache answers for all vectors.
+        for place, numbers in asking.items():
+            covariance, noise = self.covariances[place], float(self.noises[place])
+            for number in numbers:
+                x = xs[number]
+                told[number][1][place] = EXPLORATION * sqrt(max(float(covariance @ x @ x) * noise, 0.0))
+        return [(means[places].tolist(), widths[places].tolist()) for means, widths in told]
 
 
 class LinearPosterior:

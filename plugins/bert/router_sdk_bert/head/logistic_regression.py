@@ -296,7 +296,8 @@ def regression_features(
     rank = whitening.turn.shape[1]
     # The whitening has the directions in order of variance, each scaled by what that is.
     size = np.linalg.norm(whitening.turn, axis=0)
-    told = (np.square(1.0 / size) - ridge) / CURVATURE
+    # Of rows that are all but alike the variance is less than rounding leaves of it.
+    told = np.maximum((np.square(1.0 / size) - ridge) / CURVATURE, 0.0)
     first = rank - min(count, rank) if count >= FEWEST_AXES else rank
     leading = (whitening.turn / size)[:, first:]
     axes = Axes(leading, whitening.centre @ leading)

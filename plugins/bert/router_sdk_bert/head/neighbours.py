@@ -23,6 +23,8 @@ FEW = 2_000
 """Rows up to which every one is compared exactly."""
 SHORTLIST = 6
 """Rows that are compared exactly, for each that is asked for."""
+LOT = 16
+"""Rows of which the best is looked at first."""
 DROPPED = np.float32(-9.0)
 """Cosine of rows that count for nothing."""
 WIDTHS = np.array([[0.03], [0.15]])
@@ -119,13 +121,17 @@ class VectorMemory:
 
     def described(self, cosines: NDArray[np.float32], places: NDArray[np.intp]) -> Neighbours:
         """Rows with what is known of each, in the shape of ``places``."""
-        held = [block for block in self.blocks if len(block)]
-        start, last = len(held[0]), len(held[0]) - 1
-        found = held[0].described(places if len(held) == 1 else np.minimum(places, last))
-        for block in held[1:]:
+        start, lowest, highest = 0, places.min(), places.max()
+        held: list[tuple[int, VectorBlock]] = []
+        for block in self.blocks:
+            if lowest < start + len(block) and start <= highest:
+                held.append((start, block))
+            start += len(block)
+        (start, block), *others = held
+        found = block.described(places - start if not others else np.minimum(places - start, len(block) - 1))
+        for start, block in others:
             inside = np.minimum(np.maximum(places - start, 0), len(block) - 1)
             found = tuple(map(partial(np.where, places < start), found, block.described(inside)))
-            start += len(block)
         *facts, density = found
         return Neighbours(cosines, Facts(*facts), density, places)
 
@@ -154,11 +160,18 @@ def _highest(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
     """Places of the highest scores in their own order, and of all that are level with the lowest of those."""
     if count >= len(scores):
         return np.arange(len(scores))
+    lots, places = len(scores) // LOT, None
+    if lots >= count:
+        # So many lots whose best is as high have each a row that is: lower ones are left out at a fraction of the cost.
+        best = scores[: lots * LOT].reshape(LOT, lots).max(axis=0)
+        best.partition(-count)
+        places = (scores >= best[-count]).nonzero()[0]
+        scores = scores[places]
     # Three times as fast as an argpartition.
     ordered = scores.copy()
     ordered.partition(-count)
-    places: NDArray[np.intp] = (scores >= ordered[-count]).nonzero()[0]
-    return places
+    highest: NDArray[np.intp] = (scores >= ordered[-count]).nonzero()[0]
+    return highest if places is None else places[highest]
 
 
 def coarse_of(vectors: NDArray[np.float32], projection: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from router_sdk.numerics.state_file import array_of
+from router_sdk.plugin import CorruptArtifactError
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -104,16 +107,18 @@ class OutcomePredictor:
         shape = (0, len(MEASURES), FEATURES + 1, FEATURES + 2)
         return names, np.stack([self.sums[name] for name in names]) if names else np.zeros(shape)
 
-    def restore(self, names: Iterable[str], arrays: NDArray[Any]) -> None:
-        """Take up what ``arrays`` gave.
+    def restore(self, facts: Mapping[str, Any], stored: Mapping[str, NDArray[Any]]) -> None:
+        """Take up what ``arrays`` gave, stored as ``names`` and ``expectations``.
 
         Raises:
-            ValueError: if the shapes do not fit, or a number is not finite.
+            CorruptArtifactError: if something is missing, does not fit, or is not finite.
         """
-        listed = list(names)
-        if arrays.shape != (len(listed), len(MEASURES), FEATURES + 1, FEATURES + 2) or not np.isfinite(arrays).all():
-            raise ValueError("sums of outcomes do not fit")
-        self.sums = dict(zip(listed, arrays, strict=True))
+        try:
+            names, shape = list(facts["names"]), (len(MEASURES), FEATURES + 1, FEATURES + 2)
+            sums = array_of(stored, "expectations", np.float64, (len(names), *shape))
+        except (KeyError, ValueError, TypeError) as error:
+            raise CorruptArtifactError(f"the sums of outcomes are malformed: {error}") from error
+        self.sums = dict(zip(names, sums, strict=True))
 
 
 def _solve(moments: NDArray[np.float64], features: NDArray[np.float64] | None) -> float:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_sdk.numerics.policy_selection import PolicyWeights
-    from router_sdk.plugin import Agent, Encoder
+    from router_sdk.plugin import Agent, RequestEncoder
     from router_sdk_bert.head.best_single import Sums
     from router_sdk_bert.head.elimination import Left
     from router_sdk_bert.head.estimates import Estimate
@@ -77,18 +77,44 @@ class PolicySnapshot(NamedTuple):
     sums: Mapping[str, Mapping[str, Sums]]
     exclusive: bool
 
-    def choose(self, estimate: Estimate, vector: NDArray[np.float32], names: tuple[str, ...], task_type: str) -> Choice:
-        """The policies' mixture at one task.
+    def choose(
+        self,
+        estimates: Sequence[Estimate],
+        vectors: Sequence[NDArray[np.float32]],
+        names: tuple[str, ...],
+        task_types: Sequence[str],
+    ) -> list[Choice]:
+        """The policies' mixture at each of several tasks.
 
         Args:
-            estimate: The classifier's.
-            vector: The task's embedding.
+            estimates: The classifier's.
+            vectors: The tasks' embeddings.
             names: The agents in question.
-            task_type: Of the task.
+            task_types: Of the tasks.
         """
+        tasks = list(zip(estimates, task_types, strict=True))
+        shares = [self._shares(estimate, task_type) for estimate, task_type in tasks]
+        asking = [place for place, among in enumerate(shares) if LINEAR in among]
+        told = [] if self.linear is None else self.linear.scores(names, [vectors[place] for place in asking])
+        beliefs = dict(zip(asking, told, strict=self.linear is not None))
+        return [
+            self._mixed(estimate, among, beliefs.get(place), names, task_type)
+            for place, ((estimate, task_type), among) in enumerate(zip(tasks, shares, strict=True))
+        ]
+
+    def _shares(self, estimate: Estimate, task_type: str) -> Mapping[int, float]:
         weights = self.weights.of(task_type) if self.linear is not None else ALONE  # the others know nothing yet
         eliminates = self.exclusive and estimate.codes is not None
-        shares = shares_among(weights, range(len(POLICIES) if eliminates else ELIMINATION))
+        return shares_among(weights, range(len(POLICIES) if eliminates else ELIMINATION))
+
+    def _mixed(
+        self,
+        estimate: Estimate,
+        shares: Mapping[int, float],
+        linear: tuple[list[float], list[float]] | None,
+        names: tuple[str, ...],
+        task_type: str,
+    ) -> Choice:
         mixed, scores = [0.0] * len(names), [0.0] * len(names)
         for policy, share in shares.items():
             if policy == CLASSIFIER:
@@ -98,10 +124,7 @@ class PolicySnapshot(NamedTuple):
                 left = left_over(estimate, names, self.sums)
                 means, given = left.chances.tolist(), choice_probabilities(left.weights, np.zeros(len(names)))
             else:
-                if policy == LINEAR and self.linear is not None:
-                    means, widths = self.linear.scores(names, vector)
-                else:
-                    means, widths = means_of(self.sums, names, task_type)
+                means, widths = linear if policy == LINEAR and linear else means_of(self.sums, names, task_type)
                 given = shared_draw(means, widths)
             mixed = [old + share * chance for old, chance in zip(mixed, given, strict=True)]
             scores = [old + share * mean for old, mean in zip(scores, means, strict=True)]
@@ -120,7 +143,7 @@ def left_over(estimate: Estimate, names: Sequence[str], sums: Mapping[str, Mappi
 class Published(NamedTuple):
     """All that requests read, swapped by one assignment."""
 
-    encoder: Encoder
+    reader: RequestEncoder
     snapshot: AnySnapshot
     policies: PolicySnapshot
 

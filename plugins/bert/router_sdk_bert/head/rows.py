@@ -132,14 +132,13 @@ class Row:
         return self.labelled or self.rewarded
 
 
-def row_of(example: Example, vector: NDArray[Any], clip: float | None = None, *, synthetic: bool = False) -> Row:
+def row_of(example: Example, vector: NDArray[Any], clip: float | None = None) -> Row:
     """The row that one revision of an example makes.
 
     Args:
         example: What happened.
         vector: Its task's embedding.
         clip: Most that one over the propensity may be; None weighs all alike.
-        synthetic: Whether it was generated.
     """
     vector = np.ascontiguousarray(vector, dtype=np.float32)
     weight = 1.0
@@ -169,7 +168,7 @@ def row_of(example: Example, vector: NDArray[Any], clip: float | None = None, *,
         example.reward,
         weight,
         example.first_at,
-        synthetic,
+        example.source == "synthetic",
         before,
         example.task_type,
         example.eligible,

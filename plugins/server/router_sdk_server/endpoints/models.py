@@ -15,6 +15,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import to_json
 
+from router_sdk.records import version_name
 from router_sdk_server.access import access_of, guarded
 from router_sdk_server.bodies import Name, json_response
 from router_sdk_server.gateway.exchange import AUTO
@@ -222,17 +223,13 @@ def rollback(request: Request, strategy: Strategy, how: Rollback | None = None) 
     version = models.rollback(strategy, **how.model_dump(), actor=access_of(request).actor)
     effect = [] if served is None else [f"version {served} is taken back"]
     if version != served:
-        effect.append(f"{_called(version)} serves until a person says otherwise")
+        effect.append(f"{version_name(version)} serves until a person says otherwise")
     if how.to_seq is not None:
         effect.append(
             f"what came behind {how.to_seq} teaches {strategy} nothing; router status has it under Quarantined"
         )
     told = {"strategy": strategy, "version": version, "taken_back": served, "effect": "; ".join(effect)}
     return json_response(told)
-
-
-def _called(version: int | None) -> str:
-    return "the strategy without any fit" if version is None else f"version {version}"
 
 
 @changing.post("/v1/models/{strategy}/pin", response_model=Serving, responses=refusals(_404=_UNKNOWN))

@@ -16,6 +16,10 @@ from router_sdk_server.endpoints.reasons import explained
 from router_sdk_server.openapi import refusals
 from router_sdk_server.service import service_of
 
+_NOT_KEPT = (
+    "the log keeps no evidence and no scores of a strategy, which are told in the process that decided alone; "
+    "POST /v1/preview tells them of a task as things stand now"
+)
 endpoints = APIRouter(tags=["routing"], route_class=guarded("route"))
 
 
@@ -66,6 +70,9 @@ class DecisionAnswer(BaseModel):
     excluded: dict[str, str]
     arm: str | None = Field(default=None, description="Of an experiment; there where one runs.")
     arm_probability: float | None = None
+    favourites: dict[str, str] | None = Field(
+        default=None, description="Whom each strategy prefers that was compared with others; there where some were."
+    )
 
 
 class DecisionsAnswer(BaseModel):
@@ -103,6 +110,7 @@ class Explanation(BaseModel):
     excluded: dict[str, str]
     arm: str | None = None
     arm_probability: float | None = None
+    note: str | None = Field(default=None, description="What the log does not hold of it.")
     reward: float | None = None
     parts: list[dict[str, Any]] | None = Field(
         default=None, description="What was said of it since, by whom and why; told to keys that may record."
@@ -111,7 +119,11 @@ class Explanation(BaseModel):
 
 def told(decision: Decision) -> dict[str, Any]:
     """A decision as it is answered."""
-    arm = {} if decision.arm is None else {"arm": decision.arm, "arm_probability": decision.arm_probability}
+    more: dict[str, Any] = (
+        {} if decision.arm is None else {"arm": decision.arm, "arm_probability": decision.arm_probability}
+    )
+    if decision.favourites:
+        more["favourites"] = dict(decision.favourites)
     return {
         "decision_id": decision.decision_id,
         "agent": decision.agent,
@@ -126,7 +138,7 @@ def told(decision: Decision) -> dict[str, Any]:
         "logged": decision.logged,
         "skipped": [step._asdict() for step in decision.skipped],
         "excluded": dict(decision.excluded),
-        **arm,
+        **more,
     }
 
 
@@ -176,6 +188,8 @@ def explain(request: Request, decision: str) -> Response:
     router, access = service_of(request).router, access_of(request)
     found = router.decision(decision, tenant=access.tenant)
     told = {**explained(router, access, found), "arm": found.arm, "arm_probability": found.arm_probability}
+    if not told["evidence"]:
+        told["note"] = _NOT_KEPT
     if access.may("record"):
         example = router.examples.of(decision)
         told["reward"] = None if example is None else example.reward

@@ -13,7 +13,7 @@ from math import floor, log
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
 
 CLOCK_STEPS = 8
@@ -59,6 +59,11 @@ class TimeFading:
         passed, self.step = step - before, step
         return float(2.0 ** (-passed / CLOCK_STEPS))
 
+    def still(self, times: Sequence[float]) -> bool:
+        """Whether no step passes at any of these times, so that nothing fades and each observation counts whole."""
+        step = self.step
+        return step is not None and floor(min(times) * self._per_s) == step == floor(max(times) * self._per_s)
+
     def weight(self, first_at: float) -> float:
         """What an observation that first arrived then counts now."""
         step = floor(first_at * self._per_s)
@@ -83,7 +88,9 @@ class ChangeFading:
 
     def due(self, event: int) -> list[tuple[str, float]]:
         """Whose evidence is to be faded at this outcome, and the share of it that stays."""
-        found = []
+        found: list[tuple[str, float]] = []
+        if not self.changed:
+            return found
         for agent, (since, taken) in self.changed.items():
             steps = int(CHANGE_STEPS * fading(event - since))
             if steps > taken:

@@ -178,6 +178,11 @@ class Columns:
             vector[first + place] += 1.0 if isinstance(value, str) else self._number(digest, value)
         return vector
 
+    def place(self, name: str, value: str) -> int | None:
+        """Column of a category; None for one that has none yet."""
+        place = self._places.get(self._digest(name, value))
+        return None if place is None else self.first + place
+
     def _shape(self, features: Mapping[str, FeatureValue]) -> _Numbers | None:
         """How these are encoded together; None where one is no ``float``, or not in a column of its own."""
         if set(map(type, features.values())) != {float}:

@@ -9,6 +9,7 @@ With random Fourier features, a linear posterior over them approximates a Gaussi
 from __future__ import annotations
 
 from copy import copy
+from itertools import takewhile
 from math import sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,18 +57,45 @@ class Design(NamedTuple):
             return x
         return np.concatenate(self._parts(vector, features))
 
-    def encode_embeddings(self, vectors: Sequence[NDArray[Any]]) -> NDArray[np.float64] | None:
-        """``encode``, to the same bits, of tasks with nothing but an embedding, shape ``(n, width)``.
+    def encode_texts(
+        self, vectors: Sequence[NDArray[Any]] | NDArray[Any], task_types: Sequence[str]
+    ) -> NDArray[np.float64] | None:
+        """``encode``, to the same bits, of tasks with an embedding and a type, shape ``(n, width)``.
 
-        None where there are other features, or embeddings of another width or precision.
+        Those up to the first type that is not known, or the first embedding of another precision; None where there
+        are Fourier features, or embeddings of another width.
         """
-        first, kinds = self.columns.first, {(len(vector), vector.dtype) for vector in vectors}
-        if self.fourier is not None or self.columns.count != first or kinds != {(first, vectors[0].dtype)}:
+        columns, first = self.columns, self.columns.first
+        if self.fourier is not None or len(vectors[0]) != columns.given:
             return None
-        xs, stacked = np.empty((len(vectors), first + 1)), np.array(vectors)
-        lengths = np.array([sqrt(vector.dot(vector)) or 1.0 for vector in stacked], stacked.dtype)
+        stacked = vectors if isinstance(vectors, np.ndarray) else _alike(vectors)
+        places: dict[str, int] = {}
+        task_types = task_types[: len(stacked)]
+        for known, kind in enumerate(task_types):
+            if kind != DEFAULT_TASK_TYPE and kind not in places:
+                place = columns.place(TYPE_COLUMN, kind)
+                if place is None:
+                    stacked, task_types = stacked[:known], task_types[:known]
+                    break
+                places[kind] = place
+        if columns.count == first == columns.given:
+            lengths = np.array([sqrt(vector.dot(vector)) or 1.0 for vector in stacked], stacked.dtype)
+            xs = np.empty((len(stacked), first + 1))
+            xs[:, 0] = 1.0
+            np.divide(stacked, lengths[:, None], xs[:, 1:])
+            return xs
+        xs = np.zeros((len(stacked), columns.count + 1))
+        raw = xs[:, 1:]
+        raw[:, :first] = stacked[:, :first]
+        squares = np.array([x.dot(x) for x in raw[:, :first]])
+        ones = [(place, places[kind]) for place, kind in enumerate(task_types) if kind in places]
+        if ones:
+            rows, held = map(list, zip(*ones, strict=True))
+            raw[rows, held] = 1.0
+            squares[rows] += 1.0  # half of the type's square, and of what is expected of one feature
+        squares[squares == 0.0] = 1.0
+        raw /= np.sqrt(squares)[:, None]
         xs[:, 0] = 1.0
-        np.divide(stacked, lengths[:, None], xs[:, 1:])
         return xs
 
     def encode_into(
@@ -91,6 +119,10 @@ class Design(NamedTuple):
         np.concatenate(self._parts(vector, features), out=x)
         return 1.0
 
+    def frozen(self) -> Design:
+        """A copy for requests, which later fitting and growth leave alone."""
+        return Design(self.columns.frozen(), None if self.fourier is None else self.fourier.frozen())
+
     def _parts(self, vector: NDArray[Any] | None, features: Mapping[str, FeatureValue]) -> tuple[Any, ...]:
         columns, fourier = self.columns, self.fourier
         first, raw = columns.first, columns.encode(features)
@@ -104,11 +136,21 @@ class Design(NamedTuple):
         return CONSTANT, fourier.features(raw if columns.numbers is None else raw * columns.numbers), raw
 
 
+def _alike(vectors: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """The first few that are of one width and precision, as one array."""
+    kind = vectors[0].shape, vectors[0].dtype
+    return np.array(list(takewhile(lambda vector: (vector.shape, vector.dtype) == kind, vectors)))
+
+
 def described(task: Task) -> Mapping[str, FeatureValue]:
     """The task's features, its type among them where it has one."""
-    if task.task_type == DEFAULT_TASK_TYPE:
-        return task.features
-    return {**task.features, TYPE_COLUMN: task.task_type}
+    told = typed(task.task_type)
+    return {**task.features, **told} if told else task.features
+
+
+def typed(task_type: str) -> Mapping[str, FeatureValue]:
+    """What a task's type is among its features; nothing where it has none."""
+    return {} if task_type == DEFAULT_TASK_TYPE else {TYPE_COLUMN: task_type}
 
 
 class FourierFeatures:

@@ -8,12 +8,14 @@ words, too. The router logs the ids with the decision: a replay does not hash ag
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 from zlib import crc32
 
 import numpy as np
 
-from router_sdk.plugin import Encoder, normal, unspaced_pairs
+from router_sdk.plugin import DEFAULT_TASK_TYPE, Encoder, normal, unspaced_pairs
+from router_sdk_thompson.features.design import TYPE_COLUMN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,6 +72,30 @@ def extra_ids(features: Mapping[str, FeatureValue]) -> list[int]:
     return ids
 
 
+def with_extras(ids: NDArray[Any], task_type: str, features: Mapping[str, FeatureValue]) -> NDArray[np.intp]:
+    """A text's feature ids, which ascend, together with those of the task's type and features."""
+    if not features:
+        return ids.astype(np.intp) if task_type == DEFAULT_TASK_TYPE else _with(ids, _id_of(task_type))
+    extra = extra_ids(features)
+    if task_type != DEFAULT_TASK_TYPE:
+        extra.append(_id_of(task_type))
+    return np.array(sorted({*ids.tolist(), *extra}), dtype=np.intp)
+
+
+def _with(ids: NDArray[Any], one: int) -> NDArray[np.intp]:
+    count, place = len(ids), int(ids.searchsorted(one))
+    if place < count and ids[place] == one:
+        return ids.astype(np.intp)
+    found = np.empty(count + 1, np.intp)
+    found[:place], found[place], found[place + 1 :] = ids[:place], one, ids[place:]
+    return found
+
+
+@lru_cache(1_024)
+def _id_of(task_type: str) -> int:
+    return extra_ids({TYPE_COLUMN: task_type})[0]
+
+
 class TextFeatures(Encoder):
     """Feature ids of texts, for any strategy that likes them sparse."""
 
@@ -81,4 +107,4 @@ class TextFeatures(Encoder):
         return [text_ids(text) for text in texts]
 
 
-TEXT_TAG = f"{TextFeatures.name}:{TextFeatures.precision}"
+TEXT_ENCODER = TextFeatures(TextFeatures.Config())

@@ -190,7 +190,7 @@ class CostLatencyModel:
     def fold_columns(self, columns: ExampleColumns) -> bool:
         """``fold`` of a batch, to the last bit: agent by agent, where no budget follows outcome by outcome."""
         self._settle()
-        if columns.others or self._pacers:
+        if self._pacers or any(example.previous is not None for example in columns.others.values()):
             return self.fold(columns.examples)
         latencies, costs = _by_agent(columns.agent, columns.latency_ms), _by_agent(columns.agent, columns.cost_usd)
         for agent, values in latencies.items():

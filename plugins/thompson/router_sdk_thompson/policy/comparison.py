@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from router_sdk_thompson.posteriors.beta import CellEvidence
 
 POLICIES = ("cells", "text", "features", "linear")
 """The record by task type; words; features, with Fourier features where some are added; features without them."""
@@ -25,7 +24,6 @@ GUESSED = 10.0
 """Outcomes that the mean of all rewards is worth in what is expected of an agent."""
 
 
-def records(cells: CellEvidence, mean: float, task_type: str, names: Sequence[str]) -> list[float]:
-    """What each agent's record on a type of task lets expect, shrunk towards the mean of all rewards."""
-    told = cells.tally(task_type, names)
-    return [(GUESSED * mean + here.reward) / (GUESSED + here.mass) for here, _ in told]
+def rates(records: Sequence[tuple[float, float]], mean: float) -> list[float]:
+    """What each agent's record, as ``CellEvidence.records`` has it, lets expect, shrunk towards the mean reward."""
+    return [(GUESSED * mean + reward) / (GUESSED + mass) for mass, reward in records]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from router_sdk.plugin import Agent, AgentSet
     from router_sdk_thompson.config import ThompsonConfig
     from router_sdk_thompson.objectives.estimates import Estimates, Price
-    from router_sdk_thompson.posteriors.beta import CellEvidence
+    from router_sdk_thompson.posteriors.cells import CellEvidence
 
 
 class ContextFreePolicy:

@@ -1,21 +1,19 @@
-"""Sends tasks to the posteriors that fit what they carry: a text, features, an embedding, or nothing but a type.
-
-Which task types come with a text or features is found out without loading every task from the log: whether a type is
-bare is looked up at its first eight examples and then ever more rarely, by its count alone, so that every process that
-reads the log finds the same.
-"""
+"""Sends tasks to the posteriors that fit what they carry: a text, features, an embedding, or nothing but a type."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_sdk.numerics.policy_comparison import PolicyComparison, shares_among
-from router_sdk.plugin import DEFAULT_TASK_TYPE, CorruptArtifactError, InvalidConfigError
-from router_sdk_thompson.features.hashed_text import TEXT_TAG, TextFeatures, text_ids
+from router_sdk.numerics.request_finding import RequestFinder
+from router_sdk.plugin import CorruptArtifactError, ExampleColumns, InvalidConfigError, RequestEncoder
+from router_sdk_thompson.features.design import described
+from router_sdk_thompson.features.hashed_text import TEXT_ENCODER
 from router_sdk_thompson.labels import changes
-from router_sdk_thompson.policy.comparison import CELLS, FEATURES, LINEAR, POLICIES, TEXT, TOLD, TRUST, records
+from router_sdk_thompson.policy.comparison import CELLS, FEATURES, LINEAR, POLICIES, TEXT, TOLD, TRUST, rates
+from router_sdk_thompson.policy.context_probe import BARE, ContextProbe
+from router_sdk_thompson.posteriors.first_rewards import FirstRewards
 from router_sdk_thompson.posteriors.over_features import FeatureModel
 from router_sdk_thompson.posteriors.over_text import TextModel
 
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
         AgentSet,
         Encoder,
         Example,
-        ExampleColumns,
         FeatureValue,
         RouteContext,
         StrategyServices,
@@ -40,114 +37,29 @@ if TYPE_CHECKING:
     from router_sdk_thompson.config import ThompsonConfig
     from router_sdk_thompson.labels import Change
     from router_sdk_thompson.posteriors.belief import Belief
-    from router_sdk_thompson.posteriors.beta import CellEvidence
+    from router_sdk_thompson.posteriors.cells import CellEvidence
     from router_sdk_thompson.posteriors.over_features import FeatureSnapshot
     from router_sdk_thompson.posteriors.over_text import TextSnapshot
 
 
-ALWAYS = 8
 MANY = 4
-"""Outcomes from which on it costs less to encode their embeddings together."""
+"""Outcomes from which on it costs less to learn from them in columns."""
 NO_FEATURES: Mapping[str, FeatureValue] = {}
 
 
-class Kind(NamedTuple):
-    """What tasks of a type carry."""
-
-    text: bool
-    features: bool
-
-
-BARE = Kind(False, False)
-
-
-class ContextProbe:
-    """What each task type's tasks carry, as far as was seen.
-
-    Attributes:
-        counts: Examples per task type.
-        kinds: What they carried.
-    """
-
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-        self.kinds: dict[str, Kind] = {}
-
-    def kind(self, example: Example) -> Kind:
-        """What tasks of this example's type carry, this one included if it is looked at."""
-        task_type = example.task_type
-        count = self.counts[task_type] = self.counts.get(task_type, 0) + 1
-        kind = self.kinds.get(task_type, BARE)
-        if count > ALWAYS and count & (count - 1):
-            return kind
-        task = example.task
-        # Where privacy keeps no text, its vectors still tell that there was one.
-        seen = Kind(kind.text or bool(task.text) or bool(example.vectors), kind.features or bool(task.features))
-        if seen == kind:
-            return kind
-        self.kinds[task_type] = seen
-        return seen
-
-    def bare(self, columns: ExampleColumns) -> bool:
-        """Whether no task of a batch carries more than a type, as far as is looked; only then they are counted."""
-        counts = Counter(columns.task_type)
-        if any(self.kinds.get(task_type, BARE) != BARE for task_type in counts):
-            return False
-        places: list[int] = []
-        for task_type, count in counts.items():
-            before = self.counts.get(task_type, 0)
-            after = before + count
-            looks = [*range(before + 1, min(after, ALWAYS) + 1)]
-            looks += [1 << bit for bit in range(max(before, ALWAYS).bit_length(), after.bit_length())]
-            if looks:
-                there = [place for place, name in enumerate(columns.task_type) if name == task_type]
-                places += [there[look - before - 1] for look in looks]
-        if any(task.text or task.features or vectors for task, vectors in columns.carried(places)):
-            return False
-        for task_type, count in counts.items():
-            self.counts[task_type] = self.counts.get(task_type, 0) + count
-        return True
-
-    def save(self, path: Path) -> None:
-        """Write what was seen."""
-        path.write_text(json.dumps({"counts": self.counts, "kinds": self.kinds}), encoding="utf-8")
-
-    def load(self, path: Path) -> None:
-        """Read what ``save`` wrote.
-
-        Raises:
-            CorruptArtifactError: if it cannot be read.
-        """
-        try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-            counts = {str(name): int(count) for name, count in state["counts"].items()}
-            kinds = {str(name): Kind(bool(kind[0]), bool(kind[1])) for name, kind in state["kinds"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            raise CorruptArtifactError(f"{path.name} cannot be used: {error}") from error
-        self.counts, self.kinds = counts, kinds
-
-
-class Voice(NamedTuple):
-    """One policy's part in an answer.
-
-    Attributes:
-        policy: Which of ``POLICIES``.
-        share: Its part, above 0.
-        belief: What it says; None for the cells, which say it elsewhere.
-    """
-
-    policy: int
-    share: float
-    belief: Belief | None
+Voice = tuple[int, float, "Belief | None"]
+"""One policy's part in an answer: which of ``POLICIES``, its share, above 0, and what it says; None for the cells,
+which say it elsewhere."""
 
 
 class ContextualSnapshot(NamedTuple):
-    """One publication of all posteriors."""
+    """One publication of all posteriors, and of how texts are encoded for them."""
 
     config: ThompsonConfig
     dense: FeatureSnapshot
     text: TextSnapshot
     weights: PolicyWeights
+    reader: RequestEncoder
 
     def voices(self, task: Task, agents: AgentSet, context: RouteContext) -> list[Voice]:
         """Whose answers are mixed, and what they say; none while what the task carries tells too little."""
@@ -162,24 +74,20 @@ class ContextualSnapshot(NamedTuple):
             ]
         if not awake:
             return []
-        found = []
-        for policy, share in shares_among(self.weights.of(task.task_type), [CELLS, *awake]).items():
+        found: list[Voice] = []
+        for policy, share in shares_among(self.weights.of(task.task_type), (CELLS, *awake)).items():
             belief = None if policy == CELLS else self._belief(policy, task, agents, context)
             if belief is not None or policy == CELLS:
-                found.append(Voice(policy, share, belief))
+                found.append((policy, share, belief))
         return found
 
     def _belief(self, policy: int, task: Task, agents: AgentSet, context: RouteContext) -> Belief | None:
-        text, encoder = task.text, self.config.encoder
+        text = task.text
         if policy != TEXT:
             snapshot = self.dense.curved if policy == FEATURES else self.dense.straight
-            vector = context.encode(encoder) if text and encoder else None
+            vector = context.encode(self.reader) if text and self.config.encoder else None
             return None if snapshot is None else snapshot.belief(task, agents, vector)
-        try:
-            ids = context.encode(TextFeatures.name)
-        except KeyError:  # The encoder is not registered: then the ids are simply not logged.
-            ids = text_ids(text)
-        return self.text.belief(agents, ids, task.task_type, task.features)
+        return self.text.belief(agents, context.encode(self.reader), task.task_type, task.features)
 
 
 class ContextualPolicy:
@@ -205,10 +113,12 @@ class ContextualPolicy:
         self._probe = ContextProbe()
         self.dense = FeatureModel(config, seed)
         self.text = TextModel(config, seed)
+        self.requests = RequestFinder()
         self.comparison = PolicyComparison(POLICIES, TRUST, labels=config.labels != "ignore")
 
     def prepare(self, agents: AgentSet) -> None:
-        """Read the agents' examples."""
+        """Read what agents say of themselves."""
+        self.requests.prepare([text for agent in agents for text in (*agent.examples, agent.description) if text])
         if self._config.encoder is None:
             self.text.prepare(agents)
             self.comparison.selection.trust(TOLD if self.text.told else TRUST)
@@ -219,55 +129,119 @@ class ContextualPolicy:
         Returns:
             The task types that were touched.
         """
-        config, kind_of, comparison = self._config, self._probe.kind, self.comparison
-        encoder = None if config.encoder is None else self._services.encoders[config.encoder]
-        together, folded = len(examples) >= MANY, 0
+        if len(examples) >= MANY:
+            return self.learn_columns(ExampleColumns.of(list(examples)), cells)
+        return self._learn_each(examples, cells)
+
+    def learn_columns(self, columns: ExampleColumns, cells: CellEvidence) -> set[str]:
+        """``learn`` of a batch, to the same bits: in columns as far as tasks carry nothing, or a text and no more."""
+        if self._probe.bare(columns):
+            return cells.fold_columns(columns)
+        told = self._first_rewards(columns)
+        if told is None:
+            return self._learn_each(columns.examples, cells)
         touched: set[str] = set()
-        run: list[tuple[Example, NDArray[Any], float | None]] = []
+        begin = first = 0
+        for other in [*sorted(columns.others), len(columns)]:
+            if begin < other:
+                touched |= self._learn_first(told, first, columns, begin, other, cells)
+            if other < len(columns):
+                touched |= self._learn_each([columns.others[other]], cells)
+            begin, first = other + 1, first + other - begin
+        return touched
+
+    def _first_rewards(self, columns: ExampleColumns) -> FirstRewards | None:
+        """What is learnt in columns of a batch: all but ``others``. None where that cannot be."""
+        others = columns.others
+        places = [place for place in range(len(columns)) if place not in others] if others else range(len(columns))
+        texts = columns.texts(places, self._encoder.tag) if places else None
+        if texts is None:
+            return None
+        told = columns.decision_id, columns.task_type, columns.agent, columns.reward, columns.at
+        decision_id, task_type, agent, reward, at = (_chosen(column, places) for column in told) if others else told
+        known = texts.eligible, agent, reward, texts.propensity, at, texts.vector
+        return FirstRewards(decision_id, task_type, *known, others=[])
+
+    def _learn_first(
+        self, told: FirstRewards, first: int, columns: ExampleColumns, begin: int, end: int, cells: CellEvidence
+    ) -> set[str]:
+        """Learn what stands in columns from one place to another, and in ``told`` from ``first`` on."""
+        last = first + end - begin
+        if not self._probe.texts(told.task_type[first:last]):
+            told.others.extend([None] * (end - begin))
+            return self._learn_each(columns.examples[begin:end], cells)
+        requests = self.requests
+        read = [begin + place for place, name in enumerate(told.decision_id[first:last]) if requests.asks(name)]
+        for task, _ in columns.carried(read):
+            requests.learn(task.text)
+        comparison, sparse = self.comparison, self._config.encoder is None
+        asked, others = comparison.ask_first(
+            told.decision_id[first:last],
+            told.eligible[first:last],
+            told.propensity[first:last],
+            told.reward[first:last],
+            presumed=sparse and self.text.told,
+        )
+        told.others.extend(others)
+        # What each is compared by is known before it. Neither posteriors nor cells hang on what comes of it.
+        places = [first + place for place in asked]
+        touched, tallies = cells.fold_places(
+            columns, begin, end, {begin + place: told.eligible[first + place] for place in asked}
+        )
+        if sparse:
+            favourites = [(-1, place, -1, -1) for place in self.text.learn_first(told, first, last, frozenset(places))]
+        else:
+            favourites = [(-1, -1, *pair) for pair in self.dense.learn_first(told, first, last, frozenset(places))]
+        for place, found, tally in zip(places, favourites, tallies, strict=True):
+            if max(found) >= 0:
+                expected = rates(tally, comparison.scale.current.mean)
+                best = expected.index(max(expected))
+                comparison.note(told.one(place), told.vector[place], (best, *found[1:]), expected)
+        return touched
+
+    def _learn_each(self, examples: Sequence[Example], cells: CellEvidence) -> set[str]:
+        """Learn from the examples one by one."""
+        config, kind_of, comparison = self._config, self._probe.kind, self.comparison
+        hashed = config.encoder is None
+        folded = 0
+        touched: set[str] = set()
         for place, example in enumerate(examples):
             kind = kind_of(example)
-            if kind is BARE:
+            if kind == BARE:
                 continue
             has_text, has_features = kind
-            vector = self._vector(example, encoder) if has_text and encoder is not None else None
-            ids = self._ids(example) if has_text and encoder is None else None
+            seen = self._encoded(example) if has_text else None
+            vector, ids = (None, seen) if hashed else (seen, None)
             new = example.previous is None and example.revision == 0
             if comparison.asks(example, ids if vector is None else vector, new=new):
                 # Each is compared by what was known before it, so what came earlier is learnt now.
                 touched |= cells.fold(examples[folded:place])
                 folded = place
-                if run:
-                    self.dense.learn_first(run)
-                    run = []
                 self._compare(example, cells, ids, vector, has_features=has_features)
-            if together and vector is not None and _first_reward_of_a_text(example):
-                run.append((example, vector, comparison.feedback.others()))
-                continue
-            if run:
-                self.dense.learn_first(run)
-                run = []
             told = changes(example, config.labels)
             if not told:
                 continue
             if not has_text or vector is not None:
-                self.dense.learn(example, told, example.task, vector, comparison.feedback.others())
-            elif encoder is None:
+                self.dense.learn(example, told, described(example.task), vector, comparison.feedback.others())
+            elif hashed:
                 self._learn_text(example, told, ids, has_features)
-        if run:
-            self.dense.learn_first(run)
         return touched | cells.fold(examples[folded:] if folded else examples)
 
-    def learn_columns(self, columns: ExampleColumns, cells: CellEvidence) -> set[str]:
-        """``learn`` of a batch, which teaches the cells alone where no task carries more than a type."""
-        if self._probe.bare(columns):
-            return cells.fold_columns(columns)
-        return self.learn(columns.examples, cells)
+    @property
+    def _encoder(self) -> Encoder:
+        """What texts are encoded by."""
+        name = self._config.encoder
+        return TEXT_ENCODER if name is None else self._services.encoders[name]
 
-    def _ids(self, example: Example) -> NDArray[Any] | None:
-        ids = example.vectors.get(TEXT_TAG)
-        if ids is None and (text := example.task.text):
-            ids = text_ids(text)
-        return ids
+    def _encoded(self, example: Example) -> NDArray[Any] | None:
+        """What was logged of a text, or what it is encoded to now; None of no text. Requests are learnt by it."""
+        encoder, text = self._encoder, example.task.text
+        found = example.vectors.get(encoder.tag)
+        if found is None and text:
+            (found,) = RequestEncoder(encoder, self.requests.evidence).encode([text])
+        if example.previous is None and self.requests.asks(example.decision_id):
+            self.requests.learn(text)
+        return found
 
     def _learn_text(
         self, example: Example, told: Sequence[Change], ids: NDArray[Any] | None, has_features: bool
@@ -276,11 +250,11 @@ class ContextualPolicy:
             features = example.task.features if has_features else NO_FEATURES
             feedback = self.comparison.feedback
             if features:
-                self.dense.learn(example, told, example.task, None, feedback.others())
+                self.dense.learn(example, told, described(example.task), None, feedback.others())
             others = feedback.others(presumed=self.text.told or example.propensity is None)
             self.text.learn(example, told, ids, features, None if self.comparison.again else others)
         elif has_features:
-            self.dense.learn(example, told, example.task, None, self.comparison.feedback.others())
+            self.dense.learn(example, told, described(example.task), None, self.comparison.feedback.others())
 
     def _compare(
         self,
@@ -295,30 +269,27 @@ class ContextualPolicy:
         favourites: Favourites = ()
         expected: list[float] = []
         if not comparison.observing:
-            expected = records(cells, comparison.scale.current.mean, example.task_type, names)
+            expected = rates(cells.records(example.task_type, names), comparison.scale.current.mean)
             features = example.task.features if has_features else NO_FEATURES
             found = [expected.index(max(expected)), -1, -1, -1]
             if ids is not None:
                 found[TEXT] = self.text.favourite(names, ids, example.task_type, features)
             if features or vector is not None:
-                found[FEATURES] = self.dense.curved.favourite(names, example.task, vector)
-                found[LINEAR] = self.dense.straight.favourite(names, example.task, vector)
+                told = described(example.task)
+                found[FEATURES] = self.dense.curved.favourite(names, told, vector)
+                found[LINEAR] = self.dense.straight.favourite(names, told, vector)
             favourites = tuple(found)
             if max(favourites[1:]) < 0:
                 return
         others = comparison.feedback.others(presumed=True) if vector is None else None
         comparison.note(example, ids if vector is None else vector, favourites, expected, others)
 
-    def _vector(self, example: Example, encoder: Encoder) -> NDArray[Any] | None:
-        """The logged embedding, or what the text is encoded to now."""
-        vector = example.vectors.get(encoder.tag)
-        if vector is None and (text := example.task.text):
-            vector = encoder.encode([text])[0]
-        return vector
-
     def publish(self) -> ContextualSnapshot:
         """Publish what was learnt."""
-        return ContextualSnapshot(self._config, self.dense.publish(), self.text.publish(), self.comparison.weights)
+        reader = RequestEncoder(self._encoder, self.requests.evidence)
+        return ContextualSnapshot(
+            self._config, self.dense.publish(), self.text.publish(), self.comparison.weights, reader
+        )
 
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""
@@ -332,6 +303,7 @@ class ContextualPolicy:
         (folder / "comparison.json").write_text(told, encoding="utf-8")
         self.dense.save(folder)
         self.text.save(folder)
+        self.requests.save(folder)
 
     def load(self, folder: Path) -> None:
         """Read what ``save`` wrote.
@@ -346,6 +318,7 @@ class ContextualPolicy:
             raise CorruptArtifactError(f"comparison.json cannot be used: {error}") from error
         self.dense.load(folder)
         self.text.load(folder)
+        self.requests.load(folder)
 
     def report(self) -> dict[str, Any]:
         """What the posteriors have seen, and the share of each policy by task type."""
@@ -362,8 +335,5 @@ class ContextualPolicy:
         self.comparison.forget_examples()
 
 
-def _first_reward_of_a_text(example: Example) -> bool:
-    """Whether an outcome is new, says how its agent did and no more, and the task is nothing but a text."""
-    if example.previous is not None or example.reward is None or example.agent is None or example.signals.labelled:
-        return False
-    return example.task_type == DEFAULT_TASK_TYPE and not example.task.features
+def _chosen(column: Sequence[Any], places: Sequence[int]) -> list[Any]:
+    return [column[place] for place in places]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,19 +64,19 @@ def mixture(parts: Sequence[tuple[str, float, Proposal]]) -> Proposal:
         parts: Name, share and proposal of each, at least one; shares need not sum to 1.
     """
     total = sum([share for _, share, _ in parts])
-    leader = max(parts, key=lambda part: part[1])[2]
-    shares = {name: share / total for name, share, _ in parts}
+    leader = max(parts, key=itemgetter(1))[2]
     probabilities = leader.probabilities
     if len(parts) > 1:
         probabilities = dict.fromkeys(leader.probabilities, 0.0)
         for _, share, proposal in parts:
+            share /= total
             for agent, chance in proposal.probabilities.items():
-                probabilities[agent] += share / total * chance
+                probabilities[agent] += share * chance
 
     def explain() -> Mapping[str, Any]:
         evidence = leader.evidence
         told = evidence() if callable(evidence) else evidence or {}
-        return {**told, "policies": shares}
+        return {**told, "policies": {name: share / total for name, share, _ in parts}}
 
     return Proposal(probabilities, leader.scores, leader.confidence, explain)
 

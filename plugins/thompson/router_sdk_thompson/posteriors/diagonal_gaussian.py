@@ -44,6 +44,9 @@ class Direction(NamedTuple):
         variance: Variance of the score, the level's included, in units of the rewards'.
         widths: Variance of each feature's weight.
         level: Variance of the level.
+        at: Where the features are.
+        mean: Their weights, as far as the evidence goes, and
+        precision: what it adds to the prior's precision.
     """
 
     score: float
@@ -51,6 +54,9 @@ class Direction(NamedTuple):
     variance: float
     widths: NDArray[np.float32]
     level: float
+    at: NDArray[np.intp]
+    mean: NDArray[np.float32]
+    precision: NDArray[np.float32]
 
 
 class DiagonalGaussian:
@@ -196,7 +202,11 @@ class DiagonalGaussian:
         places = [self.rows.get(agent, -1) for agent in agents]
         rows = np.array(places)
         if prior is None and min(places) >= 0:
-            sums = self.mean[rows[:, None], self.at(ids)].sum(axis=1)
+            at, used = self.at(ids), max(places) + 1
+            if used <= 2 * len(places):
+                sums = self.mean[:used].take(at, axis=1).sum(axis=1)[rows]
+            else:
+                sums = self.mean[rows[:, None], at].sum(axis=1)
             sums /= sqrt(len(ids))
             levels = self.settled[rows]
             levels += LEVEL_BASE
@@ -222,51 +232,50 @@ class DiagonalGaussian:
     ) -> Direction:
         """What one agent is expected to earn at these features, and along what an observation would move it."""
         at = self.at(ids)
-        precision = self.precision[row].take(at)
-        score = float(self.mean[row].take(at).sum())
+        precision, mean = self.precision[row].take(at), self.mean[row].take(at)
+        score, widths = float(np.add.reduce(mean)), precision
         if prior is not None and prior_row >= 0:
-            at = prior.at(ids)
-            precision += prior.precision[prior_row].take(at)
-            score += scale.spread * float(prior.mean[prior_row].take(at).sum())
-        precision += self.base
-        np.reciprocal(precision, out=precision)
+            told = prior.at(ids)
+            widths = precision + prior.precision[prior_row].take(told)
+            score += scale.spread * float(prior.mean[prior_row].take(told).sum())
+        widths = widths + self.base
+        np.reciprocal(widths, out=widths)
         size, level = len(ids), 1.0 / (LEVEL_BASE + self.settled.item(row))
         added, earned = score / sqrt(size), self.level.item(row) + LEVEL_BASE * level * scale.mean
-        return Direction(earned + added, added, float(precision.sum()) / size + level, precision, level)
+        variance = float(np.add.reduce(widths)) / size + level
+        return Direction(earned + added, added, variance, widths, level, at, mean, precision)
 
-    def move(
-        self, row: int, ids: NDArray[np.intp], along: Direction, error: float, noise: float, weight: float
-    ) -> None:
+    def move(self, row: int, along: Direction, error: float, noise: float, weight: float) -> None:
         """Move weights and level towards what would have met a prediction that was off by ``error``.
 
         Args:
             row: Whose.
-            ids: The text's features.
-            along: What ``direction`` said of them.
+            along: What ``direction`` said of the text's features; nothing was learnt of the agent since.
             error: Reward less prediction.
             noise: Noise that weights are moved with, in units of the rewards' variance; the level's is one.
             weight: What the observation counts.
         """
-        step = error / (sqrt(len(ids)) * (along.variance + noise / weight))
-        self.mean[row][self.at(ids)] += along.widths * np.float32(step)
+        step = error / (sqrt(len(along.at)) * (along.variance + noise / weight))
+        moved = along.widths * np.float32(step)
+        moved += along.mean
+        self.mean[row][along.at] = moved
         self.level[row] += along.level * error / (along.variance + 1.0 / weight)
 
-    def settle(self, row: int, ids: NDArray[np.intp], noise: float, weight: float, mean: float) -> None:
+    def settle(self, row: int, along: Direction, noise: float, weight: float, mean: float) -> None:
         """Add the precision of one observation, or take it back; none falls below the prior's.
 
         Args:
             row: Whose.
-            ids: The text's features.
+            along: As for ``move``.
             noise: As for ``move``.
             weight: What the observation counts, negative where it is taken back.
             mean: Mean of all rewards; what the level took of it until now it goes on to take.
         """
-        held, at, before = self.precision[row], self.at(ids), self.settled.item(row)
-        added = np.float32(weight / (noise * len(ids)))
-        if weight > 0.0:
-            held[at] += added
-        else:
-            held[at] = np.maximum(held[at] + added, 0.0)
+        before = self.settled.item(row)
+        held = along.precision + np.float32(weight / (noise * len(along.at)))
+        if weight < 0.0:
+            np.maximum(held, 0.0, held)
+        self.precision[row][along.at] = held
         self.settled[row] = after = max(before + weight, 0.0)
         self.level[row] += LEVEL_BASE * mean * (1.0 / (LEVEL_BASE + before) - 1.0 / (LEVEL_BASE + after))
 

@@ -62,7 +62,7 @@ class Logistic(NormalGamma):
         if weight > 0.0:
             settled, narrowed = _added(logit, variance, reward, weight)
         else:
-            settled, narrowed = _removed(logit, variance, reward, -weight, float(x @ x) / self.ridge)
+            settled, narrowed = _removed(logit, variance, reward, -weight, self.prior_variance(x))
         self._move(row, reach, variance, settled - logit, narrowed)
         self._settle(row, self.count[row] + weight, 0.0)
         return surprise
@@ -72,7 +72,7 @@ class Logistic(NormalGamma):
         reach, logit, variance = self._along(row, x)
         if variance <= 0.0:
             return
-        before, wider = _removed(logit, variance, old, weight, float(x @ x) / self.ridge)
+        before, wider = _removed(logit, variance, old, weight, self.prior_variance(x))
         settled, narrowed = _added(before, wider, new, weight)
         self._move(row, reach, variance, settled - logit, narrowed)
 

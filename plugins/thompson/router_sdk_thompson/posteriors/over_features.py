@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from router_sdk_thompson.features.design import typed
 from router_sdk_thompson.labels import Change
-from router_sdk_thompson.posteriors.over_vectors import VectorModel, VectorSnapshot
+from router_sdk_thompson.posteriors.over_vectors import VectorModel
+from router_sdk_thompson.posteriors.vector_snapshot import VectorSnapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from router_sdk.plugin import Example, Task
+    from router_sdk.plugin import Example, FeatureValue
     from router_sdk_thompson.config import ThompsonConfig
+    from router_sdk_thompson.posteriors.first_rewards import FirstReward, FirstRewards
 
 CURVED, STRAIGHT = "dense", "straight"
 """What the names of their files begin with."""
@@ -52,28 +55,39 @@ class FeatureModel:
 
     def learn(
         self,
-        example: Example,
+        example: Example | FirstReward,
         told: Sequence[Change],
-        task: Task,
+        features: Mapping[str, FeatureValue],
         vector: NDArray[Any] | None,
         others: float | None,
     ) -> None:
         """Take in what one revision says; see ``VectorModel.learn``."""
         curved, straight = self.curved, self.straight
-        curved.learn(example, told, task, vector, others)
+        curved.learn(example, told, features, vector, others)
         if curved.design is not None and curved.design.fourier is not None:
-            straight.learn(example, told, task, vector, others)
+            straight.learn(example, told, features, vector, others)
         elif straight.events:
             self.straight = self._straight()  # so many agents that Fourier features were given up: both would be one
 
-    def learn_first(self, run: Sequence[tuple[Example, NDArray[Any], float | None]]) -> None:
-        """``learn``, to the same bits, of many rewards at once; see ``VectorModel.learn_first``."""
-        design = self.curved.design
-        if design is not None and design.fourier is None and not self.straight.events:
-            self.curved.learn_first(run)
-        else:
-            for example, vector, others in run:
-                self.learn(example, [Change(str(example.agent), None, example.reward)], example.task, vector, others)
+    def learn_first(self, told: FirstRewards, begin: int, end: int, asked: Collection[int]) -> list[tuple[int, int]]:
+        """``learn``, to the same bits, of many rewards at once; see ``VectorModel.learn_first``.
+
+        Returns:
+            The favourites of both, before each that is asked for.
+        """
+        curved = self.curved
+        found: list[tuple[int, int]] = []
+        for place in range(begin, end):
+            if curved.design is not None and curved.design.fourier is None and not self.straight.events:
+                return [*found, *((best, -1) for best in curved.learn_first(told, place, end, asked))]
+            one, features, vector = told.one(place), typed(told.task_type[place]), told.vector[place]
+            if place in asked:
+                names, straight = one.eligible, self.straight
+                best = curved.favourite(names, features, vector), straight.favourite(names, features, vector)
+                found.append(best)
+            if one.agent is not None and one.reward is not None:
+                self.learn(one, [Change(one.agent, None, one.reward)], features, vector, told.others[place])
+        return found
 
     def publish(self) -> FeatureSnapshot:
         """Publish what was learnt."""

@@ -15,11 +15,10 @@ from router_sdk.numerics.feedback_kind import SELDOM, SUCCESS
 from router_sdk.numerics.linear_snapshot import DoubleBuffer
 from router_sdk.numerics.reward_scale import RewardScale, Scale
 from router_sdk.numerics.state_file import check_finite
-from router_sdk.plugin import DEFAULT_TASK_TYPE, CorruptArtifactError
+from router_sdk.plugin import CorruptArtifactError
 from router_sdk_thompson.drift.fading import KEPT, ChangeFading, TimeFading
 from router_sdk_thompson.drift.text_drift import TextDrift
-from router_sdk_thompson.features.design import TYPE_COLUMN
-from router_sdk_thompson.features.hashed_text import FEATURES, extra_ids
+from router_sdk_thompson.features.hashed_text import FEATURES, with_extras
 from router_sdk_thompson.features.memory_budget import halvings
 from router_sdk_thompson.posteriors.belief import Belief
 from router_sdk_thompson.posteriors.diagonal_gaussian import DiagonalGaussian
@@ -35,12 +34,14 @@ if TYPE_CHECKING:
     from router_sdk.plugin import AgentSet, Example, FeatureValue
     from router_sdk_thompson.config import ThompsonConfig
     from router_sdk_thompson.labels import Change
+    from router_sdk_thompson.posteriors.first_rewards import FirstRewards
 
 
 MEMORY = 500.0
 """Outcomes after which a residual counts 1/e in what texts leave unexplained."""
 WARM_UP = 20
 """Outcomes before a favourite is named where no examples say anything."""
+NO_FEATURES: Mapping[str, FeatureValue] = {}
 _MOST_HALVED = FEATURES.bit_length() - 2
 
 
@@ -116,16 +117,7 @@ class TextModel:
             features: The task's features.
             others: What to expect of the other agents if this one succeeded; None where nothing follows.
         """
-        self.events += 1
-        share = self.time_fading.advance(example.at)
-        if share < 1.0:
-            self.evidence.fade(self.evidence.rows.values(), share)
-            self.buffer.touch_all(self.evidence.rows.values())
-            self.scale.fade(share)
-        for agent, kept in self.change_fading.due(self.events):
-            row = self.evidence.row(agent)
-            self.buffer.touch(row, None)
-            self.evidence.fade([row], kept)
+        self._fade(example.at)
         if not len(ids):
             return
         self._make_room([change.agent for change in told] if self.evidence.rows else example.eligible)
@@ -135,7 +127,54 @@ class TextModel:
             self._teach(agent, places, old, new, weight)
         reward = told[0].new if len(told) == 1 and example.revision == 0 else None
         if others is not None and reward is not None and reward >= SUCCESS:
-            self._teach_others(example, places, others, weight * reward * self.config.rival_weight)
+            weight = weight * reward * self.config.rival_weight
+            self._teach_others(example.eligible, example.agent, places, others, weight)
+
+    def learn_first(self, told: FirstRewards, begin: int, end: int, asked: Collection[int]) -> list[int]:
+        """``learn``, to the same bits, of first rewards from one place to another.
+
+        Args:
+            told: The rewards.
+            begin: The first place.
+            end: The place behind the last one.
+            asked: Places for which the favourite is asked, as it is before they are learnt.
+
+        Returns:
+            Those favourites.
+        """
+        found = []
+        for place in range(begin, end):
+            agent, reward, names, at = told.agent[place], told.reward[place], told.eligible[place], told.at[place]
+            ids = told.vector[place]
+            places = with_extras(ids, told.task_type[place], NO_FEATURES)
+            if place in asked:
+                found.append(self._favourite(names, places) if len(ids) else -1)
+            if agent is None or reward is None:
+                continue
+            self._fade(at)
+            if not len(ids):
+                continue
+            if agent not in self.evidence.rows:
+                self._make_room([agent] if self.evidence.rows else names)
+            weight = self.time_fading.weight(at)
+            self._teach(agent, places, None, reward, weight)
+            if (others := told.others[place]) is not None and reward >= SUCCESS:
+                weight = weight * reward * self.config.rival_weight
+                self._teach_others(names, agent, places, others, weight)
+        return found
+
+    def _fade(self, at: float) -> None:
+        """Let what is older than this moment fade, and what is known of agents that changed."""
+        self.events += 1
+        share = self.time_fading.advance(at)
+        if share < 1.0:
+            self.evidence.fade(self.evidence.rows.values(), share)
+            self.buffer.touch_all(self.evidence.rows.values())
+            self.scale.fade(share)
+        for agent, kept in self.change_fading.due(self.events):
+            row = self.evidence.row(agent)
+            self.buffer.touch(row, None)
+            self.evidence.fade([row], kept)
 
     def _make_room(self, newcomers: Sequence[str]) -> None:
         """Give up features where there is no room for them all with these agents, too."""
@@ -154,12 +193,12 @@ class TextModel:
         along = evidence.direction(row, ids, prior, held, scale)
         self.buffer.touch(row, ids)
         if old is not None and new is not None:
-            evidence.move(row, ids, along, new - old, noise, weight)
+            evidence.move(row, along, new - old, noise, weight)
         elif new is not None:
             error = new - along.score
             self.calibration.note(along.added, error, scale.spread * scale.spread)
-            evidence.move(row, ids, along, error, noise, weight)
-            evidence.settle(row, ids, noise, weight, scale.mean)
+            evidence.move(row, along, error, noise, weight)
+            evidence.settle(row, along, noise, weight, scale.mean)
             evidence.count[row] += weight
             doubt = scale.spread * (self._unexplained(scale) + along.variance) ** 0.5
             self.residual += error * error - self.residual / MEMORY
@@ -167,10 +206,12 @@ class TextModel:
             if self.drift.update(agent, new, error / doubt):
                 self._unsettle(agent)
         elif old is not None:
-            evidence.move(row, ids, along, along.score - old, noise, weight)
-            evidence.settle(row, ids, noise, -weight, scale.mean)
+            evidence.move(row, along, along.score - old, noise, weight)
+            evidence.settle(row, along, noise, -weight, scale.mean)
 
-    def _teach_others(self, example: Example, ids: NDArray[np.intp], rate: float, weight: float) -> None:
+    def _teach_others(
+        self, eligible: Sequence[str], acted: str | None, ids: NDArray[np.intp], rate: float, weight: float
+    ) -> None:
         """Where tasks belong to few agents, tell the others that think this one theirs that it probably is not.
 
         That they do is presumed where examples say so, and of what somebody else decided: he chose for a reason. It is
@@ -178,25 +219,28 @@ class TextModel:
         """
         if not weight:
             return
-        self._make_room(example.eligible)
+        self._make_room(eligible)
         evidence, prior, scale = self.evidence, self._prior, self.scale.current
-        names = [name for name in example.eligible if name != example.agent]
+        names = [name for name in eligible if name != acted]
         noise = self.calibration.noise
         for name, expected in zip(names, evidence.means(ids, prior, names, scale), strict=True):
             if expected > SELDOM:
                 row, held = evidence.row(name), -1 if prior is None else prior.rows.get(name, -1)
                 along = evidence.direction(row, ids, prior, held, scale)
                 self.buffer.touch(row, ids)
-                evidence.move(row, ids, along, rate - along.score, noise, weight)
-                evidence.settle(row, ids, noise, weight, scale.mean)
+                evidence.move(row, along, rate - along.score, noise, weight)
+                evidence.settle(row, along, noise, weight, scale.mean)
 
     def favourite(
         self, names: Sequence[str], ids: NDArray[Any], task_type: str, features: Mapping[str, FeatureValue]
     ) -> int:
         """Place of the agent that most is expected of, before the outcome is learnt; -1 while little is known."""
-        if not len(ids) or (self.events < WARM_UP and self._prior is None):
+        return self._favourite(names, with_extras(ids, task_type, features)) if len(ids) else -1
+
+    def _favourite(self, names: Sequence[str], places: NDArray[np.intp]) -> int:
+        if self.events < WARM_UP and self._prior is None:
             return -1
-        found = self.evidence.means(with_extras(ids, task_type, features), self._prior, names, self.scale.current)
+        found = self.evidence.means(places, self._prior, names, self.scale.current)
         return found.index(max(found))
 
     def _unsettle(self, agent: str) -> None:
@@ -340,13 +384,3 @@ class TextSnapshot(NamedTuple):
         if self.config.sampling == "independent":
             seed = f"{self.seed}\0{self.events}\0{places.tobytes().hex()}"
         return Belief("text", means, widths, self.evidence.counts, seed)
-
-
-def with_extras(ids: NDArray[Any], task_type: str, features: Mapping[str, FeatureValue]) -> NDArray[np.intp]:
-    """A text's feature ids together with those of the task's type and features."""
-    if task_type == DEFAULT_TASK_TYPE and not features:
-        return ids.astype(np.intp)
-    extra = extra_ids(features)
-    if task_type != DEFAULT_TASK_TYPE:
-        extra += extra_ids({TYPE_COLUMN: task_type})
-    return np.array(sorted({*ids.tolist(), *extra}), dtype=np.intp)

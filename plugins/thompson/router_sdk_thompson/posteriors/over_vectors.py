@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from router_sdk.numerics.feedback_kind import SELDOM, SUCCESS
 from router_sdk.numerics.linear_snapshot import DoubleBuffer, LinearSnapshot
 from router_sdk.numerics.normal_gamma import NormalGamma
+from router_sdk.numerics.prior_strength import due, fitted_strength
 from router_sdk.numerics.state_file import check_finite
 from router_sdk.plugin import CorruptArtifactError
 from router_sdk_thompson.drift.detectors import MISFIT, Detector, new_detector, restored_detector, threshold_of
 from router_sdk_thompson.drift.fading import KEPT, ChangeFading, TimeFading
 from router_sdk_thompson.features.columns import Columns
-from router_sdk_thompson.features.design import Design, FourierFeatures, described
+from router_sdk_thompson.features.design import Design, FourierFeatures, typed
 from router_sdk_thompson.features.memory_budget import fitting, widest
 from router_sdk_thompson.labels import Change
-from router_sdk_thompson.posteriors.belief import Belief
 from router_sdk_thompson.posteriors.logistic import Logistic
+from router_sdk_thompson.posteriors.vector_snapshot import VectorSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -27,45 +28,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from router_sdk.plugin import AgentSet, Example, FeatureValue, Task
+    from router_sdk.plugin import Example, FeatureValue
     from router_sdk_thompson.config import ThompsonConfig
+    from router_sdk_thompson.posteriors.first_rewards import FirstReward, FirstRewards
 
 ARRAYS = ("mean", "sigma", "count", "residual", "early")
 """What is saved as npy."""
 MOST_EARLY = 512
 """Decisions whose features are kept because a scale was settling."""
 
+MOST_ENCODED = 256
+"""Tasks that are encoded at once."""
+
 WARM_UP = 20
 """Outcomes before a favourite is named: the first guesses are the prior's."""
-
-
-class VectorSnapshot(NamedTuple):
-    """One publication of the posterior over vectors."""
-
-    config: ThompsonConfig
-    design: Design
-    width: int
-    posterior: LinearSnapshot
-    events: int
-    seed: int
-
-    @property
-    def ready(self) -> bool:
-        """Whether enough was learnt to answer."""
-        return self.events >= self.config.min_context_evidence
-
-    def belief(self, task: Task, agents: AgentSet, vector: NDArray[Any] | None) -> Belief:
-        """Mean and width of each agent at this task."""
-        config, posterior, seed = self.config, self.posterior, ""
-        x = np.zeros(self.width + 1, np.float32)
-        factor = self.design.encode_into(x[:-1], vector, described(task))
-        if posterior.crowded:
-            means, widths, contenders = posterior.among_many(agents.names, x, config.exploration, factor)
-        else:
-            (means, widths), contenders = posterior.scores(agents.names, x, config.exploration, factor), None
-        if config.sampling == "independent":
-            seed = f"{self.seed}\0{self.events}\0{x[:-1].tobytes().hex()}"
-        return Belief("features", means, widths, posterior.counts, seed, config.likelihood == "logistic", contenders)
 
 
 class VectorModel:
@@ -154,9 +130,9 @@ class VectorModel:
 
     def learn(
         self,
-        example: Example,
+        example: Example | FirstReward,
         told: Sequence[Change],
-        task: Task,
+        features: Mapping[str, FeatureValue],
         vector: NDArray[Any] | None,
         others: float | None,
     ) -> None:
@@ -165,19 +141,19 @@ class VectorModel:
         Args:
             example: The revision.
             told: What it changes, agent by agent.
-            task: Its task.
+            features: What is known of its task, see ``described``.
             vector: Its text's embedding, or None.
             others: What to expect of the other agents if this one succeeded; None where nothing follows.
         """
-        features = described(task)
         design = self.design or self._start(vector, features, len(example.eligible))
         posterior, rows = self.posterior, self.posterior.rows
         settling = bool(features) and example.previous is None and design.columns.fit(features)
         newcomers = [agent for agent, _, _ in told if agent not in rows]
         if settling or newcomers:
             design = self._make_room(design, len(rows) + len(newcomers), settling)
-        self.events += 1
-        self._fade(example.at)
+        self._count()
+        self._fade_time(example.at)
+        self._fade_changed()
         x = None if example.previous is None else self._early_features(example, design)
         if x is None:
             x = design.encode(vector, features)
@@ -195,46 +171,94 @@ class VectorModel:
             else:
                 posterior.observe(row, x, old, -weight)
         if others is not None and example.revision == 0 and len(told) == 1 and (reward := told[0].new) is not None:
-            self._teach_others(example, x, reward, others, weight)
+            self._teach_others(example.eligible, example.agent, x, reward, others, weight)
 
-    def learn_first(self, run: Sequence[tuple[Example, NDArray[Any], float | None]]) -> None:
-        """``learn``, to the same bits, of rewards that are the first of their decisions, over embeddings alone.
+    def learn_first(self, told: FirstRewards, begin: int, end: int, asked: Collection[int]) -> list[int]:
+        """``learn``, to the same bits, of first rewards from one place to another.
 
         They are encoded together, and of each is asked only what may differ from one to the next.
 
         Args:
-            run: Examples with an agent, a reward and no label, oldest first; of each the embedding, and what to expect
-                of the others if it is a success.
-        """
-        xs = None if self.design is None else self.design.encode_embeddings([vector for _, vector, _ in run])
-        posterior, rows, touch = self.posterior, self.posterior.rows, self.buffer.touch
-        for place, (example, _, others) in enumerate(run):
-            agent, reward = cast("str", example.agent), cast("float", example.reward)
-            if xs is None or agent not in rows:  # of a newcomer's features some may have to be given up
-                for each, vector, rate in run[place:]:
-                    self.learn(each, [Change(str(each.agent), None, each.reward)], each.task, vector, rate)
-                return
-            self.events += 1
-            self._fade(example.at)
-            row, x, weight = rows[agent], xs[place], self.time_fading.weight(example.first_at)
-            touch(row, None)
-            self._watch(posterior, agent, posterior.observe(row, x, reward, weight))
-            if others is not None:
-                self._teach_others(example, x, reward, others, weight)
+            told: The rewards.
+            begin: The first place.
+            end: The place behind the last one.
+            asked: Places for which the favourite is asked, as it is before they are learnt.
 
-    def _fade(self, at: float) -> None:
-        """Let what is older than this moment fade, and what is known of agents that changed."""
+        Returns:
+            Those favourites.
+        """
+        posterior, fading, found = self.posterior, self.time_fading, []
+        start, stop, still, changed = begin, begin, False, self.change_fading.changed
+        xs: NDArray[np.float64] | None = None
+        for place in range(begin, end):
+            if place >= stop:
+                start, stop = place, min(place + MOST_ENCODED, end)
+                xs, still = self._encoded(told, start, stop), fading.still(told.at[start:stop])
+                stop = place + 1 if xs is None else start + len(xs)
+            x = None if xs is None else xs[place - start]
+            if place in asked:
+                names, features = told.eligible[place], typed(told.task_type[place])
+                found.append(self.favourite(names, features, told.vector[place], x))
+            agent, reward = told.agent[place], told.reward[place]
+            if agent is None or reward is None:
+                continue
+            row = posterior.rows.get(agent, -1)
+            if row < 0 or x is None:  # of a newcomer's features some may have to be given up
+                features, change = typed(told.task_type[place]), [Change(agent, None, reward)]
+                self.learn(told.one(place), change, features, told.vector[place], told.others[place])
+                posterior, stop = self.posterior, place + 1
+                continue
+            self._count()
+            weight = 1.0
+            if not still:
+                self._fade_time(told.at[place])
+                weight = fading.weight(told.at[place])
+            if changed:
+                self._fade_changed()
+            self.buffer.touch(row, None)
+            self._watch(posterior, agent, posterior.observe(row, x, reward, weight))
+            if (others := told.others[place]) is not None:
+                self._teach_others(told.eligible[place], agent, x, reward, others, weight)
+        return found
+
+    def _encoded(self, told: FirstRewards, start: int, stop: int) -> NDArray[np.float64] | None:
+        """The features of some of these tasks, shape ``(n, d)``; None where they are not to be had beforehand."""
+        if self.design is None:
+            return None
+        xs = self.design.encode_texts(told.vector[start:stop], told.task_type[start:stop])
+        return xs if xs is not None and len(xs) else None
+
+    def _count(self) -> None:
+        """Count a revision; where they have doubled, fit the prior to what was learnt before this one."""
+        self.events += 1
+        posterior = self.posterior
+        if self.config.likelihood == "gaussian" and due(self.events):
+            strength = fitted_strength(posterior)
+            if strength != posterior.strength:
+                posterior.change_strength(strength)
+                self.buffer.touch_all(posterior.rows.values())
+
+    def _fade_time(self, at: float) -> None:
+        """Let what is older than this moment fade."""
         posterior, share = self.posterior, self.time_fading.advance(at)
         if share < 1.0:
             posterior.fade(list(posterior.rows), share)
             self.buffer.touch_all(posterior.rows.values())
-        if self.change_fading.changed:
-            for agent, kept in self.change_fading.due(self.events):
-                self.buffer.touch(posterior.row(agent), None)
-                posterior.fade([agent], kept)
+
+    def _fade_changed(self) -> None:
+        """Let what is known of agents that changed fade."""
+        for agent, kept in self.change_fading.due(self.events):
+            self.buffer.touch(self.posterior.row(agent), None)
+            self.posterior.fade([agent], kept)
 
     def _teach_others(
-        self, example: Example, x: NDArray[np.float64], reward: float, rate: float, weight: float
+        self,
+        names: Sequence[str],
+        acted: str | None,
+        x: NDArray[np.float64],
+        reward: float,
+        rate: float,
+        weight: float,
     ) -> None:
         """Where tasks belong to few agents, tell the others that think this one theirs that it probably is not."""
         weight *= reward * self.config.rival_weight
@@ -242,22 +266,35 @@ class VectorModel:
             return
         posterior = self.posterior
         expected, rows = posterior.expected(x), posterior.rows
-        for agent in example.eligible:
+        for agent in names:
             row = rows.get(agent, -1)
-            if agent != example.agent and row >= 0 and expected[row] > SELDOM:
+            if agent != acted and row >= 0 and expected[row] > SELDOM:
                 self.buffer.touch(row, None)
                 posterior.observe(row, x, rate, weight)
 
-    def _early_features(self, example: Example, design: Design) -> NDArray[np.float64] | None:
+    def _early_features(self, example: Example | FirstReward, design: Design) -> NDArray[np.float64] | None:
         early = self.early.get(example.decision_id)
         return None if early is None else np.pad(early, (0, design.width - len(early)))
 
-    def favourite(self, names: Sequence[str], task: Task, vector: NDArray[Any] | None) -> int:
-        """Place of the agent that most is expected of, before the outcome is learnt; -1 while little is known."""
+    def favourite(
+        self,
+        names: Sequence[str],
+        features: Mapping[str, FeatureValue],
+        vector: NDArray[Any] | None,
+        x: NDArray[np.float64] | None = None,
+    ) -> int:
+        """Place of the agent that most is expected of, before the outcome is learnt; -1 while little is known.
+
+        Args:
+            names: The agents.
+            features: What is known of the task, see ``described``.
+            vector: Its text's embedding, or None.
+            x: What both are encoded to, if that is known.
+        """
         design, rows = self.design, self.posterior.rows
         if design is None or self.events < WARM_UP:
             return -1
-        expected = self.posterior.expected(design.encode(vector, described(task)))
+        expected = self.posterior.expected(design.encode(vector, features) if x is None else x)
         found = [expected[rows[name]] if name in rows else self.config.prior_reward for name in names]
         return found.index(max(found))
 
@@ -275,15 +312,13 @@ class VectorModel:
         if same and not self.buffer.changed:
             return snapshot
         if self._frozen is None:
-            fourier = None if design.fourier is None else design.fourier.frozen()
-            self._frozen = Design(design.columns.frozen(), fourier)
+            self._frozen = design.frozen()
         copy = self.buffer.publish(self.posterior)
         self._snapshot = VectorSnapshot(self.config, self._frozen, design.width, copy, self.events, self._seed)
         return self._snapshot
 
     def _watch(self, posterior: NormalGamma, agent: str, surprise: float) -> None:
-        threshold = self._threshold
-        if threshold is None:
+        if (threshold := self._threshold) is None:
             return
         detector = self.detectors.get(agent)
         if detector is None:
@@ -309,6 +344,7 @@ class VectorModel:
             return
         state = {
             "events": self.events,
+            "strength": posterior.strength,
             "step": self.time_fading.step,
             "columns": design.columns.state(),
             "fourier": 0 if design.fourier is None else design.fourier.count,
@@ -340,7 +376,7 @@ class VectorModel:
             columns = Columns()
             columns.restore(state["columns"])
             posterior = self.empty()
-            posterior.restore([str(name) for name in state["agents"]], arrays)
+            posterior.restore([str(name) for name in state["agents"]], arrays, float(state["strength"]))
             detectors = {str(name): restored_detector(self.config, each) for name, each in state["detectors"].items()}
             change_fading = ChangeFading.restored(state["restless"])
             design = Design(columns, self.fourier(int(state.get("drawn", state["fourier"]))))
@@ -360,5 +396,5 @@ class VectorModel:
         self.events, self.time_fading.step, self.early = events, step, early
 
     def report(self) -> dict[str, Any]:
-        """How much was learnt, and how wide the features are."""
-        return {"events": self.events, "features": self.posterior.width}
+        """How much was learnt, how wide the features are, and how strong the prior is that holds their weights."""
+        return {"events": self.events, "features": self.posterior.width, "ridge": self.posterior.strength}
