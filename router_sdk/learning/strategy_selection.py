@@ -1,28 +1,42 @@
-"""Which of a chain's strategies is asked first: a fold over the log, by what each one's favourites earned.
+"""Which of a chain's strategies is asked first: a fold over the log, by what each one's favourites would have earned.
 
 Strategies that learn and stand together at the front of the chain are all asked, and whom each prefers is logged with
 the decision. So a decision says of each of them what it would have done before anything was known, and the outcome what
-that earned or would have: of everybody by a label, else of who acted, weighed by inverse propensity
-(``numerics.policy_lead``). Of each type of task the first in the chain answers until another one is ahead. That is
-deterministic given the state, so that a propensity is what the strategy says it is.
+that would have earned: outright by a label, else by a doubly robust estimate (``numerics.policy_selection``). Of each
+type of task the one that earns most is asked first. That is deterministic given the state, so that a propensity is what
+the strategy says it is.
+
+What the estimate's regression expects of an agent depends on who prefers it: an agent that some prefer and others do
+not earns what such agents earned, weighted by inverse propensity and self-normalised (Swaminathan and Joachims, 2015).
+Where all prefer the same, nothing is at stake.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from router_sdk.numerics.policy_lead import LeadComparison
+from router_sdk.numerics.policy_comparison import PolicyComparison
+from router_sdk.numerics.policy_selection import MOST_RATIO
 from router_sdk.numerics.state_file import load_state, write_state
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
-    from router_sdk.numerics.policy_lead import PolicyLead
+    from router_sdk.numerics.policy_selection import PolicyWeights
     from router_sdk.records import Example
 
 SELECTION = "selection"
 """Name of its fold; no strategy may have it."""
+FIRST = 0.98
+"""What the first in the chain is trusted with before anything was seen; the others share the rest. Another one is asked
+first once it is two standard errors ahead."""
+GUESSED = 20.0
+"""Weight of what just any agent earns in what is expected of one whom only some prefer."""
+KEPT = 0.998
+"""What is left of that record at each further outcome."""
+
+_ANYBODY = ""
 
 
 class StrategySelection:
@@ -43,7 +57,10 @@ class StrategySelection:
     def __init__(self, strategies: Sequence[str], called: Sequence[str] | None = None, since: int = 0) -> None:
         self.strategies, self.since = tuple(strategies), since
         self.called = self.strategies if called is None else tuple(called)
-        self._comparison = LeadComparison(self.strategies)
+        rest = (1.0 - FIRST) / (len(self.strategies) - 1)
+        prior = (FIRST, *[rest] * (len(self.strategies) - 1))
+        self._comparison = PolicyComparison(self.strategies, prior, in_spreads=False, every=1, cautious=True)
+        self._earned: dict[str, tuple[float, float]] = {}
 
     @classmethod
     def among(
@@ -58,9 +75,9 @@ class StrategySelection:
         return self.strategies if self.called == self.strategies else (*self.strategies, *self.called, str(self.since))
 
     @property
-    def weights(self) -> PolicyLead:
+    def weights(self) -> PolicyWeights:
         """Share of each strategy, by task type: who has most is asked first."""
-        return self._comparison.lead
+        return self._comparison.weights
 
     def report(self) -> dict[str, dict[str, float]]:
         """Share of each strategy by task type, and under ``""`` what a new type begins with."""
@@ -71,10 +88,30 @@ class StrategySelection:
         for one in examples:
             preferred = one.favourites if one.propensity else {}
             called = self.called if one.decision_seq > self.since else self.strategies
-            favourites = [preferred.get(name) for name in called]
-            known = _known(one)
-            if known and sum(name is not None for name in favourites) > 1:  # else others stood in the chain then
-                self._comparison.note(one.task_type, favourites, known, 1.0 if one.labelled else one.propensity or 1.0)
+            if len([name for name in called if name in preferred]) < 2:
+                continue  # others stood in the chain then
+            before = one.previous
+            new = one.previous_reward is None and (before is None or not before.labelled)
+            if self._comparison.asks(one, None, new=new):
+                names = one.eligible
+                place_of = {name: place for place, name in enumerate(names)}
+                places = tuple(place_of.get(preferred.get(name, ""), -1) for name in called)
+                expected = [self._expected(_who(places, place)) for place in range(len(names))]
+                self._comparison.note(one, None, places, expected)
+                if one.reward is not None and one.agent in place_of and one.propensity:
+                    self._remember(_who(places, place_of[one.agent]), one.reward, 1.0 / one.propensity)
+
+    def _expected(self, who: str) -> float:
+        mass, earned = self._earned.get(_ANYBODY, (0.0, 0.0))
+        anybody = earned / mass if mass else 0.0
+        mass, earned = self._earned.get(who, (0.0, 0.0))
+        return (GUESSED * anybody + earned) / (GUESSED + mass)
+
+    def _remember(self, who: str, reward: float, ratio: float) -> None:
+        weight = min(ratio, MOST_RATIO)
+        for key in (who, _ANYBODY):
+            mass, earned = self._earned.get(key, (0.0, 0.0))
+            self._earned[key] = KEPT * mass + weight, KEPT * earned + weight * reward
 
     def forget_agents(self, names: Collection[str]) -> None:
         """Nothing to do: strategies are compared, not agents."""
@@ -84,7 +121,8 @@ class StrategySelection:
 
     def save(self, folder: Path) -> None:
         """Write the comparison."""
-        write_state(folder, SELECTION, {}, self._comparison.state())
+        earned = {who: list(sums) for who, sums in self._earned.items()}
+        write_state(folder, SELECTION, {}, {"comparison": self._comparison.state(), "earned": earned})
 
     def load(self, folder: Path) -> None:
         """Inverse of ``save``.
@@ -95,9 +133,10 @@ class StrategySelection:
         load_state(folder, SELECTION, self._restore)
 
     def _restore(self, arrays: Mapping[str, Any], told: Mapping[str, Any]) -> None:
-        read = LeadComparison(self.strategies)
-        read.restore(told)
-        self._comparison = read
+        read = self.begun_again()
+        read._comparison.restore(told["comparison"])
+        earned = {str(who): (float(mass), float(sum_)) for who, (mass, sum_) in dict(told["earned"]).items()}
+        self._comparison, self._earned = read._comparison, earned
 
     def begun_again(self) -> StrategySelection:
         """One like it that was taught nothing."""
@@ -107,12 +146,6 @@ class StrategySelection:
         """Nothing is open."""
 
 
-def _known(one: Example) -> dict[str, float]:
-    """What is known for the first time of what eligible agents earn at a task; nothing where that is no news."""
-    before = one.previous
-    if one.previous_reward is not None or (before is not None and before.labelled) or len(one.eligible) < 2:
-        return {}
-    known = {name: float(name == one.label) for name in one.eligible} if one.labelled else {}
-    if one.agent in one.eligible and one.reward is not None:
-        known[str(one.agent)] = one.reward
-    return known
+def _who(places: Sequence[int], agent: int) -> str:
+    """Who prefers an agent: a character for each strategy."""
+    return "".join("1" if place == agent else "0" for place in places)

@@ -6,7 +6,6 @@
 ``distribution_shift`` whether two windows come from one distribution; where a series tends
 ``calibration``        from the confidence that was given to the reward that comes (Platt, 1999; isotonic)
 ``policy_selection``   which of several policies answers, by what each would have earned, with a bound
-``policy_lead``        which of several policies leads, by what the favourites of each earned where they differ
 ``policy_comparison``  what each would have earned, gathered from outcomes of every sort; the mixture that answers
 ``feedback_kind``      whether one agent is right or several succeed, and what a success says of the others
 ``request_finding``    which passage of a long text is the request

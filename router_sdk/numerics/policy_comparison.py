@@ -108,6 +108,8 @@ class PolicyComparison:
         prior: What each is trusted with before anything was seen, summing to 1.
         labels: Whether labels count.
         in_spreads: Whether gains are measured in the rewards' spread, and bounded.
+        every: After ``ALL_COMPARED`` outcomes one in so many is compared by.
+        cautious: As ``PolicySelection`` takes it.
 
     Attributes:
         selection: The policies' gains and weights.
@@ -123,9 +125,11 @@ class PolicyComparison:
         *,
         labels: bool = True,
         in_spreads: bool = True,
+        every: int = EVERY,
+        cautious: bool = False,
     ) -> None:
-        self._labels, self._in_spreads = labels, in_spreads
-        self.selection = PolicySelection(policies, prior)
+        self._labels, self._in_spreads, self._every = labels, in_spreads, every
+        self.selection = PolicySelection(policies, prior, cautious=cautious)
         self.feedback = FeedbackKind()
         self.scale = RewardScale()
         self.again = False
@@ -168,7 +172,7 @@ class PolicyComparison:
         if not labelled and told.reward is None:
             return False
         self._seen += 1
-        return self._seen <= ALL_COMPARED or zlib.crc32(told.decision_id.encode()) % EVERY == 0
+        return self._seen <= ALL_COMPARED or zlib.crc32(told.decision_id.encode()) % self._every == 0
 
     def ask_first(
         self,
@@ -198,7 +202,7 @@ class PolicyComparison:
                     if propensity and feedback.note(len(names), propensity, reward):
                         rate = feedback.others(presumed=presumed)
                     self._seen += 1
-                    if self._seen <= ALL_COMPARED or zlib.crc32(decision_ids[place].encode()) % EVERY == 0:
+                    if self._seen <= ALL_COMPARED or zlib.crc32(decision_ids[place].encode()) % self._every == 0:
                         asked.append(place)
             others.append(rate)
         return asked, others

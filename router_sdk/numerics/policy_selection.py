@@ -135,10 +135,14 @@ class PolicySelection:
     Args:
         policies: Their names.
         prior: What each is trusted with before anything was seen, summing to 1; all alike by default.
+        cautious: Whether the variance of gains is that among policies with even shares, which is larger: the log odds
+            of two then are theirs at first and 1.8 times the standard score of how far their gains are apart.
     """
 
-    def __init__(self, policies: Sequence[str], prior: Sequence[float] | None = None) -> None:
-        self.policies = tuple(policies)
+    def __init__(
+        self, policies: Sequence[str], prior: Sequence[float] | None = None, *, cautious: bool = False
+    ) -> None:
+        self.policies, self._cautious = tuple(policies), cautious
         self.prior = tuple(prior) if prior is not None else (1.0 / len(policies),) * len(policies)
         self.calm = CALM
         self._overall = self._none = Gains(0.0, 0.0, 0.0, (0.0,) * len(policies))
@@ -165,7 +169,7 @@ class PolicySelection:
     def note(self, kind: str, gains: Sequence[float]) -> None:
         """Take in what each policy would have earned on a task of that kind, about 0 to 1."""
         of_kind = self._kinds.get(kind, self._none)
-        shares = self.weights.of(kind)
+        shares = (1.0 / len(gains),) * len(gains) if self._cautious else self.weights.of(kind)
         mean = sum([share * gain for share, gain in zip(shares, gains, strict=True)])
         variance = sum([share * (gain - mean) ** 2 for share, gain in zip(shares, gains, strict=True)])
         self._overall = self._overall.plus(gains, variance)

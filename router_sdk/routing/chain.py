@@ -23,7 +23,7 @@ from router_sdk.strategy import Strategy
 if TYPE_CHECKING:
     from router_sdk.learning.calibration import Calibration
     from router_sdk.learning.strategy_selection import StrategySelection
-    from router_sdk.numerics.policy_lead import PolicyLead
+    from router_sdk.numerics.policy_selection import PolicyWeights
     from router_sdk.routing.pooling import Tenants
     from router_sdk.strategy import Prefetched, Proposal, RouteContext
 
@@ -218,7 +218,7 @@ class Chain:
     def __init__(self, stages: Sequence[Stage], epsilon: float) -> None:
         self.stages = tuple(stages)
         self.epsilon = epsilon
-        self.weights: PolicyLead | None = None
+        self.weights: PolicyWeights | None = None
         self.rules = tuple(stage for stage in stages if type(stage.strategy).restrict is not Strategy.restrict)
         self.prefetching = tuple(stage for stage in stages if type(stage.strategy).prefetch is not Strategy.prefetch)
         self._nobody = lru_cache(_UNIFORM)(uniform)
@@ -276,7 +276,7 @@ class Chain:
         return Answer(self._nobody(agents), skipped)
 
     def _compared(
-        self, stages: Sequence[Stage], weights: PolicyLead, task: Task, agents: AgentSet, context: RouteContext
+        self, stages: Sequence[Stage], weights: PolicyWeights, task: Task, agents: AgentSet, context: RouteContext
     ) -> Answer:
         best, asked = first_asked(weights, task.task_type, [stage.answers for stage in stages])
         verdicts: list[Verdict] = []

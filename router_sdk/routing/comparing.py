@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from router_sdk.records import Distribution, Skipped
 
 if TYPE_CHECKING:
-    from router_sdk.numerics.policy_lead import PolicyLead
+    from router_sdk.numerics.policy_selection import PolicyWeights
 
 CLEAR, EVERY = 0.985, 8
-"""Share from which a strategy is clearly the best of those compared; those behind it are then asked one time in so
-many."""
+"""Share from which a strategy is clearly the best of those compared, a little more than the first one has at the start;
+those behind it are then asked one time in so many."""
 
 Verdict = Distribution | Skipped
 """What comes of asking a stage: an answer, or why there is none."""
@@ -34,7 +34,9 @@ class Answer(NamedTuple):
     favourites: Mapping[str, str] = NO_FAVOURITES
 
 
-def first_asked(weights: PolicyLead | None, task_type: str, answers: Sequence[int], number: int = 0) -> tuple[int, int]:
+def first_asked(
+    weights: PolicyWeights | None, task_type: str, answers: Sequence[int], number: int = 0
+) -> tuple[int, int]:
     """Place of the stage that earns most on such tasks, and how many are asked in any case.
 
     Where it is clear which that is, those behind it are asked about one task in some; those before it always, so that
@@ -67,7 +69,7 @@ def settled(
     given = {place: verdict for place, verdict in enumerate(verdicts) if isinstance(verdict, Distribution)}
     place = best if best in given else min(given, default=len(verdicts))
     skipped = tuple(
-        verdict if isinstance(verdict, Skipped) else Skipped(name, f"{names[place]} leads on tasks of this type")
+        verdict if isinstance(verdict, Skipped) else Skipped(name, f"{names[place]} earns more on tasks of this type")
         for name, verdict in zip(names[:place], verdicts, strict=False)
     )
     return (place, given[place]) if given else None, skipped
