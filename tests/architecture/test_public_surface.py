@@ -71,6 +71,7 @@ def test_what_plugin_authors_may_rely_on_is_this():
         "RenewedLease",
         "ReplayBuffer",
         "ReplayDraw",
+        "RequestEncoder",
         "ReservoirBuffer",
         "Restriction",
         "RewardFunction",
