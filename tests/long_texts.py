@@ -21,14 +21,14 @@ def request(rng, agent=None):
 
 
 def around(asked, rng, mark=". ", place=None):
-    """A request among sixty problems."""
+    """A request among 110 problems."""
 
     def problem():
         one, other = rng.choice(NAMES, 2)
         return f"{one} has {rng.integers(99)} {rng.choice(NOUNS)} and gives {rng.integers(9)} to {other}"
 
-    parts = [problem() for _ in range(60)]
-    parts.insert(int(rng.integers(61)) if place is None else place, asked)
+    parts = [problem() for _ in range(110)]
+    parts.insert(int(rng.integers(111)) if place is None else place, asked)
     return mark.join(parts) + "."
 
 

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-LONG = 1_000
-"""Characters from which on a text is long; a shorter one is read as it is."""
+SHORT, LONG = 1_000, 4_000
+"""Characters up to which a text is taken for a request, and beyond which it is taken for one with something around it.
+What lies between is read as it is, as short ones are, and says neither."""
 LONGEST = 100_000
 """Characters of a long text that are looked at: its first half and its last."""
 WORDS, PAIRS = 1 << 15, 1 << 16
@@ -236,11 +237,13 @@ class RequestFinder:
         self._live.asked += sign * len(words)
 
     def learn(self, text: str) -> None:
-        """Learn from one text, long or not."""
+        """Learn from one text, short or long."""
+        if SHORT < len(text) <= LONG:
+            return
         told, live = _words(text), self._live
         if not told.spans:
             return
-        if len(text) <= LONG:
+        if len(text) <= SHORT:
             self._count(told.words)
             if live.seen:
                 self._step(told.words, told.pairs, asked=True)

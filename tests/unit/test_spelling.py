@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_sdk.spelling import folded, normal, phrase_pattern, unspaced_pairs, words
+from router_sdk.spelling import folded, normal, phrase_pattern, unspaced_pairs, word_spans, words
 
 LETTERS = st.characters(categories=["L", "Nd"])
 FORMS = ["NFC", "NFD", "NFKC", "NFKD"]
@@ -131,6 +131,11 @@ def test_words_are_pairs_where_nothing_parts_them():
     assert words("हिन्दी में") == ["हिन्दी", "में"]
     assert unspaced_pairs("开发票, please 给") == ["开发", "发票", "给"]
     assert unspaced_pairs("please") == unspaced_pairs("café") == []
+
+
+@given(st.text(st.one_of(st.sampled_from(" .,用写函数हिन्दीกา"), st.characters(codec="ascii"))))
+def test_words_stand_where_their_spans_say(text):
+    assert [text[start:end] for start, end in word_spans(text)] == words(text)
 
 
 def test_a_name_has_one_spelling():

@@ -215,8 +215,7 @@ class BertStrategy(Strategy):
         told = [place for place, task in enumerate(tasks) if task.text.strip()]
         if published is None or not told or not len(agents):
             return answers
-        vectors = contexts[told[0]].encode_batch(published.reader, [contexts[place] for place in told])
-        rows = np.asarray(vectors, dtype=np.float32)
+        rows = np.asarray(contexts[told[0]].encode_batch(published.reader, [contexts[at] for at in told]), np.float32)
         for start in range(0, len(rows), BATCH):
             part = rows[start : start + BATCH]
             estimates = published.snapshot.estimate_batch(part, agents.names)
@@ -370,10 +369,9 @@ class BertStrategy(Strategy):
             raise CorruptArtifactError(f"the state is of vectors with {head.dimension} dimensions")
         predictor.restore(facts, arrays)
         with self._lock:
-            self.head, self.policies, self.predictor, self._vectors = head, policies, predictor, {}
-            self.requests = requests
-            self.carried, self.fine_tuned = carried, bool(facts.get("fine_tuned"))
-            self._own_encoder = self._own_encoder or own
+            self.head, self.policies, self.predictor = head, policies, predictor
+            self.requests, self.carried, self._vectors = requests, carried, {}
+            self.fine_tuned, self._own_encoder = bool(facts.get("fine_tuned")), self._own_encoder or own
             predictor.prepare(self._agents or ())
             if encoder is not None:
                 self._slot.put(encoder)

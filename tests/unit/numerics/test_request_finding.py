@@ -36,7 +36,7 @@ def test_what_is_short_and_what_nothing_is_known_of_is_read_as_it_is():
         finder.learn(request(rng))
     assert finder.evidence.passage(long) is long  # no long text was seen yet
     finder.learn(long)
-    assert len(finder.evidence.passage(long)) < LONG // 4
+    assert len(finder.evidence.passage(long)) < LONG // 8
     for text in ("", " ", "a" * LONG, "please cancel my card"):
         assert finder.evidence.passage(text) is text
 
@@ -61,7 +61,7 @@ def test_scripts_without_spaces_and_with_marks(text):
     filler = ["苹果和篮子一共有多少个。", "แอปเปิลมีทั้งหมดกี่ผล ", "टोकरी में कितने सेब हैं। "]
     for _ in range(20):
         finder.learn(text)
-    long = [one * (LONG // len(one)) for one in filler]
+    long = [one * (LONG // len(one) + 1) for one in filler]
     for one in long:
         finder.learn(f"{one}{text} {one}")
     for one in long:
