@@ -2,13 +2,9 @@
 
 Strategies that learn and stand together at the front of the chain are all asked, and whom each prefers is logged with
 the decision. So a decision says of each of them what it would have done before anything was known, and the outcome what
-that would have earned: outright by a label, else by a doubly robust estimate (``numerics.policy_selection``). Of each
+that would have earned: outright by a label, else by a doubly robust estimate (``numerics.policy_comparison``). Of each
 type of task the one that earns most is asked first. That is deterministic given the state, so that a propensity is what
-the strategy says it is.
-
-What the estimate's regression expects of an agent depends on who prefers it: an agent that some prefer and others do
-not earns what such agents earned, weighted by inverse propensity and self-normalised (Swaminathan and Joachims, 2015).
-Where all prefer the same, nothing is at stake.
+the strategy says it is. Where all prefer the same, nothing is at stake.
 """
 
 from __future__ import annotations
@@ -16,7 +12,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from router_sdk.numerics.policy_comparison import PolicyComparison
-from router_sdk.numerics.policy_selection import MOST_RATIO
 from router_sdk.numerics.state_file import load_state, write_state
 
 if TYPE_CHECKING:
@@ -31,12 +26,6 @@ SELECTION = "selection"
 FIRST = 0.98
 """What the first in the chain is trusted with before anything was seen; the others share the rest. Another one is asked
 first once it is two standard errors ahead."""
-GUESSED = 20.0
-"""Weight of what just any agent earns in what is expected of one whom only some prefer."""
-KEPT = 0.998
-"""What is left of that record at each further outcome."""
-
-_ANYBODY = ""
 
 
 class StrategySelection:
@@ -60,7 +49,6 @@ class StrategySelection:
         rest = (1.0 - FIRST) / (len(self.strategies) - 1)
         prior = (FIRST, *[rest] * (len(self.strategies) - 1))
         self._comparison = PolicyComparison(self.strategies, prior, in_spreads=False, every=1, cautious=True)
-        self._earned: dict[str, tuple[float, float]] = {}
 
     @classmethod
     def among(
@@ -96,22 +84,9 @@ class StrategySelection:
                 names = one.eligible
                 place_of = {name: place for place, name in enumerate(names)}
                 places = tuple(place_of.get(preferred.get(name, ""), -1) for name in called)
-                expected = [self._expected(_who(places, place)) for place in range(len(names))]
+                # Of the agents themselves nothing is known here: what those earn whom the same ones prefer is.
+                expected = [self._comparison.scale.current.mean] * len(names)
                 self._comparison.note(one, None, places, expected)
-                if one.reward is not None and one.agent in place_of and one.propensity:
-                    self._remember(_who(places, place_of[one.agent]), one.reward, 1.0 / one.propensity)
-
-    def _expected(self, who: str) -> float:
-        mass, earned = self._earned.get(_ANYBODY, (0.0, 0.0))
-        anybody = earned / mass if mass else 0.0
-        mass, earned = self._earned.get(who, (0.0, 0.0))
-        return (GUESSED * anybody + earned) / (GUESSED + mass)
-
-    def _remember(self, who: str, reward: float, ratio: float) -> None:
-        weight = min(ratio, MOST_RATIO)
-        for key in (who, _ANYBODY):
-            mass, earned = self._earned.get(key, (0.0, 0.0))
-            self._earned[key] = KEPT * mass + weight, KEPT * earned + weight * reward
 
     def forget_agents(self, names: Collection[str]) -> None:
         """Nothing to do: strategies are compared, not agents."""
@@ -121,8 +96,7 @@ class StrategySelection:
 
     def save(self, folder: Path) -> None:
         """Write the comparison."""
-        earned = {who: list(sums) for who, sums in self._earned.items()}
-        write_state(folder, SELECTION, {}, {"comparison": self._comparison.state(), "earned": earned})
+        write_state(folder, SELECTION, {}, {"comparison": self._comparison.state()})
 
     def load(self, folder: Path) -> None:
         """Inverse of ``save``.
@@ -135,8 +109,7 @@ class StrategySelection:
     def _restore(self, arrays: Mapping[str, Any], told: Mapping[str, Any]) -> None:
         read = self.begun_again()
         read._comparison.restore(told["comparison"])
-        earned = {str(who): (float(mass), float(sum_)) for who, (mass, sum_) in dict(told["earned"]).items()}
-        self._comparison, self._earned = read._comparison, earned
+        self._comparison = read._comparison
 
     def begun_again(self) -> StrategySelection:
         """One like it that was taught nothing."""
@@ -144,8 +117,3 @@ class StrategySelection:
 
     def close(self) -> None:
         """Nothing is open."""
-
-
-def _who(places: Sequence[int], agent: int) -> str:
-    """Who prefers an agent: a character for each strategy."""
-    return "".join("1" if place == agent else "0" for place in places)

@@ -6,6 +6,10 @@ may be measured in the spread of the rewards and bounded, so that grades from .7
 rare successes a single one does not decide; or in rewards, where it takes the more outcomes to overrule what each
 policy is trusted with at first, the rarer successes are, as among many agents.
 
+What the estimate's regression expects of an agent was learnt where that agent was chosen, mostly with reason: it is too
+much of one that nobody else would choose here. So it is corrected by what came, on top of it, of agents whom the same
+policies preferred, weighted by inverse propensity and self-normalised (Swaminathan and Joachims, 2015).
+
 Not every policy has a say on every task. One that has none is booked what the others' mixture earned, so that it
 neither gains nor loses (sleeping experts: Freund, Schapire, Singer and Warmuth, 1997).
 """
@@ -20,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from router_sdk.numerics.feedback_kind import SUCCESS, FeedbackKind
-from router_sdk.numerics.policy_selection import LEADING, PolicySelection, doubly_robust
+from router_sdk.numerics.policy_selection import LEADING, MOST_RATIO, PolicySelection, doubly_robust
 from router_sdk.numerics.recency import put_last
 from router_sdk.numerics.reward_scale import RewardScale
 
@@ -37,6 +41,10 @@ ALL_COMPARED, EVERY = 2_000, 4
 """Outcomes on each of which policies are compared; later on one in so many."""
 MOST_GAIN = 5.0
 """Spreads that one outcome counts for at most."""
+GUESSED = 10.0
+"""Weight that the regression is worth, as it is, in what agents earn whom the same policies prefer."""
+KEPT = 0.998
+"""What is left of that record at each further outcome."""
 LEAST_SPREAD = 0.1
 """Unit of gains, at least, where the rewards of all agents are known."""
 
@@ -135,6 +143,7 @@ class PolicyComparison:
         self.again = False
         self._together: Together | None = None
         self._seen = 0
+        self._earned: dict[str, tuple[float, float]] = {}
         self._heard: OrderedDict[str, set[int]] = OrderedDict()
 
     @property
@@ -240,9 +249,20 @@ class PolicyComparison:
                 self._together = Together(context, told.task_type, names, favourites, {}, others)
             self._together.rewards[str(acted)] = float(reward or 0.0)
         elif acted in names and reward is not None and told.propensity > 0.0:
-            places = [max(place, 0) for place in favourites]
-            earned = doubly_robust(expected, places, names.index(acted), reward, told.propensity)
+            place, regressed = names.index(acted), list(expected)
+            for each in {place, *favourites} - {-1}:
+                mass, more = self._earned.get(_who(favourites, each), (0.0, 0.0))
+                regressed[each] += more / (GUESSED + mass)
+            places = [max(each, 0) for each in favourites]
+            earned = doubly_robust(regressed, places, place, reward, told.propensity)
             self._note(told.task_type, favourites, earned, scale.spread)
+            self._remember(_who(favourites, place), reward - expected[place], 1.0 / told.propensity)
+
+    def _remember(self, who: str, more: float, ratio: float) -> None:
+        """Take in what an agent earned, on top of what was expected of it."""
+        weight = min(ratio, MOST_RATIO)
+        mass, earned = self._earned.get(who, (0.0, 0.0))
+        self._earned[who] = KEPT * mass + weight, KEPT * earned + weight * more
 
     def _close(self, together: Together) -> None:
         """Compare by what was observed at one task, where that is all that is needed."""
@@ -299,6 +319,7 @@ class PolicyComparison:
             "feedback": self.feedback.state(),
             "scale": self.scale.state(),
             "seen": self._seen,
+            "earned": {who: list(sums) for who, sums in self._earned.items()},
             "heard": {task_type: sorted(heard) for task_type, heard in self._heard.items()},
             "together": told,
         }
@@ -315,6 +336,8 @@ class PolicyComparison:
         self.feedback.restore(state["feedback"])
         self.scale = RewardScale.restored(state["scale"])
         self._seen = int(state["seen"])
+        earned = dict(state.get("earned", {}))  # what earlier versions wrote has none
+        self._earned = {str(who): (float(mass), float(more)) for who, (mass, more) in earned.items()}
         told_of = dict(state["heard"]).items()
         self._heard = OrderedDict((str(name), {int(each) for each in heard}) for name, heard in told_of)
         if not all(heard <= set(range(len(self.selection.policies))) for heard in self._heard.values()):
@@ -336,6 +359,11 @@ class PolicyComparison:
 
 def _within(number: float, most: float) -> float:
     return -most if number < -most else most if number > most else number
+
+
+def _who(favourites: Favourites, place: int) -> str:
+    """Which policies prefer an agent: a character for each."""
+    return "".join(["1" if each == place else "0" for each in favourites])
 
 
 def _goes_on(together: Together, told: Told, context: NDArray[Any] | None) -> bool:

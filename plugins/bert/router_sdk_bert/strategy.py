@@ -232,7 +232,8 @@ class BertStrategy(Strategy):
         known = [estimate for estimate in estimates if estimate is not None]
         if len(known) < len(estimates):  # there is nothing to judge by, whatever is asked
             return [None] * len(estimates)
-        snapshot, settings, proposals = published.snapshot, self.settings, list[Proposal | None]()
+        snapshot, settings = published.snapshot, self.settings
+        proposals: list[Proposal | None] = []
         stored = StoredNames(snapshot.ids, snapshot.texts, snapshot.codes)
         choices = published.policies.choose(known, vectors, names, [task.task_type for task in tasks])
         for estimate, vector, choice in zip(known, vectors, choices, strict=True):
