@@ -158,3 +158,26 @@ def test_a_state_that_cannot_be_is_refused(spoilt):
     comparison = PolicyComparison(NAMES, EVEN)
     with pytest.raises((ValueError, TypeError)):
         comparison.restore({**comparison.state(), **spoilt})
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.3])
+def test_what_only_one_would_choose_is_not_believed_to_earn_what_it_does_where_all_choose_it(share):
+    """Mushrooms: eating is worth 1, or .5 on average of the poisonous half; leaving .875. Two of three can tell."""
+    comparison, rng = PolicyComparison(NAMES, EVEN), np.random.default_rng(3)
+    names, record = ("eat", "leave"), (0.99, 0.875)  # eaten is nearly only what is good
+    for turn in range(400):
+        poisonous = bool(rng.random() < 0.5)
+        wise = int(poisonous)
+        acted = wise if not poisonous or rng.random() > share else 0
+        reward = 0.875 if acted else float(not poisonous or rng.random() < 0.5)
+        propensity = 1.0 if not poisonous else 1.0 - share if acted else share
+        told(
+            comparison,
+            Outcome(f"{turn}", eligible=names, agent=names[acted], reward=reward, propensity=propensity),
+            (0, wise, wise),
+            expected=record,
+        )
+    assert comparison.weights.of("a")[0] < 0.02
+    again = PolicyComparison(NAMES, EVEN)
+    again.restore(json.loads(json.dumps(comparison.state())))
+    assert again.state() == comparison.state()
