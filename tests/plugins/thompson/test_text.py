@@ -3,6 +3,7 @@ import pytest
 from router_sdk_thompson import TextFeatures, ThompsonConfig, ThompsonStrategy
 from router_sdk_thompson.features.hashed_text import HALF, TEXT_ENCODER, text_ids
 
+from router_sdk import Outcome, Router
 from router_sdk.plugin import Agent, AgentSet, CorruptArtifactError, InvalidConfigError, Signals, Task
 from router_sdk.testing import FixedContext, make_example, make_services, revise
 
@@ -155,3 +156,17 @@ def test_a_request_reads_the_last_publication_while_nothing_is_learnt():
     assert made._contexts.text.publish() is first
     made.learn([lesson("refund", "billing", 1.0, 500)])
     assert made._contexts.text.publish() is not first
+
+
+@pytest.mark.parametrize("privacy", ["hmac", "none"])
+def test_texts_are_learnt_where_the_log_keeps_none_of_them(privacy):
+    rng, right = np.random.default_rng(1), []
+    settings = {"privacy": privacy, "learn_now": True, "seed": 1}
+    with Router(["billing", "coder"], ["thompson"], store=":memory:", **settings) as router:
+        for _ in range(120):
+            kind = int(rng.integers(2))
+            words = ("my invoice payment refund", "the page crashes with an error")[kind]
+            decision = router.route(f"{words} {rng.integers(50)}")
+            right.append(decision.agent == ("billing", "coder")[kind])
+            router.record(decision, Outcome(success=right[-1]))
+    assert np.mean(right[-40:]) > 0.9

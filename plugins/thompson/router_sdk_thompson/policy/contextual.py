@@ -64,8 +64,11 @@ class ContextualSnapshot(NamedTuple):
     def voices(self, task: Task, agents: AgentSet, context: RouteContext) -> list[Voice]:
         """Whose answers are mixed, and what they say; none while what the task carries tells too little."""
         encoder, text, awake = self.config.encoder, task.text, []
-        if encoder is None and text and self.text.ready:
-            awake.append(TEXT)
+        if encoder is None and text:
+            if self.text.ready:
+                awake.append(TEXT)
+            else:
+                context.encode(self.reader)  # is logged, so that it is learnt where privacy keeps no text
         if task.features or (encoder is not None and text):
             awake += [
                 policy

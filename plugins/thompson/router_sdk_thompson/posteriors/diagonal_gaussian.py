@@ -274,7 +274,7 @@ class DiagonalGaussian:
         before = self.settled.item(row)
         held = along.precision + np.float32(weight / (noise * len(along.at)))
         if weight < 0.0:
-            np.maximum(held, 0.0, held)
+            np.maximum(held, 0.0, out=held)
         self.precision[row][along.at] = held
         self.settled[row] = after = max(before + weight, 0.0)
         self.level[row] += LEVEL_BASE * mean * (1.0 / (LEVEL_BASE + before) - 1.0 / (LEVEL_BASE + after))
