@@ -60,7 +60,9 @@ def stream(seed, count, odd, width=40):
             )
         )
         if kind < odd / 2.0:
-            told.append(revise(told[-1], None if kind < odd / 6.0 else 1.0 - reward))  # some are taken back
+            told.append(revise(told[-1], 1.0 - reward))
+        elif odd and 0.5 < kind < 0.53:
+            told.append(revise(told[-1], None))  # taken back
     return told
 
 
