@@ -23,6 +23,8 @@ _KEPT = (
     *("logged", "skipped", "excluded", "favourites", "arm", "arm_probability"),
 )
 """Fields of the answer that are the decision's."""
+_MAPPINGS = ("excluded", "favourites")
+"""Those of them that a service may leave empty as null."""
 LONGEST_WAIT_S = 5.0
 """Longest that is waited before something is sent again."""
 
@@ -57,10 +59,12 @@ def decision_of(task: Task, told: dict[str, Any]) -> Decision:
 
     What a newer service says beside that is passed over.
     """
-    ranking = told["ranking"]
+    ranking, kept = told["ranking"], {name: told[name] for name in _KEPT if name in told}
+    skipped = [{name: one[name] for name in ("strategy", "reason")} for one in told.get("skipped") or ()]
     return Decision.model_validate(
         {
-            **{name: told[name] for name in _KEPT if name in told},
+            **{name: value for name, value in kept.items() if value is not None or name not in _MAPPINGS},
+            "skipped": skipped,
             "raw_confidence": told["confidence"] if told["calibrated"] else None,
             "task": task,
             "at": int(told["decision_id"][:12], 16) / 1_000,

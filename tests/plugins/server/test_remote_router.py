@@ -90,7 +90,11 @@ def test_whom_the_compared_strategies_prefer_comes_along_and_what_a_newer_servic
     answer = json.loads(json.dumps({**told(made), "of_the_future": 1}))
     found = decision_of(made.task, answer)
     assert (found, found.favourites) == (made, made.favourites)
-    assert "favourites" not in told(service.router.route("x", exclude=["fraud", "billing"]))
+    plain = service.router.route("x", exclude=["fraud", "billing"])
+    assert "favourites" not in told(plain)
+    skipped = [{"strategy": "bert", "reason": "no encoder", "code": 7}]
+    found = decision_of(plain.task, {**json.loads(json.dumps(told(plain))), "favourites": None, "skipped": skipped})
+    assert (found.favourites, found.skipped) == ({}, (("bert", "no encoder"),))
 
 
 def test_a_call_is_recorded_by_itself(remote, service):
