@@ -19,6 +19,7 @@ from __future__ import annotations
 import zlib
 from collections import OrderedDict
 from functools import lru_cache
+from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -338,6 +339,8 @@ class PolicyComparison:
         self._seen = int(state["seen"])
         earned = dict(state.get("earned", {}))  # what earlier versions wrote has none
         self._earned = {str(who): (float(mass), float(more)) for who, (mass, more) in earned.items()}
+        if not all(isfinite(mass) and mass >= 0.0 and isfinite(more) for mass, more in self._earned.values()):
+            raise ValueError("what was earned must be finite, and its weight at least 0")
         told_of = dict(state["heard"]).items()
         self._heard = OrderedDict((str(name), {int(each) for each in heard}) for name, heard in told_of)
         if not all(heard <= set(range(len(self.selection.policies))) for heard in self._heard.values()):

@@ -37,6 +37,8 @@ SHORT, LONG = 1_000, 4_000
 What lies between is read as it is, as short ones are, and says neither."""
 LONGEST = 100_000
 """Characters of a long text that are looked at: its first half and its last."""
+PIECE = 500
+"""Characters that are composed at once."""
 WORDS, PAIRS = 1 << 15, 1 << 16
 """Hashed words, and pairs of words that stand side by side."""
 LEAST = 20
@@ -88,9 +90,10 @@ class _Words(NamedTuple):
 
 
 def _words(text: str) -> _Words:
-    text = normal(text)
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]}\n{text[-LONGEST // 2 :]}"
+    if not text.isascii():  # in pieces: what a run of marks takes grows with its square
+        text = "".join(normal(text[at : at + PIECE]) for at in range(0, len(text), PIECE))
     spans = word_spans(text)
     words = np.array([crc32(text[start:end].lower().encode()) >> 17 for start, end in spans], dtype=np.intp)
     return _Words(text, spans, words, (words[:-1] * 40_503 + words[1:] * 9_973) & (PAIRS - 1))
@@ -211,7 +214,19 @@ class RequestFinder:
         self._steps = (np.zeros(WORDS, dtype=np.float32), np.zeros(PAIRS, dtype=np.float32))
         self._told: dict[str, NDArray[np.intp]] = {}
         self._seen = 0
-        self.evidence = NOTHING
+        self._evidence, self._changed = NOTHING, False
+
+    @property
+    def evidence(self) -> Evidence:
+        """What requests read: all that is known by now, with what agents say of themselves; it stays as it is."""
+        if self._changed and self._live.seen:
+            found = self._live.copy()
+            for words in self._told.values():
+                np.add.at(found.requests, words, 1.0)
+                found.asked += len(words)
+            self._evidence = found
+        self._changed = False
+        return self._evidence
 
     def asks(self, decision_id: str) -> bool:
         """Whether this decision's text is one to learn from; asked of each once."""
@@ -224,17 +239,7 @@ class RequestFinder:
         if told.keys() == before.keys():
             return
         self._told = {text: before[text] if text in before else _words(text).words for text in told}
-        for text in sorted(before.keys() ^ told.keys()):
-            self._count(self._told[text] if text in told else before[text], 1.0 if text in told else -1.0)
-        self._publish()
-
-    def _publish(self) -> None:
-        if self._live.seen:
-            self.evidence = self._live.copy()
-
-    def _count(self, words: NDArray[np.intp], sign: float = 1.0) -> None:
-        np.add.at(self._live.requests, words, sign)
-        self._live.asked += sign * len(words)
+        self._changed = True
 
     def learn(self, text: str) -> None:
         """Learn from one text, short or long."""
@@ -243,8 +248,10 @@ class RequestFinder:
         told, live = _words(text), self._live
         if not told.spans:
             return
+        self._changed = True
         if len(text) <= SHORT:
-            self._count(told.words)
+            np.add.at(live.requests, told.words, 1.0)
+            live.asked += len(told.words)
             if live.seen:
                 self._step(told.words, told.pairs, asked=True)
             return
@@ -253,7 +260,6 @@ class RequestFinder:
         if live.asked >= LEAST:
             for _, start, end in live.best(told, 1 + RIVALS, new=False)[1:]:
                 self._step(told.words[start:end], told.pairs[start : end - 1], asked=False)
-        self._publish()
 
     def _step(self, words: NDArray[np.intp], pairs: NDArray[np.intp], *, asked: bool) -> None:
         """One step of the regression towards whether a passage is a request."""
@@ -269,18 +275,15 @@ class RequestFinder:
     def save(self, folder: Path) -> None:
         """Write what was learnt, without what agents say of themselves."""
         live = self._live
-        requests = live.requests.copy()
-        for words in self._told.values():
-            np.subtract.at(requests, words, 1.0)
-        if not self._seen and not live.seen and not requests.any():
+        if not self._seen and not live.seen and not live.asked:
             return
         arrays: dict[str, NDArray[Any]] = {}
         for name, array in zip(
-            _SAVED, (requests, live.surroundings, live.words, live.pairs, *self._steps), strict=True
+            _SAVED, (live.requests, live.surroundings, live.words, live.pairs, *self._steps), strict=True
         ):
             places = np.flatnonzero(array)
             arrays |= {f"{name}.places": places.astype(np.int32), name: array[places]}
-        write_state(folder, STEM, arrays, {"bias": live.bias, "seen": self._seen})
+        write_state(folder, STEM, arrays, {"bias": live.bias, "seen": self._seen, "counted": [live.asked, live.seen]})
 
     def load(self, folder: Path) -> None:
         """Read what ``save`` wrote into one that knows nothing; what agents say of themselves is to be told again.
@@ -299,7 +302,7 @@ class RequestFinder:
             array[places] = array_of(stored, name, np.float32, (len(places),))
             arrays.append(array)
         requests, surroundings, words, pairs, *steps = arrays
-        asked, seen = (float(counts.sum(dtype=float)) for counts in (requests, surroundings))
-        self._live = Evidence(requests, surroundings, words, pairs, float(facts["bias"]), asked, seen)
-        self._steps, self._told, self._seen = (steps[0], steps[1]), {}, int(facts["seen"])
-        self._publish()
+        asked, seen = map(float, facts["counted"])
+        live = Evidence(requests, surroundings, words, pairs, float(facts["bias"]), asked, seen)
+        self._live, self._seen, self._steps, self._told = live, int(facts["seen"]), (steps[0], steps[1]), {}
+        self._changed = True

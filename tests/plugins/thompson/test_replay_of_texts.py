@@ -103,3 +103,21 @@ def test_what_is_learnt_is_something(tmp_path):
     told = made.report()
     assert told["dense"]["events"] > 120
     assert told["agents"]["agent-0"]["changes"] >= 1
+
+
+def test_embeddings_of_whole_numbers_are_learnt_to_the_same_bits_at_once(tmp_path):
+    told = [
+        make_example(
+            AGENTS.names[number % 2],
+            float(number % 3 > 0),
+            number=number,
+            eligible=AGENTS.names,
+            vectors={TAG: np.random.default_rng(number).integers(-30, 30, 40, np.int32)},
+        )
+        for number in range(1, 61)
+    ]
+    one_by_one, at_once = begun("given"), begun("given")
+    for example in told:
+        one_by_one.learn([example])
+    at_once.learn_columns(ExampleColumns.of(told))
+    assert saved(one_by_one, tmp_path / "one") == saved(at_once, tmp_path / "all")

@@ -181,3 +181,10 @@ def test_what_only_one_would_choose_is_not_believed_to_earn_what_it_does_where_a
     again = PolicyComparison(NAMES, EVEN)
     again.restore(json.loads(json.dumps(comparison.state())))
     assert again.state() == comparison.state()
+
+
+@pytest.mark.parametrize("sums", [[float("nan"), 0.0], [-10.0, 1.0], [1.0, float("inf")]])
+def test_what_was_earned_is_looked_at_when_it_is_read(sums):
+    comparison = PolicyComparison(NAMES, EVEN)
+    with pytest.raises(ValueError, match="earned"):
+        comparison.restore({**comparison.state(), "earned": {"100": sums}})

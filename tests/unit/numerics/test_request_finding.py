@@ -1,6 +1,7 @@
 """The request in a long text is found by what requests and their surroundings are made of."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -119,3 +120,39 @@ def test_of_many_texts_one_in_some_is_learnt(tmp_path):
     further = [f"decision {number}" for number in range(40)]
     assert [again.asks(each) for each in further] == [finder.asks(each) for each in further]
     assert not all(again.asks(each) for each in further), "it goes on counting"
+
+
+def test_what_requests_read_is_all_that_was_learnt_also_after_a_restart(tmp_path):
+    rng = np.random.default_rng(5)
+    finder, again = RequestFinder(), RequestFinder()
+    finder.learn(around(request(rng), rng))
+    for _ in range(30):
+        finder.learn(request(rng))
+    finder.save(tmp_path)
+    again.load(tmp_path)
+    assert finder.evidence.asked == again.evidence.asked > 30
+    np.testing.assert_array_equal(finder.evidence.requests, again.evidence.requests)
+
+
+def test_what_agents_say_of_themselves_changes_nothing_of_what_is_learnt(tmp_path):
+    rng = np.random.default_rng(6)
+    told = [around(request(rng), rng) if turn % 3 == 0 else request(rng) for turn in range(30)]
+    states = []
+    for rosters in ([], ["renew my passport"], ["renew my passport", "stop the train"]):
+        finder = RequestFinder()
+        for turn, text in enumerate(told):
+            finder.prepare(rosters[: 1 + turn // 10])
+            finder.learn(text)
+        folder = tmp_path / str(len(states))
+        folder.mkdir()
+        finder.save(folder)
+        states.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert states[0] == states[1] == states[2] != {}
+
+
+def test_a_run_of_marks_holds_nobody_up():
+    finder, started = RequestFinder(), time.process_time()
+    finder.learn("a" + "\u0301\u0323" * 40_000)
+    assert (
+        time.process_time() - started < 2.0
+    )  # composed at once it takes four times as long, and grows with its square
