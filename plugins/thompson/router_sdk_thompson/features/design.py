@@ -79,9 +79,8 @@ class Design(NamedTuple):
                     break
                 places[kind] = place
         if columns.count == first == columns.given:
-            squared = [vector.dot(vector) for vector in stacked]
-            # In the vectors' own precision, as one by one; whole numbers' lengths are none.
-            lengths = np.array([sqrt(each) or 1.0 for each in squared], np.result_type(stacked.dtype, np.float16))
+            precision = stacked.dtype if stacked.dtype.kind == "f" else np.dtype(float)  # as one by one
+            lengths = np.array([sqrt(vector.dot(vector)) or 1.0 for vector in stacked], precision)
             xs = np.empty((len(stacked), first + 1))
             xs[:, 0] = 1.0
             np.divide(stacked, lengths[:, None], xs[:, 1:])
