@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
+from itertools import pairwise
+from typing import Literal
 
 _UNSEEN = (
     *((0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F)),
@@ -42,9 +44,21 @@ _STACKING = "\u1039\u17d2\u1a60"
 """What stands after one of these is written under the letter before it, and belongs to it."""
 
 
+_CROWD = re.compile(r"[^\w\s\x00-\x7f]{64}(?=[^\w\s\x00-\x7f])")
+"""Marks and signs in a row, more than any language writes."""
+
+
+def in_form(form: Literal["NFC", "NFD", "NFKC", "NFKD"], text: str) -> str:
+    """A text in one of Unicode's forms; of a row of marks and signs without end, 64 are put in order at a time."""
+    ends = [found.end() for found in _CROWD.finditer(text)] if len(text) > 64 else []
+    if not ends:
+        return unicodedata.normalize(form, text)
+    return "".join(unicodedata.normalize(form, text[start:end]) for start, end in pairwise((0, *ends, len(text))))
+
+
 def normal(name: str) -> str:
     """A name in the form in which names are kept, NFC: the same for every way to compose its letters."""
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
+    return name if name.isascii() else in_form("NFC", name)
 
 
 def folded(text: str, *, compatible: bool = True) -> str:
@@ -56,9 +70,9 @@ def folded(text: str, *, compatible: bool = True) -> str:
     """
     if text.isascii():
         return " ".join(text.lower().split())
-    apart = unicodedata.normalize("NFKD" if compatible else "NFD", text.translate(_ALIKE)).casefold()
+    apart = in_form("NFKD" if compatible else "NFD", text.translate(_ALIKE)).casefold()
     apart = apart.replace("\u0131", "i").replace("i\u0307", "i")
-    return " ".join(unicodedata.normalize("NFKC" if compatible else "NFC", apart).split())
+    return " ".join(in_form("NFKC" if compatible else "NFC", apart).split())
 
 
 def words(text: str) -> list[str]:

@@ -37,8 +37,6 @@ SHORT, LONG = 1_000, 4_000
 What lies between is read as it is, as short ones are, and says neither."""
 LONGEST = 100_000
 """Characters of a long text that are looked at: its first half and its last."""
-PIECE = 500
-"""Characters that are composed at once."""
 WORDS, PAIRS = 1 << 15, 1 << 16
 """Hashed words, and pairs of words that stand side by side."""
 LEAST = 20
@@ -92,8 +90,7 @@ class _Words(NamedTuple):
 def _words(text: str) -> _Words:
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]}\n{text[-LONGEST // 2 :]}"
-    if not text.isascii():  # in pieces: what a run of marks takes grows with its square
-        text = "".join(normal(text[at : at + PIECE]) for at in range(0, len(text), PIECE))
+    text = normal(text)
     spans = word_spans(text)
     words = np.array([crc32(text[start:end].lower().encode()) >> 17 for start, end in spans], dtype=np.intp)
     return _Words(text, spans, words, (words[:-1] * 40_503 + words[1:] * 9_973) & (PAIRS - 1))

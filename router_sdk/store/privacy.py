@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import os
 import re
-import unicodedata
 from collections.abc import Mapping
 from hashlib import blake2b, sha256
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from router_sdk.errors import StoreUnavailableError
 from router_sdk.private_files import private_folder
-from router_sdk.spelling import normal
+from router_sdk.spelling import in_form, normal
 
 if TYPE_CHECKING:
     from router_sdk.records import PrivacyMode
@@ -60,7 +59,7 @@ def _key(path: Path) -> bytes:
 def normalised(text: str) -> str:
     """A text without what does not make it another one: Unicode form, case, and how much white space there is."""
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
+        text = in_form("NFKC", text)
     return " ".join(text.casefold().split())
 
 

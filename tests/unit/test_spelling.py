@@ -141,3 +141,14 @@ def test_words_stand_where_their_spans_say(text):
 def test_a_name_has_one_spelling():
     assert normal("cafe\u0301") == normal("café") == "café"
     assert normal("Billing") == "Billing"
+
+
+def test_marks_in_a_row_without_end_are_put_in_order_some_at_a_time():
+    few, many = "e" + "\u0323\u0301" * 20, "x" + "\u0301\u0323" * 100
+    assert normal(few) == unicodedata.normalize("NFC", few)
+    found = normal(many)
+    assert found[1:65] == unicodedata.normalize("NFC", many[1:65])
+    assert len(found) == len(many)
+    assert found != unicodedata.normalize("NFC", many)
+    assert folded("Ünïted " * 40 + many) == folded("ünïted " * 40 + many)
+    assert normal("\u1112\u1161\u11ab" * 100) == "\ud55c" * 100
