@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from io import TextIOWrapper
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -121,7 +121,7 @@ def csv_table(file: TextIO, texts: frozenset[str]) -> CsvTable:
     if said:
         first[0] = "\n"  # so that lines keep their numbers
     delimiter = said[1] if said else _delimiter("".join(first))
-    reader = csv.reader(chain(first, fault, file), delimiter=delimiter)
+    reader = csv.reader(_all_lines(first, fault, file), delimiter=delimiter)
     header = next((cells for cells in reader if any(cell.strip() for cell in cells)), [])
     rows = ((reader.line_num, cells) for cells in reader if cells)
     if delimiter == ";":
@@ -130,19 +130,21 @@ def csv_table(file: TextIO, texts: frozenset[str]) -> CsvTable:
     return CsvTable(header, rows)
 
 
-def _first_lines(file: TextIO) -> tuple[list[str], Iterator[str]]:
-    """The lines that tell what parts the cells; and what raises the error that they end in, if they do."""
+def _first_lines(file: TextIO) -> tuple[list[str], Exception | None]:
+    """The lines that tell what parts the cells, and the error that they end in."""
     first: list[str] = []
     try:
         first.extend(islice(file, _FIRST_LINES))
     except (OSError, EOFError, zlib.error) as error:
-        return first, _raising(error)
-    return first, iter(())
+        return first, error
+    return first, None
 
 
-def _raising(error: Exception) -> Iterator[str]:
-    raise error
-    yield
+def _all_lines(first: list[str], fault: Exception | None, file: TextIO) -> Iterator[str]:
+    yield from first
+    if fault is not None:
+        raise fault
+    yield from file
 
 
 def _delimiter(begin: str) -> str:
