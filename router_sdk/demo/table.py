@@ -6,14 +6,15 @@ import csv
 import gzip
 import json
 import math
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from io import TextIOBase
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TextIO
 
 from router_sdk.errors import InvalidInputError
+from router_sdk.exchange.reading import as_text, csv_table
 
 MAX_BAD_LINES = 20
 
@@ -91,15 +92,15 @@ def read_rows(path: Path, bad_lines: BadLines, texts: frozenset[str] = frozenset
         raise InvalidInputError(f"{path.name}: expected a .jsonl, .ndjson or .csv file, gzipped (.gz) or not")
     try:
         opener = gzip.open if zipped else open
-        with cast("TextIOBase", opener(path, "rt", encoding="utf-8-sig", newline="")) as file:
+        with opener(path, "rb") as content, as_text(content, strict=True) as file:
             yield from _csv_rows(file, bad_lines, texts) if kind[0] == ".csv" else _json_rows(file, bad_lines)
     except FileNotFoundError:
         raise InvalidInputError(f"{path}: no such file") from None
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise InvalidInputError(f"{path.name}: cannot be read to its end ({error}); is it damaged?") from error
 
 
-def _json_rows(file: TextIOBase, bad_lines: BadLines) -> Iterator[Row]:
+def _json_rows(file: TextIO, bad_lines: BadLines) -> Iterator[Row]:
     for number, line in enumerate(file, start=1):
         if not line.strip():
             continue
@@ -114,15 +115,14 @@ def _json_rows(file: TextIOBase, bad_lines: BadLines) -> Iterator[Row]:
             bad_lines.add(number, f"expected a JSON object, got {type(values).__name__}")
 
 
-def _csv_rows(file: TextIOBase, bad_lines: BadLines, texts: frozenset[str]) -> Iterator[Row]:
-    reader = csv.reader(file)
-    header = next(reader, [])
-    for cells in reader:
+def _csv_rows(file: TextIO, bad_lines: BadLines, texts: frozenset[str]) -> Iterator[Row]:
+    header, rows = csv_table(file, texts)
+    for line, cells in rows:
         if len(cells) == len(header):
             named = zip(header, cells, strict=True)
-            yield Row(reader.line_num, {name: cell if name in texts else _value(cell) for name, cell in named})
-        elif cells:
-            bad_lines.add(reader.line_num, f"expected {len(header)} cells, got {len(cells)}")
+            yield Row(line, {name: cell if name in texts else _value(cell) for name, cell in named})
+        else:
+            bad_lines.add(line, f"expected {len(header)} cells, got {len(cells)}")
 
 
 def _value(cell: str) -> object:

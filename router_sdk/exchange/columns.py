@@ -152,7 +152,8 @@ class ColumnMapping(Record):
     @property
     def texts(self) -> frozenset[str]:
         """Columns whose cells are taken as they stand in a CSV file, whatever they look like."""
-        return self.columns - {*self.features, *self.metrics, *self.metadata}
+        numbers = {getattr(self, name) for name in _NUMBERS}
+        return self.columns - {*self.features, *self.metrics, *self.metadata, *numbers}
 
     @cached_property
     def outer(self) -> frozenset[str]:
@@ -248,6 +249,7 @@ _SINGLE = tuple(
     name for name in ColumnMapping.model_fields if name not in (*_SEVERAL, "label_level", "labels", "score_range")
 )
 """Targets that one column stands for."""
+_NUMBERS = ("quality", "feedback", "latency_ms", "cost_usd", "tokens", "step")
 _TARGETS = (*_SEVERAL, *_SINGLE)
 
 

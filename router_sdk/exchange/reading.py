@@ -15,9 +15,9 @@ import zlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from io import TextIOWrapper
-from itertools import chain
+from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from pydantic_core import from_json
 
@@ -33,6 +33,12 @@ _ENDINGS = (".jsonl", ".ndjson", ".json", ".csv")
 _ARRAY = re.compile(r"(\s*\[)\s*(?:\{|\]|$)")
 """How a file begins that is one array: a line of JSON lines that is wrong may begin with a bracket, too."""
 _PEEK = 256
+_FIRST_LINES = 20
+"""How many of a CSV file's lines tell what parts its cells."""
+_SAID = re.compile(r'"?sep=([^"\r\n])"?[\r\n]*', re.IGNORECASE)
+"""A first line by which a spreadsheet says what parts the cells."""
+_QUOTED = re.compile(r'(?<![^,;\t\r\n])"[^"]*(?:""[^"]*)*(?:"|\Z)')
+_DECIMAL_COMMA = re.compile(r"\s*-?(?:0|[1-9][0-9]*),[0-9]+\s*")
 _CHUNK = 1 << 16
 _LONGEST = 4 * MAX_TEXT_CHARS
 """Longest element of an array that is read, in characters."""
@@ -62,7 +68,7 @@ def read_rows(path: Path, texts: frozenset[str] = TEXTS, *, ending: str | None =
         raise InvalidInputError(f"{path.name}: expected {', '.join(_ENDINGS)}, with or without .gz, or {ENDING}")
     try:
         opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rb") as content, _as_text(content) as file:
+        with opener(path, "rb") as content, as_text(content) as file:
             yield from _of_csv(file, texts) if ending == ".csv" else _of_json(file)
     except (OSError, EOFError, zlib.error, csv.Error) as error:
         raise InvalidInputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
@@ -80,32 +86,105 @@ def rows_and_fault(path: Path, texts: frozenset[str]) -> Iterator[tuple[int, Map
         yield number + 1, error
 
 
-def _as_text(content: Any) -> TextIO:
-    """A file's content as a text: UTF-8, or what a spreadsheet calls Unicode."""
+def as_text(content: Any, *, strict: bool = False) -> TextIO:
+    """A file's content as a text: UTF-8, or what a spreadsheet calls Unicode, UTF-16.
+
+    Args:
+        content: A binary file that can be peeked into.
+        strict: Whether bytes that are no text are a ``UnicodeDecodeError``. Otherwise one line that is not UTF-8 does
+            not spoil the others: its bytes become half surrogates, which no record takes.
+    """
     if content.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        return TextIOWrapper(content, encoding="utf-16", errors="replace", newline="")
-    # One line that is not UTF-8 must not spoil the others: its bytes become half surrogates, which no record takes.
-    return TextIOWrapper(content, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        return TextIOWrapper(content, encoding="utf-16", errors="strict" if strict else "replace", newline="")
+    return TextIOWrapper(content, encoding="utf-8-sig", errors="strict" if strict else "surrogateescape", newline="")
+
+
+class CsvTable(NamedTuple):
+    """The names of a CSV file's columns, and its rows: the line on which each ends, from 1, and its cells."""
+
+    header: list[str]
+    rows: Iterator[tuple[int, list[str]]]
+
+
+def csv_table(file: TextIO, texts: frozenset[str]) -> CsvTable:
+    """A CSV file's header and rows, its cells parted by commas, semicolons or tabs, or as a first line ``sep=;`` says.
+
+    Blank lines are passed over. Where semicolons part the cells, a decimal comma (``0,5``) is given as a point, but in
+    the columns ``texts``.
+
+    Raises:
+        csv.Error: if it is malformed, by ``rows``, too, as what a damaged file raises: the rows before come first.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), 4 * MAX_TEXT_CHARS))
+    first, fault = _first_lines(file)
+    said = _SAID.fullmatch("".join(first[:1]))
+    if said:
+        first[0] = "\n"  # so that lines keep their numbers
+    delimiter = said[1] if said else _delimiter("".join(first))
+    reader = csv.reader(_all_lines(first, fault, file), delimiter=delimiter)
+    header = next((cells for cells in reader if any(cell.strip() for cell in cells)), [])
+    rows = ((reader.line_num, cells) for cells in reader if cells)
+    if delimiter == ";":
+        numbers = [place for place, column in enumerate(header) if column not in texts]
+        rows = ((line, _with_points(cells, numbers)) for line, cells in rows)
+    return CsvTable(header, rows)
+
+
+def _first_lines(file: TextIO) -> tuple[list[str], Exception | None]:
+    """The lines that tell what parts the cells, and the error that they end in."""
+    first: list[str] = []
+    try:
+        first.extend(islice(file, _FIRST_LINES))
+    except (OSError, EOFError, zlib.error) as error:
+        return first, error
+    return first, None
+
+
+def _all_lines(first: list[str], fault: Exception | None, file: TextIO) -> Iterator[str]:
+    yield from first
+    if fault is not None:
+        raise fault
+    yield from file
+
+
+def _delimiter(begin: str) -> str:
+    """What parts the cells of the header, and most often as many of each of the first rows."""
+    heading, *rows = [line for line in re.split(r"[\r\n]+", _QUOTED.sub('""', begin)) if line.strip(" \t,;")] or [""]
+
+    def fit(delimiter: str) -> tuple[int, int]:
+        count = heading.count(delimiter)
+        return sum(row.count(delimiter) == count for row in rows), count
+
+    return max((one for one in ",;\t" if one in heading), key=fit, default=",")
+
+
+def _with_points(cells: list[str], places: list[int]) -> list[str]:
+    for place in places:
+        if place < len(cells) and _DECIMAL_COMMA.fullmatch(cells[place]):
+            cells[place] = cells[place].replace(",", ".")
+    return cells
 
 
 def _of_csv(file: TextIO, texts: frozenset[str]) -> Rows:
-    csv.field_size_limit(max(csv.field_size_limit(), 4 * MAX_TEXT_CHARS))
-    heading = file.readline()
-    # Spreadsheets part cells by a semicolon where a comma is what others write as a point, or by a tab.
-    delimiter = max(",;\t", key=heading.count)
-    reader = csv.DictReader(chain([heading], file), restkey=SURPLUS, delimiter=delimiter)
-    for row in reader:
-        known = {column: cell for column, cell in row.items() if cell not in ("", None)}
-        yield reader.line_num, {column: cell if column in texts else _cell(cell) for column, cell in known.items()}
+    header, rows = csv_table(file, texts)
+    for line, cells in rows:
+        row: dict[str, Any] = {
+            column: cell if column in texts else _cell(cell)
+            for column, cell in zip(header, cells, strict=False)
+            if cell
+        }
+        if surplus := cells[len(header) :]:
+            row[SURPLUS] = surplus
+        yield line, row
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: str) -> Any:
     """A CSV cell as the value it spells."""
     if value in ("True", "False"):
         return value == "True"
     try:
         return json.loads(value, parse_constant=str)  # NaN in a cell says that nothing is known
-    except (TypeError, ValueError, RecursionError):
+    except (ValueError, RecursionError):
         return value
 
 

@@ -107,6 +107,19 @@ def test_csv_cells_are_read_as_what_they_look_like(tmp_path: Path) -> None:
     assert rows[0].item.task.text == 'say "hi",\nplease'
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_what_a_spreadsheet_writes_is_read_as_imports_are(tmp_path: Path, encoding: str, delimiter: str) -> None:
+    rows = [["prompt", "weak", "strong"], ["schön; eins, zwei", "0", "0,5" if delimiter == ";" else "0.5"]]
+    with gzip.open(tmp_path / "x.csv.gz", "wt", encoding=encoding, newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+    (row,) = read_dataset(tmp_path / "x.csv.gz").rows
+    assert (row.item.task.text, row.item.rewards) == ("schön; eins, zwei", {"weak": 0.0, "strong": 0.5})
+    write(tmp_path / "x.jsonl", {"text": "schön", "agent": "a"})
+    (tmp_path / "x.jsonl").write_text((tmp_path / "x.jsonl").read_text("utf-8"), encoding=encoding)
+    assert read_dataset(tmp_path / "x.jsonl").rows[0].item.task.text == "schön"
+
+
 def test_train_comes_before_test_and_one_split_can_be_chosen(tmp_path: Path) -> None:
     rows = [{"text": s, "agent": "a", "split": s} for s in ("test", "train", "oos_test", "oos_train")]
     path = write(tmp_path / "x.jsonl", *rows)

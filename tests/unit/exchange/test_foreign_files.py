@@ -2,6 +2,7 @@ import csv
 import gzip
 import json
 import time
+from random import Random
 
 import pytest
 
@@ -356,3 +357,63 @@ def test_what_a_spreadsheet_writes_is_read(tmp_path, encoding, delimiter):
             {"text": "eins, zwei; drei", "agent": "a", "success": 1},
             {"text": "schön", "agent": "b", "success": 0},
         ]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('"Question; asked; by user",label\nwhy,a\n', {"Question; asked; by user": "why", "label": "a"}),
+        ('"a\tb\tc",label\r\nwhy,a\r\n', {"a\tb\tc": "why", "label": "a"}),
+        ('Frage;"a, b, ""c"", d"\nwarum;a\n', {"Frage": "warum", 'a, b, "c", d': "a"}),
+        ('Frage;"eine\nZeile, und noch, eine"\nwarum;a\n', {"Frage": "warum", "eine\nZeile, und noch, eine": "a"}),
+        ("Frage, Text;label\nwarum;a\n", {"Frage, Text": "warum", "label": "a"}),
+        ("Frage, Text;label\nja, warum;a\nwarum;b\n", {"Frage, Text": "ja, warum", "label": "a"}),
+        ("size; in m,label\n3,a\n", {"size; in m": 3, "label": "a"}),
+        ("Größe, Höhe, Tiefe;label\nklein;a\n", {"Größe, Höhe, Tiefe": "klein", "label": "a"}),
+        ("sep=;\r\na,b,c;label\r\n1;a\r\n", {"a,b,c": 1, "label": "a"}),
+        ('"sep=|"\na|label\n1|a\n', {"a": 1, "label": "a"}),
+        ("sep=\t\na\tlabel\n1\ta\n", {"a": 1, "label": "a"}),
+        ("\r\n;;\r\ntext;label\r\nwhy;a\r\n", {"text": "why", "label": "a"}),
+        ("text,label\nwhy,a\n\n", {"text": "why", "label": "a"}),
+        ("text\nyes, why\n", {"text": "yes", reading.SURPLUS: [" why"]}),
+    ],
+)
+def test_what_parts_the_cells_of_a_csv_file(tmp_path, content, told):
+    path = tmp_path / "x.csv"
+    path.write_bytes(content.encode())
+    assert elements(path)[0][1] == told
+
+
+def test_lines_passed_over_are_counted(tmp_path):
+    (tmp_path / "x.csv").write_text("sep=;\n\ntext;label\n\nwhy;a\n")
+    assert elements(tmp_path / "x.csv") == [(5, {"text": "why", "label": "a"})]
+
+
+def test_rows_before_a_file_breaks_off_are_read(tmp_path):
+    noise = Random(1).randbytes(20_000).hex()
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(f"text;label\nwhy;a\nwho;{noise}\n".encode())[:-9_000])
+    (number, row), (_, fault) = reading.rows_and_fault(tmp_path / "x.csv.gz", frozenset())
+    assert (number, row) == (2, {"text": "why", "label": "a"})
+    assert "cannot read" in str(fault)
+
+
+def test_a_file_without_rows_has_none(tmp_path):
+    for content in ("", "\n\n", "sep=;", "sep=;\ntext;label"):
+        (tmp_path / "x.csv").write_text(content)
+        assert elements(tmp_path / "x.csv") == []
+
+
+def test_decimal_commas_between_semicolons_are_numbers(router, tmp_path):
+    header = "text;agent;note;load;pair;cell;score;ms\n"
+    (tmp_path / "x.csv").write_text(header + "1,5;a;1,5;-0,5;1,2,3;1.234,5;7,5;12,5\n")
+    features, metrics = ["load", "pair", "cell"], ["note"]
+    mapping = {"features": features, "metrics": metrics, "quality": "score", "latency_ms": "ms", "score_range": (0, 10)}
+    report = router.examples.import_from(tmp_path / "x.csv", mapping=mapping)
+    router.flush()
+    assert report.errors == []
+    (example,) = router.examples
+    assert (example.task.text, example.reward, example.signals.latency_ms) == ("1,5", 0.75, 12.5)
+    assert dict(example.task.features) == {"load": -0.5, "pair": "1,2,3", "cell": "1.234,5"}
+    assert dict(example.signals.metrics) == {"note": 1.5}
+    (tmp_path / "y.csv").write_text('text,load\nx,"0,5"\n')
+    assert elements(tmp_path / "y.csv") == [(2, {"text": "x", "load": "0,5"})]
