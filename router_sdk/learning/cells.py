@@ -6,11 +6,11 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from router_sdk.learning.figures import WINDOW, Running
+from router_sdk.learning.figures import Running
 from router_sdk.numerics import recency
 
-OTHERS = "other types"
-"""Stands for the task types that were not heard of for long."""
+OTHERS = "types/other"
+"""Stands for the task types that were not heard of for long; no task's type may hold a slash."""
 
 
 class Cells:
@@ -50,7 +50,7 @@ class Cells:
     def holding(self, agent: str, kind: str, decision_id: str) -> Running:
         """The figures that hold an execution which was heard of before."""
         cell, others = self._kinds.get(kind, {}).get(agent), self._kinds.get(OTHERS, {}).get(agent)
-        gone = cell is None or (decision_id not in cell.recent and cell.executions <= WINDOW)
+        gone = cell is None or (decision_id not in cell.recent and cell.executions <= len(cell.recent))
         return others if gone and others is not None else self.of(agent, kind)
 
     def _make_room(self) -> None:

@@ -82,7 +82,7 @@ class Fold:
         cursor: Position in the log up to which it has learnt.
         saved: Cursor of its newest snapshot.
         left_out: Positions that it has learnt nothing of, and will not.
-        unheeded: Why it still holds what is quarantined, or lacks what was lifted; None where it does not.
+        unheeded: Why it still holds what is quarantined, or lacks what was lifted or archived; None where it does not.
         torn: Whether an update raised, so that the state may hold half of it; it is mended before anything else.
         aside: Why it learns no more and is not saved; None as long as it does. The next start tries again.
         refused: Decisions that hurt it, and the position from which on it learns nothing of them.

@@ -38,7 +38,7 @@ class AgentPerformance:
         lifetime: Mean ``reward, success, quality, latency_ms, cost_usd`` over all executions.
         last_100: The same over the newest hundred.
         ema: Exponential moving averages of the same.
-        task_types: The same four by task type.
+        task_types: The same four by task type; under ``"types/other"`` of all that were not heard of for long.
         expected: What a strategy predicts for an average task: any of ``quality, latency_ms, cost_usd``.
     """
 
@@ -67,7 +67,7 @@ class Performance:
     """
 
     name = PERFORMANCE
-    state_version = 5
+    state_version = 6
 
     def __init__(self) -> None:
         self._cells = Cells()

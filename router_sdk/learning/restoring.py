@@ -33,7 +33,7 @@ def wanted(store: Store, fold: Fold, upto: int = _EVERYTHING) -> Ranges:
 
 
 def unheeded(store: Store, fold: Fold) -> str | None:
-    """Why a fold holds what is quarantined, or lacks what was lifted; None where it does not."""
+    """Why a fold holds what is quarantined, or lacks what was lifted or archived; None where it does not."""
     name = fold.strategy
     if fold.unheeded is None and name is not None:
         now = store.reader.query(lambda connection: quarantined(connection, name))
@@ -81,8 +81,8 @@ def _without_archive(store: Store, fold: Fold, found: int, archived: int, upto: 
     whole = store.snapshots.restore(fold.name, as_it_was, fold.state.load, archived - 1, oldest=True)
     if whole:
         fold.unheeded = f"what it had learnt up to position {whole} stays as it was, because the log before is archived"
-    elif fold.left_out:
-        fold.unheeded = f"it lacks what was archived of the positions {found or fold.cursor} to {archived}"
-    if fold.unheeded is not None:
-        _log.error("%s does not leave out exactly what is quarantined: %s", fold.name, fold.unheeded)
+    else:
+        lacking = f"it lacks what was archived of the positions {found or fold.cursor} to {archived}"
+        fold.unheeded = f"{lacking}: no state that may be used holds it"
+    _log.error("%s does not hold exactly what it is to hold: %s", fold.name, fold.unheeded)
     return whole or found

@@ -14,7 +14,6 @@ a change.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from math import exp, isfinite, log, sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -146,14 +145,14 @@ class PolicySelection:
         self.prior = tuple(prior) if prior is not None else (1.0 / len(policies),) * len(policies)
         self.calm = CALM
         self._overall = self._none = Gains(0.0, 0.0, 0.0, (0.0,) * len(policies))
-        self._kinds: OrderedDict[str, Gains] = OrderedDict()
+        self._kinds: dict[str, Gains] = {}
         self._current: PolicyWeights | None = None
 
     @property
     def weights(self) -> PolicyWeights:
         """What follows from all that was seen so far."""
         if self._current is None:
-            self._current = PolicyWeights(self.prior, self.calm, self._overall, dict(self._kinds))
+            self._current = PolicyWeights(self.prior, self.calm, self._overall, self._kinds)
         return self._current
 
     def trust(self, prior: Sequence[float], calm: float = CALM) -> None:
@@ -173,8 +172,9 @@ class PolicySelection:
         mean = sum([share * gain for share, gain in zip(shares, gains, strict=True)])
         variance = sum([share * (gain - mean) ** 2 for share, gain in zip(shares, gains, strict=True)])
         self._overall = self._overall.plus(gains, variance)
-        put_last(self._kinds, kind, of_kind.plus(gains, variance))
-        self._current = None
+        kinds = self._kinds.copy()  # weights that are in use stay as they are
+        put_last(kinds, kind, of_kind.plus(gains, variance))
+        self._kinds, self._current = kinds, None
 
     def report(self) -> dict[str, dict[str, float]]:
         """Weight of each policy by kind, and under ``""`` what a new kind would begin with."""
@@ -200,7 +200,7 @@ class PolicySelection:
             raise ValueError(f"gains of {state['policies']}, where {list(self.policies)} are compared")
         count = len(self.policies)
         self._overall = _read(state["overall"], count)
-        self._kinds = OrderedDict((str(kind), _read(told, count)) for kind, told in dict(state["kinds"]).items())
+        self._kinds = {str(kind): _read(told, count) for kind, told in dict(state["kinds"]).items()}
         self._current = None
 
 

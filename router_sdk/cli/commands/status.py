@@ -75,7 +75,7 @@ def _store(report: Mapping[str, Any]) -> Table:
             for one in report["quarantines"]
         )
     if learner["unheeded"]:
-        told["Not left out"] = "; ".join(f"{visible(one)}: {visible(why)}" for one, why in learner["unheeded"].items())
+        told["Not as due"] = "; ".join(f"{visible(one)}: {visible(why)}" for one, why in learner["unheeded"].items())
     behind_the_log = [f"{stage['name']}: {stage['behind']}" for stage in report["strategies"] if stage["behind"]]
     if behind_the_log:
         told["Behind"] = visible("; ".join(behind_the_log))

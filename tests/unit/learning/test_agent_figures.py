@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router_sdk.errors import InvalidTaskError
+from router_sdk.learning.cells import OTHERS
 from router_sdk.learning.figures import SMOOTHING, WINDOW
 from router_sdk.learning.performance import Performance
 from router_sdk.numerics import recency
@@ -270,9 +272,34 @@ def test_types_that_were_not_heard_of_for_long_count_together_and_corrections_fi
     assert again.agents(["a"]) == [report]
     assert (report.executions, report.lifetime, report.score) == (30, complete.lifetime, complete.score)
     assert {kind: one["executions"] for kind, one in report.task_types.items()} == {
-        "other types": 27,
+        OTHERS: 27,
         **{f"id {number}": 1 for number in (28, 29, 30)},
     }
     rewards = [one.reward for one in told[:27]]
     rewards[4] = corrected.reward
-    assert report.task_types["other types"]["lifetime"]["reward"] == pytest.approx(sum(rewards) / 27)
+    assert report.task_types[OTHERS]["lifetime"]["reward"] == pytest.approx(sum(rewards) / 27)
+
+
+def test_a_correction_stays_with_the_type_whose_newest_executions_no_more_hold_it(monkeypatch):
+    monkeypatch.setattr(recency, "MOST_KINDS", 4)
+    performance = Performance()
+    told = [make_example("a", 0.0, number=number, task=Task(task_type=f"id {number}")) for number in range(1, 9)]
+    told += [make_example("a", 1.0, number=number, task=Task(task_type="t")) for number in range(9, 110)]
+    oldest, newest = told[8], told[-1]
+    revised = {"revision": 1, "previous_reward": 1.0, "previous": newest.signals}
+    performance.learn([*told, replace(newest, seq=1_000, reward=None, signals=Signals(), **revised)])
+    performance.learn([replace(oldest, seq=1_001, reward=0.0, signals=told[0].signals, **revised)])
+    (report,) = performance.agents(["a"])
+    kinds = report.task_types
+    assert {kind: (one["executions"], one["lifetime"]["reward"]) for kind, one in kinds.items()} == {
+        OTHERS: (6, 0.0),
+        "id 7": (1, 0.0),
+        "id 8": (1, 0.0),
+        "t": (100, 0.99),
+    }
+
+
+def test_no_task_can_have_the_type_that_stands_for_the_others():
+    assert Task(task_type="other types").task_type != OTHERS
+    with pytest.raises(InvalidTaskError):
+        Task(task_type=OTHERS)

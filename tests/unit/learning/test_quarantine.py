@@ -257,11 +257,24 @@ def test_where_the_past_is_archived_the_last_good_checkpoint_serves_and_what_is_
         router.models.quarantine(from_seq=good - 4, to_seq=good - 2, reason="one is from before")
         assert router.strategy("counting").state["billing", "default"] == (4, 4_000)
         assert "lacks what was archived" in unheeded(router)["counting"]
-    assert "does not leave out exactly what is quarantined" in caplog.text
+    assert "counting does not hold exactly what it is to hold" in caplog.text
     with open_router(store, [Counting]) as router:
         assert router.strategy("counting").state["billing", "default"] == (4, 4_000)
         told = [one["status"] for one in router.status(last=50)["learning_events"] if one["type"] == "quarantine"]
         assert sorted(told) == ["failed", "failed", "succeeded", "succeeded"]
+
+
+def test_what_an_older_form_of_state_held_of_the_archive_is_lost_and_that_is_said(tmp_path, monkeypatch, caplog):
+    with open_router(tmp_path / "router.db", [Counting]) as router:
+        observe(router, *[1.0] * 4)
+        router.archive(time.time() + 1)
+        end = observe(router, 1.0)
+    monkeypatch.setattr(Counting, "state_version", Counting.state_version + 1)
+    with open_router(tmp_path / "router.db", [Counting]) as router:
+        assert router.strategy("counting").state["billing", "default"] == (1, 1_000)
+        assert unheeded(router).keys() == {"counting"}
+        assert f"of the positions 0 to {end - 2}: no state that may be used holds it" in unheeded(router)["counting"]
+    assert "counting does not hold exactly what it is to hold" in caplog.text
 
 
 def test_a_lift_of_what_is_archived_loses_nothing_else(tmp_path):

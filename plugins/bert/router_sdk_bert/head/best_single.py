@@ -7,7 +7,6 @@ first.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from math import isfinite, sqrt
 from typing import TYPE_CHECKING
 
@@ -38,34 +37,34 @@ class BestSingle:
     """
 
     def __init__(self) -> None:
-        self.sums: OrderedDict[str, dict[str, Sums]] = OrderedDict({"": {}})
+        self.sums: dict[str, dict[str, Sums]] = {"": {}}
 
     def learn(self, task_type: str, rewards: Iterable[Reward]) -> None:
         """Take in what one revision says, and take back what the one before said."""
+        sums = self.sums.copy()  # so that a request that reads the old ones is not disturbed
         for kind in ("", task_type) if task_type else ("",):
-            of_kind = dict(self.sums.get(kind, {}))
+            of_kind = sums.get(kind, {}).copy()
             for agent, before, now in rewards:
                 count, earned = of_kind.get(agent, NONE)
                 count += (now is not None) - (before is not None)
                 earned += (now or 0.0) - (before or 0.0)
                 of_kind[agent] = max(count, 0.0), min(max(earned, 0.0), max(count, 0.0))
-            # New objects, so that a request that reads the old ones is not disturbed.
-            self.sums = OrderedDict(self.sums)
-            put_last(self.sums, kind, of_kind)
+            put_last(sums, kind, of_kind)
+        self.sums = sums
 
     def changed(self, agents: Collection[str], kept: float) -> None:
         """Let what is known of agents that turned out to have changed count for at most ``kept`` outcomes."""
-        self.sums = OrderedDict(
-            (kind, {agent: _faded(told, kept) if agent in agents else told for agent, told in of_kind.items()})
+        self.sums = {
+            kind: {agent: _faded(told, kept) if agent in agents else told for agent, told in of_kind.items()}
             for kind, of_kind in self.sums.items()
-        )
+        }
 
     def forget(self, agents: Collection[str]) -> None:
         """Drop what is known of these agents."""
-        self.sums = OrderedDict(
-            (kind, {agent: told for agent, told in of_kind.items() if agent not in agents})
+        self.sums = {
+            kind: {agent: told for agent, told in of_kind.items() if agent not in agents}
             for kind, of_kind in self.sums.items()
-        )
+        }
 
     def restore(self, state: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
         """Take up sums as they were.
@@ -73,7 +72,7 @@ class BestSingle:
         Raises:
             ValueError: if a number is not finite or negative, or more was earned than there were outcomes.
         """
-        found: OrderedDict[str, dict[str, Sums]] = OrderedDict({"": {}})
+        found: dict[str, dict[str, Sums]] = {"": {}}
         for kind, of_kind in state.items():
             found[kind] = {}
             for agent, told in of_kind.items():
