@@ -441,6 +441,8 @@ class Router:
     def agent_performance(self, *, task_type: str | None = None, top_k: int | None = None) -> list[AgentPerformance]:
         """Reports of this process's agents, best first, with score, rank, and what the strategies expect of each.
 
+        Of more than 1,024 task types, those heard of longest ago are counted together, as ``"types/other"``.
+
         Args:
             task_type: Count this type only.
             top_k: How many to recommend; None reports on all.

@@ -37,7 +37,7 @@ LEAST_CHANCE = 1e-6
 """Less is taken for so much."""
 REFIT, SPARSE, RAREST = 20, 400, 4
 """Pairs, corrections among them, after which a map is fitted again; once of so many, after twice as many, and so on,
-until it is so many times as many: of what is known by then they are a ninth."""
+until it is so many times as many: from the second on that is about a tenth of what was heard by then, or less."""
 
 _VERSIONS = 64
 """Strategies and versions of which pairs are kept, those heard of last."""

@@ -35,8 +35,8 @@ class Cells:
         for kind in recency.in_order(kinds):
             self._kinds.move_to_end(kind)
 
-    def of(self, agent: str, kind: str) -> Running:
-        """The figures of an agent on a type that is heard now."""
+    def of(self, agent: str, kind: str, decision_seq: int) -> Running:
+        """The figures of an agent on a type that is heard now, of a decision at that position or none before it."""
         row = self._kinds.get(kind)
         if row is None:
             row = self._kinds[kind] = {}
@@ -45,13 +45,19 @@ class Cells:
         cell = row.get(agent)
         if cell is None:
             cell = row[agent] = Running()
+        cell.since = min(cell.since, decision_seq)
         return cell
 
-    def holding(self, agent: str, kind: str, decision_id: str) -> Running:
-        """The figures that hold an execution which was heard of before."""
+    def holding(self, agent: str, kind: str, decision_id: str, decision_seq: int) -> Running:
+        """The figures that hold an execution which was heard of before.
+
+        A type that made room and came back does not hold what was decided before all that it holds.
+        """
         cell, others = self._kinds.get(kind, {}).get(agent), self._kinds.get(OTHERS, {}).get(agent)
-        gone = cell is None or (decision_id not in cell.recent and cell.executions <= len(cell.recent))
-        return others if gone and others is not None else self.of(agent, kind)
+        gone = cell is None or (
+            decision_id not in cell.recent and (cell.executions <= len(cell.recent) or decision_seq < cell.since)
+        )
+        return others if gone and others is not None else self.of(agent, kind, decision_seq)
 
     def _make_room(self) -> None:
         while len(self._kinds) > recency.MOST_KINDS:

@@ -19,6 +19,9 @@ WINDOW = 100
 SMOOTHING = 0.05
 """Weight of the newest execution in the exponential moving average."""
 
+NOWHERE = 2**62
+"""A position that no log reaches."""
+
 Figures = tuple[float | None, ...]
 
 _REWARD, _COST = FIGURES.index("reward"), FIGURES.index("cost_usd")
@@ -47,6 +50,7 @@ class Running:
         squares: Lifetime sums of the squares of rewards and of costs.
         older: Exponential moving average per figure, of what is no more among the newest executions.
         recent: The newest executions by decision id, with their log position.
+        since: Position of the earliest decision among all that were counted.
     """
 
     executions: int = 0
@@ -55,6 +59,7 @@ class Running:
     squares: list[float] = field(default_factory=lambda: [0.0, 0.0])
     older: list[float | None] = field(default_factory=lambda: [None] * len(FIGURES))
     recent: OrderedDict[str, tuple[int, Figures]] = field(default_factory=OrderedDict)
+    since: int = NOWHERE
 
     def add(self, decision_id: str, seq: int, figures: Figures) -> None:
         """Count a new execution."""
@@ -130,6 +135,7 @@ class Running:
         for _, (_, figures) in newest[:-WINDOW]:
             _move(self.older, figures)
         self.recent = OrderedDict(newest[-WINDOW:])
+        self.since = min(self.since, other.since)
 
     def _square(self, figures: Figures, sign: float) -> None:
         for place, value in enumerate((figures[_REWARD], figures[_COST])):
@@ -161,14 +167,14 @@ class Running:
     def to_json(self) -> list[Any]:
         """State as JSON values."""
         recent = [[decision_id, seq, figures] for decision_id, (seq, figures) in self.recent.items()]
-        return [self.executions, self.sums, self.counts, self.squares, self.older, recent]
+        return [self.executions, self.sums, self.counts, self.squares, self.older, recent, self.since]
 
     @classmethod
     def from_json(cls, state: list[Any]) -> Running:
         """Inverse of ``to_json``."""
-        executions, sums, counts, squares, older, recent = state
+        executions, sums, counts, squares, older, recent, since = state
         newest = OrderedDict((decision_id, (seq, tuple(figures))) for decision_id, seq, figures in recent)
-        return cls(executions, sums, counts, squares, older, newest)
+        return cls(executions, sums, counts, squares, older, newest, since)
 
 
 def _move(averages: list[float | None], figures: Figures) -> None:

@@ -107,6 +107,7 @@ class Performance:
             return
         run = slice(start, end)
         ids, rewards, quality = columns.decision_id[run], columns.reward[run], columns.quality[run]
+        decided = columns.decision_seq[run]
         passed = [None if said is None else float(said) for said in columns.success[run]]
         figures = list(zip(rewards, passed, quality, columns.latency_ms[run], columns.cost_usd[run], strict=True))
         lots: dict[tuple[str | None, str], list[int]] = {}
@@ -116,7 +117,7 @@ class Performance:
                 lot = lots[key] = []
             lot.append(place)
         for (agent, task_type), lot in lots.items():
-            cell = self._cells.of(agent or "", task_type)
+            cell = self._cells.of(agent or "", task_type, min([decided[place] for place in lot]))
             seqs = [columns.seq[start + place] for place in lot]
             cell.add_all([ids[place] for place in lot], seqs, [figures[place] for place in lot])
         self._cells.hear(columns.task_type[run])
@@ -142,14 +143,14 @@ class Performance:
             figures = figures_of(reward, signals)
             self._usable += reward is not None or signals.labelled
             if previous is None:
-                cells.of(agent, task_type).add(example.decision_id, example.seq, figures)
+                cells.of(agent, task_type, example.decision_seq).add(example.decision_id, example.seq, figures)
                 self.spending.note(agent, figures)
                 self._judged[0] += 1
             else:
                 self._usable -= example.previous_reward is not None or previous.labelled
                 self._judge(previous, -1)
                 before = figures_of(example.previous_reward, previous)
-                cell = cells.holding(agent, task_type, example.decision_id)
+                cell = cells.holding(agent, task_type, example.decision_id, example.decision_seq)
                 if example.withdrawn:
                     cell.withdraw(example.decision_id, before)
                     self.spending.note(agent, None, before)

@@ -299,6 +299,37 @@ def test_a_correction_stays_with_the_type_whose_newest_executions_no_more_hold_i
     }
 
 
+def test_a_correction_of_what_made_room_finds_it_though_its_type_came_back(monkeypatch):
+    monkeypatch.setattr(recency, "MOST_KINDS", 4)
+    performance = Performance()
+    kinds = ["t", *(f"id {number}" for number in range(8)), *["t"] * 150]
+    told = [
+        make_example("a", float(number == 1), number=number, task=Task(task_type=kind))
+        for number, kind in enumerate(kinds, 1)
+    ]
+    first = told[0]
+    performance.learn(told)
+    performance.learn(
+        [
+            replace(
+                first,
+                seq=10_000,
+                revision=1,
+                reward=0.0,
+                signals=told[1].signals,
+                previous_reward=1.0,
+                previous=first.signals,
+            )
+        ]
+    )
+    (report,) = performance.agents(["a"])
+    kinds = report.task_types
+    assert [(kinds[kind]["executions"], kinds[kind]["lifetime"]["reward"]) for kind in ("t", OTHERS)] == [
+        (150, 0.0),
+        (7, 0.0),
+    ]
+
+
 def test_no_task_can_have_the_type_that_stands_for_the_others():
     assert Task(task_type="other types").task_type != OTHERS
     with pytest.raises(InvalidTaskError):
