@@ -117,6 +117,7 @@ class ContextualPolicy:
         self.dense = FeatureModel(config, seed)
         self.text = TextModel(config, seed)
         self.requests = RequestFinder()
+        self._reader: RequestEncoder | None = None
         self.comparison = PolicyComparison(POLICIES, TRUST, labels=config.labels != "ignore")
 
     def prepare(self, agents: AgentSet) -> None:
@@ -238,12 +239,12 @@ class ContextualPolicy:
 
     def _encoded(self, example: Example) -> NDArray[Any] | None:
         """What was logged of a text, or what it is encoded to now; None of no text. Requests are learnt by it."""
-        encoder, text = self._encoder, example.task.text
+        encoder = self._encoder
         found = example.vectors.get(encoder.tag)
-        if found is None and text:
+        if found is None and (text := example.task.text):
             (found,) = RequestEncoder(encoder, self.requests.evidence).encode([text])
         if example.previous is None and self.requests.asks(example.decision_id):
-            self.requests.learn(text)
+            self.requests.learn(example.task.text)
         return found
 
     def _learn_text(
@@ -289,7 +290,9 @@ class ContextualPolicy:
 
     def publish(self) -> ContextualSnapshot:
         """Publish what was learnt."""
-        reader = RequestEncoder(self._encoder, self.requests.evidence)
+        reader, evidence = self._reader, self.requests.evidence
+        if reader is None or reader.requests is not evidence:
+            reader = self._reader = RequestEncoder(self._encoder, evidence)
         return ContextualSnapshot(
             self._config, self.dense.publish(), self.text.publish(), self.comparison.weights, reader
         )
