@@ -105,14 +105,15 @@ def test_what_is_learnt_is_something(tmp_path):
     assert told["agents"]["agent-0"]["changes"] >= 1
 
 
-def test_embeddings_of_whole_numbers_are_learnt_to_the_same_bits_at_once(tmp_path):
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32])
+def test_embeddings_of_whole_numbers_are_learnt_to_the_same_bits_at_once(tmp_path, kind):
     told = [
         make_example(
             AGENTS.names[number % 2],
             float(number % 3 > 0),
             number=number,
             eligible=AGENTS.names,
-            vectors={TAG: np.random.default_rng(number).integers(-30, 30, 40, np.int32)},
+            vectors={TAG: np.random.default_rng(number).integers(0, 100, 40, kind)},
         )
         for number in range(1, 61)
     ]

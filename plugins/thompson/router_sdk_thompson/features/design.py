@@ -53,7 +53,7 @@ class Design(NamedTuple):
         if vector is not None and self.fourier is None and len(vector) == columns.first == columns.count:
             x = np.empty(len(vector) + 1)
             x[0] = 1.0
-            np.divide(vector, sqrt(vector.dot(vector)) or 1.0, x[1:])
+            np.divide(vector, _length(vector), x[1:])
             return x
         return np.concatenate(self._parts(vector, features))
 
@@ -80,7 +80,7 @@ class Design(NamedTuple):
                 places[kind] = place
         if columns.count == first == columns.given:
             precision = stacked.dtype if stacked.dtype.kind == "f" else np.dtype(float)  # as one by one
-            lengths = np.array([sqrt(vector.dot(vector)) or 1.0 for vector in stacked], precision)
+            lengths = np.array([_length(vector) for vector in stacked], precision)
             xs = np.empty((len(stacked), first + 1))
             xs[:, 0] = 1.0
             np.divide(stacked, lengths[:, None], xs[:, 1:])
@@ -114,7 +114,7 @@ class Design(NamedTuple):
         """
         columns = self.columns
         if vector is not None and self.fourier is None and len(vector) == columns.first == columns.count:
-            x[0] = length = sqrt(vector.dot(vector)) or 1.0
+            x[0] = length = _length(vector)
             x[1:] = vector
             return 1.0 / length
         np.concatenate(self._parts(vector, features), out=x)
@@ -135,6 +135,13 @@ class Design(NamedTuple):
         if fourier is None:
             return CONSTANT, raw
         return CONSTANT, fourier.features(raw if columns.numbers is None else raw * columns.numbers), raw
+
+
+def _length(vector: NDArray[Any]) -> float:
+    """Length of an embedding; 1 of one that is nought everywhere. Squares of small whole numbers may not fit in."""
+    if vector.dtype.kind != "f":
+        vector = vector.astype(float)
+    return sqrt(vector.dot(vector)) or 1.0
 
 
 def _alike(vectors: Sequence[NDArray[Any]]) -> NDArray[Any]:
