@@ -181,8 +181,12 @@ class PolicyComparison:
             self.feedback.note(len(told.eligible), told.propensity, told.reward)
         if not labelled and told.reward is None:
             return False
+        return self._due(told.decision_id)
+
+    def _due(self, decision_id: str) -> bool:
+        """Whether this outcome is compared by; asked of each once."""
         self._seen += 1
-        return self._seen <= ALL_COMPARED or zlib.crc32(told.decision_id.encode()) % self._every == 0
+        return self._seen <= ALL_COMPARED or zlib.crc32(decision_id.encode()) % self._every == 0
 
     def ask_first(
         self,
@@ -211,8 +215,7 @@ class PolicyComparison:
                 if reward is not None:
                     if propensity and feedback.note(len(names), propensity, reward):
                         rate = feedback.others(presumed=presumed)
-                    self._seen += 1
-                    if self._seen <= ALL_COMPARED or zlib.crc32(decision_ids[place].encode()) % self._every == 0:
+                    if self._due(decision_ids[place]):
                         asked.append(place)
             others.append(rate)
         return asked, others
@@ -251,13 +254,14 @@ class PolicyComparison:
             self._together.rewards[str(acted)] = float(reward or 0.0)
         elif acted in names and reward is not None and told.propensity > 0.0:
             place, regressed = names.index(acted), list(expected)
-            for each in {place, *favourites} - {-1}:
-                mass, more = self._earned.get(_who(favourites, each), (0.0, 0.0))
+            who = {each: _who(favourites, each) for each in {place, *favourites} - {-1}}
+            for each, those in who.items():
+                mass, more = self._earned.get(those, (0.0, 0.0))
                 regressed[each] += more / (GUESSED + mass)
             places = [max(each, 0) for each in favourites]
             earned = doubly_robust(regressed, places, place, reward, told.propensity)
             self._note(told.task_type, favourites, earned, scale.spread)
-            self._remember(_who(favourites, place), reward - expected[place], 1.0 / told.propensity)
+            self._remember(who[place], reward - expected[place], 1.0 / told.propensity)
 
     def _remember(self, who: str, more: float, ratio: float) -> None:
         """Take in what an agent earned, on top of what was expected of it."""

@@ -126,22 +126,11 @@ class TextModel:
         for agent, old, new in told:
             self._teach(agent, places, old, new, weight)
         reward = told[0].new if len(told) == 1 and example.revision == 0 else None
-        if others is not None and reward is not None and reward >= SUCCESS:
-            weight = weight * reward * self.config.rival_weight
-            self._teach_others(example.eligible, example.agent, places, others, weight)
+        if others is not None and reward is not None:
+            self._teach_others(example.eligible, example.agent, places, reward, others, weight)
 
     def learn_first(self, told: FirstRewards, begin: int, end: int, asked: Collection[int]) -> list[int]:
-        """``learn``, to the same bits, of first rewards from one place to another.
-
-        Args:
-            told: The rewards.
-            begin: The first place.
-            end: The place behind the last one.
-            asked: Places for which the favourite is asked, as it is before they are learnt.
-
-        Returns:
-            Those favourites.
-        """
+        """``learn``, to the same bits, of first rewards from one place to another; see ``VectorModel.learn_first``."""
         found = []
         for place in range(begin, end):
             agent, reward, names, at = told.agent[place], told.reward[place], told.eligible[place], told.at[place]
@@ -158,9 +147,8 @@ class TextModel:
                 self._make_room([agent] if self.evidence.rows else names)
             weight = self.time_fading.weight(at)
             self._teach(agent, places, None, reward, weight)
-            if (others := told.others[place]) is not None and reward >= SUCCESS:
-                weight = weight * reward * self.config.rival_weight
-                self._teach_others(names, agent, places, others, weight)
+            if (others := told.others[place]) is not None:
+                self._teach_others(names, agent, places, reward, others, weight)
         return found
 
     def _fade(self, at: float) -> None:
@@ -210,14 +198,21 @@ class TextModel:
             evidence.settle(row, along, noise, -weight, scale.mean)
 
     def _teach_others(
-        self, eligible: Sequence[str], acted: str | None, ids: NDArray[np.intp], rate: float, weight: float
+        self,
+        eligible: Sequence[str],
+        acted: str | None,
+        ids: NDArray[np.intp],
+        reward: float,
+        rate: float,
+        weight: float,
     ) -> None:
         """Where tasks belong to few agents, tell the others that think this one theirs that it probably is not.
 
         That they do is presumed where examples say so, and of what somebody else decided: he chose for a reason. It is
         found out where agents are asked on a whim, or observed one after the other at the same task.
         """
-        if not weight:
+        weight = weight * reward * self.config.rival_weight
+        if reward < SUCCESS or not weight:
             return
         self._make_room(eligible)
         evidence, prior, scale = self.evidence, self._prior, self.scale.current
