@@ -20,9 +20,9 @@ ANSWERS = {"/v1/route": "decision_id", "/v1/rank": "ranking", "/v1/outcomes": "r
 
 _KEPT = (
     *("decision_id", "agent", "confidence", "propensity", "explored", "probabilities", "strategy", "model_version"),
-    *("logged", "skipped", "excluded", "favourites", "arm", "arm_probability"),
+    *("logged", "excluded", "favourites", "arm", "arm_probability"),
 )
-"""Fields of the answer that are the decision's."""
+"""Fields of the answer that are the decision's as they come."""
 _MAPPINGS = ("excluded", "favourites")
 """Those of them that a service may leave empty as null."""
 LONGEST_WAIT_S = 5.0
